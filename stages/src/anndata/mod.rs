@@ -1,0 +1,96 @@
+//! AnnData in memory and on disk.
+//!
+//! On disk an `AnnData` is zarr v3 in anndata's own encoding (`encoding-type`,
+//! `encoding-version`), with consolidated metadata, so every intermediate opens with
+//! `anndata.read_zarr`. [`Reader`] opens a store and reads only what is asked for.
+
+mod zarr;
+
+pub use zarr::Reader;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use ndarray::Array2;
+
+use crate::error::StageResult;
+use crate::frame::Frame;
+use crate::matrix::{Csr, Matrix};
+
+/// Annotated data: cells are rows (`obs`), features are columns (`var`).
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct AnnData {
+    /// One row per cell; the index is the cell id.
+    pub obs: Frame,
+    /// One row per feature; the index is the gene.
+    pub var: Frame,
+    /// `n_obs x n_vars`, or nothing.
+    pub x: Option<Matrix>,
+    /// Other matrices of the shape of `x`.
+    pub layers: BTreeMap<String, Matrix>,
+    /// Per-cell arrays, `n_obs x anything`.
+    pub obsm: BTreeMap<String, Matrix>,
+    /// Per-feature arrays, `n_vars x anything`.
+    pub varm: BTreeMap<String, Matrix>,
+    /// Cell-by-cell graphs, `n_obs x n_obs`.
+    pub obsp: BTreeMap<String, Csr>,
+    /// Everything else.
+    pub uns: BTreeMap<String, Uns>,
+}
+
+/// A value of `uns`.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Uns {
+    /// Nested.
+    Dict(BTreeMap<String, Uns>),
+    /// Text.
+    Str(String),
+    /// A number.
+    F64(f64),
+    /// A whole number.
+    I64(i64),
+    /// A flag.
+    Bool(bool),
+    /// Texts.
+    Strings(Vec<String>),
+    /// Numbers.
+    Numbers(Vec<f64>),
+    /// Whole numbers.
+    Integers(Vec<i64>),
+    /// A dense matrix.
+    Matrix(Array2<f64>),
+    /// A data frame.
+    Frame(Frame),
+}
+
+impl Uns {
+    /// The value at a path of nested dictionaries.
+    pub fn at(&self, path: &[&str]) -> Option<&Self> {
+        match (path, self) {
+            ([], value) => Some(value),
+            ([first, rest @ ..], Self::Dict(d)) => d.get(*first)?.at(rest),
+            _ => None,
+        }
+    }
+}
+
+impl AnnData {
+    /// Number of cells.
+    pub fn n_obs(&self) -> usize {
+        self.obs.len()
+    }
+
+    /// Number of features.
+    pub fn n_vars(&self) -> usize {
+        self.var.len()
+    }
+
+    /// Writes a zarr v3 store at `path`, which must not exist. Same data, same bytes.
+    ///
+    /// # Errors
+    /// [`crate::StageError::Io`] where the store cannot be written, and
+    /// [`crate::StageError::Data`] where a matrix does not have the shape of `obs` and `var`.
+    pub fn write_zarr(&self, path: &Path) -> StageResult<()> {
+        zarr::write(self, path)
+    }
+}

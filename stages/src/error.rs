@@ -1,0 +1,105 @@
+//! The error every stage returns: what failed, on what, what was expected, what was found.
+
+use std::path::{Path, PathBuf};
+
+/// Result of a stage or of the data layer.
+pub type StageResult<T> = Result<T, StageError>;
+
+/// Why a stage could not produce its outputs. Texts are lower case, without a full stop, with
+/// values in backticks.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StageError {
+    /// A file or directory could not be read or written.
+    #[error("cannot {verb} `{}`", path.display())]
+    Io {
+        /// `read`, `write`, `create`, ...
+        verb: &'static str,
+        /// The path as given.
+        path: PathBuf,
+        /// The system's reason.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file is not what it claims to be, or breaks its format.
+    #[error("`{}`{}: {message}", path.display(), place.as_ref().map(|p| format!(", {p}")).unwrap_or_default())]
+    Format {
+        /// The path as given.
+        path: PathBuf,
+        /// Line, column, dataset or key where it goes wrong.
+        place: Option<String>,
+        /// What was expected and what was found.
+        message: String,
+    },
+    /// The data is well formed but cannot be used as asked.
+    #[error("{message}")]
+    Data {
+        /// What was expected and what was found.
+        message: String,
+        /// What the user can do, where there is something.
+        hint: Option<String>,
+    },
+    /// A parameter does not fit the data (ranges are checked before anything runs).
+    #[error("parameter `{param}`: {message}")]
+    Param {
+        /// Dotted path of the parameter.
+        param: String,
+        /// What was expected and what was found.
+        message: String,
+        /// What the user can do, where there is something.
+        hint: Option<String>,
+    },
+    /// An input role that the stage reads was not handed to it.
+    #[error("input `{role}` is missing")]
+    MissingInput {
+        /// The role.
+        role: String,
+    },
+    /// The run was cancelled; a checkpoint may have been written.
+    #[error("cancelled")]
+    Cancelled,
+    /// candle reported an error.
+    #[error("tensor operation failed")]
+    Tensor(#[from] candle_core::Error),
+}
+
+impl StageError {
+    /// A [`StageError::Data`] without a hint.
+    pub fn data(message: impl Into<String>) -> Self {
+        Self::Data { message: message.into(), hint: None }
+    }
+
+    /// A [`StageError::Data`] with a hint.
+    pub fn data_hint(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Data { message: message.into(), hint: Some(hint.into()) }
+    }
+
+    /// A [`StageError::Param`].
+    pub fn param(param: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Param { param: param.into(), message: message.into(), hint: None }
+    }
+
+    /// A [`StageError::Format`]; `place` may be empty.
+    pub fn format(path: &Path, place: impl Into<String>, message: impl Into<String>) -> Self {
+        let place = place.into();
+        Self::Format {
+            path: path.to_path_buf(),
+            place: (!place.is_empty()).then_some(place),
+            message: message.into(),
+        }
+    }
+
+    /// A closure for `map_err` on a filesystem call.
+    pub fn io(verb: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_path_buf();
+        move |source| Self::Io { verb, path, source }
+    }
+
+    /// The hint, where the error carries one.
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            Self::Data { hint, .. } | Self::Param { hint, .. } => hint.as_deref(),
+            _ => None,
+        }
+    }
+}

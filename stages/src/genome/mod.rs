@@ -1,0 +1,1 @@
+//! Gene positions, chromosomes and arms.

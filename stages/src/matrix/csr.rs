@@ -1,0 +1,278 @@
+//! Compressed sparse rows with u64 row pointers and u32 column indices.
+
+use ndarray::Array2;
+
+use crate::error::{StageError, StageResult};
+
+/// Sparse rows. In each row the column indices rise strictly.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Csr {
+    n_cols: usize,
+    indptr: Vec<u64>,
+    indices: Vec<u32>,
+    data: Vec<f32>,
+}
+
+impl Csr {
+    /// From the three arrays of the format. Rows with unsorted columns are sorted, duplicate
+    /// entries of a row are summed, explicit zeros are kept.
+    ///
+    /// # Errors
+    /// [`StageError::Data`] where lengths disagree, the pointers fall, or a column is out of range.
+    pub fn new(n_cols: usize, indptr: Vec<u64>, indices: Vec<u32>, data: Vec<f32>) -> StageResult<Self> {
+        let bad = |message: String| Err(StageError::data(message));
+        if indptr.first() != Some(&0) || indptr.windows(2).any(|w| w[0] > w[1]) {
+            return bad("sparse matrix: expected row pointers that start at 0 and never fall".into());
+        }
+        let nnz = *indptr.last().expect("checked above") as usize;
+        if indices.len() != nnz || data.len() != nnz {
+            return bad(format!(
+                "sparse matrix: row pointers end at {nnz}, but there are {} column indices and {} values",
+                indices.len(),
+                data.len()
+            ));
+        }
+        if let Some(i) = indices.iter().find(|&&i| i as usize >= n_cols) {
+            return bad(format!("sparse matrix: column index {i} in a matrix of {n_cols} columns"));
+        }
+        let mut csr = Self { n_cols, indptr, indices, data };
+        if (0..csr.n_rows()).any(|r| csr.row(r).0.windows(2).any(|w| w[0] >= w[1])) {
+            csr.canonicalise();
+        }
+        Ok(csr)
+    }
+
+    /// From rows of (column, value) with strictly rising columns.
+    ///
+    /// # Panics
+    /// Where a row's columns do not rise or are out of range.
+    pub fn from_rows<I: IntoIterator<Item = Vec<(u32, f32)>>>(n_cols: usize, rows: I) -> Self {
+        let mut csr = Self { n_cols, indptr: vec![0], indices: Vec::new(), data: Vec::new() };
+        for row in rows {
+            assert!(row.windows(2).all(|w| w[0].0 < w[1].0), "columns of a row rise");
+            assert!(row.last().is_none_or(|e| (e.0 as usize) < n_cols), "columns are in range");
+            csr.indices.extend(row.iter().map(|e| e.0));
+            csr.data.extend(row.iter().map(|e| e.1));
+            csr.indptr.push(csr.indices.len() as u64);
+        }
+        csr
+    }
+
+    /// Drops the zeros.
+    pub fn from_dense(a: &Array2<f32>) -> Self {
+        Self::from_rows(
+            a.ncols(),
+            a.rows().into_iter().map(|row| {
+                row.iter().enumerate().filter(|(_, v)| **v != 0.0).map(|(c, v)| (c as u32, *v)).collect()
+            }),
+        )
+    }
+
+    /// Number of rows.
+    pub fn n_rows(&self) -> usize {
+        self.indptr.len().saturating_sub(1)
+    }
+
+    /// Number of columns.
+    pub fn n_cols(&self) -> usize {
+        self.n_cols
+    }
+
+    /// Number of stored entries.
+    pub fn nnz(&self) -> usize {
+        self.indices.len()
+    }
+
+    /// Row pointers, `n_rows + 1` of them.
+    pub fn indptr(&self) -> &[u64] {
+        &self.indptr
+    }
+
+    /// Column indices.
+    pub fn indices(&self) -> &[u32] {
+        &self.indices
+    }
+
+    /// Values.
+    pub fn data(&self) -> &[f32] {
+        &self.data
+    }
+
+    /// Columns and values of a row.
+    pub fn row(&self, r: usize) -> (&[u32], &[f32]) {
+        let range = self.indptr[r] as usize..self.indptr[r + 1] as usize;
+        (&self.indices[range.clone()], &self.data[range])
+    }
+
+    /// The entry at (row, column); 0 where none is stored.
+    pub fn get(&self, r: usize, c: usize) -> f32 {
+        let (cols, vals) = self.row(r);
+        cols.binary_search(&(c as u32)).map_or(0.0, |i| vals[i])
+    }
+
+    /// The rows at `rows`, in that order; a row may be taken twice.
+    #[must_use]
+    pub fn take_rows(&self, rows: &[usize]) -> Self {
+        let nnz = rows.iter().map(|&r| self.row(r).0.len()).sum();
+        let mut out = Self {
+            n_cols: self.n_cols,
+            indptr: Vec::with_capacity(rows.len() + 1),
+            indices: Vec::with_capacity(nnz),
+            data: Vec::with_capacity(nnz),
+        };
+        out.indptr.push(0);
+        for &r in rows {
+            let (cols, vals) = self.row(r);
+            out.indices.extend_from_slice(cols);
+            out.data.extend_from_slice(vals);
+            out.indptr.push(out.indices.len() as u64);
+        }
+        out
+    }
+
+    /// The columns at `cols`, in that order.
+    ///
+    /// # Panics
+    /// Where a column is taken twice.
+    #[must_use]
+    pub fn take_cols(&self, cols: &[usize]) -> Self {
+        let mut new_of_old = vec![u32::MAX; self.n_cols];
+        for (new, &old) in cols.iter().enumerate() {
+            assert_eq!(new_of_old[old], u32::MAX, "a column is taken once");
+            new_of_old[old] = new as u32;
+        }
+        let mut rows: Vec<Vec<(u32, f32)>> = Vec::with_capacity(self.n_rows());
+        for r in 0..self.n_rows() {
+            let (c, v) = self.row(r);
+            let mut row: Vec<(u32, f32)> = c
+                .iter()
+                .zip(v)
+                .filter_map(|(&c, &v)| Some(new_of_old[c as usize]).filter(|&n| n != u32::MAX).map(|n| (n, v)))
+                .collect();
+            row.sort_unstable_by_key(|e| e.0);
+            rows.push(row);
+        }
+        Self::from_rows(cols.len(), rows)
+    }
+
+    /// The same entries with other values: `f(row, column, value)`.
+    #[must_use]
+    pub fn map(&self, f: impl Fn(usize, usize, f32) -> f32) -> Self {
+        let mut out = self.clone();
+        for r in 0..self.n_rows() {
+            for i in self.indptr[r] as usize..self.indptr[r + 1] as usize {
+                out.data[i] = f(r, self.indices[i] as usize, self.data[i]);
+            }
+        }
+        out
+    }
+
+    /// Columns become rows; entries of a new row are in the order of the old rows.
+    #[must_use]
+    pub fn transpose(&self) -> Self {
+        let mut indptr = vec![0u64; self.n_cols + 1];
+        for &c in &self.indices {
+            indptr[c as usize + 1] += 1;
+        }
+        for c in 0..self.n_cols {
+            indptr[c + 1] += indptr[c];
+        }
+        let mut next = indptr.clone();
+        let mut indices = vec![0u32; self.nnz()];
+        let mut data = vec![0f32; self.nnz()];
+        for r in 0..self.n_rows() {
+            let (cols, vals) = self.row(r);
+            for (&c, &v) in cols.iter().zip(vals) {
+                let at = next[c as usize] as usize;
+                indices[at] = r as u32;
+                data[at] = v;
+                next[c as usize] += 1;
+            }
+        }
+        Self { n_cols: self.n_rows(), indptr, indices, data }
+    }
+
+    /// Dense, row-major.
+    pub fn to_dense(&self) -> Array2<f32> {
+        let mut a = Array2::zeros((self.n_rows(), self.n_cols));
+        for r in 0..self.n_rows() {
+            let (cols, vals) = self.row(r);
+            for (&c, &v) in cols.iter().zip(vals) {
+                a[[r, c as usize]] = v;
+            }
+        }
+        a
+    }
+
+    /// Rows below one another.
+    ///
+    /// # Panics
+    /// Where the numbers of columns differ, or there is no part.
+    pub fn vstack(parts: &[&Self]) -> Self {
+        let n_cols = parts.first().expect("at least one part").n_cols;
+        let mut out = Self { n_cols, indptr: vec![0], indices: Vec::new(), data: Vec::new() };
+        for part in parts {
+            assert_eq!(part.n_cols, n_cols, "parts have the same columns");
+            let base = out.indices.len() as u64;
+            out.indices.extend_from_slice(&part.indices);
+            out.data.extend_from_slice(&part.data);
+            out.indptr.extend(part.indptr[1..].iter().map(|p| p + base));
+        }
+        out
+    }
+
+    /// Sorts the columns of every row and sums duplicates.
+    fn canonicalise(&mut self) {
+        let mut out = Self { n_cols: self.n_cols, indptr: vec![0], indices: Vec::new(), data: Vec::new() };
+        for r in 0..self.n_rows() {
+            let (cols, vals) = self.row(r);
+            let mut row: Vec<(u32, f32)> = cols.iter().copied().zip(vals.iter().copied()).collect();
+            row.sort_by_key(|e| e.0);
+            let start = out.indices.len();
+            for (c, v) in row {
+                if out.indices.len() > start && out.indices.last() == Some(&c) {
+                    *out.data.last_mut().expect("a value beside each index") += v;
+                } else {
+                    out.indices.push(c);
+                    out.data.push(v);
+                }
+            }
+            out.indptr.push(out.indices.len() as u64);
+        }
+        *self = out;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::array;
+
+    fn example() -> Csr {
+        Csr::from_dense(&array![[0., 1., 2.], [0., 0., 0.], [3., 0., 4.]])
+    }
+
+    #[test]
+    fn unsorted_rows_and_duplicates_become_canonical() {
+        let m = Csr::new(3, vec![0, 3, 4], vec![2, 0, 2, 1], vec![1., 2., 3., 5.]).unwrap();
+        assert_eq!(m.to_dense(), array![[2., 0., 4.], [0., 5., 0.]]);
+        assert_eq!(m.nnz(), 3);
+    }
+
+    #[test]
+    fn impossible_arrays_are_refused() {
+        assert!(Csr::new(3, vec![0, 2], vec![0, 3], vec![1., 1.]).is_err());
+        assert!(Csr::new(3, vec![0, 2, 1], vec![0, 1], vec![1., 1.]).is_err());
+        assert!(Csr::new(3, vec![0, 3], vec![0, 1], vec![1., 1.]).is_err());
+    }
+
+    #[test]
+    fn transpose_and_selection_agree_with_dense() {
+        let m = example();
+        assert_eq!(m.transpose().to_dense(), m.to_dense().t());
+        assert_eq!(m.take_cols(&[2, 0]).to_dense(), array![[2., 0.], [0., 0.], [4., 3.]]);
+        assert_eq!(m.take_rows(&[2, 2]).to_dense(), array![[3., 0., 4.], [3., 0., 4.]]);
+        assert_eq!(Csr::vstack(&[&m, &m]).take_rows(&[3, 4, 5]), m);
+        assert_eq!(m.get(2, 2), 4.0);
+    }
+}
