@@ -5,6 +5,7 @@
 
 pub mod cli;
 pub mod decide;
+pub mod device;
 pub mod events;
 pub mod exec;
 pub mod key;

@@ -19,7 +19,7 @@ pub(super) struct Session {
     pub(super) last: Journal<Digest>,
     pub(super) force: BTreeSet<String>,
     pub(super) device: DeviceChoice,
-    numerics: String,
+    numerics: &'static str,
 }
 
 /// Loads and checks a workflow and its input files.
@@ -68,11 +68,8 @@ fn missing_inputs(workflow: &Workflow, plan: &Plan) -> Vec<Problem> {
 impl Session {
     pub(super) fn open(args: &WorkflowArgs) -> Result<Self, CliError> {
         let plan = load_plan(args)?;
-        let device: DeviceChoice = args.device.into();
-        let numerics = clcc_stages::train::device_class(device).map_err(|e| {
-            let hint = e.hint().map(str::to_string);
-            CliError { hint, ..CliError::from_error(exit::USAGE, &e) }
-        })?;
+        let (device, numerics) = crate::device::resolve(args.device.into())
+            .map_err(|e| CliError::from_error(exit::USAGE, &e).hint("build with `--features`, or use `--device cpu`"))?;
         let store = Store::open(&args.cache)?;
         let mut stat = StatCache::open(&store.root().join("stat.jsonl"), !args.rehash);
         let inputs = digest_inputs(&plan, &mut stat).map_err(|(name, e)| {
@@ -94,7 +91,7 @@ impl Session {
             inputs: &self.inputs,
             last: &self.last,
             force: &self.force,
-            numerics: &self.numerics,
+            numerics: self.numerics,
         }
     }
 }
