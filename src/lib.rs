@@ -1,1 +1,16 @@
-//! x
+//! The engine of clcc-flow, in flow order: [`workflow`] (the file as written) -> [`plan`] (nodes,
+//! parameters, wiring) -> [`key`] and [`decide`] (cached, run or maybe, and why) -> [`schedule`]
+//! (the run loop) -> [`exec`] (child processes) -> [`results`] (what the user gets). [`registry`]
+//! is the one place that knows every stage kind; [`cli`] is the one place that prints.
+
+pub mod cli;
+pub mod decide;
+pub mod device;
+pub mod events;
+pub mod exec;
+pub mod key;
+pub mod plan;
+pub mod registry;
+pub mod results;
+pub mod schedule;
+pub mod workflow;

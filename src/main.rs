@@ -1,2 +1,5 @@
-//! x
-fn main(){}
+//! `clcc-flow`: the exit code, nothing more.
+
+fn main() {
+    std::process::exit(clcc_flow::cli::main());
+}

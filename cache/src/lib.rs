@@ -1,1 +1,36 @@
-//! x
+//! Content-addressed store and action records: what clcc-flow knows about work already done.
+//!
+//! ```text
+//! <cache>/cas/aa/<digest>      an artifact: a file, or a directory of files; read only
+//! <cache>/cas/aa/<digest>.tree the directory's listing (path, size, digest of each file)
+//! <cache>/ac/aa/<key>.json     action record: preimage of the key, outputs, measurements
+//! <cache>/tmp/<attempt>/       private directory of one attempt
+//! <cache>/last/<workflow>.jsonl  key of each node's last record, for reasons
+//! <cache>/stat.jsonl           digests of input files by (device, inode, size, mtime, ctime)
+//! <cache>/locks/<key>          kernel lock: one computation of a key at a time
+//! <cache>/quarantine/          what was found damaged
+//! ```
+//!
+//! The one commit point of an action is the rename of its record into `ac/`. A record is trusted
+//! only while every artifact it names is there with its size; digests are compared by
+//! [`Store::verify`]. No file here is the source of truth beside these: every journal may be lost.
+//!
+//! This crate knows nothing of stages, workflows or YAML, and is not asynchronous.
+
+mod digest;
+mod error;
+mod journal;
+mod lock;
+mod record;
+mod stat_cache;
+mod store;
+mod tree;
+
+pub use digest::{Digest, digest_bytes, digest_file};
+pub use error::{CacheError, CacheResult};
+pub use journal::Journal;
+pub use lock::KeyLock;
+pub use record::{ActionRecord, OutputRecord, RECORD_FORMAT};
+pub use stat_cache::StatCache;
+pub use store::{Damage, Lookup, Store, VerifyReport};
+pub use tree::{Artifact, ArtifactForm, TreeEntry, measure, measure_synced};

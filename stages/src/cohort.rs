@@ -40,7 +40,11 @@ pub struct CohortCnv {
 /// The name of the patient that an input artifact belongs to.
 pub fn patient_name(input: &InputArtifact) -> String {
     let values: Vec<&str> = input.branch.values().map(String::as_str).collect();
-    if values.is_empty() { "all".to_string() } else { values.join(".") }
+    if values.is_empty() {
+        "all".to_string()
+    } else {
+        values.join(".")
+    }
 }
 
 impl Cohort {
@@ -61,28 +65,57 @@ impl Cohort {
         Self::load_matrix(ctx, |reader| Ok(reader.layer("counts")?.into_csr()))
     }
 
-    fn load_matrix(ctx: &StageContext<'_>, matrix: impl Fn(&Reader) -> StageResult<Csr>) -> StageResult<Self> {
+    fn load_matrix(
+        ctx: &StageContext<'_>,
+        matrix: impl Fn(&Reader) -> StageResult<Csr>,
+    ) -> StageResult<Self> {
         let inputs = ctx.all("expr");
-        let first = inputs.first().ok_or_else(|| StageError::MissingInput { role: "expr".into() })?;
-        let readers = inputs.iter().map(|i| Reader::open(&i.path)).collect::<StageResult<Vec<_>>>()?;
-        let vars = readers.iter().map(Reader::var).collect::<StageResult<Vec<_>>>()?;
+        let first = inputs.first().ok_or_else(|| StageError::MissingInput {
+            role: "expr".into(),
+        })?;
+        let readers = inputs
+            .iter()
+            .map(|i| Reader::open(&i.path))
+            .collect::<StageResult<Vec<_>>>()?;
+        let vars = readers
+            .iter()
+            .map(Reader::var)
+            .collect::<StageResult<Vec<_>>>()?;
         // The common case: every patient has the same genes in the same order.
         let same = vars.iter().all(|v| v.index == vars[0].index);
-        let genes = if same { vars[0].index.clone() } else { shared_genes(&vars) };
+        let genes = if same {
+            vars[0].index.clone()
+        } else {
+            shared_genes(&vars)
+        };
         if genes.is_empty() {
-            return Err(StageError::data(format!("the patients share no gene (first: `{}`)", patient_name(first))));
+            return Err(StageError::data(format!(
+                "the patients share no gene (first: `{}`)",
+                patient_name(first)
+            )));
         }
         let mut parts = Vec::new();
         let mut obs_parts = Vec::new();
         for (reader, var) in readers.iter().zip(&vars) {
             let x = matrix(reader)?;
-            parts.push(if same { x } else { x.take_cols(&positions(&var.index, &genes)) });
+            parts.push(if same {
+                x
+            } else {
+                x.take_cols(&positions(&var.index, &genes))
+            });
             obs_parts.push(reader.obs()?);
         }
         let patients: Vec<String> = inputs.iter().map(|i| patient_name(i)).collect();
-        let patient_of = obs_parts.iter().enumerate().flat_map(|(p, o)| vec![p as u32; o.len()]).collect::<Vec<u32>>();
+        let patient_of = obs_parts
+            .iter()
+            .enumerate()
+            .flat_map(|(p, o)| vec![p as u32; o.len()])
+            .collect::<Vec<u32>>();
         let mut obs = stack_frames(&obs_parts);
-        let names: Vec<&str> = patient_of.iter().map(|&p| patients[p as usize].as_str()).collect();
+        let names: Vec<&str> = patient_of
+            .iter()
+            .map(|&p| patients[p as usize].as_str())
+            .collect();
         obs.set_category("patient", &names);
         Ok(Self {
             patients,
@@ -101,7 +134,9 @@ impl Cohort {
     /// The cells of one patient, as row numbers.
     pub fn cells_of(&self, patient: usize) -> std::ops::Range<usize> {
         let start = self.patient_of.partition_point(|&p| (p as usize) < patient);
-        let end = self.patient_of.partition_point(|&p| (p as usize) <= patient);
+        let end = self
+            .patient_of
+            .partition_point(|&p| (p as usize) <= patient);
         start..end
     }
 }
@@ -121,9 +156,21 @@ impl CohortCnv {
             let windows = match reader.uns()?.remove("cnv") {
                 Some(Uns::Dict(mut d)) => match d.remove("windows") {
                     Some(Uns::Frame(f)) => f,
-                    _ => return Err(StageError::format(&input.path, "uns/cnv/windows", "expected a data frame")),
+                    _ => {
+                        return Err(StageError::format(
+                            &input.path,
+                            "uns/cnv/windows",
+                            "expected a data frame",
+                        ));
+                    }
                 },
-                _ => return Err(StageError::format(&input.path, "uns/cnv", "expected a group")),
+                _ => {
+                    return Err(StageError::format(
+                        &input.path,
+                        "uns/cnv",
+                        "expected a group",
+                    ));
+                }
             };
             let genes = reader.var()?;
             match &layout {
@@ -131,15 +178,23 @@ impl CohortCnv {
                 Some((w, g)) if w.index == windows.index && g.index == genes.index => {}
                 Some(_) => {
                     return Err(StageError::data_hint(
-                        format!("patient `{}` has other copy-number windows than the first", patient_name(input)),
+                        format!(
+                            "patient `{}` has other copy-number windows than the first",
+                            patient_name(input)
+                        ),
                         "use the same gene filters for every patient",
                     ));
                 }
             }
             parts.push(reader.obsm("X_cnv")?.into_csr());
         }
-        let (windows, genes) = layout.ok_or_else(|| StageError::MissingInput { role: "cnv".into() })?;
-        Ok(Self { x: Csr::vstack(&parts.iter().collect::<Vec<_>>()), windows, genes })
+        let (windows, genes) =
+            layout.ok_or_else(|| StageError::MissingInput { role: "cnv".into() })?;
+        Ok(Self {
+            x: Csr::vstack(&parts.iter().collect::<Vec<_>>()),
+            windows,
+            genes,
+        })
     }
 }
 
@@ -147,7 +202,9 @@ impl CohortCnv {
 /// it with one type; categories are united and sorted.
 pub fn stack_frames(parts: &[Frame]) -> Frame {
     let mut out = Frame::new(parts.iter().flat_map(|p| p.index.iter().cloned()).collect());
-    let Some(first) = parts.first() else { return out };
+    let Some(first) = parts.first() else {
+        return out;
+    };
     for name in first.columns.keys() {
         let columns: Option<Vec<&Column>> = parts.iter().map(|p| p.columns.get(name)).collect();
         if let Some(stacked) = columns.and_then(|c| stack_columns(&c)) {
@@ -162,7 +219,13 @@ fn stack_columns(parts: &[&Column]) -> Option<Column> {
         ($variant:ident) => {
             parts
                 .iter()
-                .map(|c| if let Column::$variant(v) = c { Some(v.clone()) } else { None })
+                .map(|c| {
+                    if let Column::$variant(v) = c {
+                        Some(v.clone())
+                    } else {
+                        None
+                    }
+                })
                 .collect::<Option<Vec<_>>>()
                 .map(|v| Column::$variant(v.concat()))
         };
@@ -176,23 +239,40 @@ fn stack_columns(parts: &[&Column]) -> Option<Column> {
             let texts: Vec<String> = parts
                 .iter()
                 .map(|c| match c {
-                    Column::Category(c) => Some((0..c.codes.len()).map(|r| c.get(r).unwrap_or("").to_string()).collect()),
+                    Column::Category(c) => Some(
+                        (0..c.codes.len())
+                            .map(|r| c.get(r).unwrap_or("").to_string())
+                            .collect(),
+                    ),
                     _ => None,
                 })
                 .collect::<Option<Vec<Vec<String>>>>()?
                 .concat();
-            Some(Column::Category(crate::frame::Categorical::from_values(&texts)))
+            Some(Column::Category(crate::frame::Categorical::from_values(
+                &texts,
+            )))
         }
     }
 }
 
 fn shared_genes(vars: &[Frame]) -> Vec<String> {
-    let others: Vec<std::collections::HashSet<&str>> =
-        vars[1..].iter().map(|v| v.index.iter().map(String::as_str).collect()).collect();
-    vars[0].index.iter().filter(|g| others.iter().all(|o| o.contains(g.as_str()))).cloned().collect()
+    let others: Vec<std::collections::HashSet<&str>> = vars[1..]
+        .iter()
+        .map(|v| v.index.iter().map(String::as_str).collect())
+        .collect();
+    vars[0]
+        .index
+        .iter()
+        .filter(|g| others.iter().all(|o| o.contains(g.as_str())))
+        .cloned()
+        .collect()
 }
 
 fn positions(names: &[String], wanted: &[String]) -> Vec<usize> {
-    let at: std::collections::HashMap<&str, usize> = names.iter().enumerate().map(|(i, n)| (n.as_str(), i)).collect();
+    let at: std::collections::HashMap<&str, usize> = names
+        .iter()
+        .enumerate()
+        .map(|(i, n)| (n.as_str(), i))
+        .collect();
     wanted.iter().map(|w| at[w.as_str()]).collect()
 }

@@ -66,17 +66,27 @@ pub enum StageError {
 impl StageError {
     /// A [`StageError::Data`] without a hint.
     pub fn data(message: impl Into<String>) -> Self {
-        Self::Data { message: message.into(), hint: None }
+        Self::Data {
+            message: message.into(),
+            hint: None,
+        }
     }
 
     /// A [`StageError::Data`] with a hint.
     pub fn data_hint(message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self::Data { message: message.into(), hint: Some(hint.into()) }
+        Self::Data {
+            message: message.into(),
+            hint: Some(hint.into()),
+        }
     }
 
     /// A [`StageError::Param`].
     pub fn param(param: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::Param { param: param.into(), message: message.into(), hint: None }
+        Self::Param {
+            param: param.into(),
+            message: message.into(),
+            hint: None,
+        }
     }
 
     /// A [`StageError::Format`]; `place` may be empty.

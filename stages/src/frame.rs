@@ -20,20 +20,33 @@ pub struct Categorical {
 impl Categorical {
     /// Categories in sorted order, as pandas makes them; empty strings are missing.
     pub fn from_values<S: AsRef<str>>(values: &[S]) -> Self {
-        let mut categories: Vec<String> =
-            values.iter().map(|v| v.as_ref().to_string()).filter(|v| !v.is_empty()).collect();
+        let mut categories: Vec<String> = values
+            .iter()
+            .map(|v| v.as_ref().to_string())
+            .filter(|v| !v.is_empty())
+            .collect();
         categories.sort();
         categories.dedup();
         let codes = values
             .iter()
-            .map(|v| categories.binary_search_by(|c| c.as_str().cmp(v.as_ref())).map_or(-1, |i| i as i32))
+            .map(|v| {
+                categories
+                    .binary_search_by(|c| c.as_str().cmp(v.as_ref()))
+                    .map_or(-1, |i| i as i32)
+            })
             .collect();
-        Self { codes, categories, ordered: false }
+        Self {
+            codes,
+            categories,
+            ordered: false,
+        }
     }
 
     /// The value of a row, `None` where missing.
     pub fn get(&self, row: usize) -> Option<&str> {
-        usize::try_from(self.codes[row]).ok().map(|c| self.categories[c].as_str())
+        usize::try_from(self.codes[row])
+            .ok()
+            .map(|c| self.categories[c].as_str())
     }
 }
 
@@ -110,7 +123,10 @@ pub struct Frame {
 impl Frame {
     /// A frame without columns.
     pub fn new(index: Vec<String>) -> Self {
-        Self { index, columns: IndexMap::new() }
+        Self {
+            index,
+            columns: IndexMap::new(),
+        }
     }
 
     /// Number of rows.
@@ -128,7 +144,11 @@ impl Frame {
     /// # Panics
     /// Where the column's length is not the number of rows.
     pub fn set(&mut self, name: &str, column: Column) {
-        assert_eq!(column.len(), self.len(), "column `{name}` has as many values as the frame has rows");
+        assert_eq!(
+            column.len(),
+            self.len(),
+            "column `{name}` has as many values as the frame has rows"
+        );
         self.columns.insert(name.to_string(), column);
     }
 
@@ -144,7 +164,10 @@ impl Frame {
     pub fn column(&self, name: &str) -> StageResult<&Column> {
         self.columns.get(name).ok_or_else(|| {
             let known: Vec<&str> = self.columns.keys().map(String::as_str).collect();
-            StageError::data(format!("no column `{name}`; the columns are `{}`", known.join("`, `")))
+            StageError::data(format!(
+                "no column `{name}`; the columns are `{}`",
+                known.join("`, `")
+            ))
         })
     }
 
@@ -166,9 +189,9 @@ impl Frame {
             Column::F64(v) => Ok(v.clone()),
             Column::I64(v) => Ok(v.iter().map(|&x| x as f64).collect()),
             Column::Bool(v) => Ok(v.iter().map(|&x| f64::from(u8::from(x))).collect()),
-            Column::Str(_) | Column::Category(_) => {
-                Err(StageError::data(format!("column `{name}`: expected numbers, found text")))
-            }
+            Column::Str(_) | Column::Category(_) => Err(StageError::data(format!(
+                "column `{name}`: expected numbers, found text"
+            ))),
         }
     }
 
@@ -179,7 +202,9 @@ impl Frame {
     pub fn flags(&self, name: &str) -> StageResult<&[bool]> {
         match self.column(name)? {
             Column::Bool(v) => Ok(v),
-            _ => Err(StageError::data(format!("column `{name}`: expected true or false values"))),
+            _ => Err(StageError::data(format!(
+                "column `{name}`: expected true or false values"
+            ))),
         }
     }
 
@@ -188,13 +213,20 @@ impl Frame {
     pub fn take(&self, rows: &[usize]) -> Self {
         Self {
             index: rows.iter().map(|&r| self.index[r].clone()).collect(),
-            columns: self.columns.iter().map(|(k, c)| (k.clone(), c.take(rows))).collect(),
+            columns: self
+                .columns
+                .iter()
+                .map(|(k, c)| (k.clone(), c.take(rows)))
+                .collect(),
         }
     }
 
     /// The first row name that occurs twice.
     pub fn first_duplicate(&self) -> Option<&str> {
         let mut seen = HashSet::with_capacity(self.len());
-        self.index.iter().find(|name| !seen.insert(name.as_str())).map(String::as_str)
+        self.index
+            .iter()
+            .find(|name| !seen.insert(name.as_str()))
+            .map(String::as_str)
     }
 }

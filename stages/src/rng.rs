@@ -52,7 +52,13 @@ impl Rng {
             hasher.update(&c.to_le_bytes());
         }
         let digest = hasher.finalize();
-        let word = |i: usize| u32::from_le_bytes(digest.as_bytes()[4 * i..4 * i + 4].try_into().expect("four bytes"));
+        let word = |i: usize| {
+            u32::from_le_bytes(
+                digest.as_bytes()[4 * i..4 * i + 4]
+                    .try_into()
+                    .expect("four bytes"),
+            )
+        };
         Self {
             key: [word(0), word(1)],
             stream: u64::from(word(2)) | u64::from(word(3)) << 32,
@@ -65,7 +71,12 @@ impl Rng {
     /// A uniform 32-bit number.
     pub fn next_u32(&mut self) -> u32 {
         if self.used == 4 {
-            let c = [self.counter as u32, (self.counter >> 32) as u32, self.stream as u32, (self.stream >> 32) as u32];
+            let c = [
+                self.counter as u32,
+                (self.counter >> 32) as u32,
+                self.stream as u32,
+                (self.stream >> 32) as u32,
+            ];
             self.buffer = philox4x32(c, self.key);
             self.counter += 1;
             self.used = 0;
@@ -187,10 +198,19 @@ mod tests {
     /// Known-answer vectors of the Random123 distribution.
     #[test]
     fn philox_matches_known_answers() {
-        assert_eq!(philox4x32([0; 4], [0; 2]), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
-        assert_eq!(philox4x32([u32::MAX; 4], [u32::MAX; 2]), [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]);
         assert_eq!(
-            philox4x32([0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344], [0xa409_3822, 0x299f_31d0]),
+            philox4x32([0; 4], [0; 2]),
+            [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]
+        );
+        assert_eq!(
+            philox4x32([u32::MAX; 4], [u32::MAX; 2]),
+            [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]
+        );
+        assert_eq!(
+            philox4x32(
+                [0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344],
+                [0xa409_3822, 0x299f_31d0]
+            ),
             [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1]
         );
     }
@@ -207,7 +227,10 @@ mod tests {
     fn moments(n: usize, mut draw: impl FnMut() -> f64) -> (f64, f64) {
         let xs: Vec<f64> = (0..n).map(|_| draw()).collect();
         let mean = xs.iter().sum::<f64>() / n as f64;
-        (mean, xs.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n as f64)
+        (
+            mean,
+            xs.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n as f64,
+        )
     }
 
     #[test]
@@ -221,11 +244,17 @@ mod tests {
             let (m, v) = moments(n, || rng.poisson(mean) as f64);
             let se = (mean / n as f64).sqrt();
             assert!((m - mean).abs() < 5.0 * se, "poisson {mean}: mean {m}");
-            assert!((v / mean - 1.0).abs() < 0.03, "poisson {mean}: variance {v}");
+            assert!(
+                (v / mean - 1.0).abs() < 0.03,
+                "poisson {mean}: variance {v}"
+            );
         }
         for shape in [0.5, 2.0, 20.0] {
             let (m, v) = moments(n, || rng.gamma(shape));
-            assert!((m / shape - 1.0).abs() < 0.02 && (v / shape - 1.0).abs() < 0.05, "gamma {shape}: {m} {v}");
+            assert!(
+                (m / shape - 1.0).abs() < 0.02 && (v / shape - 1.0).abs() < 0.05,
+                "gamma {shape}: {m} {v}"
+            );
         }
     }
 

@@ -35,12 +35,18 @@ pub struct Read {
 impl Read {
     /// A role that must be there.
     pub const fn required(role: &'static str) -> Self {
-        Self { role, required: true }
+        Self {
+            role,
+            required: true,
+        }
     }
 
     /// A role that is read where a needed stage writes it.
     pub const fn optional(role: &'static str) -> Self {
-        Self { role, required: false }
+        Self {
+            role,
+            required: false,
+        }
     }
 }
 
@@ -74,7 +80,12 @@ pub struct OutputDecl {
 impl OutputDecl {
     /// An intermediate.
     pub const fn new(role: &'static str, about: &'static str) -> Self {
-        Self { role, keyed: false, publish: Publish::No, about }
+        Self {
+            role,
+            keyed: false,
+            publish: Publish::No,
+            about,
+        }
     }
 
     /// The same, published.
@@ -172,7 +183,9 @@ impl StageContext<'_> {
     pub fn one(&self, role: &str) -> StageResult<&InputArtifact> {
         match self.all(role).as_slice() {
             [one] => Ok(one),
-            _ => Err(StageError::MissingInput { role: role.to_string() }),
+            _ => Err(StageError::MissingInput {
+                role: role.to_string(),
+            }),
         }
     }
 
@@ -200,7 +213,11 @@ impl StageContext<'_> {
     /// # Errors
     /// [`StageError::Cancelled`] once the run is being cancelled.
     pub fn check_cancelled(&self) -> StageResult<()> {
-        if self.cancel.load(Ordering::Relaxed) { Err(StageError::Cancelled) } else { Ok(()) }
+        if self.cancel.load(Ordering::Relaxed) {
+            Err(StageError::Cancelled)
+        } else {
+            Ok(())
+        }
     }
 }
 

@@ -88,7 +88,11 @@ impl TextTable {
                 return Err(StageError::format(
                     path,
                     format!("line {}", number + 1),
-                    format!("expected {} fields, found {}", table.header.len(), fields.len()),
+                    format!(
+                        "expected {} fields, found {}",
+                        table.header.len(),
+                        fields.len()
+                    ),
                 ));
             }
         }
@@ -105,9 +109,12 @@ impl TextTable {
     /// # Errors
     /// [`StageError::Data`] where there is no such column.
     pub fn texts(&self, name: &str) -> StageResult<Vec<&str>> {
-        let at = self
-            .position(name)
-            .ok_or_else(|| StageError::data(format!("no column `{name}`; the columns are `{}`", self.header.join("`, `"))))?;
+        let at = self.position(name).ok_or_else(|| {
+            StageError::data(format!(
+                "no column `{name}`; the columns are `{}`",
+                self.header.join("`, `")
+            ))
+        })?;
         Ok(self.rows.iter().map(|r| r[at].as_str()).collect())
     }
 
@@ -120,7 +127,9 @@ impl TextTable {
             .into_iter()
             .map(|t| match t {
                 "" | "NA" => Ok(f64::NAN),
-                t => t.parse().map_err(|_| StageError::data(format!("column `{name}`: expected a number, found `{t}`"))),
+                t => t.parse().map_err(|_| {
+                    StageError::data(format!("column `{name}`: expected a number, found `{t}`"))
+                }),
             })
             .collect()
     }

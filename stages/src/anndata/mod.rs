@@ -2,11 +2,25 @@
 //!
 //! On disk an `AnnData` is zarr v3 in anndata's own encoding (`encoding-type`,
 //! `encoding-version`), with consolidated metadata, so every intermediate opens with
-//! `anndata.read_zarr`. [`Reader`] opens a store and reads only what is asked for.
+//! `anndata.read_zarr`. [`Reader`] opens a store (zarr v3, the part of zarr v2 that anndata writes,
+//! h5ad) and reads only what is asked for.
+//!
+//! `store` is the narrow interface to a container of groups and arrays; `zarr` and `hdf5`
+//! implement it; `decode` turns anndata's encodings into our types, once for both; `write` does
+//! the way back, to zarr only. Not read: `raw`, awkward arrays, sparse matrices inside `uns`;
+//! each is named in the error or in the list of what was left out, never dropped silently.
 
+mod decode;
+mod describe;
+mod hdf5;
+mod reader;
+mod store;
+mod write;
 mod zarr;
 
-pub use zarr::Reader;
+pub use describe::describe;
+pub use reader::Reader;
+pub(crate) use reader::RowReader;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -89,8 +103,12 @@ impl AnnData {
     ///
     /// # Errors
     /// [`crate::StageError::Io`] where the store cannot be written, and
-    /// [`crate::StageError::Data`] where a matrix does not have the shape of `obs` and `var`.
+    /// [`crate::StageError::Data`] where a matrix does not have the shape of `obs` and `var`, or a
+    /// name cannot be the name of an element.
     pub fn write_zarr(&self, path: &Path) -> StageResult<()> {
-        zarr::write(self, path)
+        write::write(self, path)
     }
 }
+
+#[cfg(test)]
+mod tests;

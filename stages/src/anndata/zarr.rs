@@ -1,74 +1,232 @@
-//! The zarr side of [`super::AnnData`].
+//! A zarr directory as a [`Store`]: v3, and the v2 that anndata writes.
 
-use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::{AnnData, Uns};
-use crate::error::StageResult;
-use crate::frame::Frame;
-use crate::matrix::{Csr, Matrix};
+use serde_json::Value;
+use zarrs::array::{Array, ArraySubset, DataType, Element, ElementOwned};
+use zarrs::filesystem::FilesystemStore;
 
-pub(super) fn write(_data: &AnnData, _path: &Path) -> StageResult<()> {
-    unimplemented!("zarr writer")
-}
+use super::store::{ArrayInfo, Attributes, Node, Store, Values};
+use crate::error::{StageError, StageResult};
 
-/// An open store; each call reads just that element.
+/// An open zarr directory.
 #[derive(Debug)]
-pub struct Reader {
-    path: PathBuf,
+pub(super) struct ZarrStore {
+    root: PathBuf,
+    store: Arc<FilesystemStore>,
 }
 
-impl Reader {
-    /// Opens the zarr store at `path` (v2 or v3).
-    ///
-    /// # Errors
-    /// [`crate::StageError::Io`] or [`crate::StageError::Format`] where this is no AnnData store.
-    pub fn open(path: &Path) -> StageResult<Self> {
-        Ok(Self { path: path.to_path_buf() })
+impl ZarrStore {
+    /// Opens the directory `root`.
+    pub(super) fn open(root: &Path) -> StageResult<Self> {
+        let there = |name: &str| root.join(name).is_file();
+        if !["zarr.json", ".zgroup", ".zattrs"].into_iter().any(there) {
+            return Err(StageError::format(
+                root,
+                "",
+                "expected a zarr store, found a directory without `zarr.json` or `.zgroup`",
+            ));
+        }
+        let store = FilesystemStore::new(root).map_err(|e| StageError::Io {
+            verb: "read",
+            path: root.to_path_buf(),
+            source: std::io::Error::other(e),
+        })?;
+        Ok(Self {
+            root: root.to_path_buf(),
+            store: Arc::new(store),
+        })
     }
 
-    /// Cells.
-    pub fn obs(&self) -> StageResult<Frame> {
-        unimplemented!("{}", self.path.display())
+    fn json(&self, at: &str, name: &str) -> StageResult<Option<Value>> {
+        let path = self.root.join(at).join(name);
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+                ) =>
+            {
+                return Ok(None);
+            }
+            Err(e) => return Err(StageError::io("read", &path)(e)),
+        };
+        let value = serde_json::from_str(&text)
+            .map_err(|e| StageError::format(&path, "", format!("expected JSON metadata: {e}")))?;
+        Ok(Some(value))
     }
 
-    /// Features.
-    pub fn var(&self) -> StageResult<Frame> {
-        unimplemented!()
+    fn array(&self, at: &str) -> StageResult<Array<FilesystemStore>> {
+        Array::open(self.store.clone(), &format!("/{at}"))
+            .map_err(|e| self.bad(at, format!("cannot open the array: {}", chain(&e))))
     }
 
-    /// The main matrix; an error where the store has none.
-    pub fn x(&self) -> StageResult<Matrix> {
-        unimplemented!()
+    fn subset(
+        &self,
+        at: &str,
+        array: &Array<FilesystemStore>,
+        subset: &ArraySubset,
+    ) -> StageResult<Values> {
+        macro_rules! read {
+            ($from:ty => $to:ident) => {
+                self.values::<$from>(at, array, subset)
+                    .map(|v| Values::$to(v.into_iter().map(Into::into).collect()))
+            };
+        }
+        let stored = array.data_type();
+        if is::<f32>(stored) {
+            self.values(at, array, subset).map(Values::F32)
+        } else if is::<f64>(stored) {
+            self.values(at, array, subset).map(Values::F64)
+        } else if is::<i32>(stored) {
+            self.values(at, array, subset).map(Values::I32)
+        } else if is::<i64>(stored) {
+            self.values(at, array, subset).map(Values::I64)
+        } else if is::<u32>(stored) {
+            self.values(at, array, subset).map(Values::U32)
+        } else if is::<u64>(stored) {
+            self.values(at, array, subset).map(Values::U64)
+        } else if is::<bool>(stored) {
+            self.values(at, array, subset).map(Values::Bool)
+        } else if is::<i8>(stored) {
+            read!(i8 => I32)
+        } else if is::<i16>(stored) {
+            read!(i16 => I32)
+        } else if is::<u8>(stored) {
+            read!(u8 => I32)
+        } else if is::<u16>(stored) {
+            read!(u16 => I32)
+        } else if is::<String>(stored) {
+            self.values(at, array, subset).map(Values::Text)
+        } else {
+            Err(self.bad(
+                at,
+                format!("expected numbers, flags or text, found the data type `{stored:?}`"),
+            ))
+        }
     }
 
-    /// A layer.
-    pub fn layer(&self, _name: &str) -> StageResult<Matrix> {
-        unimplemented!()
+    fn values<T: ElementOwned>(
+        &self,
+        at: &str,
+        array: &Array<FilesystemStore>,
+        subset: &ArraySubset,
+    ) -> StageResult<Vec<T>> {
+        array
+            .retrieve_array_subset(subset)
+            .map_err(|e| self.bad(at, format!("cannot read the array: {}", chain(&e))))
+    }
+}
+
+impl Store for ZarrStore {
+    fn path(&self) -> &Path {
+        &self.root
     }
 
-    /// A per-cell array.
-    pub fn obsm(&self, _name: &str) -> StageResult<Matrix> {
-        unimplemented!()
+    fn node(&self, at: &str) -> StageResult<Option<Node>> {
+        if let Some(v3) = self.json(at, "zarr.json")? {
+            let array = (v3["node_type"] == "array").then(|| array_info(&v3, "data_type"));
+            return Ok(Some(Node {
+                attributes: object(v3.get("attributes")),
+                array,
+            }));
+        }
+        let attributes = self.json(at, ".zattrs")?;
+        if let Some(array) = self.json(at, ".zarray")? {
+            let array = Some(array_info(&array, "dtype"));
+            return Ok(Some(Node {
+                attributes: object(attributes.as_ref()),
+                array,
+            }));
+        }
+        let group = self.json(at, ".zgroup")?.is_some();
+        Ok(group.then(|| Node {
+            attributes: object(attributes.as_ref()),
+            array: None,
+        }))
     }
 
-    /// A cell-by-cell graph.
-    pub fn obsp(&self, _name: &str) -> StageResult<Csr> {
-        unimplemented!()
+    fn children(&self, at: &str) -> StageResult<Vec<String>> {
+        let dir = self.root.join(at);
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(&dir).map_err(StageError::io("read", &dir))? {
+            let entry = entry.map_err(StageError::io("read", &dir))?;
+            let here = entry.path();
+            if ["zarr.json", ".zarray", ".zgroup"]
+                .into_iter()
+                .any(|n| here.join(n).is_file())
+            {
+                names.push(entry.file_name().to_string_lossy().into_owned());
+            }
+        }
+        names.sort();
+        Ok(names)
     }
 
-    /// All of `uns`.
-    pub fn uns(&self) -> StageResult<BTreeMap<String, Uns>> {
-        unimplemented!()
+    fn read(&self, at: &str) -> StageResult<Values> {
+        let array = self.array(at)?;
+        let all = array.subset_all();
+        self.subset(at, &array, &all)
     }
 
-    /// Names of the elements of a group such as `layers` or `obsm`.
-    pub fn names(&self, _group: &str) -> StageResult<Vec<String>> {
-        unimplemented!()
+    fn read_rows(&self, at: &str, rows: Range<u64>) -> StageResult<Values> {
+        let array = self.array(at)?;
+        let mut ranges: Vec<Range<u64>> = array.shape().iter().map(|&n| 0..n).collect();
+        match ranges.first_mut() {
+            Some(first) if rows.end <= first.end => *first = rows,
+            _ => {
+                return Err(self.bad(
+                    at,
+                    format!(
+                        "expected at least {} rows, found {:?}",
+                        rows.end,
+                        array.shape()
+                    ),
+                ));
+            }
+        }
+        self.subset(at, &array, &ArraySubset::new_with_ranges(&ranges))
     }
+}
 
-    /// Everything.
-    pub fn read(&self) -> StageResult<AnnData> {
-        unimplemented!()
+fn is<T: Element>(stored: &DataType) -> bool {
+    T::validate_data_type(stored).is_ok()
+}
+
+fn object(value: Option<&Value>) -> Attributes {
+    value
+        .and_then(Value::as_object)
+        .cloned()
+        .unwrap_or_default()
+}
+
+fn array_info(metadata: &Value, dtype: &str) -> ArrayInfo {
+    let shape = metadata["shape"]
+        .as_array()
+        .map(|s| s.iter().filter_map(Value::as_u64).collect())
+        .unwrap_or_default();
+    let dtype = match &metadata[dtype] {
+        Value::String(text) => text.clone(),
+        other => other["name"]
+            .as_str()
+            .map_or_else(|| other.to_string(), str::to_string),
+    };
+    ArrayInfo { shape, dtype }
+}
+
+/// An error and its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text = format!("{text}: {inner_text}");
+        }
+        cause = inner.source();
     }
+    text
 }

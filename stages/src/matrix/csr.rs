@@ -19,10 +19,17 @@ impl Csr {
     ///
     /// # Errors
     /// [`StageError::Data`] where lengths disagree, the pointers fall, or a column is out of range.
-    pub fn new(n_cols: usize, indptr: Vec<u64>, indices: Vec<u32>, data: Vec<f32>) -> StageResult<Self> {
+    pub fn new(
+        n_cols: usize,
+        indptr: Vec<u64>,
+        indices: Vec<u32>,
+        data: Vec<f32>,
+    ) -> StageResult<Self> {
         let bad = |message: String| Err(StageError::data(message));
         if indptr.first() != Some(&0) || indptr.windows(2).any(|w| w[0] > w[1]) {
-            return bad("sparse matrix: expected row pointers that start at 0 and never fall".into());
+            return bad(
+                "sparse matrix: expected row pointers that start at 0 and never fall".into(),
+            );
         }
         let nnz = *indptr.last().expect("checked above") as usize;
         if indices.len() != nnz || data.len() != nnz {
@@ -33,9 +40,16 @@ impl Csr {
             ));
         }
         if let Some(i) = indices.iter().find(|&&i| i as usize >= n_cols) {
-            return bad(format!("sparse matrix: column index {i} in a matrix of {n_cols} columns"));
+            return bad(format!(
+                "sparse matrix: column index {i} in a matrix of {n_cols} columns"
+            ));
         }
-        let mut csr = Self { n_cols, indptr, indices, data };
+        let mut csr = Self {
+            n_cols,
+            indptr,
+            indices,
+            data,
+        };
         if (0..csr.n_rows()).any(|r| csr.row(r).0.windows(2).any(|w| w[0] >= w[1])) {
             csr.canonicalise();
         }
@@ -47,10 +61,21 @@ impl Csr {
     /// # Panics
     /// Where a row's columns do not rise or are out of range.
     pub fn from_rows<I: IntoIterator<Item = Vec<(u32, f32)>>>(n_cols: usize, rows: I) -> Self {
-        let mut csr = Self { n_cols, indptr: vec![0], indices: Vec::new(), data: Vec::new() };
+        let mut csr = Self {
+            n_cols,
+            indptr: vec![0],
+            indices: Vec::new(),
+            data: Vec::new(),
+        };
         for row in rows {
-            assert!(row.windows(2).all(|w| w[0].0 < w[1].0), "columns of a row rise");
-            assert!(row.last().is_none_or(|e| (e.0 as usize) < n_cols), "columns are in range");
+            assert!(
+                row.windows(2).all(|w| w[0].0 < w[1].0),
+                "columns of a row rise"
+            );
+            assert!(
+                row.last().is_none_or(|e| (e.0 as usize) < n_cols),
+                "columns are in range"
+            );
             csr.indices.extend(row.iter().map(|e| e.0));
             csr.data.extend(row.iter().map(|e| e.1));
             csr.indptr.push(csr.indices.len() as u64);
@@ -63,7 +88,11 @@ impl Csr {
         Self::from_rows(
             a.ncols(),
             a.rows().into_iter().map(|row| {
-                row.iter().enumerate().filter(|(_, v)| **v != 0.0).map(|(c, v)| (c as u32, *v)).collect()
+                row.iter()
+                    .enumerate()
+                    .filter(|(_, v)| **v != 0.0)
+                    .map(|(c, v)| (c as u32, *v))
+                    .collect()
             }),
         )
     }
@@ -147,7 +176,11 @@ impl Csr {
             let mut row: Vec<(u32, f32)> = c
                 .iter()
                 .zip(v)
-                .filter_map(|(&c, &v)| Some(new_of_old[c as usize]).filter(|&n| n != u32::MAX).map(|n| (n, v)))
+                .filter_map(|(&c, &v)| {
+                    Some(new_of_old[c as usize])
+                        .filter(|&n| n != u32::MAX)
+                        .map(|n| (n, v))
+                })
                 .collect();
             row.sort_unstable_by_key(|e| e.0);
             rows.push(row);
@@ -189,7 +222,12 @@ impl Csr {
                 next[c as usize] += 1;
             }
         }
-        Self { n_cols: self.n_rows(), indptr, indices, data }
+        Self {
+            n_cols: self.n_rows(),
+            indptr,
+            indices,
+            data,
+        }
     }
 
     /// Dense, row-major.
@@ -210,7 +248,12 @@ impl Csr {
     /// Where the numbers of columns differ, or there is no part.
     pub fn vstack(parts: &[&Self]) -> Self {
         let n_cols = parts.first().expect("at least one part").n_cols;
-        let mut out = Self { n_cols, indptr: vec![0], indices: Vec::new(), data: Vec::new() };
+        let mut out = Self {
+            n_cols,
+            indptr: vec![0],
+            indices: Vec::new(),
+            data: Vec::new(),
+        };
         for part in parts {
             assert_eq!(part.n_cols, n_cols, "parts have the same columns");
             let base = out.indices.len() as u64;
@@ -223,7 +266,12 @@ impl Csr {
 
     /// Sorts the columns of every row and sums duplicates.
     fn canonicalise(&mut self) {
-        let mut out = Self { n_cols: self.n_cols, indptr: vec![0], indices: Vec::new(), data: Vec::new() };
+        let mut out = Self {
+            n_cols: self.n_cols,
+            indptr: vec![0],
+            indices: Vec::new(),
+            data: Vec::new(),
+        };
         for r in 0..self.n_rows() {
             let (cols, vals) = self.row(r);
             let mut row: Vec<(u32, f32)> = cols.iter().copied().zip(vals.iter().copied()).collect();
@@ -270,8 +318,14 @@ mod tests {
     fn transpose_and_selection_agree_with_dense() {
         let m = example();
         assert_eq!(m.transpose().to_dense(), m.to_dense().t());
-        assert_eq!(m.take_cols(&[2, 0]).to_dense(), array![[2., 0.], [0., 0.], [4., 3.]]);
-        assert_eq!(m.take_rows(&[2, 2]).to_dense(), array![[3., 0., 4.], [3., 0., 4.]]);
+        assert_eq!(
+            m.take_cols(&[2, 0]).to_dense(),
+            array![[2., 0.], [0., 0.], [4., 3.]]
+        );
+        assert_eq!(
+            m.take_rows(&[2, 2]).to_dense(),
+            array![[3., 0., 4.], [3., 0., 4.]]
+        );
         assert_eq!(Csr::vstack(&[&m, &m]).take_rows(&[3, 4, 5]), m);
         assert_eq!(m.get(2, 2), 4.0);
     }

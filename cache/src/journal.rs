@@ -1,0 +1,114 @@
+//! Append-only JSON lines where a later line replaces an earlier one of the same name.
+//!
+//! A journal is an index that may be lost: a torn or foreign line is skipped.
+
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::{CacheError, CacheResult};
+
+/// Names to values, kept in a file.
+#[derive(Debug)]
+pub struct Journal<V> {
+    path: PathBuf,
+    values: BTreeMap<String, V>,
+    lines: usize,
+}
+
+impl<V: Serialize + DeserializeOwned + PartialEq + Clone> Journal<V> {
+    /// Reads the journal; a missing or unreadable one is empty.
+    pub fn open(path: &Path) -> Self {
+        let text = std::fs::read(path).unwrap_or_default();
+        let mut values = BTreeMap::new();
+        let mut lines = 0;
+        for line in text.split(|&b| b == b'\n').filter(|l| !l.is_empty()) {
+            lines += 1;
+            if let Ok((name, value)) = serde_json::from_slice::<(String, V)>(line) {
+                values.insert(name, value);
+            }
+        }
+        Self { path: path.to_path_buf(), values, lines }
+    }
+
+    /// The value of a name.
+    pub fn get(&self, name: &str) -> Option<&V> {
+        self.values.get(name)
+    }
+
+    /// Sets values and appends those that changed. Rewrites the file once most of it is stale.
+    ///
+    /// # Errors
+    /// [`CacheError::Io`] where the file cannot be written.
+    pub fn set_all(&mut self, items: impl IntoIterator<Item = (String, V)>) -> CacheResult<()> {
+        let mut text = String::new();
+        for (name, value) in items {
+            if self.values.get(&name) != Some(&value) {
+                text.push_str(&serde_json::to_string(&(&name, &value)).expect("plain values serialise"));
+                text.push('\n');
+                self.lines += 1;
+                self.values.insert(name, value);
+            }
+        }
+        if text.is_empty() {
+            return Ok(());
+        }
+        if let Some(parent) = self.path.parent() {
+            std::fs::create_dir_all(parent).map_err(CacheError::io("create", parent))?;
+        }
+        if self.lines > 64 && self.lines > 4 * self.values.len() {
+            return self.rewrite();
+        }
+        // A leading newline closes a torn last line of an earlier process.
+        let mut file =
+            OpenOptions::new().append(true).create(true).open(&self.path).map_err(CacheError::io("open", &self.path))?;
+        file.write_all(format!("\n{text}").as_bytes()).map_err(CacheError::io("write", &self.path))
+    }
+
+    fn rewrite(&mut self) -> CacheResult<()> {
+        let mut text = String::new();
+        for item in &self.values {
+            text.push_str(&serde_json::to_string(&item).expect("plain values serialise"));
+            text.push('\n');
+        }
+        self.lines = self.values.len();
+        crate::store::write_atomic(&self.path, text.as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn later_lines_win_and_torn_lines_are_skipped() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("j.jsonl");
+        let mut j = Journal::<u32>::open(&path);
+        j.set_all([("a".into(), 1), ("b".into(), 2)]).unwrap();
+        j.set_all([("a".into(), 3)]).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, format!("{text}[\"b\", 9")).unwrap();
+        let mut again = Journal::<u32>::open(&path);
+        assert_eq!((again.get("a"), again.get("b")), (Some(&3), Some(&2)));
+        again.set_all([("c".into(), 4)]).unwrap();
+        let last = Journal::<u32>::open(&path);
+        assert_eq!((last.get("a"), last.get("b"), last.get("c")), (Some(&3), Some(&2), Some(&4)));
+    }
+
+    #[test]
+    fn a_stale_journal_is_rewritten() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("j.jsonl");
+        let mut j = Journal::<u32>::open(&path);
+        for i in 0..200 {
+            j.set_all([("a".into(), i)]).unwrap();
+        }
+        assert!(std::fs::read_to_string(&path).unwrap().lines().count() < 100);
+        assert_eq!(Journal::<u32>::open(&path).get("a"), Some(&199));
+    }
+}

@@ -1,0 +1,47 @@
+//! Action records: what was computed under a key.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::digest::Digest;
+use crate::tree::ArtifactForm;
+
+/// Version of the record's layout; a record of another version is a miss.
+pub const RECORD_FORMAT: u32 = 1;
+
+/// An output of an action.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutputRecord {
+    /// The role, for example `expr`.
+    pub role: String,
+    /// The axis value of a keyed output.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// File or directory.
+    pub form: ArtifactForm,
+    /// Digest of the content.
+    pub digest: Digest,
+    /// Bytes of all files.
+    pub bytes: u64,
+}
+
+/// What an action was and what it made. Measurements never enter a key.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ActionRecord {
+    /// [`RECORD_FORMAT`].
+    pub format: u32,
+    /// The key.
+    pub key: Digest,
+    /// Every field that was hashed into the key.
+    pub preimage: Value,
+    /// In declared order.
+    pub outputs: Vec<OutputRecord>,
+    /// Headline numbers that the stage reported.
+    pub metrics: Value,
+    /// Warnings that the stage gave.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+    /// Wall time in seconds, peak memory in bytes, threads, device, build, start time.
+    #[serde(default)]
+    pub measured: Value,
+}

@@ -1,0 +1,132 @@
+//! Artifacts: a file, or a directory as a sorted list of its files (a Merkle tree of depth one).
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::{Digest, digest_file};
+use crate::error::{CacheError, CacheResult};
+
+/// Whether an artifact is a file or a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ArtifactForm {
+    /// One file.
+    File,
+    /// A directory; empty directories inside it do not count.
+    Tree,
+}
+
+/// A file of a directory artifact.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TreeEntry {
+    /// Relative path with `/`.
+    pub path: String,
+    /// Bytes.
+    pub size: u64,
+    /// Digest of its content.
+    pub digest: Digest,
+}
+
+/// What an artifact is, by content.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Artifact {
+    /// File or directory.
+    pub form: ArtifactForm,
+    /// Digest of the file, or of the sorted listing.
+    pub digest: Digest,
+    /// Bytes of all files.
+    pub bytes: u64,
+    /// The listing of a directory; empty for a file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub entries: Vec<TreeEntry>,
+}
+
+/// Reads and digests the file or directory at `path`.
+///
+/// # Errors
+/// [`CacheError::NotPlain`] on links, devices and pipes; [`CacheError::Io`].
+pub fn measure(path: &Path) -> CacheResult<Artifact> {
+    measure_with(path, false)
+}
+
+/// As [`measure`], and makes the content durable (fsync of every file and directory).
+///
+/// # Errors
+/// As [`measure`].
+pub fn measure_synced(path: &Path) -> CacheResult<Artifact> {
+    measure_with(path, true)
+}
+
+fn measure_with(path: &Path, sync: bool) -> CacheResult<Artifact> {
+    let meta = std::fs::symlink_metadata(path).map_err(CacheError::io("stat", path))?;
+    if meta.is_file() {
+        if sync {
+            sync_path(path)?;
+        }
+        return Ok(Artifact { form: ArtifactForm::File, digest: digest_file(path)?, bytes: meta.len(), entries: vec![] });
+    }
+    if !meta.is_dir() {
+        return Err(CacheError::NotPlain { path: path.to_path_buf() });
+    }
+    let mut files = Vec::new();
+    list(path, String::new(), sync, &mut files)?;
+    files.sort();
+    let entries = files
+        .into_iter()
+        .map(|(rel, size)| {
+            let file = path.join(&rel);
+            if sync {
+                sync_path(&file)?;
+            }
+            Ok(TreeEntry { digest: digest_file(&file)?, path: rel, size })
+        })
+        .collect::<CacheResult<Vec<_>>>()?;
+    Ok(Artifact {
+        form: ArtifactForm::Tree,
+        digest: tree_digest(&entries),
+        bytes: entries.iter().map(|e| e.size).sum(),
+        entries,
+    })
+}
+
+/// Digest of a directory's listing: paths are length-prefixed, sizes and digests fixed width.
+pub(crate) fn tree_digest(entries: &[TreeEntry]) -> Digest {
+    let mut hasher = blake3::Hasher::new_derive_key("clcc-flow tree v1");
+    for e in entries {
+        hasher.update(&(e.path.len() as u64).to_le_bytes());
+        hasher.update(e.path.as_bytes());
+        hasher.update(&e.size.to_le_bytes());
+        hasher.update(e.digest.as_bytes());
+    }
+    Digest::from_bytes(*hasher.finalize().as_bytes())
+}
+
+fn list(dir: &Path, prefix: String, sync: bool, out: &mut Vec<(String, u64)>) -> CacheResult<()> {
+    for entry in std::fs::read_dir(dir).map_err(CacheError::io("list", dir))? {
+        let entry = entry.map_err(CacheError::io("list", dir))?;
+        let path: PathBuf = entry.path();
+        // `symlink_metadata`: a link is refused, never followed.
+        let meta = std::fs::symlink_metadata(&path).map_err(CacheError::io("stat", &path))?;
+        let Some(name) = entry.file_name().to_str().map(str::to_string) else {
+            return Err(CacheError::NotPlain { path });
+        };
+        let rel = if prefix.is_empty() { name } else { format!("{prefix}/{name}") };
+        if meta.is_dir() {
+            list(&path, rel, sync, out)?;
+        } else if meta.is_file() {
+            out.push((rel, meta.len()));
+        } else {
+            return Err(CacheError::NotPlain { path });
+        }
+    }
+    if sync {
+        sync_path(dir)?;
+    }
+    Ok(())
+}
+
+/// fsync of a file or directory.
+pub(crate) fn sync_path(path: &Path) -> CacheResult<()> {
+    std::fs::File::open(path).and_then(|f| f.sync_all()).map_err(CacheError::io("sync", path))
+}

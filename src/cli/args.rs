@@ -1,0 +1,227 @@
+//! The arguments, as written.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clcc_stages::stage::DeviceChoice;
+use serde_json::Value;
+
+use crate::plan::{Overrides, parse_input, parse_only, parse_set};
+
+/// From raw single-cell RNA counts of tumours to the genes that escape copy-number dosage.
+#[derive(Debug, Parser)]
+#[command(name = "clcc-flow", version, about, max_term_width = 100)]
+pub(super) struct Cli {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run a workflow; what is known already is not computed again.
+    Run(RunArgs),
+    /// Say what a run would do: cached, run or maybe, and why.
+    Plan(RunArgs),
+    /// Every field of a node's key that differs from its last record.
+    Explain {
+        #[command(flatten)]
+        workflow: WorkflowArgs,
+        /// The node, for example `cluster[P0006]`.
+        node: String,
+    },
+    /// Check a workflow file and its input files without running anything.
+    Check(WorkflowArgs),
+    /// The graph of a workflow.
+    Graph {
+        #[command(flatten)]
+        workflow: WorkflowArgs,
+        /// Language of the output.
+        #[arg(long, value_enum, default_value = "dot")]
+        format: GraphFormat,
+    },
+    /// JSON Schema of the workflow file, or of one stage kind's parameters.
+    Schema {
+        /// A stage kind.
+        kind: Option<String>,
+    },
+    /// Write a workflow to start from.
+    Init {
+        /// The file to write.
+        path: PathBuf,
+    },
+    /// The last run of each workflow in the cache.
+    Status {
+        #[command(flatten)]
+        cache: CacheArgs,
+    },
+    /// What a node printed when it last ran.
+    Log {
+        #[command(flatten)]
+        cache: CacheArgs,
+        /// The node, for example `cluster[P0006]`.
+        node: String,
+    },
+    /// Read every artifact in the cache and compare digests.
+    Verify {
+        #[command(flatten)]
+        cache: CacheArgs,
+        /// Set damaged artifacts aside, so that the next run makes them again.
+        #[arg(long)]
+        repair: bool,
+    },
+    /// Show what is in an artifact: shapes, columns, sparsity, first rows.
+    Inspect {
+        /// A `.zarr` directory, `.h5ad`, `.tsv` or `.safetensors` file.
+        path: PathBuf,
+        /// Language of the output.
+        #[arg(long, value_enum, default_value = "human")]
+        format: Format,
+    },
+    /// Write simulated data in the layout of a public data set.
+    Simulate(SimulateArgs),
+    /// Completions for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Run one action file; used by the engine itself.
+    #[command(hide = true)]
+    ExecNode {
+        /// The action file.
+        action: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CacheArgs {
+    /// The cache directory.
+    #[arg(long, default_value = ".clcc", value_name = "DIR")]
+    pub(super) cache: PathBuf,
+}
+
+/// A workflow with the command line's changes to it.
+#[derive(Debug, Args)]
+pub(super) struct WorkflowArgs {
+    /// The workflow file.
+    pub(super) workflow: PathBuf,
+    /// Set a parameter; the value is YAML. May be given several times.
+    #[arg(long, value_name = "STAGE.PARAM=V", value_parser = parse_set)]
+    pub(super) set: Vec<(String, Vec<String>, Value)>,
+    /// Read an input from another path. May be given several times.
+    #[arg(long, value_name = "NAME=PATH", value_parser = parse_input)]
+    pub(super) input: Vec<(String, PathBuf)>,
+    /// Run only these values of an axis; other values are used where they are cached.
+    #[arg(long, value_name = "AXIS=A,B", value_parser = parse_only)]
+    pub(super) only: Vec<(String, BTreeSet<String>)>,
+    /// Run this stage and what it needs, nothing after it.
+    #[arg(long, value_name = "STAGE")]
+    pub(super) until: Vec<String>,
+    /// Run this stage even where it is cached.
+    #[arg(long, value_name = "STAGE")]
+    pub(super) force: Vec<String>,
+    /// Where training runs.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub(super) device: DeviceArg,
+    /// The cache directory.
+    #[arg(long, default_value = ".clcc", value_name = "DIR")]
+    pub(super) cache: PathBuf,
+    /// Read every input file again instead of trusting its size and times.
+    #[arg(long)]
+    pub(super) rehash: bool,
+}
+
+impl WorkflowArgs {
+    pub(super) fn overrides(&self) -> Overrides {
+        Overrides {
+            set: self.set.clone(),
+            input: self.input.clone(),
+            only: self.only.clone(),
+            until: self.until.clone(),
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RunArgs {
+    #[command(flatten)]
+    pub(super) workflow: WorkflowArgs,
+    /// Cores to use [default: all].
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) jobs: Option<u16>,
+    /// Only say what would be done.
+    #[arg(short = 'n', long)]
+    pub(super) dry_run: bool,
+    /// Stop starting nodes after the first failure.
+    #[arg(long)]
+    pub(super) fail_fast: bool,
+    /// Where `<workflow name>/` with the results is written.
+    #[arg(long, default_value = "results", value_name = "DIR")]
+    pub(super) results: PathBuf,
+    /// Language of the output on stdout.
+    #[arg(long, value_enum, default_value = "human")]
+    pub(super) format: Format,
+    /// With `plan`: exit with 8 where there is work to do.
+    #[arg(long)]
+    pub(super) exit_code: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SimulateArgs {
+    /// The data set whose files and proportions are imitated.
+    #[arg(long, value_name = "NAME", default_value = "gse131907")]
+    pub(super) like: String,
+    /// Share of the data set's cells, above 0 and at most 1.
+    #[arg(long, default_value_t = 0.02)]
+    pub(super) scale: f64,
+    /// Number of genes.
+    #[arg(long, value_name = "N")]
+    pub(super) genes: Option<usize>,
+    /// Seed.
+    #[arg(long, default_value_t = 0)]
+    pub(super) seed: u64,
+    /// Directory to write; must be empty or absent.
+    #[arg(long, value_name = "DIR")]
+    pub(super) out: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// For people.
+    Human,
+    /// One JSON document, or one JSON event a line.
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum GraphFormat {
+    /// Graphviz.
+    Dot,
+    /// Mermaid.
+    Mermaid,
+    /// A picture.
+    Svg,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum DeviceArg {
+    /// The best one this build and machine have.
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// NVIDIA.
+    Cuda,
+    /// Apple.
+    Metal,
+}
+
+impl From<DeviceArg> for DeviceChoice {
+    fn from(d: DeviceArg) -> Self {
+        match d {
+            DeviceArg::Auto => Self::Auto,
+            DeviceArg::Cpu => Self::Cpu,
+            DeviceArg::Cuda => Self::Cuda,
+            DeviceArg::Metal => Self::Metal,
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! `check`, `schema`, `init`, `completions`.
+
+use std::path::Path;
+
+use clap::CommandFactory as _;
+use serde_json::{Map, Value, json};
+
+use super::args::{Cli, WorkflowArgs};
+use super::error::{CliError, exit};
+use super::session::load_plan;
+use crate::registry::{kind, kinds};
+
+pub(super) fn check(args: &WorkflowArgs) -> Result<i32, CliError> {
+    let plan = load_plan(args)?;
+    println!("{}: {} nodes, no problems", plan.file.display(), plan.nodes.len());
+    Ok(exit::OK)
+}
+
+pub(super) fn schema(name: Option<&str>) -> Result<i32, CliError> {
+    let document = match name {
+        None => workflow_schema(),
+        Some(name) => kind(name)
+            .ok_or_else(|| {
+                let known: Vec<&str> = kinds().iter().map(|k| k.name).collect();
+                let problem = crate::workflow::unknown("stage kind", name, &known);
+                CliError { hint: problem.hint, ..CliError::new(exit::USAGE, problem.message) }
+            })?
+            .schema(),
+    };
+    println!("{}", serde_json::to_string_pretty(&document).expect("plain values serialise"));
+    Ok(exit::OK)
+}
+
+/// JSON Schema of a workflow file. A stage's `params` are those of its kind, where the kind is the
+/// stage's name; with `kind:` they are checked by `check`.
+fn workflow_schema() -> Value {
+    let names = json!({"oneOf": [{"type": ["string", "number"]}, {"type": "array", "items": {"type": ["string", "number"]}}]});
+    let stage = |about: &str, params: Value| {
+        json!({
+            "description": about,
+            "type": ["object", "null"],
+            "additionalProperties": false,
+            "properties": {
+                "kind": {"enum": kinds().iter().map(|k| k.name).collect::<Vec<_>>()},
+                "per": names, "keyed_by": {"type": "string"}, "needs": names,
+                "inputs": {"oneOf": [names, {"type": "object"}]},
+                "params": params,
+            },
+        })
+    };
+    let known: Map<String, Value> = kinds()
+        .iter()
+        .map(|k| (k.name.to_string(), stage(k.about, json!({"$ref": format!("#/$defs/{}", k.name)}))))
+        .collect();
+    let defs: Map<String, Value> = kinds()
+        .iter()
+        .map(|k| {
+            let mut schema = k.schema();
+            // Resolve the definitions of a kind beneath its own name.
+            schema["$id"] = json!(k.name);
+            (k.name.to_string(), schema)
+        })
+        .collect();
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "clcc-flow workflow",
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["version", "stages"],
+        "properties": {
+            "version": {"const": 1},
+            "name": {"type": "string"},
+            "seed": {"type": "integer", "minimum": 0},
+            "axes": {"type": "object", "additionalProperties": {"type": ["array", "object"]}},
+            "inputs": {"type": "object", "additionalProperties": {
+                "type": "object", "additionalProperties": false,
+                "properties": {"path": {"type": "string"}, "builtin": {"type": "string"}, "format": {"type": "string"},
+                               "url": {"type": "string"}, "about": {"type": "string"}},
+            }},
+            "stages": {"type": "object", "properties": known, "additionalProperties": stage("", json!({"type": "object"}))},
+        },
+        "$defs": defs,
+    })
+}
+
+pub(super) fn init(path: &Path) -> Result<i32, CliError> {
+    const START: &str = include_str!("../../workflows/demo.yaml");
+    if path.exists() {
+        return Err(CliError::new(exit::USAGE, format!("`{}` exists already", path.display())));
+    }
+    std::fs::write(path, START)
+        .map_err(|e| CliError::new(exit::DISK, format!("cannot write `{}`: {e}", path.display())))?;
+    println!("wrote {}; run it with: clcc-flow run {}", path.display(), path.display());
+    Ok(exit::OK)
+}
+
+pub(super) fn completions(shell: clap_complete::Shell) -> Result<i32, CliError> {
+    clap_complete::generate(shell, &mut Cli::command(), "clcc-flow", &mut std::io::stdout());
+    Ok(exit::OK)
+}

@@ -1,0 +1,102 @@
+//! Errors as the user sees them, and the exit codes.
+
+use std::fmt::Write as _;
+
+use crate::workflow::LoadError;
+
+/// Exit codes; documented in docs/cli.md.
+pub mod exit {
+    /// Everything is there.
+    pub const OK: i32 = 0;
+    /// An error inside the program.
+    pub const INTERNAL: i32 = 1;
+    /// The command line is wrong.
+    pub const USAGE: i32 = 2;
+    /// The workflow is invalid, or an input file is missing.
+    pub const INVALID: i32 = 3;
+    /// The selection is empty.
+    pub const NOTHING: i32 = 4;
+    /// Some branches failed; the others are done.
+    pub const SOME_FAILED: i32 = 5;
+    /// Everything failed, or `--fail-fast` stopped the run.
+    pub const ALL_FAILED: i32 = 6;
+    /// The cache cannot be used.
+    pub const CACHE: i32 = 7;
+    /// `plan --exit-code`: there is work to do.
+    pub const HAS_WORK: i32 = 8;
+    /// Disk full, quota, permission.
+    pub const DISK: i32 = 9;
+    /// Ctrl+C.
+    pub const INTERRUPTED: i32 = 130;
+}
+
+/// An error with its exit code.
+#[derive(Debug)]
+pub struct CliError {
+    /// The exit code.
+    pub code: i32,
+    /// What failed; several problems in one text are complete as they are.
+    pub message: String,
+    /// What the user can do.
+    pub hint: Option<String>,
+    rendered: bool,
+}
+
+impl CliError {
+    /// An error with a code and a text.
+    pub fn new(code: i32, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), hint: None, rendered: false }
+    }
+
+    /// The same with a hint.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// An error of this type, with the causes below it.
+    pub fn from_error(code: i32, error: &dyn std::error::Error) -> Self {
+        let mut message = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            let _ = write!(message, ": {cause}");
+            source = cause.source();
+        }
+        Self::new(code, message)
+    }
+
+    /// The text for the terminal.
+    pub fn render(&self) -> String {
+        if self.rendered {
+            return self.message.clone();
+        }
+        let mut text = format!("error: {}\n", self.message);
+        if let Some(hint) = &self.hint {
+            let _ = writeln!(text, "hint: {hint}");
+        }
+        text
+    }
+}
+
+impl From<crate::workflow::InvalidWorkflow> for CliError {
+    fn from(e: crate::workflow::InvalidWorkflow) -> Self {
+        Self { rendered: true, ..Self::new(exit::INVALID, e.render()) }
+    }
+}
+
+impl From<LoadError> for CliError {
+    fn from(e: LoadError) -> Self {
+        match e {
+            LoadError::Invalid(e) => e.into(),
+            LoadError::Read { .. } => Self::from_error(exit::INVALID, &e),
+        }
+    }
+}
+
+impl From<clcc_cache::CacheError> for CliError {
+    fn from(e: clcc_cache::CacheError) -> Self {
+        let code = if e.is_disk_or_permission() { exit::DISK } else { exit::CACHE };
+        Self::from_error(code, &e)
+    }
+}

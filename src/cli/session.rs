@@ -1,0 +1,97 @@
+//! What every workflow verb needs: the plan, the store, the content of the inputs.
+
+use std::collections::BTreeSet;
+
+use clcc_cache::{Digest, Journal, StatCache, Store};
+use clcc_stages::stage::DeviceChoice;
+
+use super::args::WorkflowArgs;
+use super::error::{CliError, exit};
+use crate::decide::{Decider, InputDigests, digest_inputs};
+use crate::plan::Plan;
+use crate::workflow::{InvalidWorkflow, Problem, Workflow, join, unknown};
+
+/// An opened workflow.
+pub(super) struct Session {
+    pub(super) plan: Plan,
+    pub(super) store: Store,
+    pub(super) inputs: InputDigests,
+    pub(super) last: Journal<Digest>,
+    pub(super) force: BTreeSet<String>,
+    pub(super) device: DeviceChoice,
+    numerics: &'static str,
+}
+
+/// Loads and checks a workflow and its input files.
+pub(super) fn load_plan(args: &WorkflowArgs) -> Result<Plan, CliError> {
+    let workflow = Workflow::load(&args.workflow)?;
+    let plan = Plan::new(&workflow, &args.overrides())?;
+    let mut problems = missing_inputs(&workflow, &plan);
+    let stages: Vec<&str> = workflow.stages.keys().map(String::as_str).collect();
+    for stage in args.force.iter().filter(|s| !stages.contains(&s.as_str())) {
+        let mut problem = unknown("stage", stage, &stages);
+        problem.message = format!("--force {stage}: {}", problem.message);
+        problems.push(problem);
+    }
+    if problems.is_empty() { Ok(plan) } else { Err(InvalidWorkflow::new(&workflow.file, problems).into()) }
+}
+
+/// Inputs that selected nodes read and that are not there; one problem names them all where they
+/// belong together.
+fn missing_inputs(workflow: &Workflow, plan: &Plan) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for name in plan.used_inputs() {
+        let spec = &plan.inputs[name];
+        let at = join("/inputs", name);
+        if let Some(builtin) = &spec.builtin
+            && clcc_stages::genome::builtin(builtin).is_none()
+        {
+            let place = workflow.positions.value(&join(&at, "builtin"));
+            problems.push(unknown("built-in table", builtin, &["grch38"]).at(place));
+        }
+        let Some(path) = &spec.path else { continue };
+        if path.exists() {
+            continue;
+        }
+        let mut problem = Problem::new(format!("input `{name}`: there is no file `{}`", path.display()))
+            .at(workflow.positions.value(&join(&at, "path")));
+        let mut hint = spec.about.clone().unwrap_or_else(|| format!("give its place with --input {name}=PATH"));
+        if let Some(url) = &spec.url {
+            hint.push_str(&format!("\n      it can be had from {url}"));
+        }
+        problem = problem.hint(hint.trim_end().to_string());
+        problems.push(problem);
+    }
+    problems
+}
+
+impl Session {
+    pub(super) fn open(args: &WorkflowArgs) -> Result<Self, CliError> {
+        let plan = load_plan(args)?;
+        let (device, numerics) = crate::device::resolve(args.device.into())
+            .map_err(|e| CliError::from_error(exit::USAGE, &e).hint("build with `--features`, or use `--device cpu`"))?;
+        let store = Store::open(&args.cache)?;
+        let mut stat = StatCache::open(&store.root().join("stat.jsonl"), !args.rehash);
+        let inputs = digest_inputs(&plan, &mut stat).map_err(|(name, e)| {
+            let mut error = CliError::from_error(exit::INVALID, &e);
+            error.message = format!("input `{name}`: {}", error.message);
+            error
+        })?;
+        if let Err(e) = stat.save() {
+            tracing::warn!("digests of input files could not be remembered: {e}");
+        }
+        let last = Journal::open(&store.root().join("last").join(format!("{}.jsonl", plan.name)));
+        Ok(Self { plan, store, inputs, last, force: args.force.iter().cloned().collect(), device, numerics })
+    }
+
+    pub(super) fn decider(&self) -> Decider<'_> {
+        Decider {
+            plan: &self.plan,
+            store: &self.store,
+            inputs: &self.inputs,
+            last: &self.last,
+            force: &self.force,
+            numerics: self.numerics,
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! The run on a terminal: one line a node, bars for what takes long, plain lines in a pipe.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::decide::Reason;
+use crate::events::Event;
+use crate::plan::Plan;
+use crate::schedule::{Outcome, RunOutcome};
+
+/// A long stage says where it is this often where there is no terminal.
+const PLAIN_PROGRESS: Duration = Duration::from_secs(10);
+
+/// Prints the events of a run.
+pub(super) struct Terminal {
+    total: usize,
+    ended: usize,
+    started: Instant,
+    colour: bool,
+    bars: MultiProgress,
+    running: BTreeMap<String, Running>,
+}
+
+struct Running {
+    bar: ProgressBar,
+    said: Instant,
+}
+
+impl Terminal {
+    pub(super) fn new(total: usize) -> Self {
+        let live = std::io::stderr().is_terminal();
+        let target = if live { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        Self {
+            total,
+            ended: 0,
+            started: Instant::now(),
+            colour: live && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
+            bars: MultiProgress::with_draw_target(target),
+            running: BTreeMap::new(),
+        }
+    }
+
+    fn live(&self) -> bool {
+        !self.bars.is_hidden()
+    }
+
+    fn print(&self, line: &str) {
+        if self.live() {
+            let _ = self.bars.println(line);
+        } else {
+            eprintln!("{line}");
+        }
+    }
+
+    fn paint(&self, word: &str) -> String {
+        let padded = format!("{word:>7}");
+        let code = match word {
+            "DONE" => "32;1",
+            "CACHED" => "36",
+            "FAIL" => "31;1",
+            "WARN" => "33;1",
+            "SKIP" => "33",
+            _ => "1",
+        };
+        if self.colour { format!("\u{1b}[{code}m{padded}\u{1b}[0m") } else { padded }
+    }
+
+    fn line(&self, word: &str, seconds: Option<f64>, counted: bool, text: &str) {
+        let time = seconds.map_or_else(|| " ".repeat(11), |s| format!("[{s:>8.3}s]"));
+        let width = self.total.to_string().len();
+        let counter = if counted {
+            format!("({:>width$}/{})", self.ended, self.total)
+        } else {
+            " ".repeat(2 * width + 3)
+        };
+        self.print(format!("{} {time} {counter} {text}", self.paint(word)).trim_end());
+    }
+
+    pub(super) fn on_event(&mut self, event: &Event) {
+        match event {
+            Event::Started { workflow, nodes, jobs, .. } => {
+                let cores = if *jobs == 1 { "core" } else { "cores" };
+                self.print(&format!("{workflow}: {nodes} nodes on {jobs} {cores}"));
+            }
+            Event::DidReuse { id, key } => {
+                self.ended += 1;
+                self.line("CACHED", None, true, &format!("{id}  {}", &key[..8]));
+            }
+            Event::WillExecute { id, reason, threads, .. } => self.begin(id, reason.as_ref(), *threads),
+            Event::Progress { id, done, total, message } => self.progress(id, *done, *total, message),
+            Event::Warning { id, message } => self.line("WARN", None, false, &format!("{id}: {message}")),
+            Event::DidExecute { id, key, reason, seconds, .. } => {
+                self.finish(id);
+                self.ended += 1;
+                let why = reason.as_ref().map(Reason::text).unwrap_or_default();
+                self.line("DONE", Some(*seconds), true, &format!("{id}  {}  {why}", &key[..8]));
+            }
+            Event::DidFail { id, message, hint, seconds, log, log_tail } => {
+                self.finish(id);
+                self.ended += 1;
+                self.line("FAIL", Some(*seconds), true, &format!("{id}: {message}"));
+                if let Some(hint) = hint {
+                    self.print(&format!("   hint: {hint}"));
+                }
+                for text in log_tail {
+                    self.print(&format!("      | {text}"));
+                }
+                if !log_tail.is_empty() {
+                    self.print(&format!("    log: {log}"));
+                }
+            }
+            Event::DidSkip { id, because } => {
+                self.finish(id);
+                self.ended += 1;
+                self.line("SKIP", None, true, &format!("{id}: {because}"));
+            }
+            Event::Finished { .. } => {
+                let _ = self.bars.clear();
+            }
+        }
+    }
+
+    fn begin(&mut self, id: &str, reason: Option<&Reason>, threads: usize) {
+        let bar = self.bars.add(ProgressBar::new(0));
+        let style = ProgressStyle::with_template("    RUN [{elapsed:>9}] {prefix} {wide_msg}").expect("a valid template");
+        bar.set_style(style);
+        bar.set_prefix(id.to_string());
+        bar.set_message(reason.map(Reason::text).unwrap_or_default());
+        bar.enable_steady_tick(Duration::from_millis(200));
+        if !self.live() {
+            let why = reason.map(Reason::text).unwrap_or_default();
+            let with = if threads > 1 { format!("  {threads} threads") } else { String::new() };
+            self.line("RUN", None, false, &format!("{id}  {why}{with}"));
+        }
+        self.running.insert(id.to_string(), Running { bar, said: Instant::now() });
+    }
+
+    fn progress(&mut self, id: &str, done: u64, total: u64, message: &str) {
+        let Some(running) = self.running.get_mut(id) else { return };
+        if running.bar.length() != Some(total) {
+            running.bar.set_length(total);
+            let style = ProgressStyle::with_template(
+                "    RUN [{elapsed:>9}] {prefix} {bar:24} {pos}/{len} {per_sec:.0} eta {eta} {wide_msg}",
+            );
+            running.bar.set_style(style.expect("a valid template").progress_chars("=> "));
+        }
+        running.bar.set_position(done);
+        running.bar.set_message(message.to_string());
+        if self.bars.is_hidden() && running.said.elapsed() > PLAIN_PROGRESS {
+            running.said = Instant::now();
+            self.line("RUN", Some(self.started.elapsed().as_secs_f64()), false, &format!("{id}  {done}/{total}  {message}"));
+        }
+    }
+
+    fn finish(&mut self, id: &str) {
+        if let Some(running) = self.running.remove(id) {
+            running.bar.finish_and_clear();
+        }
+    }
+
+    /// The last lines of a run: counts, failures again, where the results are.
+    pub(super) fn closing(plan: &Plan, outcome: &RunOutcome, results: &Path) {
+        let (ran, cached, failed, skipped) = outcome.counts();
+        eprintln!("{:>7} [{:>8.3}s] {ran} ran, {cached} cached, {failed} failed, {skipped} skipped", "", outcome.seconds);
+        for (node, end) in plan.nodes.iter().zip(&outcome.nodes) {
+            if let Outcome::Failed(f) = end {
+                eprintln!("  failed: {}: {}", node.id, f.message);
+            }
+        }
+        let report = results.join("report.html");
+        if report.exists() {
+            eprintln!(" report: {}", report.display());
+        } else {
+            eprintln!("results: {}", results.display());
+        }
+    }
+}

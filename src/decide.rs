@@ -1,0 +1,380 @@
+//! Cached, run or maybe, and why.
+//!
+//! A node is decided from the content of what it reads: as soon as every producer's outputs are
+//! known, its key is; the store then has a record with its outputs in place, or it does not. The
+//! reason is the difference to the last record of the same node.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use clcc_cache::{ActionRecord, CacheResult, Damage, Digest, Journal, Lookup, StatCache, Store, digest_bytes};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::key::{KEY_FORMAT, KeyInput, Preimage, stage_seed};
+use crate::plan::{Node, NodeId, NodeInput, Plan};
+
+/// Why a node is not cached.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Reason {
+    /// This node was never recorded here.
+    New,
+    /// A parameter (or `seed`) changed.
+    Param {
+        /// Dotted path.
+        path: String,
+        /// Value in the last record.
+        old: Value,
+        /// Value now.
+        new: Value,
+    },
+    /// A file input changed, or another set of inputs is read.
+    Input {
+        /// The role.
+        role: String,
+    },
+    /// The stage's code changed.
+    Code {
+        /// Version in the last record.
+        old: u32,
+        /// Version now.
+        new: u32,
+    },
+    /// Another device class.
+    Numerics {
+        /// In the last record.
+        old: Option<String>,
+        /// Now.
+        new: Option<String>,
+    },
+    /// The key's format changed.
+    Format,
+    /// An output is no longer in the cache.
+    OutputMissing {
+        /// The role.
+        role: String,
+    },
+    /// An output in the cache has the wrong size.
+    OutputCorrupt {
+        /// The role.
+        role: String,
+    },
+    /// Asked for with `--force`.
+    Forced,
+    /// What it reads from another node changed, or may change.
+    Upstream {
+        /// The nodes.
+        nodes: Vec<String>,
+    },
+}
+
+impl Reason {
+    /// In words.
+    pub fn text(&self) -> String {
+        match self {
+            Self::New => "new".to_string(),
+            Self::Param { path, old, new } => format!("{path} changed: {} -> {}", short(old), short(new)),
+            Self::Input { role } => format!("input `{role}` changed"),
+            Self::Code { old, new } => format!("stage code version {old} -> {new}"),
+            Self::Numerics { old, new } => {
+                format!("device class {} -> {}", old.as_deref().unwrap_or("any"), new.as_deref().unwrap_or("any"))
+            }
+            Self::Format => "cache format changed".to_string(),
+            Self::OutputMissing { role } => format!("output `{role}` is missing from the cache"),
+            Self::OutputCorrupt { role } => format!("output `{role}` is damaged in the cache"),
+            Self::Forced => "forced".to_string(),
+            Self::Upstream { nodes } => match nodes.as_slice() {
+                [one] => format!("{one} changed"),
+                [first, rest @ ..] => format!("{first} and {} more changed", rest.len()),
+                [] => "upstream changed".to_string(),
+            },
+        }
+    }
+}
+
+fn short(value: &Value) -> String {
+    let text = match value {
+        Value::Null => "unset".to_string(),
+        other => other.to_string(),
+    };
+    if text.chars().count() > 40 { format!("{}...", text.chars().take(37).collect::<String>()) } else { text }
+}
+
+/// What is to be done with a node.
+#[derive(Debug)]
+pub enum Decision {
+    /// A record with all outputs in place.
+    Hit(Arc<ActionRecord>),
+    /// It must run.
+    Run {
+        /// Its key.
+        key: Digest,
+        /// What the key was made of.
+        preimage: Box<Preimage>,
+        /// Every difference to the last record; the first is shown.
+        reasons: Vec<Reason>,
+    },
+    /// A producer's outputs are not known yet.
+    Unknown,
+}
+
+/// Content of the file inputs, by input name.
+pub type InputDigests = BTreeMap<String, (Digest, Option<String>)>;
+
+/// Digests the file inputs that the plan uses.
+///
+/// # Errors
+/// The input's name, and why it could not be read.
+pub fn digest_inputs(plan: &Plan, stat: &mut StatCache) -> Result<InputDigests, (String, clcc_cache::CacheError)> {
+    let mut out = BTreeMap::new();
+    for name in plan.used_inputs() {
+        let spec = &plan.inputs[name];
+        let digest = match (&spec.path, &spec.builtin) {
+            (Some(path), _) => stat.digest(path).map_err(|e| (name.to_string(), e))?,
+            (None, Some(builtin)) => {
+                digest_bytes(clcc_stages::genome::builtin(builtin).unwrap_or_default())
+            }
+            (None, None) => continue,
+        };
+        let format = spec.format.clone().or_else(|| spec.path.as_deref().and_then(extension));
+        out.insert(name.to_string(), (digest, format));
+    }
+    Ok(out)
+}
+
+/// The extension that says what a file is, without `.gz`.
+fn extension(path: &Path) -> Option<String> {
+    let name = path.file_name()?.to_str()?.to_lowercase();
+    let name = name.strip_suffix(".gz").unwrap_or(&name);
+    name.rsplit_once('.').map(|(_, e)| e.to_string())
+}
+
+/// Decides nodes against a store.
+#[derive(Debug)]
+pub struct Decider<'a> {
+    /// The plan.
+    pub plan: &'a Plan,
+    /// The store.
+    pub store: &'a Store,
+    /// Content of the file inputs.
+    pub inputs: &'a InputDigests,
+    /// Key of the last record of each node.
+    pub last: &'a Journal<Digest>,
+    /// Stages forced to run.
+    pub force: &'a BTreeSet<String>,
+    /// Device class for device-sensitive kinds.
+    pub numerics: &'a str,
+}
+
+/// Outputs of nodes decided or run so far.
+pub type Known = Vec<Option<Arc<ActionRecord>>>;
+
+impl Decider<'_> {
+    /// Every field of the node's key but its inputs.
+    fn fixed(&self, node: &Node) -> Preimage {
+        let kind = node.kind;
+        Preimage {
+            key_format: KEY_FORMAT,
+            kind: kind.name.to_string(),
+            code_version: kind.code_version,
+            params: node.resolved.params.clone(),
+            inputs: Vec::new(),
+            keys: node.keys.clone(),
+            seed: kind.uses_seed.then(|| stage_seed(node.seed, kind.name)),
+            numerics: kind.device_sensitive.then(|| self.numerics.to_string()),
+        }
+    }
+
+    /// The node's key fields, once all it reads is known.
+    pub fn preimage(&self, id: NodeId, known: &Known) -> Option<Preimage> {
+        let node = &self.plan.nodes[id];
+        let mut preimage = self.fixed(node);
+        for input in &node.inputs {
+            preimage.inputs.push(match input {
+                NodeInput::File { role, input } => {
+                    let (digest, format) = self.inputs.get(input)?;
+                    KeyInput { role: (*role).to_string(), branch: Default::default(), digest: *digest, format: format.clone() }
+                }
+                NodeInput::Artifact { role, branch, producer, key } => {
+                    let record = known[*producer].as_ref()?;
+                    let output = record.outputs.iter().find(|o| o.role == *role && o.key == *key)?;
+                    KeyInput { role: (*role).to_string(), branch: branch.clone(), digest: output.digest, format: None }
+                }
+            });
+        }
+        Some(preimage)
+    }
+
+    /// Decides a node.
+    pub fn decide(&self, id: NodeId, known: &Known) -> Decision {
+        let Some(preimage) = self.preimage(id, known) else { return Decision::Unknown };
+        let key = preimage.key();
+        let damage = match self.store.lookup(&key) {
+            Lookup::Hit(_) if self.force.contains(&self.plan.nodes[id].stage) => {
+                return Decision::Run { key, preimage: Box::new(preimage), reasons: vec![Reason::Forced] };
+            }
+            Lookup::Hit(record) => return Decision::Hit(Arc::from(record)),
+            Lookup::Damaged(damage) => Some(damage),
+            Lookup::Miss => None,
+        };
+        let reasons = match damage {
+            Some(Damage { role, corrupt: true, .. }) => vec![Reason::OutputCorrupt { role }],
+            Some(Damage { role, corrupt: false, .. }) => vec![Reason::OutputMissing { role }],
+            None => self.changes(id, &preimage),
+        };
+        Decision::Run { key, preimage: Box::new(preimage), reasons }
+    }
+
+    /// The last record of a node.
+    pub fn last_record(&self, id: NodeId) -> Option<ActionRecord> {
+        self.store.record(self.last.get(&self.plan.nodes[id].id)?)
+    }
+
+    /// Every difference between the last record of the node and `now`.
+    pub fn changes(&self, id: NodeId, now: &Preimage) -> Vec<Reason> {
+        let Some(old) = self.last_preimage(id) else { return vec![Reason::New] };
+        let mut reasons = fixed_changes(&old, now);
+        let mut upstream: Vec<String> = Vec::new();
+        for role in changed_roles(&old, now) {
+            let producers = self.plan.nodes[id].inputs.iter().filter_map(|i| match i {
+                NodeInput::Artifact { role: r, branch, producer, .. } if *r == role => {
+                    let digest = |p: &Preimage| p.inputs.iter().find(|k| k.role == role && k.branch == *branch).map(|k| k.digest);
+                    (digest(&old) != digest(now)).then(|| self.plan.nodes[*producer].id.clone())
+                }
+                _ => None,
+            });
+            let before = upstream.len();
+            for p in producers {
+                if !upstream.contains(&p) {
+                    upstream.push(p);
+                }
+            }
+            if upstream.len() == before {
+                reasons.push(Reason::Input { role });
+            }
+        }
+        if !upstream.is_empty() {
+            reasons.push(Reason::Upstream { nodes: upstream });
+        }
+        // The same fields under another key: the record was dropped.
+        if reasons.is_empty() { vec![Reason::New] } else { reasons }
+    }
+
+    fn last_preimage(&self, id: NodeId) -> Option<Preimage> {
+        serde_json::from_value(self.last_record(id)?.preimage).ok()
+    }
+
+    /// What can be said of a node whose inputs are not known yet: `Some` where it has changed
+    /// itself or was never recorded, so that it will run; `None` where it may still hit.
+    pub fn changes_before_inputs(&self, id: NodeId) -> Option<Vec<Reason>> {
+        let node = &self.plan.nodes[id];
+        if self.force.contains(&node.stage) {
+            return Some(vec![Reason::Forced]);
+        }
+        let Some(old) = self.last_preimage(id) else { return Some(vec![Reason::New]) };
+        let reasons = fixed_changes(&old, &self.fixed(node));
+        (!reasons.is_empty()).then_some(reasons)
+    }
+}
+
+fn changed_roles(old: &Preimage, now: &Preimage) -> Vec<String> {
+    let roles: BTreeSet<&str> = old.inputs.iter().chain(&now.inputs).map(|i| i.role.as_str()).collect();
+    let of = |p: &Preimage, role: &str| p.inputs.iter().filter(|i| i.role == role).cloned().collect::<Vec<_>>();
+    roles.into_iter().filter(|r| of(old, r) != of(now, r)).map(str::to_string).collect()
+}
+
+fn fixed_changes(old: &Preimage, now: &Preimage) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    if old.key_format != now.key_format {
+        reasons.push(Reason::Format);
+    }
+    if old.kind != now.kind {
+        reasons.push(Reason::Param { path: "kind".into(), old: old.kind.clone().into(), new: now.kind.clone().into() });
+    }
+    param_changes("", &old.params, &now.params, &mut reasons);
+    if old.seed != now.seed {
+        reasons.push(Reason::Param { path: "seed".into(), old: old.seed.into(), new: now.seed.into() });
+    }
+    if old.keys != now.keys {
+        reasons.push(Reason::Param { path: "axis values".into(), old: old.keys.clone().into(), new: now.keys.clone().into() });
+    }
+    if old.code_version != now.code_version {
+        reasons.push(Reason::Code { old: old.code_version, new: now.code_version });
+    }
+    if old.numerics != now.numerics {
+        reasons.push(Reason::Numerics { old: old.numerics.clone(), new: now.numerics.clone() });
+    }
+    reasons
+}
+
+fn param_changes(path: &str, old: &Value, new: &Value, out: &mut Vec<Reason>) {
+    match (old, new) {
+        (Value::Object(a), Value::Object(b)) => {
+            let keys: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+            for key in keys {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                param_changes(&path, a.get(key).unwrap_or(&Value::Null), b.get(key).unwrap_or(&Value::Null), out);
+            }
+        }
+        (a, b) if a != b => {
+            out.push(Reason::Param { path: path.to_string(), old: a.clone(), new: b.clone() });
+        }
+        _ => {}
+    }
+}
+
+/// `cached`, `run` or `maybe`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Its outputs are in the cache.
+    Cached,
+    /// It must run.
+    Run,
+    /// What it reads is not known until something else has run.
+    Maybe,
+}
+
+/// A node's status in a dry run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Verdict {
+    /// The status.
+    pub status: Status,
+    /// Every reason; empty where cached.
+    pub reasons: Vec<Reason>,
+}
+
+/// Decides every node without running any.
+///
+/// # Errors
+/// None today; the store may fail to be read in later versions.
+pub fn dry_run(decider: &Decider<'_>) -> CacheResult<Vec<Verdict>> {
+    let plan = decider.plan;
+    let mut known: Known = vec![None; plan.nodes.len()];
+    let mut verdicts: Vec<Verdict> = Vec::with_capacity(plan.nodes.len());
+    for id in 0..plan.nodes.len() {
+        let verdict = match decider.decide(id, &known) {
+            Decision::Hit(record) => {
+                known[id] = Some(record);
+                Verdict { status: Status::Cached, reasons: Vec::new() }
+            }
+            Decision::Run { reasons, .. } => Verdict { status: Status::Run, reasons },
+            Decision::Unknown => match decider.changes_before_inputs(id) {
+                Some(reasons) => Verdict { status: Status::Run, reasons },
+                None => {
+                    let nodes = plan
+                        .producers(id)
+                        .into_iter()
+                        .filter(|&p| verdicts[p].status != Status::Cached)
+                        .map(|p| plan.nodes[p].id.clone())
+                        .collect();
+                    Verdict { status: Status::Maybe, reasons: vec![Reason::Upstream { nodes }] }
+                }
+            },
+        };
+        verdicts.push(verdict);
+    }
+    Ok(verdicts)
+}

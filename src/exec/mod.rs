@@ -1,0 +1,12 @@
+//! One way to execute: an action file, a child process that reads it, a result record.
+//!
+//! The child works in a private attempt directory and touches nothing else. The local executor
+//! spawns it; a cluster executor submits the same command.
+
+mod action;
+mod local;
+mod node;
+
+pub use action::{Action, ActionInput, ActionOutput, Failure, NodeMessage, NodeResult};
+pub use local::{Executor, Job, JobEvent, JobOutcome, LocalExecutor};
+pub use node::exec_node;

@@ -1,0 +1,205 @@
+//! The child's side: `clcc-flow exec-node ACTION`.
+
+use std::error::Error;
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use clcc_cache::measure_synced;
+use clcc_stages::StageError;
+use clcc_stages::stage::{InputArtifact, Progress, StageContext};
+use serde_json::{Map, Value};
+
+use super::action::{Action, Failure, NodeMessage, NodeResult};
+use crate::registry::kind;
+
+/// Runs one action and writes `result.json` beside the action file. Returns the exit code.
+pub fn exec_node(action_file: &Path) -> i32 {
+    // A child never outlives its coordinator, however that ends.
+    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+    let started = Instant::now();
+    let attempt = action_file.parent().unwrap_or(Path::new("."));
+    let action: Action = match std::fs::read(action_file).map_err(|e| e.to_string()).and_then(|b| {
+        serde_json::from_slice(&b).map_err(|e| e.to_string())
+    }) {
+        Ok(action) => action,
+        Err(e) => {
+            tracing::error!("cannot read action `{}`: {e}", action_file.display());
+            return 1;
+        }
+    };
+    let cancel = Arc::new(AtomicBool::new(false));
+    watch_for_term(Arc::clone(&cancel));
+    let reporter = Reporter::default();
+    let outcome = run_stage(&action, attempt, &reporter, &cancel);
+    let warnings = reporter.warnings.lock().map(|w| w.clone()).unwrap_or_default();
+    let mut result = NodeResult {
+        outputs: Vec::new(),
+        metrics: Value::Object(Map::new()),
+        warnings,
+        peak_rss_bytes: peak_rss_bytes(),
+        seconds: 0.0,
+        failure: None,
+    };
+    match outcome.and_then(|metrics| Ok((metrics, collect(&action, attempt)?))) {
+        Ok((metrics, outputs)) => {
+            result.metrics = Value::Object(metrics);
+            result.outputs = outputs;
+        }
+        Err(failure) => result.failure = Some(failure),
+    }
+    result.seconds = started.elapsed().as_secs_f64();
+    let code = i32::from(result.failure.is_some());
+    let bytes = serde_json::to_vec(&result).expect("plain values serialise");
+    let written = std::fs::File::create(attempt.join("result.json"))
+        .and_then(|mut f| f.write_all(&bytes).and_then(|()| f.sync_all()));
+    match written {
+        Ok(()) => code,
+        Err(e) => {
+            tracing::error!("cannot write the result record: {e}");
+            1
+        }
+    }
+}
+
+fn run_stage(
+    action: &Action,
+    attempt: &Path,
+    reporter: &Reporter,
+    cancel: &AtomicBool,
+) -> Result<clcc_stages::stage::Metrics, Failure> {
+    let kind = kind(&action.kind).ok_or_else(|| Failure {
+        message: format!("unknown stage kind `{}` in the action file", action.kind),
+        hint: None,
+        cancelled: false,
+        disk: false,
+    })?;
+    let out_dir = attempt.join("out");
+    std::fs::create_dir_all(&out_dir).map_err(StageError::io("create", &out_dir)).map_err(|e| failure(&e))?;
+    let ctx = StageContext {
+        inputs: action
+            .inputs
+            .iter()
+            .map(|i| InputArtifact {
+                role: i.role.clone(),
+                branch: i.branch.clone(),
+                path: i.path.clone(),
+                format: i.format.clone(),
+                builtin: i.builtin.clone(),
+            })
+            .collect(),
+        out_dir,
+        keys: action.keys.clone(),
+        seed: action.seed,
+        threads: action.threads,
+        device: action.device,
+        checkpoint_dir: Some(action.checkpoint_dir.clone()),
+        progress: reporter,
+        cancel,
+    };
+    kind.run(&ctx, &action.params).map_err(|e| failure(&e))
+}
+
+fn failure(e: &StageError) -> Failure {
+    use std::io::ErrorKind as K;
+    let mut message = e.to_string();
+    let mut source = e.source();
+    while let Some(cause) = source {
+        message.push_str(": ");
+        message.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    let disk = matches!(e, StageError::Io { verb, source, .. }
+        if matches!(source.kind(), K::StorageFull | K::QuotaExceeded | K::ReadOnlyFilesystem)
+            || (source.kind() == K::PermissionDenied && *verb != "read" && *verb != "open"));
+    Failure { message, hint: e.hint().map(str::to_string), cancelled: matches!(e, StageError::Cancelled), disk }
+}
+
+/// Digests and syncs every declared output; a missing one is a failure.
+fn collect(action: &Action, attempt: &Path) -> Result<Vec<(super::ActionOutput, clcc_cache::Artifact)>, Failure> {
+    let wrong = |message: String| Failure { message, hint: None, cancelled: false, disk: false };
+    action
+        .outputs
+        .iter()
+        .map(|output| {
+            let path = attempt.join("out").join(output.relative());
+            if !path.exists() {
+                return Err(wrong(format!(
+                    "stage `{}` did not write its output `{}`",
+                    action.kind,
+                    output.relative().display()
+                )));
+            }
+            let artifact = measure_synced(&path).map_err(|e| wrong(format!("output `{}`: {e}", output.role)))?;
+            Ok((output.clone(), artifact))
+        })
+        .collect()
+}
+
+/// SIGTERM asks the stage to stop; training then writes a checkpoint. SIGINT is left to the
+/// coordinator, which the terminal tells too.
+fn watch_for_term(cancel: Arc<AtomicBool>) {
+    let watch = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let Ok(runtime) = runtime else { return };
+        runtime.block_on(async {
+            use tokio::signal::unix::{SignalKind, signal};
+            let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+                return;
+            };
+            loop {
+                tokio::select! {
+                    _ = term.recv() => cancel.store(true, Ordering::Relaxed),
+                    _ = int.recv() => {}
+                }
+            }
+        });
+    };
+    let _ = std::thread::Builder::new().name("signals".into()).spawn(watch);
+}
+
+/// Peak resident memory of this process, from the kernel; 0 where it cannot be read.
+fn peak_rss_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status
+        .lines()
+        .find_map(|l| l.strip_prefix("VmHWM:"))
+        .and_then(|v| v.trim().trim_end_matches("kB").trim().parse::<u64>().ok())
+        .map_or(0, |kib| kib * 1024)
+}
+
+/// Writes messages to standard output, at most ten progress lines a second.
+#[derive(Default)]
+struct Reporter {
+    last: Mutex<Option<Instant>>,
+    warnings: Mutex<Vec<String>>,
+}
+
+impl Reporter {
+    fn send(&self, message: &NodeMessage) {
+        let line = serde_json::to_string(message).expect("plain values serialise");
+        let mut out = std::io::stdout().lock();
+        let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+    }
+}
+
+impl Progress for Reporter {
+    fn step(&self, done: u64, total: u64, message: &str) {
+        let Ok(mut last) = self.last.lock() else { return };
+        if done < total && last.is_some_and(|t| t.elapsed() < Duration::from_millis(100)) {
+            return;
+        }
+        *last = Some(Instant::now());
+        drop(last);
+        self.send(&NodeMessage::Progress { done, total, text: message.to_string() });
+    }
+
+    fn warn(&self, message: &str) {
+        if let Ok(mut warnings) = self.warnings.lock() {
+            warnings.push(message.to_string());
+        }
+        self.send(&NodeMessage::Warning { text: message.to_string() });
+    }
+}

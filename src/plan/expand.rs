@@ -1,0 +1,383 @@
+//! Stages at branches: axis products, parameters of each node, selection.
+
+use std::collections::BTreeSet;
+
+use clcc_stages::stage::Branch;
+use indexmap::IndexMap;
+use petgraph::algo::toposort;
+use petgraph::graph::DiGraph;
+use serde_json::{Map, Value};
+
+use super::wire;
+use super::{Node, NodeId, NodeInput, Overrides, Plan};
+use crate::registry::{Kind, kind, kinds};
+use crate::workflow::{InputSpec, Problem, StageSpec, Workflow, join, unknown};
+
+pub(super) fn expand(workflow: &Workflow, overrides: &Overrides) -> Result<Plan, Vec<Problem>> {
+    let mut x = Expander { workflow, problems: Vec::new() };
+    let order = x.stage_order();
+    x.check_overrides(overrides);
+    let inputs = x.inputs(overrides);
+    let mut nodes: Vec<Node> = Vec::new();
+    for name in order {
+        let spec = &workflow.stages[&name];
+        let Some(kind) = x.kind_of(&name, spec) else { continue };
+        x.check_axes(&name, spec);
+        let key_axis = x.key_axis(&name, spec, kind);
+        for branch in x.branches(spec) {
+            if let Some(node) = x.node(&name, spec, kind, &branch, key_axis.as_deref(), overrides) {
+                nodes.push(node);
+            }
+        }
+    }
+    if x.problems.is_empty() {
+        x.problems = wire::wire(workflow, &mut nodes);
+    }
+    if !x.problems.is_empty() {
+        x.problems.dedup();
+        return Err(x.problems);
+    }
+    select(workflow, &mut nodes, overrides);
+    let mut graph = DiGraph::new();
+    let indices: Vec<_> = (0..nodes.len()).map(|i| graph.add_node(i)).collect();
+    for (id, node) in nodes.iter().enumerate() {
+        let producers: BTreeSet<NodeId> = node
+            .inputs
+            .iter()
+            .filter_map(|i| if let NodeInput::Artifact { producer, .. } = i { Some(*producer) } else { None })
+            .collect();
+        for p in producers {
+            graph.add_edge(indices[p], indices[id], ());
+        }
+    }
+    Ok(Plan { name: workflow.name.clone(), file: workflow.file.clone(), seed: workflow.seed, nodes, inputs, graph })
+}
+
+struct Expander<'a> {
+    workflow: &'a Workflow,
+    problems: Vec<Problem>,
+}
+
+impl Expander<'_> {
+    fn problem_key(&mut self, pointer: &str, problem: Problem) {
+        let place = self.workflow.positions.key(pointer);
+        self.problems.push(problem.at(place));
+    }
+
+    fn problem_value(&mut self, pointer: &str, problem: Problem) {
+        let place = self.workflow.positions.value(pointer);
+        self.problems.push(problem.at(place));
+    }
+
+    /// Stages after what they need, in the file's order where that leaves a choice.
+    fn stage_order(&mut self) -> Vec<String> {
+        let names: Vec<&String> = self.workflow.stages.keys().collect();
+        let mut graph = DiGraph::<usize, ()>::new();
+        let indices: Vec<_> = (0..names.len()).map(|i| graph.add_node(i)).collect();
+        for (to, spec) in self.workflow.stages.values().enumerate() {
+            for (i, need) in spec.needs.iter().enumerate() {
+                match self.workflow.stages.get_index_of(need) {
+                    Some(from) => {
+                        graph.add_edge(indices[from], indices[to], ());
+                    }
+                    None => {
+                        let known: Vec<&str> = names.iter().map(|n| n.as_str()).collect();
+                        let at = format!("{}/needs/{i}", join("/stages", names[to]));
+                        self.problem_value(&at, unknown("stage", need, &known));
+                    }
+                }
+            }
+        }
+        if let Err(cycle) = toposort(&graph, None) {
+            let name = names[graph[cycle.node_id()]];
+            let at = join("/stages", name);
+            self.problem_key(&at, Problem::new(format!("stage `{name}` needs itself, through its `needs`")));
+            return Vec::new();
+        }
+        // Kahn's algorithm over the file's order: stable, and independent of hash order.
+        let mut done: BTreeSet<&str> = BTreeSet::new();
+        let mut order: Vec<String> = Vec::new();
+        while order.len() < names.len() {
+            for (name, spec) in &self.workflow.stages {
+                let known = spec.needs.iter().filter(|n| self.workflow.stages.contains_key(*n));
+                if !done.contains(name.as_str()) && known.clone().all(|n| done.contains(n.as_str())) {
+                    done.insert(name);
+                    order.push(name.clone());
+                }
+            }
+        }
+        order
+    }
+
+    fn kind_of(&mut self, name: &str, spec: &StageSpec) -> Option<&'static Kind> {
+        let found = kind(&spec.kind);
+        if found.is_none() {
+            let known: Vec<&str> = kinds().iter().map(|k| k.name).collect();
+            let at = join("/stages", name);
+            let explicit = self.workflow.positions.value(&join(&at, "kind"));
+            let place = if spec.kind == name { self.workflow.positions.key(&at) } else { explicit };
+            self.problems.push(unknown("stage kind", &spec.kind, &known).at(place));
+        }
+        found
+    }
+
+    fn axis_known(&mut self, axis: &str, pointer: &str) {
+        if !self.workflow.axes.contains_key(axis) {
+            let known: Vec<&str> = self.workflow.axes.keys().map(String::as_str).collect();
+            self.problem_value(pointer, unknown("axis", axis, &known));
+        }
+    }
+
+    fn check_axes(&mut self, name: &str, spec: &StageSpec) {
+        let at = join("/stages", name);
+        for axis in &spec.per {
+            self.axis_known(axis, &join(&at, "per"));
+        }
+        if let Some(axis) = &spec.keyed_by {
+            self.axis_known(axis, &join(&at, "keyed_by"));
+        }
+    }
+
+    /// The axis of keyed outputs: `keyed_by`, else `patient`, else the only axis there is.
+    fn key_axis(&mut self, name: &str, spec: &StageSpec, kind: &Kind) -> Option<String> {
+        let keyed = kind.resolve(&Map::new()).is_ok_and(|r| r.outputs.iter().any(|o| o.keyed));
+        let at = join("/stages", name);
+        if !keyed {
+            if spec.keyed_by.is_some() {
+                self.problem_key(
+                    &join(&at, "keyed_by"),
+                    Problem::new(format!("stage kind `{}` has no outputs keyed by an axis", kind.name)),
+                );
+            }
+            return None;
+        }
+        let axes = &self.workflow.axes;
+        let axis = match &spec.keyed_by {
+            Some(axis) => Some(axis.clone()).filter(|a| axes.contains_key(a)),
+            None if axes.contains_key("patient") => Some("patient".to_string()),
+            None if axes.len() == 1 => axes.keys().next().cloned(),
+            None => {
+                let problem = Problem::new(format!("stage `{name}` writes one output per value of an axis, but which?"))
+                    .hint("add `axes: {patient: [...]}`, or `keyed_by: AXIS` to the stage");
+                self.problem_key(&at, problem);
+                None
+            }
+        };
+        if let Some(axis) = axis.as_ref().filter(|a| spec.per.contains(a)) {
+            let problem = Problem::new(format!("stage `{name}` is keyed by axis `{axis}` and cannot also be `per: {axis}`"));
+            self.problem_key(&join(&at, "per"), problem);
+        }
+        axis
+    }
+
+    /// Every combination of the stage's axis values, in axis order.
+    fn branches(&self, spec: &StageSpec) -> Vec<Vec<(String, String)>> {
+        let mut out: Vec<Vec<(String, String)>> = vec![vec![]];
+        for (axis, values) in self.workflow.axes.iter().filter(|(a, _)| spec.per.contains(a)) {
+            out = out
+                .into_iter()
+                .flat_map(|b| {
+                    values.values.keys().map(move |v| {
+                        let mut b = b.clone();
+                        b.push((axis.clone(), v.clone()));
+                        b
+                    })
+                })
+                .collect();
+        }
+        out
+    }
+
+    fn node(
+        &mut self,
+        name: &str,
+        spec: &StageSpec,
+        kind: &'static Kind,
+        branch: &[(String, String)],
+        key_axis: Option<&str>,
+        overrides: &Overrides,
+    ) -> Option<Node> {
+        // Where each parameter was set, so that a message points at the right line.
+        let mut params = spec.params.clone();
+        let mut origin: IndexMap<String, String> = IndexMap::new();
+        let base = join(&join("/stages", name), "params");
+        for key in params.keys() {
+            origin.insert(key.clone(), base.clone());
+        }
+        let mut seed = self.workflow.seed;
+        for (axis, value) in branch {
+            let at = &self.workflow.axes[axis].values[value];
+            seed = at.seed.unwrap_or(seed);
+            for (key, v) in at.params.get(name).into_iter().flatten() {
+                merge(&mut params, key, v);
+                origin.insert(key.clone(), join(&join(&join("/axes", axis), value), name));
+            }
+        }
+        for (_, path, value) in overrides.set.iter().filter(|(stage, ..)| stage == name) {
+            set_path(&mut params, path, value);
+            origin.insert(path[0].clone(), String::new());
+        }
+        let resolved = match kind.resolve(&params) {
+            Ok(resolved) => resolved,
+            Err(problems) => {
+                for p in problems {
+                    let first = p.path.trim_start_matches('/').split('/').next().unwrap_or_default().to_string();
+                    let from = origin.get(&first).cloned().unwrap_or_else(|| base.clone());
+                    let label = p.path.trim_start_matches('/').replace('/', ".");
+                    let message = if p.message.starts_with("unknown parameter") {
+                        p.message.clone()
+                    } else {
+                        format!("parameter `{label}`: {}", p.message)
+                    };
+                    let pointer = format!("{from}{}", p.path);
+                    let positions = &self.workflow.positions;
+                    let place = if from.is_empty() {
+                        None
+                    } else if p.message.starts_with("unknown parameter") {
+                        positions.key(&pointer)
+                    } else {
+                        positions.value(&pointer)
+                    };
+                    let problem = Problem::new(format!("stage `{name}`: {message}")).at(place);
+                    if !self.problems.contains(&problem) {
+                        self.problems.push(problem);
+                    }
+                }
+                return None;
+            }
+        };
+        let values: Vec<String> = branch.iter().map(|(_, v)| v.clone()).collect();
+        let id = if values.is_empty() { name.to_string() } else { format!("{name}[{}]", values.join(",")) };
+        let keys = key_axis
+            .map(|a| self.workflow.axes[a].values.keys().cloned().collect())
+            .unwrap_or_default();
+        Some(Node {
+            id,
+            stage: name.to_string(),
+            kind,
+            branch: branch.iter().cloned().collect::<Branch>(),
+            branch_values: values,
+            keys,
+            key_axis: key_axis.map(str::to_string),
+            resolved,
+            seed,
+            inputs: Vec::new(),
+            cached_only: false,
+        })
+    }
+
+    fn inputs(&mut self, overrides: &Overrides) -> IndexMap<String, InputSpec> {
+        let mut inputs = self.workflow.inputs.clone();
+        for (name, path) in &overrides.input {
+            match inputs.get_mut(name) {
+                Some(spec) => {
+                    spec.path = Some(path.clone());
+                    spec.builtin = None;
+                }
+                None => {
+                    let known: Vec<&str> = self.workflow.inputs.keys().map(String::as_str).collect();
+                    let mut problem = unknown("input", name, &known);
+                    problem.message = format!("--input {name}=...: {}", problem.message);
+                    self.problems.push(problem);
+                }
+            }
+        }
+        inputs
+    }
+
+    fn check_overrides(&mut self, overrides: &Overrides) {
+        let stages: Vec<&str> = self.workflow.stages.keys().map(String::as_str).collect();
+        let flags = overrides.set.iter().map(|(s, ..)| ("--set", s)).chain(overrides.until.iter().map(|s| ("--until", s)));
+        for (flag, stage) in flags.filter(|(_, s)| !stages.contains(&s.as_str())) {
+            let mut problem = unknown("stage", stage, &stages);
+            problem.message = format!("{flag} {stage}: {}", problem.message);
+            self.problems.push(problem);
+        }
+        for (axis, values) in &overrides.only {
+            let axes: Vec<&str> = self.workflow.axes.keys().map(String::as_str).collect();
+            match self.workflow.axes.get(axis) {
+                None => {
+                    let mut problem = unknown("axis", axis, &axes);
+                    problem.message = format!("--only {axis}=...: {}", problem.message);
+                    self.problems.push(problem);
+                }
+                Some(known) => {
+                    for value in values.iter().filter(|v| !known.values.contains_key(*v)) {
+                        let names: Vec<&str> = known.values.keys().map(String::as_str).collect();
+                        let mut problem = unknown("axis value", value, &names);
+                        problem.message = format!("--only {axis}={value}: {}", problem.message);
+                        self.problems.push(problem);
+                    }
+                }
+            }
+        }
+        // An axis value may only change stages that fan out over that axis.
+        for (axis, spec) in &self.workflow.axes {
+            for (value, changes) in &spec.values {
+                for stage in changes.params.keys() {
+                    let at = join(&join(&join("/axes", axis), value), stage);
+                    match self.workflow.stages.get(stage) {
+                        None => self.problem_key(&at, unknown("stage", stage, &stages)),
+                        Some(s) if !s.per.contains(axis) => self.problem_key(
+                            &at,
+                            Problem::new(format!("stage `{stage}` does not fan out over axis `{axis}`"))
+                                .hint(format!("add `per: {axis}` to the stage")),
+                        ),
+                        Some(_) => {}
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Mappings are merged key by key, everything else is replaced.
+fn merge(into: &mut Map<String, Value>, key: &str, value: &Value) {
+    match (into.get_mut(key), value) {
+        (Some(Value::Object(old)), Value::Object(new)) => {
+            for (k, v) in new {
+                merge(old, k, v);
+            }
+        }
+        _ => {
+            into.insert(key.to_string(), value.clone());
+        }
+    }
+}
+
+fn set_path(map: &mut Map<String, Value>, path: &[String], value: &Value) {
+    match path {
+        [] => {}
+        [last] => {
+            map.insert(last.clone(), value.clone());
+        }
+        [first, rest @ ..] => {
+            let slot = map.entry(first.clone()).or_insert_with(|| Value::Object(Map::new()));
+            if !slot.is_object() {
+                *slot = Value::Object(Map::new());
+            }
+            set_path(slot.as_object_mut().expect("made an object above"), rest, value);
+        }
+    }
+}
+
+/// Marks the nodes that `--only` and `--until` leave out.
+fn select(workflow: &Workflow, nodes: &mut [Node], overrides: &Overrides) {
+    let mut wanted: BTreeSet<String> = workflow.stages.keys().cloned().collect();
+    if !overrides.until.is_empty() {
+        wanted = overrides.until.iter().cloned().collect();
+        let mut todo = overrides.until.clone();
+        while let Some(stage) = todo.pop() {
+            for need in &workflow.stages[&stage].needs {
+                if wanted.insert(need.clone()) {
+                    todo.push(need.clone());
+                }
+            }
+        }
+    }
+    for node in nodes {
+        let other_value =
+            overrides.only.iter().any(|(axis, values)| node.branch.get(axis).is_some_and(|v| !values.contains(v)));
+        node.cached_only = other_value || !wanted.contains(&node.stage);
+    }
+}

@@ -1,0 +1,137 @@
+//! From a workflow to nodes and edges: axes fanned out, parameters resolved, roles wired.
+//!
+//! A node is one stage at one branch. What it reads is decided by role: each role a kind reads is
+//! written by exactly one of the stages it needs, and the artifacts that agree with the node on
+//! the axes they share are its inputs. Everything that can be wrong with a workflow short of
+//! running it is reported here, all at once and with its place.
+
+mod expand;
+mod overrides;
+mod wire;
+
+pub use overrides::{Overrides, parse_input, parse_only, parse_set};
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use clcc_stages::stage::Branch;
+use indexmap::IndexMap;
+use petgraph::graph::{DiGraph, NodeIndex};
+
+use crate::registry::{Kind, Resolved};
+use crate::workflow::{InputSpec, InvalidWorkflow, Workflow};
+
+/// Position of a node in [`Plan::nodes`].
+pub type NodeId = usize;
+
+/// A workflow ready to be decided and run.
+#[derive(Debug)]
+pub struct Plan {
+    /// The workflow's name.
+    pub name: String,
+    /// The workflow file.
+    pub file: PathBuf,
+    /// The workflow's seed.
+    pub seed: u64,
+    /// Nodes; a node stands after everything it reads from.
+    pub nodes: Vec<Node>,
+    /// File inputs, with the command line's replacements.
+    pub inputs: IndexMap<String, InputSpec>,
+    /// Edges from producer to consumer.
+    pub graph: DiGraph<NodeId, ()>,
+}
+
+/// One stage at one branch.
+#[derive(Debug)]
+pub struct Node {
+    /// `stage` or `stage[value,...]` in axis order.
+    pub id: String,
+    /// The stage's name in the workflow.
+    pub stage: String,
+    /// Its kind.
+    pub kind: &'static Kind,
+    /// Axis values.
+    pub branch: Branch,
+    /// Axis values in axis order, for names.
+    pub branch_values: Vec<String>,
+    /// The axis that keyed outputs are written for, and its values.
+    pub keys: Vec<String>,
+    /// Name of that axis.
+    pub key_axis: Option<String>,
+    /// Effective parameters, roles read and written.
+    pub resolved: Resolved,
+    /// Seed of the workflow or of the branch.
+    pub seed: u64,
+    /// What it reads, in the order the stage sees it.
+    pub inputs: Vec<NodeInput>,
+    /// Not selected by `--only` or `--until`: never run, used where it is cached.
+    pub cached_only: bool,
+}
+
+/// One thing a node reads.
+#[derive(Debug, Clone, PartialEq)]
+pub enum NodeInput {
+    /// An output of another node.
+    Artifact {
+        /// The role.
+        role: &'static str,
+        /// Axis values that the reading node does not share.
+        branch: Branch,
+        /// The node that writes it.
+        producer: NodeId,
+        /// The axis value of a keyed output.
+        key: Option<String>,
+    },
+    /// A file input of the workflow.
+    File {
+        /// The role.
+        role: &'static str,
+        /// The input's name.
+        input: String,
+    },
+}
+
+impl Plan {
+    /// Expands and checks a workflow under the command line's overrides.
+    ///
+    /// # Errors
+    /// [`InvalidWorkflow`] with every problem.
+    pub fn new(workflow: &Workflow, overrides: &Overrides) -> Result<Self, InvalidWorkflow> {
+        expand::expand(workflow, overrides).map_err(|p| InvalidWorkflow::new(&workflow.file, p))
+    }
+
+    /// Nodes that read from `node` directly.
+    pub fn consumers(&self, node: NodeId) -> impl Iterator<Item = NodeId> + '_ {
+        self.graph.neighbors(NodeIndex::new(node)).map(NodeIndex::index)
+    }
+
+    /// Nodes that `node` reads from directly.
+    pub fn producers(&self, node: NodeId) -> BTreeSet<NodeId> {
+        self.nodes[node]
+            .inputs
+            .iter()
+            .filter_map(|i| match i {
+                NodeInput::Artifact { producer, .. } => Some(*producer),
+                NodeInput::File { .. } => None,
+            })
+            .collect()
+    }
+
+    /// Names of the file inputs that selected nodes read.
+    pub fn used_inputs(&self) -> BTreeSet<&str> {
+        self.nodes
+            .iter()
+            .filter(|n| !n.cached_only)
+            .flat_map(|n| &n.inputs)
+            .filter_map(|i| match i {
+                NodeInput::File { input, .. } => Some(input.as_str()),
+                NodeInput::Artifact { .. } => None,
+            })
+            .collect()
+    }
+
+    /// The node of that id.
+    pub fn find(&self, id: &str) -> Option<NodeId> {
+        self.nodes.iter().position(|n| n.id == id)
+    }
+}

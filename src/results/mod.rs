@@ -1,0 +1,261 @@
+//! `results/<workflow>/`: published outputs beside one another, `metrics.json` and `run.json`.
+//!
+//! Files are copies of what lies in the cache (reflinks where the filesystem has them), never
+//! links to it, so that editing a result cannot damage the cache. A file that is in place already
+//! is left alone: `.published.json` says which content each path holds.
+
+mod record;
+
+pub use record::run_record;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+use clcc_cache::{ArtifactForm, Digest, OutputRecord, Store};
+use clcc_stages::stage::Publish;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::plan::{Node, Plan};
+use crate::schedule::{Outcome, RunOutcome};
+
+const INDEX: &str = ".published.json";
+/// Where the report stage leaves room for the run's record.
+const PROVENANCE_MARK: &str = "<!--clcc:provenance-->";
+
+/// A results directory that could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write results to `{}`", path.display())]
+pub struct ResultsError {
+    /// The path.
+    pub path: PathBuf,
+    /// The system's reason.
+    #[source]
+    pub source: io::Error,
+}
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> ResultsError {
+    let path = path.to_path_buf();
+    move |source| ResultsError { path, source }
+}
+
+/// One published file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Published {
+    digest: Digest,
+    size: u64,
+}
+
+/// Copies every published output of the run to `root/<workflow>/` and writes the records.
+/// Returns that directory.
+///
+/// # Errors
+/// [`ResultsError`] with the path.
+pub fn publish(plan: &Plan, outcome: &RunOutcome, store: &Store, root: &Path, run: &Value) -> Result<PathBuf, ResultsError> {
+    let dir = root.join(&plan.name);
+    std::fs::create_dir_all(&dir).map_err(at(&dir))?;
+    let index_file = dir.join(INDEX);
+    let old: BTreeMap<String, Published> =
+        std::fs::read(&index_file).ok().and_then(|b| serde_json::from_slice(&b).ok()).unwrap_or_default();
+    let wanted = wanted_files(plan, outcome, store);
+    let mut changed = false;
+    for (rel, (source, published)) in &wanted {
+        let target = dir.join(rel);
+        let in_place = old.get(rel) == Some(published)
+            && std::fs::symlink_metadata(&target).is_ok_and(|m| m.is_file() && (m.len() == published.size || rel.ends_with(".html")));
+        if !in_place {
+            changed = true;
+            copy(&dir, source, &target)?;
+        }
+    }
+    // What an earlier run published and this one no longer does is removed, if nobody else's.
+    for rel in old.keys().filter(|rel| !wanted.contains_key(*rel)) {
+        if is_beneath(rel) {
+            changed = true;
+            let _ = std::fs::remove_file(dir.join(rel));
+            remove_empty_parents(&dir, rel);
+        }
+    }
+    let index: BTreeMap<&String, &Published> = wanted.iter().map(|(k, (_, p))| (k, p)).collect();
+    let (ran, _, failed, skipped) = outcome.counts();
+    if changed || ran + failed + skipped > 0 || !dir.join("run.json").exists() {
+        write(&dir.join("metrics.json"), &pretty(&metrics(plan, outcome)))?;
+        write(&dir.join("run.json"), &pretty(run))?;
+        embed_provenance(&dir, &wanted, run)?;
+        write(&index_file, &pretty(&serde_json::to_value(&index).expect("plain values serialise")))?;
+    }
+    Ok(dir)
+}
+
+fn pretty(value: &Value) -> String {
+    let mut text = serde_json::to_string_pretty(value).expect("plain values serialise");
+    text.push('\n');
+    text
+}
+
+/// Relative path to (file in the cache, content).
+type Wanted = BTreeMap<String, (PathBuf, Published)>;
+
+fn wanted_files(plan: &Plan, outcome: &RunOutcome, store: &Store) -> Wanted {
+    let mut wanted = BTreeMap::new();
+    for (node, end) in plan.nodes.iter().zip(&outcome.nodes) {
+        let Some(record) = end.record() else { continue };
+        for decl in node.resolved.outputs.iter().filter(|d| d.publish != Publish::No) {
+            for output in record.outputs.iter().filter(|o| o.role == decl.role) {
+                add_output(&mut wanted, node, decl.publish, output, store);
+            }
+        }
+    }
+    wanted
+}
+
+fn add_output(wanted: &mut Wanted, node: &Node, publish: Publish, output: &OutputRecord, store: &Store) {
+    let source = store.artifact_path(&output.digest);
+    let mut branch = node.branch_values.clone();
+    branch.extend(output.key.clone());
+    let branch = branch.join(".");
+    let mut add = |rel: String, source: PathBuf, published: Published| {
+        if is_beneath(&rel) {
+            wanted.insert(rel, (source, published));
+        }
+    };
+    let entries = match output.form {
+        ArtifactForm::File => None,
+        ArtifactForm::Tree => Some(store.listing(&output.digest).unwrap_or_default()),
+    };
+    match (publish, entries) {
+        (Publish::No, _) => {}
+        (Publish::At(pattern), None) => add(
+            place(pattern, &branch),
+            source,
+            Published { digest: output.digest, size: output.bytes },
+        ),
+        (Publish::At(pattern), Some(entries)) => {
+            let base = place(pattern, &branch);
+            for e in entries {
+                add(format!("{base}/{}", e.path), source.join(&e.path), Published { digest: e.digest, size: e.size });
+            }
+        }
+        (Publish::Into(dir), entries) => {
+            for e in entries.unwrap_or_default() {
+                let rel = format!("{dir}/{}", with_branch(&e.path, &branch));
+                add(rel, source.join(&e.path), Published { digest: e.digest, size: e.size });
+            }
+        }
+    }
+}
+
+/// `tables/x{.branch}.tsv` at branch `P1` is `tables/x.P1.tsv`.
+fn place(pattern: &str, branch: &str) -> String {
+    let dotted = if branch.is_empty() { String::new() } else { format!(".{branch}") };
+    let bare = if branch.is_empty() { "all" } else { branch };
+    pattern.replace("{.branch}", &dotted).replace("{branch}", bare)
+}
+
+/// `cnv_clusters.tsv` of node `[P1]` is `cnv_clusters.P1.tsv`.
+fn with_branch(file: &str, branch: &str) -> String {
+    if branch.is_empty() {
+        return file.to_string();
+    }
+    match file.rsplit_once('.') {
+        Some((stem, ext)) if !ext.contains('/') => format!("{stem}.{branch}.{ext}"),
+        _ => format!("{file}.{branch}"),
+    }
+}
+
+/// Only plain relative paths are written or removed.
+fn is_beneath(rel: &str) -> bool {
+    !rel.is_empty() && Path::new(rel).components().all(|c| matches!(c, Component::Normal(_)))
+}
+
+/// Copies through a temporary file, so that a result is there whole or not at all. Directories on
+/// the way that turn out to be links are refused.
+fn copy(root: &Path, source: &Path, target: &Path) -> Result<(), ResultsError> {
+    let parent = target.parent().unwrap_or(root);
+    std::fs::create_dir_all(parent).map_err(at(parent))?;
+    let mut step = parent;
+    while step != root {
+        if std::fs::symlink_metadata(step).is_ok_and(|m| m.is_symlink()) {
+            return Err(ResultsError {
+                path: step.to_path_buf(),
+                source: io::Error::other("expected a directory, found a symbolic link"),
+            });
+        }
+        step = step.parent().unwrap_or(root);
+    }
+    let tmp = parent.join(format!(".tmp.{}", std::process::id()));
+    std::fs::copy(source, &tmp).map_err(at(target))?;
+    let mut permissions = std::fs::metadata(&tmp).map_err(at(&tmp))?.permissions();
+    std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o644);
+    std::fs::set_permissions(&tmp, permissions).map_err(at(&tmp))?;
+    std::fs::rename(&tmp, target).map_err(at(target))
+}
+
+fn write(path: &Path, text: &str) -> Result<(), ResultsError> {
+    let tmp = path.with_extension("tmp");
+    std::fs::write(&tmp, text).map_err(at(path))?;
+    std::fs::rename(&tmp, path).map_err(at(path))
+}
+
+fn remove_empty_parents(dir: &Path, rel: &str) {
+    let mut path = dir.join(rel);
+    while path.pop() && path != *dir && std::fs::remove_dir(&path).is_ok() {}
+}
+
+/// Headline numbers of every node that has any.
+fn metrics(plan: &Plan, outcome: &RunOutcome) -> Value {
+    let mut out = Map::new();
+    for (node, end) in plan.nodes.iter().zip(&outcome.nodes) {
+        if let Some(record) = end.record().filter(|r| r.metrics.as_object().is_some_and(|m| !m.is_empty())) {
+            out.insert(node.id.clone(), record.metrics.clone());
+        }
+    }
+    Value::Object(out)
+}
+
+/// The report is made before its run has ended; the run's record is put into the copy.
+fn embed_provenance(dir: &Path, wanted: &Wanted, run: &Value) -> Result<(), ResultsError> {
+    for (rel, (source, _)) in wanted.iter().filter(|(rel, _)| rel.ends_with(".html")) {
+        let target = dir.join(rel);
+        let page = std::fs::read_to_string(source).map_err(at(source))?;
+        // `</` would end the script element early.
+        let json = serde_json::to_string(run).expect("plain values serialise").replace("</", "<\\/");
+        let script = format!("<script type=\"application/json\" id=\"run-provenance\">{json}</script>");
+        write(&target, &page.replacen(PROVENANCE_MARK, &script, 1))?;
+    }
+    Ok(())
+}
+
+/// Whether the node's outcome is worth a line in the run's record.
+fn status_word(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Cached(_) => "cached",
+        Outcome::Ran(..) => "ran",
+        Outcome::Failed(_) => "failed",
+        Outcome::Skipped(_) => "skipped",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn published_paths_carry_the_branch() {
+        assert_eq!(place("{branch}.zarr", "P1"), "P1.zarr");
+        assert_eq!(place("{branch}.zarr", ""), "all.zarr");
+        assert_eq!(place("model/model{.branch}.safetensors", ""), "model/model.safetensors");
+        assert_eq!(place("model/model{.branch}.safetensors", "full"), "model/model.full.safetensors");
+        assert_eq!(with_branch("cnv_clusters.tsv", "P1"), "cnv_clusters.P1.tsv");
+        assert_eq!(with_branch("cnv_clusters.tsv", ""), "cnv_clusters.tsv");
+    }
+
+    #[test]
+    fn paths_that_leave_the_directory_are_refused() {
+        assert!(is_beneath("tables/a.tsv"));
+        for bad in ["../a", "/etc/passwd", "a/../../b", ""] {
+            assert!(!is_beneath(bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! The workflow file, as written: axes, inputs, stages. First step of the flow.
+//!
+//! [`Workflow::load`] reports every structural problem with its place. Nothing here knows which
+//! stage kinds exist; [`crate::plan`] checks kinds, parameters and wiring.
+
+mod parse;
+mod positions;
+mod problem;
+
+pub use positions::{Positions, join};
+pub use problem::{InvalidWorkflow, Place, Problem, unknown};
+
+use std::path::{Path, PathBuf};
+
+use indexmap::IndexMap;
+use serde_json::{Map, Value};
+
+/// A workflow file that is well formed.
+#[derive(Debug)]
+pub struct Workflow {
+    /// Where it was read from.
+    pub file: PathBuf,
+    /// `name`, or the file's stem. Not part of any key.
+    pub name: String,
+    /// `seed`, default 0.
+    pub seed: u64,
+    /// Axes in order.
+    pub axes: IndexMap<String, Axis>,
+    /// File inputs by name.
+    pub inputs: IndexMap<String, InputSpec>,
+    /// Stages in order.
+    pub stages: IndexMap<String, StageSpec>,
+    /// Places, for later messages.
+    pub positions: Positions,
+}
+
+/// An ordered list of values, each with parameter overrides.
+#[derive(Debug, Clone, Default)]
+pub struct Axis {
+    /// Value to `stage -> params`; the key `seed` replaces the workflow's seed.
+    pub values: IndexMap<String, AxisValue>,
+}
+
+/// What one axis value changes.
+#[derive(Debug, Clone, Default)]
+pub struct AxisValue {
+    /// Parameters by stage.
+    pub params: IndexMap<String, Map<String, Value>>,
+    /// Another seed.
+    pub seed: Option<u64>,
+}
+
+/// A file that the workflow reads, or a table built into the program.
+#[derive(Debug, Clone)]
+pub struct InputSpec {
+    /// Relative to where the program is run, or absolute.
+    pub path: Option<PathBuf>,
+    /// Name of a built-in table.
+    pub builtin: Option<String>,
+    /// `h5ad`, `geo_umi`, ...; guessed from the name where absent.
+    pub format: Option<String>,
+    /// Where the file can be had.
+    pub url: Option<String>,
+    /// What to tell the user where it is missing.
+    pub about: Option<String>,
+}
+
+/// A stage as written.
+#[derive(Debug, Clone, Default)]
+pub struct StageSpec {
+    /// `kind`, or the stage's own name.
+    pub kind: String,
+    /// Axes it fans out over.
+    pub per: Vec<String>,
+    /// The axis its keyed outputs are written for.
+    pub keyed_by: Option<String>,
+    /// Stages it reads from.
+    pub needs: Vec<String>,
+    /// Role to workflow input.
+    pub inputs: IndexMap<String, String>,
+    /// Parameters as written.
+    pub params: Map<String, Value>,
+}
+
+impl Workflow {
+    /// Reads and checks the file.
+    ///
+    /// # Errors
+    /// [`LoadError`]: unreadable, or [`InvalidWorkflow`] with every problem.
+    pub fn load(file: &Path) -> Result<Self, LoadError> {
+        let bytes =
+            std::fs::read(file).map_err(|source| LoadError::Read { file: file.to_path_buf(), source })?;
+        Ok(Self::parse(file, &bytes)?)
+    }
+
+    /// Checks the text of a workflow file.
+    ///
+    /// # Errors
+    /// [`InvalidWorkflow`] with every problem.
+    pub fn parse(file: &Path, bytes: &[u8]) -> Result<Self, InvalidWorkflow> {
+        let invalid = |problems| InvalidWorkflow::new(file, problems);
+        let text = std::str::from_utf8(bytes)
+            .map_err(|e| invalid(vec![Problem::new(format!("expected UTF-8 text, found another byte at offset {}", e.valid_up_to()))]))?;
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let positions = positions::scan(text).map_err(invalid)?;
+        parse::workflow(file, text, positions).map_err(invalid)
+    }
+}
+
+/// Why a workflow could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file cannot be read.
+    #[error("cannot read workflow `{}`", file.display())]
+    Read {
+        /// The file.
+        file: PathBuf,
+        /// The system's reason.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is wrong.
+    #[error(transparent)]
+    Invalid(#[from] InvalidWorkflow),
+}

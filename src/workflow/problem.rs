@@ -1,0 +1,123 @@
+//! What is wrong with a workflow file: message, place, hint; all of them in one pass.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use strsim::damerau_levenshtein;
+
+/// A position in the workflow file, both counted from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// Line.
+    pub line: usize,
+    /// Column in characters.
+    pub column: usize,
+}
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// What was expected and what was found.
+    pub message: String,
+    /// Where, unless it is the command line.
+    pub place: Option<Place>,
+    /// What the user can do.
+    pub hint: Option<String>,
+}
+
+impl Problem {
+    /// A problem without place or hint.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), place: None, hint: None }
+    }
+
+    /// The same at a place.
+    #[must_use]
+    pub fn at(mut self, place: impl Into<Option<Place>>) -> Self {
+        self.place = place.into();
+        self
+    }
+
+    /// The same with a hint.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+/// An invalid workflow.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{} in `{file}`", count(problems.len()))]
+pub struct InvalidWorkflow {
+    /// The file as given.
+    pub file: String,
+    /// In the order of the file.
+    pub problems: Vec<Problem>,
+}
+
+fn count(n: usize) -> String {
+    if n == 1 { "1 problem".to_string() } else { format!("{n} problems") }
+}
+
+impl InvalidWorkflow {
+    /// Sorted by place.
+    pub fn new(file: &Path, mut problems: Vec<Problem>) -> Self {
+        problems.sort_by_key(|p| p.place);
+        Self { file: file.display().to_string(), problems }
+    }
+
+    /// The text shown on the terminal.
+    pub fn render(&self) -> String {
+        let mut out = String::new();
+        for p in &self.problems {
+            let _ = writeln!(out, "error: {}", p.message);
+            match p.place {
+                Some(at) => {
+                    let _ = writeln!(out, "  --> {}:{}:{}", self.file, at.line, at.column);
+                }
+                None => {
+                    let _ = writeln!(out, "  --> {}", self.file);
+                }
+            }
+            if let Some(hint) = &p.hint {
+                let _ = writeln!(out, "hint: {hint}");
+            }
+            out.push('\n');
+        }
+        let _ = writeln!(out, "{self}");
+        out
+    }
+}
+
+/// The known name nearest to `name`, if it is near enough to be a slip.
+pub fn did_you_mean<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .into_iter()
+        .map(|k| (damerau_levenshtein(&name.to_lowercase(), &k.to_lowercase()), k))
+        .filter(|(d, k)| *d <= 1 + k.len().max(name.len()) / 4)
+        .min()
+        .map(|(_, k)| k)
+}
+
+/// `unknown <what> \`name\``, with the nearest known name or all of them as the hint.
+pub fn unknown(what: &str, name: &str, known: &[&str]) -> Problem {
+    let problem = Problem::new(format!("unknown {what} `{name}`"));
+    match did_you_mean(name, known.iter().copied()) {
+        Some(near) => problem.hint(format!("did you mean `{near}`?")),
+        None if known.is_empty() => problem,
+        None => problem.hint(format!("known: `{}`", known.join("`, `"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_is_recognised_and_a_stranger_is_not() {
+        assert_eq!(did_you_mean("resolutoin", ["resolution", "n_comps"]), Some("resolution"));
+        assert_eq!(did_you_mean("preprocces", ["preprocess", "cluster"]), Some("preprocess"));
+        assert_eq!(did_you_mean("banana", ["resolution", "n_comps"]), None);
+    }
+}

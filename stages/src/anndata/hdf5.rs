@@ -1,0 +1,219 @@
+//! An HDF5 file (h5ad) as a [`Store`].
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use hdf5_pure::{AttrValue, DType, Dataset, Error, File, FormatError};
+use serde_json::Value;
+
+use super::store::{ArrayInfo, Attributes, Node, Store, Values};
+use crate::error::{StageError, StageResult};
+
+/// An open HDF5 file; nothing is read before it is asked for.
+#[derive(Debug)]
+pub(super) struct Hdf5Store {
+    path: PathBuf,
+    file: File,
+}
+
+impl Hdf5Store {
+    /// Opens the file `path`.
+    pub(super) fn open(path: &Path) -> StageResult<Self> {
+        let is_hdf5 = hdf5_pure::is_hdf5(path).map_err(StageError::io("read", path))?;
+        if !is_hdf5 {
+            return Err(StageError::format(
+                path,
+                "",
+                "expected an h5ad file, found no HDF5 signature",
+            ));
+        }
+        let file = File::open_streaming(path)
+            .map_err(|e| StageError::format(path, "", format!("cannot open as HDF5: {e}")))?;
+        Ok(Self {
+            path: path.to_path_buf(),
+            file,
+        })
+    }
+
+    fn dataset(&self, at: &str) -> StageResult<Dataset> {
+        self.file.dataset(at).map_err(|e| self.failed(at, &e))
+    }
+
+    fn failed(&self, at: &str, error: &Error) -> StageError {
+        self.bad(at, format!("cannot read: {error}"))
+    }
+}
+
+/// Reads a dataset whole, or a range of its rows.
+macro_rules! read_as {
+    ($dataset:expr, $rows:expr, $all:ident, $some:ident) => {
+        match $rows {
+            None => $dataset.$all(),
+            Some(Range { start, end }) => $dataset.$some(start, end - start),
+        }
+    };
+}
+
+fn values(dataset: &Dataset, rows: Option<Range<u64>>) -> Result<Option<Values>, Error> {
+    fn widen<T: Into<i32>>(v: Vec<T>) -> Values {
+        Values::I32(v.into_iter().map(Into::into).collect())
+    }
+    Ok(Some(match dataset.dtype()? {
+        DType::F32 => Values::F32(read_as!(dataset, rows, read_f32, read_f32_rows)?),
+        DType::F64 => Values::F64(read_as!(dataset, rows, read_f64, read_f64_rows)?),
+        DType::I8 => widen(read_as!(dataset, rows, read_i8, read_i8_rows)?),
+        DType::I16 => widen(read_as!(dataset, rows, read_i16, read_i16_rows)?),
+        DType::U8 => widen(read_as!(dataset, rows, read_u8, read_u8_rows)?),
+        DType::U16 => widen(read_as!(dataset, rows, read_u16, read_u16_rows)?),
+        DType::I32 => Values::I32(read_as!(dataset, rows, read_i32, read_i32_rows)?),
+        DType::U32 => Values::U32(read_as!(dataset, rows, read_u32, read_u32_rows)?),
+        DType::I64 => Values::I64(read_as!(dataset, rows, read_i64, read_i64_rows)?),
+        DType::U64 => Values::U64(read_as!(dataset, rows, read_u64, read_u64_rows)?),
+        DType::String | DType::VariableLengthString => {
+            Values::Text(read_as!(dataset, rows, read_string, read_string_rows)?)
+        }
+        DType::Enum(names) if is_flag(&names) => {
+            let bytes = read_as!(dataset, rows, read_u8, read_u8_rows)?;
+            Values::Bool(bytes.into_iter().map(|b| b != 0).collect())
+        }
+        _ => return Ok(None),
+    }))
+}
+
+/// h5py stores numpy's bool as this enumeration.
+fn is_flag(names: &[String]) -> bool {
+    matches!(names, [f, t] if f == "FALSE" && t == "TRUE")
+}
+
+impl Store for Hdf5Store {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn node(&self, at: &str) -> StageResult<Option<Node>> {
+        let failed = |e: Error| self.failed(at, &e);
+        if at.is_empty() {
+            let attributes = attributes(self.file.root().attrs().map_err(failed)?);
+            return Ok(Some(Node {
+                attributes,
+                array: None,
+            }));
+        }
+        match self.file.dataset(at) {
+            Ok(dataset) => {
+                let dtype = match dataset.dtype().map_err(failed)? {
+                    DType::Enum(names) if is_flag(&names) => "bool".to_string(),
+                    dtype => numpy_name(&dtype),
+                };
+                let shape = dataset.shape().map_err(failed)?;
+                let attributes = attributes(dataset.attrs().map_err(failed)?);
+                Ok(Some(Node {
+                    attributes,
+                    array: Some(ArrayInfo { shape, dtype }),
+                }))
+            }
+            Err(Error::NotADataset(_)) => {
+                let group = self.file.group(at).map_err(failed)?;
+                Ok(Some(Node {
+                    attributes: attributes(group.attrs().map_err(failed)?),
+                    array: None,
+                }))
+            }
+            Err(Error::NotAGroup(_) | Error::Format(FormatError::PathNotFound(_))) => Ok(None),
+            Err(e) => Err(self.failed(at, &e)),
+        }
+    }
+
+    fn children(&self, at: &str) -> StageResult<Vec<String>> {
+        let failed = |e: Error| self.failed(at, &e);
+        let group = if at.is_empty() {
+            self.file.root()
+        } else {
+            self.file.group(at).map_err(failed)?
+        };
+        let mut names = group.groups().map_err(failed)?;
+        names.extend(group.datasets().map_err(failed)?);
+        names.sort();
+        Ok(names)
+    }
+
+    fn read(&self, at: &str) -> StageResult<Values> {
+        let dataset = self.dataset(at)?;
+        values(&dataset, None)
+            .map_err(|e| self.failed(at, &e))?
+            .ok_or_else(|| self.no_values(at, &dataset))
+    }
+
+    fn read_rows(&self, at: &str, rows: Range<u64>) -> StageResult<Values> {
+        let dataset = self.dataset(at)?;
+        let shape = dataset.shape().map_err(|e| self.failed(at, &e))?;
+        if shape.first().is_none_or(|&n| n < rows.end) {
+            return Err(self.bad(
+                at,
+                format!("expected at least {} rows, found {shape:?}", rows.end),
+            ));
+        }
+        values(&dataset, Some(rows))
+            .map_err(|e| self.failed(at, &e))?
+            .ok_or_else(|| self.no_values(at, &dataset))
+    }
+}
+
+impl Hdf5Store {
+    fn no_values(&self, at: &str, dataset: &Dataset) -> StageError {
+        let found = dataset
+            .dtype()
+            .map_or_else(|e| e.to_string(), |d| d.to_string());
+        self.bad(
+            at,
+            format!("expected numbers, flags or text, found the data type `{found}`"),
+        )
+    }
+}
+
+fn numpy_name(dtype: &DType) -> String {
+    match dtype {
+        DType::F32 => "float32",
+        DType::F64 => "float64",
+        DType::I8 => "int8",
+        DType::I16 => "int16",
+        DType::I32 => "int32",
+        DType::I64 => "int64",
+        DType::U8 => "uint8",
+        DType::U16 => "uint16",
+        DType::U32 => "uint32",
+        DType::U64 => "uint64",
+        DType::String | DType::VariableLengthString => "string",
+        DType::Compound(_) => "compound",
+        other => return other.to_string(),
+    }
+    .to_string()
+}
+
+fn attributes(found: std::collections::HashMap<String, AttrValue>) -> Attributes {
+    // The map's order is random; names are looked up, and sorted for whoever lists them.
+    let mut pairs: Vec<(String, AttrValue)> = found.into_iter().collect();
+    pairs.sort_by(|a, b| a.0.cmp(&b.0));
+    pairs
+        .into_iter()
+        .map(|(name, value)| (name, json(&value)))
+        .collect()
+}
+
+fn json(value: &AttrValue) -> Value {
+    if let Some(text) = value.as_str() {
+        text.into()
+    } else if let Some(texts) = value.as_strings() {
+        texts.to_vec().into()
+    } else if let Some(number) = value.as_i64() {
+        number.into()
+    } else if let Some(numbers) = value.to_i64s() {
+        numbers.into()
+    } else if let Some(number) = value.as_f64() {
+        number.into()
+    } else if let Some(numbers) = value.to_f64s() {
+        numbers.into()
+    } else {
+        Value::Null
+    }
+}

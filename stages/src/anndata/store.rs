@@ -1,0 +1,259 @@
+//! What the decoder needs from a container of groups and arrays, whether zarr or HDF5.
+
+use std::fmt::Debug;
+use std::ops::Range;
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use crate::error::{StageError, StageResult};
+
+/// Attributes of a group or an array.
+pub(super) type Attributes = Map<String, Value>;
+
+/// A group or an array.
+#[derive(Debug, Clone)]
+pub(super) struct Node {
+    /// Its attributes.
+    pub(super) attributes: Attributes,
+    /// Shape and type, where it is an array.
+    pub(super) array: Option<ArrayInfo>,
+}
+
+/// Shape and type of an array.
+#[derive(Debug, Clone)]
+pub(super) struct ArrayInfo {
+    /// Extent of each dimension; empty for a scalar.
+    pub(super) shape: Vec<u64>,
+    /// `int32`, `float64`, `string`, ...
+    pub(super) dtype: String,
+}
+
+impl Node {
+    /// A text attribute, empty where there is none.
+    pub(super) fn text(&self, name: &str) -> &str {
+        self.attributes
+            .get(name)
+            .and_then(Value::as_str)
+            .unwrap_or("")
+    }
+
+    /// anndata's `encoding-type`, empty in old files.
+    pub(super) fn encoding(&self) -> &str {
+        self.text("encoding-type")
+    }
+
+    /// Whether it stands for Python's `None`.
+    pub(super) fn is_null(&self) -> bool {
+        self.encoding() == "null"
+    }
+}
+
+/// A container of groups and arrays. Paths are relative to the root, without a leading slash.
+pub(super) trait Store: Send + Sync + Debug {
+    /// The file or directory, for messages.
+    fn path(&self) -> &Path;
+
+    /// The group or array at `at`; `None` where there is none. The root is `""`.
+    fn node(&self, at: &str) -> StageResult<Option<Node>>;
+
+    /// Names below the group at `at`, sorted.
+    fn children(&self, at: &str) -> StageResult<Vec<String>>;
+
+    /// All values of the array at `at`, row-major.
+    fn read(&self, at: &str) -> StageResult<Values>;
+
+    /// The values at `rows` of the first dimension, row-major.
+    fn read_rows(&self, at: &str, rows: Range<u64>) -> StageResult<Values>;
+
+    /// A format error at an element.
+    fn bad(&self, at: &str, message: String) -> StageError {
+        StageError::format(self.path(), at, message)
+    }
+
+    /// The group or array at `at`.
+    fn require(&self, at: &str) -> StageResult<Node> {
+        if let Some(node) = self.node(at)? {
+            return Ok(node);
+        }
+        let (parent, _) = at.rsplit_once('/').unwrap_or(("", at));
+        let there = if self.node(parent)?.is_some_and(|n| n.array.is_none()) {
+            format!("its group has {}", list(&self.children(parent)?))
+        } else {
+            format!("there is no `{parent}` either")
+        };
+        Err(self.bad(at, format!("no such element; {there}")))
+    }
+}
+
+/// Names in backticks, the first twelve of them.
+pub(crate) fn list<S: AsRef<str>>(names: &[S]) -> String {
+    const SHOWN: usize = 12;
+    if names.is_empty() {
+        return "nothing".to_string();
+    }
+    let shown: Vec<String> = names
+        .iter()
+        .take(SHOWN)
+        .map(|n| format!("`{}`", n.as_ref()))
+        .collect();
+    let rest = names.len().saturating_sub(SHOWN);
+    if rest > 0 {
+        format!("{} and {rest} more", shown.join(", "))
+    } else {
+        shown.join(", ")
+    }
+}
+
+/// Values of an array, in the narrowest of these types that holds the stored one.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Values {
+    /// Flags.
+    Bool(Vec<bool>),
+    /// Integers of up to 32 bits with sign, 16 without.
+    I32(Vec<i32>),
+    /// Unsigned integers of 32 bits; column indices.
+    U32(Vec<u32>),
+    /// Integers of 64 bits.
+    I64(Vec<i64>),
+    /// Unsigned integers of 64 bits.
+    U64(Vec<u64>),
+    /// Numbers of 32 bits.
+    F32(Vec<f32>),
+    /// Numbers of 64 bits.
+    F64(Vec<f64>),
+    /// Texts.
+    Text(Vec<String>),
+}
+
+/// Whole numbers above this are not exact as f32.
+const EXACT_IN_F32: f64 = 16_777_216.0;
+
+impl Values {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Bool(_) => "flags",
+            Self::I32(_) | Self::U32(_) | Self::I64(_) | Self::U64(_) => "whole numbers",
+            Self::F32(_) | Self::F64(_) => "numbers",
+            Self::Text(_) => "texts",
+        }
+    }
+
+    /// As f64; `None` for text. Integers above 2^53 are rounded.
+    pub(super) fn to_f64(&self) -> Option<Vec<f64>> {
+        Some(match self {
+            Self::Bool(v) => v.iter().map(|&x| f64::from(u8::from(x))).collect(),
+            Self::I32(v) => v.iter().map(|&x| f64::from(x)).collect(),
+            Self::U32(v) => v.iter().map(|&x| f64::from(x)).collect(),
+            Self::I64(v) => v.iter().map(|&x| x as f64).collect(),
+            Self::U64(v) => v.iter().map(|&x| x as f64).collect(),
+            Self::F32(v) => v.iter().map(|&x| f64::from(x)).collect(),
+            Self::F64(v) => v.clone(),
+            Self::Text(_) => return None,
+        })
+    }
+
+    /// As f32. Numbers of 64 bits are rounded; a whole number that f32 cannot hold is an error.
+    pub(super) fn into_f32(self) -> Result<Vec<f32>, String> {
+        let whole = |x: f64| {
+            if x.abs() > EXACT_IN_F32 {
+                Err(format!(
+                    "whole number {x} is above 16777216, the largest that is exact here"
+                ))
+            } else {
+                Ok(x as f32)
+            }
+        };
+        match self {
+            Self::F32(v) => Ok(v),
+            Self::F64(v) => Ok(v.into_iter().map(|x| x as f32).collect()),
+            Self::Bool(v) => Ok(v.into_iter().map(|x| f32::from(u8::from(x))).collect()),
+            Self::I32(v) => v.into_iter().map(|x| whole(f64::from(x))).collect(),
+            Self::U32(v) => v.into_iter().map(|x| whole(f64::from(x))).collect(),
+            Self::I64(v) => v.into_iter().map(|x| whole(x as f64)).collect(),
+            Self::U64(v) => v.into_iter().map(|x| whole(x as f64)).collect(),
+            Self::Text(_) => Err("expected numbers, found texts".to_string()),
+        }
+    }
+
+    /// As u32, for column indices.
+    pub(super) fn into_u32(self) -> Result<Vec<u32>, String> {
+        fn cast<T: Copy + TryInto<u32> + std::fmt::Display>(v: &[T]) -> Result<Vec<u32>, String> {
+            v.iter()
+                .map(|&x| {
+                    x.try_into()
+                        .map_err(|_| format!("`{x}` is no column index"))
+                })
+                .collect()
+        }
+        match self {
+            Self::U32(v) => Ok(v),
+            Self::I32(v) => cast(&v),
+            Self::I64(v) => cast(&v),
+            Self::U64(v) => cast(&v),
+            other => Err(format!("expected whole numbers, found {}", other.kind())),
+        }
+    }
+
+    /// As u64, for row pointers.
+    pub(super) fn into_u64(self) -> Result<Vec<u64>, String> {
+        match self {
+            Self::U64(v) => Ok(v),
+            other => other
+                .into_i64()?
+                .into_iter()
+                .map(|x| u64::try_from(x).map_err(|_| format!("`{x}` is no row pointer")))
+                .collect(),
+        }
+    }
+
+    /// As i64.
+    pub(super) fn into_i64(self) -> Result<Vec<i64>, String> {
+        match self {
+            Self::I32(v) => Ok(v.into_iter().map(i64::from).collect()),
+            Self::U32(v) => Ok(v.into_iter().map(i64::from).collect()),
+            Self::I64(v) => Ok(v),
+            Self::U64(v) => v
+                .into_iter()
+                .map(|x| i64::try_from(x).map_err(|_| format!("`{x}` is above 2^63")))
+                .collect(),
+            other => Err(format!("expected whole numbers, found {}", other.kind())),
+        }
+    }
+
+    /// As flags.
+    pub(super) fn into_bool(self) -> Result<Vec<bool>, String> {
+        match self {
+            Self::Bool(v) => Ok(v),
+            Self::I32(v) if v.iter().all(|x| (0..2).contains(x)) => {
+                Ok(v.into_iter().map(|x| x == 1).collect())
+            }
+            other => Err(format!("expected flags, found {}", other.kind())),
+        }
+    }
+
+    /// As text: whole numbers as digits, numbers as the shortest text that reads back, NaN as
+    /// nothing.
+    pub(super) fn into_text(self) -> Vec<String> {
+        let number = |x: f64| {
+            if x.is_nan() {
+                String::new()
+            } else {
+                crate::table::number(x)
+            }
+        };
+        match self {
+            Self::Text(v) => v,
+            Self::Bool(v) => v
+                .into_iter()
+                .map(|x| if x { "True" } else { "False" }.to_string())
+                .collect(),
+            Self::I32(v) => v.iter().map(ToString::to_string).collect(),
+            Self::U32(v) => v.iter().map(ToString::to_string).collect(),
+            Self::I64(v) => v.iter().map(ToString::to_string).collect(),
+            Self::U64(v) => v.iter().map(ToString::to_string).collect(),
+            Self::F32(v) => v.iter().map(|&x| number(f64::from(x))).collect(),
+            Self::F64(v) => v.into_iter().map(number).collect(),
+        }
+    }
+}

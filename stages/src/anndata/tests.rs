@@ -1,0 +1,403 @@
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use ndarray::array;
+
+use super::*;
+use crate::frame::{Categorical, Column};
+use crate::matrix::Csr;
+
+/// Three cells, two genes, every encoding that is written.
+fn example() -> AnnData {
+    let mut obs = Frame::new(vec!["c1".into(), "c2".into(), "ç3".into()]);
+    obs.set(
+        "z_text",
+        Column::Str(vec!["x".into(), String::new(), "naïve".into()]),
+    );
+    obs.set("a_number", Column::F64(vec![1.5, f64::INFINITY, -0.0]));
+    obs.set("count", Column::I64(vec![1, i64::MIN, i64::MAX]));
+    obs.set("flag", Column::Bool(vec![true, false, true]));
+    obs.set("all_false", Column::Bool(vec![false; 3]));
+    obs.set(
+        "cell_type",
+        Column::Category(Categorical {
+            codes: vec![1, -1, 0],
+            categories: vec!["b".into(), "a".into(), "unused".into()],
+            ordered: true,
+        }),
+    );
+    let mut var = Frame::new(vec!["g1".into(), "g2".into()]);
+    var.set_category("chromosome", &["chr1", "chrX"]);
+    let counts = Csr::from_dense(&array![[1., 0.], [0., 0.], [3., 4.]]);
+    let mut table = Frame::new(vec!["chr1:0".into()]);
+    table.set("start", Column::I64(vec![7]));
+    let cnv = Uns::Dict(BTreeMap::from([
+        (
+            "chr_pos".into(),
+            Uns::Dict(BTreeMap::from([
+                ("chr1".into(), Uns::I64(0)),
+                ("chr2".into(), Uns::I64(5)),
+            ])),
+        ),
+        ("windows".into(), Uns::Frame(table)),
+        ("nothing".into(), Uns::Dict(BTreeMap::new())),
+    ]));
+    AnnData {
+        x: Some(Matrix::Csr(counts.map(|_, _, v| v.ln_1p()))),
+        layers: BTreeMap::from([("counts".into(), Matrix::Csr(counts))]),
+        obsm: BTreeMap::from([
+            (
+                "X_pca".into(),
+                Matrix::Dense(array![[1., 2.], [3., 4.], [5., -6.5]]),
+            ),
+            (
+                "X_cnv".into(),
+                Matrix::Csr(Csr::from_dense(&array![
+                    [0.5, 0., 0.],
+                    [0., 0., 0.],
+                    [0., -1., 0.]
+                ])),
+            ),
+            (
+                "none_wide".into(),
+                Matrix::Dense(ndarray::Array2::zeros((3, 0))),
+            ),
+        ]),
+        varm: BTreeMap::from([("PCs".into(), Matrix::Dense(array![[1.], [2.]]))]),
+        obsp: BTreeMap::from([(
+            "cnv_connectivities".into(),
+            Csr::from_rows(3, vec![vec![(2, 0.25)], vec![], vec![]]),
+        )]),
+        uns: BTreeMap::from([
+            ("cnv".into(), cnv),
+            ("name".into(), Uns::Str("tumour".into())),
+            ("ratio".into(), Uns::F64(0.1)),
+            ("seed".into(), Uns::I64(-3)),
+            ("yes".into(), Uns::Bool(true)),
+            ("texts".into(), Uns::Strings(vec!["p".into(), "q".into()])),
+            ("numbers".into(), Uns::Numbers(vec![1.5, 2.5])),
+            ("whole".into(), Uns::Integers(vec![1, 2])),
+            (
+                "profiles".into(),
+                Uns::Matrix(array![[1., 2., 3.], [4., 5., 6.]]),
+            ),
+        ]),
+        obs,
+        var,
+    }
+}
+
+fn written(data: &AnnData) -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.zarr");
+    data.write_zarr(&path).unwrap();
+    (dir, path)
+}
+
+/// Every file below `dir` with its bytes.
+fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut open = vec![dir.to_path_buf()];
+    while let Some(next) = open.pop() {
+        for entry in std::fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else {
+                found.insert(
+                    path.strip_prefix(dir).unwrap().to_path_buf(),
+                    std::fs::read(&path).unwrap(),
+                );
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn what_is_written_reads_back_the_same() {
+    let data = example();
+    let (_dir, path) = written(&data);
+    assert_eq!(Reader::open(&path).unwrap().read().unwrap(), data);
+}
+
+#[test]
+fn an_empty_store_reads_back_the_same() {
+    let data = AnnData::default();
+    let (_dir, path) = written(&data);
+    assert_eq!(Reader::open(&path).unwrap().read().unwrap(), data);
+}
+
+#[test]
+fn each_element_reads_alone() {
+    let data = example();
+    let (_dir, path) = written(&data);
+    // With everything else gone, what is asked for still reads.
+    std::fs::remove_dir_all(path.join("X")).unwrap();
+    std::fs::remove_dir_all(path.join("uns")).unwrap();
+    let reader = Reader::open(&path).unwrap();
+    assert_eq!(reader.obsm("X_pca").unwrap(), data.obsm["X_pca"]);
+    assert_eq!(reader.layer("counts").unwrap(), data.layers["counts"]);
+    assert_eq!(
+        reader.obsp("cnv_connectivities").unwrap(),
+        data.obsp["cnv_connectivities"]
+    );
+    assert_eq!(reader.obs().unwrap(), data.obs);
+    assert_eq!(reader.var().unwrap(), data.var);
+    assert_eq!(
+        reader.names("obsm").unwrap(),
+        ["X_cnv", "X_pca", "none_wide"]
+    );
+    assert!(reader.names("varp").unwrap().is_empty());
+    assert!(reader.uns().unwrap().is_empty());
+    assert!(!reader.has("X").unwrap());
+}
+
+#[test]
+fn same_data_same_bytes_at_any_number_of_threads() {
+    let (_a, first) = written(&example());
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(1)
+        .build()
+        .unwrap();
+    let (_b, second) = pool.install(|| written(&example()));
+    assert_eq!(files(&first), files(&second));
+    assert!(files(&first).contains_key(Path::new("zarr.json")));
+}
+
+/// More values than one chunk holds, so that the padded last chunk and partial reads are met.
+#[test]
+fn a_matrix_of_many_chunks_reads_back_whole_and_in_blocks() {
+    let (rows, cols) = (1100, 2000);
+    let m = Csr::from_rows(
+        cols,
+        (0..rows).map(|r| {
+            (0..cols as u32)
+                .map(|c| (c, (r * 7 + c as usize) as f32))
+                .collect()
+        }),
+    );
+    let mut data = AnnData {
+        obs: Frame::new((0..rows).map(|r| r.to_string()).collect()),
+        var: Frame::new((0..cols).map(|c| c.to_string()).collect()),
+        x: Some(Matrix::Csr(m.clone())),
+        ..AnnData::default()
+    };
+    data.layers
+        .insert("dense".into(), Matrix::Dense(m.to_dense()));
+    let (_dir, path) = written(&data);
+    assert!(path.join("X/data/c/1").is_file() && !path.join("X/data/c/2").exists());
+    assert!(path.join("layers/dense/c/1/0").is_file());
+    let reader = Reader::open(&path).unwrap();
+    assert_eq!(reader.read().unwrap(), data);
+    for element in ["X", "layers/dense"] {
+        let by_rows = reader.rows(element).unwrap();
+        assert_eq!(by_rows.shape(), (rows, cols));
+        let blocks = by_rows.blocks(300_000);
+        assert_eq!(
+            blocks.len(),
+            8,
+            "150 rows of 2,000 values reach 300,000: 7 blocks and 50 rows"
+        );
+        let parts: Vec<Csr> = blocks
+            .into_iter()
+            .map(|b| by_rows.read(b).unwrap())
+            .collect();
+        // The dense block drops the one stored zero.
+        assert_eq!(
+            Csr::vstack(&parts.iter().collect::<Vec<_>>()).to_dense(),
+            m.to_dense()
+        );
+    }
+}
+
+#[test]
+fn the_root_repeats_the_metadata_of_every_node() {
+    let (_dir, path) = written(&example());
+    let json = |p: &Path| -> serde_json::Value {
+        serde_json::from_slice(&std::fs::read(p).unwrap()).unwrap()
+    };
+    let root = json(&path.join("zarr.json"));
+    let copies = root["consolidated_metadata"]["metadata"]
+        .as_object()
+        .unwrap();
+    let mut nodes = files(&path)
+        .into_keys()
+        .filter(|f| f.ends_with("zarr.json"))
+        .collect::<Vec<_>>();
+    nodes.retain(|f| f != Path::new("zarr.json"));
+    assert_eq!(copies.len(), nodes.len());
+    for node in nodes {
+        let at = node.parent().unwrap().to_str().unwrap();
+        let mut copy = copies[at].clone();
+        copy.as_object_mut()
+            .unwrap()
+            .remove("consolidated_metadata");
+        assert_eq!(copy, json(&path.join(&node)), "{at}");
+    }
+}
+
+#[test]
+fn a_wrong_shape_or_name_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let message = |data: &AnnData| {
+        data.write_zarr(&dir.path().join("x"))
+            .unwrap_err()
+            .to_string()
+    };
+    let mut data = example();
+    data.layers.insert(
+        "counts".into(),
+        Matrix::Dense(ndarray::Array2::zeros((2, 2))),
+    );
+    assert_eq!(
+        message(&data),
+        "`layers/counts`: expected 3 x 2, found 2 x 2"
+    );
+    let mut data = example();
+    data.uns.insert("a/b".into(), Uns::I64(1));
+    assert!(
+        message(&data).starts_with("`a/b` in `uns` cannot name an element"),
+        "{}",
+        message(&data)
+    );
+}
+
+#[test]
+fn an_existing_path_is_not_overwritten() {
+    let (_dir, path) = written(&example());
+    assert!(matches!(
+        example().write_zarr(&path),
+        Err(crate::StageError::Io { verb: "create", .. })
+    ));
+}
+
+#[test]
+fn a_missing_element_is_named_with_its_siblings() {
+    let (_dir, path) = written(&example());
+    let reader = Reader::open(&path).unwrap();
+    let message = reader.obsm("X_umap").unwrap_err().to_string();
+    assert!(
+        message
+            .ends_with("obsm/X_umap: no such element; its group has `X_cnv`, `X_pca`, `none_wide`"),
+        "{message}"
+    );
+}
+
+#[test]
+fn what_is_no_store_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let message = |p: &Path| Reader::open(p).unwrap_err().to_string();
+    assert!(message(&dir.path().join("absent")).starts_with("cannot read `"));
+    assert!(message(dir.path()).contains("expected a zarr store"));
+    std::fs::write(dir.path().join("x.h5ad"), "no").unwrap();
+    assert!(message(&dir.path().join("x.h5ad")).contains("found no HDF5 signature"));
+    std::fs::write(dir.path().join(".zgroup"), "{\"zarr_format\": 2}").unwrap();
+    assert!(message(dir.path()).contains("with `obs` and `var`, found nothing"));
+}
+
+#[test]
+fn a_broken_sparse_matrix_is_refused() {
+    let (_dir, path) = written(&example());
+    std::fs::remove_dir_all(path.join("X/indptr")).unwrap();
+    let message = Reader::open(&path).unwrap().x().unwrap_err().to_string();
+    assert!(
+        message.contains("X/indptr: no such element") || message.contains("cannot open the array"),
+        "{message}"
+    );
+    // A truncated chunk is an error and no zeros.
+    let chunk = path.join("layers/counts/data/c/0");
+    let bytes = std::fs::read(&chunk).unwrap();
+    std::fs::write(&chunk, &bytes[..bytes.len() - 4]).unwrap();
+    assert!(Reader::open(&path).unwrap().layer("counts").is_err());
+}
+
+#[test]
+fn describe_counts_without_reading_matrices() {
+    let (_dir, path) = written(&example());
+    std::fs::remove_file(path.join("X/data/c/0")).unwrap();
+    let d = describe(&path).unwrap();
+    assert_eq!(d["n_obs"], 3);
+    assert_eq!(d["n_vars"], 2);
+    assert_eq!(d["X"]["shape"], serde_json::json!([3, 2]));
+    assert_eq!(d["X"]["stored"], 3);
+    assert_eq!(d["X"]["density"], 0.5);
+    assert_eq!(d["obsm"]["X_pca"]["layout"], "dense");
+    assert_eq!(
+        d["obs"]["columns"]["cell_type"]["values"],
+        serde_json::json!({"b": 1, "a": 1, "unused": 0})
+    );
+    assert_eq!(d["obs"]["columns"]["cell_type"]["missing"], 1);
+    assert_eq!(d["uns"][0], "cnv");
+}
+
+/// Files of anndata 0.7 to 0.12 in the shared data folder; absent elsewhere.
+#[test]
+fn files_of_other_anndata_versions_open_or_say_why_not() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/formats");
+    if !root.is_dir() {
+        eprintln!("skipped: no `{}`", root.display());
+        return;
+    }
+    let open = |name: &str| Reader::open(&root.join(name));
+    for name in [
+        "csr_gzip.h5ad",
+        "dense.h5ad",
+        "dense_lzf.h5ad",
+        "csr_zarr_v2.zarr",
+        "csr_zarr_v3.zarr",
+    ] {
+        let reader = open(&format!("variants/{name}")).unwrap();
+        let data = reader.read().unwrap();
+        assert_eq!((data.n_obs(), data.n_vars()), (200, 12000), "{name}");
+        let counts = data.layers["counts"].clone().into_csr();
+        assert_eq!(counts.nnz(), 405_559, "{name}");
+        // X is the same matrix as layers/counts in all variants, or its dense form.
+        let x = data.x.unwrap().into_csr();
+        assert_eq!(x.n_rows(), 200);
+        let types = data.obs.texts("cell_type").unwrap();
+        assert!(types.iter().all(|t| !t.is_empty()), "{name}");
+    }
+    for version in ["v0.7.0", "v0.7.8"] {
+        let reader = open(&format!("anndata/tests/data/archives/{version}/adata.h5ad")).unwrap();
+        let obs = reader.obs().unwrap();
+        assert_eq!(obs.len(), 30);
+        let Column::Category(c) = obs.column("cat_ordered").unwrap() else {
+            panic!("a category")
+        };
+        assert!(c.ordered && c.categories.len() > 20);
+        assert_eq!(reader.x().unwrap().shape(), (30, 20));
+        assert_eq!(reader.layer("array").unwrap().shape(), (30, 20));
+    }
+    let reader = open("anndata/tests/data/archives/v0.11.4/adata.h5ad").unwrap();
+    assert_eq!(reader.obs().unwrap().len(), 10);
+    let old = open("anndata/tests/data/archives/v0.5.0/adata.h5ad")
+        .unwrap()
+        .obs()
+        .unwrap_err()
+        .to_string();
+    assert!(old.contains("anndata 0.6 or older"), "{old}");
+}
+
+/// anndata itself opens the store without a warning and sees the same values. Runs where
+/// `CLCC_PYTHON` names an interpreter with anndata 0.12.
+#[test]
+fn anndata_opens_what_is_written() {
+    let Some(python) = std::env::var_os("CLCC_PYTHON") else {
+        eprintln!("skipped: set CLCC_PYTHON to an interpreter with anndata");
+        return;
+    };
+    let (_dir, path) = written(&example());
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/reference/anndata/check.py");
+    let out = std::process::Command::new(python)
+        .args(["-W", "error"])
+        .arg(script)
+        .arg(&path)
+        .output()
+        .unwrap();
+    assert!(
+        out.status.success(),
+        "{}",
+        String::from_utf8_lossy(&out.stderr)
+    );
+}
