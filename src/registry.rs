@@ -7,7 +7,7 @@ use std::fmt;
 
 use clcc_stages::params::ParamProblem;
 use clcc_stages::stage::{Metrics, OutputDecl, Read, Stage, StageContext};
-use clcc_stages::{StageError, StageResult, infercnv::Infercnv, ingest::Ingest};
+use clcc_stages::{StageError, StageResult, export::Export, infercnv::Infercnv, ingest::Ingest, mine::Mine};
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
 
@@ -18,6 +18,8 @@ pub fn kinds() -> &'static [Kind] {
     const KINDS: &[Kind] = &[
         Kind::of::<Ingest>(),
         Kind::of::<Infercnv>(),
+        Kind::of::<Mine>(),
+        Kind::of::<Export>(),
     ];
     KINDS
 }
