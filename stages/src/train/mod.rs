@@ -1,1 +1,7 @@
 //! train
+mod adamw;
+mod input_layer;
+mod matmul;
+mod norm;
+mod params;
+mod real;
