@@ -15,6 +15,7 @@ mod describe;
 mod hdf5;
 mod reader;
 mod store;
+mod stored;
 mod write;
 mod zarr;
 
