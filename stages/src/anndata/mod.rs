@@ -112,4 +112,4 @@ impl AnnData {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,3 +1,5 @@
+#![allow(clippy::print_stderr, reason = "a skipped test says why")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -6,6 +8,22 @@ use ndarray::array;
 use super::*;
 use crate::frame::{Categorical, Column};
 use crate::matrix::Csr;
+
+/// A file or folder of the shared data beside the repository (`../shared/data`, or further up for a
+/// second working tree); `None`, said on stderr, where it is absent.
+pub(crate) fn shared_data(name: &str) -> Option<PathBuf> {
+    let up = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .skip(2)
+        .take(2);
+    let found = up
+        .map(|dir| dir.join("shared/data").join(name))
+        .find(|p| p.exists());
+    if found.is_none() {
+        eprintln!("skipped: no `{name}` in ../shared/data");
+    }
+    found
+}
 
 /// Three cells, two genes, every encoding that is written.
 fn example() -> AnnData {
@@ -426,11 +444,9 @@ fn the_encodings_of_anndata_are_read() {
 /// Files of anndata 0.7 to 0.12 in the shared data folder; absent elsewhere.
 #[test]
 fn files_of_other_anndata_versions_open_or_say_why_not() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/formats");
-    if !root.is_dir() {
-        eprintln!("skipped: no `{}`", root.display());
+    let Some(root) = shared_data("formats") else {
         return;
-    }
+    };
     let open = |name: &str| Reader::open(&root.join(name));
     for name in [
         "csr_gzip.h5ad",
