@@ -430,3 +430,49 @@ fn paper_gene_table_gives_the_paper_windows() {
     // infercnvpy 0.4.3's own count on these genes: the sum of ceil(genes / 10).
     assert_eq!(layout(Edges::Same).windows.len(), 1_829);
 }
+
+/// Oligodendroglioma (Tirosh et al. 2016): 1p and 19q are lost in every tumour. Skipped where the data
+/// is absent.
+#[test]
+fn oligodendroglioma_shows_its_codeletion() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../shared/data/oligodendroglioma/oligodendroglioma.h5ad");
+    if !path.exists() {
+        return;
+    }
+    use crate::genome::{Arm, arm_of};
+    use crate::preprocess::{CancerVsNormal, Counts, PreprocessParams, preprocess};
+    let normal = vec!["Microglia/Macrophage".to_string(), "Oligodendrocytes (non-malignant)".to_string()];
+    let rule = CancerVsNormal { column: "cell_type".into(), normal: normal.clone(), cancer: vec![] };
+    let params = PreprocessParams { counts: Counts::Any, cancer_vs_normal: rule, ..Default::default() };
+    let expr = preprocess(Reader::open(&path).unwrap().read().unwrap(), None, &params, &Quiet).unwrap().expr;
+    let params = InfercnvParams { reference_key: Some("cell_type".into()), reference_cat: normal, ..Default::default() };
+    let x = expr.x.clone().unwrap().into_csr();
+    let (cnv, _) = annotate(&expr.obs, &expr.var, &x, &params, &Quiet).unwrap();
+    let Some(Uns::Frame(windows)) = cnv.uns["cnv"].at(&["windows"]) else { panic!("a frame") };
+    let chromosomes = windows.texts("chromosome").unwrap();
+    let (start, end) = (windows.numbers("start").unwrap(), windows.numbers("end").unwrap());
+    let arms: Vec<(String, Arm)> = (0..windows.len())
+        .map(|w| (chromosomes[w].clone(), arm_of(&chromosomes[w], start[w] as i64, end[w] as i64).unwrap()))
+        .collect();
+    let types = expr.obs.texts("cell_type").unwrap();
+    let mut tumours: Vec<&String> = types.iter().filter(|t| t.contains("malignant_MGH")).collect();
+    tumours.sort();
+    tumours.dedup();
+    assert_eq!(tumours.len(), 4, "{types:?}");
+    let x_cnv = cnv.obsm["X_cnv"].clone().into_dense();
+    for tumour in tumours {
+        let cells: Vec<usize> = (0..types.len()).filter(|&c| types[c] == *tumour).collect();
+        let mut sums: BTreeMap<(String, Arm), (f64, f64)> = BTreeMap::new();
+        for (w, arm) in arms.iter().enumerate() {
+            let mean = cells.iter().map(|&c| f64::from(x_cnv[[c, w]])).sum::<f64>() / cells.len() as f64;
+            let entry = sums.entry(arm.clone()).or_default();
+            *entry = (entry.0 + mean, entry.1 + 1.0);
+        }
+        let mut means: Vec<(f64, (String, Arm))> = sums.into_iter().map(|(a, (s, n))| (s / n, a)).collect();
+        means.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let mut lowest = [means[0].1.clone(), means[1].1.clone()];
+        lowest.sort();
+        assert_eq!(lowest, [("chr1".to_string(), Arm::P), ("chr19".to_string(), Arm::Q)], "{tumour}: {means:?}");
+    }
+}

@@ -31,7 +31,9 @@ macro_rules! typed {
         #[allow(dead_code, reason = "one method per type; not every type is used both ways")]
         pub(crate) fn $put(&mut self, name: &str, shape: &[usize], values: &[$type]) {
             assert_eq!(shape.iter().product::<usize>(), values.len(), "`{name}` has the stated shape");
-            let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+            let mut bytes = vec![0u8; size_of_val(values)];
+            let places = bytes.chunks_exact_mut(size_of::<$type>());
+            places.zip(values).for_each(|(place, v)| place.copy_from_slice(&v.to_le_bytes()));
             self.entries.insert(name.to_string(), Entry { dtype: $dtype, shape: shape.to_vec(), bytes });
         }
 

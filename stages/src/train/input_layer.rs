@@ -48,7 +48,10 @@ impl SparseBatch {
     fn check(&self, weight: &Shape, bias: &Shape) -> Result<usize> {
         let (features, width) = weight.dims2()?;
         if features != self.input.scaled.n_cols() || bias.dims1()? != width {
-            bail!("a weight of {features} x {width} and a bias of {bias:?} for {} features", self.input.scaled.n_cols());
+            bail!(
+                "a weight of {features} x {width} and a bias of {bias:?} for {} features",
+                self.input.scaled.n_cols()
+            );
         }
         Ok(width)
     }
@@ -96,9 +99,7 @@ fn shifted_bias<T: Real>(weight: &[T], bias: &[T], shift: &[f32]) -> Vec<T> {
             part
         })
         .collect();
-    (0..width)
-        .map(|h| T::from_f64(bias[h].to_f64() - parts.iter().map(|p| p[h].to_f64()).sum::<f64>()))
-        .collect()
+    (0..width).map(|h| T::from_f64(bias[h].to_f64() - parts.iter().map(|p| p[h].to_f64()).sum::<f64>())).collect()
 }
 
 fn column_sums<T: Real>(grad: &[T], width: usize) -> Vec<T> {
@@ -280,7 +281,11 @@ pub(super) mod tests {
                 let loss = (out * to_tensor(&g).to_dtype(dtype).unwrap()).unwrap().sum_all().unwrap();
                 let grads = loss.backward().unwrap();
                 close(grads.get(&weight).unwrap(), &z.t().dot(&g), tolerance);
-                close(grads.get(&bias).unwrap(), &g.sum_axis(ndarray::Axis(0)).insert_axis(ndarray::Axis(0)), tolerance);
+                close(
+                    grads.get(&bias).unwrap(),
+                    &g.sum_axis(ndarray::Axis(0)).insert_axis(ndarray::Axis(0)),
+                    tolerance,
+                );
             }
         }
     }

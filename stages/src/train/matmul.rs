@@ -113,7 +113,8 @@ mod tests {
 
     #[test]
     fn one_and_three_threads_give_the_same_bits() {
-        let (a, b) = (random(300, 257, 4).to_dtype(DType::F32).unwrap(), random(130, 257, 5).to_dtype(DType::F32).unwrap());
+        let (a, b) =
+            (random(300, 257, 4).to_dtype(DType::F32).unwrap(), random(130, 257, 5).to_dtype(DType::F32).unwrap());
         let run = |threads: usize| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             pool.install(|| matmul_nt(&a, &b).unwrap().to_vec2::<f32>().unwrap())

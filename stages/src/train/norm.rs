@@ -56,7 +56,12 @@ pub(super) struct NormReluDropout {
 impl NormReluDropout {
     /// `rows x width` of the same shape, from a scale and a shift of `width`; and the statistics
     /// of the batch.
-    pub(super) fn apply(x: &Tensor, scale: &Tensor, shift: &Tensor, dropout: DropoutStream) -> Result<(Tensor, BatchStats)> {
+    pub(super) fn apply(
+        x: &Tensor,
+        scale: &Tensor,
+        shift: &Tensor,
+        dropout: DropoutStream,
+    ) -> Result<(Tensor, BatchStats)> {
         let op = Self { dropout, stats: Arc::default() };
         let out = x.apply_op3(scale, shift, op.clone())?;
         let stats = op.stats.get().expect("the forward pass has run").clone();
@@ -181,7 +186,9 @@ impl CustomOp3 for NormReluDropout {
     ) -> Result<(CpuStorage, Shape)> {
         let (n, width) = xl.shape().dims2()?;
         if n < 2 || scale_l.shape().dims1()? != width || shift_l.shape().dims1()? != width {
-            bail!("batch norm of {n} x {width} with {scale_l:?} and {shift_l:?}: at least 2 rows, and one scale and shift per column");
+            bail!(
+                "batch norm of {n} x {width} with {scale_l:?} and {shift_l:?}: at least 2 rows, and one scale and shift per column"
+            );
         }
         with_real!(dtype(x), T => {
             output(self.forward::<T>(values(x, xl)?, values(scale, scale_l)?, values(shift, shift_l)?), (n, width))
@@ -224,7 +231,8 @@ mod tests {
     #[test]
     fn a_small_batch_is_normalised_and_rectified() {
         let x = Tensor::new(&[[1.0f64, 4.0], [3.0, 4.0]], &Device::Cpu).unwrap();
-        let (scale, shift) = (Tensor::new(&[2.0f64, 5.0], &Device::Cpu).unwrap(), Tensor::new(&[0.5f64, 0.25], &Device::Cpu).unwrap());
+        let (scale, shift) =
+            (Tensor::new(&[2.0f64, 5.0], &Device::Cpu).unwrap(), Tensor::new(&[0.5f64, 0.25], &Device::Cpu).unwrap());
         let (y, stats) = NormReluDropout::apply(&x, &scale, &shift, stream(0.0)).unwrap();
         let high = 0.5 + 2.0 / (1.0 + EPS).sqrt();
         let y = y.to_vec2::<f64>().unwrap();
@@ -237,7 +245,11 @@ mod tests {
     #[test]
     fn gradients_are_those_of_finite_differences() {
         let (n, width) = (70, 3);
-        let inputs = [random(n, width, 1), random(1, width, 2).flatten_all().unwrap(), random(1, width, 3).flatten_all().unwrap()];
+        let inputs = [
+            random(n, width, 1),
+            random(1, width, 2).flatten_all().unwrap(),
+            random(1, width, 3).flatten_all().unwrap(),
+        ];
         let weights = random(n, width, 4);
         let loss = |t: &[Tensor]| {
             let (y, _) = NormReluDropout::apply(&t[0], &t[1], &t[2], stream(0.3)).unwrap();
@@ -258,7 +270,11 @@ mod tests {
                     loss(&t).to_scalar::<f64>().unwrap()
                 };
                 let numeric = (moved(1e-6) - moved(-1e-6)) / 2e-6;
-                assert!((numeric - grad[at]).abs() < 1e-6 * (1.0 + numeric.abs()), "input {i} at {at}: {numeric} {}", grad[at]);
+                assert!(
+                    (numeric - grad[at]).abs() < 1e-6 * (1.0 + numeric.abs()),
+                    "input {i} at {at}: {numeric} {}",
+                    grad[at]
+                );
             }
         }
     }
@@ -266,10 +282,13 @@ mod tests {
     #[test]
     fn dropout_drops_its_share_and_keeps_the_mean() {
         let x = random(4000, 5, 9);
-        let (one, zero) = (Tensor::ones(5, DType::F64, &Device::Cpu).unwrap(), Tensor::zeros(5, DType::F64, &Device::Cpu).unwrap());
+        let (one, zero) =
+            (Tensor::ones(5, DType::F64, &Device::Cpu).unwrap(), Tensor::zeros(5, DType::F64, &Device::Cpu).unwrap());
         let run = |p| NormReluDropout::apply(&x, &one, &zero, stream(p)).unwrap().0;
         let (all, kept) = (run(0.0), run(0.25));
-        let positive = |t: &Tensor| t.gt(0.0).unwrap().to_dtype(DType::F64).unwrap().sum_all().unwrap().to_scalar::<f64>().unwrap();
+        let positive = |t: &Tensor| {
+            t.gt(0.0).unwrap().to_dtype(DType::F64).unwrap().sum_all().unwrap().to_scalar::<f64>().unwrap()
+        };
         // About 10,000 positive values: standard error of the kept share 0.0043.
         let share = positive(&kept) / positive(&all);
         assert!((share - 0.75).abs() < 0.02, "{share}");
