@@ -7,11 +7,7 @@ use std::fmt;
 
 use clcc_stages::params::ParamProblem;
 use clcc_stages::stage::{Metrics, OutputDecl, Read, Stage, StageContext};
-use clcc_stages::{
-    StageError, StageResult, cluster::Cluster, concordance::Concordance, de::De, dosage::Dosage, eval::Eval,
-    export::Export, infercnv::Infercnv, ingest::Ingest, mine::Mine, preprocess::Preprocess, report::Report,
-    simulate::Simulate, train::Train,
-};
+use clcc_stages::{StageError, StageResult, export::Export, infercnv::Infercnv, ingest::Ingest, mine::Mine};
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
 
@@ -20,19 +16,10 @@ use crate::workflow::join;
 /// Every kind, in the order of the pipeline.
 pub fn kinds() -> &'static [Kind] {
     const KINDS: &[Kind] = &[
-        Kind::of::<Simulate>(),
         Kind::of::<Ingest>(),
-        Kind::of::<Preprocess>(),
         Kind::of::<Infercnv>(),
-        Kind::of::<Cluster>(),
         Kind::of::<Mine>(),
-        Kind::of::<Train>(),
-        Kind::of::<Eval>(),
-        Kind::of::<Concordance>(),
-        Kind::of::<Dosage>(),
-        Kind::of::<De>(),
         Kind::of::<Export>(),
-        Kind::of::<Report>(),
     ];
     KINDS
 }

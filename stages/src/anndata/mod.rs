@@ -20,7 +20,7 @@ mod zarr;
 
 pub use describe::describe;
 pub use reader::Reader;
-pub(crate) use reader::RowReader;
+pub(crate) use store::list;
 
 use std::collections::BTreeMap;
 use std::path::Path;
