@@ -21,9 +21,14 @@ const MIN_SCALE: f64 = 1e-3;
 /// Copies of a cell are connected to it with weight 1. One cell alone has no edges.
 pub fn connectivities(neighbors: &Neighbors) -> Csr {
     let (n, k) = neighbors.indices.dim();
-    let distances: Vec<Vec<f32>> =
-        neighbors.distances.rows().into_iter().map(|r| r.iter().map(|&d| d as f32).collect()).collect();
-    let mean_of = |row: &[f32]| row.iter().map(|&d| f64::from(d)).sum::<f64>() / row.len().max(1) as f64;
+    let distances: Vec<Vec<f32>> = neighbors
+        .distances
+        .rows()
+        .into_iter()
+        .map(|r| r.iter().map(|&d| d as f32).collect())
+        .collect();
+    let mean_of =
+        |row: &[f32]| row.iter().map(|&d| f64::from(d)).sum::<f64>() / row.len().max(1) as f64;
     let mean = distances.iter().map(|r| mean_of(r)).sum::<f64>() / n.max(1) as f64;
     let rows: Vec<Vec<(u32, f32)>> = (0..n)
         .into_par_iter()
@@ -35,7 +40,11 @@ pub fn connectivities(neighbors: &Neighbors) -> Csr {
             let mut strengths: Vec<(u32, f32)> = (1..k)
                 .map(|s| {
                     let beyond = row[s] - rho;
-                    let strength = if beyond <= 0.0 || sigma == 0.0 { 1.0 } else { (-(beyond / sigma)).exp() };
+                    let strength = if beyond <= 0.0 || sigma == 0.0 {
+                        1.0
+                    } else {
+                        (-(beyond / sigma)).exp()
+                    };
                     (neighbors.indices[[i, s]], strength)
                 })
                 .filter(|e| e.1 > 0.0)
@@ -55,7 +64,11 @@ fn bandwidth(distances: &[f32], rho: f32, target: f64) -> f32 {
             .iter()
             .map(|&d| {
                 let beyond = f64::from(d - rho);
-                if beyond > 0.0 { (-(beyond / middle)).exp() } else { 1.0 }
+                if beyond > 0.0 {
+                    (-(beyond / middle)).exp()
+                } else {
+                    1.0
+                }
             })
             .sum();
         if (sum - target).abs() < TOLERANCE {
@@ -66,7 +79,11 @@ fn bandwidth(distances: &[f32], rho: f32, target: f64) -> f32 {
             middle = f64::midpoint(low, high);
         } else {
             low = middle;
-            middle = if high >= f64::from(f32::MAX) { middle * 2.0 } else { f64::midpoint(low, high) };
+            middle = if high >= f64::from(f32::MAX) {
+                middle * 2.0
+            } else {
+                f64::midpoint(low, high)
+            };
         }
     }
     middle as f32
@@ -82,7 +99,11 @@ fn fuzzy_union(p: &Csr) -> Csr {
             let mut out = Vec::with_capacity(pc.len() + tc.len());
             let (mut a, mut b) = (0, 0);
             while a < pc.len() || b < tc.len() {
-                let column = pc.get(a).copied().unwrap_or(u32::MAX).min(tc.get(b).copied().unwrap_or(u32::MAX));
+                let column = pc
+                    .get(a)
+                    .copied()
+                    .unwrap_or(u32::MAX)
+                    .min(tc.get(b).copied().unwrap_or(u32::MAX));
                 let take = |columns: &[u32], values: &[f32], at: &mut usize| {
                     if columns.get(*at) == Some(&column) {
                         *at += 1;
@@ -111,8 +132,11 @@ mod tests {
     #[test]
     fn weights_are_those_of_scanpy() {
         let points = include_str!("../../../tests/reference/cluster/points.tsv");
-        let rows: Vec<Vec<f64>> =
-            points.lines().take(60).map(|l| l.split('\t').map(|v| v.parse().unwrap()).collect()).collect();
+        let rows: Vec<Vec<f64>> = points
+            .lines()
+            .take(60)
+            .map(|l| l.split('\t').map(|v| v.parse().unwrap()).collect())
+            .collect();
         let x = Array2::from_shape_fn((60, 10), |(i, j)| rows[i][j]);
         let w = connectivities(&nearest_neighbors(&x, 10));
         let reference = include_str!("../../../tests/reference/cluster/connectivities.tsv");
@@ -137,7 +161,10 @@ mod tests {
     fn bandwidth_solves_its_equation() {
         let d = [1.0f32, 1.5, 2.0, 3.5, 7.0];
         let sigma = f64::from(bandwidth(&d, 1.0, 6f64.log2()));
-        let sum: f64 = d.iter().map(|&d| (-(f64::from(d) - 1.0) / sigma).exp()).sum();
+        let sum: f64 = d
+            .iter()
+            .map(|&d| (-(f64::from(d) - 1.0) / sigma).exp())
+            .sum();
         assert!((sum - 6f64.log2()).abs() < 2e-5, "{sum}");
     }
 
@@ -147,7 +174,10 @@ mod tests {
         assert!(same.nnz() > 0 && same.data().iter().all(|&v| v == 1.0));
         let pair = connectivities(&nearest_neighbors(&random(2, 2, 1), 2));
         assert_eq!((pair.get(0, 1), pair.get(1, 0)), (1.0, 1.0));
-        assert_eq!(connectivities(&nearest_neighbors(&random(1, 2, 1), 1)).nnz(), 0);
+        assert_eq!(
+            connectivities(&nearest_neighbors(&random(1, 2, 1), 1)).nnz(),
+            0
+        );
     }
 
     #[test]

@@ -32,7 +32,8 @@ impl Neighbors {
             n,
             (0..n).map(|i| {
                 let pairs = self.indices.row(i).into_iter().zip(self.distances.row(i));
-                let mut row: Vec<(u32, f32)> = pairs.skip(1).map(|(&j, &d)| (j, d as f32)).collect();
+                let mut row: Vec<(u32, f32)> =
+                    pairs.skip(1).map(|(&j, &d)| (j, d as f32)).collect();
                 row.sort_unstable_by_key(|e| e.0);
                 row
             }),
@@ -43,7 +44,11 @@ impl Neighbors {
 /// How many cells a neighbourhood has among `n` cells, the cell itself included: `n_neighbors`, or
 /// `1 + n / 2` where there are fewer cells than that (scanpy's rule for very small data).
 pub fn neighborhood_size(n: usize, n_neighbors: usize) -> usize {
-    if n_neighbors > n { (1 + n / 2).min(n) } else { n_neighbors }
+    if n_neighbors > n {
+        (1 + n / 2).min(n)
+    } else {
+        n_neighbors
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -55,7 +60,9 @@ struct Candidate {
 impl Eq for Candidate {}
 impl Ord for Candidate {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.squared.total_cmp(&other.squared).then(self.index.cmp(&other.index))
+        self.squared
+            .total_cmp(&other.squared)
+            .then(self.index.cmp(&other.index))
     }
 }
 impl PartialOrd for Candidate {
@@ -75,7 +82,10 @@ impl PartialOrd for Candidate {
 /// Where `k` is 0 or above `n` (and `n` is not 0).
 pub fn nearest_neighbors(x: &Array2<f64>, k: usize) -> Neighbors {
     let (n, d) = x.dim();
-    assert!(n == 0 || (1..=n).contains(&k), "a neighbourhood has between 1 and all {n} cells, not {k}");
+    assert!(
+        n == 0 || (1..=n).contains(&k),
+        "a neighbourhood has between 1 and all {n} cells, not {k}"
+    );
     let x = x.as_standard_layout();
     let rows = x.as_slice().expect("standard layout");
     let norms: Vec<f64> = x.rows().into_iter().map(|r| r.dot(&r)).collect();
@@ -87,50 +97,79 @@ pub fn nearest_neighbors(x: &Array2<f64>, k: usize) -> Neighbors {
         return Neighbors { indices, distances };
     }
     let out = (
-        indices.as_slice_mut().expect("standard layout").par_chunks_mut(QUERIES * k),
-        distances.as_slice_mut().expect("standard layout").par_chunks_mut(QUERIES * k),
+        indices
+            .as_slice_mut()
+            .expect("standard layout")
+            .par_chunks_mut(QUERIES * k),
+        distances
+            .as_slice_mut()
+            .expect("standard layout")
+            .par_chunks_mut(QUERIES * k),
     );
-    out.0.zip(out.1).enumerate().for_each(|(block, (indices, distances))| {
-        let first = block * QUERIES;
-        let queries = indices.len() / k;
-        let mut heaps: Vec<BinaryHeap<Candidate>> = vec![BinaryHeap::with_capacity(k + 1); queries];
-        let mut products = vec![0f64; queries * CANDIDATES.min(n)];
-        for start in (0..n).step_by(CANDIDATES) {
-            let width = CANDIDATES.min(n - start);
-            let dst = MatMut::from_row_major_slice_mut(&mut products[..queries * width], queries, width);
-            let right = all.subrows(start, width).transpose();
-            faer_matmul(dst, Accum::Replace, all.subrows(first, queries), right, 1.0, Par::Seq);
-            for (q, heap) in heaps.iter_mut().enumerate() {
-                let query = first + q;
-                // Rounding of the expanded formula: a few units in the last place of the norms.
-                let margin = 1e-13 * (norms[query] + largest) * (d as f64 + 4.0);
-                for (c, &product) in products[q * width..][..width].iter().enumerate() {
-                    let other = start + c;
-                    let estimate = norms[query] + norms[other] - 2.0 * product;
-                    let full = heap.len() == k - 1;
-                    if full && heap.peek().is_none_or(|worst| estimate - margin > worst.squared) || other == query {
-                        continue;
-                    }
-                    let squared = squared_distance(x.row(query), x.row(other));
-                    let candidate = Candidate { squared, index: other as u32 };
-                    if !full {
-                        heap.push(candidate);
-                    } else if let Some(mut worst) = heap.peek_mut() {
-                        if candidate < *worst {
-                            *worst = candidate;
+    out.0
+        .zip(out.1)
+        .enumerate()
+        .for_each(|(block, (indices, distances))| {
+            let first = block * QUERIES;
+            let queries = indices.len() / k;
+            let mut heaps: Vec<BinaryHeap<Candidate>> =
+                vec![BinaryHeap::with_capacity(k + 1); queries];
+            let mut products = vec![0f64; queries * CANDIDATES.min(n)];
+            for start in (0..n).step_by(CANDIDATES) {
+                let width = CANDIDATES.min(n - start);
+                let dst = MatMut::from_row_major_slice_mut(
+                    &mut products[..queries * width],
+                    queries,
+                    width,
+                );
+                let right = all.subrows(start, width).transpose();
+                faer_matmul(
+                    dst,
+                    Accum::Replace,
+                    all.subrows(first, queries),
+                    right,
+                    1.0,
+                    Par::Seq,
+                );
+                for (q, heap) in heaps.iter_mut().enumerate() {
+                    let query = first + q;
+                    // Rounding of the expanded formula: a few units in the last place of the norms.
+                    let margin = 1e-13 * (norms[query] + largest) * (d as f64 + 4.0);
+                    for (c, &product) in products[q * width..][..width].iter().enumerate() {
+                        let other = start + c;
+                        let estimate = norms[query] + norms[other] - 2.0 * product;
+                        let full = heap.len() == k - 1;
+                        if full
+                            && heap
+                                .peek()
+                                .is_none_or(|worst| estimate - margin > worst.squared)
+                            || other == query
+                        {
+                            continue;
+                        }
+                        let squared = squared_distance(x.row(query), x.row(other));
+                        let candidate = Candidate {
+                            squared,
+                            index: other as u32,
+                        };
+                        if !full {
+                            heap.push(candidate);
+                        } else if let Some(mut worst) = heap.peek_mut() {
+                            if candidate < *worst {
+                                *worst = candidate;
+                            }
                         }
                     }
                 }
             }
-        }
-        for (q, heap) in heaps.into_iter().enumerate() {
-            indices[q * k] = (first + q) as u32;
-            for (slot, candidate) in heap.into_sorted_vec().into_iter().enumerate() {
-                indices[q * k + slot + 1] = candidate.index;
-                distances[q * k + slot + 1] = candidate.squared.sqrt();
+            for (q, heap) in heaps.into_iter().enumerate() {
+                indices[q * k] = (first + q) as u32;
+                for (slot, candidate) in heap.into_sorted_vec().into_iter().enumerate() {
+                    indices[q * k + slot + 1] = candidate.index;
+                    distances[q * k + slot + 1] = candidate.squared.sqrt();
+                }
             }
-        }
-    });
+        });
     Neighbors { indices, distances }
 }
 
@@ -150,7 +189,10 @@ mod tests {
         for i in 0..n {
             let mut others: Vec<Candidate> = (0..n)
                 .filter(|&j| j != i)
-                .map(|j| Candidate { squared: squared_distance(x.row(i), x.row(j)), index: j as u32 })
+                .map(|j| Candidate {
+                    squared: squared_distance(x.row(i), x.row(j)),
+                    index: j as u32,
+                })
                 .collect();
             others.sort();
             indices[[i, 0]] = i as u32;
@@ -164,7 +206,13 @@ mod tests {
 
     #[test]
     fn equals_the_double_loop_exactly() {
-        for (n, d, k) in [(1, 3, 1), (2, 3, 2), (70, 5, 15), (1500, 8, 15), (200, 1, 4)] {
+        for (n, d, k) in [
+            (1, 3, 1),
+            (2, 3, 2),
+            (70, 5, 15),
+            (1500, 8, 15),
+            (200, 1, 4),
+        ] {
             let x = random(n, d, 1);
             assert_eq!(nearest_neighbors(&x, k), brute_force(&x, k), "{n} {d} {k}");
         }
@@ -202,6 +250,9 @@ mod tests {
 
     #[test]
     fn small_data_has_smaller_neighbourhoods() {
-        assert_eq!([1, 2, 3, 14, 15, 100].map(|n| neighborhood_size(n, 15)), [1, 2, 2, 8, 15, 15]);
+        assert_eq!(
+            [1, 2, 3, 14, 15, 100].map(|n| neighborhood_size(n, 15)),
+            [1, 2, 2, 8, 15, 15]
+        );
     }
 }

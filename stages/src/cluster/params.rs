@@ -77,14 +77,27 @@ impl ClusterParams {
         checks.at_least("n_comps", self.n_comps, 1);
         checks.at_least("n_neighbors", self.n_neighbors, 2);
         let ok = self.resolution > 0.0 && self.resolution <= 1000.0;
-        checks.require(ok, "resolution", || format!("expected a value above 0 and at most 1000, found `{}`", self.resolution));
+        checks.require(ok, "resolution", || {
+            format!(
+                "expected a value above 0 and at most 1000, found `{}`",
+                self.resolution
+            )
+        });
         let ok = self.n_iterations == -1 || self.n_iterations >= 1;
-        checks.require(ok, "n_iterations", || format!("expected -1 (until stable) or at least 1, found `{}`", self.n_iterations));
+        checks.require(ok, "n_iterations", || {
+            format!(
+                "expected -1 (until stable) or at least 1, found `{}`",
+                self.n_iterations
+            )
+        });
         checks.range("theta", self.theta, 1e-6, 10.0);
         checks.range("spread", self.spread, 0.01, 100.0);
         let ok = self.min_dist >= 0.0 && self.min_dist <= self.spread;
         checks.require(ok, "min_dist", || {
-            format!("expected a value in [0, {}] (up to `spread`), found `{}`", self.spread, self.min_dist)
+            format!(
+                "expected a value in [0, {}] (up to `spread`), found `{}`",
+                self.spread, self.min_dist
+            )
         });
         if let Some(n) = self.n_epochs {
             checks.at_least("n_epochs", n, 1);
@@ -113,14 +126,25 @@ mod tests {
             ..ClusterParams::default()
         };
         let paths: Vec<String> = bad.problems().into_iter().map(|p| p.path).collect();
-        let expected =
-            ["n_comps", "n_neighbors", "resolution", "n_iterations", "theta", "min_dist", "n_epochs", "negative_sample_rate"];
+        let expected = [
+            "n_comps",
+            "n_neighbors",
+            "resolution",
+            "n_iterations",
+            "theta",
+            "min_dist",
+            "n_epochs",
+            "negative_sample_rate",
+        ];
         assert_eq!(paths, expected);
     }
 
     #[test]
     fn unknown_and_misspelt_parameters_are_refused() {
-        assert!(serde_json::from_str::<ClusterParams>(r#"{"resolution": 0.5, "metric": "euclidean"}"#).is_ok());
+        assert!(
+            serde_json::from_str::<ClusterParams>(r#"{"resolution": 0.5, "metric": "euclidean"}"#)
+                .is_ok()
+        );
         assert!(serde_json::from_str::<ClusterParams>(r#"{"resolutoin": 0.5}"#).is_err());
         assert!(serde_json::from_str::<ClusterParams>(r#"{"metric": "cosine"}"#).is_err());
     }

@@ -21,7 +21,10 @@ impl Graph {
     pub(super) fn from_symmetric(w: &Csr) -> Self {
         let rows = (0..w.n_rows()).map(|r| {
             let (cols, vals) = w.row(r);
-            cols.iter().zip(vals).map(|(&c, &v)| (c, f64::from(v))).collect::<Vec<_>>()
+            cols.iter()
+                .zip(vals)
+                .map(|(&c, &v)| (c, f64::from(v)))
+                .collect::<Vec<_>>()
         });
         Self::from_rows(rows)
     }
@@ -62,12 +65,19 @@ impl Graph {
     /// Other nodes that a node has an edge to, with weights.
     pub(super) fn edges(&self, node: usize) -> impl Iterator<Item = (usize, f64)> + '_ {
         let range = self.starts[node]..self.starts[node + 1];
-        self.targets[range.clone()].iter().map(|&t| t as usize).zip(self.weights[range].iter().copied())
+        self.targets[range.clone()]
+            .iter()
+            .map(|&t| t as usize)
+            .zip(self.weights[range].iter().copied())
     }
 
     /// `resolution / total`: what a pair of strengths costs; 0 without edges.
     pub(super) fn penalty(&self, resolution: f64) -> f64 {
-        if self.total > 0.0 { resolution / self.total } else { 0.0 }
+        if self.total > 0.0 {
+            resolution / self.total
+        } else {
+            0.0
+        }
     }
 
     /// The quality of a partition, as stated in the module.
@@ -88,7 +98,9 @@ impl Graph {
             }
         }
         let shares = inside.iter().zip(&strength);
-        shares.map(|(i, s)| i / self.total - resolution * (s / self.total).powi(2)).sum()
+        shares
+            .map(|(i, s)| i / self.total - resolution * (s / self.total).powi(2))
+            .sum()
     }
 
     /// One node per part; `parts` are numbered 0 to `n_parts`.
@@ -108,7 +120,10 @@ impl Graph {
                     sums.add(parts[other] as usize, weight);
                 }
             }
-            sums.touched.iter().map(|&p| (p, sums.of(p as usize))).collect()
+            sums.touched
+                .iter()
+                .map(|&p| (p, sums.of(p as usize)))
+                .collect()
         }))
     }
 
@@ -148,7 +163,11 @@ pub(super) struct Sums {
 
 impl Sums {
     pub(super) fn new(n: usize) -> Self {
-        Self { value: vec![0.0; n], seen: vec![false; n], touched: Vec::new() }
+        Self {
+            value: vec![0.0; n],
+            seen: vec![false; n],
+            touched: Vec::new(),
+        }
     }
 
     pub(super) fn add(&mut self, at: usize, weight: f64) {

@@ -56,7 +56,11 @@ pub struct Partition {
 /// # Panics
 /// Where `w` is not square.
 pub fn leiden(w: &Csr, options: &LeidenOptions) -> Partition {
-    assert_eq!(w.n_rows(), w.n_cols(), "a graph has as many rows as columns");
+    assert_eq!(
+        w.n_rows(),
+        w.n_cols(),
+        "a graph has as many rows as columns"
+    );
     let base = Graph::from_symmetric(w);
     let mut membership: Vec<u32> = (0..base.n() as u32).collect();
     let mut quality = base.quality(&membership, options.resolution);
@@ -72,7 +76,11 @@ pub fn leiden(w: &Csr, options: &LeidenOptions) -> Partition {
     }
     let membership = by_size(&base.split_disconnected(&membership));
     let quality = base.quality(&membership, options.resolution);
-    Partition { n_clusters: membership.iter().max().map_or(0, |&m| m as usize + 1), membership, quality }
+    Partition {
+        n_clusters: membership.iter().max().map_or(0, |&m| m as usize + 1),
+        membership,
+        quality,
+    }
 }
 
 /// Moves, refines and merges until every cluster is one node of the merged graph.
@@ -105,7 +113,10 @@ fn one_pass(base: &Graph, start: &[u32], options: &LeidenOptions, rng: &mut Rng)
         clusters = cluster_of_part;
         merged = Some(smaller);
     }
-    node_of.iter().map(|&node| clusters[node as usize]).collect()
+    node_of
+        .iter()
+        .map(|&node| clusters[node as usize])
+        .collect()
 }
 
 /// Cluster numbers by falling size, ties in the order of the first node.

@@ -20,7 +20,10 @@ pub(super) fn move_nodes(graph: &Graph, clusters: &mut [u32], resolution: f64, r
         strength[clusters[node] as usize] += graph.strength[node];
         size[clusters[node] as usize] += 1;
     }
-    let mut empty: Vec<u32> = (0..n as u32).rev().filter(|&c| size[c as usize] == 0).collect();
+    let mut empty: Vec<u32> = (0..n as u32)
+        .rev()
+        .filter(|&c| size[c as usize] == 0)
+        .collect();
     let mut queue: VecDeque<u32> = rng.permutation(n).into_iter().map(|i| i as u32).collect();
     let mut queued = vec![true; n];
     let mut towards = Sums::new(n);
@@ -34,7 +37,8 @@ pub(super) fn move_nodes(graph: &Graph, clusters: &mut [u32], resolution: f64, r
             towards.add(clusters[other] as usize, weight);
         }
         let own = graph.strength[node];
-        let gain = |cluster: u32, strength: f64| towards.of(cluster as usize) - penalty * own * strength;
+        let gain =
+            |cluster: u32, strength: f64| towards.of(cluster as usize) - penalty * own * strength;
         let staying = gain(from, strength[from as usize] - own);
         let (mut best, mut best_gain) = (from, staying + MIN_GAIN);
         for &cluster in &towards.touched {
@@ -45,7 +49,9 @@ pub(super) fn move_nodes(graph: &Graph, clusters: &mut [u32], resolution: f64, r
         }
         // Alone in a cluster, the gain is 0.
         if size[from as usize] > 1 && 0.0 > best_gain {
-            best = *empty.last().expect("fewer clusters than nodes leave one empty");
+            best = *empty
+                .last()
+                .expect("fewer clusters than nodes leave one empty");
         }
         if best == from {
             continue;

@@ -29,7 +29,13 @@ pub(super) fn refine(
     let mut strength = graph.strength.clone();
     // Weight of the edges from a part to the rest of its cluster.
     let mut outward: Vec<f64> = (0..n)
-        .map(|node| graph.edges(node).filter(|(other, _)| clusters[*other] == clusters[node]).map(|e| e.1).sum())
+        .map(|node| {
+            graph
+                .edges(node)
+                .filter(|(other, _)| clusters[*other] == clusters[node])
+                .map(|e| e.1)
+                .sum()
+        })
         .collect();
     let mut towards = Sums::new(n);
     let mut choices: Vec<(u32, f64)> = Vec::new();
@@ -37,14 +43,18 @@ pub(super) fn refine(
         let own = part[node];
         let whole = cluster_strength[clusters[node] as usize];
         // Rounding must not make a part that is all of its cluster look badly connected.
-        let well_connected =
-            |outward: f64, strength: f64| outward >= penalty * strength * (whole - strength) - super::moves::MIN_GAIN;
+        let well_connected = |outward: f64, strength: f64| {
+            outward >= penalty * strength * (whole - strength) - super::moves::MIN_GAIN
+        };
         let k = graph.strength[node];
         if size[own as usize] != 1 || !well_connected(outward[own as usize], k) {
             continue;
         }
         towards.clear();
-        for (other, weight) in graph.edges(node).filter(|(other, _)| clusters[*other] == clusters[node]) {
+        for (other, weight) in graph
+            .edges(node)
+            .filter(|(other, _)| clusters[*other] == clusters[node])
+        {
             towards.add(part[other] as usize, weight);
         }
         choices.clear();
@@ -75,7 +85,10 @@ fn draw(choices: &[(u32, f64)], theta: f64, rng: &mut Rng) -> u32 {
     if let [only] = choices {
         return only.0;
     }
-    let largest = choices.iter().map(|c| c.1).fold(f64::NEG_INFINITY, f64::max);
+    let largest = choices
+        .iter()
+        .map(|c| c.1)
+        .fold(f64::NEG_INFINITY, f64::max);
     let weight = |gain: f64| ((gain - largest) / theta).exp();
     let total: f64 = choices.iter().map(|c| weight(c.1)).sum();
     let mut left = rng.uniform() * total;
@@ -86,5 +99,10 @@ fn draw(choices: &[(u32, f64)], theta: f64, rng: &mut Rng) -> u32 {
         }
     }
     // Rounding only: the last choice with a weight.
-    choices.iter().rev().find(|c| weight(c.1) > 0.0).expect("the largest has weight 1").0
+    choices
+        .iter()
+        .rev()
+        .find(|c| weight(c.1) > 0.0)
+        .expect("the largest has weight 1")
+        .0
 }

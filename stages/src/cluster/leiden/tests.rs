@@ -9,7 +9,12 @@ const NEIGHBORS: &str = include_str!("../../../../tests/reference/cluster/graph_
 const VALUES: &str = include_str!("../../../../tests/reference/cluster/values.tsv");
 
 fn options(resolution: f64, seed: u64) -> LeidenOptions {
-    LeidenOptions { resolution, n_iterations: None, theta: 0.01, seed }
+    LeidenOptions {
+        resolution,
+        n_iterations: None,
+        theta: 0.01,
+        seed,
+    }
 }
 
 fn from_edges(edges: &[(usize, usize, f32)], n: usize) -> Csr {
@@ -34,20 +39,26 @@ fn parse(text: &str) -> Csr {
 }
 
 fn value(kind: &str, key: &str) -> f64 {
-    let line = VALUES.lines().find(|l| l.starts_with(&format!("{kind}\t{key}\t"))).unwrap();
+    let line = VALUES
+        .lines()
+        .find(|l| l.starts_with(&format!("{kind}\t{key}\t")))
+        .unwrap();
     line.rsplit('\t').next().unwrap().parse().unwrap()
 }
 
 /// The quality from its definition, over all pairs of nodes.
 fn slow_quality(w: &Csr, membership: &[u32], resolution: f64) -> f64 {
     let n = w.n_rows();
-    let strength: Vec<f64> = (0..n).map(|r| w.row(r).1.iter().map(|&v| f64::from(v)).sum()).collect();
+    let strength: Vec<f64> = (0..n)
+        .map(|r| w.row(r).1.iter().map(|&v| f64::from(v)).sum())
+        .collect();
     let total: f64 = strength.iter().sum();
     let mut q = 0.0;
     for i in 0..n {
         for j in 0..n {
             if membership[i] == membership[j] {
-                q += f64::from(w.get(i, j)) / total - resolution * strength[i] * strength[j] / (total * total);
+                q += f64::from(w.get(i, j)) / total
+                    - resolution * strength[i] * strength[j] / (total * total);
             }
         }
     }
@@ -70,14 +81,22 @@ fn connected(w: &Csr, nodes: &[usize]) -> bool {
 
 #[test]
 fn quality_is_that_of_leidenalg_over_ten_seeds() {
-    for (name, text) in [("karate", KARATE), ("planted", PLANTED), ("neighbors", NEIGHBORS)] {
+    for (name, text) in [
+        ("karate", KARATE),
+        ("planted", PLANTED),
+        ("neighbors", NEIGHBORS),
+    ] {
         let w = parse(text);
         for resolution in ["0.5", "1.0", "2.0"] {
-            let found: Vec<f64> =
-                (0..10).map(|seed| leiden(&w, &options(resolution.parse().unwrap(), seed)).quality).collect();
+            let found: Vec<f64> = (0..10)
+                .map(|seed| leiden(&w, &options(resolution.parse().unwrap(), seed)).quality)
+                .collect();
             let mean = found.iter().sum::<f64>() / 10.0;
             let theirs = value("quality_mean", &format!("{name} {resolution}"));
-            assert!(mean >= theirs * 0.999, "{name} at {resolution}: {mean} against {theirs}");
+            assert!(
+                mean >= theirs * 0.999,
+                "{name} at {resolution}: {mean} against {theirs}"
+            );
         }
     }
 }
@@ -98,7 +117,13 @@ fn every_cluster_is_connected_and_numbered_by_size() {
     let w = parse(NEIGHBORS);
     for resolution in [0.2, 1.0, 5.0] {
         for n_iterations in [Some(1), None] {
-            let p = leiden(&w, &LeidenOptions { n_iterations, ..options(resolution, 3) });
+            let p = leiden(
+                &w,
+                &LeidenOptions {
+                    n_iterations,
+                    ..options(resolution, 3)
+                },
+            );
             let members: Vec<Vec<usize>> = (0..p.n_clusters as u32)
                 .map(|c| (0..w.n_rows()).filter(|&i| p.membership[i] == c).collect())
                 .collect();
@@ -153,7 +178,13 @@ fn seed_decides_and_scaling_the_weights_changes_nothing_but_theta() {
     let w = parse(PLANTED);
     assert_eq!(leiden(&w, &options(1.0, 4)), leiden(&w, &options(1.0, 4)));
     let doubled = w.map(|_, _, v| 2.0 * v);
-    let p = leiden(&doubled, &LeidenOptions { theta: 0.02, ..options(1.0, 4) });
+    let p = leiden(
+        &doubled,
+        &LeidenOptions {
+            theta: 0.02,
+            ..options(1.0, 4)
+        },
+    );
     assert_eq!(p.membership, leiden(&w, &options(1.0, 4)).membership);
 }
 
@@ -166,8 +197,14 @@ fn quality_is_that_of_single_clustering_on_a_larger_graph() {
         row[i % 5] += 4.0;
     }
     let w = connectivities(&nearest_neighbors(&x, 15));
-    let ours = (0..3).map(|s| leiden(&w, &options(1.0, s)).quality).sum::<f64>() / 3.0;
-    let theirs = (0..3).map(|s| single_clustering_quality(&w, s)).sum::<f64>() / 3.0;
+    let ours = (0..3)
+        .map(|s| leiden(&w, &options(1.0, s)).quality)
+        .sum::<f64>()
+        / 3.0;
+    let theirs = (0..3)
+        .map(|s| single_clustering_quality(&w, s))
+        .sum::<f64>()
+        / 3.0;
     assert!(ours >= theirs * 0.999, "{ours} against {theirs}");
 }
 
@@ -175,8 +212,13 @@ fn single_clustering_quality(w: &Csr, seed: u64) -> f64 {
     use single_clustering::community_search::leiden::{LeidenConfig, ObjectiveKind, leiden};
     use single_clustering::network::CSRNetwork;
     let starts = w.indptr().iter().map(|&p| p as usize).collect();
-    let graph = CSRNetwork::from_csr_parts(starts, w.indices().to_vec(), w.data().to_vec(), None).unwrap();
-    let config = LeidenConfig { objective: ObjectiveKind::Rb { resolution: 1.0 }, seed: Some(seed), ..Default::default() };
+    let graph =
+        CSRNetwork::from_csr_parts(starts, w.indices().to_vec(), w.data().to_vec(), None).unwrap();
+    let config = LeidenConfig {
+        objective: ObjectiveKind::Rb { resolution: 1.0 },
+        seed: Some(seed),
+        ..Default::default()
+    };
     let found = leiden(&graph, &config).unwrap();
     let membership: Vec<u32> = found.labels().iter().map(|&l| l as u32).collect();
     slow_quality(w, &membership, 1.0)

@@ -15,17 +15,28 @@ pub struct Curve {
 pub fn fit_curve(spread: f64, min_dist: f64) -> Curve {
     // In units of `spread`, where a = b = 1 is never far off.
     let unit = fit_unit_curve(min_dist / spread);
-    Curve { a: unit.a / spread.powf(2.0 * unit.b), b: unit.b }
+    Curve {
+        a: unit.a / spread.powf(2.0 * unit.b),
+        b: unit.b,
+    }
 }
 
 fn fit_unit_curve(min_dist: f64) -> Curve {
     let points: Vec<(f64, f64)> = (0..300)
         .map(|i| {
             let x = 3.0 * f64::from(i) / 299.0;
-            (x, if x < min_dist { 1.0 } else { (min_dist - x).exp() })
+            (
+                x,
+                if x < min_dist {
+                    1.0
+                } else {
+                    (min_dist - x).exp()
+                },
+            )
         })
         .collect();
-    let residual = |c: Curve| -> f64 { points.iter().map(|&(x, y)| (y - value(c, x)).powi(2)).sum() };
+    let residual =
+        |c: Curve| -> f64 { points.iter().map(|&(x, y)| (y - value(c, x)).powi(2)).sum() };
     let mut curve = Curve { a: 1.0, b: 1.0 };
     let mut error = residual(curve);
     let mut damping = 1e-3;
@@ -45,8 +56,14 @@ fn fit_unit_curve(min_dist: f64) -> Curve {
         }
         let (d11, d22) = (h11 * (1.0 + damping), h22 * (1.0 + damping));
         let determinant = d11 * d22 - h12 * h12;
-        let (step_a, step_b) = ((d22 * g1 - h12 * g2) / determinant, (d11 * g2 - h12 * g1) / determinant);
-        let next = Curve { a: curve.a * step_a.exp(), b: curve.b * step_b.exp() };
+        let (step_a, step_b) = (
+            (d22 * g1 - h12 * g2) / determinant,
+            (d11 * g2 - h12 * g1) / determinant,
+        );
+        let next = Curve {
+            a: curve.a * step_a.exp(),
+            b: curve.b * step_b.exp(),
+        };
         let reached = residual(next);
         if reached.is_finite() && reached <= error {
             let done = step_a.abs() + step_b.abs() < 1e-12;
@@ -79,10 +96,14 @@ mod tests {
         let mut checked = 0;
         for line in values.lines().filter(|l| l.starts_with("curve")) {
             let f: Vec<&str> = line.split('\t').collect();
-            let parse = |text: &str| -> Vec<f64> { text.split(' ').map(|v| v.parse().unwrap()).collect() };
+            let parse =
+                |text: &str| -> Vec<f64> { text.split(' ').map(|v| v.parse().unwrap()).collect() };
             let (given, expected) = (parse(f[1]), parse(f[2]));
             let curve = fit_curve(given[0], given[1]);
-            assert!((curve.a - expected[0]).abs() < 2e-5 && (curve.b - expected[1]).abs() < 2e-5, "{line}: {curve:?}");
+            assert!(
+                (curve.a - expected[0]).abs() < 2e-5 && (curve.b - expected[1]).abs() < 2e-5,
+                "{line}: {curve:?}"
+            );
             checked += 1;
         }
         assert_eq!(checked, 3);
@@ -92,7 +113,10 @@ mod tests {
     fn extremes_are_finite() {
         for (spread, min_dist) in [(0.01, 0.0), (0.01, 0.01), (100.0, 0.0), (100.0, 100.0)] {
             let c = fit_curve(spread, min_dist);
-            assert!(c.a.is_finite() && c.b.is_finite() && c.a > 0.0 && c.b > 0.0, "{spread} {min_dist}: {c:?}");
+            assert!(
+                c.a.is_finite() && c.b.is_finite() && c.a > 0.0 && c.b > 0.0,
+                "{spread} {min_dist}: {c:?}"
+            );
         }
     }
 }

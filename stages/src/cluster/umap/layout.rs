@@ -45,7 +45,17 @@ pub(super) fn optimize(w: &Csr, mut points: Vec<[f32; 2]>, plan: &Plan) -> Vec<[
             (0..batch.cells.len())
                 .into_par_iter()
                 .with_min_len(64)
-                .map(|at| batch.gather(at, &points, epoch, step, key, plan.negative_sample_rate, &forces))
+                .map(|at| {
+                    batch.gather(
+                        at,
+                        &points,
+                        epoch,
+                        step,
+                        key,
+                        plan.negative_sample_rate,
+                        &forces,
+                    )
+                })
                 .collect_into_vec(&mut moved);
             for (&cell, &to) in batch.cells.iter().zip(&moved) {
                 points[cell as usize] = to;
@@ -62,8 +72,12 @@ fn batches(w: &Csr, plan: &Plan) -> Vec<Batch> {
     order
         .chunks(n.div_ceil(BATCHES).max(1))
         .map(|cells| {
-            let mut batch =
-                Batch { cells: cells.iter().map(|&c| c as u32).collect(), starts: vec![0], others: vec![], rates: vec![] };
+            let mut batch = Batch {
+                cells: cells.iter().map(|&c| c as u32).collect(),
+                starts: vec![0],
+                others: vec![],
+                rates: vec![],
+            };
             for &cell in cells {
                 let (others, weights) = w.row(cell);
                 for (&other, &weight) in others.iter().zip(weights) {
@@ -93,7 +107,12 @@ impl Batch {
     ) -> [f32; 2] {
         let cell = self.cells[at];
         let mut here = points[cell as usize];
-        let mut draws = Draws { counter: [0, cell, epoch as u32, 0], key, buffer: [0; 4], used: 4 };
+        let mut draws = Draws {
+            counter: [0, cell, epoch as u32, 0],
+            key,
+            buffer: [0; 4],
+            used: 4,
+        };
         for e in self.starts[at]..self.starts[at + 1] {
             // Drawn in the epochs where epoch * rate passes a whole number.
             let rate = self.rates[e];
@@ -146,7 +165,10 @@ struct Forces {
 
 impl Forces {
     fn new(curve: Curve) -> Self {
-        Self { a: curve.a as f32, b: curve.b as f32 }
+        Self {
+            a: curve.a as f32,
+            b: curve.b as f32,
+        }
     }
 
     fn attract(&self, here: &mut [f32; 2], other: [f32; 2], step: f32) {
@@ -217,7 +239,9 @@ mod tests {
     #[test]
     fn edges_are_drawn_in_proportion_to_their_weight() {
         for (rate, expected) in [(1.0f32, 500), (0.25, 125), (0.002, 1)] {
-            let drawn = (0..500).filter(|&e| (((e + 1) as f32) * rate).floor() != (e as f32 * rate).floor()).count();
+            let drawn = (0..500)
+                .filter(|&e| (((e + 1) as f32) * rate).floor() != (e as f32 * rate).floor())
+                .count();
             assert_eq!(drawn, expected);
         }
     }
@@ -234,13 +258,19 @@ mod tests {
             let mut here = [x as f32, 0.5];
             forces.attract(&mut here, [0.0, 0.0], 1.0);
             let moved = f64::from(here[0]) - x;
-            assert!((moved - slope(&|x| phi(x).ln())).abs() < 1e-3, "attraction at {x}: {moved}");
+            assert!(
+                (moved - slope(&|x| phi(x).ln())).abs() < 1e-3,
+                "attraction at {x}: {moved}"
+            );
             let mut here = [x as f32, 0.5];
             forces.repel(&mut here, [0.0, 0.0], 1.0);
             let moved = f64::from(here[0]) - x;
             let wanted = slope(&|x| (1.0 - phi(x)).ln());
             // The 0.001 in the denominator softens the force.
-            assert!((moved - wanted).abs() < 5e-3 * (1.0 + wanted.abs()), "repulsion at {x}: {moved} {wanted}");
+            assert!(
+                (moved - wanted).abs() < 5e-3 * (1.0 + wanted.abs()),
+                "repulsion at {x}: {moved} {wanted}"
+            );
         }
     }
 }

@@ -17,6 +17,7 @@ mod layout;
 mod spectral;
 
 pub use curve::{Curve, fit_curve};
+pub(super) use spectral::connected_parts;
 
 use ndarray::Array2;
 
@@ -47,7 +48,9 @@ pub struct UmapOptions {
 /// [`crate::StageError::Data`] where `w` or `coords` hold values that are not finite.
 pub fn umap(w: &Csr, coords: &Array2<f64>, options: &UmapOptions) -> StageResult<Array2<f32>> {
     let n = w.n_rows();
-    let n_epochs = options.n_epochs.unwrap_or(if n <= 10_000 { 500 } else { 200 });
+    let n_epochs = options
+        .n_epochs
+        .unwrap_or(if n <= 10_000 { 500 } else { 200 });
     let start = spectral::start(w, coords, options.seed)?;
     let curve = fit_curve(options.spread, options.min_dist);
     let plan = layout::Plan {

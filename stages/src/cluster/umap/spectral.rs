@@ -27,16 +27,26 @@ pub(super) fn start(w: &Csr, coords: &Array2<f64>, seed: u64) -> StageResult<Vec
     let n = w.n_rows();
     let parts = connected_parts(w);
     let mut places = vec![[0.0f64; 2]; n];
-    let centres = if parts.len() > 1 { centres(&parts, coords) } else { vec![[0.0; 2]; parts.len()] };
+    let centres = if parts.len() > 1 {
+        centres(&parts, coords)
+    } else {
+        vec![[0.0; 2]; parts.len()]
+    };
     for (p, nodes) in parts.iter().enumerate() {
         let mut rng = Rng::new(seed, "umap spectral start", &[p as u64]);
         let local = if nodes.len() < MIN_PART {
-            (0..nodes.len()).map(|_| [2.0 * rng.uniform() - 1.0, 2.0 * rng.uniform() - 1.0]).collect()
+            (0..nodes.len())
+                .map(|_| [2.0 * rng.uniform() - 1.0, 2.0 * rng.uniform() - 1.0])
+                .collect()
         } else {
             slow_modes(w, nodes, &mut rng)?
         };
         let largest = local.iter().flatten().fold(0.0f64, |m, v| m.max(v.abs()));
-        let room = if parts.len() > 1 { room(p, &centres) } else { EXTENT };
+        let room = if parts.len() > 1 {
+            room(p, &centres)
+        } else {
+            EXTENT
+        };
         let scale = if largest > 0.0 { room / largest } else { 0.0 };
         for (&node, at) in nodes.iter().zip(&local) {
             places[node] = [centres[p][0] + scale * at[0], centres[p][1] + scale * at[1]];
@@ -48,9 +58,14 @@ pub(super) fn start(w: &Csr, coords: &Array2<f64>, seed: u64) -> StageResult<Vec
     }
     for axis in 0..2 {
         let low = places.iter().map(|p| p[axis]).fold(f64::INFINITY, f64::min);
-        let high = places.iter().map(|p| p[axis]).fold(f64::NEG_INFINITY, f64::max);
+        let high = places
+            .iter()
+            .map(|p| p[axis])
+            .fold(f64::NEG_INFINITY, f64::max);
         let width = if high > low { high - low } else { 1.0 };
-        places.iter_mut().for_each(|p| p[axis] = 10.0 * (p[axis] - low) / width);
+        places
+            .iter_mut()
+            .for_each(|p| p[axis] = 10.0 * (p[axis] - low) / width);
     }
     Ok(places.iter().map(|p| [p[0] as f32, p[1] as f32]).collect())
 }
@@ -90,16 +105,25 @@ fn centres(parts: &[Vec<usize>], coords: &Array2<f64>) -> Vec<[f64; 2]> {
         .map(|nodes| {
             let mut centre = [0.0; 2];
             for axis in 0..axes {
-                centre[axis] = nodes.iter().map(|&i| coords[[i, axis]]).sum::<f64>() / nodes.len() as f64;
+                centre[axis] =
+                    nodes.iter().map(|&i| coords[[i, axis]]).sum::<f64>() / nodes.len() as f64;
             }
             centre
         })
         .collect();
     for axis in 0..2 {
-        let low = centres.iter().map(|c| c[axis]).fold(f64::INFINITY, f64::min);
-        let high = centres.iter().map(|c| c[axis]).fold(f64::NEG_INFINITY, f64::max);
+        let low = centres
+            .iter()
+            .map(|c| c[axis])
+            .fold(f64::INFINITY, f64::min);
+        let high = centres
+            .iter()
+            .map(|c| c[axis])
+            .fold(f64::NEG_INFINITY, f64::max);
         let width = if high > low { high - low } else { 1.0 };
-        centres.iter_mut().for_each(|c| c[axis] = EXTENT * (2.0 * (c[axis] - low) / width - 1.0));
+        centres
+            .iter_mut()
+            .for_each(|c| c[axis] = EXTENT * (2.0 * (c[axis] - low) / width - 1.0));
     }
     centres
 }
@@ -125,7 +149,10 @@ fn slow_modes(w: &Csr, nodes: &[usize], rng: &mut Rng) -> StageResult<Vec<[f64; 
     for (i, &node) in nodes.iter().enumerate() {
         local[node] = i as u32;
     }
-    let degree: Vec<f64> = nodes.iter().map(|&i| w.row(i).1.iter().map(|&v| f64::from(v)).sum::<f64>()).collect();
+    let degree: Vec<f64> = nodes
+        .iter()
+        .map(|&i| w.row(i).1.iter().map(|&v| f64::from(v)).sum::<f64>())
+        .collect();
     let root: Vec<f64> = degree.iter().map(|d| 1.0 / d.sqrt()).collect();
     let multiply = |x: &Array1<f64>| -> Array1<f64> {
         let y: Vec<f64> = (0..n)
@@ -182,9 +209,15 @@ fn slow_modes(w: &Csr, nodes: &[usize], rng: &mut Rng) -> StageResult<Vec<[f64; 
         for (vector, &weight) in basis[1..].iter().zip(weights) {
             mode.scaled_add(weight, vector);
         }
-        let largest = mode.iter().fold(0.0f64, |best, &v| if v.abs() > best.abs() { v } else { best });
+        let largest = mode.iter().fold(
+            0.0f64,
+            |best, &v| if v.abs() > best.abs() { v } else { best },
+        );
         let sign = if largest < 0.0 { -1.0 } else { 1.0 };
-        modes.iter_mut().zip(&mode).for_each(|(m, v)| m[axis] = sign * v);
+        modes
+            .iter_mut()
+            .zip(&mode)
+            .for_each(|(m, v)| m[axis] = sign * v);
     }
     Ok(modes)
 }
@@ -236,10 +269,12 @@ mod tests {
         for axis in 0..2 {
             let expected = Array1::from_iter((0..n).map(|i| {
                 let degree: f64 = if i == 0 || i == n - 1 { 1.0 } else { 2.0 };
-                degree.sqrt() * (std::f64::consts::PI * (axis + 1) as f64 * i as f64 / (n - 1) as f64).cos()
+                degree.sqrt()
+                    * (std::f64::consts::PI * (axis + 1) as f64 * i as f64 / (n - 1) as f64).cos()
             }));
             let got = Array1::from_iter(modes.iter().map(|m| m[axis]));
-            let overlap = got.dot(&expected).abs() / (got.dot(&got) * expected.dot(&expected)).sqrt();
+            let overlap =
+                got.dot(&expected).abs() / (got.dot(&got) * expected.dot(&expected)).sqrt();
             assert!(overlap > 1.0 - 1e-6, "mode {axis}: {overlap}");
         }
     }
@@ -248,11 +283,18 @@ mod tests {
     fn parts_start_beside_one_another() {
         let two = Csr::from_rows(
             20,
-            (0..20u32).map(|i| (0..20u32).filter(|&j| j != i && (i < 10) == (j < 10)).map(|j| (j, 1.0)).collect()),
+            (0..20u32).map(|i| {
+                (0..20u32)
+                    .filter(|&j| j != i && (i < 10) == (j < 10))
+                    .map(|j| (j, 1.0))
+                    .collect()
+            }),
         );
         let coords = Array2::from_shape_fn((20, 2), |(i, _)| if i < 10 { 0.0 } else { 5.0 });
         let places = start(&two, &coords, 1).unwrap();
-        let centre = |r: std::ops::Range<usize>| r.clone().map(|i| places[i][0]).sum::<f32>() / r.len() as f32;
+        let centre = |r: std::ops::Range<usize>| {
+            r.clone().map(|i| places[i][0]).sum::<f32>() / r.len() as f32
+        };
         assert!((centre(0..10) - centre(10..20)).abs() > 3.0);
         assert!(places.iter().flatten().all(|v| v.is_finite()));
     }
