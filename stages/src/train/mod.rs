@@ -1,1 +1,283 @@
-//! train
+//! `train`: two encoders that place a cell's expression and its copy number side by side.
+//!
+//! Stands between `mine`, which owns the split, the moments and the hard negatives, and `eval`,
+//! `concordance` and `export`, which read the embeddings. Method A's objective ([`Objective::Clcc`]):
+//! symmetric InfoNCE and a two-sided margin loss on hard negatives, AdamW with a cosine schedule,
+//! early stopping on the validation NCE; the weights of the best epoch are kept.
+//!
+//! The text reads as plain training code: [`trainer`](self) holds the loop, one file each the
+//! layers, the loss, the batches, the optimiser and the checkpoint. Expression stays sparse from
+//! the artifact to the gradient of the first layer.
+//!
+//! Same seed, same bytes, at any number of threads, and for a run that was killed and resumed.
+//! Nothing here sees a test cell before the embeddings are written.
+
+mod adamw;
+mod batches;
+mod checkpoint;
+mod encoder;
+mod input_layer;
+mod inputs;
+mod loss;
+mod matmul;
+mod norm;
+mod outputs;
+mod params;
+mod real;
+mod trainer;
+
+pub use params::{BnScope, CnvInput, Objective, TrainParams};
+
+use std::collections::BTreeMap;
+
+use candle_core::{DType, Device};
+use serde_json::json;
+
+use self::inputs::Modality;
+use self::outputs::{embed, write_history, write_model};
+use self::trainer::{StepLoss, Trainer, TrainingData, Watch};
+use crate::anndata::{AnnData, Reader};
+use crate::cohort::{Cohort, CohortCnv};
+use crate::error::{StageError, StageResult};
+use crate::frame::Frame;
+use crate::matrix::Matrix;
+use crate::mine::{Moments, Negatives, Part, Split};
+use crate::params::ParamProblem;
+use crate::stage::{DeviceChoice, Metrics, OutputDecl, Publish, Read, Stage, StageContext};
+
+/// The stage kind `train`.
+#[derive(Debug, Clone, Copy)]
+pub struct Train;
+
+impl Stage for Train {
+    type Params = TrainParams;
+    const KIND: &'static str = "train";
+    const CODE_VERSION: u32 = 1;
+    const ABOUT: &'static str =
+        "train an expression and a copy-number encoder to agree on each cell, and embed all cells";
+    const USES_SEED: bool = true;
+    const DEVICE_SENSITIVE: bool = true;
+    const MULTI_THREADED: bool = true;
+
+    fn check(params: &TrainParams) -> Vec<ParamProblem> {
+        params.problems()
+    }
+
+    fn reads(params: &TrainParams) -> Vec<Read> {
+        let mut roles = ["expr", "cnv", "split", "moments", "negatives"].map(Read::required).to_vec();
+        if params.needs_clusters() {
+            roles.push(Read::required("clusters"));
+        }
+        roles
+    }
+
+    fn outputs(_: &TrainParams) -> Vec<OutputDecl> {
+        vec![
+            OutputDecl::new("model", "weights of the best epoch, running statistics, moments (safetensors)")
+                .publish(Publish::At("model/model.safetensors")),
+            OutputDecl::new("history", "losses of each epoch").publish(Publish::At("model/history.tsv")),
+            OutputDecl::new("embeddings", "obsm X_clcc_expr and X_clcc_cnv of every cell, in cohort order"),
+        ]
+    }
+
+    fn run(ctx: &StageContext<'_>, params: &TrainParams) -> StageResult<Metrics> {
+        let (device, device_name) = choose_device(ctx.device)?;
+        let inputs = Inputs::load(ctx, params)?;
+        let mut trainer = Trainer::new(&inputs.data, params, ctx.seed, DType::F32, &device)?;
+        let run = format!(
+            "clcc-flow train {}, seed {}, {} cells, {} genes, {} windows, {}",
+            Self::CODE_VERSION,
+            ctx.seed,
+            inputs.cells.len(),
+            inputs.genes.len(),
+            inputs.windows.len(),
+            serde_json::to_string(params).expect("plain data")
+        );
+        let watch = StageWatch { ctx, run: &run };
+        watch.resume(&mut trainer)?;
+        trainer.run(&watch)?;
+
+        let best = std::mem::take(&mut trainer.best);
+        trainer.restore(&best)?;
+        write_model(&ctx.output("model"), &best, &inputs.moments, params, &inputs.genes, &inputs.windows)?;
+        write_history(&ctx.output("history"), &trainer.cursor.history, trainer.cursor.best_epoch)?;
+        let (n, dim) = (inputs.cells.len(), params.embedding_dim);
+        let expr = embed(&trainer.expr, &inputs.data.expr, n, dim)?;
+        let cnv = embed(&trainer.cnv, &inputs.data.cnv, n, dim)?;
+        let mut obs = Frame::new(inputs.cells.clone());
+        obs.set_category("patient", &inputs.patients);
+        obs.set_category("split", &inputs.split.names());
+        let obsm = BTreeMap::from([
+            ("X_clcc_expr".to_string(), Matrix::Dense(expr)),
+            ("X_clcc_cnv".to_string(), Matrix::Dense(cnv)),
+        ]);
+        AnnData { obs, obsm, ..AnnData::default() }.write_zarr(&ctx.output("embeddings"))?;
+        warn_if_nothing_was_learnt(ctx, &trainer);
+        Ok(metrics(&trainer, device_name))
+    }
+}
+
+/// The inputs of a run.
+struct Inputs {
+    data: TrainingData,
+    moments: Moments,
+    split: Split,
+    cells: Vec<String>,
+    patients: Vec<String>,
+    genes: Vec<String>,
+    windows: Vec<String>,
+}
+
+impl Inputs {
+    fn load(ctx: &StageContext<'_>, params: &TrainParams) -> StageResult<Self> {
+        let cohort = Cohort::load(ctx)?;
+        let cnv = CohortCnv::load(ctx)?;
+        let n = cohort.n_cells();
+        if cnv.x.n_rows() != n {
+            return Err(StageError::data(format!("`cnv` has {} cells, `expr` has {n}", cnv.x.n_rows())));
+        }
+        let split = Split::read(&ctx.one("split")?.path, &cohort.obs.index)?;
+        let moments = Moments::read(&ctx.one("moments")?.path, cohort.x.n_cols(), cnv.x.n_cols())?;
+        let negatives = Negatives::read(&ctx.one("negatives")?.path, n)?;
+        let clusters = if params.needs_clusters() { Some(load_clusters(ctx, &cohort)?) } else { None };
+        let cnv_modality = match (&clusters, params.cnv_input) {
+            (Some(clusters), CnvInput::ClusterMean) => Modality::cluster_means(&cnv.x, clusters, &split, &moments.cnv),
+            _ => Modality::cells(&cnv.x, &moments.cnv),
+        };
+        let data = TrainingData {
+            expr: Modality::cells(&cohort.x, &moments.expr),
+            cnv: cnv_modality,
+            negatives,
+            train: split.cells(Part::Train),
+            val: split.cells(Part::Val),
+            masked_clusters: clusters.filter(|_| params.mask_same_cluster),
+        };
+        Ok(Self {
+            data,
+            moments,
+            split,
+            patients: cohort.obs.texts("patient")?,
+            genes: cohort.var.index,
+            windows: cnv.windows.index,
+            cells: cohort.obs.index,
+        })
+    }
+}
+
+/// A number for each cell's CNV cluster; clusters of two patients are never one.
+fn load_clusters(ctx: &StageContext<'_>, cohort: &Cohort) -> StageResult<Vec<u32>> {
+    let mut out = Vec::with_capacity(cohort.n_cells());
+    let mut number_of: BTreeMap<(usize, String), u32> = BTreeMap::new();
+    for (patient, input) in ctx.all("clusters").into_iter().enumerate() {
+        let obs = Reader::open(&input.path)?.obs()?;
+        for label in obs.texts("cnv_leiden")? {
+            let next = number_of.len() as u32;
+            out.push(*number_of.entry((patient, label)).or_insert(next));
+        }
+    }
+    if out.len() == cohort.n_cells() {
+        Ok(out)
+    } else {
+        Err(StageError::data(format!("`clusters` has {} cells, `expr` has {}", out.len(), cohort.n_cells())))
+    }
+}
+
+/// The device to train on, and its name in the metrics.
+fn choose_device(choice: DeviceChoice) -> StageResult<(Device, &'static str)> {
+    let refuse = |name: &str, compiled: bool| {
+        let message = if compiled {
+            format!("training on `{name}` is not supported yet: the sparse layers have no {name} kernels")
+        } else {
+            format!("device `{name}` was asked for, but this program was built without the feature `{name}`")
+        };
+        let hint = if compiled {
+            "use `--device cpu`".to_string()
+        } else {
+            format!("build with `--features {name}`, or use `--device cpu`")
+        };
+        Err(StageError::data_hint(message, hint))
+    };
+    match choice {
+        DeviceChoice::Auto | DeviceChoice::Cpu => Ok((Device::Cpu, "cpu")),
+        DeviceChoice::Cuda => refuse("cuda", cfg!(feature = "cuda")),
+        DeviceChoice::Metal => refuse("metal", cfg!(feature = "metal")),
+    }
+}
+
+/// Ties the loop to the stage's progress, cancel flag and checkpoint directory.
+struct StageWatch<'a> {
+    ctx: &'a StageContext<'a>,
+    run: &'a str,
+}
+
+impl StageWatch<'_> {
+    fn resume(&self, trainer: &mut Trainer<'_>) -> StageResult<()> {
+        let Some(dir) = &self.ctx.checkpoint_dir else { return Ok(()) };
+        match checkpoint::resume(dir, self.run, trainer) {
+            Ok(_) => Ok(()),
+            Err(e @ StageError::Format { .. }) => {
+                self.ctx.progress.warn(&format!("{e}; training starts anew"));
+                Ok(())
+            }
+            Err(e) => Err(e),
+        }
+    }
+}
+
+impl Watch for StageWatch<'_> {
+    fn cancelled(&self) -> bool {
+        self.ctx.check_cancelled().is_err()
+    }
+
+    fn step(&self, trainer: &Trainer<'_>, batches: usize, loss: StepLoss) {
+        let at = &trainer.cursor;
+        let total = (trainer.params.epochs * batches) as u64;
+        let best = trainer.best_val_loss().map(|v| format!("  best val {v:.4}")).unwrap_or_default();
+        let message = format!("epoch {}/{}  loss {:.4}{best}", at.epoch + 1, trainer.params.epochs, loss.total);
+        self.ctx.progress.step((at.epoch * batches + at.batch) as u64, total, &message);
+    }
+
+    fn checkpoint(&self, trainer: &Trainer<'_>) -> StageResult<()> {
+        match &self.ctx.checkpoint_dir {
+            Some(dir) => checkpoint::save(dir, self.run, trainer),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The NCE of a model that cannot tell cells apart is the logarithm of the batch.
+fn warn_if_nothing_was_learnt(ctx: &StageContext<'_>, trainer: &Trainer<'_>) {
+    let chance = (trainer.params.batch_size.min(trainer.data.val.len()) as f64).ln();
+    if let Some(best) = trainer.best_val_loss()
+        && best >= chance
+    {
+        ctx.progress.warn(&format!(
+            "the best validation loss, {best:.3}, is not below chance ({chance:.3}): the two modalities were not aligned"
+        ));
+    }
+}
+
+fn metrics(trainer: &Trainer<'_>, device: &str) -> Metrics {
+    let cursor = &trainer.cursor;
+    let parameters = trainer.expr.parameters().into_iter().chain(trainer.cnv.parameters());
+    let last = cursor.history.last();
+    let mut m = Metrics::new();
+    let mut put = |name: &str, value: serde_json::Value| m.insert(name.to_string(), value);
+    put("device", json!(device));
+    put("epochs", json!(cursor.epoch));
+    put("stopped_early", json!(cursor.epoch < trainer.params.epochs));
+    put("best_epoch", json!(cursor.best_epoch));
+    put("best_val_loss", json!(trainer.best_val_loss()));
+    put("last_train_loss", json!(last.map(|e| e.train_loss)));
+    put("last_nce", json!(last.map(|e| e.nce)));
+    put("last_margin", json!(last.map(|e| e.margin)));
+    put("steps", json!(cursor.step));
+    put("cells_per_step", json!(cursor.cells_encoded as f64 / cursor.step.max(1) as f64));
+    put("parameters", json!(parameters.map(|(_, v)| v.elem_count()).sum::<usize>()));
+    put("train_cells", json!(trainer.data.train.len()));
+    put("val_cells", json!(trainer.data.val.len()));
+    m
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,85 @@
+//! Parameters of `mine`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::params::{Checks, ParamProblem};
+
+/// What is drawn at random into the three parts of the split.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SplitBy {
+    /// Each cell on its own (the paper).
+    #[default]
+    Cell,
+    /// Whole patients: no patient has cells in two parts.
+    Patient,
+}
+
+/// The vectors whose cosines decide what a hard negative is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Space {
+    /// The features as the encoders see them, z-scored with the training moments: the loss
+    /// section's "input feature space".
+    #[default]
+    Zscore,
+    /// log1p expression and `X_cnv` as they are: the mining section's "raw" vectors.
+    Log1p,
+}
+
+/// Parameters of [`super::Mine`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct MineParams {
+    /// Shares of training, validation and test; they sum to 1. Default [0.8, 0.1, 0.1] (the paper).
+    pub split: [f64; 3],
+    /// What is drawn: `cell` (the paper) or whole `patient`s, which is the honest test of transfer
+    /// and needs at least three of them.
+    pub split_by: SplitBy,
+    /// The vectors compared. `zscore` (default): the encoders' inputs; `log1p`: the paper's mining
+    /// section, under which few anchors have a negative on real tumours (0.6 % on an ovarian set).
+    pub space: Space,
+    /// A negative's copy-number cosine with its anchor is above this, in [-1, 1]. Default 0.5 (the paper).
+    pub cnv_cosine_min: f64,
+    /// A negative's expression cosine with its anchor is below this, in [-1, 1]. Default 0.3 (the paper).
+    pub expr_cosine_max: f64,
+    /// Negatives kept per anchor: those with the smallest expression cosine. At least 1; default 10 (the paper).
+    pub n_negatives: usize,
+    /// `null` (default): every training cell is a candidate for every anchor. A number: this many,
+    /// drawn anew for each anchor, which is the paper's subsample (5,000).
+    pub candidates: Option<usize>,
+}
+
+impl Default for MineParams {
+    fn default() -> Self {
+        Self {
+            split: [0.8, 0.1, 0.1],
+            split_by: SplitBy::Cell,
+            space: Space::Zscore,
+            cnv_cosine_min: 0.5,
+            expr_cosine_max: 0.3,
+            n_negatives: 10,
+            candidates: None,
+        }
+    }
+}
+
+impl MineParams {
+    /// Values out of range.
+    pub(super) fn problems(&self) -> Vec<ParamProblem> {
+        let mut checks = Checks::default();
+        let [train, val, test] = self.split;
+        let sum = train + val + test;
+        checks.require((sum - 1.0).abs() < 1e-9 && train > 0.0 && val > 0.0 && test >= 0.0, "split", || {
+            format!("expected three shares that sum to 1, the first two above 0, found [{train}, {val}, {test}]")
+        });
+        checks.range("cnv_cosine_min", self.cnv_cosine_min, -1.0, 1.0);
+        checks.range("expr_cosine_max", self.expr_cosine_max, -1.0, 1.0);
+        checks.at_least("n_negatives", self.n_negatives, 1);
+        if let Some(n) = self.candidates {
+            checks.at_least("candidates", n, 1);
+        }
+        checks.finish()
+    }
+}

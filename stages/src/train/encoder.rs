@@ -1,0 +1,200 @@
+//! An encoder: Linear, BatchNorm, ReLU, Dropout blocks, a last Linear, unit rows.
+
+use candle_core::{DType, Device, Result, Tensor, Var, bail};
+use candle_nn::ops;
+
+use super::input_layer::SparseBatch;
+use super::matmul::matmul_nt;
+use super::norm::{BatchStats, DropoutStream, EPS, NormReluDropout};
+use crate::rng::Rng;
+
+/// Share of the new batch in the running statistics, as torch's default.
+const MOMENTUM: f64 = 0.1;
+
+/// One step's place in the run: decides the dropout draws.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pass {
+    pub(super) seed: u64,
+    pub(super) dropout: f64,
+    pub(super) epoch: u64,
+    pub(super) batch: u64,
+    /// 0 for anchors (and everything in the joint scope), 1 for negatives in the separate scope.
+    pub(super) part: u64,
+}
+
+#[derive(Debug)]
+struct Linear {
+    /// `in x out` in the first layer, `out x in` in the others.
+    weight: Var,
+    bias: Var,
+}
+
+#[derive(Debug)]
+struct Norm {
+    scale: Var,
+    shift: Var,
+    running_mean: Vec<f32>,
+    running_var: Vec<f32>,
+}
+
+/// Weights of one modality's encoder.
+#[derive(Debug)]
+pub(super) struct Encoder {
+    name: &'static str,
+    linears: Vec<Linear>,
+    norms: Vec<Norm>,
+}
+
+/// A named array as it lies in memory.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct NamedArray {
+    pub(super) name: String,
+    pub(super) shape: Vec<usize>,
+    pub(super) values: Vec<f32>,
+}
+
+impl Encoder {
+    /// Weights and biases uniform in +-1 / sqrt(inputs), torch's default for `Linear`; scales 1,
+    /// shifts 0. `name` (`expr` or `cnv`) keeps the two encoders' draws apart.
+    pub(super) fn new(
+        name: &'static str,
+        n_features: usize,
+        hidden: &[usize],
+        dim: usize,
+        seed: u64,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Self> {
+        let mut encoder = Self { name, linears: Vec::new(), norms: Vec::new() };
+        let mut inputs = n_features;
+        for (layer, &width) in hidden.iter().chain([&dim]).enumerate() {
+            let mut rng = Rng::new(seed, &format!("train.init.{name}"), &[layer as u64]);
+            let bound = 1.0 / (inputs as f64).sqrt();
+            let mut draw =
+                |n: usize| (0..n).map(|_| ((2.0 * rng.uniform() - 1.0) * bound) as f32).collect::<Vec<f32>>();
+            let shape = if layer == 0 { (inputs, width) } else { (width, inputs) };
+            let var = |values: Vec<f32>, shape: &[usize]| {
+                Var::from_tensor(&Tensor::from_vec(values, shape, device)?.to_dtype(dtype)?)
+            };
+            let weight = var(draw(inputs * width), &[shape.0, shape.1])?;
+            encoder.linears.push(Linear { weight, bias: var(draw(width), &[width])? });
+            if layer < hidden.len() {
+                encoder.norms.push(Norm {
+                    scale: var(vec![1.0; width], &[width])?,
+                    shift: var(vec![0.0; width], &[width])?,
+                    running_mean: vec![0.0; width],
+                    running_var: vec![1.0; width],
+                });
+            }
+            inputs = width;
+        }
+        Ok(encoder)
+    }
+
+    /// Unit rows of a batch in training: batch statistics (which move the running ones), dropout.
+    pub(super) fn forward_train(&mut self, batch: &SparseBatch, pass: Pass) -> Result<Tensor> {
+        let mut x = batch.linear(&self.linears[0].weight, &self.linears[0].bias)?;
+        let modality = u64::from(self.name == "cnv");
+        for layer in 0..self.norms.len() {
+            let dropout = DropoutStream {
+                p: pass.dropout,
+                seed: pass.seed,
+                at: [pass.epoch, pass.batch, modality, pass.part, layer as u64],
+            };
+            let norm = &mut self.norms[layer];
+            let (y, stats) = NormReluDropout::apply(&x, &norm.scale, &norm.shift, dropout)?;
+            norm.follow(&stats);
+            let next = &self.linears[layer + 1];
+            x = matmul_nt(&y, &next.weight)?.broadcast_add(&next.bias)?;
+        }
+        unit_rows(&x)
+    }
+
+    /// Unit rows with the running statistics, without dropout and without a graph.
+    pub(super) fn forward_eval(&self, batch: &SparseBatch) -> Result<Tensor> {
+        let plain = |v: &Var| v.as_tensor().detach();
+        let mut x = batch.linear(&plain(&self.linears[0].weight), &plain(&self.linears[0].bias))?;
+        for (norm, next) in self.norms.iter().zip(&self.linears[1..]) {
+            let vector = |v: &[f32]| Tensor::new(v, x.device())?.to_dtype(x.dtype());
+            let inverse = (vector(&norm.running_var)? + EPS)?.sqrt()?.recip()?;
+            let a = (plain(&norm.scale) * inverse)?;
+            let b = (plain(&norm.shift) - (vector(&norm.running_mean)? * &a)?)?;
+            let y = x.broadcast_mul(&a)?.broadcast_add(&b)?.relu()?;
+            x = matmul_nt(&y, &plain(&next.weight))?.broadcast_add(&plain(&next.bias))?;
+        }
+        unit_rows(&x)
+    }
+
+    /// Trainable arrays with their names, in a fixed order.
+    pub(super) fn parameters(&self) -> Vec<(String, &Var)> {
+        let mut out = Vec::new();
+        for (layer, linear) in self.linears.iter().enumerate() {
+            out.push((format!("{}.{layer}.weight", self.name), &linear.weight));
+            out.push((format!("{}.{layer}.bias", self.name), &linear.bias));
+            if let Some(norm) = self.norms.get(layer) {
+                out.push((format!("{}.{layer}.norm.weight", self.name), &norm.scale));
+                out.push((format!("{}.{layer}.norm.bias", self.name), &norm.shift));
+            }
+        }
+        out
+    }
+
+    /// Everything inference needs, parameters first, then running statistics.
+    pub(super) fn snapshot(&self) -> Result<Vec<NamedArray>> {
+        let mut out = Vec::new();
+        for (name, var) in self.parameters() {
+            let values = var.flatten_all()?.to_dtype(DType::F32)?.to_vec1::<f32>()?;
+            out.push(NamedArray { name, shape: var.dims().to_vec(), values });
+        }
+        for (layer, norm) in self.norms.iter().enumerate() {
+            for (what, values) in [("running_mean", &norm.running_mean), ("running_var", &norm.running_var)] {
+                let name = format!("{}.{layer}.norm.{what}", self.name);
+                out.push(NamedArray { name, shape: vec![values.len()], values: values.clone() });
+            }
+        }
+        Ok(out)
+    }
+
+    /// Takes over what [`Encoder::snapshot`] gave, found by name through `find`.
+    pub(super) fn restore<'a>(&mut self, find: impl Fn(&str) -> Option<&'a [f32]>) -> Result<()> {
+        let get = |name: &str, n: usize| match find(name) {
+            Some(values) if values.len() == n => Ok(values),
+            Some(values) => bail!("`{name}`: expected {n} values, found {}", values.len()),
+            None => bail!("`{name}` is missing"),
+        };
+        for (name, var) in self.parameters() {
+            let values = get(&name, var.elem_count())?.to_vec();
+            var.set(&Tensor::from_vec(values, var.shape(), var.device())?.to_dtype(var.dtype())?)?;
+        }
+        let prefix = self.name;
+        for (layer, norm) in self.norms.iter_mut().enumerate() {
+            let width = norm.running_mean.len();
+            norm.running_mean = get(&format!("{prefix}.{layer}.norm.running_mean"), width)?.to_vec();
+            norm.running_var = get(&format!("{prefix}.{layer}.norm.running_var"), width)?.to_vec();
+        }
+        Ok(())
+    }
+}
+
+impl Norm {
+    fn follow(&mut self, stats: &BatchStats) {
+        let unbiased = stats.rows as f64 / (stats.rows as f64 - 1.0);
+        let towards = |old: &mut f32, new: f64| *old = (f64::from(*old) * (1.0 - MOMENTUM) + new * MOMENTUM) as f32;
+        self.running_mean.iter_mut().zip(&stats.mean).for_each(|(old, &new)| towards(old, new));
+        self.running_var.iter_mut().zip(&stats.var).for_each(|(old, &new)| towards(old, new * unbiased));
+    }
+}
+
+/// Rows divided by their length; the small term (torch's floor of 1e-12, squared) keeps the
+/// gradient of an all-zero row finite.
+fn unit_rows(x: &Tensor) -> Result<Tensor> {
+    let length = (x.sqr()?.sum_keepdim(1)? + 1e-24)?.sqrt()?;
+    x.broadcast_div(&length)
+}
+
+/// Log-softmax of the rows at the diagonal, averaged and negated.
+pub(super) fn diagonal_cross_entropy(logits: &Tensor) -> Result<Tensor> {
+    let n = logits.dim(0)?;
+    let target = Tensor::arange(0u32, n as u32, logits.device())?.unsqueeze(1)?;
+    ops::log_softmax(logits, 1)?.gather(&target, 1)?.mean_all()?.neg()
+}

@@ -1,0 +1,124 @@
+//! `A B^T` on the CPU with the same bits at any number of threads.
+//!
+//! candle hands its products to `gemm` with a thread count of its own (an environment variable, or
+//! the machine's cores), which is not the count that this stage was granted. Here the rows of the
+//! output are cut into fixed parts, each computed by one thread; other devices use candle's own.
+
+use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use faer::linalg::matmul::matmul;
+use faer::{Accum, MatMut, MatRef, Par};
+use rayon::prelude::*;
+
+use super::real::{Real, dtype, hold, output, tensor, values, with_real};
+
+/// Output rows of one part.
+const PART: usize = 64;
+
+/// `A B^T`: `n x m` from `n x k` and `m x k`, with gradients for both.
+pub(super) fn matmul_nt(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    if a.device().is_cpu() { a.contiguous()?.apply_op2(&b.contiguous()?, MatMulNt) } else { a.matmul(&b.t()?) }
+}
+
+struct MatMulNt;
+
+/// A row-major matrix, read as it is or transposed.
+#[derive(Clone, Copy)]
+struct View<'a, T> {
+    values: &'a [T],
+    cols: usize,
+    transposed: bool,
+}
+
+impl<'a, T: Real> View<'a, T> {
+    fn mat(self) -> MatRef<'a, T> {
+        let stored = MatRef::from_row_major_slice(self.values, self.values.len() / self.cols, self.cols);
+        if self.transposed { stored.transpose() } else { stored }
+    }
+}
+
+fn product<T: Real>(a: View<'_, T>, b: View<'_, T>) -> Vec<T> {
+    let (a, b) = (a.mat(), b.mat());
+    let (n, m) = (a.nrows(), b.ncols());
+    let mut out = vec![T::zero(); n * m];
+    out.par_chunks_mut(PART * m).enumerate().for_each(|(part, out)| {
+        let rows = out.len() / m;
+        let to = MatMut::from_row_major_slice_mut(out, rows, m);
+        matmul(to, Accum::Replace, a.subrows(part * PART, rows), b, T::one(), Par::Seq);
+    });
+    out
+}
+
+impl CustomOp2 for MatMulNt {
+    fn name(&self) -> &'static str {
+        "matmul-nt"
+    }
+
+    fn cpu_fwd(&self, a: &CpuStorage, al: &Layout, b: &CpuStorage, bl: &Layout) -> Result<(CpuStorage, Shape)> {
+        let ((n, k), (m, kb)) = (al.shape().dims2()?, bl.shape().dims2()?);
+        if k != kb || k == 0 {
+            bail!("A B^T of {n} x {k} and {m} x {kb}");
+        }
+        with_real!(dtype(a), T => {
+            let a = View { values: values::<T>(a, al)?, cols: k, transposed: false };
+            let b = View { values: values::<T>(b, bl)?, cols: k, transposed: true };
+            output(product(a, b), (n, m))
+        })
+    }
+
+    fn bwd(&self, a: &Tensor, b: &Tensor, _: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let (m, k) = b.dims2()?;
+        let grad = grad.contiguous()?;
+        let (ha, hb, hg) = (hold(a), hold(b), hold(&grad));
+        with_real!(grad.dtype(), T => {
+            let view = |values, cols, transposed| View { values, cols, transposed };
+            let (va, vb, vg) = (ha.get::<T>()?, hb.get::<T>()?, hg.get::<T>()?);
+            let da = product(view(vg, m, false), view(vb, k, false));
+            let db = product(view(vg, m, true), view(va, k, false));
+            Ok((Some(tensor(da, a.shape())?), Some(tensor(db, b.shape())?)))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Rng;
+    use candle_core::{DType, Device, Var};
+
+    fn random(n: usize, m: usize, seed: u64) -> Tensor {
+        let mut rng = Rng::new(seed, "test.matmul", &[]);
+        let v: Vec<f64> = (0..n * m).map(|_| rng.normal()).collect();
+        Tensor::from_vec(v, (n, m), &Device::Cpu).unwrap()
+    }
+
+    fn worst(a: &Tensor, b: &Tensor) -> f64 {
+        (a - b).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f64>().unwrap()
+    }
+
+    #[test]
+    fn product_and_gradients_are_candle_s() {
+        let a = Var::from_tensor(&random(150, 33, 1)).unwrap();
+        let b = Var::from_tensor(&random(70, 33, 2)).unwrap();
+        let g = random(150, 70, 3);
+        let run = |out: Tensor| {
+            let grads = out.mul(&g).unwrap().sum_all().unwrap().backward().unwrap();
+            (out, grads.get(&a).unwrap().clone(), grads.get(&b).unwrap().clone())
+        };
+        let ours = run(matmul_nt(&a, &b).unwrap());
+        let theirs = run(a.matmul(&b.t().unwrap()).unwrap());
+        assert!(worst(&ours.0, &theirs.0) < 1e-12);
+        assert!(worst(&ours.1, &theirs.1) < 1e-12);
+        assert!(worst(&ours.2, &theirs.2) < 1e-12);
+    }
+
+    #[test]
+    fn one_and_three_threads_give_the_same_bits() {
+        let (a, b) =
+            (random(300, 257, 4).to_dtype(DType::F32).unwrap(), random(130, 257, 5).to_dtype(DType::F32).unwrap());
+        let run = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| matmul_nt(&a, &b).unwrap().to_vec2::<f32>().unwrap())
+        };
+        assert_eq!(run(1), run(3));
+    }
+}

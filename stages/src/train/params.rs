@@ -1,0 +1,142 @@
+//! Parameters of `train`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::params::{Checks, ParamProblem};
+
+/// What is minimised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Objective {
+    /// Method A: two encoders, symmetric InfoNCE and a margin loss on hard negatives.
+    #[default]
+    Clcc,
+}
+
+/// The set of cells over which batch-norm statistics are taken in a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BnScope {
+    /// Anchors and drawn negatives together, each distinct cell once: one pass per encoder.
+    #[default]
+    Joint,
+    /// Anchors in one pass, drawn negatives (a cell drawn twice counts twice) in another.
+    Separate,
+}
+
+/// What the copy-number encoder sees of a cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CnvInput {
+    /// The cell's own `X_cnv` row.
+    #[default]
+    Cell,
+    /// The mean row of its CNV cluster (the paper's Fig. 3 aligns to cluster anchors). Cells of one
+    /// cluster then have one copy-number embedding, and retrieval cannot tell them apart.
+    ClusterMean,
+}
+
+/// Parameters of [`super::Train`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainParams {
+    /// What is minimised. Default `clcc` (method A).
+    pub objective: Objective,
+    /// Most epochs, at least 1; also the length of the cosine schedule. Default 100 (the paper).
+    pub epochs: usize,
+    /// Anchors in a step, at least 2; the last, smaller batch is kept unless it is of one cell.
+    /// Default 256 (the paper).
+    pub batch_size: usize,
+    /// AdamW's rate in the first epoch, above 0; falls along a cosine to 0 at `epochs`. Default 1e-3 (the paper).
+    pub learning_rate: f64,
+    /// AdamW's decoupled decay of every parameter, biases and batch-norm included, as torch does; at
+    /// least 0. Default 1e-4 (the paper).
+    pub weight_decay: f64,
+    /// InfoNCE temperature tau, above 0. Default 0.07 (the paper).
+    pub temperature: f64,
+    /// Weight of the hard-negative margin loss, at least 0; at 0 no negative is drawn. Default 0.5 (the paper).
+    pub lambda: f64,
+    /// Margin of that loss in cosine distance, at least 0. Default 0.3 (the paper).
+    pub margin: f64,
+    /// Hard negatives drawn for each anchor in each epoch, of those that `mine` kept; at least 1.
+    /// Default 5 (the paper).
+    pub n_negatives: usize,
+    /// Dropout after each hidden block, in [0, 1). Default 0.1 (the paper).
+    pub dropout: f64,
+    /// Epochs without a better validation loss before training stops, at least 1. Default 10 (the paper).
+    pub patience: usize,
+    /// Hidden widths of the expression encoder, first to last; at least one. Default [512, 256] (the paper).
+    pub expr_hidden: Vec<usize>,
+    /// Hidden widths of the copy-number encoder; at least one. Default [256, 128] (the paper).
+    pub cnv_hidden: Vec<usize>,
+    /// Width of both embeddings, at least 2. Default 128 (the paper).
+    pub embedding_dim: usize,
+    /// Set of the batch-norm statistics. Default `joint`.
+    pub bn_scope: BnScope,
+    /// What the copy-number encoder sees. Default `cell`; `cluster_mean` reads `clusters`.
+    pub cnv_input: CnvInput,
+    /// Leaves pairs of different cells of one patient's CNV cluster out of InfoNCE, in training and
+    /// validation: they share their copy number and are false negatives. Default false (the paper);
+    /// true reads `clusters`.
+    pub mask_same_cluster: bool,
+}
+
+impl Default for TrainParams {
+    fn default() -> Self {
+        Self {
+            objective: Objective::Clcc,
+            epochs: 100,
+            batch_size: 256,
+            learning_rate: 1e-3,
+            weight_decay: 1e-4,
+            temperature: 0.07,
+            lambda: 0.5,
+            margin: 0.3,
+            n_negatives: 5,
+            dropout: 0.1,
+            patience: 10,
+            expr_hidden: vec![512, 256],
+            cnv_hidden: vec![256, 128],
+            embedding_dim: 128,
+            bn_scope: BnScope::Joint,
+            cnv_input: CnvInput::Cell,
+            mask_same_cluster: false,
+        }
+    }
+}
+
+impl TrainParams {
+    /// Whether the artifact `clusters` is read.
+    pub(super) fn needs_clusters(&self) -> bool {
+        self.mask_same_cluster || self.cnv_input == CnvInput::ClusterMean
+    }
+
+    /// Values out of range.
+    pub(super) fn problems(&self) -> Vec<ParamProblem> {
+        let mut checks = Checks::default();
+        checks.at_least("epochs", self.epochs, 1);
+        checks.at_least("batch_size", self.batch_size, 2);
+        checks.at_least("n_negatives", self.n_negatives, 1);
+        checks.at_least("patience", self.patience, 1);
+        checks.at_least("embedding_dim", self.embedding_dim, 2);
+        for (path, value) in [("learning_rate", self.learning_rate), ("temperature", self.temperature)] {
+            let ok = value > 0.0 && value.is_finite();
+            checks.require(ok, path, || format!("expected a number above 0, found `{value}`"));
+        }
+        for (path, value) in [("weight_decay", self.weight_decay), ("lambda", self.lambda), ("margin", self.margin)] {
+            let ok = value >= 0.0 && value.is_finite();
+            checks.require(ok, path, || format!("expected a number of at least 0, found `{value}`"));
+        }
+        let dropout = self.dropout;
+        checks.require((0.0..1.0).contains(&dropout), "dropout", || {
+            format!("expected a value in [0, 1), found `{dropout}`")
+        });
+        for (path, widths) in [("expr_hidden", &self.expr_hidden), ("cnv_hidden", &self.cnv_hidden)] {
+            checks.require(!widths.is_empty() && widths.iter().all(|&w| w > 0), path, || {
+                format!("expected at least one width, each above 0, found {widths:?}")
+            });
+        }
+        checks.finish()
+    }
+}
