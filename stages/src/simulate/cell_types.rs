@@ -43,7 +43,10 @@ pub(super) const TYPES: [(CellType, TypeFacts); 8] = [
             depth: 1.3,
             tumour_share: 0.03,
             normal_share: 0.08,
-            markers: &["EPCAM", "KRT8", "KRT18", "KRT19", "CDH1", "SFTPB", "SFTPC", "NAPSA", "SLPI", "MUC1", "ELF3", "CLDN4"],
+            markers: &[
+                "EPCAM", "KRT8", "KRT18", "KRT19", "CDH1", "SFTPB", "SFTPC", "NAPSA", "SLPI",
+                "MUC1", "ELF3", "CLDN4",
+            ],
         },
     ),
     (
@@ -51,11 +54,17 @@ pub(super) const TYPES: [(CellType, TypeFacts); 8] = [
         TypeFacts {
             name: "Fibroblasts",
             refined: "Fibroblasts",
-            subtypes: &["COL13A1+ matrix FBs", "COL14A1+ matrix FBs", "Myofibroblasts"],
+            subtypes: &[
+                "COL13A1+ matrix FBs",
+                "COL14A1+ matrix FBs",
+                "Myofibroblasts",
+            ],
             depth: 1.15,
             tumour_share: 0.05,
             normal_share: 0.04,
-            markers: &["DCN", "LUM", "COL1A1", "COL1A2", "COL3A1", "COL6A2", "THY1", "PDGFRA"],
+            markers: &[
+                "DCN", "LUM", "COL1A1", "COL1A2", "COL3A1", "COL6A2", "THY1", "PDGFRA",
+            ],
         },
     ),
     (
@@ -67,7 +76,9 @@ pub(super) const TYPES: [(CellType, TypeFacts); 8] = [
             depth: 1.05,
             tumour_share: 0.02,
             normal_share: 0.03,
-            markers: &["PECAM1", "VWF", "CLDN5", "CDH5", "RAMP2", "FLT1", "KDR", "ERG"],
+            markers: &[
+                "PECAM1", "VWF", "CLDN5", "CDH5", "RAMP2", "FLT1", "KDR", "ERG",
+            ],
         },
     ),
     (
@@ -79,7 +90,9 @@ pub(super) const TYPES: [(CellType, TypeFacts); 8] = [
             depth: 1.2,
             tumour_share: 0.24,
             normal_share: 0.36,
-            markers: &["LYZ", "CD68", "MARCO", "FCGR3A", "C1QA", "C1QB", "CD14", "AIF1", "MS4A7"],
+            markers: &[
+                "LYZ", "CD68", "MARCO", "FCGR3A", "C1QA", "C1QB", "CD14", "AIF1", "MS4A7",
+            ],
         },
     ),
     (

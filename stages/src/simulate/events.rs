@@ -23,7 +23,10 @@ impl Event {
         let middle = (c.start + c.end) / 2;
         match self.arm {
             Arm::P => (1, middle - 1),
-            Arm::Q => (middle, chromosome_length(&self.chromosome).expect("chromosomes with arms have a length")),
+            Arm::Q => (
+                middle,
+                chromosome_length(&self.chromosome).expect("chromosomes with arms have a length"),
+            ),
         }
     }
 }
@@ -44,7 +47,9 @@ pub(super) const N_ARMS: usize = 39;
 /// Arms that lung adenocarcinoma often gains (TCGA 2014, Nature 511:543, Fig. 2 and supplement).
 const OFTEN_GAINED: [&str; 9] = ["1q", "5p", "7p", "7q", "8q", "14q", "16p", "17q", "20q"];
 /// Arms that it often loses.
-const OFTEN_LOST: [&str; 10] = ["3p", "5q", "6q", "8p", "9p", "9q", "13q", "15q", "17p", "18q"];
+const OFTEN_LOST: [&str; 10] = [
+    "3p", "5q", "6q", "8p", "9p", "9q", "13q", "15q", "17p", "18q",
+];
 
 fn arms() -> Vec<(String, Arm)> {
     let acrocentric = [13, 14, 15, 21, 22];
@@ -61,7 +66,9 @@ fn arms() -> Vec<(String, Arm)> {
 pub fn plant_events(patient: &str, params: &SimulateParams, seed: u64) -> Vec<TumourClone> {
     let mut rng = Rng::new(seed, &format!("simulate events {patient}"), &[]);
     let mut free = arms();
-    let trunk: Vec<Event> = (0..params.trunk_events).map(|_| draw(&mut free, &mut rng)).collect();
+    let trunk: Vec<Event> = (0..params.trunk_events)
+        .map(|_| draw(&mut free, &mut rng))
+        .collect();
     (0..params.n_clones)
         .map(|i| {
             // Two clones may alter the same arm, each in its own way.
@@ -69,9 +76,16 @@ pub fn plant_events(patient: &str, params: &SimulateParams, seed: u64) -> Vec<Tu
             let mut events = trunk.clone();
             events.extend((0..params.clone_events).map(|_| draw(&mut free, &mut rng)));
             let order = arms();
-            let rank = |e: &Event| order.iter().position(|a| a.0 == e.chromosome && a.1 == e.arm);
+            let rank = |e: &Event| {
+                order
+                    .iter()
+                    .position(|a| a.0 == e.chromosome && a.1 == e.arm)
+            };
             events.sort_by_key(rank);
-            TumourClone { name: format!("c{}", i + 1), events }
+            TumourClone {
+                name: format!("c{}", i + 1),
+                events,
+            }
         })
         .collect()
 }
@@ -80,7 +94,10 @@ fn draw(free: &mut Vec<(String, Arm)>, rng: &mut Rng) -> Event {
     let label = |(chromosome, arm): &(String, Arm)| format!("{}{}", &chromosome[3..], arm.letter());
     let known = |a: &(String, Arm)| {
         let l = label(a);
-        (OFTEN_GAINED.contains(&l.as_str()), OFTEN_LOST.contains(&l.as_str()))
+        (
+            OFTEN_GAINED.contains(&l.as_str()),
+            OFTEN_LOST.contains(&l.as_str()),
+        )
     };
     let weight = |a: &(String, Arm)| if known(a) == (false, false) { 1.0 } else { 3.0 };
     let total: f64 = free.iter().map(weight).sum();
@@ -104,7 +121,11 @@ fn draw(free: &mut Vec<(String, Arm)>, rng: &mut Rng) -> Event {
     } else {
         1.5
     };
-    Event { chromosome: arm.0, arm: arm.1, ratio }
+    Event {
+        chromosome: arm.0,
+        arm: arm.1,
+        ratio,
+    }
 }
 
 #[cfg(test)]
@@ -124,11 +145,19 @@ mod tests {
         for clone in &clones {
             assert_eq!(clone.events.len(), 14);
             for (i, e) in clone.events.iter().enumerate() {
-                assert!(clone.events[..i].iter().all(|f| (&f.chromosome, f.arm) != (&e.chromosome, e.arm)));
+                assert!(
+                    clone.events[..i]
+                        .iter()
+                        .all(|f| (&f.chromosome, f.arm) != (&e.chromosome, e.arm))
+                );
                 assert!([0.5, 1.5, 2.0].contains(&e.ratio));
             }
         }
-        let shared = clones[0].events.iter().filter(|e| clones[1..].iter().all(|c| c.events.contains(e))).count();
+        let shared = clones[0]
+            .events
+            .iter()
+            .filter(|e| clones[1..].iter().all(|c| c.events.contains(e)))
+            .count();
         assert!(shared >= 10);
         assert_ne!(clones[0].events, clones[1].events);
         assert_eq!(clones, plant_events("P1", &params, 3));

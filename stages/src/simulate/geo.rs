@@ -43,32 +43,64 @@ const MISSING_SUBTYPE: f64 = 0.02;
 /// Parameters of a file set: those of the stage with as many genes as the real matrix has.
 /// `n_cells`, `tumour_share` and `malignant_share` have no effect, the atlas has its own.
 pub fn default_params() -> SimulateParams {
-    SimulateParams { n_genes: N_GENES, ..SimulateParams::default() }
+    SimulateParams {
+        n_genes: N_GENES,
+        ..SimulateParams::default()
+    }
 }
 
 /// The ten lung adenocarcinoma patients with `scale` times their cells (rounded, at least one cell of a
 /// type that the sample has).
 pub fn plans(scale: f64) -> Vec<PatientPlan> {
-    let scaled = |n: usize| if n == 0 { 0 } else { ((n as f64 * scale).round() as usize).max(1) };
+    let scaled = |n: usize| {
+        if n == 0 {
+            0
+        } else {
+            ((n as f64 * scale).round() as usize).max(1)
+        }
+    };
     let plan = |(name, tumour, normal): &(&str, [usize; 8], [usize; 8])| {
         let groups = |cells: &[usize; 8], is_tumour: bool| {
             let mut groups = Vec::new();
             for (cell_type, &n) in CellType::all().into_iter().zip(cells) {
                 let n = scaled(n);
-                let share = if is_tumour && cell_type == CellType::Epithelial { MALIGNANT_EPITHELIAL } else { 0.0 };
+                let share = if is_tumour && cell_type == CellType::Epithelial {
+                    MALIGNANT_EPITHELIAL
+                } else {
+                    0.0
+                };
                 let n_malignant = (n as f64 * share).round() as usize;
-                groups.push(CellGroup { cell_type, malignant: true, n_cells: n_malignant });
-                groups.push(CellGroup { cell_type, malignant: false, n_cells: n - n_malignant });
+                groups.push(CellGroup {
+                    cell_type,
+                    malignant: true,
+                    n_cells: n_malignant,
+                });
+                groups.push(CellGroup {
+                    cell_type,
+                    malignant: false,
+                    n_cells: n - n_malignant,
+                });
             }
             groups.retain(|g| g.n_cells > 0);
             groups
         };
         let (t, n) = sample_names(name);
         let samples = vec![
-            SamplePlan { name: t, origin: "tLung".into(), groups: groups(tumour, true) },
-            SamplePlan { name: n, origin: "nLung".into(), groups: groups(normal, false) },
+            SamplePlan {
+                name: t,
+                origin: "tLung".into(),
+                groups: groups(tumour, true),
+            },
+            SamplePlan {
+                name: n,
+                origin: "nLung".into(),
+                groups: groups(normal, false),
+            },
         ];
-        PatientPlan { name: (*name).to_string(), samples }
+        PatientPlan {
+            name: (*name).to_string(),
+            samples,
+        }
     };
     PATIENTS.iter().map(plan).collect()
 }
@@ -88,7 +120,10 @@ pub fn write_file_set(
     progress: &dyn Progress,
 ) -> StageResult<Metrics> {
     if !(scale > 0.0 && scale <= 1.0) {
-        return Err(StageError::param("scale", format!("expected a number above 0 and at most 1, found `{scale}`")));
+        return Err(StageError::param(
+            "scale",
+            format!("expected a number above 0 and at most 1, found `{scale}`"),
+        ));
     }
     if let Some(problem) = params.check().into_iter().next() {
         return Err(StageError::param(problem.path, problem.message));
@@ -111,7 +146,10 @@ pub fn write_file_set(
     // Barcode order interleaves the samples.
     cells.sort_by(|a, b| a.id.cmp(&b.id));
     let mut column_of: Vec<Vec<usize>> = by_gene.iter().map(|x| vec![0; x.n_cols()]).collect();
-    cells.iter().enumerate().for_each(|(column, c)| column_of[c.patient][c.row] = column);
+    cells
+        .iter()
+        .enumerate()
+        .for_each(|(column, c)| column_of[c.patient][c.row] = column);
     let genes: Vec<&str> = world.genes.iter().map(|g| g.name.as_str()).collect();
     write_matrix(&dir.join(MATRIX_FILE), &genes, &cells, &by_gene, &column_of)?;
     cells.sort_by(|a, b| a.sample.cmp(&b.sample).then(a.id.cmp(&b.id)));
@@ -165,13 +203,18 @@ fn write_matrix(
         line.push_str(&cell.id);
     }
     line.push('\n');
-    out.write_all(line.as_bytes()).map_err(StageError::io("write", path))?;
+    out.write_all(line.as_bytes())
+        .map_err(StageError::io("write", path))?;
     let mut counts: BTreeMap<usize, u32> = BTreeMap::new();
     for (g, gene) in genes.iter().enumerate() {
         counts.clear();
         for (x, columns) in by_gene.iter().zip(column_of) {
             let (rows, values) = x.row(g);
-            counts.extend(rows.iter().zip(values).map(|(&r, &v)| (columns[r as usize], v as u32)));
+            counts.extend(
+                rows.iter()
+                    .zip(values)
+                    .map(|(&r, &v)| (columns[r as usize], v as u32)),
+            );
         }
         line.clear();
         line.push_str(gene);
@@ -183,21 +226,29 @@ fn write_matrix(
         }
         (next..cells.len()).for_each(|_| line.push_str("\t0"));
         line.push('\n');
-        out.write_all(line.as_bytes()).map_err(StageError::io("write", path))?;
+        out.write_all(line.as_bytes())
+            .map_err(StageError::io("write", path))?;
     }
     finish(out, path)
 }
 
 fn write_annotation(path: &Path, cells: &[AnnotatedCell]) -> StageResult<()> {
-    let mut text = String::from("Index\tBarcode\tSample\tSample_Origin\tCell_type\tCell_type.refined\tCell_subtype\n");
+    let mut text = String::from(
+        "Index\tBarcode\tSample\tSample_Origin\tCell_type\tCell_type.refined\tCell_subtype\n",
+    );
     for c in cells {
         let barcode = c.id.split('_').next().unwrap_or_default();
         let refined = c.subtype.map_or("NA", |_| c.cell_type.facts().refined);
         let (name, subtype) = (c.cell_type.name(), c.subtype.unwrap_or("NA"));
-        let _ = writeln!(text, "{}\t{barcode}\t{}\t{}\t{name}\t{refined}\t{subtype}", c.id, c.sample, c.origin);
+        let _ = writeln!(
+            text,
+            "{}\t{barcode}\t{}\t{}\t{name}\t{refined}\t{subtype}",
+            c.id, c.sample, c.origin
+        );
     }
     let mut out = gz(path)?;
-    out.write_all(text.as_bytes()).map_err(StageError::io("write", path))?;
+    out.write_all(text.as_bytes())
+        .map_err(StageError::io("write", path))?;
     finish(out, path)
 }
 
@@ -206,11 +257,16 @@ type GzFile = GzEncoder<BufWriter<std::fs::File>>;
 /// flate2 writes no time stamp, so the same text gives the same bytes.
 fn gz(path: &Path) -> StageResult<GzFile> {
     let file = std::fs::File::create(path).map_err(StageError::io("create", path))?;
-    Ok(GzEncoder::new(BufWriter::with_capacity(1 << 20, file), Compression::new(5)))
+    Ok(GzEncoder::new(
+        BufWriter::with_capacity(1 << 20, file),
+        Compression::new(5),
+    ))
 }
 
 fn finish(out: GzFile, path: &Path) -> StageResult<()> {
-    out.finish().and_then(|mut w| w.flush()).map_err(StageError::io("write", path))
+    out.finish()
+        .and_then(|mut w| w.flush())
+        .map_err(StageError::io("write", path))
 }
 
 #[cfg(test)]
@@ -222,25 +278,36 @@ mod tests {
 
     fn unpack(path: &Path) -> String {
         let mut text = String::new();
-        flate2::read::GzDecoder::new(std::fs::File::open(path).unwrap()).read_to_string(&mut text).unwrap();
+        flate2::read::GzDecoder::new(std::fs::File::open(path).unwrap())
+            .read_to_string(&mut text)
+            .unwrap();
         text
     }
 
     #[test]
     fn the_whole_atlas_has_its_cells() {
         let plans = plans(1.0);
-        assert_eq!(plans.iter().map(PatientPlan::n_cells).sum::<usize>(), 80_576);
+        assert_eq!(
+            plans.iter().map(PatientPlan::n_cells).sum::<usize>(),
+            80_576
+        );
         assert_eq!(plans[0].n_cells(), 6265);
     }
 
     #[test]
     fn files_have_the_layout_of_the_series() {
-        let params = SimulateParams { n_genes: 600, ..default_params() };
+        let params = SimulateParams {
+            n_genes: 600,
+            ..default_params()
+        };
         let (dir, again) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let metrics = write_file_set(dir.path(), &params, 5, 0.004, &Quiet).unwrap();
         write_file_set(again.path(), &params, 5, 0.004, &Quiet).unwrap();
         for file in [MATRIX_FILE, ANNOTATION_FILE] {
-            assert_eq!(std::fs::read(dir.path().join(file)).unwrap(), std::fs::read(again.path().join(file)).unwrap());
+            assert_eq!(
+                std::fs::read(dir.path().join(file)).unwrap(),
+                std::fs::read(again.path().join(file)).unwrap()
+            );
         }
         let matrix = unpack(&dir.path().join(MATRIX_FILE));
         let mut lines = matrix.lines();
@@ -250,11 +317,16 @@ mod tests {
         assert!(header[1..].is_sorted());
         let barcode = |id: &str| id.split_once('_').unwrap().0.len();
         assert!(header[1..].iter().all(|id| barcode(id) == 16));
-        let samples: BTreeSet<&str> = header[1..].iter().map(|id| id.split_once('_').unwrap().1).collect();
+        let samples: BTreeSet<&str> = header[1..]
+            .iter()
+            .map(|id| id.split_once('_').unwrap().1)
+            .collect();
         assert_eq!(samples.len(), 20);
         assert!(samples.contains("LUNG_T06") && samples.contains("LUNG_N34"));
         // Samples are interleaved: neighbours are rarely of one sample.
-        let same = header[1..].windows(2).filter(|w| w[0].split_once('_').unwrap().1 == w[1].split_once('_').unwrap().1);
+        let same = header[1..]
+            .windows(2)
+            .filter(|w| w[0].split_once('_').unwrap().1 == w[1].split_once('_').unwrap().1);
         assert!(same.count() * 5 < header.len());
 
         let rows: Vec<Vec<&str>> = lines.map(|l| l.split('\t').collect()).collect();
@@ -264,13 +336,21 @@ mod tests {
 
         let annotation = unpack(&dir.path().join(ANNOTATION_FILE));
         let mut lines = annotation.lines();
-        let columns = "Index\tBarcode\tSample\tSample_Origin\tCell_type\tCell_type.refined\tCell_subtype";
+        let columns =
+            "Index\tBarcode\tSample\tSample_Origin\tCell_type\tCell_type.refined\tCell_subtype";
         assert_eq!(lines.next(), Some(columns));
         let cells: Vec<Vec<&str>> = lines.map(|l| l.split('\t').collect()).collect();
-        assert!(cells.iter().all(|c| c[0] == format!("{}_{}", c[1], c[2]) && c.len() == 7));
+        assert!(
+            cells
+                .iter()
+                .all(|c| c[0] == format!("{}_{}", c[1], c[2]) && c.len() == 7)
+        );
         let ids: Vec<&str> = cells.iter().map(|c| c[0]).collect();
         assert_ne!(ids, header[1..]);
-        assert_eq!(ids.iter().collect::<BTreeSet<_>>(), header[1..].iter().collect::<BTreeSet<_>>());
+        assert_eq!(
+            ids.iter().collect::<BTreeSet<_>>(),
+            header[1..].iter().collect::<BTreeSet<_>>()
+        );
 
         // The counts of one patient are those that the simulation made.
         let world = World::new(&params, 5).unwrap();
@@ -279,7 +359,12 @@ mod tests {
         for (r, id) in patient.counts.obs.index.iter().enumerate() {
             let column = header.iter().position(|h| h == id).unwrap();
             for (g, row) in rows.iter().enumerate() {
-                assert_eq!(row[column].parse::<f32>().unwrap(), x.get(r, g), "{id} {}", row[0]);
+                assert_eq!(
+                    row[column].parse::<f32>().unwrap(),
+                    x.get(r, g),
+                    "{id} {}",
+                    row[0]
+                );
             }
         }
     }
@@ -288,6 +373,9 @@ mod tests {
     fn scale_out_of_range_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let error = write_file_set(dir.path(), &default_params(), 1, 1.5, &Quiet).unwrap_err();
-        assert_eq!(error.to_string(), "parameter `scale`: expected a number above 0 and at most 1, found `1.5`");
+        assert_eq!(
+            error.to_string(),
+            "parameter `scale`: expected a number above 0 and at most 1, found `1.5`"
+        );
     }
 }

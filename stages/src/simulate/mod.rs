@@ -52,7 +52,8 @@ impl Stage for Simulate {
 
     const KIND: &'static str = "simulate";
     const CODE_VERSION: u32 = 1;
-    const ABOUT: &'static str = "simulated tumours with known clones, copy number and dosage escape";
+    const ABOUT: &'static str =
+        "simulated tumours with known clones, copy number and dosage escape";
     const USES_SEED: bool = true;
     const MULTI_THREADED: bool = true;
 
@@ -67,7 +68,8 @@ impl Stage for Simulate {
     fn outputs(_: &Self::Params) -> Vec<OutputDecl> {
         vec![
             OutputDecl::new("counts", "raw counts of one simulated patient (AnnData)").keyed(),
-            OutputDecl::new("truth", "planted genes, cells and events").publish(Publish::Into("tables")),
+            OutputDecl::new("truth", "planted genes, cells and events")
+                .publish(Publish::Into("tables")),
         ]
     }
 
@@ -89,9 +91,13 @@ impl Stage for Simulate {
             if let Some(Matrix::Csr(x)) = &patient.counts.x {
                 n_cells += x.n_rows();
                 nnz += x.nnz();
-                totals.extend((0..x.n_rows()).map(|r| x.row(r).1.iter().map(|v| f64::from(*v)).sum::<f64>()));
+                totals.extend(
+                    (0..x.n_rows()).map(|r| x.row(r).1.iter().map(|v| f64::from(*v)).sum::<f64>()),
+                );
             }
-            patient.counts.write_zarr(&ctx.keyed_output("counts", name)?)?;
+            patient
+                .counts
+                .write_zarr(&ctx.keyed_output("counts", name)?)?;
             ctx.progress.step(i as u64 + 1, ctx.keys.len() as u64, name);
         }
         let n_genes = world.genes.len();
@@ -99,7 +105,10 @@ impl Stage for Simulate {
         metrics.insert("n_patients".into(), ctx.keys.len().into());
         metrics.insert("n_cells".into(), n_cells.into());
         metrics.insert("n_genes".into(), n_genes.into());
-        metrics.insert("share_zero".into(), (1.0 - nnz as f64 / (n_cells * n_genes) as f64).into());
+        metrics.insert(
+            "share_zero".into(),
+            (1.0 - nnz as f64 / (n_cells * n_genes) as f64).into(),
+        );
         metrics.insert("median_total_counts".into(), counts::median(&totals).into());
         Ok(metrics)
     }

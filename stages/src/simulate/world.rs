@@ -79,17 +79,32 @@ impl World {
         let chosen = choose_genes(&table, params.n_genes, seed)?;
         let genes = plant_escape(&chosen, params, seed);
         let base = base_expression(&chosen, seed);
-        let log_profiles = TYPES.iter().map(|(t, _)| (*t, type_profile(&genes, &base, *t, seed))).collect();
-        let mut tumour_shift = shifts(genes.len(), 0.15, 0.6, &mut Rng::new(seed, "simulate tumour", &[]));
+        let log_profiles = TYPES
+            .iter()
+            .map(|(t, _)| (*t, type_profile(&genes, &base, *t, seed)))
+            .collect();
+        let mut tumour_shift = shifts(
+            genes.len(),
+            0.15,
+            0.6,
+            &mut Rng::new(seed, "simulate tumour", &[]),
+        );
         clear_fixed(&genes, &mut tumour_shift);
-        Ok(Self { genes, log_profiles, tumour_shift })
+        Ok(Self {
+            genes,
+            log_profiles,
+            tumour_shift,
+        })
     }
 
     /// The log profile of a cell type, malignant or not.
     pub(super) fn log_profile(&self, cell_type: CellType, malignant: bool) -> Vec<f64> {
         let mut profile = self.log_profiles[&cell_type].clone();
         if malignant {
-            profile.iter_mut().zip(&self.tumour_shift).for_each(|(p, s)| *p += s);
+            profile
+                .iter_mut()
+                .zip(&self.tumour_shift)
+                .for_each(|(p, s)| *p += s);
         }
         profile
     }
@@ -110,8 +125,16 @@ impl World {
 /// Markers, cell-cycle genes and the protein-coding mitochondrial genes always; then 85 % protein
 /// coding and 15 % long non-coding genes at random. Names are unique; alphabetical.
 fn choose_genes(table: &GeneTable, n_genes: usize, seed: u64) -> StageResult<Vec<Gene>> {
-    let cycle = S_GENES.iter().chain(G2M_GENES.iter()).flat_map(|aliases| aliases.iter());
-    let wanted: BTreeSet<&str> = TYPES.iter().flat_map(|t| t.1.markers).chain(cycle).copied().collect();
+    let cycle = S_GENES
+        .iter()
+        .chain(G2M_GENES.iter())
+        .flat_map(|aliases| aliases.iter());
+    let wanted: BTreeSet<&str> = TYPES
+        .iter()
+        .flat_map(|t| t.1.markers)
+        .chain(cycle)
+        .copied()
+        .collect();
     let mut seen = BTreeSet::new();
     let (mut chosen, mut coding, mut long) = (Vec::new(), Vec::new(), Vec::new());
     for gene in table.genes.iter().filter(|g| seen.insert(g.name.as_str())) {
@@ -126,13 +149,21 @@ fn choose_genes(table: &GeneTable, n_genes: usize, seed: u64) -> StageResult<Vec
     }
     let available = chosen.len() + coding.len() + long.len();
     if n_genes > available || n_genes < chosen.len() {
-        return Err(StageError::param("n_genes", format!("expected {} to {available}, found `{n_genes}`", chosen.len())));
+        return Err(StageError::param(
+            "n_genes",
+            format!(
+                "expected {} to {available}, found `{n_genes}`",
+                chosen.len()
+            ),
+        ));
     }
     let rest = n_genes - chosen.len();
     let mut rng = Rng::new(seed, "simulate genes", &[]);
     rng.shuffle(&mut coding);
     rng.shuffle(&mut long);
-    let n_coding = ((rest as f64 * 0.85).round() as usize).min(coding.len()).max(rest.saturating_sub(long.len()));
+    let n_coding = ((rest as f64 * 0.85).round() as usize)
+        .min(coding.len())
+        .max(rest.saturating_sub(long.len()));
     chosen.extend(&coding[..n_coding]);
     chosen.extend(&long[..rest - n_coding]);
     chosen.sort_by(|a, b| a.name.cmp(&b.name));
@@ -153,7 +184,12 @@ fn plant_escape(genes: &[Gene], params: &SimulateParams, seed: u64) -> Vec<Simul
     let plant = |gene: &Gene| {
         let nuclear = gene.chromosome != "chrM";
         // Every gene takes the same draws, so a share changes only the genes that it concerns.
-        let (slope, u, v, w) = (params.slope_mean + params.slope_sd * rng.normal(), rng.uniform(), rng.uniform(), rng.uniform());
+        let (slope, u, v, w) = (
+            params.slope_mean + params.slope_sd * rng.normal(),
+            rng.uniform(),
+            rng.uniform(),
+            rng.uniform(),
+        );
         let escape_constitutive = nuclear && u < params.constitutive_share;
         SimulatedGene {
             name: gene.name.clone(),
@@ -161,7 +197,11 @@ fn plant_escape(genes: &[Gene], params: &SimulateParams, seed: u64) -> Vec<Simul
             arm: arm_of(&gene.chromosome, gene.start, gene.end),
             start: gene.start,
             end: gene.end,
-            slope: if escape_constitutive || !nuclear { 0.0 } else { slope },
+            slope: if escape_constitutive || !nuclear {
+                0.0
+            } else {
+                slope
+            },
             escape_constitutive,
             escape_state: nuclear && !escape_constitutive && v < params.state_gene_share,
             phase: phase(&gene.name),
@@ -184,12 +224,25 @@ fn base_expression(genes: &[Gene], seed: u64) -> Vec<f64> {
         .iter()
         .zip(genes)
         .map(|(&rank, gene)| {
-            let low = if gene.class == Some(GeneClass::LongNonCoding) { 1.5 } else { 0.0 };
-            let silent = if rng.uniform() < silent_share { SILENT } else { 0.0 };
+            let low = if gene.class == Some(GeneClass::LongNonCoding) {
+                1.5
+            } else {
+                0.0
+            };
+            let silent = if rng.uniform() < silent_share {
+                SILENT
+            } else {
+                0.0
+            };
             LOG_SD * normal.inverse_cdf((rank as f64 + 0.5) / n as f64) - low - silent
         })
         .collect();
-    let nuclear: f64 = log.iter().zip(genes).filter(|(_, g)| g.chromosome != "chrM").map(|(l, _)| l.exp()).sum();
+    let nuclear: f64 = log
+        .iter()
+        .zip(genes)
+        .filter(|(_, g)| g.chromosome != "chrM")
+        .map(|(l, _)| l.exp())
+        .sum();
     let n_mt = genes.iter().filter(|g| g.chromosome == "chrM").count();
     let top = (TOP_SHARE * nuclear).ln();
     for (log, gene) in log.iter_mut().zip(genes) {
@@ -224,9 +277,21 @@ fn type_profile(genes: &[SimulatedGene], base: &[f64], cell_type: CellType, seed
 }
 
 fn shifts(n: usize, share: f64, sd: f64, rng: &mut Rng) -> Vec<f64> {
-    (0..n).map(|_| if rng.uniform() < share { sd * rng.normal() } else { 0.0 }).collect()
+    (0..n)
+        .map(|_| {
+            if rng.uniform() < share {
+                sd * rng.normal()
+            } else {
+                0.0
+            }
+        })
+        .collect()
 }
 
 fn clear_fixed(genes: &[SimulatedGene], shift: &mut [f64]) {
-    genes.iter().zip(shift).filter(|(g, _)| g.chromosome == "chrM").for_each(|(_, s)| *s = 0.0);
+    genes
+        .iter()
+        .zip(shift)
+        .filter(|(g, _)| g.chromosome == "chrM")
+        .for_each(|(_, s)| *s = 0.0);
 }
