@@ -7,7 +7,11 @@ use std::fmt;
 
 use clcc_stages::params::ParamProblem;
 use clcc_stages::stage::{Metrics, OutputDecl, Read, Stage, StageContext};
-use clcc_stages::{StageError, StageResult, export::Export, infercnv::Infercnv, ingest::Ingest, mine::Mine};
+use clcc_stages::{
+    StageError, StageResult, cluster::Cluster, concordance::Concordance, de::De, eval::Eval,
+    export::Export, infercnv::Infercnv, ingest::Ingest, mine::Mine, preprocess::Preprocess, report::Report,
+    train::Train,
+};
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
 
@@ -17,9 +21,16 @@ use crate::workflow::join;
 pub fn kinds() -> &'static [Kind] {
     const KINDS: &[Kind] = &[
         Kind::of::<Ingest>(),
+        Kind::of::<Preprocess>(),
         Kind::of::<Infercnv>(),
+        Kind::of::<Cluster>(),
         Kind::of::<Mine>(),
+        Kind::of::<Train>(),
+        Kind::of::<Eval>(),
+        Kind::of::<Concordance>(),
+        Kind::of::<De>(),
         Kind::of::<Export>(),
+        Kind::of::<Report>(),
     ];
     KINDS
 }

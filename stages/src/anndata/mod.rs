@@ -15,6 +15,7 @@ mod describe;
 mod hdf5;
 mod reader;
 mod store;
+mod stored;
 mod write;
 mod zarr;
 
@@ -111,4 +112,4 @@ impl AnnData {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,3 +1,5 @@
+#![allow(clippy::print_stderr, reason = "a skipped test says why")]
+
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 

@@ -152,7 +152,7 @@ fn read_rows(
             return Err(bad(format!("gene `{gene}` is also on line {before}")));
         }
         genes.push(gene);
-        if genes.len() % 64 == 0 {
+        if genes.len().is_multiple_of(64) {
             ctx.check_cancelled()?;
             let (done, total) = lines.progress();
             ctx.progress

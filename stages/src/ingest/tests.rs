@@ -513,12 +513,10 @@ fn parameters_out_of_range_are_reported_together() {
 /// The real ovarian file of the shared data folder; absent elsewhere.
 #[test]
 fn the_ovarian_h5ad_gives_four_patients() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../../shared/data/qian2020_ovarian/Qian2020_Ovarian.h5ad");
-    if !path.is_file() {
-        eprintln!("skipped: no `{}`", path.display());
+    let Some(path) = crate::anndata::tests::shared_data("qian2020_ovarian/Qian2020_Ovarian.h5ad")
+    else {
         return;
-    }
+    };
     let b = Bench::new();
     let metrics = b
         .run(

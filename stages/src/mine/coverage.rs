@@ -87,7 +87,7 @@ impl Coverage {
 }
 
 /// The table `mining.tsv`: one row for all patients, one for each.
-pub fn table(patients: &[String], rows: &[Coverage], partners: u64) -> Frame {
+pub(super) fn table(patients: &[String], rows: &[Coverage], partners: u64) -> Frame {
     let mut frame = Frame::new(std::iter::once("all".to_string()).chain(patients.iter().cloned()).collect());
     let mut whole = |name: &str, f: &dyn Fn(&Coverage) -> u64| {
         frame.set(name, Column::I64(rows.iter().map(|c| f(c) as i64).collect()));

@@ -48,8 +48,8 @@ impl Anchor {
     }
 }
 
-/// Called with (done, total) tiles; says whether to stop.
-pub type Watch<'a> = &'a (dyn Fn(u64, u64) -> bool + Sync);
+/// Called with the work done and in all; says whether to stop.
+type Watch<'a> = &'a (dyn Fn(u64, u64) -> bool + Sync);
 
 /// The hard negatives of every cell of `vectors`; cells are numbered by their row there.
 ///

@@ -187,39 +187,3 @@ fn seed_decides_and_scaling_the_weights_changes_nothing_but_theta() {
     );
     assert_eq!(p.membership, leiden(&w, &options(1.0, 4)).membership);
 }
-
-/// The same quality as an independent implementation on a graph of 1,000 cells.
-#[test]
-fn quality_is_that_of_single_clustering_on_a_larger_graph() {
-    use crate::cluster::{connectivities, nearest_neighbors};
-    let mut x = random(1000, 6, 1);
-    for (i, mut row) in x.rows_mut().into_iter().enumerate() {
-        row[i % 5] += 4.0;
-    }
-    let w = connectivities(&nearest_neighbors(&x, 15));
-    let ours = (0..3)
-        .map(|s| leiden(&w, &options(1.0, s)).quality)
-        .sum::<f64>()
-        / 3.0;
-    let theirs = (0..3)
-        .map(|s| single_clustering_quality(&w, s))
-        .sum::<f64>()
-        / 3.0;
-    assert!(ours >= theirs * 0.999, "{ours} against {theirs}");
-}
-
-fn single_clustering_quality(w: &Csr, seed: u64) -> f64 {
-    use single_clustering::community_search::leiden::{LeidenConfig, ObjectiveKind, leiden};
-    use single_clustering::network::CSRNetwork;
-    let starts = w.indptr().iter().map(|&p| p as usize).collect();
-    let graph =
-        CSRNetwork::from_csr_parts(starts, w.indices().to_vec(), w.data().to_vec(), None).unwrap();
-    let config = LeidenConfig {
-        objective: ObjectiveKind::Rb { resolution: 1.0 },
-        seed: Some(seed),
-        ..Default::default()
-    };
-    let found = leiden(&graph, &config).unwrap();
-    let membership: Vec<u32> = found.labels().iter().map(|&l| l as u32).collect();
-    slow_quality(w, &membership, 1.0)
-}
