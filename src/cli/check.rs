@@ -23,7 +23,7 @@ pub(super) fn schema(name: Option<&str>) -> Result<i32, CliError> {
             .ok_or_else(|| {
                 let known: Vec<&str> = kinds().iter().map(|k| k.name).collect();
                 let problem = crate::workflow::unknown("stage kind", name, &known);
-                CliError { hint: problem.hint, ..CliError::new(exit::USAGE, problem.message) }
+                CliError::new(exit::USAGE, problem.message).with_hint(problem.hint)
             })?
             .schema(),
     };

@@ -55,6 +55,13 @@ impl CliError {
         self
     }
 
+    /// The same with a hint, where there is one.
+    #[must_use]
+    pub fn with_hint(mut self, hint: Option<String>) -> Self {
+        self.hint = hint;
+        self
+    }
+
     /// An error of this type, with the causes below it.
     pub fn from_error(code: i32, error: &dyn std::error::Error) -> Self {
         let mut message = error.to_string();

@@ -178,7 +178,7 @@ pub(super) fn explain(args: &WorkflowArgs, node: &str) -> Result<i32, CliError> 
     let Some(id) = session.plan.find(node) else {
         let known: Vec<&str> = session.plan.nodes.iter().map(|n| n.id.as_str()).collect();
         let problem = crate::workflow::unknown("node", node, &known);
-        return Err(CliError { hint: problem.hint, ..CliError::new(exit::USAGE, problem.message) });
+        return Err(CliError::new(exit::USAGE, problem.message).with_hint(problem.hint));
     };
     let mut known: Known = vec![None; session.plan.nodes.len()];
     for before in 0..id {

@@ -121,19 +121,12 @@ impl LocalExecutor {
             .kill_on_drop(true)
             .spawn()
             .map_err(|e| plain(format!("cannot start `{}`: {e}", self.program.display())))?;
-        if let Some(out) = child.stdout.take() {
-            let mut lines = BufReader::new(out).lines();
-            let events = events.clone();
-            let node = job.node;
-            tokio::spawn(async move {
-                while let Ok(Some(line)) = lines.next_line().await {
-                    if let Ok(message) = serde_json::from_str::<NodeMessage>(&line) {
-                        let _ = events.send(JobEvent::Message(node, message));
-                    }
-                }
-            });
-        }
+        let messages = child.stdout.take().map(|out| tokio::spawn(forward(out, job.node, events.clone())));
         let status = wait(&mut child, cancel).await.map_err(|e| plain(format!("cannot wait for the stage: {e}")))?;
+        // The pipe has closed with the child: its last warning is told before its end.
+        if let Some(messages) = messages {
+            let _ = messages.await;
+        }
         let result: Option<NodeResult> =
             std::fs::read(attempt.join("result.json")).ok().and_then(|b| serde_json::from_slice(&b).ok());
         let store = self.store.clone();
@@ -147,6 +140,16 @@ impl LocalExecutor {
         };
         drop(guard);
         outcome
+    }
+}
+
+/// Sends each line of the child's standard output on as an event.
+async fn forward(out: tokio::process::ChildStdout, node: NodeId, events: mpsc::UnboundedSender<JobEvent>) {
+    let mut lines = BufReader::new(out).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        if let Ok(message) = serde_json::from_str::<NodeMessage>(&line) {
+            let _ = events.send(JobEvent::Message(node, message));
+        }
     }
 }
 

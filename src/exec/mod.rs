@@ -8,5 +8,5 @@ mod local;
 mod node;
 
 pub use action::{Action, ActionInput, ActionOutput, Failure, NodeMessage, NodeResult};
-pub use local::{Executor, Job, JobEvent, JobOutcome, LocalExecutor};
+pub use local::{Cancel, Executor, Job, JobEvent, JobOutcome, LocalExecutor};
 pub use node::exec_node;

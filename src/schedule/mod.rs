@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::decide::{Decider, Decision, Known, Reason};
 use crate::events::{EVENT_SCHEMA, Event};
-use crate::exec::{Action, ActionInput, ActionOutput, Executor, Failure, Job, JobEvent, JobOutcome, NodeMessage};
+use crate::exec::{Action, ActionInput, ActionOutput, Cancel, Executor, Failure, Job, JobEvent, JobOutcome, NodeMessage};
 use crate::key::{Preimage, stage_seed};
 use crate::plan::{NodeId, NodeInput, Plan};
 
@@ -87,7 +87,7 @@ pub async fn run(
     decider: &Decider<'_>,
     executor: &dyn Executor,
     options: &Options,
-    cancel: tokio::sync::watch::Receiver<u8>,
+    cancel: Cancel,
     sink: &mut dyn FnMut(&Event),
 ) -> RunOutcome {
     let started = Instant::now();
@@ -150,7 +150,7 @@ struct Dispatcher<'a> {
     options: &'a Options,
     sink: &'a mut dyn FnMut(&Event),
     sender: mpsc::UnboundedSender<JobEvent>,
-    cancel: tokio::sync::watch::Receiver<u8>,
+    cancel: Cancel,
     outcomes: Vec<Option<Outcome>>,
     known: Known,
     missing: Vec<usize>,
@@ -173,7 +173,7 @@ impl Dispatcher<'_> {
     async fn work(
         &mut self,
         mut receiver: mpsc::UnboundedReceiver<JobEvent>,
-        mut cancel: tokio::sync::watch::Receiver<u8>,
+        mut cancel: Cancel,
     ) {
         for node in 0..self.plan.nodes.len() {
             if self.missing[node] == 0 && self.outcomes[node].is_none() {

@@ -8,9 +8,9 @@ use saphyr_parser::{Event, Parser};
 use super::problem::{Place, Problem};
 
 /// Largest workflow file in bytes.
-pub const MAX_BYTES: usize = 1 << 20;
+pub(super) const MAX_BYTES: usize = 1 << 20;
 /// Deepest nesting.
-pub const MAX_DEPTH: usize = 64;
+pub(super) const MAX_DEPTH: usize = 64;
 
 /// Places by JSON pointer (`/stages/cluster/params/resolution`).
 #[derive(Debug, Default)]
@@ -55,7 +55,7 @@ enum Frame {
 ///
 /// # Errors
 /// Every problem found; syntax errors end the pass.
-pub fn scan(text: &str) -> Result<Positions, Vec<Problem>> {
+pub(super) fn scan(text: &str) -> Result<Positions, Vec<Problem>> {
     if text.len() > MAX_BYTES {
         return Err(vec![Problem::new(format!(
             "workflow file of {} bytes; at most {MAX_BYTES} are read",

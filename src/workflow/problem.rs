@@ -91,7 +91,7 @@ impl InvalidWorkflow {
 }
 
 /// The known name nearest to `name`, if it is near enough to be a slip.
-pub fn did_you_mean<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(super) fn did_you_mean<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
         .into_iter()
         .map(|k| (damerau_levenshtein(&name.to_lowercase(), &k.to_lowercase()), k))

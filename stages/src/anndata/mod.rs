@@ -15,12 +15,13 @@ mod describe;
 mod hdf5;
 mod reader;
 mod store;
+mod stored;
 mod write;
 mod zarr;
 
 pub use describe::describe;
 pub use reader::Reader;
-pub(crate) use reader::RowReader;
+pub(crate) use store::list;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -111,4 +112,4 @@ impl AnnData {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

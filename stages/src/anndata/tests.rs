@@ -1,3 +1,5 @@
+#![allow(clippy::print_stderr, reason = "a skipped test says why")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -6,6 +8,22 @@ use ndarray::array;
 use super::*;
 use crate::frame::{Categorical, Column};
 use crate::matrix::Csr;
+
+/// A file or folder of the shared data beside the repository (`../shared/data`, or further up for a
+/// second working tree); `None`, said on stderr, where it is absent.
+pub(crate) fn shared_data(name: &str) -> Option<PathBuf> {
+    let up = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .skip(2)
+        .take(2);
+    let found = up
+        .map(|dir| dir.join("shared/data").join(name))
+        .find(|p| p.exists());
+    if found.is_none() {
+        eprintln!("skipped: no `{name}` in ../shared/data");
+    }
+    found
+}
 
 /// Three cells, two genes, every encoding that is written.
 fn example() -> AnnData {
@@ -331,14 +349,104 @@ fn describe_counts_without_reading_matrices() {
     assert_eq!(d["uns"][0], "cnv");
 }
 
+/// A square CSR matrix relabelled CSC is its transpose.
+#[test]
+fn a_matrix_stored_by_columns_is_turned() {
+    let m = Csr::from_dense(&array![[0., 1., 2.], [0., 0., 3.], [4., 0., 0.]]);
+    let mut data = AnnData {
+        obs: example().obs,
+        ..AnnData::default()
+    };
+    data.var = Frame::new(vec!["a".into(), "b".into(), "c".into()]);
+    data.x = Some(Matrix::Csr(m.clone()));
+    let (_dir, path) = written(&data);
+    let metadata = path.join("X/zarr.json");
+    let text = std::fs::read_to_string(&metadata).unwrap();
+    std::fs::write(&metadata, text.replace("csr_matrix", "csc_matrix")).unwrap();
+    let reader = Reader::open(&path).unwrap();
+    assert_eq!(reader.x().unwrap().into_csr(), m.transpose());
+    assert_eq!(
+        reader.rows("X").unwrap().read(1..3).unwrap(),
+        m.transpose().take_rows(&[1, 2])
+    );
+}
+
+/// What anndata writes and we do not: nullable columns, CSC, categories of numbers, dates. Runs
+/// where `CLCC_PYTHON` names an interpreter with anndata 0.12.
+#[test]
+fn the_encodings_of_anndata_are_read() {
+    let Some(python) = std::env::var_os("CLCC_PYTHON") else {
+        eprintln!("skipped: set CLCC_PYTHON to an interpreter with anndata");
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/reference/anndata/write.py");
+    let out = std::process::Command::new(python)
+        .arg(script)
+        .arg(dir.path())
+        .output()
+        .unwrap();
+    assert!(
+        out.status.success(),
+        "{}",
+        String::from_utf8_lossy(&out.stderr)
+    );
+    for name in ["a.h5ad", "v2.zarr", "v3.zarr"] {
+        let reader = Reader::open(&dir.path().join(name)).unwrap();
+        let (obs, skipped) = reader.obs_known().unwrap();
+        assert_eq!(skipped, ["date"], "{name}");
+        assert!(
+            reader
+                .obs()
+                .unwrap_err()
+                .to_string()
+                .contains("not read: `date`")
+        );
+        assert_eq!(obs.index, ["c0", "c1", "c2"], "{name}");
+        let Column::F64(ints) = &obs.columns["nullable_int"] else {
+            panic!("{name}: numbers with NaN")
+        };
+        assert!(ints[0] == 1.0 && ints[1].is_nan());
+        assert_eq!(
+            obs.columns["whole_int"],
+            Column::I64(vec![1, 2, 3]),
+            "{name}"
+        );
+        assert_eq!(
+            obs.texts("nullable_bool").unwrap(),
+            ["True", "", "False"],
+            "{name}"
+        );
+        assert_eq!(
+            obs.texts("number_category").unwrap(),
+            ["11", "12", "11"],
+            "{name}"
+        );
+        assert_eq!(
+            obs.columns["byte"],
+            Column::I64(vec![0, 128, 255]),
+            "{name}"
+        );
+        assert_eq!(
+            obs.columns["half"],
+            Column::F64(vec![0.5, 1.5, 2.5]),
+            "{name}"
+        );
+        let csc = array![[0., 1.], [2., 0.], [0., 3.]];
+        assert_eq!(reader.x().unwrap().into_dense(), csc, "{name}");
+        assert_eq!(reader.layer("int64").unwrap().into_dense(), csc, "{name}");
+        let uns = Uns::Dict(reader.uns().unwrap());
+        assert_eq!(uns.at(&["d", "x"]), Some(&Uns::I64(1)), "{name}");
+        assert_eq!(uns.at(&["none"]), None);
+    }
+}
+
 /// Files of anndata 0.7 to 0.12 in the shared data folder; absent elsewhere.
 #[test]
 fn files_of_other_anndata_versions_open_or_say_why_not() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/formats");
-    if !root.is_dir() {
-        eprintln!("skipped: no `{}`", root.display());
+    let Some(root) = shared_data("formats") else {
         return;
-    }
+    };
     let open = |name: &str| Reader::open(&root.join(name));
     for name in [
         "csr_gzip.h5ad",

@@ -214,7 +214,29 @@ fn array_info(metadata: &Value, dtype: &str) -> ArrayInfo {
             .as_str()
             .map_or_else(|| other.to_string(), str::to_string),
     };
-    ArrayInfo { shape, dtype }
+    ArrayInfo {
+        shape,
+        dtype: numpy_name(&dtype).map_or(dtype, str::to_string),
+    }
+}
+
+/// The name of a zarr v2 type such as `<f4`.
+fn numpy_name(v2: &str) -> Option<&'static str> {
+    Some(match v2.trim_start_matches(['<', '>', '|', '=']) {
+        "f4" => "float32",
+        "f8" => "float64",
+        "i1" => "int8",
+        "i2" => "int16",
+        "i4" => "int32",
+        "i8" => "int64",
+        "u1" => "uint8",
+        "u2" => "uint16",
+        "u4" => "uint32",
+        "u8" => "uint64",
+        "b1" => "bool",
+        "O" => "string",
+        _ => return None,
+    })
 }
 
 /// An error and its causes in one line.

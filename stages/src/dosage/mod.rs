@@ -1,1 +1,3 @@
-//! dosage
+//! Placeholder head, completed below.
+pub(crate) mod windows;
+pub use windows::GeneWindows;

@@ -1,1 +1,246 @@
-//! ingest
+//! `ingest`: raw counts of many patients out of one file, one AnnData per patient.
+//!
+//! One pass over the file serves all patients: the text matrices of GEO (`geo_umi`), `h5ad` and
+//! `zarr`. It keeps the cells of the patients that the workflow lists, joins the annotations by cell
+//! id whatever their order, gives the standard columns their names and checks what a count can be.
+//! It filters nothing else and changes no number.
+//!
+//! `text` unpacks lines, `geo` parses them, `compact` holds them until cells are complete; `store`
+//! reads AnnData; `annotations` and `cells` decide which cell belongs to whom.
+//!
+//! Not read yet: 10x HDF5 and matrix-market folders (said so in the error).
+
+mod annotations;
+mod cells;
+mod compact;
+mod geo;
+mod params;
+mod store;
+mod text;
+
+#[cfg(test)]
+mod tests;
+
+pub use params::{CountKind, IngestParams, StandardColumns};
+
+use serde_json::json;
+
+use cells::{Cells, Patient};
+
+use crate::anndata::AnnData;
+use crate::error::{StageError, StageResult};
+use crate::frame::{Column, Frame};
+use crate::matrix::{Csr, Matrix};
+use crate::params::ParamProblem;
+use crate::stage::{InputArtifact, Metrics, OutputDecl, Publish, Read, Stage, StageContext};
+use crate::table;
+
+/// The stage kind `ingest`.
+#[derive(Debug)]
+pub struct Ingest;
+
+/// What a file holds for the patients.
+struct Ingested {
+    cells: Cells,
+    patients: Vec<Patient>,
+    /// Genes, the same for all patients.
+    var: Frame,
+    /// Each patient's counts, unpacked one at a time.
+    matrices: Box<dyn Iterator<Item = StageResult<Csr>>>,
+}
+
+impl Stage for Ingest {
+    type Params = IngestParams;
+
+    const KIND: &'static str = "ingest";
+    const CODE_VERSION: u32 = 1;
+    const ABOUT: &'static str =
+        "reads the patients' raw counts and annotations out of GEO text, h5ad or zarr";
+    const MULTI_THREADED: bool = true;
+
+    fn check(params: &Self::Params) -> Vec<ParamProblem> {
+        params.check()
+    }
+
+    fn reads(_: &Self::Params) -> Vec<Read> {
+        Vec::new()
+    }
+
+    fn file_inputs(_: &Self::Params) -> Vec<Read> {
+        vec![Read::required("counts"), Read::optional("annotations")]
+    }
+
+    fn outputs(_: &Self::Params) -> Vec<OutputDecl> {
+        vec![
+            OutputDecl::new("counts", "raw counts of a patient: AnnData, X = CSR counts").keyed(),
+            OutputDecl::new("ingest_summary", "cells, genes and counts of each patient")
+                .publish(Publish::Into("tables")),
+        ]
+    }
+
+    fn run(ctx: &StageContext<'_>, params: &Self::Params) -> StageResult<Metrics> {
+        let input = ctx.one("counts")?;
+        let annotations = ctx.optional("annotations");
+        let annotations = annotations
+            .map(|a| annotations::read(&a.path, &params.cell_id))
+            .transpose()?;
+        let ingested = match format_of(input)? {
+            Format::GeoUmi => geo::ingest(ctx, &input.path, annotations, params)?,
+            Format::Store => store::ingest(ctx, &input.path, annotations, params)?,
+        };
+        save(ctx, params, ingested)
+    }
+}
+
+enum Format {
+    GeoUmi,
+    Store,
+}
+
+/// The layout of the counts: as the workflow says, or else by the file's name.
+fn format_of(input: &InputArtifact) -> StageResult<Format> {
+    let name = input
+        .path
+        .file_name()
+        .map(|n| n.to_string_lossy().to_lowercase())
+        .unwrap_or_default();
+    let ends = |endings: &[&str]| endings.iter().any(|e| name.ends_with(e));
+    let unknown = |what: String| {
+        Err(StageError::data_hint(
+            format!(
+                "counts of {what} cannot be read; the formats are `geo_umi`, `h5ad` and `zarr`"
+            ),
+            "state `format` beside the input's path",
+        ))
+    };
+    match input.format.as_deref() {
+        Some("geo_umi") => Ok(Format::GeoUmi),
+        Some("h5ad" | "zarr") => Ok(Format::Store),
+        Some(other) => unknown(format!("format `{other}`")),
+        None if ends(&[".h5ad", ".zarr"]) => Ok(Format::Store),
+        None if ends(&[".txt", ".txt.gz", ".tsv", ".tsv.gz", ".tab", ".tab.gz"]) => {
+            Ok(Format::GeoUmi)
+        }
+        None => unknown(format!("`{}`", input.path.display())),
+    }
+}
+
+/// Why `value` cannot be a count.
+fn count_problem(value: f64, kind: CountKind) -> Option<String> {
+    const LARGEST: f64 = 16_777_216.0;
+    // What f32 cannot hold is no count either.
+    if !(value as f32).is_finite() {
+        Some(format!("expected a count, found `{value}`"))
+    } else if value < 0.0 {
+        Some(format!(
+            "expected a count that is not negative, found `{value}`"
+        ))
+    } else if kind == CountKind::Integer && value.fract() != 0.0 {
+        Some(format!("expected a whole count, found `{value}`"))
+    } else if kind == CountKind::Integer && value > LARGEST {
+        Some(format!(
+            "expected a count of at most 16777216, found `{value}`"
+        ))
+    } else {
+        None
+    }
+}
+
+fn save(ctx: &StageContext<'_>, params: &IngestParams, ingested: Ingested) -> StageResult<Metrics> {
+    let Ingested {
+        cells,
+        patients,
+        var,
+        matrices,
+    } = ingested;
+    let mut summary = Summary::default();
+    for (patient, x) in patients.iter().zip(matrices) {
+        ctx.check_cancelled()?;
+        let x = x?;
+        let obs = cells::obs_of(&cells, patient, &params.columns)?;
+        summary.add(&patient.name, &obs, &x);
+        let data = AnnData {
+            obs,
+            var: var.clone(),
+            x: Some(Matrix::Csr(x)),
+            ..AnnData::default()
+        };
+        data.write_zarr(&ctx.keyed_output("counts", &patient.name)?)?;
+    }
+    summary.write(ctx)?;
+    let total = |values: &[i64]| values.iter().sum::<i64>();
+    let mut metrics = Metrics::new();
+    metrics.insert("patients".into(), json!(patients.len()));
+    metrics.insert("cells".into(), json!(total(&summary.cells)));
+    metrics.insert("genes".into(), json!(var.len()));
+    metrics.insert("nonzero_counts".into(), json!(total(&summary.nonzero)));
+    metrics.insert("cells_without_annotation".into(), json!(cells.unannotated));
+    metrics.insert("annotated_cells_not_in_matrix".into(), json!(cells.absent));
+    Ok(metrics)
+}
+
+/// One row per patient.
+#[derive(Debug, Default)]
+struct Summary {
+    patients: Vec<String>,
+    cells: Vec<i64>,
+    genes_detected: Vec<i64>,
+    nonzero: Vec<i64>,
+    total_counts: Vec<f64>,
+    median_counts: Vec<f64>,
+    median_genes: Vec<f64>,
+    samples: Vec<String>,
+}
+
+impl Summary {
+    fn add(&mut self, patient: &str, obs: &Frame, x: &Csr) {
+        let sums = (0..x.n_rows()).map(|r| x.row(r).1.iter().map(|&v| f64::from(v)).sum::<f64>());
+        let sums: Vec<f64> = sums.collect();
+        let genes = (0..x.n_rows()).map(|r| x.row(r).0.len() as f64).collect();
+        let mut detected = vec![false; x.n_cols()];
+        x.indices()
+            .iter()
+            .for_each(|&g| detected[g as usize] = true);
+        let samples = match obs.columns.get("sample") {
+            Some(Column::Category(c)) => c.categories.join(","),
+            _ => String::new(),
+        };
+        self.patients.push(patient.to_string());
+        self.cells.push(x.n_rows() as i64);
+        self.genes_detected
+            .push(detected.iter().filter(|d| **d).count() as i64);
+        self.nonzero.push(x.nnz() as i64);
+        self.total_counts.push(sums.iter().sum());
+        self.median_counts.push(median(sums));
+        self.median_genes.push(median(genes));
+        self.samples.push(samples);
+    }
+
+    fn write(&self, ctx: &StageContext<'_>) -> StageResult<()> {
+        let mut frame = Frame::new(self.patients.clone());
+        frame.set("samples", Column::Str(self.samples.clone()));
+        frame.set("n_cells", Column::I64(self.cells.clone()));
+        frame.set("genes_detected", Column::I64(self.genes_detected.clone()));
+        frame.set("nonzero_counts", Column::I64(self.nonzero.clone()));
+        frame.set("total_counts", Column::F64(self.total_counts.clone()));
+        frame.set("median_counts", Column::F64(self.median_counts.clone()));
+        frame.set("median_genes", Column::F64(self.median_genes.clone()));
+        let path = ctx.output("ingest_summary").join("ingest_summary.tsv");
+        table::write_tsv(
+            &path,
+            "patient",
+            &frame,
+            &["raw counts as read, before any filter; medians are over cells"],
+        )
+    }
+}
+
+/// The median, the mean of the middle two where there are two; NaN of nothing.
+fn median(mut values: Vec<f64>) -> f64 {
+    if values.is_empty() {
+        return f64::NAN;
+    }
+    values.sort_unstable_by(f64::total_cmp);
+    let (low, high) = ((values.len() - 1) / 2, values.len() / 2);
+    (values[low] + values[high]) / 2.0
+}

@@ -1,1 +1,191 @@
-//! preprocess
+//! From raw counts to expression that the other stages can compare: integrity checks, quality
+//! metrics, gene positions, cancer or normal, cell-cycle scores, normalisation.
+//!
+//! Reads `counts` (one patient's raw counts) and the workflow's `genes` (gene positions). Writes
+//! `expr`: natural log1p of counts scaled to `target_sum` per cell in `X`, the counts in
+//! `layers["counts"]`, genes in genome order; and `qc`: what was checked and summary numbers.
+//!
+//! Nothing is filtered unless a parameter asks for it, with one exception: genes without a position
+//! leave (`require_position`), because no later stage can place them. Quality metrics, totals of the
+//! normalisation and cell-cycle scores are taken before that, over all genes.
+//!
+//! This stage does not correct ambient RNA, find doublets or remove batch effects.
+
+mod cell_cycle;
+mod checks;
+mod labels;
+mod normalise;
+mod params;
+mod positions;
+mod qc;
+
+pub use cell_cycle::{CellCycle, G2M_GENES, Phase, S_GENES, score_cell_cycle, score_genes};
+pub use checks::{QcCheck, Verdict, check_counts};
+pub use labels::cancer_vs_normal;
+pub use normalise::log1p_normalize_total;
+pub use params::{CancerVsNormal, Counts, PreprocessParams};
+pub use positions::{PlacedGenes, place_genes};
+pub use qc::{QcMetrics, qc_metrics};
+
+use crate::anndata::{AnnData, Reader};
+use crate::error::{StageError, StageResult};
+use crate::frame::{Column, Frame};
+use crate::genome::GeneTable;
+use crate::matrix::{Csr, Matrix};
+use crate::params::ParamProblem;
+use crate::stage::{InputArtifact, Metrics, OutputDecl, Progress, Publish, Read, Stage, StageContext};
+use crate::table::write_tsv;
+
+/// The stage kind `preprocess`.
+#[derive(Debug)]
+pub struct Preprocess;
+
+impl Stage for Preprocess {
+    type Params = PreprocessParams;
+
+    const KIND: &'static str = "preprocess";
+    const CODE_VERSION: u32 = 1;
+    const ABOUT: &'static str = "checks raw counts, adds quality metrics and gene positions, normalises";
+
+    fn check(params: &Self::Params) -> Vec<ParamProblem> {
+        params.check()
+    }
+
+    fn reads(_: &Self::Params) -> Vec<Read> {
+        vec![Read::required("counts")]
+    }
+
+    fn file_inputs(_: &Self::Params) -> Vec<Read> {
+        vec![Read::optional("genes")]
+    }
+
+    fn outputs(_: &Self::Params) -> Vec<OutputDecl> {
+        vec![
+            OutputDecl::new("expr", "log1p-normalised expression and counts, genes in genome order (AnnData)"),
+            OutputDecl::new("qc", "integrity checks and quality summary").publish(Publish::Into("tables")),
+        ]
+    }
+
+    fn run(ctx: &StageContext<'_>, params: &Self::Params) -> StageResult<Metrics> {
+        let counts = Reader::open(&ctx.one("counts")?.path)?.read()?;
+        let genes = ctx.optional("genes").map(gene_table).transpose()?;
+        ctx.check_cancelled()?;
+        let done = preprocess(counts, genes.as_ref(), params, ctx.progress)?;
+        ctx.check_cancelled()?;
+        done.expr.write_zarr(&ctx.output("expr"))?;
+        let dir = ctx.output("qc");
+        write_tsv(&dir.join("qc_checks.tsv"), "check", &checks::frame(&done.checks), &checks::NOTES)?;
+        write_tsv(&dir.join("qc_summary.tsv"), "metric", &qc::summary_frame(&done.metrics), &qc::NOTES)?;
+        Ok(done.metrics)
+    }
+}
+
+/// The gene table that a workflow's `genes` input names.
+fn gene_table(input: &InputArtifact) -> StageResult<GeneTable> {
+    match &input.builtin {
+        None => GeneTable::read(&input.path),
+        Some(name) => GeneTable::builtin(name).ok_or_else(|| {
+            StageError::data(format!(
+                "no built-in gene table `{name}`; there is `{}`",
+                crate::genome::builtin_names().join("`, `")
+            ))
+        }),
+    }
+}
+
+/// What [`preprocess`] makes of one patient.
+#[derive(Debug, Clone)]
+pub struct Preprocessed {
+    /// The artifact `expr`.
+    pub expr: AnnData,
+    /// Every check, in the order made.
+    pub checks: Vec<QcCheck>,
+    /// Headline numbers.
+    pub metrics: Metrics,
+}
+
+/// The stage between reading and writing. `counts.x` is `n_cells x n_genes`; `genes` gives positions,
+/// `None` takes them from the columns `chromosome`, `start` and `end` of `counts.var`.
+///
+/// # Errors
+/// [`StageError::Data`] where the counts are broken (see [`check_counts`]), where the column of
+/// `cancer_vs_normal` is missing, where the filters leave no cell, or where no gene has a position.
+pub fn preprocess(
+    counts: AnnData,
+    genes: Option<&GeneTable>,
+    params: &PreprocessParams,
+    progress: &dyn Progress,
+) -> StageResult<Preprocessed> {
+    let AnnData { mut obs, mut var, x, .. } = counts;
+    let mut x = x.ok_or_else(|| StageError::data("the counts have no matrix `X`"))?.into_csr();
+    let mut checks = check_counts(&obs, &var, &x, params.counts)?;
+
+    // Filters look at all genes; the rest of the stage at what they leave.
+    let placed_before = place_genes(&var, genes, params)?;
+    let metrics = qc_metrics(&x, &placed_before.mt);
+    let cells: Vec<usize> = (0..obs.len()).filter(|&c| params.keeps_cell(&metrics, c)).collect();
+    if cells.is_empty() {
+        return Err(StageError::data_hint(
+            format!("none of {} cells passes `min_counts`, `min_genes` and `max_pct_mt`", obs.len()),
+            "lower the filters of `preprocess`",
+        ));
+    }
+    let n_cells_before = obs.len();
+    if cells.len() < n_cells_before {
+        obs = obs.take(&cells);
+        x = x.take_rows(&cells);
+    }
+    let metrics = metrics.take(&cells);
+    let n_cells_of = qc::cells_per_gene(&x);
+    let n_genes_before = var.len();
+    let kept: Vec<usize> = (0..var.len()).filter(|&g| n_cells_of[g] >= params.min_cells as i64).collect();
+    let placed = placed_before.take(&kept).in_genome_order(params)?;
+    checks.extend(placed.checks());
+
+    let totals = &metrics.total_counts;
+    let all = log1p_normalize_total(&x, totals, params.target_sum);
+    let cycle = score_cell_cycle(&var.index, &all, &kept, params.random_state);
+    checks.push(cycle.check());
+
+    let columns: Vec<usize> = placed.genes.iter().map(|g| g.column).collect();
+    var = placed.annotate(var.take(&columns));
+    var.set("n_cells", Column::I64(columns.iter().map(|&g| n_cells_of[g]).collect()));
+    let label_checks = cancer_vs_normal(&mut obs, &params.cancer_vs_normal)?;
+    checks.extend(label_checks);
+    metrics.annotate(&mut obs);
+    cycle.annotate(&mut obs);
+    for check in checks.iter().filter(|c| c.verdict == Verdict::Warn) {
+        progress.warn(&check.detail);
+    }
+
+    let counts = normalise::select_columns(&x, &columns);
+    let expr_x = normalise::select_columns(&all, &columns);
+    let metrics = headline(&obs, &var, &counts, &metrics, [n_cells_before, n_genes_before]);
+    let mut expr = AnnData { obs, var, x: Some(Matrix::Csr(expr_x)), ..AnnData::default() };
+    expr.layers.insert("counts".into(), Matrix::Csr(counts));
+    Ok(Preprocessed { expr, checks, metrics })
+}
+
+fn headline(obs: &Frame, var: &Frame, counts: &Csr, qc: &QcMetrics, [cells, genes]: [usize; 2]) -> Metrics {
+    let mut metrics = Metrics::new();
+    let mut put = |name: &str, value: serde_json::Value| {
+        metrics.insert(name.to_string(), value);
+    };
+    put("n_cells", obs.len().into());
+    put("n_cells_filtered_out", (cells - obs.len()).into());
+    put("n_genes", var.len().into());
+    put("n_genes_left_out", (genes - var.len()).into());
+    put("nnz", counts.nnz().into());
+    put("share_zero", (1.0 - counts.nnz() as f64 / (obs.len() * var.len()) as f64).into());
+    put("median_total_counts", qc::median(&qc.total_counts).into());
+    put("median_n_genes_by_counts", qc::median(&qc.n_genes_by_counts.iter().map(|&n| n as f64).collect::<Vec<_>>()).into());
+    put("median_pct_counts_mt", qc::median(&qc.pct_counts_mt).into());
+    for (name, value) in [("n_cancer", "Cancer"), ("n_normal", "Normal")] {
+        let n = obs.texts("cancer_vs_normal").map_or(0, |v| v.iter().filter(|v| *v == value).count());
+        put(name, n.into());
+    }
+    metrics
+}
+
+#[cfg(test)]
+mod tests;

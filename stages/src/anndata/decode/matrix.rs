@@ -1,0 +1,143 @@
+//! Dense and compressed matrices.
+
+use ndarray::Array2;
+use serde_json::Value;
+
+use super::named;
+use crate::anndata::store::Store;
+use crate::error::StageResult;
+use crate::matrix::{Csr, Matrix};
+
+/// Rows and columns of a matrix, and how it is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::anndata) struct MatrixInfo {
+    pub(in crate::anndata) rows: usize,
+    pub(in crate::anndata) cols: usize,
+    pub(in crate::anndata) layout: Layout,
+}
+
+/// How a matrix is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::anndata) enum Layout {
+    Dense,
+    Csr,
+    Csc,
+}
+
+/// What matrix lies at `at`.
+pub(in crate::anndata) fn matrix_info(store: &dyn Store, at: &str) -> StageResult<MatrixInfo> {
+    let node = store.require(at)?;
+    if node.is_null() {
+        return Err(store.bad(at, "expected a matrix, found none".into()));
+    }
+    let no_matrix = || {
+        store.bad(
+            at,
+            format!(
+                "expected a dense, CSR or CSC matrix, found {}",
+                named(&node)
+            ),
+        )
+    };
+    if let Some(array) = &node.array {
+        let [rows, cols] = array.shape[..] else {
+            return Err(no_matrix());
+        };
+        return Ok(MatrixInfo {
+            rows: rows as usize,
+            cols: cols as usize,
+            layout: Layout::Dense,
+        });
+    }
+    let layout = match (node.encoding(), node.text("h5sparse_format")) {
+        ("csr_matrix", _) | ("", "csr") => Layout::Csr,
+        ("csc_matrix", _) | ("", "csc") => Layout::Csc,
+        _ => return Err(no_matrix()),
+    };
+    let shape = node
+        .attributes
+        .get("shape")
+        .or_else(|| node.attributes.get("h5sparse_shape"));
+    let shape: Vec<usize> = shape
+        .and_then(Value::as_array)
+        .map(|s| {
+            s.iter()
+                .filter_map(|v| v.as_u64().map(|v| v as usize))
+                .collect()
+        })
+        .unwrap_or_default();
+    match shape[..] {
+        [rows, cols] => Ok(MatrixInfo { rows, cols, layout }),
+        _ => Err(store.bad(at, "expected a `shape` of two numbers".into())),
+    }
+}
+
+/// The matrix at `at`; a CSC one is turned.
+pub(in crate::anndata) fn matrix(store: &dyn Store, at: &str) -> StageResult<Matrix> {
+    let info = matrix_info(store, at)?;
+    if info.layout == Layout::Dense {
+        let values = store.read(at)?.into_f32().map_err(|e| store.bad(at, e))?;
+        let dense = Array2::from_shape_vec((info.rows, info.cols), values)
+            .map_err(|e| store.bad(at, format!("values do not fill the shape: {e}")))?;
+        return Ok(Matrix::Dense(dense));
+    }
+    let (major, minor) = if info.layout == Layout::Csr {
+        (info.rows, info.cols)
+    } else {
+        (info.cols, info.rows)
+    };
+    let indptr = row_pointers(store, at, major)?;
+    let compressed = csr_part(store, at, minor, indptr, None)?;
+    Ok(Matrix::Csr(if info.layout == Layout::Csr {
+        compressed
+    } else {
+        compressed.transpose()
+    }))
+}
+
+/// The row pointers of a compressed matrix.
+pub(in crate::anndata) fn row_pointers(
+    store: &dyn Store,
+    at: &str,
+    rows: usize,
+) -> StageResult<Vec<u64>> {
+    let place = format!("{at}/indptr");
+    let indptr = store
+        .read(&place)?
+        .into_u64()
+        .map_err(|e| store.bad(&place, e))?;
+    if indptr.len() == rows + 1 && indptr.windows(2).all(|w| w[0] <= w[1]) {
+        return Ok(indptr);
+    }
+    Err(store.bad(
+        &place,
+        format!(
+            "expected {} pointers that never fall, found {}",
+            rows + 1,
+            indptr.len()
+        ),
+    ))
+}
+
+/// A compressed matrix from its pointers (which start at 0) and the entries at `entries`, or all.
+pub(in crate::anndata) fn csr_part(
+    store: &dyn Store,
+    at: &str,
+    n_cols: usize,
+    indptr: Vec<u64>,
+    entries: Option<std::ops::Range<u64>>,
+) -> StageResult<Csr> {
+    let read = |name: &str| {
+        let place = format!("{at}/{name}");
+        let values = match &entries {
+            Some(range) => store.read_rows(&place, range.clone()),
+            None => store.read(&place),
+        };
+        (values, place)
+    };
+    let (indices, place) = read("indices");
+    let indices = indices?.into_u32().map_err(|e| store.bad(&place, e))?;
+    let (data, place) = read("data");
+    let data = data?.into_f32().map_err(|e| store.bad(&place, e))?;
+    Csr::new(n_cols, indptr, indices, data).map_err(|e| store.bad(at, e.to_string()))
+}

@@ -1,0 +1,122 @@
+//! Which cells are compared with which.
+
+use crate::concordance::{is_cancer, is_epithelial};
+use crate::error::StageResult;
+use crate::frame::Frame;
+use crate::stats::{Contrast, quantile};
+
+/// A comparison.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// Discordant against concordant cells.
+    Discordance,
+    /// Cancer against normal epithelial cells.
+    CancerNormal,
+    /// Cells of the highest against cells of the lowest copy-number burden.
+    Burden,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Discordance, Self::CancerNormal, Self::Burden];
+
+    /// The name in tables and file names.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Discordance => "discordant_vs_concordant",
+            Self::CancerNormal => "cancer_vs_normal_epithelial",
+            Self::Burden => "high_vs_low_burden",
+        }
+    }
+
+    /// The group, then the reference, in words.
+    pub fn groups(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Discordance => ("discordant cells", "concordant cells"),
+            Self::CancerNormal => ("epithelial cells of tumour samples", "epithelial cells of normal samples"),
+            Self::Burden => ("cells in the highest share of copy-number burden", "cells in the lowest share of copy-number burden"),
+        }
+    }
+}
+
+/// One comparison of cells, with why it cannot be made where it cannot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Comparison {
+    /// What is compared.
+    pub kind: Kind,
+    /// Sides of the cells that were handed in.
+    pub contrast: Contrast,
+    /// Cells in the group.
+    pub n_group: usize,
+    /// Cells in the reference.
+    pub n_reference: usize,
+    /// `None`: testable.
+    pub obstacle: Option<String>,
+}
+
+impl Comparison {
+    /// From sides: 1 group, 2 reference, 0 neither. Two cells a side are the least.
+    pub fn new(kind: Kind, side: Vec<u8>) -> Self {
+        let count = |s: u8| side.iter().filter(|&&x| x == s).count();
+        let (n_group, n_reference) = (count(1), count(2));
+        let (group, reference) = kind.groups();
+        let few = |n: usize, who: &str| (n < 2).then(|| format!("expected at least 2 {who}, found {n}"));
+        let obstacle = few(n_group, group).or_else(|| few(n_reference, reference));
+        Self { kind, contrast: Contrast { side }, n_group, n_reference, obstacle }
+    }
+}
+
+/// Per cell of the cohort, its side in each comparison within its own patient (and so in the
+/// pooled one).
+///
+/// `class` is the concordance class (empty: none); `burden` the mean size of the copy-number
+/// signal. Burden groups are cut within each patient over its classed cells, inclusive on both
+/// cuts; a cell on both sides (all burdens equal) is on neither.
+///
+/// # Errors
+/// Where `obs` has no `cancer_vs_normal`.
+pub fn sides(obs: &Frame, patient_of: &[u32], n_patients: usize, class: &[&str], burden: &[f64], q: f64) -> StageResult<[Vec<u8>; 3]> {
+    let discordance = class.iter().map(|c| side(*c == "discordant", *c == "concordant")).collect();
+    let (cancer, epithelial) = (is_cancer(obs)?, is_epithelial(obs));
+    let origin = (0..obs.len()).map(|i| side(epithelial[i] && cancer[i], epithelial[i] && !cancer[i])).collect();
+    let mut high_low = vec![0; obs.len()];
+    for p in 0..n_patients as u32 {
+        let rows: Vec<usize> = (0..obs.len()).filter(|&i| patient_of[i] == p && !class[i].is_empty()).collect();
+        let values: Vec<f64> = rows.iter().map(|&i| burden[i]).collect();
+        let (low, high) = (quantile(&values, q), quantile(&values, 1.0 - q));
+        for &i in &rows {
+            high_low[i] = side(burden[i] >= high && burden[i] > low, burden[i] <= low && burden[i] < high);
+        }
+    }
+    Ok([discordance, origin, high_low])
+}
+
+fn side(group: bool, reference: bool) -> u8 {
+    match (group, reference) {
+        (true, false) => 1,
+        (false, true) => 2,
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sides_by_hand() {
+        let mut obs = Frame::new((0..6).map(|i| i.to_string()).collect());
+        obs.set_category("cancer_vs_normal", &["Cancer", "Cancer", "Cancer", "Cancer", "Normal", "Cancer"]);
+        obs.set_category("cell_type", &["Epithelial cells", "T cell", "epithelial", "T cell", "Epithelial cells", "T cell"]);
+        let class = ["discordant", "concordant", "intermediate", "discordant", "", "concordant"];
+        let burden = [0.4, 0.1, 0.2, 0.3, 9.0, 0.0];
+        let [d, c, b] = sides(&obs, &[0; 6], 1, &class, &burden, 0.25).unwrap();
+        assert_eq!(d, [1, 2, 0, 1, 0, 2]);
+        assert_eq!(c, [1, 0, 1, 0, 2, 0]);
+        // Five classed cells: the cuts are the second and the fourth burden, .1 and .3.
+        assert_eq!(b, [1, 2, 0, 1, 0, 2]);
+        let one = Comparison::new(Kind::CancerNormal, c);
+        assert_eq!(one.obstacle.unwrap(), "expected at least 2 epithelial cells of normal samples, found 1");
+        assert!(Comparison::new(Kind::Discordance, d).obstacle.is_none());
+    }
+}

@@ -1,0 +1,107 @@
+//! Finds one patient's cells in the tables that all patients share.
+
+use std::collections::HashMap;
+
+use crate::anndata::list;
+use crate::error::{StageError, StageResult};
+use crate::frame::Frame;
+
+/// For each of `cells`, its row in a joined table with these patients and cell ids (ids are unique
+/// within a patient only); `None` where the table lacks it.
+pub(super) fn rows_of(
+    cells: &[String],
+    patient: &str,
+    patients: &[String],
+    ids: &[String],
+) -> Vec<Option<usize>> {
+    let own = patients
+        .iter()
+        .zip(ids)
+        .enumerate()
+        .filter(|(_, (p, _))| *p == patient);
+    let row_of: HashMap<&str, usize> = own.map(|(row, (_, id))| (id.as_str(), row)).collect();
+    cells
+        .iter()
+        .map(|id| row_of.get(id.as_str()).copied())
+        .collect()
+}
+
+/// The same where every cell must be there.
+///
+/// # Errors
+/// [`StageError::Data`] that names the patient, the artifact and the first missing cells.
+pub(super) fn all_rows_of(
+    what: &str,
+    cells: &[String],
+    patient: &str,
+    patients: &[String],
+    ids: &[String],
+) -> StageResult<Vec<usize>> {
+    let rows = rows_of(cells, patient, patients, ids);
+    let missing: Vec<&String> = cells
+        .iter()
+        .zip(&rows)
+        .filter(|(_, r)| r.is_none())
+        .map(|(c, _)| c)
+        .collect();
+    if missing.is_empty() {
+        return Ok(rows.into_iter().flatten().collect());
+    }
+    Err(StageError::data(format!(
+        "`{what}` lacks {} of {} cells of patient `{patient}`: {}",
+        missing.len(),
+        cells.len(),
+        list(&missing)
+    )))
+}
+
+/// The patient that every cell of `obs` belongs to.
+///
+/// # Errors
+/// [`StageError::Data`] without a column `patient`, and where it has several values.
+pub(super) fn one_patient(obs: &Frame) -> StageResult<String> {
+    let mut patients = obs.texts("patient")?;
+    patients.dedup();
+    match patients.as_slice() {
+        [one] => Ok(one.clone()),
+        [] => Ok(String::new()),
+        _ => {
+            patients.sort();
+            patients.dedup();
+            Err(StageError::data_hint(
+                format!(
+                    "expected the cells of one patient, found {}",
+                    list(&patients)
+                ),
+                "run `export` with `per: patient`",
+            ))
+        }
+    }
+}
+
+/// Checks that two artifacts of a patient have the same cells in the same order.
+///
+/// # Errors
+/// [`StageError::Data`] at the first difference.
+pub(super) fn same_cells(what: &str, found: &[String], expected: &[String]) -> StageResult<()> {
+    if found == expected {
+        return Ok(());
+    }
+    let at = found
+        .iter()
+        .zip(expected)
+        .position(|(a, b)| a != b)
+        .unwrap_or(found.len().min(expected.len()));
+    let name = |v: &[String]| {
+        v.get(at)
+            .map_or("nothing".to_string(), |id| format!("`{id}`"))
+    };
+    Err(StageError::data(format!(
+        "`{what}` has {} cells, `expr` {}; cell {} is {} in `{what}`, {} in `expr`",
+        found.len(),
+        expected.len(),
+        at + 1,
+        name(found),
+        name(expected)
+    )))
+}

@@ -1,0 +1,19 @@
+//! Parameters of `export`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Parameters of `export`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ExportParams {
+    /// Whether the raw counts go along as `layers["counts"]` (default `true`); they are about half
+    /// of the size.
+    pub counts: bool,
+}
+
+impl Default for ExportParams {
+    fn default() -> Self {
+        Self { counts: true }
+    }
+}

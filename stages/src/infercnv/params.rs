@@ -1,0 +1,149 @@
+//! Parameters of `infercnv`, under infercnvpy's names.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::genome::normalise_chromosome;
+use crate::params::{Checks, ParamProblem};
+
+/// How copy number is inferred.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Method {
+    /// Weighted mean over windows of neighbouring genes, as infercnvpy does.
+    #[default]
+    Window,
+}
+
+/// Over which cells the standard deviation of the noise filter is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NoiseScope {
+    /// Over each run of `chunksize` cells in file order, as infercnvpy does: the result then depends
+    /// on the order of the cells.
+    #[default]
+    Chunk,
+    /// Over all cells: independent of their order.
+    Global,
+}
+
+/// What happens where a window would reach over the end of a chromosome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Edges {
+    /// Only whole windows (infercnvpy 0.5.0 and later).
+    #[default]
+    Valid,
+    /// One window centred at every `step`-th gene, genes beyond the end counting as 0, so the ends
+    /// are shrunk (infercnvpy up to 0.4.5).
+    Same,
+}
+
+/// What happens to a chromosome with fewer genes than `window_size`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ShortChromosomes {
+    /// One window over all its genes, as infercnvpy does: their plain mean with `edges: valid`, the
+    /// pyramid of their number with `edges: same`.
+    #[default]
+    Single,
+    /// It is left out.
+    Drop,
+}
+
+/// Parameters of the stage `infercnv`. Defaults are infercnvpy 0.6.1's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct InfercnvParams {
+    /// `window`: infercnvpy's running mean. Default `window`.
+    pub method: Method,
+    /// The column of `obs` that names the reference cells; null: all cells are the reference.
+    /// Default `cancer_vs_normal`, which `preprocess` writes (infercnvpy: none).
+    pub reference_key: Option<String>,
+    /// The values of `reference_key` that are reference. With several, a gene counts as changed only
+    /// beyond the highest or below the lowest of the groups' means. Default `[Normal]`.
+    pub reference_cat: Vec<String>,
+    /// Log ratios are clipped to +- this, natural log; above 0, default 3.
+    pub lfc_clip: f64,
+    /// Genes in a window, at least 1, default 100 (250 in the LUAD method).
+    pub window_size: usize,
+    /// Every `step`-th window is kept, at least 1, default 10.
+    pub step: usize,
+    /// Values below this many standard deviations are set to 0; null: no filter. At least 0,
+    /// default 1.5.
+    pub dynamic_threshold: Option<f64>,
+    /// Chromosomes left out, with or without `chr`. Default `[chrX, chrY]`. chrM and scaffolds
+    /// without `chr` are always left out.
+    pub exclude_chromosomes: Vec<String>,
+    /// Cells per run of `noise_scope: chunk`, at least 1, default 5000.
+    pub chunksize: usize,
+    /// Cells over which the noise filter's standard deviation is taken: `chunk` (default) or `global`.
+    pub noise_scope: NoiseScope,
+    /// Windows at chromosome ends: `valid` (default) or `same`.
+    pub edges: Edges,
+    /// Chromosomes with fewer genes than a window: `single` (default) or `drop`.
+    pub short_chromosomes: ShortChromosomes,
+    /// Also write `layers["gene_values_cnv"]`: per gene the mean of the windows that contain it (a
+    /// dense matrix of cells x genes). Default false.
+    pub calculate_gene_values: bool,
+}
+
+impl Default for InfercnvParams {
+    fn default() -> Self {
+        Self {
+            method: Method::default(),
+            reference_key: Some("cancer_vs_normal".into()),
+            reference_cat: vec!["Normal".into()],
+            lfc_clip: 3.0,
+            window_size: 100,
+            step: 10,
+            dynamic_threshold: Some(1.5),
+            exclude_chromosomes: vec!["chrX".into(), "chrY".into()],
+            chunksize: 5000,
+            noise_scope: NoiseScope::default(),
+            edges: Edges::default(),
+            short_chromosomes: ShortChromosomes::default(),
+            calculate_gene_values: false,
+        }
+    }
+}
+
+impl InfercnvParams {
+    pub(super) fn check(&self) -> Vec<ParamProblem> {
+        let mut checks = Checks::default();
+        checks.require(
+            self.lfc_clip > 0.0 && self.lfc_clip.is_finite(),
+            "lfc_clip",
+            || format!("expected a number above 0, found `{}`", self.lfc_clip),
+        );
+        checks.at_least("window_size", self.window_size, 1);
+        checks.at_least("step", self.step, 1);
+        checks.at_least("chunksize", self.chunksize, 1);
+        if let Some(threshold) = self.dynamic_threshold {
+            checks.require(
+                threshold >= 0.0 && threshold.is_finite(),
+                "dynamic_threshold",
+                || format!("expected null or a number of at least 0, found `{threshold}`"),
+            );
+        }
+        checks.require(self.reference_key.is_none() || !self.reference_cat.is_empty(), "reference_cat", || {
+            "expected at least one value, found none (set `reference_key` to null to use all cells)".into()
+        });
+        checks.finish()
+    }
+
+    /// Whether all cells are the reference.
+    pub(super) fn reference_is_all(&self) -> bool {
+        self.reference_key.is_none()
+    }
+
+    /// Whether the chromosome takes part.
+    pub(super) fn includes(&self, chromosome: &str) -> bool {
+        chromosome.starts_with("chr")
+            && chromosome != "chrM"
+            && !self
+                .exclude_chromosomes
+                .iter()
+                .any(|e| normalise_chromosome(e) == chromosome)
+    }
+}

@@ -1,0 +1,87 @@
+//! The normal cells' expression, and a cell's log ratio to it.
+
+use crate::error::{StageError, StageResult};
+use crate::frame::Frame;
+use crate::matrix::Csr;
+
+use super::params::InfercnvParams;
+
+/// The reference groups as (name, rows): one per value of `reference_cat`, or all cells.
+///
+/// # Errors
+/// [`StageError::Data`] where the column is missing or no cell has one of the values.
+pub fn reference_groups(
+    obs: &Frame,
+    params: &InfercnvParams,
+) -> StageResult<Vec<(String, Vec<usize>)>> {
+    let Some(key) = &params.reference_key else {
+        return Ok(vec![("all".into(), (0..obs.len()).collect())]);
+    };
+    let values = obs.texts(key)?;
+    let mut groups = Vec::new();
+    for name in &params.reference_cat {
+        let rows: Vec<usize> = (0..values.len()).filter(|&r| values[r] == *name).collect();
+        if rows.is_empty() {
+            let mut known: Vec<&str> = values.iter().map(String::as_str).collect();
+            known.sort_unstable();
+            known.dedup();
+            return Err(StageError::data_hint(
+                format!(
+                    "no cell has `{name}` in `{key}`, so there is no reference; the values are `{}`",
+                    known.join("`, `")
+                ),
+                "name the normal cells with `reference_key` and `reference_cat`, or give this patient a normal sample",
+            ));
+        }
+        if !groups.iter().any(|(n, _): &(String, _)| n == name) {
+            groups.push((name.clone(), rows));
+        }
+    }
+    Ok(groups)
+}
+
+/// Per gene the lowest and the highest group mean of log1p expression.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reference {
+    /// One per gene of `expr`.
+    pub low: Vec<f64>,
+    /// Equal to `low` with one group.
+    pub high: Vec<f64>,
+}
+
+impl Reference {
+    /// Means of logs, in f64. **Deviation**: scipy sums f32 matrices in f32, so infercnvpy's means
+    /// differ by about 1e-6 relative.
+    pub fn new(x: &Csr, groups: &[(String, Vec<usize>)]) -> Self {
+        let mut low = vec![f64::INFINITY; x.n_cols()];
+        let mut high = vec![f64::NEG_INFINITY; x.n_cols()];
+        for (_, rows) in groups {
+            let mut sum = vec![0.0; x.n_cols()];
+            for &r in rows {
+                let (cols, vals) = x.row(r);
+                cols.iter()
+                    .zip(vals)
+                    .for_each(|(&c, &v)| sum[c as usize] += f64::from(v));
+            }
+            for (g, sum) in sum.iter().enumerate() {
+                let mean = sum / rows.len() as f64;
+                low[g] = low[g].min(mean);
+                high[g] = high[g].max(mean);
+            }
+        }
+        Self { low, high }
+    }
+
+    /// The log ratio of `value` at `gene`: 0 between the bounds, else the distance to the nearer one;
+    /// clipped to +- `clip`.
+    pub fn ratio(&self, gene: usize, value: f64, clip: f64) -> f64 {
+        let ratio = if value > self.high[gene] {
+            value - self.high[gene]
+        } else if value < self.low[gene] {
+            value - self.low[gene]
+        } else {
+            0.0
+        };
+        ratio.clamp(-clip, clip)
+    }
+}

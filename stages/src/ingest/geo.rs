@@ -1,0 +1,314 @@
+//! The text layout of GEO: genes in rows, cells in columns, one streaming pass.
+//!
+//! ```text
+//! Index <TAB> cell 1 <TAB> cell 2 ...
+//! A1BG  <TAB> 0      <TAB> 3      ...
+//! ```
+//!
+//! The file is unpacked on a thread of its own; memory is a few megabytes, the names, and the
+//! packed entries of the cells that are kept ([`super::compact`]).
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use super::cells::{self, Cells, Patient};
+use super::compact::Packed;
+use super::params::{CountKind, IngestParams};
+use super::text::{self, Lines};
+use super::{Ingested, count_problem};
+use crate::error::{StageError, StageResult};
+use crate::frame::Frame;
+use crate::stage::StageContext;
+
+/// Marks a column whose cell is not kept.
+const DROPPED: u32 = u32::MAX;
+
+/// Reads the patients' cells out of the matrix at `path`.
+///
+/// # Errors
+/// [`StageError::Format`] with the line (and gene and cell, where there are) for a cut-off or
+/// corrupt gzip stream, a row too short or too long, a count that is none, names that come twice,
+/// an empty file; what the selection of cells reports.
+pub(super) fn ingest(
+    ctx: &StageContext<'_>,
+    path: &Path,
+    annotations: Option<Frame>,
+    params: &IngestParams,
+) -> StageResult<Ingested> {
+    let mut lines = Lines::open(path)?;
+    let names = header(&mut lines, path)?;
+    let cells = Cells::join(Frame::new(names.clone()), annotations, ctx.progress)?;
+    let patients = cells::select(&cells, params, &ctx.keys, ctx.progress)?;
+    let mut target = Target::new(names.len(), &cells, &patients);
+    let genes = read_rows(ctx, &mut lines, path, &names, params.counts, &mut target)?;
+    let mut packed = target.packed.into_iter();
+    let matrices = Box::new(std::iter::from_fn(move || {
+        packed.next().map(Packed::into_csr)
+    }));
+    Ok(Ingested {
+        cells,
+        patients,
+        var: Frame::new(genes),
+        matrices,
+    })
+}
+
+fn header(lines: &mut Lines, path: &Path) -> StageResult<Vec<String>> {
+    let bad = |message: String| StageError::format(path, "line 1", message);
+    let line = match lines.next()? {
+        Some(line) if !line.is_empty() => line,
+        _ => {
+            return Err(bad(
+                "expected `Index` and cell ids, found an empty file".to_string()
+            ));
+        }
+    };
+    let names = line
+        .split(|&b| b == b'\t')
+        .skip(1)
+        .map(|f| text::name(f).map(str::to_string));
+    let names = names.collect::<Result<Vec<_>, _>>().map_err(bad)?;
+    if names.is_empty() {
+        return Err(bad(
+            "expected `Index` and tab-separated cell ids, found no tab".to_string(),
+        ));
+    }
+    let mut seen: HashMap<&str, usize> = HashMap::with_capacity(names.len());
+    for (at, name) in names.iter().enumerate() {
+        if let Some(before) = seen.insert(name, at) {
+            return Err(bad(format!(
+                "cell id `{name}` is in column {} and again in column {}",
+                before + 2,
+                at + 2
+            )));
+        }
+    }
+    Ok(names)
+}
+
+/// Where the entries of each column go.
+struct Target {
+    /// Patient of each column, or [`DROPPED`].
+    patient: Vec<u32>,
+    /// Row of each column among its patient's cells.
+    row: Vec<u32>,
+    packed: Vec<Packed>,
+}
+
+impl Target {
+    fn new(n_columns: usize, cells: &Cells, patients: &[Patient]) -> Self {
+        let (mut patient, mut row) = (vec![DROPPED; n_columns], vec![0; n_columns]);
+        for (p, cells_of) in patients.iter().enumerate() {
+            for (r, &cell) in cells_of.rows.iter().enumerate() {
+                patient[cells.at[cell]] = p as u32;
+                row[cells.at[cell]] = r as u32;
+            }
+        }
+        Self {
+            patient,
+            row,
+            packed: patients.iter().map(|p| Packed::new(p.rows.len())).collect(),
+        }
+    }
+}
+
+fn read_rows(
+    ctx: &StageContext<'_>,
+    lines: &mut Lines,
+    path: &Path,
+    cells: &[String],
+    kind: CountKind,
+    target: &mut Target,
+) -> StageResult<Vec<String>> {
+    let mut genes: Vec<String> = Vec::new();
+    let mut line_of: HashMap<String, u64> = HashMap::new();
+    let mut blank = None;
+    while let Some(line) = lines.next()? {
+        let gene_end = memchr::memchr(b'\t', line).unwrap_or(line.len());
+        let gene = text::name(&line[..gene_end]).map(str::to_string);
+        // A blank line may end the file and stand nowhere else.
+        let is_blank = line.is_empty();
+        let row = if is_blank {
+            Ok(())
+        } else {
+            parse_row(&line[gene_end..], kind, target)
+        };
+        let number = lines.number();
+        let bad = |message: String| StageError::format(path, format!("line {number}"), message);
+        if is_blank {
+            blank = blank.or(Some(number));
+            continue;
+        }
+        if let Some(number) = blank {
+            return Err(StageError::format(
+                path,
+                format!("line {number}"),
+                "expected a gene, found a blank line",
+            ));
+        }
+        let gene = gene.map_err(bad)?;
+        row.map_err(|problem| bad(problem.describe(&gene, cells)))?;
+        if let Some(before) = line_of.insert(gene.clone(), number) {
+            return Err(bad(format!("gene `{gene}` is also on line {before}")));
+        }
+        genes.push(gene);
+        if genes.len().is_multiple_of(64) {
+            ctx.check_cancelled()?;
+            let (done, total) = lines.progress();
+            ctx.progress
+                .step(done, total, &format!("{} genes", genes.len()));
+        }
+    }
+    if genes.is_empty() {
+        return Err(StageError::format(
+            path,
+            "line 2",
+            "expected a gene and its counts, found the end of the file",
+        ));
+    }
+    Ok(genes)
+}
+
+/// What is wrong with a row.
+#[derive(Debug, PartialEq)]
+enum RowProblem {
+    /// Found this many counts.
+    Length(usize),
+    /// This column, this reason.
+    Count(usize, String),
+}
+
+impl RowProblem {
+    fn describe(&self, gene: &str, cells: &[String]) -> String {
+        match self {
+            Self::Length(found) => format!(
+                "gene `{gene}`: expected {} counts, found {found}",
+                cells.len()
+            ),
+            Self::Count(column, why) => format!("gene `{gene}`, cell `{}`: {why}", cells[*column]),
+        }
+    }
+}
+
+/// Parses `<TAB>count<TAB>count...` and hands on what is not zero.
+fn parse_row(fields: &[u8], kind: CountKind, target: &mut Target) -> Result<(), RowProblem> {
+    const FOUR_ZEROS: &[u8; 8] = b"\t0\t0\t0\t0";
+    let n_cells = target.patient.len();
+    let (mut at, mut column) = (0, 0);
+    while at < fields.len() {
+        // 94 % of the counts are 0: step over four at a time. The tab after them is checked, for
+        // the fourth may be the start of `0.5`.
+        while fields.len() > at + 8 && &fields[at..at + 8] == FOUR_ZEROS && fields[at + 8] == b'\t'
+        {
+            at += 8;
+            column += 4;
+        }
+        let start = at + 1;
+        at = start;
+        while at < fields.len() && fields[at] != b'\t' {
+            at += 1;
+        }
+        let field = &fields[start..at];
+        if field != b"0" && column < n_cells {
+            let value = count(field, kind).map_err(|why| RowProblem::Count(column, why))?;
+            let patient = target.patient[column];
+            if value != 0.0 && patient != DROPPED {
+                target.packed[patient as usize].push(target.row[column], value);
+            }
+        }
+        column += 1;
+    }
+    if column != n_cells {
+        return Err(RowProblem::Length(column));
+    }
+    target.packed.iter_mut().for_each(Packed::end_gene);
+    Ok(())
+}
+
+/// A count from its text.
+#[inline]
+fn count(field: &[u8], kind: CountKind) -> Result<f32, String> {
+    // Up to seven digits are below 2^24.
+    if !field.is_empty() && field.len() <= 7 && field.iter().all(u8::is_ascii_digit) {
+        return Ok(field.iter().fold(0u32, |n, d| n * 10 + u32::from(d - b'0')) as f32);
+    }
+    let text = String::from_utf8_lossy(field);
+    let value = text.trim().parse::<f64>().map_err(|_| match &*text {
+        "" => "expected a count, found nothing".to_string(),
+        text => format!("expected a count, found `{text}`"),
+    })?;
+    match count_problem(value, kind) {
+        Some(problem) => Err(problem),
+        None => Ok(value as f32),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// All columns kept, one patient.
+    fn target(n: usize) -> Target {
+        Target {
+            patient: vec![0; n],
+            row: (0..n as u32).collect(),
+            packed: vec![Packed::new(n)],
+        }
+    }
+
+    #[test]
+    fn counts_are_read_or_refused() {
+        let whole = |t: &str| count(t.as_bytes(), CountKind::Integer);
+        assert_eq!(whole("7"), Ok(7.0));
+        assert_eq!(whole("1.0"), Ok(1.0));
+        assert_eq!(whole("1e3"), Ok(1000.0));
+        assert_eq!(whole("16777216"), Ok(16_777_216.0));
+        assert!(whole("16777217").unwrap_err().contains("16777216"));
+        assert_eq!(
+            whole("0.5").unwrap_err(),
+            "expected a whole count, found `0.5`"
+        );
+        assert_eq!(
+            whole("-1").unwrap_err(),
+            "expected a count that is not negative, found `-1`"
+        );
+        assert_eq!(whole("NA").unwrap_err(), "expected a count, found `NA`");
+        assert_eq!(whole("").unwrap_err(), "expected a count, found nothing");
+        assert!(whole("NaN").is_err() && whole("inf").is_err());
+        assert_eq!(count(b"0.5", CountKind::Any), Ok(0.5));
+        assert!(count(b"-0.5", CountKind::Any).is_err());
+    }
+
+    proptest! {
+        /// The eight-byte step gives what a plain split gives, at every width and remainder.
+        #[test]
+        fn a_row_parses_as_a_plain_split_does(
+            values in prop::collection::vec(prop_oneof![8 => Just("0"), 1 => Just("3"), 1 => Just("0.5"), 1 => Just("120"), 1 => Just("0.0")], 1..60)
+        ) {
+            let line = format!("\t{}", values.join("\t"));
+            let mut t = target(values.len());
+            prop_assert_eq!(parse_row(line.as_bytes(), CountKind::Any, &mut t), Ok(()));
+            let csr = t.packed.remove(0).into_csr().unwrap();
+            for (cell, v) in values.iter().enumerate() {
+                prop_assert_eq!(csr.get(cell, 0), v.parse::<f32>().unwrap());
+            }
+            prop_assert_eq!(csr.nnz(), values.iter().filter(|v| v.parse::<f32>().unwrap() != 0.0).count());
+        }
+    }
+
+    #[test]
+    fn a_row_of_another_length_is_refused() {
+        for (line, found) in [
+            ("\t1\t0", 2),
+            ("", 0),
+            ("\t0\t0\t0\t0\t0\t0\t0\t0\t0", 9),
+            ("\t1\t2\t3\t", 4),
+        ] {
+            assert_eq!(
+                parse_row(line.as_bytes(), CountKind::Integer, &mut target(3)),
+                Err(RowProblem::Length(found))
+            );
+        }
+    }
+}

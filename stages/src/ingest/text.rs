@@ -1,0 +1,201 @@
+//! Lines of a text file, plain or gzip, unpacked on a thread of its own.
+
+use std::fs::File;
+use std::io::{Cursor, ErrorKind, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, sync_channel};
+
+use flate2::read::MultiGzDecoder;
+
+use crate::error::{StageError, StageResult};
+
+/// Bytes handed from the unpacking thread to the parser at a time.
+const BLOCK: usize = 1 << 20;
+/// Blocks that may wait: what bounds the memory.
+const WAITING: usize = 4;
+
+/// Lines of a file; the thread that feeds them ends with the file or when this is dropped.
+pub(super) struct Lines {
+    path: PathBuf,
+    blocks: Receiver<std::io::Result<Vec<u8>>>,
+    block: Vec<u8>,
+    at: usize,
+    /// A line that spans blocks.
+    carry: Vec<u8>,
+    number: u64,
+    read: Arc<AtomicU64>,
+    size: u64,
+}
+
+/// Counts the bytes taken from the file, for the progress bar.
+struct Counted<R> {
+    inner: R,
+    read: Arc<AtomicU64>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        self.read.fetch_add(n as u64, Ordering::Relaxed);
+        Ok(n)
+    }
+}
+
+/// The text of a file, unpacked where it starts with gzip's mark, whatever its name is.
+pub(super) fn open(path: &Path, read: &Arc<AtomicU64>) -> StageResult<Box<dyn Read + Send>> {
+    let mut file = File::open(path).map_err(StageError::io("read", path))?;
+    let mut mark = Vec::new();
+    Read::by_ref(&mut file)
+        .take(3)
+        .read_to_end(&mut mark)
+        .map_err(StageError::io("read", path))?;
+    let gzip = mark.starts_with(&[0x1f, 0x8b]);
+    let bom = mark == [0xef, 0xbb, 0xbf];
+    let start = Cursor::new(if bom { Vec::new() } else { mark });
+    let whole = Counted {
+        inner: start.chain(file),
+        read: read.clone(),
+    };
+    if gzip {
+        let packed = std::io::BufReader::with_capacity(BLOCK, whole);
+        Ok(Box::new(MultiGzDecoder::new(packed)))
+    } else {
+        Ok(Box::new(whole))
+    }
+}
+
+impl Lines {
+    /// Opens `path`.
+    ///
+    /// # Errors
+    /// [`StageError::Io`] where it cannot be read.
+    pub(super) fn open(path: &Path) -> StageResult<Self> {
+        let size = std::fs::metadata(path)
+            .map_err(StageError::io("read", path))?
+            .len();
+        let read = Arc::new(AtomicU64::new(0));
+        let mut text = open(path, &read)?;
+        let (send, blocks) = sync_channel(WAITING);
+        std::thread::spawn(move || {
+            loop {
+                let mut block = vec![0; BLOCK];
+                let filled = fill(&mut *text, &mut block);
+                let last = !matches!(filled, Ok(BLOCK));
+                let message = filled.map(|n| {
+                    block.truncate(n);
+                    block
+                });
+                if send.send(message).is_err() || last {
+                    return;
+                }
+            }
+        });
+        let path = path.to_path_buf();
+        Ok(Self {
+            path,
+            blocks,
+            block: Vec::new(),
+            at: 0,
+            carry: Vec::new(),
+            number: 0,
+            read,
+            size,
+        })
+    }
+
+    /// The next line without its end (`\n` or `\r\n`); the byte order mark of the first is dropped.
+    ///
+    /// # Errors
+    /// [`StageError::Format`] where the gzip stream is cut off or corrupt.
+    pub(super) fn next(&mut self) -> StageResult<Option<&[u8]>> {
+        self.carry.clear();
+        self.number += 1;
+        loop {
+            let rest = self.at..self.block.len();
+            if let Some(end) = memchr::memchr(b'\n', &self.block[rest.clone()]) {
+                let piece = self.at..self.at + end;
+                self.at += end + 1;
+                let line = if self.carry.is_empty() {
+                    &self.block[piece]
+                } else {
+                    self.carry.extend_from_slice(&self.block[piece]);
+                    &self.carry
+                };
+                return Ok(Some(trim(line, self.number)));
+            }
+            self.carry.extend_from_slice(&self.block[rest]);
+            match self.blocks.recv() {
+                Ok(Ok(block)) => (self.block, self.at) = (block, 0),
+                Ok(Err(e)) => return Err(self.broken(&e)),
+                // The thread has sent all it had.
+                Err(_) if self.carry.is_empty() => return Ok(None),
+                Err(_) => {
+                    (self.block, self.at) = (Vec::new(), 0);
+                    return Ok(Some(trim(&self.carry, self.number)));
+                }
+            }
+        }
+    }
+
+    fn broken(&self, error: &std::io::Error) -> StageError {
+        let message = match error.kind() {
+            ErrorKind::UnexpectedEof => {
+                "the gzip stream ends early: the file is cut off".to_string()
+            }
+            ErrorKind::InvalidInput | ErrorKind::InvalidData => {
+                format!("the gzip stream is corrupt: {error}")
+            }
+            _ => format!("cannot read on: {error}"),
+        };
+        StageError::format(&self.path, format!("line {}", self.number), message)
+    }
+
+    /// The number of the line that was returned last, from 1.
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Bytes of the file taken so far, and its size.
+    pub(super) fn progress(&self) -> (u64, u64) {
+        (self.read.load(Ordering::Relaxed).min(self.size), self.size)
+    }
+}
+
+/// Reads until `block` is full or the text ends.
+fn fill(text: &mut dyn Read, block: &mut [u8]) -> std::io::Result<usize> {
+    let mut filled = 0;
+    while filled < block.len() {
+        match text.read(&mut block[filled..]) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(filled)
+}
+
+fn trim(line: &[u8], number: u64) -> &[u8] {
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    // Inside gzip the mark is not seen on opening.
+    if number == 1 {
+        line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line)
+    } else {
+        line
+    }
+}
+
+/// A name as text, without the quotes that R writes around it.
+///
+/// # Errors
+/// Says what is wrong where the bytes are no UTF-8.
+pub(super) fn name(field: &[u8]) -> Result<&str, String> {
+    let inner = match field {
+        [b'"', inner @ .., b'"'] => inner,
+        plain => plain,
+    };
+    std::str::from_utf8(inner)
+        .map_err(|_| format!("expected UTF-8, found `{}`", String::from_utf8_lossy(field)))
+}

@@ -1,0 +1,120 @@
+//! Parameters of `preprocess`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::qc::QcMetrics;
+use crate::genome::Duplicates;
+use crate::params::{Checks, ParamProblem};
+
+/// What the values of the matrix may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Counts {
+    /// Whole numbers: UMI or read counts.
+    #[default]
+    Integer,
+    /// Any number from 0, for example expected counts of a read aligner.
+    Any,
+}
+
+/// Which cells are Cancer and which are Normal: the others of `normal`, or the others of `cancer`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CancerVsNormal {
+    /// The column of `obs` that decides.
+    pub column: String,
+    /// Cells with one of these values are Normal, all others Cancer. Exactly one of `normal` and
+    /// `cancer` is given.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub normal: Vec<String>,
+    /// Cells with one of these values are Cancer, all others Normal.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cancer: Vec<String>,
+}
+
+impl Default for CancerVsNormal {
+    fn default() -> Self {
+        Self { column: "sample_origin".into(), normal: vec!["nLung".into(), "nLN".into()], cancer: Vec::new() }
+    }
+}
+
+/// Parameters of the stage `preprocess`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct PreprocessParams {
+    /// `integer` (default): any other value in the matrix is an error; `any`: numbers from 0.
+    pub counts: Counts,
+    /// Which cells are Cancer and which Normal. Default `{column: sample_origin, normal: [nLung, nLN]}`
+    /// (GSE131907); `{column: cell_type, cancer: [Epithelial]}` suits data without normal samples.
+    /// Cells without a value are neither.
+    pub cancer_vs_normal: CancerVsNormal,
+    /// Which place counts for a gene name that the gene table has several times: `first` (default) or
+    /// `longest`.
+    pub duplicates: Duplicates,
+    /// Genes without a position leave (default true). With false they stay behind all others, with no
+    /// chromosome and start and end -1.
+    pub require_position: bool,
+    /// Chromosomes with fewer genes of this data set leave with their genes; 0 (default) keeps all
+    /// (250 in the LUAD method).
+    pub min_genes_per_chromosome: usize,
+    /// Cells with fewer counts leave; at least 0, default 0.
+    pub min_counts: f64,
+    /// Cells with fewer genes seen leave; default 0.
+    pub min_genes: usize,
+    /// Cells with a higher percentage of mitochondrial counts leave; 0 to 100, null (default): none.
+    pub max_pct_mt: Option<f64>,
+    /// Genes seen in fewer cells leave; default 0. It works per patient, so joined patients keep the
+    /// genes that all of them have, and their copy-number windows differ: leave it at 0 for a cohort.
+    pub min_cells: usize,
+    /// Each cell's counts are scaled to this sum; above 0, default 10000.
+    pub target_sum: f64,
+    /// Seed of the control genes of the cell-cycle scores, as scanpy's; default 0. It stands apart
+    /// from the workflow's seed, so that a new seed does not recompute the data.
+    pub random_state: u64,
+}
+
+impl Default for PreprocessParams {
+    fn default() -> Self {
+        Self {
+            counts: Counts::default(),
+            cancer_vs_normal: CancerVsNormal::default(),
+            duplicates: Duplicates::default(),
+            require_position: true,
+            min_genes_per_chromosome: 0,
+            min_counts: 0.0,
+            min_genes: 0,
+            max_pct_mt: None,
+            min_cells: 0,
+            target_sum: 1e4,
+            random_state: 0,
+        }
+    }
+}
+
+impl PreprocessParams {
+    pub(super) fn check(&self) -> Vec<ParamProblem> {
+        let mut checks = Checks::default();
+        let rule = &self.cancer_vs_normal;
+        checks.require(rule.normal.is_empty() != rule.cancer.is_empty(), "cancer_vs_normal", || {
+            let found = if rule.normal.is_empty() { "neither" } else { "both" };
+            format!("expected exactly one of `normal` and `cancer`, found {found}")
+        });
+        checks.require(self.target_sum > 0.0 && self.target_sum.is_finite(), "target_sum", || {
+            format!("expected a number above 0, found `{}`", self.target_sum)
+        });
+        checks.at_least("min_counts", self.min_counts, 0.0);
+        if let Some(max) = self.max_pct_mt {
+            checks.range("max_pct_mt", max, 0.0, 100.0);
+        }
+        checks.finish()
+    }
+
+    /// Whether the filters keep a cell. A cell without counts has no percentage and fails
+    /// `max_pct_mt`.
+    pub(super) fn keeps_cell(&self, metrics: &QcMetrics, cell: usize) -> bool {
+        metrics.total_counts[cell] >= self.min_counts
+            && metrics.n_genes_by_counts[cell] >= self.min_genes as i64
+            && self.max_pct_mt.is_none_or(|max| metrics.pct_counts_mt[cell] <= max)
+    }
+}

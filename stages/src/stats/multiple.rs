@@ -1,0 +1,34 @@
+//! Multiple testing.
+
+/// Benjamini-Hochberg adjusted p-values in the order given (`statsmodels.stats.multitest`
+/// `multipletests(method="fdr_bh")`): `min over k >= rank of p_(k) * n / k`, at most 1.
+///
+/// A NaN counts as a test with p = 1, as scanpy passes it to statsmodels; its adjusted value is 1.
+pub fn benjamini_hochberg(p: &[f64]) -> Vec<f64> {
+    let n = p.len();
+    let value = |i: usize| if p[i].is_nan() { 1.0 } else { p[i] };
+    let mut order: Vec<usize> = (0..n).collect();
+    order.sort_by(|&a, &b| value(a).total_cmp(&value(b)));
+    let mut adjusted = vec![0.0; n];
+    let mut least = 1.0_f64;
+    for (rank, &i) in order.iter().enumerate().rev() {
+        least = least.min(value(i) / ((rank + 1) as f64 / n as f64));
+        adjusted[i] = least;
+    }
+    adjusted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hand_example() {
+        // Sorted .01 .02 .03 1(NaN): .01*4, .02*4/2 = .04, .03*4/3 = .04, 1.
+        let q = benjamini_hochberg(&[0.03, 0.01, f64::NAN, 0.02]);
+        for (got, want) in q.iter().zip([0.04, 0.04, 1.0, 0.04]) {
+            assert!((got - want).abs() < 1e-15, "{q:?}");
+        }
+        assert!(benjamini_hochberg(&[]).is_empty());
+    }
+}

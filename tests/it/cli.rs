@@ -1,0 +1,113 @@
+//! Messages and exit codes.
+
+use crate::project::{Project, TINY};
+
+#[test]
+fn every_workflow_problem_is_named_with_its_place() {
+    let p = Project::new(
+        "version: 1\naxes:\n  patient: [A]\n  ablation: {full: {}, none: {cluster: {resolution: 1}}}\n\
+         stages:\n  simulate: {params: {n_cels: 10, seeds: 3}}\n  preproces: {per: patient, needs: [simulate]}\n  \
+         cluster: {per: patient, needs: [infercnvv], params: {resolution: high}}\n",
+    );
+    let text = p.run(&["check", "w.yaml"]).expect(3).stderr;
+    for expected in [
+        "unknown parameter `n_cels`",
+        "did you mean `n_cells`?",
+        "--> w.yaml:6:22",
+        "unknown stage kind `preproces`",
+        "did you mean `preprocess`?",
+        "--> w.yaml:7:3",
+        "unknown stage `infercnvv`",
+        "--> w.yaml:8:37",
+        "parameter `resolution`",
+        "--> w.yaml:8:71",
+        "stage `cluster` does not fan out over axis `ablation`",
+        "--> w.yaml:4:36",
+    ] {
+        assert!(text.contains(expected), "{expected}\nnot in\n{text}");
+    }
+}
+
+#[test]
+fn a_value_out_of_range_is_refused_before_anything_runs() {
+    let p = Project::new(TINY);
+    let text = p.run(&["run", "w.yaml", "--set", "cluster.resolution=-1"]).expect(3).stderr;
+    assert!(text.contains("stage `cluster`: parameter `resolution`"), "{text}");
+    assert!(!p.path().join(".clcc").exists());
+}
+
+#[test]
+fn a_missing_role_says_which_stage_to_need() {
+    let p = Project::new(&TINY.replace("needs: [preprocess, infercnv, cluster]", "needs: [preprocess, infercnv]"));
+    let text = p.run(&["check", "w.yaml"]).expect(3).stderr;
+    assert!(text.contains("stage `dosage` reads `clusters`"), "{text}");
+    assert!(text.contains("hint: add `cluster` to `needs`"), "{text}");
+}
+
+#[test]
+fn a_cycle_is_an_error_with_a_place() {
+    let p = Project::new("version: 1\nstages:\n  mine: {needs: [train]}\n  train: {needs: [mine]}\n");
+    let text = p.run(&["check", "w.yaml"]).expect(3).stderr;
+    assert!(text.contains("needs itself") && text.contains("--> w.yaml:"), "{text}");
+}
+
+#[test]
+fn a_missing_file_names_the_input_and_what_to_do() {
+    let luad = concat!(env!("CARGO_MANIFEST_DIR"), "/workflows/luad10.yaml");
+    let p = Project::new(TINY);
+    let run = p.run(&["run", luad]).expect(3);
+    for expected in [
+        "GSE131907_Lung_Cancer_raw_UMI_matrix.txt.gz",
+        "GSE131907_Lung_Cancer_cell_annotation.txt.gz",
+        "series GSE131907",
+        "data/GSE131907/",
+        "clcc-flow simulate --like gse131907",
+        "luad10.yaml:",
+    ] {
+        assert!(run.stderr.contains(expected), "{expected}\nnot in\n{}", run.stderr);
+    }
+    assert!(!p.path().join(".clcc").exists());
+}
+
+#[test]
+fn shipped_workflows_are_sound() {
+    for name in ["demo", "ovarian4", "luad10"] {
+        let file = format!("{}/workflows/{name}.yaml", env!("CARGO_MANIFEST_DIR"));
+        let p = Project::new(TINY);
+        for format in ["dot", "mermaid", "svg"] {
+            let text = p.run(&["graph", &file, "--format", format]).expect(0).stdout;
+            assert!(text.contains("concordance"), "{name} {format}: {text}");
+        }
+    }
+}
+
+#[test]
+fn a_wrong_command_line_is_a_usage_error() {
+    let p = Project::new(TINY);
+    p.run(&["run", "w.yaml", "--set", "cluster"]).expect(2);
+    p.run(&["run"]).expect(2);
+    let text = p.run(&["run", "w.yaml", "--device", "cuda"]);
+    if !cfg!(feature = "cuda") {
+        assert!(text.expect(2).stderr.contains("feature `cuda`"));
+    }
+    assert!(p.run(&["check", "w.yaml", "--only", "patient=C"]).expect(3).stderr.contains("unknown axis value `C`"));
+    assert!(p.run(&["check", "nothing.yaml"]).expect(3).stderr.contains("cannot read workflow `nothing.yaml`"));
+}
+
+#[test]
+fn plan_with_exit_code_says_whether_there_is_work() {
+    let p = Project::new(TINY);
+    p.run(&["plan", "w.yaml", "--exit-code"]).expect(8);
+    p.run_json(&["--until", "simulate"]).expect(0);
+    p.run(&["plan", "w.yaml", "--exit-code", "--until", "simulate"]).expect(0);
+}
+
+#[test]
+fn schema_lists_every_kind_and_its_parameters() {
+    let p = Project::new(TINY);
+    let whole: serde_json::Value = serde_json::from_str(&p.run(&["schema"]).expect(0).stdout).unwrap();
+    let kinds = whole["$defs"].as_object().unwrap();
+    assert_eq!(kinds.len(), 13);
+    let one: serde_json::Value = serde_json::from_str(&p.run(&["schema", "cluster"]).expect(0).stdout).unwrap();
+    assert!(one["properties"]["resolution"]["description"].as_str().is_some_and(|d| !d.is_empty()));
+}

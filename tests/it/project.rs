@@ -1,0 +1,142 @@
+//! A private directory with a workflow, and the binary run in it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+/// Two simulated patients through four stages, small enough for a second.
+pub(crate) const TINY: &str = "\
+version: 1
+name: tiny
+seed: 7
+axes:
+  patient: [A, B]
+inputs:
+  genes: {builtin: grch38}
+stages:
+  simulate:
+    params: {n_cells: 60, n_genes: 1500}
+  preprocess:
+    per: patient
+    needs: [simulate]
+    inputs: [genes]
+  infercnv:
+    per: patient
+    needs: [preprocess]
+    params: {window_size: 50, step: 10}
+  cluster:
+    per: patient
+    needs: [infercnv]
+    params: {resolution: 0.5}
+  dosage:
+    needs: [preprocess, infercnv, cluster]
+";
+
+pub(crate) struct Project {
+    dir: tempfile::TempDir,
+}
+
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Ran {
+    fn new(output: Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    pub(crate) fn expect(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    /// The events of `--format json`.
+    pub(crate) fn events(&self) -> Vec<Value> {
+        self.stdout.lines().map(|l| serde_json::from_str(l).unwrap_or_else(|e| panic!("{e}: {l}"))).collect()
+    }
+
+    /// Ids of the nodes with this event, sorted.
+    pub(crate) fn nodes(&self, event: &str) -> Vec<String> {
+        let mut ids: Vec<String> = self
+            .events()
+            .iter()
+            .filter(|e| e["event"] == event)
+            .map(|e| e["id"].as_str().expect("an id").to_string())
+            .collect();
+        ids.sort();
+        ids
+    }
+}
+
+pub(crate) fn command(dir: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_clcc-flow"));
+    command.current_dir(dir).args(args).stdin(Stdio::null()).env("NO_COLOR", "1").env_remove("CLCC_LOG");
+    command
+}
+
+impl Project {
+    pub(crate) fn new(workflow: &str) -> Self {
+        let project = Self { dir: tempfile::tempdir().expect("a temporary directory") };
+        project.write("w.yaml", workflow);
+        project
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.path().join(name), text).expect("written");
+    }
+
+    pub(crate) fn run(&self, args: &[&str]) -> Ran {
+        Ran::new(command(self.path(), args).output().expect("the program starts"))
+    }
+
+    /// `run w.yaml --format json` with more arguments.
+    pub(crate) fn run_json(&self, args: &[&str]) -> Ran {
+        let mut all = vec!["run", "w.yaml", "--format", "json"];
+        all.extend(args);
+        self.run(&all)
+    }
+
+    /// `(id, status, reason)` of every node, as `plan` says.
+    pub(crate) fn plan(&self, args: &[&str]) -> Vec<(String, String, Value)> {
+        let mut all = vec!["plan", "w.yaml", "--format", "json"];
+        all.extend(args);
+        let document: Value = serde_json::from_str(&self.run(&all).expect(0).stdout).expect("one JSON document");
+        document["nodes"]
+            .as_array()
+            .expect("nodes")
+            .iter()
+            .map(|n| {
+                let text = |k: &str| n[k].as_str().expect("text").to_string();
+                (text("id"), text("status"), n["reason"].clone())
+            })
+            .collect()
+    }
+
+    /// Ids of the nodes that `plan` does not call cached.
+    pub(crate) fn not_cached(&self, args: &[&str]) -> Vec<String> {
+        self.plan(args).into_iter().filter(|(_, status, _)| status != "cached").map(|(id, ..)| id).collect()
+    }
+
+    /// Every artifact in the cache.
+    pub(crate) fn artifacts(&self) -> Vec<PathBuf> {
+        let mut out = Vec::new();
+        for shard in std::fs::read_dir(self.path().join(".clcc/cas")).expect("a cache") {
+            for entry in std::fs::read_dir(shard.expect("an entry").path()).expect("a shard") {
+                out.push(entry.expect("an entry").path());
+            }
+        }
+        out.sort();
+        out
+    }
+}
