@@ -8,7 +8,7 @@ use std::fmt;
 use clcc_stages::params::ParamProblem;
 use clcc_stages::stage::{Metrics, OutputDecl, Read, Stage, StageContext};
 use clcc_stages::{
-    StageError, StageResult, concordance::Concordance, de::De, eval::Eval,
+    StageError, StageResult, cluster::Cluster, concordance::Concordance, de::De, eval::Eval,
     export::Export, infercnv::Infercnv, ingest::Ingest, mine::Mine, preprocess::Preprocess, report::Report,
     train::Train,
 };
@@ -23,6 +23,7 @@ pub fn kinds() -> &'static [Kind] {
         Kind::of::<Ingest>(),
         Kind::of::<Preprocess>(),
         Kind::of::<Infercnv>(),
+        Kind::of::<Cluster>(),
         Kind::of::<Mine>(),
         Kind::of::<Train>(),
         Kind::of::<Eval>(),

@@ -1,1 +1,275 @@
-//! cluster
+//! `cluster`: cells of one patient grouped by their copy-number profiles.
+//!
+//! PCA of `X_cnv` (`linalg::pca`) -> exact nearest neighbours (`neighbors`) -> UMAP's fuzzy graph
+//! (`connectivities`) -> Leiden (`leiden`) and a layout in the plane (`umap`); then the score and the
+//! mean profile of each cluster (`profiles`). Names, defaults and meanings are those of infercnvpy,
+//! which calls scanpy.
+//!
+//! Unlike scanpy, neighbours are exact at any number of cells, and every step gives the same bytes
+//! at any number of threads.
+//!
+//! Edges: fewer cells than `n_neighbors` shrink the neighbourhood (`neighborhood_size`), fewer cells
+//! or windows than `n_comps` shrink the components. Cells without any copy-number signal are copies
+//! of one another, at distance 0; ties go by cell order. Where no cell has a signal, a warning says
+//! that the clusters mean nothing. No step makes a NaN.
+
+mod connectivities;
+mod leiden;
+mod neighbors;
+mod params;
+mod profiles;
+mod tables;
+mod umap;
+
+#[cfg(test)]
+mod tests;
+
+pub use connectivities::connectivities;
+pub use leiden::{LeidenOptions, Partition, leiden};
+pub use neighbors::{Neighbors, nearest_neighbors, neighborhood_size};
+pub use params::{ClusterParams, Metric};
+pub use profiles::{Profiles, profiles};
+pub use umap::{Curve, UmapOptions, fit_curve, umap};
+
+use std::collections::BTreeMap;
+
+use ndarray::Array2;
+use serde_json::json;
+
+use crate::anndata::{AnnData, Reader, Uns};
+use crate::error::{StageError, StageResult};
+use crate::frame::{Categorical, Column, Frame};
+use crate::linalg::{Pca, PcaOptions, pca};
+use crate::matrix::{Csr, Matrix};
+use crate::params::ParamProblem;
+use crate::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
+
+/// Up to this many windows (or cells, where they are fewer) the components are exact.
+const EXACT_PCA_UP_TO: usize = 4096;
+
+/// The stage kind `cluster`.
+#[derive(Debug)]
+pub struct Cluster;
+
+/// Everything that is computed from `X_cnv`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Clustered {
+    /// Principal components.
+    pub pca: Pca,
+    /// Distances to the neighbours, `n x n`.
+    pub distances: Csr,
+    /// Connectivities, `n x n`, symmetric.
+    pub connectivities: Csr,
+    /// Clusters.
+    pub partition: Partition,
+    /// Layout, `n x 2`.
+    pub umap: Array2<f32>,
+    /// Score and mean profile of each cluster.
+    pub profiles: Profiles,
+}
+
+/// Clusters the rows of `x_cnv` (`n_cells x n_windows`). `after_step` is called between the steps
+/// with the number of steps done and the next one's name, and may stop the work with an error.
+///
+/// # Errors
+/// [`StageError::Data`] where `x_cnv` holds a value that is not finite, and what `after_step` gives.
+pub fn cluster_profiles(
+    x_cnv: &Csr,
+    params: &ClusterParams,
+    seed: u64,
+    after_step: &dyn Fn(u64, &str) -> StageResult<()>,
+) -> StageResult<Clustered> {
+    let n = x_cnv.n_rows();
+    if let Some(at) = x_cnv.data().iter().position(|v| !v.is_finite()) {
+        let row = x_cnv.indptr().partition_point(|&p| p as usize <= at) - 1;
+        return Err(StageError::data(format!(
+            "`X_cnv`: expected finite values, found `{}` in row {row}",
+            x_cnv.data()[at]
+        )));
+    }
+    after_step(0, "principal components")?;
+    let options = PcaOptions {
+        n_comps: params.n_comps,
+        zero_center: params.zero_center,
+        exact_up_to: EXACT_PCA_UP_TO,
+        seed,
+    };
+    let pca = pca(x_cnv, &options)?;
+    after_step(1, "nearest neighbours")?;
+    let neighbors = nearest_neighbors(&pca.scores, neighborhood_size(n, params.n_neighbors));
+    let connectivities = connectivities(&neighbors);
+    after_step(2, "Leiden")?;
+    let n_iterations = usize::try_from(params.n_iterations).ok();
+    let options = LeidenOptions {
+        resolution: params.resolution,
+        n_iterations,
+        theta: params.theta,
+        seed,
+    };
+    let partition = leiden(&connectivities, &options);
+    after_step(3, "UMAP")?;
+    let options = UmapOptions {
+        min_dist: params.min_dist,
+        spread: params.spread,
+        n_epochs: params.n_epochs,
+        negative_sample_rate: params.negative_sample_rate,
+        seed,
+    };
+    let umap = umap(&connectivities, &pca.scores, &options)?;
+    let profiles = profiles(x_cnv, &partition.membership, partition.n_clusters);
+    Ok(Clustered {
+        pca,
+        distances: neighbors.distance_graph(),
+        connectivities,
+        partition,
+        umap,
+        profiles,
+    })
+}
+
+impl Stage for Cluster {
+    type Params = ClusterParams;
+
+    const KIND: &'static str = "cluster";
+    const CODE_VERSION: u32 = 1;
+    const ABOUT: &'static str =
+        "groups the cells of a patient by copy-number profile: PCA, exact neighbours, Leiden, UMAP";
+    const USES_SEED: bool = true;
+    const MULTI_THREADED: bool = true;
+
+    fn check(params: &Self::Params) -> Vec<ParamProblem> {
+        params.problems()
+    }
+
+    fn reads(_: &Self::Params) -> Vec<Read> {
+        vec![Read::required("cnv")]
+    }
+
+    fn outputs(_: &Self::Params) -> Vec<OutputDecl> {
+        vec![
+            OutputDecl::new(
+                "clusters",
+                "AnnData: obs cnv_leiden and cnv_score, obsm X_cnv_pca and X_cnv_umap, neighbour graph",
+            ),
+            OutputDecl::new(
+                "cluster_tables",
+                "cells, score and mean profile of each cluster",
+            )
+            .publish(Publish::Into("tables")),
+        ]
+    }
+
+    fn run(ctx: &StageContext<'_>, params: &Self::Params) -> StageResult<Metrics> {
+        let reader = Reader::open(&ctx.one("cnv")?.path)?;
+        let obs = reader.obs()?;
+        let x_cnv = reader.obsm("X_cnv")?.into_csr();
+        if obs.is_empty() || x_cnv.n_cols() == 0 {
+            return Err(StageError::data(format!(
+                "`X_cnv`: expected cells and windows, found {} cells and {} windows",
+                obs.len(),
+                x_cnv.n_cols()
+            )));
+        }
+        let without_signal = (0..x_cnv.n_rows())
+            .filter(|&r| x_cnv.row(r).1.iter().all(|&v| v == 0.0))
+            .count();
+        if without_signal == obs.len() {
+            ctx.progress
+                .warn("no cell has any copy-number signal: its clusters mean nothing");
+        }
+        let found = cluster_profiles(&x_cnv, params, ctx.seed, &|done, next| {
+            ctx.check_cancelled()?;
+            ctx.progress.step(done, 4, next);
+            Ok(())
+        })?;
+        ctx.progress.step(4, 4, "writing");
+        let windows = match reader
+            .uns()?
+            .get("cnv")
+            .and_then(|cnv| cnv.at(&["windows"]))
+        {
+            Some(Uns::Frame(windows)) if windows.len() == x_cnv.n_cols() => Some(windows.clone()),
+            _ => None,
+        };
+        tables::write(
+            &ctx.output("cluster_tables"),
+            &obs,
+            windows.as_ref(),
+            &found,
+        )?;
+        let metrics = metrics(&found, without_signal);
+        annotated(obs, found).write_zarr(&ctx.output("clusters"))?;
+        Ok(metrics)
+    }
+}
+
+fn metrics(found: &Clustered, without_signal: usize) -> Metrics {
+    let mut metrics = Metrics::new();
+    metrics.insert("n_cells".into(), json!(found.umap.nrows()));
+    metrics.insert("n_cells_without_signal".into(), json!(without_signal));
+    metrics.insert("n_comps".into(), json!(found.pca.scores.ncols()));
+    metrics.insert(
+        "variance_ratio".into(),
+        json!(found.pca.variance_ratio.sum()),
+    );
+    metrics.insert("n_clusters".into(), json!(found.partition.n_clusters));
+    metrics.insert("quality".into(), json!(found.partition.quality));
+    metrics.insert(
+        "n_connected_parts".into(),
+        json!(umap::connected_parts(&found.connectivities).len()),
+    );
+    metrics.insert(
+        "largest_cluster".into(),
+        json!(found.profiles.n_cells.first().copied().unwrap_or(0)),
+    );
+    metrics
+}
+
+/// The `clusters` artifact.
+fn annotated(obs: Frame, found: Clustered) -> AnnData {
+    let membership = &found.partition.membership;
+    let names: Vec<String> = (0..found.partition.n_clusters)
+        .map(|c| c.to_string())
+        .collect();
+    let mut out = Frame::new(obs.index);
+    let codes = membership.iter().map(|&c| c as i32).collect();
+    out.set(
+        "cnv_leiden",
+        Column::Category(Categorical {
+            codes,
+            categories: names.clone(),
+            ordered: false,
+        }),
+    );
+    out.set(
+        "cnv_score",
+        Column::F64(
+            membership
+                .iter()
+                .map(|&c| found.profiles.score[c as usize])
+                .collect(),
+        ),
+    );
+    AnnData {
+        obs: out,
+        obsm: BTreeMap::from([
+            (
+                "X_cnv_pca".into(),
+                Matrix::Dense(found.pca.scores.mapv(|v| v as f32)),
+            ),
+            ("X_cnv_umap".into(), Matrix::Dense(found.umap)),
+        ]),
+        obsp: BTreeMap::from([
+            ("cnv_neighbors_connectivities".into(), found.connectivities),
+            ("cnv_neighbors_distances".into(), found.distances),
+        ]),
+        uns: BTreeMap::from([
+            (
+                "cnv_cluster_profiles".into(),
+                Uns::Matrix(found.profiles.mean),
+            ),
+            ("cnv_cluster_names".into(), Uns::Strings(names)),
+        ]),
+        ..AnnData::default()
+    }
+}

@@ -18,3 +18,11 @@ pub use arms::{Arm, Centromere, arm_of, centromere, chromosome_length};
 pub use builtin::{builtin, builtin_names};
 pub use chromosome::{natural_cmp, normalise_chromosome};
 pub use table::{Duplicates, Gene, GeneClass, GeneTable};
+
+/// A file of the data folder that lies beside the workspace (`../shared/data`, or further up), where
+/// there is one. Tests on real data return early without it.
+#[cfg(test)]
+pub(crate) fn shared(name: &str) -> Option<std::path::PathBuf> {
+    let ancestors = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+    ancestors.map(|a| a.join("shared/data").join(name)).find(|p| p.exists())
+}

@@ -363,18 +363,11 @@ mod tests {
         );
     }
 
-    fn shared(name: &str) -> Option<GeneTable> {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("../../shared/data/genes")
-            .join(name);
-        path.exists().then(|| GeneTable::read(&path).unwrap())
-    }
 
     #[test]
     fn real_gtf_and_the_builtin_table_agree() {
-        let Some(gtf) = shared("hg38_gene_only.gtf.gz") else {
-            return;
-        };
+        let Some(path) = crate::genome::shared("genes/hg38_gene_only.gtf.gz") else { return };
+let gtf = GeneTable::read(&path).unwrap();
         let builtin = GeneTable::grch38();
         let ids: Vec<&str> = builtin
             .genes

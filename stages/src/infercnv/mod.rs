@@ -179,4 +179,6 @@ fn burden(x_cnv: &Csr) -> Vec<f64> {
 }
 
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod tests;

@@ -1,12 +1,10 @@
 //! The stage against scanpy, its errors, and its laws.
 
-use std::path::{Path, PathBuf};
-
 use proptest::prelude::*;
 use serde_json::Value;
 
 use super::*;
-use crate::genome::{Duplicates, Gene};
+use crate::genome::{Duplicates, Gene, shared};
 use crate::stage::Quiet;
 
 fn numbers(v: &Value) -> Vec<f64> {
@@ -236,11 +234,6 @@ proptest! {
         let sum: f64 = x.row(0).iter().map(|v| f64::from(*v).exp_m1()).sum();
         prop_assert!((sum / 1e4 - 1.0).abs() < 1e-5);
     }
-}
-
-fn shared(name: &str) -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data").join(name);
-    path.exists().then_some(path)
 }
 
 #[test]

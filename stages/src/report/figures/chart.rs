@@ -125,7 +125,30 @@ fn finish(mut scene: kuva::render::render::Scene) -> StageResult<Svg> {
         _ => inner.to_string(),
     };
     // The root carried the colour of text.
-    Ok(Svg { width: width.ceil(), height: height.ceil(), body: format!("<g fill=\"{INK}\">{inner}</g>") })
+    let body = format!("<g fill=\"{INK}\">{}</g>", renumber_clips(&inner));
+    Ok(Svg { width: width.ceil(), height: height.ceil(), body })
+}
+
+/// kuva numbers its clip paths with a counter of the whole process; ours are numbered in each
+/// drawing, so that the same data give the same bytes whatever was drawn before.
+fn renumber_clips(svg: &str) -> String {
+    const NAME: &str = "kuva-clip-";
+    let mut seen: Vec<&str> = Vec::new();
+    let mut out = String::with_capacity(svg.len());
+    let mut rest = svg;
+    while let Some(at) = rest.find(NAME) {
+        let tail = &rest[at + NAME.len()..];
+        let digits = &tail[..tail.bytes().take_while(u8::is_ascii_digit).count()];
+        let number = seen.iter().position(|s| *s == digits).unwrap_or_else(|| {
+            seen.push(digits);
+            seen.len() - 1
+        });
+        out.push_str(&rest[..at]);
+        out.push_str(&format!("clip-{number}"));
+        rest = &tail[digits.len()..];
+    }
+    out.push_str(rest);
+    out
 }
 
 /// A dashed line across the data area, with a label at its end.
@@ -180,6 +203,14 @@ mod tests {
         let svg = draw(plots, layout).unwrap();
         assert!(svg.body.contains(INK) && svg.body.contains(GRID) && svg.body.contains("#123456"));
         assert!(!svg.body.contains("black") && !svg.body.contains("white"));
+    }
+
+    #[test]
+    fn the_same_data_give_the_same_drawing_again() {
+        let plot = || vec![LinePlot::new().with_data([(0.0, 1.0), (1.0, 3.0)]).into()];
+        let drawn = || draw(plot(), styled(Layout::auto_from_plots(&plot()), "x", "y")).unwrap();
+        assert_eq!(drawn(), drawn());
+        assert_eq!(renumber_clips("a kuva-clip-17 b kuva-clip-9 c kuva-clip-17"), "a clip-0 b clip-1 c clip-0");
     }
 
     #[test]

@@ -1,0 +1,151 @@
+//! Parameters of `cluster`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::params::{Checks, ParamProblem};
+
+/// How far apart two cells are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Metric {
+    /// Euclidean distance between principal component scores.
+    #[default]
+    Euclidean,
+}
+
+/// Parameters of `cluster`: names, meanings and defaults of infercnvpy (`tl.pca`, `pp.neighbors`,
+/// `tl.leiden`, `tl.umap`), which are scanpy's but for `zero_center`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClusterParams {
+    /// Principal components of `X_cnv`; fewer where there are fewer cells or windows. At least 1;
+    /// default 50 (scanpy).
+    pub n_comps: usize,
+    /// Subtract the mean profile before the decomposition. Default `false` (infercnvpy), which
+    /// keeps 0, "no change against normal", where it is.
+    pub zero_center: bool,
+    /// Cells of a neighbourhood, the cell itself included. At least 2; default 15 (scanpy). With
+    /// fewer cells than this, half of the cells plus one, as scanpy does.
+    pub n_neighbors: usize,
+    /// Distance between cells. Default `euclidean`.
+    pub metric: Metric,
+    /// Resolution of Leiden in leidenalg's `RBConfigurationVertexPartition`: higher gives more
+    /// clusters. Above 0, at most 1000; default 1 (scanpy); the paper uses 0.5.
+    pub resolution: f64,
+    /// Passes of Leiden over the graph; -1 repeats until a pass improves nothing. -1 or at least
+    /// 1; default -1 (scanpy).
+    pub n_iterations: i64,
+    /// Randomness of Leiden's refinement: two merges whose gains differ by this (in edge weights)
+    /// differ in probability by a factor of e. In [1e-6, 10]; default 0.01 (Traag et al. 2019).
+    pub theta: f64,
+    /// Distance in the UMAP plane below which neighbours are not drawn closer. In [0, `spread`];
+    /// default 0.5 (scanpy).
+    pub min_dist: f64,
+    /// Scale of distances in the UMAP plane. In [0.01, 100]; default 1 (scanpy).
+    pub spread: f64,
+    /// Passes of the UMAP layout. At least 1; default 500 up to 10,000 cells and 200 above
+    /// (umap-learn).
+    pub n_epochs: Option<usize>,
+    /// Random cells that push each neighbour pair away, per draw of the pair, in the UMAP layout.
+    /// At most 100; default 5 (umap-learn).
+    pub negative_sample_rate: usize,
+}
+
+impl Default for ClusterParams {
+    fn default() -> Self {
+        Self {
+            n_comps: 50,
+            zero_center: false,
+            n_neighbors: 15,
+            metric: Metric::Euclidean,
+            resolution: 1.0,
+            n_iterations: -1,
+            theta: 0.01,
+            min_dist: 0.5,
+            spread: 1.0,
+            n_epochs: None,
+            negative_sample_rate: 5,
+        }
+    }
+}
+
+impl ClusterParams {
+    /// Values out of range.
+    pub(super) fn problems(&self) -> Vec<ParamProblem> {
+        let mut checks = Checks::default();
+        checks.at_least("n_comps", self.n_comps, 1);
+        checks.at_least("n_neighbors", self.n_neighbors, 2);
+        let ok = self.resolution > 0.0 && self.resolution <= 1000.0;
+        checks.require(ok, "resolution", || {
+            format!(
+                "expected a value above 0 and at most 1000, found `{}`",
+                self.resolution
+            )
+        });
+        let ok = self.n_iterations == -1 || self.n_iterations >= 1;
+        checks.require(ok, "n_iterations", || {
+            format!(
+                "expected -1 (until stable) or at least 1, found `{}`",
+                self.n_iterations
+            )
+        });
+        checks.range("theta", self.theta, 1e-6, 10.0);
+        checks.range("spread", self.spread, 0.01, 100.0);
+        let ok = self.min_dist >= 0.0 && self.min_dist <= self.spread;
+        checks.require(ok, "min_dist", || {
+            format!(
+                "expected a value in [0, {}] (up to `spread`), found `{}`",
+                self.spread, self.min_dist
+            )
+        });
+        if let Some(n) = self.n_epochs {
+            checks.at_least("n_epochs", n, 1);
+        }
+        checks.range("negative_sample_rate", self.negative_sample_rate, 0, 100);
+        checks.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_value_out_of_range_is_reported_at_once() {
+        assert!(ClusterParams::default().problems().is_empty());
+        let bad = ClusterParams {
+            n_comps: 0,
+            n_neighbors: 1,
+            resolution: f64::NAN,
+            n_iterations: 0,
+            theta: 0.0,
+            min_dist: 2.0,
+            n_epochs: Some(0),
+            negative_sample_rate: 101,
+            ..ClusterParams::default()
+        };
+        let paths: Vec<String> = bad.problems().into_iter().map(|p| p.path).collect();
+        let expected = [
+            "n_comps",
+            "n_neighbors",
+            "resolution",
+            "n_iterations",
+            "theta",
+            "min_dist",
+            "n_epochs",
+            "negative_sample_rate",
+        ];
+        assert_eq!(paths, expected);
+    }
+
+    #[test]
+    fn unknown_and_misspelt_parameters_are_refused() {
+        assert!(
+            serde_json::from_str::<ClusterParams>(r#"{"resolution": 0.5, "metric": "euclidean"}"#)
+                .is_ok()
+        );
+        assert!(serde_json::from_str::<ClusterParams>(r#"{"resolutoin": 0.5}"#).is_err());
+        assert!(serde_json::from_str::<ClusterParams>(r#"{"metric": "cosine"}"#).is_err());
+    }
+}
