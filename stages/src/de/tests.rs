@@ -287,3 +287,51 @@ fn threads_do_not_change_a_byte() {
     }
     assert!(seen >= 12, "{seen} tables");
 }
+
+/// The authors' published table of P0006: BH from its own p-values, and the number of genes at
+/// FDR < .05 and |log2FC| > .5 (2,663), P0018 likewise (3,408).
+#[test]
+fn the_published_tables_are_reproduced_from_their_p_values() {
+    use std::io::Read as _;
+    for (patient, expected) in [("P0006", 2663), ("P0018", 3408)] {
+        let name = format!("paper/{patient}/de_cancer_vs_normal.csv.gz");
+        let Some(path) = crate::genome::shared(&name) else {
+            eprintln!("skipped: no `{name}` in ../shared/data");
+            return;
+        };
+        let mut text = String::new();
+        flate2::read::MultiGzDecoder::new(std::fs::File::open(path).unwrap())
+            .read_to_string(&mut text)
+            .unwrap();
+        let mut lines = text.lines();
+        let header: Vec<&str> = lines.next().unwrap().split(',').collect();
+        let at = |name: &str| header.iter().position(|h| *h == name).unwrap();
+        let (p_at, q_at, fc_at, group_at) = (
+            at("pvals"),
+            at("pvals_adj"),
+            at("logfoldchanges"),
+            at("group"),
+        );
+        let rows: Vec<Vec<&str>> = lines
+            .map(|l| l.split(',').collect::<Vec<_>>())
+            .filter(|r| r[group_at] == "Cancer")
+            .collect();
+        let number = |r: &[&str], at: usize| r[at].parse::<f64>().unwrap();
+        let p: Vec<f64> = rows.iter().map(|r| number(r, p_at)).collect();
+        let adjusted = crate::stats::benjamini_hochberg(&p);
+        for (row, q) in rows.iter().zip(&adjusted) {
+            let published = number(row, q_at);
+            assert!(
+                (q - published).abs() <= 1e-9 * published,
+                "{}: {q} {published}",
+                row[0]
+            );
+        }
+        let found = rows
+            .iter()
+            .zip(&adjusted)
+            .filter(|(r, q)| **q < 0.05 && number(r, fc_at).abs() > 0.5)
+            .count();
+        assert_eq!(found, expected, "{patient}, {} genes", rows.len());
+    }
+}

@@ -46,8 +46,8 @@ pub struct DosageParams {
     pub altered: f64,
     /// Factors of the per-cell residuals; 1 to 50, default 5.
     pub n_factors: usize,
-    /// Profiles permuted along the genome for the null; 19 or more, default 39 (the least p-value
-    /// is 1 / 40).
+    /// Profiles permuted along the genome for the null; 39 or more, default 39 (the least p-value
+    /// is 1 / 40, and a factor counts as above its null up to 0.025).
     pub n_null: usize,
     /// Cells that the factors are found in, a fixed random choice where there are more; every cell
     /// gets a score. 100 or more, default 4000.
@@ -87,7 +87,7 @@ impl DosageParams {
         c.at_least("min_cells", self.min_cells, 2);
         c.at_least("min_count", self.min_count, 1.0);
         c.range("n_factors", self.n_factors, 1, 50);
-        c.range("n_null", self.n_null, 19, 10_000);
+        c.range("n_null", self.n_null, 39, 10_000);
         c.at_least("max_cells", self.max_cells, 100);
         c.finish()
     }

@@ -261,13 +261,17 @@ fn compensating_cells_are_found_beside_an_unrelated_programme() {
             },
             2,
         );
-        let found = run(&t, 19);
+        let found = run(&t, 39);
         let scores = found.scores.as_ref().unwrap();
         let labels: Vec<bool> = found.cells.iter().map(|&i| t.compensating[i]).collect();
         assert!(found.cells.iter().all(|&i| t.malignant[i]));
         let sum = auc(&scores.shortfall, &labels);
         assert!(sum >= sum_least, "sum, programme {programme}: {sum}");
-        let above: Vec<&factors::Factor> = scores.factors.iter().filter(|f| f.p <= 0.05).collect();
+        let above: Vec<&factors::Factor> = scores
+            .factors
+            .iter()
+            .filter(|f| f.p <= write::ABOVE_NULL)
+            .collect();
         let best = above
             .iter()
             .map(|f| auc(&f.scores, &labels))
@@ -296,30 +300,30 @@ fn compensating_cells_are_found_beside_an_unrelated_programme() {
 
 #[test]
 fn nothing_planted_gives_no_factor_above_the_null() {
-    for programme in [false, true] {
+    // 6 data sets, each above its null with probability 0.025: two or more have probability 0.009.
+    let mut above = Vec::new();
+    for seed in 0..6 {
+        let programme = seed % 2 == 1;
         let t = tumours(
-            3000.0,
+            1500.0,
             Plant {
                 programme,
                 ..Plant::default()
             },
-            3,
+            100 + seed,
         );
-        let found = run(&t, 39);
-        let scores = found.scores.unwrap();
-        let above: Vec<f64> = scores
-            .factors
-            .iter()
-            .map(|f| f.p)
-            .filter(|p| *p <= 0.05)
-            .collect();
-        assert!(above.is_empty(), "programme {programme}: {above:?}");
+        let scores = run(&t, 39).scores.unwrap();
+        let least = scores.factors.iter().map(|f| f.p).fold(1.0, f64::min);
+        if least <= write::ABOVE_NULL {
+            above.push((seed, least));
+        }
         assert!(
             (scores.shortfall_sd.0 - 1.0).abs() < 0.25,
             "{}",
             scores.shortfall_sd.0
         );
     }
+    assert!(above.len() <= 1, "{above:?}");
 }
 
 #[test]
