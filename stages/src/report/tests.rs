@@ -172,25 +172,33 @@ impl Fixture {
             let p = if g == 0 { 0.0 } else { 10f64.powf(-6.0 * e * e) };
             genes.push_str(&format!("GENE{g}\t{e}\t{e}\t{p:e}\t{:e}\n", (p * 3.0).min(1.0)));
         }
-        let contrasts = "contrast\tstatus\treason\tn1\tn2\ndiscordant_vs_concordant\ttested\t\t30\t30\ncancer_vs_normal_epithelial\tnot applicable\tno normal <epithelial> cell\t60\t0\n";
-        let cis = "chromosome\tspearman_rho\tpvals_adj\tn_genes\nchr1\t0.5\t0.001\t50\nchr2\t-0.1\t0.5\t40\n";
+        let contrasts = "contrast\tpatient\tstatus\treason\tn_group\tn_reference\ndiscordant_vs_concordant\tpooled\ttested\t\t30\t30\ncancer_vs_normal_epithelial\tP1\tnot applicable\tno normal <epithelial> cell\t60\t0\ncancer_vs_normal_epithelial\tP02\tnot applicable\tno normal <epithelial> cell\t60\t0\n";
+        let mut cis = "region\tlevel\tpatient\tspearman\tpvals_adj\ttrans_mean\n".to_string();
+        for patient in ["P1", "P02", "pooled"] {
+            for (region, level, rho, q) in [("chr1", "chromosome", 0.5, 0.001), ("chr2", "chromosome", -0.1, 0.5), ("chr1p", "arm", 0.4, 0.01)] {
+                cis.push_str(&format!("{region}\t{level}\t{patient}\t{rho}\t{q}\t0.02\n"));
+            }
+        }
+        let escape = "names\tpatient\tlogfoldchanges\tpvals_adj\tlocus_state\nGENE0\tP1\t1.5\t1e-9\tgain\nGENE0\tP02\t1.2\t1e-5\tneutral\nGENE3\tP02\t1.2\t1e-4\tneutral\n";
         self.table("de", None, &[
             ("contrasts.tsv", contrasts.into()),
-            ("discordant_vs_concordant.tsv", genes),
-            ("cis_effects.tsv", cis.into()),
-            ("escape_recurrence.tsv", "names\tn_patients\nGENE0\t2\n".into()),
+            ("discordant_vs_concordant.P1.tsv", genes.clone()),
+            ("discordant_vs_concordant.pooled.tsv", genes),
+            ("cis_effects.tsv", cis),
+            ("escape_genes.tsv", escape.into()),
+            ("recurrence.tsv", "names\tn_patients\nGENE0\t2\n".into()),
         ]);
     }
 
     fn dosage(&mut self) {
         let slopes = noise("slope", &[], 300);
-        let mut genes = "names\tslope\tci_low\tci_high\tpvals\tpvals_adj\tclass\n".to_string();
+        let mut genes = "names\tslope\tci_low\tci_high\tpvals_zero_adj\tpvals_one_adj\tclass\n".to_string();
         for (g, z) in slopes.iter().enumerate() {
             let slope = 0.8 + 0.4 * z;
-            let class = ["sensitive", "insensitive", "over_compensated", ""][if slope > 0.5 { 0 } else if slope > 0.0 { 1 } else { 2 + g % 2 }];
+            let class = ["sensitive", "insensitive", "over-compensated", "unresolved"][if slope > 0.5 { 0 } else if slope > 0.0 { 1 } else { 2 + g % 2 }];
             genes.push_str(&format!("GENE{g}\t{slope}\t{}\t{}\t{p:e}\t{p:e}\t{class}\n", slope - 0.2, slope + 0.2, p = 10f64.powf(-slope.abs() * 5.0)));
         }
-        let mut cells = "cell\tpatient\tdosage_score\tfactor_1\n".to_string();
+        let mut cells = "cell\tpatient\tshortfall_z\tfactor_1\n".to_string();
         for patient in ["P1", "P02"] {
             for (cell, z) in obs(patient).index.iter().zip(noise("score", &[patient.len() as u64], CELLS)) {
                 cells.push_str(&format!("{cell}\t{patient}\t{z}\t{z}\n"));
@@ -199,7 +207,8 @@ impl Fixture {
         self.table("dosage", None, &[
             ("dosage_genes.tsv", genes),
             ("dosage_cells.tsv", cells),
-            ("dosage_factors.tsv", "factor\tsingular_value\tnull_q95\tabove_null\n1\t12\t8\tTrue\n2\t7\t7.5\tFalse\n".into()),
+            ("dosage_factors.tsv", "factor\tsingular_value\tcoherence\tnull_95\tabove_null\nfactor_1\t12\t0.8\t0.3\tTrue\nfactor_2\t7\t0.1\t0.3\tFalse\n".into()),
+            ("dosage_arms.tsv", "arm\tn_genes\tmedian_slope\nchr1p\t30\t0.8\nchr1q\t20\tNA\n".into()),
             ("dosage_loadings.tsv", "names\tfactor_1\nGENE1\t0.2\n".into()),
         ]);
     }
@@ -242,8 +251,9 @@ fn every_role_has_its_figures_and_tables() {
     for figure in [
         "qc-total-counts", "qc-n-genes-by-counts", "qc-pct-counts-mt", "cnv-heatmap-p1", "cnv-heatmap-p02", "cnv-umap-cancer-vs-normal-p1",
         "cnv-umap-cnv-leiden-p02", "cnv-umap-cell-type-p1", "cnv-umap-cnv-burden-p1", "mining-coverage", "training-loss", "training-parts",
-        "retrieval-rates", "similarity-matrix", "concordance-distance", "concordance-cell-type", "volcano-discordant-vs-concordant",
-        "cis-cis-effects", "dosage-slopes", "dosage-volcano", "dosage-score", "dosage-umap-p1", "dosage-factors",
+        "retrieval-rates", "similarity-matrix", "concordance-distance", "concordance-cell-type", "volcano-discordant-vs-concordant-pooled",
+        "volcano-discordant-vs-concordant-p1", "cis-bars-cis-effects-chromosome", "cis-grid-cis-effects-chromosome", "dosage-slopes",
+        "dosage-volcano-one", "dosage-volcano-zero", "dosage-arms", "dosage-score", "dosage-umap-p1", "dosage-factors",
     ] {
         assert!(html.contains(&format!("id=\"{figure}\"")), "figure `{figure}` is in the page");
         let file = std::fs::read_to_string(dir.join("figures").join(format!("{figure}.svg"))).unwrap();
@@ -254,8 +264,10 @@ fn every_role_has_its_figures_and_tables() {
     for said in [
         "Only 4.0 % of the training cells have a hard negative",
         "lowest, 1.056, at epoch 9",
-        "no normal &lt;epithelial&gt; cell",
-        "the class goes together with cell_type",
+        "no normal &lt;epithelial&gt; cell (P1, P02)",
+        "1 lie in a gained region, 0 in a lost one, and 2 at a locus without a change",
+        "<dd>2</dd><dt>genes higher in discordant cells</dt>",
+        "The class goes together with cell_type",
         "`empty cells`".trim_matches('`'),
         "240",
     ] {
@@ -270,7 +282,7 @@ fn text_from_the_data_is_escaped_and_nothing_is_fetched() {
     let (dir, _) = fixture.run_in("out", &ReportParams { title: "<b>T</b>".into(), ..ReportParams::default() });
     let html = page(&dir);
     assert!(!html.contains("<img") && !html.contains("<b>T"));
-    assert!(html.contains("Epithelial &lt;img src=x onerror=alert(1)&gt; &amp; &quot;co&quot;"));
+    assert!(html.contains("Epithelial &lt;img src=x"));
     assert_eq!(html.matches(PROVENANCE_MARK).count(), 1);
     // One script of the page, and one of data for each table.
     let data = html.matches("<script type=\"application/json\">").count();

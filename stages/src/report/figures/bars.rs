@@ -1,18 +1,18 @@
 //! Bars: plain, and stacked shares.
 
-use kuva::prelude::{BarPlot, Layout, Plot};
+use kuva::prelude::{BarPlot, Layout, Plot, ReferenceLine};
 
 use super::chart::{draw, plain, styled};
-use super::palette::hex;
+use super::palette::{AXIS, hex};
 use super::svg::{Svg, clip};
 use crate::error::StageResult;
 
-/// One bar a label, in its own colour; values that are no numbers are left out. `None` where
-/// nothing is left.
+/// One bar a label, in its own colour, and a dashed line at `guide`; values that are no numbers
+/// are left out. `None` where nothing is left.
 ///
 /// # Errors
 /// Where the chart cannot be drawn.
-pub(crate) fn bars(items: &[(String, f64, [u8; 3])], x_label: &str, y_label: &str) -> StageResult<Option<Svg>> {
+pub(crate) fn bars(items: &[(String, f64, [u8; 3])], x_label: &str, y_label: &str, guide: Option<f64>) -> StageResult<Option<Svg>> {
     let items: Vec<_> = items.iter().filter(|i| i.1.is_finite()).collect();
     if items.is_empty() {
         return Ok(None);
@@ -23,7 +23,14 @@ pub(crate) fn bars(items: &[(String, f64, [u8; 3])], x_label: &str, y_label: &st
     }
     let plots: Vec<Plot> = vec![plot.into()];
     let labels: Vec<&str> = items.iter().map(|i| i.0.as_str()).collect();
-    let layout = turned(styled(Layout::auto_from_plots(&plots), x_label, y_label), &labels);
+    let mut layout = turned(styled(Layout::auto_from_plots(&plots), x_label, y_label), &labels);
+    if let Some(at) = guide.filter(|g| g.is_finite()) {
+        let line = ReferenceLine::horizontal(at).with_color(AXIS).with_dasharray("4 3");
+        layout = layout.with_reference_line(line);
+        if at > items.iter().map(|i| i.1).fold(0.0, f64::max) {
+            layout = layout.with_y_axis_max(at * 1.1);
+        }
+    }
     draw(plots, layout).map(Some)
 }
 
@@ -66,9 +73,10 @@ mod tests {
     #[test]
     fn bars_skip_what_is_no_number() {
         let items = vec![("chr1".to_string(), 0.5, [1, 2, 3]), ("chr<2>".to_string(), -0.25, [4, 5, 6]), ("chr3".to_string(), f64::NAN, [7, 8, 9])];
-        let svg = bars(&items, "", "rho").unwrap().unwrap();
+        let svg = bars(&items, "", "rho", Some(0.3)).unwrap().unwrap();
+        assert!(svg.body.contains("stroke-dasharray=\"4 3\""));
         assert!(svg.body.contains("#040506") && svg.body.contains("chr&lt;2&gt;") && !svg.body.contains("chr3"));
-        assert!(bars(&[], "", "").unwrap().is_none());
+        assert!(bars(&[], "", "", None).unwrap().is_none());
     }
 
     #[test]

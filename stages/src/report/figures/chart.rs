@@ -61,12 +61,13 @@ fn theme() -> Theme {
 
 /// The common look, over the layout that the plots ask for.
 pub(crate) fn styled(layout: Layout, x_label: &str, y_label: &str) -> Layout {
+    // An empty label would still take its line.
+    let layout = if x_label.is_empty() { layout } else { layout.with_x_label(plain(x_label)) };
+    let layout = if y_label.is_empty() { layout } else { layout.with_y_label(plain(y_label)) };
     layout
         .with_width(WIDTH)
-        .with_height(HEIGHT)
+        .with_height(if x_label.is_empty() { HEIGHT - 24.0 } else { HEIGHT })
         .with_theme(theme())
-        .with_x_label(plain(x_label))
-        .with_y_label(plain(y_label))
         .with_label_size(13)
         .with_tick_size(11)
         .with_body_size(11)

@@ -53,7 +53,10 @@ pub(crate) fn violins(groups: &[(String, Vec<f64>)], y_label: &str, scale: Scale
         layout = layout.with_x_tick_rotate(-45.0);
     }
     if scale == Scale::Log10 {
-        layout = layout.with_y_tick_format(TickFormat::Custom(Arc::new(power_of_ten)));
+        layout = layout.with_y_tick_format(TickFormat::Custom(Arc::new(power_of_ten))).with_y_tick_step(if hi - lo > 2.5 { 1.0 } else { 0.5 });
+    } else if lo >= 0.0 {
+        // The smooth outline reaches beyond the smallest value; below zero it would show what cannot be.
+        layout = layout.with_y_axis_min(0.0);
     }
     draw(plots, layout).map(Some)
 }

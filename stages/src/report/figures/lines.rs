@@ -28,15 +28,33 @@ pub(crate) fn lines(x: &[f64], series: &[(&str, Vec<f64>)], x_label: &str, y_lab
     if plots.is_empty() {
         return Ok(None);
     }
-    let layout = styled(Layout::auto_from_plots(&plots), x_label, y_label);
+    let steps = x.iter().copied().filter(|x| x.is_finite()).fold(0.0, f64::max);
+    let layout = styled(Layout::auto_from_plots(&plots), x_label, y_label).with_x_tick_step(whole_step(steps));
     let mut svg = draw(plots, layout)?;
     svg.legend(60.0, &entries);
     Ok(Some(svg))
 }
 
+/// A distance between ticks of epochs or ranks: 1, 2 or 5 times a power of ten, for about six ticks.
+fn whole_step(most: f64) -> f64 {
+    let mut step = 1.0;
+    for factor in [2.0, 2.5, 2.0].into_iter().cycle().take(30) {
+        if most / step <= 7.0 {
+            break;
+        }
+        step *= factor;
+    }
+    step
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ticks_stand_at_whole_numbers() {
+        assert_eq!([3.0, 7.0, 12.0, 20.0, 100.0, 400.0].map(whole_step), [1.0, 1.0, 2.0, 5.0, 20.0, 100.0]);
+    }
 
     #[test]
     fn series_without_numbers_are_left_out() {

@@ -48,7 +48,10 @@ pub(crate) fn part(inputs: &Inputs<'_, '_>) -> StageResult<Part> {
         }
     }
     blocks.extend(table_blocks(&files, "cnv_clusters", "Copy-number clusters", "", inputs.params)?);
-    blocks.extend(other_tables(&files, &["cnv_clusters"], inputs.params)?);
+    if files.iter().any(|f| f.name == "cnv_cluster_profiles") {
+        blocks.push(Block::Text("The mean profile of each cluster: `tables/cnv_cluster_profiles.*.tsv`, beside this page.".into()));
+    }
+    blocks.extend(other_tables(&files, &["cnv_clusters", "cnv_cluster_profiles"], inputs.params)?);
     let mut tiles: Vec<(String, String)> =
         n_windows.map(|n| (count(n), "windows along the genome".to_string())).into_iter().collect();
     let clusters: usize = inputs.patients.iter().filter_map(|p| Some(categories(&p.obs, "cnv_leiden")?.1.len())).sum();

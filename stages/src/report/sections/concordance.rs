@@ -64,7 +64,12 @@ fn warnings(files: &[TableFile]) -> StageResult<Vec<Block>> {
         out.extend(said.filter(|t| !matches!(*t, "" | "NA")).map(str::to_string));
     }
     out.dedup();
-    Ok(out.into_iter().take(8).map(|t| Block::Note(Tone::Warning, t)).collect())
+    let sentence = |t: String| {
+        let mut letters = t.chars();
+        let first = letters.next().map(|c| c.to_uppercase().to_string()).unwrap_or_default();
+        format!("{first}{}{}", letters.as_str(), if t.ends_with('.') { "" } else { "." })
+    };
+    Ok(out.into_iter().take(8).map(|t| Block::Note(Tone::Warning, sentence(t))).collect())
 }
 
 /// Counts of a column's values within each class.

@@ -12,7 +12,7 @@ pub(crate) mod training;
 use super::load::{Patient, TableFile};
 use super::page::{Block, Section};
 use super::params::Params;
-use super::table_view::TableView;
+use super::table_view::{BY_P, Pick, TableView};
 use crate::error::StageResult;
 use crate::frame::{Column, Frame};
 use crate::stage::StageContext;
@@ -68,10 +68,18 @@ pub(crate) fn categories(obs: &Frame, column: &str) -> Option<(Vec<i32>, Vec<Str
 /// # Errors
 /// Where a table cannot be read.
 pub(crate) fn table_blocks(files: &[TableFile], name: &str, title: &str, lead: &str, params: &Params) -> StageResult<Vec<Block>> {
+    picked_blocks(files, name, title, lead, params, BY_P)
+}
+
+/// The same, with the rows that a long table keeps.
+///
+/// # Errors
+/// Where a table cannot be read.
+pub(crate) fn picked_blocks(files: &[TableFile], name: &str, title: &str, lead: &str, params: &Params, pick: Pick<'_>) -> StageResult<Vec<Block>> {
     let stacks = super::load::stack(files, name)?;
     Ok(stacks
         .into_iter()
-        .map(|(table, place)| Block::Table(TableView::new(title, table, &place, params.table_rows, &["pvals_adj", "pvals"]).caption(lead)))
+        .map(|(table, place)| Block::Table(TableView::new(title, table, &place, params.table_rows, pick).caption(lead)))
         .collect())
 }
 
@@ -93,7 +101,7 @@ pub(crate) fn other_tables(files: &[TableFile], known: &[&str], params: &Params)
 
 /// A file name as words.
 pub(crate) fn title_of(name: &str) -> String {
-    let words = name.replace(['_', '-'], " ");
+    let words = name.replace(['_', '-'], " ").replace('.', ", ");
     let mut letters = words.chars();
     letters.next().map(|c| c.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
@@ -111,6 +119,6 @@ mod tests {
         assert_eq!(categories(&obs, "cnv_leiden"), Some((vec![1, 0, -1], vec!["2".to_string(), "10".to_string()])));
         assert_eq!(categories(&obs, "cell_type"), Some((vec![1, 0, 1], vec!["B".to_string(), "T".to_string()])));
         assert_eq!(categories(&obs, "nothing"), None);
-        assert_eq!(title_of("cis_effects_arm"), "Cis effects arm");
+        assert_eq!(title_of("cancer_vs_normal.P1"), "Cancer vs normal, P1");
     }
 }

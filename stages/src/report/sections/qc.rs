@@ -5,7 +5,7 @@ use crate::error::StageResult;
 use crate::report::figures::distribution::{Scale, violins};
 use crate::report::load::{TableFile, stack, tables, texts};
 use crate::report::page::{Block, Figure, Section, Tone};
-use crate::report::table_view::TableView;
+use crate::report::table_view::{Pick, TableView};
 use crate::table::TextTable;
 
 const ID: &str = "qc";
@@ -81,7 +81,7 @@ fn summary(files: &[TableFile], inputs: &Inputs<'_, '_>) -> StageResult<Vec<Bloc
         });
         wide.rows[at][column] = row[2].clone();
     }
-    Ok(vec![Block::Table(TableView::new("Summary per patient", wide, place, inputs.params.table_rows, &[]))])
+    Ok(vec![Block::Table(TableView::new("Summary per patient", wide, place, inputs.params.table_rows, Pick::First))])
 }
 
 /// A warning that names the checks that did not pass.

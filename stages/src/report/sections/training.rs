@@ -8,7 +8,7 @@ use crate::report::figures::palette;
 use crate::report::html::{percent, short};
 use crate::report::load::{numbers, tables, texts};
 use crate::report::page::{Block, Figure, Section, Tone};
-use crate::report::table_view::TableView;
+use crate::report::table_view::{Pick, TableView};
 use crate::table::TextTable;
 
 /// Coverage of the hard negatives.
@@ -59,7 +59,7 @@ fn coverage_figure(table: &TextTable) -> StageResult<Option<Figure>> {
         .enumerate()
         .map(|(i, (name, share))| (name, share * 100.0, if i == 0 { palette::MUTED } else { palette::category(i - 1) }))
         .collect();
-    let Some(svg) = bars(&items, "", "% of training cells")? else { return Ok(None) };
+    let Some(svg) = bars(&items, "", "% of training cells", None)? else { return Ok(None) };
     let caption = "Share of the training cells that have at least one hard negative, over all patients and by patient.";
     Ok(Some(Figure::new(&["mining coverage"], "Cells with a hard negative", caption, &["mining"], svg)))
 }
@@ -92,7 +92,7 @@ pub(crate) fn training(inputs: &Inputs<'_, '_>) -> StageResult<Part> {
     } else {
         blocks.push(Block::Note(Tone::Missing, "The history has no column `epoch`, so its curves are not drawn.".into()));
     }
-    blocks.push(Block::Table(TableView::new("History", table, &file.published, inputs.params.table_rows, &[])));
+    blocks.push(Block::Table(TableView::new("History", table, &file.published, inputs.params.table_rows, Pick::First)));
     Ok(Part { section: Section { id: ID, title: TITLE, blocks }, tiles })
 }
 
@@ -122,7 +122,9 @@ fn curves(table: &TextTable, epochs: &[f64]) -> StageResult<Vec<Figure>> {
         let caption = "The whole training loss and the part that comes from hard negatives.";
         out.push(Figure::new(&["training parts"], "Parts of the training loss", caption, &["history"], svg));
     }
-    if let Some(svg) = lines(epochs, &series(&[("lr", "learning rate")]), "epoch", "learning rate")? {
+    let rate = series(&[("lr", "learning rate")]);
+    let changes = rate.iter().any(|(_, v)| v.windows(2).any(|w| w[0] != w[1]));
+    if let Some(svg) = lines(epochs, &rate, "epoch", "learning rate")?.filter(|_| changes) {
         out.push(Figure::new(&["training rate"], "Learning rate", "The step size of the optimiser at each epoch.", &["history"], svg));
     }
     Ok(out)
