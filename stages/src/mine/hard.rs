@@ -165,7 +165,7 @@ fn among_candidates(
             || vec![0f32; vectors.n_genes()],
             |dense, a| {
                 let step = done.fetch_add(1, Ordering::Relaxed);
-                if step % 64 == 0 && watch(step, n as u64) {
+                if step.is_multiple_of(64) && watch(step, n as u64) {
                     return Err(StageError::Cancelled);
                 }
                 let mut anchor = Anchor::default();

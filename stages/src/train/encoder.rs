@@ -1,9 +1,13 @@
 //! An encoder: Linear, BatchNorm, ReLU, Dropout blocks, a last Linear, unit rows.
 
+use std::sync::Mutex;
+
+use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Result, Tensor, Var, bail};
 use candle_nn::ops;
 
-use super::input_layer::SparseBatch;
+use super::adamw::{AdamMoments, AdamWStep};
+use super::input_layer::{InputLayerStep, Pending, SparseBatch};
 use super::matmul::matmul_nt;
 use super::norm::{BatchStats, DropoutStream, EPS, NormReluDropout};
 use crate::rng::Rng;
@@ -43,6 +47,8 @@ pub(super) struct Encoder {
     name: &'static str,
     linears: Vec<Linear>,
     norms: Vec<Norm>,
+    /// What the last backward pass left of the first weight's gradient.
+    pending: Pending,
 }
 
 /// A named array as it lies in memory.
@@ -65,7 +71,7 @@ impl Encoder {
         dtype: DType,
         device: &Device,
     ) -> Result<Self> {
-        let mut encoder = Self { name, linears: Vec::new(), norms: Vec::new() };
+        let mut encoder = Self { name, linears: Vec::new(), norms: Vec::new(), pending: Pending::default() };
         let mut inputs = n_features;
         for (layer, &width) in hidden.iter().chain([&dim]).enumerate() {
             let mut rng = Rng::new(seed, &format!("train.init.{name}"), &[layer as u64]);
@@ -93,7 +99,8 @@ impl Encoder {
 
     /// Unit rows of a batch in training: batch statistics (which move the running ones), dropout.
     pub(super) fn forward_train(&mut self, batch: &SparseBatch, pass: Pass) -> Result<Tensor> {
-        let mut x = batch.linear(&self.linears[0].weight, &self.linears[0].bias)?;
+        let first = &self.linears[0];
+        let mut x = batch.linear(&first.weight, &first.bias, Some(&self.pending))?;
         let modality = u64::from(self.name == "cnv");
         for layer in 0..self.norms.len() {
             let dropout = DropoutStream {
@@ -113,7 +120,7 @@ impl Encoder {
     /// Unit rows with the running statistics, without dropout and without a graph.
     pub(super) fn forward_eval(&self, batch: &SparseBatch) -> Result<Tensor> {
         let plain = |v: &Var| v.as_tensor().detach();
-        let mut x = batch.linear(&plain(&self.linears[0].weight), &plain(&self.linears[0].bias))?;
+        let mut x = batch.linear(&plain(&self.linears[0].weight), &plain(&self.linears[0].bias), None)?;
         for (norm, next) in self.norms.iter().zip(&self.linears[1..]) {
             let vector = |v: &[f32]| Tensor::new(v, x.device())?.to_dtype(x.dtype());
             let inverse = (vector(&norm.running_var)? + EPS)?.sqrt()?.recip()?;
@@ -137,6 +144,36 @@ impl Encoder {
             }
         }
         out
+    }
+
+    /// One optimiser step with the gradients of the last backward pass; `moments` are those of
+    /// [`Encoder::parameters`], in their order.
+    pub(super) fn update(&mut self, grads: &GradStore, moments: &mut [AdamMoments], adam: AdamWStep) -> Result<()> {
+        let pending = std::mem::take(&mut *self.pending.lock().expect("no pass panicked"));
+        let (first, others) = moments.split_at_mut(1);
+        let step = InputLayerStep { pending, moments: Mutex::new(&mut first[0]), adam };
+        self.linears[0].weight.inplace_op1(&step)?;
+        for ((name, var), moments) in self.parameters().into_iter().skip(1).zip(others) {
+            let Some(gradient) = grads.get(var) else { bail!("`{name}` has no gradient") };
+            adam.apply(var, gradient, moments)?;
+        }
+        Ok(())
+    }
+
+    /// The gradients of the last backward pass, in the order of the parameters.
+    #[cfg(test)]
+    pub(super) fn gradients(&self, grads: &GradStore) -> Vec<Tensor> {
+        let pending = std::mem::take(&mut *self.pending.lock().unwrap());
+        let weight = &self.linears[0].weight;
+        // The same products by candle's own way, from the output gradients.
+        let zero = self.linears[0].bias.zeros_like().unwrap();
+        let dot = |(batch, grad): &(SparseBatch, Tensor)| {
+            let out = batch.linear(weight, &zero, None).unwrap();
+            (out * grad).unwrap().sum_all().unwrap().backward().unwrap().remove(weight).unwrap()
+        };
+        let whole = pending.iter().map(dot).reduce(|a, b| (a + b).unwrap()).unwrap();
+        let others = self.parameters().into_iter().skip(1).map(|(_, var)| grads.get(var).unwrap().clone());
+        std::iter::once(whole).chain(others).collect()
     }
 
     /// Everything inference needs, parameters first, then running statistics.

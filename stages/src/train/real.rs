@@ -6,8 +6,6 @@ use candle_core::{CpuStorage, DType, Layout, Result, Shape, Storage, Tensor, Wit
 
 /// The number types that the custom ops work in.
 pub(super) trait Real: WithDType + faer::traits::ComplexField {
-    /// `a * b + c` with one rounding.
-    fn fma(a: Self, b: Self, c: Self) -> Self;
     /// From a stored f32.
     fn of(x: f32) -> Self;
     /// To a stored f32.
@@ -17,10 +15,6 @@ pub(super) trait Real: WithDType + faer::traits::ComplexField {
 }
 
 impl Real for f32 {
-    #[inline(always)]
-    fn fma(a: Self, b: Self, c: Self) -> Self {
-        a.mul_add(b, c)
-    }
     #[inline(always)]
     fn of(x: f32) -> Self {
         x
@@ -36,10 +30,6 @@ impl Real for f32 {
 }
 
 impl Real for f64 {
-    #[inline(always)]
-    fn fma(a: Self, b: Self, c: Self) -> Self {
-        a.mul_add(b, c)
-    }
     #[inline(always)]
     fn of(x: f32) -> Self {
         Self::from(x)

@@ -152,6 +152,15 @@ fn pair(value: &serde_json::Value) -> [f64; 2] {
     [value[0].as_f64().unwrap(), value[1].as_f64().unwrap()]
 }
 
+/// Every parameter's name and gradient.
+fn gradients(t: &Trainer<'_>, grads: &candle_core::backprop::GradStore) -> Vec<(String, candle_core::Tensor)> {
+    let of = |e: &super::encoder::Encoder| {
+        let names: Vec<String> = e.parameters().into_iter().map(|p| p.0).collect();
+        names.into_iter().zip(e.gradients(grads)).collect::<Vec<_>>()
+    };
+    of(&t.expr).into_iter().chain(of(&t.cnv)).collect()
+}
+
 /// Loss and gradients in f64 (relative 1e-9), then two steps (absolute 3e-6: AdamW's moments and the
 /// running statistics are kept in f32).
 #[test]
@@ -181,9 +190,9 @@ fn two_steps_are_those_of_pytorch() {
             assert!((found - expected).abs() < 1e-10, "{name} loss {k}: {found} {expected}");
         }
         let grads = total.backward().unwrap();
-        for (parameter, var) in t.expr.parameters().into_iter().chain(t.cnv.parameters()) {
+        for (parameter, gradient) in gradients(&t, &grads) {
             let array = shapes.iter().find(|a| a.name == parameter).unwrap();
-            let found = summary(array, &f64s(grads.get(var).unwrap()));
+            let found = summary(array, &f64s(&gradient));
             close(&parameter, found, pair(&expected["gradients"][&parameter]), 1e-9, 1e-11);
         }
 
@@ -213,11 +222,12 @@ fn gradients_are_those_of_finite_differences() {
     let mut t = trainer(&data, &params, DType::F64);
     let anchors: Vec<u32> = (0..6).collect();
     let grads = t.losses(&anchors).unwrap().0.backward().unwrap();
+    let gradients = gradients(&t, &grads);
     let parameters: Vec<(String, Var)> =
         t.expr.parameters().into_iter().chain(t.cnv.parameters()).map(|(n, v)| (n, v.clone())).collect();
     let mut largest: f64 = 0.0;
-    for (name, var) in parameters {
-        let grad = f64s(grads.get(&var).unwrap());
+    for ((name, var), (_, gradient)) in parameters.into_iter().zip(gradients) {
+        let grad = f64s(&gradient);
         let base = f64s(&var);
         for at in (0..base.len()).step_by(base.len().div_ceil(5)) {
             let mut moved = |by: f64| {
@@ -302,8 +312,8 @@ fn every_parameter_has_a_gradient() {
     let params = quick_params();
     let mut t = trainer(&data, &params, DType::F32);
     let grads = t.losses(&(0..32).collect::<Vec<u32>>()).unwrap().0.backward().unwrap();
-    for (name, var) in t.expr.parameters().into_iter().chain(t.cnv.parameters()) {
-        let norm = f64s(grads.get(var).unwrap()).iter().map(|g| g * g).sum::<f64>();
+    for (name, gradient) in gradients(&t, &grads) {
+        let norm = f64s(&gradient).iter().map(|g| g * g).sum::<f64>();
         // A bias before a batch norm has no effect: its gradient is rounding.
         let before_norm = name.ends_with("bias") && !name.contains("norm") && !name.contains(".2.");
         assert!(before_norm || norm > 1e-10, "{name}: {norm}");

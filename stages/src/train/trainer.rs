@@ -1,7 +1,5 @@
 //! The training loop, top to bottom: batches, step, validation, early stopping, checkpoint.
 
-use std::sync::Mutex;
-
 use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -202,14 +200,10 @@ impl<'a> Trainer<'a> {
         let grads = total.backward()?;
         self.cursor.step += 1;
         let (learning_rate, weight_decay) = (self.learning_rate(), self.params.weight_decay);
-        let parameters = self.expr.parameters().into_iter().chain(self.cnv.parameters());
-        for ((_, var), moments) in parameters.zip(&mut self.moments) {
-            // Without a gradient torch leaves a parameter alone, its decay included.
-            if let Some(gradient) = grads.get(var) {
-                let step = self.cursor.step;
-                AdamWStep { moments: Mutex::new(moments), learning_rate, weight_decay, step }.apply(var, gradient)?;
-            }
-        }
+        let adam = AdamWStep { learning_rate, weight_decay, step: self.cursor.step };
+        let (expr, cnv) = self.moments.split_at_mut(self.expr.parameters().len());
+        self.expr.update(&grads, expr, adam)?;
+        self.cnv.update(&grads, cnv, adam)?;
         let n = anchors.len() as f64;
         let sums = &mut self.cursor.sums;
         sums.anchors += n;

@@ -7,9 +7,13 @@ use crate::matrix::Csr;
 use crate::rng::{Rng, philox4x32};
 
 /// Turns that the cells take within an epoch. Part of the numerics.
-const BATCHES: usize = 8;
+const BATCHES: usize = 4;
 /// Gradients are clipped to this on each axis.
 const CLIP: f32 = 4.0;
+/// Forces computed side by side.
+const LANES: usize = 8;
+/// Fractions of a draw per epoch are whole numbers of this.
+const RATE_UNIT: f64 = (1u64 << 24) as f64;
 
 /// What [`optimize`] does.
 #[derive(Debug, Clone, Copy)]
@@ -25,7 +29,7 @@ struct Batch {
     cells: Vec<u32>,
     starts: Vec<usize>,
     others: Vec<u32>,
-    rates: Vec<f32>,
+    rates: Vec<u32>,
 }
 
 /// Moves `points` (one per row of `w`) for `n_epochs`.
@@ -44,7 +48,7 @@ pub(super) fn optimize(w: &Csr, mut points: Vec<[f32; 2]>, plan: &Plan) -> Vec<[
         for batch in &batches {
             (0..batch.cells.len())
                 .into_par_iter()
-                .with_min_len(64)
+                .with_min_len(128)
                 .map(|at| {
                     batch.gather(
                         at,
@@ -83,7 +87,9 @@ fn batches(w: &Csr, plan: &Plan) -> Vec<Batch> {
                 for (&other, &weight) in others.iter().zip(weights) {
                     if weight >= largest / plan.n_epochs as f32 {
                         batch.others.push(other);
-                        batch.rates.push(weight / largest);
+                        batch
+                            .rates
+                            .push((f64::from(weight / largest) * RATE_UNIT) as u32);
                     }
                 }
                 batch.starts.push(batch.others.len());
@@ -107,57 +113,88 @@ impl Batch {
     ) -> [f32; 2] {
         let cell = self.cells[at];
         let mut here = points[cell as usize];
-        let mut draws = Draws {
-            counter: [0, cell, epoch as u32, 0],
-            key,
-            buffer: [0; 4],
-            used: 4,
-        };
         for e in self.starts[at]..self.starts[at + 1] {
-            // Drawn in the epochs where epoch * rate passes a whole number.
-            let rate = self.rates[e];
-            if (((epoch + 1) as f32) * rate).floor() == (epoch as f32 * rate).floor() {
+            if !drawn(self.rates[e], epoch) {
                 continue;
             }
-            let other = points[self.others[e] as usize];
-            // As the head of this edge and as the tail of its mirror image.
-            for _ in 0..2 {
-                forces.attract(&mut here, other, step);
-            }
-            for _ in 0..negatives {
-                let k = draws.below(points.len() as u32);
-                if k != cell {
-                    forces.repel(&mut here, points[k as usize], step);
+            // As the head of this edge and as the tail of its mirror image: twice the attraction.
+            let mut lanes = Lanes::default();
+            lanes.set(0, points[self.others[e] as usize], here, Kind::Attract);
+            let mut filled = 1;
+            let mut block = [0; 4];
+            for negative in 0..negatives {
+                if negative % DRAWS == 0 {
+                    block = philox4x32(
+                        [
+                            cell,
+                            (e - self.starts[at]) as u32,
+                            epoch as u32,
+                            (negative / DRAWS) as u32,
+                        ],
+                        key,
+                    );
                 }
+                if filled == LANES {
+                    forces.apply(&lanes, &mut here, step);
+                    lanes = Lanes::default();
+                    filled = 0;
+                }
+                let k = draw(block, negative % DRAWS, points.len());
+                // A cell does not push itself: the difference is 0.
+                lanes.set(filled, points[k], here, Kind::Repel);
+                filled += 1;
             }
+            forces.apply(&lanes, &mut here, step);
         }
         here
     }
 }
 
-/// Uniform cells for one cell and epoch: Philox by (cell, epoch, block).
-struct Draws {
-    counter: [u32; 4],
-    key: [u32; 2],
-    buffer: [u32; 4],
-    used: usize,
+/// Whether an edge is drawn in an epoch: where epoch times rate passes a whole number.
+fn drawn(rate: u32, epoch: usize) -> bool {
+    let passed = |epoch: usize| (epoch as u64 * u64::from(rate)) >> 24;
+    passed(epoch + 1) != passed(epoch)
 }
 
-impl Draws {
-    fn below(&mut self, n: u32) -> u32 {
-        if self.used == 4 {
-            self.buffer = philox4x32(self.counter, self.key);
-            self.counter[0] += 1;
-            self.used = 0;
-        }
-        self.used += 1;
-        // Multiply and shift: off from uniform by at most n / 2^32.
-        ((u64::from(self.buffer[self.used - 1]) * u64::from(n)) >> 32) as u32
+/// Cells drawn from one block of 128 random bits.
+const DRAWS: usize = 5;
+
+/// The `which`-th of five cells from 25 bits each; off from uniform by at most `n / 2^25`.
+fn draw(block: [u32; 4], which: usize, n: usize) -> usize {
+    let bits = block
+        .iter()
+        .rev()
+        .fold(0u128, |bits, &word| bits << 32 | u128::from(word));
+    let field = (bits >> (25 * which)) as u64 & 0x1ff_ffff;
+    ((field * n as u64) >> 25) as usize
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Kind {
+    Attract,
+    Repel,
+}
+
+/// Differences to the cells that act on one cell at once. An unset lane has no force.
+#[derive(Debug, Clone, Copy, Default)]
+struct Lanes {
+    x: [f32; LANES],
+    y: [f32; LANES],
+    /// 1 for attraction, 0 for repulsion.
+    attract: [f32; LANES],
+}
+
+impl Lanes {
+    fn set(&mut self, lane: usize, other: [f32; 2], here: [f32; 2], kind: Kind) {
+        self.x[lane] = here[0] - other[0];
+        self.y[lane] = here[1] - other[1];
+        self.attract[lane] = if kind == Kind::Attract { 1.0 } else { 0.0 };
     }
 }
 
 /// Gradients of the cross entropy between the graph and the layout (umap-learn's
-/// `_optimize_layout_euclidean_single_epoch`).
+/// `_optimize_layout_euclidean_single_epoch`). The forces of one drawn edge act at once, from
+/// where the cell is; umap-learn applies them one after the other.
 struct Forces {
     a: f32,
     b: f32,
@@ -171,40 +208,43 @@ impl Forces {
         }
     }
 
-    fn attract(&self, here: &mut [f32; 2], other: [f32; 2], step: f32) {
-        let (x, y) = (here[0] - other[0], here[1] - other[1]);
-        let squared = x * x + y * y;
-        if squared > 0.0 {
-            let p = power(squared, self.b);
-            let g = -2.0 * self.a * self.b * p / (squared * (1.0 + self.a * p));
-            here[0] += (g * x).clamp(-CLIP, CLIP) * step;
-            here[1] += (g * y).clamp(-CLIP, CLIP) * step;
+    fn apply(&self, lanes: &Lanes, here: &mut [f32; 2], step: f32) {
+        let (a, b) = (self.a, self.b);
+        let (mut dx, mut dy) = ([0f32; LANES], [0f32; LANES]);
+        for l in 0..LANES {
+            let (x, y, attract) = (lanes.x[l], lanes.y[l], lanes.attract[l]);
+            // At distance 0 the difference below is 0, so any finite coefficient will do.
+            let squared = (x * x + y * y).max(1e-30);
+            let p = power(squared, b);
+            let numerator = 2.0 * b * (1.0 - attract) - 2.0 * a * b * p * attract;
+            let g = numerator / ((squared + 0.001 * (1.0 - attract)) * (1.0 + a * p));
+            let twice = 1.0 + attract;
+            dx[l] = (g * x).max(-CLIP).min(CLIP) * twice;
+            dy[l] = (g * y).max(-CLIP).min(CLIP) * twice;
         }
-    }
-
-    fn repel(&self, here: &mut [f32; 2], other: [f32; 2], step: f32) {
-        let (x, y) = (here[0] - other[0], here[1] - other[1]);
-        let squared = x * x + y * y;
-        if squared > 0.0 {
-            let g = 2.0 * self.b / ((0.001 + squared) * (1.0 + self.a * power(squared, self.b)));
-            here[0] += (g * x).clamp(-CLIP, CLIP) * step;
-            here[1] += (g * y).clamp(-CLIP, CLIP) * step;
-        }
+        here[0] += step * sum(dx);
+        here[1] += step * sum(dy);
     }
 }
 
+/// Pairwise, in a fixed order.
+fn sum(v: [f32; LANES]) -> f32 {
+    ((v[0] + v[4]) + (v[1] + v[5])) + ((v[2] + v[6]) + (v[3] + v[7]))
+}
+
 /// `x^b` for x > 0 to about 1e-5 relative, from the bits of the number and two short polynomials:
-/// several times faster than `powf`, and the same on every platform.
+/// branch-free, so that lanes run side by side, and the same on every platform.
+#[inline(always)]
 fn power(x: f32, b: f32) -> f32 {
     exp2(b * log2(x))
 }
 
+#[inline(always)]
 fn log2(x: f32) -> f32 {
-    let bits = x.to_bits();
     // Mantissa in [sqrt(1/2), sqrt(2)).
-    let shifted = bits.wrapping_sub(0x3f35_04f3);
+    let shifted = x.to_bits().wrapping_sub(0x3f35_04f3);
     let exponent = (shifted as i32) >> 23;
-    let m = f32::from_bits((shifted & 0x007f_ffff) + 0x3f35_04f3);
+    let m = f32::from_bits((shifted & 0x007f_ffff).wrapping_add(0x3f35_04f3));
     // ln m = 2 atanh(s), s = (m - 1) / (m + 1), |s| < 0.172.
     let s = (m - 1.0) / (m + 1.0);
     let q = s * s;
@@ -212,12 +252,15 @@ fn log2(x: f32) -> f32 {
     exponent as f32 + atanh * (2.0 * std::f32::consts::LOG2_E)
 }
 
+#[inline(always)]
 fn exp2(y: f32) -> f32 {
-    let y = y.clamp(-126.0, 126.0);
-    let whole = (y + 0.5).floor();
-    let t = (y - whole) * std::f32::consts::LN_2;
+    let y = y.max(-126.0).min(126.0);
+    // Adding 1.5 * 2^23 rounds to a whole number and leaves it in the low bits.
+    const MAGIC: f32 = 12_582_912.0;
+    let shifted = y + MAGIC;
+    let t = (y - (shifted - MAGIC)) * std::f32::consts::LN_2;
     let p = 1.0 + t * (1.0 + t * (0.5 + t * (1.0 / 6.0 + t * (1.0 / 24.0 + t * (1.0 / 120.0)))));
-    p * f32::from_bits(((whole as i32 + 127) as u32) << 23)
+    p * f32::from_bits((shifted.to_bits() << 23).wrapping_add(0x3f80_0000))
 }
 
 #[cfg(test)]
@@ -246,6 +289,29 @@ mod tests {
         }
     }
 
+    #[test]
+    fn draws_are_uniform_over_the_cells() {
+        let mut seen = [0usize; 7];
+        for i in 0..14_000 {
+            let block = philox4x32([i, 0, 0, 0], [1, 2]);
+            (0..DRAWS).for_each(|d| seen[draw(block, d, 7)] += 1);
+        }
+        // 10,000 expected each; five standard deviations.
+        assert!(seen.iter().all(|&n| n.abs_diff(10_000) < 470), "{seen:?}");
+    }
+
+    #[test]
+    fn cells_at_one_place_do_not_move_each_other() {
+        let forces = Forces::new(Curve { a: 1.577, b: 0.895 });
+        for kind in [Kind::Attract, Kind::Repel] {
+            let mut here = [2.0, 3.0];
+            let mut lanes = Lanes::default();
+            lanes.set(0, here, here, kind);
+            forces.apply(&lanes, &mut here, 1.0);
+            assert_eq!(here, [2.0, 3.0]);
+        }
+    }
+
     /// Derivative of -log(phi) and -log(1 - phi) along x, by central differences.
     #[test]
     fn forces_are_minus_the_gradients() {
@@ -255,17 +321,20 @@ mod tests {
         for x in [0.7f64, 1.5, 3.0] {
             let h = 1e-5;
             let slope = |f: &dyn Fn(f64) -> f64| (f(x + h) - f(x - h)) / (2.0 * h);
-            let mut here = [x as f32, 0.5];
-            forces.attract(&mut here, [0.0, 0.0], 1.0);
-            let moved = f64::from(here[0]) - x;
+            let moved = |kind: Kind| {
+                let mut here = [x as f32, 0.5];
+                let mut lanes = Lanes::default();
+                lanes.set(3, [0.0, 0.0], here, kind);
+                forces.apply(&lanes, &mut here, 1.0);
+                f64::from(here[0]) - x
+            };
+            // Attraction counts twice.
+            let (got, wanted) = (moved(Kind::Attract) / 2.0, slope(&|x| phi(x).ln()));
             assert!(
-                (moved - slope(&|x| phi(x).ln())).abs() < 1e-3,
-                "attraction at {x}: {moved}"
+                (got - wanted).abs() < 1e-3,
+                "attraction at {x}: {got} {wanted}"
             );
-            let mut here = [x as f32, 0.5];
-            forces.repel(&mut here, [0.0, 0.0], 1.0);
-            let moved = f64::from(here[0]) - x;
-            let wanted = slope(&|x| (1.0 - phi(x)).ln());
+            let (moved, wanted) = (moved(Kind::Repel), slope(&|x| (1.0 - phi(x)).ln()));
             // The 0.001 in the denominator softens the force.
             assert!(
                 (moved - wanted).abs() < 5e-3 * (1.0 + wanted.abs()),

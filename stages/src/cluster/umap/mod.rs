@@ -9,7 +9,7 @@
 //! it walks the list of edges. Here each cell gathers all its moves of an epoch (as head and as tail
 //! of its edges, which the symmetric graph lists both ways) while the cells of other batches
 //! stand still; cells of one batch move at once, and the batches (a fixed random division of the
-//! cells) take turns. Coordinates differ from umap-learn's as they do between two of its seeds;
+//! cells) take turns. The forces of one drawn edge (attraction and its random cells) act together. Coordinates differ from umap-learn's as they do between two of its seeds;
 //! trustworthiness is what is compared.
 
 mod curve;
