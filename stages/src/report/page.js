@@ -44,7 +44,7 @@
       body.textContent = "";
       view.slice(page * PAGE, page * PAGE + PAGE).forEach(function (row) {
         body.appendChild(el("tr", {}, row.map(function (v, c) {
-          var cell = el("td", data.numeric[c] ? { "class": "num" } : {});
+          var cell = el("td", data.classes[c] ? { "class": data.classes[c] } : {});
           cell.textContent = shown(v, data.numeric[c]);
           if (data.numeric[c] && !missing(v)) cell.title = v;
           return cell;

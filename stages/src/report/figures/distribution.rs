@@ -71,8 +71,12 @@ pub(crate) fn violins(
     if scale == Scale::Log10 {
         layout = layout
             .with_y_tick_format(TickFormat::Custom(Arc::new(power_of_ten)))
-            .with_y_tick_step(if hi - lo > 2.5 { 1.0 } else { 0.5 });
-    } else if lo >= 0.0 {
+            .with_y_tick_step(match hi - lo {
+                wide if wide > 2.5 => 1.0,
+                narrow if narrow < 1.3 => 0.25,
+                _ => 0.5,
+            });
+    } else if lo >= 0.0 && lo < (hi - lo) * 0.25 {
         // The smooth outline reaches beyond the smallest value; below zero it would show what cannot be.
         layout = layout.with_y_axis_min(0.0);
     }
@@ -146,9 +150,9 @@ pub(crate) fn histogram(
     let top = below.iter().copied().fold(0.0, f64::max);
     let ranges = Layout::new((edges[0], edges[n_bins]), (0.0, top * 1.06));
     let mut svg = draw(stacked, styled(ranges, x_label, y_label))?;
-    if parts.len() > 1 {
-        let entries: Vec<(String, [u8; 3])> =
-            parts.iter().map(|(n, c, _)| (n.clone(), *c)).collect();
+    let drawn = parts.iter().filter(|p| p.2.iter().any(|v| v.is_finite()));
+    let entries: Vec<(String, [u8; 3])> = drawn.map(|(n, c, _)| (n.clone(), *c)).collect();
+    if entries.len() > 1 {
         svg.legend(60.0, &entries);
     }
     Ok(Some(svg))

@@ -259,7 +259,11 @@ fn contrast(file: &TableFile, table: TextTable, p: &Params, open: bool) -> Stage
         "log2 fold change",
         "−log10 adjusted p",
     )?;
-    let summary = format!("{title}: {} of {} genes", count(n), count(names.len()));
+    let summary = format!(
+        "{title}: {} of {} genes beyond the thresholds",
+        count(n),
+        count(names.len())
+    );
     let mut blocks = Vec::new();
     if let Some(svg) = figure {
         let caption = format!(
