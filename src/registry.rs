@@ -8,9 +8,9 @@ use std::fmt;
 use clcc_stages::params::ParamProblem;
 use clcc_stages::stage::{Metrics, OutputDecl, Read, Stage, StageContext};
 use clcc_stages::{
-    StageError, StageResult, cluster::Cluster, concordance::Concordance, de::De, eval::Eval,
+    StageError, StageResult, cluster::Cluster, concordance::Concordance, de::De, dosage::Dosage, eval::Eval,
     export::Export, infercnv::Infercnv, ingest::Ingest, mine::Mine, preprocess::Preprocess, report::Report,
-    train::Train,
+    simulate::Simulate, train::Train,
 };
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
@@ -20,6 +20,7 @@ use crate::workflow::join;
 /// Every kind, in the order of the pipeline.
 pub fn kinds() -> &'static [Kind] {
     const KINDS: &[Kind] = &[
+        Kind::of::<Simulate>(),
         Kind::of::<Ingest>(),
         Kind::of::<Preprocess>(),
         Kind::of::<Infercnv>(),
@@ -28,6 +29,7 @@ pub fn kinds() -> &'static [Kind] {
         Kind::of::<Train>(),
         Kind::of::<Eval>(),
         Kind::of::<Concordance>(),
+        Kind::of::<Dosage>(),
         Kind::of::<De>(),
         Kind::of::<Export>(),
         Kind::of::<Report>(),
