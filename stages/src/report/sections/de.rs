@@ -55,10 +55,16 @@ pub(crate) fn part(inputs: &Inputs<'_, '_>) -> StageResult<Part> {
             regions.extend(cis(file, table, p)?);
         } else if FINDINGS.contains(&file.name.as_str()) {
             if file.name == "escape_genes" {
-                tiles.push((count(distinct(&table, "names")), "genes higher in discordant cells".to_string()));
+                tiles.push((
+                    count(distinct(&table, "names")),
+                    "genes higher in discordant cells".to_string(),
+                ));
             }
             findings.extend(found(file, table, p)?);
-        } else if table.position("names").is_some() && numbers(&table, &EFFECT).is_some() && numbers(&table, &ADJUSTED).is_some() {
+        } else if table.position("names").is_some()
+            && numbers(&table, &EFFECT).is_some()
+            && numbers(&table, &ADJUSTED).is_some()
+        {
             let open = by_contrast.is_empty();
             by_contrast.push(contrast(file, table, p, open)?);
         } else {
@@ -78,7 +84,14 @@ pub(crate) fn part(inputs: &Inputs<'_, '_>) -> StageResult<Part> {
             blocks.extend(part);
         }
     }
-    Ok(Part { section: Section { id: ID, title: TITLE, blocks }, tiles })
+    Ok(Part {
+        section: Section {
+            id: ID,
+            title: TITLE,
+            blocks,
+        },
+        tiles,
+    })
 }
 
 /// Tables of genes that the contrasts have found.
@@ -95,7 +108,12 @@ fn ordered(files: &[TableFile]) -> Vec<&TableFile> {
             "stratified" => 1,
             _ => 2,
         };
-        (kind != "discordant_vs_concordant", kind.to_string(), broad, name.to_string())
+        (
+            kind != "discordant_vs_concordant",
+            kind.to_string(),
+            broad,
+            name.to_string(),
+        )
     };
     out.sort_by_key(|f| rank(&f.name));
     out
@@ -110,7 +128,9 @@ fn distinct(table: &TextTable, column: &str) -> usize {
 
 fn titled(file: &TableFile) -> String {
     let name = title_of(&file.name);
-    file.patient.as_ref().map_or(name.clone(), |p| format!("{name}, {p}"))
+    file.patient
+        .as_ref()
+        .map_or(name.clone(), |p| format!("{name}, {p}"))
 }
 
 fn is_cis(name: &str) -> bool {
@@ -143,13 +163,23 @@ fn found(file: &TableFile, table: TextTable, p: &Params) -> StageResult<Vec<Bloc
 fn contrasts(files: &[TableFile], p: &Params) -> StageResult<Vec<Block>> {
     let mut out = Vec::new();
     for (table, _) in stack(files, "contrasts")? {
-        let (Some(names), Some(status)) = (texts(&table, &["contrast", "names"]), texts(&table, &["status"])) else { continue };
+        let (Some(names), Some(status)) = (
+            texts(&table, &["contrast", "names"]),
+            texts(&table, &["status"]),
+        ) else {
+            continue;
+        };
         let reasons = texts(&table, &["reason"]);
         let patients = texts(&table, &["patient"]);
         // One reason is said once, with the patients that it holds for.
         let mut skipped: Vec<(String, Vec<&str>)> = Vec::new();
         for i in (0..names.len()).filter(|&i| status[i].contains("not")) {
-            let reason = reasons.as_ref().map(|r| r[i]).filter(|r| !r.is_empty()).map(|r| format!(": {r}")).unwrap_or_default();
+            let reason = reasons
+                .as_ref()
+                .map(|r| r[i])
+                .filter(|r| !r.is_empty())
+                .map(|r| format!(": {r}"))
+                .unwrap_or_default();
             let what = format!("`{}`{reason}", names[i]);
             let who = patients.as_ref().map(|p| p[i]);
             match skipped.iter_mut().find(|s| s.0 == what) {
@@ -157,12 +187,27 @@ fn contrasts(files: &[TableFile], p: &Params) -> StageResult<Vec<Block>> {
                 None => skipped.push((what, who.into_iter().collect())),
             }
         }
-        let skipped: Vec<String> =
-            skipped.into_iter().map(|(what, who)| if who.is_empty() { what } else { format!("{what} ({})", who.join(", ")) }).collect();
+        let skipped: Vec<String> = skipped
+            .into_iter()
+            .map(|(what, who)| {
+                if who.is_empty() {
+                    what
+                } else {
+                    format!("{what} ({})", who.join(", "))
+                }
+            })
+            .collect();
         if !skipped.is_empty() {
             let more = skipped.len().saturating_sub(5);
-            let rest = if more > 0 { format!("; and {more} more, see the table") } else { String::new() };
-            let text = format!("Not applicable. {}{rest}.", skipped[..skipped.len() - more].join("; "));
+            let rest = if more > 0 {
+                format!("; and {more} more, see the table")
+            } else {
+                String::new()
+            };
+            let text = format!(
+                "Not applicable. {}{rest}.",
+                skipped[..skipped.len() - more].join("; ")
+            );
             out.push(Block::Note(Tone::Info, text));
         }
     }
@@ -178,9 +223,22 @@ fn contrast(file: &TableFile, table: TextTable, p: &Params, open: bool) -> Stage
     let adjusted = numbers(&table, &ADJUSTED).unwrap_or_default();
     let evidence = evidence(&table, &adjusted);
     let significant = |i: usize| adjusted[i] < p.fdr && effects[i].abs() > p.log2fc;
-    let class: Vec<usize> = (0..names.len()).map(|i| if !significant(i) { 0 } else if effects[i] > 0.0 { 1 } else { 2 }).collect();
+    let class: Vec<usize> = (0..names.len())
+        .map(|i| {
+            if !significant(i) {
+                0
+            } else if effects[i] > 0.0 {
+                1
+            } else {
+                2
+            }
+        })
+        .collect();
     let n = class.iter().filter(|c| **c > 0).count();
-    let classes = [("higher".to_string(), palette::HIGH), ("lower".to_string(), palette::LOW)];
+    let classes = [
+        ("higher".to_string(), palette::HIGH),
+        ("lower".to_string(), palette::LOW),
+    ];
     let figure = volcano(
         &Volcano {
             names: &names,
@@ -204,9 +262,21 @@ fn contrast(file: &TableFile, table: TextTable, p: &Params, open: bool) -> Stage
             short(p.fdr),
             short(p.log2fc)
         );
-        blocks.push(Block::Figures(vec![Figure::new(&["volcano", &title], &title, &caption, &["de"], svg)]));
+        blocks.push(Block::Figures(vec![Figure::new(
+            &["volcano", &title],
+            &title,
+            &caption,
+            &["de"],
+            svg,
+        )]));
     }
-    blocks.push(Block::Table(TableView::new(&format!("Genes, {title}"), table, &file.published, p.table_rows, BY_P)));
+    blocks.push(Block::Table(TableView::new(
+        &format!("Genes, {title}"),
+        table,
+        &file.published,
+        p.table_rows,
+        BY_P,
+    )));
     Ok(Block::Fold(summary, open, blocks))
 }
 
@@ -223,8 +293,14 @@ pub(super) fn evidence(table: &TextTable, adjusted: &[f64]) -> Vec<f64> {
 fn cis(file: &TableFile, table: TextTable, p: &Params) -> StageResult<Vec<Block>> {
     let mut figures = Vec::new();
     for level in ["chromosome", "arm"] {
-        let Some(effects) = regions(&table, level) else { continue };
-        let what = if level == "arm" { "chromosome arm" } else { "chromosome" };
+        let Some(effects) = regions(&table, level) else {
+            continue;
+        };
+        let what = if level == "arm" {
+            "chromosome arm"
+        } else {
+            "chromosome"
+        };
         if let Some(svg) = pooled_bars(&effects, what, p)? {
             let caption = format!(
                 "Correlation over cells, all patients together, between the inferred copy number of a {what} and the mean expression of its \
@@ -232,14 +308,32 @@ fn cis(file: &TableFile, table: TextTable, p: &Params) -> StageResult<Vec<Block>
                  construction; compare with the trans control in the table.",
                 short(p.fdr)
             );
-            figures.push(Figure::new(&["cis bars", &file.name, level], &format!("Cis effects by {what}"), &caption, &["de"], svg));
+            figures.push(Figure::new(
+                &["cis bars", &file.name, level],
+                &format!("Cis effects by {what}"),
+                &caption,
+                &["de"],
+                svg,
+            ));
         }
         if let Some(svg) = patient_grid(&effects) {
-            let caption = format!("The same correlation by patient (rows) and {what} (columns). Red: positive; blue: negative.");
-            figures.push(Figure::new(&["cis grid", &file.name, level], &format!("Cis effects by patient and {what}"), &caption, &["de"], svg));
+            let caption = format!(
+                "The same correlation by patient (rows) and {what} (columns). Red: positive; blue: negative."
+            );
+            figures.push(Figure::new(
+                &["cis grid", &file.name, level],
+                &format!("Cis effects by patient and {what}"),
+                &caption,
+                &["de"],
+                svg,
+            ));
         }
     }
-    let mut out = if figures.is_empty() { Vec::new() } else { vec![Block::Figures(figures)] };
+    let mut out = if figures.is_empty() {
+        Vec::new()
+    } else {
+        vec![Block::Figures(figures)]
+    };
     let title = titled(file);
     let view = TableView::new(&title, table, &file.published, p.table_rows, BY_P);
     out.push(Block::Fold(title, false, vec![Block::Table(view)]));
@@ -261,7 +355,11 @@ fn regions<'a>(table: &'a TextTable, level: &str) -> Option<Vec<Cis<'a>>> {
     let levels = texts(table, &["level"]);
     let patients = texts(table, &["patient"]);
     let adjusted = numbers(table, &ADJUSTED);
-    let keep = |i: &usize| levels.as_ref().map_or(level == "chromosome", |l| l[*i] == level);
+    let keep = |i: &usize| {
+        levels
+            .as_ref()
+            .map_or(level == "chromosome", |l| l[*i] == level)
+    };
     let effect = |i: usize| Cis {
         patient: patients.as_ref().map_or("pooled", |p| p[i]),
         region: names[i].strip_prefix("chr").unwrap_or(names[i]),
@@ -272,13 +370,23 @@ fn regions<'a>(table: &'a TextTable, level: &str) -> Option<Vec<Cis<'a>>> {
     (!found.is_empty()).then_some(found)
 }
 
-fn pooled_bars(effects: &[Cis<'_>], what: &str, p: &Params) -> StageResult<Option<crate::report::figures::svg::Svg>> {
+fn pooled_bars(
+    effects: &[Cis<'_>],
+    what: &str,
+    p: &Params,
+) -> StageResult<Option<crate::report::figures::svg::Svg>> {
     let only_one = effects.iter().all(|e| e.patient == effects[0].patient);
     let items: Vec<(String, f64, [u8; 3])> = effects
         .iter()
         .filter(|e| only_one || matches!(e.patient, "pooled" | "all"))
         .map(|e| {
-            let colour = if e.adjusted >= p.fdr { palette::MUTED } else if e.rho >= 0.0 { palette::HIGH } else { palette::LOW };
+            let colour = if e.adjusted >= p.fdr {
+                palette::MUTED
+            } else if e.rho >= 0.0 {
+                palette::HIGH
+            } else {
+                palette::LOW
+            };
             (e.region.to_string(), e.rho, colour)
         })
         .collect();
@@ -288,7 +396,10 @@ fn pooled_bars(effects: &[Cis<'_>], what: &str, p: &Params) -> StageResult<Optio
 fn patient_grid(effects: &[Cis<'_>]) -> Option<crate::report::figures::svg::Svg> {
     let mut patients: Vec<&str> = Vec::new();
     let mut names: Vec<&str> = Vec::new();
-    for e in effects.iter().filter(|e| !matches!(e.patient, "pooled" | "all")) {
+    for e in effects
+        .iter()
+        .filter(|e| !matches!(e.patient, "pooled" | "all"))
+    {
         if !patients.contains(&e.patient) {
             patients.push(e.patient);
         }
@@ -301,7 +412,10 @@ fn patient_grid(effects: &[Cis<'_>]) -> Option<crate::report::figures::svg::Svg>
     }
     let mut values = vec![vec![f64::NAN; names.len()]; patients.len()];
     for e in effects {
-        if let (Some(r), Some(c)) = (patients.iter().position(|p| *p == e.patient), names.iter().position(|n| *n == e.region)) {
+        if let (Some(r), Some(c)) = (
+            patients.iter().position(|p| *p == e.patient),
+            names.iter().position(|n| *n == e.region),
+        ) {
             values[r][c] = e.rho;
         }
     }

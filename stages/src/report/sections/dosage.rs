@@ -3,21 +3,27 @@
 use super::de::evidence;
 use super::{Inputs, Part, other_tables, picked_blocks, table_blocks};
 use crate::error::StageResult;
-use crate::report::figures::distribution::histogram;
 use crate::report::figures::bars::bars;
+use crate::report::figures::distribution::histogram;
 use crate::report::figures::palette;
 use crate::report::figures::umap::{Colouring, umap};
 use crate::report::figures::volcano::{Volcano, volcano};
 use crate::report::html::count;
 use crate::report::load::{numbers, stack, tables, texts};
 use crate::report::page::{Block, Figure, Section};
-use crate::report::table_view::Pick;
 use crate::report::params::Params;
+use crate::report::table_view::Pick;
 use crate::table::TextTable;
 
 const ID: &str = "dosage";
 const TITLE: &str = "Dosage sensitivity";
-const TABLES: [&str; 5] = ["dosage_arms", "dosage_genes", "dosage_cells", "dosage_factors", "dosage_loadings"];
+const TABLES: [&str; 5] = [
+    "dosage_arms",
+    "dosage_genes",
+    "dosage_cells",
+    "dosage_factors",
+    "dosage_loadings",
+];
 
 /// Slopes, cell scores, factors.
 ///
@@ -44,8 +50,21 @@ pub(crate) fn part(inputs: &Inputs<'_, '_>) -> StageResult<Part> {
         blocks.extend(arm_figure(&table)?.map(|f| Block::Figures(vec![f])));
     }
     let lead = "Where a long table is cut, these are the genes whose slope is most surely not one.";
-    blocks.extend(picked_blocks(&files, "dosage_genes", "Genes", lead, p, Pick::Smallest(&["pvals_one_adj", "pvals_adj", "pvals"]))?);
-    blocks.extend(table_blocks(&files, "dosage_arms", "Chromosome arms", "", p)?);
+    blocks.extend(picked_blocks(
+        &files,
+        "dosage_genes",
+        "Genes",
+        lead,
+        p,
+        Pick::Smallest(&["pvals_one_adj", "pvals_adj", "pvals"]),
+    )?);
+    blocks.extend(table_blocks(
+        &files,
+        "dosage_arms",
+        "Chromosome arms",
+        "",
+        p,
+    )?);
     blocks.push(Block::Heading("Cells that compensate".into()));
     blocks.push(Block::Text(
         "The sum score of a cell adds up, over genes in altered regions, how far the cell falls short of what its copy number \
@@ -64,19 +83,39 @@ pub(crate) fn part(inputs: &Inputs<'_, '_>) -> StageResult<Part> {
     for (table, _) in stack(&files, "dosage_factors")? {
         figures.extend(factor_figure(&table)?);
         if let Some(above) = texts(&table, &["above_null"]) {
-            let n = above.iter().filter(|a| a.eq_ignore_ascii_case("true") || **a == "1").count();
+            let n = above
+                .iter()
+                .filter(|a| a.eq_ignore_ascii_case("true") || **a == "1")
+                .count();
             tiles.push((count(n), "dosage factors above their null".to_string()));
         }
     }
     blocks.push(Block::Figures(figures));
     if let Some((file, _)) = &cells {
-        blocks.push(Block::Text(format!("The scores of every cell: `{}`, beside this page.", file.published)));
+        blocks.push(Block::Text(format!(
+            "The scores of every cell: `{}`, beside this page.",
+            file.published
+        )));
     }
     blocks.extend(table_blocks(&files, "dosage_factors", "Factors", "", p)?);
     let lead = "Genes with a large positive loading are those held back in cells with a high factor score.";
-    blocks.extend(picked_blocks(&files, "dosage_loadings", "Gene loadings of the factors", lead, p, Pick::Largest(&["factor_1"]))?);
+    blocks.extend(picked_blocks(
+        &files,
+        "dosage_loadings",
+        "Gene loadings of the factors",
+        lead,
+        p,
+        Pick::Largest(&["factor_1"]),
+    )?);
     blocks.extend(other_tables(&files, &TABLES, p)?);
-    Ok(Part { section: Section { id: ID, title: TITLE, blocks }, tiles })
+    Ok(Part {
+        section: Section {
+            id: ID,
+            title: TITLE,
+            blocks,
+        },
+        tiles,
+    })
 }
 
 /// Genes that over-compensate.
@@ -97,12 +136,33 @@ fn classes(table: &TextTable) -> Vec<(String, [u8; 3])> {
     let place = |name: &str| KNOWN.iter().position(|k| k.0 == name.replace('_', "-"));
     names.sort_by_key(|n| place(n).map_or(0, |p| p + 1));
     let colour = |name: &str| place(name).map_or(palette::MUTED, |p| KNOWN[p].1);
-    names.into_iter().map(|n| (if n.is_empty() { "not classed".to_string() } else { n.to_string() }, colour(n))).collect()
+    names
+        .into_iter()
+        .map(|n| {
+            (
+                if n.is_empty() {
+                    "not classed".to_string()
+                } else {
+                    n.to_string()
+                },
+                colour(n),
+            )
+        })
+        .collect()
 }
 
 fn class_tiles(table: &TextTable) -> Vec<(String, String)> {
-    let Some(values) = texts(table, &["class"]) else { return Vec::new() };
-    let n = |class: &str| count(values.iter().filter(|v| v.replace('_', "-") == class).count());
+    let Some(values) = texts(table, &["class"]) else {
+        return Vec::new();
+    };
+    let n = |class: &str| {
+        count(
+            values
+                .iter()
+                .filter(|v| v.replace('_', "-") == class)
+                .count(),
+        )
+    };
     vec![
         (n("insensitive"), "dosage-insensitive genes".to_string()),
         (n("over-compensated"), "over-compensated genes".to_string()),
@@ -111,35 +171,86 @@ fn class_tiles(table: &TextTable) -> Vec<(String, String)> {
 
 fn gene_figures(table: &TextTable, p: &Params) -> StageResult<Vec<Figure>> {
     let mut out = Vec::new();
-    let (Some(names), Some(slopes)) = (texts(table, &["names"]), numbers(table, &["slope"])) else { return Ok(out) };
+    let (Some(names), Some(slopes)) = (texts(table, &["names"]), numbers(table, &["slope"])) else {
+        return Ok(out);
+    };
     let classes = classes(table);
     let class_of: Vec<usize> = match texts(table, &["class"]) {
         Some(values) => values
             .iter()
-            .map(|v| classes.iter().position(|(n, _)| n == v || (v.is_empty() && n == "not classed")).unwrap_or(0))
+            .map(|v| {
+                classes
+                    .iter()
+                    .position(|(n, _)| n == v || (v.is_empty() && n == "not classed"))
+                    .unwrap_or(0)
+            })
             .collect(),
         None => vec![0; names.len()],
     };
     let parts: Vec<(String, [u8; 3], Vec<f64>)> = if classes.is_empty() {
         vec![("genes".into(), palette::LOW, slopes.clone())]
     } else {
-        let of = |c: usize| (0..slopes.len()).filter(|&i| class_of[i] == c).map(|i| slopes[i]).collect();
-        classes.iter().enumerate().map(|(c, (name, colour))| (name.replace('_', " "), *colour, of(c))).collect()
+        let of = |c: usize| {
+            (0..slopes.len())
+                .filter(|&i| class_of[i] == c)
+                .map(|i| slopes[i])
+                .collect()
+        };
+        classes
+            .iter()
+            .enumerate()
+            .map(|(c, (name, colour))| (name.replace('_', " "), *colour, of(c)))
+            .collect()
     };
     if let Some(svg) = histogram(&parts, "slope on local copy number", "genes")? {
         let caption = "Genes by their dosage slope; the outer bars also hold what lies beyond. The classes weigh the slope's \
                        interval, not only its value.";
-        out.push(Figure::new(&["dosage slopes"], "Dosage slopes", caption, &["dosage"], svg));
+        out.push(Figure::new(
+            &["dosage slopes"],
+            "Dosage slopes",
+            caption,
+            &["dosage"],
+            svg,
+        ));
     }
     for (column, id, title, shows) in [
-        ("pvals_one_adj", "dosage volcano one", "Against full dosage", "that the slope is not one, so that the gene does not follow its dosage in full"),
-        ("pvals_zero_adj", "dosage volcano zero", "For any dosage", "that the slope is not zero, so that the gene follows its dosage at all"),
-        ("pvals_adj", "dosage volcano", "Slope and evidence", "that the slope is not zero"),
+        (
+            "pvals_one_adj",
+            "dosage volcano one",
+            "Against full dosage",
+            "that the slope is not one, so that the gene does not follow its dosage in full",
+        ),
+        (
+            "pvals_zero_adj",
+            "dosage volcano zero",
+            "For any dosage",
+            "that the slope is not zero, so that the gene follows its dosage at all",
+        ),
+        (
+            "pvals_adj",
+            "dosage volcano",
+            "Slope and evidence",
+            "that the slope is not zero",
+        ),
     ] {
-        let Some(adjusted) = numbers(table, &[column]) else { continue };
+        let Some(adjusted) = numbers(table, &[column]) else {
+            continue;
+        };
         let evidence = evidence(table, &adjusted);
-        let marked: Vec<usize> = class_of.iter().map(|&c| if classes.get(c).is_some_and(|k| k.1 != palette::MUTED) { c + 1 } else { 0 }).collect();
-        let legend: Vec<(String, [u8; 3])> = classes.iter().map(|(n, c)| (n.replace('_', " "), *c)).collect();
+        let marked: Vec<usize> = class_of
+            .iter()
+            .map(|&c| {
+                if classes.get(c).is_some_and(|k| k.1 != palette::MUTED) {
+                    c + 1
+                } else {
+                    0
+                }
+            })
+            .collect();
+        let legend: Vec<(String, [u8; 3])> = classes
+            .iter()
+            .map(|(n, c)| (n.replace('_', " "), *c))
+            .collect();
         let v = Volcano {
             names: &names,
             effects: &slopes,
@@ -161,26 +272,63 @@ fn gene_figures(table: &TextTable, p: &Params) -> StageResult<Vec<Figure>> {
 }
 
 fn arm_figure(table: &TextTable) -> StageResult<Option<Figure>> {
-    let (Some(arms), Some(slopes)) = (texts(table, &["arm"]), numbers(table, &["median_slope"])) else { return Ok(None) };
-    let items: Vec<(String, f64, [u8; 3])> =
-        arms.iter().zip(slopes).map(|(a, s)| (a.strip_prefix("chr").unwrap_or(a).to_string(), s, palette::LOW)).collect();
-    let Some(svg) = bars(&items, "chromosome arm", "median slope", Some(1.0))? else { return Ok(None) };
+    let (Some(arms), Some(slopes)) = (texts(table, &["arm"]), numbers(table, &["median_slope"]))
+    else {
+        return Ok(None);
+    };
+    let items: Vec<(String, f64, [u8; 3])> = arms
+        .iter()
+        .zip(slopes)
+        .map(|(a, s)| {
+            (
+                a.strip_prefix("chr").unwrap_or(a).to_string(),
+                s,
+                palette::LOW,
+            )
+        })
+        .collect();
+    let Some(svg) = bars(&items, "chromosome arm", "median slope", Some(1.0))? else {
+        return Ok(None);
+    };
     let caption = "Median dosage slope of the tested genes of each arm; arms without a copy-number change have none. Dashed: full dosage.";
-    Ok(Some(Figure::new(&["dosage arms"], "Slopes by chromosome arm", caption, &["dosage"], svg)))
+    Ok(Some(Figure::new(
+        &["dosage arms"],
+        "Slopes by chromosome arm",
+        caption,
+        &["dosage"],
+        svg,
+    )))
 }
 
 /// Score by label, and on each patient's map.
 fn cell_figures(inputs: &Inputs<'_, '_>, table: &TextTable) -> StageResult<Vec<Figure>> {
     let mut out = Vec::new();
-    let Some(scores) = numbers(table, &["shortfall_z", "shortfall", "dosage_score"]) else { return Ok(out) };
-    let (Some(cells), patients) = (texts(table, &["cell"]), texts(table, &["patient"])) else { return Ok(out) };
+    let Some(scores) = numbers(table, &["shortfall_z", "shortfall", "dosage_score"]) else {
+        return Ok(out);
+    };
+    let (Some(cells), patients) = (texts(table, &["cell"]), texts(table, &["patient"])) else {
+        return Ok(out);
+    };
     let score_of: std::collections::HashMap<(&str, &str), f64> = (0..cells.len())
-        .map(|i| ((patients.as_ref().map_or("", |p| p[i]), cells[i]), scores[i]))
+        .map(|i| {
+            (
+                (patients.as_ref().map_or("", |p| p[i]), cells[i]),
+                scores[i],
+            )
+        })
         .collect();
     let score = |patient: &str, cell: &str| {
-        score_of.get(&(if patients.is_some() { patient } else { "" }, cell)).copied().unwrap_or(f64::NAN)
+        score_of
+            .get(&(if patients.is_some() { patient } else { "" }, cell))
+            .copied()
+            .unwrap_or(f64::NAN)
     };
-    let mut parts = [("Normal", palette::LOW), ("Cancer", palette::HIGH), ("other", palette::MUTED)].map(|(n, c)| (n.to_string(), c, Vec::new()));
+    let mut parts = [
+        ("Normal", palette::LOW),
+        ("Cancer", palette::HIGH),
+        ("other", palette::MUTED),
+    ]
+    .map(|(n, c)| (n.to_string(), c, Vec::new()));
     for patient in inputs.patients {
         let labels = patient.obs.texts("cancer_vs_normal").unwrap_or_default();
         for (i, cell) in patient.obs.index.iter().enumerate() {
@@ -192,21 +340,52 @@ fn cell_figures(inputs: &Inputs<'_, '_>, table: &TextTable) -> StageResult<Vec<F
             parts[part].2.push(score(&patient.name, cell));
         }
     }
-    let parts: Vec<_> = parts.into_iter().filter(|p| p.2.iter().any(|v| v.is_finite())).collect();
+    let parts: Vec<_> = parts
+        .into_iter()
+        .filter(|p| p.2.iter().any(|v| v.is_finite()))
+        .collect();
     if let Some(svg) = histogram(&parts, "dosage score of the cell", "cells")? {
         let caption = "Cells by their sum score; to the right, expression falls short of what copy number predicts.";
-        out.push(Figure::new(&["dosage score"], "Score of the cells", caption, &["dosage", "expr"], svg));
+        out.push(Figure::new(
+            &["dosage score"],
+            "Score of the cells",
+            caption,
+            &["dosage", "expr"],
+            svg,
+        ));
     }
     for patient in inputs.patients {
-        let Some(points) = &patient.umap else { continue };
-        let values: Vec<f64> = patient.obs.index.iter().map(|c| score(&patient.name, c)).collect();
+        let Some(points) = &patient.umap else {
+            continue;
+        };
+        let values: Vec<f64> = patient
+            .obs
+            .index
+            .iter()
+            .map(|c| score(&patient.name, c))
+            .collect();
         if values.iter().all(|v| v.is_nan()) {
             continue;
         }
-        let svg = umap(points.view(), &Colouring::Value { values, label: "dosage score".into() })?;
-        let caption = format!("The sum score on the copy-number map of {}; grey cells have none.", patient.name);
+        let svg = umap(
+            points.view(),
+            &Colouring::Value {
+                values,
+                label: "dosage score".into(),
+            },
+        )?;
+        let caption = format!(
+            "The sum score on the copy-number map of {}; grey cells have none.",
+            patient.name
+        );
         let title = format!("Score, {}", patient.name);
-        out.push(Figure::new(&["dosage umap", &patient.name], &title, &caption, &["dosage", "clusters"], svg));
+        out.push(Figure::new(
+            &["dosage umap", &patient.name],
+            &title,
+            &caption,
+            &["dosage", "clusters"],
+            svg,
+        ));
     }
     Ok(out)
 }
@@ -219,20 +398,38 @@ fn factor_figure(table: &TextTable) -> StageResult<Option<Figure>> {
     else {
         return Ok(None);
     };
-    let null = table.header.iter().find(|h| h.starts_with("null")).and_then(|h| table.numbers(h).ok()?.first().copied());
+    let null = table
+        .header
+        .iter()
+        .find(|h| h.starts_with("null"))
+        .and_then(|h| table.numbers(h).ok()?.first().copied());
     let above = texts(table, &["above_null"]);
     let items: Vec<(String, f64, [u8; 3])> = values
         .iter()
         .enumerate()
         .map(|(i, v)| {
-            let real = above.as_ref().map_or(null.is_none_or(|n| *v > n), |a| a[i].eq_ignore_ascii_case("true"));
-            ((i + 1).to_string(), *v, if real { palette::HIGH } else { palette::MUTED })
+            let real = above.as_ref().map_or(null.is_none_or(|n| *v > n), |a| {
+                a[i].eq_ignore_ascii_case("true")
+            });
+            (
+                (i + 1).to_string(),
+                *v,
+                if real { palette::HIGH } else { palette::MUTED },
+            )
         })
         .collect();
-    let Some(svg) = bars(&items, "factor", label, null)? else { return Ok(None) };
+    let Some(svg) = bars(&items, "factor", label, null)? else {
+        return Ok(None);
+    };
     let caption = format!(
         "The {label} of each leading factor of the residual. Dashed: the quantile of its null, from profiles permuted along the genome. \
          Coloured factors stand above it; grey ones are no more than noise or unrelated to copy number."
     );
-    Ok(Some(Figure::new(&["dosage factors"], "Factors and their null", &caption, &["dosage"], svg)))
+    Ok(Some(Figure::new(
+        &["dosage factors"],
+        "Factors and their null",
+        &caption,
+        &["dosage"],
+        svg,
+    )))
 }
