@@ -182,8 +182,7 @@ fn a_failure_shows_the_stage_the_patient_and_the_cause_last() {
     let last = run
         .stderr
         .lines()
-        .filter(|l| l.contains("failed: preprocess[B]: "))
-        .next_back()
+        .rfind(|l| l.contains("failed: preprocess[B]: "))
         .unwrap_or_default();
     assert!(last.contains("min_counts"), "{}", run.stderr);
 }

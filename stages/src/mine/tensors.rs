@@ -91,6 +91,7 @@ impl TensorFile {
     }
 
     /// The shape of an array, where there is one of that name.
+    #[cfg(test)]
     pub(crate) fn shape(&self, name: &str) -> Option<&[usize]> {
         self.entries.get(name).map(|e| e.shape.as_slice())
     }

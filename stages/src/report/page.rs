@@ -230,7 +230,7 @@ fn block_html(block: &Block, tables: &mut usize) -> String {
 /// Escaped text in which `` `code` `` is set as code.
 fn prose(text: &str) -> String {
     let parts: Vec<&str> = text.split('`').collect();
-    if parts.len() % 2 == 0 {
+    if parts.len().is_multiple_of(2) {
         return escape(text);
     }
     let set = |(i, part): (usize, &&str)| {

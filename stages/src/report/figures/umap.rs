@@ -75,7 +75,7 @@ pub(crate) fn umap(points: ArrayView2<'_, f32>, colouring: &Colouring) -> StageR
             if *on_map {
                 name_groups(&mut svg, codes, names, &px, &py);
             }
-            let present = |c: usize| codes.iter().any(|&k| k == c as i32);
+            let present = |c: usize| codes.contains(&(c as i32));
             let mut entries: Vec<(String, [u8; 3])> = (0..names.len())
                 .filter(|&c| present(c))
                 .map(|c| (names[c].clone(), colours[c]))
