@@ -144,7 +144,7 @@ fn the_real_ovarian_counts_run_from_counts_to_report() {
     assert!(
         contrasts
             .lines()
-            .any(|l| l.contains("not_applicable") && l.contains("normal")),
+            .any(|l| l.contains("not applicable") && l.contains("normal")),
         "{contrasts}"
     );
     let mut edited = args.to_vec();
