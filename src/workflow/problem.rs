@@ -114,7 +114,10 @@ pub(super) fn did_you_mean<'a>(
                 k,
             )
         })
-        .filter(|(d, k)| *d <= 1 + k.len().max(name.len()) / 4)
+        .filter(|(d, k)| {
+            let longer = k.len().max(name.len());
+            *d <= 1 + longer / 4 && *d < longer
+        })
         .min()
         .map(|(_, k)| k)
 }

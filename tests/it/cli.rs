@@ -13,16 +13,16 @@ fn every_workflow_problem_is_named_with_its_place() {
     for expected in [
         "unknown parameter `n_cels`",
         "did you mean `n_cells`?",
-        "--> w.yaml:6:22",
+        "--> w.yaml:6:23",
         "unknown stage kind `preproces`",
         "did you mean `preprocess`?",
         "--> w.yaml:7:3",
         "unknown stage `infercnvv`",
-        "--> w.yaml:8:37",
+        "--> w.yaml:8:35",
         "parameter `resolution`",
-        "--> w.yaml:8:71",
+        "--> w.yaml:8:68",
         "stage `cluster` does not fan out over axis `ablation`",
-        "--> w.yaml:4:36",
+        "--> w.yaml:4:31",
     ] {
         assert!(text.contains(expected), "{expected}\nnot in\n{text}");
     }

@@ -159,6 +159,11 @@ impl Project {
                 out.push(entry.expect("an entry").path());
             }
         }
+        // A killed process may leave a temporary file beside them.
+        out.retain(|p| {
+            !p.file_name()
+                .is_some_and(|n| n.to_string_lossy().starts_with('.'))
+        });
         out.sort();
         out
     }
