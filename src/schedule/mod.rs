@@ -332,7 +332,11 @@ impl Dispatcher<'_> {
             let ready = self.ready.remove(&node).expect("looked up above");
             // Whoever held the lock before may have made it.
             match self.decider.decide(node, &self.known) {
-                Decision::Hit(record) => self.reuse(node, record),
+                Decision::Hit(record) => {
+                    self.reuse(node, record);
+                    // Its consumers may have become ready after the candidates were listed.
+                    blocked = true;
+                }
                 _ => self.start(node, ready, lock, waiting),
             }
         }
