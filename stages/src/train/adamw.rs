@@ -29,7 +29,10 @@ impl AdamMoments {
     /// Zeros where there is nothing yet.
     pub(super) fn fit(&mut self, n: usize) -> Result<()> {
         if self.m.is_empty() {
-            *self = Self { m: vec![0.0; n], v: vec![0.0; n] };
+            *self = Self {
+                m: vec![0.0; n],
+                v: vec![0.0; n],
+            };
         }
         if self.m.len() != n || self.v.len() != n {
             bail!("moments of {} values for a parameter of {n}", self.m.len());
@@ -49,8 +52,16 @@ pub(super) struct AdamWStep {
 
 impl AdamWStep {
     /// Updates `parameter` (contiguous, on the CPU) and its moments in place.
-    pub(super) fn apply(&self, parameter: &Tensor, gradient: &Tensor, moments: &mut AdamMoments) -> Result<()> {
-        let op = ParameterStep { adam: *self, moments: Mutex::new(moments) };
+    pub(super) fn apply(
+        &self,
+        parameter: &Tensor,
+        gradient: &Tensor,
+        moments: &mut AdamMoments,
+    ) -> Result<()> {
+        let op = ParameterStep {
+            adam: *self,
+            moments: Mutex::new(moments),
+        };
         parameter.inplace_op2(&gradient.contiguous()?, &op)
     }
 
@@ -60,7 +71,15 @@ impl AdamWStep {
         let decay = T::from_f64(1.0 - self.learning_rate * self.weight_decay);
         let rate = T::from_f64(self.learning_rate / correction(BETA1));
         let root = T::from_f64(1.0 / correction(BETA2).sqrt());
-        pulp::Arch::new().dispatch(AdamPart { p, g, m, v, decay, rate, root });
+        pulp::Arch::new().dispatch(AdamPart {
+            p,
+            g,
+            m,
+            v,
+            decay,
+            rate,
+            root,
+        });
     }
 }
 
@@ -72,7 +91,9 @@ struct ParameterStep<'a> {
 impl ParameterStep<'_> {
     fn update<T: Real>(&self, p: &mut [T], g: &[T], moments: &mut AdamMoments) {
         let parts = p.par_chunks_mut(PART).zip(g.par_chunks(PART));
-        let parts = parts.zip(moments.m.par_chunks_mut(PART)).zip(moments.v.par_chunks_mut(PART));
+        let parts = parts
+            .zip(moments.m.par_chunks_mut(PART))
+            .zip(moments.v.par_chunks_mut(PART));
         parts.for_each(|(((p, g), m), v)| self.adam.update(p, g, m, v));
     }
 }
@@ -96,7 +117,15 @@ impl<T: Real> pulp::WithSimd for AdamPart<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, _: S) {
-        let Self { p, g, m, v, decay, rate, root } = self;
+        let Self {
+            p,
+            g,
+            m,
+            v,
+            decay,
+            rate,
+            root,
+        } = self;
         let (b1, b2, eps) = (T::from_f64(BETA1), T::from_f64(BETA2), T::from_f64(EPS));
         let (c1, c2) = (T::from_f64(1.0 - BETA1), T::from_f64(1.0 - BETA2));
         for (((p, &g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
@@ -115,15 +144,25 @@ impl InplaceOp2 for ParameterStep<'_> {
     }
 
     fn cpu_fwd(&self, p: &mut CpuStorage, pl: &Layout, g: &CpuStorage, gl: &Layout) -> Result<()> {
-        let Some((start, end)) = pl.contiguous_offsets() else { bail!("expected a contiguous parameter") };
+        let Some((start, end)) = pl.contiguous_offsets() else {
+            bail!("expected a contiguous parameter")
+        };
         if gl.shape().elem_count() != end - start {
-            bail!("a gradient of {:?} for a parameter of {:?}", gl.shape(), pl.shape());
+            bail!(
+                "a gradient of {:?} for a parameter of {:?}",
+                gl.shape(),
+                pl.shape()
+            );
         }
         let mut moments = self.moments.lock().expect("no update panicked");
         moments.fit(end - start)?;
         match p {
-            CpuStorage::F32(p) => self.update(&mut p[start..end], values::<f32>(g, gl)?, &mut moments),
-            CpuStorage::F64(p) => self.update(&mut p[start..end], values::<f64>(g, gl)?, &mut moments),
+            CpuStorage::F32(p) => {
+                self.update(&mut p[start..end], values::<f32>(g, gl)?, &mut moments)
+            }
+            CpuStorage::F64(p) => {
+                self.update(&mut p[start..end], values::<f64>(g, gl)?, &mut moments)
+            }
             _ => bail!("expected an f32 or f64 parameter"),
         }
         Ok(())
@@ -139,13 +178,18 @@ mod tests {
     /// published update, two steps in f64 written out here.
     #[test]
     fn two_steps_follow_the_published_update() {
-        let p = Var::from_tensor(&Tensor::new(&[1.0f64, -2.0, 0.5], &Device::Cpu).unwrap()).unwrap();
+        let p =
+            Var::from_tensor(&Tensor::new(&[1.0f64, -2.0, 0.5], &Device::Cpu).unwrap()).unwrap();
         let mut moments = AdamMoments::default();
         let mut expected = [1.0f64, -2.0, 0.5];
         let (mut m, mut v) = ([0.0f64; 3], [0.0f64; 3]);
         for step in 1..=2u64 {
             let gradient = (p.as_tensor().sqr().unwrap() * 3.0).unwrap();
-            let adam = AdamWStep { learning_rate: 0.1, weight_decay: 0.5, step };
+            let adam = AdamWStep {
+                learning_rate: 0.1,
+                weight_decay: 0.5,
+                step,
+            };
             adam.apply(&p, &gradient, &mut moments).unwrap();
             for i in 0..3 {
                 let g = 3.0 * expected[i] * expected[i];
@@ -157,7 +201,13 @@ mod tests {
             }
             // Moments are kept in f32: relative 1e-7.
             let found = p.to_vec1::<f64>().unwrap();
-            assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-7), "{found:?} {expected:?}");
+            assert!(
+                found
+                    .iter()
+                    .zip(expected)
+                    .all(|(a, b)| (a - b).abs() < 1e-7),
+                "{found:?} {expected:?}"
+            );
         }
     }
 }

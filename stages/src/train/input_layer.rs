@@ -50,8 +50,19 @@ pub(super) type Pending = Arc<Mutex<Vec<(SparseBatch, Tensor)>>>;
 impl SparseBatch {
     /// `Z weight + bias`: `rows x width` from a weight of `features x width` and a bias of `width`.
     /// The backward pass leaves the weight's part in `pending`, or gives it to candle without one.
-    pub(super) fn linear(&self, weight: &Tensor, bias: &Tensor, pending: Option<&Pending>) -> Result<Tensor> {
-        weight.apply_op2(bias, SparseLinear { batch: self.clone(), pending: pending.cloned() })
+    pub(super) fn linear(
+        &self,
+        weight: &Tensor,
+        bias: &Tensor,
+        pending: Option<&Pending>,
+    ) -> Result<Tensor> {
+        weight.apply_op2(
+            bias,
+            SparseLinear {
+                batch: self.clone(),
+                pending: pending.cloned(),
+            },
+        )
     }
 
     fn check(&self, weight: &Shape, bias: &Shape) -> Result<usize> {
@@ -76,7 +87,13 @@ impl CustomOp2 for SparseLinear {
         "sparse-input-linear"
     }
 
-    fn cpu_fwd(&self, w: &CpuStorage, wl: &Layout, b: &CpuStorage, bl: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(
+        &self,
+        w: &CpuStorage,
+        wl: &Layout,
+        b: &CpuStorage,
+        bl: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
         let SparseBatch { input, rows } = &self.batch;
         let width = self.batch.check(wl.shape(), bl.shape())?;
         with_real!(dtype(w), T => {
@@ -86,7 +103,13 @@ impl CustomOp2 for SparseLinear {
         })
     }
 
-    fn bwd(&self, w: &Tensor, b: &Tensor, _: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(
+        &self,
+        w: &Tensor,
+        b: &Tensor,
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let width = self.batch.check(w.shape(), b.shape())?;
         let grad = grad.contiguous()?;
         let held = hold(&grad);
@@ -100,7 +123,10 @@ impl CustomOp2 for SparseLinear {
         });
         drop(held);
         if let Some(pending) = &self.pending {
-            pending.lock().expect("no pass panicked").push((self.batch.clone(), grad));
+            pending
+                .lock()
+                .expect("no pass panicked")
+                .push((self.batch.clone(), grad));
         }
         Ok((dw, Some(db)))
     }
@@ -120,7 +146,9 @@ impl InplaceOp1 for InputLayerStep<'_> {
 
     fn cpu_fwd(&self, w: &mut CpuStorage, l: &Layout) -> Result<()> {
         let (features, width) = l.shape().dims2()?;
-        let Some((start, end)) = l.contiguous_offsets() else { bail!("expected a contiguous weight") };
+        let Some((start, end)) = l.contiguous_offsets() else {
+            bail!("expected a contiguous weight")
+        };
         let mut moments = self.moments.lock().expect("no update panicked");
         moments.fit(features * width)?;
         match w {
@@ -132,21 +160,40 @@ impl InplaceOp1 for InputLayerStep<'_> {
 }
 
 impl InputLayerStep<'_> {
-    fn update<T: Real>(&self, weight: &mut [T], width: usize, moments: &mut AdamMoments) -> Result<()> {
-        let held: Vec<_> = self.pending.iter().map(|(batch, grad)| (batch, hold(grad))).collect();
-        let grads = held.iter().map(|(batch, grad)| Ok((*batch, grad.get::<T>()?))).collect::<Result<Vec<_>>>()?;
-        let sums: Vec<Vec<T>> = grads.iter().map(|(_, grad)| column_sums(grad, width)).collect();
+    fn update<T: Real>(
+        &self,
+        weight: &mut [T],
+        width: usize,
+        moments: &mut AdamMoments,
+    ) -> Result<()> {
+        let held: Vec<_> = self
+            .pending
+            .iter()
+            .map(|(batch, grad)| (batch, hold(grad)))
+            .collect();
+        let grads = held
+            .iter()
+            .map(|(batch, grad)| Ok((*batch, grad.get::<T>()?)))
+            .collect::<Result<Vec<_>>>()?;
+        let sums: Vec<Vec<T>> = grads
+            .iter()
+            .map(|(_, grad)| column_sums(grad, width))
+            .collect();
         let block = FEATURE_BLOCK * width;
-        let parts =
-            weight.par_chunks_mut(block).zip(moments.m.par_chunks_mut(block)).zip(moments.v.par_chunks_mut(block));
-        parts.enumerate().for_each_init(Vec::new, |gradient, (at, ((weight, m), v))| {
-            gradient.clear();
-            gradient.resize(weight.len(), T::zero());
-            for ((batch, grad), sums) in grads.iter().zip(&sums) {
-                add_gradient(batch, grad, sums, at * FEATURE_BLOCK, gradient);
-            }
-            self.adam.update(weight, gradient, m, v);
-        });
+        let parts = weight
+            .par_chunks_mut(block)
+            .zip(moments.m.par_chunks_mut(block))
+            .zip(moments.v.par_chunks_mut(block));
+        parts
+            .enumerate()
+            .for_each_init(Vec::new, |gradient, (at, ((weight, m), v))| {
+                gradient.clear();
+                gradient.resize(weight.len(), T::zero());
+                for ((batch, grad), sums) in grads.iter().zip(&sums) {
+                    add_gradient(batch, grad, sums, at * FEATURE_BLOCK, gradient);
+                }
+                self.adam.update(weight, gradient, m, v);
+            });
         Ok(())
     }
 }
@@ -166,13 +213,17 @@ fn shifted_bias<T: Real>(weight: &[T], bias: &[T], shift: &[f32]) -> Vec<T> {
             part
         })
         .collect();
-    (0..width).map(|h| T::from_f64(bias[h].to_f64() - parts.iter().map(|p| p[h].to_f64()).sum::<f64>())).collect()
+    (0..width)
+        .map(|h| T::from_f64(bias[h].to_f64() - parts.iter().map(|p| p[h].to_f64()).sum::<f64>()))
+        .collect()
 }
 
 fn column_sums<T: Real>(grad: &[T], width: usize) -> Vec<T> {
     let mut sums = vec![0f64; width];
     for row in grad.chunks_exact(width) {
-        sums.iter_mut().zip(row).for_each(|(s, &g)| *s += g.to_f64());
+        sums.iter_mut()
+            .zip(row)
+            .for_each(|(s, &g)| *s += g.to_f64());
     }
     sums.into_iter().map(T::from_f64).collect()
 }
@@ -184,27 +235,29 @@ fn forward<T: Real>(y: &Csr, rows: &[u32], weight: &[T], base: &[T]) -> Vec<T> {
     let mut out = vec![T::zero(); rows.len() * width];
     let part = rows.len().div_ceil(rayon::current_num_threads()).max(1);
     let arch = pulp::Arch::new();
-    out.par_chunks_mut(part * width).zip(rows.par_chunks(part)).for_each(|(out, rows)| {
-        for row in out.chunks_exact_mut(width) {
-            row.copy_from_slice(base);
-        }
-        let mut next = vec![0usize; rows.len()];
-        for first in (0..y.n_cols()).step_by(FEATURE_BLOCK) {
-            let end = (first + FEATURE_BLOCK) as u32;
-            for (r, row) in out.chunks_exact_mut(width).enumerate() {
-                let (cols, vals) = y.row(rows[r] as usize);
-                let start = next[r];
-                let stop = start + cols[start..].iter().take_while(|&&c| c < end).count();
-                next[r] = stop;
-                arch.dispatch(AddRows {
-                    out: row,
-                    indices: &cols[start..stop],
-                    vals: &vals[start..stop],
-                    table: weight,
-                });
+    out.par_chunks_mut(part * width)
+        .zip(rows.par_chunks(part))
+        .for_each(|(out, rows)| {
+            for row in out.chunks_exact_mut(width) {
+                row.copy_from_slice(base);
             }
-        }
-    });
+            let mut next = vec![0usize; rows.len()];
+            for first in (0..y.n_cols()).step_by(FEATURE_BLOCK) {
+                let end = (first + FEATURE_BLOCK) as u32;
+                for (r, row) in out.chunks_exact_mut(width).enumerate() {
+                    let (cols, vals) = y.row(rows[r] as usize);
+                    let start = next[r];
+                    let stop = start + cols[start..].iter().take_while(|&&c| c < end).count();
+                    next[r] = stop;
+                    arch.dispatch(AddRows {
+                        out: row,
+                        indices: &cols[start..stop],
+                        vals: &vals[start..stop],
+                        table: weight,
+                    });
+                }
+            }
+        });
     out
 }
 
@@ -226,11 +279,18 @@ impl<T: Real> pulp::WithSimd for AddRows<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, _: S) {
-        let Self { out, indices, vals, table } = self;
+        let Self {
+            out,
+            indices,
+            vals,
+            table,
+        } = self;
         let width = out.len();
         let mut lane = 0;
         while lane + LANES <= width {
-            let target: &mut [T; LANES] = (&mut out[lane..lane + LANES]).try_into().expect("LANES values");
+            let target: &mut [T; LANES] = (&mut out[lane..lane + LANES])
+                .try_into()
+                .expect("LANES values");
             let mut sums = *target;
             for (&i, &v) in indices.iter().zip(vals) {
                 let at = i as usize * width + lane;
@@ -256,9 +316,11 @@ impl<T: Real> pulp::WithSimd for AddRows<'_, T> {
 fn backward<T: Real>(batch: &SparseBatch, grad: &[T], sums: &[T]) -> Vec<T> {
     let width = sums.len();
     let mut out = vec![T::zero(); batch.input.scaled.n_cols() * width];
-    out.par_chunks_mut(FEATURE_BLOCK * width).enumerate().for_each(|(block, out)| {
-        add_gradient(batch, grad, sums, block * FEATURE_BLOCK, out);
-    });
+    out.par_chunks_mut(FEATURE_BLOCK * width)
+        .enumerate()
+        .for_each(|(block, out)| {
+            add_gradient(batch, grad, sums, block * FEATURE_BLOCK, out);
+        });
     out
 }
 
@@ -268,12 +330,21 @@ fn add_gradient<T: Real>(batch: &SparseBatch, grad: &[T], sums: &[T], first: usi
     let n = out.len() / width;
     let columns = Columns::of(&batch.input.scaled, &batch.rows, first, n);
     let arch = pulp::Arch::new();
-    for (c, (out, &m)) in out.chunks_exact_mut(width).zip(&batch.input.shift[first..first + n]).enumerate() {
+    for (c, (out, &m)) in out
+        .chunks_exact_mut(width)
+        .zip(&batch.input.shift[first..first + n])
+        .enumerate()
+    {
         let m = T::of(m);
         out.iter_mut().zip(sums).for_each(|(o, &s)| *o -= m * s);
         let range = columns.starts[c]..columns.starts[c + 1];
         let (indices, vals) = (&columns.rows[range.clone()], &columns.values[range]);
-        arch.dispatch(AddRows { out, indices, vals, table: grad });
+        arch.dispatch(AddRows {
+            out,
+            indices,
+            vals,
+            table: grad,
+        });
     }
 }
 
@@ -291,19 +362,25 @@ impl Columns {
             .iter()
             .map(|&r| {
                 let (cols, vals) = y.row(r as usize);
-                let range = cols.partition_point(|&c| (c as usize) < first)..cols.partition_point(|&c| c < end);
+                let range = cols.partition_point(|&c| (c as usize) < first)
+                    ..cols.partition_point(|&c| c < end);
                 (&cols[range.clone()], &vals[range])
             })
             .collect();
         let mut starts = vec![0usize; n + 1];
         for (cols, _) in &parts {
-            cols.iter().for_each(|&c| starts[c as usize - first + 1] += 1);
+            cols.iter()
+                .for_each(|&c| starts[c as usize - first + 1] += 1);
         }
         for c in 0..n {
             starts[c + 1] += starts[c];
         }
         let mut next = starts.clone();
-        let mut out = Self { rows: vec![0; starts[n]], values: vec![0.0; starts[n]], starts };
+        let mut out = Self {
+            rows: vec![0; starts[n]],
+            values: vec![0.0; starts[n]],
+            starts,
+        };
         for (r, (cols, vals)) in parts.into_iter().enumerate() {
             for (&c, &v) in cols.iter().zip(vals) {
                 let at = &mut next[c as usize - first];
@@ -326,10 +403,22 @@ pub(super) mod tests {
     /// A sparse input with shifts, and the same cells dense and z-scored.
     pub(crate) fn example(n: usize, g: usize, seed: u64) -> (Arc<SparseInput>, Array2<f64>) {
         let mut rng = Rng::new(seed, "test.input", &[]);
-        let y = Array2::from_shape_fn((n, g), |_| if rng.uniform() < 0.2 { rng.normal() as f32 } else { 0.0 });
+        let y = Array2::from_shape_fn((n, g), |_| {
+            if rng.uniform() < 0.2 {
+                rng.normal() as f32
+            } else {
+                0.0
+            }
+        });
         let shift: Vec<f32> = (0..g).map(|_| rng.normal() as f32 * 0.2).collect();
         let z = Array2::from_shape_fn((n, g), |(i, j)| f64::from(y[[i, j]]) - f64::from(shift[j]));
-        (Arc::new(SparseInput { scaled: Csr::from_dense(&y), shift }), z)
+        (
+            Arc::new(SparseInput {
+                scaled: Csr::from_dense(&y),
+                shift,
+            }),
+            z,
+        )
     }
 
     fn random(n: usize, m: usize, seed: u64) -> Array2<f64> {
@@ -342,9 +431,19 @@ pub(super) mod tests {
     }
 
     fn close(found: &Tensor, expected: &Array2<f64>, tolerance: f64) {
-        let found = found.to_dtype(candle_core::DType::F64).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap();
+        let found = found
+            .to_dtype(candle_core::DType::F64)
+            .unwrap()
+            .flatten_all()
+            .unwrap()
+            .to_vec1::<f64>()
+            .unwrap();
         assert_eq!(found.len(), expected.len());
-        let worst = found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        let worst = found
+            .iter()
+            .zip(expected)
+            .map(|(a, b)| (a - b).abs())
+            .fold(0.0, f64::max);
         assert!(worst < tolerance, "{worst}");
     }
 
@@ -355,14 +454,34 @@ pub(super) mod tests {
             let (input, z) = example(12, 600, 1);
             let rows = vec![3u32, 0, 11, 3];
             let z = z.select(ndarray::Axis(0), &[3, 0, 11, 3]);
-            let (w, b, g) = (random(600, width, 2), random(1, width, 3), random(4, width, 4));
-            for (dtype, tolerance) in [(candle_core::DType::F64, 1e-10), (candle_core::DType::F32, 2e-4)] {
+            let (w, b, g) = (
+                random(600, width, 2),
+                random(1, width, 3),
+                random(4, width, 4),
+            );
+            for (dtype, tolerance) in [
+                (candle_core::DType::F64, 1e-10),
+                (candle_core::DType::F32, 2e-4),
+            ] {
                 let weight = Var::from_tensor(&to_tensor(&w).to_dtype(dtype).unwrap()).unwrap();
-                let bias = Var::from_tensor(&to_tensor(&b).flatten_all().unwrap().to_dtype(dtype).unwrap()).unwrap();
-                let batch = SparseBatch { input: input.clone(), rows: Arc::new(rows.clone()) };
+                let bias = Var::from_tensor(
+                    &to_tensor(&b)
+                        .flatten_all()
+                        .unwrap()
+                        .to_dtype(dtype)
+                        .unwrap(),
+                )
+                .unwrap();
+                let batch = SparseBatch {
+                    input: input.clone(),
+                    rows: Arc::new(rows.clone()),
+                };
                 let out = batch.linear(&weight, &bias, None).unwrap();
                 close(&out, &(z.dot(&w) + &b), tolerance);
-                let loss = (out * to_tensor(&g).to_dtype(dtype).unwrap()).unwrap().sum_all().unwrap();
+                let loss = (out * to_tensor(&g).to_dtype(dtype).unwrap())
+                    .unwrap()
+                    .sum_all()
+                    .unwrap();
                 let grads = loss.backward().unwrap();
                 close(grads.get(&weight).unwrap(), &z.t().dot(&g), tolerance);
                 close(
@@ -379,12 +498,20 @@ pub(super) mod tests {
     fn a_pending_step_is_the_step_with_the_whole_gradient() {
         let (input, _) = example(12, 600, 1);
         let start = to_tensor(&random(600, 70, 2));
-        let adam = AdamWStep { learning_rate: 0.1, weight_decay: 0.5, step: 1 };
+        let adam = AdamWStep {
+            learning_rate: 0.1,
+            weight_decay: 0.5,
+            step: 1,
+        };
         let bias = to_tensor(&random(1, 70, 3)).flatten_all().unwrap();
         let loss = |weight: &Var, pending: Option<&Pending>| {
             let part = |rows: Vec<u32>| {
-                let out =
-                    SparseBatch { input: input.clone(), rows: Arc::new(rows) }.linear(weight, &bias, pending).unwrap();
+                let out = SparseBatch {
+                    input: input.clone(),
+                    rows: Arc::new(rows),
+                }
+                .linear(weight, &bias, pending)
+                .unwrap();
                 out.sqr().unwrap().sum_all().unwrap()
             };
             (part(vec![3, 0, 11]) + part(vec![5, 3])).unwrap()
@@ -392,7 +519,8 @@ pub(super) mod tests {
         let whole = Var::from_tensor(&start).unwrap();
         let grads = loss(&whole, None).backward().unwrap();
         let mut moments = AdamMoments::default();
-        adam.apply(&whole, grads.get(&whole).unwrap(), &mut moments).unwrap();
+        adam.apply(&whole, grads.get(&whole).unwrap(), &mut moments)
+            .unwrap();
 
         let pieces = Var::from_tensor(&(&start * 1.0).unwrap()).unwrap();
         let pending = Pending::default();
@@ -401,10 +529,26 @@ pub(super) mod tests {
         let pending = std::mem::take(&mut *pending.lock().unwrap());
         assert_eq!(pending.len(), 2);
         let mut other = AdamMoments::default();
-        pieces.inplace_op1(&InputLayerStep { pending, moments: Mutex::new(&mut other), adam }).unwrap();
+        pieces
+            .inplace_op1(&InputLayerStep {
+                pending,
+                moments: Mutex::new(&mut other),
+                adam,
+            })
+            .unwrap();
         let expected = whole.to_vec2::<f64>().unwrap().concat();
-        close(&pieces, &Array2::from_shape_vec((600, 70), expected).unwrap(), 1e-12);
-        assert!(moments.m.iter().zip(&other.m).all(|(a, b)| (a - b).abs() <= 1e-6 * a.abs()));
+        close(
+            &pieces,
+            &Array2::from_shape_vec((600, 70), expected).unwrap(),
+            1e-12,
+        );
+        assert!(
+            moments
+                .m
+                .iter()
+                .zip(&other.m)
+                .all(|(a, b)| (a - b).abs() <= 1e-6 * a.abs())
+        );
     }
 
     #[test]
@@ -414,12 +558,21 @@ pub(super) mod tests {
         let weight: Vec<f32> = random(3000, 96, 6).iter().map(|&x| x as f32).collect();
         let grad: Vec<f32> = random(50, 96, 7).iter().map(|&x| x as f32).collect();
         let run = |threads: usize| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap();
             pool.install(|| {
                 let base = shifted_bias(&weight, &grad[..96], &input.shift);
                 let sums = column_sums(&grad, 96);
-                let batch = SparseBatch { input: input.clone(), rows: Arc::new(rows.clone()) };
-                (forward(&input.scaled, &rows, &weight, &base), backward(&batch, &grad, &sums))
+                let batch = SparseBatch {
+                    input: input.clone(),
+                    rows: Arc::new(rows.clone()),
+                };
+                (
+                    forward(&input.scaled, &rows, &weight, &base),
+                    backward(&batch, &grad, &sums),
+                )
             })
         };
         assert_eq!(run(1), run(3));

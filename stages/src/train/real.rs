@@ -66,7 +66,10 @@ pub(super) use with_real;
 pub(super) fn values<'a, T: Real>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [T]> {
     match layout.contiguous_offsets() {
         Some((start, end)) => Ok(&T::cpu_storage_as_slice(storage)?[start..end]),
-        None => bail!("expected a contiguous tensor, found strides {:?}", layout.stride()),
+        None => bail!(
+            "expected a contiguous tensor, found strides {:?}",
+            layout.stride()
+        ),
     }
 }
 
@@ -93,7 +96,10 @@ impl<S: Deref<Target = Storage>> Values<'_, S> {
 }
 
 /// An op's result.
-pub(super) fn output<T: Real>(values: Vec<T>, shape: impl Into<Shape>) -> Result<(CpuStorage, Shape)> {
+pub(super) fn output<T: Real>(
+    values: Vec<T>,
+    shape: impl Into<Shape>,
+) -> Result<(CpuStorage, Shape)> {
     Ok((T::to_cpu_storage_owned(values), shape.into()))
 }
 
