@@ -14,6 +14,8 @@ use clcc_cache::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use clcc_stages::stage::Branch;
+
 use crate::key::{KEY_FORMAT, KeyInput, Preimage, stage_seed};
 use crate::plan::{Node, NodeId, NodeInput, Plan};
 
@@ -205,11 +207,17 @@ impl Decider<'_> {
         }
     }
 
-    /// The node's key fields, once all it reads is known.
-    pub fn preimage(&self, id: NodeId, known: &Known) -> Option<Preimage> {
+    /// The node's key fields, once all it reads is known. Artifacts of the residual branches in
+    /// `without` are not read: a join that goes on without what failed.
+    pub fn preimage(
+        &self,
+        id: NodeId,
+        known: &Known,
+        without: &BTreeSet<Branch>,
+    ) -> Option<Preimage> {
         let node = &self.plan.nodes[id];
         let mut preimage = self.fixed(node);
-        for input in &node.inputs {
+        for input in node.inputs_without(without) {
             preimage.inputs.push(match input {
                 NodeInput::File { role, input } => {
                     let (digest, format) = self.inputs.get(input)?;
@@ -243,9 +251,19 @@ impl Decider<'_> {
         Some(preimage)
     }
 
-    /// Decides a node.
+    /// Decides a node that reads everything it declares.
     pub fn decide(&self, id: NodeId, known: &Known) -> Decision {
-        let Some(preimage) = self.preimage(id, known) else {
+        self.decide_without(id, known, &BTreeSet::new())
+    }
+
+    /// Decides a node that leaves out the residual branches in `without`.
+    pub fn decide_without(
+        &self,
+        id: NodeId,
+        known: &Known,
+        without: &BTreeSet<Branch>,
+    ) -> Decision {
+        let Some(preimage) = self.preimage(id, known, without) else {
             return Decision::Unknown;
         };
         let key = preimage.key();
@@ -411,6 +429,13 @@ fn fixed_changes(old: &Preimage, now: &Preimage) -> Vec<Reason> {
             new: now.numerics.clone(),
         });
     }
+    reasons
+}
+
+/// Every difference between two sets of parameters.
+pub fn value_changes(old: &Value, new: &Value) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    param_changes("", old, new, &mut reasons);
     reasons
 }
 

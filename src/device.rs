@@ -18,11 +18,50 @@ pub struct NoDevice {
 /// [`NoDevice`] where this build has no such device. `auto` never fails.
 pub fn resolve(choice: DeviceChoice) -> Result<(DeviceChoice, &'static str), NoDevice> {
     match choice {
-        DeviceChoice::Cpu => Ok((DeviceChoice::Cpu, "cpu")),
+        DeviceChoice::Cpu => Ok((DeviceChoice::Cpu, cpu_class())),
         DeviceChoice::Cuda if cfg!(feature = "cuda") => Ok((DeviceChoice::Cuda, "cuda")),
         DeviceChoice::Cuda => Err(NoDevice { device: "cuda" }),
         DeviceChoice::Metal if cfg!(feature = "metal") => Ok((DeviceChoice::Metal, "metal")),
         DeviceChoice::Metal => Err(NoDevice { device: "metal" }),
-        DeviceChoice::Auto => Ok((DeviceChoice::Cpu, "cpu")),
+        DeviceChoice::Auto => Ok((DeviceChoice::Cpu, cpu_class())),
+    }
+}
+
+/// The vector instructions that matrix products pick at run time: other ones sum in another order
+/// and give other last digits.
+pub fn cpu_class() -> &'static str {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if std::arch::is_x86_feature_detected!("avx512f") {
+            return "cpu x86_64 avx512f";
+        }
+        if std::arch::is_x86_feature_detected!("fma") {
+            return "cpu x86_64 fma";
+        }
+        "cpu x86_64"
+    }
+    #[cfg(target_arch = "aarch64")]
+    {
+        "cpu aarch64"
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    {
+        "cpu"
+    }
+}
+
+/// Names of the accelerators of that kind that this process may use, each for one node at a time:
+/// those of `CUDA_VISIBLE_DEVICES` where it is set, else those that the driver lists, at least one.
+pub fn accelerators(choice: DeviceChoice) -> Vec<String> {
+    match choice {
+        DeviceChoice::Cuda => {
+            if let Ok(list) = std::env::var("CUDA_VISIBLE_DEVICES") {
+                return list.split(',').map(|id| id.trim().to_string()).collect();
+            }
+            let count = std::fs::read_dir("/proc/driver/nvidia/gpus").map_or(1, Iterator::count);
+            (0..count.max(1)).map(|i| i.to_string()).collect()
+        }
+        DeviceChoice::Metal => vec!["0".to_string()],
+        DeviceChoice::Auto | DeviceChoice::Cpu => Vec::new(),
     }
 }

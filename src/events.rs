@@ -8,6 +8,20 @@ use crate::decide::Reason;
 /// Raised when a field changes its meaning.
 pub const EVENT_SCHEMA: u32 = 1;
 
+/// An event as it is written: with its number in the run and its times.
+#[derive(Debug, Serialize)]
+pub struct Stamped<'a> {
+    /// What happened.
+    #[serde(flatten)]
+    pub event: &'a Event,
+    /// Number in the run, from 0.
+    pub seq: u64,
+    /// Wall clock, RFC 3339 with milliseconds.
+    pub time: String,
+    /// Seconds since the run began, by a clock that never steps.
+    pub elapsed: f64,
+}
+
 /// One event.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -24,6 +38,8 @@ pub enum Event {
         nodes: usize,
         /// Cores in use.
         jobs: usize,
+        /// Memory that the run may hold, in bytes.
+        memory: u64,
     },
     /// A node was found in the cache.
     DidReuse {
@@ -44,6 +60,10 @@ pub enum Event {
         reasons: Vec<Reason>,
         /// Threads granted.
         threads: usize,
+        /// Memory set aside, in bytes.
+        memory: u64,
+        /// The accelerator it has for itself.
+        accelerator: Option<String>,
     },
     /// A running node reports progress.
     Progress {
@@ -76,12 +96,35 @@ pub enum Event {
         /// Peak memory of its process.
         peak_rss_bytes: u64,
     },
+    /// A node failed in a way that may pass, and will run again.
+    WillRetry {
+        /// The node.
+        id: String,
+        /// Class of the failure.
+        class: String,
+        /// What failed.
+        because: String,
+        /// How it is tried now.
+        how: String,
+    },
+    /// An artifact in the cache is not what its digest says. It is set aside, and the node that
+    /// made it runs again.
+    DidFindDamage {
+        /// The node that made it.
+        id: String,
+        /// The role.
+        role: String,
+        /// The artifact.
+        digest: String,
+    },
     /// A node failed.
     DidFail {
         /// The node.
         id: String,
         /// What failed, the cause after it.
         message: String,
+        /// `stage`, `disk`, `memory`, `timeout`, `crash`, `transient`, `changed_input`.
+        class: String,
         /// What the user can do.
         hint: Option<String>,
         /// Wall time.

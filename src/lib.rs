@@ -6,6 +6,7 @@
 pub mod cli;
 pub mod decide;
 pub mod device;
+pub mod disk;
 pub mod events;
 pub mod exec;
 pub mod key;

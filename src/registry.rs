@@ -98,6 +98,22 @@ impl Kind {
         }
     }
 
+    /// A kind that is never resolved or run here: for tests of the run loop.
+    #[cfg(test)]
+    pub(crate) const fn synthetic(name: &'static str, device_sensitive: bool) -> Self {
+        Self {
+            name,
+            about: "",
+            code_version: 1,
+            uses_seed: false,
+            device_sensitive,
+            multi_threaded: false,
+            resolve: |_| Err(Vec::new()),
+            schema: || Value::Null,
+            run: |_, _| Err(StageError::data("a synthetic kind")),
+        }
+    }
+
     /// Checks parameters and fills in the defaults.
     ///
     /// # Errors

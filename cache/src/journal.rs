@@ -1,6 +1,7 @@
 //! Append-only JSON lines where a later line replaces an earlier one of the same name.
 //!
-//! A journal is an index that may be lost: a torn or foreign line is skipped.
+//! A journal is an index that may be lost. Each line `[name, value, check]` carries a check of its
+//! own; a torn, foreign or damaged line is skipped.
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::digest::digest_bytes;
 use crate::error::{CacheError, CacheResult};
 
 /// Names to values, kept in a file.
@@ -28,7 +30,7 @@ impl<V: Serialize + DeserializeOwned + PartialEq + Clone> Journal<V> {
         let mut lines = 0;
         for line in text.split(|&b| b == b'\n').filter(|l| !l.is_empty()) {
             lines += 1;
-            if let Ok((name, value)) = serde_json::from_slice::<(String, V)>(line) {
+            if let Some((name, value)) = parse(line) {
                 values.insert(name, value);
             }
         }
@@ -52,10 +54,7 @@ impl<V: Serialize + DeserializeOwned + PartialEq + Clone> Journal<V> {
         let mut text = String::new();
         for (name, value) in items {
             if self.values.get(&name) != Some(&value) {
-                text.push_str(
-                    &serde_json::to_string(&(&name, &value)).expect("plain values serialise"),
-                );
-                text.push('\n');
+                text.push_str(&line(&name, &value));
                 self.lines += 1;
                 self.values.insert(name, value);
             }
@@ -81,13 +80,29 @@ impl<V: Serialize + DeserializeOwned + PartialEq + Clone> Journal<V> {
 
     fn rewrite(&mut self) -> CacheResult<()> {
         let mut text = String::new();
-        for item in &self.values {
-            text.push_str(&serde_json::to_string(&item).expect("plain values serialise"));
-            text.push('\n');
+        for (name, value) in &self.values {
+            text.push_str(&line(name, value));
         }
         self.lines = self.values.len();
         crate::store::write_atomic(&self.path, text.as_bytes())
     }
+}
+
+fn line<V: Serialize>(name: &str, value: &V) -> String {
+    let check = check(name, value);
+    let mut text = serde_json::to_string(&(name, value, check)).expect("plain values serialise");
+    text.push('\n');
+    text
+}
+
+fn parse<V: Serialize + DeserializeOwned>(line: &[u8]) -> Option<(String, V)> {
+    let (name, value, said) = serde_json::from_slice::<(String, V, String)>(line).ok()?;
+    (said == check(&name, &value)).then_some((name, value))
+}
+
+fn check<V: Serialize>(name: &str, value: &V) -> String {
+    let text = serde_json::to_vec(&(name, value)).expect("plain values serialise");
+    digest_bytes(&text).short()
 }
 
 #[cfg(test)]
@@ -111,6 +126,24 @@ mod tests {
             (last.get("a"), last.get("b"), last.get("c")),
             (Some(&3), Some(&2), Some(&4))
         );
+    }
+
+    #[test]
+    fn a_flipped_bit_anywhere_loses_a_line_and_never_changes_a_value() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("j.jsonl");
+        Journal::<u32>::open(&path)
+            .set_all([("a1".into(), 11), ("a2".into(), 22)])
+            .unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        for i in 0..bytes.len() * 8 {
+            let mut bad = bytes.clone();
+            bad[i / 8] ^= 1 << (i % 8);
+            std::fs::write(&path, bad).unwrap();
+            let j = Journal::<u32>::open(&path);
+            assert!(j.get("a1").is_none_or(|v| *v == 11), "bit {i}");
+            assert!(j.get("a2").is_none_or(|v| *v == 22), "bit {i}");
+        }
     }
 
     #[test]

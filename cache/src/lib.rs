@@ -8,17 +8,20 @@
 //! <cache>/last/<workflow>.jsonl  key of each node's last record, for reasons
 //! <cache>/stat.jsonl           digests of input files by (device, inode, size, mtime, ctime)
 //! <cache>/locks/<key>          kernel lock: one computation of a key at a time
+//! <cache>/gc.lock              kernel lock: shared by runs, taken alone by a collection
 //! <cache>/quarantine/          what was found damaged
 //! ```
 //!
 //! The one commit point of an action is the rename of its record into `ac/`. A record is trusted
-//! only while every artifact it names is there with its size; digests are compared by
-//! [`Store::verify`]. No file here is the source of truth beside these: every journal may be lost.
+//! only while every artifact it names is there with its size; digests are compared whenever content
+//! is read as an input or copied out, and by [`Store::verify`]. Records and journal lines carry a
+//! digest of themselves. No file here is the source of truth beside these: every journal may be lost.
 //!
 //! This crate knows nothing of stages, workflows or YAML, and is not asynchronous.
 
 mod digest;
 mod error;
+pub mod failpoint;
 mod journal;
 mod lock;
 mod record;
@@ -31,6 +34,6 @@ pub use error::{CacheError, CacheResult};
 pub use journal::Journal;
 pub use lock::KeyLock;
 pub use record::{ActionRecord, OutputRecord, RECORD_FORMAT};
-pub use stat_cache::StatCache;
-pub use store::{Damage, Lookup, Store, VerifyReport};
+pub use stat_cache::{StatCache, stat_of};
+pub use store::{Damage, GcItem, GcPolicy, GcReport, Lookup, Store, VerifyReport};
 pub use tree::{Artifact, ArtifactForm, TreeEntry, measure, measure_synced};

@@ -15,13 +15,25 @@ pub struct KeyLock {
 }
 
 impl KeyLock {
+    /// Takes the lock of `path` together with other readers, if no writer holds it.
+    ///
+    /// # Errors
+    /// [`CacheError::Io`] where the lock file cannot be made.
+    pub fn try_acquire_shared(path: &Path) -> CacheResult<Option<Self>> {
+        Self::try_lock(path, FlockOperation::NonBlockingLockShared)
+    }
+
     /// Takes the lock of `path` if it is free.
     ///
     /// # Errors
     /// [`CacheError::Io`] where the lock file cannot be made.
     pub fn try_acquire(path: &Path) -> CacheResult<Option<Self>> {
+        Self::try_lock(path, FlockOperation::NonBlockingLockExclusive)
+    }
+
+    fn try_lock(path: &Path, operation: FlockOperation) -> CacheResult<Option<Self>> {
         let file = File::create(path).map_err(CacheError::io("create", path))?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        match flock(&file, operation) {
             Ok(()) => Ok(Some(Self { _file: file })),
             Err(e) if e == rustix::io::Errno::WOULDBLOCK => Ok(None),
             Err(e) => Err(CacheError::Io {

@@ -3,11 +3,11 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::digest::Digest;
+use crate::digest::{Digest, digest_bytes};
 use crate::tree::ArtifactForm;
 
 /// Version of the record's layout; a record of another version is a miss.
-pub const RECORD_FORMAT: u32 = 1;
+pub const RECORD_FORMAT: u32 = 2;
 
 /// An output of an action.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,4 +44,27 @@ pub struct ActionRecord {
     /// Wall time in seconds, peak memory in bytes, threads, device, build, start time.
     #[serde(default)]
     pub measured: Value,
+}
+
+impl ActionRecord {
+    /// The record's file: the record as one JSON line, its digest as the next.
+    pub(crate) fn to_file(&self) -> Vec<u8> {
+        let mut bytes = serde_json::to_vec(self).expect("plain values serialise");
+        let seal = digest_bytes(&bytes);
+        bytes.extend(format!("\n\"{seal}\"\n").bytes());
+        bytes
+    }
+
+    /// Reads a record's file; `None` where a byte of it is not as it was written, or the layout is
+    /// of another version.
+    pub(crate) fn from_file(bytes: &[u8]) -> Option<Self> {
+        let end = bytes.iter().position(|&b| b == b'\n')?;
+        let (line, seal) = bytes.split_at(end);
+        let sealed = format!("\n\"{}\"\n", digest_bytes(line));
+        if seal != sealed.as_bytes() {
+            return None;
+        }
+        let record: Self = serde_json::from_slice(line).ok()?;
+        (record.format == RECORD_FORMAT).then_some(record)
+    }
 }

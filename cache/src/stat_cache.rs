@@ -69,6 +69,13 @@ impl StatCache {
     }
 }
 
+/// What `stat` says of the file at `path`, links followed: unchanged while the file is. `None` for a
+/// directory and where there is nothing.
+pub fn stat_of(path: &Path) -> Option<String> {
+    let meta = std::fs::metadata(path).ok()?;
+    meta.is_file().then(|| stat_name(&meta))
+}
+
 fn stat_name(m: &std::fs::Metadata) -> String {
     format!(
         "{}:{}:{}:{}.{}:{}.{}",

@@ -8,6 +8,7 @@ use clcc_stages::stage::DeviceChoice;
 use serde_json::Value;
 
 use crate::plan::{Overrides, parse_input, parse_only, parse_set};
+use crate::workflow::parse_bytes;
 
 /// From raw single-cell RNA counts of tumours to the genes that escape copy-number dosage.
 #[derive(Debug, Parser)]
@@ -70,6 +71,10 @@ pub(super) enum Command {
         #[arg(long)]
         repair: bool,
     },
+    /// What differs between two runs: parameters, inputs, outputs, headline numbers, findings.
+    Diff(DiffArgs),
+    /// Remove what is not needed from the cache; says what and how much.
+    Gc(GcArgs),
     /// Show what is in an artifact: shapes, columns, sparsity, first rows.
     Inspect {
         /// A `.zarr` directory, `.h5ad`, `.tsv` or `.safetensors` file.
@@ -98,6 +103,37 @@ pub(super) struct CacheArgs {
     /// The cache directory.
     #[arg(long, default_value = ".clcc", value_name = "DIR")]
     pub(super) cache: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DiffArgs {
+    #[command(flatten)]
+    pub(super) cache: CacheArgs,
+    /// The earlier run: its name (see `status`), or a results directory.
+    pub(super) old: String,
+    /// The later run.
+    pub(super) new: String,
+    /// Language of the output.
+    #[arg(long, value_enum, default_value = "human")]
+    pub(super) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct GcArgs {
+    #[command(flatten)]
+    pub(super) cache: CacheArgs,
+    /// Keep artifacts of at most this size; what was used longest ago goes first.
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    pub(super) max_size: Option<u64>,
+    /// Keep only what the last N runs of each workflow used.
+    #[arg(long, value_name = "N")]
+    pub(super) keep_last: Option<usize>,
+    /// Only say what would go.
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// How long to wait for runs that use the cache, in seconds.
+    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    pub(super) wait: u64,
 }
 
 /// A workflow with the command line's changes to it.
@@ -152,6 +188,9 @@ pub(super) struct RunArgs {
     /// Only say what would be done.
     #[arg(short = 'n', long)]
     pub(super) dry_run: bool,
+    /// Memory that the run may hold [default: nine tenths of the machine's or control group's].
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    pub(super) memory: Option<u64>,
     /// Stop starting nodes after the first failure.
     #[arg(long)]
     pub(super) fail_fast: bool,

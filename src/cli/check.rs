@@ -52,6 +52,14 @@ fn workflow_schema() -> Value {
                 "per": names, "keyed_by": {"type": "string"}, "needs": names,
                 "inputs": {"oneOf": [names, {"type": "object"}]},
                 "params": params,
+                "join": {"type": "object", "additionalProperties": false, "required": ["min"],
+                    "properties": {"min": {"type": "integer", "minimum": 1}},
+                    "description": "Run on the axis values that did not fail, if at least so many are left."},
+                "resources": {"type": "object", "additionalProperties": false, "properties": {
+                    "memory": {"type": ["string", "integer"], "description": "Memory to set aside, for example 20G."},
+                    "timeout_secs": {"type": "integer", "minimum": 1, "description": "Ended after so long."},
+                    "cores": {"type": "integer", "minimum": 1, "description": "At most so many threads."},
+                }},
             },
         })
     };

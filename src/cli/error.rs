@@ -28,6 +28,8 @@ pub mod exit {
     pub const DISK: i32 = 9;
     /// Ctrl+C.
     pub const INTERRUPTED: i32 = 130;
+    /// SIGTERM.
+    pub const TERMINATED: i32 = 143;
 }
 
 /// An error with its exit code.
@@ -111,11 +113,13 @@ impl From<LoadError> for CliError {
 
 impl From<clcc_cache::CacheError> for CliError {
     fn from(e: clcc_cache::CacheError) -> Self {
-        let code = if e.is_disk_or_permission() {
-            exit::DISK
-        } else {
-            exit::CACHE
+        if !e.is_disk_or_permission() {
+            return Self::from_error(exit::CACHE, &e);
+        }
+        let room = match &e {
+            clcc_cache::CacheError::Io { path, .. } => crate::disk::room(path),
+            _ => None,
         };
-        Self::from_error(code, &e)
+        Self::from_error(exit::DISK, &e).with_hint(room)
     }
 }

@@ -7,7 +7,9 @@
 
 mod args;
 mod check;
+mod diff;
 mod error;
+mod gc;
 mod graph;
 mod inspect;
 mod run;
@@ -52,6 +54,8 @@ pub fn main() -> i32 {
         Command::Verify { cache, repair } => store_verbs::verify(&cache, repair),
         Command::Status { cache } => store_verbs::status(&cache),
         Command::Log { cache, node } => store_verbs::log(&cache, &node),
+        Command::Diff(args) => diff::diff(&args),
+        Command::Gc(args) => gc::gc(&args),
         Command::Inspect { path, format } => inspect::inspect(&path, format),
         Command::Simulate(args) => inspect::simulate(&args),
         Command::Init { path } => check::init(&path),

@@ -1,9 +1,13 @@
 //! `run`, `plan`, `explain`.
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
-use std::path::Path;
-use std::time::SystemTime;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::{Duration, Instant, SystemTime};
 
+use clcc_cache::KeyLock;
 use serde_json::{Value, json};
 
 use super::args::{Format, RunArgs, WorkflowArgs};
@@ -11,10 +15,10 @@ use super::error::{CliError, exit};
 use super::session::Session;
 use super::terminal::Terminal;
 use crate::decide::{Decision, Known, Reason, Status, Verdict, dry_run};
-use crate::events::Event;
-use crate::exec::LocalExecutor;
+use crate::events::{EVENT_SCHEMA, Event, Stamped};
+use crate::exec::{FailureClass, LocalExecutor, MemoryWatch};
 use crate::plan::Plan;
-use crate::results;
+use crate::results::{self, ResultsError, Trace};
 use crate::schedule::{self, Options, Outcome, RunOutcome};
 
 pub(super) fn run(args: &RunArgs) -> Result<i32, CliError> {
@@ -25,40 +29,53 @@ pub(super) fn run(args: &RunArgs) -> Result<i32, CliError> {
     if session.plan.nodes.iter().all(|n| n.cached_only) {
         return Err(CliError::new(exit::NOTHING, "the selection holds no node"));
     }
+    let _shared = share(&session)?;
     let started = SystemTime::now();
     let name = run_name(started);
     let run_dir = session.store.root().join("runs").join(&name);
-    std::fs::create_dir_all(&run_dir).map_err(|e| {
-        CliError::new(
-            exit::DISK,
-            format!("cannot create `{}`: {e}", run_dir.display()),
-        )
-    })?;
+    let disk = |e: std::io::Error| {
+        let message = format!("cannot create `{}`: {e}", run_dir.display());
+        CliError::new(exit::DISK, message)
+    };
+    std::fs::create_dir_all(&run_dir).map_err(disk)?;
+    // Held while the run goes on: `status` can tell a running one from a killed one.
+    let _running = KeyLock::try_acquire(&run_dir.join("lock"))?;
     let options = Options {
         jobs: args.jobs.map_or_else(default_jobs, usize::from),
+        memory: args.memory.unwrap_or_else(schedule::default_budget),
+        accelerators: crate::device::accelerators(session.device),
         fail_fast: args.fail_fast,
         device: session.device,
         run: name,
         logs: run_dir.join("logs"),
     };
-    let outcome = drive(&session, &options, args.format, &run_dir)?;
-    remember(&mut session, &outcome);
-    let started = humantime::format_rfc3339_seconds(started).to_string();
-    let record = results::run_record(&session.plan, &outcome, &session.inputs, &options, &started);
-    let text = serde_json::to_vec_pretty(&record).expect("plain values serialise");
-    let _ = std::fs::write(run_dir.join("run.json"), text);
-    let published = results::publish(
-        &session.plan,
-        &outcome,
-        &session.store,
-        &args.results,
-        &record,
-    )
-    .map_err(|e| CliError::from_error(exit::DISK, &e))?;
+    let mut reporter = Reporter::new(&session, args.format, &run_dir).map_err(disk)?;
+    let finished = drive(&mut session, args, &options, &mut reporter, started)?;
+    reporter.write_trace(&run_dir, &session.plan.name);
+    let Finished {
+        outcome,
+        results,
+        signal,
+    } = finished;
     if args.format == Format::Human {
-        Terminal::closing(&session.plan, &outcome, &published);
+        Terminal::closing(&session.plan, &outcome, &results);
     }
-    Ok(exit_code(&outcome, args.fail_fast))
+    Ok(exit_code(&outcome, args.fail_fast, signal))
+}
+
+/// Waits for a collection to end, then keeps the next one away until the run has ended.
+fn share(session: &Session) -> Result<KeyLock, CliError> {
+    session.store.sweep_attempts();
+    let mut said = false;
+    loop {
+        if let Some(lock) = session.store.try_share()? {
+            return Ok(lock);
+        }
+        if !std::mem::replace(&mut said, true) {
+            eprintln!("waiting for `gc` to end");
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }
 
 fn default_jobs() -> usize {
@@ -75,57 +92,199 @@ fn run_name(started: SystemTime) -> String {
     format!("{time}-{}", std::process::id())
 }
 
-/// Runs the schedule with every consumer of its events.
-fn drive(
-    session: &Session,
-    options: &Options,
+/// Everything that reads the events of a run.
+struct Reporter {
     format: Format,
-    run_dir: &Path,
-) -> Result<RunOutcome, CliError> {
+    journal: std::io::BufWriter<std::fs::File>,
+    terminal: Option<Terminal>,
+    trace: Trace,
+    began: Instant,
+    seq: u64,
+}
+
+impl Reporter {
+    fn new(session: &Session, format: Format, run_dir: &Path) -> std::io::Result<Self> {
+        Ok(Self {
+            format,
+            journal: std::io::BufWriter::new(std::fs::File::create(run_dir.join("events.jsonl"))?),
+            terminal: (format == Format::Human).then(|| Terminal::new(session.plan.nodes.len())),
+            trace: Trace::default(),
+            began: Instant::now(),
+            seq: 0,
+        })
+    }
+
+    fn on_event(&mut self, event: &Event) {
+        let elapsed = self.began.elapsed().as_secs_f64();
+        let stamped = Stamped {
+            event,
+            seq: self.seq,
+            time: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
+            elapsed,
+        };
+        self.seq += 1;
+        let line = serde_json::to_string(&stamped).expect("plain values serialise");
+        // What is found in the cache comes in thousands and tells nobody anything at once.
+        let flush = !matches!(event, Event::DidReuse { .. });
+        if self.format == Format::Json {
+            let mut out = std::io::stdout().lock();
+            let _ = writeln!(out, "{line}").and_then(|()| if flush { out.flush() } else { Ok(()) });
+        }
+        let _ = writeln!(self.journal, "{line}");
+        if flush {
+            let _ = self.journal.flush();
+        }
+        if let Some(terminal) = &mut self.terminal {
+            terminal.on_event(event);
+        }
+        self.trace.on_event(event, elapsed);
+    }
+
+    fn write_trace(self, run_dir: &Path, workflow: &str) {
+        let text = self.trace.into_json(workflow).to_string();
+        if let Err(e) = std::fs::write(run_dir.join("trace.json"), text) {
+            tracing::warn!("the trace of this run could not be written: {e}");
+        }
+    }
+}
+
+struct Finished {
+    outcome: RunOutcome,
+    /// The results directory.
+    results: PathBuf,
+    /// The signal that cancelled the run.
+    signal: Option<i32>,
+}
+
+/// How often a run starts over because what it was to publish is damaged in the cache.
+const MAX_PASSES: usize = 3;
+
+/// Runs the schedule and publishes. An artifact that turns out to be damaged when it is copied is
+/// set aside, and what made it runs again.
+fn drive(
+    session: &mut Session,
+    args: &RunArgs,
+    options: &Options,
+    reporter: &mut Reporter,
+    started: SystemTime,
+) -> Result<Finished, CliError> {
     let internal =
         |e: std::io::Error| CliError::new(exit::INTERNAL, format!("cannot start the run: {e}"));
     let program = std::env::current_exe().map_err(internal)?;
     let executor = LocalExecutor {
         store: session.store.clone(),
+        build: session.build_digest(&program),
         program,
+        memory: MemoryWatch::new(options.memory),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(internal)?;
-    let mut journal = std::fs::File::create(run_dir.join("events.jsonl")).map_err(internal)?;
-    let mut terminal = (format == Format::Human).then(|| Terminal::new(session.plan.nodes.len()));
-    let mut sink = move |event: &Event| {
-        let line = serde_json::to_string(event).expect("plain values serialise");
-        if format == Format::Json {
-            let mut out = std::io::stdout().lock();
-            let _ = writeln!(out, "{line}").and_then(|()| out.flush());
-        }
-        let _ = writeln!(journal, "{line}");
-        if let Some(terminal) = &mut terminal {
-            terminal.on_event(event);
+    let (raise, cancel) = tokio::sync::watch::channel(0u8);
+    let signal = Arc::new(AtomicI32::new(0));
+    let watcher = runtime.spawn(watch_signals(raise, Arc::clone(&signal)));
+    reporter.on_event(&Event::Started {
+        schema: EVENT_SCHEMA,
+        run: options.run.clone(),
+        workflow: session.plan.name.clone(),
+        nodes: session.plan.nodes.len(),
+        jobs: options.jobs,
+        memory: options.memory,
+    });
+    let mut outcome: Option<RunOutcome> = None;
+    let mut passes = 0;
+    let results = loop {
+        passes += 1;
+        let mut sink = |event: &Event| reporter.on_event(event);
+        let decider = session.decider();
+        let pass = schedule::run(&decider, &executor, options, cancel.clone(), &mut sink);
+        let now = runtime.block_on(pass).after(outcome.take());
+        remember(session, &now);
+        let published = publish(session, args, options, &now, started);
+        outcome = Some(now);
+        match published {
+            Ok(results) => break results,
+            Err(ResultsError::Damaged {
+                node,
+                artifact,
+                path,
+            }) if passes < MAX_PASSES => {
+                session.store.quarantine(&artifact)?;
+                session.force.clear();
+                reporter.on_event(&Event::DidFindDamage {
+                    id: node,
+                    role: path.display().to_string(),
+                    digest: artifact.to_string(),
+                });
+            }
+            Err(e @ ResultsError::Damaged { .. }) => {
+                return Err(CliError::from_error(exit::CACHE, &e));
+            }
+            Err(e @ ResultsError::Write { .. }) => {
+                let room = match &e {
+                    ResultsError::Write { path, .. } => crate::disk::room(path),
+                    ResultsError::Damaged { .. } => None,
+                };
+                return Err(CliError::from_error(exit::DISK, &e).with_hint(room));
+            }
         }
     };
-    Ok(runtime.block_on(async {
-        let (raise, cancel) = tokio::sync::watch::channel(0u8);
-        let watcher = tokio::spawn(async move {
-            use tokio::signal::unix::{SignalKind, signal};
-            let (Ok(mut int), Ok(mut term)) = (
-                signal(SignalKind::interrupt()),
-                signal(SignalKind::terminate()),
-            ) else {
-                return;
-            };
-            loop {
-                tokio::select! { _ = int.recv() => {}, _ = term.recv() => {} }
-                raise.send_modify(|level| *level = (*level + 1).min(2));
-            }
-        });
-        let outcome =
-            schedule::run(&session.decider(), &executor, options, cancel, &mut sink).await;
-        watcher.abort();
-        outcome
-    }))
+    watcher.abort();
+    let outcome = outcome.expect("one pass at least");
+    let (ran, cached, failed, skipped) = outcome.counts();
+    reporter.on_event(&Event::Finished {
+        ran,
+        cached,
+        failed,
+        skipped,
+        seconds: outcome.seconds,
+    });
+    let signal = Some(signal.load(Ordering::Relaxed)).filter(|s| *s != 0);
+    Ok(Finished {
+        outcome,
+        results,
+        signal,
+    })
+}
+
+/// The first signal asks for a clean end, the second for an end at once.
+async fn watch_signals(raise: tokio::sync::watch::Sender<u8>, which: Arc<AtomicI32>) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut int), Ok(mut term)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+    ) else {
+        return;
+    };
+    loop {
+        let kind = tokio::select! {
+            _ = int.recv() => SignalKind::interrupt(),
+            _ = term.recv() => SignalKind::terminate(),
+        };
+        which.store(kind.as_raw_value(), Ordering::Relaxed);
+        raise.send_modify(|level| *level = (*level + 1).min(2));
+    }
+}
+
+/// Writes the run's record and the results.
+fn publish(
+    session: &Session,
+    args: &RunArgs,
+    options: &Options,
+    outcome: &RunOutcome,
+    started: SystemTime,
+) -> Result<PathBuf, ResultsError> {
+    let started = humantime::format_rfc3339_seconds(started).to_string();
+    let (plan, inputs) = (&session.plan, &session.inputs);
+    let history = results::run_history(plan, outcome, inputs, options, &started);
+    let run_dir = session.store.root().join("runs").join(&options.run);
+    let text = serde_json::to_vec(&history).expect("plain values serialise");
+    if let Err(e) = std::fs::write(run_dir.join("run.json"), text) {
+        tracing::warn!("the record of this run could not be kept in the cache: {e}");
+    }
+    let record = || results::run_record(plan, outcome, inputs, options, &started);
+    results::publish(plan, outcome, &session.store, &args.results, &record)
 }
 
 /// Points every node that has a record at it, for the reasons of the next run.
@@ -141,15 +300,20 @@ fn remember(session: &mut Session, outcome: &RunOutcome) {
     }
 }
 
-fn exit_code(outcome: &RunOutcome, fail_fast: bool) -> i32 {
+fn exit_code(outcome: &RunOutcome, fail_fast: bool, signal: Option<i32>) -> i32 {
     if outcome.cancelled {
-        return exit::INTERRUPTED;
+        let terminated = signal == Some(rustix::process::Signal::TERM.as_raw());
+        return if terminated {
+            exit::TERMINATED
+        } else {
+            exit::INTERRUPTED
+        };
     }
     let (ran, cached, failed, _) = outcome.counts();
     let disk = outcome
         .nodes
         .iter()
-        .any(|n| matches!(n, Outcome::Failed(f) if f.disk));
+        .any(|n| matches!(n, Outcome::Failed(f) if f.class == FailureClass::Disk));
     match failed {
         0 => exit::OK,
         _ if disk => exit::DISK,
@@ -255,7 +419,7 @@ pub(super) fn explain(args: &WorkflowArgs, node: &str) -> Result<i32, CliError> 
                 serde_json::to_string(&record.measured).unwrap_or_default()
             );
             for reason in decider
-                .preimage(id, &known)
+                .preimage(id, &known, &BTreeSet::new())
                 .map(|p| decider.changes(id, &p))
                 .unwrap_or_default()
             {

@@ -82,7 +82,7 @@ impl Session {
             CliError::from_error(exit::USAGE, &e)
                 .hint("build with `--features`, or use `--device cpu`")
         })?;
-        let store = Store::open(&args.cache)?;
+        let store = Store::open(&args.cache)?.checking_content(args.rehash);
         let mut stat = StatCache::open(&store.root().join("stat.jsonl"), !args.rehash);
         let inputs = digest_inputs(&plan, &mut stat).map_err(|(name, e)| {
             let mut error = CliError::from_error(exit::INVALID, &e);
@@ -107,6 +107,14 @@ impl Session {
             device,
             numerics,
         })
+    }
+
+    /// Digest of the program file, for the records; not part of any key.
+    pub(super) fn build_digest(&self, program: &std::path::Path) -> Option<Digest> {
+        let mut stat = StatCache::open(&self.store.root().join("stat.jsonl"), true);
+        let digest = stat.digest(program).ok();
+        let _ = stat.save();
+        digest
     }
 
     pub(super) fn decider(&self) -> Decider<'_> {

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::args::CacheArgs;
 use super::error::{CliError, exit};
 
-fn open(args: &CacheArgs) -> Result<Store, CliError> {
+pub(super) fn open(args: &CacheArgs) -> Result<Store, CliError> {
     if !args.cache.is_dir() {
         return Err(CliError::new(
             exit::USAGE,
@@ -20,7 +20,7 @@ fn open(args: &CacheArgs) -> Result<Store, CliError> {
 }
 
 /// Run directories, newest first.
-fn runs(store: &Store) -> Vec<PathBuf> {
+pub(super) fn runs(store: &Store) -> Vec<PathBuf> {
     let mut dirs: Vec<PathBuf> = std::fs::read_dir(store.root().join("runs"))
         .map(|entries| {
             entries
@@ -34,7 +34,7 @@ fn runs(store: &Store) -> Vec<PathBuf> {
     dirs
 }
 
-fn read_run(dir: &Path) -> Option<Value> {
+pub(super) fn read_run(dir: &Path) -> Option<Value> {
     serde_json::from_slice(&std::fs::read(dir.join("run.json")).ok()?).ok()
 }
 
@@ -47,7 +47,7 @@ pub(super) fn status(args: &CacheArgs) -> Result<i32, CliError> {
             .map(|n| n.to_string_lossy().into_owned())
             .unwrap_or_default();
         let Some(run) = read_run(&dir) else {
-            println!("{name}  has not ended, or was killed");
+            println!("{name}  {}", unfinished(&dir));
             continue;
         };
         let workflow = run["workflow"]["name"].as_str().unwrap_or("?").to_string();
@@ -80,6 +80,35 @@ pub(super) fn status(args: &CacheArgs) -> Result<i32, CliError> {
         println!("no run has ended in this cache");
     }
     Ok(exit::OK)
+}
+
+/// A run without a record: still going, or killed.
+fn unfinished(dir: &Path) -> String {
+    let going = clcc_cache::KeyLock::try_acquire(&dir.join("lock")).is_ok_and(|l| l.is_none());
+    let events = std::fs::read_to_string(dir.join("events.jsonl")).unwrap_or_default();
+    let mut nodes = 0;
+    let mut ended = 0;
+    let mut running: Vec<String> = Vec::new();
+    for event in events
+        .lines()
+        .filter_map(|l| serde_json::from_str::<Value>(l).ok())
+    {
+        let id = event["id"].as_str().unwrap_or_default().to_string();
+        match event["event"].as_str() {
+            Some("started") => nodes = event["nodes"].as_u64().unwrap_or(0),
+            Some("will_execute") => running.push(id),
+            Some("did_execute" | "did_fail" | "did_skip" | "did_reuse") => {
+                ended += 1;
+                running.retain(|r| *r != id);
+            }
+            _ => {}
+        }
+    }
+    if going {
+        format!("runs: {ended} of {nodes} nodes, now {}", running.join(", "))
+    } else {
+        format!("was killed after {ended} of {nodes} nodes")
+    }
 }
 
 pub(super) fn log(args: &CacheArgs, node: &str) -> Result<i32, CliError> {

@@ -66,7 +66,7 @@ impl Terminal {
             "DONE" => "32;1",
             "CACHED" => "36",
             "FAIL" => "31;1",
-            "WARN" => "33;1",
+            "WARN" | "RETRY" => "33;1",
             "SKIP" => "33",
             _ => "1",
         };
@@ -135,6 +135,22 @@ impl Terminal {
                     &format!("{id}  {}  {why}", &key[..8]),
                 );
             }
+            Event::WillRetry {
+                id, because, how, ..
+            } => {
+                self.finish(id);
+                self.line("RETRY", None, false, &format!("{id} {how}: {because}"));
+            }
+            Event::DidFindDamage { id, role, digest } => {
+                self.ended = self.ended.saturating_sub(1);
+                let short = &digest[..8];
+                self.line(
+                    "WARN",
+                    None,
+                    false,
+                    &format!("{id}: output {role} ({short}) is damaged in the cache; made again"),
+                );
+            }
             Event::DidFail {
                 id,
                 message,
@@ -142,6 +158,7 @@ impl Terminal {
                 seconds,
                 log,
                 log_tail,
+                ..
             } => {
                 self.finish(id);
                 self.ended += 1;

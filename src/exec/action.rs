@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clcc_cache::Artifact;
+use clcc_cache::{Artifact, Digest};
 use clcc_stages::stage::{Branch, DeviceChoice};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -44,6 +44,16 @@ pub struct ActionInput {
     pub format: Option<String>,
     /// Name of a built-in table.
     pub builtin: Option<String>,
+    /// Digest of the content, as it stands in the key. The child compares what it reads with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+    /// What `stat` said of a file input when it was digested: while it says the same, the content
+    /// is not read a second time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stat: Option<String>,
+    /// Whether it lies in the cache, where nobody but the engine may change it.
+    #[serde(default)]
+    pub in_cache: bool,
 }
 
 /// An output that the stage must write.
@@ -83,6 +93,11 @@ pub enum NodeMessage {
         /// The text.
         text: String,
     },
+    /// It failed. Said here too, as a full disk has no room for a result record.
+    Failed {
+        /// Why.
+        failure: Failure,
+    },
 }
 
 /// `result.json` in the attempt directory, written last.
@@ -109,9 +124,77 @@ pub struct Failure {
     pub message: String,
     /// What the user can do.
     pub hint: Option<String>,
-    /// Whether the run was being cancelled.
-    pub cancelled: bool,
-    /// Whether the disk was full or a permission was missing.
-    #[serde(default)]
-    pub disk: bool,
+    /// What kind of failure it is: decides whether it is tried again, and the exit code.
+    pub class: FailureClass,
+}
+
+impl Failure {
+    /// A failure of that class, without a hint.
+    pub fn new(class: FailureClass, message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            hint: None,
+            class,
+        }
+    }
+}
+
+/// What kind of failure it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureClass {
+    /// The stage said no: the same inputs would fail again.
+    Stage,
+    /// The run was being cancelled.
+    Cancelled,
+    /// Full disk, quota, read-only filesystem or missing permission.
+    Disk,
+    /// A passing fault of the machine (I/O error, timeout of a filesystem): tried again.
+    Transient,
+    /// Killed for memory: tried again once, alone.
+    Memory,
+    /// Longer than its `timeout_secs`.
+    Timeout,
+    /// The process ended without a result.
+    Crash,
+    /// An input in the cache is not what its digest says: it is made again.
+    DamagedInput {
+        /// The artifact.
+        digest: Digest,
+    },
+    /// A file input was changed while it was read.
+    ChangedInput,
+}
+
+impl FailureClass {
+    /// One word, for events.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Stage => "stage",
+            Self::Cancelled => "cancelled",
+            Self::Disk => "disk",
+            Self::Transient => "transient",
+            Self::Memory => "memory",
+            Self::Timeout => "timeout",
+            Self::Crash => "crash",
+            Self::DamagedInput { .. } => "damaged_input",
+            Self::ChangedInput => "changed_input",
+        }
+    }
+}
+
+/// The class of an I/O error: what the disk refuses, what may pass, and the rest.
+pub fn io_class(error: &std::io::Error, writing: bool) -> FailureClass {
+    use std::io::ErrorKind as K;
+    match error.kind() {
+        K::StorageFull | K::QuotaExceeded | K::ReadOnlyFilesystem => FailureClass::Disk,
+        K::PermissionDenied if writing => FailureClass::Disk,
+        K::TimedOut | K::Interrupted | K::StaleNetworkFileHandle | K::HostUnreachable => {
+            FailureClass::Transient
+        }
+        _ if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => {
+            FailureClass::Transient
+        }
+        _ => FailureClass::Stage,
+    }
 }

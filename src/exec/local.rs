@@ -5,12 +5,13 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use clcc_cache::{ActionRecord, Digest, OutputRecord, RECORD_FORMAT, Store};
+use clcc_cache::{ActionRecord, Digest, OutputRecord, RECORD_FORMAT, Store, failpoint};
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::sync::{mpsc, watch};
 
-use super::action::{Action, Failure, NodeMessage, NodeResult};
+use super::action::{Action, Failure, FailureClass, NodeMessage, NodeResult, io_class};
+use super::memory_watch::MemoryWatch;
 use crate::key::Preimage;
 use crate::plan::NodeId;
 
@@ -30,6 +31,21 @@ pub struct Job {
     pub action: Action,
     /// Where the child's standard error is kept.
     pub log: PathBuf,
+    /// What is set aside for it.
+    pub grant: Grant,
+}
+
+/// What a job may use.
+#[derive(Debug, Clone, Default)]
+pub struct Grant {
+    /// Memory that is expected of it, in bytes.
+    pub memory: u64,
+    /// Bytes of everything it reads.
+    pub input_bytes: u64,
+    /// The accelerator it has for itself.
+    pub accelerator: Option<String>,
+    /// It is ended after this time.
+    pub timeout: Option<Duration>,
 }
 
 /// What the executor says about a job.
@@ -66,6 +82,10 @@ pub struct LocalExecutor {
     pub store: Store,
     /// This program.
     pub program: PathBuf,
+    /// Digest of this program, for the records.
+    pub build: Option<Digest>,
+    /// What the children hold in memory.
+    pub memory: MemoryWatch,
 }
 
 impl Executor for LocalExecutor {
@@ -83,22 +103,16 @@ impl Executor for LocalExecutor {
     }
 }
 
-fn plain(message: impl Into<String>) -> Failure {
-    Failure {
-        message: message.into(),
-        hint: None,
-        cancelled: false,
-        disk: false,
-    }
+fn crash(message: impl Into<String>) -> Failure {
+    Failure::new(FailureClass::Crash, message)
 }
 
 fn cache_failure(e: &clcc_cache::CacheError) -> Failure {
-    let cause = std::error::Error::source(e)
-        .map(|s| format!(": {s}"))
-        .unwrap_or_default();
-    Failure {
-        disk: e.is_disk_or_permission(),
-        ..plain(format!("{e}{cause}"))
+    match e {
+        clcc_cache::CacheError::Io { source, .. } => {
+            Failure::new(io_class(source, true), format!("{e}: {source}"))
+        }
+        other => crash(other.to_string()),
     }
 }
 
@@ -114,21 +128,25 @@ impl LocalExecutor {
             .new_attempt(&job.key)
             .map_err(|e| cache_failure(&e))?;
         let guard = RemoveOnDrop(attempt.clone());
-        let io = |e: std::io::Error| Failure {
-            disk: matches!(
-                e.kind(),
-                std::io::ErrorKind::StorageFull | std::io::ErrorKind::PermissionDenied
-            ),
-            ..plain(format!("cannot prepare `{}`: {e}", attempt.display()))
+        let io = |e: std::io::Error| {
+            let message = format!("cannot prepare `{}`: {e}", attempt.display());
+            Failure::new(io_class(&e, true), message)
         };
         let action_file = attempt.join("action.json");
         let text = serde_json::to_vec_pretty(&job.action).expect("plain values serialise");
-        std::fs::write(&action_file, text).map_err(io)?;
+        failpoint::reach("attempt.action")
+            .and_then(|()| std::fs::write(&action_file, text))
+            .map_err(io)?;
         if let Some(dir) = job.log.parent() {
             std::fs::create_dir_all(dir).map_err(io)?;
         }
         let log = std::fs::File::create(&job.log).map_err(io)?;
-        let mut child = tokio::process::Command::new(&self.program)
+        let mut command = tokio::process::Command::new(&self.program);
+        if let Some(id) = &job.grant.accelerator {
+            command.env("CUDA_VISIBLE_DEVICES", id);
+        }
+        let oom_kills = oom_kills();
+        let mut child = command
             .arg("exec-node")
             .arg(&action_file)
             .env("RAYON_NUM_THREADS", job.action.threads.to_string())
@@ -139,59 +157,163 @@ impl LocalExecutor {
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
-            .map_err(|e| plain(format!("cannot start `{}`: {e}", self.program.display())))?;
+            .map_err(|e| crash(format!("cannot start `{}`: {e}", self.program.display())))?;
+        let pid = child
+            .id()
+            .and_then(|id| rustix::process::Pid::from_raw(id as i32));
         let messages = child
             .stdout
             .take()
             .map(|out| tokio::spawn(forward(out, job.node, events.clone())));
-        let status = wait(&mut child, cancel)
-            .await
-            .map_err(|e| plain(format!("cannot wait for the stage: {e}")))?;
+        let end = tokio::select! {
+            end = wait(&mut child, cancel, job.grant.timeout) => end,
+            () = self.watch_memory(pid, job.grant.memory) => unreachable!("watches for ever"),
+        };
+        let over_budget = pid.and_then(|pid| self.memory.ended(pid));
+        let end = end.map_err(|e| crash(format!("cannot wait for the stage: {e}")))?;
         // The pipe has closed with the child: its last warning is told before its end.
-        if let Some(messages) = messages {
-            let _ = messages.await;
-        }
+        let said = match messages {
+            Some(messages) => messages.await.ok().flatten(),
+            None => None,
+        };
         let result: Option<NodeResult> = std::fs::read(attempt.join("result.json"))
             .ok()
             .and_then(|b| serde_json::from_slice(&b).ok());
         let store = self.store.clone();
         let outcome = match result {
+            // A stage that is asked to end says that it was cancelled: the clock's word counts.
             Some(NodeResult {
                 failure: Some(failure),
                 ..
-            }) => Err(failure),
-            Some(result) if status.success() => {
-                let published =
-                    tokio::task::spawn_blocking(move || publish(&store, &job, &attempt, result))
-                        .await;
-                published.map_err(|e| plain(format!("publishing failed: {e}")))?
+            }) if !matches!(end.by, EndedBy::Timeout) => Err(failure),
+            Some(result) if end.status.success() => {
+                let build = self.build;
+                let publish = move || publish(&store, &job, &attempt, result, build);
+                let published = tokio::task::spawn_blocking(publish).await;
+                published.map_err(|e| crash(format!("publishing failed: {e}")))?
             }
-            _ => Err(crashed(status)),
+            _ => match said {
+                Some(failure) if matches!(end.by, EndedBy::Itself) => Err(failure),
+                _ => Err(self.why_it_ended(&end, over_budget, oom_kills, &job)),
+            },
         };
         drop(guard);
         outcome
     }
 }
 
-/// Sends each line of the child's standard output on as an event.
-async fn forward(
-    out: tokio::process::ChildStdout,
-    node: NodeId,
-    events: mpsc::UnboundedSender<JobEvent>,
-) {
-    let mut lines = BufReader::new(out).lines();
-    while let Ok(Some(line)) = lines.next_line().await {
-        if let Ok(message) = serde_json::from_str::<NodeMessage>(&line) {
-            let _ = events.send(JobEvent::Message(node, message));
+impl LocalExecutor {
+    async fn watch_memory(&self, pid: Option<rustix::process::Pid>, expected: u64) {
+        match pid {
+            Some(pid) => self.memory.watch(pid, expected).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// A child that ended without a result.
+    fn why_it_ended(
+        &self,
+        end: &End,
+        over_budget: Option<u64>,
+        oom_kills_before: Option<u64>,
+        job: &Job,
+    ) -> Failure {
+        use std::os::unix::process::ExitStatusExt as _;
+        if let Some(bytes) = over_budget {
+            let message = format!(
+                "the stage was ended at {}: the run may hold {} in memory",
+                gib(bytes),
+                gib(self.memory.budget())
+            );
+            return Failure {
+                hint: Some("give it more with --memory, or fewer jobs with -j".to_string()),
+                ..Failure::new(FailureClass::Memory, message)
+            };
+        }
+        match end.by {
+            EndedBy::Cancel => {
+                return Failure::new(FailureClass::Cancelled, "the run was cancelled");
+            }
+            EndedBy::Timeout => {
+                let limit = job.grant.timeout.unwrap_or_default().as_secs();
+                let message = format!("longer than its `timeout_secs: {limit}`");
+                return Failure::new(FailureClass::Timeout, message);
+            }
+            EndedBy::Itself => {}
+        }
+        match end.status.signal() {
+            // Whoever sent it: where the system counts its kills for memory, it must have been one.
+            Some(9) if oom_kills_before.is_none_or(|before| oom_kills() > Some(before)) => {
+                let message = "the system ended the stage: memory ran out (signal 9)";
+                Failure {
+                    hint: Some("give the run less to do at once with -j or --memory".to_string()),
+                    ..Failure::new(FailureClass::Memory, message)
+                }
+            }
+            Some(signal) => crash(format!("the stage's process ended by signal {signal}")),
+            None => crash(format!(
+                "the stage's process ended with code {} and no result",
+                end.status.code().unwrap_or(-1)
+            )),
         }
     }
 }
 
-/// Waits for the child; asks it to end, then ends it, when the run is cancelled.
+/// Bytes in words.
+pub(crate) fn gib(bytes: u64) -> String {
+    match bytes {
+        0..0x4000_0000 => format!("{:.0} MiB", bytes as f64 / f64::from(1 << 20)),
+        _ => format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30)),
+    }
+}
+
+/// How many processes the kernel has ended for memory so far; `None` where it does not say.
+fn oom_kills() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/vmstat").ok()?;
+    text.lines()
+        .find_map(|l| l.strip_prefix("oom_kill "))
+        .and_then(|n| n.trim().parse().ok())
+}
+
+/// How a child ended, and who ended it.
+struct End {
+    status: std::process::ExitStatus,
+    by: EndedBy,
+}
+
+enum EndedBy {
+    Itself,
+    Cancel,
+    Timeout,
+}
+
+/// Sends each line of the child's standard output on as an event.
+/// Returns the failure that it said last.
+async fn forward(
+    out: tokio::process::ChildStdout,
+    node: NodeId,
+    events: mpsc::UnboundedSender<JobEvent>,
+) -> Option<Failure> {
+    let mut lines = BufReader::new(out).lines();
+    let mut failed = None;
+    while let Ok(Some(line)) = lines.next_line().await {
+        match serde_json::from_str::<NodeMessage>(&line) {
+            Ok(NodeMessage::Failed { failure }) => failed = Some(failure),
+            Ok(message) => {
+                let _ = events.send(JobEvent::Message(node, message));
+            }
+            Err(_) => {}
+        }
+    }
+    failed
+}
+
+/// Waits for the child; asks it to end, then ends it, when the run is cancelled or its time is up.
 async fn wait(
     child: &mut tokio::process::Child,
     mut cancel: Cancel,
-) -> std::io::Result<std::process::ExitStatus> {
+    timeout: Option<Duration>,
+) -> std::io::Result<End> {
     let group = child
         .id()
         .and_then(|id| rustix::process::Pid::from_raw(id as i32));
@@ -200,20 +322,28 @@ async fn wait(
             let _ = rustix::process::kill_process_group(group, signal);
         }
     };
-    tokio::select! {
-        status = child.wait() => return status,
-        () = cancelled(&mut cancel, 1) => {}
-    }
-    if *cancel.borrow() == 1 {
+    let time_up = async {
+        match timeout {
+            Some(limit) => tokio::time::sleep(limit).await,
+            None => std::future::pending().await,
+        }
+    };
+    let by = tokio::select! {
+        status = child.wait() => return Ok(End { status: status?, by: EndedBy::Itself }),
+        () = cancelled(&mut cancel, 1) => EndedBy::Cancel,
+        () = time_up => EndedBy::Timeout,
+    };
+    if *cancel.borrow() < 2 {
         kill(rustix::process::Signal::TERM);
         tokio::select! {
-            status = child.wait() => return status,
+            status = child.wait() => return Ok(End { status: status?, by }),
             () = tokio::time::sleep(GRACE) => {}
             () = cancelled(&mut cancel, 2) => {}
         }
     }
     kill(rustix::process::Signal::KILL);
-    child.wait().await
+    let status = child.wait().await?;
+    Ok(End { status, by })
 }
 
 async fn cancelled(cancel: &mut Cancel, level: u8) {
@@ -223,27 +353,13 @@ async fn cancelled(cancel: &mut Cancel, level: u8) {
     }
 }
 
-fn crashed(status: std::process::ExitStatus) -> Failure {
-    use std::os::unix::process::ExitStatusExt as _;
-    match status.signal() {
-        Some(9) => Failure {
-            hint: Some("the system ends processes this way when memory runs out".to_string()),
-            ..plain("the stage's process was killed (signal 9)")
-        },
-        Some(signal) => plain(format!("the stage's process ended by signal {signal}")),
-        None => plain(format!(
-            "the stage's process ended with code {} and no result",
-            status.code().unwrap_or(-1)
-        )),
-    }
-}
-
 /// Moves the outputs into the store and commits the record.
 fn publish(
     store: &Store,
     job: &Job,
     attempt: &std::path::Path,
     result: NodeResult,
+    build: Option<Digest>,
 ) -> Result<JobOutcome, Failure> {
     let mut outputs = Vec::new();
     for (output, artifact) in &result.outputs {
@@ -268,9 +384,11 @@ fn publish(
         measured: json!({
             "seconds": result.seconds,
             "peak_rss_bytes": result.peak_rss_bytes,
+            "input_bytes": job.grant.input_bytes,
             "threads": job.action.threads,
             "device": job.action.device,
             "version": env!("CARGO_PKG_VERSION"),
+            "build": build,
         }),
     };
     store.commit(&record).map_err(|e| cache_failure(&e))?;

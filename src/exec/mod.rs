@@ -5,8 +5,13 @@
 
 mod action;
 mod local;
+mod memory_watch;
 mod node;
 
-pub use action::{Action, ActionInput, ActionOutput, Failure, NodeMessage, NodeResult};
-pub use local::{Cancel, Executor, Job, JobEvent, JobOutcome, LocalExecutor};
+pub use action::{
+    Action, ActionInput, ActionOutput, Failure, FailureClass, NodeMessage, NodeResult, io_class,
+};
+pub(crate) use local::gib;
+pub use local::{Cancel, Executor, Grant, Job, JobEvent, JobOutcome, LocalExecutor};
+pub use memory_watch::MemoryWatch;
 pub use node::exec_node;

@@ -7,18 +7,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use clcc_cache::measure_synced;
+use clcc_cache::{CacheError, failpoint, measure, measure_synced, stat_of};
 use clcc_stages::StageError;
 use clcc_stages::stage::{InputArtifact, Progress, StageContext};
 use serde_json::{Map, Value};
 
-use super::action::{Action, Failure, NodeMessage, NodeResult};
+use super::action::{Action, Failure, FailureClass, NodeMessage, NodeResult, io_class};
 use crate::registry::kind;
 
 /// Runs one action and writes `result.json` beside the action file. Returns the exit code.
 pub fn exec_node(action_file: &Path) -> i32 {
     // A child never outlives its coordinator, however that ends.
-    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+    if !failpoint::skipped("child.dies_with_parent") {
+        let signal = Some(rustix::process::Signal::KILL);
+        let _ = rustix::process::set_parent_process_death_signal(signal);
+    }
     let started = Instant::now();
     let attempt = action_file.parent().unwrap_or(Path::new("."));
     let action: Action = match std::fs::read(action_file)
@@ -34,7 +37,11 @@ pub fn exec_node(action_file: &Path) -> i32 {
     let cancel = Arc::new(AtomicBool::new(false));
     watch_for_term(Arc::clone(&cancel));
     let reporter = Reporter::default();
-    let outcome = run_stage(&action, attempt, &reporter, &cancel);
+    let outcome = check_cached_inputs(&action)
+        .and_then(|()| at("child.begin"))
+        .and_then(|()| run_stage(&action, attempt, &reporter, &cancel))
+        .and_then(|metrics| check_file_inputs(&action).map(|()| metrics))
+        .and_then(|metrics| at("child.ran").map(|()| metrics));
     let warnings = reporter
         .warnings
         .lock()
@@ -53,20 +60,86 @@ pub fn exec_node(action_file: &Path) -> i32 {
             result.metrics = Value::Object(metrics);
             result.outputs = outputs;
         }
-        Err(failure) => result.failure = Some(failure),
+        Err(failure) => {
+            reporter.send(&NodeMessage::Failed {
+                failure: failure.clone(),
+            });
+            result.failure = Some(failure);
+        }
     }
     result.seconds = started.elapsed().as_secs_f64();
     let code = i32::from(result.failure.is_some());
     let bytes = serde_json::to_vec(&result).expect("plain values serialise");
-    let written = std::fs::File::create(attempt.join("result.json"))
-        .and_then(|mut f| f.write_all(&bytes).and_then(|()| f.sync_all()));
+    // Not synced: after a power loss the whole attempt is void.
+    let written = failpoint::reach("child.result")
+        .and_then(|()| std::fs::File::create(attempt.join("result.json")))
+        .and_then(|mut f| f.write_all(&bytes));
     match written {
         Ok(()) => code,
         Err(e) => {
-            tracing::error!("cannot write the result record: {e}");
+            let failure = Failure::new(
+                io_class(&e, true),
+                format!(
+                    "cannot write `{}`: {e}",
+                    attempt.join("result.json").display()
+                ),
+            );
+            reporter.send(&NodeMessage::Failed { failure });
             1
         }
     }
+}
+
+/// Passes a failpoint.
+fn at(place: &str) -> Result<(), Failure> {
+    failpoint::reach(place).map_err(|e| Failure::new(io_class(&e, true), e.to_string()))
+}
+
+/// What lies in the cache is compared with its digest before it is read.
+fn check_cached_inputs(action: &Action) -> Result<(), Failure> {
+    for input in action.inputs.iter().filter(|i| i.in_cache) {
+        let Some(digest) = input.digest else { continue };
+        let found = measure(&input.path);
+        if !found.as_ref().is_ok_and(|f| f.digest == digest) {
+            let what = match found {
+                Ok(found) => format!("its content has digest {}", found.digest.short()),
+                Err(e) => e.to_string(),
+            };
+            return Err(Failure::new(
+                FailureClass::DamagedInput { digest },
+                format!(
+                    "input `{}` is damaged in the cache (`{}`): {what}",
+                    input.role,
+                    input.path.display()
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// A file input must be at the end what it was when it was digested.
+fn check_file_inputs(action: &Action) -> Result<(), Failure> {
+    for input in action.inputs.iter().filter(|i| !i.in_cache) {
+        let Some(digest) = input.digest.filter(|_| input.builtin.is_none()) else {
+            continue;
+        };
+        if input.stat.is_some() && stat_of(&input.path) == input.stat {
+            continue;
+        }
+        if !measure(&input.path).is_ok_and(|f| f.digest == digest) {
+            let message = format!(
+                "input `{}` (`{}`) was changed while it was read",
+                input.role,
+                input.path.display()
+            );
+            return Err(Failure {
+                hint: Some("run again once the file is complete".to_string()),
+                ..Failure::new(FailureClass::ChangedInput, message)
+            });
+        }
+    }
+    Ok(())
 }
 
 fn run_stage(
@@ -75,11 +148,9 @@ fn run_stage(
     reporter: &Reporter,
     cancel: &AtomicBool,
 ) -> Result<clcc_stages::stage::Metrics, Failure> {
-    let kind = kind(&action.kind).ok_or_else(|| Failure {
-        message: format!("unknown stage kind `{}` in the action file", action.kind),
-        hint: None,
-        cancelled: false,
-        disk: false,
+    let kind = kind(&action.kind).ok_or_else(|| {
+        let message = format!("unknown stage kind `{}` in the action file", action.kind);
+        Failure::new(FailureClass::Stage, message)
     })?;
     let out_dir = attempt.join("out");
     std::fs::create_dir_all(&out_dir)
@@ -106,11 +177,28 @@ fn run_stage(
         progress: reporter,
         cancel,
     };
-    kind.run(&ctx, &action.params).map_err(|e| failure(&e))
+    let run = || kind.run(&ctx, &action.params);
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)) {
+        Ok(done) => done.map_err(|e| failure(&e)),
+        Err(panic) => Err(Failure {
+            hint: Some("this is a fault of the program; its log has the place".to_string()),
+            ..Failure::new(
+                FailureClass::Crash,
+                format!("the stage panicked: {}", panic_text(panic.as_ref())),
+            )
+        }),
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no message")
 }
 
 fn failure(e: &StageError) -> Failure {
-    use std::io::ErrorKind as K;
     let mut message = e.to_string();
     let mut source = e.source();
     while let Some(cause) = source {
@@ -118,14 +206,15 @@ fn failure(e: &StageError) -> Failure {
         message.push_str(&cause.to_string());
         source = cause.source();
     }
-    let disk = matches!(e, StageError::Io { verb, source, .. }
-        if matches!(source.kind(), K::StorageFull | K::QuotaExceeded | K::ReadOnlyFilesystem)
-            || (source.kind() == K::PermissionDenied && *verb != "read" && *verb != "open"));
+    let class = match e {
+        StageError::Cancelled => FailureClass::Cancelled,
+        StageError::Io { verb, source, .. } => io_class(source, !matches!(*verb, "read" | "open")),
+        _ => FailureClass::Stage,
+    };
     Failure {
         message,
         hint: e.hint().map(str::to_string),
-        cancelled: matches!(e, StageError::Cancelled),
-        disk,
+        class,
     }
 }
 
@@ -134,12 +223,7 @@ fn collect(
     action: &Action,
     attempt: &Path,
 ) -> Result<Vec<(super::ActionOutput, clcc_cache::Artifact)>, Failure> {
-    let wrong = |message: String| Failure {
-        message,
-        hint: None,
-        cancelled: false,
-        disk: false,
-    };
+    let wrong = |message: String| Failure::new(FailureClass::Stage, message);
     action
         .outputs
         .iter()
@@ -152,8 +236,13 @@ fn collect(
                     output.relative().display()
                 )));
             }
-            let artifact = measure_synced(&path)
-                .map_err(|e| wrong(format!("output `{}`: {e}", output.role)))?;
+            let artifact = measure_synced(&path).map_err(|e| {
+                let class = match &e {
+                    CacheError::Io { source, .. } => io_class(source, true),
+                    _ => FailureClass::Stage,
+                };
+                Failure::new(class, format!("output `{}`: {e}", output.role))
+            })?;
             Ok((output.clone(), artifact))
         })
         .collect()

@@ -1,7 +1,8 @@
 //! Stages at branches: axis products, parameters of each node, selection.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use clcc_stages::params::ParamProblem;
 use clcc_stages::stage::Branch;
 use indexmap::IndexMap;
 use petgraph::algo::toposort;
@@ -10,13 +11,14 @@ use serde_json::{Map, Value};
 
 use super::wire;
 use super::{Node, NodeId, NodeInput, Overrides, Plan};
-use crate::registry::{Kind, kind, kinds};
+use crate::registry::{Kind, Resolved, kind, kinds};
 use crate::workflow::{InputSpec, Problem, StageSpec, Workflow, join, unknown};
 
 pub(super) fn expand(workflow: &Workflow, overrides: &Overrides) -> Result<Plan, Vec<Problem>> {
     let mut x = Expander {
         workflow,
         problems: Vec::new(),
+        resolved: BTreeMap::new(),
     };
     let order = x.stage_order();
     x.check_overrides(overrides);
@@ -74,6 +76,8 @@ pub(super) fn expand(workflow: &Workflow, overrides: &Overrides) -> Result<Plan,
 struct Expander<'a> {
     workflow: &'a Workflow,
     problems: Vec<Problem>,
+    /// By kind and parameters: most branches of a stage have the same.
+    resolved: BTreeMap<(&'static str, String), Result<Resolved, Vec<ParamProblem>>>,
 }
 
 impl Expander<'_> {
@@ -261,7 +265,9 @@ impl Expander<'_> {
             set_path(&mut params, path, value);
             origin.insert(path[0].clone(), String::new());
         }
-        let resolved = match kind.resolve(&params) {
+        let written = serde_json::to_string(&params).expect("plain values serialise");
+        let resolved = self.resolved.entry((kind.name, written));
+        let resolved = match resolved.or_insert_with(|| kind.resolve(&params)).clone() {
             Ok(resolved) => resolved,
             Err(problems) => {
                 for p in problems {
@@ -316,6 +322,8 @@ impl Expander<'_> {
             resolved,
             seed,
             inputs: Vec::new(),
+            join_min: spec.join_min,
+            resources: spec.resources.clone(),
             cached_only: false,
         })
     }

@@ -19,7 +19,7 @@ use indexmap::IndexMap;
 use petgraph::graph::{DiGraph, NodeIndex};
 
 use crate::registry::{Kind, Resolved};
-use crate::workflow::{InputSpec, InvalidWorkflow, Workflow};
+use crate::workflow::{InputSpec, InvalidWorkflow, Resources, Workflow};
 
 /// Position of a node in [`Plan::nodes`].
 pub type NodeId = usize;
@@ -64,8 +64,25 @@ pub struct Node {
     pub seed: u64,
     /// What it reads, in the order the stage sees it.
     pub inputs: Vec<NodeInput>,
+    /// A join that may go on without what failed: at least so many values must be there.
+    pub join_min: Option<usize>,
+    /// What the workflow says of its needs.
+    pub resources: Resources,
     /// Not selected by `--only` or `--until`: never run, used where it is cached.
     pub cached_only: bool,
+}
+
+impl Node {
+    /// What it reads, less the artifacts of these residual branches.
+    pub fn inputs_without<'a>(
+        &'a self,
+        without: &'a BTreeSet<Branch>,
+    ) -> impl Iterator<Item = &'a NodeInput> + 'a {
+        self.inputs.iter().filter(|input| match input {
+            NodeInput::Artifact { branch, .. } => !without.contains(branch),
+            NodeInput::File { .. } => true,
+        })
+    }
 }
 
 /// One thing a node reads.

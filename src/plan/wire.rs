@@ -1,6 +1,7 @@
 //! Roles to artifacts: which node's output each node reads.
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 
 use clcc_stages::stage::Branch;
 
@@ -12,23 +13,22 @@ struct Written {
     role: &'static str,
     branch: Branch,
     producer: NodeId,
-    stage: String,
     key: Option<String>,
 }
 
 /// Fills in `inputs` of every node.
 pub(super) fn wire(workflow: &Workflow, nodes: &mut [Node]) -> Vec<Problem> {
-    let written = written(nodes);
+    let written = Index::of(nodes);
     let mut problems = Vec::new();
     for id in 0..nodes.len() {
         let mut inputs = file_inputs(workflow, &nodes[id], &mut problems);
         let node = &nodes[id];
         let needs = &workflow.stages[&node.stage].needs;
         for read in &node.resolved.reads {
-            let providers: BTreeSet<&str> = written
+            let providers: BTreeSet<&str> = needs
                 .iter()
-                .filter(|w| w.role == read.role && needs.contains(&w.stage))
-                .map(|w| w.stage.as_str())
+                .map(String::as_str)
+                .filter(|stage| written.group(stage, read.role).is_some())
                 .collect();
             if providers.len() != 1 {
                 if read.required || providers.len() > 1 {
@@ -39,27 +39,21 @@ pub(super) fn wire(workflow: &Workflow, nodes: &mut [Node]) -> Vec<Problem> {
                 continue;
             }
             // Producers stand in axis order, so a join sees its artifacts in axis order.
-            for w in written
-                .iter()
-                .filter(|w| w.role == read.role && needs.contains(&w.stage))
-            {
-                let agrees = w
+            let group = providers
+                .first()
+                .and_then(|stage| written.group(stage, read.role));
+            for w in group.into_iter().flat_map(|g| g.agreeing(&node.branch)) {
+                let branch = w
                     .branch
                     .iter()
-                    .all(|(axis, value)| node.branch.get(axis).is_none_or(|v| v == value));
-                if agrees {
-                    let branch = w
-                        .branch
-                        .iter()
-                        .filter(|(a, _)| !node.branch.contains_key(*a))
-                        .map(|(a, v)| (a.clone(), v.clone()));
-                    inputs.push(NodeInput::Artifact {
-                        role: w.role,
-                        branch: branch.collect(),
-                        producer: w.producer,
-                        key: w.key.clone(),
-                    });
-                }
+                    .filter(|(a, _)| !node.branch.contains_key(*a))
+                    .map(|(a, v)| (a.clone(), v.clone()));
+                inputs.push(NodeInput::Artifact {
+                    role: w.role,
+                    branch: branch.collect(),
+                    producer: w.producer,
+                    key: w.key.clone(),
+                });
             }
         }
         nodes[id].inputs = inputs;
@@ -68,31 +62,88 @@ pub(super) fn wire(workflow: &Workflow, nodes: &mut [Node]) -> Vec<Problem> {
     problems
 }
 
-fn written(nodes: &[Node]) -> Vec<Written> {
-    let mut out = Vec::new();
-    for (producer, node) in nodes.iter().enumerate() {
-        for output in &node.resolved.outputs {
-            let mut push = |key: Option<&String>| {
-                let mut branch = node.branch.clone();
-                if let (Some(axis), Some(key)) = (&node.key_axis, key) {
-                    branch.insert(axis.clone(), key.clone());
+/// Artifacts of one role that one stage writes.
+#[derive(Default)]
+struct Group {
+    written: Vec<Written>,
+    /// By the values on some of their axes: nodes that share those axes find theirs at once.
+    by_axes: RefCell<BTreeMap<Vec<String>, BTreeMap<Vec<String>, Vec<usize>>>>,
+}
+
+impl Group {
+    /// The artifacts that agree with `branch` on the axes that both have.
+    fn agreeing(&self, branch: &Branch) -> Vec<&Written> {
+        let Some(first) = self.written.first() else {
+            return Vec::new();
+        };
+        let shared: Vec<String> = first
+            .branch
+            .keys()
+            .filter(|axis| branch.contains_key(*axis))
+            .cloned()
+            .collect();
+        let values = |b: &Branch| shared.iter().map(|a| b[a].clone()).collect::<Vec<_>>();
+        let mut by_axes = self.by_axes.borrow_mut();
+        let by_values = by_axes.entry(shared.clone()).or_insert_with(|| {
+            let mut map: BTreeMap<Vec<String>, Vec<usize>> = BTreeMap::new();
+            for (i, w) in self.written.iter().enumerate() {
+                map.entry(values(&w.branch)).or_default().push(i);
+            }
+            map
+        });
+        let found = by_values.get(&values(branch)).cloned();
+        let found = found.unwrap_or_default().into_iter();
+        found.map(|i| &self.written[i]).collect()
+    }
+}
+
+/// Everything that is written, by stage and role.
+#[derive(Default)]
+struct Index {
+    groups: BTreeMap<String, BTreeMap<&'static str, Group>>,
+}
+
+impl Index {
+    fn group(&self, stage: &str, role: &str) -> Option<&Group> {
+        self.groups.get(stage)?.get(role)
+    }
+
+    /// Stages that write a role.
+    fn writers(&self, role: &str) -> Vec<&str> {
+        self.groups
+            .iter()
+            .filter(|(_, roles)| roles.contains_key(role))
+            .map(|(stage, _)| stage.as_str())
+            .collect()
+    }
+
+    fn of(nodes: &[Node]) -> Self {
+        let mut index = Self::default();
+        for (producer, node) in nodes.iter().enumerate() {
+            for output in &node.resolved.outputs {
+                let roles = index.groups.entry(node.stage.clone()).or_default();
+                let group = roles.entry(output.role).or_default();
+                let mut push = |key: Option<&String>| {
+                    let mut branch = node.branch.clone();
+                    if let (Some(axis), Some(key)) = (&node.key_axis, key) {
+                        branch.insert(axis.clone(), key.clone());
+                    }
+                    group.written.push(Written {
+                        role: output.role,
+                        branch,
+                        producer,
+                        key: key.cloned(),
+                    });
+                };
+                if output.keyed {
+                    node.keys.iter().for_each(|k| push(Some(k)));
+                } else {
+                    push(None);
                 }
-                out.push(Written {
-                    role: output.role,
-                    branch,
-                    producer,
-                    stage: node.stage.clone(),
-                    key: key.cloned(),
-                });
-            };
-            if output.keyed {
-                node.keys.iter().for_each(|k| push(Some(k)))
-            } else {
-                push(None)
             }
         }
+        index
     }
-    out
 }
 
 fn provider_problem(
@@ -100,7 +151,7 @@ fn provider_problem(
     node: &Node,
     role: &str,
     providers: &BTreeSet<&str>,
-    written: &[Written],
+    written: &Index,
 ) -> Problem {
     let at = join("/stages", &node.stage);
     let place = workflow.positions.key(&join(&at, "needs"));
@@ -118,12 +169,7 @@ fn provider_problem(
         node.stage
     ))
     .at(place);
-    let writers: BTreeSet<&str> = written
-        .iter()
-        .filter(|w| w.role == role)
-        .map(|w| w.stage.as_str())
-        .collect();
-    match writers.iter().next() {
+    match written.writers(role).first() {
         Some(stage) => problem.hint(format!("add `{stage}` to `needs`")),
         None => {
             let kinds: Vec<&str> = crate::registry::kinds()

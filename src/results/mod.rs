@@ -5,14 +5,18 @@
 //! is left alone: `.published.json` says which content each path holds.
 
 mod record;
+mod ro_crate;
+mod trace;
 
-pub use record::run_record;
+pub use record::{run_history, run_record};
+pub use ro_crate::ro_crate;
+pub use trace::Trace;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-use clcc_cache::{ArtifactForm, Digest, OutputRecord, Store};
+use clcc_cache::{ArtifactForm, Digest, OutputRecord, Store, failpoint};
 use clcc_stages::stage::Publish;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -24,20 +28,33 @@ const INDEX: &str = ".published.json";
 /// Where the report stage leaves room for the run's record.
 const PROVENANCE_MARK: &str = "<!--clcc:provenance-->";
 
-/// A results directory that could not be written.
+/// Results that could not be written.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot write results to `{}`", path.display())]
-pub struct ResultsError {
-    /// The path.
-    pub path: PathBuf,
-    /// The system's reason.
-    #[source]
-    pub source: io::Error,
+pub enum ResultsError {
+    /// The results directory.
+    #[error("cannot write results to `{}`", path.display())]
+    Write {
+        /// The path.
+        path: PathBuf,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// What is in the cache is not what its digest says; it was not published.
+    #[error("an output of `{node}` is damaged in the cache (`{}`)", path.display())]
+    Damaged {
+        /// The node.
+        node: String,
+        /// Its digest.
+        artifact: Digest,
+        /// The damaged file.
+        path: PathBuf,
+    },
 }
 
 fn at(path: &Path) -> impl FnOnce(io::Error) -> ResultsError {
     let path = path.to_path_buf();
-    move |source| ResultsError { path, source }
+    move |source| ResultsError::Write { path, source }
 }
 
 /// One published file.
@@ -48,7 +65,7 @@ struct Published {
 }
 
 /// Copies every published output of the run to `root/<workflow>/` and writes the records.
-/// Returns that directory.
+/// Returns that directory. What is copied is compared with its digest on the way.
 ///
 /// # Errors
 /// [`ResultsError`] with the path.
@@ -57,7 +74,7 @@ pub fn publish(
     outcome: &RunOutcome,
     store: &Store,
     root: &Path,
-    run: &Value,
+    run: &dyn Fn() -> Value,
 ) -> Result<PathBuf, ResultsError> {
     let dir = root.join(&plan.name);
     std::fs::create_dir_all(&dir).map_err(at(&dir))?;
@@ -68,15 +85,17 @@ pub fn publish(
         .unwrap_or_default();
     let wanted = wanted_files(plan, outcome, store);
     let mut changed = false;
-    for (rel, (source, published)) in &wanted {
+    for (rel, Wanted { published, .. }) in &wanted {
         let target = dir.join(rel);
         let in_place = old.get(rel) == Some(published)
             && std::fs::symlink_metadata(&target).is_ok_and(|m| {
                 m.is_file() && (m.len() == published.size || rel.ends_with(".html"))
             });
         if !in_place {
-            changed = true;
-            copy(&dir, source, &target)?;
+            if !std::mem::replace(&mut changed, true) {
+                sweep(&dir, &wanted);
+            }
+            copy(&dir, &wanted[rel], &target)?;
         }
     }
     // What an earlier run published and this one no longer does is removed, if nobody else's.
@@ -87,11 +106,17 @@ pub fn publish(
             remove_empty_parents(&dir, rel);
         }
     }
-    let index: BTreeMap<&String, &Published> = wanted.iter().map(|(k, (_, p))| (k, p)).collect();
+    let index: BTreeMap<&String, &Published> =
+        wanted.iter().map(|(k, w)| (k, &w.published)).collect();
     let (ran, _, failed, skipped) = outcome.counts();
     if changed || ran + failed + skipped > 0 || !dir.join("run.json").exists() {
+        let run = &run();
         write(&dir.join("metrics.json"), &pretty(&metrics(plan, outcome)))?;
         write(&dir.join("run.json"), &pretty(run))?;
+        write(
+            &dir.join("ro-crate-metadata.json"),
+            &pretty(&ro_crate(run, wanted.keys().map(String::as_str))),
+        )?;
         embed_provenance(&dir, &wanted, run)?;
         write(
             &index_file,
@@ -107,10 +132,20 @@ fn pretty(value: &Value) -> String {
     text
 }
 
-/// Relative path to (file in the cache, content).
-type Wanted = BTreeMap<String, (PathBuf, Published)>;
+/// A file to be published.
+struct Wanted {
+    /// In the cache.
+    source: PathBuf,
+    published: Published,
+    /// The artifact that it belongs to, and the node that made it.
+    artifact: Digest,
+    node: String,
+}
 
-fn wanted_files(plan: &Plan, outcome: &RunOutcome, store: &Store) -> Wanted {
+/// By relative path.
+type WantedFiles = BTreeMap<String, Wanted>;
+
+fn wanted_files(plan: &Plan, outcome: &RunOutcome, store: &Store) -> WantedFiles {
     let mut wanted = BTreeMap::new();
     for (node, end) in plan.nodes.iter().zip(&outcome.nodes) {
         let Some(record) = end.record() else { continue };
@@ -129,7 +164,7 @@ fn wanted_files(plan: &Plan, outcome: &RunOutcome, store: &Store) -> Wanted {
 }
 
 fn add_output(
-    wanted: &mut Wanted,
+    wanted: &mut WantedFiles,
     node: &Node,
     publish: Publish,
     output: &OutputRecord,
@@ -141,7 +176,16 @@ fn add_output(
     let branch = branch.join(".");
     let mut add = |rel: String, source: PathBuf, published: Published| {
         if is_beneath(&rel) {
-            wanted.insert(rel, (source, published));
+            let (artifact, node) = (output.digest, node.id.clone());
+            wanted.insert(
+                rel,
+                Wanted {
+                    source,
+                    published,
+                    artifact,
+                    node,
+                },
+            );
         }
     };
     let entries = match output.form {
@@ -219,15 +263,15 @@ fn is_beneath(rel: &str) -> bool {
             .all(|c| matches!(c, Component::Normal(_)))
 }
 
-/// Copies through a temporary file, so that a result is there whole or not at all. Directories on
-/// the way that turn out to be links are refused.
-fn copy(root: &Path, source: &Path, target: &Path) -> Result<(), ResultsError> {
+/// Copies through a temporary file, so that a result is there whole or not at all, and right.
+/// Directories on the way that turn out to be links are refused.
+fn copy(root: &Path, wanted: &Wanted, target: &Path) -> Result<(), ResultsError> {
     let parent = target.parent().unwrap_or(root);
     std::fs::create_dir_all(parent).map_err(at(parent))?;
     let mut step = parent;
     while step != root {
         if std::fs::symlink_metadata(step).is_ok_and(|m| m.is_symlink()) {
-            return Err(ResultsError {
+            return Err(ResultsError::Write {
                 path: step.to_path_buf(),
                 source: io::Error::other("expected a directory, found a symbolic link"),
             });
@@ -235,16 +279,57 @@ fn copy(root: &Path, source: &Path, target: &Path) -> Result<(), ResultsError> {
         step = step.parent().unwrap_or(root);
     }
     let tmp = parent.join(format!(".tmp.{}", std::process::id()));
-    std::fs::copy(source, &tmp).map_err(at(target))?;
-    let mut permissions = std::fs::metadata(&tmp).map_err(at(&tmp))?.permissions();
-    std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o644);
-    std::fs::set_permissions(&tmp, permissions).map_err(at(&tmp))?;
-    std::fs::rename(&tmp, target).map_err(at(target))
+    let copied = failpoint::reach("publish.copy")
+        .and_then(|()| std::fs::copy(&wanted.source, &tmp))
+        .and_then(|_| std::fs::metadata(&tmp))
+        .and_then(|meta| {
+            let mut permissions = meta.permissions();
+            std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o644);
+            std::fs::set_permissions(&tmp, permissions)
+        });
+    if let Err(e) = copied {
+        let _ = std::fs::remove_file(&tmp);
+        return Err(at(target)(e));
+    }
+    // The copy is in the page cache: reading it back costs next to nothing.
+    if !clcc_cache::digest_file(&tmp).is_ok_and(|d| d == wanted.published.digest) {
+        let _ = std::fs::remove_file(&tmp);
+        return Err(ResultsError::Damaged {
+            node: wanted.node.clone(),
+            artifact: wanted.artifact,
+            path: wanted.source.clone(),
+        });
+    }
+    failpoint::reach("publish.rename")
+        .and_then(|()| std::fs::rename(&tmp, target))
+        .map_err(at(target))
+}
+
+/// Removes the temporary files that a killed run left where this one writes.
+fn sweep(dir: &Path, wanted: &WantedFiles) {
+    let parents: BTreeSet<PathBuf> = wanted
+        .keys()
+        .filter_map(|rel| dir.join(rel).parent().map(Path::to_path_buf))
+        .collect();
+    for entry in parents
+        .iter()
+        .flat_map(|p| std::fs::read_dir(p).into_iter().flatten().flatten())
+    {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some(pid) = name.strip_prefix(".tmp.") else {
+            continue;
+        };
+        if !Path::new("/proc").join(pid).exists() {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
 }
 
 fn write(path: &Path, text: &str) -> Result<(), ResultsError> {
     let tmp = path.with_extension("tmp");
-    std::fs::write(&tmp, text).map_err(at(path))?;
+    failpoint::reach("publish.write")
+        .and_then(|()| std::fs::write(&tmp, text))
+        .map_err(at(path))?;
     std::fs::rename(&tmp, path).map_err(at(path))
 }
 
@@ -268,8 +353,8 @@ fn metrics(plan: &Plan, outcome: &RunOutcome) -> Value {
 }
 
 /// The report is made before its run has ended; the run's record is put into the copy.
-fn embed_provenance(dir: &Path, wanted: &Wanted, run: &Value) -> Result<(), ResultsError> {
-    for (rel, (source, _)) in wanted.iter().filter(|(rel, _)| rel.ends_with(".html")) {
+fn embed_provenance(dir: &Path, wanted: &WantedFiles, run: &Value) -> Result<(), ResultsError> {
+    for (rel, Wanted { source, .. }) in wanted.iter().filter(|(rel, _)| rel.ends_with(".html")) {
         let target = dir.join(rel);
         let page = std::fs::read_to_string(source).map_err(at(source))?;
         // `</` would end the script element early.

@@ -8,7 +8,35 @@ use crate::key::KEY_FORMAT;
 use crate::plan::Plan;
 use crate::schedule::{Options, Outcome, RunOutcome};
 
-/// The record of a run.
+/// What the cache keeps of a run: which node had which key. The rest stands in the records of the
+/// keys, so that a run that does nothing writes next to nothing.
+pub fn run_history(
+    plan: &Plan,
+    outcome: &RunOutcome,
+    inputs: &InputDigests,
+    options: &Options,
+    started: &str,
+) -> Value {
+    let mut history = head(plan, outcome, inputs, options, started);
+    let nodes = plan.nodes.iter().zip(&outcome.nodes).map(|(node, end)| {
+        json!({
+            "id": node.id, "stage": node.stage, "status": status_word(end), "error": error(end),
+            "key": end.record().map(|r| r.key.to_string()),
+        })
+    });
+    history["nodes"] = nodes.collect();
+    history
+}
+
+fn error(end: &Outcome) -> Option<&str> {
+    match end {
+        Outcome::Failed(f) => Some(f.message.as_str()),
+        Outcome::Skipped(why) => Some(why.as_str()),
+        Outcome::Cached(_) | Outcome::Ran(..) => None,
+    }
+}
+
+/// The whole record of a run, as it stands beside the results.
 pub fn run_record(
     plan: &Plan,
     outcome: &RunOutcome,
@@ -16,12 +44,13 @@ pub fn run_record(
     options: &Options,
     started: &str,
 ) -> Value {
-    let (ran, cached, failed, skipped) = outcome.counts();
+    let mut record = head(plan, outcome, inputs, options, started);
     let nodes: Vec<Value> = plan
         .nodes
         .iter()
         .zip(&outcome.nodes)
-        .map(|(node, end)| {
+        .enumerate()
+        .map(|(i, (node, end))| {
             let record = end.record();
             json!({
                 "id": node.id,
@@ -30,7 +59,7 @@ pub fn run_record(
                 "code_version": node.kind.code_version,
                 "axes": node.branch,
                 "status": status_word(end),
-                "error": match end { Outcome::Failed(f) => Some(f.message.as_str()), Outcome::Skipped(why) => Some(why.as_str()), _ => None },
+                "error": error(end),
                 "key": record.map(|r| r.key.to_string()),
                 "params": node.resolved.params,
                 "outputs": record.map(|r| r.outputs.iter().map(|o| json!({
@@ -38,11 +67,23 @@ pub fn run_record(
                 })).collect::<Vec<_>>()),
                 "measured": record.map(|r| r.measured.clone()),
                 "warnings": record.map(|r| r.warnings.clone()),
-                "needs": plan.producers(plan.find(&node.id).unwrap_or_default()).into_iter()
+                "needs": plan.producers(i).into_iter()
                     .map(|p| plan.nodes[p].id.clone()).collect::<Vec<_>>(),
             })
         })
         .collect();
+    record["nodes"] = nodes.into();
+    record
+}
+
+fn head(
+    plan: &Plan,
+    outcome: &RunOutcome,
+    inputs: &InputDigests,
+    options: &Options,
+    started: &str,
+) -> Value {
+    let (ran, cached, failed, skipped) = outcome.counts();
     let inputs: Vec<Value> = inputs
         .iter()
         .map(|(name, (digest, format))| {
@@ -56,9 +97,9 @@ pub fn run_record(
         "seconds": outcome.seconds,
         "workflow": {"name": plan.name, "file": plan.file, "seed": plan.seed},
         "program": {"name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION"), "key_format": KEY_FORMAT},
-        "machine": {"os": std::env::consts::OS, "arch": std::env::consts::ARCH, "jobs": options.jobs, "device": options.device},
+        "machine": {"os": std::env::consts::OS, "arch": std::env::consts::ARCH, "jobs": options.jobs, "memory": options.memory, "device": options.device},
         "summary": {"ran": ran, "cached": cached, "failed": failed, "skipped": skipped},
         "inputs": inputs,
-        "nodes": nodes,
+        "nodes": [],
     })
 }

@@ -80,6 +80,51 @@ pub struct StageSpec {
     pub inputs: IndexMap<String, String>,
     /// Parameters as written.
     pub params: Map<String, Value>,
+    /// `join: {min: N}`: it runs on the axis values that are there, if they are so many.
+    pub join_min: Option<usize>,
+    /// `resources`.
+    pub resources: Resources,
+}
+
+/// What a stage may take; never part of a key.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Resources {
+    /// `memory`: bytes to set aside, in place of what is learned from earlier runs.
+    pub memory: Option<u64>,
+    /// `timeout_secs`: it is ended after so long.
+    pub timeout_secs: Option<u64>,
+    /// `cores`: at most so many threads.
+    pub cores: Option<usize>,
+}
+
+/// Reads `20G`, `512 MiB`, `1.5GB` or plain bytes; all multiples are of 1,024.
+///
+/// # Errors
+/// What was expected.
+pub fn parse_bytes(text: &str) -> Result<u64, String> {
+    let wrong = || format!("expected a size such as `20G` or `512M`, found `{text}`");
+    let compact: String = text.chars().filter(|c| !c.is_whitespace()).collect();
+    let digits = compact.find(|c: char| !(c.is_ascii_digit() || c == '.'));
+    let (number, unit) = compact.split_at(digits.unwrap_or(compact.len()));
+    let number: f64 = number.parse().map_err(|_| wrong())?;
+    let shift = match unit
+        .to_ascii_uppercase()
+        .trim_end_matches("IB")
+        .trim_end_matches('B')
+    {
+        "" => 0,
+        "K" => 10,
+        "M" => 20,
+        "G" => 30,
+        "T" => 40,
+        _ => return Err(wrong()),
+    };
+    let bytes = number * (1u64 << shift) as f64;
+    if bytes >= 1.0 && bytes < u64::MAX as f64 {
+        Ok(bytes as u64)
+    } else {
+        Err(wrong())
+    }
 }
 
 impl Workflow {
@@ -128,4 +173,20 @@ pub enum LoadError {
     /// The file is wrong.
     #[error(transparent)]
     Invalid(#[from] InvalidWorkflow),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_bytes;
+
+    #[test]
+    fn sizes_read_with_their_units() {
+        assert_eq!(parse_bytes("20G"), Ok(20 << 30));
+        assert_eq!(parse_bytes("512 MiB"), Ok(512 << 20));
+        assert_eq!(parse_bytes("1.5kB"), Ok(1536));
+        assert_eq!(parse_bytes("17"), Ok(17));
+        for bad in ["", "G", "-1G", "1X", "0", "1e400"] {
+            assert!(parse_bytes(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -7,11 +7,22 @@ use serde_json::{Map, Value};
 
 use super::positions::{Positions, join};
 use super::problem::{Problem, unknown};
-use super::{Axis, AxisValue, InputSpec, StageSpec, Workflow};
+use super::{Axis, AxisValue, InputSpec, Resources, StageSpec, Workflow, parse_bytes};
 
 const TOP: &[&str] = &["version", "name", "seed", "axes", "inputs", "stages"];
 const INPUT: &[&str] = &["path", "builtin", "format", "url", "about"];
-const STAGE: &[&str] = &["kind", "per", "keyed_by", "needs", "inputs", "params"];
+const STAGE: &[&str] = &[
+    "kind",
+    "per",
+    "keyed_by",
+    "needs",
+    "inputs",
+    "params",
+    "join",
+    "resources",
+];
+const JOIN: &[&str] = &["min"];
+const RESOURCES: &[&str] = &["memory", "timeout_secs", "cores"];
 
 /// The format version this program reads.
 const VERSION: u64 = 1;
@@ -355,10 +366,56 @@ impl Checker<'_> {
                 needs: self.names(m, &at, "needs"),
                 inputs: self.stage_inputs(m, &at),
                 params: self.mapping(m, &at, "params").cloned().unwrap_or_default(),
+                join_min: self.join_min(m, &at),
+                resources: self.resources(m, &at),
             };
             stages.insert(name.clone(), spec);
         }
         stages
+    }
+
+    fn join_min(&mut self, stage: &Map<String, Value>, pointer: &str) -> Option<usize> {
+        let at = join(pointer, "join");
+        let map = self.mapping(stage, pointer, "join")?;
+        self.known_keys(&at, map, JOIN, "key");
+        if !map.contains_key("min") {
+            self.problem_at(
+                &at,
+                Problem::new("`join` says nothing").hint("write `join: {min: N}`"),
+            );
+        }
+        self.count(map, &at, "min")
+    }
+
+    fn resources(&mut self, stage: &Map<String, Value>, pointer: &str) -> Resources {
+        let at = join(pointer, "resources");
+        let Some(map) = self.mapping(stage, pointer, "resources") else {
+            return Resources::default();
+        };
+        self.known_keys(&at, map, RESOURCES, "key");
+        let memory = self.string(map, &at, "memory");
+        let memory = memory.and_then(|text| match parse_bytes(&text) {
+            Ok(bytes) => Some(bytes),
+            Err(message) => {
+                self.problem_at(&join(&at, "memory"), Problem::new(message));
+                None
+            }
+        });
+        Resources {
+            memory,
+            timeout_secs: self.count(map, &at, "timeout_secs").map(|n| n as u64),
+            cores: self.count(map, &at, "cores"),
+        }
+    }
+
+    /// A whole number, 1 or more.
+    fn count(&mut self, map: &Map<String, Value>, pointer: &str, key: &str) -> Option<usize> {
+        let value = map.get(key)?;
+        let count = value.as_u64().filter(|n| *n > 0).map(|n| n as usize);
+        if count.is_none() {
+            self.expected(&join(pointer, key), "a whole number, 1 or more", value);
+        }
+        count
     }
 
     /// `[counts, genes]`, or `{counts: my_counts}` where the role's name is not the input's.

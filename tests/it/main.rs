@@ -5,5 +5,9 @@
 
 mod cli;
 mod engine;
+mod faults;
+mod golden;
 mod pipeline;
 mod project;
+mod provenance;
+mod resources;

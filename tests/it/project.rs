@@ -1,7 +1,8 @@
 //! A private directory with a workflow, and the binary run in it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
 
@@ -33,6 +34,36 @@ stages:
     needs: [preprocess, infercnv, cluster]
 ";
 
+/// One simulated patient through three stages: for tests that run it many times.
+pub(crate) const SMALLEST: &str = "\
+version: 1
+name: smallest
+seed: 7
+axes:
+  patient: [A]
+inputs:
+  genes: {builtin: grch38}
+stages:
+  simulate:
+    params: {n_cells: 40, n_genes: 1500}
+  preprocess:
+    per: patient
+    needs: [simulate]
+    inputs: [genes]
+  infercnv:
+    per: patient
+    needs: [preprocess]
+    params: {window_size: 50, step: 10}
+";
+
+/// How often a repeated test repeats: `CLCC_ROUNDS` times, or `default`.
+pub(crate) fn rounds(default: usize) -> usize {
+    std::env::var("CLCC_ROUNDS")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(default)
+}
+
 pub(crate) struct Project {
     dir: tempfile::TempDir,
 }
@@ -44,7 +75,7 @@ pub(crate) struct Ran {
 }
 
 impl Ran {
-    fn new(output: Output) -> Self {
+    pub(crate) fn new(output: Output) -> Self {
         Self {
             code: output.status.code().unwrap_or(-1),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -116,6 +147,60 @@ impl Project {
                 .output()
                 .expect("the program starts"),
         )
+    }
+
+    /// The same with environment variables.
+    pub(crate) fn run_with(&self, args: &[&str], env: &[(&str, &str)]) -> Ran {
+        let mut command = command(self.path(), args);
+        command.envs(env.iter().copied());
+        Ran::new(command.output().expect("the program starts"))
+    }
+
+    /// `run w.yaml --format json` with more arguments, not waited for.
+    pub(crate) fn start_json(&self, args: &[&str], env: &[(&str, &str)]) -> Child {
+        let mut all = vec!["run", "w.yaml", "--format", "json"];
+        all.extend(args);
+        command(self.path(), &all)
+            .envs(env.iter().copied())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts")
+    }
+
+    /// Content of every file beneath `results/`, but for what names the run itself.
+    pub(crate) fn results(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        let mut out = BTreeMap::new();
+        let mut dirs = vec![self.path().join("results")];
+        while let Some(dir) = dirs.pop() {
+            for entry in std::fs::read_dir(&dir).into_iter().flatten() {
+                let path = entry.expect("an entry").path();
+                if path.is_dir() {
+                    dirs.push(path);
+                    continue;
+                }
+                let of_the_run = ["run.json", "ro-crate-metadata.json", "report.html"];
+                if !of_the_run.iter().any(|n| path.ends_with(n)) {
+                    let bytes = std::fs::read(&path).expect("read");
+                    let relative = path.strip_prefix(self.path()).expect("beneath");
+                    out.insert(relative.to_path_buf(), bytes);
+                }
+            }
+        }
+        out
+    }
+
+    /// Names of all artifacts: digests, so that equal names are equal content.
+    pub(crate) fn artifact_names(&self) -> Vec<String> {
+        self.artifacts()
+            .iter()
+            .map(|p| {
+                p.file_name()
+                    .expect("a name")
+                    .to_string_lossy()
+                    .into_owned()
+            })
+            .collect()
     }
 
     /// `run w.yaml --format json` with more arguments.

@@ -1,4 +1,10 @@
-//! The store: lookup, publish, verify.
+//! The store: lookup and publish.
+
+mod gc;
+mod verify;
+
+pub use gc::{GcItem, GcPolicy, GcReport};
+pub use verify::VerifyReport;
 
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -7,14 +13,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::digest::Digest;
 use crate::error::{CacheError, CacheResult};
+use crate::failpoint;
 use crate::lock::KeyLock;
-use crate::record::{ActionRecord, OutputRecord, RECORD_FORMAT};
+use crate::record::{ActionRecord, OutputRecord};
 use crate::tree::{Artifact, ArtifactForm, TreeEntry, measure, sync_path, tree_digest};
 
 /// A cache directory.
 #[derive(Debug, Clone)]
 pub struct Store {
     root: PathBuf,
+    check_content: bool,
 }
 
 /// What the store knows under a key.
@@ -39,19 +47,6 @@ pub struct Damage {
     pub corrupt: bool,
 }
 
-/// What [`Store::verify`] found.
-#[derive(Debug, Default)]
-pub struct VerifyReport {
-    /// Artifacts read and compared.
-    pub artifacts: usize,
-    /// Records read.
-    pub records: usize,
-    /// Bytes read.
-    pub bytes: u64,
-    /// Paths of damaged artifacts and records, relative to the cache, each with the reason.
-    pub bad: Vec<(PathBuf, String)>,
-}
-
 impl Store {
     /// Opens the cache at `root`, creating what is missing.
     ///
@@ -64,7 +59,18 @@ impl Store {
         }
         // Inputs are handed to child processes by path: make them absolute once.
         let root = std::fs::canonicalize(root).map_err(CacheError::io("open", root))?;
-        Ok(Self { root })
+        Ok(Self {
+            root,
+            check_content: false,
+        })
+    }
+
+    /// The same store where every hit also reads and compares the content of its outputs; what is
+    /// damaged is set aside.
+    #[must_use]
+    pub fn checking_content(mut self, check: bool) -> Self {
+        self.check_content = check;
+        self
     }
 
     /// The cache directory, absolute.
@@ -98,17 +104,22 @@ impl Store {
     /// The record of a key, parsed and of this version, whether or not its outputs are there.
     pub fn record(&self, key: &Digest) -> Option<ActionRecord> {
         let bytes = std::fs::read(self.record_path(key)).ok()?;
-        let record: ActionRecord = serde_json::from_slice(&bytes).ok()?;
-        (record.format == RECORD_FORMAT && record.key == *key).then_some(record)
+        ActionRecord::from_file(&bytes).filter(|record| record.key == *key)
     }
 
-    /// Looks a key up: a hit needs a record and every output with its size.
+    /// Looks a key up: a hit needs a record and every output with its size, and its content where
+    /// the store checks that.
     pub fn lookup(&self, key: &Digest) -> Lookup {
         let Some(record) = self.record(key) else {
             return Lookup::Miss;
         };
         for output in &record.outputs {
             match self.state_of(output) {
+                State::Sound if self.check_content && !self.is_intact(&output.digest) => {
+                    // A failure to set it aside shows when it is made again.
+                    let _ = self.quarantine(&output.digest);
+                    return Lookup::Damaged(damage(output, true));
+                }
                 State::Sound => {}
                 State::Missing => return Lookup::Damaged(damage(output, false)),
                 State::Wrong => return Lookup::Damaged(damage(output, true)),
@@ -142,6 +153,11 @@ impl Store {
         }
     }
 
+    /// Reads an artifact and compares its digest.
+    pub fn is_intact(&self, digest: &Digest) -> bool {
+        measure(&self.artifact_path(digest)).is_ok_and(|found| found.digest == *digest)
+    }
+
     /// The files of a directory artifact, if its listing is whole.
     pub fn listing(&self, digest: &Digest) -> Option<Vec<TreeEntry>> {
         let bytes = std::fs::read(self.listing_path(digest)).ok()?;
@@ -159,13 +175,43 @@ impl Store {
         let nanos = std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
             .map_or(0, |d| d.as_nanos());
-        let dir = self.root.join("tmp").join(format!(
+        let tmp = self.root.join("tmp");
+        let dir = tmp.join(format!(
             "{}.{}.{nanos:x}.{n}",
             key.short(),
             std::process::id()
         ));
-        std::fs::create_dir(&dir).map_err(CacheError::io("create", &dir))?;
+        failpoint::reach("attempt.create")
+            .and_then(|()| std::fs::create_dir(&dir))
+            .map_err(CacheError::io("create", &dir))?;
         Ok(dir)
+    }
+
+    /// Says that a run uses the store, so that nothing is collected meanwhile. `None` while a
+    /// collection is at work.
+    ///
+    /// # Errors
+    /// [`CacheError::Io`].
+    pub fn try_share(&self) -> CacheResult<Option<KeyLock>> {
+        KeyLock::try_acquire_shared(&self.root.join("gc.lock"))
+    }
+
+    /// Takes the store for oneself. `None` while a run uses it.
+    ///
+    /// # Errors
+    /// [`CacheError::Io`].
+    pub fn try_own(&self) -> CacheResult<Option<KeyLock>> {
+        KeyLock::try_acquire(&self.root.join("gc.lock"))
+    }
+
+    /// Removes the private directories that killed runs left behind, unless a run is at work.
+    pub fn sweep_attempts(&self) {
+        if let Ok(Some(_own)) = self.try_own() {
+            let entries = std::fs::read_dir(self.root.join("tmp"));
+            for entry in entries.into_iter().flatten().flatten() {
+                let _ = std::fs::remove_dir_all(entry.path());
+            }
+        }
     }
 
     /// Takes the lock of a key, if it is free.
@@ -176,8 +222,8 @@ impl Store {
         KeyLock::try_acquire(&self.root.join("locks").join(key.to_string()))
     }
 
-    /// Moves a measured and synced artifact into the store. An artifact that is there already, and
-    /// sound, stays; a damaged one is set aside first.
+    /// Moves a measured and synced artifact into the store. An artifact that is there already, with
+    /// the same content, stays; a damaged one is set aside first.
     ///
     /// # Errors
     /// [`CacheError::Io`].
@@ -189,11 +235,13 @@ impl Store {
             digest: artifact.digest,
             bytes: artifact.bytes,
         };
+        let io = |e| CacheError::io("rename into the cache", source)(e);
         match self.state_of(&output) {
-            State::Sound => return Ok(()),
-            State::Wrong => self.quarantine(&artifact.digest)?,
+            State::Sound if self.is_intact(&artifact.digest) => return Ok(()),
+            State::Sound | State::Wrong => self.quarantine(&artifact.digest)?,
             State::Missing => {}
         }
+        failpoint::reach("insert.begin").map_err(io)?;
         make_read_only(source, artifact)?;
         let target = self.artifact_path(&artifact.digest);
         let parent = target
@@ -204,8 +252,11 @@ impl Store {
             let listing = serde_json::to_vec(&artifact.entries).expect("plain values serialise");
             write_atomic(&self.listing_path(&artifact.digest), &listing)?;
         }
-        match std::fs::rename(source, &target) {
-            Ok(()) => sync_path(parent),
+        match failpoint::reach("insert.rename").and_then(|()| std::fs::rename(source, &target)) {
+            Ok(()) => {
+                failpoint::reach("insert.renamed").map_err(io)?;
+                sync_path(parent)
+            }
             // Another process published the same content in between.
             Err(_) if matches!(self.state_of(&output), State::Sound) => Ok(()),
             Err(e) => Err(CacheError::Io {
@@ -222,8 +273,9 @@ impl Store {
     /// [`CacheError::Io`].
     pub fn commit(&self, record: &ActionRecord) -> CacheResult<()> {
         let path = self.record_path(&record.key);
-        let bytes = serde_json::to_vec_pretty(record).expect("plain values serialise");
-        write_atomic(&path, &bytes)
+        failpoint::reach("commit.begin").map_err(CacheError::io("write", &path))?;
+        write_atomic(&path, &record.to_file())?;
+        failpoint::reach("commit.done").map_err(CacheError::io("write", &path))
     }
 
     /// Sets an artifact aside, so that it is never used again.
@@ -259,61 +311,6 @@ impl Store {
         Ok(())
     }
 
-    /// Reads every artifact and record and compares digests. With `repair`, what is damaged is set
-    /// aside, so that the next run makes it again.
-    ///
-    /// # Errors
-    /// [`CacheError::Io`] where the cache cannot be listed.
-    pub fn verify(&self, repair: bool) -> CacheResult<VerifyReport> {
-        let mut report = VerifyReport::default();
-        for path in shard_files(&self.root.join("cas"))? {
-            let name = path
-                .file_name()
-                .map(|n| n.to_string_lossy().into_owned())
-                .unwrap_or_default();
-            let Ok(digest) = name.parse::<Digest>() else {
-                continue;
-            };
-            report.artifacts += 1;
-            let problem = match measure(&path) {
-                Ok(found) => {
-                    report.bytes += found.bytes;
-                    if found.digest != digest {
-                        Some(format!("content has digest {}", found.digest.short()))
-                    } else if found.form == ArtifactForm::Tree && self.listing(&digest).is_none() {
-                        Some("its listing is missing or damaged".to_string())
-                    } else {
-                        None
-                    }
-                }
-                Err(e) => Some(e.to_string()),
-            };
-            if let Some(problem) = problem {
-                report.bad.push((self.relative(&path), problem));
-                if repair {
-                    self.quarantine(&digest)?;
-                }
-            }
-        }
-        for path in shard_files(&self.root.join("ac"))? {
-            report.records += 1;
-            let key = path
-                .file_stem()
-                .and_then(|s| s.to_str())
-                .and_then(|s| s.parse::<Digest>().ok());
-            if key.is_none_or(|k| self.record(&k).is_none()) {
-                report.bad.push((
-                    self.relative(&path),
-                    "not a readable action record".to_string(),
-                ));
-                if repair {
-                    std::fs::remove_file(&path).map_err(CacheError::io("remove", &path))?;
-                }
-            }
-        }
-        Ok(report)
-    }
-
     fn relative(&self, path: &Path) -> PathBuf {
         path.strip_prefix(&self.root).unwrap_or(path).to_path_buf()
     }
@@ -347,6 +344,7 @@ fn make_read_only(source: &Path, artifact: &Artifact) -> CacheResult<()> {
     }
 }
 
+/// Files and directories of every shard of `cas/` or `ac/`, sorted.
 fn shard_files(dir: &Path) -> CacheResult<Vec<PathBuf>> {
     let mut files = Vec::new();
     for shard in std::fs::read_dir(dir).map_err(CacheError::io("list", dir))? {
@@ -371,9 +369,12 @@ pub(crate) fn write_atomic(path: &Path, bytes: &[u8]) -> CacheResult<()> {
     std::fs::create_dir_all(parent).map_err(CacheError::io("create", parent))?;
     let n = COUNTER.fetch_add(1, Ordering::Relaxed);
     let tmp = parent.join(format!(".tmp.{}.{n}", std::process::id()));
-    let written = std::fs::File::create(&tmp)
+    let written = failpoint::reach("write.create")
+        .and_then(|()| std::fs::File::create(&tmp))
         .and_then(|mut f| f.write_all(bytes).and_then(|()| f.sync_all()))
-        .and_then(|()| std::fs::rename(&tmp, path));
+        .and_then(|()| failpoint::reach("write.rename"))
+        .and_then(|()| std::fs::rename(&tmp, path))
+        .and_then(|()| failpoint::reach("write.renamed"));
     if let Err(source) = written {
         let _ = std::fs::remove_file(&tmp);
         return Err(CacheError::Io {
@@ -386,140 +387,4 @@ pub(crate) fn write_atomic(path: &Path, bytes: &[u8]) -> CacheResult<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::digest::digest_bytes;
-    use crate::tree::measure_synced;
-
-    fn store() -> (tempfile::TempDir, Store) {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(&dir.path().join("cache")).unwrap();
-        (dir, store)
-    }
-
-    fn publish_tree(store: &Store) -> (Digest, OutputRecord) {
-        let key = digest_bytes(b"key");
-        let attempt = store.new_attempt(&key).unwrap();
-        let out = attempt.join("expr");
-        std::fs::create_dir_all(out.join("x/c")).unwrap();
-        std::fs::write(out.join("x/c/0"), b"hello").unwrap();
-        std::fs::write(out.join("zarr.json"), b"{}").unwrap();
-        let artifact = measure_synced(&out).unwrap();
-        store.insert(&out, &artifact).unwrap();
-        let output = OutputRecord {
-            role: "expr".into(),
-            key: None,
-            form: artifact.form,
-            digest: artifact.digest,
-            bytes: artifact.bytes,
-        };
-        let record = ActionRecord {
-            format: RECORD_FORMAT,
-            key,
-            preimage: serde_json::json!({"kind": "test"}),
-            outputs: vec![output.clone()],
-            metrics: serde_json::json!({}),
-            warnings: vec![],
-            measured: serde_json::json!({}),
-        };
-        store.commit(&record).unwrap();
-        (key, output)
-    }
-
-    #[test]
-    fn a_published_action_is_a_hit() {
-        let (_dir, store) = store();
-        let (key, output) = publish_tree(&store);
-        let Lookup::Hit(record) = store.lookup(&key) else {
-            panic!("expected a hit")
-        };
-        assert_eq!(record.outputs, vec![output.clone()]);
-        assert_eq!(
-            std::fs::read(store.artifact_path(&output.digest).join("x/c/0")).unwrap(),
-            b"hello"
-        );
-        assert!(matches!(
-            store.lookup(&digest_bytes(b"other")),
-            Lookup::Miss
-        ));
-    }
-
-    #[test]
-    fn a_truncated_or_missing_file_is_damage_and_insert_heals_it() {
-        let (_dir, store) = store();
-        let (key, output) = publish_tree(&store);
-        let file = store.artifact_path(&output.digest).join("x/c/0");
-        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
-        std::fs::write(&file, b"hell").unwrap();
-        assert!(matches!(
-            store.lookup(&key),
-            Lookup::Damaged(Damage { corrupt: true, .. })
-        ));
-        std::fs::remove_dir_all(store.artifact_path(&output.digest)).unwrap();
-        assert!(matches!(
-            store.lookup(&key),
-            Lookup::Damaged(Damage { corrupt: false, .. })
-        ));
-        publish_tree(&store);
-        assert!(matches!(store.lookup(&key), Lookup::Hit(_)));
-    }
-
-    #[test]
-    fn verify_finds_a_flipped_bit_and_repair_sets_it_aside() {
-        let (_dir, store) = store();
-        let (key, output) = publish_tree(&store);
-        assert!(store.verify(false).unwrap().bad.is_empty());
-        let file = store.artifact_path(&output.digest).join("x/c/0");
-        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
-        std::fs::write(&file, b"hellO").unwrap();
-        assert!(
-            matches!(store.lookup(&key), Lookup::Hit(_)),
-            "same size: only a full read can tell"
-        );
-        assert_eq!(store.verify(true).unwrap().bad.len(), 1);
-        assert!(matches!(
-            store.lookup(&key),
-            Lookup::Damaged(Damage { corrupt: false, .. })
-        ));
-    }
-
-    #[test]
-    fn links_in_outputs_are_refused() {
-        let (dir, store) = store();
-        let out = store.new_attempt(&digest_bytes(b"k")).unwrap().join("out");
-        std::fs::create_dir(&out).unwrap();
-        std::os::unix::fs::symlink(dir.path(), out.join("link")).unwrap();
-        assert!(matches!(
-            measure_synced(&out),
-            Err(CacheError::NotPlain { .. })
-        ));
-    }
-
-    #[test]
-    fn a_lock_is_exclusive_and_ends_with_its_holder() {
-        let (_dir, store) = store();
-        let key = digest_bytes(b"k");
-        let held = store.try_lock(&key).unwrap().unwrap();
-        assert!(store.try_lock(&key).unwrap().is_none());
-        drop(held);
-        assert!(store.try_lock(&key).unwrap().is_some());
-    }
-
-    #[test]
-    fn the_digest_of_a_directory_depends_on_paths_and_content_alone() {
-        let dir = tempfile::tempdir().unwrap();
-        let make = |name: &str, files: &[(&str, &str)]| {
-            let root = dir.path().join(name);
-            for (path, text) in files {
-                let file = root.join(path);
-                std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-                std::fs::write(file, text).unwrap();
-            }
-            measure(&root).unwrap().digest
-        };
-        let a = make("a", &[("x/1", "one"), ("y", "two")]);
-        assert_eq!(a, make("b", &[("y", "two"), ("x/1", "one")]));
-        assert_ne!(a, make("c", &[("x/2", "one"), ("y", "two")]));
-        assert_ne!(a, make("d", &[("x/1", "one"), ("y", "twO")]));
-    }
-}
+mod tests;

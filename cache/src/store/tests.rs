@@ -1,0 +1,268 @@
+//! Publish, look up, damage, verify, collect.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::*;
+use crate::digest::digest_bytes;
+use crate::record::RECORD_FORMAT;
+use crate::tree::measure_synced;
+
+fn store() -> (tempfile::TempDir, Store) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("cache")).unwrap();
+    (dir, store)
+}
+
+fn publish_tree(store: &Store) -> (Digest, OutputRecord) {
+    let key = digest_bytes(b"key");
+    let attempt = store.new_attempt(&key).unwrap();
+    let out = attempt.join("expr");
+    std::fs::create_dir_all(out.join("x/c")).unwrap();
+    std::fs::write(out.join("x/c/0"), b"hello").unwrap();
+    std::fs::write(out.join("zarr.json"), b"{}").unwrap();
+    let artifact = measure_synced(&out).unwrap();
+    store.insert(&out, &artifact).unwrap();
+    let output = OutputRecord {
+        role: "expr".into(),
+        key: None,
+        form: artifact.form,
+        digest: artifact.digest,
+        bytes: artifact.bytes,
+    };
+    let record = ActionRecord {
+        format: RECORD_FORMAT,
+        key,
+        preimage: serde_json::json!({"kind": "test"}),
+        outputs: vec![output.clone()],
+        metrics: serde_json::json!({}),
+        warnings: vec![],
+        measured: serde_json::json!({}),
+    };
+    store.commit(&record).unwrap();
+    (key, output)
+}
+
+#[test]
+fn a_published_action_is_a_hit() {
+    let (_dir, store) = store();
+    let (key, output) = publish_tree(&store);
+    let Lookup::Hit(record) = store.lookup(&key) else {
+        panic!("expected a hit")
+    };
+    assert_eq!(record.outputs, vec![output.clone()]);
+    assert_eq!(
+        std::fs::read(store.artifact_path(&output.digest).join("x/c/0")).unwrap(),
+        b"hello"
+    );
+    assert!(matches!(
+        store.lookup(&digest_bytes(b"other")),
+        Lookup::Miss
+    ));
+}
+
+#[test]
+fn a_truncated_or_missing_file_is_damage_and_insert_heals_it() {
+    let (_dir, store) = store();
+    let (key, output) = publish_tree(&store);
+    let file = store.artifact_path(&output.digest).join("x/c/0");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    std::fs::write(&file, b"hell").unwrap();
+    assert!(matches!(
+        store.lookup(&key),
+        Lookup::Damaged(Damage { corrupt: true, .. })
+    ));
+    std::fs::remove_dir_all(store.artifact_path(&output.digest)).unwrap();
+    assert!(matches!(
+        store.lookup(&key),
+        Lookup::Damaged(Damage { corrupt: false, .. })
+    ));
+    publish_tree(&store);
+    assert!(matches!(store.lookup(&key), Lookup::Hit(_)));
+}
+
+#[test]
+fn verify_finds_a_flipped_bit_and_repair_sets_it_aside() {
+    let (_dir, store) = store();
+    let (key, output) = publish_tree(&store);
+    assert!(store.verify(false).unwrap().bad.is_empty());
+    let file = store.artifact_path(&output.digest).join("x/c/0");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    std::fs::write(&file, b"hellO").unwrap();
+    assert!(
+        matches!(store.lookup(&key), Lookup::Hit(_)),
+        "same size: only a full read can tell"
+    );
+    assert_eq!(store.verify(true).unwrap().bad.len(), 1);
+    assert!(matches!(
+        store.lookup(&key),
+        Lookup::Damaged(Damage { corrupt: false, .. })
+    ));
+}
+
+#[test]
+fn links_in_outputs_are_refused() {
+    let (dir, store) = store();
+    let out = store.new_attempt(&digest_bytes(b"k")).unwrap().join("out");
+    std::fs::create_dir(&out).unwrap();
+    std::os::unix::fs::symlink(dir.path(), out.join("link")).unwrap();
+    assert!(matches!(
+        measure_synced(&out),
+        Err(CacheError::NotPlain { .. })
+    ));
+}
+
+#[test]
+fn a_lock_is_exclusive_and_ends_with_its_holder() {
+    let (_dir, store) = store();
+    let key = digest_bytes(b"k");
+    let held = store.try_lock(&key).unwrap().unwrap();
+    assert!(store.try_lock(&key).unwrap().is_none());
+    drop(held);
+    assert!(store.try_lock(&key).unwrap().is_some());
+}
+
+#[test]
+fn the_digest_of_a_directory_depends_on_paths_and_content_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let make = |name: &str, files: &[(&str, &str)]| {
+        let root = dir.path().join(name);
+        for (path, text) in files {
+            let file = root.join(path);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, text).unwrap();
+        }
+        measure(&root).unwrap().digest
+    };
+    let a = make("a", &[("x/1", "one"), ("y", "two")]);
+    assert_eq!(a, make("b", &[("y", "two"), ("x/1", "one")]));
+    assert_ne!(a, make("c", &[("x/2", "one"), ("y", "two")]));
+    assert_ne!(a, make("d", &[("x/1", "one"), ("y", "twO")]));
+}
+
+/// A file artifact of `bytes` under a key of its own.
+fn publish_file(store: &Store, name: &str, bytes: &[u8]) -> Digest {
+    let key = digest_bytes(name.as_bytes());
+    let attempt = store.new_attempt(&key).unwrap();
+    let out = attempt.join("table");
+    std::fs::write(&out, bytes).unwrap();
+    let artifact = measure_synced(&out).unwrap();
+    store.insert(&out, &artifact).unwrap();
+    let record = ActionRecord {
+        format: RECORD_FORMAT,
+        key,
+        preimage: serde_json::json!({"kind": name}),
+        outputs: vec![OutputRecord {
+            role: "table".into(),
+            key: None,
+            form: artifact.form,
+            digest: artifact.digest,
+            bytes: artifact.bytes,
+        }],
+        metrics: serde_json::json!({}),
+        warnings: vec![],
+        measured: serde_json::json!({}),
+    };
+    store.commit(&record).unwrap();
+    std::fs::remove_dir_all(&attempt).unwrap();
+    key
+}
+
+fn hits(store: &Store, key: &Digest) -> bool {
+    matches!(store.lookup(key), Lookup::Hit(_))
+}
+
+#[test]
+fn a_flipped_bit_anywhere_in_a_record_is_a_miss() {
+    let (_dir, store) = store();
+    let key = publish_file(&store, "a", b"aaaa");
+    let path = store.record_path(&key);
+    let bytes = std::fs::read(&path).unwrap();
+    for i in 0..bytes.len() {
+        let mut bad = bytes.clone();
+        bad[i] ^= 1 << (i % 8);
+        std::fs::write(&path, bad).unwrap();
+        assert!(matches!(store.lookup(&key), Lookup::Miss), "byte {i}");
+    }
+    for cut in [0, 1, bytes.len() / 2, bytes.len() - 1] {
+        std::fs::write(&path, &bytes[..cut]).unwrap();
+        assert!(matches!(store.lookup(&key), Lookup::Miss), "cut at {cut}");
+    }
+    std::fs::write(&path, &bytes).unwrap();
+    assert!(hits(&store, &key));
+}
+
+#[test]
+fn making_the_same_content_again_replaces_a_rotten_copy() {
+    let (_dir, store) = store();
+    let (key, output) = publish_tree(&store);
+    let file = store.artifact_path(&output.digest).join("x/c/0");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    std::fs::write(&file, b"hellO").unwrap();
+    let checking = store.clone().checking_content(true);
+    assert!(matches!(
+        checking.lookup(&key),
+        Lookup::Damaged(Damage { corrupt: true, .. })
+    ));
+    publish_tree(&store);
+    assert!(hits(&checking, &key));
+}
+
+#[test]
+fn collection_drops_what_was_used_longest_ago_and_keeps_shared_artifacts() {
+    let (_dir, store) = store();
+    let old = publish_file(&store, "old", b"shared");
+    let mid = publish_file(&store, "mid", b"middle-sized");
+    let new = publish_file(&store, "new", b"shared");
+    let last_used = BTreeMap::from([(old, 1), (mid, 2), (new, 3)]);
+    let policy = |max_bytes, dry_run| GcPolicy {
+        max_bytes: Some(max_bytes),
+        last_used: last_used.clone(),
+        dry_run,
+        ..GcPolicy::default()
+    };
+    // 6 + 12 bytes are there. Dropping `old` frees nothing, as `new` has the same artifact.
+    let said = store.collect(&policy(17, true)).unwrap();
+    assert_eq!((said.records, said.kept_bytes), ((1, 2), 6));
+    assert!(
+        hits(&store, &old) && hits(&store, &mid),
+        "a dry run removes nothing"
+    );
+    let done = store.collect(&policy(17, false)).unwrap();
+    assert_eq!(done.records, said.records);
+    assert_eq!(done.freed_bytes, said.freed_bytes);
+    assert!(!hits(&store, &old) && !hits(&store, &mid) && hits(&store, &new));
+    assert!(store.verify(false).unwrap().bad.is_empty());
+}
+
+#[test]
+fn collection_removes_orphans_and_leftovers_and_nothing_else() {
+    let (_dir, store) = store();
+    let kept = publish_file(&store, "kept", b"kept");
+    let gone = publish_file(&store, "gone", b"gone");
+    store.new_attempt(&kept).unwrap();
+    let policy = GcPolicy {
+        keep: Some(BTreeSet::from([kept])),
+        ..GcPolicy::default()
+    };
+    let report = store.collect(&policy).unwrap();
+    assert_eq!(report.records, (1, 1));
+    assert!(hits(&store, &kept) && matches!(store.lookup(&gone), Lookup::Miss));
+    assert_eq!(
+        std::fs::read_dir(store.root().join("tmp")).unwrap().count(),
+        0
+    );
+    assert!(store.collect(&policy).unwrap().items.is_empty());
+}
+
+#[test]
+fn runs_share_the_store_and_a_collection_has_it_alone() {
+    let (_dir, store) = store();
+    let a = store.try_share().unwrap().unwrap();
+    let _b = store.try_share().unwrap().unwrap();
+    assert!(store.try_own().unwrap().is_none());
+    drop((a, _b));
+    let own = store.try_own().unwrap().unwrap();
+    assert!(store.try_share().unwrap().is_none());
+    drop(own);
+    assert!(store.try_share().unwrap().is_some());
+}

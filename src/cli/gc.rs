@@ -1,0 +1,131 @@
+//! `gc`: what goes from the cache, and how many bytes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clcc_cache::{Digest, GcPolicy, Store};
+use serde_json::Value;
+
+use super::args::GcArgs;
+use super::error::{CliError, exit};
+use super::store_verbs::{open, read_run, runs};
+use crate::exec::gib;
+
+pub(super) fn gc(args: &GcArgs) -> Result<i32, CliError> {
+    let store = open(&args.cache)?;
+    let _own = own(&store, args.wait)?;
+    let history = History::read(&store, args.keep_last);
+    let policy = GcPolicy {
+        max_bytes: args.max_size,
+        keep: args.keep_last.map(|_| history.keep),
+        last_used: history.last_used,
+        dry_run: args.dry_run,
+    };
+    let report = store.collect(&policy)?;
+    let mut by_reason: BTreeMap<&str, (usize, u64)> = BTreeMap::new();
+    for item in &report.items {
+        let entry = by_reason.entry(item.why).or_default();
+        entry.0 += 1;
+        entry.1 += item.bytes;
+    }
+    for (why, (count, bytes)) in by_reason {
+        println!("{count:>8} {:>12}  {why}", size(bytes));
+    }
+    for dir in &history.old_runs {
+        if !args.dry_run {
+            let _ = std::fs::remove_dir_all(dir);
+        }
+    }
+    let verb = if args.dry_run { "would free" } else { "freed" };
+    println!(
+        "{verb} {} ({} bytes); kept {} in {} records, dropped {} records and {} runs",
+        size(report.freed_bytes),
+        report.freed_bytes,
+        size(report.kept_bytes),
+        report.records.0,
+        report.records.1,
+        history.old_runs.len(),
+    );
+    Ok(exit::OK)
+}
+
+fn size(bytes: u64) -> String {
+    if bytes < 1 << 20 {
+        format!("{:.1} KiB", bytes as f64 / 1024.0)
+    } else {
+        gib(bytes)
+    }
+}
+
+/// The cache for oneself; runs that use it are waited for.
+fn own(store: &Store, wait: u64) -> Result<clcc_cache::KeyLock, CliError> {
+    let until = Instant::now() + Duration::from_secs(wait);
+    let mut said = false;
+    loop {
+        if let Some(lock) = store.try_own()? {
+            return Ok(lock);
+        }
+        if Instant::now() >= until {
+            return Err(CliError::new(
+                exit::CACHE,
+                "runs are using the cache; nothing was removed",
+            )
+            .hint("wait for them, or give --wait SECONDS"));
+        }
+        if !std::mem::replace(&mut said, true) {
+            eprintln!("waiting for runs that use the cache");
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// What the runs on record used.
+#[derive(Default)]
+struct History {
+    last_used: BTreeMap<Digest, u64>,
+    /// Keys of the last runs of each workflow.
+    keep: BTreeSet<Digest>,
+    /// Directories of the runs before those.
+    old_runs: Vec<PathBuf>,
+}
+
+impl History {
+    fn read(store: &Store, keep_last: Option<usize>) -> Self {
+        let mut history = Self::default();
+        let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+        for dir in runs(store) {
+            let Some(run) = read_run(&dir) else {
+                // Killed: nothing goes on while this process has the cache for itself.
+                if keep_last.is_some() {
+                    history.old_runs.push(dir);
+                }
+                continue;
+            };
+            let ended = run["started"]
+                .as_str()
+                .and_then(|t| humantime::parse_rfc3339(t).ok())
+                .and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok())
+                .map_or(0, |d| d.as_secs());
+            let workflow = run["workflow"]["name"].as_str().unwrap_or("?").to_string();
+            let nth = seen.entry(workflow).or_default();
+            *nth += 1;
+            let keys = run["nodes"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(|n: &Value| n["key"].as_str()?.parse::<Digest>().ok());
+            for key in keys {
+                let last = history.last_used.entry(key).or_default();
+                *last = (*last).max(ended);
+                if keep_last.is_some_and(|keep| *nth <= keep) {
+                    history.keep.insert(key);
+                }
+            }
+            if keep_last.is_some_and(|keep| *nth > keep) {
+                history.old_runs.push(dir);
+            }
+        }
+        history
+    }
+}

@@ -1,0 +1,640 @@
+//! The state of every node of a run, in one place.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clcc_cache::{ActionRecord, Digest, KeyLock};
+use clcc_stages::stage::{Branch, DeviceChoice};
+use tokio::sync::mpsc;
+
+use super::action::action;
+use super::{MemoryModel, Observation, Options, Outcome};
+use crate::decide::{Decider, Decision, Known, Reason};
+use crate::events::Event;
+use crate::exec::{
+    Cancel, Executor, Failure, FailureClass, Grant, Job, JobEvent, JobOutcome, NodeMessage, gib,
+};
+use crate::key::Preimage;
+use crate::plan::{NodeId, NodeInput, Plan};
+
+/// How often what cannot be waited for is looked at again: a key that another process computes, a
+/// pause before another try.
+const POLL: Duration = Duration::from_millis(100);
+/// Pauses before a transient fault is tried again; as many tries as pauses.
+const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(2)];
+/// How often the inputs of a node may be found damaged in one run before it is given up.
+const MAX_DAMAGE: u32 = 3;
+/// How many nodes that do not fit into memory are passed over in search of one that does.
+const MAX_MISFITS: usize = 64;
+/// Why nodes are skipped after Ctrl+C.
+const CANCELLED: &str = "the run was cancelled";
+
+/// A node whose inputs are known and which is not cached.
+pub(super) struct Ready {
+    pub(super) key: Digest,
+    pub(super) preimage: Box<Preimage>,
+    reasons: Vec<Reason>,
+    /// Residual branches that failed and are left out.
+    pub(super) without: BTreeSet<Branch>,
+    input_bytes: u64,
+    /// What its last run took.
+    own: Option<Observation>,
+    not_before: Option<Instant>,
+}
+
+struct Running {
+    key: Digest,
+    reasons: Vec<Reason>,
+    threads: usize,
+    memory: u64,
+    accelerator: Option<String>,
+    log: PathBuf,
+    _lock: KeyLock,
+}
+
+/// What went wrong with a node so far.
+#[derive(Default)]
+struct Tried {
+    transient: usize,
+    memory: usize,
+    damage: u32,
+    not_before: Option<Instant>,
+}
+
+pub(super) struct Dispatcher<'a> {
+    decider: &'a Decider<'a>,
+    plan: &'a Plan,
+    executor: &'a dyn Executor,
+    options: &'a Options,
+    sink: &'a mut dyn FnMut(&Event),
+    sender: mpsc::UnboundedSender<JobEvent>,
+    receiver: mpsc::UnboundedReceiver<JobEvent>,
+    cancel: Cancel,
+    outcomes: Vec<Option<Outcome>>,
+    known: Known,
+    /// Producers of each node that have not ended.
+    missing: Vec<usize>,
+    ready: BTreeMap<NodeId, Ready>,
+    running: BTreeMap<NodeId, Running>,
+    tried: BTreeMap<NodeId, Tried>,
+    /// Outputs found damaged, for the reason of the rerun.
+    damaged: BTreeMap<NodeId, String>,
+    memory: MemoryModel,
+    free_cores: usize,
+    free_accelerators: Vec<String>,
+    /// Why nothing is admitted any more.
+    stopped: Option<String>,
+}
+
+impl<'a> Dispatcher<'a> {
+    pub(super) fn new(
+        decider: &'a Decider<'a>,
+        executor: &'a dyn Executor,
+        options: &'a Options,
+        cancel: Cancel,
+        sink: &'a mut dyn FnMut(&Event),
+    ) -> Self {
+        let plan = decider.plan;
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let mut free_accelerators = options.accelerators.clone();
+        free_accelerators.reverse();
+        Self {
+            decider,
+            plan,
+            executor,
+            options,
+            sink,
+            sender,
+            receiver,
+            cancel,
+            outcomes: vec![None; plan.nodes.len()],
+            known: vec![None; plan.nodes.len()],
+            missing: (0..plan.nodes.len())
+                .map(|i| plan.producers(i).len())
+                .collect(),
+            ready: BTreeMap::new(),
+            running: BTreeMap::new(),
+            tried: BTreeMap::new(),
+            damaged: BTreeMap::new(),
+            memory: MemoryModel::default(),
+            free_cores: options.jobs.max(1),
+            free_accelerators,
+            stopped: None,
+        }
+    }
+
+    pub(super) fn was_cancelled(&self) -> bool {
+        self.stopped.as_deref() == Some(CANCELLED)
+    }
+
+    pub(super) fn into_outcomes(self) -> Vec<Outcome> {
+        self.outcomes
+            .into_iter()
+            .map(|o| o.expect("every node ended"))
+            .collect()
+    }
+
+    fn emit(&mut self, event: &Event) {
+        (self.sink)(event);
+    }
+
+    fn id(&self, node: NodeId) -> String {
+        self.plan.nodes[node].id.clone()
+    }
+
+    /// Runs until every node has ended.
+    pub(super) async fn work(&mut self) {
+        for node in 0..self.plan.nodes.len() {
+            if self.missing[node] == 0 && self.outcomes[node].is_none() {
+                self.resolve(node);
+            }
+        }
+        loop {
+            if *self.cancel.borrow_and_update() > 0 && self.stopped.is_none() {
+                self.stopped = Some(CANCELLED.to_string());
+            }
+            let look_again = self.admit();
+            if let Some(why) = self.stopped.clone() {
+                for node in std::mem::take(&mut self.ready).into_keys() {
+                    self.skip(node, why.clone());
+                }
+            }
+            if self.running.is_empty() && self.ready.is_empty() {
+                break;
+            }
+            tokio::select! {
+                Some(event) = self.receiver.recv() => self.on_event(event),
+                Ok(()) = self.cancel.changed(), if self.stopped.is_none() => {}
+                () = tokio::time::sleep(POLL), if look_again => {}
+            }
+        }
+        for node in 0..self.plan.nodes.len() {
+            if self.outcomes[node].is_none() {
+                let why = self
+                    .stopped
+                    .clone()
+                    .unwrap_or_else(|| "it never became ready".to_string());
+                self.skip(node, why);
+            }
+        }
+    }
+
+    /// All producers of the node have ended: reuse, skip, or make ready.
+    fn resolve(&mut self, node: NodeId) {
+        let without = match self.left_out(node) {
+            Ok(without) => without,
+            Err(blocked_by) => {
+                let names: Vec<&str> = blocked_by
+                    .iter()
+                    .map(|&p| self.plan.nodes[p].id.as_str())
+                    .collect();
+                self.skip(node, format!("it needs `{}`", names.join("`, `")));
+                return;
+            }
+        };
+        match self.decider.decide_without(node, &self.known, &without) {
+            Decision::Hit(record) => self.reuse(node, record),
+            _ if self.plan.nodes[node].cached_only => {
+                self.skip(node, "not selected, and not in the cache".to_string());
+            }
+            Decision::Run {
+                key,
+                preimage,
+                mut reasons,
+            } => {
+                if let Some(role) = self.damaged.remove(&node) {
+                    reasons = vec![Reason::OutputCorrupt { role }];
+                }
+                let own = self.decider.last_record(node);
+                self.ready.insert(
+                    node,
+                    Ready {
+                        key,
+                        preimage,
+                        reasons,
+                        input_bytes: self.input_bytes(node, &without),
+                        own: own.and_then(|r| Observation::of(&r.measured)),
+                        without,
+                        not_before: self.tried.get(&node).and_then(|t| t.not_before),
+                    },
+                );
+            }
+            Decision::Unknown => self.skip(node, "what it reads is not known".to_string()),
+        }
+    }
+
+    /// The residual branches that a join goes on without.
+    ///
+    /// # Errors
+    /// The producers that failed, where the node cannot run without them.
+    fn left_out(&self, node: NodeId) -> Result<BTreeSet<Branch>, BTreeSet<NodeId>> {
+        let mut all: BTreeSet<&Branch> = BTreeSet::new();
+        let mut lost: BTreeSet<&Branch> = BTreeSet::new();
+        let mut blocked_by = BTreeSet::new();
+        let n = &self.plan.nodes[node];
+        for input in &n.inputs {
+            let NodeInput::Artifact {
+                branch, producer, ..
+            } = input
+            else {
+                continue;
+            };
+            if !branch.is_empty() {
+                all.insert(branch);
+            }
+            if self.known[*producer].is_none() {
+                lost.insert(branch);
+                blocked_by.insert(*producer);
+            }
+        }
+        let enough = n.join_min.is_some_and(|min| {
+            !lost.contains(&Branch::new()) && all.len() - lost.len() >= min.max(1)
+        });
+        if lost.is_empty() || enough {
+            Ok(lost.into_iter().cloned().collect())
+        } else {
+            Err(blocked_by)
+        }
+    }
+
+    fn reuse(&mut self, node: NodeId, record: Arc<ActionRecord>) {
+        let event = Event::DidReuse {
+            id: self.id(node),
+            key: record.key.to_string(),
+        };
+        self.emit(&event);
+        self.learn(node, &record);
+        self.end(node, Outcome::Cached(record));
+    }
+
+    fn learn(&mut self, node: NodeId, record: &ActionRecord) {
+        if let Some(seen) = Observation::of(&record.measured) {
+            self.memory.observe(self.plan.nodes[node].kind.name, seen);
+        }
+    }
+
+    fn skip(&mut self, node: NodeId, because: String) {
+        let event = Event::DidSkip {
+            id: self.id(node),
+            because: because.clone(),
+        };
+        self.emit(&event);
+        self.end(node, Outcome::Skipped(because));
+    }
+
+    fn end(&mut self, node: NodeId, outcome: Outcome) {
+        self.known[node] = outcome.record().cloned();
+        self.outcomes[node] = Some(outcome);
+        let plan = self.plan;
+        for consumer in plan.consumers(node) {
+            if self.outcomes[consumer].is_some() {
+                continue;
+            }
+            self.missing[consumer] -= 1;
+            if self.missing[consumer] == 0 && !self.running.contains_key(&consumer) {
+                self.resolve(consumer);
+            }
+        }
+    }
+
+    /// Starts what fits. Returns whether something waits for what sends no event.
+    fn admit(&mut self) -> bool {
+        let mut look_again = false;
+        let mut misfits = 0;
+        let candidates: Vec<NodeId> = self.ready.keys().copied().collect();
+        for node in candidates {
+            if self.stopped.is_some() || self.free_cores == 0 {
+                break;
+            }
+            let Some(ready) = self.ready.get(&node) else {
+                continue;
+            };
+            if ready.not_before.is_some_and(|t| t > Instant::now()) {
+                look_again = true;
+                continue;
+            }
+            let Some(grant) = self.grant(node, ready) else {
+                misfits += 1;
+                if misfits == MAX_MISFITS {
+                    break;
+                }
+                continue;
+            };
+            let lock = match self.decider.store.try_lock(&ready.key) {
+                Ok(Some(lock)) => lock,
+                Ok(None) => {
+                    look_again = true;
+                    continue;
+                }
+                Err(e) => {
+                    self.ready.remove(&node);
+                    let class = if e.is_disk_or_permission() {
+                        FailureClass::Disk
+                    } else {
+                        FailureClass::Crash
+                    };
+                    let cause = std::error::Error::source(&e).map(|s| format!(": {s}"));
+                    let message = format!("{e}{}", cause.unwrap_or_default());
+                    self.fail(node, Failure::new(class, message), 0.0, None);
+                    continue;
+                }
+            };
+            let waiting = self.ready.len();
+            let ready = self.ready.remove(&node).expect("looked up above");
+            // Whoever held the lock before may have made it.
+            match self
+                .decider
+                .decide_without(node, &self.known, &ready.without)
+            {
+                Decision::Hit(record) => {
+                    self.reuse(node, record);
+                    // Its consumers may have become ready after the candidates were listed.
+                    look_again = true;
+                }
+                _ => self.start(node, ready, lock, grant, waiting),
+            }
+        }
+        look_again
+    }
+
+    /// What the node may use, if that is free now. Something always runs: a node that is expected
+    /// to take more than there is runs alone.
+    fn grant(&self, node: NodeId, ready: &Ready) -> Option<Grant> {
+        let n = &self.plan.nodes[node];
+        let memory = n.resources.memory.unwrap_or_else(|| {
+            let kind = n.kind.name;
+            self.memory.expect(kind, ready.input_bytes, ready.own)
+        });
+        let held: u64 = self.running.values().map(|r| r.memory).sum();
+        let alone = self.tried.get(&node).is_some_and(|t| t.memory > 0);
+        let fits = !alone && held.saturating_add(memory) <= self.options.memory;
+        if !fits && !self.running.is_empty() {
+            return None;
+        }
+        let accelerator = if self.wants_accelerator(node) {
+            Some(self.free_accelerators.last()?.clone())
+        } else {
+            None
+        };
+        Some(Grant {
+            // One that must be alone leaves no room for others.
+            memory: if alone { self.options.memory } else { memory },
+            input_bytes: ready.input_bytes,
+            accelerator,
+            timeout: n.resources.timeout_secs.map(Duration::from_secs),
+        })
+    }
+
+    fn wants_accelerator(&self, node: NodeId) -> bool {
+        self.plan.nodes[node].kind.device_sensitive
+            && matches!(
+                self.options.device,
+                DeviceChoice::Cuda | DeviceChoice::Metal
+            )
+    }
+
+    fn input_bytes(&self, node: NodeId, without: &BTreeSet<Branch>) -> u64 {
+        let bytes = |input: &NodeInput| match input {
+            NodeInput::Artifact {
+                role,
+                producer,
+                key,
+                ..
+            } => self.known[*producer]
+                .iter()
+                .flat_map(|record| &record.outputs)
+                .filter(|o| o.role == *role && o.key == *key)
+                .map(|o| o.bytes)
+                .sum(),
+            NodeInput::File { input, .. } => self.plan.inputs[input]
+                .path
+                .as_ref()
+                .and_then(|p| std::fs::metadata(p).ok())
+                .map_or(0, |m| m.len()),
+        };
+        let inputs = self.plan.nodes[node].inputs_without(without);
+        inputs.map(bytes).sum()
+    }
+
+    fn start(&mut self, node: NodeId, ready: Ready, lock: KeyLock, grant: Grant, waiting: usize) {
+        let n = &self.plan.nodes[node];
+        let threads = if n.kind.multi_threaded {
+            let share = (self.free_cores / waiting).max(1);
+            share.min(n.resources.cores.unwrap_or(usize::MAX))
+        } else {
+            1
+        };
+        self.free_cores -= threads;
+        self.free_accelerators
+            .retain(|a| Some(a) != grant.accelerator.as_ref());
+        let log = self.options.logs.join(format!("{}.log", n.id));
+        let job = Job {
+            node,
+            key: ready.key,
+            action: action(self.decider, self.options, node, &ready, threads),
+            preimage: *ready.preimage,
+            log: log.clone(),
+            grant: grant.clone(),
+        };
+        let event = Event::WillExecute {
+            id: self.id(node),
+            key: ready.key.to_string(),
+            reason: ready.reasons.first().cloned(),
+            reasons: ready.reasons.clone(),
+            threads,
+            memory: grant.memory,
+            accelerator: grant.accelerator.clone(),
+        };
+        self.emit(&event);
+        if !ready.without.is_empty() {
+            let values: Vec<String> = ready
+                .without
+                .iter()
+                .map(|b| b.values().cloned().collect::<Vec<_>>().join(","))
+                .collect();
+            let event = Event::Warning {
+                id: self.id(node),
+                message: format!("goes on without {}, which failed", values.join(" and ")),
+            };
+            self.emit(&event);
+        }
+        self.running.insert(
+            node,
+            Running {
+                key: ready.key,
+                reasons: ready.reasons,
+                threads,
+                memory: grant.memory,
+                accelerator: grant.accelerator,
+                log,
+                _lock: lock,
+            },
+        );
+        self.executor
+            .submit(job, self.sender.clone(), self.cancel.clone());
+    }
+
+    fn on_event(&mut self, event: JobEvent) {
+        match event {
+            JobEvent::Message(node, NodeMessage::Progress { done, total, text }) => {
+                let event = Event::Progress {
+                    id: self.id(node),
+                    done,
+                    total,
+                    message: text,
+                };
+                self.emit(&event);
+            }
+            JobEvent::Message(node, NodeMessage::Warning { text }) => {
+                let event = Event::Warning {
+                    id: self.id(node),
+                    message: text,
+                };
+                self.emit(&event);
+            }
+            // The end of the job brings it.
+            JobEvent::Message(_, NodeMessage::Failed { .. }) => {}
+            JobEvent::Ended(node, took, outcome) => {
+                let Some(running) = self.running.remove(&node) else {
+                    return;
+                };
+                self.free_cores += running.threads;
+                self.free_accelerators.extend(running.accelerator.clone());
+                self.ended(node, running, took.as_secs_f64(), outcome);
+            }
+        }
+    }
+
+    fn ended(&mut self, node: NodeId, running: Running, seconds: f64, outcome: JobOutcome) {
+        match outcome {
+            JobOutcome::Published(record, peak_rss_bytes) => {
+                let event = Event::DidExecute {
+                    id: self.id(node),
+                    key: running.key.to_string(),
+                    reason: running.reasons.first().cloned(),
+                    seconds,
+                    peak_rss_bytes,
+                };
+                self.emit(&event);
+                self.learn(node, &record);
+                self.end(node, Outcome::Ran(record, seconds));
+            }
+            JobOutcome::Failed(failure) => {
+                if !self.try_again(node, &failure) {
+                    self.fail(node, failure, seconds, Some(running.log));
+                }
+            }
+        }
+    }
+
+    /// Whether the failure is one that passes; then the node is on its way again.
+    fn try_again(&mut self, node: NodeId, failure: &Failure) -> bool {
+        if *self.cancel.borrow() > 0 || self.stopped.is_some() {
+            return false;
+        }
+        let tried = self.tried.entry(node).or_default();
+        let how = match failure.class {
+            FailureClass::Transient if tried.transient < PAUSES.len() => {
+                let pause = PAUSES[tried.transient];
+                tried.transient += 1;
+                tried.not_before = Some(Instant::now() + pause);
+                format!("again in {:.1} s", pause.as_secs_f64())
+            }
+            FailureClass::Memory if tried.memory == 0 => {
+                tried.memory += 1;
+                format!("alone, with {}", gib(self.options.memory))
+            }
+            FailureClass::DamagedInput { digest } if tried.damage < MAX_DAMAGE => {
+                tried.damage += 1;
+                self.make_anew(node, &digest);
+                if self.missing[node] == 0
+                    && self.outcomes[node].is_none()
+                    && !self.ready.contains_key(&node)
+                {
+                    self.resolve(node);
+                }
+                return true;
+            }
+            _ => return false,
+        };
+        let event = Event::WillRetry {
+            id: self.id(node),
+            class: failure.class.word().to_string(),
+            because: failure.message.clone(),
+            how,
+        };
+        self.emit(&event);
+        self.resolve(node);
+        true
+    }
+
+    /// Sets a damaged artifact aside and sends the nodes that made it on their way again.
+    fn make_anew(&mut self, reader: NodeId, digest: &Digest) {
+        // Where it cannot be set aside, the reader finds it again and is given up in the end.
+        let _ = self.decider.store.quarantine(digest);
+        for producer in self.plan.producers(reader) {
+            let role = self.known[producer].as_ref().and_then(|record| {
+                let output = record.outputs.iter().find(|o| o.digest == *digest)?;
+                Some(output.role.clone())
+            });
+            let Some(role) = role else { continue };
+            let event = Event::DidFindDamage {
+                id: self.id(producer),
+                role: role.clone(),
+                digest: digest.to_string(),
+            };
+            self.emit(&event);
+            self.known[producer] = None;
+            self.outcomes[producer] = None;
+            self.damaged.insert(producer, role);
+            self.missing[producer] = 0;
+            for p in self.plan.producers(producer) {
+                self.missing[producer] += usize::from(self.outcomes[p].is_none());
+            }
+            let plan = self.plan;
+            for consumer in plan.consumers(producer) {
+                if self.outcomes[consumer].is_none() {
+                    self.missing[consumer] += 1;
+                    self.ready.remove(&consumer);
+                }
+            }
+            if self.missing[producer] == 0 {
+                self.resolve(producer);
+            }
+        }
+    }
+
+    fn fail(&mut self, node: NodeId, mut failure: Failure, seconds: f64, log: Option<PathBuf>) {
+        if failure.class == FailureClass::Disk && failure.hint.is_none() {
+            failure.hint = crate::disk::room(self.decider.store.root());
+        }
+        if failure.class == FailureClass::Cancelled || *self.cancel.borrow() > 0 {
+            self.stopped.get_or_insert_with(|| CANCELLED.to_string());
+            self.skip(node, CANCELLED.to_string());
+            return;
+        }
+        let tail = log
+            .as_deref()
+            .and_then(|l| std::fs::read_to_string(l).ok())
+            .unwrap_or_default();
+        let lines: Vec<String> = tail.lines().map(str::to_string).collect();
+        let event = Event::DidFail {
+            id: self.id(node),
+            message: failure.message.clone(),
+            class: failure.class.word().to_string(),
+            hint: failure.hint.clone(),
+            seconds,
+            log: log.map(|l| l.display().to_string()).unwrap_or_default(),
+            log_tail: lines[lines.len().saturating_sub(20)..].to_vec(),
+        };
+        self.emit(&event);
+        if self.options.fail_fast {
+            self.stopped.get_or_insert_with(|| {
+                format!("`{}` failed (--fail-fast)", self.plan.nodes[node].id)
+            });
+        }
+        self.end(node, Outcome::Failed(failure));
+    }
+}

@@ -1,0 +1,183 @@
+//! How much memory a node is expected to need, learned from what earlier ones of its kind took.
+
+use std::collections::BTreeMap;
+
+/// Margin over what was seen.
+const MARGIN: f64 = 1.25;
+/// Expected of a kind that was never seen: this much, and a multiple of what it reads.
+const UNSEEN_BYTES: u64 = 256 << 20;
+const UNSEEN_PER_INPUT_BYTE: u64 = 8;
+
+/// What one run of a kind took.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Observation {
+    /// Bytes of everything it read.
+    pub input_bytes: u64,
+    /// Peak resident memory.
+    pub peak_bytes: u64,
+}
+
+impl Observation {
+    /// From the measurements in an action record.
+    pub fn of(measured: &serde_json::Value) -> Option<Self> {
+        Some(Self {
+            input_bytes: measured["input_bytes"].as_u64()?,
+            peak_bytes: measured["peak_rss_bytes"].as_u64().filter(|p| *p > 0)?,
+        })
+    }
+}
+
+/// Peaks by stage kind.
+#[derive(Debug, Default)]
+pub struct MemoryModel {
+    seen: BTreeMap<&'static str, Vec<Observation>>,
+}
+
+impl MemoryModel {
+    /// Learns from a run.
+    pub fn observe(&mut self, kind: &'static str, seen: Observation) {
+        self.seen.entry(kind).or_default().push(seen);
+    }
+
+    /// Bytes to set aside for a node that reads `input_bytes`. Its own last run counts most: with
+    /// as much to read again it takes as much again. Else a line through what its kind took, never
+    /// below the largest peak of a smaller input. 25 % on top.
+    pub fn expect(&self, kind: &str, input_bytes: u64, own: Option<Observation>) -> u64 {
+        let others = self.seen.get(kind).map_or(&[][..], Vec::as_slice);
+        let bytes = match own {
+            Some(own) if input_bytes <= own.input_bytes => own.peak_bytes as f64,
+            _ if others.is_empty() && own.is_none() => {
+                return UNSEEN_BYTES + UNSEEN_PER_INPUT_BYTE * input_bytes;
+            }
+            _ => {
+                let points: Vec<Observation> = others.iter().copied().chain(own).collect();
+                line(&points, input_bytes as f64).max(floor(&points, input_bytes) as f64)
+            }
+        };
+        (bytes * MARGIN) as u64
+    }
+}
+
+/// Least squares with slope and intercept not negative; one point scales with its input.
+fn line(points: &[Observation], at: f64) -> f64 {
+    let n = points.len() as f64;
+    let mean_x = points.iter().map(|p| p.input_bytes as f64).sum::<f64>() / n;
+    let mean_y = points.iter().map(|p| p.peak_bytes as f64).sum::<f64>() / n;
+    let sxx: f64 = points
+        .iter()
+        .map(|p| (p.input_bytes as f64 - mean_x).powi(2))
+        .sum();
+    if sxx == 0.0 {
+        return mean_y * (at / mean_x.max(1.0)).max(1.0);
+    }
+    let sxy: f64 = points
+        .iter()
+        .map(|p| (p.input_bytes as f64 - mean_x) * (p.peak_bytes as f64 - mean_y))
+        .sum();
+    let slope = (sxy / sxx).clamp(0.0, mean_y / mean_x.max(1.0));
+    mean_y + slope * (at - mean_x)
+}
+
+/// The largest peak that a smaller or equal input took.
+fn floor(points: &[Observation], input_bytes: u64) -> u64 {
+    points
+        .iter()
+        .filter(|p| p.input_bytes <= input_bytes)
+        .map(|p| p.peak_bytes)
+        .max()
+        .unwrap_or(0)
+}
+
+/// Memory that a run may hold: nine tenths of the machine's or of the control group's, whichever
+/// is smaller.
+pub fn default_budget() -> u64 {
+    let read = |path: &str| std::fs::read_to_string(path).ok();
+    let machine = read("/proc/meminfo")
+        .and_then(|text| {
+            let line = text.lines().find_map(|l| l.strip_prefix("MemTotal:"))?;
+            line.trim()
+                .trim_end_matches("kB")
+                .trim()
+                .parse::<u64>()
+                .ok()
+        })
+        .map_or(4 << 30, |kib| kib * 1024);
+    let group = cgroup_limit(&read("/proc/self/cgroup").unwrap_or_default(), &|path| {
+        read(path)
+    });
+    machine.min(group.unwrap_or(u64::MAX)) / 10 * 9
+}
+
+/// The tightest `memory.max` from this process's group up to the root (control groups, version 2).
+fn cgroup_limit(proc_self_cgroup: &str, read: &dyn Fn(&str) -> Option<String>) -> Option<u64> {
+    let mut group = proc_self_cgroup
+        .lines()
+        .find_map(|l| l.strip_prefix("0::"))?
+        .trim_end_matches('/')
+        .to_string();
+    let mut tightest = None;
+    loop {
+        let limit = read(&format!("/sys/fs/cgroup{group}/memory.max"))
+            .and_then(|text| text.trim().parse::<u64>().ok());
+        tightest = match (tightest, limit) {
+            (Some(a), Some(b)) => Some(std::cmp::min::<u64>(a, b)),
+            (a, b) => a.or(b),
+        };
+        match group.rfind('/') {
+            Some(at) => group.truncate(at),
+            None => return tightest,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(input_bytes: u64, peak_bytes: u64) -> Observation {
+        Observation {
+            input_bytes,
+            peak_bytes,
+        }
+    }
+
+    #[test]
+    fn a_node_is_expected_to_take_what_it_took_and_a_quarter_more() {
+        let model = MemoryModel::default();
+        assert_eq!(model.expect("mine", 100, Some(seen(100, 1000))), 1250);
+        assert_eq!(model.expect("mine", 50, Some(seen(100, 1000))), 1250);
+        assert_eq!(model.expect("mine", 200, Some(seen(100, 1000))), 2500);
+    }
+
+    #[test]
+    fn a_new_node_follows_the_line_through_its_kind() {
+        let mut model = MemoryModel::default();
+        // peak = 100 + 3 x input
+        model.observe("mine", seen(100, 400));
+        model.observe("mine", seen(200, 700));
+        assert_eq!(model.expect("mine", 300, None), 1250);
+        assert_eq!(model.expect("mine", 0, None), 125);
+        assert_eq!(model.expect("train", 10, None), UNSEEN_BYTES + 80);
+    }
+
+    #[test]
+    fn a_line_never_falls_and_is_never_below_what_less_took() {
+        let mut model = MemoryModel::default();
+        model.observe("mine", seen(100, 900));
+        model.observe("mine", seen(200, 300));
+        assert_eq!(model.expect("mine", 300, None), 1125);
+    }
+
+    #[test]
+    fn the_tightest_group_above_counts() {
+        let limits = BTreeMap::from([
+            ("/sys/fs/cgroup/a/b/memory.max", "max\n"),
+            ("/sys/fs/cgroup/a/memory.max", "1000\n"),
+            ("/sys/fs/cgroup/memory.max", "5000\n"),
+        ]);
+        let read = |path: &str| limits.get(path).map(|s| (*s).to_string());
+        assert_eq!(cgroup_limit("0::/a/b\n", &read), Some(1000));
+        assert_eq!(cgroup_limit("0::/\n", &read), Some(5000));
+        assert_eq!(cgroup_limit("1:cpu:/x\n", &read), None);
+    }
+}

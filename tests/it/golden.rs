@@ -1,0 +1,123 @@
+//! The bytes that every stage kind writes, against those that were written last: a change without
+//! a new `CODE_VERSION` would let old results stand for new code.
+//!
+//! `CLCC_GOLDEN=write cargo test golden` writes the file anew; the reason belongs into the
+//! changelog under "Results". Digests are kept by CPU class, as the C library and the matrix
+//! products pick their instructions by it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::project::Project;
+
+fn file() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/digests.tsv")
+}
+
+/// The demo made small, and `ingest` reading a table of twelve cells.
+fn fixture() -> Project {
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("workflows/demo.yaml");
+    let text = std::fs::read_to_string(demo)
+        .expect("read")
+        .replace("[P1, P2, P3]", "[P1, P2]")
+        .replace("{n_cells: 500, n_genes: 6000}", "{n_cells: 160, n_genes: 2000}")
+        .replace("epochs: 20", "epochs: 2")
+        .replace(
+            "inputs:\n  genes:",
+            "inputs:\n  counts: {path: counts.txt, format: geo_umi}\n  annotations: {path: cells.txt}\n  genes:",
+        )
+        .replace(
+            "stages:\n",
+            "stages:\n  ingest:\n    inputs: [counts, annotations]\n    params: {group_by: Sample, groups: {P1: [S1], P2: [S2]}}\n",
+        );
+    let p = Project::new(&text);
+    let mut counts = String::from("Index");
+    let mut cells = String::from("Index\tSample\tSample_Origin\tCell_type\n");
+    for cell in 0..12 {
+        let sample = 1 + cell % 2;
+        let _ = write!(counts, "\tcell{cell}");
+        let _ = writeln!(cells, "cell{cell}\tS{sample}\ttLung\tEpithelial cells");
+    }
+    counts.push('\n');
+    for (g, gene) in ["TP53", "EGFR", "MYC", "ACTB", "CD3E"].iter().enumerate() {
+        counts.push_str(gene);
+        for cell in 0..12 {
+            let _ = write!(counts, "\t{}", (g * 5 + cell * 3) % 7);
+        }
+        counts.push('\n');
+    }
+    p.write("counts.txt", &counts);
+    p.write("cells.txt", &cells);
+    p
+}
+
+/// Kind to (code version, digest over all its outputs).
+fn found(p: &Project) -> BTreeMap<String, (u64, String)> {
+    p.run_json(&[]).expect(0);
+    let bytes = std::fs::read(p.path().join("results/demo/run.json")).expect("read");
+    let run: Value = serde_json::from_slice(&bytes).expect("JSON");
+    let mut lines: BTreeMap<String, (u64, Vec<String>)> = BTreeMap::new();
+    for node in run["nodes"].as_array().expect("nodes") {
+        let kind = node["kind"].as_str().expect("a kind").to_string();
+        let entry = lines.entry(kind).or_default();
+        entry.0 = node["code_version"].as_u64().expect("a version");
+        for output in node["outputs"].as_array().expect("outputs") {
+            entry.1.push(format!("{} {output}", node["id"]));
+        }
+    }
+    lines
+        .into_iter()
+        .map(|(kind, (version, lines))| {
+            let digest = clcc_cache::digest_bytes(lines.join("\n").as_bytes());
+            (kind, (version, digest.to_string()))
+        })
+        .collect()
+}
+
+#[test]
+fn golden_bytes_change_only_with_the_code_version() {
+    let class = clcc_flow::device::cpu_class();
+    let found = found(&fixture());
+    assert_eq!(found.len(), clcc_flow::registry::kinds().len());
+    let text = std::fs::read_to_string(file()).unwrap_or_default();
+    let rows: Vec<Vec<&str>> = text.lines().map(|l| l.split('\t').collect()).collect();
+    if std::env::var("CLCC_GOLDEN").as_deref() == Ok("write") {
+        let mut lines: Vec<String> = text
+            .lines()
+            .filter(|l| !l.starts_with(class))
+            .map(str::to_string)
+            .collect();
+        for (kind, (version, digest)) in &found {
+            lines.push(format!("{class}\t{kind}\t{version}\t{digest}"));
+        }
+        lines.sort();
+        std::fs::create_dir_all(file().parent().expect("a directory")).expect("made");
+        std::fs::write(file(), lines.join("\n") + "\n").expect("written");
+        return;
+    }
+    let known: Vec<&Vec<&str>> = rows.iter().filter(|r| r[0] == class).collect();
+    if known.is_empty() {
+        eprintln!("skipped: no digests were written on `{class}` yet");
+        return;
+    }
+    let mut wrong = String::new();
+    for (kind, (version, digest)) in &found {
+        let row = known.iter().find(|r| r[1] == kind);
+        match row {
+            Some(row) if row[3] == digest && row[2] == version.to_string() => {}
+            Some(row) if row[2] == version.to_string() => {
+                let _ = writeln!(wrong, "`{kind}` writes other bytes: raise its CODE_VERSION");
+            }
+            _ => {
+                let _ = writeln!(
+                    wrong,
+                    "`{kind}` has version {version}: write the digests anew"
+                );
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
