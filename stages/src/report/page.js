@@ -44,7 +44,7 @@
       body.textContent = "";
       view.slice(page * PAGE, page * PAGE + PAGE).forEach(function (row) {
         body.appendChild(el("tr", {}, row.map(function (v, c) {
-          var cell = el("td", data.numeric[c] ? { "class": "num" } : {});
+          var cell = el("td", data.classes[c] ? { "class": data.classes[c] } : {});
           cell.textContent = shown(v, data.numeric[c]);
           if (data.numeric[c] && !missing(v)) cell.title = v;
           return cell;
@@ -134,34 +134,63 @@
   window.addEventListener("hashchange", reveal); reveal();
 
   /* ---- the record of the run ---- */
+  function simple(head, rows) {
+    return el("div", { "class": "table-scroll" }, [el("table", {}, [
+      head.length ? el("thead", {}, [el("tr", {}, head.map(function (h) { return el("th", { scope: "col", text: h }); }))]) : el("thead"),
+      el("tbody", {}, rows.map(function (row) {
+        return el("tr", {}, row.map(function (v, c) {
+          if (!head.length && c === 0) return el("th", { scope: "row", text: v });
+          return typeof v === "number" ? el("td", { "class": "num", text: short(v) }) : el("td", { text: v });
+        }));
+      }))])]);
+  }
+  function words(value) {
+    if (value === null || value === undefined) return "";
+    return typeof value === "object" ? JSON.stringify(value) : String(value);
+  }
   function provenance() {
     var source = document.getElementById("run-provenance"), view = document.getElementById("provenance-view");
     if (!source || !view) return;
-    var run = JSON.parse(source.textContent), nodes = run.nodes || [];
-    if (!Array.isArray(nodes)) nodes = Object.keys(nodes).map(function (id) { var n = nodes[id]; if (!n.id) n.id = id; return n; });
+    var run = JSON.parse(source.textContent), nodes = Array.isArray(run.nodes) ? run.nodes : [];
     view.textContent = "";
-    function flat(value, name, out) {
-      if (value === null || value === undefined) return;
-      if (typeof value !== "object") out.push([name, String(value)]);
-      else if (Array.isArray(value)) { if (value.length && value.every(function (v) { return typeof v !== "object"; })) out.push([name, value.join(", ")]); }
-      else Object.keys(value).forEach(function (k) { flat(value[k], name ? name + "." + k : k, out); });
-    }
     var facts = [];
-    Object.keys(run).forEach(function (k) { if (k !== "nodes" && k !== "metrics") flat(run[k], k, facts); });
-    if (facts.length) view.appendChild(el("div", { "class": "table-scroll" }, [el("table", {}, [el("tbody", {}, facts.slice(0, 60).map(function (f) {
-      return el("tr", {}, [el("th", { scope: "row", text: f[0] }), el("td", { text: f[1] })]);
-    }))])]));
-    if (nodes.length) {
-      var tally = {};
-      nodes.forEach(function (n) { var s = n.status || "?"; tally[s] = (tally[s] || 0) + 1; });
-      view.appendChild(el("h3", { text: nodes.length + " nodes: " + Object.keys(tally).sort().map(function (s) { return tally[s] + " " + s; }).join(", ") }));
-      var columns = [["node", function (n) { return n.id || n.node || ""; }], ["stage", function (n) { return n.stage || n.kind || ""; }],
-        ["status", function (n) { return n.status || ""; }], ["seconds", function (n) { var s = n.seconds !== undefined ? n.seconds : n.wall_seconds; return typeof s === "number" ? short(s) : ""; }],
-        ["key", function (n) { return String(n.key || "").slice(0, 12); }], ["device", function (n) { return typeof n.device === "string" ? n.device : ""; }]];
-      columns = columns.filter(function (c) { return nodes.some(function (n) { return c[1](n) !== ""; }); });
-      view.appendChild(el("div", { "class": "table-scroll" }, [el("table", {}, [
-        el("thead", {}, [el("tr", {}, columns.map(function (c) { return el("th", { scope: "col", text: c[0] }); }))]),
-        el("tbody", {}, nodes.map(function (n) { return el("tr", {}, columns.map(function (c) { return el("td", c[0] === "seconds" ? { "class": "num", text: c[1](n) } : { text: c[1](n) }); })); }))])]));
+    ["workflow", "program", "machine", "summary"].forEach(function (part) {
+      Object.keys(run[part] || {}).forEach(function (k) { if (words(run[part][k]) !== "") facts.push([part + " " + k, words(run[part][k])]); });
+    });
+    ["run", "started", "seconds"].forEach(function (k) { if (run[k] !== undefined) facts.push([k, typeof run[k] === "number" ? short(run[k]) : words(run[k])]); });
+    if (facts.length) view.appendChild(simple([], facts));
+    if (Array.isArray(run.inputs) && run.inputs.length) {
+      view.appendChild(el("h3", { text: "Inputs" }));
+      view.appendChild(simple(["name", "path or built-in", "format", "digest"], run.inputs.map(function (i) {
+        return [words(i.name), words(i.path || i.builtin), words(i.format), words(i.digest).slice(0, 16)];
+      })));
+    }
+    if (!nodes.length) return;
+    var tally = {};
+    nodes.forEach(function (n) { var s = words(n.status); tally[s] = (tally[s] || 0) + 1; });
+    view.appendChild(el("h3", { text: nodes.length + " nodes: " + Object.keys(tally).sort().map(function (s) { return tally[s] + " " + s; }).join(", ") }));
+    var measured = function (n, k) { return (n.measured || {})[k]; };
+    var columns = [
+      ["node", function (n) { return words(n.id); }],
+      ["status", function (n) { return words(n.status); }],
+      ["seconds", function (n) { var s = measured(n, "seconds"); return typeof s === "number" ? s : ""; }],
+      ["memory, MB", function (n) { var b = measured(n, "peak_rss_bytes"); return typeof b === "number" ? Math.round(b / 1e6) : ""; }],
+      ["device", function (n) { return words(measured(n, "device")); }],
+      ["version", function (n) { return words(measured(n, "version")); }],
+      ["key", function (n) { return words(n.key).slice(0, 12); }],
+      ["needs", function (n) { return (n.needs || []).join(", "); }],
+      ["warnings", function (n) { return (n.warnings || []).join("; ") || words(n.error); }]
+    ].filter(function (c) { return nodes.some(function (n) { return c[1](n) !== ""; }); });
+    view.appendChild(simple(columns.map(function (c) { return c[0]; }), nodes.map(function (n) { return columns.map(function (c) { return c[1](n); }); })));
+    var seen = {}, params = [];
+    nodes.forEach(function (n) {
+      var text = JSON.stringify(n.params || {}, null, 1), stage = words(n.stage);
+      if (text !== "{}" && seen[stage + text] === undefined) { seen[stage + text] = true; params.push([stage, text]); }
+    });
+    if (params.length) {
+      var fold = el("details", { "class": "fold" }, [el("summary", { text: "Parameters of every stage" })]);
+      params.forEach(function (p) { fold.appendChild(el("h4", { text: p[0] })); fold.appendChild(el("pre", { text: p[1] })); });
+      view.appendChild(fold);
     }
   }
   try { provenance(); } catch (e) { console.error("run record: " + e.message); }

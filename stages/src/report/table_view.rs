@@ -99,7 +99,23 @@ impl TableView {
     /// The element; `id` is unique in the page.
     pub(crate) fn html(&self, id: &str) -> String {
         let numeric: Vec<bool> = (0..self.header.len()).map(|c| self.is_numeric(c)).collect();
-        let class = |c: usize| if numeric[c] { " class=\"num\"" } else { "" };
+        // A column of sentences keeps a readable width where the table is wider than the page.
+        let long = |c: usize| !numeric[c] && self.rows.iter().any(|r| r[c].chars().count() > 36);
+        let classes: Vec<&str> = (0..self.header.len())
+            .map(|c| {
+                if numeric[c] {
+                    "num"
+                } else if long(c) {
+                    "long"
+                } else {
+                    ""
+                }
+            })
+            .collect();
+        let class = |c: usize| match classes[c] {
+            "" => String::new(),
+            name => format!(" class=\"{name}\""),
+        };
         let head: String = self
             .header
             .iter()
@@ -124,6 +140,7 @@ impl TableView {
             "notes": self.notes,
             "header": self.header,
             "numeric": numeric,
+            "classes": classes,
             "rows": self.rows,
         });
         let notes: String = self

@@ -610,3 +610,47 @@ fn cells_that_only_one_role_has_are_an_error() {
         "{error}"
     );
 }
+
+/// Ten patients of the size of the lung atlas must stay under 15 MB. Noise without any zero is the
+/// worst case for the compression of the heatmap.
+#[test]
+fn the_figures_of_a_large_patient_are_small() {
+    use super::figures::heatmap::{Group, SideBar, heatmap, subsample};
+    use super::figures::umap::{Colouring, umap};
+    const N: usize = 8_000;
+    const WINDOWS: usize = 1_305;
+    let shown = 400;
+    let groups = [Group {
+        label: "0".into(),
+        colour: [0; 3],
+        rows: (0..N).collect(),
+    }];
+    let noise_row = noise("large", &[], shown * WINDOWS);
+    let groups = subsample(&groups, shown);
+    // Only the shown cells need values.
+    let mut rows: Vec<Vec<(u32, f32)>> = vec![Vec::new(); N];
+    for (k, &cell) in groups[0].rows.iter().enumerate() {
+        rows[cell] = (0..WINDOWS)
+            .map(|w| (w as u32, noise_row[k * WINDOWS + w] as f32))
+            .collect();
+    }
+    let x = Csr::from_rows(WINDOWS, rows);
+    let chromosomes: Vec<String> = (0..WINDOWS).map(|w| format!("chr{}", 1 + w / 60)).collect();
+    let (svg, _) = heatmap(&x, &chromosomes, &groups, &SideBar::default()).unwrap();
+    let map = Array2::from_shape_vec(
+        (N, 2),
+        noise("map", &[], 2 * N).iter().map(|&v| v as f32).collect(),
+    )
+    .unwrap();
+    let values = Colouring::Value {
+        values: noise("values", &[], N),
+        label: "burden".into(),
+    };
+    let one_map = umap(map.view(), &values).unwrap().body.len();
+    let patient = svg.body.len() + 5 * one_map;
+    assert!(
+        patient < 1_200_000,
+        "{} + 5 x {one_map} bytes",
+        svg.body.len()
+    );
+}

@@ -7,6 +7,16 @@ use super::palette::{AXIS, hex};
 use super::svg::{Svg, clip};
 use crate::error::StageResult;
 
+/// More bars than this need the width of the page.
+const CROWDED: usize = 24;
+/// That width, in CSS pixels.
+const WIDE: f64 = 880.0;
+
+/// Share of its place that a bar takes: a few bars alone need not be walls.
+fn bar_width(n: usize) -> f64 {
+    0.75 * (n as f64 / 4.0).min(1.0)
+}
+
 /// One bar a label, in its own colour, and a dashed line at `guide`; values that are no numbers
 /// are left out. `None` where nothing is left.
 ///
@@ -22,7 +32,7 @@ pub(crate) fn bars(
     if items.is_empty() {
         return Ok(None);
     }
-    let mut plot = BarPlot::new().with_width(0.75);
+    let mut plot = BarPlot::new().with_width(bar_width(items.len()));
     for (label, value, colour) in &items {
         plot = plot.with_colored_bar(plain(&clip(label, 16)), *value, hex(*colour));
     }
@@ -32,6 +42,9 @@ pub(crate) fn bars(
         styled(Layout::auto_from_plots(&plots), x_label, y_label),
         &labels,
     );
+    if items.len() > CROWDED {
+        layout = layout.with_width(WIDE);
+    }
     if let Some(at) = guide.filter(|g| g.is_finite()) {
         let line = ReferenceLine::horizontal(at)
             .with_color(AXIS)
@@ -54,7 +67,11 @@ pub(crate) fn shares(
     parts: &[(String, [u8; 3])],
     y_label: &str,
 ) -> StageResult<Option<Svg>> {
-    let mut plot = BarPlot::new().with_width(0.75).with_stacked();
+    let present = bars
+        .iter()
+        .filter(|b| b.1.iter().sum::<f64>() > 0.0)
+        .count();
+    let mut plot = BarPlot::new().with_width(bar_width(present)).with_stacked();
     let mut labels = Vec::new();
     for (label, counts) in bars {
         let total: f64 = counts.iter().sum();

@@ -71,8 +71,12 @@ pub(crate) fn violins(
     if scale == Scale::Log10 {
         layout = layout
             .with_y_tick_format(TickFormat::Custom(Arc::new(power_of_ten)))
-            .with_y_tick_step(if hi - lo > 2.5 { 1.0 } else { 0.5 });
-    } else if lo >= 0.0 {
+            .with_y_tick_step(match hi - lo {
+                wide if wide > 2.5 => 1.0,
+                narrow if narrow < 1.3 => 0.25,
+                _ => 0.5,
+            });
+    } else if lo >= 0.0 && lo < (hi - lo) * 0.25 {
         // The smooth outline reaches beyond the smallest value; below zero it would show what cannot be.
         layout = layout.with_y_axis_min(0.0);
     }
@@ -108,7 +112,6 @@ pub(crate) fn histogram(
     x_label: &str,
     y_label: &str,
 ) -> StageResult<Option<Svg>> {
-    const BINS: usize = 50;
     let mut all: Vec<f64> = parts
         .iter()
         .flat_map(|p| p.2.iter().copied())
@@ -122,14 +125,18 @@ pub(crate) fn histogram(
     if lo >= hi {
         return Ok(None);
     }
-    let edges: Vec<f64> = (0..=BINS)
-        .map(|i| lo + (hi - lo) * i as f64 / BINS as f64)
+    // Bins begin and end at multiples of their width, so zero and one are edges.
+    let width = round_width((hi - lo) / 50.0);
+    let first = (lo / width).floor() as i64;
+    let n_bins = ((hi / width).floor() as i64 - first + 1) as usize;
+    let edges: Vec<f64> = (0..=n_bins)
+        .map(|i| (first + i as i64) as f64 * width)
         .collect();
-    let mut below = vec![0.0; BINS];
+    let mut below = vec![0.0; n_bins];
     let mut stacked: Vec<Plot> = Vec::new();
     for (_, colour, values) in parts {
         for v in values.iter().filter(|v| v.is_finite()) {
-            let bin = ((v - lo) / (hi - lo) * BINS as f64).clamp(0.0, (BINS - 1) as f64) as usize;
+            let bin = ((v / width).floor() - first as f64).clamp(0.0, (n_bins - 1) as f64) as usize;
             below[bin] += 1.0;
         }
         // Each part is drawn with those before it; the larger stack is drawn first.
@@ -140,14 +147,26 @@ pub(crate) fn histogram(
         );
     }
     stacked.reverse();
-    let layout = styled(Layout::auto_from_plots(&stacked), x_label, y_label);
-    let mut svg = draw(stacked, layout)?;
-    if parts.len() > 1 {
-        let entries: Vec<(String, [u8; 3])> =
-            parts.iter().map(|(n, c, _)| (n.clone(), *c)).collect();
+    let top = below.iter().copied().fold(0.0, f64::max);
+    let ranges = Layout::new((edges[0], edges[n_bins]), (0.0, top * 1.06));
+    let mut svg = draw(stacked, styled(ranges, x_label, y_label))?;
+    let drawn = parts.iter().filter(|p| p.2.iter().any(|v| v.is_finite()));
+    let entries: Vec<(String, [u8; 3])> = drawn.map(|(n, c, _)| (n.clone(), *c)).collect();
+    if entries.len() > 1 {
         svg.legend(60.0, &entries);
     }
     Ok(Some(svg))
+}
+
+/// The nearest of 1, 2, 5 times a power of ten that is not below `width`.
+fn round_width(width: f64) -> f64 {
+    let power = 10f64.powf(width.log10().floor());
+    let steps = [1.0, 2.0, 5.0, 10.0];
+    power
+        * steps[steps
+            .iter()
+            .position(|s| s * power >= width * 0.999)
+            .unwrap_or(3)]
 }
 
 #[cfg(test)]
@@ -161,6 +180,14 @@ mod tests {
             .map(|&e| power_of_ten(e))
             .collect();
         assert_eq!(texts, ["1", "100", "300", "1k", "10k", "3.2k", "1M", "3.2"]);
+    }
+
+    #[test]
+    fn bins_are_of_round_width() {
+        let widths = [0.038, 0.01, 0.0021, 3.0, 70.0].map(round_width);
+        for (found, expected) in widths.iter().zip([0.05, 0.01, 0.005, 5.0, 100.0]) {
+            assert!((found / expected - 1.0).abs() < 1e-12, "{found} {expected}");
+        }
     }
 
     #[test]

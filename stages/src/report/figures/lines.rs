@@ -1,11 +1,14 @@
 //! Curves over a common axis: training histories.
 
-use kuva::prelude::{Layout, LinePlot, Plot};
+use std::sync::Arc;
+
+use kuva::prelude::{Layout, LinePlot, Plot, TickFormat};
 
 use super::chart::{draw, styled};
 use super::palette::{self, hex};
 use super::svg::Svg;
 use crate::error::StageResult;
+use crate::report::html::short;
 
 /// One line a series (name, values at `x`); points that are no numbers are left out, and so are
 /// series without any. `None` where nothing is left.
@@ -49,7 +52,8 @@ pub(crate) fn lines(
         .filter(|x| x.is_finite())
         .fold(0.0, f64::max);
     let layout = styled(Layout::auto_from_plots(&plots), x_label, y_label)
-        .with_x_tick_step(whole_step(steps));
+        .with_x_tick_step(whole_step(steps))
+        .with_y_tick_format(TickFormat::Custom(Arc::new(short)));
     let mut svg = draw(plots, layout)?;
     svg.legend(60.0, &entries);
     Ok(Some(svg))

@@ -21,6 +21,8 @@ pub(crate) struct Volcano<'a> {
     pub(crate) classes: &'a [(String, [u8; 3])],
     /// Genes to name.
     pub(crate) labels: usize,
+    /// Categories whose genes may be named.
+    pub(crate) named: &'a [usize],
     /// Guide lines at these effects.
     pub(crate) effect_guides: &'a [f64],
     /// Guide line at this evidence.
@@ -30,7 +32,7 @@ pub(crate) struct Volcano<'a> {
 /// Evidence is drawn to here; what is beyond stands on the edge.
 const MOST: f64 = 300.0;
 
-/// Draws it. `None` where no gene has both numbers.
+/// Draws it; what is far beyond the others stands on the edge. `None` where no gene has both numbers.
 ///
 /// # Errors
 /// Where the chart cannot be drawn.
@@ -40,11 +42,12 @@ pub(crate) fn volcano(v: &Volcano<'_>, x_label: &str, y_label: &str) -> StageRes
         .collect();
     let evidence = |i: usize| v.evidence[i].clamp(0.0, MOST);
     let guides = v.effect_guides.iter().copied();
-    let Some(x) = range(genes.iter().map(|&i| v.effects[i]).chain(guides), 0.05)
-        .filter(|_| !genes.is_empty())
+    let middle = bulk(genes.iter().map(|&i| v.effects[i]).collect());
+    let Some(x) = range(middle.into_iter().chain(guides), 0.08).filter(|_| !genes.is_empty())
     else {
         return Ok(None);
     };
+    let effect = |i: usize| v.effects[i].clamp(x.0, x.1);
     let top = genes
         .iter()
         .map(|&i| evidence(i))
@@ -67,7 +70,7 @@ pub(crate) fn volcano(v: &Volcano<'_>, x_label: &str, y_label: &str) -> StageRes
     for class in 0..=v.classes.len() {
         for &i in genes.iter().filter(|&&i| v.class[i] == class) {
             let (px, py) = (
-                area.px(v.effects[i]) - area.left,
+                area.px(effect(i)) - area.left,
                 area.py(evidence(i)) - area.top,
             );
             image.disc(
@@ -86,7 +89,7 @@ pub(crate) fn volcano(v: &Volcano<'_>, x_label: &str, y_label: &str) -> StageRes
     v.evidence_guide
         .iter()
         .for_each(|&g| guide(&mut svg, &area, false, g));
-    name_genes(&mut svg, &area, v, &genes, &evidence);
+    name_genes(&mut svg, &area, v, &genes, (&effect, &evidence));
     if !v.classes.is_empty() {
         let n = |class: usize| genes.iter().filter(|&&i| v.class[i] == class).count();
         let entries: Vec<(String, [u8; 3])> = v
@@ -100,15 +103,35 @@ pub(crate) fn volcano(v: &Volcano<'_>, x_label: &str, y_label: &str) -> StageRes
     Ok(Some(svg))
 }
 
+/// The ends of the middle 99 % of the values, half as far again from their middle: a gene that one
+/// side lacks altogether has a fold change of the size of the pseudocount, and would take all room.
+fn bulk(mut values: Vec<f64>) -> Vec<f64> {
+    values.sort_unstable_by(f64::total_cmp);
+    let Some(last) = values.len().checked_sub(1) else {
+        return values;
+    };
+    let (lo, hi) = (values[last / 200], values[last - last / 200]);
+    let half = (hi - lo) * 0.75;
+    let centre = (lo + hi) / 2.0;
+    vec![
+        (centre - half).max(values[0]),
+        (centre + half).min(values[last]),
+    ]
+}
+
 /// Names the marked genes with the strongest evidence, as far as the names find room.
 fn name_genes(
     svg: &mut Svg,
     area: &Area,
     v: &Volcano<'_>,
     genes: &[usize],
-    evidence: &impl Fn(usize) -> f64,
+    (effect, evidence): (&impl Fn(usize) -> f64, &impl Fn(usize) -> f64),
 ) {
-    let mut marked: Vec<usize> = genes.iter().copied().filter(|&i| v.class[i] > 0).collect();
+    let mut marked: Vec<usize> = genes
+        .iter()
+        .copied()
+        .filter(|&i| v.named.contains(&v.class[i]))
+        .collect();
     marked.sort_by(|&a, &b| {
         evidence(b)
             .total_cmp(&evidence(a))
@@ -122,7 +145,7 @@ fn name_genes(
         }
         let name = clip(v.names[i], 16);
         let width = text_width(&name, 10.0);
-        let (x, y) = (area.px(v.effects[i]), area.py(evidence(i)));
+        let (x, y) = (area.px(effect(i)), area.py(evidence(i)));
         let right = x + 6.0 + width <= area.right + 4.0;
         let left = if right { x + 5.0 } else { x - 5.0 - width };
         let clash = taken.iter().any(|&(a, b, at): &(f64, f64, f64)| {
@@ -166,6 +189,7 @@ mod tests {
             class,
             classes,
             labels: 1,
+            named: &[1, 2],
             effect_guides: &[-0.5, 0.5],
             evidence_guide: Some(1.3),
         }
@@ -194,6 +218,18 @@ mod tests {
             &svg.body[svg.body.len() - 400..]
         );
         assert_eq!(svg.body.matches("stroke-dasharray=\"4 3\"").count(), 3);
+    }
+
+    #[test]
+    fn a_few_extreme_effects_do_not_take_all_room() {
+        let mut effects: Vec<f64> = (0..1000).map(|i| f64::from(i) / 500.0 - 1.0).collect();
+        effects[3] = -30.0;
+        let ends = bulk(effects);
+        assert!(
+            (ends[0] + 1.485).abs() < 0.02 && (ends[1] - 0.998).abs() < 1e-9,
+            "{ends:?}"
+        );
+        assert!(bulk(Vec::new()).is_empty());
     }
 
     #[test]

@@ -184,10 +184,17 @@ fn figures(table: &TextTable) -> StageResult<Vec<Figure>> {
         let Some(values) = texts(table, &[column]) else {
             continue;
         };
-        let bars: Vec<(String, Vec<f64>)> = counts(&classes, &values)
+        let mut bars: Vec<(String, Vec<f64>)> = counts(&classes, &values)
             .into_iter()
             .map(|(name, n)| (name.to_string(), n.to_vec()))
             .collect();
+        // Parts of the split in the order of their use.
+        bars.sort_by_key(|b| {
+            ["train", "val", "test"]
+                .iter()
+                .position(|s| *s == b.0)
+                .unwrap_or(3)
+        });
         let parts = CLASSES.map(|c| (c.to_string(), palette::named(c, 0)));
         if let Some(svg) = shares(&bars, &parts, "share of cells")? {
             let caption = format!(

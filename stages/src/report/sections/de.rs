@@ -153,7 +153,12 @@ fn found(file: &TableFile, table: TextTable, p: &Params) -> StageResult<Vec<Bloc
         );
         out.push(Block::Text(text));
     }
-    let summary = format!("{title}: {} rows", count(table.rows.len()));
+    let n = table.rows.len();
+    let summary = format!(
+        "{title}: {} {}",
+        count(n),
+        if n == 1 { "row" } else { "rows" }
+    );
     let view = TableView::new(&title, table, &file.published, p.table_rows, BY_P);
     out.push(Block::Fold(summary, false, vec![Block::Table(view)]));
     Ok(out)
@@ -247,13 +252,18 @@ fn contrast(file: &TableFile, table: TextTable, p: &Params, open: bool) -> Stage
             class: &class,
             classes: &classes,
             labels: p.label_genes,
+            named: &[1, 2],
             effect_guides: &[-p.log2fc, p.log2fc],
             evidence_guide: Some(-p.fdr.log10()),
         },
         "log2 fold change",
         "−log10 adjusted p",
     )?;
-    let summary = format!("{title}: {} of {} genes", count(n), count(names.len()));
+    let summary = format!(
+        "{title}: {} of {} genes beyond the thresholds",
+        count(n),
+        count(names.len())
+    );
     let mut blocks = Vec::new();
     if let Some(svg) = figure {
         let caption = format!(

@@ -237,19 +237,19 @@ fn gene_figures(table: &TextTable, p: &Params) -> StageResult<Vec<Figure>> {
             continue;
         };
         let evidence = evidence(table, &adjusted);
-        let marked: Vec<usize> = class_of
-            .iter()
-            .map(|&c| {
-                if classes.get(c).is_some_and(|k| k.1 != palette::MUTED) {
-                    c + 1
-                } else {
-                    0
-                }
-            })
+        // Genes that are not classed are muted; the legend counts the others.
+        let shown: Vec<usize> = (0..classes.len())
+            .filter(|&c| classes[c].1 != palette::MUTED)
             .collect();
-        let legend: Vec<(String, [u8; 3])> = classes
+        let place = |c: usize| shown.iter().position(|&k| k == c).map_or(0, |at| at + 1);
+        let marked: Vec<usize> = class_of.iter().map(|&c| place(c)).collect();
+        let legend: Vec<(String, [u8; 3])> = shown
             .iter()
-            .map(|(n, c)| (n.replace('_', " "), *c))
+            .map(|&c| (classes[c].0.replace('_', " "), classes[c].1))
+            .collect();
+        let named: Vec<usize> = (0..classes.len())
+            .filter(|&c| matches!(classes[c].1, palette::HIGH | OVER))
+            .map(place)
             .collect();
         let v = Volcano {
             names: &names,
@@ -258,6 +258,7 @@ fn gene_figures(table: &TextTable, p: &Params) -> StageResult<Vec<Figure>> {
             class: &marked,
             classes: &legend,
             labels: p.label_genes,
+            named: &named,
             effect_guides: &[0.0, 1.0],
             evidence_guide: Some(-p.fdr.log10()),
         };
