@@ -8,6 +8,7 @@
 mod args;
 mod check;
 mod error;
+mod fetching;
 mod graph;
 mod inspect;
 mod run;

@@ -109,7 +109,11 @@ impl GeneTable {
     }
 
     /// As [`GeneTable::resolve`], by stable id alone, with or without version.
-    pub fn resolve_ids<S: AsRef<str>>(&self, ids: &[S], duplicates: Duplicates) -> Vec<Option<usize>> {
+    pub fn resolve_ids<S: AsRef<str>>(
+        &self,
+        ids: &[S],
+        duplicates: Duplicates,
+    ) -> Vec<Option<usize>> {
         let by_id = self.index(duplicates, |g| g.id.as_deref());
         ids.iter()
             .map(|id| by_id.get(strip_version(id.as_ref())).copied())

@@ -249,9 +249,6 @@ fn file_name(path: &Path) -> String {
 /// A name for each library: what its path has before the parts that all 10x output has.
 fn sample_names(root: &Path, sources: &[Source]) -> StageResult<Vec<String>> {
     const USUAL: &[&str] = &[
-        "matrix",
-        "matrix.mtx",
-        "matrix.mtx.gz",
         "filtered_feature_bc_matrix",
         "raw_feature_bc_matrix",
         "filtered_gene_bc_matrices",
@@ -259,6 +256,8 @@ fn sample_names(root: &Path, sources: &[Source]) -> StageResult<Vec<String>> {
         "filtered_feature_bc_matrix.h5",
         "raw_feature_bc_matrix.h5",
         "filtered_gene_bc_matrices_h5.h5",
+        "matrix.mtx.gz",
+        "matrix.mtx",
         "outs",
     ];
     let name = |source: &Source| {

@@ -226,8 +226,8 @@ impl PlacedGenes {
             ),
         };
         // Annotations name a gene without a symbol by its id, which is a small share.
-        let few = self.ids.0.min(self.symbols.0) as f64
-            <= 0.2 * (self.ids.0 + self.symbols.0) as f64;
+        let few =
+            self.ids.0.min(self.symbols.0) as f64 <= 0.2 * (self.ids.0 + self.symbols.0) as f64;
         vec![
             QcCheck::new(
                 "gene_naming",

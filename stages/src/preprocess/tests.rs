@@ -522,7 +522,11 @@ fn ids_decide_where_the_genes_have_them() {
     }
     let mut var = Frame::new(["A", "A-1", "B"].map(str::to_string).to_vec());
     let start = |placed: PlacedGenes| -> Vec<Option<i64>> {
-        placed.genes.iter().map(|g| g.place.as_ref().map(|p| p.1)).collect()
+        placed
+            .genes
+            .iter()
+            .map(|g| g.place.as_ref().map(|p| p.1))
+            .collect()
     };
     let params = PreprocessParams::default();
     let by_name = place_genes(&var, Some(&genes), &params).unwrap();
@@ -541,7 +545,9 @@ fn one_gene_under_two_names_is_refused_and_mixed_names_are_said() {
     let var = |names: &[&str]| Frame::new(names.iter().map(ToString::to_string).collect());
     let both = var(&["EGFR", "TP53", "ENSG00000141510.17"]);
     assert_eq!(
-        place_genes(&both, Some(&builtin), &params).unwrap_err().to_string(),
+        place_genes(&both, Some(&builtin), &params)
+            .unwrap_err()
+            .to_string(),
         "`TP53` and `ENSG00000141510.17` are one gene, so its counts are split in two"
     );
     let mixed = var(&["EGFR", "MYC", "ENSG00000141510.17"]);
@@ -554,5 +560,8 @@ fn one_gene_under_two_names_is_refused_and_mixed_names_are_said() {
         "gene names are mixed: 1 are Ensembl ids (`ENSG00000141510.17`), 2 are not (`EGFR`)"
     );
     let mouse = var(&["ENSMUSG00000059552", "ENSG00000141510"]);
-    assert_eq!(place_genes(&mouse, Some(&builtin), &params).unwrap().ids.0, 2);
+    assert_eq!(
+        place_genes(&mouse, Some(&builtin), &params).unwrap().ids.0,
+        2
+    );
 }
