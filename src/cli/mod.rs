@@ -11,8 +11,10 @@ mod error;
 mod fetching;
 mod graph;
 mod inspect;
+mod provenance;
 mod run;
 mod session;
+mod simulate;
 mod store_verbs;
 mod terminal;
 
@@ -54,7 +56,7 @@ pub fn main() -> i32 {
         Command::Status { cache } => store_verbs::status(&cache),
         Command::Log { cache, node } => store_verbs::log(&cache, &node),
         Command::Inspect { path, format } => inspect::inspect(&path, format),
-        Command::Simulate(args) => inspect::simulate(&args),
+        Command::Simulate(args) => simulate::simulate(&args),
         Command::Init { path } => check::init(&path),
         Command::Completions { shell } => check::completions(shell),
     };

@@ -5,5 +5,6 @@
 
 mod cli;
 mod engine;
+mod inputs;
 mod pipeline;
 mod project;

@@ -18,6 +18,7 @@ mod store;
 mod stored;
 mod tenx;
 mod write;
+mod write_h5ad;
 mod zarr;
 
 pub use describe::describe;
@@ -111,6 +112,15 @@ impl AnnData {
     /// name cannot be the name of an element.
     pub fn write_zarr(&self, path: &Path) -> StageResult<()> {
         write::write(self, path)
+    }
+
+    /// Writes an h5ad file at `path`, which must not exist. Same data, same bytes. The file is built
+    /// in memory, so this takes about as much again as the data.
+    ///
+    /// # Errors
+    /// As [`AnnData::write_zarr`].
+    pub fn write_h5ad(&self, path: &Path) -> StageResult<()> {
+        write_h5ad::write(self, path)
     }
 }
 

@@ -282,6 +282,36 @@ fn a_wrong_shape_or_name_is_refused() {
 }
 
 #[test]
+fn an_h5ad_reads_back_the_same_and_has_the_same_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut large = example();
+    let n = 40_000;
+    large.obs = Frame::new((0..n).map(|i| format!("c{i}")).collect());
+    large.obs.set("n", Column::I64((0..n as i64).collect()));
+    let names: Vec<String> = (0..n).map(|i| format!("k{}", i % 300)).collect();
+    large.obs.set_category("k", &names);
+    (large.obsm, large.obsp) = Default::default();
+    let rows = (0..n).map(|r| vec![(r as u32 % 2, r as f32)]);
+    large.x = Some(Matrix::Csr(Csr::from_rows(2, rows)));
+    large.layers = BTreeMap::from([(
+        "dense".to_string(),
+        Matrix::Dense(large.x.clone().unwrap().into_dense()),
+    )]);
+    for (name, data) in [("small", example()), ("large", large)] {
+        let path = dir.path().join(format!("{name}.h5ad"));
+        data.write_h5ad(&path).unwrap();
+        assert_eq!(Reader::open(&path).unwrap().read().unwrap(), data, "{name}");
+        let again = dir.path().join(format!("{name}2.h5ad"));
+        data.write_h5ad(&again).unwrap();
+        assert_eq!(
+            std::fs::read(&path).unwrap(),
+            std::fs::read(&again).unwrap()
+        );
+        assert!(data.write_h5ad(&path).is_err(), "it is there already");
+    }
+}
+
+#[test]
 fn an_existing_path_is_not_overwritten() {
     let (_dir, path) = written(&example());
     assert!(matches!(
@@ -495,17 +525,21 @@ fn anndata_opens_what_is_written() {
         eprintln!("skipped: set CLCC_PYTHON to an interpreter with anndata");
         return;
     };
-    let (_dir, path) = written(&example());
+    let (dir, path) = written(&example());
+    let h5ad = dir.path().join("a.h5ad");
+    example().write_h5ad(&h5ad).unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/reference/anndata/check.py");
-    let out = std::process::Command::new(python)
-        .args(["-W", "error"])
-        .arg(script)
-        .arg(&path)
-        .output()
-        .unwrap();
-    assert!(
-        out.status.success(),
-        "{}",
-        String::from_utf8_lossy(&out.stderr)
-    );
+    for path in [path, h5ad] {
+        let out = std::process::Command::new(&python)
+            .args(["-W", "error"])
+            .arg(&script)
+            .arg(&path)
+            .output()
+            .unwrap();
+        assert!(
+            out.status.success(),
+            "{}",
+            String::from_utf8_lossy(&out.stderr)
+        );
+    }
 }

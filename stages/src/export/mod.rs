@@ -53,14 +53,14 @@ impl Stage for Export {
         ]
     }
 
-    fn outputs(_: &Self::Params) -> Vec<OutputDecl> {
-        vec![
-            OutputDecl::new(
-                "anndata",
-                "everything computed for the patient, for scanpy and infercnvpy",
-            )
-            .publish(Publish::At("{branch}.zarr")),
-        ]
+    fn outputs(params: &Self::Params) -> Vec<OutputDecl> {
+        const WHAT: &str = "everything computed for the patient, for scanpy and infercnvpy";
+        let mut outputs =
+            vec![OutputDecl::new("anndata", WHAT).publish(Publish::At("{branch}.zarr"))];
+        if params.h5ad {
+            outputs.push(OutputDecl::new("h5ad", WHAT).publish(Publish::At("{branch}.h5ad")));
+        }
+        outputs
     }
 
     fn run(ctx: &StageContext<'_>, params: &Self::Params) -> StageResult<Metrics> {
@@ -79,6 +79,9 @@ impl Stage for Export {
         }
         ctx.check_cancelled()?;
         data.write_zarr(&ctx.output("anndata"))?;
+        if params.h5ad {
+            data.write_h5ad(&ctx.output("h5ad"))?;
+        }
         let mut metrics = Metrics::new();
         metrics.insert("cells".into(), json!(data.n_obs()));
         metrics.insert("genes".into(), json!(data.n_vars()));

@@ -126,7 +126,7 @@ struct Header {
 }
 
 /// The byte between fields: tab where there is one, else comma, semicolon or blank.
-fn separator(head: &[u8]) -> u8 {
+pub(super) fn separator(head: &[u8]) -> u8 {
     let found = [b'\t', b',', b';', b' ']
         .into_iter()
         .find(|b| head.contains(b));
@@ -320,20 +320,33 @@ fn parse_row<const SEPARATOR: u8>(
     kind: CountKind,
     target: &mut Target,
 ) -> Result<(), RowProblem> {
-    let four_zeros = [
+    let four_zeros = u64::from_le_bytes([
         SEPARATOR, b'0', SEPARATOR, b'0', SEPARATOR, b'0', SEPARATOR, b'0',
-    ];
+    ]);
     let n_cells = target.patient.len();
     let (mut at, mut column) = (0, 0);
     while at < fields.len() {
-        // 94 % of the counts are 0: step over four at a time. The tab after them is checked, for
-        // the fourth may be the start of `0.5`.
-        while fields.len() > at + 8
-            && fields[at..at + 8] == four_zeros
-            && fields[at + 8] == SEPARATOR
-        {
-            at += 8;
-            column += 4;
+        // 94 % of the counts are 0: step over four at a time, and to the first that differs.
+        while let Some(next) = fields[at..].first_chunk::<8>() {
+            let differs = u64::from_le_bytes(*next) ^ four_zeros;
+            if differs == 0 {
+                at += 8;
+                column += 4;
+                continue;
+            }
+            let same = differs.trailing_zeros() as usize / 8;
+            at += same & !1;
+            column += same / 2;
+            break;
+        }
+        match fields.get(at) {
+            None => break,
+            Some(&b) if b == SEPARATOR => {}
+            // No separator follows the last 0: it is the start of `0.5`.
+            Some(_) => {
+                at -= 2;
+                column -= 1;
+            }
         }
         let start = at + 1;
         at = start;

@@ -16,6 +16,7 @@ mod features;
 mod geo;
 mod kept;
 mod params;
+mod preview;
 mod store;
 mod tenx;
 mod text;
@@ -24,6 +25,7 @@ mod text;
 mod tests;
 
 pub use params::{CountKind, GeneNames, IngestParams, StandardColumns};
+pub use preview::preview;
 
 use serde_json::json;
 
