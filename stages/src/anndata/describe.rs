@@ -26,7 +26,14 @@ const HEAD: usize = 5;
 pub fn describe(path: &Path) -> StageResult<Value> {
     let reader = match Reader::open(path) {
         Ok(reader) => reader,
-        Err(error) => return tenx(path).map_err(|_| error),
+        // Where it is no 10x file either, the first reason is the better one.
+        Err(error) => {
+            return if TenxFile::open(path).is_ok() {
+                tenx(path)
+            } else {
+                Err(error)
+            };
+        }
     };
     let store = reader.store();
     let (obs, obs_frame) = frame(store, "obs")?;

@@ -517,6 +517,61 @@ fn files_of_other_anndata_versions_open_or_say_why_not() {
     assert!(old.contains("anndata 0.6 or older"), "{old}");
 }
 
+/// Every example in the shared data folder is described, or refused with the reason.
+#[test]
+fn every_example_file_opens_or_says_why_not() {
+    fn walk(dir: &Path, found: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.to_string_lossy().into_owned();
+            if name.ends_with(".zarr") || name.ends_with(".h5ad") || name.ends_with(".h5") {
+                found.push(path);
+            } else if path.is_dir() {
+                walk(&path, found);
+            }
+        }
+    }
+    let Some(root) = shared_data("formats") else {
+        return;
+    };
+    let mut files = Vec::new();
+    walk(&root, &mut files);
+    assert!(files.len() >= 14, "{files:?}");
+    let mut refused = Vec::new();
+    for file in files {
+        let rel = file.strip_prefix(&root).unwrap().display().to_string();
+        match crate::anndata::describe(&file) {
+            Ok(described) => assert!(
+                described.get("10x").is_some() || described["n_obs"].as_u64() > Some(0),
+                "{rel}: {described}"
+            ),
+            Err(e) => refused.push((rel, e.to_string())),
+        }
+    }
+    refused.sort();
+    let reasons = [
+        (
+            "anndata/tests/data/archives/v0.5.0/adata.h5ad",
+            "a file of anndata 0.6 or older",
+        ),
+        (
+            "scanpy/tests/_data/10x-10k-subset.zarr",
+            "a file of anndata 0.6 or older",
+        ),
+        (
+            "scanpy/tests/_data/visium_data/2.1.0/raw_probe_bc_matrix.h5",
+            "expected counts of genes, found counts of probes",
+        ),
+    ];
+    assert_eq!(refused.len(), reasons.len(), "{refused:?}");
+    for ((file, message), (expected, reason)) in refused.iter().zip(reasons) {
+        assert!(
+            file == expected && message.contains(reason),
+            "{file}: {message}"
+        );
+    }
+}
+
 /// anndata itself opens the store without a warning and sees the same values. Runs where
 /// `CLCC_PYTHON` names an interpreter with anndata 0.12.
 #[test]

@@ -178,6 +178,7 @@ fn one_store_holds_everything_of_the_patient_in_its_own_cell_order() {
         d.obs.texts("split").unwrap(),
         ["train", "val", "test", "train"]
     );
+    assert_eq!(d.obsm["X_umap"], d.obsm["X_cnv_umap"]);
     let distance = d.obs.numbers("concordance").unwrap();
     assert!(
         distance[0].is_nan() && distance[3].is_nan(),

@@ -21,7 +21,6 @@ with warnings.catch_warnings():
     a = read(sys.argv[1])
 axes = cnv.pl.chromosome_heatmap(a, groupby="cnv_leiden", vmin=-1, vmax=3, show=False)
 assert "heatmap_ax" in axes
-a.obsm["X_umap"] = a.obsm["X_cnv_umap"]
 sc.pl.umap(a, color=["cnv_leiden", "cell_type"], show=False)
 cnv.pl.umap(a, color="cnv_score", show=False)
 assert list(a.uns["cnv"]["chr_pos"]) == ["chr1", "chr2"]
