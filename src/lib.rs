@@ -1,7 +1,8 @@
 //! The engine of clcc-flow, in flow order: [`workflow`] (the file as written) -> [`plan`] (nodes,
 //! parameters, wiring) -> [`key`] and [`decide`] (cached, run or maybe, and why) -> [`schedule`]
 //! (the run loop) -> [`exec`] (child processes) -> [`results`] (what the user gets). [`registry`]
-//! is the one place that knows every stage kind; [`cli`] is the one place that prints.
+//! is the one place that knows every stage kind; [`fetch`] brings input files that are not there;
+//! [`cli`] is the one place that prints.
 
 pub mod cli;
 pub mod decide;
@@ -9,6 +10,7 @@ pub mod device;
 pub mod disk;
 pub mod events;
 pub mod exec;
+pub mod fetch;
 pub mod key;
 pub mod plan;
 pub mod registry;

@@ -95,7 +95,7 @@ fn workflow_schema() -> Value {
             "inputs": {"type": "object", "additionalProperties": {
                 "type": "object", "additionalProperties": false,
                 "properties": {"path": {"type": "string"}, "builtin": {"type": "string"}, "format": {"type": "string"},
-                               "url": {"type": "string"}, "about": {"type": "string"}},
+                               "url": {"type": "string"}, "digest": {"type": "string"}, "about": {"type": "string"}},
             }},
             "stages": {"type": "object", "properties": known, "additionalProperties": stage("", json!({"type": "object"}))},
         },

@@ -1,19 +1,18 @@
-//! `inspect` and `simulate`.
+//! `inspect`: what is in an artifact, a result or an input, and where it comes from.
 
 use std::path::Path;
 
-use clcc_stages::simulate::geo;
-use clcc_stages::stage::Progress;
 use clcc_stages::table::TextTable;
 use serde_json::{Map, Value, json};
 
-use super::args::{Format, SimulateArgs};
+use super::args::Format;
 use super::error::{CliError, exit};
+use super::provenance::provenance;
 
 /// Rows of a table that are shown.
 const HEAD: usize = 10;
 
-fn stage_error(e: &clcc_stages::StageError) -> CliError {
+pub(super) fn stage_error(e: &clcc_stages::StageError) -> CliError {
     CliError::from_error(exit::INVALID, e).with_hint(e.hint().map(str::to_string))
 }
 
@@ -24,17 +23,10 @@ pub(super) fn inspect(path: &Path, format: Format) -> Result<i32, CliError> {
             format!("there is no `{}`", path.display()),
         ));
     }
-    let document = if path.is_dir() {
-        clcc_stages::anndata::describe(path).map_err(|e| stage_error(&e))?
-    } else {
-        match path.extension().and_then(|e| e.to_str()) {
-            Some("h5ad") => clcc_stages::anndata::describe(path).map_err(|e| stage_error(&e))?,
-            Some("tsv") => table(path)?,
-            Some("safetensors") => tensors(path)?,
-            // Artifacts in the cache have no extension: try what they can be.
-            _ => tensors(path).or_else(|_| table(path))?,
-        }
-    };
+    let mut document = describe(path)?;
+    if let (Value::Object(map), Some(from)) = (&mut document, provenance(path)) {
+        map.insert("provenance".into(), from);
+    }
     match format {
         Format::Json => println!(
             "{}",
@@ -43,6 +35,64 @@ pub(super) fn inspect(path: &Path, format: Format) -> Result<i32, CliError> {
         Format::Human => print_value(&document, 0),
     }
     Ok(exit::OK)
+}
+
+fn describe(path: &Path) -> Result<Value, CliError> {
+    let anndata = || clcc_stages::anndata::describe(path).map_err(|e| stage_error(&e));
+    if path.is_dir() {
+        let is_store = ["zarr.json", ".zgroup", ".zattrs"]
+            .iter()
+            .any(|n| path.join(n).is_file());
+        return if is_store { anndata() } else { folder(path) };
+    }
+    let name = path
+        .file_name()
+        .map(|n| n.to_string_lossy().to_lowercase())
+        .unwrap_or_default();
+    let ends = |ending: &str| name.ends_with(ending);
+    if ends(".h5ad") || ends(".h5") {
+        return anndata();
+    }
+    if ends(".safetensors") {
+        return tensors(path);
+    }
+    if ends(".gz") || [".txt", ".csv", ".mtx"].iter().any(|e| ends(e)) {
+        return clcc_stages::ingest::preview(path).map_err(|e| stage_error(&e));
+    }
+    if ends(".tsv") {
+        return table(path);
+    }
+    // Artifacts in the cache have no extension: try what they can be.
+    tensors(path)
+        .or_else(|_| table(path))
+        .or_else(|_| anndata())
+        .or_else(|_| clcc_stages::ingest::preview(path).map_err(|e| stage_error(&e)))
+}
+
+/// Each file of a folder.
+fn folder(path: &Path) -> Result<Value, CliError> {
+    let wrong = |e: std::io::Error| {
+        CliError::new(
+            exit::INVALID,
+            format!("cannot read `{}`: {e}", path.display()),
+        )
+    };
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(path).map_err(wrong)? {
+        files.push(entry.map_err(wrong)?.path());
+    }
+    files.sort();
+    let mut shown = Map::new();
+    for file in files {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        let value = if file.is_dir() {
+            json!("a folder")
+        } else {
+            describe(&file).unwrap_or_else(|e| json!(e.message))
+        };
+        shown.insert(name.into_owned(), value);
+    }
+    Ok(Value::Object(shown))
 }
 
 fn table(path: &Path) -> Result<Value, CliError> {
@@ -79,7 +129,7 @@ fn tensors(path: &Path) -> Result<Value, CliError> {
 }
 
 /// Nested names with their values, indented.
-fn print_value(value: &Value, depth: usize) {
+pub(super) fn print_value(value: &Value, depth: usize) {
     let pad = "  ".repeat(depth);
     match value {
         Value::Object(map) => {
@@ -109,39 +159,5 @@ fn scalar(value: &Value) -> String {
     match value {
         Value::String(s) => s.clone(),
         other => other.to_string(),
-    }
-}
-
-pub(super) fn simulate(args: &SimulateArgs) -> Result<i32, CliError> {
-    if args.like != "gse131907" {
-        let message = format!("--like {}: expected `gse131907`", args.like);
-        return Err(CliError::new(exit::USAGE, message));
-    }
-    let taken = std::fs::read_dir(&args.out).is_ok_and(|mut entries| entries.next().is_some());
-    if taken {
-        let message = format!("`{}` is not empty; nothing was written", args.out.display());
-        return Err(CliError::new(exit::USAGE, message));
-    }
-    let mut params = geo::default_params();
-    if let Some(genes) = args.genes {
-        params.n_genes = genes;
-    }
-    let said = geo::write_file_set(&args.out, &params, args.seed, args.scale, &Lines)
-        .map_err(|e| stage_error(&e))?;
-    print_value(&Value::Object(said), 0);
-    println!("wrote {}", args.out.display());
-    Ok(exit::OK)
-}
-
-/// One line a patient.
-struct Lines;
-
-impl Progress for Lines {
-    fn step(&self, done: u64, total: u64, message: &str) {
-        eprintln!("({done:>2}/{total}) {message}");
-    }
-
-    fn warn(&self, message: &str) {
-        eprintln!("warning: {message}");
     }
 }

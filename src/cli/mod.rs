@@ -9,11 +9,14 @@ mod args;
 mod check;
 mod diff;
 mod error;
+mod fetching;
 mod gc;
 mod graph;
 mod inspect;
+mod provenance;
 mod run;
 mod session;
+mod simulate;
 mod store_verbs;
 mod terminal;
 
@@ -57,7 +60,7 @@ pub fn main() -> i32 {
         Command::Diff(args) => diff::diff(&args),
         Command::Gc(args) => gc::gc(&args),
         Command::Inspect { path, format } => inspect::inspect(&path, format),
-        Command::Simulate(args) => inspect::simulate(&args),
+        Command::Simulate(args) => simulate::simulate(&args),
         Command::Init { path } => check::init(&path),
         Command::Completions { shell } => check::completions(shell),
     };

@@ -25,6 +25,7 @@ pub(super) fn run(args: &RunArgs) -> Result<i32, CliError> {
     if args.dry_run {
         return plan(args);
     }
+    super::fetching::fetch_missing(&args.workflow)?;
     let mut session = Session::open(&args.workflow)?;
     if session.plan.nodes.iter().all(|n| n.cached_only) {
         return Err(CliError::new(exit::NOTHING, "the selection holds no node"));

@@ -67,7 +67,7 @@ fn missing_inputs(workflow: &Workflow, plan: &Plan) -> Vec<Problem> {
             .clone()
             .unwrap_or_else(|| format!("give its place with --input {name}=PATH"));
         if let Some(url) = &spec.url {
-            hint.push_str(&format!("\n      it can be had from {url}"));
+            hint.push_str(&format!("\n      `clcc-flow run` downloads it from {url}"));
         }
         problem = problem.hint(hint.trim_end().to_string());
         problems.push(problem);

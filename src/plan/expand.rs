@@ -335,6 +335,8 @@ impl Expander<'_> {
                 Some(spec) => {
                     spec.path = Some(path.clone());
                     spec.builtin = None;
+                    // What is downloaded is the workflow's file, not the one named here.
+                    (spec.url, spec.digest) = (None, None);
                 }
                 None => {
                     let known: Vec<&str> =

@@ -112,6 +112,7 @@ impl World {
             builtin: None,
             format: None,
             url: None,
+            digest: None,
             about: None,
         };
         Plan {

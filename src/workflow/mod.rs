@@ -59,8 +59,10 @@ pub struct InputSpec {
     pub builtin: Option<String>,
     /// `h5ad`, `geo_umi`, ...; guessed from the name where absent.
     pub format: Option<String>,
-    /// Where the file can be had.
+    /// Where a run downloads the file from, where it is absent: `http` or `https`.
     pub url: Option<String>,
+    /// `sha256:...` or `blake3:...` of the downloaded file.
+    pub digest: Option<String>,
     /// What to tell the user where it is missing.
     pub about: Option<String>,
 }

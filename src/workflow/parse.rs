@@ -10,7 +10,7 @@ use super::problem::{Problem, unknown};
 use super::{Axis, AxisValue, InputSpec, Resources, StageSpec, Workflow, parse_bytes};
 
 const TOP: &[&str] = &["version", "name", "seed", "axes", "inputs", "stages"];
-const INPUT: &[&str] = &["path", "builtin", "format", "url", "about"];
+const INPUT: &[&str] = &["path", "builtin", "format", "url", "digest", "about"];
 const STAGE: &[&str] = &[
     "kind",
     "per",
@@ -326,6 +326,7 @@ impl Checker<'_> {
                 builtin: self.string(m, &at, "builtin"),
                 format: self.string(m, &at, "format"),
                 url: self.string(m, &at, "url"),
+                digest: self.string(m, &at, "digest"),
                 about: self.string(m, &at, "about"),
             };
             if spec.path.is_some() == spec.builtin.is_some() {
@@ -336,9 +337,28 @@ impl Checker<'_> {
                     )),
                 );
             }
+            self.source_ok(&at, &spec);
             inputs.insert(name.clone(), spec);
         }
         inputs
+    }
+
+    /// Where an input is downloaded from must be a place that can be asked, and its digest one.
+    fn source_ok(&mut self, at: &str, spec: &InputSpec) {
+        if let Some(url) = &spec.url
+            && !(url.starts_with("http://") || url.starts_with("https://"))
+        {
+            let message = format!("expected a url with `http` or `https`, found `{url}`");
+            self.problem_at(&join(at, "url"), Problem::new(message));
+        }
+        let Some(digest) = &spec.digest else { return };
+        if let Err(e) = digest.parse::<crate::fetch::Expected>() {
+            self.problem_at(&join(at, "digest"), Problem::new(e.to_string()));
+        }
+        if spec.url.is_none() {
+            let message = "a `digest` is checked on download: expected a `url` beside it";
+            self.problem_at(&join(at, "digest"), Problem::new(message));
+        }
     }
 
     fn stages(&mut self, top: &Map<String, Value>) -> IndexMap<String, StageSpec> {

@@ -7,6 +7,7 @@ mod cli;
 mod engine;
 mod faults;
 mod golden;
+mod inputs;
 mod pipeline;
 mod project;
 mod provenance;

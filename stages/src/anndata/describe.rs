@@ -1,5 +1,6 @@
 //! What a store holds, without reading its matrices.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
@@ -7,18 +8,33 @@ use serde_json::{Map, Value, json};
 use super::decode::{self, Layout};
 use super::reader::Reader;
 use super::store::Store;
+use super::tenx::TenxFile;
 use crate::error::StageResult;
 use crate::frame::Column;
+
+/// Rows that are shown.
+const HEAD: usize = 5;
 
 /// Describes the AnnData store at `path` (zarr or h5ad) as JSON:
 /// `n_obs`, `n_vars`; for `obs` and `var` the columns with their type and, for categories, how many
 /// cells have each; for each matrix its shape, layout (`csr`, `csc`, `dense`), type, stored values
-/// and their share of all (`density`); the keys of `uns`.
+/// and their share of all (`density`); the keys of `uns`; the first rows of both frames. Of a 10x file:
+/// cells and features of each matrix.
 ///
 /// # Errors
 /// [`crate::StageError::Io`] or [`crate::StageError::Format`] where this is no AnnData store.
 pub fn describe(path: &Path) -> StageResult<Value> {
-    let reader = Reader::open(path)?;
+    let reader = match Reader::open(path) {
+        Ok(reader) => reader,
+        // Where it is no 10x file either, the first reason is the better one.
+        Err(error) => {
+            return if TenxFile::open(path).is_ok() {
+                tenx(path)
+            } else {
+                Err(error)
+            };
+        }
+    };
     let store = reader.store();
     let (obs, obs_frame) = frame(store, "obs")?;
     let (var, var_frame) = frame(store, "var")?;
@@ -57,8 +73,36 @@ fn frame(store: &dyn Store, at: &str) -> StageResult<(Value, usize)> {
     for name in skipped {
         columns.insert(name, json!({"type": "unknown, not read"}));
     }
-    let first: Vec<&String> = frame.index.iter().take(3).collect();
-    Ok((json!({"index": first, "columns": columns}), frame.len()))
+    let head: Vec<String> = (0..frame.len().min(HEAD))
+        .map(|r| {
+            let mut row = vec![frame.index[r].clone()];
+            row.extend(frame.columns.values().map(|c| c.text(r)));
+            row.join("  ")
+        })
+        .collect();
+    Ok((json!({"columns": columns, "head": head}), frame.len()))
+}
+
+/// A 10x file: cells, features and counts of each of its matrices.
+fn tenx(path: &Path) -> StageResult<Value> {
+    let file = TenxFile::open(path)?;
+    let mut matrices = Map::new();
+    for group in file.groups()? {
+        let (barcodes, features) = (file.barcodes(&group)?, file.features(&group)?);
+        let (cells, n_features) = file.rows(&group)?.shape();
+        let mut types: BTreeMap<&str, u64> = BTreeMap::new();
+        for kind in &features.types {
+            *types.entry(kind).or_default() += 1;
+        }
+        let head: Vec<&String> = barcodes.iter().take(HEAD).collect();
+        let names: Vec<&String> = features.names.iter().take(HEAD).collect();
+        let described = json!({
+            "cells": cells, "features": n_features, "feature_types": types,
+            "barcodes": head, "names": names,
+        });
+        matrices.insert(group, described);
+    }
+    Ok(json!({ "10x": matrices }))
 }
 
 fn summary(column: &Column) -> Value {

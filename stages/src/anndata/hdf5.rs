@@ -1,5 +1,6 @@
 //! An HDF5 file (h5ad) as a [`Store`].
 
+use std::io::Read;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -21,11 +22,20 @@ impl Hdf5Store {
     pub(super) fn open(path: &Path) -> StageResult<Self> {
         let is_hdf5 = hdf5_pure::is_hdf5(path).map_err(StageError::io("read", path))?;
         if !is_hdf5 {
-            return Err(StageError::format(
-                path,
-                "",
-                "expected an h5ad file, found no HDF5 signature",
-            ));
+            let size = std::fs::metadata(path)
+                .map_err(StageError::io("read", path))?
+                .len();
+            let message = if size == 0 {
+                "expected an HDF5 file (h5ad, 10x h5), found an empty file"
+            } else {
+                "expected an HDF5 file (h5ad, 10x h5), found no HDF5 signature"
+            };
+            return Err(StageError::format(path, "", message));
+        }
+        if let Some((said, there)) = cut_off(path).map_err(StageError::io("read", path))? {
+            let message =
+                format!("the file is cut off: it says that it has {said} bytes, there are {there}");
+            return Err(StageError::format(path, "", message));
         }
         let file = File::open_streaming(path)
             .map_err(|e| StageError::format(path, "", format!("cannot open as HDF5: {e}")))?;
@@ -42,6 +52,28 @@ impl Hdf5Store {
     fn failed(&self, at: &str, error: &Error) -> StageError {
         self.bad(at, format!("cannot read: {error}"))
     }
+}
+
+/// The size that the superblock states and the size there is, where the file is shorter. libhdf5
+/// makes the same check; without it a file cut in half opens, and fails somewhere in its middle.
+fn cut_off(path: &Path) -> std::io::Result<Option<(u64, u64)>> {
+    let mut file = std::fs::File::open(path)?;
+    let there = file.metadata()?.len();
+    let mut head = Vec::new();
+    Read::by_ref(&mut file).take(64).read_to_end(&mut head)?;
+    // Where the end-of-file address lies, with addresses of eight bytes.
+    let at = match (head.get(8), head.get(9), head.get(13)) {
+        (Some(0), _, Some(8)) => 40,
+        (Some(1), _, Some(8)) => 44,
+        (Some(2 | 3), Some(8), _) => 28,
+        // A user block before the file, or other sizes: the reader says what is wrong.
+        _ => return Ok(None),
+    };
+    let Some(bytes) = head.get(at..at + 8) else {
+        return Ok(Some((at as u64 + 8, there)));
+    };
+    let said = u64::from_le_bytes(bytes.try_into().expect("eight bytes"));
+    Ok((said > there).then_some((said, there)))
 }
 
 /// Reads a dataset whole, or a range of its rows.

@@ -7,7 +7,7 @@
 //!
 //! `store` is the narrow interface to a container of groups and arrays; `zarr` and `hdf5`
 //! implement it; `decode` turns anndata's encodings into our types, once for both; `write` does
-//! the way back, to zarr only. Not read: `raw`, awkward arrays, sparse matrices inside `uns`;
+//! the way back. `tenx` reads the HDF5 layouts of 10x. Not read: awkward arrays, sparse matrices inside `uns`;
 //! each is named in the error or in the list of what was left out, never dropped silently.
 
 mod decode;
@@ -16,12 +16,16 @@ mod hdf5;
 mod reader;
 mod store;
 mod stored;
+mod tenx;
 mod write;
+mod write_h5ad;
 mod zarr;
 
 pub use describe::describe;
 pub use reader::Reader;
+pub(crate) use reader::RowReader;
 pub(crate) use store::list;
+pub(crate) use tenx::{TenxFeatures, TenxFile};
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -108,6 +112,15 @@ impl AnnData {
     /// name cannot be the name of an element.
     pub fn write_zarr(&self, path: &Path) -> StageResult<()> {
         write::write(self, path)
+    }
+
+    /// Writes an h5ad file at `path`, which must not exist. Same data, same bytes. The file is built
+    /// in memory, so this takes about as much again as the data.
+    ///
+    /// # Errors
+    /// As [`AnnData::write_zarr`].
+    pub fn write_h5ad(&self, path: &Path) -> StageResult<()> {
+        write_h5ad::write(self, path)
     }
 }
 

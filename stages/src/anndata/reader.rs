@@ -92,6 +92,14 @@ impl Reader {
         decode::frame(self.store(), "var")
     }
 
+    /// A data frame such as `raw/var`, as [`Reader::obs_known`].
+    ///
+    /// # Errors
+    /// As [`Reader::obs_known`].
+    pub(crate) fn frame_known(&self, element: &str) -> StageResult<(Frame, Vec<String>)> {
+        decode::frame(self.store(), element)
+    }
+
     /// The main matrix; an error where the store has none.
     ///
     /// # Errors
@@ -207,7 +215,7 @@ impl Reader {
         let info = decode::matrix_info(self.store(), element)?;
         let source = match info.layout {
             Layout::Dense => RowSource::Dense,
-            Layout::Csr => RowSource::Csr(decode::row_pointers(self.store(), element, info.rows)?),
+            Layout::Csr => RowSource::Csr(decode::row_pointers(self.store(), element, info)?),
             Layout::Csc => RowSource::Turned(decode::matrix(self.store(), element)?.into_csr()),
         };
         Ok(RowReader {
@@ -244,7 +252,29 @@ enum RowSource {
     Turned(Csr),
 }
 
-impl RowReader<'_> {
+impl<'a> RowReader<'a> {
+    /// Rows that are stored one after another at `element`, as in 10x files, which have no
+    /// encoding to tell it.
+    pub(super) fn compressed(
+        store: &'a dyn Store,
+        element: &str,
+        rows: usize,
+        cols: usize,
+    ) -> StageResult<Self> {
+        let info = MatrixInfo {
+            rows,
+            cols,
+            layout: Layout::Csr,
+        };
+        let source = RowSource::Csr(decode::row_pointers(store, element, info)?);
+        Ok(Self {
+            store,
+            element: element.to_string(),
+            info,
+            source,
+        })
+    }
+
     /// (rows, columns).
     pub(crate) fn shape(&self) -> (usize, usize) {
         (self.info.rows, self.info.cols)

@@ -282,6 +282,36 @@ fn a_wrong_shape_or_name_is_refused() {
 }
 
 #[test]
+fn an_h5ad_reads_back_the_same_and_has_the_same_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut large = example();
+    let n = 40_000;
+    large.obs = Frame::new((0..n).map(|i| format!("c{i}")).collect());
+    large.obs.set("n", Column::I64((0..n as i64).collect()));
+    let names: Vec<String> = (0..n).map(|i| format!("k{}", i % 300)).collect();
+    large.obs.set_category("k", &names);
+    (large.obsm, large.obsp) = Default::default();
+    let rows = (0..n).map(|r| vec![(r as u32 % 2, r as f32)]);
+    large.x = Some(Matrix::Csr(Csr::from_rows(2, rows)));
+    large.layers = BTreeMap::from([(
+        "dense".to_string(),
+        Matrix::Dense(large.x.clone().unwrap().into_dense()),
+    )]);
+    for (name, data) in [("small", example()), ("large", large)] {
+        let path = dir.path().join(format!("{name}.h5ad"));
+        data.write_h5ad(&path).unwrap();
+        assert_eq!(Reader::open(&path).unwrap().read().unwrap(), data, "{name}");
+        let again = dir.path().join(format!("{name}2.h5ad"));
+        data.write_h5ad(&again).unwrap();
+        assert_eq!(
+            std::fs::read(&path).unwrap(),
+            std::fs::read(&again).unwrap()
+        );
+        assert!(data.write_h5ad(&path).is_err(), "it is there already");
+    }
+}
+
+#[test]
 fn an_existing_path_is_not_overwritten() {
     let (_dir, path) = written(&example());
     assert!(matches!(
@@ -487,6 +517,61 @@ fn files_of_other_anndata_versions_open_or_say_why_not() {
     assert!(old.contains("anndata 0.6 or older"), "{old}");
 }
 
+/// Every example in the shared data folder is described, or refused with the reason.
+#[test]
+fn every_example_file_opens_or_says_why_not() {
+    fn walk(dir: &Path, found: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.to_string_lossy().into_owned();
+            if name.ends_with(".zarr") || name.ends_with(".h5ad") || name.ends_with(".h5") {
+                found.push(path);
+            } else if path.is_dir() {
+                walk(&path, found);
+            }
+        }
+    }
+    let Some(root) = shared_data("formats") else {
+        return;
+    };
+    let mut files = Vec::new();
+    walk(&root, &mut files);
+    assert!(files.len() >= 14, "{files:?}");
+    let mut refused = Vec::new();
+    for file in files {
+        let rel = file.strip_prefix(&root).unwrap().display().to_string();
+        match crate::anndata::describe(&file) {
+            Ok(described) => assert!(
+                described.get("10x").is_some() || described["n_obs"].as_u64() > Some(0),
+                "{rel}: {described}"
+            ),
+            Err(e) => refused.push((rel, e.to_string())),
+        }
+    }
+    refused.sort();
+    let reasons = [
+        (
+            "anndata/tests/data/archives/v0.5.0/adata.h5ad",
+            "a file of anndata 0.6 or older",
+        ),
+        (
+            "scanpy/tests/_data/10x-10k-subset.zarr",
+            "a file of anndata 0.6 or older",
+        ),
+        (
+            "scanpy/tests/_data/visium_data/2.1.0/raw_probe_bc_matrix.h5",
+            "expected counts of genes, found counts of probes",
+        ),
+    ];
+    assert_eq!(refused.len(), reasons.len(), "{refused:?}");
+    for ((file, message), (expected, reason)) in refused.iter().zip(reasons) {
+        assert!(
+            file == expected && message.contains(reason),
+            "{file}: {message}"
+        );
+    }
+}
+
 /// anndata itself opens the store without a warning and sees the same values. Runs where
 /// `CLCC_PYTHON` names an interpreter with anndata 0.12.
 #[test]
@@ -495,17 +580,21 @@ fn anndata_opens_what_is_written() {
         eprintln!("skipped: set CLCC_PYTHON to an interpreter with anndata");
         return;
     };
-    let (_dir, path) = written(&example());
+    let (dir, path) = written(&example());
+    let h5ad = dir.path().join("a.h5ad");
+    example().write_h5ad(&h5ad).unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/reference/anndata/check.py");
-    let out = std::process::Command::new(python)
-        .args(["-W", "error"])
-        .arg(script)
-        .arg(&path)
-        .output()
-        .unwrap();
-    assert!(
-        out.status.success(),
-        "{}",
-        String::from_utf8_lossy(&out.stderr)
-    );
+    for path in [path, h5ad] {
+        let out = std::process::Command::new(&python)
+            .args(["-W", "error"])
+            .arg(&script)
+            .arg(&path)
+            .output()
+            .unwrap();
+        assert!(
+            out.status.success(),
+            "{}",
+            String::from_utf8_lossy(&out.stderr)
+        );
+    }
 }

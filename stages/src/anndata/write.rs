@@ -52,7 +52,8 @@ pub(super) fn write(data: &AnnData, path: &Path) -> StageResult<()> {
     w.finish()
 }
 
-fn check_shapes(data: &AnnData) -> StageResult<()> {
+/// That every matrix has the shape of `obs` and `var`.
+pub(super) fn check_shapes(data: &AnnData) -> StageResult<()> {
     let (n_obs, n_vars) = (data.n_obs(), data.n_vars());
     let check = |name: String, found: (usize, usize), rows: usize, cols: Option<usize>| {
         if found.0 == rows && cols.is_none_or(|c| c == found.1) {
@@ -87,8 +88,8 @@ fn check_shapes(data: &AnnData) -> StageResult<()> {
     Ok(())
 }
 
-/// `parent/name`, where the name can be an element's.
-fn join(parent: &str, name: &str) -> StageResult<String> {
+/// That a name can be an element's.
+pub(super) fn check_name(parent: &str, name: &str) -> StageResult<()> {
     if name.is_empty()
         || name.contains(['/', '\\', '\0'])
         || name == "."
@@ -99,7 +100,24 @@ fn join(parent: &str, name: &str) -> StageResult<String> {
             "`{name}` in `{parent}` cannot name an element: expected a name without a slash, not starting with `__`"
         )));
     }
+    Ok(())
+}
+
+/// `parent/name`, where the name can be an element's.
+fn join(parent: &str, name: &str) -> StageResult<String> {
+    check_name(parent, name)?;
     Ok(format!("{parent}/{name}"))
+}
+
+/// Column indices as scipy wants them: signed, and 32 bits where they do.
+pub(super) fn scipy_indices(at: &str, m: &Csr) -> StageResult<Vec<i32>> {
+    let indices = m.indices().iter().map(|&i| i32::try_from(i));
+    indices.collect::<Result<_, _>>().map_err(|_| {
+        StageError::data(format!(
+            "`{at}`: more than 2^31 columns ({}) cannot be stored",
+            m.n_cols()
+        ))
+    })
 }
 
 struct Writer {
@@ -303,18 +321,7 @@ impl Writer {
             json!({"shape": [m.n_rows(), m.n_cols()], "encoding-type": "csr_matrix", "encoding-version": "0.1.0"}),
         )?;
         self.array(&format!("{at}/data"), &[m.nnz()], m.data(), none())?;
-        // scipy wants signed indices, and 32 bits where they do.
-        let indices = m
-            .indices()
-            .iter()
-            .map(|&i| i32::try_from(i))
-            .collect::<Result<Vec<_>, _>>();
-        let indices = indices.map_err(|_| {
-            StageError::data(format!(
-                "`{at}`: more than 2^31 columns ({}) cannot be stored",
-                m.n_cols()
-            ))
-        })?;
+        let indices = scipy_indices(at, m)?;
         self.array(&format!("{at}/indices"), &[m.nnz()], &indices, none())?;
         let at = format!("{at}/indptr");
         let n = m.indptr().len();

@@ -210,6 +210,8 @@ fn array_info(metadata: &Value, dtype: &str) -> ArrayInfo {
         .unwrap_or_default();
     let dtype = match &metadata[dtype] {
         Value::String(text) => text.clone(),
+        // zarr v2's list of fields.
+        Value::Array(_) => "compound".to_string(),
         other => other["name"]
             .as_str()
             .map_or_else(|| other.to_string(), str::to_string),

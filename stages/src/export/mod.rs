@@ -3,7 +3,7 @@
 //! `X` is log1p expression, `layers["counts"]` the raw counts. `obs` has all columns of `expr`, and
 //! `cnv_burden`, `cnv_leiden`, `cnv_score`, `split`, `concordance` (the distance between a cell's
 //! two embeddings) and `concordance_class`. `obsm` has X_cnv, X_cnv_pca, X_cnv_umap, X_clcc_expr and
-//! X_clcc_cnv, `obsp` the copy-number neighbour graph, `var` chromosome, start and end.
+//! X_clcc_cnv, and X_umap, which is X_cnv_umap under the name that `scanpy.pl.umap` draws; `obsp` the copy-number neighbour graph, `var` chromosome, start and end.
 //! `uns["cnv"]["chr_pos"]` is what `infercnvpy.tl.infercnv` writes, so
 //! `infercnvpy.pl.chromosome_heatmap(adata)` draws; `uns["cnv_neighbors"]` names the graph as
 //! `scanpy.pp.neighbors` does, so `neighbors_key="cnv_neighbors"` works.
@@ -39,7 +39,7 @@ impl Stage for Export {
     type Params = ExportParams;
 
     const KIND: &'static str = "export";
-    const CODE_VERSION: u32 = 1;
+    const CODE_VERSION: u32 = 2;
     const ABOUT: &'static str = "writes one AnnData per patient with everything that was computed";
     const MULTI_THREADED: bool = true;
 
@@ -53,14 +53,14 @@ impl Stage for Export {
         ]
     }
 
-    fn outputs(_: &Self::Params) -> Vec<OutputDecl> {
-        vec![
-            OutputDecl::new(
-                "anndata",
-                "everything computed for the patient, for scanpy and infercnvpy",
-            )
-            .publish(Publish::At("{branch}.zarr")),
-        ]
+    fn outputs(params: &Self::Params) -> Vec<OutputDecl> {
+        const WHAT: &str = "everything computed for the patient, for scanpy and infercnvpy";
+        let mut outputs =
+            vec![OutputDecl::new("anndata", WHAT).publish(Publish::At("{branch}.zarr"))];
+        if params.h5ad {
+            outputs.push(OutputDecl::new("h5ad", WHAT).publish(Publish::At("{branch}.h5ad")));
+        }
+        outputs
     }
 
     fn run(ctx: &StageContext<'_>, params: &Self::Params) -> StageResult<Metrics> {
@@ -79,6 +79,9 @@ impl Stage for Export {
         }
         ctx.check_cancelled()?;
         data.write_zarr(&ctx.output("anndata"))?;
+        if params.h5ad {
+            data.write_h5ad(&ctx.output("h5ad"))?;
+        }
         let mut metrics = Metrics::new();
         metrics.insert("cells".into(), json!(data.n_obs()));
         metrics.insert("genes".into(), json!(data.n_vars()));
@@ -124,6 +127,10 @@ fn add_clusters(data: &mut AnnData, path: &Path) -> StageResult<()> {
         if reader.has(&format!("obsm/{name}"))? {
             data.obsm.insert(name.into(), reader.obsm(name)?);
         }
+    }
+    // `scanpy.pl.umap` draws what is called `X_umap`; the map there is, is that of the copy number.
+    if let Some(map) = data.obsm.get("X_cnv_umap").cloned() {
+        data.obsm.insert("X_umap".into(), map);
     }
     for name in ["cnv_neighbors_connectivities", "cnv_neighbors_distances"] {
         data.obsp.insert(name.into(), reader.obsp(name)?);

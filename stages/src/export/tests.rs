@@ -107,6 +107,10 @@ impl Bench {
     }
 
     fn run(&self, roles: &[&str]) -> StageResult<Metrics> {
+        self.run_with(roles, &ExportParams::default())
+    }
+
+    fn run_with(&self, roles: &[&str], params: &ExportParams) -> StageResult<Metrics> {
         let inputs = roles.iter().map(|role| InputArtifact {
             role: role.to_string(),
             branch: Branch::new(),
@@ -126,7 +130,7 @@ impl Bench {
                 progress: &Quiet,
                 cancel: &AtomicBool::new(false),
             },
-            &ExportParams::default(),
+            params,
         )
     }
 
@@ -174,6 +178,7 @@ fn one_store_holds_everything_of_the_patient_in_its_own_cell_order() {
         d.obs.texts("split").unwrap(),
         ["train", "val", "test", "train"]
     );
+    assert_eq!(d.obsm["X_umap"], d.obsm["X_cnv_umap"]);
     let distance = d.obs.numbers("concordance").unwrap();
     assert!(
         distance[0].is_nan() && distance[3].is_nan(),
@@ -241,16 +246,43 @@ fn infercnvpy_draws_from_the_store() {
         return;
     };
     let b = Bench::new();
-    b.run(&ALL).unwrap();
+    let params = ExportParams {
+        h5ad: true,
+        ..ExportParams::default()
+    };
+    b.run_with(&ALL, &params).unwrap();
+    std::fs::rename(b.dir.path().join("out/h5ad"), b.dir.path().join("p.h5ad")).unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/reference/export/check.py");
-    let out = std::process::Command::new(python)
-        .arg(script)
-        .arg(b.out())
-        .output()
-        .unwrap();
-    assert!(
-        out.status.success(),
-        "{}",
-        String::from_utf8_lossy(&out.stderr)
+    for store in [b.out(), b.dir.path().join("p.h5ad")] {
+        let out = std::process::Command::new(&python)
+            .arg(&script)
+            .arg(store)
+            .output()
+            .unwrap();
+        assert!(
+            out.status.success(),
+            "{}",
+            String::from_utf8_lossy(&out.stderr)
+        );
+    }
+}
+
+#[test]
+fn the_h5ad_has_what_the_zarr_has() {
+    let b = Bench::new();
+    b.run(&ALL).unwrap();
+    assert!(!b.dir.path().join("out/h5ad").exists());
+    let (zarr, b) = (
+        Reader::open(&b.out()).unwrap().read().unwrap(),
+        Bench::new(),
     );
+    let params = ExportParams {
+        h5ad: true,
+        ..ExportParams::default()
+    };
+    b.run_with(&ALL, &params).unwrap();
+    let h5ad = Reader::open(&b.dir.path().join("out/h5ad")).unwrap();
+    let h5ad = h5ad.read().unwrap();
+    // NaN is not equal to itself.
+    assert_eq!(format!("{h5ad:?}"), format!("{zarr:?}"));
 }

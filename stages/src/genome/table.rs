@@ -108,6 +108,28 @@ impl GeneTable {
         names.iter().map(|n| one(n.as_ref())).collect()
     }
 
+    /// As [`GeneTable::resolve`], by stable id alone, with or without version.
+    pub fn resolve_ids<S: AsRef<str>>(
+        &self,
+        ids: &[S],
+        duplicates: Duplicates,
+    ) -> Vec<Option<usize>> {
+        let by_id = self.index(duplicates, |g| g.id.as_deref());
+        ids.iter()
+            .map(|id| by_id.get(strip_version(id.as_ref())).copied())
+            .collect()
+    }
+
+    /// How many of `names` the table has at several places.
+    pub fn n_ambiguous<S: AsRef<str>>(&self, names: &[S]) -> usize {
+        let mut counts: HashMap<&str, usize> = HashMap::new();
+        for gene in &self.genes {
+            *counts.entry(&gene.name).or_default() += 1;
+        }
+        let several = |n: &&S| counts.get(n.as_ref()).is_some_and(|&c| c > 1);
+        names.iter().filter(several).count()
+    }
+
     fn index<'a>(
         &'a self,
         duplicates: Duplicates,
@@ -196,6 +218,11 @@ mod tests {
             [Some(2), Some(1), Some(2), None, None]
         );
         assert_eq!(table.n_duplicated_names(), 1);
+        assert_eq!(table.n_ambiguous(&names), 1);
+        assert_eq!(
+            table.resolve_ids(&["ENSG3.2", "A", "ENSG1"], Duplicates::First),
+            [Some(2), None, Some(0)]
+        );
     }
 
     #[test]

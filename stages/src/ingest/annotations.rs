@@ -62,6 +62,9 @@ fn fields(path: &Path) -> StageResult<(Vec<String>, Vec<csv::StringRecord>)> {
     text::open(path, &Default::default())?
         .read_to_end(&mut bytes)
         .map_err(|e| StageError::format(path, "", format!("cannot unpack or read: {e}")))?;
+    if let Some(what) = text::no_text(&bytes) {
+        return Err(StageError::format(path, "", what));
+    }
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
     let first = &bytes[..memchr::memchr(b'\n', bytes).unwrap_or(bytes.len())];
     let delimiter = if first.contains(&b'\t') { b'\t' } else { b',' };

@@ -36,9 +36,11 @@ impl Packed {
         put(&mut self.bytes, cell - self.next_cell);
         self.next_cell = cell + 1;
         self.per_cell[cell as usize] += 1;
-        // A whole number as twice itself; 1 marks four bytes of f32.
-        if value.fract() == 0.0 && (0.0..=16_777_216.0).contains(&value) {
-            put(&mut self.bytes, (value as u32) << 1);
+        // A whole number as twice itself; 1 marks four bytes of f32. The cast saturates, so what is
+        // negative or too large differs from it.
+        let whole = value as u32;
+        if whole as f32 == value && whole <= 16_777_216 {
+            put(&mut self.bytes, whole << 1);
         } else {
             put(&mut self.bytes, 1);
             self.bytes.extend_from_slice(&value.to_le_bytes());

@@ -1,11 +1,12 @@
-//! The text layout of GEO: genes in rows, cells in columns, one streaming pass.
+//! Text matrices as GEO has them: genes in rows, cells in columns, one streaming pass.
 //!
 //! ```text
 //! Index <TAB> cell 1 <TAB> cell 2 ...
 //! A1BG  <TAB> 0      <TAB> 3      ...
 //! ```
 //!
-//! The file is unpacked on a thread of its own; memory is a few megabytes, the names, and the
+//! Fields stand between tabs, commas, semicolons or blanks; the header may lack its first field, as
+//! R's `write.table` leaves it out. The file is unpacked on a thread of its own; memory is a few megabytes, the names, and the
 //! packed entries of the cells that are kept ([`super::compact`]).
 
 use std::collections::HashMap;
@@ -36,11 +37,44 @@ pub(super) fn ingest(
     params: &IngestParams,
 ) -> StageResult<Ingested> {
     let mut lines = Lines::open(path)?;
-    let names = header(&mut lines, path)?;
+    let head = lines.next()?.unwrap_or_default().to_vec();
+    let first = lines.next()?.map(<[u8]>::to_vec);
+    let separator = separator(&head);
+    let Header { names, no_corner } = header(&head, first.as_deref(), separator, path)?;
+    if no_corner {
+        ctx.progress.warn(&format!(
+            "the header of `{}` has no name for the genes' column, as R writes it: its first field, `{}`, is a cell",
+            path.display(),
+            names[0]
+        ));
+    }
     let cells = Cells::join(Frame::new(names.clone()), annotations, ctx.progress)?;
     let patients = cells::select(&cells, params, &ctx.keys, ctx.progress)?;
     let mut target = Target::new(names.len(), &cells, &patients);
-    let genes = read_rows(ctx, &mut lines, path, &names, params.counts, &mut target)?;
+    let mut rows = Rows {
+        path,
+        cells: &names,
+        kind: params.counts,
+        separator,
+        target: &mut target,
+        genes: Vec::new(),
+        line_of: HashMap::new(),
+        blank: None,
+        number: 1,
+    };
+    if let Some(first) = first {
+        rows.read(&first)?;
+    }
+    while let Some(line) = lines.next()? {
+        rows.read(line)?;
+        if rows.genes.len().is_multiple_of(64) {
+            ctx.check_cancelled()?;
+            let (done, total) = lines.progress();
+            let note = format!("{} genes", rows.genes.len());
+            ctx.progress.step(done, total, &note);
+        }
+    }
+    let genes = rows.finish()?;
     let mut packed = target.packed.into_iter();
     let matrices = Box::new(std::iter::from_fn(move || {
         packed.next().map(Packed::into_csr)
@@ -53,37 +87,119 @@ pub(super) fn ingest(
     })
 }
 
-fn header(lines: &mut Lines, path: &Path) -> StageResult<Vec<String>> {
+/// Names that stand above the genes, in lower case.
+const CORNERS: &[&str] = &[
+    "",
+    "index",
+    "gene",
+    "genes",
+    "gene_id",
+    "gene_ids",
+    "geneid",
+    "gene_name",
+    "gene_names",
+    "gene_symbol",
+    "gene_symbols",
+    "genesymbol",
+    "gene symbol",
+    "symbol",
+    "symbols",
+    "hgnc_symbol",
+    "ensembl_id",
+    "ensembl",
+    "id",
+    "name",
+    "row",
+    "rownames",
+    "row.names",
+    "unnamed: 0",
+    "v1",
+    "x",
+];
+
+#[derive(Debug, PartialEq)]
+struct Header {
+    /// Cell ids.
+    names: Vec<String>,
+    /// Whether the genes' column has no name, so that the header is one field short.
+    no_corner: bool,
+}
+
+/// The byte between fields: tab where there is one, else comma, semicolon or blank.
+pub(super) fn separator(head: &[u8]) -> u8 {
+    let found = [b'\t', b',', b';', b' ']
+        .into_iter()
+        .find(|b| head.contains(b));
+    found.unwrap_or(b'\t')
+}
+
+/// The cell ids of the first line. R leaves the first field out; the first row then has one more
+/// field than the header, whose first name is none that genes' columns have.
+fn header(head: &[u8], first: Option<&[u8]>, separator: u8, path: &Path) -> StageResult<Header> {
     let bad = |message: String| StageError::format(path, "line 1", message);
-    let line = match lines.next()? {
-        Some(line) if !line.is_empty() => line,
-        _ => {
-            return Err(bad(
-                "expected `Index` and cell ids, found an empty file".to_string()
-            ));
-        }
-    };
-    let names = line
-        .split(|&b| b == b'\t')
-        .skip(1)
-        .map(|f| text::name(f).map(str::to_string));
-    let names = names.collect::<Result<Vec<_>, _>>().map_err(bad)?;
-    if names.is_empty() {
+    if head.is_empty() {
         return Err(bad(
-            "expected `Index` and tab-separated cell ids, found no tab".to_string(),
+            "expected `Index` and cell ids, found an empty file".to_string()
         ));
     }
+    let fields = split_names(head, separator);
+    let names = fields
+        .iter()
+        .map(|f| text::name(f).map(str::to_string))
+        .collect::<Result<Vec<_>, _>>();
+    let mut names = names.map_err(bad)?;
+    if names.len() < 2 {
+        return Err(bad(
+            "expected `Index` and cell ids between tabs or commas, found one field".to_string(),
+        ));
+    }
+    let n_first = first.map(|row| 1 + memchr::memchr_iter(separator, row).count());
+    let usual = CORNERS.contains(&names[0].to_lowercase().as_str());
+    let no_corner = !usual && n_first == Some(names.len() + 1);
+    if !no_corner {
+        names.remove(0);
+    }
     let mut seen: HashMap<&str, usize> = HashMap::with_capacity(names.len());
+    let column = |at: usize| at + 1 + usize::from(!no_corner);
     for (at, name) in names.iter().enumerate() {
+        if name.is_empty() {
+            return Err(bad(format!(
+                "expected a cell id in column {}, found nothing",
+                column(at)
+            )));
+        }
         if let Some(before) = seen.insert(name, at) {
             return Err(bad(format!(
                 "cell id `{name}` is in column {} and again in column {}",
-                before + 2,
-                at + 2
+                column(before),
+                column(at)
             )));
         }
     }
-    Ok(names)
+    Ok(Header { names, no_corner })
+}
+
+/// Fields of a line; a separator between quotes is part of the name.
+fn split_names(line: &[u8], separator: u8) -> Vec<&[u8]> {
+    let mut fields = Vec::new();
+    let mut rest = line;
+    loop {
+        let end = name_end(rest, separator);
+        fields.push(&rest[..end]);
+        if end == rest.len() {
+            return fields;
+        }
+        rest = &rest[end + 1..];
+    }
+}
+
+/// Where the first field of `line` ends.
+fn name_end(line: &[u8], separator: u8) -> usize {
+    let quoted = match line {
+        [b'"', tail @ ..] => memchr::memchr(b'"', tail).map_or(0, |at| at + 1),
+        _ => 0,
+    };
+    memchr::memchr(separator, &line[quoted..]).map_or(line.len(), |at| quoted + at)
 }
 
 /// Where the entries of each column go.
@@ -112,61 +228,69 @@ impl Target {
     }
 }
 
-fn read_rows(
-    ctx: &StageContext<'_>,
-    lines: &mut Lines,
-    path: &Path,
-    cells: &[String],
+/// The rows as they come.
+struct Rows<'a> {
+    path: &'a Path,
+    cells: &'a [String],
     kind: CountKind,
-    target: &mut Target,
-) -> StageResult<Vec<String>> {
-    let mut genes: Vec<String> = Vec::new();
-    let mut line_of: HashMap<String, u64> = HashMap::new();
-    let mut blank = None;
-    while let Some(line) = lines.next()? {
-        let gene_end = memchr::memchr(b'\t', line).unwrap_or(line.len());
-        let gene = text::name(&line[..gene_end]).map(str::to_string);
-        // A blank line may end the file and stand nowhere else.
-        let is_blank = line.is_empty();
-        let row = if is_blank {
-            Ok(())
-        } else {
-            parse_row(&line[gene_end..], kind, target)
-        };
-        let number = lines.number();
-        let bad = |message: String| StageError::format(path, format!("line {number}"), message);
-        if is_blank {
-            blank = blank.or(Some(number));
-            continue;
+    separator: u8,
+    target: &'a mut Target,
+    genes: Vec<String>,
+    line_of: HashMap<String, u64>,
+    /// Line of the first blank one.
+    blank: Option<u64>,
+    /// Lines so far.
+    number: u64,
+}
+
+impl Rows<'_> {
+    /// Takes a line. A blank line may end the file and stand nowhere else.
+    fn read(&mut self, line: &[u8]) -> StageResult<()> {
+        self.number += 1;
+        let number = self.number;
+        let bad =
+            |message: String| StageError::format(self.path, format!("line {number}"), message);
+        if line.is_empty() {
+            self.blank = self.blank.or(Some(number));
+            return Ok(());
         }
-        if let Some(number) = blank {
+        if let Some(blank) = self.blank {
             return Err(StageError::format(
-                path,
-                format!("line {number}"),
+                self.path,
+                format!("line {blank}"),
                 "expected a gene, found a blank line",
             ));
         }
-        let gene = gene.map_err(bad)?;
-        row.map_err(|problem| bad(problem.describe(&gene, cells)))?;
-        if let Some(before) = line_of.insert(gene.clone(), number) {
+        let gene_end = name_end(line, self.separator);
+        let gene = text::name(&line[..gene_end]).map_err(bad)?;
+        if gene.is_empty() {
+            return Err(bad("expected the name of a gene, found nothing".to_string()));
+        }
+        let fields = &line[gene_end..];
+        let row = match self.separator {
+            b',' => parse_row::<b','>(fields, self.kind, self.target),
+            b';' => parse_row::<b';'>(fields, self.kind, self.target),
+            b' ' => parse_row::<b' '>(fields, self.kind, self.target),
+            _ => parse_row::<b'\t'>(fields, self.kind, self.target),
+        };
+        row.map_err(|problem| bad(problem.describe(gene, self.cells)))?;
+        if let Some(before) = self.line_of.insert(gene.to_string(), number) {
             return Err(bad(format!("gene `{gene}` is also on line {before}")));
         }
-        genes.push(gene);
-        if genes.len().is_multiple_of(64) {
-            ctx.check_cancelled()?;
-            let (done, total) = lines.progress();
-            ctx.progress
-                .step(done, total, &format!("{} genes", genes.len()));
+        self.genes.push(gene.to_string());
+        Ok(())
+    }
+
+    fn finish(self) -> StageResult<Vec<String>> {
+        if self.genes.is_empty() {
+            return Err(StageError::format(
+                self.path,
+                "line 2",
+                "expected a gene and its counts, found the end of the file",
+            ));
         }
+        Ok(self.genes)
     }
-    if genes.is_empty() {
-        return Err(StageError::format(
-            path,
-            "line 2",
-            "expected a gene and its counts, found the end of the file",
-        ));
-    }
-    Ok(genes)
 }
 
 /// What is wrong with a row.
@@ -190,22 +314,43 @@ impl RowProblem {
     }
 }
 
-/// Parses `<TAB>count<TAB>count...` and hands on what is not zero.
-fn parse_row(fields: &[u8], kind: CountKind, target: &mut Target) -> Result<(), RowProblem> {
-    const FOUR_ZEROS: &[u8; 8] = b"\t0\t0\t0\t0";
+/// Parses `<TAB>count<TAB>count...` (or with another separator) and hands on what is not zero.
+fn parse_row<const SEPARATOR: u8>(
+    fields: &[u8],
+    kind: CountKind,
+    target: &mut Target,
+) -> Result<(), RowProblem> {
+    let four_zeros = u64::from_le_bytes([
+        SEPARATOR, b'0', SEPARATOR, b'0', SEPARATOR, b'0', SEPARATOR, b'0',
+    ]);
     let n_cells = target.patient.len();
     let (mut at, mut column) = (0, 0);
     while at < fields.len() {
-        // 94 % of the counts are 0: step over four at a time. The tab after them is checked, for
-        // the fourth may be the start of `0.5`.
-        while fields.len() > at + 8 && &fields[at..at + 8] == FOUR_ZEROS && fields[at + 8] == b'\t'
-        {
-            at += 8;
-            column += 4;
+        // 94 % of the counts are 0: step over four at a time, and to the first that differs.
+        while let Some(next) = fields[at..].first_chunk::<8>() {
+            let differs = u64::from_le_bytes(*next) ^ four_zeros;
+            if differs == 0 {
+                at += 8;
+                column += 4;
+                continue;
+            }
+            let same = differs.trailing_zeros() as usize / 8;
+            at += same & !1;
+            column += same / 2;
+            break;
+        }
+        match fields.get(at) {
+            None => break,
+            Some(&b) if b == SEPARATOR => {}
+            // No separator follows the last 0: it is the start of `0.5`.
+            Some(_) => {
+                at -= 2;
+                column -= 1;
+            }
         }
         let start = at + 1;
         at = start;
-        while at < fields.len() && fields[at] != b'\t' {
+        while at < fields.len() && fields[at] != SEPARATOR {
             at += 1;
         }
         let field = &fields[start..at];
@@ -227,7 +372,7 @@ fn parse_row(fields: &[u8], kind: CountKind, target: &mut Target) -> Result<(), 
 
 /// A count from its text.
 #[inline]
-fn count(field: &[u8], kind: CountKind) -> Result<f32, String> {
+pub(super) fn count(field: &[u8], kind: CountKind) -> Result<f32, String> {
     // Up to seven digits are below 2^24.
     if !field.is_empty() && field.len() <= 7 && field.iter().all(u8::is_ascii_digit) {
         return Ok(field.iter().fold(0u32, |n, d| n * 10 + u32::from(d - b'0')) as f32);
@@ -288,7 +433,7 @@ mod tests {
         ) {
             let line = format!("\t{}", values.join("\t"));
             let mut t = target(values.len());
-            prop_assert_eq!(parse_row(line.as_bytes(), CountKind::Any, &mut t), Ok(()));
+            prop_assert_eq!(parse_row::<b'\t'>(line.as_bytes(), CountKind::Any, &mut t), Ok(()));
             let csr = t.packed.remove(0).into_csr().unwrap();
             for (cell, v) in values.iter().enumerate() {
                 prop_assert_eq!(csr.get(cell, 0), v.parse::<f32>().unwrap());
@@ -306,7 +451,7 @@ mod tests {
             ("\t1\t2\t3\t", 4),
         ] {
             assert_eq!(
-                parse_row(line.as_bytes(), CountKind::Integer, &mut target(3)),
+                parse_row::<b'\t'>(line.as_bytes(), CountKind::Integer, &mut target(3)),
                 Err(RowProblem::Length(found))
             );
         }

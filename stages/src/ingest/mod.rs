@@ -1,27 +1,31 @@
 //! `ingest`: raw counts of many patients out of one file, one AnnData per patient.
 //!
-//! One pass over the file serves all patients: the text matrices of GEO (`geo_umi`), `h5ad` and
-//! `zarr`. It keeps the cells of the patients that the workflow lists, joins the annotations by cell
+//! One pass over the file serves all patients: text matrices with genes in rows (`geo_umi`, `text`,
+//! `csv`, `tsv`), 10x folders and files (`10x_mtx`, `10x_h5`), `h5ad` and `zarr`. It keeps the cells of the patients that the workflow lists, joins the annotations by cell
 //! id whatever their order, gives the standard columns their names and checks what a count can be.
 //! It filters nothing else and changes no number.
 //!
 //! `text` unpacks lines, `geo` parses them, `compact` holds them until cells are complete; `store`
-//! reads AnnData; `annotations` and `cells` decide which cell belongs to whom.
-//!
-//! Not read yet: 10x HDF5 and matrix-market folders (said so in the error).
+//! reads AnnData and `tenx` 10x, into `kept`; `features` chooses the genes of a 10x matrix;
+//! `annotations` and `cells` decide which cell belongs to whom.
 
 mod annotations;
 mod cells;
 mod compact;
+mod features;
 mod geo;
+mod kept;
 mod params;
+mod preview;
 mod store;
+mod tenx;
 mod text;
 
 #[cfg(test)]
 mod tests;
 
-pub use params::{CountKind, IngestParams, StandardColumns};
+pub use params::{CountKind, GeneNames, IngestParams, StandardColumns};
+pub use preview::preview;
 
 use serde_json::json;
 
@@ -55,7 +59,7 @@ impl Stage for Ingest {
     const KIND: &'static str = "ingest";
     const CODE_VERSION: u32 = 1;
     const ABOUT: &'static str =
-        "reads the patients' raw counts and annotations out of GEO text, h5ad or zarr";
+        "reads the patients' raw counts and annotations out of text, 10x, h5ad or zarr";
     const MULTI_THREADED: bool = true;
 
     fn check(params: &Self::Params) -> Vec<ParamProblem> {
@@ -87,6 +91,7 @@ impl Stage for Ingest {
         let ingested = match format_of(input)? {
             Format::GeoUmi => geo::ingest(ctx, &input.path, annotations, params)?,
             Format::Store => store::ingest(ctx, &input.path, annotations, params)?,
+            Format::Tenx => tenx::ingest(ctx, &input.path, annotations, params)?,
         };
         save(ctx, params, ingested)
     }
@@ -95,33 +100,49 @@ impl Stage for Ingest {
 enum Format {
     GeoUmi,
     Store,
+    Tenx,
 }
 
 /// The layout of the counts: as the workflow says, or else by the file's name.
 fn format_of(input: &InputArtifact) -> StageResult<Format> {
-    let name = input
-        .path
+    let path = &input.path;
+    let name = path
         .file_name()
         .map(|n| n.to_string_lossy().to_lowercase())
         .unwrap_or_default();
-    let ends = |endings: &[&str]| endings.iter().any(|e| name.ends_with(e));
+    let plain = name.strip_suffix(".gz").unwrap_or(&name);
+    let ends = |endings: &[&str]| endings.iter().any(|e| plain.ends_with(e));
     let unknown = |what: String| {
         Err(StageError::data_hint(
             format!(
-                "counts of {what} cannot be read; the formats are `geo_umi`, `h5ad` and `zarr`"
+                "counts of {what} cannot be read; the formats are `geo_umi` (also `text`, `tsv`, `csv`), \
+                 `10x_mtx`, `10x_h5`, `h5ad` and `zarr`"
             ),
             "state `format` beside the input's path",
         ))
     };
     match input.format.as_deref() {
-        Some("geo_umi") => Ok(Format::GeoUmi),
+        Some("geo_umi" | "text" | "tsv" | "csv") => Ok(Format::GeoUmi),
         Some("h5ad" | "zarr") => Ok(Format::Store),
+        Some("10x_mtx" | "10x_h5") => Ok(Format::Tenx),
         Some(other) => unknown(format!("format `{other}`")),
         None if ends(&[".h5ad", ".zarr"]) => Ok(Format::Store),
-        None if ends(&[".txt", ".txt.gz", ".tsv", ".tsv.gz", ".tab", ".tab.gz"]) => {
-            Ok(Format::GeoUmi)
+        None if path.is_dir() => {
+            let there = |n: &&str| path.join(n).is_file();
+            if ["zarr.json", ".zgroup", ".zattrs"]
+                .iter()
+                .any(|n| there(&n))
+            {
+                Ok(Format::Store)
+            } else if tenx::is_tenx(path) {
+                Ok(Format::Tenx)
+            } else {
+                unknown(format!("the folder `{}`", path.display()))
+            }
         }
-        None => unknown(format!("`{}`", input.path.display())),
+        None if ends(&[".h5", ".mtx"]) => Ok(Format::Tenx),
+        None if ends(&[".txt", ".tsv", ".tab", ".csv", ".matrix"]) => Ok(Format::GeoUmi),
+        None => unknown(format!("`{}`", path.display())),
     }
 }
 

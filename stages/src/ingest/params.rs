@@ -18,6 +18,17 @@ pub enum CountKind {
     Any,
 }
 
+/// What names a gene in 10x data, which has both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum GeneNames {
+    /// The symbol; ids go on in the column `gene_ids`. A symbol that comes again gets a number.
+    #[default]
+    Symbol,
+    /// The stable id; symbols go on in the column `gene_symbols`.
+    Id,
+}
+
 /// Which source column holds which standard `obs` column. An empty name takes the first of the
 /// usual spellings that the source has; where it has none, the column is left out.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -49,8 +60,14 @@ pub struct IngestParams {
     pub columns: StandardColumns,
     /// `integer` (default) or `any`.
     pub counts: CountKind,
-    /// The layer of an h5ad or zarr input that holds the counts. Empty (the default): `X`.
+    /// The layer of an h5ad or zarr input that holds the counts, or `raw` for its `raw` matrix with
+    /// the genes of that. Empty (the default): `X`.
     pub layer: String,
+    /// The genome whose genes are read, where a 10x input holds several. Empty (the default): the
+    /// only one.
+    pub genome: String,
+    /// `symbol` (default) or `id`: what names a gene of a 10x input.
+    pub gene_names: GeneNames,
 }
 
 impl Default for IngestParams {
@@ -62,6 +79,8 @@ impl Default for IngestParams {
             columns: StandardColumns::default(),
             counts: CountKind::default(),
             layer: String::new(),
+            genome: String::new(),
+            gene_names: GeneNames::default(),
         }
     }
 }

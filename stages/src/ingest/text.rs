@@ -5,7 +5,7 @@ use std::io::{Cursor, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 
 use flate2::read::MultiGzDecoder;
 
@@ -19,14 +19,23 @@ const WAITING: usize = 4;
 /// Lines of a file; the thread that feeds them ends with the file or when this is dropped.
 pub(super) struct Lines {
     path: PathBuf,
-    blocks: Receiver<std::io::Result<Vec<u8>>>,
-    block: Vec<u8>,
+    blocks: Receiver<std::io::Result<Block>>,
+    /// Read blocks go back to be filled again: fresh memory costs more than the parsing.
+    back: Sender<Vec<u8>>,
+    block: Block,
     at: usize,
     /// A line that spans blocks.
     carry: Vec<u8>,
     number: u64,
     read: Arc<AtomicU64>,
     size: u64,
+}
+
+/// Bytes of which the first `filled` count.
+#[derive(Default)]
+struct Block {
+    bytes: Vec<u8>,
+    filled: usize,
 }
 
 /// Counts the bytes taken from the file, for the progress bar.
@@ -78,15 +87,14 @@ impl Lines {
         let read = Arc::new(AtomicU64::new(0));
         let mut text = open(path, &read)?;
         let (send, blocks) = sync_channel(WAITING);
+        let (back, empty) = channel::<Vec<u8>>();
         std::thread::spawn(move || {
             loop {
-                let mut block = vec![0; BLOCK];
-                let filled = fill(&mut *text, &mut block);
+                let mut bytes = empty.try_recv().unwrap_or_default();
+                bytes.resize(BLOCK, 0);
+                let filled = fill(&mut *text, &mut bytes);
                 let last = !matches!(filled, Ok(BLOCK));
-                let message = filled.map(|n| {
-                    block.truncate(n);
-                    block
-                });
+                let message = filled.map(|filled| Block { bytes, filled });
                 if send.send(message).is_err() || last {
                     return;
                 }
@@ -96,7 +104,8 @@ impl Lines {
         Ok(Self {
             path,
             blocks,
-            block: Vec::new(),
+            back,
+            block: Block::default(),
             at: 0,
             carry: Vec::new(),
             number: 0,
@@ -113,26 +122,37 @@ impl Lines {
         self.carry.clear();
         self.number += 1;
         loop {
-            let rest = self.at..self.block.len();
-            if let Some(end) = memchr::memchr(b'\n', &self.block[rest.clone()]) {
+            let rest = self.at..self.block.filled;
+            if let Some(end) = memchr::memchr(b'\n', &self.block.bytes[rest.clone()]) {
                 let piece = self.at..self.at + end;
                 self.at += end + 1;
                 let line = if self.carry.is_empty() {
-                    &self.block[piece]
+                    &self.block.bytes[piece]
                 } else {
-                    self.carry.extend_from_slice(&self.block[piece]);
+                    self.carry.extend_from_slice(&self.block.bytes[piece]);
                     &self.carry
                 };
                 return Ok(Some(trim(line, self.number)));
             }
-            self.carry.extend_from_slice(&self.block[rest]);
+            self.carry.extend_from_slice(&self.block.bytes[rest]);
             match self.blocks.recv() {
-                Ok(Ok(block)) => (self.block, self.at) = (block, 0),
+                Ok(Ok(block)) => {
+                    if self.number == 1
+                        && self.carry.is_empty()
+                        && let Some(what) = no_text(&block.bytes[..block.filled])
+                    {
+                        return Err(StageError::format(&self.path, "", what));
+                    }
+                    let used = std::mem::replace(&mut self.block, block);
+                    self.at = 0;
+                    // The thread may have ended; then nobody needs it.
+                    let _ = self.back.send(used.bytes);
+                }
                 Ok(Err(e)) => return Err(self.broken(&e)),
                 // The thread has sent all it had.
                 Err(_) if self.carry.is_empty() => return Ok(None),
                 Err(_) => {
-                    (self.block, self.at) = (Vec::new(), 0);
+                    (self.block.filled, self.at) = (0, 0);
                     return Ok(Some(trim(&self.carry, self.number)));
                 }
             }
@@ -161,6 +181,41 @@ impl Lines {
     pub(super) fn progress(&self) -> (u64, u64) {
         (self.read.load(Ordering::Relaxed).min(self.size), self.size)
     }
+}
+
+/// What the start of a file is where it is no text, as an error says it.
+pub(super) fn no_text(start: &[u8]) -> Option<String> {
+    const MARKS: [(&[u8], &str); 8] = [
+        (b"Salted__", "is encrypted (openssl)"),
+        (b"PK\x03\x04", "is a zip archive: unpack it first"),
+        (
+            b"BZh",
+            "is packed with bzip2: unpack it, or pack it with gzip",
+        ),
+        (
+            b"\xfd7zXZ",
+            "is packed with xz: unpack it, or pack it with gzip",
+        ),
+        (
+            b"\x28\xb5\x2f\xfd",
+            "is packed with zstd: unpack it, or pack it with gzip",
+        ),
+        (b"\x1f\x8b", "is packed with gzip twice: unpack it once"),
+        (
+            b"\x89HDF\r\n",
+            "is an HDF5 file: state its `format` (`h5ad`, `10x_h5`)",
+        ),
+        (b"7z\xbc\xaf", "is a 7z archive: unpack it first"),
+    ];
+    if let Some((_, what)) = MARKS.iter().find(|(mark, _)| start.starts_with(mark)) {
+        return Some(format!("expected text, found a file that {what}"));
+    }
+    let head = &start[..start.len().min(1 << 12)];
+    let odd = |b: &u8| *b < 0x20 && !matches!(*b, b'\t' | b'\n' | b'\r');
+    let n_odd = head.iter().filter(|b| odd(b)).count();
+    (n_odd * 50 > head.len()).then(|| {
+        "expected text, found binary data: the file is encrypted, or of another format".to_string()
+    })
 }
 
 /// Reads until `block` is full or the text ends.

@@ -1,6 +1,7 @@
 //! Compressed sparse rows with u64 row pointers and u32 column indices.
 
 use ndarray::Array2;
+use rayon::prelude::*;
 
 use crate::error::{StageError, StageResult};
 
@@ -200,6 +201,29 @@ impl Csr {
         out
     }
 
+    /// The same entries with other values, row by row and in parallel: `f(row, values, out)` fills `out`,
+    /// which holds zeros.
+    #[must_use]
+    pub fn map_rows(&self, f: impl Fn(usize, &[f32], &mut [f32]) + Sync) -> Self {
+        let mut data = vec![0f32; self.nnz()];
+        let mut rest = data.as_mut_slice();
+        let mut rows = Vec::with_capacity(self.n_rows());
+        for r in 0..self.n_rows() {
+            let (out, tail) = rest.split_at_mut((self.indptr[r + 1] - self.indptr[r]) as usize);
+            rows.push((r, out));
+            rest = tail;
+        }
+        rows.into_par_iter()
+            .with_min_len(64)
+            .for_each(|(r, out)| f(r, self.row(r).1, out));
+        Self {
+            n_cols: self.n_cols,
+            indptr: self.indptr.clone(),
+            indices: self.indices.clone(),
+            data,
+        }
+    }
+
     /// Columns become rows; entries of a new row are in the order of the old rows.
     #[must_use]
     pub fn transpose(&self) -> Self {
@@ -312,6 +336,18 @@ mod tests {
         assert!(Csr::new(3, vec![0, 2], vec![0, 3], vec![1., 1.]).is_err());
         assert!(Csr::new(3, vec![0, 2, 1], vec![0, 1], vec![1., 1.]).is_err());
         assert!(Csr::new(3, vec![0, 3], vec![0, 1], vec![1., 1.]).is_err());
+    }
+
+    #[test]
+    fn rows_are_mapped_each_by_its_own() {
+        let m = example();
+        let by_entry = m.map(|r, _, v| v * 10.0 + r as f32);
+        let by_row = m.map_rows(|r, values, out| {
+            for (out, v) in out.iter_mut().zip(values) {
+                *out = v * 10.0 + r as f32;
+            }
+        });
+        assert_eq!(by_row, by_entry);
     }
 
     #[test]

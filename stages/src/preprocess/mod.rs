@@ -46,7 +46,7 @@ impl Stage for Preprocess {
     type Params = PreprocessParams;
 
     const KIND: &'static str = "preprocess";
-    const CODE_VERSION: u32 = 1;
+    const CODE_VERSION: u32 = 2;
     const ABOUT: &'static str =
         "checks raw counts, adds quality metrics and gene positions, normalises";
 
@@ -92,6 +92,12 @@ impl Stage for Preprocess {
             "metric",
             &qc::summary_frame(&done.metrics),
             &qc::NOTES,
+        )?;
+        write_tsv(
+            &dir.join("qc_cells.tsv"),
+            "cell",
+            &qc::cell_frame(&done.expr.obs),
+            &qc::CELL_NOTES,
         )?;
         Ok(done.metrics)
     }

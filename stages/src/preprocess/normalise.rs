@@ -14,7 +14,22 @@ pub fn log1p_normalize_total(counts: &Csr, totals: &[f64], target_sum: f64) -> C
         .iter()
         .map(|&t| if t > 0.0 { target_sum / t } else { 0.0 })
         .collect();
-    counts.map(|r, _, v| (f64::from(v) * scale[r]).ln_1p() as f32)
+    let value = |r: usize, v: f32| (f64::from(v) * scale[r]).ln_1p() as f32;
+    counts.map_rows(|r, counts, out| {
+        // Most counts of a cell are among a few small numbers: the logarithm is taken once of each.
+        let mut small = [f32::NAN; 64];
+        for (out, &v) in out.iter_mut().zip(counts) {
+            let whole = v as usize;
+            *out = if whole as f32 == v && whole < small.len() {
+                if small[whole].is_nan() {
+                    small[whole] = value(r, v);
+                }
+                small[whole]
+            } else {
+                value(r, v)
+            };
+        }
+    })
 }
 
 /// The columns at `columns`, in that order, zeros dropped.

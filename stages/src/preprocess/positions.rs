@@ -30,12 +30,20 @@ pub struct PlacedGenes {
     pub n_unplaced: usize,
     /// Genes that left because their chromosome has too few.
     pub n_on_small_chromosomes: usize,
+    /// Genes named by Ensembl id, and one of them.
+    pub ids: (usize, String),
+    /// Genes named otherwise, and one of them.
+    pub symbols: (usize, String),
+    /// Genes whose symbol the gene table has at several places.
+    pub n_ambiguous: usize,
 }
 
-/// Looks up every gene of `var` in `table`, or in its own columns `chromosome`, `start` and `end`.
+/// Looks up every gene of `var` in `table`, or in its own columns `chromosome`, `start` and `end`. A
+/// gene is looked up by its id in the column `gene_ids` where `var` has one (10x data), then by its
+/// name.
 ///
 /// # Errors
-/// [`StageError::Data`] where neither is there.
+/// [`StageError::Data`] where neither is there, and where two names are one gene of the table.
 pub fn place_genes(
     var: &Frame,
     table: Option<&GeneTable>,
@@ -47,11 +55,19 @@ pub fn place_genes(
                 let gene = &table.genes[g];
                 (gene.chromosome.clone(), gene.start, gene.end)
             };
-            table
-                .resolve(&var.index, params.duplicates)
-                .into_iter()
-                .map(|at| at.map(place))
-                .collect()
+            let mut found = table.resolve(&var.index, params.duplicates);
+            if var.columns.contains_key("gene_ids") {
+                let by_id = table.resolve_ids(&var.texts("gene_ids")?, params.duplicates);
+                let by_name = found.into_iter();
+                found = by_id
+                    .into_iter()
+                    .zip(by_name)
+                    .map(|(i, n)| i.or(n))
+                    .collect();
+            } else {
+                one_name_each(&var.index, &found)?;
+            }
+            found.into_iter().map(|at| at.map(place)).collect()
         }
         None => own_places(var)?,
     };
@@ -69,12 +85,48 @@ pub fn place_genes(
         })
         .collect();
     let n_unplaced = genes.iter().filter(|g| g.place.is_none()).count();
+    let kind = |ids: bool| {
+        let mut of_kind = var.index.iter().filter(|n| is_ensembl_id(n) == ids);
+        let first = of_kind.next();
+        let n = of_kind.count() + usize::from(first.is_some());
+        (n, first.cloned().unwrap_or_default())
+    };
     Ok(PlacedGenes {
         genes,
         mt,
         n_unplaced,
         n_on_small_chromosomes: 0,
+        ids: kind(true),
+        symbols: kind(false),
+        n_ambiguous: table.map_or(0, |t| t.n_ambiguous(&var.index)),
     })
+}
+
+/// Whether a name is an Ensembl gene id of any species (`ENSG...`, `ENSMUSG...`).
+fn is_ensembl_id(name: &str) -> bool {
+    name.strip_prefix("ENS")
+        .and_then(|rest| rest.split_once('G'))
+        .is_some_and(|(species, number)| {
+            species.len() <= 4
+                && number.len() >= 11
+                && number.as_bytes()[..11].iter().all(u8::is_ascii_digit)
+        })
+}
+
+/// # Errors
+/// [`StageError::Data`] where two names are one gene.
+fn one_name_each(names: &[String], found: &[Option<usize>]) -> StageResult<()> {
+    let mut name_of: BTreeMap<usize, &String> = BTreeMap::new();
+    for (name, at) in names.iter().zip(found) {
+        let Some(at) = at else { continue };
+        if let Some(before) = name_of.insert(*at, name) {
+            return Err(StageError::data_hint(
+                format!("`{before}` and `{name}` are one gene, so its counts are split in two"),
+                "name all genes by symbol or all by Ensembl id, and add up the rows of one gene",
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn own_places(var: &Frame) -> StageResult<Vec<Option<(String, i64, i64)>>> {
@@ -164,7 +216,31 @@ impl PlacedGenes {
             "share of genes with a position; {} have none",
             self.n_unplaced
         );
+        let mixed = self.ids.0 > 0 && self.symbols.0 > 0;
+        let naming = match (self.ids.0, self.symbols.0) {
+            (0, n) => format!("all {n} genes are named by symbol"),
+            (n, 0) => format!("all {n} genes are named by Ensembl id"),
+            (ids, symbols) => format!(
+                "gene names are mixed: {ids} are Ensembl ids (`{}`), {symbols} are not (`{}`)",
+                self.ids.1, self.symbols.1
+            ),
+        };
+        // Annotations name a gene without a symbol by its id, which is a small share.
+        let few =
+            self.ids.0.min(self.symbols.0) as f64 <= 0.2 * (self.ids.0 + self.symbols.0) as f64;
         vec![
+            QcCheck::new(
+                "gene_naming",
+                !mixed || few,
+                self.ids.0 as f64 / (self.ids.0 + self.symbols.0).max(1) as f64,
+                naming,
+            ),
+            QcCheck::new(
+                "ambiguous_positions",
+                true,
+                self.n_ambiguous as f64,
+                "genes whose symbol the gene table has at several places; `duplicates` chooses",
+            ),
             // Symbols of other Ensembl releases cost a few percent; other naming costs nearly all.
             QcCheck::new("gene_positions", share >= 0.5, share, detail),
             QcCheck::new(

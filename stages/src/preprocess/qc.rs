@@ -83,6 +83,30 @@ pub(super) const NOTES: [&str; 2] = [
     "share_zero: zeros among the cells and genes that stayed",
 ];
 
+pub(super) const CELL_NOTES: [&str; 2] = [
+    "one row a cell that stayed, over all genes of the input, before genes without a position leave",
+    "total_counts: sum of the counts (UMI); n_genes_by_counts: genes with a count; pct_counts_mt: percent of the counts from mitochondrial genes",
+];
+
+/// The metrics of every cell, for a table.
+pub(super) fn cell_frame(obs: &Frame) -> Frame {
+    let mut frame = Frame::new(obs.index.clone());
+    let shown = [
+        "patient",
+        "sample",
+        "cancer_vs_normal",
+        "total_counts",
+        "n_genes_by_counts",
+        "pct_counts_mt",
+    ];
+    for name in shown {
+        if let Some(column) = obs.columns.get(name) {
+            frame.set(name, column.clone());
+        }
+    }
+    frame
+}
+
 pub(super) fn summary_frame(metrics: &Metrics) -> Frame {
     let mut frame = Frame::new(metrics.keys().cloned().collect());
     let value = |v: &serde_json::Value| v.as_f64().unwrap_or(f64::NAN);

@@ -512,3 +512,56 @@ fn ovarian_cells_and_genes_resolve() {
     .unwrap();
     assert_eq!(done.expr.n_vars(), 11_236);
 }
+
+#[test]
+fn ids_decide_where_the_genes_have_them() {
+    // `A-1` is the second gene of the symbol `A`, as 10x data name it.
+    let mut genes = table(&["A".to_string(), "B".to_string(), "A".to_string()]);
+    for (gene, id) in genes.genes.iter_mut().zip(["ENSG1", "ENSG2", "ENSG3"]) {
+        gene.id = Some(id.into());
+    }
+    let mut var = Frame::new(["A", "A-1", "B"].map(str::to_string).to_vec());
+    let start = |placed: PlacedGenes| -> Vec<Option<i64>> {
+        placed
+            .genes
+            .iter()
+            .map(|g| g.place.as_ref().map(|p| p.1))
+            .collect()
+    };
+    let params = PreprocessParams::default();
+    let by_name = place_genes(&var, Some(&genes), &params).unwrap();
+    assert_eq!(by_name.n_ambiguous, 1);
+    assert_eq!(start(by_name), [Some(30), None, Some(20)]);
+    let ids = ["ENSG1.4", "ENSG3.1", "ENSG9"].map(str::to_string);
+    var.set("gene_ids", Column::Str(ids.to_vec()));
+    let by_id = place_genes(&var, Some(&genes), &params).unwrap();
+    assert_eq!(start(by_id), [Some(30), Some(10), Some(20)]);
+}
+
+#[test]
+fn one_gene_under_two_names_is_refused_and_mixed_names_are_said() {
+    let builtin = GeneTable::grch38();
+    let params = PreprocessParams::default();
+    let var = |names: &[&str]| Frame::new(names.iter().map(ToString::to_string).collect());
+    let both = var(&["EGFR", "TP53", "ENSG00000141510.17"]);
+    assert_eq!(
+        place_genes(&both, Some(&builtin), &params)
+            .unwrap_err()
+            .to_string(),
+        "`TP53` and `ENSG00000141510.17` are one gene, so its counts are split in two"
+    );
+    let mixed = var(&["EGFR", "MYC", "ENSG00000141510.17"]);
+    let placed = place_genes(&mixed, Some(&builtin), &params).unwrap();
+    assert_eq!(placed.n_unplaced, 0);
+    let checks = placed.in_genome_order(&params).unwrap().checks();
+    assert_eq!(checks[0].verdict, Verdict::Warn);
+    assert_eq!(
+        checks[0].detail,
+        "gene names are mixed: 1 are Ensembl ids (`ENSG00000141510.17`), 2 are not (`EGFR`)"
+    );
+    let mouse = var(&["ENSMUSG00000059552", "ENSG00000141510"]);
+    assert_eq!(
+        place_genes(&mouse, Some(&builtin), &params).unwrap().ids.0,
+        2
+    );
+}

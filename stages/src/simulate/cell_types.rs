@@ -12,6 +12,8 @@ pub enum CellType {
     B,
     Nk,
     Mast,
+    Oligodendrocyte,
+    Undetermined,
 }
 
 /// What the simulation knows of a type.
@@ -33,7 +35,7 @@ pub(super) struct TypeFacts {
 }
 
 /// Every type, in the order of the enum.
-pub(super) const TYPES: [(CellType, TypeFacts); 8] = [
+pub(super) const TYPES: [(CellType, TypeFacts); 10] = [
     (
         CellType::Epithelial,
         TypeFacts {
@@ -143,11 +145,35 @@ pub(super) const TYPES: [(CellType, TypeFacts); 8] = [
             markers: &["TPSAB1", "TPSB2", "CPA3", "KIT", "MS4A2"],
         },
     ),
+    (
+        CellType::Oligodendrocyte,
+        TypeFacts {
+            name: "Oligodendrocytes",
+            refined: "Oligodendrocytes",
+            subtypes: &["Oligodendrocytes"],
+            depth: 0.9,
+            tumour_share: 0.0,
+            normal_share: 0.0,
+            markers: &["MBP", "PLP1", "MOG", "MOBP", "CLDN11", "MAG"],
+        },
+    ),
+    (
+        CellType::Undetermined,
+        TypeFacts {
+            name: "Undetermined",
+            refined: "Undetermined",
+            subtypes: &["Undetermined"],
+            depth: 0.6,
+            tumour_share: 0.0,
+            normal_share: 0.0,
+            markers: &[],
+        },
+    ),
 ];
 
 impl CellType {
     /// All types.
-    pub fn all() -> [Self; 8] {
+    pub fn all() -> [Self; 10] {
         TYPES.map(|t| t.0)
     }
 
@@ -162,8 +188,16 @@ impl CellType {
     }
 
     pub(super) fn facts(self) -> &'static TypeFacts {
-        static ALL: [(CellType, TypeFacts); 8] = TYPES;
+        static ALL: [(CellType, TypeFacts); 10] = TYPES;
         &ALL[self as usize].1
+    }
+}
+
+impl TypeFacts {
+    /// Whether lung samples have this type. Only those types' markers decide which genes are drawn, so
+    /// that types of other tissues change nothing in a simulated lung.
+    pub(super) fn is_of_lung(&self) -> bool {
+        self.tumour_share > 0.0 || self.normal_share > 0.0
     }
 }
 

@@ -18,11 +18,11 @@ use crate::matrix::{Csr, Matrix};
 use crate::rng::Rng;
 use crate::stage::{Metrics, Progress};
 
-use super::atlas::PATIENTS;
+use super::atlas::{SAMPLES, is_tumour};
 use super::cell_types::CellType;
 use super::counts::{Patient, simulate_patient};
 use super::params::SimulateParams;
-use super::plan::{CellGroup, PatientPlan, SamplePlan, sample_names};
+use super::plan::{CellGroup, PatientPlan, SamplePlan};
 use super::truth::Truth;
 use super::world::World;
 
@@ -49,9 +49,35 @@ pub fn default_params() -> SimulateParams {
     }
 }
 
-/// The ten lung adenocarcinoma patients with `scale` times their cells (rounded, at least one cell of a
-/// type that the sample has).
+/// The 58 samples with `scale` times their cells (rounded, at least one cell of a type that the sample
+/// has). Samples `LUNG_Txx` and `LUNG_Nxx` are of patient `P00xx`; of the others the series does not
+/// say whose they are, so each stands alone, under its own name.
 pub fn plans(scale: f64) -> Vec<PatientPlan> {
+    let mut plans: Vec<PatientPlan> = Vec::new();
+    for &(sample, origin, cells) in &SAMPLES {
+        let digits = ["LUNG_T", "LUNG_N"]
+            .iter()
+            .find_map(|p| sample.strip_prefix(p));
+        let name = digits.map_or(sample.to_string(), |d| format!("P00{d}"));
+        let plan = SamplePlan {
+            name: sample.to_string(),
+            origin: origin.to_string(),
+            groups: groups(cells, is_tumour(origin), scale),
+        };
+        match plans.iter_mut().find(|p| p.name == name) {
+            // The tumour goes first, though `LUNG_N06` stands before `LUNG_T06`.
+            Some(patient) => patient.samples.insert(0, plan),
+            None => plans.push(PatientPlan {
+                name,
+                samples: vec![plan],
+            }),
+        }
+    }
+    plans.sort_by(|a, b| a.name.cmp(&b.name));
+    plans
+}
+
+fn groups(cells: [usize; 10], is_tumour: bool, scale: f64) -> Vec<CellGroup> {
     let scaled = |n: usize| {
         if n == 0 {
             0
@@ -59,56 +85,34 @@ pub fn plans(scale: f64) -> Vec<PatientPlan> {
             ((n as f64 * scale).round() as usize).max(1)
         }
     };
-    let plan = |(name, tumour, normal): &(&str, [usize; 8], [usize; 8])| {
-        let groups = |cells: &[usize; 8], is_tumour: bool| {
-            let mut groups = Vec::new();
-            for (cell_type, &n) in CellType::all().into_iter().zip(cells) {
-                let n = scaled(n);
-                let share = if is_tumour && cell_type == CellType::Epithelial {
-                    MALIGNANT_EPITHELIAL
-                } else {
-                    0.0
-                };
-                let n_malignant = (n as f64 * share).round() as usize;
-                groups.push(CellGroup {
-                    cell_type,
-                    malignant: true,
-                    n_cells: n_malignant,
-                });
-                groups.push(CellGroup {
-                    cell_type,
-                    malignant: false,
-                    n_cells: n - n_malignant,
-                });
-            }
-            groups.retain(|g| g.n_cells > 0);
-            groups
+    let mut groups = Vec::new();
+    for (cell_type, n) in CellType::all().into_iter().zip(cells) {
+        let n = scaled(n);
+        let share = if is_tumour && cell_type == CellType::Epithelial {
+            MALIGNANT_EPITHELIAL
+        } else {
+            0.0
         };
-        let (t, n) = sample_names(name);
-        let samples = vec![
-            SamplePlan {
-                name: t,
-                origin: "tLung".into(),
-                groups: groups(tumour, true),
-            },
-            SamplePlan {
-                name: n,
-                origin: "nLung".into(),
-                groups: groups(normal, false),
-            },
-        ];
-        PatientPlan {
-            name: (*name).to_string(),
-            samples,
-        }
-    };
-    PATIENTS.iter().map(plan).collect()
+        let n_malignant = (n as f64 * share).round() as usize;
+        groups.push(CellGroup {
+            cell_type,
+            malignant: true,
+            n_cells: n_malignant,
+        });
+        groups.push(CellGroup {
+            cell_type,
+            malignant: false,
+            n_cells: n - n_malignant,
+        });
+    }
+    groups.retain(|g| g.n_cells > 0);
+    groups
 }
 
 /// Writes [`MATRIX_FILE`], [`ANNOTATION_FILE`] and [`TRUTH_DIR`] into `dir`, which is created. `scale` is
-/// the share of the atlas' cells, above 0 and at most 1; 1 is 80,576 cells. Same arguments, same bytes.
+/// the share of the atlas' cells, above 0 and at most 1; 1 is 208,506 cells. Same arguments, same bytes.
 ///
-/// Memory is about 8 bytes for each non-zero count: 0.9 GB at scale 1.
+/// Memory is about 8 bytes for each non-zero count: 3 GB at scale 1.
 ///
 /// # Errors
 /// [`StageError::Param`] where `scale` or a parameter is out of range; [`StageError::Io`].
@@ -289,9 +293,56 @@ mod tests {
         let plans = plans(1.0);
         assert_eq!(
             plans.iter().map(PatientPlan::n_cells).sum::<usize>(),
-            80_576
+            208_506
         );
-        assert_eq!(plans[0].n_cells(), 6265);
+        let of = |name: &str| plans.iter().find(|p| p.name == name).unwrap();
+        let ten = [
+            "P0006", "P0008", "P0009", "P0018", "P0019", "P0020", "P0028", "P0030", "P0031",
+            "P0034",
+        ];
+        assert_eq!(ten.iter().map(|p| of(p).n_cells()).sum::<usize>(), 80_576);
+        assert_eq!(of("P0006").n_cells(), 6265);
+        let samples = |p: &PatientPlan| -> Vec<String> {
+            p.samples
+                .iter()
+                .map(|s| format!("{} {}", s.name, s.origin))
+                .collect()
+        };
+        assert_eq!(samples(of("P0006")), ["LUNG_T06 tLung", "LUNG_N06 nLung"]);
+        assert_eq!(samples(of("EBUS_06")), ["EBUS_06 tL/B"]);
+        // Totals as the series' annotation has them.
+        let mut by_origin = BTreeMap::new();
+        let mut by_type = BTreeMap::new();
+        for sample in plans.iter().flat_map(|p| &p.samples) {
+            for group in &sample.groups {
+                *by_origin.entry(sample.origin.as_str()).or_insert(0) += group.n_cells;
+                *by_type.entry(group.cell_type.name()).or_insert(0) += group.n_cells;
+                assert!(!group.malignant || is_tumour(&sample.origin));
+            }
+        }
+        let origins = [
+            ("tLung", 45_149),
+            ("nLung", 42_995),
+            ("nLN", 37_446),
+            ("mBrain", 29_060),
+            ("mLN", 21_479),
+            ("PE", 20_304),
+            ("tL/B", 12_073),
+        ];
+        assert_eq!(by_origin, origins.into());
+        let types = [
+            ("T lymphocytes", 79_676),
+            ("Myeloid cells", 42_245),
+            ("Epithelial cells", 36_467),
+            ("B lymphocytes", 27_657),
+            ("NK cells", 11_551),
+            ("Fibroblasts", 4_172),
+            ("MAST cells", 3_396),
+            ("Endothelial cells", 1_996),
+            ("Oligodendrocytes", 716),
+            ("Undetermined", 630),
+        ];
+        assert_eq!(by_type, types.into());
     }
 
     #[test]
@@ -321,8 +372,8 @@ mod tests {
             .iter()
             .map(|id| id.split_once('_').unwrap().1)
             .collect();
-        assert_eq!(samples.len(), 20);
-        assert!(samples.contains("LUNG_T06") && samples.contains("LUNG_N34"));
+        assert_eq!(samples.len(), 58);
+        assert!(samples.contains("LUNG_T06") && samples.contains("EFFUSION_06"));
         // Samples are interleaved: neighbours are rarely of one sample.
         let same = header[1..]
             .windows(2)

@@ -23,6 +23,7 @@ pub mod geo;
 
 mod atlas;
 mod cell_types;
+mod cells;
 mod counts;
 mod events;
 mod params;

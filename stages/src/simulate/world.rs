@@ -131,6 +131,7 @@ fn choose_genes(table: &GeneTable, n_genes: usize, seed: u64) -> StageResult<Vec
         .flat_map(|aliases| aliases.iter());
     let wanted: BTreeSet<&str> = TYPES
         .iter()
+        .filter(|t| t.1.is_of_lung())
         .flat_map(|t| t.1.markers)
         .chain(cycle)
         .copied()
@@ -266,8 +267,13 @@ fn type_profile(genes: &[SimulatedGene], base: &[f64], cell_type: CellType, seed
     profile.iter_mut().for_each(|l| *l = l.min(top));
     for (gene, log) in genes.iter().zip(&mut profile) {
         let own = |t: &CellType| t.facts().markers.contains(&gene.name.as_str());
-        if let Some(owner) = CellType::all().iter().find(|t| own(t)) {
-            *log = if *owner == cell_type { -6.9 } else { -11.5 };
+        let mut of_lung = CellType::all()
+            .into_iter()
+            .filter(|t| t.facts().is_of_lung());
+        if let Some(owner) = of_lung.find(own) {
+            *log = if owner == cell_type { -6.9 } else { -11.5 };
+        } else if own(&cell_type) {
+            *log = -6.9;
         } else if gene.phase.is_some() {
             // Low in resting cells; a cycling cell raises them.
             *log = -11.0;

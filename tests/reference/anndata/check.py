@@ -9,7 +9,8 @@ import sys
 import anndata
 import numpy as np
 
-a = anndata.read_zarr(sys.argv[1])
+read = anndata.read_h5ad if sys.argv[1].endswith('.h5ad') else anndata.read_zarr
+a = read(sys.argv[1])
 assert a.shape == (3, 2), a.shape
 assert list(a.obs_names) == ["c1", "c2", "ç3"]
 assert list(a.obs.columns) == ["z_text", "a_number", "count", "flag", "all_false", "cell_type"]

@@ -1,4 +1,4 @@
-"""Draws the chromosome heatmap and runs Leiden on the graph of an exported store.
+"""Draws the chromosome heatmap and the UMAPs, and runs Leiden on the graph of an exported store.
 
 Run by the test `infercnvpy_draws_from_the_store` with CLCC_PYTHON set, as `python check.py STORE`;
 checked with infercnvpy 0.6.1, scanpy 1.11.5, anndata 0.12.19.
@@ -17,9 +17,12 @@ import scanpy as sc
 
 with warnings.catch_warnings():
     warnings.simplefilter("error")
-    a = anndata.read_zarr(sys.argv[1])
+    read = anndata.read_h5ad if sys.argv[1].endswith(".h5ad") else anndata.read_zarr
+    a = read(sys.argv[1])
 axes = cnv.pl.chromosome_heatmap(a, groupby="cnv_leiden", vmin=-1, vmax=3, show=False)
 assert "heatmap_ax" in axes
+sc.pl.umap(a, color=["cnv_leiden", "cell_type"], show=False)
+cnv.pl.umap(a, color="cnv_score", show=False)
 assert list(a.uns["cnv"]["chr_pos"]) == ["chr1", "chr2"]
 cnv.tl.cnv_score(a, key_added="again")
 assert a.obs["again"].notna().all()

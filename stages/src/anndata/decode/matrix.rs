@@ -81,12 +81,12 @@ pub(in crate::anndata) fn matrix(store: &dyn Store, at: &str) -> StageResult<Mat
             .map_err(|e| store.bad(at, format!("values do not fill the shape: {e}")))?;
         return Ok(Matrix::Dense(dense));
     }
-    let (major, minor) = if info.layout == Layout::Csr {
-        (info.rows, info.cols)
+    let minor = if info.layout == Layout::Csr {
+        info.cols
     } else {
-        (info.cols, info.rows)
+        info.rows
     };
-    let indptr = row_pointers(store, at, major)?;
+    let indptr = row_pointers(store, at, info)?;
     let compressed = csr_part(store, at, minor, indptr, None)?;
     Ok(Matrix::Csr(if info.layout == Layout::Csr {
         compressed
@@ -95,28 +95,45 @@ pub(in crate::anndata) fn matrix(store: &dyn Store, at: &str) -> StageResult<Mat
     }))
 }
 
-/// The row pointers of a compressed matrix.
+/// The pointers of a compressed matrix: one a row and one more (a column, for CSC).
 pub(in crate::anndata) fn row_pointers(
     store: &dyn Store,
     at: &str,
-    rows: usize,
+    info: MatrixInfo,
 ) -> StageResult<Vec<u64>> {
     let place = format!("{at}/indptr");
     let indptr = store
         .read(&place)?
         .into_u64()
         .map_err(|e| store.bad(&place, e))?;
-    if indptr.len() == rows + 1 && indptr.windows(2).all(|w| w[0] <= w[1]) {
-        return Ok(indptr);
-    }
-    Err(store.bad(
-        &place,
-        format!(
-            "expected {} pointers that never fall, found {}",
-            rows + 1,
+    let (major, minor, name, other) = match info.layout {
+        Layout::Csc => (info.cols, info.rows, "csc", "csr"),
+        _ => (info.rows, info.cols, "csr", "csc"),
+    };
+    let message = if indptr.len() != major + 1 {
+        let mut message = format!(
+            "expected {} pointers of a {name} matrix of {} x {}, found {}",
+            major + 1,
+            info.rows,
+            info.cols,
             indptr.len()
-        ),
-    ))
+        );
+        if indptr.len() == minor + 1 {
+            message.push_str(&format!(": this is a {other} matrix named {name}"));
+        }
+        message
+    } else if let Some(i) = (1..indptr.len()).find(|&i| indptr[i] < indptr[i - 1]) {
+        format!(
+            "expected pointers that never fall, found {} after {}",
+            indptr[i],
+            indptr[i - 1]
+        )
+    } else if indptr[0] != 0 {
+        format!("expected pointers that start at 0, found {}", indptr[0])
+    } else {
+        return Ok(indptr);
+    };
+    Err(store.bad(&place, message))
 }
 
 /// A compressed matrix from its pointers (which start at 0) and the entries at `entries`, or all.

@@ -59,7 +59,7 @@ pub(crate) fn part(inputs: &Inputs<'_, '_>) -> StageResult<Part> {
     blocks.extend(summary(&files, inputs)?);
     blocks.extend(other_tables(
         &files,
-        &["qc_checks", "qc_summary"],
+        &["qc_checks", "qc_summary", "qc_cells"],
         inputs.params,
     )?);
     Ok(Section {

@@ -1,3 +1,6 @@
+mod bad;
+mod tenx;
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -485,7 +488,7 @@ fn an_unknown_format_is_refused() {
     assert!(
         error
             .to_string()
-            .contains("the formats are `geo_umi`, `h5ad` and `zarr`"),
+            .contains("the formats are `geo_umi` (also `text`, `tsv`, `csv`), `10x_mtx`, `10x_h5`, `h5ad` and `zarr`"),
         "{error}"
     );
 }

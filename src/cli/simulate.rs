@@ -1,0 +1,43 @@
+//! `simulate`.
+
+use clcc_stages::simulate::geo;
+use clcc_stages::stage::Progress;
+use serde_json::Value;
+
+use super::args::SimulateArgs;
+use super::error::{CliError, exit};
+use super::inspect::{print_value, stage_error};
+
+pub(super) fn simulate(args: &SimulateArgs) -> Result<i32, CliError> {
+    if args.like != "gse131907" {
+        let message = format!("--like {}: expected `gse131907`", args.like);
+        return Err(CliError::new(exit::USAGE, message));
+    }
+    let taken = std::fs::read_dir(&args.out).is_ok_and(|mut entries| entries.next().is_some());
+    if taken {
+        let message = format!("`{}` is not empty; nothing was written", args.out.display());
+        return Err(CliError::new(exit::USAGE, message));
+    }
+    let mut params = geo::default_params();
+    if let Some(genes) = args.genes {
+        params.n_genes = genes;
+    }
+    let said = geo::write_file_set(&args.out, &params, args.seed, args.scale, &Lines)
+        .map_err(|e| stage_error(&e))?;
+    print_value(&Value::Object(said), 0);
+    println!("wrote {}", args.out.display());
+    Ok(exit::OK)
+}
+
+/// One line a patient.
+struct Lines;
+
+impl Progress for Lines {
+    fn step(&self, done: u64, total: u64, message: &str) {
+        eprintln!("({done:>2}/{total}) {message}");
+    }
+
+    fn warn(&self, message: &str) {
+        eprintln!("warning: {message}");
+    }
+}

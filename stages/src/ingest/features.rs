@@ -1,0 +1,198 @@
+//! Which features of a 10x matrix are genes, and under which names they go on.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::Path;
+
+use super::params::{GeneNames, IngestParams};
+use crate::anndata::{TenxFeatures, list};
+use crate::error::{StageError, StageResult};
+use crate::frame::{Column, Frame};
+use crate::stage::Progress;
+
+/// What 10x calls a gene.
+const GENE: &str = "Gene Expression";
+
+/// The genes of a matrix.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Genes {
+    /// One row per gene that is kept: index symbol or id, column `gene_ids` or `gene_symbols`.
+    pub(super) var: Frame,
+    /// For each feature of the file its row in `var`.
+    pub(super) place: Vec<Option<u32>>,
+}
+
+/// Chooses the genes among `features`: those of the type `Gene Expression` and of the genome asked
+/// for. Symbols that come again get `-1`, `-2`, ... as `anndata.var_names_make_unique` does.
+///
+/// # Errors
+/// [`StageError::Param`] where several genomes are there and none is chosen, or another than those;
+/// [`StageError::Format`] where an id comes twice or no feature is a gene.
+pub(super) fn genes(
+    features: &TenxFeatures,
+    path: &Path,
+    params: &IngestParams,
+    progress: &dyn Progress,
+) -> StageResult<Genes> {
+    let n = features.ids.len();
+    let is_gene = |f: usize| features.types.get(f).is_none_or(|t| t == GENE);
+    let mut others: BTreeMap<&str, usize> = BTreeMap::new();
+    for kind in features.types.iter().filter(|t| *t != GENE) {
+        *others.entry(kind).or_default() += 1;
+    }
+    for (kind, n) in &others {
+        progress.warn(&format!("{n} features of type `{kind}` are left out"));
+    }
+    let genomes: Vec<&String> = (0..features.genomes.len())
+        .filter(|&f| is_gene(f))
+        .map(|f| &features.genomes[f])
+        .collect();
+    let genome = chosen_genome(&genomes, params)?;
+    let of_genome =
+        |f: usize| genome.is_none_or(|g| features.genomes.get(f).is_none_or(|x| x == g));
+    let kept: Vec<usize> = (0..n).filter(|&f| is_gene(f) && of_genome(f)).collect();
+    if kept.is_empty() {
+        let message = format!("expected features of type `{GENE}`, found none among {n}");
+        return Err(StageError::format(path, "features", message));
+    }
+    let mut seen = HashSet::with_capacity(n);
+    if let Some(&f) = kept.iter().find(|&&f| !seen.insert(&features.ids[f])) {
+        let message = format!("gene id `{}` comes twice", features.ids[f]);
+        return Err(StageError::format(path, "features", message));
+    }
+    let pick = |from: &[String]| kept.iter().map(|&f| from[f].clone()).collect::<Vec<_>>();
+    let (ids, symbols) = (pick(&features.ids), pick(&features.names));
+    let (index, other_name, other) = match params.gene_names {
+        GeneNames::Symbol => (unique(symbols, progress), "gene_ids", ids),
+        GeneNames::Id => (ids, "gene_symbols", symbols),
+    };
+    let mut var = Frame::new(index);
+    var.set(other_name, Column::Str(other));
+    let mut place = vec![None; n];
+    for (row, &f) in kept.iter().enumerate() {
+        place[f] = Some(row as u32);
+    }
+    Ok(Genes { var, place })
+}
+
+/// The genome to keep, where features tell them apart.
+fn chosen_genome<'a>(
+    genomes: &[&'a String],
+    params: &IngestParams,
+) -> StageResult<Option<&'a String>> {
+    let mut sizes: BTreeMap<&'a String, usize> = BTreeMap::new();
+    for &genome in genomes {
+        *sizes.entry(genome).or_default() += 1;
+    }
+    let names: Vec<&'a String> = sizes.keys().copied().collect();
+    pick_genome(&names, &params.genome).map(|at| at.map(|i| names[i]))
+}
+
+/// The position of the genome `asked` among `names`; without one asked for, the only one.
+///
+/// # Errors
+/// [`StageError::Param`] where there are several and none is asked for, or not that one.
+pub(super) fn pick_genome(names: &[&String], asked: &str) -> StageResult<Option<usize>> {
+    let several = |message: String| {
+        Err(StageError::Param {
+            param: "genome".to_string(),
+            message,
+            hint: Some("name one with `genome` of `ingest`".to_string()),
+        })
+    };
+    match (names, asked) {
+        ([], _) | ([_], "") => Ok((names.len() == 1).then_some(0)),
+        (_, "") => several(format!(
+            "the counts are of {} genomes, {}, and one patient's cells have one",
+            names.len(),
+            list(names)
+        )),
+        (_, asked) => match names.iter().position(|n| *n == asked) {
+            Some(at) => Ok(Some(at)),
+            None => several(format!("no genome `{asked}`; there is {}", list(names))),
+        },
+    }
+}
+
+/// Names that come again get `-1`, `-2`, ..., as anndata's `make_index_unique` does.
+fn unique(mut names: Vec<String>, progress: &dyn Progress) -> Vec<String> {
+    let mut taken: HashSet<String> = names.iter().cloned().collect();
+    let mut seen: HashMap<String, usize> = HashMap::new();
+    let mut renamed = Vec::new();
+    for name in &mut names {
+        let count = seen.entry(name.clone()).or_default();
+        *count += 1;
+        if *count == 1 {
+            continue;
+        }
+        let mut number = *count - 1;
+        let mut free = format!("{name}-{number}");
+        while !taken.insert(free.clone()) {
+            number += 1;
+            free = format!("{name}-{number}");
+        }
+        *count = number + 1;
+        renamed.push(name.clone());
+        *name = free;
+    }
+    renamed.dedup();
+    if !renamed.is_empty() {
+        progress.warn(&format!(
+            "{} gene symbols come more than once and got numbers (`{}-1`): {}",
+            renamed.len(),
+            renamed[0],
+            list(&renamed)
+        ));
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stage::Quiet;
+
+    fn texts(v: &[&str]) -> Vec<String> {
+        v.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn symbols_are_made_unique_as_anndata_does() {
+        // anndata.utils.make_index_unique(["a", "a", "b", "a-1", "a", "b"]) of 0.12, except that it
+        // warns about `a-1` having been there.
+        let names = unique(texts(&["a", "a", "b", "a-1", "a", "b"]), &Quiet);
+        assert_eq!(names, ["a", "a-2", "b", "a-1", "a-3", "b-1"]);
+    }
+
+    #[test]
+    fn genes_of_one_genome_and_type_are_kept() {
+        let features = TenxFeatures {
+            ids: texts(&["E1", "CD3", "E2", "E3"]),
+            names: texts(&["A", "CD3", "A", "B"]),
+            types: texts(&[GENE, "Antibody Capture", GENE, GENE]),
+            genomes: texts(&["hg", "", "hg", "mm"]),
+        };
+        let path = Path::new("x.h5");
+        let error = genes(&features, path, &IngestParams::default(), &Quiet).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "parameter `genome`: the counts are of 2 genomes, `hg`, `mm`, and one patient's cells have one"
+        );
+        let asked = |genome: &str, gene_names| IngestParams {
+            genome: genome.into(),
+            gene_names,
+            ..IngestParams::default()
+        };
+        let error = genes(&features, path, &asked("rn", GeneNames::Symbol), &Quiet).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "parameter `genome`: no genome `rn`; there is `hg`, `mm`"
+        );
+        let found = genes(&features, path, &asked("hg", GeneNames::Symbol), &Quiet).unwrap();
+        assert_eq!(found.var.index, ["A", "A-1"]);
+        assert_eq!(found.var.texts("gene_ids").unwrap(), ["E1", "E2"]);
+        assert_eq!(found.place, [Some(0), None, Some(1), None]);
+        let found = genes(&features, path, &asked("mm", GeneNames::Id), &Quiet).unwrap();
+        assert_eq!(found.var.index, ["E3"]);
+        assert_eq!(found.var.texts("gene_symbols").unwrap(), ["B"]);
+    }
+}

@@ -1,0 +1,609 @@
+//! 10x: matrix-market folders (`barcodes`, `features` or `genes`, `matrix`; gzip or not) and HDF5.
+//!
+//! One folder or file is one library. A folder of several gives all their cells in one pass: the
+//! library's name becomes the column `sample`, and a cell is named `<barcode>_<sample>`.
+
+use std::path::{Path, PathBuf};
+
+use super::cells::{self, Cells};
+use super::features;
+use super::kept::{Kept, Runs};
+use super::params::IngestParams;
+use super::store::{self, Place};
+use super::text::{self, Lines};
+use super::{Ingested, geo};
+use crate::anndata::{TenxFeatures, TenxFile, list};
+use crate::error::{StageError, StageResult};
+use crate::frame::Frame;
+use crate::stage::StageContext;
+
+/// How deep libraries may lie below the folder that is given.
+const DEPTH: usize = 4;
+
+/// One library.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Source {
+    Triple {
+        matrix: PathBuf,
+        barcodes: PathBuf,
+        features: PathBuf,
+    },
+    Hdf5(PathBuf),
+}
+
+/// A library whose names are known.
+struct Library {
+    source: Source,
+    /// Group of an HDF5 file.
+    group: String,
+    sample: String,
+    barcodes: Vec<String>,
+    features: TenxFeatures,
+}
+
+/// Whether `path` is, or holds, a 10x library.
+pub(super) fn is_tenx(path: &Path) -> bool {
+    find(path, 0).is_ok_and(|found| !found.is_empty())
+}
+
+/// Reads the patients' cells out of the library or libraries at `path`.
+///
+/// # Errors
+/// [`StageError::Format`] with its place where a file is missing, cut off or not in its format,
+/// where libraries have different genes, names come twice or a count is none;
+/// [`StageError::Param`] where genomes are not told apart.
+pub(super) fn ingest(
+    ctx: &StageContext<'_>,
+    path: &Path,
+    annotations: Option<Frame>,
+    params: &IngestParams,
+) -> StageResult<Ingested> {
+    let libraries = open(path, params)?;
+    let first = &libraries[0];
+    let genes = features::genes(&first.features, path, params, ctx.progress)?;
+    for other in &libraries[1..] {
+        same_features(path, first, other)?;
+    }
+    let own = cell_frame(path, &libraries)?;
+    let names = own.index.clone();
+    let cells = Cells::join(own, annotations, ctx.progress)?;
+    let patients = cells::select(&cells, params, &ctx.keys, ctx.progress)?;
+    let owner = store::owners(&cells, &patients, names.len());
+    let mut kept: Vec<Kept> = patients.iter().map(|_| Kept::default()).collect();
+    let mut start = 0;
+    for library in &libraries {
+        let part = start..start + library.barcodes.len();
+        let place = Place {
+            owner: &owner[part.clone()],
+            cells: &names[part.clone()],
+            genes: &genes,
+        };
+        match &library.source {
+            Source::Hdf5(file) => {
+                let open = TenxFile::open(file)?;
+                let rows = open.rows(&library.group)?;
+                store::collect(ctx, file, &library.group, &rows, &place, params, &mut kept)?;
+            }
+            Source::Triple { matrix, .. } => {
+                read_matrix(ctx, matrix, library, &place, params, &mut kept)?;
+            }
+        }
+        start = part.end;
+    }
+    let n_genes = genes.var.len();
+    let mut kept = kept.into_iter();
+    let matrices = Box::new(std::iter::from_fn(move || {
+        kept.next().map(|k| k.into_csr(n_genes))
+    }));
+    Ok(Ingested {
+        cells,
+        patients,
+        var: genes.var,
+        matrices,
+    })
+}
+
+fn open(path: &Path, params: &IngestParams) -> StageResult<Vec<Library>> {
+    let mut sources = find(path, 0)?;
+    sources.sort();
+    if sources.is_empty() {
+        return Err(StageError::format(
+            path,
+            "",
+            "expected 10x counts (`matrix.mtx` with `barcodes.tsv` and `features.tsv` or `genes.tsv`, \
+             each also `.gz`, or a `.h5` file), found none",
+        ));
+    }
+    let samples = sample_names(path, &sources)?;
+    sources
+        .into_iter()
+        .zip(samples)
+        .map(|(source, sample)| library(source, sample, params))
+        .collect()
+}
+
+fn library(source: Source, sample: String, params: &IngestParams) -> StageResult<Library> {
+    let (group, barcodes, features) = match &source {
+        Source::Triple {
+            barcodes, features, ..
+        } => (
+            String::new(),
+            first_fields(barcodes)?,
+            read_features(features)?,
+        ),
+        Source::Hdf5(file) => {
+            let open = TenxFile::open(file)?;
+            let groups = open.groups()?;
+            // The newer layout has one group and tells genomes apart by feature.
+            let at = match groups.as_slice() {
+                [only] => {
+                    if only != "matrix" && !params.genome.is_empty() && params.genome != *only {
+                        features::pick_genome(&[only], &params.genome)?;
+                    }
+                    0
+                }
+                several => {
+                    let names: Vec<&String> = several.iter().collect();
+                    features::pick_genome(&names, &params.genome)?.unwrap_or(0)
+                }
+            };
+            let group = groups[at].clone();
+            let (barcodes, features) = (open.barcodes(&group)?, open.features(&group)?);
+            (group, barcodes, features)
+        }
+    };
+    Ok(Library {
+        source,
+        group,
+        sample,
+        barcodes,
+        features,
+    })
+}
+
+/// Libraries at or below `path`, those of raw barcodes left out where filtered ones lie beside them.
+fn find(path: &Path, depth: usize) -> StageResult<Vec<Source>> {
+    let name = file_name(path);
+    if path.is_file() {
+        if name.ends_with(".h5") {
+            return Ok(vec![Source::Hdf5(path.to_path_buf())]);
+        }
+        let Some(parent) = path.parent() else {
+            return Ok(Vec::new());
+        };
+        let found = find_here(parent)?.into_iter();
+        return Ok(found
+            .filter(|s| matches!(s, Source::Triple { matrix, .. } if file_name(matrix) == name))
+            .collect());
+    }
+    let mut found = find_here(path)?;
+    if found.is_empty() && depth < DEPTH {
+        let mut folders = entries(path)?;
+        folders.retain(|p| p.is_dir());
+        let filtered = folders
+            .iter()
+            .any(|p| file_name(p).starts_with("filtered_"));
+        folders.retain(|p| !(filtered && file_name(p).starts_with("raw_")));
+        for folder in folders {
+            found.extend(find(&folder, depth + 1)?);
+        }
+    }
+    Ok(found)
+}
+
+fn find_here(folder: &Path) -> StageResult<Vec<Source>> {
+    let files: Vec<PathBuf> = entries(folder)?
+        .into_iter()
+        .filter(|p| p.is_file())
+        .collect();
+    let mut found = Vec::new();
+    for matrix in &files {
+        let name = file_name(matrix);
+        let stem = name.strip_suffix(".gz").unwrap_or(&name);
+        let Some(prefix) = stem.strip_suffix("matrix.mtx") else {
+            continue;
+        };
+        let beside = |names: &[&str]| {
+            let wanted = names
+                .iter()
+                .flat_map(|n| [format!("{prefix}{n}.gz"), format!("{prefix}{n}")]);
+            let wanted: Vec<String> = wanted.collect();
+            let there = files.iter().find(|f| wanted.contains(&file_name(f)));
+            there.cloned().ok_or_else(|| {
+                StageError::format(
+                    folder,
+                    "",
+                    format!("expected {} beside `{name}`, found none", list(&wanted)),
+                )
+            })
+        };
+        found.push(Source::Triple {
+            matrix: matrix.clone(),
+            barcodes: beside(&["barcodes.tsv"])?,
+            features: beside(&["features.tsv", "genes.tsv"])?,
+        });
+    }
+    if found.is_empty() {
+        let h5 = files.into_iter().filter(|p| file_name(p).ends_with(".h5"));
+        found.extend(h5.map(Source::Hdf5));
+    }
+    Ok(found)
+}
+
+fn entries(folder: &Path) -> StageResult<Vec<PathBuf>> {
+    let read = std::fs::read_dir(folder).map_err(StageError::io("read", folder))?;
+    let mut paths = Vec::new();
+    for entry in read {
+        paths.push(entry.map_err(StageError::io("read", folder))?.path());
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name()
+        .map(|n| n.to_string_lossy().into_owned())
+        .unwrap_or_default()
+}
+
+/// A name for each library: what its path has before the parts that all 10x output has.
+fn sample_names(root: &Path, sources: &[Source]) -> StageResult<Vec<String>> {
+    const USUAL: &[&str] = &[
+        "filtered_feature_bc_matrix",
+        "raw_feature_bc_matrix",
+        "filtered_gene_bc_matrices",
+        "raw_gene_bc_matrices",
+        "filtered_feature_bc_matrix.h5",
+        "raw_feature_bc_matrix.h5",
+        "filtered_gene_bc_matrices_h5.h5",
+        "matrix.mtx.gz",
+        "matrix.mtx",
+        "outs",
+    ];
+    let name = |source: &Source| {
+        let (Source::Triple { matrix: file, .. } | Source::Hdf5(file)) = source;
+        let inside = file.strip_prefix(root).unwrap_or(file);
+        let mut parts = Vec::new();
+        for part in inside.iter().map(|p| p.to_string_lossy().into_owned()) {
+            let mut rest = part.as_str();
+            for usual in USUAL {
+                rest = rest.strip_suffix(usual).unwrap_or(rest);
+            }
+            let rest = rest.strip_suffix(".h5").unwrap_or(rest);
+            let rest = rest.trim_end_matches(['_', '.', '-']);
+            if !rest.is_empty() {
+                parts.push(rest.to_string());
+            }
+        }
+        parts.join("_")
+    };
+    let names: Vec<String> = sources.iter().map(name).collect();
+    let mut sorted: Vec<&String> = names.iter().collect();
+    sorted.sort();
+    if names.len() > 1
+        && let Some(w) = sorted.windows(2).find(|w| w[0] == w[1])
+    {
+        return Err(StageError::format(
+            root,
+            "",
+            format!(
+                "two 10x libraries would be the sample `{}`; give the folder of one, or one folder a sample",
+                w[0]
+            ),
+        ));
+    }
+    Ok(names)
+}
+
+fn cell_frame(path: &Path, libraries: &[Library]) -> StageResult<Frame> {
+    let several = libraries.len() > 1;
+    let (mut index, mut samples) = (Vec::new(), Vec::new());
+    for library in libraries {
+        for barcode in &library.barcodes {
+            index.push(if several {
+                format!("{barcode}_{}", library.sample)
+            } else {
+                barcode.clone()
+            });
+            samples.push(library.sample.as_str());
+        }
+    }
+    let mut frame = Frame::new(index);
+    if let Some(name) = frame.first_duplicate() {
+        let message = format!("cell id `{name}` comes twice");
+        return Err(StageError::format(path, "barcodes", message));
+    }
+    if several {
+        frame.set_category("sample", &samples);
+    }
+    Ok(frame)
+}
+
+fn same_features(path: &Path, first: &Library, other: &Library) -> StageResult<()> {
+    if first.features == other.features {
+        return Ok(());
+    }
+    let (a, b) = (&first.features.ids, &other.features.ids);
+    let message = match a.iter().zip(b).position(|(a, b)| a != b) {
+        Some(at) => format!("feature {} is `{}` and `{}`", at + 1, a[at], b[at]),
+        None if a.len() != b.len() => format!("there are {} and {} features", a.len(), b.len()),
+        None => "ids agree, names or types do not".to_string(),
+    };
+    Err(StageError::format(
+        path,
+        "",
+        format!(
+            "the samples `{}` and `{}` have different features: {message}",
+            first.sample, other.sample
+        ),
+    ))
+}
+
+/// The first field of each line.
+fn first_fields(path: &Path) -> StageResult<Vec<String>> {
+    let mut lines = Lines::open(path)?;
+    let mut fields = Vec::new();
+    while let Some(line) = lines.next()? {
+        let end = memchr::memchr(b'\t', line).unwrap_or(line.len());
+        let field = text::name(&line[..end]).map(str::to_string);
+        let place = format!("line {}", lines.number());
+        let field = field.map_err(|e| StageError::format(path, &place, e))?;
+        if field.is_empty() {
+            return Err(StageError::format(
+                path,
+                place,
+                "expected a barcode, found nothing",
+            ));
+        }
+        fields.push(field);
+    }
+    if fields.is_empty() {
+        return Err(StageError::format(
+            path,
+            "",
+            "expected one barcode a line, found an empty file",
+        ));
+    }
+    Ok(fields)
+}
+
+/// `id <TAB> name <TAB> type`; `genes.tsv` has no type.
+fn read_features(path: &Path) -> StageResult<TenxFeatures> {
+    let mut lines = Lines::open(path)?;
+    let mut found = TenxFeatures::default();
+    while let Some(line) = lines.next()? {
+        let fields = line
+            .split(|b| *b == b'\t')
+            .map(|f| text::name(f).map(str::to_string))
+            .collect::<Result<Vec<_>, _>>();
+        let bad = |message: String| {
+            StageError::format(path, format!("line {}", found.ids.len() + 1), message)
+        };
+        let fields = fields.map_err(bad)?;
+        let typed = fields.len() > 2;
+        if fields[0].is_empty() || (!found.ids.is_empty() && typed == found.types.is_empty()) {
+            return Err(bad(format!(
+                "expected the id, name and type of a feature, found {} fields",
+                fields.len()
+            )));
+        }
+        let mut fields = fields.into_iter();
+        let id = fields.next().unwrap_or_default();
+        found
+            .names
+            .push(fields.next().unwrap_or_else(|| id.clone()));
+        found.ids.push(id);
+        found.types.extend(fields.next());
+    }
+    if found.ids.is_empty() {
+        return Err(StageError::format(
+            path,
+            "",
+            "expected one feature a line, found an empty file",
+        ));
+    }
+    Ok(found)
+}
+
+/// What a matrix-market file says of itself.
+#[derive(Debug, PartialEq, Eq)]
+struct Header {
+    features: usize,
+    cells: usize,
+    entries: u64,
+}
+
+fn read_matrix(
+    ctx: &StageContext<'_>,
+    path: &Path,
+    library: &Library,
+    place: &Place<'_>,
+    params: &IngestParams,
+    kept: &mut [Kept],
+) -> StageResult<()> {
+    let mut lines = Lines::open(path)?;
+    let header = header(&mut lines, path)?;
+    let (n_features, n_cells) = (library.features.ids.len(), library.barcodes.len());
+    if (header.features, header.cells) != (n_features, n_cells) {
+        let message = format!(
+            "expected {n_features} features x {n_cells} cells as `features` and `barcodes` have, found {} x {}",
+            header.features, header.cells
+        );
+        return Err(StageError::format(path, "", message));
+    }
+    // Row of each cell among those of its patient in this library.
+    let mut n_rows = vec![0u32; kept.len()];
+    let rows: Vec<u32> = place
+        .owner
+        .iter()
+        .map(|owner| {
+            owner.map_or(0, |p| {
+                n_rows[p] += 1;
+                n_rows[p] - 1
+            })
+        })
+        .collect();
+    let mut runs: Vec<Runs> = kept.iter().map(|_| Runs::default()).collect();
+    let mut found = 0u64;
+    while let Some(line) = lines.next()? {
+        let entry = entry(line, &header);
+        if line.is_empty() {
+            continue;
+        }
+        let outcome = entry.and_then(|(feature, cell, value)| {
+            let value = geo::count(value, params.counts).map_err(|why| {
+                let gene = &library.features.names[feature];
+                format!("gene `{gene}`, cell `{}`: {why}", place.cells[cell])
+            })?;
+            Ok((feature, cell, value))
+        });
+        let number = lines.number();
+        let bad = |message| StageError::format(path, format!("line {number}"), message);
+        let (feature, cell, value) = outcome.map_err(bad)?;
+        found += 1;
+        if let (Some(p), Some(gene)) = (place.owner[cell], place.genes.place[feature])
+            && value != 0.0
+        {
+            runs[p].push(rows[cell], gene, value);
+        }
+        if found.is_multiple_of(1 << 20) {
+            ctx.check_cancelled()?;
+            let (done, total) = lines.progress();
+            ctx.progress.step(done, total, &format!("{found} counts"));
+        }
+    }
+    if found != header.entries {
+        let message = format!(
+            "expected {} entries, found {found}: the file is {}",
+            header.entries,
+            if found < header.entries {
+                "cut off"
+            } else {
+                "longer than it says"
+            }
+        );
+        return Err(StageError::format(path, "", message));
+    }
+    for (p, runs) in runs.into_iter().enumerate() {
+        runs.hand_on(n_rows[p] as usize, &mut kept[p])
+            .map_err(|(row, gene)| {
+                let cell = (0..rows.len())
+                    .filter(|&c| place.owner[c] == Some(p))
+                    .nth(row as usize)
+                    .map_or("", |c| &place.cells[c]);
+                let gene = &place.genes.var.index[gene as usize];
+                let message = format!("gene `{gene}` of cell `{cell}` comes twice");
+                StageError::format(path, "", message)
+            })?;
+    }
+    Ok(())
+}
+
+fn header(lines: &mut Lines, path: &Path) -> StageResult<Header> {
+    let bad = |number: u64, message: String| {
+        Err(StageError::format(path, format!("line {number}"), message))
+    };
+    let first = lines
+        .next()?
+        .map(|l| String::from_utf8_lossy(l).to_lowercase());
+    let Some(first) = first else {
+        return bad(
+            1,
+            "expected a matrix-market header, found an empty file".into(),
+        );
+    };
+    let words: Vec<&str> = first.split_whitespace().collect();
+    match words[..] {
+        [
+            "%%matrixmarket",
+            "matrix",
+            "coordinate",
+            "integer" | "real",
+            "general",
+        ] => {}
+        ["%%matrixmarket", ..] => {
+            return bad(
+                1,
+                format!(
+                    "expected `coordinate`, `integer` or `real`, `general`, found `{}`",
+                    words[1..].join(" ")
+                ),
+            );
+        }
+        _ => {
+            let start: String = first.chars().take(40).collect();
+            return bad(1, format!("expected `%%MatrixMarket`, found `{start}`"));
+        }
+    }
+    loop {
+        let line = lines
+            .next()?
+            .map(|l| String::from_utf8_lossy(l).into_owned());
+        let Some(line) = line else {
+            return bad(
+                2,
+                "expected the size of the matrix, found the end of the file".into(),
+            );
+        };
+        if line.starts_with('%') || line.trim().is_empty() {
+            continue;
+        }
+        let numbers: Vec<Option<u64>> = line.split_whitespace().map(|w| w.parse().ok()).collect();
+        return match numbers[..] {
+            [Some(features), Some(cells), Some(entries)]
+                if features <= u64::from(u32::MAX) && cells <= u64::from(u32::MAX) =>
+            {
+                Ok(Header {
+                    features: features as usize,
+                    cells: cells as usize,
+                    entries,
+                })
+            }
+            _ => bad(
+                lines.number(),
+                format!("expected numbers of features, cells and entries, found `{line}`"),
+            ),
+        };
+    }
+}
+
+/// Feature, cell (from 0) and the text of the count.
+fn entry<'a>(line: &'a [u8], header: &Header) -> Result<(usize, usize, &'a [u8]), String> {
+    let mut rest = line;
+    let mut word = || {
+        let start = rest.iter().position(|b| !matches!(b, b' ' | b'\t'))?;
+        let tail = &rest[start..];
+        let end = tail
+            .iter()
+            .position(|b| matches!(b, b' ' | b'\t'))
+            .unwrap_or(tail.len());
+        rest = &tail[end..];
+        Some(&tail[..end])
+    };
+    let shown = || String::from_utf8_lossy(line).into_owned();
+    let (Some(feature), Some(cell), Some(value), None) = (word(), word(), word(), word()) else {
+        return Err(format!(
+            "expected a feature, a cell and a count, found `{}`",
+            shown()
+        ));
+    };
+    let number = |text: &[u8], what: &str, n: usize| {
+        let digits = !text.is_empty() && text.len() <= 10 && text.iter().all(u8::is_ascii_digit);
+        let value = text
+            .iter()
+            .fold(0u64, |x, d| x * 10 + u64::from(d.wrapping_sub(b'0')));
+        if digits && value >= 1 && value <= n as u64 {
+            Ok(value as usize - 1)
+        } else {
+            Err(format!(
+                "expected a {what} from 1 to {n}, found `{}`",
+                String::from_utf8_lossy(text)
+            ))
+        }
+    };
+    Ok((
+        number(feature, "feature", header.features)?,
+        number(cell, "cell", header.cells)?,
+        value,
+    ))
+}

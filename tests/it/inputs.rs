@@ -1,0 +1,366 @@
+//! What a user may point a workflow at: files that are brought, files of other programs, bad files.
+
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Write as _};
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
+
+use crate::project::Project;
+
+const GENES: usize = 240;
+
+/// Patients `A` (40 cells) and `B` (3 cells) in a text matrix, annotations and gene positions.
+const WORKFLOW: &str = "\
+version: 1
+name: inputs
+axes:
+  patient: [A, B]
+inputs:
+  counts: {path: data/counts.txt, format: geo_umi}
+  annotations: {path: data/cells.tsv}
+  genes: {path: data/genes.tsv}
+stages:
+  ingest:
+    inputs: [counts, annotations]
+    params: {group_by: Sample}
+  preprocess:
+    per: patient
+    needs: [ingest]
+    inputs: [genes]
+    params: {cancer_vs_normal: {column: cell_type, cancer: [Tumour]}}
+  infercnv:
+    per: patient
+    needs: [preprocess]
+    params: {window_size: 20, step: 5, reference_key: cancer_vs_normal, reference_cat: [Normal]}
+  cluster:
+    per: patient
+    needs: [infercnv]
+";
+
+fn count(gene: usize, cell: usize) -> usize {
+    (gene * 31 + cell * 17 + gene * cell) % 23 % 5
+}
+
+fn cell(c: usize) -> String {
+    format!("c{c}_{}", if c < 40 { "A" } else { "B" })
+}
+
+fn matrix() -> String {
+    let mut text = String::from("Index");
+    (0..43).for_each(|c| write!(text, "\t{}", cell(c)).expect("text"));
+    text.push('\n');
+    for g in 0..GENES {
+        write!(text, "G{g}").expect("text");
+        (0..43).for_each(|c| write!(text, "\t{}", count(g, c)).expect("text"));
+        text.push('\n');
+    }
+    text
+}
+
+fn annotations() -> String {
+    let mut text = String::from("Index\tSample\tCell_type\n");
+    // Another order than the matrix has.
+    for c in (0..43).rev() {
+        let (sample, kind) = (
+            if c < 40 { "A" } else { "B" },
+            if c % 2 == 0 { "Tumour" } else { "T cell" },
+        );
+        writeln!(text, "{}\t{sample}\t{kind}", cell(c)).expect("text");
+    }
+    text
+}
+
+fn positions() -> String {
+    let mut text = String::from("gene\tchr\tstart\tend\n");
+    for g in 0..GENES {
+        let start = 1000 * (g % 80 + 1);
+        writeln!(text, "G{g}\t{}\t{start}\t{}", 1 + g / 80, start + 500).expect("text");
+    }
+    text
+}
+
+fn project(workflow: &str) -> Project {
+    let p = Project::new(workflow);
+    std::fs::create_dir(p.path().join("data")).expect("a folder");
+    p.write("data/counts.txt", &matrix());
+    p.write("data/cells.tsv", &annotations());
+    p.write("data/genes.tsv", &positions());
+    p
+}
+
+/// What `run` says where `edit` has changed the project.
+fn refused(workflow: &str, edit: impl FnOnce(&Project)) -> String {
+    let p = project(workflow);
+    edit(&p);
+    let ran = p.run(&["run", "w.yaml"]);
+    assert!(
+        [3, 5, 6].contains(&ran.code),
+        "{}: {}",
+        ran.code,
+        ran.stderr
+    );
+    assert!(!ran.stderr.contains("panicked"), "{}", ran.stderr);
+    ran.stderr
+}
+
+#[test]
+fn a_patient_of_three_cells_hinders_no_other() {
+    let p = project(WORKFLOW);
+    let ran = p.run_json(&[]);
+    let done = ran.nodes("did_execute");
+    for node in [
+        "cluster[A]",
+        "infercnv[A]",
+        "ingest",
+        "preprocess[A]",
+        "preprocess[B]",
+    ] {
+        assert!(
+            done.iter().any(|n| n == node),
+            "{node} not in {done:?}\n{}",
+            ran.stderr
+        );
+    }
+    for event in ran.events().iter().filter(|e| e["event"] == "did_fail") {
+        let message = event.to_string();
+        assert!(
+            message.contains("[B]") && message.contains("cells"),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn bad_input_is_refused_with_its_place() {
+    let with = |from: &str, to: &str| WORKFLOW.replace(from, to);
+    let counts = |edit: &dyn Fn(String) -> String| {
+        let edited = edit(matrix());
+        refused(WORKFLOW, |p| p.write("data/counts.txt", &edited))
+    };
+    let said = [
+        (
+            counts(&|m| m.replacen("G3\t", "G3\t1\t", 1)),
+            "line 5: gene `G3`: expected 43 counts, found 44",
+        ),
+        (
+            counts(&|m| m.replacen("G7\t", "G6\t", 1)),
+            "gene `G6` is also on line 8",
+        ),
+        (
+            counts(&|m| m.replacen("\tc1_A", "\tc0_A", 1)),
+            "cell id `c0_A` is in column 2 and again in column 3",
+        ),
+        (
+            refused(&with("group_by: Sample", "group_by: Donor"), |_| {}),
+            "the cells have no column `Donor`; the columns are `Sample`, `Cell_type`",
+        ),
+        (
+            refused(&with("column: cell_type", "column: origin"), |_| {}),
+            "`cancer_vs_normal` decides by the column `origin`: no column `origin`",
+        ),
+        (
+            refused(
+                &with("reference_cat: [Normal]", "reference_cat: [Healthy]"),
+                |_| {},
+            ),
+            "no cell has `Healthy` in `cancer_vs_normal`, so there is no reference",
+        ),
+        (
+            refused(WORKFLOW, |p| {
+                p.write("data/genes.tsv", &positions().replace('G', "X"));
+            }),
+            "none of 240 genes has a position",
+        ),
+        (
+            refused(WORKFLOW, |p| p.write("data/counts.txt", "")),
+            "found an empty file",
+        ),
+        (
+            refused(WORKFLOW, |p| {
+                p.write("data/counts.txt", "Salted__\u{1}\u{2}")
+            }),
+            "found a file that is encrypted",
+        ),
+    ];
+    for (text, expected) in said {
+        assert!(text.contains(expected), "{expected}\nnot in\n{text}");
+    }
+}
+
+#[test]
+fn a_10x_folder_takes_the_place_of_a_text() {
+    let p = project(WORKFLOW);
+    let text = p.run(&["run", "w.yaml", "--until", "ingest"]).expect(0);
+    drop(text);
+    let store = |dir: &str| {
+        let run = ["run", "w.yaml", "--until", "preprocess", "--results", dir];
+        let all = [
+            &run[..],
+            &[
+                "--input",
+                "counts=data/tenx",
+                "--set",
+                "ingest.cell_id=Index",
+            ],
+        ]
+        .concat();
+        p.run(&all)
+    };
+    std::fs::create_dir(p.path().join("data/tenx")).expect("a folder");
+    let cells: String = (0..43).map(|c| cell(c) + "\n").collect();
+    let genes: String = (0..GENES)
+        .map(|g| format!("G{g}\tG{g}\tGene Expression\n"))
+        .collect();
+    let mut entries = String::new();
+    let mut n = 0;
+    for c in 0..43 {
+        for g in (0..GENES).filter(|&g| count(g, c) > 0) {
+            writeln!(entries, "{} {} {}", g + 1, c + 1, count(g, c)).expect("text");
+            n += 1;
+        }
+    }
+    p.write("data/tenx/barcodes.tsv", &cells);
+    p.write("data/tenx/features.tsv", &genes);
+    p.write(
+        "data/tenx/matrix.mtx",
+        &format!("%%MatrixMarket matrix coordinate integer general\n{GENES} 43 {n}\n{entries}"),
+    );
+    // The format stands in the workflow and is the text's.
+    let wrong = store("r1");
+    assert_ne!(wrong.code, 0);
+    p.write("w.yaml", &WORKFLOW.replace(", format: geo_umi", ""));
+    store("r2").expect(0);
+}
+
+/// Serves one body; remembers what was asked.
+fn serve(body: String) -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!(
+        "http://{}/counts.txt",
+        listener.local_addr().expect("bound")
+    );
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let seen = asked.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let mut lines = BufReader::new(stream.try_clone().expect("a socket")).lines();
+            let first = lines.next().and_then(Result::ok).unwrap_or_default();
+            while lines.next().is_some_and(|l| l.is_ok_and(|l| !l.is_empty())) {}
+            seen.lock().expect("seen").push(first);
+            let mut stream = stream;
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nETag: \"1\"\r\nConnection: close\r\n\r\n",
+                body.len()
+            );
+            let _ = stream.write_all(head.as_bytes());
+            let _ = stream.write_all(body.as_bytes());
+        }
+    });
+    (url, asked)
+}
+
+#[test]
+fn an_input_with_a_url_is_brought_once() {
+    let (url, asked) = serve(matrix());
+    let digest = format!("blake3:{}", blake3::hash(matrix().as_bytes()).to_hex());
+    let with = |more: &str| {
+        WORKFLOW.replace(
+            "format: geo_umi",
+            &format!("format: geo_umi, url: \"{url}\"{more}"),
+        )
+    };
+    let p = project(&with(&format!(", digest: \"{digest}\"")));
+    std::fs::remove_file(p.path().join("data/counts.txt")).expect("removed");
+    // What only looks does not bring anything.
+    let check = p.run(&["check", "w.yaml"]).expect(3).stderr;
+    assert!(
+        check.contains("there is no file `data/counts.txt`"),
+        "{check}"
+    );
+    assert!(
+        check.contains(&format!("`clcc-flow run` downloads it from {url}")),
+        "{check}"
+    );
+    assert!(asked.lock().expect("asked").is_empty());
+    let ran = p.run(&["run", "w.yaml", "--until", "ingest"]).expect(0);
+    assert!(
+        ran.stderr.contains("FETCHED counts: data/counts.txt"),
+        "{}",
+        ran.stderr
+    );
+    let there = std::fs::read_to_string(p.path().join("data/counts.txt")).expect("brought");
+    assert_eq!(there, matrix());
+    p.run(&["run", "w.yaml", "--until", "ingest"]).expect(0);
+    assert_eq!(asked.lock().expect("asked").len(), 1);
+
+    // Another path on the command line is another file: it is not brought from this url.
+    let other = p
+        .run(&["run", "w.yaml", "--input", "counts=data/typo.txt"])
+        .expect(3);
+    assert!(
+        other.stderr.contains("there is no file `data/typo.txt`"),
+        "{}",
+        other.stderr
+    );
+
+    std::fs::remove_file(p.path().join("data/counts.txt")).expect("removed");
+    p.write(
+        "w.yaml",
+        &with(&format!(", digest: \"blake3:{}\"", "0".repeat(64))),
+    );
+    let wrong = p.run(&["run", "w.yaml"]).expect(3).stderr;
+    assert!(
+        wrong.contains("input `counts`") && wrong.contains(&digest),
+        "{wrong}"
+    );
+    assert!(!p.path().join("data/counts.txt").exists());
+
+    p.write(
+        "w.yaml",
+        &with(", digest: \"md5:1\"").replace("http:", "ftp:"),
+    );
+    let text = p.run(&["check", "w.yaml"]).expect(3).stderr;
+    assert!(
+        text.contains("expected a url with `http` or `https`"),
+        "{text}"
+    );
+    assert!(text.contains("expected `sha256:` or `blake3:`"), "{text}");
+}
+
+#[test]
+fn inspect_shows_what_a_run_left() {
+    let p = project(&WORKFLOW.replace("patient: [A, B]", "patient: [A]"));
+    p.run(&["run", "w.yaml"]).expect(0);
+    let mut shown = String::new();
+    for artifact in p.artifacts() {
+        let path = artifact.to_str().expect("a path");
+        shown += &p.run(&["inspect", path]).expect(0).stdout;
+    }
+    for expected in [
+        "cancer_vs_normal",
+        "X_cnv",
+        "csr",
+        "cnv_leiden",
+        "qc_checks.tsv",
+        "head",
+        "stage_kind",
+        "window_size",
+    ] {
+        assert!(shown.contains(expected), "{expected}\nnot in\n{shown}");
+    }
+    let text = p.run(&["inspect", "data/counts.txt"]).expect(0).stdout;
+    assert!(
+        text.contains("c0_A") && text.contains("fields: 44"),
+        "{text}"
+    );
+    let table = p
+        .run(&["inspect", "results/inputs/tables/qc_summary.A.tsv"])
+        .expect(0)
+        .stdout;
+    assert!(
+        table.contains("n_cells") && table.contains("workflow inputs"),
+        "{table}"
+    );
+    let text = p.run(&["inspect", "data/nothing"]).expect(2).stderr;
+    assert!(text.contains("there is no `data/nothing`"), "{text}");
+}
