@@ -154,10 +154,10 @@ pub fn nearest_neighbors(x: &Array2<f64>, k: usize) -> Neighbors {
                         };
                         if !full {
                             heap.push(candidate);
-                        } else if let Some(mut worst) = heap.peek_mut() {
-                            if candidate < *worst {
-                                *worst = candidate;
-                            }
+                        } else if let Some(mut worst) = heap.peek_mut()
+                            && candidate < *worst
+                        {
+                            *worst = candidate;
                         }
                     }
                 }

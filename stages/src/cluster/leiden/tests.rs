@@ -1,7 +1,6 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::linalg::tests::random;
 
 const KARATE: &str = include_str!("../../../../tests/reference/cluster/graph_karate.tsv");
 const PLANTED: &str = include_str!("../../../../tests/reference/cluster/graph_planted.tsv");

@@ -219,8 +219,8 @@ impl Forces {
             let numerator = 2.0 * b * (1.0 - attract) - 2.0 * a * b * p * attract;
             let g = numerator / ((squared + 0.001 * (1.0 - attract)) * (1.0 + a * p));
             let twice = 1.0 + attract;
-            dx[l] = (g * x).max(-CLIP).min(CLIP) * twice;
-            dy[l] = (g * y).max(-CLIP).min(CLIP) * twice;
+            dx[l] = (g * x).clamp(-CLIP, CLIP) * twice;
+            dy[l] = (g * y).clamp(-CLIP, CLIP) * twice;
         }
         here[0] += step * sum(dx);
         here[1] += step * sum(dy);
@@ -254,7 +254,7 @@ fn log2(x: f32) -> f32 {
 
 #[inline(always)]
 fn exp2(y: f32) -> f32 {
-    let y = y.max(-126.0).min(126.0);
+    let y = y.clamp(-126.0, 126.0);
     // Adding 1.5 * 2^23 rounds to a whole number and leaves it in the low bits.
     const MAGIC: f32 = 12_582_912.0;
     let shifted = y + MAGIC;
