@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use clcc_cache::{ActionRecord, CacheResult, Damage, Digest, Journal, Lookup, StatCache, Store, digest_bytes};
+use clcc_cache::{
+    ActionRecord, CacheResult, Damage, Digest, Journal, Lookup, StatCache, Store, digest_bytes,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -75,11 +77,17 @@ impl Reason {
     pub fn text(&self) -> String {
         match self {
             Self::New => "new".to_string(),
-            Self::Param { path, old, new } => format!("{path} changed: {} -> {}", short(old), short(new)),
+            Self::Param { path, old, new } => {
+                format!("{path} changed: {} -> {}", short(old), short(new))
+            }
             Self::Input { role } => format!("input `{role}` changed"),
             Self::Code { old, new } => format!("stage code version {old} -> {new}"),
             Self::Numerics { old, new } => {
-                format!("device class {} -> {}", old.as_deref().unwrap_or("any"), new.as_deref().unwrap_or("any"))
+                format!(
+                    "device class {} -> {}",
+                    old.as_deref().unwrap_or("any"),
+                    new.as_deref().unwrap_or("any")
+                )
             }
             Self::Format => "cache format changed".to_string(),
             Self::OutputMissing { role } => format!("output `{role}` is missing from the cache"),
@@ -99,7 +107,11 @@ fn short(value: &Value) -> String {
         Value::Null => "unset".to_string(),
         other => other.to_string(),
     };
-    if text.chars().count() > 40 { format!("{}...", text.chars().take(37).collect::<String>()) } else { text }
+    if text.chars().count() > 40 {
+        format!("{}...", text.chars().take(37).collect::<String>())
+    } else {
+        text
+    }
 }
 
 /// What is to be done with a node.
@@ -127,7 +139,10 @@ pub type InputDigests = BTreeMap<String, (Digest, Option<String>)>;
 ///
 /// # Errors
 /// The input's name, and why it could not be read.
-pub fn digest_inputs(plan: &Plan, stat: &mut StatCache) -> Result<InputDigests, (String, clcc_cache::CacheError)> {
+pub fn digest_inputs(
+    plan: &Plan,
+    stat: &mut StatCache,
+) -> Result<InputDigests, (String, clcc_cache::CacheError)> {
     let mut out = BTreeMap::new();
     for name in plan.used_inputs() {
         let spec = &plan.inputs[name];
@@ -138,7 +153,10 @@ pub fn digest_inputs(plan: &Plan, stat: &mut StatCache) -> Result<InputDigests, 
             }
             (None, None) => continue,
         };
-        let format = spec.format.clone().or_else(|| spec.path.as_deref().and_then(extension));
+        let format = spec
+            .format
+            .clone()
+            .or_else(|| spec.path.as_deref().and_then(extension));
         out.insert(name.to_string(), (digest, format));
     }
     Ok(out)
@@ -195,12 +213,30 @@ impl Decider<'_> {
             preimage.inputs.push(match input {
                 NodeInput::File { role, input } => {
                     let (digest, format) = self.inputs.get(input)?;
-                    KeyInput { role: (*role).to_string(), branch: Default::default(), digest: *digest, format: format.clone() }
+                    KeyInput {
+                        role: (*role).to_string(),
+                        branch: Default::default(),
+                        digest: *digest,
+                        format: format.clone(),
+                    }
                 }
-                NodeInput::Artifact { role, branch, producer, key } => {
+                NodeInput::Artifact {
+                    role,
+                    branch,
+                    producer,
+                    key,
+                } => {
                     let record = known[*producer].as_ref()?;
-                    let output = record.outputs.iter().find(|o| o.role == *role && o.key == *key)?;
-                    KeyInput { role: (*role).to_string(), branch: branch.clone(), digest: output.digest, format: None }
+                    let output = record
+                        .outputs
+                        .iter()
+                        .find(|o| o.role == *role && o.key == *key)?;
+                    KeyInput {
+                        role: (*role).to_string(),
+                        branch: branch.clone(),
+                        digest: output.digest,
+                        format: None,
+                    }
                 }
             });
         }
@@ -209,22 +245,40 @@ impl Decider<'_> {
 
     /// Decides a node.
     pub fn decide(&self, id: NodeId, known: &Known) -> Decision {
-        let Some(preimage) = self.preimage(id, known) else { return Decision::Unknown };
+        let Some(preimage) = self.preimage(id, known) else {
+            return Decision::Unknown;
+        };
         let key = preimage.key();
         let damage = match self.store.lookup(&key) {
             Lookup::Hit(_) if self.force.contains(&self.plan.nodes[id].stage) => {
-                return Decision::Run { key, preimage: Box::new(preimage), reasons: vec![Reason::Forced] };
+                return Decision::Run {
+                    key,
+                    preimage: Box::new(preimage),
+                    reasons: vec![Reason::Forced],
+                };
             }
             Lookup::Hit(record) => return Decision::Hit(Arc::from(record)),
             Lookup::Damaged(damage) => Some(damage),
             Lookup::Miss => None,
         };
         let reasons = match damage {
-            Some(Damage { role, corrupt: true, .. }) => vec![Reason::OutputCorrupt { role }],
-            Some(Damage { role, corrupt: false, .. }) => vec![Reason::OutputMissing { role }],
+            Some(Damage {
+                role,
+                corrupt: true,
+                ..
+            }) => vec![Reason::OutputCorrupt { role }],
+            Some(Damage {
+                role,
+                corrupt: false,
+                ..
+            }) => vec![Reason::OutputMissing { role }],
             None => self.changes(id, &preimage),
         };
-        Decision::Run { key, preimage: Box::new(preimage), reasons }
+        Decision::Run {
+            key,
+            preimage: Box::new(preimage),
+            reasons,
+        }
     }
 
     /// The last record of a node.
@@ -234,13 +288,25 @@ impl Decider<'_> {
 
     /// Every difference between the last record of the node and `now`.
     pub fn changes(&self, id: NodeId, now: &Preimage) -> Vec<Reason> {
-        let Some(old) = self.last_preimage(id) else { return vec![Reason::New] };
+        let Some(old) = self.last_preimage(id) else {
+            return vec![Reason::New];
+        };
         let mut reasons = fixed_changes(&old, now);
         let mut upstream: Vec<String> = Vec::new();
         for role in changed_roles(&old, now) {
             let producers = self.plan.nodes[id].inputs.iter().filter_map(|i| match i {
-                NodeInput::Artifact { role: r, branch, producer, .. } if *r == role => {
-                    let digest = |p: &Preimage| p.inputs.iter().find(|k| k.role == role && k.branch == *branch).map(|k| k.digest);
+                NodeInput::Artifact {
+                    role: r,
+                    branch,
+                    producer,
+                    ..
+                } if *r == role => {
+                    let digest = |p: &Preimage| {
+                        p.inputs
+                            .iter()
+                            .find(|k| k.role == role && k.branch == *branch)
+                            .map(|k| k.digest)
+                    };
                     (digest(&old) != digest(now)).then(|| self.plan.nodes[*producer].id.clone())
                 }
                 _ => None,
@@ -259,7 +325,11 @@ impl Decider<'_> {
             reasons.push(Reason::Upstream { nodes: upstream });
         }
         // The same fields under another key: the record was dropped.
-        if reasons.is_empty() { vec![Reason::New] } else { reasons }
+        if reasons.is_empty() {
+            vec![Reason::New]
+        } else {
+            reasons
+        }
     }
 
     fn last_preimage(&self, id: NodeId) -> Option<Preimage> {
@@ -273,16 +343,33 @@ impl Decider<'_> {
         if self.force.contains(&node.stage) {
             return Some(vec![Reason::Forced]);
         }
-        let Some(old) = self.last_preimage(id) else { return Some(vec![Reason::New]) };
+        let Some(old) = self.last_preimage(id) else {
+            return Some(vec![Reason::New]);
+        };
         let reasons = fixed_changes(&old, &self.fixed(node));
         (!reasons.is_empty()).then_some(reasons)
     }
 }
 
 fn changed_roles(old: &Preimage, now: &Preimage) -> Vec<String> {
-    let roles: BTreeSet<&str> = old.inputs.iter().chain(&now.inputs).map(|i| i.role.as_str()).collect();
-    let of = |p: &Preimage, role: &str| p.inputs.iter().filter(|i| i.role == role).cloned().collect::<Vec<_>>();
-    roles.into_iter().filter(|r| of(old, r) != of(now, r)).map(str::to_string).collect()
+    let roles: BTreeSet<&str> = old
+        .inputs
+        .iter()
+        .chain(&now.inputs)
+        .map(|i| i.role.as_str())
+        .collect();
+    let of = |p: &Preimage, role: &str| {
+        p.inputs
+            .iter()
+            .filter(|i| i.role == role)
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    roles
+        .into_iter()
+        .filter(|r| of(old, r) != of(now, r))
+        .map(str::to_string)
+        .collect()
 }
 
 fn fixed_changes(old: &Preimage, now: &Preimage) -> Vec<Reason> {
@@ -291,20 +378,38 @@ fn fixed_changes(old: &Preimage, now: &Preimage) -> Vec<Reason> {
         reasons.push(Reason::Format);
     }
     if old.kind != now.kind {
-        reasons.push(Reason::Param { path: "kind".into(), old: old.kind.clone().into(), new: now.kind.clone().into() });
+        reasons.push(Reason::Param {
+            path: "kind".into(),
+            old: old.kind.clone().into(),
+            new: now.kind.clone().into(),
+        });
     }
     param_changes("", &old.params, &now.params, &mut reasons);
     if old.seed != now.seed {
-        reasons.push(Reason::Param { path: "seed".into(), old: old.seed.into(), new: now.seed.into() });
+        reasons.push(Reason::Param {
+            path: "seed".into(),
+            old: old.seed.into(),
+            new: now.seed.into(),
+        });
     }
     if old.keys != now.keys {
-        reasons.push(Reason::Param { path: "axis values".into(), old: old.keys.clone().into(), new: now.keys.clone().into() });
+        reasons.push(Reason::Param {
+            path: "axis values".into(),
+            old: old.keys.clone().into(),
+            new: now.keys.clone().into(),
+        });
     }
     if old.code_version != now.code_version {
-        reasons.push(Reason::Code { old: old.code_version, new: now.code_version });
+        reasons.push(Reason::Code {
+            old: old.code_version,
+            new: now.code_version,
+        });
     }
     if old.numerics != now.numerics {
-        reasons.push(Reason::Numerics { old: old.numerics.clone(), new: now.numerics.clone() });
+        reasons.push(Reason::Numerics {
+            old: old.numerics.clone(),
+            new: now.numerics.clone(),
+        });
     }
     reasons
 }
@@ -314,12 +419,25 @@ fn param_changes(path: &str, old: &Value, new: &Value, out: &mut Vec<Reason>) {
         (Value::Object(a), Value::Object(b)) => {
             let keys: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
             for key in keys {
-                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                param_changes(&path, a.get(key).unwrap_or(&Value::Null), b.get(key).unwrap_or(&Value::Null), out);
+                let path = if path.is_empty() {
+                    key.clone()
+                } else {
+                    format!("{path}.{key}")
+                };
+                param_changes(
+                    &path,
+                    a.get(key).unwrap_or(&Value::Null),
+                    b.get(key).unwrap_or(&Value::Null),
+                    out,
+                );
             }
         }
         (a, b) if a != b => {
-            out.push(Reason::Param { path: path.to_string(), old: a.clone(), new: b.clone() });
+            out.push(Reason::Param {
+                path: path.to_string(),
+                old: a.clone(),
+                new: b.clone(),
+            });
         }
         _ => {}
     }
@@ -358,11 +476,20 @@ pub fn dry_run(decider: &Decider<'_>) -> CacheResult<Vec<Verdict>> {
         let verdict = match decider.decide(id, &known) {
             Decision::Hit(record) => {
                 known[id] = Some(record);
-                Verdict { status: Status::Cached, reasons: Vec::new() }
+                Verdict {
+                    status: Status::Cached,
+                    reasons: Vec::new(),
+                }
             }
-            Decision::Run { reasons, .. } => Verdict { status: Status::Run, reasons },
+            Decision::Run { reasons, .. } => Verdict {
+                status: Status::Run,
+                reasons,
+            },
             Decision::Unknown => match decider.changes_before_inputs(id) {
-                Some(reasons) => Verdict { status: Status::Run, reasons },
+                Some(reasons) => Verdict {
+                    status: Status::Run,
+                    reasons,
+                },
                 None => {
                     let nodes = plan
                         .producers(id)
@@ -370,7 +497,10 @@ pub fn dry_run(decider: &Decider<'_>) -> CacheResult<Vec<Verdict>> {
                         .filter(|&p| verdicts[p].status != Status::Cached)
                         .map(|p| plan.nodes[p].id.clone())
                         .collect();
-                    Verdict { status: Status::Maybe, reasons: vec![Reason::Upstream { nodes }] }
+                    Verdict {
+                        status: Status::Maybe,
+                        reasons: vec![Reason::Upstream { nodes }],
+                    }
                 }
             },
         };

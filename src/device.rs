@@ -4,7 +4,9 @@ use clcc_stages::stage::DeviceChoice;
 
 /// A device asked for that this build does not have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("device `{device}` was asked for, but this program was built without the feature `{device}`")]
+#[error(
+    "device `{device}` was asked for, but this program was built without the feature `{device}`"
+)]
 pub struct NoDevice {
     /// The device.
     pub device: &'static str,

@@ -93,7 +93,11 @@ pub fn stage_seed(workflow_seed: u64, kind: &str) -> u64 {
     let mut h = Encoder(blake3::Hasher::new_derive_key("clcc-flow stage seed v1"));
     h.number(workflow_seed);
     h.text(kind);
-    u64::from_le_bytes(h.0.finalize().as_bytes()[..8].try_into().expect("eight bytes"))
+    u64::from_le_bytes(
+        h.0.finalize().as_bytes()[..8]
+            .try_into()
+            .expect("eight bytes"),
+    )
 }
 
 /// Typed, length-prefixed fields: no two different values give the same bytes.
@@ -140,7 +144,8 @@ impl Encoder {
                 }
                 (.., Some(x)) => {
                     self.0.update(b"d");
-                    self.0.update(&(if x == 0.0 { 0.0f64 } else { x }).to_bits().to_le_bytes());
+                    self.0
+                        .update(&(if x == 0.0 { 0.0f64 } else { x }).to_bits().to_le_bytes());
                 }
                 _ => unreachable!("a JSON number is one of u64, i64 and f64"),
             },
@@ -194,7 +199,13 @@ mod tests {
         let mut b = preimage();
         b.params = json!({"n_comps": 50, "resolution": 0.5});
         assert_eq!(a.key(), b.key());
-        let with = |x: f64| Preimage { params: json!({ "x": x }), ..preimage() }.key();
+        let with = |x: f64| {
+            Preimage {
+                params: json!({ "x": x }),
+                ..preimage()
+            }
+            .key()
+        };
         assert_eq!(with(0.0), with(-0.0));
     }
 
@@ -229,7 +240,13 @@ mod tests {
 
     #[test]
     fn fields_do_not_run_into_each_other() {
-        let with = |a: &str, b: &str| Preimage { keys: vec![a.into(), b.into()], ..preimage() }.key();
+        let with = |a: &str, b: &str| {
+            Preimage {
+                keys: vec![a.into(), b.into()],
+                ..preimage()
+            }
+            .key()
+        };
         assert_ne!(with("ab", "c"), with("a", "bc"));
     }
 }

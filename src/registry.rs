@@ -8,9 +8,9 @@ use std::fmt;
 use clcc_stages::params::ParamProblem;
 use clcc_stages::stage::{Metrics, OutputDecl, Read, Stage, StageContext};
 use clcc_stages::{
-    StageError, StageResult, cluster::Cluster, concordance::Concordance, de::De, eval::Eval,
-    export::Export, infercnv::Infercnv, ingest::Ingest, mine::Mine, preprocess::Preprocess, report::Report,
-    train::Train,
+    StageError, StageResult, cluster::Cluster, concordance::Concordance, de::De, dosage::Dosage,
+    eval::Eval, export::Export, infercnv::Infercnv, ingest::Ingest, mine::Mine,
+    preprocess::Preprocess, report::Report, simulate::Simulate, train::Train,
 };
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
@@ -20,6 +20,7 @@ use crate::workflow::join;
 /// Every kind, in the order of the pipeline.
 pub fn kinds() -> &'static [Kind] {
     const KINDS: &[Kind] = &[
+        Kind::of::<Simulate>(),
         Kind::of::<Ingest>(),
         Kind::of::<Preprocess>(),
         Kind::of::<Infercnv>(),
@@ -28,6 +29,7 @@ pub fn kinds() -> &'static [Kind] {
         Kind::of::<Train>(),
         Kind::of::<Eval>(),
         Kind::of::<Concordance>(),
+        Kind::of::<Dosage>(),
         Kind::of::<De>(),
         Kind::of::<Export>(),
         Kind::of::<Report>(),
@@ -61,7 +63,10 @@ pub struct Kind {
 
 impl fmt::Debug for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Kind").field("name", &self.name).field("code_version", &self.code_version).finish()
+        f.debug_struct("Kind")
+            .field("name", &self.name)
+            .field("code_version", &self.code_version)
+            .finish()
     }
 }
 
@@ -117,7 +122,10 @@ impl Kind {
 }
 
 fn schema<S: Stage>() -> Value {
-    SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<S::Params>().to_value()
+    SchemaSettings::draft2020_12()
+        .into_generator()
+        .into_root_schema_for::<S::Params>()
+        .to_value()
 }
 
 fn run<S: Stage>(ctx: &StageContext<'_>, params: &Value) -> StageResult<Metrics> {
@@ -140,24 +148,39 @@ fn resolve<S: Stage>(params: &Map<String, Value>) -> Result<Resolved, Vec<ParamP
             // Unknown keys of nested mappings are reported above, with their own place.
             let message = e.inner().to_string();
             if !message.starts_with("unknown field") {
-                problems.push(ParamProblem { path: pointer(e.path(), key), message });
+                problems.push(ParamProblem {
+                    path: pointer(e.path(), key),
+                    message,
+                });
             }
         }
     }
     if !problems.is_empty() {
         return Err(problems);
     }
-    let typed: S::Params = serde_json::from_value(Value::Object(params.clone()))
-        .map_err(|e| vec![ParamProblem { path: String::new(), message: e.to_string() }])?;
+    let typed: S::Params = serde_json::from_value(Value::Object(params.clone())).map_err(|e| {
+        vec![ParamProblem {
+            path: String::new(),
+            message: e.to_string(),
+        }]
+    })?;
     let problems: Vec<ParamProblem> = S::check(&typed)
         .into_iter()
-        .map(|p| ParamProblem { path: format!("/{}", p.path.replace('.', "/")), message: p.message })
+        .map(|p| ParamProblem {
+            path: format!("/{}", p.path.replace('.', "/")),
+            message: p.message,
+        })
         .collect();
     if !problems.is_empty() {
         return Err(problems);
     }
     let params = sorted(serde_json::to_value(&typed).expect("parameters are plain values"));
-    Ok(Resolved { params, reads: S::reads(&typed), file_inputs: S::file_inputs(&typed), outputs: S::outputs(&typed) })
+    Ok(Resolved {
+        params,
+        reads: S::reads(&typed),
+        file_inputs: S::file_inputs(&typed),
+        outputs: S::outputs(&typed),
+    })
 }
 
 fn pointer(path: &serde_path_to_error::Path, key: &str) -> String {
@@ -174,8 +197,16 @@ fn pointer(path: &serde_path_to_error::Path, key: &str) -> String {
 }
 
 /// Keys that no property of the schema names, through nested structs.
-fn unknown_keys(root: &Value, schema: &Value, map: &Map<String, Value>, at: &str, out: &mut Vec<ParamProblem>) {
-    let Some(properties) = schema.get("properties").and_then(Value::as_object) else { return };
+fn unknown_keys(
+    root: &Value,
+    schema: &Value,
+    map: &Map<String, Value>,
+    at: &str,
+    out: &mut Vec<ParamProblem>,
+) {
+    let Some(properties) = schema.get("properties").and_then(Value::as_object) else {
+        return;
+    };
     for (key, value) in map {
         let here = join(at, key);
         match properties.get(key) {
@@ -183,7 +214,10 @@ fn unknown_keys(root: &Value, schema: &Value, map: &Map<String, Value>, at: &str
                 let known: Vec<&str> = properties.keys().map(String::as_str).collect();
                 let problem = crate::workflow::unknown("parameter", key, &known);
                 let hint = problem.hint.map(|h| format!("; {h}")).unwrap_or_default();
-                out.push(ParamProblem { path: here, message: format!("{}{hint}", problem.message) });
+                out.push(ParamProblem {
+                    path: here,
+                    message: format!("{}{hint}", problem.message),
+                });
             }
             Some(sub) => {
                 if let (Some(inner), Some(nested)) = (value.as_object(), struct_schema(root, sub)) {
@@ -196,20 +230,27 @@ fn unknown_keys(root: &Value, schema: &Value, map: &Map<String, Value>, at: &str
 
 /// The schema of a nested struct: itself, behind a `$ref`, or the struct of an `anyOf` with null.
 fn struct_schema<'a>(root: &'a Value, schema: &'a Value) -> Option<&'a Value> {
-    if schema.get("properties").is_some() && schema.get("additionalProperties") == Some(&Value::Bool(false)) {
+    if schema.get("properties").is_some()
+        && schema.get("additionalProperties") == Some(&Value::Bool(false))
+    {
         return Some(schema);
     }
     if let Some(name) = schema.get("$ref").and_then(Value::as_str) {
         return struct_schema(root, root.pointer(name.strip_prefix('#')?)?);
     }
-    schema.get("anyOf").and_then(Value::as_array)?.iter().find_map(|s| struct_schema(root, s))
+    schema
+        .get("anyOf")
+        .and_then(Value::as_array)?
+        .iter()
+        .find_map(|s| struct_schema(root, s))
 }
 
 /// The same value with the keys of every mapping sorted.
 pub fn sorted(value: Value) -> Value {
     match value {
         Value::Object(map) => {
-            let mut items: Vec<(String, Value)> = map.into_iter().map(|(k, v)| (k, sorted(v))).collect();
+            let mut items: Vec<(String, Value)> =
+                map.into_iter().map(|(k, v)| (k, sorted(v))).collect();
             items.sort_by(|a, b| a.0.cmp(&b.0));
             Value::Object(items.into_iter().collect())
         }

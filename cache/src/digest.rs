@@ -47,7 +47,9 @@ impl FromStr for Digest {
     type Err = CacheError;
 
     fn from_str(text: &str) -> CacheResult<Self> {
-        blake3::Hash::from_hex(text).map(|h| Self(*h.as_bytes())).map_err(|_| CacheError::BadDigest(text.to_string()))
+        blake3::Hash::from_hex(text)
+            .map(|h| Self(*h.as_bytes()))
+            .map_err(|_| CacheError::BadDigest(text.to_string()))
     }
 }
 
@@ -59,7 +61,9 @@ impl Serialize for Digest {
 
 impl<'de> Deserialize<'de> for Digest {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+        String::deserialize(d)?
+            .parse()
+            .map_err(serde::de::Error::custom)
     }
 }
 
@@ -78,10 +82,13 @@ pub fn digest_file(path: &Path) -> CacheResult<Digest> {
     let mut hasher = blake3::Hasher::new();
     // Mapping pays for big files only; small ones are one read.
     if size > 1 << 20 {
-        hasher.update_mmap_rayon(path).map_err(CacheError::io("read", path))?;
+        hasher
+            .update_mmap_rayon(path)
+            .map_err(CacheError::io("read", path))?;
     } else {
         let mut buffer = Vec::with_capacity(size as usize);
-        file.read_to_end(&mut buffer).map_err(CacheError::io("read", path))?;
+        file.read_to_end(&mut buffer)
+            .map_err(CacheError::io("read", path))?;
         hasher.update(&buffer);
     }
     Ok(Digest(*hasher.finalize().as_bytes()))

@@ -32,7 +32,11 @@ impl<V: Serialize + DeserializeOwned + PartialEq + Clone> Journal<V> {
                 values.insert(name, value);
             }
         }
-        Self { path: path.to_path_buf(), values, lines }
+        Self {
+            path: path.to_path_buf(),
+            values,
+            lines,
+        }
     }
 
     /// The value of a name.
@@ -48,7 +52,9 @@ impl<V: Serialize + DeserializeOwned + PartialEq + Clone> Journal<V> {
         let mut text = String::new();
         for (name, value) in items {
             if self.values.get(&name) != Some(&value) {
-                text.push_str(&serde_json::to_string(&(&name, &value)).expect("plain values serialise"));
+                text.push_str(
+                    &serde_json::to_string(&(&name, &value)).expect("plain values serialise"),
+                );
                 text.push('\n');
                 self.lines += 1;
                 self.values.insert(name, value);
@@ -64,9 +70,13 @@ impl<V: Serialize + DeserializeOwned + PartialEq + Clone> Journal<V> {
             return self.rewrite();
         }
         // A leading newline closes a torn last line of an earlier process.
-        let mut file =
-            OpenOptions::new().append(true).create(true).open(&self.path).map_err(CacheError::io("open", &self.path))?;
-        file.write_all(format!("\n{text}").as_bytes()).map_err(CacheError::io("write", &self.path))
+        let mut file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(&self.path)
+            .map_err(CacheError::io("open", &self.path))?;
+        file.write_all(format!("\n{text}").as_bytes())
+            .map_err(CacheError::io("write", &self.path))
     }
 
     fn rewrite(&mut self) -> CacheResult<()> {
@@ -97,7 +107,10 @@ mod tests {
         assert_eq!((again.get("a"), again.get("b")), (Some(&3), Some(&2)));
         again.set_all([("c".into(), 4)]).unwrap();
         let last = Journal::<u32>::open(&path);
-        assert_eq!((last.get("a"), last.get("b"), last.get("c")), (Some(&3), Some(&2), Some(&4)));
+        assert_eq!(
+            (last.get("a"), last.get("b"), last.get("c")),
+            (Some(&3), Some(&2), Some(&4))
+        );
     }
 
     #[test]

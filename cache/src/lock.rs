@@ -24,7 +24,11 @@ impl KeyLock {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Some(Self { _file: file })),
             Err(e) if e == rustix::io::Errno::WOULDBLOCK => Ok(None),
-            Err(e) => Err(CacheError::Io { verb: "lock", path: path.to_path_buf(), source: e.into() }),
+            Err(e) => Err(CacheError::Io {
+                verb: "lock",
+                path: path.to_path_buf(),
+                source: e.into(),
+            }),
         }
     }
 }

@@ -25,7 +25,11 @@ pub struct StatCache {
 impl StatCache {
     /// Reads the journal at `path`; with `trust` false every file is read again.
     pub fn open(path: &Path, trust: bool) -> Self {
-        Self { journal: Journal::open(path), fresh: Vec::new(), trust }
+        Self {
+            journal: Journal::open(path),
+            fresh: Vec::new(),
+            trust,
+        }
     }
 
     /// Digest of the file or directory at `path`, links followed.
@@ -39,12 +43,17 @@ impl StatCache {
             return Ok(measure(&real)?.digest);
         }
         let name = stat_name(&before);
-        if self.trust && let Some(known) = self.journal.get(&name) {
+        if self.trust
+            && let Some(known) = self.journal.get(&name)
+        {
             return Ok(*known);
         }
         let digest = measure(&real)?.digest;
         let after = std::fs::metadata(&real).map_err(CacheError::io("stat", path))?;
-        let settled = after.modified().ok().and_then(|m| SystemTime::now().duration_since(m).ok());
+        let settled = after
+            .modified()
+            .ok()
+            .and_then(|m| SystemTime::now().duration_since(m).ok());
         if stat_name(&after) == name && settled.is_some_and(|age| age > RACY) {
             self.fresh.push((name, digest));
         }
@@ -61,5 +70,14 @@ impl StatCache {
 }
 
 fn stat_name(m: &std::fs::Metadata) -> String {
-    format!("{}:{}:{}:{}.{}:{}.{}", m.dev(), m.ino(), m.len(), m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec())
+    format!(
+        "{}:{}:{}:{}.{}:{}.{}",
+        m.dev(),
+        m.ino(),
+        m.len(),
+        m.mtime(),
+        m.mtime_nsec(),
+        m.ctime(),
+        m.ctime_nsec()
+    )
 }

@@ -84,7 +84,10 @@ impl Store {
 
     fn record_path(&self, key: &Digest) -> PathBuf {
         let name = key.to_string();
-        self.root.join("ac").join(&name[..2]).join(format!("{name}.json"))
+        self.root
+            .join("ac")
+            .join(&name[..2])
+            .join(format!("{name}.json"))
     }
 
     /// Checkpoints of an action that was interrupted.
@@ -101,7 +104,9 @@ impl Store {
 
     /// Looks a key up: a hit needs a record and every output with its size.
     pub fn lookup(&self, key: &Digest) -> Lookup {
-        let Some(record) = self.record(key) else { return Lookup::Miss };
+        let Some(record) = self.record(key) else {
+            return Lookup::Miss;
+        };
         for output in &record.outputs {
             match self.state_of(output) {
                 State::Sound => {}
@@ -114,16 +119,25 @@ impl Store {
 
     fn state_of(&self, output: &OutputRecord) -> State {
         let path = self.artifact_path(&output.digest);
-        let Ok(meta) = std::fs::symlink_metadata(&path) else { return State::Missing };
+        let Ok(meta) = std::fs::symlink_metadata(&path) else {
+            return State::Missing;
+        };
         match output.form {
             ArtifactForm::File if meta.is_file() && meta.len() == output.bytes => State::Sound,
             ArtifactForm::File => State::Wrong,
             ArtifactForm::Tree => {
-                let Some(entries) = self.listing(&output.digest) else { return State::Wrong };
+                let Some(entries) = self.listing(&output.digest) else {
+                    return State::Wrong;
+                };
                 let sound = entries.iter().all(|e| {
-                    std::fs::symlink_metadata(path.join(&e.path)).is_ok_and(|m| m.is_file() && m.len() == e.size)
+                    std::fs::symlink_metadata(path.join(&e.path))
+                        .is_ok_and(|m| m.is_file() && m.len() == e.size)
                 });
-                if meta.is_dir() && sound { State::Sound } else { State::Wrong }
+                if meta.is_dir() && sound {
+                    State::Sound
+                } else {
+                    State::Wrong
+                }
             }
         }
     }
@@ -142,8 +156,14 @@ impl Store {
     pub fn new_attempt(&self, key: &Digest) -> CacheResult<PathBuf> {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
         let n = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_nanos());
-        let dir = self.root.join("tmp").join(format!("{}.{}.{nanos:x}.{n}", key.short(), std::process::id()));
+        let nanos = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(0, |d| d.as_nanos());
+        let dir = self.root.join("tmp").join(format!(
+            "{}.{}.{nanos:x}.{n}",
+            key.short(),
+            std::process::id()
+        ));
         std::fs::create_dir(&dir).map_err(CacheError::io("create", &dir))?;
         Ok(dir)
     }
@@ -176,7 +196,9 @@ impl Store {
         }
         make_read_only(source, artifact)?;
         let target = self.artifact_path(&artifact.digest);
-        let parent = target.parent().expect("an artifact lies in a shard directory");
+        let parent = target
+            .parent()
+            .expect("an artifact lies in a shard directory");
         std::fs::create_dir_all(parent).map_err(CacheError::io("create", parent))?;
         if artifact.form == ArtifactForm::Tree {
             let listing = serde_json::to_vec(&artifact.entries).expect("plain values serialise");
@@ -186,7 +208,11 @@ impl Store {
             Ok(()) => sync_path(parent),
             // Another process published the same content in between.
             Err(_) if matches!(self.state_of(&output), State::Sound) => Ok(()),
-            Err(e) => Err(CacheError::Io { verb: "rename into the cache", path: source.to_path_buf(), source: e }),
+            Err(e) => Err(CacheError::Io {
+                verb: "rename into the cache",
+                path: source.to_path_buf(),
+                source: e,
+            }),
         }
     }
 
@@ -208,7 +234,9 @@ impl Store {
         let dir = self.root.join("quarantine");
         std::fs::create_dir_all(&dir).map_err(CacheError::io("create", &dir))?;
         for path in [self.artifact_path(digest), self.listing_path(digest)] {
-            let Some(name) = path.file_name() else { continue };
+            let Some(name) = path.file_name() else {
+                continue;
+            };
             let mut n = 0;
             let target = loop {
                 let candidate = dir.join(format!("{}.{n}", name.to_string_lossy()));
@@ -219,7 +247,11 @@ impl Store {
             };
             match std::fs::rename(&path, &target) {
                 Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(CacheError::Io { verb: "set aside", path, source: e });
+                    return Err(CacheError::Io {
+                        verb: "set aside",
+                        path,
+                        source: e,
+                    });
                 }
                 _ => {}
             }
@@ -235,8 +267,13 @@ impl Store {
     pub fn verify(&self, repair: bool) -> CacheResult<VerifyReport> {
         let mut report = VerifyReport::default();
         for path in shard_files(&self.root.join("cas"))? {
-            let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-            let Ok(digest) = name.parse::<Digest>() else { continue };
+            let name = path
+                .file_name()
+                .map(|n| n.to_string_lossy().into_owned())
+                .unwrap_or_default();
+            let Ok(digest) = name.parse::<Digest>() else {
+                continue;
+            };
             report.artifacts += 1;
             let problem = match measure(&path) {
                 Ok(found) => {
@@ -260,9 +297,15 @@ impl Store {
         }
         for path in shard_files(&self.root.join("ac"))? {
             report.records += 1;
-            let key = path.file_stem().and_then(|s| s.to_str()).and_then(|s| s.parse::<Digest>().ok());
+            let key = path
+                .file_stem()
+                .and_then(|s| s.to_str())
+                .and_then(|s| s.parse::<Digest>().ok());
             if key.is_none_or(|k| self.record(&k).is_none()) {
-                report.bad.push((self.relative(&path), "not a readable action record".to_string()));
+                report.bad.push((
+                    self.relative(&path),
+                    "not a readable action record".to_string(),
+                ));
                 if repair {
                     std::fs::remove_file(&path).map_err(CacheError::io("remove", &path))?;
                 }
@@ -283,16 +326,24 @@ enum State {
 }
 
 fn damage(output: &OutputRecord, corrupt: bool) -> Damage {
-    Damage { role: output.role.clone(), digest: output.digest, corrupt }
+    Damage {
+        role: output.role.clone(),
+        digest: output.digest,
+        corrupt,
+    }
 }
 
 fn make_read_only(source: &Path, artifact: &Artifact) -> CacheResult<()> {
     let read_only = |path: &Path| {
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o444)).map_err(CacheError::io("chmod", path))
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o444))
+            .map_err(CacheError::io("chmod", path))
     };
     match artifact.form {
         ArtifactForm::File => read_only(source),
-        ArtifactForm::Tree => artifact.entries.iter().try_for_each(|e| read_only(&source.join(&e.path))),
+        ArtifactForm::Tree => artifact
+            .entries
+            .iter()
+            .try_for_each(|e| read_only(&source.join(&e.path))),
     }
 }
 
@@ -314,7 +365,9 @@ fn shard_files(dir: &Path) -> CacheResult<Vec<PathBuf>> {
 /// temporary file, fsync, rename, fsync of the directory.
 pub(crate) fn write_atomic(path: &Path, bytes: &[u8]) -> CacheResult<()> {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
-    let parent = path.parent().expect("a file of the cache lies in a directory");
+    let parent = path
+        .parent()
+        .expect("a file of the cache lies in a directory");
     std::fs::create_dir_all(parent).map_err(CacheError::io("create", parent))?;
     let n = COUNTER.fetch_add(1, Ordering::Relaxed);
     let tmp = parent.join(format!(".tmp.{}.{n}", std::process::id()));
@@ -323,7 +376,11 @@ pub(crate) fn write_atomic(path: &Path, bytes: &[u8]) -> CacheResult<()> {
         .and_then(|()| std::fs::rename(&tmp, path));
     if let Err(source) = written {
         let _ = std::fs::remove_file(&tmp);
-        return Err(CacheError::Io { verb: "write", path: path.to_path_buf(), source });
+        return Err(CacheError::Io {
+            verb: "write",
+            path: path.to_path_buf(),
+            source,
+        });
     }
     sync_path(parent)
 }
@@ -373,10 +430,18 @@ mod tests {
     fn a_published_action_is_a_hit() {
         let (_dir, store) = store();
         let (key, output) = publish_tree(&store);
-        let Lookup::Hit(record) = store.lookup(&key) else { panic!("expected a hit") };
+        let Lookup::Hit(record) = store.lookup(&key) else {
+            panic!("expected a hit")
+        };
         assert_eq!(record.outputs, vec![output.clone()]);
-        assert_eq!(std::fs::read(store.artifact_path(&output.digest).join("x/c/0")).unwrap(), b"hello");
-        assert!(matches!(store.lookup(&digest_bytes(b"other")), Lookup::Miss));
+        assert_eq!(
+            std::fs::read(store.artifact_path(&output.digest).join("x/c/0")).unwrap(),
+            b"hello"
+        );
+        assert!(matches!(
+            store.lookup(&digest_bytes(b"other")),
+            Lookup::Miss
+        ));
     }
 
     #[test]
@@ -386,9 +451,15 @@ mod tests {
         let file = store.artifact_path(&output.digest).join("x/c/0");
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
         std::fs::write(&file, b"hell").unwrap();
-        assert!(matches!(store.lookup(&key), Lookup::Damaged(Damage { corrupt: true, .. })));
+        assert!(matches!(
+            store.lookup(&key),
+            Lookup::Damaged(Damage { corrupt: true, .. })
+        ));
         std::fs::remove_dir_all(store.artifact_path(&output.digest)).unwrap();
-        assert!(matches!(store.lookup(&key), Lookup::Damaged(Damage { corrupt: false, .. })));
+        assert!(matches!(
+            store.lookup(&key),
+            Lookup::Damaged(Damage { corrupt: false, .. })
+        ));
         publish_tree(&store);
         assert!(matches!(store.lookup(&key), Lookup::Hit(_)));
     }
@@ -401,9 +472,15 @@ mod tests {
         let file = store.artifact_path(&output.digest).join("x/c/0");
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
         std::fs::write(&file, b"hellO").unwrap();
-        assert!(matches!(store.lookup(&key), Lookup::Hit(_)), "same size: only a full read can tell");
+        assert!(
+            matches!(store.lookup(&key), Lookup::Hit(_)),
+            "same size: only a full read can tell"
+        );
         assert_eq!(store.verify(true).unwrap().bad.len(), 1);
-        assert!(matches!(store.lookup(&key), Lookup::Damaged(Damage { corrupt: false, .. })));
+        assert!(matches!(
+            store.lookup(&key),
+            Lookup::Damaged(Damage { corrupt: false, .. })
+        ));
     }
 
     #[test]
@@ -412,7 +489,10 @@ mod tests {
         let out = store.new_attempt(&digest_bytes(b"k")).unwrap().join("out");
         std::fs::create_dir(&out).unwrap();
         std::os::unix::fs::symlink(dir.path(), out.join("link")).unwrap();
-        assert!(matches!(measure_synced(&out), Err(CacheError::NotPlain { .. })));
+        assert!(matches!(
+            measure_synced(&out),
+            Err(CacheError::NotPlain { .. })
+        ));
     }
 
     #[test]

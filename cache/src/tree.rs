@@ -64,10 +64,17 @@ fn measure_with(path: &Path, sync: bool) -> CacheResult<Artifact> {
         if sync {
             sync_path(path)?;
         }
-        return Ok(Artifact { form: ArtifactForm::File, digest: digest_file(path)?, bytes: meta.len(), entries: vec![] });
+        return Ok(Artifact {
+            form: ArtifactForm::File,
+            digest: digest_file(path)?,
+            bytes: meta.len(),
+            entries: vec![],
+        });
     }
     if !meta.is_dir() {
-        return Err(CacheError::NotPlain { path: path.to_path_buf() });
+        return Err(CacheError::NotPlain {
+            path: path.to_path_buf(),
+        });
     }
     let mut files = Vec::new();
     list(path, String::new(), sync, &mut files)?;
@@ -79,7 +86,11 @@ fn measure_with(path: &Path, sync: bool) -> CacheResult<Artifact> {
             if sync {
                 sync_path(&file)?;
             }
-            Ok(TreeEntry { digest: digest_file(&file)?, path: rel, size })
+            Ok(TreeEntry {
+                digest: digest_file(&file)?,
+                path: rel,
+                size,
+            })
         })
         .collect::<CacheResult<Vec<_>>>()?;
     Ok(Artifact {
@@ -111,7 +122,11 @@ fn list(dir: &Path, prefix: String, sync: bool, out: &mut Vec<(String, u64)>) ->
         let Some(name) = entry.file_name().to_str().map(str::to_string) else {
             return Err(CacheError::NotPlain { path });
         };
-        let rel = if prefix.is_empty() { name } else { format!("{prefix}/{name}") };
+        let rel = if prefix.is_empty() {
+            name
+        } else {
+            format!("{prefix}/{name}")
+        };
         if meta.is_dir() {
             list(&path, rel, sync, out)?;
         } else if meta.is_file() {
@@ -128,5 +143,7 @@ fn list(dir: &Path, prefix: String, sync: bool, out: &mut Vec<(String, u64)>) ->
 
 /// fsync of a file or directory.
 pub(crate) fn sync_path(path: &Path) -> CacheResult<()> {
-    std::fs::File::open(path).and_then(|f| f.sync_all()).map_err(CacheError::io("sync", path))
+    std::fs::File::open(path)
+        .and_then(|f| f.sync_all())
+        .map_err(CacheError::io("sync", path))
 }

@@ -12,7 +12,11 @@ use crate::registry::{kind, kinds};
 
 pub(super) fn check(args: &WorkflowArgs) -> Result<i32, CliError> {
     let plan = load_plan(args)?;
-    println!("{}: {} nodes, no problems", plan.file.display(), plan.nodes.len());
+    println!(
+        "{}: {} nodes, no problems",
+        plan.file.display(),
+        plan.nodes.len()
+    );
     Ok(exit::OK)
 }
 
@@ -27,7 +31,10 @@ pub(super) fn schema(name: Option<&str>) -> Result<i32, CliError> {
             })?
             .schema(),
     };
-    println!("{}", serde_json::to_string_pretty(&document).expect("plain values serialise"));
+    println!(
+        "{}",
+        serde_json::to_string_pretty(&document).expect("plain values serialise")
+    );
     Ok(exit::OK)
 }
 
@@ -50,7 +57,12 @@ fn workflow_schema() -> Value {
     };
     let known: Map<String, Value> = kinds()
         .iter()
-        .map(|k| (k.name.to_string(), stage(k.about, json!({"$ref": format!("#/$defs/{}", k.name)}))))
+        .map(|k| {
+            (
+                k.name.to_string(),
+                stage(k.about, json!({"$ref": format!("#/$defs/{}", k.name)})),
+            )
+        })
         .collect();
     let defs: Map<String, Value> = kinds()
         .iter()
@@ -86,15 +98,31 @@ fn workflow_schema() -> Value {
 pub(super) fn init(path: &Path) -> Result<i32, CliError> {
     const START: &str = include_str!("../../workflows/demo.yaml");
     if path.exists() {
-        return Err(CliError::new(exit::USAGE, format!("`{}` exists already", path.display())));
+        return Err(CliError::new(
+            exit::USAGE,
+            format!("`{}` exists already", path.display()),
+        ));
     }
-    std::fs::write(path, START)
-        .map_err(|e| CliError::new(exit::DISK, format!("cannot write `{}`: {e}", path.display())))?;
-    println!("wrote {}; run it with: clcc-flow run {}", path.display(), path.display());
+    std::fs::write(path, START).map_err(|e| {
+        CliError::new(
+            exit::DISK,
+            format!("cannot write `{}`: {e}", path.display()),
+        )
+    })?;
+    println!(
+        "wrote {}; run it with: clcc-flow run {}",
+        path.display(),
+        path.display()
+    );
     Ok(exit::OK)
 }
 
 pub(super) fn completions(shell: clap_complete::Shell) -> Result<i32, CliError> {
-    clap_complete::generate(shell, &mut Cli::command(), "clcc-flow", &mut std::io::stdout());
+    clap_complete::generate(
+        shell,
+        &mut Cli::command(),
+        "clcc-flow",
+        &mut std::io::stdout(),
+    );
     Ok(exit::OK)
 }

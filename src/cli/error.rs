@@ -45,7 +45,12 @@ pub struct CliError {
 impl CliError {
     /// An error with a code and a text.
     pub fn new(code: i32, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), hint: None, rendered: false }
+        Self {
+            code,
+            message: message.into(),
+            hint: None,
+            rendered: false,
+        }
     }
 
     /// The same with a hint.
@@ -88,7 +93,10 @@ impl CliError {
 
 impl From<crate::workflow::InvalidWorkflow> for CliError {
     fn from(e: crate::workflow::InvalidWorkflow) -> Self {
-        Self { rendered: true, ..Self::new(exit::INVALID, e.render()) }
+        Self {
+            rendered: true,
+            ..Self::new(exit::INVALID, e.render())
+        }
     }
 }
 
@@ -103,7 +111,11 @@ impl From<LoadError> for CliError {
 
 impl From<clcc_cache::CacheError> for CliError {
     fn from(e: clcc_cache::CacheError) -> Self {
-        let code = if e.is_disk_or_permission() { exit::DISK } else { exit::CACHE };
+        let code = if e.is_disk_or_permission() {
+            exit::DISK
+        } else {
+            exit::CACHE
+        };
         Self::from_error(code, &e)
     }
 }

@@ -11,7 +11,13 @@ use crate::workflow::Workflow;
 pub(super) fn graph(args: &WorkflowArgs, format: GraphFormat) -> Result<i32, CliError> {
     // The graph needs no input file, so it can be drawn before the data is there.
     let workflow = Workflow::load(&args.workflow)?;
-    let plan = Plan::new(&workflow, &Overrides { input: Vec::new(), ..args.overrides() })?;
+    let plan = Plan::new(
+        &workflow,
+        &Overrides {
+            input: Vec::new(),
+            ..args.overrides()
+        },
+    )?;
     let drawing = Drawing::new(&plan);
     let text = match format {
         GraphFormat::Dot => drawing.dot(),
@@ -37,7 +43,13 @@ impl Drawing {
             .nodes
             .iter()
             .flat_map(|n| &n.inputs)
-            .filter_map(|i| if let NodeInput::File { input, .. } = i { Some(input.clone()) } else { None })
+            .filter_map(|i| {
+                if let NodeInput::File { input, .. } = i {
+                    Some(input.clone())
+                } else {
+                    None
+                }
+            })
             .collect();
         for input in used {
             index.insert(format!("input:{input}"), boxes.len());
@@ -47,7 +59,11 @@ impl Drawing {
             if !index.contains_key(&node.stage) {
                 let n = plan.nodes.iter().filter(|m| m.stage == node.stage).count();
                 let axes: Vec<&str> = node.branch.keys().map(String::as_str).collect();
-                let note = if axes.is_empty() { String::new() } else { format!("{n} x {}", axes.join(" x ")) };
+                let note = if axes.is_empty() {
+                    String::new()
+                } else {
+                    format!("{n} x {}", axes.join(" x "))
+                };
                 index.insert(node.stage.clone(), boxes.len());
                 boxes.push((node.stage.clone(), note, false));
             }
@@ -55,9 +71,14 @@ impl Drawing {
             for input in &node.inputs {
                 let (from, role) = match input {
                     NodeInput::File { role, input } => (index[&format!("input:{input}")], *role),
-                    NodeInput::Artifact { role, producer, .. } => (index[&plan.nodes[*producer].stage], *role),
+                    NodeInput::Artifact { role, producer, .. } => {
+                        (index[&plan.nodes[*producer].stage], *role)
+                    }
                 };
-                arrows.entry((from, to)).or_default().insert(role.to_string());
+                arrows
+                    .entry((from, to))
+                    .or_default()
+                    .insert(role.to_string());
             }
         }
         Self { boxes, arrows }
@@ -65,21 +86,39 @@ impl Drawing {
 
     fn label(&self, i: usize, newline: &str) -> String {
         let (name, note, _) = &self.boxes[i];
-        if note.is_empty() { name.clone() } else { format!("{name}{newline}{note}") }
+        if note.is_empty() {
+            name.clone()
+        } else {
+            format!("{name}{newline}{note}")
+        }
     }
 
     fn roles(roles: &BTreeSet<String>) -> String {
-        roles.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+        roles
+            .iter()
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 
     fn dot(&self) -> String {
-        let mut out = String::from("digraph workflow {\n  rankdir=TB;\n  node [shape=box, fontname=\"sans-serif\"];\n");
+        let mut out = String::from(
+            "digraph workflow {\n  rankdir=TB;\n  node [shape=box, fontname=\"sans-serif\"];\n",
+        );
         for (i, (_, _, file)) in self.boxes.iter().enumerate() {
-            let style = if *file { ", shape=note, style=dashed" } else { "" };
+            let style = if *file {
+                ", shape=note, style=dashed"
+            } else {
+                ""
+            };
             let _ = writeln!(out, "  n{i} [label=\"{}\"{style}];", self.label(i, "\\n"));
         }
         for ((from, to), roles) in &self.arrows {
-            let _ = writeln!(out, "  n{from} -> n{to} [label=\"{}\"];", Self::roles(roles));
+            let _ = writeln!(
+                out,
+                "  n{from} -> n{to} [label=\"{}\"];",
+                Self::roles(roles)
+            );
         }
         out.push_str("}\n");
         out
@@ -109,13 +148,19 @@ impl Drawing {
         let layers = layer.iter().max().map_or(0, |m| m + 1);
         let (w, h, gap_x, gap_y) = (150.0, 44.0, 30.0, 56.0);
         let mut place = vec![(0.0, 0.0); n];
-        let widest = (0..layers).map(|l| layer.iter().filter(|x| **x == l).count()).max().unwrap_or(1) as f64;
+        let widest = (0..layers)
+            .map(|l| layer.iter().filter(|x| **x == l).count())
+            .max()
+            .unwrap_or(1) as f64;
         let width = widest * (w + gap_x) + gap_x;
         for l in 0..layers {
             let members: Vec<usize> = (0..n).filter(|i| layer[*i] == l).collect();
             let used = members.len() as f64 * (w + gap_x) - gap_x;
             for (k, i) in members.into_iter().enumerate() {
-                place[i] = ((width - used) / 2.0 + k as f64 * (w + gap_x), 20.0 + l as f64 * (h + gap_y));
+                place[i] = (
+                    (width - used) / 2.0 + k as f64 * (w + gap_x),
+                    20.0 + l as f64 * (h + gap_y),
+                );
             }
         }
         let height = 40.0 + layers as f64 * (h + gap_y) - gap_y;
@@ -138,14 +183,25 @@ impl Drawing {
         }
         for (i, (name, note, file)) in self.boxes.iter().enumerate() {
             let (x, y) = place[i];
-            let dash = if *file { " stroke-dasharray=\"4 3\"" } else { "" };
+            let dash = if *file {
+                " stroke-dasharray=\"4 3\""
+            } else {
+                ""
+            };
             let _ = writeln!(
                 out,
                 "<rect x=\"{x}\" y=\"{y}\" width=\"{w}\" height=\"{h}\" rx=\"6\" fill=\"#f4f7fb\" stroke=\"#456\"{dash}/>"
             );
             let middle = x + w / 2.0;
-            let first = if note.is_empty() { y + h / 2.0 + 5.0 } else { y + 19.0 };
-            let _ = writeln!(out, "<text x=\"{middle}\" y=\"{first}\" text-anchor=\"middle\">{name}</text>");
+            let first = if note.is_empty() {
+                y + h / 2.0 + 5.0
+            } else {
+                y + 19.0
+            };
+            let _ = writeln!(
+                out,
+                "<text x=\"{middle}\" y=\"{first}\" text-anchor=\"middle\">{name}</text>"
+            );
             if !note.is_empty() {
                 let _ = writeln!(
                     out,

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use clcc_stages::simulate::geo;
+use clcc_stages::stage::Progress;
 use clcc_stages::table::TextTable;
 use serde_json::{Map, Value, json};
 
@@ -17,7 +19,10 @@ fn stage_error(e: &clcc_stages::StageError) -> CliError {
 
 pub(super) fn inspect(path: &Path, format: Format) -> Result<i32, CliError> {
     if !path.exists() {
-        return Err(CliError::new(exit::USAGE, format!("there is no `{}`", path.display())));
+        return Err(CliError::new(
+            exit::USAGE,
+            format!("there is no `{}`", path.display()),
+        ));
     }
     let document = if path.is_dir() {
         clcc_stages::anndata::describe(path).map_err(|e| stage_error(&e))?
@@ -31,7 +36,10 @@ pub(super) fn inspect(path: &Path, format: Format) -> Result<i32, CliError> {
         }
     };
     match format {
-        Format::Json => println!("{}", serde_json::to_string_pretty(&document).expect("plain values serialise")),
+        Format::Json => println!(
+            "{}",
+            serde_json::to_string_pretty(&document).expect("plain values serialise")
+        ),
         Format::Human => print_value(&document, 0),
     }
     Ok(exit::OK)
@@ -39,8 +47,15 @@ pub(super) fn inspect(path: &Path, format: Format) -> Result<i32, CliError> {
 
 fn table(path: &Path) -> Result<Value, CliError> {
     let table = TextTable::read(path).map_err(|e| stage_error(&e))?;
-    let head: Vec<Value> = table.rows.iter().take(HEAD).map(|r| json!(r.join("  "))).collect();
-    Ok(json!({"notes": table.notes, "columns": table.header.join("  "), "n_rows": table.rows.len(), "head": head}))
+    let head: Vec<Value> = table
+        .rows
+        .iter()
+        .take(HEAD)
+        .map(|r| json!(r.join("  ")))
+        .collect();
+    Ok(
+        json!({"notes": table.notes, "columns": table.header.join("  "), "n_rows": table.rows.len(), "head": head}),
+    )
 }
 
 fn tensors(path: &Path) -> Result<Value, CliError> {
@@ -51,7 +66,14 @@ fn tensors(path: &Path) -> Result<Value, CliError> {
     names.sort_unstable();
     let shapes: Map<String, Value> = names
         .into_iter()
-        .filter_map(|n| file.tensor(n).ok().map(|t| (n.to_string(), json!(format!("{:?} {:?}", t.dtype(), t.shape())))))
+        .filter_map(|n| {
+            file.tensor(n).ok().map(|t| {
+                (
+                    n.to_string(),
+                    json!(format!("{:?} {:?}", t.dtype(), t.shape())),
+                )
+            })
+        })
         .collect();
     Ok(json!({ "tensors": shapes }))
 }
@@ -64,7 +86,10 @@ fn print_value(value: &Value, depth: usize) {
             for (key, v) in map {
                 match v {
                     Value::Object(m) if m.values().all(|x| !x.is_object() && !x.is_array()) => {
-                        let text: Vec<String> = m.iter().map(|(k, x)| format!("{k} {}", scalar(x))).collect();
+                        let text: Vec<String> = m
+                            .iter()
+                            .map(|(k, x)| format!("{k} {}", scalar(x)))
+                            .collect();
                         println!("{pad}{key}: {}", text.join(", "));
                     }
                     Value::Object(_) | Value::Array(_) => {
@@ -87,6 +112,36 @@ fn scalar(value: &Value) -> String {
     }
 }
 
-pub(super) fn simulate(_args: &SimulateArgs) -> Result<i32, CliError> {
-    Err(CliError::new(exit::INTERNAL, "x"))
+pub(super) fn simulate(args: &SimulateArgs) -> Result<i32, CliError> {
+    if args.like != "gse131907" {
+        let message = format!("--like {}: expected `gse131907`", args.like);
+        return Err(CliError::new(exit::USAGE, message));
+    }
+    let taken = std::fs::read_dir(&args.out).is_ok_and(|mut entries| entries.next().is_some());
+    if taken {
+        let message = format!("`{}` is not empty; nothing was written", args.out.display());
+        return Err(CliError::new(exit::USAGE, message));
+    }
+    let mut params = geo::default_params();
+    if let Some(genes) = args.genes {
+        params.n_genes = genes;
+    }
+    let said = geo::write_file_set(&args.out, &params, args.seed, args.scale, &Lines)
+        .map_err(|e| stage_error(&e))?;
+    print_value(&Value::Object(said), 0);
+    println!("wrote {}", args.out.display());
+    Ok(exit::OK)
+}
+
+/// One line a patient.
+struct Lines;
+
+impl Progress for Lines {
+    fn step(&self, done: u64, total: u64, message: &str) {
+        eprintln!("({done:>2}/{total}) {message}");
+    }
+
+    fn warn(&self, message: &str) {
+        eprintln!("warning: {message}");
+    }
 }

@@ -1,5 +1,9 @@
 //! The command line: arguments in, exit code out. The one place that prints.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this module owns the terminal")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this module owns the terminal"
+)]
 
 mod args;
 mod check;
@@ -23,12 +27,20 @@ pub fn main() -> i32 {
         Ok(cli) => cli,
         Err(e) => {
             let _ = e.print();
-            return if e.use_stderr() { exit::USAGE } else { exit::OK };
+            return if e.use_stderr() {
+                exit::USAGE
+            } else {
+                exit::OK
+            };
         }
     };
     let filter = tracing_subscriber::EnvFilter::try_from_env("CLCC_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .without_time()
+        .init();
     let outcome = match cli.command {
         Command::ExecNode { action } => return crate::exec::exec_node(&action),
         Command::Run(args) => run::run(&args),

@@ -28,8 +28,12 @@ pub(super) fn run(args: &RunArgs) -> Result<i32, CliError> {
     let started = SystemTime::now();
     let name = run_name(started);
     let run_dir = session.store.root().join("runs").join(&name);
-    std::fs::create_dir_all(&run_dir)
-        .map_err(|e| CliError::new(exit::DISK, format!("cannot create `{}`: {e}", run_dir.display())))?;
+    std::fs::create_dir_all(&run_dir).map_err(|e| {
+        CliError::new(
+            exit::DISK,
+            format!("cannot create `{}`: {e}", run_dir.display()),
+        )
+    })?;
     let options = Options {
         jobs: args.jobs.map_or_else(default_jobs, usize::from),
         fail_fast: args.fail_fast,
@@ -43,8 +47,14 @@ pub(super) fn run(args: &RunArgs) -> Result<i32, CliError> {
     let record = results::run_record(&session.plan, &outcome, &session.inputs, &options, &started);
     let text = serde_json::to_vec_pretty(&record).expect("plain values serialise");
     let _ = std::fs::write(run_dir.join("run.json"), text);
-    let published = results::publish(&session.plan, &outcome, &session.store, &args.results, &record)
-        .map_err(|e| CliError::from_error(exit::DISK, &e))?;
+    let published = results::publish(
+        &session.plan,
+        &outcome,
+        &session.store,
+        &args.results,
+        &record,
+    )
+    .map_err(|e| CliError::from_error(exit::DISK, &e))?;
     if args.format == Format::Human {
         Terminal::closing(&session.plan, &outcome, &published);
     }
@@ -57,17 +67,32 @@ fn default_jobs() -> usize {
 
 /// Sortable, and different for runs that start in the same second.
 fn run_name(started: SystemTime) -> String {
-    let time: String =
-        humantime::format_rfc3339_seconds(started).to_string().chars().filter(char::is_ascii_alphanumeric).collect();
+    let time: String = humantime::format_rfc3339_seconds(started)
+        .to_string()
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .collect();
     format!("{time}-{}", std::process::id())
 }
 
 /// Runs the schedule with every consumer of its events.
-fn drive(session: &Session, options: &Options, format: Format, run_dir: &Path) -> Result<RunOutcome, CliError> {
-    let internal = |e: std::io::Error| CliError::new(exit::INTERNAL, format!("cannot start the run: {e}"));
+fn drive(
+    session: &Session,
+    options: &Options,
+    format: Format,
+    run_dir: &Path,
+) -> Result<RunOutcome, CliError> {
+    let internal =
+        |e: std::io::Error| CliError::new(exit::INTERNAL, format!("cannot start the run: {e}"));
     let program = std::env::current_exe().map_err(internal)?;
-    let executor = LocalExecutor { store: session.store.clone(), program };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(internal)?;
+    let executor = LocalExecutor {
+        store: session.store.clone(),
+        program,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(internal)?;
     let mut journal = std::fs::File::create(run_dir.join("events.jsonl")).map_err(internal)?;
     let mut terminal = (format == Format::Human).then(|| Terminal::new(session.plan.nodes.len()));
     let mut sink = move |event: &Event| {
@@ -85,7 +110,10 @@ fn drive(session: &Session, options: &Options, format: Format, run_dir: &Path) -
         let (raise, cancel) = tokio::sync::watch::channel(0u8);
         let watcher = tokio::spawn(async move {
             use tokio::signal::unix::{SignalKind, signal};
-            let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+            let (Ok(mut int), Ok(mut term)) = (
+                signal(SignalKind::interrupt()),
+                signal(SignalKind::terminate()),
+            ) else {
                 return;
             };
             loop {
@@ -93,7 +121,8 @@ fn drive(session: &Session, options: &Options, format: Format, run_dir: &Path) -
                 raise.send_modify(|level| *level = (*level + 1).min(2));
             }
         });
-        let outcome = schedule::run(&session.decider(), &executor, options, cancel, &mut sink).await;
+        let outcome =
+            schedule::run(&session.decider(), &executor, options, cancel, &mut sink).await;
         watcher.abort();
         outcome
     }))
@@ -117,7 +146,10 @@ fn exit_code(outcome: &RunOutcome, fail_fast: bool) -> i32 {
         return exit::INTERRUPTED;
     }
     let (ran, cached, failed, _) = outcome.counts();
-    let disk = outcome.nodes.iter().any(|n| matches!(n, Outcome::Failed(f) if f.disk));
+    let disk = outcome
+        .nodes
+        .iter()
+        .any(|n| matches!(n, Outcome::Failed(f) if f.disk));
     match failed {
         0 => exit::OK,
         _ if disk => exit::DISK,
@@ -130,22 +162,39 @@ pub(super) fn plan(args: &RunArgs) -> Result<i32, CliError> {
     let session = Session::open(&args.workflow)?;
     let verdicts = dry_run(&session.decider())?;
     let plan = &session.plan;
-    let selected: Vec<(usize, &Verdict)> =
-        verdicts.iter().enumerate().filter(|(i, _)| !plan.nodes[*i].cached_only).collect();
+    let selected: Vec<(usize, &Verdict)> = verdicts
+        .iter()
+        .enumerate()
+        .filter(|(i, _)| !plan.nodes[*i].cached_only)
+        .collect();
     let count = |s: Status| selected.iter().filter(|(_, v)| v.status == s).count();
-    let (cached, run, maybe) = (count(Status::Cached), count(Status::Run), count(Status::Maybe));
+    let (cached, run, maybe) = (
+        count(Status::Cached),
+        count(Status::Run),
+        count(Status::Maybe),
+    );
     match args.format {
         Format::Json => {
-            let nodes: Vec<Value> = selected.iter().map(|(i, v)| node_json(plan, *i, v)).collect();
+            let nodes: Vec<Value> = selected
+                .iter()
+                .map(|(i, v)| node_json(plan, *i, v))
+                .collect();
             let document = json!({
                 "workflow": plan.name,
                 "nodes": nodes,
                 "summary": {"cached": cached, "run": run, "maybe": maybe},
             });
-            println!("{}", serde_json::to_string_pretty(&document).expect("plain values serialise"));
+            println!(
+                "{}",
+                serde_json::to_string_pretty(&document).expect("plain values serialise")
+            );
         }
         Format::Human => {
-            let width = selected.iter().map(|(i, _)| plan.nodes[*i].id.len()).max().unwrap_or(0);
+            let width = selected
+                .iter()
+                .map(|(i, _)| plan.nodes[*i].id.len())
+                .max()
+                .unwrap_or(0);
             for (i, v) in &selected {
                 let word = match v.status {
                     Status::Cached => "CACHED",
@@ -153,12 +202,19 @@ pub(super) fn plan(args: &RunArgs) -> Result<i32, CliError> {
                     Status::Maybe => "MAYBE",
                 };
                 let reason = v.reasons.first().map(Reason::text).unwrap_or_default();
-                println!("{}", format!("{word:>8} {:width$}  {reason}", plan.nodes[*i].id).trim_end());
+                println!(
+                    "{}",
+                    format!("{word:>8} {:width$}  {reason}", plan.nodes[*i].id).trim_end()
+                );
             }
             println!("{:>8} {cached} cached, {run} to run, {maybe} maybe", "");
         }
     }
-    Ok(if args.exit_code && run + maybe > 0 { exit::HAS_WORK } else { exit::OK })
+    Ok(if args.exit_code && run + maybe > 0 {
+        exit::HAS_WORK
+    } else {
+        exit::OK
+    })
 }
 
 fn node_json(plan: &Plan, id: usize, verdict: &Verdict) -> Value {
@@ -194,8 +250,15 @@ pub(super) fn explain(args: &WorkflowArgs, node: &str) -> Result<i32, CliError> 
                 let key = o.key.as_ref().map(|k| format!("[{k}]")).unwrap_or_default();
                 println!("  output  {}{key}  {}  {} bytes", o.role, o.digest, o.bytes);
             }
-            println!("  made by {}", serde_json::to_string(&record.measured).unwrap_or_default());
-            for reason in decider.preimage(id, &known).map(|p| decider.changes(id, &p)).unwrap_or_default() {
+            println!(
+                "  made by {}",
+                serde_json::to_string(&record.measured).unwrap_or_default()
+            );
+            for reason in decider
+                .preimage(id, &known)
+                .map(|p| decider.changes(id, &p))
+                .unwrap_or_default()
+            {
                 if reason != Reason::New {
                     println!("  since the last run of this node: {}", reason.text());
                 }
@@ -208,7 +271,12 @@ pub(super) fn explain(args: &WorkflowArgs, node: &str) -> Result<i32, CliError> 
         }
         Decision::Unknown => {
             println!("{node} waits for what it reads:");
-            for p in session.plan.producers(id).into_iter().filter(|p| known[*p].is_none()) {
+            for p in session
+                .plan
+                .producers(id)
+                .into_iter()
+                .filter(|p| known[*p].is_none())
+            {
                 println!("  {}", session.plan.nodes[p].id);
             }
             if let Some(reasons) = decider.changes_before_inputs(id) {
@@ -222,7 +290,9 @@ pub(super) fn explain(args: &WorkflowArgs, node: &str) -> Result<i32, CliError> 
 fn print_reasons(reasons: &[Reason]) {
     for reason in reasons {
         match reason {
-            Reason::Param { path, old, new } => println!("  changed {path}\n    old {old}\n    new {new}"),
+            Reason::Param { path, old, new } => {
+                println!("  changed {path}\n    old {old}\n    new {new}")
+            }
             other => println!("  because {}", other.text()),
         }
     }

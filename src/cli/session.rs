@@ -33,7 +33,11 @@ pub(super) fn load_plan(args: &WorkflowArgs) -> Result<Plan, CliError> {
         problem.message = format!("--force {stage}: {}", problem.message);
         problems.push(problem);
     }
-    if problems.is_empty() { Ok(plan) } else { Err(InvalidWorkflow::new(&workflow.file, problems).into()) }
+    if problems.is_empty() {
+        Ok(plan)
+    } else {
+        Err(InvalidWorkflow::new(&workflow.file, problems).into())
+    }
 }
 
 /// Inputs that selected nodes read and that are not there; one problem names them all where they
@@ -53,9 +57,15 @@ fn missing_inputs(workflow: &Workflow, plan: &Plan) -> Vec<Problem> {
         if path.exists() {
             continue;
         }
-        let mut problem = Problem::new(format!("input `{name}`: there is no file `{}`", path.display()))
-            .at(workflow.positions.value(&join(&at, "path")));
-        let mut hint = spec.about.clone().unwrap_or_else(|| format!("give its place with --input {name}=PATH"));
+        let mut problem = Problem::new(format!(
+            "input `{name}`: there is no file `{}`",
+            path.display()
+        ))
+        .at(workflow.positions.value(&join(&at, "path")));
+        let mut hint = spec
+            .about
+            .clone()
+            .unwrap_or_else(|| format!("give its place with --input {name}=PATH"));
         if let Some(url) = &spec.url {
             hint.push_str(&format!("\n      it can be had from {url}"));
         }
@@ -68,8 +78,10 @@ fn missing_inputs(workflow: &Workflow, plan: &Plan) -> Vec<Problem> {
 impl Session {
     pub(super) fn open(args: &WorkflowArgs) -> Result<Self, CliError> {
         let plan = load_plan(args)?;
-        let (device, numerics) = crate::device::resolve(args.device.into())
-            .map_err(|e| CliError::from_error(exit::USAGE, &e).hint("build with `--features`, or use `--device cpu`"))?;
+        let (device, numerics) = crate::device::resolve(args.device.into()).map_err(|e| {
+            CliError::from_error(exit::USAGE, &e)
+                .hint("build with `--features`, or use `--device cpu`")
+        })?;
         let store = Store::open(&args.cache)?;
         let mut stat = StatCache::open(&store.root().join("stat.jsonl"), !args.rehash);
         let inputs = digest_inputs(&plan, &mut stat).map_err(|(name, e)| {
@@ -80,8 +92,21 @@ impl Session {
         if let Err(e) = stat.save() {
             tracing::warn!("digests of input files could not be remembered: {e}");
         }
-        let last = Journal::open(&store.root().join("last").join(format!("{}.jsonl", plan.name)));
-        Ok(Self { plan, store, inputs, last, force: args.force.iter().cloned().collect(), device, numerics })
+        let last = Journal::open(
+            &store
+                .root()
+                .join("last")
+                .join(format!("{}.jsonl", plan.name)),
+        );
+        Ok(Self {
+            plan,
+            store,
+            inputs,
+            last,
+            force: args.force.iter().cloned().collect(),
+            device,
+            numerics,
+        })
     }
 
     pub(super) fn decider(&self) -> Decider<'_> {

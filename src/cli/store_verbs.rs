@@ -10,8 +10,11 @@ use super::error::{CliError, exit};
 
 fn open(args: &CacheArgs) -> Result<Store, CliError> {
     if !args.cache.is_dir() {
-        return Err(CliError::new(exit::USAGE, format!("there is no cache at `{}`", args.cache.display()))
-            .hint("run a workflow first, or give --cache DIR"));
+        return Err(CliError::new(
+            exit::USAGE,
+            format!("there is no cache at `{}`", args.cache.display()),
+        )
+        .hint("run a workflow first, or give --cache DIR"));
     }
     Ok(Store::open(&args.cache)?)
 }
@@ -19,7 +22,12 @@ fn open(args: &CacheArgs) -> Result<Store, CliError> {
 /// Run directories, newest first.
 fn runs(store: &Store) -> Vec<PathBuf> {
     let mut dirs: Vec<PathBuf> = std::fs::read_dir(store.root().join("runs"))
-        .map(|entries| entries.filter_map(|e| e.ok().map(|e| e.path())).filter(|p| p.is_dir()).collect())
+        .map(|entries| {
+            entries
+                .filter_map(|e| e.ok().map(|e| e.path()))
+                .filter(|p| p.is_dir())
+                .collect()
+        })
         .unwrap_or_default();
     dirs.sort();
     dirs.reverse();
@@ -34,7 +42,10 @@ pub(super) fn status(args: &CacheArgs) -> Result<i32, CliError> {
     let store = open(args)?;
     let mut seen: Vec<String> = Vec::new();
     for dir in runs(&store) {
-        let name = dir.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let name = dir
+            .file_name()
+            .map(|n| n.to_string_lossy().into_owned())
+            .unwrap_or_default();
         let Some(run) = read_run(&dir) else {
             println!("{name}  has not ended, or was killed");
             continue;
@@ -48,7 +59,10 @@ pub(super) fn status(args: &CacheArgs) -> Result<i32, CliError> {
             "{workflow}  {}  {:.1} s  {} ran, {} cached, {} failed, {} skipped  (run {name})",
             run["started"].as_str().unwrap_or("?"),
             run["seconds"].as_f64().unwrap_or(0.0),
-            s["ran"], s["cached"], s["failed"], s["skipped"],
+            s["ran"],
+            s["cached"],
+            s["failed"],
+            s["skipped"],
         );
         for node in run["nodes"].as_array().into_iter().flatten() {
             if matches!(node["status"].as_str(), Some("failed" | "skipped")) {
@@ -74,7 +88,10 @@ pub(super) fn log(args: &CacheArgs, node: &str) -> Result<i32, CliError> {
         let file = dir.join("logs").join(format!("{node}.log"));
         if !node.contains('/') && file.is_file() {
             let events = std::fs::read_to_string(dir.join("events.jsonl")).unwrap_or_default();
-            for event in events.lines().filter_map(|l| serde_json::from_str::<Value>(l).ok()) {
+            for event in events
+                .lines()
+                .filter_map(|l| serde_json::from_str::<Value>(l).ok())
+            {
                 if event["id"] == node && event["event"] != "progress" {
                     println!("{event}");
                 }
@@ -83,13 +100,19 @@ pub(super) fn log(args: &CacheArgs, node: &str) -> Result<i32, CliError> {
             return Ok(exit::OK);
         }
     }
-    Err(CliError::new(exit::USAGE, format!("node `{node}` has not run in this cache")))
+    Err(CliError::new(
+        exit::USAGE,
+        format!("node `{node}` has not run in this cache"),
+    ))
 }
 
 pub(super) fn verify(args: &CacheArgs, repair: bool) -> Result<i32, CliError> {
     let store = open(args)?;
     let report = store.verify(repair)?;
-    println!("{} artifacts ({} bytes) and {} records read", report.artifacts, report.bytes, report.records);
+    println!(
+        "{} artifacts ({} bytes) and {} records read",
+        report.artifacts, report.bytes, report.records
+    );
     for (path, why) in &report.bad {
         println!("  damaged: {}: {why}", path.display());
     }

@@ -33,7 +33,11 @@ struct Running {
 impl Terminal {
     pub(super) fn new(total: usize) -> Self {
         let live = std::io::stderr().is_terminal();
-        let target = if live { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let target = if live {
+            ProgressDrawTarget::stderr()
+        } else {
+            ProgressDrawTarget::hidden()
+        };
         Self {
             total,
             ended: 0,
@@ -66,7 +70,11 @@ impl Terminal {
             "SKIP" => "33",
             _ => "1",
         };
-        if self.colour { format!("\u{1b}[{code}m{padded}\u{1b}[0m") } else { padded }
+        if self.colour {
+            format!("\u{1b}[{code}m{padded}\u{1b}[0m")
+        } else {
+            padded
+        }
     }
 
     fn line(&self, word: &str, seconds: Option<f64>, counted: bool, text: &str) {
@@ -82,7 +90,12 @@ impl Terminal {
 
     pub(super) fn on_event(&mut self, event: &Event) {
         match event {
-            Event::Started { workflow, nodes, jobs, .. } => {
+            Event::Started {
+                workflow,
+                nodes,
+                jobs,
+                ..
+            } => {
                 let cores = if *jobs == 1 { "core" } else { "cores" };
                 self.print(&format!("{workflow}: {nodes} nodes on {jobs} {cores}"));
             }
@@ -90,16 +103,46 @@ impl Terminal {
                 self.ended += 1;
                 self.line("CACHED", None, true, &format!("{id}  {}", &key[..8]));
             }
-            Event::WillExecute { id, reason, threads, .. } => self.begin(id, reason.as_ref(), *threads),
-            Event::Progress { id, done, total, message } => self.progress(id, *done, *total, message),
-            Event::Warning { id, message } => self.line("WARN", None, false, &format!("{id}: {message}")),
-            Event::DidExecute { id, key, reason, seconds, .. } => {
+            Event::WillExecute {
+                id,
+                reason,
+                threads,
+                ..
+            } => self.begin(id, reason.as_ref(), *threads),
+            Event::Progress {
+                id,
+                done,
+                total,
+                message,
+            } => self.progress(id, *done, *total, message),
+            Event::Warning { id, message } => {
+                self.line("WARN", None, false, &format!("{id}: {message}"))
+            }
+            Event::DidExecute {
+                id,
+                key,
+                reason,
+                seconds,
+                ..
+            } => {
                 self.finish(id);
                 self.ended += 1;
                 let why = reason.as_ref().map(Reason::text).unwrap_or_default();
-                self.line("DONE", Some(*seconds), true, &format!("{id}  {}  {why}", &key[..8]));
+                self.line(
+                    "DONE",
+                    Some(*seconds),
+                    true,
+                    &format!("{id}  {}  {why}", &key[..8]),
+                );
             }
-            Event::DidFail { id, message, hint, seconds, log, log_tail } => {
+            Event::DidFail {
+                id,
+                message,
+                hint,
+                seconds,
+                log,
+                log_tail,
+            } => {
                 self.finish(id);
                 self.ended += 1;
                 self.line("FAIL", Some(*seconds), true, &format!("{id}: {message}"));
@@ -126,33 +169,53 @@ impl Terminal {
 
     fn begin(&mut self, id: &str, reason: Option<&Reason>, threads: usize) {
         let bar = self.bars.add(ProgressBar::new(0));
-        let style = ProgressStyle::with_template("    RUN [{elapsed:>9}] {prefix} {wide_msg}").expect("a valid template");
+        let style = ProgressStyle::with_template("    RUN [{elapsed:>9}] {prefix} {wide_msg}")
+            .expect("a valid template");
         bar.set_style(style);
         bar.set_prefix(id.to_string());
         bar.set_message(reason.map(Reason::text).unwrap_or_default());
         bar.enable_steady_tick(Duration::from_millis(200));
         if !self.live() {
             let why = reason.map(Reason::text).unwrap_or_default();
-            let with = if threads > 1 { format!("  {threads} threads") } else { String::new() };
+            let with = if threads > 1 {
+                format!("  {threads} threads")
+            } else {
+                String::new()
+            };
             self.line("RUN", None, false, &format!("{id}  {why}{with}"));
         }
-        self.running.insert(id.to_string(), Running { bar, said: Instant::now() });
+        self.running.insert(
+            id.to_string(),
+            Running {
+                bar,
+                said: Instant::now(),
+            },
+        );
     }
 
     fn progress(&mut self, id: &str, done: u64, total: u64, message: &str) {
-        let Some(running) = self.running.get_mut(id) else { return };
+        let Some(running) = self.running.get_mut(id) else {
+            return;
+        };
         if running.bar.length() != Some(total) {
             running.bar.set_length(total);
             let style = ProgressStyle::with_template(
                 "    RUN [{elapsed:>9}] {prefix} {bar:24} {pos}/{len} {per_sec:.0} eta {eta} {wide_msg}",
             );
-            running.bar.set_style(style.expect("a valid template").progress_chars("=> "));
+            running
+                .bar
+                .set_style(style.expect("a valid template").progress_chars("=> "));
         }
         running.bar.set_position(done);
         running.bar.set_message(message.to_string());
         if self.bars.is_hidden() && running.said.elapsed() > PLAIN_PROGRESS {
             running.said = Instant::now();
-            self.line("RUN", Some(self.started.elapsed().as_secs_f64()), false, &format!("{id}  {done}/{total}  {message}"));
+            self.line(
+                "RUN",
+                Some(self.started.elapsed().as_secs_f64()),
+                false,
+                &format!("{id}  {done}/{total}  {message}"),
+            );
         }
     }
 
@@ -165,7 +228,10 @@ impl Terminal {
     /// The last lines of a run: counts, failures again, where the results are.
     pub(super) fn closing(plan: &Plan, outcome: &RunOutcome, results: &Path) {
         let (ran, cached, failed, skipped) = outcome.counts();
-        eprintln!("{:>7} [{:>8.3}s] {ran} ran, {cached} cached, {failed} failed, {skipped} skipped", "", outcome.seconds);
+        eprintln!(
+            "{:>7} [{:>8.3}s] {ran} ran, {cached} cached, {failed} failed, {skipped} skipped",
+            "", outcome.seconds
+        );
         for (node, end) in plan.nodes.iter().zip(&outcome.nodes) {
             if let Outcome::Failed(f) = end {
                 eprintln!("  failed: {}: {}", node.id, f.message);

@@ -74,19 +74,32 @@ impl Executor for LocalExecutor {
         tokio::spawn(async move {
             let started = Instant::now();
             let node = job.node;
-            let outcome = this.execute(job, &events, cancel).await.unwrap_or_else(JobOutcome::Failed);
+            let outcome = this
+                .execute(job, &events, cancel)
+                .await
+                .unwrap_or_else(JobOutcome::Failed);
             let _ = events.send(JobEvent::Ended(node, started.elapsed(), outcome));
         });
     }
 }
 
 fn plain(message: impl Into<String>) -> Failure {
-    Failure { message: message.into(), hint: None, cancelled: false, disk: false }
+    Failure {
+        message: message.into(),
+        hint: None,
+        cancelled: false,
+        disk: false,
+    }
 }
 
 fn cache_failure(e: &clcc_cache::CacheError) -> Failure {
-    let cause = std::error::Error::source(e).map(|s| format!(": {s}")).unwrap_or_default();
-    Failure { disk: e.is_disk_or_permission(), ..plain(format!("{e}{cause}")) }
+    let cause = std::error::Error::source(e)
+        .map(|s| format!(": {s}"))
+        .unwrap_or_default();
+    Failure {
+        disk: e.is_disk_or_permission(),
+        ..plain(format!("{e}{cause}"))
+    }
 }
 
 impl LocalExecutor {
@@ -96,10 +109,16 @@ impl LocalExecutor {
         events: &mpsc::UnboundedSender<JobEvent>,
         cancel: Cancel,
     ) -> Result<JobOutcome, Failure> {
-        let attempt = self.store.new_attempt(&job.key).map_err(|e| cache_failure(&e))?;
+        let attempt = self
+            .store
+            .new_attempt(&job.key)
+            .map_err(|e| cache_failure(&e))?;
         let guard = RemoveOnDrop(attempt.clone());
         let io = |e: std::io::Error| Failure {
-            disk: matches!(e.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::PermissionDenied),
+            disk: matches!(
+                e.kind(),
+                std::io::ErrorKind::StorageFull | std::io::ErrorKind::PermissionDenied
+            ),
             ..plain(format!("cannot prepare `{}`: {e}", attempt.display()))
         };
         let action_file = attempt.join("action.json");
@@ -121,19 +140,30 @@ impl LocalExecutor {
             .kill_on_drop(true)
             .spawn()
             .map_err(|e| plain(format!("cannot start `{}`: {e}", self.program.display())))?;
-        let messages = child.stdout.take().map(|out| tokio::spawn(forward(out, job.node, events.clone())));
-        let status = wait(&mut child, cancel).await.map_err(|e| plain(format!("cannot wait for the stage: {e}")))?;
+        let messages = child
+            .stdout
+            .take()
+            .map(|out| tokio::spawn(forward(out, job.node, events.clone())));
+        let status = wait(&mut child, cancel)
+            .await
+            .map_err(|e| plain(format!("cannot wait for the stage: {e}")))?;
         // The pipe has closed with the child: its last warning is told before its end.
         if let Some(messages) = messages {
             let _ = messages.await;
         }
-        let result: Option<NodeResult> =
-            std::fs::read(attempt.join("result.json")).ok().and_then(|b| serde_json::from_slice(&b).ok());
+        let result: Option<NodeResult> = std::fs::read(attempt.join("result.json"))
+            .ok()
+            .and_then(|b| serde_json::from_slice(&b).ok());
         let store = self.store.clone();
         let outcome = match result {
-            Some(NodeResult { failure: Some(failure), .. }) => Err(failure),
+            Some(NodeResult {
+                failure: Some(failure),
+                ..
+            }) => Err(failure),
             Some(result) if status.success() => {
-                let published = tokio::task::spawn_blocking(move || publish(&store, &job, &attempt, result)).await;
+                let published =
+                    tokio::task::spawn_blocking(move || publish(&store, &job, &attempt, result))
+                        .await;
                 published.map_err(|e| plain(format!("publishing failed: {e}")))?
             }
             _ => Err(crashed(status)),
@@ -144,7 +174,11 @@ impl LocalExecutor {
 }
 
 /// Sends each line of the child's standard output on as an event.
-async fn forward(out: tokio::process::ChildStdout, node: NodeId, events: mpsc::UnboundedSender<JobEvent>) {
+async fn forward(
+    out: tokio::process::ChildStdout,
+    node: NodeId,
+    events: mpsc::UnboundedSender<JobEvent>,
+) {
     let mut lines = BufReader::new(out).lines();
     while let Ok(Some(line)) = lines.next_line().await {
         if let Ok(message) = serde_json::from_str::<NodeMessage>(&line) {
@@ -154,8 +188,13 @@ async fn forward(out: tokio::process::ChildStdout, node: NodeId, events: mpsc::U
 }
 
 /// Waits for the child; asks it to end, then ends it, when the run is cancelled.
-async fn wait(child: &mut tokio::process::Child, mut cancel: Cancel) -> std::io::Result<std::process::ExitStatus> {
-    let group = child.id().and_then(|id| rustix::process::Pid::from_raw(id as i32));
+async fn wait(
+    child: &mut tokio::process::Child,
+    mut cancel: Cancel,
+) -> std::io::Result<std::process::ExitStatus> {
+    let group = child
+        .id()
+        .and_then(|id| rustix::process::Pid::from_raw(id as i32));
     let kill = |signal| {
         if let Some(group) = group {
             let _ = rustix::process::kill_process_group(group, signal);
@@ -192,7 +231,10 @@ fn crashed(status: std::process::ExitStatus) -> Failure {
             ..plain("the stage's process was killed (signal 9)")
         },
         Some(signal) => plain(format!("the stage's process ended by signal {signal}")),
-        None => plain(format!("the stage's process ended with code {} and no result", status.code().unwrap_or(-1))),
+        None => plain(format!(
+            "the stage's process ended with code {} and no result",
+            status.code().unwrap_or(-1)
+        )),
     }
 }
 
@@ -233,7 +275,10 @@ fn publish(
     };
     store.commit(&record).map_err(|e| cache_failure(&e))?;
     let _ = std::fs::remove_dir_all(&job.action.checkpoint_dir);
-    Ok(JobOutcome::Published(Arc::new(record), result.peak_rss_bytes))
+    Ok(JobOutcome::Published(
+        Arc::new(record),
+        result.peak_rss_bytes,
+    ))
 }
 
 /// The attempt directory goes whatever happens.

@@ -21,9 +21,10 @@ pub fn exec_node(action_file: &Path) -> i32 {
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
     let started = Instant::now();
     let attempt = action_file.parent().unwrap_or(Path::new("."));
-    let action: Action = match std::fs::read(action_file).map_err(|e| e.to_string()).and_then(|b| {
-        serde_json::from_slice(&b).map_err(|e| e.to_string())
-    }) {
+    let action: Action = match std::fs::read(action_file)
+        .map_err(|e| e.to_string())
+        .and_then(|b| serde_json::from_slice(&b).map_err(|e| e.to_string()))
+    {
         Ok(action) => action,
         Err(e) => {
             tracing::error!("cannot read action `{}`: {e}", action_file.display());
@@ -34,7 +35,11 @@ pub fn exec_node(action_file: &Path) -> i32 {
     watch_for_term(Arc::clone(&cancel));
     let reporter = Reporter::default();
     let outcome = run_stage(&action, attempt, &reporter, &cancel);
-    let warnings = reporter.warnings.lock().map(|w| w.clone()).unwrap_or_default();
+    let warnings = reporter
+        .warnings
+        .lock()
+        .map(|w| w.clone())
+        .unwrap_or_default();
     let mut result = NodeResult {
         outputs: Vec::new(),
         metrics: Value::Object(Map::new()),
@@ -77,7 +82,9 @@ fn run_stage(
         disk: false,
     })?;
     let out_dir = attempt.join("out");
-    std::fs::create_dir_all(&out_dir).map_err(StageError::io("create", &out_dir)).map_err(|e| failure(&e))?;
+    std::fs::create_dir_all(&out_dir)
+        .map_err(StageError::io("create", &out_dir))
+        .map_err(|e| failure(&e))?;
     let ctx = StageContext {
         inputs: action
             .inputs
@@ -114,12 +121,25 @@ fn failure(e: &StageError) -> Failure {
     let disk = matches!(e, StageError::Io { verb, source, .. }
         if matches!(source.kind(), K::StorageFull | K::QuotaExceeded | K::ReadOnlyFilesystem)
             || (source.kind() == K::PermissionDenied && *verb != "read" && *verb != "open"));
-    Failure { message, hint: e.hint().map(str::to_string), cancelled: matches!(e, StageError::Cancelled), disk }
+    Failure {
+        message,
+        hint: e.hint().map(str::to_string),
+        cancelled: matches!(e, StageError::Cancelled),
+        disk,
+    }
 }
 
 /// Digests and syncs every declared output; a missing one is a failure.
-fn collect(action: &Action, attempt: &Path) -> Result<Vec<(super::ActionOutput, clcc_cache::Artifact)>, Failure> {
-    let wrong = |message: String| Failure { message, hint: None, cancelled: false, disk: false };
+fn collect(
+    action: &Action,
+    attempt: &Path,
+) -> Result<Vec<(super::ActionOutput, clcc_cache::Artifact)>, Failure> {
+    let wrong = |message: String| Failure {
+        message,
+        hint: None,
+        cancelled: false,
+        disk: false,
+    };
     action
         .outputs
         .iter()
@@ -132,7 +152,8 @@ fn collect(action: &Action, attempt: &Path) -> Result<Vec<(super::ActionOutput, 
                     output.relative().display()
                 )));
             }
-            let artifact = measure_synced(&path).map_err(|e| wrong(format!("output `{}`: {e}", output.role)))?;
+            let artifact = measure_synced(&path)
+                .map_err(|e| wrong(format!("output `{}`: {e}", output.role)))?;
             Ok((output.clone(), artifact))
         })
         .collect()
@@ -142,11 +163,16 @@ fn collect(action: &Action, attempt: &Path) -> Result<Vec<(super::ActionOutput, 
 /// coordinator, which the terminal tells too.
 fn watch_for_term(cancel: Arc<AtomicBool>) {
     let watch = move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
         let Ok(runtime) = runtime else { return };
         runtime.block_on(async {
             use tokio::signal::unix::{SignalKind, signal};
-            let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+            let (Ok(mut term), Ok(mut int)) = (
+                signal(SignalKind::terminate()),
+                signal(SignalKind::interrupt()),
+            ) else {
                 return;
             };
             loop {
@@ -157,7 +183,9 @@ fn watch_for_term(cancel: Arc<AtomicBool>) {
             }
         });
     };
-    let _ = std::thread::Builder::new().name("signals".into()).spawn(watch);
+    let _ = std::thread::Builder::new()
+        .name("signals".into())
+        .spawn(watch);
 }
 
 /// Peak resident memory of this process, from the kernel; 0 where it cannot be read.
@@ -187,19 +215,27 @@ impl Reporter {
 
 impl Progress for Reporter {
     fn step(&self, done: u64, total: u64, message: &str) {
-        let Ok(mut last) = self.last.lock() else { return };
+        let Ok(mut last) = self.last.lock() else {
+            return;
+        };
         if done < total && last.is_some_and(|t| t.elapsed() < Duration::from_millis(100)) {
             return;
         }
         *last = Some(Instant::now());
         drop(last);
-        self.send(&NodeMessage::Progress { done, total, text: message.to_string() });
+        self.send(&NodeMessage::Progress {
+            done,
+            total,
+            text: message.to_string(),
+        });
     }
 
     fn warn(&self, message: &str) {
         if let Ok(mut warnings) = self.warnings.lock() {
             warnings.push(message.to_string());
         }
-        self.send(&NodeMessage::Warning { text: message.to_string() });
+        self.send(&NodeMessage::Warning {
+            text: message.to_string(),
+        });
     }
 }

@@ -14,14 +14,19 @@ use crate::registry::{Kind, kind, kinds};
 use crate::workflow::{InputSpec, Problem, StageSpec, Workflow, join, unknown};
 
 pub(super) fn expand(workflow: &Workflow, overrides: &Overrides) -> Result<Plan, Vec<Problem>> {
-    let mut x = Expander { workflow, problems: Vec::new() };
+    let mut x = Expander {
+        workflow,
+        problems: Vec::new(),
+    };
     let order = x.stage_order();
     x.check_overrides(overrides);
     let inputs = x.inputs(overrides);
     let mut nodes: Vec<Node> = Vec::new();
     for name in order {
         let spec = &workflow.stages[&name];
-        let Some(kind) = x.kind_of(&name, spec) else { continue };
+        let Some(kind) = x.kind_of(&name, spec) else {
+            continue;
+        };
         x.check_axes(&name, spec);
         let key_axis = x.key_axis(&name, spec, kind);
         for branch in x.branches(spec) {
@@ -44,13 +49,26 @@ pub(super) fn expand(workflow: &Workflow, overrides: &Overrides) -> Result<Plan,
         let producers: BTreeSet<NodeId> = node
             .inputs
             .iter()
-            .filter_map(|i| if let NodeInput::Artifact { producer, .. } = i { Some(*producer) } else { None })
+            .filter_map(|i| {
+                if let NodeInput::Artifact { producer, .. } = i {
+                    Some(*producer)
+                } else {
+                    None
+                }
+            })
             .collect();
         for p in producers {
             graph.add_edge(indices[p], indices[id], ());
         }
     }
-    Ok(Plan { name: workflow.name.clone(), file: workflow.file.clone(), seed: workflow.seed, nodes, inputs, graph })
+    Ok(Plan {
+        name: workflow.name.clone(),
+        file: workflow.file.clone(),
+        seed: workflow.seed,
+        nodes,
+        inputs,
+        graph,
+    })
 }
 
 struct Expander<'a> {
@@ -91,7 +109,10 @@ impl Expander<'_> {
         if let Err(cycle) = toposort(&graph, None) {
             let name = names[graph[cycle.node_id()]];
             let at = join("/stages", name);
-            self.problem_key(&at, Problem::new(format!("stage `{name}` needs itself, through its `needs`")));
+            self.problem_key(
+                &at,
+                Problem::new(format!("stage `{name}` needs itself, through its `needs`")),
+            );
             return Vec::new();
         }
         // Kahn's algorithm over the file's order: stable, and independent of hash order.
@@ -99,8 +120,12 @@ impl Expander<'_> {
         let mut order: Vec<String> = Vec::new();
         while order.len() < names.len() {
             for (name, spec) in &self.workflow.stages {
-                let known = spec.needs.iter().filter(|n| self.workflow.stages.contains_key(*n));
-                if !done.contains(name.as_str()) && known.clone().all(|n| done.contains(n.as_str())) {
+                let known = spec
+                    .needs
+                    .iter()
+                    .filter(|n| self.workflow.stages.contains_key(*n));
+                if !done.contains(name.as_str()) && known.clone().all(|n| done.contains(n.as_str()))
+                {
                     done.insert(name);
                     order.push(name.clone());
                 }
@@ -115,8 +140,13 @@ impl Expander<'_> {
             let known: Vec<&str> = kinds().iter().map(|k| k.name).collect();
             let at = join("/stages", name);
             let explicit = self.workflow.positions.value(&join(&at, "kind"));
-            let place = if spec.kind == name { self.workflow.positions.key(&at) } else { explicit };
-            self.problems.push(unknown("stage kind", &spec.kind, &known).at(place));
+            let place = if spec.kind == name {
+                self.workflow.positions.key(&at)
+            } else {
+                explicit
+            };
+            self.problems
+                .push(unknown("stage kind", &spec.kind, &known).at(place));
         }
         found
     }
@@ -140,13 +170,18 @@ impl Expander<'_> {
 
     /// The axis of keyed outputs: `keyed_by`, else `patient`, else the only axis there is.
     fn key_axis(&mut self, name: &str, spec: &StageSpec, kind: &Kind) -> Option<String> {
-        let keyed = kind.resolve(&Map::new()).is_ok_and(|r| r.outputs.iter().any(|o| o.keyed));
+        let keyed = kind
+            .resolve(&Map::new())
+            .is_ok_and(|r| r.outputs.iter().any(|o| o.keyed));
         let at = join("/stages", name);
         if !keyed {
             if spec.keyed_by.is_some() {
                 self.problem_key(
                     &join(&at, "keyed_by"),
-                    Problem::new(format!("stage kind `{}` has no outputs keyed by an axis", kind.name)),
+                    Problem::new(format!(
+                        "stage kind `{}` has no outputs keyed by an axis",
+                        kind.name
+                    )),
                 );
             }
             return None;
@@ -157,14 +192,18 @@ impl Expander<'_> {
             None if axes.contains_key("patient") => Some("patient".to_string()),
             None if axes.len() == 1 => axes.keys().next().cloned(),
             None => {
-                let problem = Problem::new(format!("stage `{name}` writes one output per value of an axis, but which?"))
-                    .hint("add `axes: {patient: [...]}`, or `keyed_by: AXIS` to the stage");
+                let problem = Problem::new(format!(
+                    "stage `{name}` writes one output per value of an axis, but which?"
+                ))
+                .hint("add `axes: {patient: [...]}`, or `keyed_by: AXIS` to the stage");
                 self.problem_key(&at, problem);
                 None
             }
         };
         if let Some(axis) = axis.as_ref().filter(|a| spec.per.contains(a)) {
-            let problem = Problem::new(format!("stage `{name}` is keyed by axis `{axis}` and cannot also be `per: {axis}`"));
+            let problem = Problem::new(format!(
+                "stage `{name}` is keyed by axis `{axis}` and cannot also be `per: {axis}`"
+            ));
             self.problem_key(&join(&at, "per"), problem);
         }
         axis
@@ -173,7 +212,12 @@ impl Expander<'_> {
     /// Every combination of the stage's axis values, in axis order.
     fn branches(&self, spec: &StageSpec) -> Vec<Vec<(String, String)>> {
         let mut out: Vec<Vec<(String, String)>> = vec![vec![]];
-        for (axis, values) in self.workflow.axes.iter().filter(|(a, _)| spec.per.contains(a)) {
+        for (axis, values) in self
+            .workflow
+            .axes
+            .iter()
+            .filter(|(a, _)| spec.per.contains(a))
+        {
             out = out
                 .into_iter()
                 .flat_map(|b| {
@@ -221,7 +265,13 @@ impl Expander<'_> {
             Ok(resolved) => resolved,
             Err(problems) => {
                 for p in problems {
-                    let first = p.path.trim_start_matches('/').split('/').next().unwrap_or_default().to_string();
+                    let first = p
+                        .path
+                        .trim_start_matches('/')
+                        .split('/')
+                        .next()
+                        .unwrap_or_default()
+                        .to_string();
                     let from = origin.get(&first).cloned().unwrap_or_else(|| base.clone());
                     let label = p.path.trim_start_matches('/').replace('/', ".");
                     let message = if p.message.starts_with("unknown parameter") {
@@ -247,7 +297,11 @@ impl Expander<'_> {
             }
         };
         let values: Vec<String> = branch.iter().map(|(_, v)| v.clone()).collect();
-        let id = if values.is_empty() { name.to_string() } else { format!("{name}[{}]", values.join(",")) };
+        let id = if values.is_empty() {
+            name.to_string()
+        } else {
+            format!("{name}[{}]", values.join(","))
+        };
         let keys = key_axis
             .map(|a| self.workflow.axes[a].values.keys().cloned().collect())
             .unwrap_or_default();
@@ -275,7 +329,8 @@ impl Expander<'_> {
                     spec.builtin = None;
                 }
                 None => {
-                    let known: Vec<&str> = self.workflow.inputs.keys().map(String::as_str).collect();
+                    let known: Vec<&str> =
+                        self.workflow.inputs.keys().map(String::as_str).collect();
                     let mut problem = unknown("input", name, &known);
                     problem.message = format!("--input {name}=...: {}", problem.message);
                     self.problems.push(problem);
@@ -287,7 +342,11 @@ impl Expander<'_> {
 
     fn check_overrides(&mut self, overrides: &Overrides) {
         let stages: Vec<&str> = self.workflow.stages.keys().map(String::as_str).collect();
-        let flags = overrides.set.iter().map(|(s, ..)| ("--set", s)).chain(overrides.until.iter().map(|s| ("--until", s)));
+        let flags = overrides
+            .set
+            .iter()
+            .map(|(s, ..)| ("--set", s))
+            .chain(overrides.until.iter().map(|s| ("--until", s)));
         for (flag, stage) in flags.filter(|(_, s)| !stages.contains(&s.as_str())) {
             let mut problem = unknown("stage", stage, &stages);
             problem.message = format!("{flag} {stage}: {}", problem.message);
@@ -320,8 +379,10 @@ impl Expander<'_> {
                         None => self.problem_key(&at, unknown("stage", stage, &stages)),
                         Some(s) if !s.per.contains(axis) => self.problem_key(
                             &at,
-                            Problem::new(format!("stage `{stage}` does not fan out over axis `{axis}`"))
-                                .hint(format!("add `per: {axis}` to the stage")),
+                            Problem::new(format!(
+                                "stage `{stage}` does not fan out over axis `{axis}`"
+                            ))
+                            .hint(format!("add `per: {axis}` to the stage")),
                         ),
                         Some(_) => {}
                     }
@@ -352,11 +413,17 @@ fn set_path(map: &mut Map<String, Value>, path: &[String], value: &Value) {
             map.insert(last.clone(), value.clone());
         }
         [first, rest @ ..] => {
-            let slot = map.entry(first.clone()).or_insert_with(|| Value::Object(Map::new()));
+            let slot = map
+                .entry(first.clone())
+                .or_insert_with(|| Value::Object(Map::new()));
             if !slot.is_object() {
                 *slot = Value::Object(Map::new());
             }
-            set_path(slot.as_object_mut().expect("made an object above"), rest, value);
+            set_path(
+                slot.as_object_mut().expect("made an object above"),
+                rest,
+                value,
+            );
         }
     }
 }
@@ -376,8 +443,10 @@ fn select(workflow: &Workflow, nodes: &mut [Node], overrides: &Overrides) {
         }
     }
     for node in nodes {
-        let other_value =
-            overrides.only.iter().any(|(axis, values)| node.branch.get(axis).is_some_and(|v| !values.contains(v)));
+        let other_value = overrides
+            .only
+            .iter()
+            .any(|(axis, values)| node.branch.get(axis).is_some_and(|v| !values.contains(v)));
         node.cached_only = other_value || !wanted.contains(&node.stage);
     }
 }

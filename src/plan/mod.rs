@@ -102,7 +102,9 @@ impl Plan {
 
     /// Nodes that read from `node` directly.
     pub fn consumers(&self, node: NodeId) -> impl Iterator<Item = NodeId> + '_ {
-        self.graph.neighbors(NodeIndex::new(node)).map(NodeIndex::index)
+        self.graph
+            .neighbors(NodeIndex::new(node))
+            .map(NodeIndex::index)
     }
 
     /// Nodes that `node` reads from directly.

@@ -26,7 +26,10 @@ pub fn parse_set(text: &str) -> Result<(String, Vec<String>, Value), String> {
     let expected = || format!("expected STAGE.PARAM=VALUE, found `{text}`");
     let (path, value) = text.split_once('=').ok_or_else(expected)?;
     let mut parts = path.split('.').map(str::to_string);
-    let stage = parts.next().filter(|s| !s.is_empty()).ok_or_else(expected)?;
+    let stage = parts
+        .next()
+        .filter(|s| !s.is_empty())
+        .ok_or_else(expected)?;
     let rest: Vec<String> = parts.collect();
     if rest.is_empty() || rest.iter().any(String::is_empty) {
         return Err(expected());
@@ -41,7 +44,9 @@ pub fn parse_set(text: &str) -> Result<(String, Vec<String>, Value), String> {
 /// What was expected.
 pub fn parse_input(text: &str) -> Result<(String, PathBuf), String> {
     match text.split_once('=') {
-        Some((name, path)) if !name.is_empty() && !path.is_empty() => Ok((name.to_string(), PathBuf::from(path))),
+        Some((name, path)) if !name.is_empty() && !path.is_empty() => {
+            Ok((name.to_string(), PathBuf::from(path)))
+        }
         _ => Err(format!("expected NAME=PATH, found `{text}`")),
     }
 }
@@ -52,9 +57,10 @@ pub fn parse_input(text: &str) -> Result<(String, PathBuf), String> {
 /// What was expected.
 pub fn parse_only(text: &str) -> Result<(String, BTreeSet<String>), String> {
     match text.split_once('=') {
-        Some((axis, values)) if !axis.is_empty() && !values.is_empty() => {
-            Ok((axis.to_string(), values.split(',').map(|v| v.trim().to_string()).collect()))
-        }
+        Some((axis, values)) if !axis.is_empty() && !values.is_empty() => Ok((
+            axis.to_string(),
+            values.split(',').map(|v| v.trim().to_string()).collect(),
+        )),
         _ => Err(format!("expected AXIS=VALUE,VALUE, found `{text}`")),
     }
 }
@@ -70,7 +76,10 @@ mod tests {
             parse_set("cluster.resolution=0.8").unwrap(),
             ("cluster".into(), vec!["resolution".into()], json!(0.8))
         );
-        assert_eq!(parse_set("ingest.groups.P1=[a, b]").unwrap().2, json!(["a", "b"]));
+        assert_eq!(
+            parse_set("ingest.groups.P1=[a, b]").unwrap().2,
+            json!(["a", "b"])
+        );
         assert!(parse_set("cluster=1").is_err());
         assert!(parse_set("cluster.resolution").is_err());
     }

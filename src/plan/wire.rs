@@ -32,16 +32,27 @@ pub(super) fn wire(workflow: &Workflow, nodes: &mut [Node]) -> Vec<Problem> {
                 .collect();
             if providers.len() != 1 {
                 if read.required || providers.len() > 1 {
-                    problems.push(provider_problem(workflow, node, read.role, &providers, &written));
+                    problems.push(provider_problem(
+                        workflow, node, read.role, &providers, &written,
+                    ));
                 }
                 continue;
             }
             // Producers stand in axis order, so a join sees its artifacts in axis order.
-            for w in written.iter().filter(|w| w.role == read.role && needs.contains(&w.stage)) {
-                let agrees = w.branch.iter().all(|(axis, value)| node.branch.get(axis).is_none_or(|v| v == value));
+            for w in written
+                .iter()
+                .filter(|w| w.role == read.role && needs.contains(&w.stage))
+            {
+                let agrees = w
+                    .branch
+                    .iter()
+                    .all(|(axis, value)| node.branch.get(axis).is_none_or(|v| v == value));
                 if agrees {
-                    let branch =
-                        w.branch.iter().filter(|(a, _)| !node.branch.contains_key(*a)).map(|(a, v)| (a.clone(), v.clone()));
+                    let branch = w
+                        .branch
+                        .iter()
+                        .filter(|(a, _)| !node.branch.contains_key(*a))
+                        .map(|(a, v)| (a.clone(), v.clone()));
                     inputs.push(NodeInput::Artifact {
                         role: w.role,
                         branch: branch.collect(),
@@ -66,9 +77,19 @@ fn written(nodes: &[Node]) -> Vec<Written> {
                 if let (Some(axis), Some(key)) = (&node.key_axis, key) {
                     branch.insert(axis.clone(), key.clone());
                 }
-                out.push(Written { role: output.role, branch, producer, stage: node.stage.clone(), key: key.cloned() });
+                out.push(Written {
+                    role: output.role,
+                    branch,
+                    producer,
+                    stage: node.stage.clone(),
+                    key: key.cloned(),
+                });
             };
-            if output.keyed { node.keys.iter().for_each(|k| push(Some(k))) } else { push(None) }
+            if output.keyed {
+                node.keys.iter().for_each(|k| push(Some(k)))
+            } else {
+                push(None)
+            }
         }
     }
     out
@@ -92,17 +113,31 @@ fn provider_problem(
         ))
         .at(place);
     }
-    let problem = Problem::new(format!("stage `{}` reads `{role}`, which none of its `needs` writes", node.stage)).at(place);
-    let writers: BTreeSet<&str> = written.iter().filter(|w| w.role == role).map(|w| w.stage.as_str()).collect();
+    let problem = Problem::new(format!(
+        "stage `{}` reads `{role}`, which none of its `needs` writes",
+        node.stage
+    ))
+    .at(place);
+    let writers: BTreeSet<&str> = written
+        .iter()
+        .filter(|w| w.role == role)
+        .map(|w| w.stage.as_str())
+        .collect();
     match writers.iter().next() {
         Some(stage) => problem.hint(format!("add `{stage}` to `needs`")),
         None => {
             let kinds: Vec<&str> = crate::registry::kinds()
                 .iter()
-                .filter(|k| k.resolve(&serde_json::Map::new()).is_ok_and(|r| r.outputs.iter().any(|o| o.role == role)))
+                .filter(|k| {
+                    k.resolve(&serde_json::Map::new())
+                        .is_ok_and(|r| r.outputs.iter().any(|o| o.role == role))
+                })
                 .map(|k| k.name)
                 .collect();
-            problem.hint(format!("a stage of kind `{}` writes it", kinds.join("` or `")))
+            problem.hint(format!(
+                "a stage of kind `{}` writes it",
+                kinds.join("` or `")
+            ))
         }
     }
 }
@@ -121,7 +156,10 @@ fn file_inputs(workflow: &Workflow, node: &Node, problems: &mut Vec<Problem>) ->
             .or_else(|| workflow.positions.value(&join(&inputs_at, &i.to_string())));
         if !known.contains(&role.as_str()) {
             let problem = if known.is_empty() {
-                Problem::new(format!("stage kind `{}` reads no file inputs, found `{role}`", node.kind.name))
+                Problem::new(format!(
+                    "stage kind `{}` reads no file inputs, found `{role}`",
+                    node.kind.name
+                ))
             } else {
                 unknown(&format!("file input of `{}`", node.kind.name), role, &known)
             };
@@ -134,11 +172,17 @@ fn file_inputs(workflow: &Workflow, node: &Node, problems: &mut Vec<Problem>) ->
     }
     for read in &node.resolved.file_inputs {
         match spec.inputs.get(read.role) {
-            Some(input) => out.push(NodeInput::File { role: read.role, input: input.clone() }),
+            Some(input) => out.push(NodeInput::File {
+                role: read.role,
+                input: input.clone(),
+            }),
             None if read.required => problems.push(
-                Problem::new(format!("stage `{}` reads the file input `{}`, which it is not given", node.stage, read.role))
-                    .at(workflow.positions.key(&at))
-                    .hint(format!("add `inputs: [{}]` to the stage", read.role)),
+                Problem::new(format!(
+                    "stage `{}` reads the file input `{}`, which it is not given",
+                    node.stage, read.role
+                ))
+                .at(workflow.positions.key(&at))
+                .hint(format!("add `inputs: [{}]` to the stage", read.role)),
             ),
             None => {}
         }

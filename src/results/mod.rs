@@ -52,18 +52,28 @@ struct Published {
 ///
 /// # Errors
 /// [`ResultsError`] with the path.
-pub fn publish(plan: &Plan, outcome: &RunOutcome, store: &Store, root: &Path, run: &Value) -> Result<PathBuf, ResultsError> {
+pub fn publish(
+    plan: &Plan,
+    outcome: &RunOutcome,
+    store: &Store,
+    root: &Path,
+    run: &Value,
+) -> Result<PathBuf, ResultsError> {
     let dir = root.join(&plan.name);
     std::fs::create_dir_all(&dir).map_err(at(&dir))?;
     let index_file = dir.join(INDEX);
-    let old: BTreeMap<String, Published> =
-        std::fs::read(&index_file).ok().and_then(|b| serde_json::from_slice(&b).ok()).unwrap_or_default();
+    let old: BTreeMap<String, Published> = std::fs::read(&index_file)
+        .ok()
+        .and_then(|b| serde_json::from_slice(&b).ok())
+        .unwrap_or_default();
     let wanted = wanted_files(plan, outcome, store);
     let mut changed = false;
     for (rel, (source, published)) in &wanted {
         let target = dir.join(rel);
         let in_place = old.get(rel) == Some(published)
-            && std::fs::symlink_metadata(&target).is_ok_and(|m| m.is_file() && (m.len() == published.size || rel.ends_with(".html")));
+            && std::fs::symlink_metadata(&target).is_ok_and(|m| {
+                m.is_file() && (m.len() == published.size || rel.ends_with(".html"))
+            });
         if !in_place {
             changed = true;
             copy(&dir, source, &target)?;
@@ -83,7 +93,10 @@ pub fn publish(plan: &Plan, outcome: &RunOutcome, store: &Store, root: &Path, ru
         write(&dir.join("metrics.json"), &pretty(&metrics(plan, outcome)))?;
         write(&dir.join("run.json"), &pretty(run))?;
         embed_provenance(&dir, &wanted, run)?;
-        write(&index_file, &pretty(&serde_json::to_value(&index).expect("plain values serialise")))?;
+        write(
+            &index_file,
+            &pretty(&serde_json::to_value(&index).expect("plain values serialise")),
+        )?;
     }
     Ok(dir)
 }
@@ -101,7 +114,12 @@ fn wanted_files(plan: &Plan, outcome: &RunOutcome, store: &Store) -> Wanted {
     let mut wanted = BTreeMap::new();
     for (node, end) in plan.nodes.iter().zip(&outcome.nodes) {
         let Some(record) = end.record() else { continue };
-        for decl in node.resolved.outputs.iter().filter(|d| d.publish != Publish::No) {
+        for decl in node
+            .resolved
+            .outputs
+            .iter()
+            .filter(|d| d.publish != Publish::No)
+        {
             for output in record.outputs.iter().filter(|o| o.role == decl.role) {
                 add_output(&mut wanted, node, decl.publish, output, store);
             }
@@ -110,7 +128,13 @@ fn wanted_files(plan: &Plan, outcome: &RunOutcome, store: &Store) -> Wanted {
     wanted
 }
 
-fn add_output(wanted: &mut Wanted, node: &Node, publish: Publish, output: &OutputRecord, store: &Store) {
+fn add_output(
+    wanted: &mut Wanted,
+    node: &Node,
+    publish: Publish,
+    output: &OutputRecord,
+    store: &Store,
+) {
     let source = store.artifact_path(&output.digest);
     let mut branch = node.branch_values.clone();
     branch.extend(output.key.clone());
@@ -129,18 +153,35 @@ fn add_output(wanted: &mut Wanted, node: &Node, publish: Publish, output: &Outpu
         (Publish::At(pattern), None) => add(
             place(pattern, &branch),
             source,
-            Published { digest: output.digest, size: output.bytes },
+            Published {
+                digest: output.digest,
+                size: output.bytes,
+            },
         ),
         (Publish::At(pattern), Some(entries)) => {
             let base = place(pattern, &branch);
             for e in entries {
-                add(format!("{base}/{}", e.path), source.join(&e.path), Published { digest: e.digest, size: e.size });
+                add(
+                    format!("{base}/{}", e.path),
+                    source.join(&e.path),
+                    Published {
+                        digest: e.digest,
+                        size: e.size,
+                    },
+                );
             }
         }
         (Publish::Into(dir), entries) => {
             for e in entries.unwrap_or_default() {
                 let rel = format!("{dir}/{}", with_branch(&e.path, &branch));
-                add(rel, source.join(&e.path), Published { digest: e.digest, size: e.size });
+                add(
+                    rel,
+                    source.join(&e.path),
+                    Published {
+                        digest: e.digest,
+                        size: e.size,
+                    },
+                );
             }
         }
     }
@@ -148,9 +189,15 @@ fn add_output(wanted: &mut Wanted, node: &Node, publish: Publish, output: &Outpu
 
 /// `tables/x{.branch}.tsv` at branch `P1` is `tables/x.P1.tsv`.
 fn place(pattern: &str, branch: &str) -> String {
-    let dotted = if branch.is_empty() { String::new() } else { format!(".{branch}") };
+    let dotted = if branch.is_empty() {
+        String::new()
+    } else {
+        format!(".{branch}")
+    };
     let bare = if branch.is_empty() { "all" } else { branch };
-    pattern.replace("{.branch}", &dotted).replace("{branch}", bare)
+    pattern
+        .replace("{.branch}", &dotted)
+        .replace("{branch}", bare)
 }
 
 /// `cnv_clusters.tsv` of node `[P1]` is `cnv_clusters.P1.tsv`.
@@ -166,7 +213,10 @@ fn with_branch(file: &str, branch: &str) -> String {
 
 /// Only plain relative paths are written or removed.
 fn is_beneath(rel: &str) -> bool {
-    !rel.is_empty() && Path::new(rel).components().all(|c| matches!(c, Component::Normal(_)))
+    !rel.is_empty()
+        && Path::new(rel)
+            .components()
+            .all(|c| matches!(c, Component::Normal(_)))
 }
 
 /// Copies through a temporary file, so that a result is there whole or not at all. Directories on
@@ -207,7 +257,10 @@ fn remove_empty_parents(dir: &Path, rel: &str) {
 fn metrics(plan: &Plan, outcome: &RunOutcome) -> Value {
     let mut out = Map::new();
     for (node, end) in plan.nodes.iter().zip(&outcome.nodes) {
-        if let Some(record) = end.record().filter(|r| r.metrics.as_object().is_some_and(|m| !m.is_empty())) {
+        if let Some(record) = end
+            .record()
+            .filter(|r| r.metrics.as_object().is_some_and(|m| !m.is_empty()))
+        {
             out.insert(node.id.clone(), record.metrics.clone());
         }
     }
@@ -220,8 +273,11 @@ fn embed_provenance(dir: &Path, wanted: &Wanted, run: &Value) -> Result<(), Resu
         let target = dir.join(rel);
         let page = std::fs::read_to_string(source).map_err(at(source))?;
         // `</` would end the script element early.
-        let json = serde_json::to_string(run).expect("plain values serialise").replace("</", "<\\/");
-        let script = format!("<script type=\"application/json\" id=\"run-provenance\">{json}</script>");
+        let json = serde_json::to_string(run)
+            .expect("plain values serialise")
+            .replace("</", "<\\/");
+        let script =
+            format!("<script type=\"application/json\" id=\"run-provenance\">{json}</script>");
         write(&target, &page.replacen(PROVENANCE_MARK, &script, 1))?;
     }
     Ok(())
@@ -245,8 +301,14 @@ mod tests {
     fn published_paths_carry_the_branch() {
         assert_eq!(place("{branch}.zarr", "P1"), "P1.zarr");
         assert_eq!(place("{branch}.zarr", ""), "all.zarr");
-        assert_eq!(place("model/model{.branch}.safetensors", ""), "model/model.safetensors");
-        assert_eq!(place("model/model{.branch}.safetensors", "full"), "model/model.full.safetensors");
+        assert_eq!(
+            place("model/model{.branch}.safetensors", ""),
+            "model/model.safetensors"
+        );
+        assert_eq!(
+            place("model/model{.branch}.safetensors", "full"),
+            "model/model.full.safetensors"
+        );
         assert_eq!(with_branch("cnv_clusters.tsv", "P1"), "cnv_clusters.P1.tsv");
         assert_eq!(with_branch("cnv_clusters.tsv", ""), "cnv_clusters.tsv");
     }

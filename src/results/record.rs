@@ -9,7 +9,13 @@ use crate::plan::Plan;
 use crate::schedule::{Options, Outcome, RunOutcome};
 
 /// The record of a run.
-pub fn run_record(plan: &Plan, outcome: &RunOutcome, inputs: &InputDigests, options: &Options, started: &str) -> Value {
+pub fn run_record(
+    plan: &Plan,
+    outcome: &RunOutcome,
+    inputs: &InputDigests,
+    options: &Options,
+    started: &str,
+) -> Value {
     let (ran, cached, failed, skipped) = outcome.counts();
     let nodes: Vec<Value> = plan
         .nodes

@@ -13,7 +13,10 @@ use tokio::sync::mpsc;
 
 use crate::decide::{Decider, Decision, Known, Reason};
 use crate::events::{EVENT_SCHEMA, Event};
-use crate::exec::{Action, ActionInput, ActionOutput, Cancel, Executor, Failure, Job, JobEvent, JobOutcome, NodeMessage};
+use crate::exec::{
+    Action, ActionInput, ActionOutput, Cancel, Executor, Failure, Job, JobEvent, JobOutcome,
+    NodeMessage,
+};
 use crate::key::{Preimage, stage_seed};
 use crate::plan::{NodeId, NodeInput, Plan};
 
@@ -104,7 +107,9 @@ pub async fn run(
         cancel: cancel.clone(),
         outcomes: vec![None; plan.nodes.len()],
         known: vec![None; plan.nodes.len()],
-        missing: (0..plan.nodes.len()).map(|i| plan.producers(i).len()).collect(),
+        missing: (0..plan.nodes.len())
+            .map(|i| plan.producers(i).len())
+            .collect(),
         ready: BTreeMap::new(),
         running: BTreeMap::new(),
         free: options.jobs.max(1),
@@ -119,10 +124,24 @@ pub async fn run(
     });
     dispatcher.work(receiver, cancel).await;
     let cancelled = dispatcher.stopped.as_deref() == Some(CANCELLED);
-    let nodes = dispatcher.outcomes.into_iter().map(|o| o.expect("every node ended")).collect();
-    let outcome = RunOutcome { nodes, seconds: started.elapsed().as_secs_f64(), cancelled };
+    let nodes = dispatcher
+        .outcomes
+        .into_iter()
+        .map(|o| o.expect("every node ended"))
+        .collect();
+    let outcome = RunOutcome {
+        nodes,
+        seconds: started.elapsed().as_secs_f64(),
+        cancelled,
+    };
     let (ran, cached, failed, skipped) = outcome.counts();
-    sink(&Event::Finished { ran, cached, failed, skipped, seconds: outcome.seconds });
+    sink(&Event::Finished {
+        ran,
+        cached,
+        failed,
+        skipped,
+        seconds: outcome.seconds,
+    });
     outcome
 }
 
@@ -170,11 +189,7 @@ impl Dispatcher<'_> {
         self.plan.nodes[node].id.clone()
     }
 
-    async fn work(
-        &mut self,
-        mut receiver: mpsc::UnboundedReceiver<JobEvent>,
-        mut cancel: Cancel,
-    ) {
+    async fn work(&mut self, mut receiver: mpsc::UnboundedReceiver<JobEvent>, mut cancel: Cancel) {
         for node in 0..self.plan.nodes.len() {
             if self.missing[node] == 0 && self.outcomes[node].is_none() {
                 self.resolve(node);
@@ -204,7 +219,10 @@ impl Dispatcher<'_> {
         }
         for node in 0..self.plan.nodes.len() {
             if self.outcomes[node].is_none() {
-                let why = self.stopped.clone().unwrap_or_else(|| "it never became ready".to_string());
+                let why = self
+                    .stopped
+                    .clone()
+                    .unwrap_or_else(|| "it never became ready".to_string());
                 self.skip(node, why);
             }
         }
@@ -228,21 +246,38 @@ impl Dispatcher<'_> {
             _ if self.plan.nodes[node].cached_only => {
                 self.skip(node, "not selected, and not in the cache".to_string());
             }
-            Decision::Run { key, preimage, reasons } => {
-                self.ready.insert(node, Ready { key, preimage, reasons });
+            Decision::Run {
+                key,
+                preimage,
+                reasons,
+            } => {
+                self.ready.insert(
+                    node,
+                    Ready {
+                        key,
+                        preimage,
+                        reasons,
+                    },
+                );
             }
             Decision::Unknown => self.skip(node, "what it reads is not known".to_string()),
         }
     }
 
     fn reuse(&mut self, node: NodeId, record: Arc<ActionRecord>) {
-        let event = Event::DidReuse { id: self.id(node), key: record.key.to_string() };
+        let event = Event::DidReuse {
+            id: self.id(node),
+            key: record.key.to_string(),
+        };
         self.emit(&event);
         self.end(node, Outcome::Cached(record));
     }
 
     fn skip(&mut self, node: NodeId, because: String) {
-        let event = Event::DidSkip { id: self.id(node), because: because.clone() };
+        let event = Event::DidSkip {
+            id: self.id(node),
+            because: because.clone(),
+        };
         self.emit(&event);
         self.end(node, Outcome::Skipped(because));
     }
@@ -267,7 +302,9 @@ impl Dispatcher<'_> {
             if self.stopped.is_some() || self.free == 0 {
                 break;
             }
-            let Some(Ready { key, .. }) = self.ready.get(&node) else { continue };
+            let Some(Ready { key, .. }) = self.ready.get(&node) else {
+                continue;
+            };
             let key = *key;
             let lock = match self.store.try_lock(&key) {
                 Ok(Some(lock)) => lock,
@@ -277,7 +314,17 @@ impl Dispatcher<'_> {
                 }
                 Err(e) => {
                     self.ready.remove(&node);
-                    self.fail(node, Failure { message: e.to_string(), hint: None, cancelled: false, disk: e.is_disk_or_permission() }, 0.0, None);
+                    self.fail(
+                        node,
+                        Failure {
+                            message: e.to_string(),
+                            hint: None,
+                            cancelled: false,
+                            disk: e.is_disk_or_permission(),
+                        },
+                        0.0,
+                        None,
+                    );
                     continue;
                 }
             };
@@ -285,7 +332,11 @@ impl Dispatcher<'_> {
             let ready = self.ready.remove(&node).expect("looked up above");
             // Whoever held the lock before may have made it.
             match self.decider.decide(node, &self.known) {
-                Decision::Hit(record) => self.reuse(node, record),
+                Decision::Hit(record) => {
+                    self.reuse(node, record);
+                    // Its consumers may have become ready after the candidates were listed.
+                    blocked = true;
+                }
                 _ => self.start(node, ready, lock, waiting),
             }
         }
@@ -293,9 +344,16 @@ impl Dispatcher<'_> {
     }
 
     fn start(&mut self, node: NodeId, ready: Ready, lock: KeyLock, waiting: usize) {
-        let threads = if self.plan.nodes[node].kind.multi_threaded { (self.free / waiting).max(1) } else { 1 };
+        let threads = if self.plan.nodes[node].kind.multi_threaded {
+            (self.free / waiting).max(1)
+        } else {
+            1
+        };
         self.free -= threads;
-        let log = self.options.logs.join(format!("{}.log", self.plan.nodes[node].id));
+        let log = self
+            .options
+            .logs
+            .join(format!("{}.log", self.plan.nodes[node].id));
         let job = Job {
             node,
             key: ready.key,
@@ -311,8 +369,18 @@ impl Dispatcher<'_> {
             threads,
         };
         self.emit(&event);
-        self.running.insert(node, Running { key: ready.key, reasons: ready.reasons, threads, log, _lock: lock });
-        self.executor.submit(job, self.sender.clone(), self.cancel.clone());
+        self.running.insert(
+            node,
+            Running {
+                key: ready.key,
+                reasons: ready.reasons,
+                threads,
+                log,
+                _lock: lock,
+            },
+        );
+        self.executor
+            .submit(job, self.sender.clone(), self.cancel.clone());
     }
 
     fn action(&self, node: NodeId, ready: &Ready, threads: usize) -> Action {
@@ -331,7 +399,10 @@ impl Dispatcher<'_> {
                 },
                 NodeInput::File { role, input } => {
                     let spec = &self.plan.inputs[input];
-                    let path = spec.path.as_ref().map(|p| std::path::absolute(p).unwrap_or_else(|_| p.clone()));
+                    let path = spec
+                        .path
+                        .as_ref()
+                        .map(|p| std::path::absolute(p).unwrap_or_else(|_| p.clone()));
                     ActionInput {
                         role: (*role).to_string(),
                         branch: Default::default(),
@@ -347,8 +418,15 @@ impl Dispatcher<'_> {
             .outputs
             .iter()
             .flat_map(|o| {
-                let keys: Vec<Option<String>> = if o.keyed { n.keys.iter().cloned().map(Some).collect() } else { vec![None] };
-                keys.into_iter().map(|key| ActionOutput { role: o.role.to_string(), key })
+                let keys: Vec<Option<String>> = if o.keyed {
+                    n.keys.iter().cloned().map(Some).collect()
+                } else {
+                    vec![None]
+                };
+                keys.into_iter().map(|key| ActionOutput {
+                    role: o.role.to_string(),
+                    key,
+                })
             })
             .collect();
         Action {
@@ -367,15 +445,25 @@ impl Dispatcher<'_> {
     fn on_event(&mut self, event: JobEvent) {
         match event {
             JobEvent::Message(node, NodeMessage::Progress { done, total, text }) => {
-                let event = Event::Progress { id: self.id(node), done, total, message: text };
+                let event = Event::Progress {
+                    id: self.id(node),
+                    done,
+                    total,
+                    message: text,
+                };
                 self.emit(&event);
             }
             JobEvent::Message(node, NodeMessage::Warning { text }) => {
-                let event = Event::Warning { id: self.id(node), message: text };
+                let event = Event::Warning {
+                    id: self.id(node),
+                    message: text,
+                };
                 self.emit(&event);
             }
             JobEvent::Ended(node, took, outcome) => {
-                let Some(running) = self.running.remove(&node) else { return };
+                let Some(running) = self.running.remove(&node) else {
+                    return;
+                };
                 self.free += running.threads;
                 let seconds = took.as_secs_f64();
                 match outcome {
@@ -390,7 +478,9 @@ impl Dispatcher<'_> {
                         self.emit(&event);
                         self.end(node, Outcome::Ran(record, seconds));
                     }
-                    JobOutcome::Failed(failure) => self.fail(node, failure, seconds, Some(running.log)),
+                    JobOutcome::Failed(failure) => {
+                        self.fail(node, failure, seconds, Some(running.log))
+                    }
                 }
             }
         }
@@ -402,7 +492,10 @@ impl Dispatcher<'_> {
             self.skip(node, CANCELLED.to_string());
             return;
         }
-        let tail = log.as_deref().and_then(|l| std::fs::read_to_string(l).ok()).unwrap_or_default();
+        let tail = log
+            .as_deref()
+            .and_then(|l| std::fs::read_to_string(l).ok())
+            .unwrap_or_default();
         let lines: Vec<String> = tail.lines().map(str::to_string).collect();
         let event = Event::DidFail {
             id: self.id(node),
@@ -414,7 +507,9 @@ impl Dispatcher<'_> {
         };
         self.emit(&event);
         if self.options.fail_fast {
-            self.stopped.get_or_insert_with(|| format!("`{}` failed (--fail-fast)", self.plan.nodes[node].id));
+            self.stopped.get_or_insert_with(|| {
+                format!("`{}` failed (--fail-fast)", self.plan.nodes[node].id)
+            });
         }
         self.end(node, Outcome::Failed(failure));
     }

@@ -88,8 +88,10 @@ impl Workflow {
     /// # Errors
     /// [`LoadError`]: unreadable, or [`InvalidWorkflow`] with every problem.
     pub fn load(file: &Path) -> Result<Self, LoadError> {
-        let bytes =
-            std::fs::read(file).map_err(|source| LoadError::Read { file: file.to_path_buf(), source })?;
+        let bytes = std::fs::read(file).map_err(|source| LoadError::Read {
+            file: file.to_path_buf(),
+            source,
+        })?;
         Ok(Self::parse(file, &bytes)?)
     }
 
@@ -99,8 +101,12 @@ impl Workflow {
     /// [`InvalidWorkflow`] with every problem.
     pub fn parse(file: &Path, bytes: &[u8]) -> Result<Self, InvalidWorkflow> {
         let invalid = |problems| InvalidWorkflow::new(file, problems);
-        let text = std::str::from_utf8(bytes)
-            .map_err(|e| invalid(vec![Problem::new(format!("expected UTF-8 text, found another byte at offset {}", e.valid_up_to()))]))?;
+        let text = std::str::from_utf8(bytes).map_err(|e| {
+            invalid(vec![Problem::new(format!(
+                "expected UTF-8 text, found another byte at offset {}",
+                e.valid_up_to()
+            ))])
+        })?;
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let positions = positions::scan(text).map_err(invalid)?;
         parse::workflow(file, text, positions).map_err(invalid)

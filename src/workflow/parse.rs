@@ -16,15 +16,26 @@ const STAGE: &[&str] = &["kind", "per", "keyed_by", "needs", "inputs", "params"]
 /// The format version this program reads.
 const VERSION: u64 = 1;
 
-pub(super) fn workflow(file: &Path, text: &str, positions: Positions) -> Result<Workflow, Vec<Problem>> {
-    let value: serde_yaml::Value =
-        serde_yaml::from_str(text).map_err(|e| vec![Problem::new(format!("not valid YAML: {e}"))])?;
+pub(super) fn workflow(
+    file: &Path,
+    text: &str,
+    positions: Positions,
+) -> Result<Workflow, Vec<Problem>> {
+    let value: serde_yaml::Value = serde_yaml::from_str(text)
+        .map_err(|e| vec![Problem::new(format!("not valid YAML: {e}"))])?;
     let value = to_json(value);
-    let mut c = Checker { positions: &positions, problems: Vec::new() };
+    let mut c = Checker {
+        positions: &positions,
+        problems: Vec::new(),
+    };
     let empty = Map::new();
     let top = match &value {
         Value::Object(m) => m,
-        Value::Null => return Err(vec![Problem::new("expected a workflow (`version`, `stages`, ...), found an empty file")]),
+        Value::Null => {
+            return Err(vec![Problem::new(
+                "expected a workflow (`version`, `stages`, ...), found an empty file",
+            )]);
+        }
         other => {
             c.expected("", "a mapping", other);
             &empty
@@ -33,10 +44,23 @@ pub(super) fn workflow(file: &Path, text: &str, positions: Positions) -> Result<
     c.known_keys("", top, TOP, "key");
     match top.get("version").map(|v| v.as_u64()) {
         Some(Some(VERSION)) => {}
-        Some(_) => c.problem_at("/version", Problem::new(format!("expected `version: {VERSION}`, found `{}`", top["version"]))),
-        None => c.problem_at("", Problem::new("`version` is missing").hint(format!("add `version: {VERSION}` at the top"))),
+        Some(_) => c.problem_at(
+            "/version",
+            Problem::new(format!(
+                "expected `version: {VERSION}`, found `{}`",
+                top["version"]
+            )),
+        ),
+        None => c.problem_at(
+            "",
+            Problem::new("`version` is missing")
+                .hint(format!("add `version: {VERSION}` at the top")),
+        ),
     }
-    let stem = file.file_stem().map_or_else(|| "workflow".to_string(), |s| s.to_string_lossy().into_owned());
+    let stem = file.file_stem().map_or_else(
+        || "workflow".to_string(),
+        |s| s.to_string_lossy().into_owned(),
+    );
     let name = c.string(top, "", "name").unwrap_or(stem);
     if !is_name(&name) {
         c.problem_at("/name", Problem::new(name_message("workflow name", &name)));
@@ -52,7 +76,15 @@ pub(super) fn workflow(file: &Path, text: &str, positions: Positions) -> Result<
     if !problems.is_empty() {
         return Err(problems);
     }
-    Ok(Workflow { file: file.to_path_buf(), name, seed, axes, inputs, stages, positions })
+    Ok(Workflow {
+        file: file.to_path_buf(),
+        name,
+        seed,
+        axes,
+        inputs,
+        stages,
+        positions,
+    })
 }
 
 /// Names become parts of paths: `^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$`.
@@ -64,7 +96,9 @@ fn is_name(name: &str) -> bool {
 }
 
 fn name_message(what: &str, name: &str) -> String {
-    format!("{what} `{name}`: expected a letter or digit, then at most 63 letters, digits, `_`, `.` or `-`")
+    format!(
+        "{what} `{name}`: expected a letter or digit, then at most 63 letters, digits, `_`, `.` or `-`"
+    )
 }
 
 fn type_name(v: &Value) -> String {
@@ -83,11 +117,14 @@ fn to_json(value: serde_yaml::Value) -> Value {
     match value {
         serde_yaml::Value::Null => Value::Null,
         serde_yaml::Value::Bool(b) => Value::Bool(b),
-        serde_yaml::Value::Number(n) => {
-            serde_json::to_value(&n).ok().filter(|v| !v.is_null()).unwrap_or_else(|| Value::String(n.to_string()))
-        }
+        serde_yaml::Value::Number(n) => serde_json::to_value(&n)
+            .ok()
+            .filter(|v| !v.is_null())
+            .unwrap_or_else(|| Value::String(n.to_string())),
         serde_yaml::Value::String(s) => Value::String(s),
-        serde_yaml::Value::Sequence(items) => Value::Array(items.into_iter().map(to_json).collect()),
+        serde_yaml::Value::Sequence(items) => {
+            Value::Array(items.into_iter().map(to_json).collect())
+        }
         serde_yaml::Value::Mapping(map) => Value::Object(
             map.into_iter()
                 .map(|(k, v)| {
@@ -115,7 +152,10 @@ impl Checker<'_> {
     }
 
     fn expected(&mut self, pointer: &str, what: &str, found: &Value) {
-        self.problem_at(pointer, Problem::new(format!("expected {what}, found {}", type_name(found))));
+        self.problem_at(
+            pointer,
+            Problem::new(format!("expected {what}, found {}", type_name(found))),
+        );
     }
 
     fn known_keys(&mut self, pointer: &str, map: &Map<String, Value>, known: &[&str], what: &str) {
@@ -128,7 +168,8 @@ impl Checker<'_> {
     fn name_ok(&mut self, pointer: &str, what: &str, name: &str) {
         if !is_name(name) {
             let place = self.positions.key(pointer);
-            self.problems.push(Problem::new(name_message(what, name)).at(place));
+            self.problems
+                .push(Problem::new(name_message(what, name)).at(place));
         }
     }
 
@@ -153,7 +194,12 @@ impl Checker<'_> {
         value.as_u64()
     }
 
-    fn mapping<'v>(&mut self, map: &'v Map<String, Value>, pointer: &str, key: &str) -> Option<&'v Map<String, Value>> {
+    fn mapping<'v>(
+        &mut self,
+        map: &'v Map<String, Value>,
+        pointer: &str,
+        key: &str,
+    ) -> Option<&'v Map<String, Value>> {
         match map.get(key)? {
             Value::Object(m) => Some(m),
             Value::Null => None,
@@ -167,7 +213,9 @@ impl Checker<'_> {
     /// A list of names; a single name stands for a list of one.
     fn names(&mut self, map: &Map<String, Value>, pointer: &str, key: &str) -> Vec<String> {
         let at = join(pointer, key);
-        let Some(value) = map.get(key) else { return Vec::new() };
+        let Some(value) = map.get(key) else {
+            return Vec::new();
+        };
         let items: Vec<&Value> = match value {
             Value::Null => Vec::new(),
             Value::Array(a) => a.iter().collect(),
@@ -175,9 +223,15 @@ impl Checker<'_> {
         };
         let mut out: Vec<String> = Vec::new();
         for (i, item) in items.iter().enumerate() {
-            let at = if value.is_array() { join(&at, &i.to_string()) } else { at.clone() };
+            let at = if value.is_array() {
+                join(&at, &i.to_string())
+            } else {
+                at.clone()
+            };
             match scalar_text(item) {
-                Some(name) if out.contains(&name) => self.problem_at(&at, Problem::new(format!("`{name}` is listed twice"))),
+                Some(name) if out.contains(&name) => {
+                    self.problem_at(&at, Problem::new(format!("`{name}` is listed twice")))
+                }
                 Some(name) => out.push(name),
                 None => self.expected(&at, "a name", item),
             }
@@ -187,14 +241,20 @@ impl Checker<'_> {
 
     fn axes(&mut self, top: &Map<String, Value>) -> IndexMap<String, Axis> {
         let mut axes = IndexMap::new();
-        let Some(map) = self.mapping(top, "", "axes") else { return axes };
+        let Some(map) = self.mapping(top, "", "axes") else {
+            return axes;
+        };
         for (name, value) in map {
             let at = join("/axes", name);
             self.name_ok(&at, "axis", name);
             let axis = match value {
                 Value::Object(values) => self.axis_with_overrides(&at, values),
                 _ => Axis {
-                    values: self.names(map, "/axes", name).into_iter().map(|v| (v, AxisValue::default())).collect(),
+                    values: self
+                        .names(map, "/axes", name)
+                        .into_iter()
+                        .map(|v| (v, AxisValue::default()))
+                        .collect(),
                 },
             };
             for value in axis.values.keys() {
@@ -224,7 +284,9 @@ impl Checker<'_> {
                             Value::Object(p) => {
                                 out.params.insert(stage.clone(), p.clone());
                             }
-                            other => self.expected(&join(&at, stage), "a mapping of parameters", other),
+                            other => {
+                                self.expected(&join(&at, stage), "a mapping of parameters", other)
+                            }
                         }
                     }
                 }
@@ -237,7 +299,9 @@ impl Checker<'_> {
 
     fn inputs(&mut self, top: &Map<String, Value>) -> IndexMap<String, InputSpec> {
         let mut inputs = IndexMap::new();
-        let Some(map) = self.mapping(top, "", "inputs") else { return inputs };
+        let Some(map) = self.mapping(top, "", "inputs") else {
+            return inputs;
+        };
         for (name, value) in map {
             let at = join("/inputs", name);
             self.name_ok(&at, "input", name);
@@ -254,7 +318,12 @@ impl Checker<'_> {
                 about: self.string(m, &at, "about"),
             };
             if spec.path.is_some() == spec.builtin.is_some() {
-                self.problem_at(&at, Problem::new(format!("input `{name}`: expected one of `path` and `builtin`")));
+                self.problem_at(
+                    &at,
+                    Problem::new(format!(
+                        "input `{name}`: expected one of `path` and `builtin`"
+                    )),
+                );
             }
             inputs.insert(name.clone(), spec);
         }
@@ -263,7 +332,9 @@ impl Checker<'_> {
 
     fn stages(&mut self, top: &Map<String, Value>) -> IndexMap<String, StageSpec> {
         let mut stages = IndexMap::new();
-        let Some(map) = self.mapping(top, "", "stages") else { return stages };
+        let Some(map) = self.mapping(top, "", "stages") else {
+            return stages;
+        };
         for (name, value) in map {
             let at = join("/stages", name);
             self.name_ok(&at, "stage", name);
@@ -291,19 +362,31 @@ impl Checker<'_> {
     }
 
     /// `[counts, genes]`, or `{counts: my_counts}` where the role's name is not the input's.
-    fn stage_inputs(&mut self, map: &Map<String, Value>, pointer: &str) -> IndexMap<String, String> {
+    fn stage_inputs(
+        &mut self,
+        map: &Map<String, Value>,
+        pointer: &str,
+    ) -> IndexMap<String, String> {
         match map.get("inputs") {
             Some(Value::Object(m)) => m
                 .iter()
                 .filter_map(|(role, input)| match scalar_text(input) {
                     Some(input) => Some((role.clone(), input)),
                     None => {
-                        self.expected(&join(&join(pointer, "inputs"), role), "the name of an input", input);
+                        self.expected(
+                            &join(&join(pointer, "inputs"), role),
+                            "the name of an input",
+                            input,
+                        );
                         None
                     }
                 })
                 .collect(),
-            _ => self.names(map, pointer, "inputs").into_iter().map(|n| (n.clone(), n)).collect(),
+            _ => self
+                .names(map, pointer, "inputs")
+                .into_iter()
+                .map(|n| (n.clone(), n))
+                .collect(),
         }
     }
 }
@@ -324,7 +407,14 @@ mod tests {
         Workflow::parse(Path::new("w.yaml"), text.as_bytes()).map_err(|e| {
             e.problems
                 .iter()
-                .map(|p| format!("{}:{} {}", p.place.map_or(0, |p| p.line), p.place.map_or(0, |p| p.column), p.message))
+                .map(|p| {
+                    format!(
+                        "{}:{} {}",
+                        p.place.map_or(0, |p| p.line),
+                        p.place.map_or(0, |p| p.column),
+                        p.message
+                    )
+                })
                 .collect()
         })
     }
@@ -337,8 +427,14 @@ mod tests {
         )
         .unwrap();
         assert_eq!(w.name, "w");
-        assert_eq!(w.axes["patient"].values.keys().collect::<Vec<_>>(), ["P1", "11"]);
-        assert_eq!(w.axes["ablation"].values["none"].params["train"]["lambda"], 0);
+        assert_eq!(
+            w.axes["patient"].values.keys().collect::<Vec<_>>(),
+            ["P1", "11"]
+        );
+        assert_eq!(
+            w.axes["ablation"].values["none"].params["train"]["lambda"],
+            0
+        );
         assert_eq!(w.axes["ablation"].values["none"].seed, Some(3));
         assert_eq!(w.stages["t"].kind, "train");
         assert_eq!(w.stages["t"].needs, ["ingest"]);

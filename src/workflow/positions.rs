@@ -43,12 +43,21 @@ fn nearest(map: &BTreeMap<String, Place>, pointer: &str) -> Option<Place> {
 
 /// Appends a segment to a JSON pointer.
 pub fn join(pointer: &str, segment: &str) -> String {
-    format!("{pointer}/{}", segment.replace('~', "~0").replace('/', "~1"))
+    format!(
+        "{pointer}/{}",
+        segment.replace('~', "~0").replace('/', "~1")
+    )
 }
 
 enum Frame {
-    Map { pointer: String, key: Option<String> },
-    Seq { pointer: String, next: usize },
+    Map {
+        pointer: String,
+        key: Option<String>,
+    },
+    Seq {
+        pointer: String,
+        next: usize,
+    },
 }
 
 /// Runs the pass.
@@ -63,31 +72,47 @@ pub(super) fn scan(text: &str) -> Result<Positions, Vec<Problem>> {
         ))]);
     }
     if let Some(at) = text.find('\0') {
-        return Err(vec![Problem::new("expected text, found a NUL byte").at(place_of(text, at))]);
+        return Err(vec![
+            Problem::new("expected text, found a NUL byte").at(place_of(text, at)),
+        ]);
     }
     let mut scan = Scan::default();
     for item in Parser::new_from_str(text) {
         match item {
             Ok((event, span)) => {
-                let place = Place { line: span.start.line(), column: span.start.col() + 1 };
+                let place = Place {
+                    line: span.start.line(),
+                    column: span.start.col() + 1,
+                };
                 if !scan.event(event, place) {
                     break;
                 }
             }
             Err(e) => {
-                let place = Place { line: e.marker().line(), column: e.marker().col() + 1 };
-                scan.problems.push(Problem::new(format!("not valid YAML: {}", e.info())).at(place));
+                let place = Place {
+                    line: e.marker().line(),
+                    column: e.marker().col() + 1,
+                };
+                scan.problems
+                    .push(Problem::new(format!("not valid YAML: {}", e.info())).at(place));
                 break;
             }
         }
     }
-    if scan.problems.is_empty() { Ok(scan.positions) } else { Err(scan.problems) }
+    if scan.problems.is_empty() {
+        Ok(scan.positions)
+    } else {
+        Err(scan.problems)
+    }
 }
 
 fn place_of(text: &str, byte: usize) -> Place {
     let before = &text[..byte];
     let line_start = before.rfind('\n').map_or(0, |i| i + 1);
-    Place { line: before.matches('\n').count() + 1, column: before[line_start..].chars().count() + 1 }
+    Place {
+        line: before.matches('\n').count() + 1,
+        column: before[line_start..].chars().count() + 1,
+    }
 }
 
 #[derive(Default)]
@@ -180,14 +205,22 @@ impl Scan {
     }
 
     fn scalar(&mut self, text: &str, place: Place) {
-        if let Some(Frame::Map { pointer, key: key @ None }) = self.stack.last_mut() {
+        if let Some(Frame::Map {
+            pointer,
+            key: key @ None,
+        }) = self.stack.last_mut()
+        {
             let full = join(pointer, text);
             *key = Some(text.to_string());
             if text == "<<" {
                 self.refuse("merge keys (`<<`) are not supported", place);
             } else if let Some(first) = self.positions.keys.insert(full, place) {
                 self.problems.push(
-                    Problem::new(format!("key `{text}` stands twice here (first at line {})", first.line)).at(place),
+                    Problem::new(format!(
+                        "key `{text}` stands twice here (first at line {})",
+                        first.line
+                    ))
+                    .at(place),
                 );
             }
             return;
@@ -216,21 +249,38 @@ mod tests {
 
     #[test]
     fn keys_and_values_have_places() {
-        let p = scan("version: 1\nstages:\n  cluster:\n    params: {resolution: 0.5}\n    needs: [a, b]\n").unwrap();
+        let p = scan(
+            "version: 1\nstages:\n  cluster:\n    params: {resolution: 0.5}\n    needs: [a, b]\n",
+        )
+        .unwrap();
         assert_eq!(p.key("/stages/cluster/params/resolution"), at(4, 14));
         assert_eq!(p.value("/stages/cluster/params/resolution"), at(4, 26));
         assert_eq!(p.value("/stages/cluster/needs/1"), at(5, 16));
-        assert_eq!(p.key("/stages/cluster/params/unknown/deeper"), p.key("/stages/cluster/params"));
+        assert_eq!(
+            p.key("/stages/cluster/params/unknown/deeper"),
+            p.key("/stages/cluster/params")
+        );
     }
 
     fn messages(text: &str) -> Vec<String> {
-        scan(text).unwrap_err().into_iter().map(|p| p.message).collect()
+        scan(text)
+            .unwrap_err()
+            .into_iter()
+            .map(|p| p.message)
+            .collect()
     }
 
     #[test]
     fn duplicates_aliases_tags_and_depth_are_refused() {
-        assert_eq!(messages("a: 1\nb: 2\na: 3\n"), ["key `a` stands twice here (first at line 1)"]);
-        assert!(messages("a: &x [1]\nb: *x\n").iter().any(|m| m.contains("aliases")));
+        assert_eq!(
+            messages("a: 1\nb: 2\na: 3\n"),
+            ["key `a` stands twice here (first at line 1)"]
+        );
+        assert!(
+            messages("a: &x [1]\nb: *x\n")
+                .iter()
+                .any(|m| m.contains("aliases"))
+        );
         assert!(messages("a: !python/object x\n")[0].contains("tags"));
         assert!(messages(&"[".repeat(70))[0].contains("nesting"));
         assert!(messages("a: 1\n---\nb: 2\n")[0].contains("second"));

@@ -28,7 +28,11 @@ pub struct Problem {
 impl Problem {
     /// A problem without place or hint.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), place: None, hint: None }
+        Self {
+            message: message.into(),
+            place: None,
+            hint: None,
+        }
     }
 
     /// The same at a place.
@@ -57,14 +61,21 @@ pub struct InvalidWorkflow {
 }
 
 fn count(n: usize) -> String {
-    if n == 1 { "1 problem".to_string() } else { format!("{n} problems") }
+    if n == 1 {
+        "1 problem".to_string()
+    } else {
+        format!("{n} problems")
+    }
 }
 
 impl InvalidWorkflow {
     /// Sorted by place.
     pub fn new(file: &Path, mut problems: Vec<Problem>) -> Self {
         problems.sort_by_key(|p| p.place);
-        Self { file: file.display().to_string(), problems }
+        Self {
+            file: file.display().to_string(),
+            problems,
+        }
     }
 
     /// The text shown on the terminal.
@@ -91,11 +102,22 @@ impl InvalidWorkflow {
 }
 
 /// The known name nearest to `name`, if it is near enough to be a slip.
-pub(super) fn did_you_mean<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(super) fn did_you_mean<'a>(
+    name: &str,
+    known: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
     known
         .into_iter()
-        .map(|k| (damerau_levenshtein(&name.to_lowercase(), &k.to_lowercase()), k))
-        .filter(|(d, k)| *d <= 1 + k.len().max(name.len()) / 4)
+        .map(|k| {
+            (
+                damerau_levenshtein(&name.to_lowercase(), &k.to_lowercase()),
+                k,
+            )
+        })
+        .filter(|(d, k)| {
+            let longer = k.len().max(name.len());
+            *d <= 1 + longer / 4 && *d < longer
+        })
         .min()
         .map(|(_, k)| k)
 }
@@ -116,8 +138,14 @@ mod tests {
 
     #[test]
     fn a_slip_is_recognised_and_a_stranger_is_not() {
-        assert_eq!(did_you_mean("resolutoin", ["resolution", "n_comps"]), Some("resolution"));
-        assert_eq!(did_you_mean("preprocces", ["preprocess", "cluster"]), Some("preprocess"));
+        assert_eq!(
+            did_you_mean("resolutoin", ["resolution", "n_comps"]),
+            Some("resolution")
+        );
+        assert_eq!(
+            did_you_mean("preprocces", ["preprocess", "cluster"]),
+            Some("preprocess")
+        );
         assert_eq!(did_you_mean("banana", ["resolution", "n_comps"]), None);
     }
 }

@@ -13,16 +13,16 @@ fn every_workflow_problem_is_named_with_its_place() {
     for expected in [
         "unknown parameter `n_cels`",
         "did you mean `n_cells`?",
-        "--> w.yaml:6:22",
+        "--> w.yaml:6:23",
         "unknown stage kind `preproces`",
         "did you mean `preprocess`?",
         "--> w.yaml:7:3",
         "unknown stage `infercnvv`",
-        "--> w.yaml:8:37",
+        "--> w.yaml:8:35",
         "parameter `resolution`",
-        "--> w.yaml:8:71",
+        "--> w.yaml:8:68",
         "stage `cluster` does not fan out over axis `ablation`",
-        "--> w.yaml:4:36",
+        "--> w.yaml:4:31",
     ] {
         assert!(text.contains(expected), "{expected}\nnot in\n{text}");
     }
@@ -31,14 +31,23 @@ fn every_workflow_problem_is_named_with_its_place() {
 #[test]
 fn a_value_out_of_range_is_refused_before_anything_runs() {
     let p = Project::new(TINY);
-    let text = p.run(&["run", "w.yaml", "--set", "cluster.resolution=-1"]).expect(3).stderr;
-    assert!(text.contains("stage `cluster`: parameter `resolution`"), "{text}");
+    let text = p
+        .run(&["run", "w.yaml", "--set", "cluster.resolution=-1"])
+        .expect(3)
+        .stderr;
+    assert!(
+        text.contains("stage `cluster`: parameter `resolution`"),
+        "{text}"
+    );
     assert!(!p.path().join(".clcc").exists());
 }
 
 #[test]
 fn a_missing_role_says_which_stage_to_need() {
-    let p = Project::new(&TINY.replace("needs: [preprocess, infercnv, cluster]", "needs: [preprocess, infercnv]"));
+    let p = Project::new(&TINY.replace(
+        "needs: [preprocess, infercnv, cluster]",
+        "needs: [preprocess, infercnv]",
+    ));
     let text = p.run(&["check", "w.yaml"]).expect(3).stderr;
     assert!(text.contains("stage `dosage` reads `clusters`"), "{text}");
     assert!(text.contains("hint: add `cluster` to `needs`"), "{text}");
@@ -46,9 +55,13 @@ fn a_missing_role_says_which_stage_to_need() {
 
 #[test]
 fn a_cycle_is_an_error_with_a_place() {
-    let p = Project::new("version: 1\nstages:\n  mine: {needs: [train]}\n  train: {needs: [mine]}\n");
+    let p =
+        Project::new("version: 1\nstages:\n  mine: {needs: [train]}\n  train: {needs: [mine]}\n");
     let text = p.run(&["check", "w.yaml"]).expect(3).stderr;
-    assert!(text.contains("needs itself") && text.contains("--> w.yaml:"), "{text}");
+    assert!(
+        text.contains("needs itself") && text.contains("--> w.yaml:"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -64,7 +77,11 @@ fn a_missing_file_names_the_input_and_what_to_do() {
         "clcc-flow simulate --like gse131907",
         "luad10.yaml:",
     ] {
-        assert!(run.stderr.contains(expected), "{expected}\nnot in\n{}", run.stderr);
+        assert!(
+            run.stderr.contains(expected),
+            "{expected}\nnot in\n{}",
+            run.stderr
+        );
     }
     assert!(!p.path().join(".clcc").exists());
 }
@@ -75,7 +92,10 @@ fn shipped_workflows_are_sound() {
         let file = format!("{}/workflows/{name}.yaml", env!("CARGO_MANIFEST_DIR"));
         let p = Project::new(TINY);
         for format in ["dot", "mermaid", "svg"] {
-            let text = p.run(&["graph", &file, "--format", format]).expect(0).stdout;
+            let text = p
+                .run(&["graph", &file, "--format", format])
+                .expect(0)
+                .stdout;
             assert!(text.contains("concordance"), "{name} {format}: {text}");
         }
     }
@@ -90,8 +110,18 @@ fn a_wrong_command_line_is_a_usage_error() {
     if !cfg!(feature = "cuda") {
         assert!(text.expect(2).stderr.contains("feature `cuda`"));
     }
-    assert!(p.run(&["check", "w.yaml", "--only", "patient=C"]).expect(3).stderr.contains("unknown axis value `C`"));
-    assert!(p.run(&["check", "nothing.yaml"]).expect(3).stderr.contains("cannot read workflow `nothing.yaml`"));
+    assert!(
+        p.run(&["check", "w.yaml", "--only", "patient=C"])
+            .expect(3)
+            .stderr
+            .contains("unknown axis value `C`")
+    );
+    assert!(
+        p.run(&["check", "nothing.yaml"])
+            .expect(3)
+            .stderr
+            .contains("cannot read workflow `nothing.yaml`")
+    );
 }
 
 #[test]
@@ -99,15 +129,22 @@ fn plan_with_exit_code_says_whether_there_is_work() {
     let p = Project::new(TINY);
     p.run(&["plan", "w.yaml", "--exit-code"]).expect(8);
     p.run_json(&["--until", "simulate"]).expect(0);
-    p.run(&["plan", "w.yaml", "--exit-code", "--until", "simulate"]).expect(0);
+    p.run(&["plan", "w.yaml", "--exit-code", "--until", "simulate"])
+        .expect(0);
 }
 
 #[test]
 fn schema_lists_every_kind_and_its_parameters() {
     let p = Project::new(TINY);
-    let whole: serde_json::Value = serde_json::from_str(&p.run(&["schema"]).expect(0).stdout).unwrap();
+    let whole: serde_json::Value =
+        serde_json::from_str(&p.run(&["schema"]).expect(0).stdout).unwrap();
     let kinds = whole["$defs"].as_object().unwrap();
     assert_eq!(kinds.len(), 13);
-    let one: serde_json::Value = serde_json::from_str(&p.run(&["schema", "cluster"]).expect(0).stdout).unwrap();
-    assert!(one["properties"]["resolution"]["description"].as_str().is_some_and(|d| !d.is_empty()));
+    let one: serde_json::Value =
+        serde_json::from_str(&p.run(&["schema", "cluster"]).expect(0).stdout).unwrap();
+    assert!(
+        one["properties"]["resolution"]["description"]
+            .as_str()
+            .is_some_and(|d| !d.is_empty())
+    );
 }

@@ -5,7 +5,14 @@ use serde_json::Value;
 use crate::project::{Project, TINY, command};
 
 const ALL: [&str; 8] = [
-    "cluster[A]", "cluster[B]", "dosage", "infercnv[A]", "infercnv[B]", "preprocess[A]", "preprocess[B]", "simulate",
+    "cluster[A]",
+    "cluster[B]",
+    "dosage",
+    "infercnv[A]",
+    "infercnv[B]",
+    "preprocess[A]",
+    "preprocess[B]",
+    "simulate",
 ];
 
 fn finished(event: &Value) -> [u64; 4] {
@@ -34,11 +41,21 @@ fn a_parameter_change_reruns_the_stage_and_its_dependents_only() {
     let (_, status, reason) = plan.iter().find(|(id, ..)| id == "cluster[A]").unwrap();
     assert_eq!(status, "run");
     assert_eq!(reason["kind"], "param");
-    assert_eq!((&reason["path"], &reason["old"], &reason["new"]), (&"resolution".into(), &0.5.into(), &0.8.into()));
+    assert_eq!(
+        (&reason["path"], &reason["old"], &reason["new"]),
+        (&"resolution".into(), &0.5.into(), &0.8.into())
+    );
     let (_, status, reason) = plan.iter().find(|(id, ..)| id == "dosage").unwrap();
-    assert_eq!((status.as_str(), &reason["kind"]), ("maybe", &"upstream".into()));
+    assert_eq!(
+        (status.as_str(), &reason["kind"]),
+        ("maybe", &"upstream".into())
+    );
     let run = p.run_json(&set).expect(0);
-    assert!(run.nodes("did_execute").iter().all(|id| id.starts_with("cluster") || id == "dosage"));
+    assert!(
+        run.nodes("did_execute")
+            .iter()
+            .all(|id| id.starts_with("cluster") || id == "dosage")
+    );
     assert_eq!(run.nodes("will_execute")[..2], ["cluster[A]", "cluster[B]"]);
     // Taking the change back hits at once.
     assert!(p.run_json(&[]).expect(0).nodes("did_execute").is_empty());
@@ -48,7 +65,10 @@ fn a_parameter_change_reruns_the_stage_and_its_dependents_only() {
 fn one_branch_can_have_a_parameter_of_its_own() {
     let p = Project::new(TINY);
     p.run_json(&[]).expect(0);
-    p.write("w.yaml", &TINY.replace("[A, B]", "{A: {}, B: {cluster: {resolution: 0.9}}}"));
+    p.write(
+        "w.yaml",
+        &TINY.replace("[A, B]", "{A: {}, B: {cluster: {resolution: 0.9}}}"),
+    );
     assert_eq!(p.not_cached(&[]), ["cluster[B]", "dosage"]);
 }
 
@@ -72,7 +92,16 @@ fn names_places_comments_and_order_do_not_matter() {
         .replace("{window_size: 50, step: 10}", "{step: 10, window_size: 50}");
     std::fs::create_dir(p.path().join("elsewhere")).unwrap();
     p.write("elsewhere/v.yaml", &renamed);
-    let run = p.run(&["run", "elsewhere/v.yaml", "--format", "json", "--results", "r2"]).expect(0);
+    let run = p
+        .run(&[
+            "run",
+            "elsewhere/v.yaml",
+            "--format",
+            "json",
+            "--results",
+            "r2",
+        ])
+        .expect(0);
     assert!(run.nodes("did_execute").is_empty(), "{}", run.stdout);
     assert!(p.path().join("r2/other/tables").is_dir());
 }
@@ -83,21 +112,43 @@ fn force_runs_a_stage_again_and_the_same_bytes_end_there() {
     p.run_json(&[]).expect(0);
     let run = p.run_json(&["--force", "infercnv"]).expect(0);
     assert_eq!(run.nodes("did_execute"), ["infercnv[A]", "infercnv[B]"]);
-    assert!(run.events().iter().filter(|e| e["event"] == "will_execute").all(|e| e["reason"]["kind"] == "forced"));
+    assert!(
+        run.events()
+            .iter()
+            .filter(|e| e["event"] == "will_execute")
+            .all(|e| e["reason"]["kind"] == "forced")
+    );
 }
 
 #[test]
 fn until_and_only_limit_what_runs() {
     let p = Project::new(TINY);
-    let run = p.run_json(&["--until", "infercnv", "--only", "patient=B"]).expect(0);
-    assert_eq!(run.nodes("did_execute"), ["infercnv[B]", "preprocess[B]", "simulate"]);
+    let run = p
+        .run_json(&["--until", "infercnv", "--only", "patient=B"])
+        .expect(0);
+    assert_eq!(
+        run.nodes("did_execute"),
+        ["infercnv[B]", "preprocess[B]", "simulate"]
+    );
     let rest = p.run_json(&[]).expect(0);
-    assert_eq!(rest.nodes("did_execute"), ["cluster[A]", "cluster[B]", "dosage", "infercnv[A]", "preprocess[A]"]);
+    assert_eq!(
+        rest.nodes("did_execute"),
+        [
+            "cluster[A]",
+            "cluster[B]",
+            "dosage",
+            "infercnv[A]",
+            "preprocess[A]"
+        ]
+    );
 }
 
 /// Patient B cannot be processed: no cell has so many counts.
 fn with_a_failing_patient() -> String {
-    TINY.replace("[A, B]", "{A: {}, B: {preprocess: {min_counts: 1000000000}}}")
+    TINY.replace(
+        "[A, B]",
+        "{A: {}, B: {preprocess: {min_counts: 1000000000}}}",
+    )
 }
 
 #[test]
@@ -105,27 +156,45 @@ fn a_failed_patient_leaves_the_others_finished_and_names_the_joins() {
     let p = Project::new(&with_a_failing_patient());
     let run = p.run_json(&[]).expect(5);
     assert_eq!(run.nodes("did_fail"), ["preprocess[B]"]);
-    assert_eq!(run.nodes("did_execute"), ["cluster[A]", "infercnv[A]", "preprocess[A]", "simulate"]);
-    assert_eq!(run.nodes("did_skip"), ["cluster[B]", "dosage", "infercnv[B]"]);
+    assert_eq!(
+        run.nodes("did_execute"),
+        ["cluster[A]", "infercnv[A]", "preprocess[A]", "simulate"]
+    );
+    assert_eq!(
+        run.nodes("did_skip"),
+        ["cluster[B]", "dosage", "infercnv[B]"]
+    );
     let because = run.events().iter().find(|e| e["id"] == "dosage").unwrap()["because"].to_string();
     assert!(because.contains("preprocess[B]"), "{because}");
     // What went well is cached; a mended workflow runs the rest only.
     p.write("w.yaml", TINY);
     let mended = p.run_json(&[]).expect(0);
-    assert_eq!(mended.nodes("did_execute"), ["cluster[B]", "dosage", "infercnv[B]", "preprocess[B]"]);
+    assert_eq!(
+        mended.nodes("did_execute"),
+        ["cluster[B]", "dosage", "infercnv[B]", "preprocess[B]"]
+    );
 }
 
 #[test]
 fn a_failure_shows_the_stage_the_patient_and_the_cause_last() {
     let p = Project::new(&with_a_failing_patient());
     let run = p.run(&["run", "w.yaml"]).expect(5);
-    let last = run.stderr.lines().filter(|l| l.contains("failed: preprocess[B]: ")).next_back().unwrap_or_default();
+    let last = run
+        .stderr
+        .lines()
+        .rfind(|l| l.contains("failed: preprocess[B]: "))
+        .unwrap_or_default();
     assert!(last.contains("min_counts"), "{}", run.stderr);
 }
 
 fn corrupt(p: &Project, id: &str, damage: impl Fn(&std::path::Path)) {
     let explain = p.run(&["explain", "w.yaml", id]).expect(0).stdout;
-    let digest = explain.split_whitespace().filter(|w| w.len() == 64).nth(1).expect("an output digest").to_string();
+    let digest = explain
+        .split_whitespace()
+        .filter(|w| w.len() == 64)
+        .nth(1)
+        .expect("an output digest")
+        .to_string();
     damage(&p.path().join(".clcc/cas").join(&digest[..2]).join(&digest));
 }
 
@@ -135,11 +204,18 @@ fn first_chunk(dir: &std::path::Path) -> std::path::PathBuf {
     while let Some(d) = dirs.pop() {
         for entry in std::fs::read_dir(d).unwrap() {
             let path = entry.unwrap().path();
-            if path.is_dir() { dirs.push(path) } else { files.push(path) }
+            if path.is_dir() {
+                dirs.push(path)
+            } else {
+                files.push(path)
+            }
         }
     }
     files.sort();
-    files.into_iter().max_by_key(|f| std::fs::metadata(f).unwrap().len()).unwrap()
+    files
+        .into_iter()
+        .max_by_key(|f| std::fs::metadata(f).unwrap().len())
+        .unwrap()
 }
 
 #[test]
@@ -147,7 +223,9 @@ fn a_missing_or_truncated_output_is_made_again() {
     use std::os::unix::fs::PermissionsExt as _;
     let p = Project::new(TINY);
     p.run_json(&[]).expect(0);
-    corrupt(&p, "infercnv[A]", |path| std::fs::remove_dir_all(path).unwrap());
+    corrupt(&p, "infercnv[A]", |path| {
+        std::fs::remove_dir_all(path).unwrap()
+    });
     corrupt(&p, "infercnv[B]", |path| {
         let file = first_chunk(path);
         let bytes = std::fs::read(&file).unwrap();
@@ -157,9 +235,16 @@ fn a_missing_or_truncated_output_is_made_again() {
     let run = p.run_json(&[]).expect(0);
     assert_eq!(run.nodes("did_execute"), ["infercnv[A]", "infercnv[B]"]);
     let reason = |id: &str| {
-        run.events().into_iter().find(|e| e["event"] == "will_execute" && e["id"] == id).unwrap()["reason"]["kind"].clone()
+        run.events()
+            .into_iter()
+            .find(|e| e["event"] == "will_execute" && e["id"] == id)
+            .unwrap()["reason"]["kind"]
+            .clone()
     };
-    assert_eq!((reason("infercnv[A]"), reason("infercnv[B]")), ("output_missing".into(), "output_corrupt".into()));
+    assert_eq!(
+        (reason("infercnv[A]"), reason("infercnv[B]")),
+        ("output_missing".into(), "output_corrupt".into())
+    );
     assert!(p.run(&["verify"]).expect(0).stdout.contains("all sound"));
 }
 
@@ -177,7 +262,10 @@ fn verify_finds_a_flipped_bit_and_repair_lets_the_next_run_heal_it() {
     });
     p.run(&["verify"]).expect(7);
     p.run(&["verify", "--repair"]).expect(0);
-    assert_eq!(p.run_json(&[]).expect(0).nodes("did_execute"), ["infercnv[A]"]);
+    assert_eq!(
+        p.run_json(&[]).expect(0).nodes("did_execute"),
+        ["infercnv[A]"]
+    );
     p.run(&["verify"]).expect(0);
 }
 
@@ -185,19 +273,28 @@ fn verify_finds_a_flipped_bit_and_repair_lets_the_next_run_heal_it() {
 fn two_runs_at_once_compute_each_key_once() {
     let p = Project::new(TINY);
     let start = |results: &str| {
-        command(p.path(), &["run", "w.yaml", "--format", "json", "--results", results])
-            .stdout(std::process::Stdio::piped())
-            .stderr(std::process::Stdio::piped())
-            .spawn()
-            .unwrap()
+        command(
+            p.path(),
+            &["run", "w.yaml", "--format", "json", "--results", results],
+        )
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap()
     };
     let (a, b) = (start("r1"), start("r2"));
     let executed: usize = [a, b]
         .into_iter()
         .map(|child| {
             let output = child.wait_with_output().unwrap();
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-            String::from_utf8_lossy(&output.stdout).matches("\"did_execute\"").count()
+            assert!(
+                output.status.success(),
+                "{}",
+                String::from_utf8_lossy(&output.stderr)
+            );
+            String::from_utf8_lossy(&output.stdout)
+                .matches("\"did_execute\"")
+                .count()
         })
         .sum();
     assert_eq!(executed, ALL.len());
@@ -221,9 +318,16 @@ fn a_killed_run_is_taken_up_by_a_plain_rerun() {
     let fresh = Project::new(TINY);
     fresh.run_json(&[]).expect(0);
     let names = |p: &Project| -> Vec<String> {
-        p.artifacts().iter().map(|a| a.file_name().unwrap().to_string_lossy().into_owned()).collect()
+        p.artifacts()
+            .iter()
+            .map(|a| a.file_name().unwrap().to_string_lossy().into_owned())
+            .collect()
     };
-    assert_eq!(names(&p), names(&fresh), "the same artifacts as an uninterrupted run");
+    assert_eq!(
+        names(&p),
+        names(&fresh),
+        "the same artifacts as an uninterrupted run"
+    );
 }
 
 #[test]
@@ -232,7 +336,10 @@ fn threads_and_jobs_do_not_change_a_byte() {
     one.run_json(&["-j", "1"]).expect(0);
     many.run_json(&["-j", "4"]).expect(0);
     let names = |p: &Project| -> Vec<String> {
-        p.artifacts().iter().map(|a| a.file_name().unwrap().to_string_lossy().into_owned()).collect()
+        p.artifacts()
+            .iter()
+            .map(|a| a.file_name().unwrap().to_string_lossy().into_owned())
+            .collect()
     };
     assert_eq!(names(&one), names(&many));
 }
@@ -244,18 +351,49 @@ fn a_new_patient_leaves_the_others_cached() {
     p.write("w.yaml", &TINY.replace("[A, B]", "[A, B, C]"));
     let plan = p.plan(&[]);
     let status = |id: &str| plan.iter().find(|(i, ..)| i == id).unwrap().1.clone();
-    assert_eq!((status("simulate"), status("preprocess[A]"), status("preprocess[C]")), ("run".into(), "maybe".into(), "run".into()));
+    assert_eq!(
+        (
+            status("simulate"),
+            status("preprocess[A]"),
+            status("preprocess[C]")
+        ),
+        ("run".into(), "maybe".into(), "run".into())
+    );
     let run = p.run_json(&[]).expect(0);
-    assert_eq!(run.nodes("did_execute"), ["cluster[C]", "dosage", "infercnv[C]", "preprocess[C]", "simulate"]);
+    assert_eq!(
+        run.nodes("did_execute"),
+        [
+            "cluster[C]",
+            "dosage",
+            "infercnv[C]",
+            "preprocess[C]",
+            "simulate"
+        ]
+    );
 }
 
 #[test]
 fn explain_names_every_changed_field_old_and_new() {
     let p = Project::new(TINY);
     p.run_json(&[]).expect(0);
-    let set = ["explain", "w.yaml", "cluster[A]", "--set", "cluster.resolution=0.8", "--set", "cluster.n_neighbors=10"];
+    let set = [
+        "explain",
+        "w.yaml",
+        "cluster[A]",
+        "--set",
+        "cluster.resolution=0.8",
+        "--set",
+        "cluster.n_neighbors=10",
+    ];
     let text = p.run(&set).expect(0).stdout;
-    for expected in ["changed n_neighbors", "old 15", "new 10", "changed resolution", "old 0.5", "new 0.8"] {
+    for expected in [
+        "changed n_neighbors",
+        "old 15",
+        "new 10",
+        "changed resolution",
+        "old 0.5",
+        "new 0.8",
+    ] {
         assert!(text.contains(expected), "{expected} not in\n{text}");
     }
 }

@@ -10,11 +10,18 @@ use crate::project::Project;
 fn small_demo() -> String {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("workflows/demo.yaml");
     let text = std::fs::read_to_string(file).unwrap();
-    text.replace("[P1, P2, P3]", "[P1, P2]").replace("{n_cells: 500, n_genes: 6000}", "{n_cells: 200, n_genes: 2500}").replace("epochs: 20", "epochs: 4")
+    text.replace("[P1, P2, P3]", "[P1, P2]")
+        .replace(
+            "{n_cells: 500, n_genes: 6000}",
+            "{n_cells: 200, n_genes: 2500}",
+        )
+        .replace("epochs: 20", "epochs: 4")
 }
 
 fn real(relative: &str) -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data").join(relative);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../shared/data")
+        .join(relative);
     if path.exists() {
         Some(path)
     } else {
@@ -24,22 +31,57 @@ fn real(relative: &str) -> Option<PathBuf> {
 }
 
 fn assert_results(dir: &Path, patients: &[&str]) {
-    for file in ["report.html", "metrics.json", "run.json", "model/model.safetensors", "model/history.tsv"] {
-        assert!(dir.join(file).metadata().is_ok_and(|m| m.len() > 0), "{file} is missing in {}", dir.display());
+    for file in [
+        "report.html",
+        "metrics.json",
+        "run.json",
+        "model/model.safetensors",
+        "model/history.tsv",
+    ] {
+        assert!(
+            dir.join(file).metadata().is_ok_and(|m| m.len() > 0),
+            "{file} is missing in {}",
+            dir.display()
+        );
     }
     for patient in patients {
         let store = dir.join(format!("{patient}.zarr"));
-        for element in ["obsm/X_cnv", "obsm/X_cnv_pca", "obsm/X_cnv_umap", "obsm/X_clcc_expr", "obsm/X_clcc_cnv",
-            "obs/cnv_leiden", "obs/cnv_score", "obs/cnv_burden", "obs/concordance", "obs/concordance_class", "uns/cnv/chr_pos"]
-        {
-            assert!(store.join(element).is_dir(), "{element} is missing in {}", store.display());
+        for element in [
+            "obsm/X_cnv",
+            "obsm/X_cnv_pca",
+            "obsm/X_cnv_umap",
+            "obsm/X_clcc_expr",
+            "obsm/X_clcc_cnv",
+            "obs/cnv_leiden",
+            "obs/cnv_score",
+            "obs/cnv_burden",
+            "obs/concordance",
+            "obs/concordance_class",
+            "uns/cnv/chr_pos",
+        ] {
+            assert!(
+                store.join(element).is_dir(),
+                "{element} is missing in {}",
+                store.display()
+            );
         }
     }
-    for table in ["retrieval.tsv", "concordance.tsv", "dosage_genes.tsv", "contrasts.tsv"] {
-        assert!(dir.join("tables").join(table).exists(), "{table} is missing");
+    for table in [
+        "retrieval.tsv",
+        "concordance.tsv",
+        "dosage_genes.tsv",
+        "contrasts.tsv",
+    ] {
+        assert!(
+            dir.join("tables").join(table).exists(),
+            "{table} is missing"
+        );
     }
     let page = std::fs::read_to_string(dir.join("report.html")).unwrap();
-    assert!(page.contains("id=\"run-provenance\""), "the report carries the run's record");
+    assert!(
+        page.contains("id=\"run-provenance\""),
+        "the report carries the run's record"
+    );
 }
 
 #[test]
@@ -49,14 +91,27 @@ fn every_stage_runs_and_the_results_are_complete() {
     let dir = p.path().join("results/demo");
     assert_results(&dir, &["P1", "P2"]);
     let run: Value = serde_json::from_slice(&std::fs::read(dir.join("run.json")).unwrap()).unwrap();
-    assert_eq!(run["summary"]["ran"].as_u64(), Some(run["nodes"].as_array().unwrap().len() as u64));
-    let metrics: Value = serde_json::from_slice(&std::fs::read(dir.join("metrics.json")).unwrap()).unwrap();
+    assert_eq!(
+        run["summary"]["ran"].as_u64(),
+        Some(run["nodes"].as_array().unwrap().len() as u64)
+    );
+    let metrics: Value =
+        serde_json::from_slice(&std::fs::read(dir.join("metrics.json")).unwrap()).unwrap();
     assert!(metrics["eval"].as_object().is_some_and(|m| !m.is_empty()));
     // Nothing to do, and nothing rewritten.
-    let before = std::fs::metadata(dir.join("report.html")).unwrap().modified().unwrap();
+    let before = std::fs::metadata(dir.join("report.html"))
+        .unwrap()
+        .modified()
+        .unwrap();
     let again = p.run_json(&[]).expect(0);
     assert!(again.nodes("did_execute").is_empty());
-    assert_eq!(std::fs::metadata(dir.join("report.html")).unwrap().modified().unwrap(), before);
+    assert_eq!(
+        std::fs::metadata(dir.join("report.html"))
+            .unwrap()
+            .modified()
+            .unwrap(),
+        before
+    );
 }
 
 #[test]
@@ -73,7 +128,9 @@ fn a_result_that_was_edited_or_lost_comes_back_without_running_anything() {
 
 #[test]
 fn the_real_ovarian_counts_run_from_counts_to_report() {
-    let Some(counts) = real("qian2020_ovarian/Qian2020_Ovarian.h5ad") else { return };
+    let Some(counts) = real("qian2020_ovarian/Qian2020_Ovarian.h5ad") else {
+        return;
+    };
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("workflows/ovarian4.yaml");
     let p = Project::new(&std::fs::read_to_string(file).unwrap());
     let input = format!("counts={}", counts.display());
@@ -84,12 +141,23 @@ fn the_real_ovarian_counts_run_from_counts_to_report() {
     let dir = p.path().join("results/ovarian4");
     assert_results(&dir, &["S11", "S12", "S13", "S14"]);
     let contrasts = std::fs::read_to_string(dir.join("tables/contrasts.tsv")).unwrap();
-    assert!(contrasts.lines().any(|l| l.contains("not_applicable") && l.contains("normal")), "{contrasts}");
+    assert!(
+        contrasts
+            .lines()
+            .any(|l| l.contains("not applicable") && l.contains("normal")),
+        "{contrasts}"
+    );
     let mut edited = args.to_vec();
     edited.extend(["--set", "cluster.resolution=0.8"]);
-    let mut stages: Vec<String> =
-        p.not_cached(&edited).into_iter().map(|id| id.split('[').next().unwrap().to_string()).collect();
+    let mut stages: Vec<String> = p
+        .not_cached(&edited)
+        .into_iter()
+        .map(|id| id.split('[').next().unwrap().to_string())
+        .collect();
     stages.dedup();
     stages.sort();
-    assert_eq!(stages, ["cluster", "concordance", "de", "dosage", "export", "report"]);
+    assert_eq!(
+        stages,
+        ["cluster", "concordance", "de", "dosage", "export", "report"]
+    );
 }

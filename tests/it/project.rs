@@ -53,13 +53,20 @@ impl Ran {
     }
 
     pub(crate) fn expect(self, code: i32) -> Self {
-        assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        assert_eq!(
+            self.code, code,
+            "stdout:\n{}\nstderr:\n{}",
+            self.stdout, self.stderr
+        );
         self
     }
 
     /// The events of `--format json`.
     pub(crate) fn events(&self) -> Vec<Value> {
-        self.stdout.lines().map(|l| serde_json::from_str(l).unwrap_or_else(|e| panic!("{e}: {l}"))).collect()
+        self.stdout
+            .lines()
+            .map(|l| serde_json::from_str(l).unwrap_or_else(|e| panic!("{e}: {l}")))
+            .collect()
     }
 
     /// Ids of the nodes with this event, sorted.
@@ -77,13 +84,20 @@ impl Ran {
 
 pub(crate) fn command(dir: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_clcc-flow"));
-    command.current_dir(dir).args(args).stdin(Stdio::null()).env("NO_COLOR", "1").env_remove("CLCC_LOG");
+    command
+        .current_dir(dir)
+        .args(args)
+        .stdin(Stdio::null())
+        .env("NO_COLOR", "1")
+        .env_remove("CLCC_LOG");
     command
 }
 
 impl Project {
     pub(crate) fn new(workflow: &str) -> Self {
-        let project = Self { dir: tempfile::tempdir().expect("a temporary directory") };
+        let project = Self {
+            dir: tempfile::tempdir().expect("a temporary directory"),
+        };
         project.write("w.yaml", workflow);
         project
     }
@@ -97,7 +111,11 @@ impl Project {
     }
 
     pub(crate) fn run(&self, args: &[&str]) -> Ran {
-        Ran::new(command(self.path(), args).output().expect("the program starts"))
+        Ran::new(
+            command(self.path(), args)
+                .output()
+                .expect("the program starts"),
+        )
     }
 
     /// `run w.yaml --format json` with more arguments.
@@ -111,7 +129,8 @@ impl Project {
     pub(crate) fn plan(&self, args: &[&str]) -> Vec<(String, String, Value)> {
         let mut all = vec!["plan", "w.yaml", "--format", "json"];
         all.extend(args);
-        let document: Value = serde_json::from_str(&self.run(&all).expect(0).stdout).expect("one JSON document");
+        let document: Value =
+            serde_json::from_str(&self.run(&all).expect(0).stdout).expect("one JSON document");
         document["nodes"]
             .as_array()
             .expect("nodes")
@@ -125,7 +144,11 @@ impl Project {
 
     /// Ids of the nodes that `plan` does not call cached.
     pub(crate) fn not_cached(&self, args: &[&str]) -> Vec<String> {
-        self.plan(args).into_iter().filter(|(_, status, _)| status != "cached").map(|(id, ..)| id).collect()
+        self.plan(args)
+            .into_iter()
+            .filter(|(_, status, _)| status != "cached")
+            .map(|(id, ..)| id)
+            .collect()
     }
 
     /// Every artifact in the cache.
@@ -136,6 +159,11 @@ impl Project {
                 out.push(entry.expect("an entry").path());
             }
         }
+        // A killed process may leave a temporary file beside them.
+        out.retain(|p| {
+            !p.file_name()
+                .is_some_and(|n| n.to_string_lossy().starts_with('.'))
+        });
         out.sort();
         out
     }

@@ -31,9 +31,23 @@ impl Class {
 /// # Panics
 /// Where the shapes differ.
 pub fn row_distances(a: &Array2<f32>, b: &Array2<f32>) -> Vec<f64> {
-    assert_eq!(a.dim(), b.dim(), "both embeddings have one row per cell and the same width");
+    assert_eq!(
+        a.dim(),
+        b.dim(),
+        "both embeddings have one row per cell and the same width"
+    );
     let square = |x: &f32, y: &f32| (f64::from(*x) - f64::from(*y)).powi(2);
-    a.rows().into_iter().zip(b.rows()).map(|(x, y)| x.iter().zip(y).map(|(x, y)| square(x, y)).sum::<f64>().sqrt()).collect()
+    a.rows()
+        .into_iter()
+        .zip(b.rows())
+        .map(|(x, y)| {
+            x.iter()
+                .zip(y)
+                .map(|(x, y)| square(x, y))
+                .sum::<f64>()
+                .sqrt()
+        })
+        .collect()
 }
 
 /// One patient's classes.
@@ -67,14 +81,24 @@ pub fn classify(distances: &[f64], q: f64) -> (Vec<Class>, PatientClasses) {
         })
         .collect();
     let of = |class: Class| -> Vec<f64> {
-        distances.iter().zip(&classes).filter(|(_, c)| **c == class).map(|(d, _)| *d).collect()
+        distances
+            .iter()
+            .zip(&classes)
+            .filter(|(_, c)| **c == class)
+            .map(|(d, _)| *d)
+            .collect()
     };
     let parts = [Class::Concordant, Class::Intermediate, Class::Discordant].map(of);
     let summary = PatientClasses {
         n_cells: distances.len(),
         lower,
         upper,
-        mean_distance: [mean(distances), mean(&parts[0]), mean(&parts[1]), mean(&parts[2])],
+        mean_distance: [
+            mean(distances),
+            mean(&parts[0]),
+            mean(&parts[1]),
+            mean(&parts[2]),
+        ],
         counts: [parts[0].len(), parts[1].len(), parts[2].len()],
     };
     (classes, summary)
@@ -87,7 +111,10 @@ mod tests {
 
     #[test]
     fn distances_by_hand() {
-        let d = row_distances(&array![[1.0, 0.0], [0.6, 0.8]], &array![[0.0, 1.0], [0.6, 0.8]]);
+        let d = row_distances(
+            &array![[1.0, 0.0], [0.6, 0.8]],
+            &array![[0.0, 1.0], [0.6, 0.8]],
+        );
         assert!((d[0] - 2.0_f64.sqrt()).abs() < 1e-15 && d[1] == 0.0);
     }
 
@@ -105,7 +132,10 @@ mod tests {
         // Five cells: the cuts at .25 fall on the second and fourth value.
         let (classes, _) = classify(&[0.1, 0.2, 0.3, 0.4, 0.5], 0.25);
         use Class::{Concordant, Discordant, Intermediate};
-        assert_eq!(classes, [Concordant, Concordant, Intermediate, Discordant, Discordant]);
+        assert_eq!(
+            classes,
+            [Concordant, Concordant, Intermediate, Discordant, Discordant]
+        );
         assert_eq!(classify(&[1.0; 4], 0.25).1.counts, [0, 4, 0]);
         assert!(classify(&[], 0.25).1.lower.is_nan());
     }

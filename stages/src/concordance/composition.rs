@@ -46,8 +46,18 @@ pub struct Limits {
 }
 
 /// A categorical variable against the class. `None` with fewer than two values or an empty class.
-pub(crate) fn categorical(patient: &str, variable: &str, classes: &[Option<Class>], values: &[String], limits: Limits) -> Option<Composition> {
-    let mut names: Vec<&str> = values.iter().map(String::as_str).filter(|v| !v.is_empty()).collect();
+pub(crate) fn categorical(
+    patient: &str,
+    variable: &str,
+    classes: &[Option<Class>],
+    values: &[String],
+    limits: Limits,
+) -> Option<Composition> {
+    let mut names: Vec<&str> = values
+        .iter()
+        .map(String::as_str)
+        .filter(|v| !v.is_empty())
+        .collect();
     names.sort_unstable();
     names.dedup();
     let mut table = vec![vec![0.0; names.len()]; 2];
@@ -63,7 +73,10 @@ pub(crate) fn categorical(patient: &str, variable: &str, classes: &[Option<Class
     }
     let share = |side: usize, at: usize| table[side][at] / totals[side];
     let excess = |at: usize| share(1, at) - share(0, at);
-    let top = (0..names.len()).fold(0, |best, at| if excess(at) > excess(best) { at } else { best });
+    let top = (0..names.len()).fold(
+        0,
+        |best, at| if excess(at) > excess(best) { at } else { best },
+    );
     let mut out = Composition {
         patient: patient.into(),
         variable: variable.into(),
@@ -93,9 +106,20 @@ pub(crate) fn categorical(patient: &str, variable: &str, classes: &[Option<Class
 }
 
 /// A number against the class. `None` with fewer than two cells in either class.
-pub(crate) fn number(patient: &str, variable: &str, classes: &[Option<Class>], values: &[f64], limits: Limits) -> Option<Composition> {
+pub(crate) fn number(
+    patient: &str,
+    variable: &str,
+    classes: &[Option<Class>],
+    values: &[f64],
+    limits: Limits,
+) -> Option<Composition> {
     let of = |s: usize| -> Vec<f64> {
-        classes.iter().zip(values).filter(|(c, v)| side(**c) == Some(s) && v.is_finite()).map(|(_, v)| *v).collect()
+        classes
+            .iter()
+            .zip(values)
+            .filter(|(c, v)| side(**c) == Some(s) && v.is_finite())
+            .map(|(_, v)| *v)
+            .collect()
     };
     let (concordant, discordant) = (of(0), of(1));
     if concordant.len() < 2 || discordant.len() < 2 {
@@ -103,7 +127,10 @@ pub(crate) fn number(patient: &str, variable: &str, classes: &[Option<Class>], v
     }
     let all: Vec<f64> = concordant.iter().chain(&discordant).copied().collect();
     let labels: Vec<bool> = (0..all.len()).map(|i| i >= concordant.len()).collect();
-    let options = RankSumOptions { tie_correct: true, continuity: false };
+    let options = RankSumOptions {
+        tie_correct: true,
+        continuity: false,
+    };
     let d = cohens_d(&discordant, &concordant);
     let mut out = Composition {
         patient: patient.into(),
@@ -142,21 +169,49 @@ fn side(class: Option<Class>) -> Option<usize> {
 }
 
 fn of_patient(patient: &str) -> String {
-    if patient == "all" { String::new() } else { format!("patient `{patient}`: ") }
+    if patient == "all" {
+        String::new()
+    } else {
+        format!("patient `{patient}`: ")
+    }
 }
 
 /// The categorical columns that are looked at, where `obs` has them.
-const CATEGORICAL: [&str; 6] = ["cell_type", "sample", "sample_origin", "split", "cnv_leiden", "phase"];
+const CATEGORICAL: [&str; 6] = [
+    "cell_type",
+    "sample",
+    "sample_origin",
+    "split",
+    "cnv_leiden",
+    "phase",
+];
 /// The numbers that are looked at, where `obs` has them.
-const NUMBERS: [&str; 5] = ["total_counts", "n_genes_by_counts", "pct_counts_mt", "S_score", "G2M_score"];
+const NUMBERS: [&str; 5] = [
+    "total_counts",
+    "n_genes_by_counts",
+    "pct_counts_mt",
+    "S_score",
+    "G2M_score",
+];
 
 /// Every variable, for all cells and then for each patient. `obs` has a column `patient`.
-pub fn compose(obs: &Frame, patients: &[String], patient_of: &[u32], classes: &[Option<Class>], limits: Limits) -> Vec<Composition> {
+pub fn compose(
+    obs: &Frame,
+    patients: &[String],
+    patient_of: &[u32],
+    classes: &[Option<Class>],
+    limits: Limits,
+) -> Vec<Composition> {
     let mut out = Vec::new();
     let everyone = (patients.len() > 1).then_some(("all", None));
-    let each = patients.iter().enumerate().map(|(p, name)| (name.as_str(), Some(p as u32)));
+    let each = patients
+        .iter()
+        .enumerate()
+        .map(|(p, name)| (name.as_str(), Some(p as u32)));
     for (name, patient) in everyone.into_iter().chain(each) {
-        let rows: Vec<usize> = (0..obs.len()).filter(|&i| patient.is_none_or(|p| p == patient_of[i])).collect();
+        let rows: Vec<usize> = (0..obs.len())
+            .filter(|&i| patient.is_none_or(|p| p == patient_of[i]))
+            .collect();
         let here: Vec<Option<Class>> = rows.iter().map(|&i| classes[i]).collect();
         for variable in CATEGORICAL {
             // Cluster names mean something within one patient only.
@@ -182,19 +237,39 @@ pub fn compose(obs: &Frame, patients: &[String], patient_of: &[u32], classes: &[
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits { cramers_v: 0.3, cohens_d: 0.5 };
+    const LIMITS: Limits = Limits {
+        cramers_v: 0.3,
+        cohens_d: 0.5,
+    };
 
     fn halves(n: usize) -> Vec<Option<Class>> {
-        (0..n).map(|i| Some(if i < n / 2 { Class::Concordant } else { Class::Discordant })).collect()
+        (0..n)
+            .map(|i| {
+                Some(if i < n / 2 {
+                    Class::Concordant
+                } else {
+                    Class::Discordant
+                })
+            })
+            .collect()
     }
 
     #[test]
     fn a_class_that_is_a_cell_type_is_warned_of() {
         let classes = halves(40);
-        let types: Vec<String> = (0..40).map(|i| if i < 18 { "T cell" } else { "Myeloid" }.to_string()).collect();
+        let types: Vec<String> = (0..40)
+            .map(|i| if i < 18 { "T cell" } else { "Myeloid" }.to_string())
+            .collect();
         let found = categorical("P1", "cell_type", &classes, &types, LIMITS).unwrap();
-        assert_eq!((found.top_value.as_str(), found.discordant, found.concordant), ("Myeloid", 1.0, 0.1));
-        assert!(found.warning.contains("patient `P1`") && found.warning.contains("`Myeloid` is 100 %"), "{}", found.warning);
+        assert_eq!(
+            (found.top_value.as_str(), found.discordant, found.concordant),
+            ("Myeloid", 1.0, 0.1)
+        );
+        assert!(
+            found.warning.contains("patient `P1`") && found.warning.contains("`Myeloid` is 100 %"),
+            "{}",
+            found.warning
+        );
         // The same share of each type in both classes: no association, no words.
         let even: Vec<String> = (0..40).map(|i| (i % 2).to_string()).collect();
         let none = categorical("P1", "cell_type", &classes, &even, LIMITS).unwrap();
@@ -207,12 +282,20 @@ mod tests {
         let mut classes = halves(20);
         classes.push(Some(Class::Intermediate));
         classes.push(None);
-        let mut depth: Vec<f64> = (0..20).map(|i| f64::from(i % 10 + if i >= 10 { 5 } else { 0 })).collect();
+        let mut depth: Vec<f64> = (0..20)
+            .map(|i| f64::from(i % 10 + if i >= 10 { 5 } else { 0 }))
+            .collect();
         depth.extend([1e9, 1e9]);
         let found = number("all", "total_counts", &classes, &depth, LIMITS).unwrap();
         // Means 9.5 and 4.5, variance 82.5 / 9 in both.
         assert!((found.cohens_d - 5.0 / (82.5_f64 / 9.0).sqrt()).abs() < 1e-12);
-        assert!(found.warning.starts_with("discordant cells have more total_counts"), "{}", found.warning);
+        assert!(
+            found
+                .warning
+                .starts_with("discordant cells have more total_counts"),
+            "{}",
+            found.warning
+        );
         assert_eq!(found.n_cells, 20);
     }
 }

@@ -28,6 +28,11 @@ pub struct ConcordanceParams {
 
 impl Default for ConcordanceParams {
     fn default() -> Self {
-        Self { quantile: 0.25, restrict: Restrict::All, warn_cramers_v: 0.3, warn_cohens_d: 0.5 }
+        Self {
+            quantile: 0.25,
+            restrict: Restrict::All,
+            warn_cramers_v: 0.3,
+            warn_cohens_d: 0.5,
+        }
     }
 }

@@ -38,10 +38,17 @@ impl Restrict {
 /// # Errors
 /// [`crate::StageError::Data`] without a `cancer_vs_normal` column.
 pub(crate) fn is_cancer(obs: &Frame) -> StageResult<Vec<bool>> {
-    Ok(obs.texts("cancer_vs_normal")?.iter().map(|v| v == "Cancer").collect())
+    Ok(obs
+        .texts("cancer_vs_normal")?
+        .iter()
+        .map(|v| v == "Cancer")
+        .collect())
 }
 
 /// Cells whose `cell_type` contains `pithelial`; none without that column.
 pub(crate) fn is_epithelial(obs: &Frame) -> Vec<bool> {
-    obs.texts("cell_type").map_or_else(|_| vec![false; obs.len()], |t| t.iter().map(|v| v.contains("pithelial")).collect())
+    obs.texts("cell_type").map_or_else(
+        |_| vec![false; obs.len()],
+        |t| t.iter().map(|v| v.contains("pithelial")).collect(),
+    )
 }

@@ -39,16 +39,24 @@ pub fn regions(var: &Frame, cnv: &CohortCnv) -> StageResult<Vec<Region>> {
     }
     let mut out = Vec::new();
     for chromosome in order {
-        let mut arms: Vec<_> = (0..windows.len()).filter(|&w| windows[w] == *chromosome).filter_map(|w| window_arm[w]).collect();
+        let mut arms: Vec<_> = (0..windows.len())
+            .filter(|&w| windows[w] == *chromosome)
+            .filter_map(|w| window_arm[w])
+            .collect();
         arms.sort_unstable();
         arms.dedup();
         let parts = std::iter::once(None).chain(arms.into_iter().map(Some));
         for arm in parts {
             let pick = |names: &[String], of: &[Option<crate::genome::Arm>]| -> Vec<usize> {
-                (0..names.len()).filter(|&i| names[i] == *chromosome && (arm.is_none() || of[i] == arm)).collect()
+                (0..names.len())
+                    .filter(|&i| names[i] == *chromosome && (arm.is_none() || of[i] == arm))
+                    .collect()
             };
             let region = Region {
-                name: arm.map_or_else(|| chromosome.clone(), |a| format!("{chromosome}{}", a.letter())),
+                name: arm.map_or_else(
+                    || chromosome.clone(),
+                    |a| format!("{chromosome}{}", a.letter()),
+                ),
                 level: if arm.is_some() { "arm" } else { "chromosome" },
                 chromosome: chromosome.clone(),
                 genes: pick(&genes, &gene_arm),
@@ -104,13 +112,20 @@ pub struct CisEffect {
 }
 
 /// Cis effects of all regions from region means (`[region][cell]`).
-pub fn cis_effects(regions: &[Region], expression: &[Vec<f64>], cnv: &[Vec<f64>]) -> Vec<CisEffect> {
+pub fn cis_effects(
+    regions: &[Region],
+    expression: &[Vec<f64>],
+    cnv: &[Vec<f64>],
+) -> Vec<CisEffect> {
     let ranks = |v: &[Vec<f64>]| -> Vec<Vec<f64>> { v.iter().map(|x| average_ranks(x)).collect() };
     let (e, c) = (ranks(expression), ranks(cnv));
     let mut out: Vec<CisEffect> = (0..regions.len())
         .map(|r| {
             let trans: Vec<f64> = (0..regions.len())
-                .filter(|&o| regions[o].level == regions[r].level && regions[o].chromosome != regions[r].chromosome)
+                .filter(|&o| {
+                    regions[o].level == regions[r].level
+                        && regions[o].chromosome != regions[r].chromosome
+                })
                 .map(|o| pearson(&e[r], &c[o]).r)
                 .filter(|rho| rho.is_finite())
                 .collect();
@@ -120,14 +135,23 @@ pub fn cis_effects(regions: &[Region], expression: &[Vec<f64>], cnv: &[Vec<f64>]
                 p_adjusted: f64::NAN,
                 mean_cnv: mean(&cnv[r]),
                 trans_mean: mean(&trans),
-                trans_max: trans.iter().copied().fold(f64::NAN, |m, v| if m.is_nan() || v.abs() > m.abs() { v } else { m }),
+                trans_max: trans.iter().copied().fold(f64::NAN, |m, v| {
+                    if m.is_nan() || v.abs() > m.abs() {
+                        v
+                    } else {
+                        m
+                    }
+                }),
             }
         })
         .collect();
     for level in ["chromosome", "arm"] {
         // A region without variation is no test.
-        let tested: Vec<usize> = (0..out.len()).filter(|&i| regions[i].level == level && out[i].cis.r.is_finite()).collect();
-        let adjusted = benjamini_hochberg(&tested.iter().map(|&i| out[i].cis.p.p).collect::<Vec<_>>());
+        let tested: Vec<usize> = (0..out.len())
+            .filter(|&i| regions[i].level == level && out[i].cis.r.is_finite())
+            .collect();
+        let adjusted =
+            benjamini_hochberg(&tested.iter().map(|&i| out[i].cis.p.p).collect::<Vec<_>>());
         for (&i, q) in tested.iter().zip(adjusted) {
             out[i].p_adjusted = q;
         }
@@ -149,10 +173,20 @@ mod tests {
         let g = genes(&sizes);
         let mut w = windows(&sizes, 20, 20);
         let first = w.numbers("first_gene").unwrap();
-        let start: Vec<i64> = first.iter().map(|&f| (f as i64 % 100) * 1_000_000).collect();
+        let start: Vec<i64> = first
+            .iter()
+            .map(|&f| (f as i64 % 100) * 1_000_000)
+            .collect();
         w.set("start", Column::I64(start.clone()));
-        w.set("end", Column::I64(start.iter().map(|s| s + 19_000_000).collect()));
-        let cnv = CohortCnv { x: Csr::from_rows(w.len(), Vec::new()), windows: w, genes: g.clone() };
+        w.set(
+            "end",
+            Column::I64(start.iter().map(|s| s + 19_000_000).collect()),
+        );
+        let cnv = CohortCnv {
+            x: Csr::from_rows(w.len(), Vec::new()),
+            windows: w,
+            genes: g.clone(),
+        };
         let found = regions(&g, &cnv).unwrap();
         let names: Vec<&str> = found.iter().map(|r| r.name.as_str()).collect();
         assert_eq!(names, ["chr4", "chr4p", "chr4q", "chrUn"]);
@@ -163,12 +197,31 @@ mod tests {
 
     #[test]
     fn expression_that_follows_its_own_copy_number_is_cis_not_trans() {
-        let region = |name: &str| Region { name: name.into(), level: "chromosome", chromosome: name.into(), genes: vec![0], windows: vec![0] };
+        let region = |name: &str| Region {
+            name: name.into(),
+            level: "chromosome",
+            chromosome: name.into(),
+            genes: vec![0],
+            windows: vec![0],
+        };
         let regions = [region("a"), region("b"), region("c")];
         let mut rng = Rng::new(5, "cis", &[]);
-        let cnv: Vec<Vec<f64>> = (0..3).map(|_| (0..200).map(|_| rng.normal()).collect()).collect();
-        let expression: Vec<Vec<f64>> =
-            (0..3).map(|r| (0..200).map(|i| if r == 2 { 1.0 } else { cnv[r][i] + 0.5 * rng.normal() }).collect()).collect();
+        let cnv: Vec<Vec<f64>> = (0..3)
+            .map(|_| (0..200).map(|_| rng.normal()).collect())
+            .collect();
+        let expression: Vec<Vec<f64>> = (0..3)
+            .map(|r| {
+                (0..200)
+                    .map(|i| {
+                        if r == 2 {
+                            1.0
+                        } else {
+                            cnv[r][i] + 0.5 * rng.normal()
+                        }
+                    })
+                    .collect()
+            })
+            .collect();
         let found = cis_effects(&regions, &expression, &cnv);
         assert!(found[0].cis.r > 0.8 && found[0].p_adjusted < 1e-20);
         assert!(found[0].trans_mean.abs() < 0.2 && found[0].trans_max.abs() < 0.25);
@@ -178,6 +231,9 @@ mod tests {
     #[test]
     fn region_means_count_the_zeros() {
         let x = Csr::from_dense(&ndarray::array![[1.0, 0.0, 2.0], [0.0, 0.0, 0.0]]);
-        assert_eq!(region_means(&x, &[1, 0], &[&[0, 1], &[2]]), [[0.0, 0.5], [0.0, 2.0]]);
+        assert_eq!(
+            region_means(&x, &[1, 0], &[&[0, 1], &[2]]),
+            [[0.0, 0.5], [0.0, 2.0]]
+        );
     }
 }

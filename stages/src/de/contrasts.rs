@@ -33,8 +33,14 @@ impl Kind {
     pub fn groups(self) -> (&'static str, &'static str) {
         match self {
             Self::Discordance => ("discordant cells", "concordant cells"),
-            Self::CancerNormal => ("epithelial cells of tumour samples", "epithelial cells of normal samples"),
-            Self::Burden => ("cells in the highest share of copy-number burden", "cells in the lowest share of copy-number burden"),
+            Self::CancerNormal => (
+                "epithelial cells of tumour samples",
+                "epithelial cells of normal samples",
+            ),
+            Self::Burden => (
+                "cells in the highest share of copy-number burden",
+                "cells in the lowest share of copy-number burden",
+            ),
         }
     }
 }
@@ -60,9 +66,16 @@ impl Comparison {
         let count = |s: u8| side.iter().filter(|&&x| x == s).count();
         let (n_group, n_reference) = (count(1), count(2));
         let (group, reference) = kind.groups();
-        let few = |n: usize, who: &str| (n < 2).then(|| format!("expected at least 2 {who}, found {n}"));
+        let few =
+            |n: usize, who: &str| (n < 2).then(|| format!("expected at least 2 {who}, found {n}"));
         let obstacle = few(n_group, group).or_else(|| few(n_reference, reference));
-        Self { kind, contrast: Contrast { side }, n_group, n_reference, obstacle }
+        Self {
+            kind,
+            contrast: Contrast { side },
+            n_group,
+            n_reference,
+            obstacle,
+        }
     }
 }
 
@@ -75,17 +88,34 @@ impl Comparison {
 ///
 /// # Errors
 /// Where `obs` has no `cancer_vs_normal`.
-pub fn sides(obs: &Frame, patient_of: &[u32], n_patients: usize, class: &[&str], burden: &[f64], q: f64) -> StageResult<[Vec<u8>; 3]> {
-    let discordance = class.iter().map(|c| side(*c == "discordant", *c == "concordant")).collect();
+pub fn sides(
+    obs: &Frame,
+    patient_of: &[u32],
+    n_patients: usize,
+    class: &[&str],
+    burden: &[f64],
+    q: f64,
+) -> StageResult<[Vec<u8>; 3]> {
+    let discordance = class
+        .iter()
+        .map(|c| side(*c == "discordant", *c == "concordant"))
+        .collect();
     let (cancer, epithelial) = (is_cancer(obs)?, is_epithelial(obs));
-    let origin = (0..obs.len()).map(|i| side(epithelial[i] && cancer[i], epithelial[i] && !cancer[i])).collect();
+    let origin = (0..obs.len())
+        .map(|i| side(epithelial[i] && cancer[i], epithelial[i] && !cancer[i]))
+        .collect();
     let mut high_low = vec![0; obs.len()];
     for p in 0..n_patients as u32 {
-        let rows: Vec<usize> = (0..obs.len()).filter(|&i| patient_of[i] == p && !class[i].is_empty()).collect();
+        let rows: Vec<usize> = (0..obs.len())
+            .filter(|&i| patient_of[i] == p && !class[i].is_empty())
+            .collect();
         let values: Vec<f64> = rows.iter().map(|&i| burden[i]).collect();
         let (low, high) = (quantile(&values, q), quantile(&values, 1.0 - q));
         for &i in &rows {
-            high_low[i] = side(burden[i] >= high && burden[i] > low, burden[i] <= low && burden[i] < high);
+            high_low[i] = side(
+                burden[i] >= high && burden[i] > low,
+                burden[i] <= low && burden[i] < high,
+            );
         }
     }
     Ok([discordance, origin, high_low])
@@ -106,9 +136,29 @@ mod tests {
     #[test]
     fn sides_by_hand() {
         let mut obs = Frame::new((0..6).map(|i| i.to_string()).collect());
-        obs.set_category("cancer_vs_normal", &["Cancer", "Cancer", "Cancer", "Cancer", "Normal", "Cancer"]);
-        obs.set_category("cell_type", &["Epithelial cells", "T cell", "epithelial", "T cell", "Epithelial cells", "T cell"]);
-        let class = ["discordant", "concordant", "intermediate", "discordant", "", "concordant"];
+        obs.set_category(
+            "cancer_vs_normal",
+            &["Cancer", "Cancer", "Cancer", "Cancer", "Normal", "Cancer"],
+        );
+        obs.set_category(
+            "cell_type",
+            &[
+                "Epithelial cells",
+                "T cell",
+                "epithelial",
+                "T cell",
+                "Epithelial cells",
+                "T cell",
+            ],
+        );
+        let class = [
+            "discordant",
+            "concordant",
+            "intermediate",
+            "discordant",
+            "",
+            "concordant",
+        ];
         let burden = [0.4, 0.1, 0.2, 0.3, 9.0, 0.0];
         let [d, c, b] = sides(&obs, &[0; 6], 1, &class, &burden, 0.25).unwrap();
         assert_eq!(d, [1, 2, 0, 1, 0, 2]);
@@ -116,7 +166,10 @@ mod tests {
         // Five classed cells: the cuts are the second and the fourth burden, .1 and .3.
         assert_eq!(b, [1, 2, 0, 1, 0, 2]);
         let one = Comparison::new(Kind::CancerNormal, c);
-        assert_eq!(one.obstacle.unwrap(), "expected at least 2 epithelial cells of normal samples, found 1");
+        assert_eq!(
+            one.obstacle.unwrap(),
+            "expected at least 2 epithelial cells of normal samples, found 1"
+        );
         assert!(Comparison::new(Kind::Discordance, d).obstacle.is_none());
     }
 }

@@ -3,7 +3,9 @@
 
 use crate::cohort::Cohort;
 use crate::error::StageResult;
-use crate::stats::{Contrast, GeneTest, TTest, benjamini_hochberg, log2_fold_change, paired_t, sparse_wilcoxon};
+use crate::stats::{
+    Contrast, GeneTest, TTest, benjamini_hochberg, log2_fold_change, paired_t, sparse_wilcoxon,
+};
 
 use super::contrasts::{Comparison, Kind};
 use super::params::DeParams;
@@ -26,8 +28,17 @@ pub struct Tested {
 impl Tested {
     fn new(comparison: Comparison, patient: Option<usize>, genes: Vec<GeneTest>) -> Self {
         let adjusted = benjamini_hochberg(&genes.iter().map(|g| g.p.p).collect::<Vec<_>>());
-        let log2fc = genes.iter().map(|g| log2_fold_change(g.mean_group, g.mean_reference)).collect();
-        Self { comparison, patient, genes, adjusted, log2fc }
+        let log2fc = genes
+            .iter()
+            .map(|g| log2_fold_change(g.mean_group, g.mean_reference))
+            .collect();
+        Self {
+            comparison,
+            patient,
+            genes,
+            adjusted,
+            log2fc,
+        }
     }
 
     /// Whether gene `g` is found at this false discovery rate and fold change: 1 higher in the
@@ -48,7 +59,12 @@ impl Tested {
 ///
 /// # Errors
 /// Whatever `cancelled` reports between patients.
-pub fn test_all(cohort: &Cohort, sides: &[Vec<u8>; 3], params: &DeParams, cancelled: impl Fn(usize) -> StageResult<()>) -> StageResult<Vec<Tested>> {
+pub fn test_all(
+    cohort: &Cohort,
+    sides: &[Vec<u8>; 3],
+    params: &DeParams,
+    cancelled: impl Fn(usize) -> StageResult<()>,
+) -> StageResult<Vec<Tested>> {
     let mut out = Vec::new();
     for p in 0..cohort.patients.len() {
         cancelled(p)?;
@@ -63,19 +79,39 @@ pub fn test_all(cohort: &Cohort, sides: &[Vec<u8>; 3], params: &DeParams, cancel
     Ok(out)
 }
 
-fn test_cells(cohort: &Cohort, rows: &[usize], sides: &[Vec<u8>; 3], patient: Option<usize>, params: &DeParams) -> Vec<Tested> {
+fn test_cells(
+    cohort: &Cohort,
+    rows: &[usize],
+    sides: &[Vec<u8>; 3],
+    patient: Option<usize>,
+    params: &DeParams,
+) -> Vec<Tested> {
     // Cells on no side of anything need not be sorted.
-    let rows: Vec<usize> = rows.iter().copied().filter(|&i| sides.iter().any(|s| s[i] != 0)).collect();
-    let comparisons: Vec<Comparison> =
-        Kind::ALL.iter().zip(sides).map(|(&kind, s)| Comparison::new(kind, rows.iter().map(|&i| s[i]).collect())).collect();
-    let contrasts: Vec<Contrast> =
-        comparisons.iter().filter(|c| c.obstacle.is_none()).map(|c| c.contrast.clone()).collect();
+    let rows: Vec<usize> = rows
+        .iter()
+        .copied()
+        .filter(|&i| sides.iter().any(|s| s[i] != 0))
+        .collect();
+    let comparisons: Vec<Comparison> = Kind::ALL
+        .iter()
+        .zip(sides)
+        .map(|(&kind, s)| Comparison::new(kind, rows.iter().map(|&i| s[i]).collect()))
+        .collect();
+    let contrasts: Vec<Contrast> = comparisons
+        .iter()
+        .filter(|c| c.obstacle.is_none())
+        .map(|c| c.contrast.clone())
+        .collect();
     let genes = cohort.x.take_rows(&rows).transpose();
     let mut results = sparse_wilcoxon(&genes, &contrasts, params.rank_sum()).into_iter();
     comparisons
         .into_iter()
         .map(|c| {
-            let genes = if c.obstacle.is_none() { results.next().expect("one result per contrast") } else { Vec::new() };
+            let genes = if c.obstacle.is_none() {
+                results.next().expect("one result per contrast")
+            } else {
+                Vec::new()
+            };
             Tested::new(c, patient, genes)
         })
         .collect()
@@ -98,7 +134,9 @@ pub struct Stratified {
 pub fn stratified(tested: &[Tested]) -> Option<Vec<Stratified>> {
     let patients: Vec<&Tested> = tested
         .iter()
-        .filter(|t| t.patient.is_some() && t.comparison.kind == Kind::Discordance && !t.genes.is_empty())
+        .filter(|t| {
+            t.patient.is_some() && t.comparison.kind == Kind::Discordance && !t.genes.is_empty()
+        })
         .collect();
     if patients.len() < 2 {
         return None;
@@ -106,11 +144,25 @@ pub fn stratified(tested: &[Tested]) -> Option<Vec<Stratified>> {
     let n_genes = patients[0].genes.len();
     let tests: Vec<TTest> = (0..n_genes)
         .map(|g| {
-            let of = |f: fn(&GeneTest) -> f64| patients.iter().map(|t| f(&t.genes[g])).collect::<Vec<f64>>();
+            let of = |f: fn(&GeneTest) -> f64| {
+                patients
+                    .iter()
+                    .map(|t| f(&t.genes[g]))
+                    .collect::<Vec<f64>>()
+            };
             paired_t(&of(|t| t.mean_group), &of(|t| t.mean_reference))
         })
         .collect();
     let adjusted = benjamini_hochberg(&tests.iter().map(|t| t.p.p).collect::<Vec<_>>());
-    let log2fc = |g: usize| patients.iter().map(|t| t.log2fc[g]).sum::<f64>() / patients.len() as f64;
-    Some((0..n_genes).map(|g| Stratified { test: tests[g], adjusted: adjusted[g], log2fc: log2fc(g) }).collect())
+    let log2fc =
+        |g: usize| patients.iter().map(|t| t.log2fc[g]).sum::<f64>() / patients.len() as f64;
+    Some(
+        (0..n_genes)
+            .map(|g| Stratified {
+                test: tests[g],
+                adjusted: adjusted[g],
+                log2fc: log2fc(g),
+            })
+            .collect(),
+    )
 }

@@ -57,9 +57,17 @@ pub struct Loci {
 
 impl Loci {
     /// From the cells' rows; `None` where either group is empty.
-    pub fn new(map: &GeneWindows, x: &Csr, discordant: &[usize], concordant: &[usize], threshold: f64) -> Option<Self> {
+    pub fn new(
+        map: &GeneWindows,
+        x: &Csr,
+        discordant: &[usize],
+        concordant: &[usize],
+        threshold: f64,
+    ) -> Option<Self> {
         let (d, c) = (mean_profile(x, discordant)?, mean_profile(x, concordant)?);
-        let of = |profile: &[f64]| -> Vec<f64> { (0..map.len()).map(|g| map.with_gene(g, profile)).collect() };
+        let of = |profile: &[f64]| -> Vec<f64> {
+            (0..map.len()).map(|g| map.with_gene(g, profile)).collect()
+        };
         let (discordant, concordant) = (of(&d), of(&c));
         let state = discordant
             .iter()
@@ -71,6 +79,10 @@ impl Loci {
                 _ => State::Neutral,
             })
             .collect();
-        Some(Self { discordant, concordant, state })
+        Some(Self {
+            discordant,
+            concordant,
+            state,
+        })
     }
 }

@@ -20,9 +20,22 @@ const UP: usize = 7;
 /// Less in discordant cells; lies on chromosome 5, which is neutral.
 const DOWN: usize = 80;
 
-fn add(inputs: &mut Vec<InputArtifact>, role: &str, patient: Option<&str>, path: std::path::PathBuf) {
-    let branch = patient.map_or_else(Branch::new, |p| Branch::from([("patient".to_string(), p.to_string())]));
-    inputs.push(InputArtifact { role: role.into(), branch, path, format: None, builtin: None });
+fn add(
+    inputs: &mut Vec<InputArtifact>,
+    role: &str,
+    patient: Option<&str>,
+    path: std::path::PathBuf,
+) {
+    let branch = patient.map_or_else(Branch::new, |p| {
+        Branch::from([("patient".to_string(), p.to_string())])
+    });
+    inputs.push(InputArtifact {
+        role: role.into(),
+        branch,
+        path,
+        format: None,
+        builtin: None,
+    });
 }
 
 fn class(i: usize) -> &'static str {
@@ -33,21 +46,41 @@ fn write_inputs(dir: &Path) -> Vec<InputArtifact> {
     let var = genes(&SIZES);
     let mut w = windows(&SIZES, 20, 10);
     let first = w.numbers("first_gene").unwrap();
-    w.set("start", Column::I64(first.iter().map(|&f| f as i64 * 1_000_000).collect()));
-    w.set("end", Column::I64(first.iter().map(|&f| (f as i64 + 20) * 1_000_000).collect()));
+    w.set(
+        "start",
+        Column::I64(first.iter().map(|&f| f as i64 * 1_000_000).collect()),
+    );
+    w.set(
+        "end",
+        Column::I64(first.iter().map(|&f| (f as i64 + 20) * 1_000_000).collect()),
+    );
     let n_windows = w.len();
-    let chr4: Vec<bool> = w.texts("chromosome").unwrap().iter().map(|c| c == "chr4").collect();
+    let chr4: Vec<bool> = w
+        .texts("chromosome")
+        .unwrap()
+        .iter()
+        .map(|c| c == "chr4")
+        .collect();
     let mut inputs = Vec::new();
     let (mut cells, mut classes) = (Vec::new(), Vec::new());
     for (p, n) in [("A", CANCER + 30), ("B", CANCER)] {
         let mut rng = Rng::new(11, "de test", &[n as u64]);
         let mut obs = Frame::new((0..n).map(|i| format!("{p}{i}")).collect());
         obs.set_category("cell_type", &vec!["Epithelial cells"; n]);
-        obs.set_category("cancer_vs_normal", &(0..n).map(|i| if i < CANCER { "Cancer" } else { "Normal" }).collect::<Vec<_>>());
+        obs.set_category(
+            "cancer_vs_normal",
+            &(0..n)
+                .map(|i| if i < CANCER { "Cancer" } else { "Normal" })
+                .collect::<Vec<_>>(),
+        );
         let mut x = ndarray::Array2::<f32>::zeros((n, 100));
         let mut c = ndarray::Array2::<f32>::zeros((n, n_windows));
         for i in 0..n {
-            let gain = if i < CANCER { 0.1 + 0.2 * rng.uniform() } else { 0.0 };
+            let gain = if i < CANCER {
+                0.1 + 0.2 * rng.uniform()
+            } else {
+                0.0
+            };
             for g in 0..100 {
                 let planted = match (g, if i < CANCER { class(i) } else { "" }) {
                     (UP, "discordant") | (DOWN, "concordant") => 3.0,
@@ -57,24 +90,44 @@ fn write_inputs(dir: &Path) -> Vec<InputArtifact> {
                 x[[i, g]] = (rng.poisson(0.5 + planted + dosage) as f32).ln_1p();
             }
             for k in 0..n_windows {
-                c[[i, k]] = if chr4[k] { gain as f32 } else { 0.01 * rng.normal() as f32 };
+                c[[i, k]] = if chr4[k] {
+                    gain as f32
+                } else {
+                    0.01 * rng.normal() as f32
+                };
             }
         }
         cells.extend(obs.index.iter().cloned());
         classes.extend((0..n).map(|i| if i < CANCER { class(i) } else { "" }));
-        let expr = AnnData { obs: obs.clone(), var: var.clone(), x: Some(Matrix::Csr(Csr::from_dense(&x))), ..AnnData::default() };
+        let expr = AnnData {
+            obs: obs.clone(),
+            var: var.clone(),
+            x: Some(Matrix::Csr(Csr::from_dense(&x))),
+            ..AnnData::default()
+        };
         let path = dir.join(format!("expr.{p}"));
         expr.write_zarr(&path).unwrap();
         add(&mut inputs, "expr", Some(p), path);
-        let mut cnv = AnnData { obs, var: var.clone(), ..AnnData::default() };
-        cnv.obsm.insert("X_cnv".into(), Matrix::Csr(Csr::from_dense(&c)));
-        cnv.uns.insert("cnv".into(), Uns::Dict([("windows".to_string(), Uns::Frame(w.clone()))].into()));
+        let mut cnv = AnnData {
+            obs,
+            var: var.clone(),
+            ..AnnData::default()
+        };
+        cnv.obsm
+            .insert("X_cnv".into(), Matrix::Csr(Csr::from_dense(&c)));
+        cnv.uns.insert(
+            "cnv".into(),
+            Uns::Dict([("windows".to_string(), Uns::Frame(w.clone()))].into()),
+        );
         let path = dir.join(format!("cnv.{p}"));
         cnv.write_zarr(&path).unwrap();
         add(&mut inputs, "cnv", Some(p), path);
     }
     let mut table = Frame::new(cells);
-    table.set("concordance_class", Column::Str(classes.iter().map(|c| c.to_string()).collect()));
+    table.set(
+        "concordance_class",
+        Column::Str(classes.iter().map(|c| c.to_string()).collect()),
+    );
     let path = dir.join("concordance");
     write_tsv(&path, "cell", &table, &[]).unwrap();
     add(&mut inputs, "concordance", None, path);
@@ -100,13 +153,24 @@ fn run(inputs: Vec<InputArtifact>, out: &Path, threads: usize) -> Metrics {
         progress: &Quiet,
         cancel: &cancel,
     };
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-    pool.install(|| De::run(&ctx, &DeParams::default())).unwrap()
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build()
+        .unwrap();
+    pool.install(|| De::run(&ctx, &DeParams::default()))
+        .unwrap()
 }
 
 fn row<'a>(table: &'a TextTable, keys: &[&str]) -> Vec<&'a str> {
-    let found = table.rows.iter().find(|r| keys.iter().zip(r.iter()).all(|(k, v)| k == v));
-    found.unwrap_or_else(|| panic!("no row {keys:?}")).iter().map(String::as_str).collect()
+    let found = table
+        .rows
+        .iter()
+        .find(|r| keys.iter().zip(r.iter()).all(|(k, v)| k == v));
+    found
+        .unwrap_or_else(|| panic!("no row {keys:?}"))
+        .iter()
+        .map(String::as_str)
+        .collect()
 }
 
 #[test]
@@ -121,20 +185,44 @@ fn planted_genes_are_found_with_their_locus() {
     let up = read("discordant_vs_concordant.pooled.tsv");
     assert_eq!(up.rows[0][0], var.index[UP]);
     assert_eq!(up.rows[99][0], var.index[DOWN]);
-    assert!(up.numbers("scores").unwrap().windows(2).all(|w| w[0] >= w[1]));
+    assert!(
+        up.numbers("scores")
+            .unwrap()
+            .windows(2)
+            .all(|w| w[0] >= w[1])
+    );
 
     let escape = read("escape_genes.tsv");
     let at = |name: &str| escape.position(name).unwrap();
     let pooled = row(&escape, &[&var.index[UP], "pooled"]);
-    assert_eq!((pooled[at("locus_state")], pooled[at("n_patients")]), ("gain", "2"));
-    assert_eq!((pooled[at("dosage_slope")], pooled[at("dosage_class")]), ("0.25", "insensitive"));
+    assert_eq!(
+        (pooled[at("locus_state")], pooled[at("n_patients")]),
+        ("gain", "2")
+    );
+    assert_eq!(
+        (pooled[at("dosage_slope")], pooled[at("dosage_class")]),
+        ("0.25", "insensitive")
+    );
     let local: f64 = pooled[at("cnv_discordant")].parse().unwrap();
     assert!((local - 0.2).abs() < 0.03, "{local}");
     let compensation = read("compensation_genes.tsv");
     let lost = row(&compensation, &[&var.index[DOWN], "A"]);
-    assert_eq!(lost[compensation.position("locus_state").unwrap()], "neutral");
-    assert!(compensation.notes.iter().any(|n| n.contains("no copy-number change to escape from")));
-    assert!(metrics["n_compensation_rows_at_neutral_loci"].as_u64().unwrap() >= 3);
+    assert_eq!(
+        lost[compensation.position("locus_state").unwrap()],
+        "neutral"
+    );
+    assert!(
+        compensation
+            .notes
+            .iter()
+            .any(|n| n.contains("no copy-number change to escape from"))
+    );
+    assert!(
+        metrics["n_compensation_rows_at_neutral_loci"]
+            .as_u64()
+            .unwrap()
+            >= 3
+    );
 
     let recurrence = read("recurrence.tsv");
     assert!(row(&recurrence, &[&var.index[UP], "escape", "0.5", "2"]).contains(&"A,B"));
@@ -145,8 +233,13 @@ fn planted_genes_are_found_with_their_locus() {
 
     // Chromosome 4 varies with its gain, chromosome 5 does not.
     let cis = read("cis_effects.tsv");
-    let rho: f64 = row(&cis, &["chr4", "chromosome", "pooled"])[cis.position("spearman").unwrap()].parse().unwrap();
-    let trans: f64 = row(&cis, &["chr4", "chromosome", "pooled"])[cis.position("trans_mean").unwrap()].parse().unwrap();
+    let rho: f64 = row(&cis, &["chr4", "chromosome", "pooled"])[cis.position("spearman").unwrap()]
+        .parse()
+        .unwrap();
+    let trans: f64 = row(&cis, &["chr4", "chromosome", "pooled"])
+        [cis.position("trans_mean").unwrap()]
+    .parse()
+    .unwrap();
     assert!(rho > 0.3 && trans.abs() < 0.2, "{rho} {trans}");
 }
 
@@ -159,10 +252,19 @@ fn an_empty_group_is_not_applicable_and_not_a_failure() {
     let table = TextTable::read(&out.join("de/contrasts.tsv")).unwrap();
     let missing = row(&table, &["cancer_vs_normal_epithelial", "B"]);
     assert_eq!(missing[3], "not applicable");
-    assert_eq!(missing[4], "expected at least 2 epithelial cells of normal samples, found 0");
+    assert_eq!(
+        missing[4],
+        "expected at least 2 epithelial cells of normal samples, found 0"
+    );
     assert!(!out.join("de/cancer_vs_normal_epithelial.B.tsv").exists());
-    assert_eq!(row(&table, &["cancer_vs_normal_epithelial", "A"])[3], "tested");
-    assert_eq!(row(&table, &["discordant_vs_concordant", "stratified"])[3], "tested");
+    assert_eq!(
+        row(&table, &["cancer_vs_normal_epithelial", "A"])[3],
+        "tested"
+    );
+    assert_eq!(
+        row(&table, &["discordant_vs_concordant", "stratified"])[3],
+        "tested"
+    );
 }
 
 #[test]
@@ -175,8 +277,60 @@ fn threads_do_not_change_a_byte() {
     for file in std::fs::read_dir(dir.path().join("one/de")).unwrap() {
         let path = file.unwrap().path();
         let other = dir.path().join("four/de").join(path.file_name().unwrap());
-        assert_eq!(std::fs::read(&path).unwrap(), std::fs::read(other).unwrap(), "{}", path.display());
+        assert_eq!(
+            std::fs::read(&path).unwrap(),
+            std::fs::read(other).unwrap(),
+            "{}",
+            path.display()
+        );
         seen += 1;
     }
     assert!(seen >= 12, "{seen} tables");
+}
+
+/// The authors' published table of P0006: BH from its own p-values, and the number of genes at
+/// FDR < .05 and |log2FC| > .5 (2,663), P0018 likewise (3,408).
+#[test]
+fn the_published_tables_are_reproduced_from_their_p_values() {
+    use std::io::Read as _;
+    for (patient, expected) in [("P0006", 2663), ("P0018", 3408)] {
+        let name = format!("paper/{patient}/de_cancer_vs_normal.csv.gz");
+        let Some(path) = crate::genome::shared(&name) else {
+            return;
+        };
+        let mut text = String::new();
+        flate2::read::MultiGzDecoder::new(std::fs::File::open(path).unwrap())
+            .read_to_string(&mut text)
+            .unwrap();
+        let mut lines = text.lines();
+        let header: Vec<&str> = lines.next().unwrap().split(',').collect();
+        let at = |name: &str| header.iter().position(|h| *h == name).unwrap();
+        let (p_at, q_at, fc_at, group_at) = (
+            at("pvals"),
+            at("pvals_adj"),
+            at("logfoldchanges"),
+            at("group"),
+        );
+        let rows: Vec<Vec<&str>> = lines
+            .map(|l| l.split(',').collect::<Vec<_>>())
+            .filter(|r| r[group_at] == "Cancer")
+            .collect();
+        let number = |r: &[&str], at: usize| r[at].parse::<f64>().unwrap();
+        let p: Vec<f64> = rows.iter().map(|r| number(r, p_at)).collect();
+        let adjusted = crate::stats::benjamini_hochberg(&p);
+        for (row, q) in rows.iter().zip(&adjusted) {
+            let published = number(row, q_at);
+            assert!(
+                (q - published).abs() <= 1e-9 * published,
+                "{}: {q} {published}",
+                row[0]
+            );
+        }
+        let found = rows
+            .iter()
+            .zip(&adjusted)
+            .filter(|(r, q)| **q < 0.05 && number(r, fc_at).abs() > 0.5)
+            .count();
+        assert_eq!(found, expected, "{patient}, {} genes", rows.len());
+    }
 }

@@ -9,7 +9,6 @@ use crate::table::write_tsv;
 
 use super::cis::{CisEffect, Region};
 use super::family::{Stratified, Tested};
-use super::locus::Loci;
 use super::params::DeParams;
 
 /// What the stage knows about genes beside the tests.
@@ -27,15 +26,30 @@ pub(super) fn who(patients: &[String], patient: Option<usize>) -> String {
 
 /// A name that is safe inside a file name.
 fn file_part(name: &str) -> String {
-    name.chars().map(|c| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '_' }).collect()
+    name.chars()
+        .map(|c| {
+            if c.is_alphanumeric() || "-_.".contains(c) {
+                c
+            } else {
+                '_'
+            }
+        })
+        .collect()
 }
 
 fn gene_columns(frame: &mut Frame, t: &Tested, order: &[usize]) {
-    let num = |f: &dyn Fn(&GeneTest) -> f64| Column::F64(order.iter().map(|&g| f(&t.genes[g])).collect());
+    let num =
+        |f: &dyn Fn(&GeneTest) -> f64| Column::F64(order.iter().map(|&g| f(&t.genes[g])).collect());
     frame.set("scores", num(&|g| g.z));
-    frame.set("logfoldchanges", Column::F64(order.iter().map(|&g| t.log2fc[g]).collect()));
+    frame.set(
+        "logfoldchanges",
+        Column::F64(order.iter().map(|&g| t.log2fc[g]).collect()),
+    );
     frame.set("pvals", num(&|g| g.p.p));
-    frame.set("pvals_adj", Column::F64(order.iter().map(|&g| t.adjusted[g]).collect()));
+    frame.set(
+        "pvals_adj",
+        Column::F64(order.iter().map(|&g| t.adjusted[g]).collect()),
+    );
     frame.set("log10_pvals", num(&|g| g.p.log10));
     frame.set("pct_nz_group", num(&|g| g.pct_group));
     frame.set("pct_nz_reference", num(&|g| g.pct_reference));
@@ -47,7 +61,13 @@ const COLUMN_NOTE: &str = "columns as scanpy's rank_genes_groups: scores is z, l
 const CELL_NOTE: &str = "cells of one tumour are not independent samples: these p-values are too small; see the patient-stratified test";
 
 /// One comparison, genes by falling score.
-pub(super) fn comparison(dir: &Path, t: &Tested, patients: &[String], genes: &GeneNotes<'_>, params: &DeParams) -> StageResult<()> {
+pub(super) fn comparison(
+    dir: &Path,
+    t: &Tested,
+    patients: &[String],
+    genes: &GeneNotes<'_>,
+    params: &DeParams,
+) -> StageResult<()> {
     let mut order: Vec<usize> = (0..t.genes.len()).collect();
     order.sort_by(|&a, &b| t.genes[b].z.total_cmp(&t.genes[a].z));
     let mut frame = Frame::new(order.iter().map(|&g| genes.names[g].clone()).collect());
@@ -60,7 +80,11 @@ pub(super) fn comparison(dir: &Path, t: &Tested, patients: &[String], genes: &Ge
         kind.name(),
         t.comparison.n_group,
         t.comparison.n_reference,
-        if t.patient.is_some() { format!("patient {name}") } else { "all patients together".to_string() }
+        if t.patient.is_some() {
+            format!("patient {name}")
+        } else {
+            "all patients together".to_string()
+        }
     );
     write_tsv(
         &dir.join(format!("{}.{}.tsv", kind.name(), file_part(&name))),
@@ -71,46 +95,111 @@ pub(super) fn comparison(dir: &Path, t: &Tested, patients: &[String], genes: &Ge
 }
 
 /// Which comparisons were made, and why the others were not.
-pub(super) fn contrasts(dir: &Path, tested: &[Tested], patients: &[String], paired: (usize, Option<&[Stratified]>), params: &DeParams) -> StageResult<()> {
+pub(super) fn contrasts(
+    dir: &Path,
+    tested: &[Tested],
+    patients: &[String],
+    paired: (usize, Option<&[Stratified]>),
+    params: &DeParams,
+) -> StageResult<()> {
     let (n_pairs, stratified) = paired;
-    let mut frame = Frame::new(tested.iter().map(|t| t.comparison.kind.name().to_string()).collect());
+    let mut frame = Frame::new(
+        tested
+            .iter()
+            .map(|t| t.comparison.kind.name().to_string())
+            .collect(),
+    );
     frame.index.push("discordant_vs_concordant".into());
     let text = |f: &dyn Fn(&Tested) -> String, last: String| {
         Column::Str(tested.iter().map(f).chain(std::iter::once(last)).collect())
     };
-    let int = |f: &dyn Fn(&Tested) -> i64, last: i64| Column::I64(tested.iter().map(f).chain(std::iter::once(last)).collect());
-    frame.set("patient", text(&|t| who(patients, t.patient), "stratified".into()));
-    frame.set("test", text(&|_| "wilcoxon".into(), "paired t over patients".into()));
+    let int = |f: &dyn Fn(&Tested) -> i64, last: i64| {
+        Column::I64(tested.iter().map(f).chain(std::iter::once(last)).collect())
+    };
+    frame.set(
+        "patient",
+        text(&|t| who(patients, t.patient), "stratified".into()),
+    );
+    frame.set(
+        "test",
+        text(&|_| "wilcoxon".into(), "paired t over patients".into()),
+    );
     let status = |ok: bool| if ok { "tested" } else { "not applicable" }.to_string();
-    frame.set("status", text(&|t| status(t.comparison.obstacle.is_none()), status(stratified.is_some())));
+    frame.set(
+        "status",
+        text(
+            &|t| status(t.comparison.obstacle.is_none()),
+            status(stratified.is_some()),
+        ),
+    );
     let few = format!("expected at least 2 patients with both classes, found {n_pairs}");
     frame.set(
         "reason",
-        text(&|t| t.comparison.obstacle.clone().unwrap_or_default(), if stratified.is_some() { String::new() } else { few }),
+        text(
+            &|t| t.comparison.obstacle.clone().unwrap_or_default(),
+            if stratified.is_some() {
+                String::new()
+            } else {
+                few
+            },
+        ),
     );
-    frame.set("n_group", int(&|t| t.comparison.n_group as i64, n_pairs as i64));
-    frame.set("n_reference", int(&|t| t.comparison.n_reference as i64, n_pairs as i64));
+    frame.set(
+        "n_group",
+        int(&|t| t.comparison.n_group as i64, n_pairs as i64),
+    );
+    frame.set(
+        "n_reference",
+        int(&|t| t.comparison.n_reference as i64, n_pairs as i64),
+    );
     for &limit in &params.log2fc {
         for (word, sign) in [("up", 1), ("down", -1)] {
-            let count = |t: &Tested| (0..t.genes.len()).filter(|&g| t.direction(g, params.fdr, limit) == sign).count() as i64;
+            let count = |t: &Tested| {
+                (0..t.genes.len())
+                    .filter(|&g| t.direction(g, params.fdr, limit) == sign)
+                    .count() as i64
+            };
             let last = stratified.map_or(0, |s| {
-                s.iter().filter(|g| g.adjusted < params.fdr && f64::from(sign) * g.log2fc > limit).count() as i64
+                s.iter()
+                    .filter(|g| g.adjusted < params.fdr && f64::from(sign) * g.log2fc > limit)
+                    .count() as i64
             });
             frame.set(&format!("n_{word}_{limit}"), int(&count, last));
         }
     }
-    let counts = format!("n_up_T and n_down_T: genes at an FDR below {} and a log2 fold change beyond T; n_* of the stratified test are patients", params.fdr);
-    write_tsv(&dir.join("contrasts.tsv"), "contrast", &frame, &["the comparisons of stage de, and why one could not be made", &counts, &params.test_note()])
+    let counts = format!(
+        "n_up_T and n_down_T: genes at an FDR below {} and a log2 fold change beyond T; n_* of the stratified test are patients",
+        params.fdr
+    );
+    write_tsv(
+        &dir.join("contrasts.tsv"),
+        "contrast",
+        &frame,
+        &[
+            "the comparisons of stage de, and why one could not be made",
+            &counts,
+            &params.test_note(),
+        ],
+    )
 }
 
 /// The stratified test.
 pub(super) fn stratified(dir: &Path, genes: &GeneNotes<'_>, n_pairs: usize) -> StageResult<()> {
-    let Some(found) = genes.stratified else { return Ok(()) };
+    let Some(found) = genes.stratified else {
+        return Ok(());
+    };
     let mut order: Vec<usize> = (0..found.len()).collect();
-    let p = |g: usize| if found[g].test.p.p.is_nan() { 2.0 } else { found[g].test.p.p };
+    let p = |g: usize| {
+        if found[g].test.p.p.is_nan() {
+            2.0
+        } else {
+            found[g].test.p.p
+        }
+    };
     order.sort_by(|&a, &b| p(a).total_cmp(&p(b)));
     let mut frame = Frame::new(order.iter().map(|&g| genes.names[g].clone()).collect());
-    let num = |f: &dyn Fn(&Stratified) -> f64| Column::F64(order.iter().map(|&g| f(&found[g])).collect());
+    let num =
+        |f: &dyn Fn(&Stratified) -> f64| Column::F64(order.iter().map(|&g| f(&found[g])).collect());
     frame.set("t", num(&|s| s.test.t));
     frame.set("mean_difference", num(&|s| s.test.difference));
     frame.set("se", num(&|s| s.test.se));
@@ -127,106 +216,53 @@ pub(super) fn stratified(dir: &Path, genes: &GeneNotes<'_>, n_pairs: usize) -> S
         "logfoldchanges: mean over patients of log2((expm1(mean discordant) + 1e-9) / (expm1(mean concordant) + 1e-9))",
         "pvals_adj: Benjamini-Hochberg over all genes, a gene without a test counting as p = 1",
     ];
-    write_tsv(&dir.join("discordant_vs_concordant.stratified.tsv"), "names", &frame, &notes)
-}
-
-/// Genes that the discordant cells have more (`sign` 1: escape) or less (-1: compensation) of.
-pub(super) fn findings(dir: &Path, sign: i8, tested: &[(&Tested, Option<Loci>)], recurrence: &[usize], patients: &[String], genes: &GeneNotes<'_>, params: &DeParams) -> StageResult<[usize; 4]> {
-    let least = params.log2fc[0];
-    let mut rows: Vec<(usize, usize)> = Vec::new();
-    for (at, (t, _)) in tested.iter().enumerate() {
-        let mut found: Vec<usize> = (0..t.genes.len()).filter(|&g| t.direction(g, params.fdr, least) == sign).collect();
-        found.sort_by(|&a, &b| t.genes[b].z.abs().total_cmp(&t.genes[a].z.abs()));
-        rows.extend(found.into_iter().map(|g| (at, g)));
-    }
-    let mut frame = Frame::new(rows.iter().map(|r| genes.names[r.1].clone()).collect());
-    let num = |f: &dyn Fn(&Tested, usize) -> f64| Column::F64(rows.iter().map(|&(at, g)| f(tested[at].0, g)).collect());
-    frame.set("patient", Column::Str(rows.iter().map(|r| who(patients, tested[r.0].0.patient)).collect()));
-    frame.set("scores", num(&|t, g| t.genes[g].z));
-    frame.set("logfoldchanges", num(&|t, g| t.log2fc[g]));
-    frame.set("pvals", num(&|t, g| t.genes[g].p.p));
-    frame.set("pvals_adj", num(&|t, g| t.adjusted[g]));
-    frame.set("log10_pvals", num(&|t, g| t.genes[g].p.log10));
-    frame.set("pct_nz_group", num(&|t, g| t.genes[g].pct_group));
-    frame.set("pct_nz_reference", num(&|t, g| t.genes[g].pct_reference));
-    for &limit in &params.log2fc {
-        let passes = rows.iter().map(|&(at, g)| tested[at].0.direction(g, params.fdr, limit) == sign).collect();
-        frame.set(&format!("passes_{limit}"), Column::Bool(passes));
-    }
-    let locus = |f: &dyn Fn(&Loci, usize) -> f64| {
-        Column::F64(rows.iter().map(|&(at, g)| tested[at].1.as_ref().map_or(f64::NAN, |l| f(l, g))).collect())
-    };
-    frame.set("cnv_discordant", locus(&|l, g| l.discordant[g]));
-    frame.set("cnv_concordant", locus(&|l, g| l.concordant[g]));
-    let states: Vec<&str> = rows.iter().map(|&(at, g)| tested[at].1.as_ref().map_or("unknown", |l| l.state[g].name())).collect();
-    frame.set_category("locus_state", &states);
-    frame.set("n_patients", Column::I64(rows.iter().map(|r| recurrence[r.1] as i64).collect()));
-    if let Some(s) = genes.stratified {
-        frame.set("stratified_pvals_adj", Column::F64(rows.iter().map(|r| s[r.1].adjusted).collect()));
-    }
-    if let Some((slope, class)) = &genes.dosage {
-        frame.set("dosage_slope", Column::F64(rows.iter().map(|r| slope[r.1]).collect()));
-        frame.set("dosage_class", Column::Str(rows.iter().map(|r| class[r.1].clone()).collect()));
-    }
-    let (file, word) = if sign > 0 { ("escape_genes.tsv", "escape") } else { ("compensation_genes.tsv", "compensation") };
-    let count = |state: &str| states.iter().filter(|s| **s == state).count();
-    let counts = [count("gain"), count("loss"), count("neutral"), count("unknown")];
-    let title = format!(
-        "{word}: genes that discordant cells express {} than concordant ones at an FDR below {} and a log2 fold change beyond {least}; passes_T says which thresholds a row meets",
-        if sign > 0 { "more" } else { "less" },
-        params.fdr
-    );
-    let loci = format!(
-        "cnv_*: mean X_cnv of the windows over the gene; locus_state from the mean of both groups (gain above {0}, loss below -{0}): {1} rows at a gain, {2} at a loss, {3} at a neutral locus, where there is no copy-number change to escape from, {4} without windows",
-        params.locus_threshold, counts[0], counts[1], counts[2], counts[3]
-    );
-    let limits = "a class of cells by embedding distance follows cell type and depth (concordance_composition.tsv); on simulated tumours these tables find planted escape genes at chance, dosage_genes.tsv does not";
-    write_tsv(&dir.join(file), "names", &frame, &[&title, &params.test_note(), &loci, "n_patients: patients in which the gene is found in the same direction at the lowest threshold", limits])?;
-    Ok(counts)
-}
-
-/// Genes found in the same direction in several patients.
-pub(super) fn recurrence(dir: &Path, tested: &[&Tested], patients: &[String], names: &[String], params: &DeParams) -> StageResult<usize> {
-    let mut rows: Vec<(usize, &str, f64, Vec<usize>)> = Vec::new();
-    for (sign, word) in [(1, "escape"), (-1, "compensation")] {
-        for &limit in &params.log2fc {
-            for g in 0..names.len() {
-                let found: Vec<usize> =
-                    tested.iter().filter(|t| t.direction(g, params.fdr, limit) == sign).filter_map(|t| t.patient).collect();
-                if found.len() >= params.min_patients {
-                    rows.push((g, word, limit, found));
-                }
-            }
-        }
-    }
-    // Escape first, the lowest threshold first, the most patients first; genes in genome order.
-    rows.sort_by(|a, b| b.1.cmp(a.1).then(a.2.total_cmp(&b.2)).then(b.3.len().cmp(&a.3.len())).then(a.0.cmp(&b.0)));
-    let mut frame = Frame::new(rows.iter().map(|r| names[r.0].clone()).collect());
-    frame.set("direction", Column::Str(rows.iter().map(|r| r.1.to_string()).collect()));
-    frame.set("log2fc_threshold", Column::F64(rows.iter().map(|r| r.2).collect()));
-    frame.set("n_patients", Column::I64(rows.iter().map(|r| r.3.len() as i64).collect()));
-    let list = |r: &(usize, &str, f64, Vec<usize>)| r.3.iter().map(|&p| patients[p].as_str()).collect::<Vec<_>>().join(",");
-    frame.set("patients", Column::Str(rows.iter().map(list).collect()));
-    let title = format!(
-        "genes found in the same direction in at least {} of {} patients: discordant against concordant cells within each patient, FDR below {}, log2 fold change beyond log2fc_threshold",
-        params.min_patients,
-        tested.len(),
-        params.fdr
-    );
-    write_tsv(&dir.join("recurrence.tsv"), "names", &frame, &[&title, &params.test_note()])?;
-    Ok(rows.iter().filter(|r| r.2 == params.log2fc[0]).count())
+    write_tsv(
+        &dir.join("discordant_vs_concordant.stratified.tsv"),
+        "names",
+        &frame,
+        &notes,
+    )
 }
 
 /// Cis effects of all patients and of all cells together.
-pub(super) fn cis(dir: &Path, regions: &[Region], found: &[(String, usize, Vec<CisEffect>)]) -> StageResult<()> {
-    let rows: Vec<(&str, usize, &CisEffect)> =
-        found.iter().flat_map(|(who, n, effects)| effects.iter().map(move |e| (who.as_str(), *n, e))).collect();
-    let mut frame = Frame::new(rows.iter().map(|r| regions[r.2.region].name.clone()).collect());
+pub(super) fn cis(
+    dir: &Path,
+    regions: &[Region],
+    found: &[(String, usize, Vec<CisEffect>)],
+) -> StageResult<()> {
+    let rows: Vec<(&str, usize, &CisEffect)> = found
+        .iter()
+        .flat_map(|(who, n, effects)| effects.iter().map(move |e| (who.as_str(), *n, e)))
+        .collect();
+    let mut frame = Frame::new(
+        rows.iter()
+            .map(|r| regions[r.2.region].name.clone())
+            .collect(),
+    );
     let num = |f: &dyn Fn(&CisEffect) -> f64| Column::F64(rows.iter().map(|r| f(r.2)).collect());
-    let int = |f: &dyn Fn(&Region) -> usize| Column::I64(rows.iter().map(|r| f(&regions[r.2.region]) as i64).collect());
-    frame.set("level", Column::Str(rows.iter().map(|r| regions[r.2.region].level.to_string()).collect()));
-    frame.set("patient", Column::Str(rows.iter().map(|r| r.0.to_string()).collect()));
-    frame.set("n_cells", Column::I64(rows.iter().map(|r| r.1 as i64).collect()));
+    let int = |f: &dyn Fn(&Region) -> usize| {
+        Column::I64(
+            rows.iter()
+                .map(|r| f(&regions[r.2.region]) as i64)
+                .collect(),
+        )
+    };
+    frame.set(
+        "level",
+        Column::Str(
+            rows.iter()
+                .map(|r| regions[r.2.region].level.to_string())
+                .collect(),
+        ),
+    );
+    frame.set(
+        "patient",
+        Column::Str(rows.iter().map(|r| r.0.to_string()).collect()),
+    );
+    frame.set(
+        "n_cells",
+        Column::I64(rows.iter().map(|r| r.1 as i64).collect()),
+    );
     frame.set("n_genes", int(&|r| r.genes.len()));
     frame.set("n_windows", int(&|r| r.windows.len()));
     frame.set("mean_cnv", num(&|e| e.mean_cnv));

@@ -1,3 +1,331 @@
-//! Placeholder head, completed below.
+//! Which genes follow their copy number, and which cells hold their genome's dosage back.
+//!
+//! Reads `expr` (raw counts), `cnv` and `clusters` of all patients. Two answers:
+//!
+//! - per gene, the slope of expression on local copy number over clones ([`slope`]): 1 is full
+//!   dosage, 0 is escape. This finds genes that escape in every malignant cell;
+//! - per cell, the copy-number-signed residual around the clone's mean ([`residual`]): its sum and
+//!   its leading factors ([`factors`]), each against profiles permuted along the genome. This finds
+//!   cells that hold back a set of genes while the rest of their clone does not.
+//!
+//! What it cannot tell apart: a cell that compensates, and a normal cell (or a doublet) that the
+//! clustering put among malignant ones, or a subclone that lacks the change. Both fall short of the
+//! clone's dosage. `dosage_loadings.tsv` shows whether a factor rests on one region (a subclone) or
+//! on genes here and there.
+
+mod arms;
+pub mod factors;
+mod params;
+mod rates;
+pub mod residual;
+pub mod slope;
+pub mod units;
 pub(crate) mod windows;
+mod write;
+
+pub use params::{DosageParams, Strata};
 pub use windows::GeneWindows;
+
+use serde_json::json;
+
+use crate::anndata::Reader;
+use crate::cohort::{Cohort, CohortCnv};
+use crate::concordance::is_cancer;
+use crate::error::{StageError, StageResult};
+use crate::matrix::Csr;
+use crate::params::ParamProblem;
+use crate::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
+
+use factors::{CellScores, FactorOptions, cell_scores};
+use residual::Residuals;
+use slope::{Class, Slopes, slopes};
+use units::{Unit, UnitKey, units};
+
+/// The stage.
+#[derive(Debug)]
+pub struct Dosage;
+
+impl Stage for Dosage {
+    type Params = DosageParams;
+    const KIND: &'static str = "dosage";
+    const CODE_VERSION: u32 = 1;
+    const ABOUT: &'static str =
+        "dosage sensitivity of every gene, and cells that fall short of their dosage";
+    const USES_SEED: bool = true;
+    const MULTI_THREADED: bool = true;
+
+    fn check(params: &DosageParams) -> Vec<ParamProblem> {
+        params.problems()
+    }
+
+    fn reads(_: &DosageParams) -> Vec<Read> {
+        vec![
+            Read::required("expr"),
+            Read::required("cnv"),
+            Read::required("clusters"),
+        ]
+    }
+
+    fn outputs(_: &DosageParams) -> Vec<OutputDecl> {
+        vec![
+            OutputDecl::new(
+                "dosage",
+                "slopes per gene, shortfall and factors per cell, loadings, arms",
+            )
+            .publish(Publish::Into("tables")),
+        ]
+    }
+
+    fn run(ctx: &StageContext<'_>, params: &DosageParams) -> StageResult<Metrics> {
+        let cohort = Cohort::load_counts(ctx)?;
+        let cnv = CohortCnv::load(ctx)?;
+        if cnv.x.n_rows() != cohort.n_cells() {
+            return Err(StageError::data(format!(
+                "`cnv` has {} cells, `expr` has {}",
+                cnv.x.n_rows(),
+                cohort.n_cells()
+            )));
+        }
+        let keys = keys(&cohort, &clusters(ctx, &cohort)?, params)?;
+        ctx.check_cancelled()?;
+        let map = GeneWindows::new(&cohort.var.index, &cnv.windows, &cnv.genes)?;
+        let chromosome = cohort.var.texts("chromosome")?;
+        let step = |done: usize, total: usize| {
+            ctx.progress
+                .step(done as u64, total as u64, "permuted profiles");
+            ctx.check_cancelled()
+        };
+        let found = analyse(
+            &cohort.x,
+            &cnv.x,
+            &keys,
+            &map,
+            &chromosome,
+            params,
+            ctx.seed,
+            &step,
+        )?;
+        for warning in found.warnings(params) {
+            ctx.progress.warn(&warning);
+        }
+        let dir = ctx.output("dosage");
+        write::all(&dir, &cohort, &map, &found, params)?;
+        Ok(metrics(&found))
+    }
+}
+
+/// Everything the stage computes.
+#[derive(Debug, Clone)]
+pub struct Analysis {
+    /// Clones.
+    pub units: Vec<Unit>,
+    /// Per gene.
+    pub slopes: Slopes,
+    /// Local log copy ratio of each clone and gene, `[unit][gene]`, 0 where it is not altered or
+    /// the clone's cells get no score.
+    pub copy: Vec<Vec<f64>>,
+    /// Row of each scored cell.
+    pub cells: Vec<usize>,
+    /// Clone of each scored cell.
+    pub unit_of: Vec<usize>,
+    /// Per scored cell; `None` where no clone has an altered gene.
+    pub scores: Option<CellScores>,
+}
+
+impl Analysis {
+    fn warnings(&self, params: &DosageParams) -> Vec<String> {
+        let mut out = Vec::new();
+        if self.units.is_empty() {
+            out.push(format!(
+                "no clone has {} cells with counts: nothing could be tested",
+                params.min_cells
+            ));
+        } else if self.slopes.scale.is_nan() {
+            out.push(format!(
+                "expression as a whole does not follow the inferred copy number (t = {:.1}): no gene was tested and no cell scored",
+                self.slopes.scale_t
+            ));
+        } else if self.scores.is_none() {
+            out.push(format!(
+                "no clone has a log copy ratio of {} or more: no cell was scored",
+                params.altered
+            ));
+        }
+        out
+    }
+}
+
+/// The pure part: raw counts (`n_cells x n_genes`), `X_cnv` (`n_cells x n_windows`), the clone of
+/// each cell (`None`: takes no part), windows of each gene, chromosome of each gene (empty where
+/// unknown; genes in genome order).
+///
+/// # Errors
+/// What `step` reports between permuted profiles.
+pub fn analyse(
+    counts: &Csr,
+    cnv: &Csr,
+    keys: &[Option<UnitKey>],
+    map: &GeneWindows,
+    chromosome: &[String],
+    params: &DosageParams,
+    seed: u64,
+    step: &dyn Fn(usize, usize) -> StageResult<()>,
+) -> StageResult<Analysis> {
+    let (units, n_strata) = units(counts, cnv, keys, params.min_cells);
+    let slopes = slopes(&units, n_strata, map, chromosome, params);
+    let copy: Vec<Vec<f64>> = units
+        .iter()
+        .map(|u| altered(u, map, slopes.scale, params.altered))
+        .collect();
+    let takes_part: Vec<bool> = copy.iter().map(|c| c.iter().any(|v| *v != 0.0)).collect();
+    let residuals = Residuals::new(counts, &units, &takes_part);
+    let options = FactorOptions {
+        n_factors: params.n_factors,
+        n_null: params.n_null,
+        max_cells: params.max_cells,
+        seed,
+    };
+    let scores = if residuals.n_cells() > 0 {
+        Some(cell_scores(&residuals, &copy, chromosome, options, step)?)
+    } else {
+        None
+    };
+    Ok(Analysis {
+        units,
+        slopes,
+        copy,
+        cells: residuals.cells,
+        unit_of: residuals.unit_of,
+        scores,
+    })
+}
+
+/// A malignant clone's local log copy ratio where it is altered, 0 elsewhere and in normal cells.
+///
+/// From the windows beside the gene; where every window of the chromosome contains it, from those.
+/// That is harmless here: residuals are taken around the clone's own mean of the gene, so what the
+/// gene adds to its clone's copy number says nothing about which cells fall short.
+fn altered(unit: &Unit, map: &GeneWindows, scale: f64, least: f64) -> Vec<f64> {
+    (0..map.len())
+        .map(|g| {
+            if !unit.key.cancer {
+                return 0.0;
+            }
+            let beside = map.without_gene(g, &unit.profile);
+            let c = scale
+                * if beside.is_nan() {
+                    map.with_gene(g, &unit.profile)
+                } else {
+                    beside
+                };
+            if c.abs() >= least { c } else { 0.0 }
+        })
+        .collect()
+}
+
+/// `cnv_leiden` of every cell, checked to be in the order of `expr`.
+fn clusters(ctx: &StageContext<'_>, cohort: &Cohort) -> StageResult<Vec<String>> {
+    let mut names = Vec::new();
+    for input in ctx.all("clusters") {
+        let obs = Reader::open(&input.path)?.obs()?;
+        let known = cohort.obs.index.get(names.len()..names.len() + obs.len());
+        if known.is_none_or(|k| k != obs.index) {
+            return Err(StageError::format(
+                &input.path,
+                "obs",
+                "expected the cells of `expr`, in their order",
+            ));
+        }
+        names.extend(obs.texts("cnv_leiden")?);
+    }
+    if names.len() != cohort.n_cells() {
+        return Err(StageError::data(format!(
+            "`clusters` has {} cells, `expr` has {}",
+            names.len(),
+            cohort.n_cells()
+        )));
+    }
+    Ok(names)
+}
+
+fn keys(
+    cohort: &Cohort,
+    clusters: &[String],
+    params: &DosageParams,
+) -> StageResult<Vec<Option<UnitKey>>> {
+    let cancer = is_cancer(&cohort.obs)?;
+    let chosen = params.restrict.cancer_cells(&cohort.obs)?;
+    let no_type = vec![String::new(); cohort.n_cells()];
+    let cell_type = match params.strata {
+        Strata::Patient => no_type,
+        Strata::PatientCellType => cohort.obs.texts("cell_type").unwrap_or(no_type),
+    };
+    Ok((0..cohort.n_cells())
+        .map(|i| {
+            let takes_part = (chosen[i] || !cancer[i]) && !clusters[i].is_empty();
+            takes_part.then(|| UnitKey {
+                patient: cohort.patient_of[i],
+                cell_type: cell_type[i].clone(),
+                cancer: cancer[i],
+                cluster: clusters[i].clone(),
+            })
+        })
+        .collect())
+}
+
+fn metrics(found: &Analysis) -> Metrics {
+    let mut out = Metrics::new();
+    let count = |class: Class| {
+        found
+            .slopes
+            .genes
+            .iter()
+            .filter(|g| g.class == class)
+            .count()
+    };
+    out.insert("n_clones".into(), json!(found.units.len()));
+    for class in [
+        Class::Sensitive,
+        Class::Insensitive,
+        Class::OverCompensated,
+        Class::Unresolved,
+        Class::Untested,
+    ] {
+        out.insert(
+            format!("n_{}", class.name().replace('-', "_")),
+            json!(count(class)),
+        );
+    }
+    if found.slopes.scale.is_finite() {
+        out.insert("copy_ratio_scale".into(), json!(found.slopes.scale));
+        let tested: Vec<f64> = found
+            .slopes
+            .genes
+            .iter()
+            .map(|g| g.slope)
+            .filter(|s| s.is_finite())
+            .collect();
+        if !tested.is_empty() {
+            out.insert("median_slope".into(), json!(crate::stats::median(&tested)));
+        }
+    }
+    out.insert("n_cells_scored".into(), json!(found.cells.len()));
+    if let Some(scores) = &found.scores {
+        out.insert("shortfall_sd".into(), json!(scores.shortfall_sd.0));
+        out.insert("shortfall_p".into(), json!(scores.shortfall_sd.1));
+        out.insert(
+            "n_factors_above_null".into(),
+            json!(
+                scores
+                    .factors
+                    .iter()
+                    .filter(|f| f.p <= write::ABOVE_NULL)
+                    .count()
+            ),
+        );
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests;

@@ -26,11 +26,24 @@ impl GeneWindows {
     /// Where a column is missing.
     pub fn new(genes: &[String], windows: &Frame, cnv_genes: &Frame) -> StageResult<Self> {
         let chromosome = windows.texts("chromosome")?;
-        let first: Vec<usize> = windows.numbers("first_gene")?.iter().map(|&v| v as usize).collect();
-        let last: Vec<usize> = windows.numbers("last_gene")?.iter().map(|&v| v as usize).collect();
+        let first: Vec<usize> = windows
+            .numbers("first_gene")?
+            .iter()
+            .map(|&v| v as usize)
+            .collect();
+        let last: Vec<usize> = windows
+            .numbers("last_gene")?
+            .iter()
+            .map(|&v| v as usize)
+            .collect();
         let arms = gene_arms(cnv_genes)?;
         let gene_chromosome = cnv_genes.texts("chromosome")?;
-        let at: HashMap<&str, usize> = cnv_genes.index.iter().enumerate().map(|(i, g)| (g.as_str(), i)).collect();
+        let at: HashMap<&str, usize> = cnv_genes
+            .index
+            .iter()
+            .enumerate()
+            .map(|(i, g)| (g.as_str(), i))
+            .collect();
         let mut spans: HashMap<&str, std::ops::Range<usize>> = HashMap::new();
         for (w, name) in chromosome.iter().enumerate() {
             spans.entry(name.as_str()).or_insert(w..w).end = w + 1;
@@ -40,9 +53,14 @@ impl GeneWindows {
             let same = genes.clone().filter(|&g| arms[g] == arm).count();
             same as f64 / genes.len() as f64
         };
-        let mut out = Self { own: Vec::with_capacity(genes.len()), beside: Vec::with_capacity(genes.len()) };
+        let mut out = Self {
+            own: Vec::with_capacity(genes.len()),
+            beside: Vec::with_capacity(genes.len()),
+        };
         for gene in genes {
-            let found = at.get(gene.as_str()).and_then(|&g| Some((g, spans.get(gene_chromosome[g].as_str())?.clone())));
+            let found = at
+                .get(gene.as_str())
+                .and_then(|&g| Some((g, spans.get(gene_chromosome[g].as_str())?.clone())));
             let Some((g, span)) = found else {
                 out.own.push(0..0);
                 out.beside.push(Vec::new());
@@ -51,8 +69,15 @@ impl GeneWindows {
             // Windows rise in first and in last gene along a chromosome.
             let begin = span.start + last[span.clone()].partition_point(|&l| l < g);
             let end = span.start + first[span.clone()].partition_point(|&f| f <= g);
-            let neighbours = [begin.checked_sub(1).filter(|w| span.contains(w)), Some(end).filter(|w| span.contains(w))];
-            let mut beside: Vec<(usize, f64)> = neighbours.into_iter().flatten().map(|w| (w, share(w, arms[g]))).collect();
+            let neighbours = [
+                begin.checked_sub(1).filter(|w| span.contains(w)),
+                Some(end).filter(|w| span.contains(w)),
+            ];
+            let mut beside: Vec<(usize, f64)> = neighbours
+                .into_iter()
+                .flatten()
+                .map(|w| (w, share(w, arms[g])))
+                .collect();
             if beside.iter().all(|b| b.1 == 0.0) {
                 beside.iter_mut().for_each(|b| b.1 = 1.0);
             }
@@ -85,7 +110,10 @@ impl GeneWindows {
         if self.beside[gene].is_empty() {
             return f64::NAN;
         }
-        self.beside[gene].iter().map(|&(w, weight)| weight * profile[w]).sum()
+        self.beside[gene]
+            .iter()
+            .map(|&(w, weight)| weight * profile[w])
+            .sum()
     }
 }
 
@@ -96,7 +124,9 @@ impl GeneWindows {
 pub(crate) fn gene_arms(genes: &Frame) -> StageResult<Vec<Option<Arm>>> {
     let chromosome = genes.texts("chromosome")?;
     let (start, end) = (genes.numbers("start")?, genes.numbers("end")?);
-    Ok((0..genes.len()).map(|g| arm_of(&chromosome[g], start[g] as i64, end[g] as i64)).collect())
+    Ok((0..genes.len())
+        .map(|g| arm_of(&chromosome[g], start[g] as i64, end[g] as i64))
+        .collect())
 }
 
 #[cfg(test)]
@@ -106,11 +136,20 @@ pub(crate) mod tests {
 
     /// Genes of one megabase each along chromosomes of the given numbers of genes.
     pub(crate) fn genes(sizes: &[(&str, usize)]) -> Frame {
-        let all: Vec<(&str, usize)> = sizes.iter().flat_map(|&(c, n)| (0..n).map(move |i| (c, i))).collect();
+        let all: Vec<(&str, usize)> = sizes
+            .iter()
+            .flat_map(|&(c, n)| (0..n).map(move |i| (c, i)))
+            .collect();
         let mut frame = Frame::new(all.iter().map(|(c, i)| format!("{c}g{i}")).collect());
         frame.set_category("chromosome", &all.iter().map(|a| a.0).collect::<Vec<_>>());
-        frame.set("start", Column::I64(all.iter().map(|a| a.1 as i64 * 1_000_000 + 1).collect()));
-        frame.set("end", Column::I64(all.iter().map(|a| a.1 as i64 * 1_000_000 + 1000).collect()));
+        frame.set(
+            "start",
+            Column::I64(all.iter().map(|a| a.1 as i64 * 1_000_000 + 1).collect()),
+        );
+        frame.set(
+            "end",
+            Column::I64(all.iter().map(|a| a.1 as i64 * 1_000_000 + 1000).collect()),
+        );
         frame
     }
 
@@ -128,8 +167,14 @@ pub(crate) mod tests {
         }
         let mut frame = Frame::new((0..rows.len()).map(|i| i.to_string()).collect());
         frame.set_category("chromosome", &rows.iter().map(|r| r.0).collect::<Vec<_>>());
-        frame.set("first_gene", Column::I64(rows.iter().map(|r| r.1 as i64).collect()));
-        frame.set("last_gene", Column::I64(rows.iter().map(|r| r.2 as i64).collect()));
+        frame.set(
+            "first_gene",
+            Column::I64(rows.iter().map(|r| r.1 as i64).collect()),
+        );
+        frame.set(
+            "last_gene",
+            Column::I64(rows.iter().map(|r| r.2 as i64).collect()),
+        );
         frame
     }
 

@@ -34,20 +34,28 @@ impl Stage for Eval {
     type Params = EvalParams;
     const KIND: &'static str = "eval";
     const CODE_VERSION: u32 = 1;
-    const ABOUT: &'static str = "cross-modal retrieval on the test cells: pooled, per patient, per cell type";
+    const ABOUT: &'static str =
+        "cross-modal retrieval on the test cells: pooled, per patient, per cell type";
 
     fn check(params: &EvalParams) -> Vec<ParamProblem> {
         params.problems()
     }
 
     fn reads(_: &EvalParams) -> Vec<Read> {
-        vec![Read::required("split"), Read::required("embeddings"), Read::optional("expr")]
+        vec![
+            Read::required("split"),
+            Read::required("embeddings"),
+            Read::optional("expr"),
+        ]
     }
 
     fn outputs(_: &EvalParams) -> Vec<OutputDecl> {
         vec![
-            OutputDecl::new("retrieval", "retrieval.tsv and similarity_matrix.tsv of the test cells")
-                .publish(Publish::Into("tables")),
+            OutputDecl::new(
+                "retrieval",
+                "retrieval.tsv and similarity_matrix.tsv of the test cells",
+            )
+            .publish(Publish::Into("tables")),
         ]
     }
 
@@ -57,7 +65,11 @@ impl Stage for Eval {
         let rows = evaluate(&test);
         let dir = ctx.output("retrieval");
         write_retrieval(&dir.join("retrieval.tsv"), &rows)?;
-        write_matrix(&dir.join("similarity_matrix.tsv"), &test, params.matrix_cells)?;
+        write_matrix(
+            &dir.join("similarity_matrix.tsv"),
+            &test,
+            params.matrix_cells,
+        )?;
         Ok(metrics(&rows))
     }
 }
@@ -86,8 +98,13 @@ impl TestCells {
             ));
         }
         let types = cell_types(ctx, &params.cell_type_column, obs.len())?;
-        let pick = |values: &[String]| test.iter().map(|&c| values[c].clone()).collect::<Vec<String>>();
-        let rows = |name: &str| Ok::<_, StageError>(embeddings.obsm(name)?.take_rows(&test).into_dense());
+        let pick = |values: &[String]| {
+            test.iter()
+                .map(|&c| values[c].clone())
+                .collect::<Vec<String>>()
+        };
+        let rows =
+            |name: &str| Ok::<_, StageError>(embeddings.obsm(name)?.take_rows(&test).into_dense());
         Ok(Self {
             cell: pick(&obs.index),
             patient: pick(&obs.texts("patient")?),
@@ -99,7 +116,11 @@ impl TestCells {
 
     fn groups(&self, labels: &[String]) -> BTreeMap<String, Vec<usize>> {
         let mut groups: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-        for (row, label) in labels.iter().enumerate().filter(|(_, label)| !label.is_empty()) {
+        for (row, label) in labels
+            .iter()
+            .enumerate()
+            .filter(|(_, label)| !label.is_empty())
+        {
             groups.entry(label.clone()).or_default().push(row);
         }
         debug_assert_eq!(labels.len(), self.cell.len());
@@ -109,12 +130,23 @@ impl TestCells {
 
 /// Each cell's type, empty where it is unknown or `expr` is not at hand.
 fn cell_types(ctx: &StageContext<'_>, column: &str, n_cells: usize) -> StageResult<Vec<String>> {
-    let parts = ctx.all("expr").into_iter().map(|i| Reader::open(&i.path)?.obs()).collect::<StageResult<Vec<_>>>()?;
+    let parts = ctx
+        .all("expr")
+        .into_iter()
+        .map(|i| Reader::open(&i.path)?.obs())
+        .collect::<StageResult<Vec<_>>>()?;
     let obs = stack_frames(&parts);
     if !obs.is_empty() && obs.len() != n_cells {
-        return Err(StageError::data(format!("`expr` has {} cells, `embeddings` has {n_cells}", obs.len())));
+        return Err(StageError::data(format!(
+            "`expr` has {} cells, `embeddings` has {n_cells}",
+            obs.len()
+        )));
     }
-    if obs.columns.contains_key(column) { obs.texts(column) } else { Ok(vec![String::new(); n_cells]) }
+    if obs.columns.contains_key(column) {
+        obs.texts(column)
+    } else {
+        Ok(vec![String::new(); n_cells])
+    }
 }
 
 /// One row of `retrieval.tsv`.
@@ -139,31 +171,64 @@ fn evaluate(test: &TestCells) -> Vec<Row> {
             ("chance", Summary::chance(forward.rank.len(), gallery)),
         ];
         for (direction, summary) in summaries {
-            rows.push(Row { scope, group: group.to_string(), direction, summary });
+            rows.push(Row {
+                scope,
+                group: group.to_string(),
+                direction,
+                summary,
+            });
         }
     };
-    let both =
-        |e: &Array2<f32>, c: &Array2<f32>| (Ranked::compute(e.view(), c.view()), Ranked::compute(c.view(), e.view()));
+    let both = |e: &Array2<f32>, c: &Array2<f32>| {
+        (
+            Ranked::compute(e.view(), c.view()),
+            Ranked::compute(c.view(), e.view()),
+        )
+    };
     let (forward, backward) = both(&test.expr, &test.cnv);
     add("pooled", "all", &forward, &backward, n);
     for (patient, cells) in test.groups(&test.patient) {
-        let (f, b) = both(&test.expr.select(Axis(0), &cells), &test.cnv.select(Axis(0), &cells));
+        let (f, b) = both(
+            &test.expr.select(Axis(0), &cells),
+            &test.cnv.select(Axis(0), &cells),
+        );
         add("patient", &patient, &f, &b, cells.len());
     }
     for (cell_type, cells) in test.groups(&test.cell_type) {
-        add("cell_type", &cell_type, &forward.take(&cells), &backward.take(&cells), n);
+        add(
+            "cell_type",
+            &cell_type,
+            &forward.take(&cells),
+            &backward.take(&cells),
+            n,
+        );
     }
     rows
 }
 
 fn write_retrieval(path: &std::path::Path, rows: &[Row]) -> StageResult<()> {
     let mut frame = Frame::new(rows.iter().map(|r| r.scope.to_string()).collect());
-    frame.set("group", Column::Str(rows.iter().map(|r| r.group.clone()).collect()));
-    frame.set("direction", Column::Str(rows.iter().map(|r| r.direction.to_string()).collect()));
-    frame.set("queries", Column::I64(rows.iter().map(|r| r.summary.queries as i64).collect()));
-    frame.set("gallery", Column::I64(rows.iter().map(|r| r.summary.gallery as i64).collect()));
+    frame.set(
+        "group",
+        Column::Str(rows.iter().map(|r| r.group.clone()).collect()),
+    );
+    frame.set(
+        "direction",
+        Column::Str(rows.iter().map(|r| r.direction.to_string()).collect()),
+    );
+    frame.set(
+        "queries",
+        Column::I64(rows.iter().map(|r| r.summary.queries as i64).collect()),
+    );
+    frame.set(
+        "gallery",
+        Column::I64(rows.iter().map(|r| r.summary.gallery as i64).collect()),
+    );
     let mut number = |name: &str, f: &dyn Fn(&Summary) -> f64| {
-        frame.set(name, Column::F64(rows.iter().map(|r| f(&r.summary)).collect()));
+        frame.set(
+            name,
+            Column::F64(rows.iter().map(|r| f(&r.summary)).collect()),
+        );
     };
     for (at, k) in TOP.iter().enumerate() {
         number(&format!("top{k}"), &|s| s.top[at]);
@@ -188,12 +253,22 @@ fn write_matrix(path: &std::path::Path, test: &TestCells, most: usize) -> StageR
     let n = test.cell.len();
     let m = most.min(n);
     let cells: Vec<usize> = (0..m).map(|k| k * n / m).collect();
-    let names: Vec<String> = cells.iter().map(|&c| format!("{}:{}", test.patient[c], test.cell[c])).collect();
-    let cosines = test.expr.select(Axis(0), &cells).dot(&test.cnv.select(Axis(0), &cells).t());
+    let names: Vec<String> = cells
+        .iter()
+        .map(|&c| format!("{}:{}", test.patient[c], test.cell[c]))
+        .collect();
+    let cosines = test
+        .expr
+        .select(Axis(0), &cells)
+        .dot(&test.cnv.select(Axis(0), &cells).t());
     let mut frame = Frame::new(names.clone());
     for (j, name) in names.iter().enumerate() {
         // Six decimals are the precision of the embeddings.
-        let column = cosines.column(j).iter().map(|&v| (f64::from(v) * 1e6).round() / 1e6).collect();
+        let column = cosines
+            .column(j)
+            .iter()
+            .map(|&v| (f64::from(v) * 1e6).round() / 1e6)
+            .collect();
         frame.set(name, Column::F64(column));
     }
     let note = format!(

@@ -17,7 +17,10 @@ pub struct EvalParams {
 
 impl Default for EvalParams {
     fn default() -> Self {
-        Self { matrix_cells: 64, cell_type_column: "cell_type".into() }
+        Self {
+            matrix_cells: 64,
+            cell_type_column: "cell_type".into(),
+        }
     }
 }
 

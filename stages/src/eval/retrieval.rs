@@ -32,17 +32,34 @@ impl Ranked {
         let starts: Vec<usize> = (0..n).step_by(QUERIES).collect();
         let parts: Vec<Vec<u32>> = starts
             .par_iter()
-            .map(|&start| ranks_of(start..n.min(start + QUERIES), queries.view(), gallery.view()))
+            .map(|&start| {
+                ranks_of(
+                    start..n.min(start + QUERIES),
+                    queries.view(),
+                    gallery.view(),
+                )
+            })
             .collect();
-        let positive: Vec<f64> = (0..n).map(|i| wide_dot(queries.row(i), gallery.row(i))).collect();
+        let positive: Vec<f64> = (0..n)
+            .map(|i| wide_dot(queries.row(i), gallery.row(i)))
+            .collect();
         let mean_negative = (0..n)
             .map(|i| {
-                let all: f64 = queries.row(i).iter().zip(&total).map(|(q, t)| f64::from(*q) * t).sum();
+                let all: f64 = queries
+                    .row(i)
+                    .iter()
+                    .zip(&total)
+                    .map(|(q, t)| f64::from(*q) * t)
+                    .sum();
                 (all - positive[i]) / (n as f64 - 1.0)
             })
             .map(|mean| if n > 1 { mean } else { f64::NAN })
             .collect();
-        Self { rank: parts.concat(), positive, mean_negative }
+        Self {
+            rank: parts.concat(),
+            positive,
+            mean_negative,
+        }
     }
 
     /// The queries at `rows`.
@@ -57,13 +74,24 @@ impl Ranked {
     }
 }
 
-fn ranks_of(cells: std::ops::Range<usize>, queries: ArrayView2<'_, f32>, gallery: ArrayView2<'_, f32>) -> Vec<u32> {
+fn ranks_of(
+    cells: std::ops::Range<usize>,
+    queries: ArrayView2<'_, f32>,
+    gallery: ArrayView2<'_, f32>,
+) -> Vec<u32> {
     let row = |m: &ArrayView2<'_, f32>, i: usize| m.row(i).to_slice().map(<[f32]>::to_vec);
-    let own: Vec<Vec<f32>> = cells.clone().map(|i| row(&queries, i).expect("standard layout")).collect();
+    let own: Vec<Vec<f32>> = cells
+        .clone()
+        .map(|i| row(&queries, i).expect("standard layout"))
+        .collect();
     let mut ranks = vec![1u32; own.len()];
     let dim = gallery.ncols();
     let flat = gallery.to_slice().expect("standard layout");
-    let positive: Vec<f32> = cells.clone().zip(&own).map(|(i, q)| dot(q, &flat[i * dim..(i + 1) * dim])).collect();
+    let positive: Vec<f32> = cells
+        .clone()
+        .zip(&own)
+        .map(|(i, q)| dot(q, &flat[i * dim..(i + 1) * dim]))
+        .collect();
     for (j, other) in flat.chunks_exact(dim).enumerate() {
         for (k, i) in cells.clone().enumerate() {
             // Written so that a cosine that is not a number counts against us too.
@@ -88,7 +116,10 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
 }
 
 fn wide_dot(a: ArrayView1<'_, f32>, b: ArrayView1<'_, f32>) -> f64 {
-    a.iter().zip(b).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum()
+    a.iter()
+        .zip(b)
+        .map(|(x, y)| f64::from(*x) * f64::from(*y))
+        .sum()
 }
 
 /// Retrieval figures of one direction over one set of queries.
@@ -124,8 +155,19 @@ impl Summary {
         let mean = |values: &mut dyn Iterator<Item = f64>| values.sum::<f64>() / n as f64;
         let mut sorted = ranked.rank.clone();
         sorted.sort_unstable();
-        let median = if n == 0 { f64::NAN } else { f64::from(sorted[(n - 1) / 2] + sorted[n / 2]) / 2.0 };
-        let share = |k: usize| mean(&mut ranked.rank.iter().map(|&r| f64::from(u8::from(r as usize <= k))));
+        let median = if n == 0 {
+            f64::NAN
+        } else {
+            f64::from(sorted[(n - 1) / 2] + sorted[n / 2]) / 2.0
+        };
+        let share = |k: usize| {
+            mean(
+                &mut ranked
+                    .rank
+                    .iter()
+                    .map(|&r| f64::from(u8::from(r as usize <= k))),
+            )
+        };
         let pairs = || ranked.positive.iter().zip(&ranked.mean_negative);
         Self {
             queries: n,
@@ -193,7 +235,10 @@ mod tests {
         assert_eq!(r.positive, [1.0, 0.0, 0.0]);
         assert_eq!(r.mean_negative, [0.0, 0.5, 0.5]);
         let s = Summary::of(&r, 3);
-        assert_eq!((s.top, s.mean_rank, s.median_rank), ([1.0 / 3.0, 1.0, 1.0], 7.0 / 3.0, 3.0));
+        assert_eq!(
+            (s.top, s.mean_rank, s.median_rank),
+            ([1.0 / 3.0, 1.0, 1.0], 7.0 / 3.0, 3.0)
+        );
         assert!((s.mrr - (1.0 + 2.0 / 3.0) / 3.0).abs() < 1e-12);
         assert!((s.alignment_gap() - 0.0).abs() < 1e-12);
         assert_eq!(s.positive_gap_fraction, 1.0 / 3.0);
@@ -204,7 +249,12 @@ mod tests {
         let q = unit_rows(40, 19, 1);
         // Everyone has the same match.
         let g = Array2::from_shape_fn((40, 19), |(_, k)| q[[0, k]]);
-        assert!(Ranked::compute(q.view(), g.view()).rank.iter().all(|&r| r == 40));
+        assert!(
+            Ranked::compute(q.view(), g.view())
+                .rank
+                .iter()
+                .all(|&r| r == 40)
+        );
     }
 
     #[test]
@@ -215,22 +265,35 @@ mod tests {
         for i in 0..57 {
             let mut row: Vec<f32> = cosines.row(i).to_vec();
             row.sort_by(|a, b| b.total_cmp(a));
-            let expected = row.iter().position(|&v| (v - cosines[[i, i]]).abs() < 1e-6).unwrap() + 1;
+            let expected = row
+                .iter()
+                .position(|&v| (v - cosines[[i, i]]).abs() < 1e-6)
+                .unwrap()
+                + 1;
             assert_eq!(r.rank[i] as usize, expected, "query {i}");
             let others = (cosines.row(i).sum() - cosines[[i, i]]) / 56.0;
             assert!((r.mean_negative[i] - f64::from(others)).abs() < 1e-6);
         }
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(1)
+            .build()
+            .unwrap();
         assert_eq!(pool.install(|| Ranked::compute(q.view(), g.view())), r);
     }
 
     #[test]
     fn random_embeddings_are_at_chance() {
         let (q, g) = (unit_rows(600, 16, 4), unit_rows(600, 16, 5));
-        let (s, chance) = (Summary::of(&Ranked::compute(q.view(), g.view()), 600), Summary::chance(600, 600));
+        let (s, chance) = (
+            Summary::of(&Ranked::compute(q.view(), g.view()), 600),
+            Summary::chance(600, 600),
+        );
         // Ranks are uniform on 1..600: standard error of their mean 7.1.
         assert!((s.mean_rank - chance.mean_rank).abs() < 30.0, "{s:?}");
-        assert!((s.top[2] - chance.top[2]).abs() < 0.02 && s.alignment_gap().abs() < 0.05, "{s:?}");
+        assert!(
+            (s.top[2] - chance.top[2]).abs() < 0.02 && s.alignment_gap().abs() < 0.05,
+            "{s:?}"
+        );
         assert_eq!(Summary::chance(3, 4).top, [0.25, 1.0, 1.0]);
         assert!((Summary::chance(3, 4).mrr - 25.0 / 48.0).abs() < 1e-12);
     }

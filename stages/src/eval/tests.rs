@@ -19,39 +19,92 @@ const WINDOWS: usize = 20;
 /// A patient's cells: clones with their own copy number, which expression follows.
 fn write_patient(dir: &Path, name: &str, n: usize, seed: u64) {
     let mut rng = Rng::new(seed, "test.patient", &[]);
-    let clones: Vec<Vec<f64>> = (0..4).map(|_| (0..WINDOWS).map(|_| rng.normal()).collect()).collect();
+    let clones: Vec<Vec<f64>> = (0..4)
+        .map(|_| (0..WINDOWS).map(|_| rng.normal()).collect())
+        .collect();
     let (mut expr, mut cnv) = (Vec::new(), Vec::new());
     for i in 0..n {
-        let state: Vec<f64> = clones[i % 4].iter().map(|c| c + 0.3 * rng.normal()).collect();
-        let gene =
-            |j: usize, rng: &mut Rng| (1.0 + state[j % WINDOWS]).max(0.0) * f64::from(u8::from(rng.uniform() < 0.5));
-        expr.push((0..GENES).map(|j| (j as u32, gene(j, &mut rng) as f32)).filter(|e| e.1 != 0.0).collect::<Vec<_>>());
-        cnv.push((0..WINDOWS).map(|j| (j as u32, state[j] as f32)).filter(|e| e.1.abs() > 0.1).collect::<Vec<_>>());
+        let state: Vec<f64> = clones[i % 4]
+            .iter()
+            .map(|c| c + 0.3 * rng.normal())
+            .collect();
+        let gene = |j: usize, rng: &mut Rng| {
+            (1.0 + state[j % WINDOWS]).max(0.0) * f64::from(u8::from(rng.uniform() < 0.5))
+        };
+        expr.push(
+            (0..GENES)
+                .map(|j| (j as u32, gene(j, &mut rng) as f32))
+                .filter(|e| e.1 != 0.0)
+                .collect::<Vec<_>>(),
+        );
+        cnv.push(
+            (0..WINDOWS)
+                .map(|j| (j as u32, state[j] as f32))
+                .filter(|e| e.1.abs() > 0.1)
+                .collect::<Vec<_>>(),
+        );
     }
-    let names = |prefix: &str, n: usize| (0..n).map(|i| format!("{prefix}{i}")).collect::<Vec<String>>();
+    let names = |prefix: &str, n: usize| {
+        (0..n)
+            .map(|i| format!("{prefix}{i}"))
+            .collect::<Vec<String>>()
+    };
     let mut obs = Frame::new(names("cell", n));
     obs.set_category(
         "cell_type",
-        &(0..n).map(|i| if i % 2 == 0 { "Epithelial cells" } else { "T lymphocytes" }).collect::<Vec<_>>(),
+        &(0..n)
+            .map(|i| {
+                if i % 2 == 0 {
+                    "Epithelial cells"
+                } else {
+                    "T lymphocytes"
+                }
+            })
+            .collect::<Vec<_>>(),
     );
     let var = Frame::new(names("gene", GENES));
     let x = Some(Matrix::Csr(Csr::from_rows(GENES, expr)));
-    let store = AnnData { obs: obs.clone(), var: var.clone(), x, ..AnnData::default() };
+    let store = AnnData {
+        obs: obs.clone(),
+        var: var.clone(),
+        x,
+        ..AnnData::default()
+    };
     store.write_zarr(&dir.join(format!("{name}.expr"))).unwrap();
 
     let mut windows = Frame::new(names("chr1:", WINDOWS));
     windows.set("start", Column::I64((0..WINDOWS as i64).collect()));
     let uns = BTreeMap::from([(
         "cnv".to_string(),
-        Uns::Dict(BTreeMap::from([("windows".to_string(), Uns::Frame(windows))])),
+        Uns::Dict(BTreeMap::from([(
+            "windows".to_string(),
+            Uns::Frame(windows),
+        )])),
     )]);
-    let obsm = BTreeMap::from([("X_cnv".to_string(), Matrix::Csr(Csr::from_rows(WINDOWS, cnv)))]);
-    let store = AnnData { obs: Frame::new(obs.index.clone()), var, obsm, uns, ..AnnData::default() };
+    let obsm = BTreeMap::from([(
+        "X_cnv".to_string(),
+        Matrix::Csr(Csr::from_rows(WINDOWS, cnv)),
+    )]);
+    let store = AnnData {
+        obs: Frame::new(obs.index.clone()),
+        var,
+        obsm,
+        uns,
+        ..AnnData::default()
+    };
     store.write_zarr(&dir.join(format!("{name}.cnv"))).unwrap();
 
     let mut clusters = Frame::new(obs.index);
-    clusters.set_category("cnv_leiden", &(0..n).map(|i| (i % 4).to_string()).collect::<Vec<_>>());
-    AnnData { obs: clusters, ..AnnData::default() }.write_zarr(&dir.join(format!("{name}.clusters"))).unwrap();
+    clusters.set_category(
+        "cnv_leiden",
+        &(0..n).map(|i| (i % 4).to_string()).collect::<Vec<_>>(),
+    );
+    AnnData {
+        obs: clusters,
+        ..AnnData::default()
+    }
+    .write_zarr(&dir.join(format!("{name}.clusters")))
+    .unwrap();
 }
 
 /// Inputs, private directories and switches of a run of the three stages.
@@ -76,15 +129,29 @@ impl Bench {
                 });
             }
         }
-        Self { inputs, out: out.to_path_buf(), cancel: AtomicBool::new(false), checkpoint_dir: None }
+        Self {
+            inputs,
+            out: out.to_path_buf(),
+            cancel: AtomicBool::new(false),
+            checkpoint_dir: None,
+        }
     }
 
     /// Runs one stage and makes its outputs inputs of the next.
-    fn run<S: Stage>(&mut self, params: &S::Params, progress: &dyn Progress) -> StageResult<Metrics> {
+    fn run<S: Stage>(
+        &mut self,
+        params: &S::Params,
+        progress: &dyn Progress,
+    ) -> StageResult<Metrics> {
         let reads: Vec<&str> = S::reads(params).iter().map(|r| r.role).collect();
         let ctx = StageContext {
             // Only what is declared is handed over, as the engine does.
-            inputs: self.inputs.iter().filter(|i| reads.contains(&i.role.as_str())).cloned().collect(),
+            inputs: self
+                .inputs
+                .iter()
+                .filter(|i| reads.contains(&i.role.as_str()))
+                .cloned()
+                .collect(),
             out_dir: self.out.clone(),
             keys: vec![],
             seed: 42,
@@ -110,9 +177,23 @@ impl Bench {
     }
 
     fn all(&mut self, train: &TrainParams) -> Metrics {
-        self.run::<Mine>(&MineParams { expr_cosine_max: 0.5, ..MineParams::default() }, &Quiet).unwrap();
+        self.run::<Mine>(
+            &MineParams {
+                expr_cosine_max: 0.5,
+                ..MineParams::default()
+            },
+            &Quiet,
+        )
+        .unwrap();
         self.run::<Train>(train, &Quiet).unwrap();
-        self.run::<Eval>(&EvalParams { matrix_cells: 7, ..EvalParams::default() }, &Quiet).unwrap()
+        self.run::<Eval>(
+            &EvalParams {
+                matrix_cells: 7,
+                ..EvalParams::default()
+            },
+            &Quiet,
+        )
+        .unwrap()
     }
 }
 
@@ -147,27 +228,55 @@ fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
             }
         }
     }
-    out.into_iter().map(|(p, b)| (p.strip_prefix(dir).unwrap().to_path_buf(), b)).collect()
+    out.into_iter()
+        .map(|(p, b)| (p.strip_prefix(dir).unwrap().to_path_buf(), b))
+        .collect()
 }
 
 #[test]
 fn test_cells_find_their_other_half_far_above_chance() {
     let (data, out) = (data(), tempfile::tempdir().unwrap());
     let mut bench = Bench::new(data.path(), out.path());
-    let metrics = bench.all(&TrainParams { epochs: 40, ..quick() });
+    let metrics = bench.all(&TrainParams {
+        epochs: 40,
+        ..quick()
+    });
     let number = |name: &str| metrics[name].as_f64().unwrap();
     assert_eq!(metrics["test_cells"], 20);
-    assert!(number("expr_to_cnv_mrr") > 2.0 * number("chance_mrr"), "{metrics:?}");
-    assert!(number("alignment_gap") > 0.2 && number("expr_to_cnv_positive_gap_fraction") > 0.8, "{metrics:?}");
+    assert!(
+        number("expr_to_cnv_mrr") > 2.0 * number("chance_mrr"),
+        "{metrics:?}"
+    );
+    assert!(
+        number("alignment_gap") > 0.2 && number("expr_to_cnv_positive_gap_fraction") > 0.8,
+        "{metrics:?}"
+    );
 
     let table = TextTable::read(&out.path().join("retrieval/retrieval.tsv")).unwrap();
-    assert_eq!(table.texts("scope").unwrap().iter().filter(|s| **s == "patient").count(), 6);
-    assert_eq!(table.texts("scope").unwrap().iter().filter(|s| **s == "cell_type").count(), 6);
+    assert_eq!(
+        table
+            .texts("scope")
+            .unwrap()
+            .iter()
+            .filter(|s| **s == "patient")
+            .count(),
+        6
+    );
+    assert_eq!(
+        table
+            .texts("scope")
+            .unwrap()
+            .iter()
+            .filter(|s| **s == "cell_type")
+            .count(),
+        6
+    );
     let queries = table.numbers("queries").unwrap();
     // Both patients' and both types' test cells add up to all of them.
     for scope in ["patient", "cell_type"] {
-        let rows = (0..table.rows.len())
-            .filter(|&r| table.rows[r][0] == scope && table.texts("direction").unwrap()[r] == "chance");
+        let rows = (0..table.rows.len()).filter(|&r| {
+            table.rows[r][0] == scope && table.texts("direction").unwrap()[r] == "chance"
+        });
         assert_eq!(rows.map(|r| queries[r]).sum::<f64>(), 20.0, "{scope}");
     }
     let matrix = TextTable::read(&out.path().join("retrieval/similarity_matrix.tsv")).unwrap();
@@ -179,8 +288,27 @@ fn test_cells_find_their_other_half_far_above_chance() {
     assert_eq!(e.dim(), (200, 8));
     assert!(e.rows().into_iter().all(|r| (r.dot(&r) - 1.0).abs() < 1e-5));
     let history = TextTable::read(&out.path().join("history")).unwrap();
-    assert_eq!(history.header, ["epoch", "lr", "train_loss", "nce", "margin", "val_loss", "best"]);
-    assert_eq!(history.texts("best").unwrap().iter().filter(|b| **b == "True").count(), 1);
+    assert_eq!(
+        history.header,
+        [
+            "epoch",
+            "lr",
+            "train_loss",
+            "nce",
+            "margin",
+            "val_loss",
+            "best"
+        ]
+    );
+    assert_eq!(
+        history
+            .texts("best")
+            .unwrap()
+            .iter()
+            .filter(|b| **b == "True")
+            .count(),
+        1
+    );
 }
 
 #[test]
@@ -188,7 +316,10 @@ fn one_and_three_threads_write_the_same_bytes() {
     let data = data();
     let run = |threads: usize| {
         let out = tempfile::tempdir().unwrap();
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
         pool.install(|| Bench::new(data.path(), out.path()).all(&quick()));
         files(out.path())
     };
@@ -219,15 +350,31 @@ impl Progress for CancelAfter<'_> {
 #[test]
 fn a_cancelled_training_goes_on_where_it_was() {
     let data = data();
-    let (whole, parts, kept) =
-        (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (whole, parts, kept) = (
+        tempfile::tempdir().unwrap(),
+        tempfile::tempdir().unwrap(),
+        tempfile::tempdir().unwrap(),
+    );
     Bench::new(data.path(), whole.path()).all(&quick());
     let mut bench = Bench::new(data.path(), parts.path());
     bench.checkpoint_dir = Some(kept.path().join("checkpoints"));
-    bench.run::<Mine>(&MineParams { expr_cosine_max: 0.5, ..MineParams::default() }, &Quiet).unwrap();
+    bench
+        .run::<Mine>(
+            &MineParams {
+                expr_cosine_max: 0.5,
+                ..MineParams::default()
+            },
+            &Quiet,
+        )
+        .unwrap();
     for steps in [13, 8] {
         let cancel = AtomicBool::new(false);
-        let progress = CancelAfter { steps, seen: AtomicU64::new(0), cancel: &cancel, warnings: Mutex::default() };
+        let progress = CancelAfter {
+            steps,
+            seen: AtomicU64::new(0),
+            cancel: &cancel,
+            warnings: Mutex::default(),
+        };
         let ctx = StageContext {
             inputs: bench.inputs.clone(),
             out_dir: bench.out.clone(),
@@ -239,14 +386,21 @@ fn a_cancelled_training_goes_on_where_it_was() {
             progress: &progress,
             cancel: &cancel,
         };
-        assert!(matches!(Train::run(&ctx, &quick()), Err(StageError::Cancelled)));
+        assert!(matches!(
+            Train::run(&ctx, &quick()),
+            Err(StageError::Cancelled)
+        ));
         assert_eq!(progress.seen.load(Ordering::Relaxed), steps);
         assert!(progress.warnings.lock().unwrap().is_empty());
     }
     bench.run::<Train>(&quick(), &Quiet).unwrap();
     let same = |role: &str| {
         let (a, b) = (whole.path().join(role), parts.path().join(role));
-        if a.is_dir() { files(&a) == files(&b) } else { std::fs::read(a).unwrap() == std::fs::read(b).unwrap() }
+        if a.is_dir() {
+            files(&a) == files(&b)
+        } else {
+            std::fs::read(a).unwrap() == std::fs::read(b).unwrap()
+        }
     };
     for role in ["model", "history", "embeddings"] {
         assert!(same(role), "{role}");
@@ -257,22 +411,51 @@ fn a_cancelled_training_goes_on_where_it_was() {
 fn cluster_means_give_one_copy_number_embedding_per_cluster() {
     let (data, out) = (data(), tempfile::tempdir().unwrap());
     let mut bench = Bench::new(data.path(), out.path());
-    let metrics = bench.all(&TrainParams { cnv_input: CnvInput::ClusterMean, mask_same_cluster: true, ..quick() });
-    let c = Reader::open(&out.path().join("embeddings")).unwrap().obsm("X_clcc_cnv").unwrap().into_dense();
+    let metrics = bench.all(&TrainParams {
+        cnv_input: CnvInput::ClusterMean,
+        mask_same_cluster: true,
+        ..quick()
+    });
+    let c = Reader::open(&out.path().join("embeddings"))
+        .unwrap()
+        .obsm("X_clcc_cnv")
+        .unwrap()
+        .into_dense();
     assert_eq!(c.row(0), c.row(4));
     // The same label in two patients is two clusters.
     assert_ne!(c.row(0), c.row(92));
     assert_ne!(c.row(0), c.row(1));
     // With ties against us no cell that shares its cluster can be first.
-    assert!(metrics["expr_to_cnv_top1"].as_f64().unwrap() < 0.2, "{metrics:?}");
+    assert!(
+        metrics["expr_to_cnv_top1"].as_f64().unwrap() < 0.2,
+        "{metrics:?}"
+    );
 }
 
 #[test]
 fn a_split_without_test_cells_is_refused() {
     let (data, out) = (data(), tempfile::tempdir().unwrap());
     let mut bench = Bench::new(data.path(), out.path());
-    bench.run::<Mine>(&MineParams { split: [0.9, 0.1, 0.0], ..MineParams::default() }, &Quiet).unwrap();
-    bench.run::<Train>(&TrainParams { epochs: 1, ..quick() }, &Quiet).unwrap();
-    let error = bench.run::<Eval>(&EvalParams::default(), &Quiet).unwrap_err();
+    bench
+        .run::<Mine>(
+            &MineParams {
+                split: [0.9, 0.1, 0.0],
+                ..MineParams::default()
+            },
+            &Quiet,
+        )
+        .unwrap();
+    bench
+        .run::<Train>(
+            &TrainParams {
+                epochs: 1,
+                ..quick()
+            },
+            &Quiet,
+        )
+        .unwrap();
+    let error = bench
+        .run::<Eval>(&EvalParams::default(), &Quiet)
+        .unwrap_err();
     assert!(error.to_string().contains("no test cell") && error.hint().is_some());
 }

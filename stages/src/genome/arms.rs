@@ -101,8 +101,10 @@ mod tests {
 
     #[test]
     fn arms_agree_with_the_cytobands_where_they_are_present() {
-        let Some(path) = crate::genome::shared("genes/hg38_chromosome_arms.tsv") else { return };
-let text = std::fs::read_to_string(path).unwrap();
+        let Some(path) = crate::genome::shared("genes/hg38_chromosome_arms.tsv") else {
+            return;
+        };
+        let text = std::fs::read_to_string(path).unwrap();
         let mut seen = 0;
         for line in text.lines().skip(1) {
             let f: Vec<&str> = line.split('\t').collect();

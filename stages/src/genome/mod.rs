@@ -24,5 +24,7 @@ pub use table::{Duplicates, Gene, GeneClass, GeneTable};
 #[cfg(test)]
 pub(crate) fn shared(name: &str) -> Option<std::path::PathBuf> {
     let ancestors = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
-    ancestors.map(|a| a.join("shared/data").join(name)).find(|p| p.exists())
+    ancestors
+        .map(|a| a.join("shared/data").join(name))
+        .find(|p| p.exists())
 }

@@ -363,11 +363,12 @@ mod tests {
         );
     }
 
-
     #[test]
     fn real_gtf_and_the_builtin_table_agree() {
-        let Some(path) = crate::genome::shared("genes/hg38_gene_only.gtf.gz") else { return };
-let gtf = GeneTable::read(&path).unwrap();
+        let Some(path) = crate::genome::shared("genes/hg38_gene_only.gtf.gz") else {
+            return;
+        };
+        let gtf = GeneTable::read(&path).unwrap();
         let builtin = GeneTable::grch38();
         let ids: Vec<&str> = builtin
             .genes

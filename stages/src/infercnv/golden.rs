@@ -8,7 +8,10 @@ use crate::stage::Quiet;
 /// The published gene table of GSE131907 gives the paper's counts; skipped where it is absent.
 #[test]
 fn paper_gene_table_gives_the_paper_windows() {
-    let Some(path) = crate::genome::shared("genes/gse131907_paper_gene_positions_hg38.tsv.gz") else { return };
+    let Some(path) = crate::genome::shared("genes/gse131907_paper_gene_positions_hg38.tsv.gz")
+    else {
+        return;
+    };
     let table = crate::genome::GeneTable::read(&path).unwrap();
     assert_eq!(table.genes.len(), 19_251);
     assert_eq!(table.n_duplicated_names(), 33);
@@ -63,24 +66,61 @@ fn paper_gene_table_gives_the_paper_windows() {
 /// arms over the four of them; single tumours have losses of their own (12 in MGH36, 13q in MGH53).
 #[test]
 fn oligodendroglioma_shows_its_codeletion() {
-    let Some(path) = crate::genome::shared("oligodendroglioma/oligodendroglioma.h5ad") else { return };
+    let Some(path) = crate::genome::shared("oligodendroglioma/oligodendroglioma.h5ad") else {
+        return;
+    };
     use crate::genome::{Arm, arm_of};
     use crate::preprocess::{CancerVsNormal, Counts, PreprocessParams, preprocess};
-    let normal = vec!["Microglia/Macrophage".to_string(), "Oligodendrocytes (non-malignant)".to_string()];
-    let rule = CancerVsNormal { column: "cell_type".into(), normal: normal.clone(), cancer: vec![] };
-    let params = PreprocessParams { counts: Counts::Any, cancer_vs_normal: rule, ..Default::default() };
-    let expr = preprocess(Reader::open(&path).unwrap().read().unwrap(), None, &params, &Quiet).unwrap().expr;
-    let params = InfercnvParams { reference_key: Some("cell_type".into()), reference_cat: normal, ..Default::default() };
+    let normal = vec![
+        "Microglia/Macrophage".to_string(),
+        "Oligodendrocytes (non-malignant)".to_string(),
+    ];
+    let rule = CancerVsNormal {
+        column: "cell_type".into(),
+        normal: normal.clone(),
+        cancer: vec![],
+    };
+    let params = PreprocessParams {
+        counts: Counts::Any,
+        cancer_vs_normal: rule,
+        ..Default::default()
+    };
+    let expr = preprocess(
+        Reader::open(&path).unwrap().read().unwrap(),
+        None,
+        &params,
+        &Quiet,
+    )
+    .unwrap()
+    .expr;
+    let params = InfercnvParams {
+        reference_key: Some("cell_type".into()),
+        reference_cat: normal,
+        ..Default::default()
+    };
     let x = expr.x.clone().unwrap().into_csr();
     let (cnv, _) = annotate(&expr.obs, &expr.var, &x, &params, &Quiet).unwrap();
-    let Some(Uns::Frame(windows)) = cnv.uns["cnv"].at(&["windows"]) else { panic!("a frame") };
+    let Some(Uns::Frame(windows)) = cnv.uns["cnv"].at(&["windows"]) else {
+        panic!("a frame")
+    };
     let chromosomes = windows.texts("chromosome").unwrap();
-    let (start, end) = (windows.numbers("start").unwrap(), windows.numbers("end").unwrap());
+    let (start, end) = (
+        windows.numbers("start").unwrap(),
+        windows.numbers("end").unwrap(),
+    );
     let arms: Vec<(String, Arm)> = (0..windows.len())
-        .map(|w| (chromosomes[w].clone(), arm_of(&chromosomes[w], start[w] as i64, end[w] as i64).unwrap()))
+        .map(|w| {
+            (
+                chromosomes[w].clone(),
+                arm_of(&chromosomes[w], start[w] as i64, end[w] as i64).unwrap(),
+            )
+        })
         .collect();
     let types = expr.obs.texts("cell_type").unwrap();
-    let mut tumours: Vec<&String> = types.iter().filter(|t| t.starts_with("malignant_")).collect();
+    let mut tumours: Vec<&String> = types
+        .iter()
+        .filter(|t| t.starts_with("malignant_"))
+        .collect();
     tumours.sort();
     tumours.dedup();
     assert_eq!(tumours.len(), 4, "{tumours:?}");
@@ -90,7 +130,8 @@ fn oligodendroglioma_shows_its_codeletion() {
         let cells: Vec<usize> = (0..types.len()).filter(|&c| types[c] == *tumour).collect();
         let mut sums: BTreeMap<(String, Arm), (f64, f64)> = BTreeMap::new();
         for (w, arm) in arms.iter().enumerate() {
-            let mean = cells.iter().map(|&c| f64::from(x_cnv[[c, w]])).sum::<f64>() / cells.len() as f64;
+            let mean =
+                cells.iter().map(|&c| f64::from(x_cnv[[c, w]])).sum::<f64>() / cells.len() as f64;
             let entry = sums.entry(arm.clone()).or_default();
             *entry = (entry.0 + mean, entry.1 + 1.0);
         }
@@ -98,10 +139,15 @@ fn oligodendroglioma_shows_its_codeletion() {
             let (sum, n) = sums[&arm];
             assert!(sum / n < -0.04, "{tumour} {arm:?}: {}", sum / n);
         }
-        sums.into_iter().for_each(|(arm, (sum, n))| *total.entry(arm).or_default() += sum / n);
+        sums.into_iter()
+            .for_each(|(arm, (sum, n))| *total.entry(arm).or_default() += sum / n);
     }
     let mut order: Vec<(f64, (String, Arm))> = total.into_iter().map(|(a, s)| (s, a)).collect();
     order.sort_by(|a, b| a.0.total_cmp(&b.0));
     let lowest = [order[0].1.clone(), order[1].1.clone()];
-    assert_eq!(lowest, [("chr1".to_string(), Arm::P), ("chr19".to_string(), Arm::Q)], "{order:?}");
+    assert_eq!(
+        lowest,
+        [("chr1".to_string(), Arm::P), ("chr19".to_string(), Arm::Q)],
+        "{order:?}"
+    );
 }

@@ -24,7 +24,11 @@ pub struct Coverage {
 }
 
 fn ratio(a: u64, b: u64) -> f64 {
-    if b == 0 { f64::NAN } else { a as f64 / b as f64 }
+    if b == 0 {
+        f64::NAN
+    } else {
+        a as f64 / b as f64
+    }
 }
 
 impl Coverage {
@@ -46,7 +50,11 @@ impl Coverage {
         let train = split.cells(Part::Train);
         for (i, anchor) in anchors.iter().enumerate() {
             let patient = patient_of[train[i]];
-            let other = anchor.negatives.iter().filter(|n| patient_of[train[n.1 as usize]] != patient).count();
+            let other = anchor
+                .negatives
+                .iter()
+                .filter(|n| patient_of[train[n.1 as usize]] != patient)
+                .count();
             for row in [0, patient as usize + 1] {
                 let c = &mut rows[row];
                 c.without_cnv_cosine += u64::from(!has_cnv[i]);
@@ -88,9 +96,16 @@ impl Coverage {
 
 /// The table `mining.tsv`: one row for all patients, one for each.
 pub(super) fn table(patients: &[String], rows: &[Coverage], partners: u64) -> Frame {
-    let mut frame = Frame::new(std::iter::once("all".to_string()).chain(patients.iter().cloned()).collect());
+    let mut frame = Frame::new(
+        std::iter::once("all".to_string())
+            .chain(patients.iter().cloned())
+            .collect(),
+    );
     let mut whole = |name: &str, f: &dyn Fn(&Coverage) -> u64| {
-        frame.set(name, Column::I64(rows.iter().map(|c| f(c) as i64).collect()));
+        frame.set(
+            name,
+            Column::I64(rows.iter().map(|c| f(c) as i64).collect()),
+        );
     };
     whole("train_cells", &|c| c.cells[0]);
     whole("val_cells", &|c| c.cells[1]);
@@ -118,7 +133,9 @@ mod tests {
     fn counts_are_split_by_the_anchor_s_patient() {
         use Part::{Test, Train, Val};
         // Cells 0, 1, 3, 4 train; patients 0 0 0 1 1 1.
-        let split = Split { part: vec![Train, Train, Val, Train, Train, Test] };
+        let split = Split {
+            part: vec![Train, Train, Val, Train, Train, Test],
+        };
         let anchor = |cells: &[u32]| Anchor {
             negatives: cells.iter().map(|&c| (0.1, c)).collect(),
             cnv_pairs: 3,
@@ -126,11 +143,26 @@ mod tests {
         };
         // Training numbers: 0 -> {1, 2}, 3 -> {0}.
         let anchors = [anchor(&[1, 2]), anchor(&[]), anchor(&[]), anchor(&[0])];
-        let rows = Coverage::count(&[0, 0, 0, 1, 1, 1], 2, &split, &[true, false, true, true], &anchors);
+        let rows = Coverage::count(
+            &[0, 0, 0, 1, 1, 1],
+            2,
+            &split,
+            &[true, false, true, true],
+            &anchors,
+        );
         assert_eq!(rows[0].cells, [4, 1, 1]);
-        assert_eq!((rows[0].share_with_negative(), rows[0].mean_negatives()), (0.5, 0.75));
-        assert_eq!((rows[0].share_other_patient(), rows[1].share_other_patient()), (2.0 / 3.0, 0.5));
-        assert_eq!((rows[0].without_cnv_cosine, rows[2].without_cnv_cosine), (1, 0));
+        assert_eq!(
+            (rows[0].share_with_negative(), rows[0].mean_negatives()),
+            (0.5, 0.75)
+        );
+        assert_eq!(
+            (rows[0].share_other_patient(), rows[1].share_other_patient()),
+            (2.0 / 3.0, 0.5)
+        );
+        assert_eq!(
+            (rows[0].without_cnv_cosine, rows[2].without_cnv_cosine),
+            (1, 0)
+        );
         assert_eq!(rows[0].share_cnv_pairs(3), 1.0);
         let frame = table(&["A".into(), "B".into()], &rows, 3);
         assert_eq!(frame.index, ["all", "A", "B"]);

@@ -40,7 +40,9 @@ pub struct Anchor {
 impl Anchor {
     fn offer(&mut self, cosine: f32, cell: u32, k: usize) {
         self.hard_pairs += 1;
-        let place = self.negatives.partition_point(|have| have.0.total_cmp(&cosine).then(have.1.cmp(&cell)).is_lt());
+        let place = self
+            .negatives
+            .partition_point(|have| have.0.total_cmp(&cosine).then(have.1.cmp(&cell)).is_lt());
         if place < k {
             self.negatives.truncate(k - 1);
             self.negatives.insert(place, (cosine, cell));
@@ -58,7 +60,12 @@ type Watch<'a> = &'a (dyn Fn(u64, u64) -> bool + Sync);
 ///
 /// # Errors
 /// [`StageError::Cancelled`] once `watch` says so.
-pub fn hard_negatives(vectors: &Vectors, params: &MineParams, seed: u64, watch: Watch<'_>) -> StageResult<Vec<Anchor>> {
+pub fn hard_negatives(
+    vectors: &Vectors,
+    params: &MineParams,
+    seed: u64,
+    watch: Watch<'_>,
+) -> StageResult<Vec<Anchor>> {
     match params.candidates {
         Some(n) if n + 1 < vectors.len() => among_candidates(vectors, params, n, seed, watch),
         _ => among_all(vectors, params, watch),
@@ -69,20 +76,30 @@ fn among_all(vectors: &Vectors, params: &MineParams, watch: Watch<'_>) -> StageR
     let n = vectors.len();
     let side = (n / 16).clamp(64, 512);
     let n_blocks = n.div_ceil(side);
-    let blocks: Vec<Mutex<Vec<Anchor>>> =
-        (0..n_blocks).map(|b| Mutex::new(vec![Anchor::default(); side.min(n - b * side)])).collect();
-    let tiles: Vec<(usize, usize)> = (0..n_blocks).flat_map(|i| (i..n_blocks).map(move |j| (i, j))).collect();
+    let blocks: Vec<Mutex<Vec<Anchor>>> = (0..n_blocks)
+        .map(|b| Mutex::new(vec![Anchor::default(); side.min(n - b * side)]))
+        .collect();
+    let tiles: Vec<(usize, usize)> = (0..n_blocks)
+        .flat_map(|i| (i..n_blocks).map(move |j| (i, j)))
+        .collect();
     let done = AtomicU64::new(0);
     tiles.par_iter().try_for_each(|&(i, j)| {
         if watch(done.fetch_add(1, Ordering::Relaxed), tiles.len() as u64) {
             return Err(StageError::Cancelled);
         }
         let tile = Tile::compute(vectors, params, i * side, j * side, side);
-        tile.offer(&blocks[i], i * side, params.n_negatives, |pair| (pair.0, pair.1));
-        tile.offer(&blocks[j], j * side, params.n_negatives, |pair| (pair.1, pair.0));
+        tile.offer(&blocks[i], i * side, params.n_negatives, |pair| {
+            (pair.0, pair.1)
+        });
+        tile.offer(&blocks[j], j * side, params.n_negatives, |pair| {
+            (pair.1, pair.0)
+        });
         Ok(())
     })?;
-    Ok(blocks.into_iter().flat_map(|b| b.into_inner().expect("no tile panicked")).collect())
+    Ok(blocks
+        .into_iter()
+        .flat_map(|b| b.into_inner().expect("no tile panicked"))
+        .collect())
 }
 
 /// The pairs of one tile.
@@ -94,16 +111,34 @@ struct Tile {
 }
 
 impl Tile {
-    fn compute(vectors: &Vectors, params: &MineParams, row0: usize, col0: usize, side: usize) -> Self {
+    fn compute(
+        vectors: &Vectors,
+        params: &MineParams,
+        row0: usize,
+        col0: usize,
+        side: usize,
+    ) -> Self {
         let n = vectors.len();
         let (rows, cols) = (side.min(n - row0), side.min(n - col0));
         let mut cosines = vec![0f32; rows * cols];
         let w = vectors.n_windows;
-        let block = |at: usize, len: usize| MatRef::from_row_major_slice(&vectors.cnv[at * w..(at + len) * w], len, w);
+        let block = |at: usize, len: usize| {
+            MatRef::from_row_major_slice(&vectors.cnv[at * w..(at + len) * w], len, w)
+        };
         let out = MatMut::from_row_major_slice_mut(&mut cosines, rows, cols);
-        matmul(out, Accum::Replace, block(row0, rows), block(col0, cols).transpose(), 1.0f32, Par::Seq);
+        matmul(
+            out,
+            Accum::Replace,
+            block(row0, rows),
+            block(col0, cols).transpose(),
+            1.0f32,
+            Par::Seq,
+        );
         let bound = params.cnv_cosine_min;
-        let mut tile = Self { similar: Vec::new(), hard: Vec::new() };
+        let mut tile = Self {
+            similar: Vec::new(),
+            hard: Vec::new(),
+        };
         let mut dense = vec![0f32; vectors.n_genes()];
         for r in 0..rows {
             let a = row0 + r;
@@ -138,7 +173,13 @@ impl Tile {
     }
 
     /// Offers every pair to the cell that `sides` puts first, a cell of the block that starts at `start`.
-    fn offer(&self, block: &Mutex<Vec<Anchor>>, start: usize, k: usize, sides: impl Fn((u32, u32)) -> (u32, u32)) {
+    fn offer(
+        &self,
+        block: &Mutex<Vec<Anchor>>,
+        start: usize,
+        k: usize,
+        sides: impl Fn((u32, u32)) -> (u32, u32),
+    ) {
         let mut anchors = block.lock().expect("no tile panicked");
         for &pair in &self.similar {
             anchors[sides(pair).0 as usize - start].cnv_pairs += 1;
@@ -165,7 +206,7 @@ fn among_candidates(
             || vec![0f32; vectors.n_genes()],
             |dense, a| {
                 let step = done.fetch_add(1, Ordering::Relaxed);
-                if step % 64 == 0 && watch(step, n as u64) {
+                if step.is_multiple_of(64) && watch(step, n as u64) {
                     return Err(StageError::Cancelled);
                 }
                 let mut anchor = Anchor::default();
@@ -202,7 +243,10 @@ fn draw_candidates(n: usize, anchor: usize, k: usize, seed: u64) -> Vec<usize> {
             chosen.insert(top);
         }
     }
-    let mut cells: Vec<usize> = chosen.into_iter().map(|c| if c < anchor { c } else { c + 1 }).collect();
+    let mut cells: Vec<usize> = chosen
+        .into_iter()
+        .map(|c| if c < anchor { c } else { c + 1 })
+        .collect();
     cells.sort_unstable();
     cells
 }
@@ -240,7 +284,10 @@ mod tests {
     }
 
     fn moments(x: &Csr, c: &Csr, rows: &[usize]) -> Moments {
-        Moments { expr: FeatureMoments::compute(x, rows), cnv: FeatureMoments::compute(c, rows) }
+        Moments {
+            expr: FeatureMoments::compute(x, rows),
+            cnv: FeatureMoments::compute(c, rows),
+        }
     }
 
     /// Every pair from dense f64 vectors: the definition, written out.
@@ -252,7 +299,15 @@ mod tests {
                 Space::Zscore if f.sd[j] == 0.0 => 0.0,
                 Space::Zscore => (f64::from(v) - f.mean[j]) / f.sd[j],
             };
-            rows.iter().map(|&r| a.row(r).iter().enumerate().map(|(j, &v)| value(v, j)).collect()).collect()
+            rows.iter()
+                .map(|&r| {
+                    a.row(r)
+                        .iter()
+                        .enumerate()
+                        .map(|(j, &v)| value(v, j))
+                        .collect()
+                })
+                .collect()
         };
         let (x, c) = (dense(x, &m.expr), dense(c, &m.cnv));
         let cosine = |a: &[f64], b: &[f64]| {
@@ -282,10 +337,20 @@ mod tests {
 
     fn assert_same(found: &[Anchor], expected: &[Anchor]) {
         for (i, (f, e)) in found.iter().zip(expected).enumerate() {
-            assert_eq!((f.cnv_pairs, f.hard_pairs), (e.cnv_pairs, e.hard_pairs), "cell {i}");
+            assert_eq!(
+                (f.cnv_pairs, f.hard_pairs),
+                (e.cnv_pairs, e.hard_pairs),
+                "cell {i}"
+            );
             let cells = |a: &Anchor| a.negatives.iter().map(|n| n.1).collect::<Vec<_>>();
             assert_eq!(cells(f), cells(e), "cell {i}");
-            assert!(f.negatives.iter().zip(&e.negatives).all(|(a, b)| (a.0 - b.0).abs() < 1e-6), "cell {i}");
+            assert!(
+                f.negatives
+                    .iter()
+                    .zip(&e.negatives)
+                    .all(|(a, b)| (a.0 - b.0).abs() < 1e-6),
+                "cell {i}"
+            );
         }
     }
 
@@ -295,18 +360,41 @@ mod tests {
         // Some rows are not training cells.
         let rows: Vec<usize> = (0..230).filter(|r| r % 7 != 6).collect();
         for (space, expr_cosine_max) in [(Space::Zscore, 0.05), (Space::Log1p, 0.55)] {
-            let p = MineParams { space, expr_cosine_max, n_negatives: 4, ..MineParams::default() };
+            let p = MineParams {
+                space,
+                expr_cosine_max,
+                n_negatives: 4,
+                ..MineParams::default()
+            };
             let m = moments(&x, &c, &rows);
             let vectors = Vectors::prepare(&x, &c, &rows, &m, space);
             let expected = oracle(&x, &c, &rows, &m, &p);
             let total: u32 = expected.iter().map(|a| a.hard_pairs).sum();
-            let full = expected.iter().filter(|a| a.negatives.len() == 4 && a.hard_pairs > 4).count();
-            assert!(total > 500 && full > 20, "the example tests something: {total} pairs, {full} full lists");
-            assert_same(&hard_negatives(&vectors, &p, 1, &|_, _| false).unwrap(), &expected);
+            let full = expected
+                .iter()
+                .filter(|a| a.negatives.len() == 4 && a.hard_pairs > 4)
+                .count();
+            assert!(
+                total > 500 && full > 20,
+                "the example tests something: {total} pairs, {full} full lists"
+            );
+            assert_same(
+                &hard_negatives(&vectors, &p, 1, &|_, _| false).unwrap(),
+                &expected,
+            );
             // Drawing every other cell as a candidate is the same as no drawing.
-            let all = MineParams { candidates: Some(rows.len() - 1), ..p.clone() };
-            assert_same(&hard_negatives(&vectors, &all, 1, &|_, _| false).unwrap(), &expected);
-            assert_same(&among_candidates(&vectors, &p, rows.len() - 1, 1, &|_, _| false).unwrap(), &expected);
+            let all = MineParams {
+                candidates: Some(rows.len() - 1),
+                ..p.clone()
+            };
+            assert_same(
+                &hard_negatives(&vectors, &all, 1, &|_, _| false).unwrap(),
+                &expected,
+            );
+            assert_same(
+                &among_candidates(&vectors, &p, rows.len() - 1, 1, &|_, _| false).unwrap(),
+                &expected,
+            );
         }
     }
 
@@ -327,7 +415,10 @@ mod tests {
         assert_eq!(vectors.has_cnv.iter().filter(|h| !**h).count(), 1);
         let found = hard_negatives(&vectors, &p, 1, &|_, _| false).unwrap();
         for (i, anchor) in found.iter().enumerate() {
-            assert!(anchor.negatives.iter().all(|n| n.1 != 5 && n.1 != 7), "cell {i}");
+            assert!(
+                anchor.negatives.iter().all(|n| n.1 != 5 && n.1 != 7),
+                "cell {i}"
+            );
         }
         assert!(found[5].negatives.is_empty() && found[7].negatives.is_empty());
         // 60 cells, less itself, 5 and 7; the equal cells 10 and 11 have cosine 1, which is not below 1.
@@ -341,7 +432,11 @@ mod tests {
             for seed in 0..50 {
                 let drawn = draw_candidates(20, anchor, 6, seed);
                 assert_eq!(drawn.len(), 6);
-                assert!(drawn.windows(2).all(|w| w[0] < w[1]) && !drawn.contains(&anchor) && drawn[5] < 20);
+                assert!(
+                    drawn.windows(2).all(|w| w[0] < w[1])
+                        && !drawn.contains(&anchor)
+                        && drawn[5] < 20
+                );
                 drawn.iter().for_each(|&c| seen[c] += 1);
             }
         }
@@ -354,14 +449,23 @@ mod tests {
         let (x, c) = cells(300, 9);
         let rows: Vec<usize> = (0..300).collect();
         let m = moments(&x, &c, &rows);
-        let p = MineParams { expr_cosine_max: 0.2, ..MineParams::default() };
+        let p = MineParams {
+            expr_cosine_max: 0.2,
+            ..MineParams::default()
+        };
         let vectors = Vectors::prepare(&x, &c, &rows, &m, Space::Zscore);
         let run = |threads: usize, p: &MineParams| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap();
             pool.install(|| hard_negatives(&vectors, p, 1, &|_, _| false).unwrap())
         };
         assert_eq!(run(1, &p), run(3, &p));
-        let subsample = MineParams { candidates: Some(50), ..p };
+        let subsample = MineParams {
+            candidates: Some(50),
+            ..p
+        };
         assert_eq!(run(1, &subsample), run(3, &subsample));
     }
 

@@ -47,8 +47,7 @@ impl Stage for Mine {
     type Params = MineParams;
     const KIND: &'static str = "mine";
     const CODE_VERSION: u32 = 1;
-    const ABOUT: &'static str =
-        "split the cells, take the training moments, find hard negatives: same copy number, other expression";
+    const ABOUT: &'static str = "split the cells, take the training moments, find hard negatives: same copy number, other expression";
     const USES_SEED: bool = true;
     const MULTI_THREADED: bool = true;
 
@@ -63,10 +62,19 @@ impl Stage for Mine {
     fn outputs(_: &MineParams) -> Vec<OutputDecl> {
         vec![
             OutputDecl::new("split", "each cell's part: train, val or test"),
-            OutputDecl::new("moments", "mean and sd of each feature over the training cells (safetensors)"),
-            OutputDecl::new("negatives", "hard negatives of each training cell (safetensors)"),
-            OutputDecl::new("mining", "how many anchors have hard negatives, over all and per patient")
-                .publish(Publish::Into("tables")),
+            OutputDecl::new(
+                "moments",
+                "mean and sd of each feature over the training cells (safetensors)",
+            ),
+            OutputDecl::new(
+                "negatives",
+                "hard negatives of each training cell (safetensors)",
+            ),
+            OutputDecl::new(
+                "mining",
+                "how many anchors have hard negatives, over all and per patient",
+            )
+            .publish(Publish::Into("tables")),
         ]
     }
 
@@ -80,8 +88,10 @@ impl Stage for Mine {
         }
         let split = Split::draw(&cohort.patient_of, params.split, params.split_by, ctx.seed)?;
         let train = split.cells(Part::Train);
-        let moments =
-            Moments { expr: FeatureMoments::compute(&cohort.x, &train), cnv: FeatureMoments::compute(&cnv.x, &train) };
+        let moments = Moments {
+            expr: FeatureMoments::compute(&cohort.x, &train),
+            cnv: FeatureMoments::compute(&cnv.x, &train),
+        };
         ctx.check_cancelled()?;
         let vectors = Vectors::prepare(&cohort.x, &cnv.x, &train, &moments, params.space);
         let watch = |done, total| {
@@ -90,10 +100,20 @@ impl Stage for Mine {
         };
         let anchors = hard_negatives(&vectors, params, ctx.seed, &watch)?;
 
-        split.write(&ctx.output("split"), &cohort.obs.index, &cohort.obs.texts("patient")?)?;
+        split.write(
+            &ctx.output("split"),
+            &cohort.obs.index,
+            &cohort.obs.texts("patient")?,
+        )?;
         moments.write(&ctx.output("moments"))?;
         Negatives::new(n, &train, &anchors).write(&ctx.output("negatives"))?;
-        let rows = Coverage::count(&cohort.patient_of, cohort.patients.len(), &split, &vectors.has_cnv, &anchors);
+        let rows = Coverage::count(
+            &cohort.patient_of,
+            cohort.patients.len(),
+            &split,
+            &vectors.has_cnv,
+            &anchors,
+        );
         let others = train.len().saturating_sub(1);
         let partners = params.candidates.unwrap_or(others).min(others) as u64;
         write_table(ctx, params, &cohort.patients, &rows, partners)?;
@@ -121,7 +141,12 @@ fn write_table(
         "cnv_pairs and hard_pairs count ordered pairs (anchor of the row's patient, any training cell); shares are of train_cells, of negatives, and of all pairs looked at",
     ];
     let path = ctx.output("mining").join("mining.tsv");
-    write_tsv(&path, "patient", &coverage::table(patients, rows, partners), &notes)
+    write_tsv(
+        &path,
+        "patient",
+        &coverage::table(patients, rows, partners),
+        &notes,
+    )
 }
 
 fn warn(ctx: &StageContext<'_>, params: &MineParams, all: &Coverage) {
@@ -163,9 +188,15 @@ fn metrics(params: &MineParams, all: &Coverage, partners: u64) -> Metrics {
     put("share_with_negative", json!(all.share_with_negative()));
     put("mean_negatives", json!(all.mean_negatives()));
     // Without a negative the share has no value; JSON has no NaN.
-    put("share_other_patient", json!(Some(all.share_other_patient()).filter(|s| s.is_finite())));
+    put(
+        "share_other_patient",
+        json!(Some(all.share_other_patient()).filter(|s| s.is_finite())),
+    );
     put("cnv_pairs", json!(all.cnv_pairs));
-    put("share_cnv_pairs", json!(Some(all.share_cnv_pairs(partners)).filter(|s| s.is_finite())));
+    put(
+        "share_cnv_pairs",
+        json!(Some(all.share_cnv_pairs(partners)).filter(|s| s.is_finite())),
+    );
     put("hard_pairs", json!(all.hard_pairs));
     m
 }

@@ -46,9 +46,17 @@ impl FeatureMoments {
         }
         let sd = (0..g).map(|c| {
             let absent = rows.len() - stored[c] as usize;
-            let (low, high) = if absent > 0 { (low[c].min(0.0), high[c].max(0.0)) } else { (low[c], high[c]) };
+            let (low, high) = if absent > 0 {
+                (low[c].min(0.0), high[c].max(0.0))
+            } else {
+                (low[c], high[c])
+            };
             // Exact: rounding of the mean must not turn a constant column into a varying one.
-            if low >= high { 0.0 } else { ((sum[c] + absent as f64 * mean[c] * mean[c]) / n).sqrt() }
+            if low >= high {
+                0.0
+            } else {
+                ((sum[c] + absent as f64 * mean[c] * mean[c]) / n).sqrt()
+            }
         });
         let sd = sd.collect();
         Self { mean, sd }
@@ -56,12 +64,19 @@ impl FeatureMoments {
 
     /// `1 / sd`, and 0 for a constant feature, whose z-score is 0 in every cell.
     pub fn inverse_sd(&self) -> Vec<f64> {
-        self.sd.iter().map(|&s| if s > 0.0 { 1.0 / s } else { 0.0 }).collect()
+        self.sd
+            .iter()
+            .map(|&s| if s > 0.0 { 1.0 / s } else { 0.0 })
+            .collect()
     }
 
     /// `mean / sd`, and 0 for a constant feature.
     pub fn shift(&self) -> Vec<f64> {
-        self.mean.iter().zip(self.inverse_sd()).map(|(m, i)| m * i).collect()
+        self.mean
+            .iter()
+            .zip(self.inverse_sd())
+            .map(|(m, i)| m * i)
+            .collect()
     }
 
     /// `x / sd` as sparse rows: the part of `z = x / sd - mean / sd` that differs between cells.
@@ -72,8 +87,13 @@ impl FeatureMoments {
             x.n_cols(),
             rows.iter().map(|&r| {
                 let (cols, vals) = x.row(r);
-                let entries = cols.iter().zip(vals).filter(|(c, v)| inverse[**c as usize] > 0.0 && **v != 0.0);
-                entries.map(|(&c, &v)| (c, (f64::from(v) * inverse[c as usize]) as f32)).collect()
+                let entries = cols
+                    .iter()
+                    .zip(vals)
+                    .filter(|(c, v)| inverse[**c as usize] > 0.0 && **v != 0.0);
+                entries
+                    .map(|(&c, &v)| (c, (f64::from(v) * inverse[c as usize]) as f32))
+                    .collect()
             }),
         )
     }
@@ -107,11 +127,19 @@ impl Moments {
     /// [`StageError::Format`] where the file is no such artifact or has other numbers of features.
     pub fn read(path: &Path, n_genes: usize, n_windows: usize) -> StageResult<Self> {
         let file = TensorFile::read(path)?;
-        let expr = FeatureMoments { mean: file.f64s("expr_mean")?, sd: file.f64s("expr_sd")? };
-        let cnv = FeatureMoments { mean: file.f64s("cnv_mean")?, sd: file.f64s("cnv_sd")? };
+        let expr = FeatureMoments {
+            mean: file.f64s("expr_mean")?,
+            sd: file.f64s("expr_sd")?,
+        };
+        let cnv = FeatureMoments {
+            mean: file.f64s("cnv_mean")?,
+            sd: file.f64s("cnv_sd")?,
+        };
         let found = [expr.mean.len(), expr.sd.len(), cnv.mean.len(), cnv.sd.len()];
         if found != [n_genes, n_genes, n_windows, n_windows] {
-            let message = format!("expected moments of {n_genes} genes and {n_windows} windows, found {found:?}");
+            let message = format!(
+                "expected moments of {n_genes} genes and {n_windows} windows, found {found:?}"
+            );
             return Err(StageError::format(path, "", message));
         }
         Ok(Self { expr, cnv })
@@ -137,9 +165,17 @@ mod tests {
     fn moments_are_those_of_the_chosen_rows() {
         // Rows 0, 1, 3. Column 0: 0, 3, 0 -> mean 1, variance (1 + 4 + 1) / 3 = 2.
         // Column 1: constant 0.1, all stored. Column 2: all absent. Column 3: 2, -2, 3 -> mean 1, (1 + 9 + 4) / 3.
-        let x = Csr::from_dense(&array![[0., 0.1, 0., 2.], [3., 0.1, 0., -2.], [9., 9.0, 9., 9.], [0., 0.1, 0., 3.]]);
+        let x = Csr::from_dense(&array![
+            [0., 0.1, 0., 2.],
+            [3., 0.1, 0., -2.],
+            [9., 9.0, 9., 9.],
+            [0., 0.1, 0., 3.]
+        ]);
         let m = FeatureMoments::compute(&x, &[0, 1, 3]);
-        for (found, expected) in m.sd.iter().zip([2f64.sqrt(), 0.0, 0.0, (14.0f64 / 3.0).sqrt()]) {
+        for (found, expected) in
+            m.sd.iter()
+                .zip([2f64.sqrt(), 0.0, 0.0, (14.0f64 / 3.0).sqrt()])
+        {
             assert!((found - expected).abs() < 1e-12, "{found} {expected}");
         }
         assert_eq!((m.mean[0], m.mean[2], m.mean[3]), (1.0, 0.0, 1.0));
@@ -155,8 +191,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("moments");
         let m = Moments {
-            expr: FeatureMoments { mean: vec![0.1, 0.2], sd: vec![1.0, 0.0] },
-            cnv: FeatureMoments { mean: vec![0.3], sd: vec![1.0 / 3.0] },
+            expr: FeatureMoments {
+                mean: vec![0.1, 0.2],
+                sd: vec![1.0, 0.0],
+            },
+            cnv: FeatureMoments {
+                mean: vec![0.3],
+                sd: vec![1.0 / 3.0],
+            },
         };
         m.write(&path).unwrap();
         assert_eq!(Moments::read(&path, 2, 1).unwrap(), m);

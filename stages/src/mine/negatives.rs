@@ -24,9 +24,14 @@ impl Negatives {
         for (&cell, anchor) in train.iter().zip(anchors) {
             lists[cell] = &anchor.negatives;
         }
-        let mut out = Self { offsets: vec![0], indices: Vec::new(), expr_cosine: Vec::new() };
+        let mut out = Self {
+            offsets: vec![0],
+            indices: Vec::new(),
+            expr_cosine: Vec::new(),
+        };
         for list in lists {
-            out.indices.extend(list.iter().map(|n| train[n.1 as usize] as u32));
+            out.indices
+                .extend(list.iter().map(|n| train[n.1 as usize] as u32));
             out.expr_cosine.extend(list.iter().map(|n| n.0));
             out.offsets.push(out.indices.len() as i64);
         }
@@ -85,12 +90,22 @@ mod tests {
 
     #[test]
     fn cells_are_renumbered_to_cohort_rows() {
-        let anchor = |negatives: Vec<(f32, u32)>| Anchor { negatives, ..Anchor::default() };
+        let anchor = |negatives: Vec<(f32, u32)>| Anchor {
+            negatives,
+            ..Anchor::default()
+        };
         // Training cells 1, 3, 4 of five; the second has the third and the first as negatives.
-        let anchors = [anchor(vec![]), anchor(vec![(0.1, 2), (0.2, 0)]), anchor(vec![(0.1, 1)])];
+        let anchors = [
+            anchor(vec![]),
+            anchor(vec![(0.1, 2), (0.2, 0)]),
+            anchor(vec![(0.1, 1)]),
+        ];
         let n = Negatives::new(5, &[1, 3, 4], &anchors);
         assert_eq!(n.offsets, [0, 0, 0, 0, 2, 3]);
-        assert_eq!((n.of(3), n.of(4), n.of(1)), (&[4u32, 1][..], &[3u32][..], &[][..]));
+        assert_eq!(
+            (n.of(3), n.of(4), n.of(1)),
+            (&[4u32, 1][..], &[3u32][..], &[][..])
+        );
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("negatives");
         n.write(&path).unwrap();

@@ -56,11 +56,18 @@ impl Split {
         let needed = shares.iter().filter(|&&s| s > 0.0).count();
         let cuts = cuts(n, shares, by);
         let sizes = [cuts.0, cuts.1 - cuts.0, n - cuts.1];
-        if sizes.iter().zip(shares).any(|(&size, share)| size == 0 && share > 0.0) {
+        if sizes
+            .iter()
+            .zip(shares)
+            .any(|(&size, share)| size == 0 && share > 0.0)
+        {
             return Err(StageError::Param {
                 param: "split".into(),
-                message: format!("{n} {unit}s cannot fill {needed} parts: train, val and test would get {sizes:?}"),
-                hint: (by == SplitBy::Patient).then(|| "use `split_by: cell`, or add patients".into()),
+                message: format!(
+                    "{n} {unit}s cannot fill {needed} parts: train, val and test would get {sizes:?}"
+                ),
+                hint: (by == SplitBy::Patient)
+                    .then(|| "use `split_by: cell`, or add patients".into()),
             });
         }
         let mut of_unit = vec![Part::Test; n];
@@ -80,7 +87,9 @@ impl Split {
 
     /// The cells of one part, in cohort order.
     pub fn cells(&self, part: Part) -> Vec<usize> {
-        (0..self.part.len()).filter(|&c| self.part[c] == part).collect()
+        (0..self.part.len())
+            .filter(|&c| self.part[c] == part)
+            .collect()
     }
 
     /// The name of each cell's part.
@@ -95,7 +104,10 @@ impl Split {
     pub fn write(&self, path: &Path, cells: &[String], patients: &[String]) -> StageResult<()> {
         let mut frame = Frame::new(cells.to_vec());
         frame.set("patient", Column::Str(patients.to_vec()));
-        frame.set("split", Column::Str(self.names().into_iter().map(str::to_string).collect()));
+        frame.set(
+            "split",
+            Column::Str(self.names().into_iter().map(str::to_string).collect()),
+        );
         let note = "split of the cells into training, validation and test; moments, negatives and weights see training cells only";
         write_tsv(path, "cell", &frame, &[note])
     }
@@ -108,20 +120,34 @@ impl Split {
         let table = TextTable::read(path)?;
         let names = table.texts("cell")?;
         if names.len() != cells.len() {
-            let message = format!("expected {} cells in cohort order, found {}", cells.len(), names.len());
+            let message = format!(
+                "expected {} cells in cohort order, found {}",
+                cells.len(),
+                names.len()
+            );
             return Err(StageError::format(path, "", message));
         }
         if let Some(row) = (0..cells.len()).find(|&r| names[r] != cells[r]) {
             let message = format!("expected cell `{}`, found `{}`", cells[row], names[row]);
-            return Err(StageError::format(path, format!("row {}", row + 1), message));
+            return Err(StageError::format(
+                path,
+                format!("row {}", row + 1),
+                message,
+            ));
         }
         let part = table.texts("split")?.into_iter().map(|text| match text {
             "train" => Ok(Part::Train),
             "val" => Ok(Part::Val),
             "test" => Ok(Part::Test),
-            other => Err(StageError::format(path, "column `split`", format!("unknown part `{other}`"))),
+            other => Err(StageError::format(
+                path,
+                "column `split`",
+                format!("unknown part `{other}`"),
+            )),
         });
-        Ok(Self { part: part.collect::<StageResult<_>>()? })
+        Ok(Self {
+            part: part.collect::<StageResult<_>>()?,
+        })
     }
 }
 
@@ -154,8 +180,14 @@ mod tests {
         // Drawn, not cut off the end: about half of the test cells are of the first patient.
         let first = split.cells(Part::Test).iter().filter(|&&c| c < 500).count();
         assert!((25..75).contains(&first), "{first} of 100");
-        assert_eq!(split, Split::draw(&patient_of, [0.8, 0.1, 0.1], SplitBy::Cell, 1).unwrap());
-        assert_ne!(split, Split::draw(&patient_of, [0.8, 0.1, 0.1], SplitBy::Cell, 2).unwrap());
+        assert_eq!(
+            split,
+            Split::draw(&patient_of, [0.8, 0.1, 0.1], SplitBy::Cell, 1).unwrap()
+        );
+        assert_ne!(
+            split,
+            Split::draw(&patient_of, [0.8, 0.1, 0.1], SplitBy::Cell, 2).unwrap()
+        );
     }
 
     #[test]
@@ -163,7 +195,11 @@ mod tests {
         for n_patients in 3..12u32 {
             let patient_of: Vec<u32> = (0..n_patients).flat_map(|p| vec![p; 7]).collect();
             let split = Split::draw(&patient_of, [0.8, 0.1, 0.1], SplitBy::Patient, 5).unwrap();
-            assert!(sizes(&split).iter().all(|&s| s > 0), "{n_patients} patients: {:?}", sizes(&split));
+            assert!(
+                sizes(&split).iter().all(|&s| s > 0),
+                "{n_patients} patients: {:?}",
+                sizes(&split)
+            );
             for p in 0..n_patients {
                 let parts = &split.part[p as usize * 7..(p as usize + 1) * 7];
                 assert!(parts.iter().all(|x| *x == parts[0]));
@@ -183,8 +219,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("split");
         let cells: Vec<String> = ["a", "b", "a"].map(String::from).to_vec();
-        let split = Split { part: vec![Part::Train, Part::Val, Part::Test] };
-        split.write(&path, &cells, &["P1", "P1", "P2"].map(String::from)).unwrap();
+        let split = Split {
+            part: vec![Part::Train, Part::Val, Part::Test],
+        };
+        split
+            .write(&path, &cells, &["P1", "P1", "P2"].map(String::from))
+            .unwrap();
         assert_eq!(Split::read(&path, &cells).unwrap(), split);
         assert!(Split::read(&path, &cells[..2]).is_err());
         assert!(Split::read(&path, &["a", "c", "a"].map(String::from)).is_err());

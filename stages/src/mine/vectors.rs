@@ -36,16 +36,32 @@ impl Vectors {
         let mut inverse_norm = Vec::with_capacity(rows.len());
         for r in 0..y.n_rows() {
             let (cols, vals) = y.row(r);
-            let entries = || cols.iter().zip(vals).map(|(&c, &v)| (c as usize, f64::from(v)));
+            let entries = || {
+                cols.iter()
+                    .zip(vals)
+                    .map(|(&c, &v)| (c as usize, f64::from(v)))
+            };
             let p: f64 = entries().map(|(c, v)| v * shift[c]).sum();
             let own: f64 = entries().map(|(_, v)| v * v).sum();
             let norm2 = own - 2.0 * p + shift_norm2;
             // Below the rounding of the three terms the vector is the mean itself: no direction.
             let floor = 1e-12 * (own + shift_norm2);
             projection.push(p);
-            inverse_norm.push(if norm2 > floor { 1.0 / norm2.sqrt() } else { 0.0 });
+            inverse_norm.push(if norm2 > floor {
+                1.0 / norm2.sqrt()
+            } else {
+                0.0
+            });
         }
-        Self { n_windows: cnv.n_cols(), cnv: cnv_rows, has_cnv, expr: y, projection, shift_norm2, inverse_norm }
+        Self {
+            n_windows: cnv.n_cols(),
+            cnv: cnv_rows,
+            has_cnv,
+            expr: y,
+            projection,
+            shift_norm2,
+            inverse_norm,
+        }
     }
 
     /// Number of cells.
@@ -70,7 +86,11 @@ impl Vectors {
 
     /// The copy-number cosine of two cells, summed in f64.
     pub fn cnv_cosine(&self, a: usize, b: usize) -> f64 {
-        self.cnv_row(a).iter().zip(self.cnv_row(b)).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum()
+        self.cnv_row(a)
+            .iter()
+            .zip(self.cnv_row(b))
+            .map(|(x, y)| f64::from(*x) * f64::from(*y))
+            .sum()
     }
 
     /// Lays the expression row of `cell` out in `dense` (all zeros before).
@@ -130,7 +150,9 @@ fn unit_rows(cnv: &Csr, rows: &[usize], moments: &Moments, space: Space) -> (Vec
         let norm = z.iter().map(|z| z * z).sum::<f64>().sqrt();
         has.push(norm > 1e-12);
         if norm > 1e-12 {
-            row.iter_mut().zip(&z).for_each(|(u, z)| *u = (z / norm) as f32);
+            row.iter_mut()
+                .zip(&z)
+                .for_each(|(u, z)| *u = (z / norm) as f32);
         }
     }
     has.resize(rows.len(), false);

@@ -7,22 +7,107 @@ use crate::rng::Rng;
 
 /// Genes of S phase (Tirosh et al. 2016, Science 352:189), with the name of today where it changed.
 pub const S_GENES: [&[&str]; 43] = [
-    &["MCM5"], &["PCNA"], &["TYMS"], &["FEN1"], &["MCM2"], &["MCM4"], &["RRM1"], &["UNG"], &["GINS2"], &["MCM6"],
-    &["CDCA7"], &["DTL"], &["PRIM1"], &["UHRF1"], &["MLF1IP", "CENPU"], &["HELLS"], &["RFC2"], &["RPA2"], &["NASP"],
-    &["RAD51AP1"], &["GMNN"], &["WDR76"], &["SLBP"], &["CCNE2"], &["UBR7"], &["POLD3"], &["MSH2"], &["ATAD2"],
-    &["RAD51"], &["RRM2"], &["CDC45"], &["CDC6"], &["EXO1"], &["TIPIN"], &["DSCC1"], &["BLM"], &["CASP8AP2"],
-    &["USP1"], &["CLSPN"], &["POLA1"], &["CHAF1B"], &["BRIP1"], &["E2F8"],
+    &["MCM5"],
+    &["PCNA"],
+    &["TYMS"],
+    &["FEN1"],
+    &["MCM2"],
+    &["MCM4"],
+    &["RRM1"],
+    &["UNG"],
+    &["GINS2"],
+    &["MCM6"],
+    &["CDCA7"],
+    &["DTL"],
+    &["PRIM1"],
+    &["UHRF1"],
+    &["MLF1IP", "CENPU"],
+    &["HELLS"],
+    &["RFC2"],
+    &["RPA2"],
+    &["NASP"],
+    &["RAD51AP1"],
+    &["GMNN"],
+    &["WDR76"],
+    &["SLBP"],
+    &["CCNE2"],
+    &["UBR7"],
+    &["POLD3"],
+    &["MSH2"],
+    &["ATAD2"],
+    &["RAD51"],
+    &["RRM2"],
+    &["CDC45"],
+    &["CDC6"],
+    &["EXO1"],
+    &["TIPIN"],
+    &["DSCC1"],
+    &["BLM"],
+    &["CASP8AP2"],
+    &["USP1"],
+    &["CLSPN"],
+    &["POLA1"],
+    &["CHAF1B"],
+    &["BRIP1"],
+    &["E2F8"],
 ];
 
 /// Genes of G2 and M phase (Tirosh et al. 2016), with the name of today where it changed.
 pub const G2M_GENES: [&[&str]; 54] = [
-    &["HMGB2"], &["CDK1"], &["NUSAP1"], &["UBE2C"], &["BIRC5"], &["TPX2"], &["TOP2A"], &["NDC80"], &["CKS2"],
-    &["NUF2"], &["CKS1B"], &["MKI67"], &["TMPO"], &["CENPF"], &["TACC3"], &["FAM64A", "PIMREG"], &["SMC4"],
-    &["CCNB2"], &["CKAP2L"], &["CKAP2"], &["AURKB"], &["BUB1"], &["KIF11"], &["ANP32E"], &["TUBB4B"], &["GTSE1"],
-    &["KIF20B"], &["HJURP"], &["CDCA3"], &["HN1", "JPT1"], &["CDC20"], &["TTK"], &["CDC25C"], &["KIF2C"],
-    &["RANGAP1"], &["NCAPD2"], &["DLGAP5"], &["CDCA2"], &["CDCA8"], &["ECT2"], &["KIF23"], &["HMMR"], &["AURKA"],
-    &["PSRC1"], &["ANLN"], &["LBR"], &["CKAP5"], &["CENPE"], &["CTCF"], &["NEK2"], &["G2E3"], &["GAS2L3"],
-    &["CBX5"], &["CENPA"],
+    &["HMGB2"],
+    &["CDK1"],
+    &["NUSAP1"],
+    &["UBE2C"],
+    &["BIRC5"],
+    &["TPX2"],
+    &["TOP2A"],
+    &["NDC80"],
+    &["CKS2"],
+    &["NUF2"],
+    &["CKS1B"],
+    &["MKI67"],
+    &["TMPO"],
+    &["CENPF"],
+    &["TACC3"],
+    &["FAM64A", "PIMREG"],
+    &["SMC4"],
+    &["CCNB2"],
+    &["CKAP2L"],
+    &["CKAP2"],
+    &["AURKB"],
+    &["BUB1"],
+    &["KIF11"],
+    &["ANP32E"],
+    &["TUBB4B"],
+    &["GTSE1"],
+    &["KIF20B"],
+    &["HJURP"],
+    &["CDCA3"],
+    &["HN1", "JPT1"],
+    &["CDC20"],
+    &["TTK"],
+    &["CDC25C"],
+    &["KIF2C"],
+    &["RANGAP1"],
+    &["NCAPD2"],
+    &["DLGAP5"],
+    &["CDCA2"],
+    &["CDCA8"],
+    &["ECT2"],
+    &["KIF23"],
+    &["HMMR"],
+    &["AURKA"],
+    &["PSRC1"],
+    &["ANLN"],
+    &["LBR"],
+    &["CKAP5"],
+    &["CENPE"],
+    &["CTCF"],
+    &["NEK2"],
+    &["G2E3"],
+    &["GAS2L3"],
+    &["CBX5"],
+    &["CENPA"],
 ];
 
 /// Expression bins that control genes are drawn from (scanpy's default).
@@ -60,13 +145,16 @@ pub struct CellCycle {
 pub fn score_cell_cycle(names: &[String], x: &Csr, pool: &[usize], random_state: u64) -> CellCycle {
     let find = |list: &[&[&str]]| -> Vec<usize> {
         let at = |alias: &&str| pool.iter().copied().find(|&g| names[g] == **alias);
-        list.iter().filter_map(|aliases| aliases.iter().find_map(at)).collect()
+        list.iter()
+            .filter_map(|aliases| aliases.iter().find_map(at))
+            .collect()
     };
     let (s, g2m) = (find(&S_GENES), find(&G2M_GENES));
     let ctrl_size = S_GENES.len().min(G2M_GENES.len());
     let score = |genes: &[usize], which: u64| {
         let mut rng = Rng::new(random_state, "cell-cycle control genes", &[which]);
-        score_genes(x, genes, pool, ctrl_size, &mut rng).unwrap_or_else(|| vec![f64::NAN; x.n_rows()])
+        score_genes(x, genes, pool, ctrl_size, &mut rng)
+            .unwrap_or_else(|| vec![f64::NAN; x.n_rows()])
     };
     let (s_score, g2m_score) = (score(&s, 0), score(&g2m, 1));
     let phase = s_score.iter().zip(&g2m_score).map(|(&s, &g)| match () {
@@ -75,7 +163,12 @@ pub fn score_cell_cycle(names: &[String], x: &Csr, pool: &[usize], random_state:
         () if g > s => Some(Phase::G2M),
         () => Some(Phase::S),
     });
-    CellCycle { phase: phase.collect(), s_score, g2m_score, n_genes: [s.len(), g2m.len()] }
+    CellCycle {
+        phase: phase.collect(),
+        s_score,
+        g2m_score,
+        n_genes: [s.len(), g2m.len()],
+    }
 }
 
 /// Mean expression of `genes` minus the mean of control genes of like expression, per cell. Controls:
@@ -83,7 +176,13 @@ pub fn score_cell_cycle(names: &[String], x: &Csr, pool: &[usize], random_state:
 /// that holds one of `genes`, and `genes` themselves are left out. `None` without a gene or a control.
 ///
 /// **Source**: scanpy 1.11 `tl.score_genes` with `ctrl_as_ref`.
-pub fn score_genes(x: &Csr, genes: &[usize], pool: &[usize], ctrl_size: usize, rng: &mut Rng) -> Option<Vec<f64>> {
+pub fn score_genes(
+    x: &Csr,
+    genes: &[usize],
+    pool: &[usize],
+    ctrl_size: usize,
+    rng: &mut Rng,
+) -> Option<Vec<f64>> {
     let cut = expression_bins(x, pool);
     let mut wanted: Vec<usize> = genes.iter().map(|&g| cut[g]).collect();
     wanted.sort_unstable();
@@ -97,7 +196,9 @@ pub fn score_genes(x: &Csr, genes: &[usize], pool: &[usize], ctrl_size: usize, r
             rng.shuffle(&mut members);
             members.truncate(ctrl_size);
         }
-        members.into_iter().for_each(|g| is_control[g] = !is_gene[g]);
+        members
+            .into_iter()
+            .for_each(|g| is_control[g] = !is_gene[g]);
     }
     let n_controls = is_control.iter().filter(|c| **c).count();
     if genes.is_empty() || n_controls == 0 {
@@ -143,9 +244,20 @@ impl CellCycle {
     pub(super) fn annotate(&self, obs: &mut Frame) {
         obs.set("S_score", Column::F64(self.s_score.clone()));
         obs.set("G2M_score", Column::F64(self.g2m_score.clone()));
-        let codes = self.phase.iter().map(|p| p.map_or(-1, |p| p as i32)).collect();
+        let codes = self
+            .phase
+            .iter()
+            .map(|p| p.map_or(-1, |p| p as i32))
+            .collect();
         let categories = ["G1", "G2M", "S"].map(String::from).to_vec();
-        obs.set("phase", Column::Category(Categorical { codes, categories, ordered: false }));
+        obs.set(
+            "phase",
+            Column::Category(Categorical {
+                codes,
+                categories,
+                ordered: false,
+            }),
+        );
     }
 
     pub(super) fn check(&self) -> QcCheck {
@@ -155,9 +267,18 @@ impl CellCycle {
             "cell-cycle genes found: {s} of {} for S, {g2m} of {} for G2M{}",
             S_GENES.len(),
             G2M_GENES.len(),
-            if s == 0 || g2m == 0 { "; there is no phase without both" } else { "" }
+            if s == 0 || g2m == 0 {
+                "; there is no phase without both"
+            } else {
+                ""
+            }
         );
         // Half of either list is our line between a score and a guess.
-        QcCheck::new("cell_cycle_genes", 2 * s >= S_GENES.len() && 2 * g2m >= G2M_GENES.len(), found as f64, detail)
+        QcCheck::new(
+            "cell_cycle_genes",
+            2 * s >= S_GENES.len() && 2 * g2m >= G2M_GENES.len(),
+            found as f64,
+            detail,
+        )
     }
 }

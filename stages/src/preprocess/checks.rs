@@ -28,8 +28,18 @@ pub struct QcCheck {
 }
 
 impl QcCheck {
-    pub(super) fn new(check: &'static str, pass: bool, value: f64, detail: impl Into<String>) -> Self {
-        Self { check, verdict: if pass { Verdict::Pass } else { Verdict::Warn }, value, detail: detail.into() }
+    pub(super) fn new(
+        check: &'static str,
+        pass: bool,
+        value: f64,
+        detail: impl Into<String>,
+    ) -> Self {
+        Self {
+            check,
+            verdict: if pass { Verdict::Pass } else { Verdict::Warn },
+            value,
+            detail: detail.into(),
+        }
     }
 }
 
@@ -40,10 +50,23 @@ pub(super) const NOTES: [&str; 2] = [
 
 pub(super) fn frame(checks: &[QcCheck]) -> Frame {
     let mut frame = Frame::new(checks.iter().map(|c| c.check.to_string()).collect());
-    let verdict = |c: &QcCheck| if c.verdict == Verdict::Pass { "pass" } else { "warn" }.to_string();
+    let verdict = |c: &QcCheck| {
+        if c.verdict == Verdict::Pass {
+            "pass"
+        } else {
+            "warn"
+        }
+        .to_string()
+    };
     frame.set("verdict", Column::Str(checks.iter().map(verdict).collect()));
-    frame.set("value", Column::F64(checks.iter().map(|c| c.value).collect()));
-    frame.set("detail", Column::Str(checks.iter().map(|c| c.detail.clone()).collect()));
+    frame.set(
+        "value",
+        Column::F64(checks.iter().map(|c| c.value).collect()),
+    );
+    frame.set(
+        "detail",
+        Column::Str(checks.iter().map(|c| c.detail.clone()).collect()),
+    );
     frame
 }
 
@@ -52,9 +75,18 @@ pub(super) fn frame(checks: &[QcCheck]) -> Frame {
 /// # Errors
 /// [`StageError::Data`] without a cell or a gene, on a repeated name, and on the first value (with its
 /// cell and gene) that is not finite, is negative, or is no whole number under [`Counts::Integer`].
-pub fn check_counts(obs: &Frame, var: &Frame, x: &Csr, counts: Counts) -> StageResult<Vec<QcCheck>> {
+pub fn check_counts(
+    obs: &Frame,
+    var: &Frame,
+    x: &Csr,
+    counts: Counts,
+) -> StageResult<Vec<QcCheck>> {
     if obs.is_empty() || var.is_empty() {
-        return Err(StageError::data(format!("expected cells and genes, found {} cells and {} genes", obs.len(), var.len())));
+        return Err(StageError::data(format!(
+            "expected cells and genes, found {} cells and {} genes",
+            obs.len(),
+            var.len()
+        )));
     }
     for (what, frame) in [("cell id", obs), ("gene name", var)] {
         if let Some(name) = frame.first_duplicate() {
@@ -85,9 +117,24 @@ pub fn check_counts(obs: &Frame, var: &Frame, x: &Csr, counts: Counts) -> StageR
     }
     let unseen = seen.iter().filter(|s| !**s).count();
     let mut checks = vec![
-        QcCheck::new("unique_cell_ids", true, obs.len() as f64, "cells, each with its own id"),
-        QcCheck::new("unique_gene_names", true, var.len() as f64, "genes, each with its own name"),
-        QcCheck::new("values", true, x.nnz() as f64, "stored values, none negative or missing"),
+        QcCheck::new(
+            "unique_cell_ids",
+            true,
+            obs.len() as f64,
+            "cells, each with its own id",
+        ),
+        QcCheck::new(
+            "unique_gene_names",
+            true,
+            var.len() as f64,
+            "genes, each with its own name",
+        ),
+        QcCheck::new(
+            "values",
+            true,
+            x.nnz() as f64,
+            "stored values, none negative or missing",
+        ),
     ];
     // Raw counts reach far beyond 20, logarithms of counts do not.
     let logged = fractional > 0 && largest < 20.0;
@@ -101,8 +148,18 @@ pub fn check_counts(obs: &Frame, var: &Frame, x: &Csr, counts: Counts) -> StageR
             "values that are no whole numbers".into()
         },
     ));
-    checks.push(QcCheck::new("empty_cells", empty == 0, empty as f64, format!("{empty} of {} cells have no count", obs.len())));
-    checks.push(QcCheck::new("empty_genes", true, unseen as f64, "genes that no cell has"));
+    checks.push(QcCheck::new(
+        "empty_cells",
+        empty == 0,
+        empty as f64,
+        format!("{empty} of {} cells have no count", obs.len()),
+    ));
+    checks.push(QcCheck::new(
+        "empty_genes",
+        true,
+        unseen as f64,
+        "genes that no cell has",
+    ));
     Ok(checks)
 }
 

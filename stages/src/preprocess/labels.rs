@@ -12,16 +12,28 @@ use crate::frame::{Categorical, Column, Frame};
 /// [`StageError::Data`] where the deciding column is missing.
 pub fn cancer_vs_normal(obs: &mut Frame, rule: &CancerVsNormal) -> StageResult<Vec<QcCheck>> {
     let values = obs.texts(&rule.column).map_err(|e| {
-        let message = format!("`cancer_vs_normal` decides by the column `{}`: {e}", rule.column);
-        StageError::data_hint(message, "name another column under `cancer_vs_normal` of `preprocess`")
+        let message = format!(
+            "`cancer_vs_normal` decides by the column `{}`: {e}",
+            rule.column
+        );
+        StageError::data_hint(
+            message,
+            "name another column under `cancer_vs_normal` of `preprocess`",
+        )
     })?;
-    let (listed, listed_is_normal) = if rule.normal.is_empty() { (&rule.cancer, false) } else { (&rule.normal, true) };
+    let (listed, listed_is_normal) = if rule.normal.is_empty() {
+        (&rule.cancer, false)
+    } else {
+        (&rule.normal, true)
+    };
     let codes: Vec<i32> = values
         .iter()
-        .map(|v| match (v.is_empty(), listed.contains(v) == listed_is_normal) {
-            (true, _) => -1,
-            (false, normal) => i32::from(normal),
-        })
+        .map(
+            |v| match (v.is_empty(), listed.contains(v) == listed_is_normal) {
+                (true, _) => -1,
+                (false, normal) => i32::from(normal),
+            },
+        )
         .collect();
     let count = |code: i32| codes.iter().filter(|&&c| c == code).count();
     let (missing, cancer, normal) = (count(-1), count(0), count(1));
@@ -32,19 +44,43 @@ pub fn cancer_vs_normal(obs: &mut Frame, rule: &CancerVsNormal) -> StageResult<V
         let mut seen = values.clone();
         seen.sort();
         seen.dedup();
-        format!("no cell is {what}: `{}` has the values `{}`", rule.column, seen.join("`, `"))
+        format!(
+            "no cell is {what}: `{}` has the values `{}`",
+            rule.column,
+            seen.join("`, `")
+        )
     };
     let checks = vec![
-        QcCheck::new("cancer_cells", cancer > 0, cancer as f64, detail(cancer, "Cancer")),
-        QcCheck::new("normal_cells", normal > 0, normal as f64, detail(normal, "Normal")),
+        QcCheck::new(
+            "cancer_cells",
+            cancer > 0,
+            cancer as f64,
+            detail(cancer, "Cancer"),
+        ),
+        QcCheck::new(
+            "normal_cells",
+            normal > 0,
+            normal as f64,
+            detail(normal, "Normal"),
+        ),
         QcCheck::new(
             "unlabelled_cells",
             missing == 0,
             missing as f64,
-            format!("{missing} cells have no value in `{}` and are neither Cancer nor Normal", rule.column),
+            format!(
+                "{missing} cells have no value in `{}` and are neither Cancer nor Normal",
+                rule.column
+            ),
         ),
     ];
     let categories = vec!["Cancer".to_string(), "Normal".to_string()];
-    obs.set("cancer_vs_normal", Column::Category(Categorical { codes, categories, ordered: false }));
+    obs.set(
+        "cancer_vs_normal",
+        Column::Category(Categorical {
+            codes,
+            categories,
+            ordered: false,
+        }),
+    );
     Ok(checks)
 }

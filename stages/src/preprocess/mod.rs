@@ -33,7 +33,9 @@ use crate::frame::{Column, Frame};
 use crate::genome::GeneTable;
 use crate::matrix::{Csr, Matrix};
 use crate::params::ParamProblem;
-use crate::stage::{InputArtifact, Metrics, OutputDecl, Progress, Publish, Read, Stage, StageContext};
+use crate::stage::{
+    InputArtifact, Metrics, OutputDecl, Progress, Publish, Read, Stage, StageContext,
+};
 use crate::table::write_tsv;
 
 /// The stage kind `preprocess`.
@@ -45,7 +47,8 @@ impl Stage for Preprocess {
 
     const KIND: &'static str = "preprocess";
     const CODE_VERSION: u32 = 1;
-    const ABOUT: &'static str = "checks raw counts, adds quality metrics and gene positions, normalises";
+    const ABOUT: &'static str =
+        "checks raw counts, adds quality metrics and gene positions, normalises";
 
     fn check(params: &Self::Params) -> Vec<ParamProblem> {
         params.check()
@@ -61,8 +64,12 @@ impl Stage for Preprocess {
 
     fn outputs(_: &Self::Params) -> Vec<OutputDecl> {
         vec![
-            OutputDecl::new("expr", "log1p-normalised expression and counts, genes in genome order (AnnData)"),
-            OutputDecl::new("qc", "integrity checks and quality summary").publish(Publish::Into("tables")),
+            OutputDecl::new(
+                "expr",
+                "log1p-normalised expression and counts, genes in genome order (AnnData)",
+            ),
+            OutputDecl::new("qc", "integrity checks and quality summary")
+                .publish(Publish::Into("tables")),
         ]
     }
 
@@ -74,8 +81,18 @@ impl Stage for Preprocess {
         ctx.check_cancelled()?;
         done.expr.write_zarr(&ctx.output("expr"))?;
         let dir = ctx.output("qc");
-        write_tsv(&dir.join("qc_checks.tsv"), "check", &checks::frame(&done.checks), &checks::NOTES)?;
-        write_tsv(&dir.join("qc_summary.tsv"), "metric", &qc::summary_frame(&done.metrics), &qc::NOTES)?;
+        write_tsv(
+            &dir.join("qc_checks.tsv"),
+            "check",
+            &checks::frame(&done.checks),
+            &checks::NOTES,
+        )?;
+        write_tsv(
+            &dir.join("qc_summary.tsv"),
+            "metric",
+            &qc::summary_frame(&done.metrics),
+            &qc::NOTES,
+        )?;
         Ok(done.metrics)
     }
 }
@@ -116,17 +133,29 @@ pub fn preprocess(
     params: &PreprocessParams,
     progress: &dyn Progress,
 ) -> StageResult<Preprocessed> {
-    let AnnData { mut obs, mut var, x, .. } = counts;
-    let mut x = x.ok_or_else(|| StageError::data("the counts have no matrix `X`"))?.into_csr();
+    let AnnData {
+        mut obs,
+        mut var,
+        x,
+        ..
+    } = counts;
+    let mut x = x
+        .ok_or_else(|| StageError::data("the counts have no matrix `X`"))?
+        .into_csr();
     let mut checks = check_counts(&obs, &var, &x, params.counts)?;
 
     // Filters look at all genes; the rest of the stage at what they leave.
     let placed_before = place_genes(&var, genes, params)?;
     let metrics = qc_metrics(&x, &placed_before.mt);
-    let cells: Vec<usize> = (0..obs.len()).filter(|&c| params.keeps_cell(&metrics, c)).collect();
+    let cells: Vec<usize> = (0..obs.len())
+        .filter(|&c| params.keeps_cell(&metrics, c))
+        .collect();
     if cells.is_empty() {
         return Err(StageError::data_hint(
-            format!("none of {} cells passes `min_counts`, `min_genes` and `max_pct_mt`", obs.len()),
+            format!(
+                "none of {} cells passes `min_counts`, `min_genes` and `max_pct_mt`",
+                obs.len()
+            ),
             "lower the filters of `preprocess`",
         ));
     }
@@ -138,7 +167,9 @@ pub fn preprocess(
     let metrics = metrics.take(&cells);
     let n_cells_of = qc::cells_per_gene(&x);
     let n_genes_before = var.len();
-    let kept: Vec<usize> = (0..var.len()).filter(|&g| n_cells_of[g] >= params.min_cells as i64).collect();
+    let kept: Vec<usize> = (0..var.len())
+        .filter(|&g| n_cells_of[g] >= params.min_cells as i64)
+        .collect();
     let placed = placed_before.take(&kept).in_genome_order(params)?;
     checks.extend(placed.checks());
 
@@ -149,7 +180,10 @@ pub fn preprocess(
 
     let columns: Vec<usize> = placed.genes.iter().map(|g| g.column).collect();
     var = placed.annotate(var.take(&columns));
-    var.set("n_cells", Column::I64(columns.iter().map(|&g| n_cells_of[g]).collect()));
+    var.set(
+        "n_cells",
+        Column::I64(columns.iter().map(|&g| n_cells_of[g]).collect()),
+    );
     let label_checks = cancer_vs_normal(&mut obs, &params.cancer_vs_normal)?;
     checks.extend(label_checks);
     metrics.annotate(&mut obs);
@@ -160,13 +194,34 @@ pub fn preprocess(
 
     let counts = normalise::select_columns(&x, &columns);
     let expr_x = normalise::select_columns(&all, &columns);
-    let metrics = headline(&obs, &var, &counts, &metrics, [n_cells_before, n_genes_before]);
-    let mut expr = AnnData { obs, var, x: Some(Matrix::Csr(expr_x)), ..AnnData::default() };
+    let metrics = headline(
+        &obs,
+        &var,
+        &counts,
+        &metrics,
+        [n_cells_before, n_genes_before],
+    );
+    let mut expr = AnnData {
+        obs,
+        var,
+        x: Some(Matrix::Csr(expr_x)),
+        ..AnnData::default()
+    };
     expr.layers.insert("counts".into(), Matrix::Csr(counts));
-    Ok(Preprocessed { expr, checks, metrics })
+    Ok(Preprocessed {
+        expr,
+        checks,
+        metrics,
+    })
 }
 
-fn headline(obs: &Frame, var: &Frame, counts: &Csr, qc: &QcMetrics, [cells, genes]: [usize; 2]) -> Metrics {
+fn headline(
+    obs: &Frame,
+    var: &Frame,
+    counts: &Csr,
+    qc: &QcMetrics,
+    [cells, genes]: [usize; 2],
+) -> Metrics {
     let mut metrics = Metrics::new();
     let mut put = |name: &str, value: serde_json::Value| {
         metrics.insert(name.to_string(), value);
@@ -176,12 +231,26 @@ fn headline(obs: &Frame, var: &Frame, counts: &Csr, qc: &QcMetrics, [cells, gene
     put("n_genes", var.len().into());
     put("n_genes_left_out", (genes - var.len()).into());
     put("nnz", counts.nnz().into());
-    put("share_zero", (1.0 - counts.nnz() as f64 / (obs.len() * var.len()) as f64).into());
+    put(
+        "share_zero",
+        (1.0 - counts.nnz() as f64 / (obs.len() * var.len()) as f64).into(),
+    );
     put("median_total_counts", qc::median(&qc.total_counts).into());
-    put("median_n_genes_by_counts", qc::median(&qc.n_genes_by_counts.iter().map(|&n| n as f64).collect::<Vec<_>>()).into());
+    put(
+        "median_n_genes_by_counts",
+        qc::median(
+            &qc.n_genes_by_counts
+                .iter()
+                .map(|&n| n as f64)
+                .collect::<Vec<_>>(),
+        )
+        .into(),
+    );
     put("median_pct_counts_mt", qc::median(&qc.pct_counts_mt).into());
     for (name, value) in [("n_cancer", "Cancer"), ("n_normal", "Normal")] {
-        let n = obs.texts("cancer_vs_normal").map_or(0, |v| v.iter().filter(|v| *v == value).count());
+        let n = obs
+            .texts("cancer_vs_normal")
+            .map_or(0, |v| v.iter().filter(|v| *v == value).count());
         put(name, n.into());
     }
     metrics

@@ -10,19 +10,28 @@ use crate::matrix::Csr;
 /// **Source**: scanpy 1.11 `pp.normalize_total` and `pp.log1p`. **Deviation**: computed in f64 and
 /// rounded once to f32.
 pub fn log1p_normalize_total(counts: &Csr, totals: &[f64], target_sum: f64) -> Csr {
-    let scale: Vec<f64> = totals.iter().map(|&t| if t > 0.0 { target_sum / t } else { 0.0 }).collect();
+    let scale: Vec<f64> = totals
+        .iter()
+        .map(|&t| if t > 0.0 { target_sum / t } else { 0.0 })
+        .collect();
     counts.map(|r, _, v| (f64::from(v) * scale[r]).ln_1p() as f32)
 }
 
 /// The columns at `columns`, in that order, zeros dropped.
 pub(super) fn select_columns(x: &Csr, columns: &[usize]) -> Csr {
     let mut new_of_old = vec![u32::MAX; x.n_cols()];
-    columns.iter().enumerate().for_each(|(new, &old)| new_of_old[old] = new as u32);
+    columns
+        .iter()
+        .enumerate()
+        .for_each(|(new, &old)| new_of_old[old] = new as u32);
     let rows: Vec<Vec<(u32, f32)>> = (0..x.n_rows())
         .into_par_iter()
         .map(|r| {
             let (cols, vals) = x.row(r);
-            let kept = cols.iter().zip(vals).map(|(&c, &v)| (new_of_old[c as usize], v));
+            let kept = cols
+                .iter()
+                .zip(vals)
+                .map(|(&c, &v)| (new_of_old[c as usize], v));
             let mut row: Vec<(u32, f32)> = kept.filter(|e| e.0 != u32::MAX && e.1 != 0.0).collect();
             row.sort_unstable_by_key(|e| e.0);
             row

@@ -35,7 +35,11 @@ pub struct CancerVsNormal {
 
 impl Default for CancerVsNormal {
     fn default() -> Self {
-        Self { column: "sample_origin".into(), normal: vec!["nLung".into(), "nLN".into()], cancer: Vec::new() }
+        Self {
+            column: "sample_origin".into(),
+            normal: vec!["nLung".into(), "nLN".into()],
+            cancer: Vec::new(),
+        }
     }
 }
 
@@ -96,13 +100,23 @@ impl PreprocessParams {
     pub(super) fn check(&self) -> Vec<ParamProblem> {
         let mut checks = Checks::default();
         let rule = &self.cancer_vs_normal;
-        checks.require(rule.normal.is_empty() != rule.cancer.is_empty(), "cancer_vs_normal", || {
-            let found = if rule.normal.is_empty() { "neither" } else { "both" };
-            format!("expected exactly one of `normal` and `cancer`, found {found}")
-        });
-        checks.require(self.target_sum > 0.0 && self.target_sum.is_finite(), "target_sum", || {
-            format!("expected a number above 0, found `{}`", self.target_sum)
-        });
+        checks.require(
+            rule.normal.is_empty() != rule.cancer.is_empty(),
+            "cancer_vs_normal",
+            || {
+                let found = if rule.normal.is_empty() {
+                    "neither"
+                } else {
+                    "both"
+                };
+                format!("expected exactly one of `normal` and `cancer`, found {found}")
+            },
+        );
+        checks.require(
+            self.target_sum > 0.0 && self.target_sum.is_finite(),
+            "target_sum",
+            || format!("expected a number above 0, found `{}`", self.target_sum),
+        );
         checks.at_least("min_counts", self.min_counts, 0.0);
         if let Some(max) = self.max_pct_mt {
             checks.range("max_pct_mt", max, 0.0, 100.0);
@@ -115,6 +129,8 @@ impl PreprocessParams {
     pub(super) fn keeps_cell(&self, metrics: &QcMetrics, cell: usize) -> bool {
         metrics.total_counts[cell] >= self.min_counts
             && metrics.n_genes_by_counts[cell] >= self.min_genes as i64
-            && self.max_pct_mt.is_none_or(|max| metrics.pct_counts_mt[cell] <= max)
+            && self
+                .max_pct_mt
+                .is_none_or(|max| metrics.pct_counts_mt[cell] <= max)
     }
 }

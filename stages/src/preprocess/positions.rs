@@ -36,38 +36,71 @@ pub struct PlacedGenes {
 ///
 /// # Errors
 /// [`StageError::Data`] where neither is there.
-pub fn place_genes(var: &Frame, table: Option<&GeneTable>, params: &PreprocessParams) -> StageResult<PlacedGenes> {
+pub fn place_genes(
+    var: &Frame,
+    table: Option<&GeneTable>,
+    params: &PreprocessParams,
+) -> StageResult<PlacedGenes> {
     let places: Vec<Option<(String, i64, i64)>> = match table {
         Some(table) => {
             let place = |g: usize| {
                 let gene = &table.genes[g];
                 (gene.chromosome.clone(), gene.start, gene.end)
             };
-            table.resolve(&var.index, params.duplicates).into_iter().map(|at| at.map(place)).collect()
+            table
+                .resolve(&var.index, params.duplicates)
+                .into_iter()
+                .map(|at| at.map(place))
+                .collect()
         }
         None => own_places(var)?,
     };
     let is_mt = |(name, place): (&String, &Option<(String, i64, i64)>)| {
-        name.get(..3).is_some_and(|p| p.eq_ignore_ascii_case("MT-")) || place.as_ref().is_some_and(|p| p.0 == "chrM")
+        name.get(..3).is_some_and(|p| p.eq_ignore_ascii_case("MT-"))
+            || place.as_ref().is_some_and(|p| p.0 == "chrM")
     };
     let mt = var.index.iter().zip(&places).map(is_mt).collect();
     let genes = var.index.iter().zip(places).enumerate();
-    let genes: Vec<PlacedGene> = genes.map(|(column, (name, place))| PlacedGene { column, name: name.clone(), place }).collect();
+    let genes: Vec<PlacedGene> = genes
+        .map(|(column, (name, place))| PlacedGene {
+            column,
+            name: name.clone(),
+            place,
+        })
+        .collect();
     let n_unplaced = genes.iter().filter(|g| g.place.is_none()).count();
-    Ok(PlacedGenes { genes, mt, n_unplaced, n_on_small_chromosomes: 0 })
+    Ok(PlacedGenes {
+        genes,
+        mt,
+        n_unplaced,
+        n_on_small_chromosomes: 0,
+    })
 }
 
 fn own_places(var: &Frame) -> StageResult<Vec<Option<(String, i64, i64)>>> {
-    if !["chromosome", "start", "end"].iter().all(|c| var.columns.contains_key(*c)) {
+    if !["chromosome", "start", "end"]
+        .iter()
+        .all(|c| var.columns.contains_key(*c))
+    {
         return Err(StageError::data_hint(
             "there are no gene positions: no input `genes`, and no columns `chromosome`, `start` and `end` of the genes",
             "add `genes` to the stage's `inputs`, with `genes: {builtin: grch38}` under the workflow's `inputs`",
         ));
     }
-    let (chromosome, start, end) = (var.texts("chromosome")?, var.numbers("start")?, var.numbers("end")?);
+    let (chromosome, start, end) = (
+        var.texts("chromosome")?,
+        var.numbers("start")?,
+        var.numbers("end")?,
+    );
     let place = |g: usize| {
         let known = !chromosome[g].is_empty() && start[g].is_finite() && end[g].is_finite();
-        known.then(|| (normalise_chromosome(&chromosome[g]), start[g] as i64, end[g] as i64))
+        known.then(|| {
+            (
+                normalise_chromosome(&chromosome[g]),
+                start[g] as i64,
+                end[g] as i64,
+            )
+        })
     };
     Ok((0..var.len()).map(place).collect())
 }
@@ -94,7 +127,11 @@ impl PlacedGenes {
             *sizes.entry(chromosome.clone()).or_default() += 1;
         }
         let before = self.genes.len();
-        self.genes.retain(|g| g.place.as_ref().is_none_or(|p| sizes[&p.0] >= params.min_genes_per_chromosome));
+        self.genes.retain(|g| {
+            g.place
+                .as_ref()
+                .is_none_or(|p| sizes[&p.0] >= params.min_genes_per_chromosome)
+        });
         self.n_on_small_chromosomes = before - self.genes.len();
         if self.genes.iter().all(|g| g.place.is_none()) {
             let largest = sizes.values().max().copied().unwrap_or(0);
@@ -110,18 +147,23 @@ impl PlacedGenes {
             self.genes.retain(|g| g.place.is_some());
         }
         self.genes.sort_by(|a, b| match (&a.place, &b.place) {
-            (Some(p), Some(q)) => {
-                natural_cmp(&p.0, &q.0).then(p.1.cmp(&q.1)).then(p.2.cmp(&q.2)).then_with(|| a.name.cmp(&b.name))
-            }
+            (Some(p), Some(q)) => natural_cmp(&p.0, &q.0)
+                .then(p.1.cmp(&q.1))
+                .then(p.2.cmp(&q.2))
+                .then_with(|| a.name.cmp(&b.name)),
             (p, q) => q.is_some().cmp(&p.is_some()),
         });
         Ok(self)
     }
 
     pub(super) fn checks(&self) -> Vec<QcCheck> {
-        let n = self.genes.iter().filter(|g| g.place.is_some()).count() + self.n_on_small_chromosomes;
+        let n =
+            self.genes.iter().filter(|g| g.place.is_some()).count() + self.n_on_small_chromosomes;
         let share = n as f64 / (n + self.n_unplaced) as f64;
-        let detail = format!("share of genes with a position; {} have none", self.n_unplaced);
+        let detail = format!(
+            "share of genes with a position; {} have none",
+            self.n_unplaced
+        );
         vec![
             // Symbols of other Ensembl releases cost a few percent; other naming costs nearly all.
             QcCheck::new("gene_positions", share >= 0.5, share, detail),
@@ -137,20 +179,44 @@ impl PlacedGenes {
     /// Adds `chromosome` (category in genome order), `start`, `end` and `mt` to `var`, whose rows are
     /// these genes.
     pub(super) fn annotate(&self, mut var: Frame) -> Frame {
-        let mut categories: Vec<String> = self.genes.iter().filter_map(|g| g.place.as_ref()).map(|p| p.0.clone()).collect();
+        let mut categories: Vec<String> = self
+            .genes
+            .iter()
+            .filter_map(|g| g.place.as_ref())
+            .map(|p| p.0.clone())
+            .collect();
         categories.dedup();
         let code = |g: &PlacedGene| {
             let name = &g.place.as_ref()?.0;
             categories.iter().position(|c| c == name)
         };
-        let codes = self.genes.iter().map(|g| code(g).map_or(-1, |i| i as i32)).collect();
-        var.set("chromosome", Column::Category(Categorical { codes, categories: categories.clone(), ordered: false }));
+        let codes = self
+            .genes
+            .iter()
+            .map(|g| code(g).map_or(-1, |i| i as i32))
+            .collect();
+        var.set(
+            "chromosome",
+            Column::Category(Categorical {
+                codes,
+                categories: categories.clone(),
+                ordered: false,
+            }),
+        );
         let number = |f: fn(&(String, i64, i64)) -> i64| {
-            Column::I64(self.genes.iter().map(|g| g.place.as_ref().map_or(-1, f)).collect())
+            Column::I64(
+                self.genes
+                    .iter()
+                    .map(|g| g.place.as_ref().map_or(-1, f))
+                    .collect(),
+            )
         };
         var.set("start", number(|p| p.1));
         var.set("end", number(|p| p.2));
-        var.set("mt", Column::Bool(self.genes.iter().map(|g| self.mt[g.column]).collect()));
+        var.set(
+            "mt",
+            Column::Bool(self.genes.iter().map(|g| self.mt[g.column]).collect()),
+        );
         var
     }
 }
@@ -158,7 +224,11 @@ impl PlacedGenes {
 fn no_position(genes: &[PlacedGene]) -> StageError {
     let shown: Vec<&str> = genes.iter().take(3).map(|g| g.name.as_str()).collect();
     StageError::data_hint(
-        format!("none of {} genes has a position; the first are `{}`", genes.len(), shown.join("`, `")),
+        format!(
+            "none of {} genes has a position; the first are `{}`",
+            genes.len(),
+            shown.join("`, `")
+        ),
         "genes are looked up by symbol (`TP53`) and by Ensembl id (`ENSG00000141510`); give a `genes` input (a GTF, or a table of gene, chr, start, end) that names them as the data does",
     )
 }

@@ -50,7 +50,10 @@ impl QcMetrics {
 
     pub(super) fn annotate(&self, obs: &mut Frame) {
         obs.set("total_counts", Column::F64(self.total_counts.clone()));
-        obs.set("n_genes_by_counts", Column::I64(self.n_genes_by_counts.clone()));
+        obs.set(
+            "n_genes_by_counts",
+            Column::I64(self.n_genes_by_counts.clone()),
+        );
         obs.set("pct_counts_mt", Column::F64(self.pct_counts_mt.clone()));
     }
 }

@@ -8,14 +8,21 @@ use crate::genome::{Duplicates, Gene, shared};
 use crate::stage::Quiet;
 
 fn numbers(v: &Value) -> Vec<f64> {
-    v.as_array().unwrap().iter().map(|x| x.as_f64().unwrap_or(f64::NAN)).collect()
+    v.as_array()
+        .unwrap()
+        .iter()
+        .map(|x| x.as_f64().unwrap_or(f64::NAN))
+        .collect()
 }
 
 fn assert_close(got: &[f64], expected: &[f64], what: &str) {
     assert_eq!(got.len(), expected.len(), "{what}");
     for (i, (g, e)) in got.iter().zip(expected).enumerate() {
         // Absolute 1e-5 on values of order 1 to 10: scanpy computes in f32.
-        assert!((g - e).abs() < 1e-5 * e.abs().max(1.0) || (g.is_nan() && e.is_nan()), "{what} {i}: {g}, expected {e}");
+        assert!(
+            (g - e).abs() < 1e-5 * e.abs().max(1.0) || (g.is_nan() && e.is_nan()),
+            "{what} {i}: {g}, expected {e}"
+        );
     }
 }
 
@@ -24,54 +31,119 @@ fn table(names: &[String]) -> GeneTable {
     let gene = |(i, name): (usize, &String)| Gene {
         name: name.clone(),
         id: None,
-        chromosome: if name.starts_with("MT-") { "chrM".into() } else { format!("chr{}", 1 + i % 2) },
+        chromosome: if name.starts_with("MT-") {
+            "chrM".into()
+        } else {
+            format!("chr{}", 1 + i % 2)
+        },
         start: 10 * (names.len() - i) as i64,
         end: 10 * (names.len() - i) as i64 + 5,
         class: None,
     };
-    GeneTable { genes: names.iter().enumerate().map(gene).collect() }
+    GeneTable {
+        genes: names.iter().enumerate().map(gene).collect(),
+    }
 }
 
 fn data(names: &[String], rows: Vec<Vec<(u32, f32)>>) -> AnnData {
     let mut obs = Frame::new((0..rows.len()).map(|c| format!("c{c}")).collect());
-    let origin: Vec<&str> = (0..rows.len()).map(|c| if c % 3 == 0 { "nLung" } else { "tLung" }).collect();
+    let origin: Vec<&str> = (0..rows.len())
+        .map(|c| if c % 3 == 0 { "nLung" } else { "tLung" })
+        .collect();
     obs.set_category("sample_origin", &origin);
     let x = Csr::from_rows(names.len(), rows);
-    AnnData { obs, var: Frame::new(names.to_vec()), x: Some(Matrix::Csr(x)), ..AnnData::default() }
+    AnnData {
+        obs,
+        var: Frame::new(names.to_vec()),
+        x: Some(Matrix::Csr(x)),
+        ..AnnData::default()
+    }
 }
 
 #[test]
 fn equals_scanpy_on_a_small_matrix() {
     // `tests/reference/preprocess/make.py` wrote the data and what scanpy 1.11.5 makes of it.
-    let json: Value = serde_json::from_str(include_str!("../../../tests/reference/preprocess/small.json")).unwrap();
-    let names: Vec<String> = json["genes"].as_array().unwrap().iter().map(|v| v.as_str().unwrap().to_string()).collect();
+    let json: Value = serde_json::from_str(include_str!(
+        "../../../tests/reference/preprocess/small.json"
+    ))
+    .unwrap();
+    let names: Vec<String> = json["genes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|v| v.as_str().unwrap().to_string())
+        .collect();
     let rows = json["counts"].as_array().unwrap().iter().map(|row| {
         let entries = row.as_array().unwrap().iter();
-        entries.map(|e| (e[0].as_u64().unwrap() as u32, e[1].as_f64().unwrap() as f32)).collect()
+        entries
+            .map(|e| (e[0].as_u64().unwrap() as u32, e[1].as_f64().unwrap() as f32))
+            .collect()
     });
     let rows: Vec<Vec<(u32, f32)>> = rows.collect();
-    let done = preprocess(data(&names, rows.clone()), Some(&table(&names)), &PreprocessParams::default(), &Quiet).unwrap();
+    let done = preprocess(
+        data(&names, rows.clone()),
+        Some(&table(&names)),
+        &PreprocessParams::default(),
+        &Quiet,
+    )
+    .unwrap();
     let obs = &done.expr.obs;
-    for column in ["total_counts", "n_genes_by_counts", "pct_counts_mt", "S_score", "G2M_score"] {
-        assert_close(&obs.numbers(column).unwrap(), &numbers(&json[column]), column);
+    for column in [
+        "total_counts",
+        "n_genes_by_counts",
+        "pct_counts_mt",
+        "S_score",
+        "G2M_score",
+    ] {
+        assert_close(
+            &obs.numbers(column).unwrap(),
+            &numbers(&json[column]),
+            column,
+        );
     }
-    let phase: Vec<&str> = json["phase"].as_array().unwrap().iter().map(|v| v.as_str().unwrap()).collect();
+    let phase: Vec<&str> = json["phase"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|v| v.as_str().unwrap())
+        .collect();
     assert_eq!(obs.texts("phase").unwrap(), phase);
-    assert!(["G1", "S", "G2M"].iter().all(|p| phase.contains(p)), "every phase occurs");
+    assert!(
+        ["G1", "S", "G2M"].iter().all(|p| phase.contains(p)),
+        "every phase occurs"
+    );
 
     // Genes moved; look each value up by name.
     let x = done.expr.x.clone().unwrap().into_csr();
     let at = |name: &String| done.expr.var.index.iter().position(|g| g == name).unwrap();
     for (c, (row, expected)) in rows.iter().zip(json["x"].as_array().unwrap()).enumerate() {
-        let got: Vec<f64> = row.iter().map(|e| f64::from(x.get(c, at(&names[e.0 as usize])))).collect();
+        let got: Vec<f64> = row
+            .iter()
+            .map(|e| f64::from(x.get(c, at(&names[e.0 as usize]))))
+            .collect();
         assert_close(&got, &numbers(expected), "x");
         assert_eq!(x.row(c).0.len(), row.len());
         let counts = done.expr.layers["counts"].clone().into_csr();
-        assert!(row.iter().all(|e| counts.get(c, at(&names[e.0 as usize])) == e.1));
+        assert!(
+            row.iter()
+                .all(|e| counts.get(c, at(&names[e.0 as usize])) == e.1)
+        );
     }
-    let n_cells: Vec<f64> = names.iter().map(|n| done.expr.var.numbers("n_cells").unwrap()[at(n)]).collect();
+    let n_cells: Vec<f64> = names
+        .iter()
+        .map(|n| done.expr.var.numbers("n_cells").unwrap()[at(n)])
+        .collect();
     assert_close(&n_cells, &numbers(&json["n_cells"]), "n_cells");
-    assert_eq!(done.expr.var.flags("mt").unwrap().iter().filter(|m| **m).count(), 3);
+    assert_eq!(
+        done.expr
+            .var
+            .flags("mt")
+            .unwrap()
+            .iter()
+            .filter(|m| **m)
+            .count(),
+        3
+    );
 }
 
 fn names(n: usize) -> Vec<String> {
@@ -80,7 +152,15 @@ fn names(n: usize) -> Vec<String> {
 
 /// Four cells by five genes: cell 3 is empty, gene G4 unseen.
 fn tiny() -> AnnData {
-    data(&names(5), vec![vec![(0, 3.), (1, 1.)], vec![(2, 2.)], vec![(0, 1.), (3, 5.)], vec![]])
+    data(
+        &names(5),
+        vec![
+            vec![(0, 3.), (1, 1.)],
+            vec![(2, 2.)],
+            vec![(0, 1.), (3, 5.)],
+            vec![],
+        ],
+    )
 }
 
 fn run(data: AnnData, params: &PreprocessParams) -> StageResult<Preprocessed> {
@@ -93,12 +173,27 @@ fn genes_come_in_genome_order_with_their_places() {
     let done = run(tiny(), &PreprocessParams::default()).unwrap();
     // Even genes lie on chr1, odd ones on chr2, later genes first.
     assert_eq!(done.expr.var.index, ["G4", "G2", "G0", "G3", "G1"]);
-    assert_eq!(done.expr.var.texts("chromosome").unwrap(), ["chr1", "chr1", "chr1", "chr2", "chr2"]);
-    assert_eq!(done.expr.var.numbers("start").unwrap(), [10., 30., 50., 20., 40.]);
-    assert_eq!(done.expr.obs.texts("cancer_vs_normal").unwrap(), ["Normal", "Cancer", "Cancer", "Normal"]);
+    assert_eq!(
+        done.expr.var.texts("chromosome").unwrap(),
+        ["chr1", "chr1", "chr1", "chr2", "chr2"]
+    );
+    assert_eq!(
+        done.expr.var.numbers("start").unwrap(),
+        [10., 30., 50., 20., 40.]
+    );
+    assert_eq!(
+        done.expr.obs.texts("cancer_vs_normal").unwrap(),
+        ["Normal", "Cancer", "Cancer", "Normal"]
+    );
     let check = |name: &str| done.checks.iter().find(|c| c.check == name).unwrap();
-    assert_eq!((check("empty_cells").verdict, check("empty_cells").value), (Verdict::Warn, 1.0));
-    assert_eq!((check("empty_genes").verdict, check("empty_genes").value), (Verdict::Pass, 1.0));
+    assert_eq!(
+        (check("empty_cells").verdict, check("empty_cells").value),
+        (Verdict::Warn, 1.0)
+    );
+    assert_eq!(
+        (check("empty_genes").verdict, check("empty_genes").value),
+        (Verdict::Pass, 1.0)
+    );
     assert_eq!(done.metrics["n_cancer"], 2);
 }
 
@@ -111,26 +206,77 @@ fn genes_without_a_place_leave_or_go_last() {
     // Totals still count the genes that left: cell 2 has 1 of 6 counts in G0.
     let x = done.expr.x.unwrap().into_csr();
     assert!((f64::from(x.get(2, 1)) - (1e4f64 / 6.0).ln_1p()).abs() < 1e-6);
-    let keep = PreprocessParams { require_position: false, ..Default::default() };
+    let keep = PreprocessParams {
+        require_position: false,
+        ..Default::default()
+    };
     let done = preprocess(tiny(), Some(&short), &keep, &Quiet).unwrap();
     assert_eq!(done.expr.var.index, ["G4", "G0", "G1", "G2", "G3"]);
     assert_eq!(done.expr.var.texts("chromosome").unwrap()[3], "");
     // chr1 has 2 placed genes, chr2 has 1.
-    let large = PreprocessParams { min_genes_per_chromosome: 2, ..Default::default() };
-    assert_eq!(preprocess(tiny(), Some(&short), &large, &Quiet).unwrap().expr.var.index, ["G4", "G0"]);
+    let large = PreprocessParams {
+        min_genes_per_chromosome: 2,
+        ..Default::default()
+    };
+    assert_eq!(
+        preprocess(tiny(), Some(&short), &large, &Quiet)
+            .unwrap()
+            .expr
+            .var
+            .index,
+        ["G4", "G0"]
+    );
 }
 
 #[test]
 fn filters_remove_cells_and_genes() {
     let cells = |params: PreprocessParams| run(tiny(), &params).unwrap().expr.obs.index;
-    assert_eq!(cells(PreprocessParams { min_counts: 3.0, ..Default::default() }), ["c0", "c2"]);
-    assert_eq!(cells(PreprocessParams { min_genes: 1, ..Default::default() }), ["c0", "c1", "c2"]);
+    assert_eq!(
+        cells(PreprocessParams {
+            min_counts: 3.0,
+            ..Default::default()
+        }),
+        ["c0", "c2"]
+    );
+    assert_eq!(
+        cells(PreprocessParams {
+            min_genes: 1,
+            ..Default::default()
+        }),
+        ["c0", "c1", "c2"]
+    );
     // A cell without counts has no percentage.
-    assert_eq!(cells(PreprocessParams { max_pct_mt: Some(10.0), ..Default::default() }), ["c0", "c1", "c2"]);
-    let genes = run(tiny(), &PreprocessParams { min_cells: 2, ..Default::default() }).unwrap().expr.var.index;
+    assert_eq!(
+        cells(PreprocessParams {
+            max_pct_mt: Some(10.0),
+            ..Default::default()
+        }),
+        ["c0", "c1", "c2"]
+    );
+    let genes = run(
+        tiny(),
+        &PreprocessParams {
+            min_cells: 2,
+            ..Default::default()
+        },
+    )
+    .unwrap()
+    .expr
+    .var
+    .index;
     assert_eq!(genes, ["G0"]);
-    let none = run(tiny(), &PreprocessParams { min_counts: 100.0, ..Default::default() }).unwrap_err();
-    assert_eq!(none.to_string(), "none of 4 cells passes `min_counts`, `min_genes` and `max_pct_mt`");
+    let none = run(
+        tiny(),
+        &PreprocessParams {
+            min_counts: 100.0,
+            ..Default::default()
+        },
+    )
+    .unwrap_err();
+    assert_eq!(
+        none.to_string(),
+        "none of 4 cells passes `min_counts`, `min_genes` and `max_pct_mt`"
+    );
 }
 
 #[test]
@@ -140,18 +286,47 @@ fn broken_counts_are_errors_that_name_the_cell() {
         change(&mut data);
         run(data, params).map(|_| ()).unwrap_err().to_string()
     };
-    let value = |v: f32| move |d: &mut AnnData| d.x = Some(Matrix::Csr(Csr::from_rows(5, [vec![], vec![(2, v)], vec![], vec![]])));
+    let value = |v: f32| {
+        move |d: &mut AnnData| {
+            d.x = Some(Matrix::Csr(Csr::from_rows(
+                5,
+                [vec![], vec![(2, v)], vec![], vec![]],
+            )))
+        }
+    };
     let integer = PreprocessParams::default();
-    let any = PreprocessParams { counts: Counts::Any, ..Default::default() };
-    assert_eq!(message(&value(1.5), &integer), "cell `c1`, gene `G2`: expected a whole number, found `1.5`");
-    assert_eq!(message(&value(-1.0), &any), "cell `c1`, gene `G2`: expected a count of at least 0, found `-1`");
-    assert_eq!(message(&value(f32::NAN), &any), "cell `c1`, gene `G2`: expected a count, found `NaN`");
-    assert_eq!(message(&|d| d.obs.index[3] = "c0".into(), &integer), "cell id `c0` occurs more than once");
-    assert_eq!(message(&|d| d.var.index[3] = "G0".into(), &integer), "gene name `G0` occurs more than once");
+    let any = PreprocessParams {
+        counts: Counts::Any,
+        ..Default::default()
+    };
+    assert_eq!(
+        message(&value(1.5), &integer),
+        "cell `c1`, gene `G2`: expected a whole number, found `1.5`"
+    );
+    assert_eq!(
+        message(&value(-1.0), &any),
+        "cell `c1`, gene `G2`: expected a count of at least 0, found `-1`"
+    );
+    assert_eq!(
+        message(&value(f32::NAN), &any),
+        "cell `c1`, gene `G2`: expected a count, found `NaN`"
+    );
+    assert_eq!(
+        message(&|d| d.obs.index[3] = "c0".into(), &integer),
+        "cell id `c0` occurs more than once"
+    );
+    assert_eq!(
+        message(&|d| d.var.index[3] = "G0".into(), &integer),
+        "gene name `G0` occurs more than once"
+    );
     let mut fractional = tiny();
     value(1.5)(&mut fractional);
     let done = run(fractional, &any).unwrap();
-    let check = done.checks.iter().find(|c| c.check == "whole_numbers").unwrap();
+    let check = done
+        .checks
+        .iter()
+        .find(|c| c.check == "whole_numbers")
+        .unwrap();
     assert_eq!(check.verdict, Verdict::Warn);
     assert!(check.detail.contains("look like logarithms"));
 }
@@ -163,10 +338,24 @@ fn missing_positions_and_columns_say_what_to_do() {
     assert!(error.hint().unwrap().contains("builtin: grch38"));
     let other = table(&["X".to_string()]);
     let error = preprocess(tiny(), Some(&other), &PreprocessParams::default(), &Quiet).unwrap_err();
-    assert_eq!(error.to_string(), "none of 5 genes has a position; the first are `G0`, `G1`, `G2`");
+    assert_eq!(
+        error.to_string(),
+        "none of 5 genes has a position; the first are `G0`, `G1`, `G2`"
+    );
     assert!(error.hint().is_some());
-    let rule = CancerVsNormal { column: "cell_type".into(), normal: vec![], cancer: vec!["Epithelial".into()] };
-    let error = run(tiny(), &PreprocessParams { cancer_vs_normal: rule, ..Default::default() }).unwrap_err();
+    let rule = CancerVsNormal {
+        column: "cell_type".into(),
+        normal: vec![],
+        cancer: vec!["Epithelial".into()],
+    };
+    let error = run(
+        tiny(),
+        &PreprocessParams {
+            cancer_vs_normal: rule,
+            ..Default::default()
+        },
+    )
+    .unwrap_err();
     assert_eq!(
         error.to_string(),
         "`cancer_vs_normal` decides by the column `cell_type`: no column `cell_type`; the columns are `sample_origin`"
@@ -176,12 +365,16 @@ fn missing_positions_and_columns_say_what_to_do() {
 #[test]
 fn own_positions_serve_without_a_table() {
     let mut data = tiny();
-    data.var.set_category("chromosome", &["2", "1", "X", "", "1"]);
+    data.var
+        .set_category("chromosome", &["2", "1", "X", "", "1"]);
     data.var.set("start", Column::I64(vec![5, 9, 1, 1, 2]));
     data.var.set("end", Column::I64(vec![6, 9, 1, 1, 2]));
     let done = preprocess(data, None, &PreprocessParams::default(), &Quiet).unwrap();
     assert_eq!(done.expr.var.index, ["G4", "G1", "G0", "G2"]);
-    assert_eq!(done.expr.var.texts("chromosome").unwrap(), ["chr1", "chr1", "chr2", "chrX"]);
+    assert_eq!(
+        done.expr.var.texts("chromosome").unwrap(),
+        ["chr1", "chr1", "chr2", "chrX"]
+    );
 }
 
 #[test]
@@ -189,12 +382,29 @@ fn both_forms_of_the_label_rule() {
     let mut obs = Frame::new((0..4).map(|i| i.to_string()).collect());
     obs.set_category("cell_type", &["Epithelial", "T", "", "B"]);
     let rule = |json: &str| serde_json::from_str::<CancerVsNormal>(json).unwrap();
-    let checks = cancer_vs_normal(&mut obs, &rule(r#"{"column": "cell_type", "cancer": ["Epithelial"]}"#)).unwrap();
-    assert_eq!(obs.texts("cancer_vs_normal").unwrap(), ["Cancer", "Normal", "", "Normal"]);
-    assert_eq!(checks.iter().map(|c| c.value).collect::<Vec<_>>(), [1., 2., 1.]);
-    let checks = cancer_vs_normal(&mut obs, &rule(r#"{"column": "cell_type", "normal": ["t"]}"#)).unwrap();
+    let checks = cancer_vs_normal(
+        &mut obs,
+        &rule(r#"{"column": "cell_type", "cancer": ["Epithelial"]}"#),
+    )
+    .unwrap();
+    assert_eq!(
+        obs.texts("cancer_vs_normal").unwrap(),
+        ["Cancer", "Normal", "", "Normal"]
+    );
+    assert_eq!(
+        checks.iter().map(|c| c.value).collect::<Vec<_>>(),
+        [1., 2., 1.]
+    );
+    let checks = cancer_vs_normal(
+        &mut obs,
+        &rule(r#"{"column": "cell_type", "normal": ["t"]}"#),
+    )
+    .unwrap();
     assert_eq!(checks[1].verdict, Verdict::Warn);
-    assert_eq!(checks[1].detail, "no cell is Normal: `cell_type` has the values ``, `B`, `Epithelial`, `T`");
+    assert_eq!(
+        checks[1].detail,
+        "no cell is Normal: `cell_type` has the values ``, `B`, `Epithelial`, `T`"
+    );
 }
 
 #[test]
@@ -204,10 +414,15 @@ fn parameters_are_checked_and_typed() {
     )
     .unwrap();
     let problems = both.check();
-    assert_eq!(problems.iter().map(|p| p.path.as_str()).collect::<Vec<_>>(), ["cancer_vs_normal", "target_sum", "max_pct_mt"]);
+    assert_eq!(
+        problems.iter().map(|p| p.path.as_str()).collect::<Vec<_>>(),
+        ["cancer_vs_normal", "target_sum", "max_pct_mt"]
+    );
     assert!(PreprocessParams::default().check().is_empty());
     assert!(serde_json::from_str::<PreprocessParams>(r#"{"min_gene": 3}"#).is_err());
-    let round: PreprocessParams = serde_json::from_str(&serde_json::to_string(&PreprocessParams::default()).unwrap()).unwrap();
+    let round: PreprocessParams =
+        serde_json::from_str(&serde_json::to_string(&PreprocessParams::default()).unwrap())
+            .unwrap();
     assert_eq!(round, PreprocessParams::default());
     assert_eq!(round.duplicates, Duplicates::First);
 }
@@ -215,9 +430,30 @@ fn parameters_are_checked_and_typed() {
 #[test]
 fn missing_cell_cycle_genes_leave_the_phase_open() {
     let done = run(tiny(), &PreprocessParams::default()).unwrap();
-    assert!(done.expr.obs.numbers("S_score").unwrap().iter().all(|s| s.is_nan()));
-    assert!(done.expr.obs.texts("phase").unwrap().iter().all(String::is_empty));
-    assert_eq!(done.checks.iter().find(|c| c.check == "cell_cycle_genes").unwrap().verdict, Verdict::Warn);
+    assert!(
+        done.expr
+            .obs
+            .numbers("S_score")
+            .unwrap()
+            .iter()
+            .all(|s| s.is_nan())
+    );
+    assert!(
+        done.expr
+            .obs
+            .texts("phase")
+            .unwrap()
+            .iter()
+            .all(String::is_empty)
+    );
+    assert_eq!(
+        done.checks
+            .iter()
+            .find(|c| c.check == "cell_cycle_genes")
+            .unwrap()
+            .verdict,
+        Verdict::Warn
+    );
 }
 
 proptest! {
@@ -238,17 +474,41 @@ proptest! {
 
 #[test]
 fn ovarian_cells_and_genes_resolve() {
-    let Some(path) = shared("qian2020_ovarian/Qian2020_Ovarian.h5ad") else { return };
+    let Some(path) = shared("qian2020_ovarian/Qian2020_Ovarian.h5ad") else {
+        return;
+    };
     let counts = Reader::open(&path).unwrap().read().unwrap();
-    let rule = CancerVsNormal { column: "cell_type".into(), normal: vec![], cancer: vec!["Epithelial".into()] };
-    let params = PreprocessParams { cancer_vs_normal: rule.clone(), ..Default::default() };
+    let rule = CancerVsNormal {
+        column: "cell_type".into(),
+        normal: vec![],
+        cancer: vec!["Epithelial".into()],
+    };
+    let params = PreprocessParams {
+        cancer_vs_normal: rule.clone(),
+        ..Default::default()
+    };
     let done = preprocess(counts.clone(), Some(&GeneTable::grch38()), &params, &Quiet).unwrap();
-    assert_eq!((done.expr.n_obs(), &done.metrics["n_cancer"]), (4000, &serde_json::json!(1629)));
+    assert_eq!(
+        (done.expr.n_obs(), &done.metrics["n_cancer"]),
+        (4000, &serde_json::json!(1629))
+    );
     assert_eq!(done.expr.n_vars(), 11_855);
     let phase = done.expr.obs.texts("phase").unwrap();
-    assert!(["G1", "S", "G2M"].iter().all(|p| phase.iter().filter(|q| q == p).count() > 40));
+    assert!(
+        ["G1", "S", "G2M"]
+            .iter()
+            .all(|p| phase.iter().filter(|q| q == p).count() > 40)
+    );
     // With the published table of another data set, as the data's description counts them.
-    let Some(paper) = shared("genes/gse131907_paper_gene_positions_hg38.tsv.gz") else { return };
-    let done = preprocess(counts, Some(&GeneTable::read(&paper).unwrap()), &params, &Quiet).unwrap();
+    let Some(paper) = shared("genes/gse131907_paper_gene_positions_hg38.tsv.gz") else {
+        return;
+    };
+    let done = preprocess(
+        counts,
+        Some(&GeneTable::read(&paper).unwrap()),
+        &params,
+        &Quiet,
+    )
+    .unwrap();
     assert_eq!(done.expr.n_vars(), 11_236);
 }

@@ -33,7 +33,11 @@ pub(crate) fn slug(text: &str) -> String {
 
 /// JSON that may stand in a `<script>` element: `<` cannot close it.
 pub(crate) fn script_json(value: &serde_json::Value) -> String {
-    value.to_string().replace('<', "\\u003c").replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029")
+    value
+        .to_string()
+        .replace('<', "\\u003c")
+        .replace('\u{2028}', "\\u2028")
+        .replace('\u{2029}', "\\u2029")
 }
 
 /// A whole number with thin groups of three: `80,576`.
@@ -41,7 +45,7 @@ pub(crate) fn count(n: usize) -> String {
     let digits = n.to_string();
     let mut out = String::new();
     for (i, d) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
             out.push(',');
         }
         out.push(d);
@@ -66,12 +70,20 @@ pub(crate) fn short(x: f64) -> String {
     }
     let decimals = (3 - size.log10().floor() as i32).clamp(0, 6) as usize;
     let text = format!("{x:.decimals$}");
-    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_string() } else { text }
+    if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.').to_string()
+    } else {
+        text
+    }
 }
 
 /// A share as a percentage: `12.3 %`.
 pub(crate) fn percent(share: f64) -> String {
-    if share.is_finite() { format!("{:.1} %", share * 100.0) } else { "–".to_string() }
+    if share.is_finite() {
+        format!("{:.1} %", share * 100.0)
+    } else {
+        "–".to_string()
+    }
 }
 
 #[cfg(test)]
@@ -80,15 +92,27 @@ mod tests {
 
     #[test]
     fn markup_in_names_is_text() {
-        assert_eq!(escape("<script>\"a\" & 'b'</script>\u{7}"), "&lt;script&gt;&quot;a&quot; &amp; &#39;b&#39;&lt;/script&gt; ");
-        assert_eq!(script_json(&serde_json::json!("</script>")), "\"\\u003c/script>\"");
+        assert_eq!(
+            escape("<script>\"a\" & 'b'</script>\u{7}"),
+            "&lt;script&gt;&quot;a&quot; &amp; &#39;b&#39;&lt;/script&gt; "
+        );
+        assert_eq!(
+            script_json(&serde_json::json!("</script>")),
+            "\"\\u003c/script>\""
+        );
         assert_eq!(slug("T cells / CD8+ <x>"), "t-cells-cd8-x");
     }
 
     #[test]
     fn numbers_are_short() {
-        let texts: Vec<String> = [0.0, 3.0, 0.87349, 12345.6, 1.5e-9, 1234567.8, f64::NAN].iter().map(|&x| short(x)).collect();
-        assert_eq!(texts, ["0", "3", "0.8735", "12346", "1.50e-9", "1.23e6", "–"]);
+        let texts: Vec<String> = [0.0, 3.0, 0.87349, 12345.6, 1.5e-9, 1234567.8, f64::NAN]
+            .iter()
+            .map(|&x| short(x))
+            .collect();
+        assert_eq!(
+            texts,
+            ["0", "3", "0.8735", "12346", "1.50e-9", "1.23e6", "–"]
+        );
         assert_eq!(count(80576), "80,576");
         assert_eq!(count(999), "999");
         assert_eq!(percent(0.1234), "12.3 %");

@@ -46,7 +46,10 @@ pub(crate) fn patients(ctx: &StageContext<'_>) -> StageResult<Vec<Patient>> {
         for input in ctx.all(role) {
             ctx.check_cancelled()?;
             let name = patient_name(input);
-            let patient = found.entry(name.clone()).or_insert_with(|| Patient { name, ..Patient::default() });
+            let patient = found.entry(name.clone()).or_insert_with(|| Patient {
+                name,
+                ..Patient::default()
+            });
             add(patient, role, input)?;
         }
     }
@@ -63,7 +66,9 @@ fn add(patient: &mut Patient, role: &str, input: &InputArtifact) -> StageResult<
         order_of(&obs.index, &patient.obs.index)
             .map_err(|cell| other_cells(&patient.name, role, &cell))?
     };
-    let obs = order.as_ref().map_or_else(|| obs.clone(), |rows| obs.take(rows));
+    let obs = order
+        .as_ref()
+        .map_or_else(|| obs.clone(), |rows| obs.take(rows));
     for (name, column) in obs.columns {
         if !patient.obs.columns.contains_key(&name) {
             patient.obs.set(&name, column);
@@ -74,7 +79,9 @@ fn add(patient: &mut Patient, role: &str, input: &InputArtifact) -> StageResult<
         "cnv" => patient.cnv = Some(input.path.clone()),
         _ if reader.names("obsm")?.iter().any(|n| n == "X_cnv_umap") => {
             let umap = reader.obsm("X_cnv_umap")?;
-            let umap = order.as_ref().map_or_else(|| umap.clone(), |rows| umap.take_rows(rows));
+            let umap = order
+                .as_ref()
+                .map_or_else(|| umap.clone(), |rows| umap.take_rows(rows));
             patient.umap = Some(umap.into_dense()).filter(|u| u.ncols() >= 2);
         }
         _ => {}
@@ -83,7 +90,9 @@ fn add(patient: &mut Patient, role: &str, input: &InputArtifact) -> StageResult<
 }
 
 fn other_cells(patient: &str, role: &str, cell: &str) -> StageError {
-    StageError::data(format!("patient `{patient}`: cell `{cell}` is in only one of `{role}` and the roles read before it"))
+    StageError::data(format!(
+        "patient `{patient}`: cell `{cell}` is in only one of `{role}` and the roles read before it"
+    ))
 }
 
 /// Rows of `index` in the order of `wanted`; `None` where they are in that order already. The
@@ -92,11 +101,22 @@ fn order_of(index: &[String], wanted: &[String]) -> Result<Option<Vec<usize>>, S
     if index == wanted {
         return Ok(None);
     }
-    let at: std::collections::HashMap<&str, usize> = index.iter().enumerate().map(|(i, c)| (c.as_str(), i)).collect();
-    let rows = wanted.iter().map(|c| at.get(c.as_str()).copied().ok_or_else(|| c.clone())).collect::<Result<Vec<_>, _>>()?;
+    let at: std::collections::HashMap<&str, usize> = index
+        .iter()
+        .enumerate()
+        .map(|(i, c)| (c.as_str(), i))
+        .collect();
+    let rows = wanted
+        .iter()
+        .map(|c| at.get(c.as_str()).copied().ok_or_else(|| c.clone()))
+        .collect::<Result<Vec<_>, _>>()?;
     if index.len() != wanted.len() {
         let known: std::collections::HashSet<&str> = wanted.iter().map(String::as_str).collect();
-        return Err(index.iter().find(|c| !known.contains(c.as_str())).cloned().unwrap_or_default());
+        return Err(index
+            .iter()
+            .find(|c| !known.contains(c.as_str()))
+            .cloned()
+            .unwrap_or_default());
     }
     Ok(Some(rows))
 }
@@ -106,17 +126,29 @@ fn order_of(index: &[String], wanted: &[String]) -> Result<Option<Vec<usize>>, S
 /// # Errors
 /// What the reader reports.
 pub(crate) fn windows(patient: &Patient) -> StageResult<Option<Windows>> {
-    let Some(path) = &patient.cnv else { return Ok(None) };
+    let Some(path) = &patient.cnv else {
+        return Ok(None);
+    };
     let reader = Reader::open(path)?;
-    let Some(frame) = reader.uns()?.remove("cnv").and_then(|cnv| match cnv.at(&["windows"]) {
-        Some(Uns::Frame(f)) => Some(f.clone()),
-        _ => None,
-    }) else {
-        return Err(StageError::format(path, "uns/cnv/windows", "expected a data frame of the windows"));
+    let Some(frame) = reader
+        .uns()?
+        .remove("cnv")
+        .and_then(|cnv| match cnv.at(&["windows"]) {
+            Some(Uns::Frame(f)) => Some(f.clone()),
+            _ => None,
+        })
+    else {
+        return Err(StageError::format(
+            path,
+            "uns/cnv/windows",
+            "expected a data frame of the windows",
+        ));
     };
     let chromosomes = frame.texts("chromosome")?;
     let x = reader.obsm("X_cnv")?.into_csr();
-    let x = match order_of(&reader.obs()?.index, &patient.obs.index).map_err(|c| other_cells(&patient.name, "cnv", &c))? {
+    let x = match order_of(&reader.obs()?.index, &patient.obs.index)
+        .map_err(|c| other_cells(&patient.name, "cnv", &c))?
+    {
         Some(rows) => x.take_rows(&rows),
         None => x,
     };
@@ -124,7 +156,11 @@ pub(crate) fn windows(patient: &Patient) -> StageResult<Option<Windows>> {
         return Err(StageError::format(
             path,
             "obsm/X_cnv",
-            format!("expected {} columns, one a window, found {}", chromosomes.len(), x.n_cols()),
+            format!(
+                "expected {} columns, one a window, found {}",
+                chromosomes.len(),
+                x.n_cols()
+            ),
         ));
     }
     Ok(Some(Windows { x, chromosomes }))
@@ -158,13 +194,20 @@ impl TableFile {
 ///
 /// # Errors
 /// [`StageError::Io`] where a directory cannot be read.
-pub(crate) fn tables(ctx: &StageContext<'_>, role: &str, published: &str) -> StageResult<Vec<TableFile>> {
+pub(crate) fn tables(
+    ctx: &StageContext<'_>,
+    role: &str,
+    published: &str,
+) -> StageResult<Vec<TableFile>> {
     let mut found = Vec::new();
     for input in ctx.all(role) {
         let patient = (!input.branch.is_empty()).then(|| patient_name(input));
         if input.path.is_dir() {
             for name in tsv_names(&input.path)? {
-                let suffix = patient.as_ref().map(|p| format!(".{p}")).unwrap_or_default();
+                let suffix = patient
+                    .as_ref()
+                    .map(|p| format!(".{p}"))
+                    .unwrap_or_default();
                 found.push(TableFile {
                     patient: patient.clone(),
                     path: input.path.join(format!("{name}.tsv")),
@@ -189,7 +232,11 @@ fn tsv_names(dir: &Path) -> StageResult<Vec<String>> {
     for entry in std::fs::read_dir(dir).map_err(StageError::io("read", dir))? {
         let path = entry.map_err(StageError::io("read", dir))?.path();
         if path.extension().is_some_and(|e| e == "tsv") {
-            names.extend(path.file_stem().and_then(|s| s.to_str()).map(str::to_string));
+            names.extend(
+                path.file_stem()
+                    .and_then(|s| s.to_str())
+                    .map(str::to_string),
+            );
         }
     }
     names.sort();
@@ -211,7 +258,10 @@ pub(crate) fn stack(files: &[TableFile], name: &str) -> StageResult<Vec<(TextTab
         };
         if table.position("patient").is_none() {
             table.header.insert(0, "patient".to_string());
-            table.rows.iter_mut().for_each(|r| r.insert(0, patient.clone()));
+            table
+                .rows
+                .iter_mut()
+                .for_each(|r| r.insert(0, patient.clone()));
         }
         match stacks.iter_mut().find(|(t, _)| t.header == table.header) {
             Some((all, place)) => {
@@ -242,9 +292,18 @@ mod tests {
     fn cells_in_another_order_are_found_and_other_cells_are_named() {
         let s = |v: &[&str]| v.iter().map(|s| s.to_string()).collect::<Vec<_>>();
         assert_eq!(order_of(&s(&["a", "b"]), &s(&["a", "b"])), Ok(None));
-        assert_eq!(order_of(&s(&["b", "a"]), &s(&["a", "b"])), Ok(Some(vec![1, 0])));
-        assert_eq!(order_of(&s(&["b", "c"]), &s(&["a", "b"])), Err("a".to_string()));
-        assert_eq!(order_of(&s(&["a", "b", "c"]), &s(&["a", "b"])), Err("c".to_string()));
+        assert_eq!(
+            order_of(&s(&["b", "a"]), &s(&["a", "b"])),
+            Ok(Some(vec![1, 0]))
+        );
+        assert_eq!(
+            order_of(&s(&["b", "c"]), &s(&["a", "b"])),
+            Err("a".to_string())
+        );
+        assert_eq!(
+            order_of(&s(&["a", "b", "c"]), &s(&["a", "b"])),
+            Err("c".to_string())
+        );
     }
 
     #[test]
@@ -253,16 +312,28 @@ mod tests {
         let file = |patient: &str, text: &str| {
             let path = dir.path().join(patient);
             std::fs::write(&path, text).unwrap();
-            TableFile { patient: Some(patient.into()), name: "t".into(), path, published: format!("tables/t.{patient}.tsv") }
+            TableFile {
+                patient: Some(patient.into()),
+                name: "t".into(),
+                path,
+                published: format!("tables/t.{patient}.tsv"),
+            }
         };
-        let files = [file("P1", "# n\ncheck\tvalue\na\t1\n"), file("P2", "check\tvalue\nb\t2\n"), file("P3", "other\nx\n")];
+        let files = [
+            file("P1", "# n\ncheck\tvalue\na\t1\n"),
+            file("P2", "check\tvalue\nb\t2\n"),
+            file("P3", "other\nx\n"),
+        ];
         let stacks = stack(&files, "t").unwrap();
         assert_eq!(stacks.len(), 2);
         assert_eq!(stacks[0].0.header, ["patient", "check", "value"]);
         assert_eq!(stacks[0].0.rows, [["P1", "a", "1"], ["P2", "b", "2"]]);
         assert_eq!(stacks[0].1, "tables/t.*.tsv");
         assert_eq!(stacks[1].1, "tables/t.P3.tsv");
-        assert_eq!(numbers(&stacks[0].0, &["nothing", "value"]), Some(vec![1.0, 2.0]));
+        assert_eq!(
+            numbers(&stacks[0].0, &["nothing", "value"]),
+            Some(vec![1.0, 2.0])
+        );
         assert_eq!(numbers(&stacks[0].0, &["check"]), None);
     }
 }

@@ -40,7 +40,8 @@ impl Stage for Report {
 
     const KIND: &'static str = "report";
     const CODE_VERSION: u32 = 1;
-    const ABOUT: &'static str = "one self-contained HTML page with figures, tables and the run's provenance";
+    const ABOUT: &'static str =
+        "one self-contained HTML page with figures, tables and the run's provenance";
 
     fn check(params: &Self::Params) -> Vec<ParamProblem> {
         params.check()
@@ -52,14 +53,19 @@ impl Stage for Report {
 
     fn outputs(_params: &Self::Params) -> Vec<OutputDecl> {
         vec![
-            OutputDecl::new("report", "the page, one HTML file").publish(Publish::At("report.html")),
+            OutputDecl::new("report", "the page, one HTML file")
+                .publish(Publish::At("report.html")),
             OutputDecl::new("figures", "every figure as SVG").publish(Publish::Into("figures")),
         ]
     }
 
     fn run(ctx: &StageContext<'_>, params: &Self::Params) -> StageResult<Metrics> {
         let patients = load::patients(ctx)?;
-        let mut sections = compose(&Inputs { ctx, params, patients: &patients })?;
+        let mut sections = compose(&Inputs {
+            ctx,
+            params,
+            patients: &patients,
+        })?;
         make_ids_unique(&mut sections);
         let figures: Vec<&Figure> = sections.iter().flat_map(Section::figures).collect();
         save_figures(ctx, &figures)?;
@@ -110,7 +116,8 @@ fn save_figures(ctx: &StageContext<'_>, figures: &[&Figure]) -> StageResult<()> 
     std::fs::create_dir_all(&dir).map_err(StageError::io("create", &dir))?;
     for figure in figures {
         let path = dir.join(format!("{}.svg", figure.id));
-        std::fs::write(&path, figure.svg.standalone(&figure.id, &figure.title)).map_err(StageError::io("write", &path))?;
+        std::fs::write(&path, figure.svg.standalone(&figure.id, &figure.title))
+            .map_err(StageError::io("write", &path))?;
     }
     Ok(())
 }

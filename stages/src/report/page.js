@@ -35,7 +35,8 @@
     var where = el("span", { "class": "table-foot", "aria-live": "polite" });
     var save = el("button", { type: "button", text: "Download TSV" });
     var tools = el("div", { "class": "table-tools" }, rows.length > 8 ? [search, back, where, next, save] : [save]);
-    box.insertBefore(tools, box.querySelector(".table-scroll"));
+    if (rows.length > 8) box.insertBefore(tools, box.querySelector(".table-scroll"));
+    else box.querySelector("p.table-foot").after(tools);
 
     function draw() {
       var pages = Math.max(1, Math.ceil(view.length / PAGE));

@@ -24,7 +24,13 @@ pub(crate) struct Figure {
 
 impl Figure {
     /// A figure whose id is made of `parts`.
-    pub(crate) fn new(parts: &[&str], title: &str, caption: &str, from: &[&'static str], svg: Svg) -> Self {
+    pub(crate) fn new(
+        parts: &[&str],
+        title: &str,
+        caption: &str,
+        from: &[&'static str],
+        svg: Svg,
+    ) -> Self {
         Self {
             id: slug(&parts.join(" ")),
             title: title.to_string(),
@@ -35,8 +41,17 @@ impl Figure {
     }
 
     fn html(&self) -> String {
-        let size = if self.svg.width > 560.0 { "wide" } else { "small" };
-        let from = self.from.iter().map(|r| format!("<code>{}</code>", escape(r))).collect::<Vec<_>>().join(", ");
+        let size = if self.svg.width > 560.0 {
+            "wide"
+        } else {
+            "small"
+        };
+        let from = self
+            .from
+            .iter()
+            .map(|r| format!("<code>{}</code>", escape(r)))
+            .collect::<Vec<_>>()
+            .join(", ");
         format!(
             "<figure class=\"{size}\" id=\"{id}\"><h4>{title}</h4><div class=\"drawing\">{svg}</div>\
              <figcaption>{caption} <span class=\"from\">From {from}.</span></figcaption></figure>\n",
@@ -94,8 +109,14 @@ pub(crate) struct Section {
 impl Section {
     /// A section for a part of the pipeline that the workflow does not have.
     pub(crate) fn absent(id: &'static str, title: &'static str, stage: &str) -> Self {
-        let text = format!("The stage `{stage}` was not part of this workflow, so there is nothing to show here.");
-        Self { id, title, blocks: vec![Block::Note(Tone::Missing, text)] }
+        let text = format!(
+            "The stage `{stage}` was not part of this workflow, so there is nothing to show here."
+        );
+        Self {
+            id,
+            title,
+            blocks: vec![Block::Note(Tone::Missing, text)],
+        }
     }
 
     /// All figures, in order.
@@ -133,13 +154,20 @@ impl Section {
 
 /// The whole page.
 pub(crate) fn page(title: &str, sections: &[Section]) -> String {
-    let contents: String =
-        sections.iter().map(|s| format!("<li><a href=\"#{}\">{}</a></li>", s.id, escape(s.title))).collect();
+    let contents: String = sections
+        .iter()
+        .map(|s| format!("<li><a href=\"#{}\">{}</a></li>", s.id, escape(s.title)))
+        .collect();
     let mut tables = 0;
     let body: String = sections
         .iter()
         .map(|s| {
-            format!("<section id=\"{}\"><h2>{}</h2>\n{}</section>\n", s.id, escape(s.title), blocks_html(&s.blocks, &mut tables))
+            format!(
+                "<section id=\"{}\"><h2>{}</h2>\n{}</section>\n",
+                s.id,
+                escape(s.title),
+                blocks_html(&s.blocks, &mut tables)
+            )
         })
         .collect();
     format!(
@@ -202,10 +230,16 @@ fn block_html(block: &Block, tables: &mut usize) -> String {
 /// Escaped text in which `` `code` `` is set as code.
 fn prose(text: &str) -> String {
     let parts: Vec<&str> = text.split('`').collect();
-    if parts.len() % 2 == 0 {
+    if parts.len().is_multiple_of(2) {
         return escape(text);
     }
-    let set = |(i, part): (usize, &&str)| if i % 2 == 1 { format!("<code>{}</code>", escape(part)) } else { escape(part) };
+    let set = |(i, part): (usize, &&str)| {
+        if i % 2 == 1 {
+            format!("<code>{}</code>", escape(part))
+        } else {
+            escape(part)
+        }
+    };
     parts.iter().enumerate().map(set).collect()
 }
 
@@ -221,16 +255,30 @@ mod tests {
 
     #[test]
     fn the_page_asks_nothing_of_the_network_and_has_one_place_for_the_record() {
-        let svg = Svg { width: 600.0, height: 10.0, body: String::new() };
+        let svg = Svg {
+            width: 600.0,
+            height: 10.0,
+            body: String::new(),
+        };
         let figure = Figure::new(&["A b", "c"], "t <", "shows & tells", &["expr"], svg);
-        let section = Section { id: "s", title: "S", blocks: vec![Block::Fold("more".into(), false, vec![Block::Figures(vec![figure])]), Block::Provenance] };
+        let section = Section {
+            id: "s",
+            title: "S",
+            blocks: vec![
+                Block::Fold("more".into(), false, vec![Block::Figures(vec![figure])]),
+                Block::Provenance,
+            ],
+        };
         assert_eq!(section.figures()[0].id, "a-b-c");
         let html = page("T & U", &[section, Section::absent("x", "X", "train")]);
         assert_eq!(html.matches(PROVENANCE_MARK).count(), 1);
         for bad in ["http://", "https://", "src=", "@import", "url("] {
             assert!(!html.contains(bad), "the page holds `{bad}`");
         }
-        assert!(html.contains("figure class=\"wide\" id=\"a-b-c\"") && html.contains("shows &amp; tells"));
+        assert!(
+            html.contains("figure class=\"wide\" id=\"a-b-c\"")
+                && html.contains("shows &amp; tells")
+        );
         assert!(html.contains("<code>train</code> was not part of this workflow"));
         assert!(html.contains("T &amp; U"));
     }

@@ -45,7 +45,9 @@ impl Params {
     /// Values out of range.
     pub(super) fn check(&self) -> Vec<ParamProblem> {
         let mut checks = Checks::default();
-        checks.require(!self.title.trim().is_empty(), "title", || "expected a text, found an empty one".to_string());
+        checks.require(!self.title.trim().is_empty(), "title", || {
+            "expected a text, found an empty one".to_string()
+        });
         checks.range("table_rows", self.table_rows, 10, 100_000);
         checks.range("heatmap_cells", self.heatmap_cells, 20, 5_000);
         checks.range("label_genes", self.label_genes, 0, 100);
@@ -64,8 +66,25 @@ mod tests {
     #[test]
     fn values_out_of_range_are_named() {
         assert!(Params::default().check().is_empty());
-        let bad = Params { title: " ".into(), table_rows: 1, heatmap_cells: 0, label_genes: 101, fdr: f64::NAN, log2fc: -1.0 };
+        let bad = Params {
+            title: " ".into(),
+            table_rows: 1,
+            heatmap_cells: 0,
+            label_genes: 101,
+            fdr: f64::NAN,
+            log2fc: -1.0,
+        };
         let paths: Vec<String> = bad.check().into_iter().map(|p| p.path).collect();
-        assert_eq!(paths, ["title", "table_rows", "heatmap_cells", "label_genes", "fdr", "log2fc"]);
+        assert_eq!(
+            paths,
+            [
+                "title",
+                "table_rows",
+                "heatmap_cells",
+                "label_genes",
+                "fdr",
+                "log2fc"
+            ]
+        );
     }
 }

@@ -29,12 +29,20 @@ pub fn pearson(x: &[f64], y: &[f64]) -> Correlation {
     }
     let constant = |v: &[f64]| v.iter().all(|&a| a == v[0]);
     if n < 3 || constant(x) || constant(y) {
-        return Correlation { r: f64::NAN, p: PValue::UNDEFINED, n };
+        return Correlation {
+            r: f64::NAN,
+            p: PValue::UNDEFINED,
+            n,
+        };
     }
     let r = (xy / xx.sqrt() / yy.sqrt()).clamp(-1.0, 1.0);
     let df = n as f64 - 2.0;
     let t = r * (df / ((1.0 - r) * (1.0 + r))).sqrt();
-    Correlation { r, p: two_sided_t(t, df), n }
+    Correlation {
+        r,
+        p: two_sided_t(t, df),
+        n,
+    }
 }
 
 /// Spearman's rank correlation (`scipy.stats.spearmanr`): Pearson's of the average ranks.

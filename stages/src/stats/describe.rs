@@ -26,14 +26,20 @@ pub fn quantile(x: &[f64], q: f64) -> f64 {
 /// [`quantile`] of values that are sorted already.
 pub fn quantile_sorted(sorted: &[f64], q: f64) -> f64 {
     debug_assert!((0.0..=1.0).contains(&q));
-    let Some(last) = sorted.len().checked_sub(1) else { return f64::NAN };
+    let Some(last) = sorted.len().checked_sub(1) else {
+        return f64::NAN;
+    };
     let at = q * last as f64;
     let below = at.floor() as usize;
     let above = (below + 1).min(last);
     let t = at - below as f64;
     let (a, b) = (sorted[below], sorted[above]);
     // numpy's lerp: from the nearer end, so that t = 1 gives b exactly.
-    if t < 0.5 { a + (b - a) * t } else { b - (b - a) * (1.0 - t) }
+    if t < 0.5 {
+        a + (b - a) * t
+    } else {
+        b - (b - a) * (1.0 - t)
+    }
 }
 
 /// The median; NaN of nothing.

@@ -14,7 +14,12 @@ pub fn auc(scores: &[f64], positive: &[bool]) -> f64 {
     let n1 = positive.iter().filter(|&&p| p).count() as f64;
     let n0 = positive.len() as f64 - n1;
     let ranks = average_ranks(scores);
-    let r1: f64 = ranks.iter().zip(positive).filter(|(_, p)| **p).map(|(r, _)| r).sum();
+    let r1: f64 = ranks
+        .iter()
+        .zip(positive)
+        .filter(|(_, p)| **p)
+        .map(|(r, _)| r)
+        .sum();
     (r1 - n1 * (n1 + 1.0) / 2.0) / (n1 * n0)
 }
 
@@ -26,7 +31,11 @@ pub fn cohens_d(a: &[f64], b: &[f64]) -> f64 {
         return f64::NAN;
     }
     let pooled = ((na - 1.0) * variance(a, 1) + (nb - 1.0) * variance(b, 1)) / (na + nb - 2.0);
-    if pooled == 0.0 { f64::NAN } else { (mean(a) - mean(b)) / pooled.sqrt() }
+    if pooled == 0.0 {
+        f64::NAN
+    } else {
+        (mean(a) - mean(b)) / pooled.sqrt()
+    }
 }
 
 /// How strongly two categorical variables go together.
@@ -47,12 +56,19 @@ pub struct Association {
 pub fn cramers_v(table: &[Vec<f64>]) -> Association {
     let rows: Vec<f64> = table.iter().map(|r| r.iter().sum()).collect();
     let width = table.first().map_or(0, Vec::len);
-    let columns: Vec<f64> = (0..width).map(|c| table.iter().map(|r| r[c]).sum()).collect();
+    let columns: Vec<f64> = (0..width)
+        .map(|c| table.iter().map(|r| r[c]).sum())
+        .collect();
     let n: f64 = rows.iter().sum();
     let live = |v: &[f64]| v.iter().filter(|&&s| s > 0.0).count() as f64;
     let (r, c) = (live(&rows), live(&columns));
     if r < 2.0 || c < 2.0 {
-        return Association { v: f64::NAN, v_corrected: f64::NAN, chi2: f64::NAN, p: f64::NAN };
+        return Association {
+            v: f64::NAN,
+            v_corrected: f64::NAN,
+            chi2: f64::NAN,
+            p: f64::NAN,
+        };
     }
     let mut chi2 = 0.0;
     for (i, row) in table.iter().enumerate() {
@@ -66,11 +82,18 @@ pub fn cramers_v(table: &[Vec<f64>]) -> Association {
     let df = (r - 1.0) * (c - 1.0);
     let phi2 = chi2 / n;
     let phi2_corrected = (phi2 - df / (n - 1.0)).max(0.0);
-    let (rc, cc) = (r - (r - 1.0).powi(2) / (n - 1.0), c - (c - 1.0).powi(2) / (n - 1.0));
+    let (rc, cc) = (
+        r - (r - 1.0).powi(2) / (n - 1.0),
+        c - (c - 1.0).powi(2) / (n - 1.0),
+    );
     let least = rc.min(cc) - 1.0;
     Association {
         v: (phi2 / (r.min(c) - 1.0)).sqrt(),
-        v_corrected: if least > 0.0 { (phi2_corrected / least).sqrt().min(1.0) } else { 0.0 },
+        v_corrected: if least > 0.0 {
+            (phi2_corrected / least).sqrt().min(1.0)
+        } else {
+            0.0
+        },
         chi2,
         p: ChiSquared::new(df).map_or(f64::NAN, |d| d.sf(chi2)),
     }
@@ -90,7 +113,10 @@ mod tests {
     #[test]
     fn auc_counts_ties_half() {
         // Positives 2 and 3 against negatives 1 and 2: wins 1, .5, 1, 1 of 4.
-        assert_eq!(auc(&[1.0, 2.0, 2.0, 3.0], &[false, false, true, true]), 0.875);
+        assert_eq!(
+            auc(&[1.0, 2.0, 2.0, 3.0], &[false, false, true, true]),
+            0.875
+        );
     }
 
     #[test]

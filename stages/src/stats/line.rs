@@ -38,8 +38,17 @@ impl Line {
 ///
 /// # Panics
 /// Where the lengths differ.
-pub fn weighted_line(x: &[f64], y: &[f64], weights: &[f64], groups: &[usize], n_groups: usize) -> Option<Line> {
-    assert!(x.len() == y.len() && x.len() == weights.len() && x.len() == groups.len(), "equal lengths");
+pub fn weighted_line(
+    x: &[f64],
+    y: &[f64],
+    weights: &[f64],
+    groups: &[usize],
+    n_groups: usize,
+) -> Option<Line> {
+    assert!(
+        x.len() == y.len() && x.len() == weights.len() && x.len() == groups.len(),
+        "equal lengths"
+    );
     let mut sums = vec![(0.0, 0.0, 0.0); n_groups];
     for i in 0..x.len() {
         let s = &mut sums[groups[i]];
@@ -71,7 +80,13 @@ pub fn weighted_line(x: &[f64], y: &[f64], weights: &[f64], groups: &[usize], n_
         rss += weights[i] * (dy - slope * dx).powi(2);
     }
     let residual_variance = rss / df;
-    Some(Line { slope, se: (residual_variance / sxx).sqrt(), df, sxx, residual_variance })
+    Some(Line {
+        slope,
+        se: (residual_variance / sxx).sqrt(),
+        df,
+        sxx,
+        residual_variance,
+    })
 }
 
 #[cfg(test)]
@@ -83,7 +98,9 @@ mod tests {
         // Slope 2 in both groups, levels 0 and 100; noise +-.1 that is orthogonal to x.
         let x = [0.0, 1.0, 2.0, 3.0, 10.0, 11.0, 12.0, 13.0];
         let e = [0.1, -0.1, -0.1, 0.1, -0.1, 0.1, 0.1, -0.1];
-        let y: Vec<f64> = (0..8).map(|i| 2.0 * x[i] + if i < 4 { 0.0 } else { 100.0 } + e[i]).collect();
+        let y: Vec<f64> = (0..8)
+            .map(|i| 2.0 * x[i] + if i < 4 { 0.0 } else { 100.0 } + e[i])
+            .collect();
         let groups = [0, 0, 0, 0, 1, 1, 1, 1];
         let line = weighted_line(&x, &y, &[1.0; 8], &groups, 2).unwrap();
         assert!((line.slope - 2.0).abs() < 1e-12 && line.df == 5.0);
@@ -96,7 +113,10 @@ mod tests {
         let (x, y) = ([0.0, 1.0, 2.0, 7.0], [0.0, 1.5, 1.8, -40.0]);
         let with = weighted_line(&x, &y, &[1.0; 4], &[0, 0, 0, 1], 2).unwrap();
         let without = weighted_line(&x[..3], &y[..3], &[1.0; 3], &[0, 0, 0], 1).unwrap();
-        assert_eq!((with.slope, with.se, with.df), (without.slope, without.se, without.df));
+        assert_eq!(
+            (with.slope, with.se, with.df),
+            (without.slope, without.se, without.df)
+        );
         assert!(weighted_line(&[1.0; 4], &y, &[1.0; 4], &[0; 4], 1).is_none());
     }
 }

@@ -11,6 +11,7 @@ mod correlation;
 mod describe;
 mod effect;
 mod line;
+mod moderate;
 mod multiple;
 mod normal;
 mod rank;
@@ -24,6 +25,7 @@ pub use correlation::{Correlation, pearson, spearman};
 pub use describe::{mean, median, quantile, quantile_sorted, variance};
 pub use effect::{Association, auc, cohens_d, cramers_v, log2_fold_change};
 pub use line::{Line, weighted_line};
+pub use moderate::VariancePrior;
 pub use multiple::benjamini_hochberg;
 pub use normal::{normal_ln_sf, normal_sf, two_sided_normal};
 pub use rank::average_ranks;
@@ -43,9 +45,15 @@ impl PValue {
     /// From the natural logarithm of a probability.
     pub fn from_ln(ln_p: f64) -> Self {
         let ln_p = ln_p.min(0.0);
-        Self { p: ln_p.exp(), log10: ln_p * std::f64::consts::LOG10_E }
+        Self {
+            p: ln_p.exp(),
+            log10: ln_p * std::f64::consts::LOG10_E,
+        }
     }
 
     /// No test was possible.
-    pub const UNDEFINED: Self = Self { p: f64::NAN, log10: f64::NAN };
+    pub const UNDEFINED: Self = Self {
+        p: f64::NAN,
+        log10: f64::NAN,
+    };
 }

@@ -63,7 +63,10 @@ pub fn two_sided_normal(z: f64) -> PValue {
     }
     if z < FAR {
         let p = 2.0 * normal_sf(z);
-        return PValue { p, log10: p.log10() };
+        return PValue {
+            p,
+            log10: p.log10(),
+        };
     }
     PValue::from_ln(normal_ln_sf(z) + std::f64::consts::LN_2)
 }

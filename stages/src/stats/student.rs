@@ -23,7 +23,13 @@ impl TTest {
     fn new(difference: f64, se: f64, df: f64) -> Self {
         // No spread at all: 0/0 says nothing, and a difference without spread is infinite.
         let t = difference / se;
-        Self { t, df, p: two_sided_t(t, df), difference, se }
+        Self {
+            t,
+            df,
+            p: two_sided_t(t, df),
+            difference,
+            se,
+        }
     }
 }
 
@@ -41,16 +47,22 @@ fn ln_gamma_half_step(a: f64) -> f64 {
 ///
 /// Its logarithm comes from the continued fraction (Lentz's method, Press et al. 2007, 6.4) and
 /// holds where the probability underflows. NaN where `t` or `df` is NaN or `df <= 0`; an infinite
-/// `t` has p = 0.
+/// `t` has p = 0, an infinite `df` is the normal distribution.
 pub fn two_sided_t(t: f64, df: f64) -> PValue {
     if t.is_nan() || df.is_nan() || df <= 0.0 {
         return PValue::UNDEFINED;
     }
     if t.is_infinite() {
-        return PValue { p: 0.0, log10: f64::NEG_INFINITY };
+        return PValue {
+            p: 0.0,
+            log10: f64::NEG_INFINITY,
+        };
     }
     if t == 0.0 {
         return PValue { p: 1.0, log10: 0.0 };
+    }
+    if df.is_infinite() {
+        return super::two_sided_normal(t);
     }
     let a = 0.5 * df;
     let t2 = t * t;
@@ -62,7 +74,10 @@ pub fn two_sided_t(t: f64, df: f64) -> PValue {
         PValue::from_ln(ln_front - a.ln() + beta_fraction(a, 0.5, x).ln())
     } else {
         let p = 1.0 - ln_front.exp() * beta_fraction(0.5, a, y) / 0.5;
-        PValue { p, log10: p.log10() }
+        PValue {
+            p,
+            log10: p.log10(),
+        }
     }
 }
 
@@ -120,7 +135,13 @@ pub fn t_quantile(alpha: f64, df: f64) -> f64 {
 pub fn welch_t(a: &[f64], b: &[f64]) -> TTest {
     let (na, nb) = (a.len() as f64, b.len() as f64);
     if a.len() < 2 || b.len() < 2 {
-        return TTest { t: f64::NAN, df: f64::NAN, p: PValue::UNDEFINED, difference: mean(a) - mean(b), se: f64::NAN };
+        return TTest {
+            t: f64::NAN,
+            df: f64::NAN,
+            p: PValue::UNDEFINED,
+            difference: mean(a) - mean(b),
+            se: f64::NAN,
+        };
     }
     let (va, vb) = (variance(a, 1) / na, variance(b, 1) / nb);
     let df = (va + vb).powi(2) / (va * va / (na - 1.0) + vb * vb / (nb - 1.0));
@@ -137,9 +158,19 @@ pub fn paired_t(a: &[f64], b: &[f64]) -> TTest {
     let differences: Vec<f64> = a.iter().zip(b).map(|(x, y)| x - y).collect();
     let n = differences.len() as f64;
     if differences.len() < 2 {
-        return TTest { t: f64::NAN, df: n - 1.0, p: PValue::UNDEFINED, difference: mean(&differences), se: f64::NAN };
+        return TTest {
+            t: f64::NAN,
+            df: n - 1.0,
+            p: PValue::UNDEFINED,
+            difference: mean(&differences),
+            se: f64::NAN,
+        };
     }
-    TTest::new(mean(&differences), (variance(&differences, 1) / n).sqrt(), n - 1.0)
+    TTest::new(
+        mean(&differences),
+        (variance(&differences, 1) / n).sqrt(),
+        n - 1.0,
+    )
 }
 
 #[cfg(test)]

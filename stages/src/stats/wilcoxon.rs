@@ -51,7 +51,11 @@ pub struct GeneTest {
 /// and 1 without. 0 where the variance is 0.
 pub fn rank_sum(r1: f64, n1: f64, n2: f64, ties: f64, options: RankSumOptions) -> f64 {
     let n = n1 + n2;
-    let c = if options.tie_correct { 1.0 - ties / (n * n * n - n) } else { 1.0 };
+    let c = if options.tie_correct {
+        1.0 - ties / (n * n * n - n)
+    } else {
+        1.0
+    };
     let sd = (c * n1 * n2 * (n + 1.0) / 12.0).sqrt();
     let mut distance = r1 - n1 * (n + 1.0) / 2.0;
     if options.continuity {
@@ -67,8 +71,17 @@ pub fn rank_sum_dense(a: &[f64], b: &[f64], options: RankSumOptions) -> (f64, PV
     let ranks = super::average_ranks(&all);
     let mut sorted = ranks.clone();
     sorted.sort_by(f64::total_cmp);
-    let ties: f64 = sorted.chunk_by(|x, y| x == y).map(|t| (t.len() as f64).powi(3) - t.len() as f64).sum();
-    let z = rank_sum(ranks[..a.len()].iter().sum(), a.len() as f64, b.len() as f64, ties, options);
+    let ties: f64 = sorted
+        .chunk_by(|x, y| x == y)
+        .map(|t| (t.len() as f64).powi(3) - t.len() as f64)
+        .sum();
+    let z = rank_sum(
+        ranks[..a.len()].iter().sum(),
+        a.len() as f64,
+        b.len() as f64,
+        ties,
+        options,
+    );
     (z, two_sided_normal(z))
 }
 
@@ -79,7 +92,11 @@ pub fn rank_sum_dense(a: &[f64], b: &[f64], options: RankSumOptions) -> (f64, PV
 ///
 /// # Panics
 /// Where a contrast has not one side per cell, or an empty group.
-pub fn sparse_wilcoxon(genes: &Csr, contrasts: &[Contrast], options: RankSumOptions) -> Vec<Vec<GeneTest>> {
+pub fn sparse_wilcoxon(
+    genes: &Csr,
+    contrasts: &[Contrast],
+    options: RankSumOptions,
+) -> Vec<Vec<GeneTest>> {
     let sizes: Vec<(f64, f64)> = contrasts
         .iter()
         .map(|c| {
@@ -94,33 +111,58 @@ pub fn sparse_wilcoxon(genes: &Csr, contrasts: &[Contrast], options: RankSumOpti
         .into_par_iter()
         .map_init(Vec::new, |sorted: &mut Vec<u64>, g| {
             sort_values(genes.row(g), sorted);
-            contrasts.iter().zip(&sizes).map(|(c, &s)| test_sorted(sorted, &c.side, s, options)).collect()
+            contrasts
+                .iter()
+                .zip(&sizes)
+                .map(|(c, &s)| test_sorted(sorted, &c.side, s, options))
+                .collect()
         })
         .collect();
-    (0..contrasts.len()).map(|c| by_gene.iter().map(|tests| tests[c]).collect()).collect()
+    (0..contrasts.len())
+        .map(|c| by_gene.iter().map(|tests| tests[c]).collect())
+        .collect()
 }
 
 /// The non-zero values in rising order, each with its cell: the value's order-preserving bits
 /// above the cell's number.
 fn sort_values((cells, values): (&[u32], &[f32]), sorted: &mut Vec<u64>) {
     sorted.clear();
-    sorted.extend(cells.iter().zip(values).filter(|(_, v)| **v != 0.0).map(|(&cell, &v)| {
-        let bits = v.to_bits();
-        let key = if bits >> 31 == 0 { bits | 0x8000_0000 } else { !bits };
-        u64::from(key) << 32 | u64::from(cell)
-    }));
+    sorted.extend(
+        cells
+            .iter()
+            .zip(values)
+            .filter(|(_, v)| **v != 0.0)
+            .map(|(&cell, &v)| {
+                let bits = v.to_bits();
+                let key = if bits >> 31 == 0 {
+                    bits | 0x8000_0000
+                } else {
+                    !bits
+                };
+                u64::from(key) << 32 | u64::from(cell)
+            }),
+    );
     sorted.sort_unstable();
 }
 
 fn value_of(entry: u64) -> f32 {
     let key = (entry >> 32) as u32;
-    f32::from_bits(if key >> 31 == 1 { key & 0x7fff_ffff } else { !key })
+    f32::from_bits(if key >> 31 == 1 {
+        key & 0x7fff_ffff
+    } else {
+        !key
+    })
 }
 
 /// First key of a positive value.
 const ZERO_KEY: u64 = 0x8000_0000 << 32;
 
-fn test_sorted(sorted: &[u64], side: &[u8], (n1, n2): (f64, f64), options: RankSumOptions) -> GeneTest {
+fn test_sorted(
+    sorted: &[u64],
+    side: &[u8],
+    (n1, n2): (f64, f64),
+    options: RankSumOptions,
+) -> GeneTest {
     let mut sums = [0.0_f64; 3];
     let mut counts = [0_u64; 3];
     for &e in sorted {
@@ -189,7 +231,12 @@ mod tests {
 
     fn dense_test(column: &[f32], side: &[u8], options: RankSumOptions) -> (f64, PValue) {
         let pick = |s: u8| -> Vec<f64> {
-            column.iter().zip(side).filter(|(_, x)| **x == s).map(|(v, _)| f64::from(*v)).collect()
+            column
+                .iter()
+                .zip(side)
+                .filter(|(_, x)| **x == s)
+                .map(|(v, _)| f64::from(*v))
+                .collect()
         };
         rank_sum_dense(&pick(1), &pick(2), options)
     }
@@ -223,10 +270,15 @@ mod tests {
     #[test]
     fn swapping_the_groups_turns_the_sign() {
         let genes = Csr::from_dense(&ndarray::array![[0.0, 0.0, 1.0, 2.0, 3.0, 0.5]]);
-        let swap = |a: u8, b: u8| Contrast { side: vec![a, a, a, b, b, b] };
+        let swap = |a: u8, b: u8| Contrast {
+            side: vec![a, a, a, b, b, b],
+        };
         let tests = sparse_wilcoxon(&genes, &[swap(1, 2), swap(2, 1)], RankSumOptions::default());
         assert_eq!(tests[0][0].z, -tests[1][0].z);
-        assert_eq!((tests[0][0].mean_group, tests[0][0].pct_group), (1.0 / 3.0, 1.0 / 3.0));
+        assert_eq!(
+            (tests[0][0].mean_group, tests[0][0].pct_group),
+            (1.0 / 3.0, 1.0 / 3.0)
+        );
         // Ranks of the group: zeros 1.5 each, 1.0 has rank 4: 7 against 3 * 7 / 2.
         assert_eq!(tests[0][0].rank_sum, 7.0);
     }

@@ -25,65 +25,144 @@ pub(super) struct AdamMoments {
     pub(super) v: Vec<f32>,
 }
 
-/// One step on one parameter: `parameter.inplace_op2(&gradient, &op)`.
-pub(super) struct AdamWStep<'a> {
-    pub(super) moments: Mutex<&'a mut AdamMoments>,
+impl AdamMoments {
+    /// Zeros where there is nothing yet.
+    pub(super) fn fit(&mut self, n: usize) -> Result<()> {
+        if self.m.is_empty() {
+            *self = Self {
+                m: vec![0.0; n],
+                v: vec![0.0; n],
+            };
+        }
+        if self.m.len() != n || self.v.len() != n {
+            bail!("moments of {} values for a parameter of {n}", self.m.len());
+        }
+        Ok(())
+    }
+}
+
+/// The settings of one step.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AdamWStep {
     pub(super) learning_rate: f64,
     pub(super) weight_decay: f64,
     /// Steps done, this one included.
     pub(super) step: u64,
 }
 
-impl AdamWStep<'_> {
-    /// Updates `parameter` (contiguous, on the CPU) in place.
-    pub(super) fn apply(&self, parameter: &Tensor, gradient: &Tensor) -> Result<()> {
-        parameter.inplace_op2(&gradient.contiguous()?, self)
+impl AdamWStep {
+    /// Updates `parameter` (contiguous, on the CPU) and its moments in place.
+    pub(super) fn apply(
+        &self,
+        parameter: &Tensor,
+        gradient: &Tensor,
+        moments: &mut AdamMoments,
+    ) -> Result<()> {
+        let op = ParameterStep {
+            adam: *self,
+            moments: Mutex::new(moments),
+        };
+        parameter.inplace_op2(&gradient.contiguous()?, &op)
     }
 
-    fn update<T: Real>(&self, parameter: &mut [T], gradient: &[T], moments: &mut AdamMoments) {
-        let power = |beta: f64| 1.0 - beta.powf(self.step as f64);
+    /// Updates some elements and their moments.
+    pub(super) fn update<T: Real>(&self, p: &mut [T], g: &[T], m: &mut [f32], v: &mut [f32]) {
+        let correction = |beta: f64| 1.0 - beta.powf(self.step as f64);
         let decay = T::from_f64(1.0 - self.learning_rate * self.weight_decay);
-        let rate = T::from_f64(self.learning_rate / power(BETA1));
-        let root = T::from_f64(1.0 / power(BETA2).sqrt());
-        let (b1, b2, eps) = (T::from_f64(BETA1), T::from_f64(BETA2), T::from_f64(EPS));
-        let (c1, c2) = (T::from_f64(1.0 - BETA1), T::from_f64(1.0 - BETA2));
-        let parts = parameter.par_chunks_mut(PART).zip(gradient.par_chunks(PART));
-        let parts = parts.zip(moments.m.par_chunks_mut(PART)).zip(moments.v.par_chunks_mut(PART));
-        let arch = pulp::Arch::new();
-        parts.for_each(|(((p, g), m), v)| {
-            arch.dispatch(
-                #[inline(always)]
-                || {
-                    for i in 0..p.len() {
-                        let m1 = b1 * T::of(m[i]) + c1 * g[i];
-                        let v1 = b2 * T::of(v[i]) + c2 * g[i] * g[i];
-                        p[i] = p[i] * decay - rate * m1 / (T::square_root(v1) * root + eps);
-                        m[i] = T::narrow(m1);
-                        v[i] = T::narrow(v1);
-                    }
-                },
-            );
+        let rate = T::from_f64(self.learning_rate / correction(BETA1));
+        let root = T::from_f64(1.0 / correction(BETA2).sqrt());
+        pulp::Arch::new().dispatch(AdamPart {
+            p,
+            g,
+            m,
+            v,
+            decay,
+            rate,
+            root,
         });
     }
 }
 
-impl InplaceOp2 for AdamWStep<'_> {
+struct ParameterStep<'a> {
+    adam: AdamWStep,
+    moments: Mutex<&'a mut AdamMoments>,
+}
+
+impl ParameterStep<'_> {
+    fn update<T: Real>(&self, p: &mut [T], g: &[T], moments: &mut AdamMoments) {
+        let parts = p.par_chunks_mut(PART).zip(g.par_chunks(PART));
+        let parts = parts
+            .zip(moments.m.par_chunks_mut(PART))
+            .zip(moments.v.par_chunks_mut(PART));
+        parts.for_each(|(((p, g), m), v)| self.adam.update(p, g, m, v));
+    }
+}
+
+/// The update of some elements.
+struct AdamPart<'a, T> {
+    p: &'a mut [T],
+    g: &'a [T],
+    m: &'a mut [f32],
+    v: &'a mut [f32],
+    /// `1 - rate * weight decay`.
+    decay: T,
+    /// Learning rate over the first bias correction.
+    rate: T,
+    /// One over the root of the second bias correction.
+    root: T,
+}
+
+impl<T: Real> pulp::WithSimd for AdamPart<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        let Self {
+            p,
+            g,
+            m,
+            v,
+            decay,
+            rate,
+            root,
+        } = self;
+        let (b1, b2, eps) = (T::from_f64(BETA1), T::from_f64(BETA2), T::from_f64(EPS));
+        let (c1, c2) = (T::from_f64(1.0 - BETA1), T::from_f64(1.0 - BETA2));
+        for (((p, &g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
+            let m1 = b1 * T::of(*m) + c1 * g;
+            let v1 = b2 * T::of(*v) + c2 * g * g;
+            *p = *p * decay - rate * m1 / (T::square_root(v1) * root + eps);
+            *m = T::narrow(m1);
+            *v = T::narrow(v1);
+        }
+    }
+}
+
+impl InplaceOp2 for ParameterStep<'_> {
     fn name(&self) -> &'static str {
         "adamw-step"
     }
 
     fn cpu_fwd(&self, p: &mut CpuStorage, pl: &Layout, g: &CpuStorage, gl: &Layout) -> Result<()> {
-        let Some((start, end)) = pl.contiguous_offsets() else { bail!("expected a contiguous parameter") };
+        let Some((start, end)) = pl.contiguous_offsets() else {
+            bail!("expected a contiguous parameter")
+        };
+        if gl.shape().elem_count() != end - start {
+            bail!(
+                "a gradient of {:?} for a parameter of {:?}",
+                gl.shape(),
+                pl.shape()
+            );
+        }
         let mut moments = self.moments.lock().expect("no update panicked");
-        if moments.m.is_empty() {
-            **moments = AdamMoments { m: vec![0.0; end - start], v: vec![0.0; end - start] };
-        }
-        if moments.m.len() != end - start || gl.shape().elem_count() != end - start {
-            bail!("parameter, gradient and moments differ in size");
-        }
+        moments.fit(end - start)?;
         match p {
-            CpuStorage::F32(p) => self.update(&mut p[start..end], values::<f32>(g, gl)?, &mut moments),
-            CpuStorage::F64(p) => self.update(&mut p[start..end], values::<f64>(g, gl)?, &mut moments),
+            CpuStorage::F32(p) => {
+                self.update(&mut p[start..end], values::<f32>(g, gl)?, &mut moments)
+            }
+            CpuStorage::F64(p) => {
+                self.update(&mut p[start..end], values::<f64>(g, gl)?, &mut moments)
+            }
             _ => bail!("expected an f32 or f64 parameter"),
         }
         Ok(())
@@ -99,14 +178,19 @@ mod tests {
     /// published update, two steps in f64 written out here.
     #[test]
     fn two_steps_follow_the_published_update() {
-        let p = Var::from_tensor(&Tensor::new(&[1.0f64, -2.0, 0.5], &Device::Cpu).unwrap()).unwrap();
+        let p =
+            Var::from_tensor(&Tensor::new(&[1.0f64, -2.0, 0.5], &Device::Cpu).unwrap()).unwrap();
         let mut moments = AdamMoments::default();
         let mut expected = [1.0f64, -2.0, 0.5];
         let (mut m, mut v) = ([0.0f64; 3], [0.0f64; 3]);
         for step in 1..=2u64 {
             let gradient = (p.as_tensor().sqr().unwrap() * 3.0).unwrap();
-            let op = AdamWStep { moments: Mutex::new(&mut moments), learning_rate: 0.1, weight_decay: 0.5, step };
-            op.apply(&p, &gradient).unwrap();
+            let adam = AdamWStep {
+                learning_rate: 0.1,
+                weight_decay: 0.5,
+                step,
+            };
+            adam.apply(&p, &gradient, &mut moments).unwrap();
             for i in 0..3 {
                 let g = 3.0 * expected[i] * expected[i];
                 m[i] = 0.9 * m[i] + 0.1 * g;
@@ -117,7 +201,13 @@ mod tests {
             }
             // Moments are kept in f32: relative 1e-7.
             let found = p.to_vec1::<f64>().unwrap();
-            assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-7), "{found:?} {expected:?}");
+            assert!(
+                found
+                    .iter()
+                    .zip(expected)
+                    .all(|(a, b)| (a - b).abs() < 1e-7),
+                "{found:?} {expected:?}"
+            );
         }
     }
 }

@@ -9,7 +9,12 @@ use crate::rng::Rng;
 
 /// The epoch's batches of anchors: a fresh order of the training cells, cut into batches; a last
 /// batch of one cell is dropped, since it has no statistics.
-pub(super) fn epoch_batches(train: &[usize], batch_size: usize, seed: u64, epoch: u64) -> Vec<Vec<u32>> {
+pub(super) fn epoch_batches(
+    train: &[usize],
+    batch_size: usize,
+    seed: u64,
+    epoch: u64,
+) -> Vec<Vec<u32>> {
     cut(train, batch_size, Rng::new(seed, "train.order", &[epoch]))
 }
 
@@ -22,7 +27,11 @@ pub(super) fn validation_batches(val: &[usize], batch_size: usize, seed: u64) ->
 fn cut(cells: &[usize], batch_size: usize, mut rng: Rng) -> Vec<Vec<u32>> {
     let mut order: Vec<u32> = cells.iter().map(|&c| c as u32).collect();
     rng.shuffle(&mut order);
-    order.chunks(batch_size).filter(|b| b.len() > 1).map(<[u32]>::to_vec).collect()
+    order
+        .chunks(batch_size)
+        .filter(|b| b.len() > 1)
+        .map(<[u32]>::to_vec)
+        .collect()
 }
 
 /// `n` of a cell's negatives for this epoch, without replacement; all where there are no more.
@@ -64,13 +73,23 @@ impl StepCells {
     pub(super) fn new(anchors: &[u32], negatives: &Negatives, drawing: Drawing) -> Self {
         let mut first = anchors.to_vec();
         let mut second: Vec<u32> = Vec::new();
-        let mut row_of: HashMap<u32, u32> = anchors.iter().enumerate().map(|(row, &cell)| (cell, row as u32)).collect();
+        let mut row_of: HashMap<u32, u32> = anchors
+            .iter()
+            .enumerate()
+            .map(|(row, &cell)| (cell, row as u32))
+            .collect();
         let mut rows = Vec::with_capacity(anchors.len());
         for &cell in anchors {
             let drawn = if drawing.n_negatives == 0 {
                 Vec::new()
             } else {
-                draw(negatives.of(cell as usize), drawing.n_negatives, drawing.seed, drawing.epoch, cell)
+                draw(
+                    negatives.of(cell as usize),
+                    drawing.n_negatives,
+                    drawing.seed,
+                    drawing.epoch,
+                    cell,
+                )
             };
             let row = |other: u32| match drawing.scope {
                 BnScope::Joint => *row_of.entry(other).or_insert_with(|| {
@@ -88,7 +107,12 @@ impl StepCells {
         if second.len() == 1 {
             first.append(&mut second);
         }
-        Self { first, second, n_anchors: anchors.len(), pairs: Pairs::new(&rows) }
+        Self {
+            first,
+            second,
+            n_anchors: anchors.len(),
+            pairs: Pairs::new(&rows),
+        }
     }
 }
 
@@ -102,14 +126,21 @@ mod tests {
             offsets.push(offsets.last().unwrap() + list.len() as i64);
         }
         let indices = lists.concat();
-        Negatives { offsets, expr_cosine: vec![0.0; indices.len()], indices }
+        Negatives {
+            offsets,
+            expr_cosine: vec![0.0; indices.len()],
+            indices,
+        }
     }
 
     #[test]
     fn an_epoch_holds_each_cell_once_and_drops_a_lone_one() {
         let train: Vec<usize> = (10..31).collect();
         let batches = epoch_batches(&train, 5, 1, 0);
-        assert_eq!(batches.iter().map(Vec::len).collect::<Vec<_>>(), [5, 5, 5, 5]);
+        assert_eq!(
+            batches.iter().map(Vec::len).collect::<Vec<_>>(),
+            [5, 5, 5, 5]
+        );
         let batches = epoch_batches(&train, 6, 1, 0);
         let mut cells = batches.concat();
         cells.sort_unstable();
@@ -121,14 +152,36 @@ mod tests {
     #[test]
     fn the_joint_scope_has_each_cell_once() {
         let n = negatives(&[&[1, 2], &[2], &[], &[0]]);
-        let drawing = Drawing { n_negatives: 5, scope: BnScope::Joint, seed: 1, epoch: 0 };
+        let drawing = Drawing {
+            n_negatives: 5,
+            scope: BnScope::Joint,
+            seed: 1,
+            epoch: 0,
+        };
         let step = StepCells::new(&[0, 1, 3], &n, drawing);
         assert_eq!((step.first, step.second), (vec![0, 1, 3, 2], vec![]));
-        assert_eq!((step.pairs.anchor, step.pairs.negative), (vec![0, 0, 1, 2], vec![1, 3, 3, 0]));
-        let step = StepCells::new(&[0, 1, 3], &n, Drawing { scope: BnScope::Separate, ..drawing });
+        assert_eq!(
+            (step.pairs.anchor, step.pairs.negative),
+            (vec![0, 0, 1, 2], vec![1, 3, 3, 0])
+        );
+        let step = StepCells::new(
+            &[0, 1, 3],
+            &n,
+            Drawing {
+                scope: BnScope::Separate,
+                ..drawing
+            },
+        );
         assert_eq!((step.first, step.second), (vec![0, 1, 3], vec![1, 2, 2, 0]));
         assert_eq!(step.pairs.negative, [3, 4, 5, 6]);
-        let none = StepCells::new(&[0, 1, 3], &n, Drawing { n_negatives: 0, ..drawing });
+        let none = StepCells::new(
+            &[0, 1, 3],
+            &n,
+            Drawing {
+                n_negatives: 0,
+                ..drawing
+            },
+        );
         assert!(none.pairs.anchor.is_empty() && none.first == [0, 1, 3]);
     }
 

@@ -42,7 +42,10 @@ pub(super) fn save(dir: &Path, run: &str, trainer: &Trainer<'_>) -> StageResult<
         file.put_f32(&format!("m.{i}"), &[moments.m.len()], &moments.m);
         file.put_f32(&format!("v.{i}"), &[moments.v.len()], &moments.v);
     }
-    let header = Header { run: run.to_string(), cursor: trainer.cursor.clone() };
+    let header = Header {
+        run: run.to_string(),
+        cursor: trainer.cursor.clone(),
+    };
     file.about = Some(serde_json::to_string(&header).expect("plain data"));
     let body = file.to_bytes();
     std::fs::create_dir_all(dir).map_err(StageError::io("create", dir))?;
@@ -65,7 +68,9 @@ pub(super) fn resume(dir: &Path, run: &str, trainer: &mut Trainer<'_>) -> StageR
         Err(e) => return Err(StageError::io("read", &path)(e)),
     };
     let bad = |message: &str| StageError::format(&path, "", message);
-    let (digest, body) = bytes.split_at_checked(DIGEST).ok_or_else(|| bad("checkpoint is cut short"))?;
+    let (digest, body) = bytes
+        .split_at_checked(DIGEST)
+        .ok_or_else(|| bad("checkpoint is cut short"))?;
     if blake3::hash(body).as_bytes() != digest {
         return Err(bad("checkpoint does not have its digest"));
     }
@@ -77,13 +82,26 @@ pub(super) fn resume(dir: &Path, run: &str, trainer: &mut Trainer<'_>) -> StageR
     }
     let now = trainer.snapshot()?;
     let named = |prefix: &str| {
-        let array =
-            |a: &NamedArray| Ok(NamedArray { values: file.f32s(&format!("{prefix}.{}", a.name))?, ..a.clone() });
+        let array = |a: &NamedArray| {
+            Ok(NamedArray {
+                values: file.f32s(&format!("{prefix}.{}", a.name))?,
+                ..a.clone()
+            })
+        };
         now.iter().map(array).collect::<StageResult<Vec<_>>>()
     };
-    let best = if header.cursor.best_epoch > 0 { named("best")? } else { Vec::new() };
+    let best = if header.cursor.best_epoch > 0 {
+        named("best")?
+    } else {
+        Vec::new()
+    };
     let moments = (0..trainer.moments.len())
-        .map(|i| Ok(AdamMoments { m: file.f32s(&format!("m.{i}"))?, v: file.f32s(&format!("v.{i}"))? }))
+        .map(|i| {
+            Ok(AdamMoments {
+                m: file.f32s(&format!("m.{i}"))?,
+                v: file.f32s(&format!("v.{i}"))?,
+            })
+        })
         .collect::<StageResult<Vec<_>>>()?;
     trainer.restore(&named("now")?)?;
     trainer.moments = moments;

@@ -1,9 +1,13 @@
 //! An encoder: Linear, BatchNorm, ReLU, Dropout blocks, a last Linear, unit rows.
 
+use std::sync::Mutex;
+
+use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Result, Tensor, Var, bail};
 use candle_nn::ops;
 
-use super::input_layer::SparseBatch;
+use super::adamw::{AdamMoments, AdamWStep};
+use super::input_layer::{InputLayerStep, Pending, SparseBatch};
 use super::matmul::matmul_nt;
 use super::norm::{BatchStats, DropoutStream, EPS, NormReluDropout};
 use crate::rng::Rng;
@@ -43,6 +47,8 @@ pub(super) struct Encoder {
     name: &'static str,
     linears: Vec<Linear>,
     norms: Vec<Norm>,
+    /// What the last backward pass left of the first weight's gradient.
+    pending: Pending,
 }
 
 /// A named array as it lies in memory.
@@ -65,19 +71,34 @@ impl Encoder {
         dtype: DType,
         device: &Device,
     ) -> Result<Self> {
-        let mut encoder = Self { name, linears: Vec::new(), norms: Vec::new() };
+        let mut encoder = Self {
+            name,
+            linears: Vec::new(),
+            norms: Vec::new(),
+            pending: Pending::default(),
+        };
         let mut inputs = n_features;
         for (layer, &width) in hidden.iter().chain([&dim]).enumerate() {
             let mut rng = Rng::new(seed, &format!("train.init.{name}"), &[layer as u64]);
             let bound = 1.0 / (inputs as f64).sqrt();
-            let mut draw =
-                |n: usize| (0..n).map(|_| ((2.0 * rng.uniform() - 1.0) * bound) as f32).collect::<Vec<f32>>();
-            let shape = if layer == 0 { (inputs, width) } else { (width, inputs) };
+            let mut draw = |n: usize| {
+                (0..n)
+                    .map(|_| ((2.0 * rng.uniform() - 1.0) * bound) as f32)
+                    .collect::<Vec<f32>>()
+            };
+            let shape = if layer == 0 {
+                (inputs, width)
+            } else {
+                (width, inputs)
+            };
             let var = |values: Vec<f32>, shape: &[usize]| {
                 Var::from_tensor(&Tensor::from_vec(values, shape, device)?.to_dtype(dtype)?)
             };
             let weight = var(draw(inputs * width), &[shape.0, shape.1])?;
-            encoder.linears.push(Linear { weight, bias: var(draw(width), &[width])? });
+            encoder.linears.push(Linear {
+                weight,
+                bias: var(draw(width), &[width])?,
+            });
             if layer < hidden.len() {
                 encoder.norms.push(Norm {
                     scale: var(vec![1.0; width], &[width])?,
@@ -93,7 +114,8 @@ impl Encoder {
 
     /// Unit rows of a batch in training: batch statistics (which move the running ones), dropout.
     pub(super) fn forward_train(&mut self, batch: &SparseBatch, pass: Pass) -> Result<Tensor> {
-        let mut x = batch.linear(&self.linears[0].weight, &self.linears[0].bias)?;
+        let first = &self.linears[0];
+        let mut x = batch.linear(&first.weight, &first.bias, Some(&self.pending))?;
         let modality = u64::from(self.name == "cnv");
         for layer in 0..self.norms.len() {
             let dropout = DropoutStream {
@@ -113,7 +135,11 @@ impl Encoder {
     /// Unit rows with the running statistics, without dropout and without a graph.
     pub(super) fn forward_eval(&self, batch: &SparseBatch) -> Result<Tensor> {
         let plain = |v: &Var| v.as_tensor().detach();
-        let mut x = batch.linear(&plain(&self.linears[0].weight), &plain(&self.linears[0].bias))?;
+        let mut x = batch.linear(
+            &plain(&self.linears[0].weight),
+            &plain(&self.linears[0].bias),
+            None,
+        )?;
         for (norm, next) in self.norms.iter().zip(&self.linears[1..]) {
             let vector = |v: &[f32]| Tensor::new(v, x.device())?.to_dtype(x.dtype());
             let inverse = (vector(&norm.running_var)? + EPS)?.sqrt()?.recip()?;
@@ -139,17 +165,84 @@ impl Encoder {
         out
     }
 
+    /// One optimiser step with the gradients of the last backward pass; `moments` are those of
+    /// [`Encoder::parameters`], in their order.
+    pub(super) fn update(
+        &mut self,
+        grads: &GradStore,
+        moments: &mut [AdamMoments],
+        adam: AdamWStep,
+    ) -> Result<()> {
+        let pending = std::mem::take(&mut *self.pending.lock().expect("no pass panicked"));
+        let (first, others) = moments.split_at_mut(1);
+        let step = InputLayerStep {
+            pending,
+            moments: Mutex::new(&mut first[0]),
+            adam,
+        };
+        self.linears[0].weight.inplace_op1(&step)?;
+        for ((name, var), moments) in self.parameters().into_iter().skip(1).zip(others) {
+            let Some(gradient) = grads.get(var) else {
+                bail!("`{name}` has no gradient")
+            };
+            adam.apply(var, gradient, moments)?;
+        }
+        Ok(())
+    }
+
+    /// The gradients of the last backward pass, in the order of the parameters.
+    #[cfg(test)]
+    pub(super) fn gradients(&self, grads: &GradStore) -> Vec<Tensor> {
+        let pending = std::mem::take(&mut *self.pending.lock().unwrap());
+        let weight = &self.linears[0].weight;
+        // The same products by candle's own way, from the output gradients.
+        let zero = self.linears[0].bias.zeros_like().unwrap();
+        let dot = |(batch, grad): &(SparseBatch, Tensor)| {
+            let out = batch.linear(weight, &zero, None).unwrap();
+            (out * grad)
+                .unwrap()
+                .sum_all()
+                .unwrap()
+                .backward()
+                .unwrap()
+                .remove(weight)
+                .unwrap()
+        };
+        let whole = pending
+            .iter()
+            .map(dot)
+            .reduce(|a, b| (a + b).unwrap())
+            .unwrap();
+        let others = self
+            .parameters()
+            .into_iter()
+            .skip(1)
+            .map(|(_, var)| grads.get(var).unwrap().clone());
+        std::iter::once(whole).chain(others).collect()
+    }
+
     /// Everything inference needs, parameters first, then running statistics.
     pub(super) fn snapshot(&self) -> Result<Vec<NamedArray>> {
         let mut out = Vec::new();
         for (name, var) in self.parameters() {
             let values = var.flatten_all()?.to_dtype(DType::F32)?.to_vec1::<f32>()?;
-            out.push(NamedArray { name, shape: var.dims().to_vec(), values });
+            out.push(NamedArray {
+                name,
+                shape: var.dims().to_vec(),
+                values,
+            });
         }
         for (layer, norm) in self.norms.iter().enumerate() {
-            for (what, values) in [("running_mean", &norm.running_mean), ("running_var", &norm.running_var)] {
+            for (what, values) in [
+                ("running_mean", &norm.running_mean),
+                ("running_var", &norm.running_var),
+            ] {
                 let name = format!("{}.{layer}.norm.{what}", self.name);
-                out.push(NamedArray { name, shape: vec![values.len()], values: values.clone() });
+                out.push(NamedArray {
+                    name,
+                    shape: vec![values.len()],
+                    values: values.clone(),
+                });
             }
         }
         Ok(out)
@@ -169,7 +262,8 @@ impl Encoder {
         let prefix = self.name;
         for (layer, norm) in self.norms.iter_mut().enumerate() {
             let width = norm.running_mean.len();
-            norm.running_mean = get(&format!("{prefix}.{layer}.norm.running_mean"), width)?.to_vec();
+            norm.running_mean =
+                get(&format!("{prefix}.{layer}.norm.running_mean"), width)?.to_vec();
             norm.running_var = get(&format!("{prefix}.{layer}.norm.running_var"), width)?.to_vec();
         }
         Ok(())
@@ -179,9 +273,17 @@ impl Encoder {
 impl Norm {
     fn follow(&mut self, stats: &BatchStats) {
         let unbiased = stats.rows as f64 / (stats.rows as f64 - 1.0);
-        let towards = |old: &mut f32, new: f64| *old = (f64::from(*old) * (1.0 - MOMENTUM) + new * MOMENTUM) as f32;
-        self.running_mean.iter_mut().zip(&stats.mean).for_each(|(old, &new)| towards(old, new));
-        self.running_var.iter_mut().zip(&stats.var).for_each(|(old, &new)| towards(old, new * unbiased));
+        let towards = |old: &mut f32, new: f64| {
+            *old = (f64::from(*old) * (1.0 - MOMENTUM) + new * MOMENTUM) as f32
+        };
+        self.running_mean
+            .iter_mut()
+            .zip(&stats.mean)
+            .for_each(|(old, &new)| towards(old, new));
+        self.running_var
+            .iter_mut()
+            .zip(&stats.var)
+            .for_each(|(old, &new)| towards(old, new * unbiased));
     }
 }
 
@@ -196,5 +298,8 @@ fn unit_rows(x: &Tensor) -> Result<Tensor> {
 pub(super) fn diagonal_cross_entropy(logits: &Tensor) -> Result<Tensor> {
     let n = logits.dim(0)?;
     let target = Tensor::arange(0u32, n as u32, logits.device())?.unsqueeze(1)?;
-    ops::log_softmax(logits, 1)?.gather(&target, 1)?.mean_all()?.neg()
+    ops::log_softmax(logits, 1)?
+        .gather(&target, 1)?
+        .mean_all()?
+        .neg()
 }

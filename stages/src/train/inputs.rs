@@ -18,7 +18,10 @@ impl Modality {
     /// Each cell's own row of `x`, z-scored.
     pub(super) fn cells(x: &Csr, moments: &FeatureMoments) -> Self {
         let rows: Vec<usize> = (0..x.n_rows()).collect();
-        Self { input: Arc::new(scaled(x, &rows, moments)), row_of: None }
+        Self {
+            input: Arc::new(scaled(x, &rows, moments)),
+            row_of: None,
+        }
     }
 
     /// The mean row of each cell's cluster, z-scored with the moments of single cells.
@@ -26,7 +29,12 @@ impl Modality {
     /// The mean is over the cluster's training cells, so that no validation or test cell's copy
     /// number reaches its own anchor; a cluster without training cells takes the mean of all its
     /// cells.
-    pub(super) fn cluster_means(x: &Csr, cluster_of: &[u32], split: &Split, moments: &FeatureMoments) -> Self {
+    pub(super) fn cluster_means(
+        x: &Csr,
+        cluster_of: &[u32],
+        split: &Split,
+        moments: &FeatureMoments,
+    ) -> Self {
         let n_clusters = cluster_of.iter().max().map_or(0, |&c| c as usize + 1);
         let mut members = vec![(Vec::new(), Vec::new()); n_clusters];
         for (cell, &cluster) in cluster_of.iter().enumerate() {
@@ -38,10 +46,15 @@ impl Modality {
         }
         let means = Csr::from_rows(
             x.n_cols(),
-            members.into_iter().map(|(train, all)| mean_row(x, if train.is_empty() { &all } else { &train })),
+            members
+                .into_iter()
+                .map(|(train, all)| mean_row(x, if train.is_empty() { &all } else { &train })),
         );
         let rows: Vec<usize> = (0..n_clusters).collect();
-        Self { input: Arc::new(scaled(&means, &rows, moments)), row_of: Some(cluster_of.to_vec()) }
+        Self {
+            input: Arc::new(scaled(&means, &rows, moments)),
+            row_of: Some(cluster_of.to_vec()),
+        }
     }
 
     /// Number of features.
@@ -55,18 +68,27 @@ impl Modality {
             Some(row_of) => cells.iter().map(|&c| row_of[c as usize]).collect(),
             None => cells.to_vec(),
         };
-        SparseBatch { input: self.input.clone(), rows: Arc::new(rows) }
+        SparseBatch {
+            input: self.input.clone(),
+            rows: Arc::new(rows),
+        }
     }
 
     #[cfg(test)]
     pub(super) fn of(input: Arc<SparseInput>) -> Self {
-        Self { input, row_of: None }
+        Self {
+            input,
+            row_of: None,
+        }
     }
 }
 
 fn scaled(x: &Csr, rows: &[usize], moments: &FeatureMoments) -> SparseInput {
     let shift = moments.shift().into_iter().map(|m| m as f32).collect();
-    SparseInput { scaled: moments.scale(x, rows), shift }
+    SparseInput {
+        scaled: moments.scale(x, rows),
+        shift,
+    }
 }
 
 fn mean_row(x: &Csr, cells: &[usize]) -> Vec<(u32, f32)> {
@@ -78,7 +100,11 @@ fn mean_row(x: &Csr, cells: &[usize]) -> Vec<(u32, f32)> {
         }
     }
     let n = cells.len().max(1) as f64;
-    sums.iter().enumerate().filter(|(_, s)| **s != 0.0).map(|(c, s)| (c as u32, (s / n) as f32)).collect()
+    sums.iter()
+        .enumerate()
+        .filter(|(_, s)| **s != 0.0)
+        .map(|(c, s)| (c as u32, (s / n) as f32))
+        .collect()
 }
 
 #[cfg(test)]
@@ -90,11 +116,22 @@ mod tests {
     #[test]
     fn a_cluster_s_mean_is_that_of_its_training_cells() {
         let x = Csr::from_dense(&array![[1., 0.], [3., 2.], [9., 9.], [4., 0.]]);
-        let split = Split { part: vec![Part::Train, Part::Train, Part::Test, Part::Test] };
-        let moments = FeatureMoments { mean: vec![1.0, 0.0], sd: vec![2.0, 1.0] };
+        let split = Split {
+            part: vec![Part::Train, Part::Train, Part::Test, Part::Test],
+        };
+        let moments = FeatureMoments {
+            mean: vec![1.0, 0.0],
+            sd: vec![2.0, 1.0],
+        };
         let m = Modality::cluster_means(&x, &[0, 0, 0, 1], &split, &moments);
         let batch = m.batch(&[2, 3]);
-        let row = |i: usize| m.input.scaled.to_dense().row(batch.rows[i] as usize).to_vec();
+        let row = |i: usize| {
+            m.input
+                .scaled
+                .to_dense()
+                .row(batch.rows[i] as usize)
+                .to_vec()
+        };
         assert_eq!((row(0), row(1)), (vec![1.0, 1.0], vec![2.0, 0.0]));
         assert_eq!(m.input.shift, [0.5, 0.0]);
     }

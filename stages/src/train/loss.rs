@@ -30,7 +30,9 @@ impl Pairs {
             for &j in list {
                 pairs.anchor.push(i as u32);
                 pairs.negative.push(j);
-                pairs.weight.push(1.0 / (2.0 * anchors as f64 * list.len() as f64));
+                pairs
+                    .weight
+                    .push(1.0 / (2.0 * anchors as f64 * list.len() as f64));
             }
         }
         pairs
@@ -38,12 +40,25 @@ impl Pairs {
 }
 
 /// Symmetric InfoNCE of matching rows; `cluster` leaves out pairs of different cells of one cluster.
-pub(super) fn nce(e: &Tensor, c: &Tensor, temperature: f64, cluster: Option<&[u32]>) -> Result<Tensor> {
+pub(super) fn nce(
+    e: &Tensor,
+    c: &Tensor,
+    temperature: f64,
+    cluster: Option<&[u32]>,
+) -> Result<Tensor> {
     let mut logits = (matmul_nt(e, c)? * (1.0 / temperature))?;
     if let Some(cluster) = cluster {
         let n = cluster.len();
         let left_out = |i: usize, j: usize| i != j && cluster[i] == cluster[j];
-        let mask: Vec<f32> = (0..n * n).map(|at| if left_out(at / n, at % n) { LEFT_OUT } else { 0.0 }).collect();
+        let mask: Vec<f32> = (0..n * n)
+            .map(|at| {
+                if left_out(at / n, at % n) {
+                    LEFT_OUT
+                } else {
+                    0.0
+                }
+            })
+            .collect();
         logits = (logits + Tensor::from_vec(mask, (n, n), e.device())?.to_dtype(e.dtype())?)?;
     }
     let columns = logits.t()?.contiguous()?;
@@ -51,7 +66,12 @@ pub(super) fn nce(e: &Tensor, c: &Tensor, temperature: f64, cluster: Option<&[u3
 }
 
 /// The margin loss, or `None` where no anchor has a negative.
-pub(super) fn hard_negative_margin(e: &Tensor, c: &Tensor, pairs: &Pairs, margin: f64) -> Result<Option<Tensor>> {
+pub(super) fn hard_negative_margin(
+    e: &Tensor,
+    c: &Tensor,
+    pairs: &Pairs,
+    margin: f64,
+) -> Result<Option<Tensor>> {
     if pairs.anchor.is_empty() {
         return Ok(None);
     }
@@ -106,13 +126,20 @@ mod tests {
         let pairs = Pairs::new(&[vec![2, 3], vec![]]);
         let loss = hard_negative_margin(&e, &c, &pairs, 0.3).unwrap().unwrap();
         assert!((value(&loss) - 0.475).abs() < 1e-7);
-        assert!(hard_negative_margin(&e, &c, &Pairs::new(&[vec![], vec![]]), 0.3).unwrap().is_none());
+        assert!(
+            hard_negative_margin(&e, &c, &Pairs::new(&[vec![], vec![]]), 0.3)
+                .unwrap()
+                .is_none()
+        );
     }
 
     #[test]
     fn anchors_weigh_the_same_whatever_their_number_of_negatives() {
         let pairs = Pairs::new(&[vec![4], vec![], vec![2, 5]]);
-        assert_eq!((pairs.anchor, pairs.negative), (vec![0, 2, 2], vec![4, 2, 5]));
+        assert_eq!(
+            (pairs.anchor, pairs.negative),
+            (vec![0, 2, 2], vec![4, 2, 5])
+        );
         assert_eq!(pairs.weight, [0.25, 0.125, 0.125]);
     }
 }

@@ -16,7 +16,11 @@ const PART: usize = 64;
 
 /// `A B^T`: `n x m` from `n x k` and `m x k`, with gradients for both.
 pub(super) fn matmul_nt(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    if a.device().is_cpu() { a.contiguous()?.apply_op2(&b.contiguous()?, MatMulNt) } else { a.matmul(&b.t()?) }
+    if a.device().is_cpu() {
+        a.contiguous()?.apply_op2(&b.contiguous()?, MatMulNt)
+    } else {
+        a.matmul(&b.t()?)
+    }
 }
 
 struct MatMulNt;
@@ -31,8 +35,13 @@ struct View<'a, T> {
 
 impl<'a, T: Real> View<'a, T> {
     fn mat(self) -> MatRef<'a, T> {
-        let stored = MatRef::from_row_major_slice(self.values, self.values.len() / self.cols, self.cols);
-        if self.transposed { stored.transpose() } else { stored }
+        let stored =
+            MatRef::from_row_major_slice(self.values, self.values.len() / self.cols, self.cols);
+        if self.transposed {
+            stored.transpose()
+        } else {
+            stored
+        }
     }
 }
 
@@ -40,11 +49,20 @@ fn product<T: Real>(a: View<'_, T>, b: View<'_, T>) -> Vec<T> {
     let (a, b) = (a.mat(), b.mat());
     let (n, m) = (a.nrows(), b.ncols());
     let mut out = vec![T::zero(); n * m];
-    out.par_chunks_mut(PART * m).enumerate().for_each(|(part, out)| {
-        let rows = out.len() / m;
-        let to = MatMut::from_row_major_slice_mut(out, rows, m);
-        matmul(to, Accum::Replace, a.subrows(part * PART, rows), b, T::one(), Par::Seq);
-    });
+    out.par_chunks_mut(PART * m)
+        .enumerate()
+        .for_each(|(part, out)| {
+            let rows = out.len() / m;
+            let to = MatMut::from_row_major_slice_mut(out, rows, m);
+            matmul(
+                to,
+                Accum::Replace,
+                a.subrows(part * PART, rows),
+                b,
+                T::one(),
+                Par::Seq,
+            );
+        });
     out
 }
 
@@ -53,7 +71,13 @@ impl CustomOp2 for MatMulNt {
         "matmul-nt"
     }
 
-    fn cpu_fwd(&self, a: &CpuStorage, al: &Layout, b: &CpuStorage, bl: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(
+        &self,
+        a: &CpuStorage,
+        al: &Layout,
+        b: &CpuStorage,
+        bl: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
         let ((n, k), (m, kb)) = (al.shape().dims2()?, bl.shape().dims2()?);
         if k != kb || k == 0 {
             bail!("A B^T of {n} x {k} and {m} x {kb}");
@@ -65,7 +89,13 @@ impl CustomOp2 for MatMulNt {
         })
     }
 
-    fn bwd(&self, a: &Tensor, b: &Tensor, _: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(
+        &self,
+        a: &Tensor,
+        b: &Tensor,
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let (m, k) = b.dims2()?;
         let grad = grad.contiguous()?;
         let (ha, hb, hg) = (hold(a), hold(b), hold(&grad));
@@ -92,7 +122,14 @@ mod tests {
     }
 
     fn worst(a: &Tensor, b: &Tensor) -> f64 {
-        (a - b).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f64>().unwrap()
+        (a - b)
+            .unwrap()
+            .abs()
+            .unwrap()
+            .max_all()
+            .unwrap()
+            .to_scalar::<f64>()
+            .unwrap()
     }
 
     #[test]
@@ -102,7 +139,11 @@ mod tests {
         let g = random(150, 70, 3);
         let run = |out: Tensor| {
             let grads = out.mul(&g).unwrap().sum_all().unwrap().backward().unwrap();
-            (out, grads.get(&a).unwrap().clone(), grads.get(&b).unwrap().clone())
+            (
+                out,
+                grads.get(&a).unwrap().clone(),
+                grads.get(&b).unwrap().clone(),
+            )
         };
         let ours = run(matmul_nt(&a, &b).unwrap());
         let theirs = run(a.matmul(&b.t().unwrap()).unwrap());
@@ -113,10 +154,15 @@ mod tests {
 
     #[test]
     fn one_and_three_threads_give_the_same_bits() {
-        let (a, b) =
-            (random(300, 257, 4).to_dtype(DType::F32).unwrap(), random(130, 257, 5).to_dtype(DType::F32).unwrap());
+        let (a, b) = (
+            random(300, 257, 4).to_dtype(DType::F32).unwrap(),
+            random(130, 257, 5).to_dtype(DType::F32).unwrap(),
+        );
         let run = |threads: usize| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap();
             pool.install(|| matmul_nt(&a, &b).unwrap().to_vec2::<f32>().unwrap())
         };
         assert_eq!(run(1), run(3));

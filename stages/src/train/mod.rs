@@ -64,7 +64,9 @@ impl Stage for Train {
     }
 
     fn reads(params: &TrainParams) -> Vec<Read> {
-        let mut roles = ["expr", "cnv", "split", "moments", "negatives"].map(Read::required).to_vec();
+        let mut roles = ["expr", "cnv", "split", "moments", "negatives"]
+            .map(Read::required)
+            .to_vec();
         if params.needs_clusters() {
             roles.push(Read::required("clusters"));
         }
@@ -73,10 +75,17 @@ impl Stage for Train {
 
     fn outputs(_: &TrainParams) -> Vec<OutputDecl> {
         vec![
-            OutputDecl::new("model", "weights of the best epoch, running statistics, moments (safetensors)")
-                .publish(Publish::At("model/model.safetensors")),
-            OutputDecl::new("history", "losses of each epoch").publish(Publish::At("model/history.tsv")),
-            OutputDecl::new("embeddings", "obsm X_clcc_expr and X_clcc_cnv of every cell, in cohort order"),
+            OutputDecl::new(
+                "model",
+                "weights of the best epoch, running statistics, moments (safetensors)",
+            )
+            .publish(Publish::At("model/model.safetensors")),
+            OutputDecl::new("history", "losses of each epoch")
+                .publish(Publish::At("model/history.tsv")),
+            OutputDecl::new(
+                "embeddings",
+                "obsm X_clcc_expr and X_clcc_cnv of every cell, in cohort order",
+            ),
         ]
     }
 
@@ -99,8 +108,19 @@ impl Stage for Train {
 
         let best = std::mem::take(&mut trainer.best);
         trainer.restore(&best)?;
-        write_model(&ctx.output("model"), &best, &inputs.moments, params, &inputs.genes, &inputs.windows)?;
-        write_history(&ctx.output("history"), &trainer.cursor.history, trainer.cursor.best_epoch)?;
+        write_model(
+            &ctx.output("model"),
+            &best,
+            &inputs.moments,
+            params,
+            &inputs.genes,
+            &inputs.windows,
+        )?;
+        write_history(
+            &ctx.output("history"),
+            &trainer.cursor.history,
+            trainer.cursor.best_epoch,
+        )?;
         let (n, dim) = (inputs.cells.len(), params.embedding_dim);
         let expr = embed(&trainer.expr, &inputs.data.expr, n, dim)?;
         let cnv = embed(&trainer.cnv, &inputs.data.cnv, n, dim)?;
@@ -111,7 +131,12 @@ impl Stage for Train {
             ("X_clcc_expr".to_string(), Matrix::Dense(expr)),
             ("X_clcc_cnv".to_string(), Matrix::Dense(cnv)),
         ]);
-        AnnData { obs, obsm, ..AnnData::default() }.write_zarr(&ctx.output("embeddings"))?;
+        AnnData {
+            obs,
+            obsm,
+            ..AnnData::default()
+        }
+        .write_zarr(&ctx.output("embeddings"))?;
         warn_if_nothing_was_learnt(ctx, &trainer);
         Ok(metrics(&trainer, device_name))
     }
@@ -134,14 +159,23 @@ impl Inputs {
         let cnv = CohortCnv::load(ctx)?;
         let n = cohort.n_cells();
         if cnv.x.n_rows() != n {
-            return Err(StageError::data(format!("`cnv` has {} cells, `expr` has {n}", cnv.x.n_rows())));
+            return Err(StageError::data(format!(
+                "`cnv` has {} cells, `expr` has {n}",
+                cnv.x.n_rows()
+            )));
         }
         let split = Split::read(&ctx.one("split")?.path, &cohort.obs.index)?;
         let moments = Moments::read(&ctx.one("moments")?.path, cohort.x.n_cols(), cnv.x.n_cols())?;
         let negatives = Negatives::read(&ctx.one("negatives")?.path, n)?;
-        let clusters = if params.needs_clusters() { Some(load_clusters(ctx, &cohort)?) } else { None };
+        let clusters = if params.needs_clusters() {
+            Some(load_clusters(ctx, &cohort)?)
+        } else {
+            None
+        };
         let cnv_modality = match (&clusters, params.cnv_input) {
-            (Some(clusters), CnvInput::ClusterMean) => Modality::cluster_means(&cnv.x, clusters, &split, &moments.cnv),
+            (Some(clusters), CnvInput::ClusterMean) => {
+                Modality::cluster_means(&cnv.x, clusters, &split, &moments.cnv)
+            }
             _ => Modality::cells(&cnv.x, &moments.cnv),
         };
         let data = TrainingData {
@@ -178,7 +212,11 @@ fn load_clusters(ctx: &StageContext<'_>, cohort: &Cohort) -> StageResult<Vec<u32
     if out.len() == cohort.n_cells() {
         Ok(out)
     } else {
-        Err(StageError::data(format!("`clusters` has {} cells, `expr` has {}", out.len(), cohort.n_cells())))
+        Err(StageError::data(format!(
+            "`clusters` has {} cells, `expr` has {}",
+            out.len(),
+            cohort.n_cells()
+        )))
     }
 }
 
@@ -186,9 +224,13 @@ fn load_clusters(ctx: &StageContext<'_>, cohort: &Cohort) -> StageResult<Vec<u32
 fn choose_device(choice: DeviceChoice) -> StageResult<(Device, &'static str)> {
     let refuse = |name: &str, compiled: bool| {
         let message = if compiled {
-            format!("training on `{name}` is not supported yet: the sparse layers have no {name} kernels")
+            format!(
+                "training on `{name}` is not supported yet: the sparse layers have no {name} kernels"
+            )
         } else {
-            format!("device `{name}` was asked for, but this program was built without the feature `{name}`")
+            format!(
+                "device `{name}` was asked for, but this program was built without the feature `{name}`"
+            )
         };
         let hint = if compiled {
             "use `--device cpu`".to_string()
@@ -212,11 +254,15 @@ struct StageWatch<'a> {
 
 impl StageWatch<'_> {
     fn resume(&self, trainer: &mut Trainer<'_>) -> StageResult<()> {
-        let Some(dir) = &self.ctx.checkpoint_dir else { return Ok(()) };
+        let Some(dir) = &self.ctx.checkpoint_dir else {
+            return Ok(());
+        };
         match checkpoint::resume(dir, self.run, trainer) {
             Ok(_) => Ok(()),
             Err(e @ StageError::Format { .. }) => {
-                self.ctx.progress.warn(&format!("{e}; training starts anew"));
+                self.ctx
+                    .progress
+                    .warn(&format!("{e}; training starts anew"));
                 Ok(())
             }
             Err(e) => Err(e),
@@ -232,9 +278,19 @@ impl Watch for StageWatch<'_> {
     fn step(&self, trainer: &Trainer<'_>, batches: usize, loss: StepLoss) {
         let at = &trainer.cursor;
         let total = (trainer.params.epochs * batches) as u64;
-        let best = trainer.best_val_loss().map(|v| format!("  best val {v:.4}")).unwrap_or_default();
-        let message = format!("epoch {}/{}  loss {:.4}{best}", at.epoch + 1, trainer.params.epochs, loss.total);
-        self.ctx.progress.step((at.epoch * batches + at.batch) as u64, total, &message);
+        let best = trainer
+            .best_val_loss()
+            .map(|v| format!("  best val {v:.4}"))
+            .unwrap_or_default();
+        let message = format!(
+            "epoch {}/{}  loss {:.4}{best}",
+            at.epoch + 1,
+            trainer.params.epochs,
+            loss.total
+        );
+        self.ctx
+            .progress
+            .step((at.epoch * batches + at.batch) as u64, total, &message);
     }
 
     fn checkpoint(&self, trainer: &Trainer<'_>) -> StageResult<()> {
@@ -259,7 +315,11 @@ fn warn_if_nothing_was_learnt(ctx: &StageContext<'_>, trainer: &Trainer<'_>) {
 
 fn metrics(trainer: &Trainer<'_>, device: &str) -> Metrics {
     let cursor = &trainer.cursor;
-    let parameters = trainer.expr.parameters().into_iter().chain(trainer.cnv.parameters());
+    let parameters = trainer
+        .expr
+        .parameters()
+        .into_iter()
+        .chain(trainer.cnv.parameters());
     let last = cursor.history.last();
     let mut m = Metrics::new();
     let mut put = |name: &str, value: serde_json::Value| m.insert(name.to_string(), value);
@@ -272,8 +332,14 @@ fn metrics(trainer: &Trainer<'_>, device: &str) -> Metrics {
     put("last_nce", json!(last.map(|e| e.nce)));
     put("last_margin", json!(last.map(|e| e.margin)));
     put("steps", json!(cursor.step));
-    put("cells_per_step", json!(cursor.cells_encoded as f64 / cursor.step.max(1) as f64));
-    put("parameters", json!(parameters.map(|(_, v)| v.elem_count()).sum::<usize>()));
+    put(
+        "cells_per_step",
+        json!(cursor.cells_encoded as f64 / cursor.step.max(1) as f64),
+    );
+    put(
+        "parameters",
+        json!(parameters.map(|(_, v)| v.elem_count()).sum::<usize>()),
+    );
     put("train_cells", json!(trainer.data.train.len()));
     put("val_cells", json!(trainer.data.val.len()));
     m

@@ -62,7 +62,10 @@ impl NormReluDropout {
         shift: &Tensor,
         dropout: DropoutStream,
     ) -> Result<(Tensor, BatchStats)> {
-        let op = Self { dropout, stats: Arc::default() };
+        let op = Self {
+            dropout,
+            stats: Arc::default(),
+        };
         let out = x.apply_op3(scale, shift, op.clone())?;
         let stats = op.stats.get().expect("the forward pass has run").clone();
         Ok((out, stats))
@@ -75,7 +78,12 @@ impl NormReluDropout {
 }
 
 /// Sums over the rows of `terms(row number, value row, sums)`, part by part, in the order of the parts.
-fn row_sums<T: Real>(x: &[T], width: usize, n_sums: usize, terms: impl Fn(usize, &[T], &mut [f64]) + Sync) -> Vec<f64> {
+fn row_sums<T: Real>(
+    x: &[T],
+    width: usize,
+    n_sums: usize,
+    terms: impl Fn(usize, &[T], &mut [f64]) + Sync,
+) -> Vec<f64> {
     let parts: Vec<Vec<f64>> = x
         .par_chunks(PART * width)
         .enumerate()
@@ -118,35 +126,55 @@ impl NormReluDropout {
         // y = a x + b with the norm folded in.
         let folded = |h: usize| scale[h].to_f64() * inverse[h];
         let a: Vec<T> = (0..width).map(|h| T::from_f64(folded(h))).collect();
-        let b: Vec<T> = (0..width).map(|h| T::from_f64(shift[h].to_f64() - folded(h) * stats.mean[h])).collect();
+        let b: Vec<T> = (0..width)
+            .map(|h| T::from_f64(shift[h].to_f64() - folded(h) * stats.mean[h]))
+            .collect();
         let keep_scale = T::from_f64(1.0 / (1.0 - self.dropout.p));
         let mut out = vec![T::zero(); x.len()];
-        out.par_chunks_mut(PART * width).zip(x.par_chunks(PART * width)).enumerate().for_each(|(part, (out, x))| {
-            let mut keep = self.dropout.keeps(part);
-            for (out, x) in out.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
-                for h in 0..width {
-                    let y = a[h] * x[h] + b[h];
-                    let kept = keep();
-                    if y > T::zero() && kept {
-                        out[h] = y * keep_scale;
-                    } else if y.to_f64().is_nan() {
-                        // A broken value must reach the loss, where it is reported.
-                        out[h] = y;
+        out.par_chunks_mut(PART * width)
+            .zip(x.par_chunks(PART * width))
+            .enumerate()
+            .for_each(|(part, (out, x))| {
+                let mut keep = self.dropout.keeps(part);
+                for (out, x) in out.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
+                    for h in 0..width {
+                        let y = a[h] * x[h] + b[h];
+                        let kept = keep();
+                        if y > T::zero() && kept {
+                            out[h] = y * keep_scale;
+                        } else if y.to_f64().is_nan() {
+                            // A broken value must reach the loss, where it is reported.
+                            out[h] = y;
+                        }
                     }
                 }
-            }
-        });
+            });
         out
     }
 
     /// Gradients of the input, the scale and the shift.
-    fn backward<T: Real>(&self, x: &[T], scale: &[T], res: &[T], grad: &[T]) -> (Vec<T>, Vec<T>, Vec<T>) {
+    fn backward<T: Real>(
+        &self,
+        x: &[T],
+        scale: &[T],
+        res: &[T],
+        grad: &[T],
+    ) -> (Vec<T>, Vec<T>, Vec<T>) {
         let width = scale.len();
-        let (inverse, stats) = (self.inverse_sd(), self.stats.get().expect("the forward pass has run"));
+        let (inverse, stats) = (
+            self.inverse_sd(),
+            self.stats.get().expect("the forward pass has run"),
+        );
         let mean = &stats.mean;
         let keep_scale = 1.0 / (1.0 - self.dropout.p);
         // A value that ReLU or dropout stopped is exactly 0; every other is above 0.
-        let upstream = |at: usize| if res[at] > T::zero() { grad[at].to_f64() * keep_scale } else { 0.0 };
+        let upstream = |at: usize| {
+            if res[at] > T::zero() {
+                grad[at].to_f64() * keep_scale
+            } else {
+                0.0
+            }
+        };
         // First the sums of the upstream gradient, then of its product with the normalised value.
         let sums = row_sums(x, width, 2 * width, |r, row, sums| {
             for h in 0..width {
@@ -161,7 +189,8 @@ impl NormReluDropout {
             for h in 0..width {
                 let at = r * width + h;
                 let normalised = (x[at].to_f64() - mean[h]) * inverse[h];
-                let centred = upstream(at) - (sum_g[h] + normalised * sum_gx[h]) / stats.rows as f64;
+                let centred =
+                    upstream(at) - (sum_g[h] + normalised * sum_gx[h]) / stats.rows as f64;
                 dx[h] = T::from_f64(scale[h].to_f64() * inverse[h] * centred);
             }
         });
@@ -218,7 +247,11 @@ mod tests {
     use candle_core::{DType, Device, Var};
 
     fn stream(p: f64) -> DropoutStream {
-        DropoutStream { p, seed: 1, at: [0; 5] }
+        DropoutStream {
+            p,
+            seed: 1,
+            at: [0; 5],
+        }
     }
 
     fn random(n: usize, m: usize, seed: u64) -> Tensor {
@@ -231,14 +264,23 @@ mod tests {
     #[test]
     fn a_small_batch_is_normalised_and_rectified() {
         let x = Tensor::new(&[[1.0f64, 4.0], [3.0, 4.0]], &Device::Cpu).unwrap();
-        let (scale, shift) =
-            (Tensor::new(&[2.0f64, 5.0], &Device::Cpu).unwrap(), Tensor::new(&[0.5f64, 0.25], &Device::Cpu).unwrap());
+        let (scale, shift) = (
+            Tensor::new(&[2.0f64, 5.0], &Device::Cpu).unwrap(),
+            Tensor::new(&[0.5f64, 0.25], &Device::Cpu).unwrap(),
+        );
         let (y, stats) = NormReluDropout::apply(&x, &scale, &shift, stream(0.0)).unwrap();
         let high = 0.5 + 2.0 / (1.0 + EPS).sqrt();
         let y = y.to_vec2::<f64>().unwrap();
         assert_eq!(y[0], [0.0, 0.25]);
         assert!((y[1][0] - high).abs() < 1e-12 && y[1][1] == 0.25);
-        assert_eq!(stats, BatchStats { mean: vec![2.0, 4.0], var: vec![1.0, 0.0], rows: 2 });
+        assert_eq!(
+            stats,
+            BatchStats {
+                mean: vec![2.0, 4.0],
+                var: vec![1.0, 0.0],
+                rows: 2
+            }
+        );
     }
 
     /// Central differences of a weighted sum of the outputs, with dropout on (the draws are fixed by the stream).
@@ -255,11 +297,20 @@ mod tests {
             let (y, _) = NormReluDropout::apply(&t[0], &t[1], &t[2], stream(0.3)).unwrap();
             (y * &weights).unwrap().sum_all().unwrap()
         };
-        let vars: Vec<Var> = inputs.iter().map(|t| Var::from_tensor(t).unwrap()).collect();
+        let vars: Vec<Var> = inputs
+            .iter()
+            .map(|t| Var::from_tensor(t).unwrap())
+            .collect();
         let tensors: Vec<Tensor> = vars.iter().map(|v| v.as_tensor().clone()).collect();
         let grads = loss(&tensors).backward().unwrap();
         for (i, var) in vars.iter().enumerate() {
-            let grad = grads.get(var).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap();
+            let grad = grads
+                .get(var)
+                .unwrap()
+                .flatten_all()
+                .unwrap()
+                .to_vec1::<f64>()
+                .unwrap();
             let base = inputs[i].flatten_all().unwrap().to_vec1::<f64>().unwrap();
             for at in (0..base.len()).step_by(7.min(base.len() / 3)) {
                 let moved = |by: f64| {
@@ -282,12 +333,25 @@ mod tests {
     #[test]
     fn dropout_drops_its_share_and_keeps_the_mean() {
         let x = random(4000, 5, 9);
-        let (one, zero) =
-            (Tensor::ones(5, DType::F64, &Device::Cpu).unwrap(), Tensor::zeros(5, DType::F64, &Device::Cpu).unwrap());
-        let run = |p| NormReluDropout::apply(&x, &one, &zero, stream(p)).unwrap().0;
+        let (one, zero) = (
+            Tensor::ones(5, DType::F64, &Device::Cpu).unwrap(),
+            Tensor::zeros(5, DType::F64, &Device::Cpu).unwrap(),
+        );
+        let run = |p| {
+            NormReluDropout::apply(&x, &one, &zero, stream(p))
+                .unwrap()
+                .0
+        };
         let (all, kept) = (run(0.0), run(0.25));
         let positive = |t: &Tensor| {
-            t.gt(0.0).unwrap().to_dtype(DType::F64).unwrap().sum_all().unwrap().to_scalar::<f64>().unwrap()
+            t.gt(0.0)
+                .unwrap()
+                .to_dtype(DType::F64)
+                .unwrap()
+                .sum_all()
+                .unwrap()
+                .to_scalar::<f64>()
+                .unwrap()
         };
         // About 10,000 positive values: standard error of the kept share 0.0043.
         let share = positive(&kept) / positive(&all);
@@ -301,12 +365,18 @@ mod tests {
         let x = random(500, 40, 2).to_dtype(DType::F32).unwrap();
         let ones = Tensor::ones(40, DType::F32, &Device::Cpu).unwrap();
         let run = |threads: usize| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap();
             pool.install(|| {
                 let x = Var::from_tensor(&x).unwrap();
                 let (y, _) = NormReluDropout::apply(&x, &ones, &ones, stream(0.1)).unwrap();
                 let grads = y.sqr().unwrap().sum_all().unwrap().backward().unwrap();
-                (y.to_vec2::<f32>().unwrap(), grads.get(&x).unwrap().to_vec2::<f32>().unwrap())
+                (
+                    y.to_vec2::<f32>().unwrap(),
+                    grads.get(&x).unwrap().to_vec2::<f32>().unwrap(),
+                )
             })
         };
         assert_eq!(run(1), run(3));

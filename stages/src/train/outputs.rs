@@ -33,8 +33,11 @@ pub(super) fn write_model(
 ) -> StageResult<()> {
     let mut file = TensorFile::default();
     for a in weights {
-        if let ("expr.0.weight" | "cnv.0.weight", [inputs, outputs]) = (a.name.as_str(), a.shape.as_slice()) {
-            let held = Array2::from_shape_vec((*inputs, *outputs), a.values.clone()).expect("the stated shape");
+        if let ("expr.0.weight" | "cnv.0.weight", [inputs, outputs]) =
+            (a.name.as_str(), a.shape.as_slice())
+        {
+            let held = Array2::from_shape_vec((*inputs, *outputs), a.values.clone())
+                .expect("the stated shape");
             let values: Vec<f32> = held.t().iter().copied().collect();
             file.put_f32(&a.name, &[*outputs, *inputs], &values);
         } else {
@@ -59,7 +62,11 @@ pub(super) fn write_model(
 ///
 /// # Errors
 /// [`StageError::Io`].
-pub(super) fn write_history(path: &Path, history: &[EpochRecord], best_epoch: usize) -> StageResult<()> {
+pub(super) fn write_history(
+    path: &Path,
+    history: &[EpochRecord],
+    best_epoch: usize,
+) -> StageResult<()> {
     let mut frame = Frame::new((1..=history.len()).map(|e| e.to_string()).collect());
     let mut column = |name: &str, f: fn(&EpochRecord) -> f64| {
         frame.set(name, Column::F64(history.iter().map(f).collect()));
@@ -69,7 +76,10 @@ pub(super) fn write_history(path: &Path, history: &[EpochRecord], best_epoch: us
     column("nce", |e| e.nce);
     column("margin", |e| e.margin);
     column("val_loss", |e| e.val_loss);
-    frame.set("best", Column::Bool((1..=history.len()).map(|e| e == best_epoch).collect()));
+    frame.set(
+        "best",
+        Column::Bool((1..=history.len()).map(|e| e == best_epoch).collect()),
+    );
     let note = "training losses are means over the epoch's anchors (train_loss = nce + lambda * margin); val_loss is the NCE of fixed validation batches in eval mode; `best` marks the epoch whose weights are kept";
     write_tsv(path, "epoch", &frame, &[note])
 }
@@ -78,14 +88,29 @@ pub(super) fn write_history(path: &Path, history: &[EpochRecord], best_epoch: us
 ///
 /// # Errors
 /// [`StageError::Data`] where an embedding is not a number.
-pub(super) fn embed(encoder: &Encoder, modality: &Modality, n_cells: usize, dim: usize) -> StageResult<Array2<f32>> {
+pub(super) fn embed(
+    encoder: &Encoder,
+    modality: &Modality,
+    n_cells: usize,
+    dim: usize,
+) -> StageResult<Array2<f32>> {
     let mut values = Vec::with_capacity(n_cells * dim);
     for start in (0..n_cells).step_by(BLOCK) {
-        let cells: Vec<u32> = (start..n_cells.min(start + BLOCK)).map(|c| c as u32).collect();
-        values.extend(encoder.forward_eval(&modality.batch(&cells))?.flatten_all()?.to_vec1::<f32>()?);
+        let cells: Vec<u32> = (start..n_cells.min(start + BLOCK))
+            .map(|c| c as u32)
+            .collect();
+        values.extend(
+            encoder
+                .forward_eval(&modality.batch(&cells))?
+                .flatten_all()?
+                .to_vec1::<f32>()?,
+        );
     }
     if let Some(at) = values.iter().position(|v| !v.is_finite()) {
-        return Err(StageError::data(format!("the embedding of cell number {} is not a number", at / dim)));
+        return Err(StageError::data(format!(
+            "the embedding of cell number {} is not a number",
+            at / dim
+        )));
     }
     Ok(Array2::from_shape_vec((n_cells, dim), values).expect("one row of `dim` values per cell"))
 }

@@ -120,22 +120,38 @@ impl TrainParams {
         checks.at_least("n_negatives", self.n_negatives, 1);
         checks.at_least("patience", self.patience, 1);
         checks.at_least("embedding_dim", self.embedding_dim, 2);
-        for (path, value) in [("learning_rate", self.learning_rate), ("temperature", self.temperature)] {
+        for (path, value) in [
+            ("learning_rate", self.learning_rate),
+            ("temperature", self.temperature),
+        ] {
             let ok = value > 0.0 && value.is_finite();
-            checks.require(ok, path, || format!("expected a number above 0, found `{value}`"));
+            checks.require(ok, path, || {
+                format!("expected a number above 0, found `{value}`")
+            });
         }
-        for (path, value) in [("weight_decay", self.weight_decay), ("lambda", self.lambda), ("margin", self.margin)] {
+        for (path, value) in [
+            ("weight_decay", self.weight_decay),
+            ("lambda", self.lambda),
+            ("margin", self.margin),
+        ] {
             let ok = value >= 0.0 && value.is_finite();
-            checks.require(ok, path, || format!("expected a number of at least 0, found `{value}`"));
+            checks.require(ok, path, || {
+                format!("expected a number of at least 0, found `{value}`")
+            });
         }
         let dropout = self.dropout;
         checks.require((0.0..1.0).contains(&dropout), "dropout", || {
             format!("expected a value in [0, 1), found `{dropout}`")
         });
-        for (path, widths) in [("expr_hidden", &self.expr_hidden), ("cnv_hidden", &self.cnv_hidden)] {
-            checks.require(!widths.is_empty() && widths.iter().all(|&w| w > 0), path, || {
-                format!("expected at least one width, each above 0, found {widths:?}")
-            });
+        for (path, widths) in [
+            ("expr_hidden", &self.expr_hidden),
+            ("cnv_hidden", &self.cnv_hidden),
+        ] {
+            checks.require(
+                !widths.is_empty() && widths.iter().all(|&w| w > 0),
+                path,
+                || format!("expected at least one width, each above 0, found {widths:?}"),
+            );
         }
         checks.finish()
     }

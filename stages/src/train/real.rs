@@ -6,8 +6,6 @@ use candle_core::{CpuStorage, DType, Layout, Result, Shape, Storage, Tensor, Wit
 
 /// The number types that the custom ops work in.
 pub(super) trait Real: WithDType + faer::traits::ComplexField {
-    /// `a * b + c` with one rounding.
-    fn fma(a: Self, b: Self, c: Self) -> Self;
     /// From a stored f32.
     fn of(x: f32) -> Self;
     /// To a stored f32.
@@ -17,10 +15,6 @@ pub(super) trait Real: WithDType + faer::traits::ComplexField {
 }
 
 impl Real for f32 {
-    #[inline(always)]
-    fn fma(a: Self, b: Self, c: Self) -> Self {
-        a.mul_add(b, c)
-    }
     #[inline(always)]
     fn of(x: f32) -> Self {
         x
@@ -36,10 +30,6 @@ impl Real for f32 {
 }
 
 impl Real for f64 {
-    #[inline(always)]
-    fn fma(a: Self, b: Self, c: Self) -> Self {
-        a.mul_add(b, c)
-    }
     #[inline(always)]
     fn of(x: f32) -> Self {
         Self::from(x)
@@ -76,7 +66,10 @@ pub(super) use with_real;
 pub(super) fn values<'a, T: Real>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [T]> {
     match layout.contiguous_offsets() {
         Some((start, end)) => Ok(&T::cpu_storage_as_slice(storage)?[start..end]),
-        None => bail!("expected a contiguous tensor, found strides {:?}", layout.stride()),
+        None => bail!(
+            "expected a contiguous tensor, found strides {:?}",
+            layout.stride()
+        ),
     }
 }
 
@@ -103,7 +96,10 @@ impl<S: Deref<Target = Storage>> Values<'_, S> {
 }
 
 /// An op's result.
-pub(super) fn output<T: Real>(values: Vec<T>, shape: impl Into<Shape>) -> Result<(CpuStorage, Shape)> {
+pub(super) fn output<T: Real>(
+    values: Vec<T>,
+    shape: impl Into<Shape>,
+) -> Result<(CpuStorage, Shape)> {
     Ok((T::to_cpu_storage_owned(values), shape.into()))
 }
 

@@ -1,7 +1,5 @@
 //! The training loop, top to bottom: batches, step, validation, early stopping, checkpoint.
 
-use std::sync::Mutex;
-
 use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -106,20 +104,42 @@ impl<'a> Trainer<'a> {
     ) -> StageResult<Self> {
         let batch = params.batch_size;
         if epoch_batches(&data.train, batch, seed, 0).is_empty() {
-            return Err(StageError::data("training needs at least 2 cells, found fewer in the split"));
+            return Err(StageError::data(
+                "training needs at least 2 cells, found fewer in the split",
+            ));
         }
         let validation = validation_batches(&data.val, batch, seed);
         if validation.is_empty() {
-            return Err(StageError::data("validation needs at least 2 cells, found fewer in the split"));
+            return Err(StageError::data(
+                "validation needs at least 2 cells, found fewer in the split",
+            ));
         }
         let encoder = |name, modality: &Modality, hidden: &[usize]| {
-            Encoder::new(name, modality.n_features(), hidden, params.embedding_dim, seed, dtype, device)
+            Encoder::new(
+                name,
+                modality.n_features(),
+                hidden,
+                params.embedding_dim,
+                seed,
+                dtype,
+                device,
+            )
         };
         let expr = encoder("expr", &data.expr, &params.expr_hidden)?;
         let cnv = encoder("cnv", &data.cnv, &params.cnv_hidden)?;
         let n = expr.parameters().len() + cnv.parameters().len();
         let moments = vec![AdamMoments::default(); n];
-        Ok(Self { data, params, seed, expr, cnv, moments, cursor: Cursor::default(), best: Vec::new(), validation })
+        Ok(Self {
+            data,
+            params,
+            seed,
+            expr,
+            cnv,
+            moments,
+            cursor: Cursor::default(),
+            best: Vec::new(),
+            validation,
+        })
     }
 
     /// Trains until the epochs are done or the validation loss has not fallen for `patience` epochs.
@@ -129,7 +149,12 @@ impl<'a> Trainer<'a> {
     /// no longer a number.
     pub(super) fn run(&mut self, watch: &dyn Watch) -> StageResult<()> {
         while !self.finished() {
-            let batches = epoch_batches(&self.data.train, self.params.batch_size, self.seed, self.cursor.epoch as u64);
+            let batches = epoch_batches(
+                &self.data.train,
+                self.params.batch_size,
+                self.seed,
+                self.cursor.epoch as u64,
+            );
             while self.cursor.batch < batches.len() {
                 if watch.cancelled() {
                     watch.checkpoint(self)?;
@@ -146,7 +171,8 @@ impl<'a> Trainer<'a> {
 
     /// Whether training is over.
     pub(super) fn finished(&self) -> bool {
-        self.cursor.epoch >= self.params.epochs || self.cursor.epoch - self.cursor.best_epoch >= self.params.patience
+        self.cursor.epoch >= self.params.epochs
+            || self.cursor.epoch - self.cursor.best_epoch >= self.params.patience
     }
 
     /// The current epoch's rate: half a cosine from `learning_rate` to 0 at `epochs`.
@@ -156,23 +182,48 @@ impl<'a> Trainer<'a> {
     }
 
     /// The losses of a batch with their graph, and the number of cells encoded.
-    pub(super) fn losses(&mut self, anchors: &[u32]) -> StageResult<(Tensor, Tensor, Option<Tensor>, usize)> {
+    pub(super) fn losses(
+        &mut self,
+        anchors: &[u32],
+    ) -> StageResult<(Tensor, Tensor, Option<Tensor>, usize)> {
         let p = self.params;
         let n_negatives = if p.lambda > 0.0 { p.n_negatives } else { 0 };
         let epoch = self.cursor.epoch as u64;
-        let drawing = Drawing { n_negatives, scope: p.bn_scope, seed: self.seed, epoch };
+        let drawing = Drawing {
+            n_negatives,
+            scope: p.bn_scope,
+            seed: self.seed,
+            epoch,
+        };
         let cells = StepCells::new(anchors, &self.data.negatives, drawing);
         let batch = self.cursor.batch as u64;
-        let pass = |part| Pass { seed: self.seed, dropout: p.dropout, epoch, batch, part };
-        let mut e = self.expr.forward_train(&self.data.expr.batch(&cells.first), pass(0))?;
-        let mut c = self.cnv.forward_train(&self.data.cnv.batch(&cells.first), pass(0))?;
+        let pass = |part| Pass {
+            seed: self.seed,
+            dropout: p.dropout,
+            epoch,
+            batch,
+            part,
+        };
+        let mut e = self
+            .expr
+            .forward_train(&self.data.expr.batch(&cells.first), pass(0))?;
+        let mut c = self
+            .cnv
+            .forward_train(&self.data.cnv.batch(&cells.first), pass(0))?;
         if !cells.second.is_empty() {
-            let e2 = self.expr.forward_train(&self.data.expr.batch(&cells.second), pass(1))?;
-            let c2 = self.cnv.forward_train(&self.data.cnv.batch(&cells.second), pass(1))?;
+            let e2 = self
+                .expr
+                .forward_train(&self.data.expr.batch(&cells.second), pass(1))?;
+            let c2 = self
+                .cnv
+                .forward_train(&self.data.cnv.batch(&cells.second), pass(1))?;
             e = Tensor::cat(&[&e, &e2], 0)?;
             c = Tensor::cat(&[&c, &c2], 0)?;
         }
-        let (ea, ca) = (e.narrow(0, 0, cells.n_anchors)?, c.narrow(0, 0, cells.n_anchors)?);
+        let (ea, ca) = (
+            e.narrow(0, 0, cells.n_anchors)?,
+            c.narrow(0, 0, cells.n_anchors)?,
+        );
         let clusters = self.clusters(anchors);
         let nce = nce(&ea, &ca, p.temperature, clusters.as_deref())?;
         let margin = hard_negative_margin(&e, &c, &cells.pairs, p.margin)?;
@@ -202,14 +253,14 @@ impl<'a> Trainer<'a> {
         let grads = total.backward()?;
         self.cursor.step += 1;
         let (learning_rate, weight_decay) = (self.learning_rate(), self.params.weight_decay);
-        let parameters = self.expr.parameters().into_iter().chain(self.cnv.parameters());
-        for ((_, var), moments) in parameters.zip(&mut self.moments) {
-            // Without a gradient torch leaves a parameter alone, its decay included.
-            if let Some(gradient) = grads.get(var) {
-                let step = self.cursor.step;
-                AdamWStep { moments: Mutex::new(moments), learning_rate, weight_decay, step }.apply(var, gradient)?;
-            }
-        }
+        let adam = AdamWStep {
+            learning_rate,
+            weight_decay,
+            step: self.cursor.step,
+        };
+        let (expr, cnv) = self.moments.split_at_mut(self.expr.parameters().len());
+        self.expr.update(&grads, expr, adam)?;
+        self.cnv.update(&grads, cnv, adam)?;
         let n = anchors.len() as f64;
         let sums = &mut self.cursor.sums;
         sums.anchors += n;
@@ -269,7 +320,12 @@ impl<'a> Trainer<'a> {
         for cells in &self.validation {
             let e = self.expr.forward_eval(&self.data.expr.batch(cells))?;
             let c = self.cnv.forward_eval(&self.data.cnv.batch(cells))?;
-            let loss = scalar(&nce(&e, &c, self.params.temperature, self.clusters(cells).as_deref())?)?;
+            let loss = scalar(&nce(
+                &e,
+                &c,
+                self.params.temperature,
+                self.clusters(cells).as_deref(),
+            )?)?;
             sum += loss * cells.len() as f64;
             n += cells.len() as f64;
         }
@@ -285,7 +341,12 @@ impl<'a> Trainer<'a> {
 
     /// Takes over a snapshot.
     pub(super) fn restore(&mut self, arrays: &[NamedArray]) -> StageResult<()> {
-        let find = |name: &str| arrays.iter().find(|a| a.name == name).map(|a| a.values.as_slice());
+        let find = |name: &str| {
+            arrays
+                .iter()
+                .find(|a| a.name == name)
+                .map(|a| a.values.as_slice())
+        };
         self.expr.restore(find)?;
         self.cnv.restore(find)?;
         Ok(())

@@ -1,4 +1,8 @@
 //! The layout's gradient steps.
+#![allow(
+    clippy::manual_clamp,
+    reason = "max then min compiles to two vector instructions; clamp also checks its bounds"
+)]
 
 use rayon::prelude::*;
 

@@ -61,12 +61,25 @@ fn theme() -> Theme {
 
 /// The common look, over the layout that the plots ask for.
 pub(crate) fn styled(layout: Layout, x_label: &str, y_label: &str) -> Layout {
+    // An empty label would still take its line.
+    let layout = if x_label.is_empty() {
+        layout
+    } else {
+        layout.with_x_label(plain(x_label))
+    };
+    let layout = if y_label.is_empty() {
+        layout
+    } else {
+        layout.with_y_label(plain(y_label))
+    };
     layout
         .with_width(WIDTH)
-        .with_height(HEIGHT)
+        .with_height(if x_label.is_empty() {
+            HEIGHT - 24.0
+        } else {
+            HEIGHT
+        })
         .with_theme(theme())
-        .with_x_label(plain(x_label))
-        .with_y_label(plain(y_label))
         .with_label_size(13)
         .with_tick_size(11)
         .with_body_size(11)
@@ -93,10 +106,20 @@ pub(crate) fn draw(plots: Vec<Plot>, mut layout: Layout) -> StageResult<Svg> {
 ///
 /// # Errors
 /// As [`draw`].
-pub(crate) fn axes(x: (f64, f64), y: (f64, f64), x_label: &str, y_label: &str) -> StageResult<(Svg, Area)> {
-    let layout = styled(Layout::new(x, y), x_label, y_label).with_interactive().with_clamp_axis();
+pub(crate) fn axes(
+    x: (f64, f64),
+    y: (f64, f64),
+    x_label: &str,
+    y_label: &str,
+) -> StageResult<(Svg, Area)> {
+    let layout = styled(Layout::new(x, y), x_label, y_label)
+        .with_interactive()
+        .with_clamp_axis();
     let mut scene = render_multiple(vec![kuva::prelude::ScatterPlot::new().into()], layout);
-    let meta = scene.axis_meta.take().ok_or_else(|| StageError::data("the chart library gave no axes"))?;
+    let meta = scene
+        .axis_meta
+        .take()
+        .ok_or_else(|| StageError::data("the chart library gave no axes"))?;
     // Interactive mode was only the way to learn where the axes are: without it there is no script.
     scene.interactive = false;
     let area = Area {
@@ -126,7 +149,11 @@ fn finish(mut scene: kuva::render::render::Scene) -> StageResult<Svg> {
     };
     // The root carried the colour of text.
     let body = format!("<g fill=\"{INK}\">{}</g>", renumber_clips(&inner));
-    Ok(Svg { width: width.ceil(), height: height.ceil(), body })
+    Ok(Svg {
+        width: width.ceil(),
+        height: height.ceil(),
+        body,
+    })
 }
 
 /// kuva numbers its clip paths with a counter of the whole process; ours are numbered in each
@@ -172,11 +199,17 @@ pub(crate) fn range(values: impl IntoIterator<Item = f64>, margin: f64) -> Optio
     let (lo, hi) = values
         .into_iter()
         .filter(|v| v.is_finite())
-        .fold((f64::INFINITY, f64::NEG_INFINITY), |(lo, hi), v| (lo.min(v), hi.max(v)));
+        .fold((f64::INFINITY, f64::NEG_INFINITY), |(lo, hi), v| {
+            (lo.min(v), hi.max(v))
+        });
     if lo > hi {
         return None;
     }
-    let pad = if hi > lo { (hi - lo) * margin } else { lo.abs().max(1.0) * 0.1 };
+    let pad = if hi > lo {
+        (hi - lo) * margin
+    } else {
+        lo.abs().max(1.0) * 0.1
+    };
     Some((lo - pad, hi + pad))
 }
 
@@ -189,16 +222,28 @@ mod tests {
     fn axes_say_where_the_data_go() {
         let (svg, area) = axes((-2.0, 2.0), (0.0, 10.0), "x", "cost in $ and <y>").unwrap();
         assert_eq!((area.x, area.y), ((-2.0, 2.0), (0.0, 10.0)));
-        assert!(area.left > 20.0 && area.right <= svg.width && area.bottom < svg.height, "{area:?}");
+        assert!(
+            area.left > 20.0 && area.right <= svg.width && area.bottom < svg.height,
+            "{area:?}"
+        );
         assert_eq!(area.px(-2.0), area.left);
         assert_eq!(area.py(10.0), area.top);
-        assert!(!svg.body.contains("<script") && !svg.body.contains("<!--") && !svg.body.contains("foreignObject"));
+        assert!(
+            !svg.body.contains("<script")
+                && !svg.body.contains("<!--")
+                && !svg.body.contains("foreignObject")
+        );
         assert!(svg.body.contains("cost in $ and &lt;y&gt;"), "{}", svg.body);
     }
 
     #[test]
     fn a_drawing_follows_the_page_colours() {
-        let plots: Vec<Plot> = vec![LinePlot::new().with_data([(0.0, 1.0), (1.0, 3.0)]).with_color("#123456").into()];
+        let plots: Vec<Plot> = vec![
+            LinePlot::new()
+                .with_data([(0.0, 1.0), (1.0, 3.0)])
+                .with_color("#123456")
+                .into(),
+        ];
         let layout = styled(Layout::auto_from_plots(&plots), "epoch", "loss");
         let svg = draw(plots, layout).unwrap();
         assert!(svg.body.contains(INK) && svg.body.contains(GRID) && svg.body.contains("#123456"));
@@ -210,7 +255,10 @@ mod tests {
         let plot = || vec![LinePlot::new().with_data([(0.0, 1.0), (1.0, 3.0)]).into()];
         let drawn = || draw(plot(), styled(Layout::auto_from_plots(&plot()), "x", "y")).unwrap();
         assert_eq!(drawn(), drawn());
-        assert_eq!(renumber_clips("a kuva-clip-17 b kuva-clip-9 c kuva-clip-17"), "a clip-0 b clip-1 c clip-0");
+        assert_eq!(
+            renumber_clips("a kuva-clip-17 b kuva-clip-9 c kuva-clip-17"),
+            "a clip-0 b clip-1 c clip-0"
+        );
     }
 
     #[test]

@@ -22,16 +22,30 @@ pub(crate) enum Scale {
 ///
 /// # Errors
 /// Where the chart cannot be drawn.
-pub(crate) fn violins(groups: &[(String, Vec<f64>)], y_label: &str, scale: Scale) -> StageResult<Option<Svg>> {
+pub(crate) fn violins(
+    groups: &[(String, Vec<f64>)],
+    y_label: &str,
+    scale: Scale,
+) -> StageResult<Option<Svg>> {
     let placed: Vec<(String, Vec<f64>)> = groups
         .iter()
         .map(|(name, values)| {
-            let values = values.iter().copied().filter(|v| v.is_finite() && (scale == Scale::Linear || *v > 0.0));
-            (name.clone(), values.map(|v| if scale == Scale::Log10 { v.log10() } else { v }).collect::<Vec<f64>>())
+            let values = values
+                .iter()
+                .copied()
+                .filter(|v| v.is_finite() && (scale == Scale::Linear || *v > 0.0));
+            (
+                name.clone(),
+                values
+                    .map(|v| if scale == Scale::Log10 { v.log10() } else { v })
+                    .collect::<Vec<f64>>(),
+            )
         })
         .filter(|(_, values)| values.len() > 1)
         .collect();
-    let Some((lo, hi)) = range(placed.iter().flat_map(|(_, v)| v.iter().copied()), 0.0) else { return Ok(None) };
+    let Some((lo, hi)) = range(placed.iter().flat_map(|(_, v)| v.iter().copied()), 0.0) else {
+        return Ok(None);
+    };
     if placed.iter().all(|(_, v)| v.iter().all(|x| *x == v[0])) {
         return Ok(None);
     }
@@ -46,14 +60,21 @@ pub(crate) fn violins(groups: &[(String, Vec<f64>)], y_label: &str, scale: Scale
         violin = violin.with_group(label.clone(), values.iter().copied());
         boxes = boxes.with_group(label, values.iter().copied());
     }
-    let colours: Vec<String> = (0..placed.len()).map(|i| hex(palette::category(i))).collect();
+    let colours: Vec<String> = (0..placed.len())
+        .map(|i| hex(palette::category(i)))
+        .collect();
     let plots: Vec<Plot> = vec![violin.with_group_colors(colours).into(), boxes.into()];
     let mut layout = styled(Layout::auto_from_plots(&plots), "", y_label);
     if placed.len() > 4 {
         layout = layout.with_x_tick_rotate(-45.0);
     }
     if scale == Scale::Log10 {
-        layout = layout.with_y_tick_format(TickFormat::Custom(Arc::new(power_of_ten)));
+        layout = layout
+            .with_y_tick_format(TickFormat::Custom(Arc::new(power_of_ten)))
+            .with_y_tick_step(if hi - lo > 2.5 { 1.0 } else { 0.5 });
+    } else if lo >= 0.0 {
+        // The smooth outline reaches beyond the smallest value; below zero it would show what cannot be.
+        layout = layout.with_y_axis_min(0.0);
     }
     draw(plots, layout).map(Some)
 }
@@ -68,7 +89,11 @@ fn power_of_ten(exponent: f64) -> String {
     } else {
         (value, "")
     };
-    let digits = if value >= 9.95 { format!("{value:.0}") } else { format!("{value:.1}") };
+    let digits = if value >= 9.95 {
+        format!("{value:.0}")
+    } else {
+        format!("{value:.1}")
+    };
     format!("{}{unit}", digits.strip_suffix(".0").unwrap_or(&digits))
 }
 
@@ -78,16 +103,28 @@ fn power_of_ten(exponent: f64) -> String {
 ///
 /// # Errors
 /// Where the chart cannot be drawn.
-pub(crate) fn histogram(parts: &[(String, [u8; 3], Vec<f64>)], x_label: &str, y_label: &str) -> StageResult<Option<Svg>> {
+pub(crate) fn histogram(
+    parts: &[(String, [u8; 3], Vec<f64>)],
+    x_label: &str,
+    y_label: &str,
+) -> StageResult<Option<Svg>> {
     const BINS: usize = 50;
-    let mut all: Vec<f64> = parts.iter().flat_map(|p| p.2.iter().copied()).filter(|v| v.is_finite()).collect();
+    let mut all: Vec<f64> = parts
+        .iter()
+        .flat_map(|p| p.2.iter().copied())
+        .filter(|v| v.is_finite())
+        .collect();
     all.sort_unstable_by(f64::total_cmp);
-    let Some(last) = all.len().checked_sub(1) else { return Ok(None) };
+    let Some(last) = all.len().checked_sub(1) else {
+        return Ok(None);
+    };
     let (lo, hi) = (all[last / 200], all[last - last / 200]);
     if lo >= hi {
         return Ok(None);
     }
-    let edges: Vec<f64> = (0..=BINS).map(|i| lo + (hi - lo) * i as f64 / BINS as f64).collect();
+    let edges: Vec<f64> = (0..=BINS)
+        .map(|i| lo + (hi - lo) * i as f64 / BINS as f64)
+        .collect();
     let mut below = vec![0.0; BINS];
     let mut stacked: Vec<Plot> = Vec::new();
     for (_, colour, values) in parts {
@@ -96,13 +133,18 @@ pub(crate) fn histogram(parts: &[(String, [u8; 3], Vec<f64>)], x_label: &str, y_
             below[bin] += 1.0;
         }
         // Each part is drawn with those before it; the larger stack is drawn first.
-        stacked.push(Histogram::from_bins(edges.clone(), below.clone()).with_color(hex(*colour)).into());
+        stacked.push(
+            Histogram::from_bins(edges.clone(), below.clone())
+                .with_color(hex(*colour))
+                .into(),
+        );
     }
     stacked.reverse();
     let layout = styled(Layout::auto_from_plots(&stacked), x_label, y_label);
     let mut svg = draw(stacked, layout)?;
     if parts.len() > 1 {
-        let entries: Vec<(String, [u8; 3])> = parts.iter().map(|(n, c, _)| (n.clone(), *c)).collect();
+        let entries: Vec<(String, [u8; 3])> =
+            parts.iter().map(|(n, c, _)| (n.clone(), *c)).collect();
         svg.legend(60.0, &entries);
     }
     Ok(Some(svg))
@@ -114,7 +156,10 @@ mod tests {
 
     #[test]
     fn ticks_of_a_log_axis_are_counts() {
-        let texts: Vec<String> = [0.0, 2.0, 2.4771, 3.0, 4.0, 3.5, 6.0, 0.5].iter().map(|&e| power_of_ten(e)).collect();
+        let texts: Vec<String> = [0.0, 2.0, 2.4771, 3.0, 4.0, 3.5, 6.0, 0.5]
+            .iter()
+            .map(|&e| power_of_ten(e))
+            .collect();
         assert_eq!(texts, ["1", "100", "300", "1k", "10k", "3.2k", "1M", "3.2"]);
     }
 
@@ -123,16 +168,35 @@ mod tests {
         let flat = vec![("P1".to_string(), vec![0.0; 9])];
         assert!(violins(&flat, "pct", Scale::Linear).unwrap().is_none());
         assert!(violins(&flat, "pct", Scale::Log10).unwrap().is_none());
-        let mixed = vec![("P<1>".to_string(), vec![0.0; 9]), ("P2".to_string(), (0..9).map(f64::from).collect())];
+        let mixed = vec![
+            ("P<1>".to_string(), vec![0.0; 9]),
+            ("P2".to_string(), (0..9).map(f64::from).collect()),
+        ];
         let svg = violins(&mixed, "pct", Scale::Linear).unwrap().unwrap();
-        assert!(svg.body.contains("P&lt;1&gt;") && svg.body.contains("<path") && !svg.body.contains("NaN"));
-        assert!(histogram(&[("a".into(), [0; 3], vec![1.0; 4])], "x", "n").unwrap().is_none());
+        assert!(
+            svg.body.contains("P&lt;1&gt;")
+                && svg.body.contains("<path")
+                && !svg.body.contains("NaN")
+        );
+        assert!(
+            histogram(&[("a".into(), [0; 3], vec![1.0; 4])], "x", "n")
+                .unwrap()
+                .is_none()
+        );
     }
 
     #[test]
     fn stacked_parts_carry_their_colours_and_names() {
-        let parts = vec![("low".to_string(), [1, 2, 3], vec![0.0, 0.1, f64::NAN]), ("high".to_string(), [4, 5, 6], vec![1.0, 0.9])];
+        let parts = vec![
+            ("low".to_string(), [1, 2, 3], vec![0.0, 0.1, f64::NAN]),
+            ("high".to_string(), [4, 5, 6], vec![1.0, 0.9]),
+        ];
         let svg = histogram(&parts, "slope", "genes").unwrap().unwrap();
-        assert!(svg.body.contains("#010203") && svg.body.contains("#040506") && svg.body.contains(">high<") && !svg.body.contains("NaN"));
+        assert!(
+            svg.body.contains("#010203")
+                && svg.body.contains("#040506")
+                && svg.body.contains(">high<")
+                && !svg.body.contains("NaN")
+        );
     }
 }

@@ -1,7 +1,10 @@
-//! A matrix of a few dozen rows and columns as coloured squares, with the numbers where they fit.
+//! A matrix as coloured squares: a few dozen rows and columns with names and, where they fit,
+//! numbers; more as an image.
 
 use super::palette;
+use super::raster::Raster;
 use super::svg::{Svg, TextStyle, clip, number, text_width};
+use crate::error::StageResult;
 
 /// Most rows or columns that are drawn.
 pub(crate) const MOST: usize = 60;
@@ -9,11 +12,20 @@ pub(crate) const MOST: usize = 60;
 /// Squares coloured from loss (negative) over nothing to gain (positive), the strongest at the
 /// largest size of a value; `None` where there is no number or more than [`MOST`] rows or columns.
 pub(crate) fn grid(rows: &[String], columns: &[String], values: &[Vec<f64>]) -> Option<Svg> {
-    let limit = values.iter().flatten().filter(|v| v.is_finite()).fold(0.0f64, |m, v| m.max(v.abs()));
+    let limit = values
+        .iter()
+        .flatten()
+        .filter(|v| v.is_finite())
+        .fold(0.0f64, |m, v| m.max(v.abs()));
     if limit == 0.0 || rows.len() > MOST || columns.len() > MOST {
         return None;
     }
-    let label = |texts: &[String]| texts.iter().map(|t| text_width(&clip(t, 18), 11.0)).fold(0.0, f64::max);
+    let label = |texts: &[String]| {
+        texts
+            .iter()
+            .map(|t| text_width(&clip(t, 18), 11.0))
+            .fold(0.0, f64::max)
+    };
     let side = (430.0 / columns.len() as f64).clamp(11.0, 46.0);
     let left = label(rows) + 8.0;
     let top = label(columns) * 0.71 + 14.0;
@@ -25,8 +37,17 @@ pub(crate) fn grid(rows: &[String], columns: &[String], values: &[Vec<f64>]) -> 
     };
     for (r, row) in values.iter().enumerate() {
         let y = top + r as f64 * side;
-        let style = TextStyle { size: 11.0, anchor: "end", ..TextStyle::default() };
-        svg.text(left - 5.0, y + side / 2.0 + 4.0, &style, &clip(&rows[r], 18));
+        let style = TextStyle {
+            size: 11.0,
+            anchor: "end",
+            ..TextStyle::default()
+        };
+        svg.text(
+            left - 5.0,
+            y + side / 2.0 + 4.0,
+            &style,
+            &clip(&rows[r], 18),
+        );
         for (c, &v) in row.iter().enumerate().filter(|(_, v)| v.is_finite()) {
             let [red, green, blue, _] = palette::diverging(v);
             let x = left + c as f64 * side;
@@ -39,16 +60,118 @@ pub(crate) fn grid(rows: &[String], columns: &[String], values: &[Vec<f64>]) -> 
                 w = number(side - 1.0),
             ));
             if side >= 30.0 {
-                let style = TextStyle { size: 10.0, anchor: "middle", ..TextStyle::default() };
-                svg.text(x + side / 2.0, y + side / 2.0 + 3.5, &style, &format!("{v:.2}"));
+                let style = TextStyle {
+                    size: 10.0,
+                    anchor: "middle",
+                    ..TextStyle::default()
+                };
+                svg.text(
+                    x + side / 2.0,
+                    y + side / 2.0 + 3.5,
+                    &style,
+                    &format!("{v:.2}"),
+                );
             }
         }
     }
     for (c, name) in columns.iter().enumerate() {
-        let style = TextStyle { size: 11.0, turn: -45.0, ..TextStyle::default() };
-        svg.text(left + (c as f64 + 0.55) * side, top - 5.0, &style, &clip(name, 18));
+        let style = TextStyle {
+            size: 11.0,
+            turn: -45.0,
+            ..TextStyle::default()
+        };
+        svg.text(
+            left + (c as f64 + 0.55) * side,
+            top - 5.0,
+            &style,
+            &clip(name, 18),
+        );
     }
     Some(svg)
+}
+
+/// The same colours for any number of rows and columns; `groups`, where given, are of both rows
+/// and columns: their borders are drawn and named. `None` where there is no number.
+///
+/// # Errors
+/// Where the image cannot be encoded.
+pub(crate) fn dense(values: &[Vec<f64>], groups: &[String]) -> StageResult<Option<Svg>> {
+    const SIDE: f64 = 360.0;
+    const STEPS: i32 = 127;
+    let limit = values
+        .iter()
+        .flatten()
+        .filter(|v| v.is_finite())
+        .fold(0.0f64, |m, v| m.max(v.abs()));
+    let n_columns = values.first().map_or(0, Vec::len);
+    if limit == 0.0 || n_columns == 0 {
+        return Ok(None);
+    }
+    let palette = (-STEPS..=STEPS)
+        .map(|i| palette::diverging(f64::from(i) / f64::from(STEPS)))
+        .collect();
+    let mut image = Raster::new(n_columns, values.len(), palette);
+    for (y, row) in values.iter().enumerate() {
+        for (x, v) in row.iter().enumerate() {
+            let t = if v.is_finite() { v / limit } else { 0.0 };
+            image.set(
+                x,
+                y,
+                (t * f64::from(STEPS) + f64::from(STEPS)).round() as u8,
+            );
+        }
+    }
+    let left = groups
+        .iter()
+        .map(|g| text_width(&clip(g, 12), 11.0))
+        .fold(0.0, f64::max)
+        + 6.0;
+    let mut svg = Svg {
+        width: left + SIDE + 2.0,
+        height: SIDE + 4.0,
+        body: String::new(),
+    };
+    svg.body
+        .push_str(&image.image(left, 2.0, SIDE, SIDE, false)?);
+    let at = |i: usize| i as f64 / groups.len() as f64 * SIDE;
+    let mut start = 0;
+    for end in 1..=groups.len() {
+        if end < groups.len() && groups[end] == groups[start] {
+            continue;
+        }
+        let style = TextStyle {
+            size: 11.0,
+            anchor: "end",
+            ..TextStyle::default()
+        };
+        svg.text(
+            left - 4.0,
+            2.0 + (at(start) + at(end)) / 2.0 + 4.0,
+            &style,
+            &clip(&groups[start], 12),
+        );
+        if end < groups.len() {
+            svg.line(
+                (left, 2.0 + at(end)),
+                (left + SIDE, 2.0 + at(end)),
+                palette::AXIS,
+                0.7,
+            );
+            svg.line(
+                (left + at(end), 2.0),
+                (left + at(end), 2.0 + SIDE),
+                palette::AXIS,
+                0.7,
+            );
+        }
+        start = end;
+    }
+    svg.body.push_str(&format!(
+        "<rect x=\"{}\" y=\"2\" width=\"{SIDE}\" height=\"{SIDE}\" fill=\"none\" stroke=\"{}\"/>",
+        number(left),
+        palette::AXIS
+    ));
+    Ok(Some(svg))
 }
 
 #[cfg(test)]
@@ -56,10 +179,32 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_dense_matrix_marks_its_groups() {
+        let groups = ["P1", "P1", "P<2>"].map(String::from);
+        let svg = dense(
+            &[vec![1.0, -1.0, 0.0], vec![0.5, f64::NAN, 0.0], vec![0.0; 3]],
+            &groups,
+        )
+        .unwrap()
+        .unwrap();
+        assert!(svg.body.contains("P&lt;2&gt;") && svg.body.matches("<line").count() == 2);
+        assert!(dense(&[vec![f64::NAN]], &[]).unwrap().is_none());
+    }
+
+    #[test]
     fn squares_carry_sign_size_and_number() {
         let names = |v: &[&str]| v.iter().map(|s| s.to_string()).collect::<Vec<_>>();
-        let svg = grid(&names(&["T <x>", "B"]), &names(&["T", "B"]), &[vec![0.5, -0.25], vec![f64::NAN, 0.0]]).unwrap();
-        assert!(svg.body.contains("T &lt;x&gt;") && svg.body.contains(">-0.25<") && svg.body.contains("fill-opacity=\"0.45\""));
+        let svg = grid(
+            &names(&["T <x>", "B"]),
+            &names(&["T", "B"]),
+            &[vec![0.5, -0.25], vec![f64::NAN, 0.0]],
+        )
+        .unwrap();
+        assert!(
+            svg.body.contains("T &lt;x&gt;")
+                && svg.body.contains(">-0.25<")
+                && svg.body.contains("fill-opacity=\"0.45\"")
+        );
         assert_eq!(svg.body.matches("<rect").count(), 3);
         assert!(grid(&names(&["a"]), &names(&["b"]), &[vec![f64::NAN]]).is_none());
     }

@@ -17,8 +17,12 @@ pub(crate) const GRID: &str = "var(--fig-grid)";
 pub(crate) const GROUND: &str = "var(--fig-ground)";
 
 /// The variables' values in figures that stand alone (light).
-pub(crate) const STANDALONE: [(&str, &str); 4] =
-    [(INK, "#1c2330"), (AXIS, "#5b6472"), (GRID, "#e3e6ea"), (GROUND, "#ffffff")];
+pub(crate) const STANDALONE: [(&str, &str); 4] = [
+    (INK, "#1c2330"),
+    (AXIS, "#5b6472"),
+    (GRID, "#e3e6ea"),
+    (GROUND, "#ffffff"),
+];
 
 /// Points and bars that are not significant, or not classed.
 pub(crate) const MUTED: [u8; 3] = [0x9a, 0xa1, 0xac];
@@ -81,7 +85,9 @@ pub(crate) fn sequential(t: f64) -> [u8; 3] {
     let at = t.clamp(0.0, 1.0) * (VIRIDIS.len() - 1) as f64;
     let (i, f) = ((at as usize).min(VIRIDIS.len() - 2), at.fract());
     let f = if at as usize > i { 1.0 } else { f };
-    std::array::from_fn(|c| (f64::from(VIRIDIS[i][c]) * (1.0 - f) + f64::from(VIRIDIS[i + 1][c]) * f).round() as u8)
+    std::array::from_fn(|c| {
+        (f64::from(VIRIDIS[i][c]) * (1.0 - f) + f64::from(VIRIDIS[i + 1][c]) * f).round() as u8
+    })
 }
 
 /// Loss to gain at `t` in [-1, 1]: colour and opacity.

@@ -21,13 +21,24 @@ impl Raster {
     /// Where an edge is 0, or the palette is empty or has more than 256 colours.
     pub(crate) fn new(width: usize, height: usize, palette: Vec<[u8; 4]>) -> Self {
         assert!(width > 0 && height > 0, "an image has pixels");
-        assert!((1..=256).contains(&palette.len()), "a palette has 1 to 256 colours");
-        Self { width, height, pixels: vec![0; width * height], palette }
+        assert!(
+            (1..=256).contains(&palette.len()),
+            "a palette has 1 to 256 colours"
+        );
+        Self {
+            width,
+            height,
+            pixels: vec![0; width * height],
+            palette,
+        }
     }
 
     /// Colours the pixel in column `x` and row `y`.
     pub(crate) fn set(&mut self, x: usize, y: usize, colour: u8) {
-        debug_assert!((colour as usize) < self.palette.len(), "the palette has the colour");
+        debug_assert!(
+            (colour as usize) < self.palette.len(),
+            "the palette has the colour"
+        );
         self.pixels[y * self.width + x] = colour;
     }
 
@@ -62,7 +73,8 @@ impl Raster {
     /// # Errors
     /// [`StageError::Data`] where the encoder refuses.
     pub(crate) fn png(&self) -> StageResult<Vec<u8>> {
-        let failed = |e: png::EncodingError| StageError::data(format!("cannot encode a figure: {e}"));
+        let failed =
+            |e: png::EncodingError| StageError::data(format!("cannot encode a figure: {e}"));
         let mut bytes = Vec::new();
         let mut encoder = png::Encoder::new(&mut bytes, self.width as u32, self.height as u32);
         encoder.set_color(png::ColorType::Indexed);
@@ -70,7 +82,12 @@ impl Raster {
         encoder.set_compression(png::Compression::High);
         // Indices of neighbouring colours say nothing about each other, so no row filter.
         encoder.set_filter(png::Filter::NoFilter);
-        encoder.set_palette(self.palette.iter().flat_map(|c| c[..3].to_vec()).collect::<Vec<u8>>());
+        encoder.set_palette(
+            self.palette
+                .iter()
+                .flat_map(|c| c[..3].to_vec())
+                .collect::<Vec<u8>>(),
+        );
         encoder.set_trns(self.palette.iter().map(|c| c[3]).collect::<Vec<u8>>());
         let mut writer = encoder.write_header().map_err(failed)?;
         writer.write_image_data(&self.pixels).map_err(failed)?;
@@ -83,9 +100,20 @@ impl Raster {
     ///
     /// # Errors
     /// As [`Raster::png`].
-    pub(crate) fn image(&self, x: f64, y: f64, width: f64, height: f64, smooth: bool) -> StageResult<String> {
+    pub(crate) fn image(
+        &self,
+        x: f64,
+        y: f64,
+        width: f64,
+        height: f64,
+        smooth: bool,
+    ) -> StageResult<String> {
         let data = base64::engine::general_purpose::STANDARD.encode(self.png()?);
-        let style = if smooth { "" } else { " style=\"image-rendering:pixelated\"" };
+        let style = if smooth {
+            ""
+        } else {
+            " style=\"image-rendering:pixelated\""
+        };
         Ok(format!(
             "<image x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\" preserveAspectRatio=\"none\"{style} \
              href=\"data:image/png;base64,{data}\"/>"
@@ -102,10 +130,15 @@ mod tests {
         let mut raster = Raster::new(3, 2, vec![[0, 0, 0, 0], [10, 20, 30, 255], [1, 2, 3, 128]]);
         raster.set(2, 0, 1);
         raster.set(0, 1, 2);
-        let mut reader = png::Decoder::new(std::io::Cursor::new(raster.png().unwrap())).read_info().unwrap();
+        let mut reader = png::Decoder::new(std::io::Cursor::new(raster.png().unwrap()))
+            .read_info()
+            .unwrap();
         let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
         reader.next_frame(&mut pixels).unwrap();
-        assert_eq!(reader.info().palette.as_deref(), Some(&[0, 0, 0, 10, 20, 30, 1, 2, 3][..]));
+        assert_eq!(
+            reader.info().palette.as_deref(),
+            Some(&[0, 0, 0, 10, 20, 30, 1, 2, 3][..])
+        );
         assert_eq!(reader.info().trns.as_deref(), Some(&[0, 255, 128][..]));
         assert_eq!(pixels, [0, 0, 1, 2, 0, 0]);
     }

@@ -54,16 +54,28 @@ impl Svg {
 
     /// Adds a `<text>`.
     pub(crate) fn text(&mut self, x: f64, y: f64, style: &TextStyle, text: &str) {
-        let weight = if style.bold { " font-weight=\"600\"" } else { "" };
+        let weight = if style.bold {
+            " font-weight=\"600\""
+        } else {
+            ""
+        };
         let halo = if style.halo {
-            format!(" stroke=\"{}\" stroke-width=\"3\" stroke-linejoin=\"round\" paint-order=\"stroke\"", palette::GROUND)
+            format!(
+                " stroke=\"{}\" stroke-width=\"3\" stroke-linejoin=\"round\" paint-order=\"stroke\"",
+                palette::GROUND
+            )
         } else {
             String::new()
         };
         let turn = if style.turn == 0.0 {
             String::new()
         } else {
-            format!(" transform=\"rotate({} {} {})\"", number(style.turn), number(x), number(y))
+            format!(
+                " transform=\"rotate({} {} {})\"",
+                number(style.turn),
+                number(x),
+                number(y)
+            )
         };
         self.body.push_str(&format!(
             "<text x=\"{}\" y=\"{}\" font-size=\"{}\" text-anchor=\"{}\" fill=\"{}\"{weight}{halo}{turn}>{}</text>",
@@ -117,7 +129,15 @@ impl Svg {
                 number(y - 9.5),
                 palette::hex(*colour)
             ));
-            self.text(x + 15.0, y, &TextStyle { size: SIZE, ..TextStyle::default() }, &label);
+            self.text(
+                x + 15.0,
+                y,
+                &TextStyle {
+                    size: SIZE,
+                    ..TextStyle::default()
+                },
+                &label,
+            );
             x += width + 10.0;
         }
         self.height = y + 8.0;
@@ -143,7 +163,14 @@ pub(crate) struct TextStyle {
 
 impl Default for TextStyle {
     fn default() -> Self {
-        Self { size: 12.0, anchor: "start", colour: palette::INK, bold: false, halo: false, turn: 0.0 }
+        Self {
+            size: 12.0,
+            anchor: "start",
+            colour: palette::INK,
+            bold: false,
+            halo: false,
+            turn: 0.0,
+        }
     }
 }
 
@@ -152,7 +179,10 @@ pub(crate) fn clip(text: &str, n: usize) -> String {
     if text.chars().count() <= n {
         return text.to_string();
     }
-    text.chars().take(n.saturating_sub(1)).chain(['…']).collect()
+    text.chars()
+        .take(n.saturating_sub(1))
+        .chain(['…'])
+        .collect()
 }
 
 /// About how wide a text is; fonts differ, so this errs on the wide side.
@@ -164,7 +194,11 @@ pub(crate) fn text_width(text: &str, size: f64) -> f64 {
 pub(crate) fn number(x: f64) -> String {
     let text = format!("{x:.2}");
     let text = text.trim_end_matches('0').trim_end_matches('.');
-    if text == "-0" { "0".to_string() } else { text.to_string() }
+    if text == "-0" {
+        "0".to_string()
+    } else {
+        text.to_string()
+    }
 }
 
 #[cfg(test)]
@@ -173,10 +207,17 @@ mod tests {
 
     #[test]
     fn a_drawing_escapes_its_text_and_keeps_its_ids_to_itself() {
-        let mut svg = Svg { width: 10.0, height: 10.0, body: "<g id=\"a\" clip-path=\"url(#a)\"/>".to_string() };
+        let mut svg = Svg {
+            width: 10.0,
+            height: 10.0,
+            body: "<g id=\"a\" clip-path=\"url(#a)\"/>".to_string(),
+        };
         svg.text(1.0, 2.0, &TextStyle::default(), "<b>");
         let inline = svg.inline("f1", "a < b");
-        assert!(inline.contains("id=\"f1-a\" clip-path=\"url(#f1-a)\""), "{inline}");
+        assert!(
+            inline.contains("id=\"f1-a\" clip-path=\"url(#f1-a)\""),
+            "{inline}"
+        );
         assert!(inline.contains("&lt;b&gt;") && inline.contains("aria-label=\"a &lt; b\""));
         assert!(inline.contains("var(--fig-ink)") && !inline.contains("xmlns"));
         let file = svg.standalone("f1", "t");
@@ -185,8 +226,14 @@ mod tests {
 
     #[test]
     fn a_legend_breaks_into_rows_within_the_width() {
-        let mut svg = Svg { width: 120.0, height: 100.0, body: String::new() };
-        let entries: Vec<(String, [u8; 3])> = (0..4).map(|i| (format!("category {i}"), [0, 0, 0])).collect();
+        let mut svg = Svg {
+            width: 120.0,
+            height: 100.0,
+            body: String::new(),
+        };
+        let entries: Vec<(String, [u8; 3])> = (0..4)
+            .map(|i| (format!("category {i}"), [0, 0, 0]))
+            .collect();
         svg.legend(0.0, &entries);
         // One entry of 10 letters is 22 + 70 wide: one a row, four rows of 19 from 112 on.
         assert_eq!(svg.height, 112.0 + 3.0 * 19.0 + 8.0);
@@ -194,7 +241,10 @@ mod tests {
 
     #[test]
     fn coordinates_are_short() {
-        assert_eq!([number(1.0), number(0.126), number(-0.001), number(2.5)], ["1", "0.13", "0", "2.5"].map(String::from));
+        assert_eq!(
+            [number(1.0), number(0.126), number(-0.001), number(2.5)],
+            ["1", "0.13", "0", "2.5"].map(String::from)
+        );
         assert_eq!(clip("abcdef", 4), "abc…");
     }
 }

@@ -54,18 +54,32 @@ pub(crate) fn umap(points: ArrayView2<'_, f32>, colouring: &Colouring) -> StageR
     let mut image = Raster::new((SIDE * SCALE) as usize, (SIDE * SCALE) as usize, palette);
     // Missing ones first, so that they hide nothing.
     for missing in [true, false] {
-        for i in scattered(n).filter(|&i| (colour_of[i] == 1) == missing && xs[i].is_finite() && ys[i].is_finite()) {
+        for i in scattered(n)
+            .filter(|&i| (colour_of[i] == 1) == missing && xs[i].is_finite() && ys[i].is_finite())
+        {
             image.disc(px(i) * SCALE, py(i) * SCALE, radius, colour_of[i]);
         }
     }
-    let mut svg = Svg { width: SIDE, height: SIDE, body: image.image(0.0, 0.0, SIDE, SIDE, true)? };
+    let mut svg = Svg {
+        width: SIDE,
+        height: SIDE,
+        body: image.image(0.0, 0.0, SIDE, SIDE, true)?,
+    };
     match colouring {
-        Colouring::Category { codes, names, colours, on_map } => {
+        Colouring::Category {
+            codes,
+            names,
+            colours,
+            on_map,
+        } => {
             if *on_map {
                 name_groups(&mut svg, codes, names, &px, &py);
             }
-            let present = |c: usize| codes.iter().any(|&k| k == c as i32);
-            let mut entries: Vec<(String, [u8; 3])> = (0..names.len()).filter(|&c| present(c)).map(|c| (names[c].clone(), colours[c])).collect();
+            let present = |c: usize| codes.contains(&(c as i32));
+            let mut entries: Vec<(String, [u8; 3])> = (0..names.len())
+                .filter(|&c| present(c))
+                .map(|c| (names[c].clone(), colours[c]))
+                .collect();
             if codes.iter().any(|&c| c < 0 || c as usize >= names.len()) {
                 entries.push(("not stated".into(), palette::MUTED));
             }
@@ -80,18 +94,34 @@ pub(crate) fn umap(points: ArrayView2<'_, f32>, colouring: &Colouring) -> StageR
 fn colours(colouring: &Colouring) -> (Vec<[u8; 4]>, Vec<u8>) {
     let mut palette = vec![[0, 0, 0, 0], opaque(palette::MUTED)];
     match colouring {
-        Colouring::Category { codes, names, colours, .. } => {
+        Colouring::Category {
+            codes,
+            names,
+            colours,
+            ..
+        } => {
             let n = names.len().min(254);
             palette.extend(colours[..n].iter().map(|c| opaque(*c)));
-            let index = |&c: &i32| usize::try_from(c).ok().filter(|&c| c < n).map_or(1, |c| c as u8 + 2);
+            let index = |&c: &i32| {
+                usize::try_from(c)
+                    .ok()
+                    .filter(|&c| c < n)
+                    .map_or(1, |c| c as u8 + 2)
+            };
             (palette, codes.iter().map(index).collect())
         }
         Colouring::Value { values, .. } => {
-            palette.extend((0..STEPS).map(|i| opaque(palette::sequential(i as f64 / (STEPS - 1) as f64))));
+            palette.extend(
+                (0..STEPS).map(|i| opaque(palette::sequential(i as f64 / (STEPS - 1) as f64))),
+            );
             let (lo, hi) = limits(values);
             let index = |&v: &f64| {
                 let t = ((v - lo) / (hi - lo)).clamp(0.0, 1.0);
-                if v.is_finite() { (t * (STEPS - 1) as f64).round() as u8 + 2 } else { 1 }
+                if v.is_finite() {
+                    (t * (STEPS - 1) as f64).round() as u8 + 2
+                } else {
+                    1
+                }
             };
             (palette, values.iter().map(index).collect())
         }
@@ -102,9 +132,15 @@ fn colours(colouring: &Colouring) -> (Vec<[u8; 4]>, Vec<u8>) {
 fn limits(values: &[f64]) -> (f64, f64) {
     let mut sorted: Vec<f64> = values.iter().copied().filter(|v| v.is_finite()).collect();
     sorted.sort_unstable_by(f64::total_cmp);
-    let Some(last) = sorted.len().checked_sub(1) else { return (0.0, 1.0) };
+    let Some(last) = sorted.len().checked_sub(1) else {
+        return (0.0, 1.0);
+    };
     let (lo, hi) = (sorted[last / 100], sorted[last - last / 100]);
-    if hi > lo { (lo, hi) } else { (lo - 0.5, lo + 0.5) }
+    if hi > lo {
+        (lo, hi)
+    } else {
+        (lo - 0.5, lo + 0.5)
+    }
 }
 
 /// All of `0..n` once, in an order that has nothing to do with theirs, so that no patient or
@@ -123,11 +159,30 @@ fn scattered(n: usize) -> impl Iterator<Item = usize> {
     (0..n).map(move |i| ((i as u128 * stride as u128) % n as u128) as usize)
 }
 
-fn name_groups(svg: &mut Svg, codes: &[i32], names: &[String], px: &impl Fn(usize) -> f64, py: &impl Fn(usize) -> f64) {
+fn name_groups(
+    svg: &mut Svg,
+    codes: &[i32],
+    names: &[String],
+    px: &impl Fn(usize) -> f64,
+    py: &impl Fn(usize) -> f64,
+) {
     for (code, name) in names.iter().enumerate() {
-        let cells: Vec<usize> = (0..codes.len()).filter(|&i| codes[i] == code as i32).collect();
-        let (Some(x), Some(y)) = (median(cells.iter().map(|&i| px(i))), median(cells.iter().map(|&i| py(i)))) else { continue };
-        let style = TextStyle { size: 12.0, anchor: "middle", bold: true, halo: true, ..TextStyle::default() };
+        let cells: Vec<usize> = (0..codes.len())
+            .filter(|&i| codes[i] == code as i32)
+            .collect();
+        let (Some(x), Some(y)) = (
+            median(cells.iter().map(|&i| px(i))),
+            median(cells.iter().map(|&i| py(i))),
+        ) else {
+            continue;
+        };
+        let style = TextStyle {
+            size: 12.0,
+            anchor: "middle",
+            bold: true,
+            halo: true,
+            ..TextStyle::default()
+        };
         svg.text(x, y + 4.0, &style, &clip(name, 14));
     }
 }
@@ -139,14 +194,34 @@ fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
 }
 
 fn value_bar(svg: &mut Svg, values: &[f64], label: &str) -> StageResult<()> {
-    let mut bar = Raster::new(STEPS, 1, (0..STEPS).map(|i| opaque(palette::sequential(i as f64 / (STEPS - 1) as f64))).collect());
+    let mut bar = Raster::new(
+        STEPS,
+        1,
+        (0..STEPS)
+            .map(|i| opaque(palette::sequential(i as f64 / (STEPS - 1) as f64)))
+            .collect(),
+    );
     (0..STEPS).for_each(|i| bar.set(i, 0, i as u8));
     let (lo, hi) = limits(values);
     let y = svg.height + 6.0;
-    let style = |anchor| TextStyle { size: 11.0, anchor, ..TextStyle::default() };
+    let style = |anchor| TextStyle {
+        size: 11.0,
+        anchor,
+        ..TextStyle::default()
+    };
     svg.body.push_str(&bar.image(2.0, y, 150.0, 9.0, true)?);
-    svg.text(2.0, y + 21.0, &style("start"), &crate::report::html::short(lo));
-    svg.text(152.0, y + 21.0, &style("end"), &crate::report::html::short(hi));
+    svg.text(
+        2.0,
+        y + 21.0,
+        &style("start"),
+        &crate::report::html::short(lo),
+    );
+    svg.text(
+        152.0,
+        y + 21.0,
+        &style("end"),
+        &crate::report::html::short(hi),
+    );
     svg.text(162.0, y + 9.0, &style("start"), &clip(label, 30));
     svg.height = y + 28.0;
     Ok(())
@@ -177,14 +252,21 @@ mod tests {
             on_map: true,
         };
         let svg = umap(points.view(), &colouring).unwrap();
-        assert!(svg.body.contains("T &lt;cells&gt;") && svg.body.contains("not stated") && !svg.body.contains("unused"));
+        assert!(
+            svg.body.contains("T &lt;cells&gt;")
+                && svg.body.contains("not stated")
+                && !svg.body.contains("unused")
+        );
         let (_, index) = colours(&colouring);
         assert_eq!(index, [2, 1, 2]);
     }
 
     #[test]
     fn values_span_the_scale_and_missing_ones_do_not() {
-        let (palette, index) = colours(&Colouring::Value { values: vec![0.0, f64::NAN, 10.0], label: "b".into() });
+        let (palette, index) = colours(&Colouring::Value {
+            values: vec![0.0, f64::NAN, 10.0],
+            label: "b".into(),
+        });
         assert_eq!(palette.len(), STEPS + 2);
         assert_eq!(index, [2, 1, STEPS as u8 + 1]);
         assert_eq!(limits(&[3.0, 3.0]), (2.5, 3.5));

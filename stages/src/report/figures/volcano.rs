@@ -35,41 +35,85 @@ const MOST: f64 = 300.0;
 /// # Errors
 /// Where the chart cannot be drawn.
 pub(crate) fn volcano(v: &Volcano<'_>, x_label: &str, y_label: &str) -> StageResult<Option<Svg>> {
-    let genes: Vec<usize> = (0..v.names.len()).filter(|&i| v.effects[i].is_finite() && !v.evidence[i].is_nan()).collect();
+    let genes: Vec<usize> = (0..v.names.len())
+        .filter(|&i| v.effects[i].is_finite() && !v.evidence[i].is_nan())
+        .collect();
     let evidence = |i: usize| v.evidence[i].clamp(0.0, MOST);
     let guides = v.effect_guides.iter().copied();
-    let Some(x) = range(genes.iter().map(|&i| v.effects[i]).chain(guides), 0.05).filter(|_| !genes.is_empty()) else { return Ok(None) };
-    let top = genes.iter().map(|&i| evidence(i)).chain(v.evidence_guide).fold(0.0, f64::max);
+    let Some(x) = range(genes.iter().map(|&i| v.effects[i]).chain(guides), 0.05)
+        .filter(|_| !genes.is_empty())
+    else {
+        return Ok(None);
+    };
+    let top = genes
+        .iter()
+        .map(|&i| evidence(i))
+        .chain(v.evidence_guide)
+        .fold(0.0, f64::max);
     let (mut svg, area) = axes(x, (0.0, (top * 1.08).max(1.0)), x_label, y_label)?;
 
     const SCALE: f64 = 2.0;
     let (width, height) = (area.right - area.left, area.bottom - area.top);
-    let mut palette = vec![[0, 0, 0, 0], [palette::MUTED[0], palette::MUTED[1], palette::MUTED[2], 150]];
+    let mut palette = vec![
+        [0, 0, 0, 0],
+        [palette::MUTED[0], palette::MUTED[1], palette::MUTED[2], 150],
+    ];
     palette.extend(v.classes.iter().map(|(_, c)| opaque(*c)));
-    let mut image = Raster::new((width * SCALE).ceil() as usize, (height * SCALE).ceil() as usize, palette);
+    let mut image = Raster::new(
+        (width * SCALE).ceil() as usize,
+        (height * SCALE).ceil() as usize,
+        palette,
+    );
     for class in 0..=v.classes.len() {
         for &i in genes.iter().filter(|&&i| v.class[i] == class) {
-            let (px, py) = (area.px(v.effects[i]) - area.left, area.py(evidence(i)) - area.top);
-            image.disc(px * SCALE, py * SCALE, if class == 0 { 3.2 } else { 4.4 }, class as u8 + 1);
+            let (px, py) = (
+                area.px(v.effects[i]) - area.left,
+                area.py(evidence(i)) - area.top,
+            );
+            image.disc(
+                px * SCALE,
+                py * SCALE,
+                if class == 0 { 3.2 } else { 4.4 },
+                class as u8 + 1,
+            );
         }
     }
-    svg.body.push_str(&image.image(area.left, area.top, width, height, true)?);
-    v.effect_guides.iter().for_each(|&g| guide(&mut svg, &area, true, g));
-    v.evidence_guide.iter().for_each(|&g| guide(&mut svg, &area, false, g));
+    svg.body
+        .push_str(&image.image(area.left, area.top, width, height, true)?);
+    v.effect_guides
+        .iter()
+        .for_each(|&g| guide(&mut svg, &area, true, g));
+    v.evidence_guide
+        .iter()
+        .for_each(|&g| guide(&mut svg, &area, false, g));
     name_genes(&mut svg, &area, v, &genes, &evidence);
     if !v.classes.is_empty() {
         let n = |class: usize| genes.iter().filter(|&&i| v.class[i] == class).count();
-        let entries: Vec<(String, [u8; 3])> =
-            v.classes.iter().enumerate().map(|(c, (name, colour))| (format!("{name} ({})", n(c + 1)), *colour)).collect();
+        let entries: Vec<(String, [u8; 3])> = v
+            .classes
+            .iter()
+            .enumerate()
+            .map(|(c, (name, colour))| (format!("{name} ({})", n(c + 1)), *colour))
+            .collect();
         svg.legend(56.0, &entries);
     }
     Ok(Some(svg))
 }
 
 /// Names the marked genes with the strongest evidence, as far as the names find room.
-fn name_genes(svg: &mut Svg, area: &Area, v: &Volcano<'_>, genes: &[usize], evidence: &impl Fn(usize) -> f64) {
+fn name_genes(
+    svg: &mut Svg,
+    area: &Area,
+    v: &Volcano<'_>,
+    genes: &[usize],
+    evidence: &impl Fn(usize) -> f64,
+) {
     let mut marked: Vec<usize> = genes.iter().copied().filter(|&i| v.class[i] > 0).collect();
-    marked.sort_by(|&a, &b| evidence(b).total_cmp(&evidence(a)).then(v.effects[b].abs().total_cmp(&v.effects[a].abs())));
+    marked.sort_by(|&a, &b| {
+        evidence(b)
+            .total_cmp(&evidence(a))
+            .then(v.effects[b].abs().total_cmp(&v.effects[a].abs()))
+    });
     let mut taken: Vec<(f64, f64, f64)> = Vec::new();
     let mut named = 0;
     for i in marked {
@@ -81,13 +125,25 @@ fn name_genes(svg: &mut Svg, area: &Area, v: &Volcano<'_>, genes: &[usize], evid
         let (x, y) = (area.px(v.effects[i]), area.py(evidence(i)));
         let right = x + 6.0 + width <= area.right + 4.0;
         let left = if right { x + 5.0 } else { x - 5.0 - width };
-        let clash = taken.iter().any(|&(a, b, at): &(f64, f64, f64)| left < b && left + width > a && (y - at).abs() < 11.0);
+        let clash = taken.iter().any(|&(a, b, at): &(f64, f64, f64)| {
+            left < b && left + width > a && (y - at).abs() < 11.0
+        });
         if clash {
             continue;
         }
         taken.push((left, left + width, y));
-        let style = TextStyle { size: 10.0, anchor: if right { "start" } else { "end" }, halo: true, ..TextStyle::default() };
-        svg.text(if right { x + 5.0 } else { x - 5.0 }, y + 3.5, &style, &name);
+        let style = TextStyle {
+            size: 10.0,
+            anchor: if right { "start" } else { "end" },
+            halo: true,
+            ..TextStyle::default()
+        };
+        svg.text(
+            if right { x + 5.0 } else { x - 5.0 },
+            y + 3.5,
+            &style,
+            &name,
+        );
         named += 1;
     }
 }
@@ -96,23 +152,56 @@ fn name_genes(svg: &mut Svg, area: &Area, v: &Volcano<'_>, genes: &[usize], evid
 mod tests {
     use super::*;
 
-    fn example<'a>(names: &'a [&'a str], effects: &'a [f64], evidence: &'a [f64], class: &'a [usize], classes: &'a [(String, [u8; 3])]) -> Volcano<'a> {
-        Volcano { names, effects, evidence, class, classes, labels: 1, effect_guides: &[-0.5, 0.5], evidence_guide: Some(1.3) }
+    fn example<'a>(
+        names: &'a [&'a str],
+        effects: &'a [f64],
+        evidence: &'a [f64],
+        class: &'a [usize],
+        classes: &'a [(String, [u8; 3])],
+    ) -> Volcano<'a> {
+        Volcano {
+            names,
+            effects,
+            evidence,
+            class,
+            classes,
+            labels: 1,
+            effect_guides: &[-0.5, 0.5],
+            evidence_guide: Some(1.3),
+        }
     }
 
     #[test]
     fn the_strongest_marked_gene_is_named() {
         let classes = [("up".to_string(), [9, 9, 9])];
-        let v = example(&["A<1>", "B", "C", "D"], &[1.0, 2.0, 0.1, f64::NAN], &[f64::INFINITY, 20.0, 400.0, 1.0], &[1, 1, 0, 1], &classes);
+        let v = example(
+            &["A<1>", "B", "C", "D"],
+            &[1.0, 2.0, 0.1, f64::NAN],
+            &[f64::INFINITY, 20.0, 400.0, 1.0],
+            &[1, 1, 0, 1],
+            &classes,
+        );
         let svg = volcano(&v, "log2", "-log10 p").unwrap().unwrap();
-        assert!(svg.body.contains("A&lt;1&gt;") && !svg.body.contains(">B<") && !svg.body.contains(">C<"));
+        assert!(
+            svg.body.contains("A&lt;1&gt;")
+                && !svg.body.contains(">B<")
+                && !svg.body.contains(">C<")
+        );
         // D has no effect: it is neither drawn nor counted.
-        assert!(svg.body.contains("up (2)"), "{}", &svg.body[svg.body.len() - 400..]);
+        assert!(
+            svg.body.contains("up (2)"),
+            "{}",
+            &svg.body[svg.body.len() - 400..]
+        );
         assert_eq!(svg.body.matches("stroke-dasharray=\"4 3\"").count(), 3);
     }
 
     #[test]
     fn nothing_to_draw_is_no_figure() {
-        assert!(volcano(&example(&["A"], &[f64::NAN], &[1.0], &[0], &[]), "x", "y").unwrap().is_none());
+        assert!(
+            volcano(&example(&["A"], &[f64::NAN], &[1.0], &[0], &[]), "x", "y")
+                .unwrap()
+                .is_none()
+        );
     }
 }

@@ -13,8 +13,11 @@ const ID: &str = "copy-number";
 const TITLE: &str = "Copy number";
 
 /// Columns that may stand for groups of cells, best first, and what a reader calls them.
-const GROUPINGS: [(&str, &str); 3] =
-    [("cnv_leiden", "copy-number cluster"), ("cell_type", "cell type"), ("cancer_vs_normal", "cancer or normal label")];
+const GROUPINGS: [(&str, &str); 3] = [
+    ("cnv_leiden", "copy-number cluster"),
+    ("cell_type", "cell type"),
+    ("cancer_vs_normal", "cancer or normal label"),
+];
 
 /// Heatmap and maps per patient.
 ///
@@ -22,7 +25,10 @@ const GROUPINGS: [(&str, &str); 3] =
 /// Where an artifact cannot be read or a figure cannot be drawn.
 pub(crate) fn part(inputs: &Inputs<'_, '_>) -> StageResult<Part> {
     let files = tables(inputs.ctx, "cluster_tables", "tables/cluster_tables.tsv")?;
-    let any = inputs.patients.iter().any(|p| p.cnv.is_some() || p.umap.is_some());
+    let any = inputs
+        .patients
+        .iter()
+        .any(|p| p.cnv.is_some() || p.umap.is_some());
     if !any && files.is_empty() {
         return Ok(Section::absent(ID, TITLE, "infercnv").into());
     }
@@ -35,30 +41,77 @@ pub(crate) fn part(inputs: &Inputs<'_, '_>) -> StageResult<Part> {
     let mut n_windows = None;
     for (i, patient) in inputs.patients.iter().enumerate() {
         inputs.ctx.check_cancelled()?;
-        inputs.ctx.progress.step(i as u64, inputs.patients.len() as u64, &format!("figures of {}", patient.name));
+        inputs.ctx.progress.step(
+            i as u64,
+            inputs.patients.len() as u64,
+            &format!("figures of {}", patient.name),
+        );
         let mut figures = Vec::new();
         if let Some(cnv) = windows(patient)? {
             n_windows = Some(cnv.chromosomes.len());
-            figures.push(genome(patient, &cnv.x, &cnv.chromosomes, inputs.params.heatmap_cells)?);
+            figures.push(genome(
+                patient,
+                &cnv.x,
+                &cnv.chromosomes,
+                inputs.params.heatmap_cells,
+            )?);
         }
         figures.extend(maps(patient)?);
         if !figures.is_empty() {
-            blocks.push(Block::Heading(format!("{}: {} cells", patient.name, count(patient.obs.len()))));
+            blocks.push(Block::Heading(format!(
+                "{}: {} cells",
+                patient.name,
+                count(patient.obs.len())
+            )));
             blocks.push(Block::Figures(figures));
         }
     }
-    blocks.extend(table_blocks(&files, "cnv_clusters", "Copy-number clusters", "", inputs.params)?);
-    blocks.extend(other_tables(&files, &["cnv_clusters"], inputs.params)?);
-    let mut tiles: Vec<(String, String)> =
-        n_windows.map(|n| (count(n), "windows along the genome".to_string())).into_iter().collect();
-    let clusters: usize = inputs.patients.iter().filter_map(|p| Some(categories(&p.obs, "cnv_leiden")?.1.len())).sum();
-    if clusters > 0 {
-        tiles.push((count(clusters), "copy-number clusters, all patients".to_string()));
+    blocks.extend(table_blocks(
+        &files,
+        "cnv_clusters",
+        "Copy-number clusters",
+        "",
+        inputs.params,
+    )?);
+    if files.iter().any(|f| f.name == "cnv_cluster_profiles") {
+        blocks.push(Block::Text("The mean profile of each cluster: `tables/cnv_cluster_profiles.*.tsv`, beside this page.".into()));
     }
-    Ok(Part { section: Section { id: ID, title: TITLE, blocks }, tiles })
+    blocks.extend(other_tables(
+        &files,
+        &["cnv_clusters", "cnv_cluster_profiles"],
+        inputs.params,
+    )?);
+    let mut tiles: Vec<(String, String)> = n_windows
+        .map(|n| (count(n), "windows along the genome".to_string()))
+        .into_iter()
+        .collect();
+    let clusters: usize = inputs
+        .patients
+        .iter()
+        .filter_map(|p| Some(categories(&p.obs, "cnv_leiden")?.1.len()))
+        .sum();
+    if clusters > 0 {
+        tiles.push((
+            count(clusters),
+            "copy-number clusters, all patients".to_string(),
+        ));
+    }
+    Ok(Part {
+        section: Section {
+            id: ID,
+            title: TITLE,
+            blocks,
+        },
+        tiles,
+    })
 }
 
-fn genome(patient: &Patient, x: &crate::matrix::Csr, chromosomes: &[String], n: usize) -> StageResult<Figure> {
+fn genome(
+    patient: &Patient,
+    x: &crate::matrix::Csr,
+    chromosomes: &[String],
+    n: usize,
+) -> StageResult<Figure> {
     let (grouped, what) = groups(patient);
     let side = side_bar(patient);
     let shown = subsample(&grouped, n);
@@ -70,62 +123,143 @@ fn genome(patient: &Patient, x: &crate::matrix::Csr, chromosomes: &[String], n: 
         count(cells),
         count(patient.obs.len()),
         short(limit),
-        if side.entries.is_empty() { "" } else { " and the cancer or normal label" },
+        if side.entries.is_empty() {
+            ""
+        } else {
+            " and the cancer or normal label"
+        },
     );
     let title = format!("Copy number along the genome, {}", patient.name);
-    Ok(Figure::new(&["cnv heatmap", &patient.name], &title, &caption, &["cnv", "clusters", "expr"], svg))
+    Ok(Figure::new(
+        &["cnv heatmap", &patient.name],
+        &title,
+        &caption,
+        &["cnv", "clusters", "expr"],
+        svg,
+    ))
 }
 
 /// Cells by the best grouping there is; within a group, normal cells first.
 fn groups(patient: &Patient) -> (Vec<Group>, &'static str) {
     let label = categories(&patient.obs, "cancer_vs_normal");
-    let rank = |cell: usize| label.as_ref().map_or(0, |(codes, names)| {
-        usize::try_from(codes[cell]).map_or(2, |c| usize::from(names[c] != "Normal"))
-    });
+    let rank = |cell: usize| {
+        label.as_ref().map_or(0, |(codes, names)| {
+            usize::try_from(codes[cell]).map_or(2, |c| usize::from(names[c] != "Normal"))
+        })
+    };
     for (column, what) in GROUPINGS {
-        let Some((codes, names)) = categories(&patient.obs, column) else { continue };
+        let Some((codes, names)) = categories(&patient.obs, column) else {
+            continue;
+        };
         let groups = names.iter().enumerate().map(|(code, name)| {
-            let mut rows: Vec<usize> = (0..codes.len()).filter(|&i| codes[i] == code as i32).collect();
+            let mut rows: Vec<usize> = (0..codes.len())
+                .filter(|&i| codes[i] == code as i32)
+                .collect();
             rows.sort_by_key(|&i| rank(i));
-            Group { label: name.clone(), colour: palette::named(name, code), rows }
+            Group {
+                label: name.clone(),
+                colour: palette::named(name, code),
+                rows,
+            }
         });
         return (groups.filter(|g| !g.rows.is_empty()).collect(), what);
     }
-    (vec![Group { label: "all".into(), colour: palette::MUTED, rows: (0..patient.obs.len()).collect() }], "cell group")
+    (
+        vec![Group {
+            label: "all".into(),
+            colour: palette::MUTED,
+            rows: (0..patient.obs.len()).collect(),
+        }],
+        "cell group",
+    )
 }
 
 fn side_bar(patient: &Patient) -> SideBar {
-    let Some((codes, names)) = categories(&patient.obs, "cancer_vs_normal") else { return SideBar::default() };
-    let colour = |c: i32| usize::try_from(c).map_or(palette::MUTED, |c| palette::named(&names[c], c));
+    let Some((codes, names)) = categories(&patient.obs, "cancer_vs_normal") else {
+        return SideBar::default();
+    };
+    let colour =
+        |c: i32| usize::try_from(c).map_or(palette::MUTED, |c| palette::named(&names[c], c));
     SideBar {
         colours: codes.iter().map(|&c| colour(c)).collect(),
-        entries: names.iter().enumerate().map(|(i, n)| (n.clone(), palette::named(n, i))).collect(),
+        entries: names
+            .iter()
+            .enumerate()
+            .map(|(i, n)| (n.clone(), palette::named(n, i)))
+            .collect(),
     }
 }
 
 fn maps(patient: &Patient) -> StageResult<Vec<Figure>> {
-    let Some(points) = &patient.umap else { return Ok(Vec::new()) };
+    let Some(points) = &patient.umap else {
+        return Ok(Vec::new());
+    };
     let mut out = Vec::new();
-    let mut add = |column: &str, title: &str, shows: &str, colouring: Colouring| -> StageResult<()> {
+    let mut add = |column: &str,
+                   title: &str,
+                   shows: &str,
+                   colouring: Colouring|
+     -> StageResult<()> {
         let svg = umap(points.view(), &colouring)?;
-        let caption = format!("UMAP of the principal components of the copy-number windows; each dot is a cell of {}. Colour: {shows}.", patient.name);
+        let caption = format!(
+            "UMAP of the principal components of the copy-number windows; each dot is a cell of {}. Colour: {shows}.",
+            patient.name
+        );
         let title = format!("{title}, {}", patient.name);
-        out.push(Figure::new(&["cnv umap", column, &patient.name], &title, &caption, &["clusters", "cnv", "expr"], svg));
+        out.push(Figure::new(
+            &["cnv umap", column, &patient.name],
+            &title,
+            &caption,
+            &["clusters", "cnv", "expr"],
+            svg,
+        ));
         Ok(())
     };
     for (column, title, shows, on_map) in [
-        ("cancer_vs_normal", "By label", "cancer or normal, as the sample's origin or the workflow says", false),
-        ("cnv_leiden", "By copy-number cluster", "Leiden cluster of the copy-number profile; 0 is the largest", true),
+        (
+            "cancer_vs_normal",
+            "By label",
+            "cancer or normal, as the sample's origin or the workflow says",
+            false,
+        ),
+        (
+            "cnv_leiden",
+            "By copy-number cluster",
+            "Leiden cluster of the copy-number profile; 0 is the largest",
+            true,
+        ),
         ("cell_type", "By cell type", "annotated cell type", false),
     ] {
         if let Some((codes, names)) = categories(&patient.obs, column) {
-            let colours = names.iter().enumerate().map(|(i, n)| palette::named(n, i)).collect();
-            add(column, title, shows, Colouring::Category { codes, names, colours, on_map })?;
+            let colours = names
+                .iter()
+                .enumerate()
+                .map(|(i, n)| palette::named(n, i))
+                .collect();
+            add(
+                column,
+                title,
+                shows,
+                Colouring::Category {
+                    codes,
+                    names,
+                    colours,
+                    on_map,
+                },
+            )?;
         }
     }
     if let Ok(values) = patient.obs.numbers("cnv_burden") {
         let shows = "copy-number burden, the mean size of the cell's values over all windows";
-        add("cnv_burden", "By burden", shows, Colouring::Value { values, label: "copy-number burden".into() })?;
+        add(
+            "cnv_burden",
+            "By burden",
+            shows,
+            Colouring::Value {
+                values,
+                label: "copy-number burden".into(),
+            },
+        )?;
     }
     Ok(out)
 }

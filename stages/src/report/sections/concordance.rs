@@ -22,7 +22,11 @@ const CLASSES: [&str; 3] = ["concordant", "intermediate", "discordant"];
 /// Where a table cannot be read or a figure cannot be drawn.
 pub(crate) fn part(inputs: &Inputs<'_, '_>) -> StageResult<Part> {
     let cells = tables(inputs.ctx, "concordance", "tables/concordance.tsv")?;
-    let files = tables(inputs.ctx, "concordance_summary", "tables/concordance_summary.tsv")?;
+    let files = tables(
+        inputs.ctx,
+        "concordance_summary",
+        "tables/concordance_summary.tsv",
+    )?;
     if cells.is_empty() && files.is_empty() {
         return Ok(Section::absent(ID, TITLE, "concordance").into());
     }
@@ -42,29 +46,69 @@ pub(crate) fn part(inputs: &Inputs<'_, '_>) -> StageResult<Part> {
             blocks.extend(mixture(&table, &classes));
         }
         blocks.push(Block::Figures(figures(&table)?));
-        blocks.push(Block::Text(format!("The class and distance of every cell: `{}`, beside this page.", file.published)));
+        blocks.push(Block::Text(format!(
+            "The class and distance of every cell: `{}`, beside this page.",
+            file.published
+        )));
     }
-    for (name, title) in [("concordance_by_patient", "Classes per patient"), ("concordance_composition", "What the classes go with")] {
+    for (name, title) in [
+        ("concordance_by_patient", "Classes per patient"),
+        ("concordance_composition", "What the classes go with"),
+    ] {
         blocks.extend(table_blocks(&files, name, title, "", inputs.params)?);
     }
-    blocks.extend(other_tables(&files, &["concordance_by_patient", "concordance_composition"], inputs.params)?);
-    Ok(Part { section: Section { id: ID, title: TITLE, blocks }, tiles })
+    blocks.extend(other_tables(
+        &files,
+        &["concordance_by_patient", "concordance_composition"],
+        inputs.params,
+    )?);
+    Ok(Part {
+        section: Section {
+            id: ID,
+            title: TITLE,
+            blocks,
+        },
+        tiles,
+    })
 }
 
 /// What the stage itself warns of.
 fn warnings(files: &[TableFile]) -> StageResult<Vec<Block>> {
     let mut out: Vec<String> = Vec::new();
     for (table, _) in stack(files, "concordance_composition")? {
-        let Some(warnings) = texts(&table, &["warning"]) else { continue };
+        let Some(warnings) = texts(&table, &["warning"]) else {
+            continue;
+        };
         // Rows over all patients say it once; without them every patient's row does.
         let scope = texts(&table, &["patient"]).unwrap_or_default();
         let broad = |s: &str| s == "all" || s == "pooled";
         let any_broad = scope.iter().any(|s| broad(s));
-        let said = (0..warnings.len()).filter(|&i| !any_broad || broad(scope[i])).map(|i| warnings[i]);
-        out.extend(said.filter(|t| !matches!(*t, "" | "NA")).map(str::to_string));
+        let said = (0..warnings.len())
+            .filter(|&i| !any_broad || broad(scope[i]))
+            .map(|i| warnings[i]);
+        out.extend(
+            said.filter(|t| !matches!(*t, "" | "NA"))
+                .map(str::to_string),
+        );
     }
     out.dedup();
-    Ok(out.into_iter().take(8).map(|t| Block::Note(Tone::Warning, t)).collect())
+    let sentence = |t: String| {
+        let mut letters = t.chars();
+        let first = letters
+            .next()
+            .map(|c| c.to_uppercase().to_string())
+            .unwrap_or_default();
+        format!(
+            "{first}{}{}",
+            letters.as_str(),
+            if t.ends_with('.') { "" } else { "." }
+        )
+    };
+    Ok(out
+        .into_iter()
+        .take(8)
+        .map(|t| Block::Note(Tone::Warning, sentence(t)))
+        .collect())
 }
 
 /// Counts of a column's values within each class.
@@ -72,7 +116,12 @@ fn counts<'a>(classes: &[&'a str], values: &[&'a str]) -> BTreeMap<&'a str, [f64
     let mut out: BTreeMap<&str, [f64; 3]> = BTreeMap::new();
     for (class, value) in classes.iter().zip(values) {
         if let Some(c) = CLASSES.iter().position(|k| k == class) {
-            out.entry(if value.is_empty() { "not stated" } else { value }).or_default()[c] += 1.0;
+            out.entry(if value.is_empty() {
+                "not stated"
+            } else {
+                value
+            })
+            .or_default()[c] += 1.0;
         }
     }
     out
@@ -85,7 +134,9 @@ fn mixture(table: &TextTable, classes: &[&str]) -> Option<Block> {
         return None;
     }
     let total = |c: usize| types.values().map(|n| n[c]).sum::<f64>();
-    let (name, n) = types.iter().max_by(|a, b| a.1[2].total_cmp(&b.1[2]).then(b.0.cmp(a.0)))?;
+    let (name, n) = types
+        .iter()
+        .max_by(|a, b| a.1[2].total_cmp(&b.1[2]).then(b.0.cmp(a.0)))?;
     let text = format!(
         "The cancer label goes by sample, so it covers every cell type of the tumour. Of the discordant cells {} are `{name}`, of the \
          concordant ones {}. Where these differ, genes that tell the classes apart may only be markers of a cell type.",
@@ -97,7 +148,9 @@ fn mixture(table: &TextTable, classes: &[&str]) -> Option<Block> {
 
 fn figures(table: &TextTable) -> StageResult<Vec<Figure>> {
     let mut out = Vec::new();
-    if let (Some(patients), Some(distances)) = (texts(table, &["patient"]), numbers(table, &["distance"])) {
+    if let (Some(patients), Some(distances)) =
+        (texts(table, &["patient"]), numbers(table, &["distance"]))
+    {
         let mut groups: Vec<(String, Vec<f64>)> = Vec::new();
         let label = texts(table, &["cancer_vs_normal"]);
         for (i, (patient, distance)) in patients.iter().zip(distances).enumerate() {
@@ -112,18 +165,42 @@ fn figures(table: &TextTable) -> StageResult<Vec<Figure>> {
         if let Some(svg) = violins(&groups, "distance", Scale::Linear)? {
             let caption = "Distance between the expression and the copy-number embedding of each cancer cell, by patient. Box: middle \
                            half of the cells and median.";
-            out.push(Figure::new(&["concordance distance"], "Distance per patient", caption, &["concordance"], svg));
+            out.push(Figure::new(
+                &["concordance distance"],
+                "Distance per patient",
+                caption,
+                &["concordance"],
+                svg,
+            ));
         }
     }
-    let Some(classes) = texts(table, &["concordance_class"]) else { return Ok(out) };
-    for (column, title) in [("cell_type", "Classes by cell type"), ("split", "Classes by split membership")] {
-        let Some(values) = texts(table, &[column]) else { continue };
-        let bars: Vec<(String, Vec<f64>)> =
-            counts(&classes, &values).into_iter().map(|(name, n)| (name.to_string(), n.to_vec())).collect();
+    let Some(classes) = texts(table, &["concordance_class"]) else {
+        return Ok(out);
+    };
+    for (column, title) in [
+        ("cell_type", "Classes by cell type"),
+        ("split", "Classes by split membership"),
+    ] {
+        let Some(values) = texts(table, &[column]) else {
+            continue;
+        };
+        let bars: Vec<(String, Vec<f64>)> = counts(&classes, &values)
+            .into_iter()
+            .map(|(name, n)| (name.to_string(), n.to_vec()))
+            .collect();
         let parts = CLASSES.map(|c| (c.to_string(), palette::named(c, 0)));
         if let Some(svg) = shares(&bars, &parts, "share of cells")? {
-            let caption = format!("Share of each class among the classed cells, by {}. Equal bars mean that the class has nothing to do with it.", column.replace('_', " "));
-            out.push(Figure::new(&["concordance", column], title, &caption, &["concordance"], svg));
+            let caption = format!(
+                "Share of each class among the classed cells, by {}. Equal bars mean that the class has nothing to do with it.",
+                column.replace('_', " ")
+            );
+            out.push(Figure::new(
+                &["concordance", column],
+                title,
+                &caption,
+                &["concordance"],
+                svg,
+            ));
         }
     }
     Ok(out)

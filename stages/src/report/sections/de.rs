@@ -3,13 +3,14 @@
 use super::{Inputs, Part, table_blocks, title_of};
 use crate::error::StageResult;
 use crate::report::figures::bars::bars;
+use crate::report::figures::grid::grid;
 use crate::report::figures::palette;
 use crate::report::figures::volcano::{Volcano, volcano};
 use crate::report::html::{count, short};
 use crate::report::load::{TableFile, numbers, stack, tables, texts};
 use crate::report::page::{Block, Figure, Section, Tone};
 use crate::report::params::Params;
-use crate::report::table_view::TableView;
+use crate::report::table_view::{BY_P, TableView};
 use crate::table::TextTable;
 
 const ID: &str = "differential-expression";
@@ -44,57 +45,169 @@ pub(crate) fn part(inputs: &Inputs<'_, '_>) -> StageResult<Part> {
     ];
     blocks.extend(contrasts(&files, p)?);
     let mut by_contrast = Vec::new();
+    let mut findings = Vec::new();
+    let mut regions = Vec::new();
     let mut rest = Vec::new();
-    for file in files.iter().filter(|f| f.name != "contrasts") {
+    let mut tiles = Vec::new();
+    for file in ordered(&files) {
         let table = file.read()?;
         if is_cis(&file.name) {
-            rest.extend(cis(file, table, p)?);
-        } else if table.position("names").is_some() && numbers(&table, &EFFECT).is_some() && numbers(&table, &ADJUSTED).is_some() {
-            let open = by_contrast.len() < 2;
+            regions.extend(cis(file, table, p)?);
+        } else if FINDINGS.contains(&file.name.as_str()) {
+            if file.name == "escape_genes" {
+                tiles.push((
+                    count(distinct(&table, "names")),
+                    "genes higher in discordant cells".to_string(),
+                ));
+            }
+            findings.extend(found(file, table, p)?);
+        } else if table.position("names").is_some()
+            && numbers(&table, &EFFECT).is_some()
+            && numbers(&table, &ADJUSTED).is_some()
+        {
+            let open = by_contrast.is_empty();
             by_contrast.push(contrast(file, table, p, open)?);
         } else {
             let title = titled(file);
-            let view = TableView::new(&title, table, &file.published, p.table_rows, &["pvals_adj", "pvals"]);
+            let view = TableView::new(&title, table, &file.published, p.table_rows, BY_P);
             rest.push(Block::Fold(title, false, vec![Block::Table(view)]));
         }
     }
-    if !by_contrast.is_empty() {
-        blocks.push(Block::Heading("Genes of each contrast".into()));
-        blocks.extend(by_contrast);
+    for (heading, part) in [
+        ("Genes of each contrast", by_contrast),
+        ("Escape and compensation, by the paper's contrast", findings),
+        ("Cis effects", regions),
+        ("Other tables", rest),
+    ] {
+        if !part.is_empty() {
+            blocks.push(Block::Heading(heading.into()));
+            blocks.extend(part);
+        }
     }
-    if !rest.is_empty() {
-        blocks.push(Block::Heading("Cis effects, escape and compensation".into()));
-        blocks.extend(rest);
-    }
-    Ok(Section { id: ID, title: TITLE, blocks }.into())
+    Ok(Part {
+        section: Section {
+            id: ID,
+            title: TITLE,
+            blocks,
+        },
+        tiles,
+    })
+}
+
+/// Tables of genes that the contrasts have found.
+const FINDINGS: [&str; 3] = ["escape_genes", "compensation_genes", "recurrence"];
+
+/// The tables but for the list of contrasts: of one kind of contrast all patients together first,
+/// then the patients.
+fn ordered(files: &[TableFile]) -> Vec<&TableFile> {
+    let mut out: Vec<&TableFile> = files.iter().filter(|f| f.name != "contrasts").collect();
+    let rank = |name: &str| {
+        let (kind, who) = name.split_once('.').unwrap_or((name, ""));
+        let broad = match who {
+            "" | "pooled" => 0,
+            "stratified" => 1,
+            _ => 2,
+        };
+        (
+            kind != "discordant_vs_concordant",
+            kind.to_string(),
+            broad,
+            name.to_string(),
+        )
+    };
+    out.sort_by_key(|f| rank(&f.name));
+    out
+}
+
+fn distinct(table: &TextTable, column: &str) -> usize {
+    let mut values = texts(table, &[column]).unwrap_or_default();
+    values.sort_unstable();
+    values.dedup();
+    values.len()
 }
 
 fn titled(file: &TableFile) -> String {
     let name = title_of(&file.name);
-    file.patient.as_ref().map_or(name.clone(), |p| format!("{name}, {p}"))
+    file.patient
+        .as_ref()
+        .map_or(name.clone(), |p| format!("{name}, {p}"))
 }
 
 fn is_cis(name: &str) -> bool {
     name.starts_with("cis") || name.contains("_cis")
 }
 
+/// A table of findings, after a word on where its genes lie.
+fn found(file: &TableFile, table: TextTable, p: &Params) -> StageResult<Vec<Block>> {
+    let mut out = Vec::new();
+    let title = titled(file);
+    if let Some(states) = texts(&table, &["locus_state"]).filter(|s| !s.is_empty()) {
+        let n = |state: &str| states.iter().filter(|s| **s == state).count();
+        let text = format!(
+            "{title}: of {} rows (a gene in a patient), {} lie in a gained region, {} in a lost one, and {} at a locus without a change, \
+             where there is nothing to escape from.",
+            count(states.len()),
+            count(n("gain")),
+            count(n("loss")),
+            count(n("neutral"))
+        );
+        out.push(Block::Text(text));
+    }
+    let summary = format!("{title}: {} rows", count(table.rows.len()));
+    let view = TableView::new(&title, table, &file.published, p.table_rows, BY_P);
+    out.push(Block::Fold(summary, false, vec![Block::Table(view)]));
+    Ok(out)
+}
+
 /// The table of contrasts, after a sentence on those that could not be tested.
 fn contrasts(files: &[TableFile], p: &Params) -> StageResult<Vec<Block>> {
     let mut out = Vec::new();
     for (table, _) in stack(files, "contrasts")? {
-        let (Some(names), Some(status)) = (texts(&table, &["contrast", "names"]), texts(&table, &["status"])) else { continue };
+        let (Some(names), Some(status)) = (
+            texts(&table, &["contrast", "names"]),
+            texts(&table, &["status"]),
+        ) else {
+            continue;
+        };
         let reasons = texts(&table, &["reason"]);
-        let skipped: Vec<String> = (0..names.len())
-            .filter(|&i| status[i].contains("not"))
-            .map(|i| {
-                let reason = reasons.as_ref().map(|r| r[i]).filter(|r| !r.is_empty()).map(|r| format!(" ({r})")).unwrap_or_default();
-                format!("`{}`{reason}", names[i])
+        let patients = texts(&table, &["patient"]);
+        // One reason is said once, with the patients that it holds for.
+        let mut skipped: Vec<(String, Vec<&str>)> = Vec::new();
+        for i in (0..names.len()).filter(|&i| status[i].contains("not")) {
+            let reason = reasons
+                .as_ref()
+                .map(|r| r[i])
+                .filter(|r| !r.is_empty())
+                .map(|r| format!(": {r}"))
+                .unwrap_or_default();
+            let what = format!("`{}`{reason}", names[i]);
+            let who = patients.as_ref().map(|p| p[i]);
+            match skipped.iter_mut().find(|s| s.0 == what) {
+                Some(same) => same.1.extend(who),
+                None => skipped.push((what, who.into_iter().collect())),
+            }
+        }
+        let skipped: Vec<String> = skipped
+            .into_iter()
+            .map(|(what, who)| {
+                if who.is_empty() {
+                    what
+                } else {
+                    format!("{what} ({})", who.join(", "))
+                }
             })
             .collect();
         if !skipped.is_empty() {
             let more = skipped.len().saturating_sub(5);
-            let rest = if more > 0 { format!("; and {more} more, see the table") } else { String::new() };
-            let text = format!("Not applicable: {}{rest}.", skipped[..skipped.len() - more].join("; "));
+            let rest = if more > 0 {
+                format!("; and {more} more, see the table")
+            } else {
+                String::new()
+            };
+            let text = format!(
+                "Not applicable. {}{rest}.",
+                skipped[..skipped.len() - more].join("; ")
+            );
             out.push(Block::Note(Tone::Info, text));
         }
     }
@@ -109,10 +222,23 @@ fn contrast(file: &TableFile, table: TextTable, p: &Params, open: bool) -> Stage
     let effects = numbers(&table, &EFFECT).unwrap_or_default();
     let adjusted = numbers(&table, &ADJUSTED).unwrap_or_default();
     let evidence = evidence(&table, &adjusted);
-    let significant = |i: usize| adjusted[i] <= p.fdr && effects[i].abs() >= p.log2fc;
-    let class: Vec<usize> = (0..names.len()).map(|i| if !significant(i) { 0 } else if effects[i] > 0.0 { 1 } else { 2 }).collect();
+    let significant = |i: usize| adjusted[i] < p.fdr && effects[i].abs() > p.log2fc;
+    let class: Vec<usize> = (0..names.len())
+        .map(|i| {
+            if !significant(i) {
+                0
+            } else if effects[i] > 0.0 {
+                1
+            } else {
+                2
+            }
+        })
+        .collect();
     let n = class.iter().filter(|c| **c > 0).count();
-    let classes = [("higher".to_string(), palette::HIGH), ("lower".to_string(), palette::LOW)];
+    let classes = [
+        ("higher".to_string(), palette::HIGH),
+        ("lower".to_string(), palette::LOW),
+    ];
     let figure = volcano(
         &Volcano {
             names: &names,
@@ -131,14 +257,26 @@ fn contrast(file: &TableFile, table: TextTable, p: &Params, open: bool) -> Stage
     let mut blocks = Vec::new();
     if let Some(svg) = figure {
         let caption = format!(
-            "One dot a gene. Coloured: adjusted p at most {} and fold change of at least {} on the log2 scale (dashed lines); the \
+            "One dot a gene. Coloured: adjusted p below {} and a change beyond {} on the log2 scale (dashed lines); the \
              names are those with the smallest p.",
             short(p.fdr),
             short(p.log2fc)
         );
-        blocks.push(Block::Figures(vec![Figure::new(&["volcano", &title], &title, &caption, &["de"], svg)]));
+        blocks.push(Block::Figures(vec![Figure::new(
+            &["volcano", &title],
+            &title,
+            &caption,
+            &["de"],
+            svg,
+        )]));
     }
-    blocks.push(Block::Table(TableView::new(&format!("Genes, {title}"), table, &file.published, p.table_rows, &["pvals_adj", "pvals"])));
+    blocks.push(Block::Table(TableView::new(
+        &format!("Genes, {title}"),
+        table,
+        &file.published,
+        p.table_rows,
+        BY_P,
+    )));
     Ok(Block::Fold(summary, open, blocks))
 }
 
@@ -151,42 +289,136 @@ pub(super) fn evidence(table: &TextTable, adjusted: &[f64]) -> Vec<f64> {
     }
 }
 
-/// Bars of a correlation by chromosome or arm.
+/// Bars of the pooled cells and a grid of the patients, for chromosomes and for arms.
 fn cis(file: &TableFile, table: TextTable, p: &Params) -> StageResult<Vec<Block>> {
-    let mut out = Vec::new();
-    if let Some((labels, rho, kind)) = regions(&table) {
-        let q = numbers(&table, &ADJUSTED);
-        let items: Vec<(String, f64, [u8; 3])> = labels
-            .into_iter()
-            .zip(rho)
-            .enumerate()
-            .map(|(i, (label, r))| {
-                let sure = q.as_ref().is_none_or(|q| q[i] <= p.fdr);
-                (label, r, if !sure { palette::MUTED } else if r >= 0.0 { palette::HIGH } else { palette::LOW })
-            })
-            .collect();
-        if items.len() <= 60
-            && let Some(svg) = bars(&items, kind, "Spearman correlation")?
-        {
-            let title = titled(file);
+    let mut figures = Vec::new();
+    for level in ["chromosome", "arm"] {
+        let Some(effects) = regions(&table, level) else {
+            continue;
+        };
+        let what = if level == "arm" {
+            "chromosome arm"
+        } else {
+            "chromosome"
+        };
+        if let Some(svg) = pooled_bars(&effects, what, p)? {
             let caption = format!(
-                "Correlation between the copy number of a {kind} and the expression of its genes, over cells. Grey: adjusted p above {}. \
-                 Positive is what dosage predicts.",
+                "Correlation over cells, all patients together, between the inferred copy number of a {what} and the mean expression of its \
+                 genes. Grey: adjusted p not below {}. Copy number is inferred from these same genes, so positive values are expected by \
+                 construction; compare with the trans control in the table.",
                 short(p.fdr)
             );
-            out.push(Block::Figures(vec![Figure::new(&["cis", &title], &title, &caption, &["de"], svg)]));
+            figures.push(Figure::new(
+                &["cis bars", &file.name, level],
+                &format!("Cis effects by {what}"),
+                &caption,
+                &["de"],
+                svg,
+            ));
+        }
+        if let Some(svg) = patient_grid(&effects) {
+            let caption = format!(
+                "The same correlation by patient (rows) and {what} (columns). Red: positive; blue: negative."
+            );
+            figures.push(Figure::new(
+                &["cis grid", &file.name, level],
+                &format!("Cis effects by patient and {what}"),
+                &caption,
+                &["de"],
+                svg,
+            ));
         }
     }
+    let mut out = if figures.is_empty() {
+        Vec::new()
+    } else {
+        vec![Block::Figures(figures)]
+    };
     let title = titled(file);
-    let view = TableView::new(&title, table, &file.published, p.table_rows, &["pvals_adj", "pvals"]);
+    let view = TableView::new(&title, table, &file.published, p.table_rows, BY_P);
     out.push(Block::Fold(title, false, vec![Block::Table(view)]));
     Ok(out)
 }
 
-/// Region names, correlation and what a region is, of a table with one row a region.
-fn regions(table: &TextTable) -> Option<(Vec<String>, Vec<f64>, &'static str)> {
-    let rho = numbers(table, &["spearman_rho", "rho", "cis_rho", "spearman", "correlation"])?;
-    let (labels, kind) = texts(table, &["arm"]).map(|t| (t, "chromosome arm")).or_else(|| Some((texts(table, &["chromosome"])?, "chromosome")))?;
-    let short_names: Vec<String> = labels.iter().map(|l| l.strip_prefix("chr").unwrap_or(l).to_string()).collect();
-    Some((short_names, rho, kind))
+/// One cis effect.
+struct Cis<'a> {
+    patient: &'a str,
+    region: &'a str,
+    rho: f64,
+    adjusted: f64,
+}
+
+/// The effects of one level; a table without levels holds chromosomes.
+fn regions<'a>(table: &'a TextTable, level: &str) -> Option<Vec<Cis<'a>>> {
+    let rho = numbers(table, &["spearman", "spearman_rho", "rho"])?;
+    let names = texts(table, &["region", level])?;
+    let levels = texts(table, &["level"]);
+    let patients = texts(table, &["patient"]);
+    let adjusted = numbers(table, &ADJUSTED);
+    let keep = |i: &usize| {
+        levels
+            .as_ref()
+            .map_or(level == "chromosome", |l| l[*i] == level)
+    };
+    let effect = |i: usize| Cis {
+        patient: patients.as_ref().map_or("pooled", |p| p[i]),
+        region: names[i].strip_prefix("chr").unwrap_or(names[i]),
+        rho: rho[i],
+        adjusted: adjusted.as_ref().map_or(0.0, |q| q[i]),
+    };
+    let found: Vec<Cis<'a>> = (0..names.len()).filter(keep).map(effect).collect();
+    (!found.is_empty()).then_some(found)
+}
+
+fn pooled_bars(
+    effects: &[Cis<'_>],
+    what: &str,
+    p: &Params,
+) -> StageResult<Option<crate::report::figures::svg::Svg>> {
+    let only_one = effects.iter().all(|e| e.patient == effects[0].patient);
+    let items: Vec<(String, f64, [u8; 3])> = effects
+        .iter()
+        .filter(|e| only_one || matches!(e.patient, "pooled" | "all"))
+        .map(|e| {
+            let colour = if e.adjusted >= p.fdr {
+                palette::MUTED
+            } else if e.rho >= 0.0 {
+                palette::HIGH
+            } else {
+                palette::LOW
+            };
+            (e.region.to_string(), e.rho, colour)
+        })
+        .collect();
+    bars(&items, what, "Spearman correlation", None)
+}
+
+fn patient_grid(effects: &[Cis<'_>]) -> Option<crate::report::figures::svg::Svg> {
+    let mut patients: Vec<&str> = Vec::new();
+    let mut names: Vec<&str> = Vec::new();
+    for e in effects
+        .iter()
+        .filter(|e| !matches!(e.patient, "pooled" | "all"))
+    {
+        if !patients.contains(&e.patient) {
+            patients.push(e.patient);
+        }
+        if !names.contains(&e.region) {
+            names.push(e.region);
+        }
+    }
+    if patients.len() < 2 {
+        return None;
+    }
+    let mut values = vec![vec![f64::NAN; names.len()]; patients.len()];
+    for e in effects {
+        if let (Some(r), Some(c)) = (
+            patients.iter().position(|p| *p == e.patient),
+            names.iter().position(|n| *n == e.region),
+        ) {
+            values[r][c] = e.rho;
+        }
+    }
+    let owned = |v: &[&str]| v.iter().map(|s| s.to_string()).collect::<Vec<_>>();
+    grid(&owned(&patients), &owned(&names), &values)
 }

@@ -12,7 +12,7 @@ pub(crate) mod training;
 use super::load::{Patient, TableFile};
 use super::page::{Block, Section};
 use super::params::Params;
-use super::table_view::TableView;
+use super::table_view::{BY_P, Pick, TableView};
 use crate::error::StageResult;
 use crate::frame::{Column, Frame};
 use crate::stage::StageContext;
@@ -37,7 +37,10 @@ pub(crate) struct Part {
 
 impl From<Section> for Part {
     fn from(section: Section) -> Self {
-        Self { section, tiles: Vec::new() }
+        Self {
+            section,
+            tiles: Vec::new(),
+        }
     }
 }
 
@@ -50,16 +53,27 @@ pub(crate) fn categories(obs: &Frame, column: &str) -> Option<(Vec<i32>, Vec<Str
             let c = crate::frame::Categorical::from_values(v);
             (c.codes, c.categories)
         }
-        Column::Bool(v) => (v.iter().map(|&b| i32::from(b)).collect(), vec!["False".to_string(), "True".to_string()]),
+        Column::Bool(v) => (
+            v.iter().map(|&b| i32::from(b)).collect(),
+            vec!["False".to_string(), "True".to_string()],
+        ),
         Column::F64(_) | Column::I64(_) => return None,
     };
     let numbers: Option<Vec<u64>> = names.iter().map(|n| n.parse().ok()).collect();
-    let Some(numbers) = numbers else { return Some((codes, names)) };
+    let Some(numbers) = numbers else {
+        return Some((codes, names));
+    };
     let mut order: Vec<usize> = (0..names.len()).collect();
     order.sort_by_key(|&i| numbers[i]);
     let mut new_of_old = vec![0i32; names.len()];
-    order.iter().enumerate().for_each(|(new, &old)| new_of_old[old] = new as i32);
-    let codes = codes.iter().map(|&c| usize::try_from(c).map_or(-1, |c| new_of_old[c])).collect();
+    order
+        .iter()
+        .enumerate()
+        .for_each(|(new, &old)| new_of_old[old] = new as i32);
+    let codes = codes
+        .iter()
+        .map(|&c| usize::try_from(c).map_or(-1, |c| new_of_old[c]))
+        .collect();
     Some((codes, order.iter().map(|&i| names[i].clone()).collect()))
 }
 
@@ -67,11 +81,36 @@ pub(crate) fn categories(obs: &Frame, column: &str) -> Option<(Vec<i32>, Vec<Str
 ///
 /// # Errors
 /// Where a table cannot be read.
-pub(crate) fn table_blocks(files: &[TableFile], name: &str, title: &str, lead: &str, params: &Params) -> StageResult<Vec<Block>> {
+pub(crate) fn table_blocks(
+    files: &[TableFile],
+    name: &str,
+    title: &str,
+    lead: &str,
+    params: &Params,
+) -> StageResult<Vec<Block>> {
+    picked_blocks(files, name, title, lead, params, BY_P)
+}
+
+/// The same, with the rows that a long table keeps.
+///
+/// # Errors
+/// Where a table cannot be read.
+pub(crate) fn picked_blocks(
+    files: &[TableFile],
+    name: &str,
+    title: &str,
+    lead: &str,
+    params: &Params,
+    pick: Pick<'_>,
+) -> StageResult<Vec<Block>> {
     let stacks = super::load::stack(files, name)?;
     Ok(stacks
         .into_iter()
-        .map(|(table, place)| Block::Table(TableView::new(title, table, &place, params.table_rows, &["pvals_adj", "pvals"]).caption(lead)))
+        .map(|(table, place)| {
+            Block::Table(
+                TableView::new(title, table, &place, params.table_rows, pick).caption(lead),
+            )
+        })
         .collect())
 }
 
@@ -79,8 +118,16 @@ pub(crate) fn table_blocks(files: &[TableFile], name: &str, title: &str, lead: &
 ///
 /// # Errors
 /// Where a table cannot be read.
-pub(crate) fn other_tables(files: &[TableFile], known: &[&str], params: &Params) -> StageResult<Vec<Block>> {
-    let mut names: Vec<&str> = files.iter().map(|f| f.name.as_str()).filter(|n| !known.contains(n)).collect();
+pub(crate) fn other_tables(
+    files: &[TableFile],
+    known: &[&str],
+    params: &Params,
+) -> StageResult<Vec<Block>> {
+    let mut names: Vec<&str> = files
+        .iter()
+        .map(|f| f.name.as_str())
+        .filter(|n| !known.contains(n))
+        .collect();
     names.sort_unstable();
     names.dedup();
     let mut out = Vec::new();
@@ -93,9 +140,12 @@ pub(crate) fn other_tables(files: &[TableFile], known: &[&str], params: &Params)
 
 /// A file name as words.
 pub(crate) fn title_of(name: &str) -> String {
-    let words = name.replace(['_', '-'], " ");
+    let words = name.replace(['_', '-'], " ").replace('.', ", ");
     let mut letters = words.chars();
-    letters.next().map(|c| c.to_uppercase().chain(letters).collect()).unwrap_or_default()
+    letters
+        .next()
+        .map(|c| c.to_uppercase().chain(letters).collect())
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -108,9 +158,15 @@ mod tests {
         obs.set_category("cnv_leiden", &["10", "2", ""]);
         obs.set_category("cell_type", &["T", "B", "T"]);
         // Sorted as text the categories are "10", "2".
-        assert_eq!(categories(&obs, "cnv_leiden"), Some((vec![1, 0, -1], vec!["2".to_string(), "10".to_string()])));
-        assert_eq!(categories(&obs, "cell_type"), Some((vec![1, 0, 1], vec!["B".to_string(), "T".to_string()])));
+        assert_eq!(
+            categories(&obs, "cnv_leiden"),
+            Some((vec![1, 0, -1], vec!["2".to_string(), "10".to_string()]))
+        );
+        assert_eq!(
+            categories(&obs, "cell_type"),
+            Some((vec![1, 0, 1], vec!["B".to_string(), "T".to_string()]))
+        );
         assert_eq!(categories(&obs, "nothing"), None);
-        assert_eq!(title_of("cis_effects_arm"), "Cis effects arm");
+        assert_eq!(title_of("cancer_vs_normal.P1"), "Cancer vs normal, P1");
     }
 }

@@ -3,11 +3,11 @@
 use super::{Inputs, Part, other_tables, table_blocks};
 use crate::error::StageResult;
 use crate::report::figures::bars::bars;
-use crate::report::figures::grid::{MOST, grid};
+use crate::report::figures::grid::{dense, grid};
 use crate::report::figures::palette;
 use crate::report::html::percent;
 use crate::report::load::{numbers, stack, tables, texts};
-use crate::report::page::{Block, Figure, Section, Tone};
+use crate::report::page::{Block, Figure, Section};
 use crate::table::TextTable;
 
 const ID: &str = "retrieval";
@@ -36,19 +36,35 @@ pub(crate) fn part(inputs: &Inputs<'_, '_>) -> StageResult<Part> {
         figures.extend(rates(&table)?);
     }
     if let Some((table, _)) = stack(&files, "similarity_matrix")?.into_iter().next() {
-        match similarity(&table) {
-            Some(figure) => figures.push(figure),
-            None => blocks.push(Block::Note(
-                Tone::Missing,
-                format!("The similarity matrix is not drawn: it has more than {MOST} rows or columns, or no numbers."),
-            )),
-        }
+        figures.extend(similarity(&table)?);
     }
     blocks.push(Block::Figures(figures));
-    blocks.extend(table_blocks(&files, "retrieval", "Retrieval", "", inputs.params)?);
-    blocks.extend(table_blocks(&files, "similarity_matrix", "Similarity matrix", "", inputs.params)?);
-    blocks.extend(other_tables(&files, &["retrieval", "similarity_matrix"], inputs.params)?);
-    Ok(Part { section: Section { id: ID, title: TITLE, blocks }, tiles })
+    blocks.extend(table_blocks(
+        &files,
+        "retrieval",
+        "Retrieval",
+        "",
+        inputs.params,
+    )?);
+    if let Some(file) = files.iter().find(|f| f.name == "similarity_matrix") {
+        blocks.push(Block::Text(format!(
+            "The similarity matrix in numbers: `{}`, beside this page.",
+            file.published
+        )));
+    }
+    blocks.extend(other_tables(
+        &files,
+        &["retrieval", "similarity_matrix"],
+        inputs.params,
+    )?);
+    Ok(Part {
+        section: Section {
+            id: ID,
+            title: TITLE,
+            blocks,
+        },
+        tiles,
+    })
 }
 
 fn direction(name: &str) -> &str {
@@ -61,40 +77,123 @@ fn direction(name: &str) -> &str {
 
 /// Rows of the pooled scope that are the model's (not chance).
 fn pooled(table: &TextTable) -> Vec<usize> {
-    let Some(scope) = texts(table, &["scope"]) else { return (0..table.rows.len()).collect() };
-    (0..scope.len()).filter(|&i| scope[i] == "pooled" || scope[i] == "all").collect()
+    let Some(scope) = texts(table, &["scope"]) else {
+        return (0..table.rows.len()).collect();
+    };
+    (0..scope.len())
+        .filter(|&i| scope[i] == "pooled" || scope[i] == "all")
+        .collect()
 }
 
 fn pooled_top1(table: &TextTable) -> Vec<(String, String)> {
-    let (Some(top1), Some(directions)) = (numbers(table, &["top1"]), texts(table, &["direction"])) else { return Vec::new() };
-    let tile = |i: usize| (percent(top1[i]), format!("top-1, {}", direction(directions[i])));
-    pooled(table).into_iter().filter(|&i| directions[i].contains("_to_")).take(2).map(tile).collect()
+    let (Some(top1), Some(directions)) = (numbers(table, &["top1"]), texts(table, &["direction"]))
+    else {
+        return Vec::new();
+    };
+    let tile = |i: usize| {
+        (
+            percent(top1[i]),
+            format!("top-1, {}", direction(directions[i])),
+        )
+    };
+    pooled(table)
+        .into_iter()
+        .filter(|&i| directions[i].contains("_to_"))
+        .take(2)
+        .map(tile)
+        .collect()
 }
 
 fn rates(table: &TextTable) -> StageResult<Option<Figure>> {
-    let Some(directions) = texts(table, &["direction"]) else { return Ok(None) };
+    let Some(directions) = texts(table, &["direction"]) else {
+        return Ok(None);
+    };
     let mut items = Vec::new();
-    for (d, i) in pooled(table).into_iter().filter(|&i| directions[i].contains("_to_")).take(2).enumerate() {
-        let side = if directions[i] == "expr_to_cnv" { "→ CNV" } else { "→ expr" };
-        for (column, name) in [("top1", "top-1"), ("top5", "top-5"), ("top10", "top-10"), ("mrr", "MRR")] {
+    for (d, i) in pooled(table)
+        .into_iter()
+        .filter(|&i| directions[i].contains("_to_"))
+        .take(2)
+        .enumerate()
+    {
+        let side = if directions[i] == "expr_to_cnv" {
+            "→ CNV"
+        } else {
+            "→ expr"
+        };
+        for (column, name) in [
+            ("top1", "top-1"),
+            ("top5", "top-5"),
+            ("top10", "top-10"),
+            ("mrr", "MRR"),
+        ] {
             if let Some(values) = numbers(table, &[column]) {
                 items.push((format!("{name} {side}"), values[i], palette::category(d)));
             }
         }
     }
-    let Some(svg) = bars(&items, "", "share of cells, or reciprocal rank")? else { return Ok(None) };
+    let Some(svg) = bars(&items, "", "share of cells, or reciprocal rank", None)? else {
+        return Ok(None);
+    };
     let caption = "All test cells pooled. Top-k: share of cells whose own partner is among the first k; MRR: mean of one over its rank. \
                    Blue: from expression to copy number; orange: from copy number to expression.";
-    Ok(Some(Figure::new(&["retrieval rates"], "Retrieval, pooled", caption, &["retrieval"], svg)))
+    Ok(Some(Figure::new(
+        &["retrieval rates"],
+        "Retrieval, pooled",
+        caption,
+        &["retrieval"],
+        svg,
+    )))
 }
 
-fn similarity(table: &TextTable) -> Option<Figure> {
-    let columns: Vec<String> = table.header.iter().skip(1).filter(|h| table.numbers(h).is_ok()).cloned().collect();
-    let values: Vec<Vec<f64>> = columns.iter().map(|c| table.numbers(c).unwrap_or_default()).collect();
+/// The matrix with its numbers where it is small (cell types), as an image where it is cell by cell.
+fn similarity(table: &TextTable) -> StageResult<Option<Figure>> {
+    let columns: Vec<String> = table
+        .header
+        .iter()
+        .skip(1)
+        .filter(|h| table.numbers(h).is_ok())
+        .cloned()
+        .collect();
+    let values: Vec<Vec<f64>> = columns
+        .iter()
+        .map(|c| table.numbers(c).unwrap_or_default())
+        .collect();
     let rows: Vec<String> = table.rows.iter().map(|r| r[0].clone()).collect();
-    let by_row: Vec<Vec<f64>> = (0..rows.len()).map(|r| values.iter().map(|c| c[r]).collect()).collect();
-    let svg = grid(&rows, &columns, &by_row)?;
-    let caption = "Mean cosine similarity between expression embeddings (rows) and copy-number embeddings (columns). Red: alike; blue: \
-                   opposed; the strongest colour is the largest value. A model that works is red on the diagonal.";
-    Some(Figure::new(&["similarity matrix"], "Similarity of the two embeddings", caption, &["retrieval"], svg))
+    let by_row: Vec<Vec<f64>> = (0..rows.len())
+        .map(|r| values.iter().map(|c| c[r]).collect())
+        .collect();
+    if by_row.is_empty() || columns.is_empty() {
+        return Ok(None);
+    }
+    let cells = rows == columns && rows.iter().all(|r| r.contains(':'));
+    let svg = if cells || rows.len().max(columns.len()) > 40 {
+        let patient = |name: &String| name.split(':').next().unwrap_or_default().to_string();
+        let groups: Vec<String> = if cells {
+            rows.iter().map(patient).collect()
+        } else {
+            Vec::new()
+        };
+        dense(&by_row, &groups)?
+    } else {
+        grid(&rows, &columns, &by_row)
+    };
+    let of = if cells {
+        "of single test cells, sorted by patient"
+    } else {
+        ""
+    };
+    let caption = format!(
+        "Cosine similarity between expression embeddings (rows) and copy-number embeddings (columns) {of}. Red: alike; blue: opposed; \
+         the strongest colour is the largest value. A model that works is red on the diagonal; blocks along it mean that it tells the \
+         groups apart but not their cells."
+    );
+    Ok(svg.map(|svg| {
+        Figure::new(
+            &["similarity matrix"],
+            "Similarity of the two embeddings",
+            &caption,
+            &["retrieval"],
+            svg,
+        )
+    }))
 }

@@ -37,7 +37,15 @@ pub(crate) fn summary(inputs: &Inputs<'_, '_>, parts: &[Part]) -> Section {
     let cells: usize = inputs.patients.iter().map(|p| p.obs.len()).sum();
     let mut tiles = Vec::new();
     if !inputs.patients.is_empty() {
-        tiles.push((count(inputs.patients.len()), if inputs.patients.len() == 1 { "patient" } else { "patients" }.to_string()));
+        tiles.push((
+            count(inputs.patients.len()),
+            if inputs.patients.len() == 1 {
+                "patient"
+            } else {
+                "patients"
+            }
+            .to_string(),
+        ));
         tiles.push((count(cells), "cells".to_string()));
     }
     if let Some(n) = inputs.patients.iter().filter_map(|p| p.n_genes).max() {
@@ -47,19 +55,43 @@ pub(crate) fn summary(inputs: &Inputs<'_, '_>, parts: &[Part]) -> Section {
     if !tiles.is_empty() {
         blocks.push(Block::Tiles(tiles));
     }
-    let mut absent: Vec<&str> = ROLES.iter().filter(|(role, _)| inputs.ctx.all(role).is_empty()).map(|r| r.1).collect();
+    let mut absent: Vec<&str> = ROLES
+        .iter()
+        .filter(|(role, _)| inputs.ctx.all(role).is_empty())
+        .map(|r| r.1)
+        .collect();
     absent.dedup();
-    absent.retain(|stage| ROLES.iter().filter(|r| r.1 == *stage).all(|(role, _)| inputs.ctx.all(role).is_empty()));
+    absent.retain(|stage| {
+        ROLES
+            .iter()
+            .filter(|r| r.1 == *stage)
+            .all(|(role, _)| inputs.ctx.all(role).is_empty())
+    });
     if !absent.is_empty() {
-        let names = absent.iter().map(|s| format!("`{s}`")).collect::<Vec<_>>().join(", ");
-        blocks.push(Block::Note(Tone::Missing, format!("Stages that this workflow does not have: {names}. Their sections say so.")));
+        let names = absent
+            .iter()
+            .map(|s| format!("`{s}`"))
+            .collect::<Vec<_>>()
+            .join(", ");
+        blocks.push(Block::Note(
+            Tone::Missing,
+            format!("Stages that this workflow does not have: {names}. Their sections say so."),
+        ));
     }
-    Section { id: "summary", title: "Summary", blocks }
+    Section {
+        id: "summary",
+        title: "Summary",
+        blocks,
+    }
 }
 
 /// The record of the run, which the engine adds when it publishes the page.
 pub(crate) fn provenance() -> Section {
     let text = "What was run, with which inputs and parameters: the engine's own record. A node that was cached had been computed \
                 before from the same inputs, parameters and code.";
-    Section { id: "provenance", title: "Provenance", blocks: vec![Block::Text(text.into()), Block::Provenance] }
+    Section {
+        id: "provenance",
+        title: "Provenance",
+        blocks: vec![Block::Text(text.into()), Block::Provenance],
+    }
 }

@@ -8,7 +8,7 @@ use crate::report::figures::palette;
 use crate::report::html::{percent, short};
 use crate::report::load::{numbers, tables, texts};
 use crate::report::page::{Block, Figure, Section, Tone};
-use crate::report::table_view::TableView;
+use crate::report::table_view::{Pick, TableView};
 use crate::table::TextTable;
 
 /// Coverage of the hard negatives.
@@ -31,20 +31,40 @@ pub(crate) fn mining(inputs: &Inputs<'_, '_>) -> StageResult<Part> {
         blocks.extend(coverage_warning(&table));
         blocks.extend(coverage_figure(&table)?.map(|f| Block::Figures(vec![f])));
     }
-    blocks.extend(table_blocks(&files, "mining", "Coverage", "", inputs.params)?);
+    blocks.extend(table_blocks(
+        &files,
+        "mining",
+        "Coverage",
+        "",
+        inputs.params,
+    )?);
     blocks.extend(other_tables(&files, &["mining"], inputs.params)?);
-    Ok(Section { id: ID, title: TITLE, blocks }.into())
+    Ok(Section {
+        id: ID,
+        title: TITLE,
+        blocks,
+    }
+    .into())
 }
 
 /// Share of the training cells that have a negative: name of the group (`all`, a patient), share.
 fn coverage(table: &TextTable) -> Option<Vec<(String, f64)>> {
     let shares = numbers(table, &["share_with_negative"])?;
-    Some(table.rows.iter().map(|r| r[0].clone()).zip(shares).collect())
+    Some(
+        table
+            .rows
+            .iter()
+            .map(|r| r[0].clone())
+            .zip(shares)
+            .collect(),
+    )
 }
 
 /// Says in words what a low share means.
 fn coverage_warning(table: &TextTable) -> Option<Block> {
-    let (_, share) = coverage(table)?.into_iter().find(|(name, share)| name == "all" && *share < 0.1)?;
+    let (_, share) = coverage(table)?
+        .into_iter()
+        .find(|(name, share)| name == "all" && *share < 0.1)?;
     let text = format!(
         "Only {} of the training cells have a hard negative, so the margin loss has next to no effect on this model.",
         percent(share)
@@ -53,15 +73,35 @@ fn coverage_warning(table: &TextTable) -> Option<Block> {
 }
 
 fn coverage_figure(table: &TextTable) -> StageResult<Option<Figure>> {
-    let Some(shares) = coverage(table) else { return Ok(None) };
+    let Some(shares) = coverage(table) else {
+        return Ok(None);
+    };
     let items: Vec<(String, f64, [u8; 3])> = shares
         .into_iter()
         .enumerate()
-        .map(|(i, (name, share))| (name, share * 100.0, if i == 0 { palette::MUTED } else { palette::category(i - 1) }))
+        .map(|(i, (name, share))| {
+            (
+                name,
+                share * 100.0,
+                if i == 0 {
+                    palette::MUTED
+                } else {
+                    palette::category(i - 1)
+                },
+            )
+        })
         .collect();
-    let Some(svg) = bars(&items, "", "% of training cells")? else { return Ok(None) };
+    let Some(svg) = bars(&items, "", "% of training cells", None)? else {
+        return Ok(None);
+    };
     let caption = "Share of the training cells that have at least one hard negative, over all patients and by patient.";
-    Ok(Some(Figure::new(&["mining coverage"], "Cells with a hard negative", caption, &["mining"], svg)))
+    Ok(Some(Figure::new(
+        &["mining coverage"],
+        "Cells with a hard negative",
+        caption,
+        &["mining"],
+        svg,
+    )))
 }
 
 /// Loss curves.
@@ -71,7 +111,10 @@ fn coverage_figure(table: &TextTable) -> StageResult<Option<Figure>> {
 pub(crate) fn training(inputs: &Inputs<'_, '_>) -> StageResult<Part> {
     const ID: &str = "training";
     const TITLE: &str = "Training";
-    let Some(file) = tables(inputs.ctx, "history", "model/history.tsv")?.into_iter().next() else {
+    let Some(file) = tables(inputs.ctx, "history", "model/history.tsv")?
+        .into_iter()
+        .next()
+    else {
         return Ok(Section::absent(ID, TITLE, "train").into());
     };
     let table = file.read()?;
@@ -90,10 +133,26 @@ pub(crate) fn training(inputs: &Inputs<'_, '_>) -> StageResult<Part> {
         }
         blocks.push(Block::Figures(curves(&table, &epochs)?));
     } else {
-        blocks.push(Block::Note(Tone::Missing, "The history has no column `epoch`, so its curves are not drawn.".into()));
+        blocks.push(Block::Note(
+            Tone::Missing,
+            "The history has no column `epoch`, so its curves are not drawn.".into(),
+        ));
     }
-    blocks.push(Block::Table(TableView::new("History", table, &file.published, inputs.params.table_rows, &[])));
-    Ok(Part { section: Section { id: ID, title: TITLE, blocks }, tiles })
+    blocks.push(Block::Table(TableView::new(
+        "History",
+        table,
+        &file.published,
+        inputs.params.table_rows,
+        Pick::First,
+    )));
+    Ok(Part {
+        section: Section {
+            id: ID,
+            title: TITLE,
+            blocks,
+        },
+        tiles,
+    })
 }
 
 fn best(table: &TextTable, epochs: &[f64]) -> Option<(f64, f64)> {
@@ -102,28 +161,53 @@ fn best(table: &TextTable, epochs: &[f64]) -> Option<(f64, f64)> {
     if let Some(at) = kept {
         return Some((epochs[at], loss[at]));
     }
-    let at = (0..loss.len()).filter(|&i| loss[i].is_finite()).min_by(|&a, &b| loss[a].total_cmp(&loss[b]))?;
+    let at = (0..loss.len())
+        .filter(|&i| loss[i].is_finite())
+        .min_by(|&a, &b| loss[a].total_cmp(&loss[b]))?;
     Some((epochs[at], loss[at]))
 }
 
 fn curves(table: &TextTable, epochs: &[f64]) -> StageResult<Vec<Figure>> {
     let series = |names: &[(&'static str, &'static str)]| -> Vec<(&'static str, Vec<f64>)> {
-        names.iter().filter_map(|(column, name)| Some((*name, numbers(table, &[column])?))).collect()
+        names
+            .iter()
+            .filter_map(|(column, name)| Some((*name, numbers(table, &[column])?)))
+            .collect()
     };
     let mut out = Vec::new();
     let contrastive = series(&[("nce", "training"), ("val_loss", "validation")]);
     if let Some(svg) = lines(epochs, &contrastive, "epoch", "contrastive loss")? {
         let caption = "The contrastive loss of training batches (with dropout) and of the held-out validation cells (without). Rising \
                        validation loss beside falling training loss is overfitting.";
-        out.push(Figure::new(&["training loss"], "Contrastive loss", caption, &["history"], svg));
+        out.push(Figure::new(
+            &["training loss"],
+            "Contrastive loss",
+            caption,
+            &["history"],
+            svg,
+        ));
     }
     let parts = series(&[("train_loss", "whole loss"), ("margin", "margin part")]);
     if let Some(svg) = lines(epochs, &parts, "epoch", "training loss")? {
         let caption = "The whole training loss and the part that comes from hard negatives.";
-        out.push(Figure::new(&["training parts"], "Parts of the training loss", caption, &["history"], svg));
+        out.push(Figure::new(
+            &["training parts"],
+            "Parts of the training loss",
+            caption,
+            &["history"],
+            svg,
+        ));
     }
-    if let Some(svg) = lines(epochs, &series(&[("lr", "learning rate")]), "epoch", "learning rate")? {
-        out.push(Figure::new(&["training rate"], "Learning rate", "The step size of the optimiser at each epoch.", &["history"], svg));
+    let rate = series(&[("lr", "learning rate")]);
+    let changes = rate.iter().any(|(_, v)| v.windows(2).any(|w| w[0] != w[1]));
+    if let Some(svg) = lines(epochs, &rate, "epoch", "learning rate")?.filter(|_| changes) {
+        out.push(Figure::new(
+            &["training rate"],
+            "Learning rate",
+            "The step size of the optimiser at each epoch.",
+            &["history"],
+            svg,
+        ));
     }
     Ok(out)
 }

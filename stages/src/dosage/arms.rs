@@ -1,0 +1,105 @@
+//! What arms and chromosomes look like: their copy number, and how their genes answer.
+
+use std::collections::BTreeMap;
+
+use crate::error::StageResult;
+use crate::frame::Frame;
+use crate::stats::{mean, median};
+
+use super::Analysis;
+use super::slope::Class;
+use super::windows::{GeneWindows, gene_arms};
+
+/// An arm of the genome.
+#[derive(Debug, Clone)]
+pub(super) struct ArmSummary {
+    /// `chr7p`; the chromosome itself where it has no known arms.
+    pub(super) name: String,
+    pub(super) n_genes: usize,
+    pub(super) n_tested: usize,
+    /// Of the tested genes.
+    pub(super) median_slope: f64,
+    /// Sensitive, insensitive, over-compensated, unresolved.
+    pub(super) classes: [usize; 4],
+    /// Smallest and largest mean log copy ratio of the arm in a malignant clone; NaN without one.
+    pub(super) copy: (f64, f64),
+    /// Malignant clones in which at least half of the arm's genes are gained, and lost.
+    pub(super) gained_lost: (usize, usize),
+}
+
+/// Arms in the order of the genes.
+pub(super) fn arms(
+    var: &Frame,
+    map: &GeneWindows,
+    found: &Analysis,
+) -> StageResult<Vec<ArmSummary>> {
+    let chromosome = var.texts("chromosome")?;
+    let arm = gene_arms(var)?;
+    let mut genes_of: BTreeMap<usize, (String, Vec<usize>)> = BTreeMap::new();
+    let mut first: BTreeMap<String, usize> = BTreeMap::new();
+    for g in (0..var.len()).filter(|&g| !chromosome[g].is_empty()) {
+        let name = arm[g].map_or_else(
+            || chromosome[g].clone(),
+            |a| format!("{}{}", chromosome[g], a.letter()),
+        );
+        let at = *first.entry(name.clone()).or_insert(g);
+        genes_of
+            .entry(at)
+            .or_insert_with(|| (name, Vec::new()))
+            .1
+            .push(g);
+    }
+    Ok(genes_of
+        .into_values()
+        .map(|(name, genes)| {
+            let of = |class: Class| {
+                genes
+                    .iter()
+                    .filter(|&&g| found.slopes.genes[g].class == class)
+                    .count()
+            };
+            let slopes: Vec<f64> = genes
+                .iter()
+                .map(|&g| found.slopes.genes[g].slope)
+                .filter(|s| s.is_finite())
+                .collect();
+            let mut copy = (f64::NAN, f64::NAN);
+            let mut gained_lost = (0, 0);
+            for (u, unit) in found.units.iter().enumerate().filter(|(_, u)| u.key.cancer) {
+                let local: Vec<f64> = genes
+                    .iter()
+                    .map(|&g| found.slopes.scale * map.with_gene(g, &unit.profile))
+                    .filter(|v| v.is_finite())
+                    .collect();
+                if local.is_empty() {
+                    continue;
+                }
+                let m = mean(&local);
+                copy = (copy.0.min(m), copy.1.max(m));
+                let half = |sign: f64| {
+                    2 * genes
+                        .iter()
+                        .filter(|&&g| sign * found.copy[u][g] > 0.0)
+                        .count()
+                        >= genes.len()
+                };
+                gained_lost.0 += usize::from(half(1.0));
+                gained_lost.1 += usize::from(half(-1.0));
+            }
+            ArmSummary {
+                name,
+                n_genes: genes.len(),
+                n_tested: slopes.len(),
+                median_slope: median(&slopes),
+                classes: [
+                    of(Class::Sensitive),
+                    of(Class::Insensitive),
+                    of(Class::OverCompensated),
+                    of(Class::Unresolved),
+                ],
+                copy,
+                gained_lost,
+            }
+        })
+        .collect())
+}

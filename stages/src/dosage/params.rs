@@ -1,0 +1,94 @@
+//! Parameters of the stage.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::concordance::Restrict;
+use crate::params::{Checks, ParamProblem};
+
+/// What shares one level of a gene's expression, so that only differences of copy number within it
+/// speak for the slope.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Strata {
+    /// A patient.
+    Patient,
+    /// A cell type of a patient: differences between cell types are no dosage.
+    #[default]
+    PatientCellType,
+}
+
+/// Parameters of `dosage`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct DosageParams {
+    /// Which cancer cells take part: `all` (default) or `epithelial`. Normal cells always serve as
+    /// the diploid level of their stratum.
+    pub restrict: Restrict,
+    /// What shares one level of expression: `patient` or `patient_cell_type` (default).
+    pub strata: Strata,
+    /// Cells that a clone (a copy-number cluster of one cell type of one patient) needs; 2 or
+    /// more, default 10.
+    pub min_cells: usize,
+    /// Counts that a gene is expected to have in a clone for the clone to speak for it; 1 or more,
+    /// default 10.
+    pub min_count: f64,
+    /// Spread of log copy ratio over the clones of a stratum, below which a gene is untested;
+    /// above 0, default 0.1 (a gain of one copy of two is 0.405).
+    pub min_spread: f64,
+    /// False discovery rate of the classes; in (0, 1), default 0.05.
+    pub fdr: f64,
+    /// Slope below which a gene that follows its dosage less than fully is insensitive; in (0, 1),
+    /// default 0.5.
+    pub insensitive_below: f64,
+    /// Size of a clone's log copy ratio from which a gene counts as altered in the per-cell
+    /// scores; above 0, default 0.15.
+    pub altered: f64,
+    /// Factors of the per-cell residuals; 1 to 50, default 5.
+    pub n_factors: usize,
+    /// Profiles permuted along the genome for the null; 39 or more, default 39 (the least p-value
+    /// is 1 / 40, and a factor counts as above its null up to 0.025).
+    pub n_null: usize,
+    /// Cells that the factors are found in, a fixed random choice where there are more; every cell
+    /// gets a score. 100 or more, default 4000.
+    pub max_cells: usize,
+}
+
+impl Default for DosageParams {
+    fn default() -> Self {
+        Self {
+            restrict: Restrict::All,
+            strata: Strata::PatientCellType,
+            min_cells: 10,
+            min_count: 10.0,
+            min_spread: 0.1,
+            fdr: 0.05,
+            insensitive_below: 0.5,
+            altered: 0.15,
+            n_factors: 5,
+            n_null: 39,
+            max_cells: 4000,
+        }
+    }
+}
+
+impl DosageParams {
+    pub(super) fn problems(&self) -> Vec<ParamProblem> {
+        let mut c = Checks::default();
+        let mut open = |name: &str, v: f64, hi: f64| {
+            c.require(v > 0.0 && v < hi, name, || {
+                format!("expected a value in (0, {hi}), found `{v}`")
+            });
+        };
+        open("min_spread", self.min_spread, 10.0);
+        open("fdr", self.fdr, 1.0);
+        open("insensitive_below", self.insensitive_below, 1.0);
+        open("altered", self.altered, 10.0);
+        c.at_least("min_cells", self.min_cells, 2);
+        c.at_least("min_count", self.min_count, 1.0);
+        c.range("n_factors", self.n_factors, 1, 50);
+        c.range("n_null", self.n_null, 39, 10_000);
+        c.at_least("max_cells", self.max_cells, 100);
+        c.finish()
+    }
+}

@@ -1,0 +1,314 @@
+//! How much of a change of copy number reaches a gene's expression.
+//!
+//! For gene g and clone u with counts N, library L: `y = ln(N/L + 0.5/mean L)`, less the clone's
+//! size factor (median over genes of y minus its stratum's mean). `x` is the clone's local log copy
+//! ratio with the gene's own windows left out. Weighted least squares of y on x with one level per
+//! stratum; weights are `1 / (0.2^2 + 1/expected counts)`, from expected counts so that a loss does
+//! not weigh less for being one.
+//!
+//! **Scale.** `X_cnv` is a smoothed, denoised difference of log1p expression: a gain of one copy of
+//! two shows as a small part of ln(1.5). So x is `X_cnv` times the one slope that all tested genes
+//! share: slope 1 is the response of the typical gene, taken as full dosage. Where genes respond
+//! with 0.85 of their dosage on average, 1 here is 0.85 of the true copy ratio.
+//!
+//! **Own windows out.** x is the mean of the nearest windows left and right that do not contain the
+//! gene ([`super::GeneWindows`]). A gene that lies in every window of its chromosome takes instead
+//! the mean of `y` over its nearest 100 tested genes of the chromosome, itself left out
+//! (`copy_source` = `neighbours`), scaled by its own shared slope.
+
+use rayon::prelude::*;
+
+use super::GeneWindows;
+use super::params::DosageParams;
+use super::rates::{Rates, neighbours};
+use super::units::Unit;
+use crate::stats::{
+    Line, PValue, VariancePrior, benjamini_hochberg, t_quantile, two_sided_t, weighted_line,
+};
+
+/// Where a gene's local copy number comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// The nearest windows without the gene.
+    Windows,
+    /// The expression of the nearest genes.
+    Neighbours,
+    /// Nowhere.
+    None,
+}
+
+impl Source {
+    /// The word in the tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Windows => "windows",
+            Self::Neighbours => "neighbours",
+            Self::None => "",
+        }
+    }
+}
+
+/// What a gene does with its dosage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// Slope above 0 (at the FDR), and not insensitive.
+    Sensitive,
+    /// Slope below 1 (at the FDR) and below `insensitive_below`.
+    Insensitive,
+    /// Slope below 0 (at the FDR): less expression from more copies.
+    OverCompensated,
+    /// Tested, but neither 0 nor 1 can be told from the slope.
+    Unresolved,
+    /// See the reason.
+    Untested,
+}
+
+impl Class {
+    /// The word in the tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sensitive => "sensitive",
+            Self::Insensitive => "insensitive",
+            Self::OverCompensated => "over-compensated",
+            Self::Unresolved => "unresolved",
+            Self::Untested => "untested",
+        }
+    }
+}
+
+/// A gene's answer.
+#[derive(Debug, Clone)]
+pub struct GeneDosage {
+    /// Change of log expression per change of log copy ratio; NaN where untested.
+    pub slope: f64,
+    /// Standard error, from the moderated variance.
+    pub se: f64,
+    /// 95 % interval.
+    pub interval: (f64, f64),
+    /// Degrees of freedom, the prior's share included.
+    pub df: f64,
+    /// Test of slope = 0, and adjusted over tested genes.
+    pub zero: (PValue, f64),
+    /// Test of slope = 1, and adjusted over tested genes.
+    pub one: (PValue, f64),
+    /// Clones with enough counts.
+    pub n_units: usize,
+    /// Largest difference of log copy ratio between clones of one stratum.
+    pub spread: f64,
+    /// Where the local copy number comes from.
+    pub source: Source,
+    /// The class.
+    pub class: Class,
+    /// Why it is untested; empty otherwise.
+    pub reason: String,
+}
+
+/// Slopes of all genes.
+#[derive(Debug, Clone)]
+pub struct Slopes {
+    /// One per gene.
+    pub genes: Vec<GeneDosage>,
+    /// Natural-log copy ratio per unit of `X_cnv`; NaN where the genes do not follow it.
+    pub scale: f64,
+    /// t value of the shared slope that the scale is.
+    pub scale_t: f64,
+}
+
+/// One gene's points before the fit.
+struct Points {
+    x: Vec<f64>,
+    y: Vec<f64>,
+    w: Vec<f64>,
+}
+
+/// Fits every gene. `chromosome[gene]` is empty where unknown; genes are in genome order.
+pub fn slopes(
+    units: &[Unit],
+    n_strata: usize,
+    map: &GeneWindows,
+    chromosome: &[String],
+    params: &DosageParams,
+) -> Slopes {
+    let n_genes = map.len();
+    let strata: Vec<usize> = units.iter().map(|u| u.stratum).collect();
+    let rates = Rates::new(units, n_strata, params.min_count);
+    let centred = rates.centred(&strata, n_strata);
+    let points: Vec<(Points, Source)> = (0..n_genes)
+        .into_par_iter()
+        .map(|g| {
+            let windows: Vec<f64> = units
+                .iter()
+                .map(|u| map.without_gene(g, &u.profile))
+                .collect();
+            let y = rates.y.iter().map(|r| r[g]).collect();
+            let w = rates.w.iter().map(|r| r[g]).collect();
+            if windows.iter().all(|v| v.is_finite()) {
+                return (Points { x: windows, y, w }, Source::Windows);
+            }
+            match neighbours(g, &centred, &rates.information, chromosome) {
+                Some(x) => (Points { x, y, w }, Source::Neighbours),
+                None => (
+                    Points {
+                        x: vec![0.0; units.len()],
+                        y,
+                        w,
+                    },
+                    Source::None,
+                ),
+            }
+        })
+        .collect();
+    let shared = |source| {
+        shared_slope(
+            points.iter().filter(|p| p.1 == source).map(|p| &p.0),
+            &strata,
+            n_strata,
+        )
+    };
+    let ((scale, scale_t), (near, near_t)) = (shared(Source::Windows), shared(Source::Neighbours));
+    // A shared slope that cannot be told from 0 is no scale.
+    let usable = |b: f64, t: f64| b > 0.0 && t > 3.0;
+    let scale_of = |source: Source| match source {
+        Source::Windows if usable(scale, scale_t) => Some(scale),
+        Source::Neighbours if usable(near, near_t) => Some(near),
+        _ => None,
+    };
+    let fits: Vec<(Option<Line>, GeneDosage)> = points
+        .into_par_iter()
+        .map(|(p, source)| fit(p, source, scale_of(source), &strata, n_strata, params))
+        .collect();
+    Slopes {
+        genes: finish(fits, params),
+        scale: if usable(scale, scale_t) {
+            scale
+        } else {
+            f64::NAN
+        },
+        scale_t,
+    }
+}
+
+/// The slope that all genes share, each with its own levels, and its t value.
+fn shared_slope<'a>(
+    genes: impl Iterator<Item = &'a Points>,
+    strata: &[usize],
+    n_strata: usize,
+) -> (f64, f64) {
+    let lines: Vec<Line> = genes
+        .filter_map(|p| weighted_line(&p.x, &p.y, &p.w, strata, n_strata))
+        .collect();
+    let sxx: f64 = lines.iter().map(|l| l.sxx).sum();
+    let slope = lines.iter().map(|l| l.sxx * l.slope).sum::<f64>() / sxx;
+    // Between genes: their slopes scatter around the shared one by more than counting noise.
+    let scatter: f64 = lines
+        .iter()
+        .map(|l| (l.sxx * (l.slope - slope)).powi(2))
+        .sum();
+    (slope, slope / (scatter.sqrt() / sxx))
+}
+
+fn fit(
+    mut p: Points,
+    source: Source,
+    scale: Option<f64>,
+    strata: &[usize],
+    n_strata: usize,
+    params: &DosageParams,
+) -> (Option<Line>, GeneDosage) {
+    let n_units = p.w.iter().filter(|w| **w > 0.0).count();
+    if let Some(scale) = scale {
+        p.x.iter_mut().for_each(|x| *x *= scale);
+    }
+    let spread = (0..n_strata)
+        .map(|s| {
+            let here = (0..p.x.len())
+                .filter(|&u| strata[u] == s && p.w[u] > 0.0)
+                .map(|u| p.x[u]);
+            let (lo, hi) = here.fold((f64::INFINITY, f64::NEG_INFINITY), |(lo, hi), x| {
+                (lo.min(x), hi.max(x))
+            });
+            if hi > lo { hi - lo } else { 0.0 }
+        })
+        .fold(0.0, f64::max);
+    let line = weighted_line(&p.x, &p.y, &p.w, strata, n_strata);
+    let reason = match (source, scale, &line) {
+        (Source::None, _, _) => "no copy-number window or too few genes near it".to_string(),
+        _ if n_units < 3 => format!(
+            "too few counts: {n_units} clones expect {} or more",
+            params.min_count
+        ),
+        (_, None, _) => {
+            "expression as a whole does not follow the inferred copy number".to_string()
+        }
+        _ if spread < params.min_spread => {
+            format!("copy number hardly varies: log ratio by {spread:.3}")
+        }
+        (_, _, None) => "too few clones for the number of strata".to_string(),
+        _ => String::new(),
+    };
+    let nothing = (PValue::UNDEFINED, f64::NAN);
+    let gene = GeneDosage {
+        slope: f64::NAN,
+        se: f64::NAN,
+        interval: (f64::NAN, f64::NAN),
+        df: f64::NAN,
+        zero: nothing,
+        one: nothing,
+        n_units,
+        spread: if scale.is_some() { spread } else { f64::NAN },
+        source,
+        class: Class::Untested,
+        reason,
+    };
+    (line.filter(|_| gene.reason.is_empty()), gene)
+}
+
+/// Moderates the variances over genes, tests, adjusts and classes.
+fn finish(fits: Vec<(Option<Line>, GeneDosage)>, params: &DosageParams) -> Vec<GeneDosage> {
+    let lines: Vec<&Line> = fits.iter().filter_map(|f| f.0.as_ref()).collect();
+    let prior = VariancePrior::fit(
+        &lines
+            .iter()
+            .map(|l| l.residual_variance)
+            .collect::<Vec<_>>(),
+        &lines.iter().map(|l| l.df).collect::<Vec<_>>(),
+    );
+    let mut genes: Vec<GeneDosage> = fits
+        .into_par_iter()
+        .map(|(line, mut gene)| {
+            let Some(line) = line else { return gene };
+            let (variance, df) = prior.moderate(line.residual_variance, line.df);
+            let se = (variance / line.sxx).sqrt();
+            gene.slope = line.slope;
+            gene.se = se;
+            gene.df = df;
+            let half = t_quantile(0.05, df) * se;
+            gene.interval = (line.slope - half, line.slope + half);
+            gene.zero.0 = two_sided_t(line.slope / se, df);
+            gene.one.0 = two_sided_t((line.slope - 1.0) / se, df);
+            gene
+        })
+        .collect();
+    let tested: Vec<usize> = (0..genes.len())
+        .filter(|&g| genes[g].reason.is_empty())
+        .collect();
+    let adjust = |f: fn(&GeneDosage) -> f64| {
+        benjamini_hochberg(&tested.iter().map(|&g| f(&genes[g])).collect::<Vec<_>>())
+    };
+    let (zero, one) = (adjust(|g| g.zero.0.p), adjust(|g| g.one.0.p));
+    for (at, &g) in tested.iter().enumerate() {
+        let gene = &mut genes[g];
+        (gene.zero.1, gene.one.1) = (zero[at], one[at]);
+        let (from_zero, from_one) = (zero[at] < params.fdr, one[at] < params.fdr);
+        gene.class = if from_zero && gene.slope < 0.0 {
+            Class::OverCompensated
+        } else if from_one && gene.slope < params.insensitive_below {
+            Class::Insensitive
+        } else if from_zero {
+            Class::Sensitive
+        } else {
+            Class::Unresolved
+        };
+    }
+    genes
+}

@@ -1,0 +1,90 @@
+//! Clones: the cells of one copy-number cluster, one cell type and one patient, as one sample.
+
+use std::collections::BTreeMap;
+
+use crate::matrix::Csr;
+
+/// What makes two cells the same clone, in the order in which clones are numbered.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UnitKey {
+    /// Patient, by number.
+    pub patient: u32,
+    /// Cell type; empty where there is none, or where strata are patients.
+    pub cell_type: String,
+    /// `true`: cells of a tumour sample. Normal cells of a cluster are a clone of their own.
+    pub cancer: bool,
+    /// Copy-number cluster.
+    pub cluster: String,
+}
+
+/// A clone's sums.
+#[derive(Debug, Clone)]
+pub struct Unit {
+    /// What its cells share.
+    pub key: UnitKey,
+    /// Its stratum: units of one stratum share a level of expression.
+    pub stratum: usize,
+    /// Rows.
+    pub cells: Vec<usize>,
+    /// Counts of each gene.
+    pub counts: Vec<f64>,
+    /// Sum of the counts.
+    pub library: f64,
+    /// Mean of `X_cnv`, one value a window.
+    pub profile: Vec<f64>,
+}
+
+/// The clones of at least `min_cells` cells, and the number of strata. `keys[cell]` is `None` for
+/// cells that do not take part; cells without counts do not either.
+pub fn units(
+    counts: &Csr,
+    cnv: &Csr,
+    keys: &[Option<UnitKey>],
+    min_cells: usize,
+) -> (Vec<Unit>, usize) {
+    let mut cells: BTreeMap<&UnitKey, Vec<usize>> = BTreeMap::new();
+    for (i, key) in keys.iter().enumerate() {
+        if let Some(key) = key
+            .as_ref()
+            .filter(|_| counts.row(i).1.iter().any(|v| *v > 0.0))
+        {
+            cells.entry(key).or_default().push(i);
+        }
+    }
+    cells.retain(|_, c| c.len() >= min_cells);
+    let mut strata: BTreeMap<(u32, &str), usize> = BTreeMap::new();
+    for key in cells.keys() {
+        let next = strata.len();
+        strata
+            .entry((key.patient, key.cell_type.as_str()))
+            .or_insert(next);
+    }
+    let n_strata = strata.len();
+    let out = cells
+        .iter()
+        .map(|(key, cells)| {
+            let sum = |m: &Csr| {
+                let mut out = vec![0.0; m.n_cols()];
+                for &i in cells {
+                    let (cols, values) = m.row(i);
+                    cols.iter()
+                        .zip(values)
+                        .for_each(|(&c, &v)| out[c as usize] += f64::from(v));
+                }
+                out
+            };
+            let counts = sum(counts);
+            let mut profile = sum(cnv);
+            profile.iter_mut().for_each(|v| *v /= cells.len() as f64);
+            Unit {
+                key: (*key).clone(),
+                stratum: strata[&(key.patient, key.cell_type.as_str())],
+                cells: cells.clone(),
+                library: counts.iter().sum(),
+                counts,
+                profile,
+            }
+        })
+        .collect();
+    (out, n_strata)
+}

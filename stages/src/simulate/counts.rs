@@ -1,0 +1,444 @@
+//! The counts of a patient.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rayon::prelude::*;
+
+use crate::anndata::AnnData;
+use crate::error::{StageError, StageResult};
+use crate::frame::{Column, Frame};
+use crate::matrix::{Csr, Matrix};
+use crate::rng::Rng;
+
+use super::cell_types::{CellType, MALIGNANT_DEPTH, MALIGNANT_SUBTYPES};
+use super::events::{TumourClone, plant_events};
+use super::params::SimulateParams;
+use super::plan::{PatientPlan, apportion};
+use super::world::{CyclePhase, N_PROGRAMMES, World};
+
+/// A simulated patient.
+#[derive(Debug, Clone)]
+pub struct Patient {
+    /// Name.
+    pub name: String,
+    /// Raw counts; `obs` has patient, sample, sample_origin, cell_type and `truth_*`, `var` has
+    /// `truth_*`.
+    pub counts: AnnData,
+    /// Clones and their events; empty without malignant cells.
+    pub clones: Vec<TumourClone>,
+    /// `Cell_subtype` of each cell.
+    pub(super) subtypes: Vec<&'static str>,
+    /// Type of each cell.
+    pub(super) types: Vec<CellType>,
+    /// True cell-cycle phase of each cell.
+    pub(super) phases: Vec<&'static str>,
+}
+
+/// What a cell's expected profile depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Kind {
+    sample: usize,
+    cell_type: CellType,
+    clone: Option<usize>,
+    discordant: bool,
+    phase: Option<CyclePhase>,
+}
+
+struct Cell {
+    barcode: String,
+    kind: Kind,
+    subtype: &'static str,
+}
+
+/// Simulates the cells of `plan`. The result depends on `world`, `params`, `seed` and the plan only.
+///
+/// # Errors
+/// [`StageError::Data`] where the plan has no cell.
+pub fn simulate_patient(
+    world: &World,
+    plan: &PatientPlan,
+    params: &SimulateParams,
+    seed: u64,
+) -> StageResult<Patient> {
+    if plan.n_cells() == 0 {
+        return Err(StageError::data(format!(
+            "patient `{}` has no cell",
+            plan.name
+        )));
+    }
+    let has_tumour = plan
+        .samples
+        .iter()
+        .flat_map(|s| &s.groups)
+        .any(|g| g.malignant && g.n_cells > 0);
+    let clones = if has_tumour {
+        plant_events(&plan.name, params, seed)
+    } else {
+        Vec::new()
+    };
+    let cells = draw_cells(plan, params, seed);
+    let profiles = profiles(world, plan, &clones, &cells, params, seed);
+    let ambient = ambient(&profiles, &cells, plan.samples.len(), world.genes.len());
+    let depths = depths(plan, &cells, params, seed);
+    let is_mt: Vec<bool> = (0..world.genes.len()).map(|g| world.is_mt(g)).collect();
+    let stream = format!("simulate cell {}", plan.name);
+    let rows: Vec<Vec<(u32, f32)>> = cells
+        .par_iter()
+        .enumerate()
+        .map(|(c, cell)| {
+            let mut rng = Rng::new(seed, &stream, &[c as u64]);
+            // Half as variable as its mean: some droplets are much dirtier than others.
+            let share = (params.ambient * rng.gamma(4.0) / 4.0).min(0.9);
+            let mt = (0.5 * rng.normal()).exp();
+            let programmes: [f64; N_PROGRAMMES] =
+                std::array::from_fn(|_| (0.3 * rng.normal()).exp());
+            let (own, soup) = (&profiles[&cell.kind], &ambient[cell.kind.sample]);
+            let mut row = Vec::new();
+            for (g, gene) in world.genes.iter().enumerate() {
+                let state = if is_mt[g] {
+                    mt
+                } else {
+                    gene.programme.map_or(1.0, |p| programmes[p])
+                };
+                let mean = depths[c] * ((1.0 - share) * own[g] * state + share * soup[g]);
+                let count = negative_binomial(mean, params.dispersion, &mut rng);
+                if count > 0 {
+                    row.push((g as u32, count as f32));
+                }
+            }
+            row
+        })
+        .collect();
+    Ok(assemble(world, plan, clones, &cells, rows))
+}
+
+/// The cells in barcode order, so that samples are interleaved.
+fn draw_cells(plan: &PatientPlan, params: &SimulateParams, seed: u64) -> Vec<Cell> {
+    let mut rng = Rng::new(seed, &format!("simulate cells {}", plan.name), &[]);
+    let mut taken = BTreeSet::new();
+    let mut cells = Vec::with_capacity(plan.n_cells());
+    for (sample, sample_plan) in plan.samples.iter().enumerate() {
+        for group in &sample_plan.groups {
+            let labels = if group.malignant {
+                clone_labels(group.n_cells, params, &mut rng)
+            } else {
+                Vec::new()
+            };
+            for i in 0..group.n_cells {
+                let (clone, discordant) = labels.get(i).map_or((None, false), |l| (Some(l.0), l.1));
+                let subtypes: &[&'static str] = if group.malignant {
+                    &MALIGNANT_SUBTYPES
+                } else {
+                    group.cell_type.facts().subtypes
+                };
+                let subtype = subtypes[rng.below(subtypes.len() as u64) as usize];
+                let cycling = rng.uniform() < if group.malignant { 0.15 } else { 0.03 };
+                let phase = if rng.uniform() < 0.5 {
+                    CyclePhase::S
+                } else {
+                    CyclePhase::G2M
+                };
+                let kind = Kind {
+                    sample,
+                    cell_type: group.cell_type,
+                    clone,
+                    discordant,
+                    phase: cycling.then_some(phase),
+                };
+                let mut barcode = draw_barcode(&mut rng);
+                while !taken.insert((barcode.clone(), sample)) {
+                    barcode = draw_barcode(&mut rng);
+                }
+                cells.push(Cell {
+                    barcode,
+                    kind,
+                    subtype,
+                });
+            }
+        }
+    }
+    cells.sort_by(|a, b| {
+        a.barcode
+            .cmp(&b.barcode)
+            .then(a.kind.sample.cmp(&b.kind.sample))
+    });
+    cells
+}
+
+/// (clone, discordant) of each malignant cell. Clone sizes are Dirichlet (4); of each clone the stated
+/// share is discordant, rounded.
+fn clone_labels(n: usize, params: &SimulateParams, rng: &mut Rng) -> Vec<(usize, bool)> {
+    let weights: Vec<f64> = (0..params.n_clones).map(|_| rng.gamma(4.0)).collect();
+    let sizes = apportion(n, &weights);
+    let label = |(clone, &size): (usize, &usize)| {
+        let n_discordant = (size as f64 * params.discordant_share).round() as usize;
+        (0..size)
+            .map(move |i| (clone, i < n_discordant))
+            .collect::<Vec<_>>()
+    };
+    sizes.iter().enumerate().flat_map(label).collect()
+}
+
+fn draw_barcode(rng: &mut Rng) -> String {
+    let bits = rng.next_u32();
+    (0..16)
+        .map(|i| char::from(b"ACGT"[(bits >> (2 * i)) as usize & 3]))
+        .collect()
+}
+
+/// The expected share of each gene in the counts of each kind of cell; sums to 1.
+fn profiles(
+    world: &World,
+    plan: &PatientPlan,
+    clones: &[TumourClone],
+    cells: &[Cell],
+    params: &SimulateParams,
+    seed: u64,
+) -> BTreeMap<Kind, Vec<f64>> {
+    let stream = |what: &str| Rng::new(seed, &format!("simulate {what} {}", plan.name), &[]);
+    // Inherited and technical differences of the patient; his tumour's own programme; what the tumour
+    // does to the cells around it.
+    let patient = world.shift(0.1, 0.4, &mut stream("patient"));
+    let tumour = world.shift(0.05, 0.6, &mut stream("patient tumour"));
+    let surroundings = world.shift(0.05, 0.3, &mut stream("patient surroundings"));
+    let kinds: BTreeSet<Kind> = cells.iter().map(|c| c.kind).collect();
+    let kinds: Vec<Kind> = kinds.into_iter().collect();
+    let made: Vec<Vec<f64>> = kinds
+        .par_iter()
+        .map(|kind| {
+            let mut log = world.log_profile(kind.cell_type, kind.clone.is_some());
+            let in_tumour = plan.samples[kind.sample].origin == "tLung";
+            for (g, (gene, log)) in world.genes.iter().zip(&mut log).enumerate() {
+                *log += patient[g];
+                if in_tumour {
+                    *log += surroundings[g];
+                }
+                if let Some(clone) = kind.clone {
+                    *log += tumour[g];
+                    let slope = if gene.escape_state && kind.discordant {
+                        params.state_slope
+                    } else {
+                        gene.slope
+                    };
+                    *log += slope * log_ratio(&clones[clone], gene);
+                }
+                if gene.phase.is_some() && gene.phase == kind.phase {
+                    *log += 2.5;
+                }
+            }
+            let mut share: Vec<f64> = log.into_iter().map(f64::exp).collect();
+            let total: f64 = share.iter().sum();
+            share.iter_mut().for_each(|s| *s /= total);
+            share
+        })
+        .collect();
+    kinds.into_iter().zip(made).collect()
+}
+
+/// Natural log of the relative copy number of a gene in a clone.
+fn log_ratio(clone: &TumourClone, gene: &super::world::SimulatedGene) -> f64 {
+    let event = clone
+        .events
+        .iter()
+        .find(|e| Some(e.arm) == gene.arm && e.chromosome == gene.chromosome);
+    event.map_or(0.0, |e| e.ratio.ln())
+}
+
+/// The mean profile of each sample's cells.
+fn ambient(
+    profiles: &BTreeMap<Kind, Vec<f64>>,
+    cells: &[Cell],
+    n_samples: usize,
+    n_genes: usize,
+) -> Vec<Vec<f64>> {
+    let mut out = vec![vec![0.0; n_genes]; n_samples];
+    for (kind, profile) in profiles {
+        let in_sample = cells
+            .iter()
+            .filter(|c| c.kind.sample == kind.sample)
+            .count();
+        let weight = cells.iter().filter(|c| c.kind == *kind).count() as f64 / in_sample as f64;
+        out[kind.sample]
+            .iter_mut()
+            .zip(profile)
+            .for_each(|(o, p)| *o += weight * p);
+    }
+    out
+}
+
+/// Expected counts of each cell; their median is `median_counts`.
+fn depths(plan: &PatientPlan, cells: &[Cell], params: &SimulateParams, seed: u64) -> Vec<f64> {
+    let mut rng = Rng::new(seed, &format!("simulate depth {}", plan.name), &[]);
+    let mut draw = |cell: &Cell| {
+        let of_type = if cell.kind.clone.is_some() {
+            MALIGNANT_DEPTH
+        } else {
+            cell.kind.cell_type.facts().depth
+        };
+        of_type * (params.depth_sd * rng.normal()).exp()
+    };
+    let raw: Vec<f64> = cells.iter().map(&mut draw).collect();
+    let scale = params.median_counts / median(&raw);
+    raw.into_iter().map(|d| d * scale).collect()
+}
+
+/// A negative binomial number of this mean and dispersion (variance = mean + dispersion * mean^2), by
+/// inversion below a mean of 30 and as a Poisson number around a gamma number above.
+fn negative_binomial(mean: f64, dispersion: f64, rng: &mut Rng) -> u64 {
+    if mean > 30.0 || dispersion < 1e-9 {
+        let rate = if dispersion < 1e-9 {
+            mean
+        } else {
+            mean * dispersion * rng.gamma(1.0 / dispersion)
+        };
+        return rng.poisson(rate);
+    }
+    let u = rng.uniform();
+    // P(X >= 1) <= mean, so most draws end here without a power.
+    if u < 1.0 - mean {
+        return 0;
+    }
+    let (size, odds) = (
+        1.0 / dispersion,
+        dispersion * mean / (1.0 + dispersion * mean),
+    );
+    let mut p = (1.0 + dispersion * mean).powf(-size);
+    let mut cumulative = p;
+    let mut k = 0;
+    // The tail beyond f64's resolution is cut.
+    while u >= cumulative && p > 1e-18 {
+        p *= odds * (k as f64 + size) / (k as f64 + 1.0);
+        cumulative += p;
+        k += 1;
+    }
+    k
+}
+
+/// The mean of the two middle values of an even number; 0 for none.
+pub(super) fn median(values: &[f64]) -> f64 {
+    let mut v = values.to_vec();
+    v.sort_by(f64::total_cmp);
+    match v.len() {
+        0 => 0.0,
+        n if n % 2 == 1 => v[n / 2],
+        n => (v[n / 2 - 1] + v[n / 2]) / 2.0,
+    }
+}
+
+fn assemble(
+    world: &World,
+    plan: &PatientPlan,
+    clones: Vec<TumourClone>,
+    cells: &[Cell],
+    rows: Vec<Vec<(u32, f32)>>,
+) -> Patient {
+    let sample = |c: &Cell| &plan.samples[c.kind.sample];
+    let mut obs = Frame::new(
+        cells
+            .iter()
+            .map(|c| format!("{}_{}", c.barcode, sample(c).name))
+            .collect(),
+    );
+    obs.set_category("patient", &vec![plan.name.as_str(); cells.len()]);
+    obs.set_category(
+        "sample",
+        &cells
+            .iter()
+            .map(|c| sample(c).name.as_str())
+            .collect::<Vec<_>>(),
+    );
+    obs.set_category(
+        "sample_origin",
+        &cells
+            .iter()
+            .map(|c| sample(c).origin.as_str())
+            .collect::<Vec<_>>(),
+    );
+    obs.set_category(
+        "cell_type",
+        &cells
+            .iter()
+            .map(|c| c.kind.cell_type.name())
+            .collect::<Vec<_>>(),
+    );
+    obs.set(
+        "truth_malignant",
+        Column::Bool(cells.iter().map(|c| c.kind.clone.is_some()).collect()),
+    );
+    let clone_name = |c: &Cell| c.kind.clone.map_or("", |i| clones[i].name.as_str());
+    obs.set_category(
+        "truth_clone",
+        &cells.iter().map(clone_name).collect::<Vec<_>>(),
+    );
+    obs.set(
+        "truth_discordant",
+        Column::Bool(cells.iter().map(|c| c.kind.discordant).collect()),
+    );
+    let mut var = Frame::new(world.genes.iter().map(|g| g.name.clone()).collect());
+    var.set(
+        "truth_slope",
+        Column::F64(world.genes.iter().map(|g| g.slope).collect()),
+    );
+    var.set(
+        "truth_escape_constitutive",
+        Column::Bool(world.genes.iter().map(|g| g.escape_constitutive).collect()),
+    );
+    var.set(
+        "truth_escape_state",
+        Column::Bool(world.genes.iter().map(|g| g.escape_state).collect()),
+    );
+    let x = Csr::from_rows(world.genes.len(), rows);
+    let phase = |c: &Cell| match c.kind.phase {
+        None => "G1",
+        Some(CyclePhase::S) => "S",
+        Some(CyclePhase::G2M) => "G2M",
+    };
+    Patient {
+        name: plan.name.clone(),
+        counts: AnnData {
+            obs,
+            var,
+            x: Some(Matrix::Csr(x)),
+            ..AnnData::default()
+        },
+        clones,
+        subtypes: cells.iter().map(|c| c.subtype).collect(),
+        types: cells.iter().map(|c| c.kind.cell_type).collect(),
+        phases: cells.iter().map(phase).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn negative_binomial_has_its_moments() {
+        let mut rng = Rng::new(1, "nb test", &[]);
+        let n = 200_000;
+        for (mean, dispersion) in [
+            (0.05, 0.3),
+            (0.9, 0.3),
+            (5.0, 1.0),
+            (29.0, 0.2),
+            (80.0, 0.3),
+            (3.0, 0.0),
+        ] {
+            let xs: Vec<f64> = (0..n)
+                .map(|_| negative_binomial(mean, dispersion, &mut rng) as f64)
+                .collect();
+            let m = xs.iter().sum::<f64>() / n as f64;
+            let v = xs.iter().map(|x| (x - m).powi(2)).sum::<f64>() / n as f64;
+            let variance = mean + dispersion * mean * mean;
+            // Five standard errors of the mean; the variance within 4 %.
+            assert!(
+                (m - mean).abs() < 5.0 * (variance / n as f64).sqrt(),
+                "{mean} {dispersion}: {m}"
+            );
+            assert!(
+                (v / variance - 1.0).abs() < 0.04,
+                "{mean} {dispersion}: {v}, expected {variance}"
+            );
+        }
+    }
+}
