@@ -38,9 +38,14 @@ pub fn peer(script: &str, args: &[&str]) -> bool {
         println!("peer skipped: set CLCC_PEER_PYTHON to a Python that has it");
         return false;
     };
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers").join(script);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("benches/peers")
+        .join(script);
     let status = Command::new(python).arg(path).args(args).status();
-    assert!(status.is_ok_and(|s| s.success()), "the peer {script} failed");
+    assert!(
+        status.is_ok_and(|s| s.success()),
+        "the peer {script} failed"
+    );
     true
 }
 
@@ -101,7 +106,10 @@ pub fn ari<A: Ord + Clone, B: Ord + Clone>(a: &[A], b: &[B]) -> f64 {
         *cols.entry(y.clone()).or_insert(0usize) += 1;
     }
     let joint: f64 = both.values().map(|&n| pairs(n)).sum();
-    let (r, c): (f64, f64) = (rows.values().map(|&n| pairs(n)).sum(), cols.values().map(|&n| pairs(n)).sum());
+    let (r, c): (f64, f64) = (
+        rows.values().map(|&n| pairs(n)).sum(),
+        cols.values().map(|&n| pairs(n)).sum(),
+    );
     let expected = r * c / pairs(a.len());
     (joint - expected) / ((r + c) / 2.0 - expected)
 }
@@ -134,12 +142,24 @@ impl Score {
 /// Scores `x_cnv` (`n_cells x n_windows`) of `patient`, whose windows are the rows of `windows`.
 /// A window's true ratio is that of the event that holds it whole; windows across an event's end
 /// take no part in `sign`, and count with the ratio at their middle elsewhere.
-pub fn score(patient: &Patient, obs: &Frame, windows: &Frame, x_cnv: &Csr, burden: &[f64]) -> Score {
+pub fn score(
+    patient: &Patient,
+    obs: &Frame,
+    windows: &Frame,
+    x_cnv: &Csr,
+    burden: &[f64],
+) -> Score {
     let chromosome = windows.texts("chromosome").expect("windows");
-    let (start, end) = (windows.numbers("start").expect("windows"), windows.numbers("end").expect("windows"));
+    let (start, end) = (
+        windows.numbers("start").expect("windows"),
+        windows.numbers("end").expect("windows"),
+    );
     let clone_of = obs.texts("truth_clone").expect("truth");
     let malignant = obs.flags("truth_malignant").expect("truth");
-    let mut out = Score { malignant: auc(burden, malignant), ..Score::default() };
+    let mut out = Score {
+        malignant: auc(burden, malignant),
+        ..Score::default()
+    };
     let (mut right, mut inside, mut n_cells) = (0.0, 0.0, 0.0);
     let n = windows.len();
     for clone in &patient.clones {
@@ -149,13 +169,15 @@ pub fn score(patient: &Patient, obs: &Frame, windows: &Frame, x_cnv: &Csr, burde
             let (from, to) = event.span();
             for w in 0..n {
                 let middle = (start[w] + end[w]) / 2.0;
-                if chromosome[w] == event.chromosome && middle >= from as f64 && middle <= to as f64 {
+                if chromosome[w] == event.chromosome && middle >= from as f64 && middle <= to as f64
+                {
                     truth[w] = event.ratio.ln();
                     whole[w] = start[w] >= from as f64 && end[w] <= to as f64;
                 }
             }
         }
-        let (gained, lost): (Vec<bool>, Vec<bool>) = truth.iter().map(|t| (*t > 0.0, *t < 0.0)).unzip();
+        let (gained, lost): (Vec<bool>, Vec<bool>) =
+            truth.iter().map(|t| (*t > 0.0, *t < 0.0)).unzip();
         let mut mean = vec![0.0; n];
         for c in (0..clone_of.len()).filter(|&c| clone_of[c] == clone.name) {
             let mut row = vec![0.0; n];
@@ -190,4 +212,12 @@ pub fn burden(x: &Csr) -> Vec<f64> {
 /// The CSR matrix of an `obsm` entry.
 pub fn csr(matrix: &Matrix) -> Csr {
     matrix.clone().into_csr()
+}
+
+/// A file of the shared data beside the checkout or further up, where it is present.
+pub fn shared(name: &str) -> Option<std::path::PathBuf> {
+    let ancestors = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+    ancestors
+        .map(|a| a.join("shared/data").join(name))
+        .find(|p| p.exists())
 }
