@@ -9,7 +9,7 @@ use crate::rng::Rng;
 /// Columns that go through the operator together.
 const BLOCK: usize = 16;
 /// A pair is good when its residual is below this share of the largest eigenvalue.
-const TOLERANCE: f64 = 1e-6;
+const TOLERANCE: f64 = 1e-5;
 
 /// Leading eigenpairs of `AᵀA`.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,7 +21,7 @@ pub struct Leading {
 }
 
 /// The `k` leading eigenpairs of `AᵀA` by block Lanczos with full reorthogonalisation and a
-/// Rayleigh-Ritz step (Golub and Underwood 1977), each with a residual of at most 1e-6 of the largest
+/// Rayleigh-Ritz step (Golub and Underwood 1977), each with a residual of at most 1e-5 of the largest
 /// eigenvalue, or over a basis as large as the smaller side where that comes first. Only products with
 /// `A` are used, so nothing of `n_cols x n_cols` is made.
 ///
@@ -47,13 +47,16 @@ pub fn leading_right(op: &dyn LinearOperator, k: usize, seed: u64) -> StageResul
         return Ok(None);
     }
     let mut basis = Array2::<f64>::zeros((p, 0));
-    let mut images = Array2::<f64>::zeros((n, 0));
-    let mut check_at = (3 * k).min(most);
+    // `A basis`, block by block, and its inner products.
+    let mut images: Vec<Array2<f64>> = Vec::new();
+    let mut inner = Array2::<f64>::zeros((0, 0));
+    let mut check_at = (4 * k).min(most);
     loop {
         let image = op.apply(&block);
         basis = append(&basis, &block);
-        images = append(&images, &image);
+        inner = bordered(&inner, &images, &image);
         let mut next = op.apply_t(&image);
+        images.push(image);
         let size = largest(&next);
         for _ in 0..2 {
             let overlap = matmul_tn(&basis.view(), &next.view());
@@ -71,7 +74,7 @@ pub fn leading_right(op: &dyn LinearOperator, k: usize, seed: u64) -> StageResul
             return Ok(None);
         }
         if width >= check_at || exhausted {
-            let eigen = symmetric_eigen(&matmul_tn(&images.view(), &images.view()))?;
+            let eigen = symmetric_eigen(&inner)?;
             let last = eigen
                 .vectors
                 .slice(s![width - block.ncols().., ..k])
@@ -104,6 +107,22 @@ fn reached(q: &Array2<f64>, r: &Array2<f64>, floor: f64) -> Array2<f64> {
     let length = |j: usize| r.row(j).dot(&r.row(j)).sqrt();
     let kept: Vec<usize> = (0..q.ncols()).filter(|&j| length(j) > floor).collect();
     q.select(Axis(1), &kept)
+}
+
+/// The inner products of all images, from those of the earlier ones.
+fn bordered(inner: &Array2<f64>, images: &[Array2<f64>], image: &Array2<f64>) -> Array2<f64> {
+    let (old, new) = (inner.nrows(), image.ncols());
+    let mut out = Array2::zeros((old + new, old + new));
+    out.slice_mut(s![..old, ..old]).assign(inner);
+    let mut at = 0;
+    for earlier in images.iter().chain([image]) {
+        let product = matmul_tn(&earlier.view(), &image.view());
+        let end = at + earlier.ncols();
+        out.slice_mut(s![at..end, old..]).assign(&product);
+        out.slice_mut(s![old.., at..end]).assign(&product.t());
+        at = end;
+    }
+    out
 }
 
 fn append(a: &Array2<f64>, b: &Array2<f64>) -> Array2<f64> {

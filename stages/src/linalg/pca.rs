@@ -39,7 +39,7 @@ pub struct Pca {
 
 /// Principal components of `x` (`n x p`): by the eigenvectors of the Gram matrix of the smaller
 /// side where that is at most `exact_up_to`, else by block Lanczos ([`super::leading_right`]) to a
-/// residual of 1e-6 of the largest eigenvalue. A matrix of so low a rank that this ends early takes the
+/// residual of 1e-5 of the largest eigenvalue. A matrix of so low a rank that this ends early takes the
 /// randomized SVD.
 ///
 /// Same subspace and scores as `scanpy.pp.pca` up to rounding (it uses ARPACK to machine
