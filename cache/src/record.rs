@@ -57,7 +57,7 @@ impl ActionRecord {
 
     /// Reads a record's file; `None` where a byte of it is not as it was written, or the layout is
     /// of another version.
-    pub(crate) fn from_file(bytes: &[u8]) -> Option<Self> {
+    pub fn from_file(bytes: &[u8]) -> Option<Self> {
         let end = bytes.iter().position(|&b| b == b'\n')?;
         let (line, seal) = bytes.split_at(end);
         let sealed = format!("\n\"{}\"\n", digest_bytes(line));

@@ -27,7 +27,7 @@ fn from_cache(path: &Path) -> Option<Value> {
     records.sort();
     records.iter().find_map(|file| {
         let bytes = std::fs::read(file).ok()?;
-        let record: ActionRecord = serde_json::from_slice(&bytes).ok()?;
+        let record = ActionRecord::from_file(&bytes)?;
         let output = record.outputs.iter().find(|o| o.digest == digest)?;
         Some(json!({
             "digest": digest.to_string(),

@@ -2,7 +2,8 @@
 //!
 //! PCA of `X_cnv` (`linalg::pca`) -> exact nearest neighbours (`neighbors`) -> UMAP's fuzzy graph
 //! (`connectivities`) -> Leiden (`leiden`) and a layout in the plane (`umap`); then the score and the
-//! mean profile of each cluster (`profiles`). Names, defaults and meanings are those of infercnvpy,
+//! mean profile of each cluster (`profiles`), its gains and losses (`segments`), and how malignant
+//! each cell looks (`malignancy`). Names, defaults and meanings are those of infercnvpy,
 //! which calls scanpy.
 //!
 //! Unlike scanpy, neighbours are exact at any number of cells, and every step gives the same bytes
@@ -15,9 +16,11 @@
 
 mod connectivities;
 mod leiden;
+mod malignancy;
 mod neighbors;
 mod params;
 mod profiles;
+mod segments;
 mod tables;
 mod umap;
 
@@ -25,10 +28,12 @@ mod umap;
 mod tests;
 
 pub use connectivities::connectivities;
-pub use leiden::{LeidenOptions, Partition, leiden};
+pub use leiden::{LeidenOptions, Objective, Partition, leiden};
+pub use malignancy::{Malignancy, TwoComponents, ithcna, malignancy, two_components};
 pub use neighbors::{Neighbors, nearest_neighbors, neighborhood_size};
 pub use params::{ClusterParams, Metric};
 pub use profiles::{Profiles, profiles};
+pub use segments::{ArmCall, Call, Level, Segment, SegmentOptions, Segmented, segment};
 pub use umap::{Curve, UmapOptions, fit_curve, umap};
 
 use std::collections::BTreeMap;
@@ -42,10 +47,11 @@ use crate::frame::{Categorical, Column, Frame};
 use crate::linalg::{Pca, PcaOptions, pca};
 use crate::matrix::{Csr, Matrix};
 use crate::params::ParamProblem;
+use crate::rng::Rng;
 use crate::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
 
-/// Up to this many windows (or cells, where they are fewer) the components are exact.
-const EXACT_PCA_UP_TO: usize = 4096;
+/// Up to this many windows (or cells, where they are fewer) the components are found from all eigenvectors.
+const EXACT_PCA_UP_TO: usize = 512;
 
 /// The stage kind `cluster`.
 #[derive(Debug)]
@@ -66,6 +72,8 @@ pub struct Clustered {
     pub umap: Array2<f32>,
     /// Score and mean profile of each cluster.
     pub profiles: Profiles,
+    /// How malignant each cell looks.
+    pub malignancy: Malignancy,
 }
 
 /// Clusters the rows of `x_cnv` (`n_cells x n_windows`). `after_step` is called between the steps
@@ -105,6 +113,7 @@ pub fn cluster_profiles(
         n_iterations,
         theta: params.theta,
         seed,
+        objective: Objective::RbConfiguration,
     };
     let partition = leiden(&connectivities, &options);
     after_step(3, "UMAP")?;
@@ -117,6 +126,7 @@ pub fn cluster_profiles(
     };
     let umap = umap(&connectivities, &pca.scores, &options)?;
     let profiles = profiles(x_cnv, &partition.membership, partition.n_clusters);
+    let malignancy = malignancy(x_cnv, &partition.membership, &profiles);
     Ok(Clustered {
         pca,
         distances: neighbors.distance_graph(),
@@ -124,6 +134,7 @@ pub fn cluster_profiles(
         partition,
         umap,
         profiles,
+        malignancy,
     })
 }
 
@@ -131,7 +142,7 @@ impl Stage for Cluster {
     type Params = ClusterParams;
 
     const KIND: &'static str = "cluster";
-    const CODE_VERSION: u32 = 1;
+    const CODE_VERSION: u32 = 2;
     const ABOUT: &'static str =
         "groups the cells of a patient by copy-number profile: PCA, exact neighbours, Leiden, UMAP";
     const USES_SEED: bool = true;
@@ -149,11 +160,11 @@ impl Stage for Cluster {
         vec![
             OutputDecl::new(
                 "clusters",
-                "AnnData: obs cnv_leiden and cnv_score, obsm X_cnv_pca and X_cnv_umap, neighbour graph",
+                "AnnData: obs cnv_leiden, cnv_score, cnv_signal, cnv_correlation, cnv_malignancy and cnv_malignant, obsm X_cnv_pca and X_cnv_umap, neighbour graph",
             ),
             OutputDecl::new(
                 "cluster_tables",
-                "cells, score and mean profile of each cluster",
+                "score, mean profile, gains and losses of each cluster; scores of each cell",
             )
             .publish(Publish::Into("tables")),
         ]
@@ -191,19 +202,68 @@ impl Stage for Cluster {
             Some(Uns::Frame(windows)) if windows.len() == x_cnv.n_cols() => Some(windows.clone()),
             _ => None,
         };
+        let details = Details::of(&x_cnv, &obs, &found, windows.as_ref(), params, ctx.seed);
+        if found.malignancy.fit.is_none() {
+            ctx.progress.warn("one component explains the malignancy scores as well as two: no cell is called malignant or normal");
+        }
         tables::write(
             &ctx.output("cluster_tables"),
             &obs,
             windows.as_ref(),
             &found,
+            &details,
         )?;
-        let metrics = metrics(&found, without_signal);
+        let metrics = metrics(&found, &details, without_signal);
         annotated(obs, found).write_zarr(&ctx.output("clusters"))?;
         Ok(metrics)
     }
 }
 
-fn metrics(found: &Clustered, without_signal: usize) -> Metrics {
+/// What the tables say beyond [`Clustered`].
+struct Details {
+    /// Gains and losses, where the windows have places.
+    segmented: Option<Segmented>,
+    /// `ithcna` of each cluster.
+    ithcna: Vec<f64>,
+}
+
+impl Details {
+    fn of(
+        x_cnv: &Csr,
+        obs: &Frame,
+        found: &Clustered,
+        windows: Option<&Frame>,
+        params: &ClusterParams,
+        seed: u64,
+    ) -> Self {
+        let options = SegmentOptions {
+            confidence: params.segment_confidence,
+            min_amplitude: params.min_amplitude,
+            arm_share: params.arm_share,
+        };
+        let membership = &found.partition.membership;
+        let reference = obs.flags("cnv_reference").ok();
+        let segmented = windows
+            .and_then(|w| segment(x_cnv, membership, &found.profiles, w, reference, &options));
+        let of_cluster = |cluster: usize| {
+            let cells: Vec<usize> = (0..membership.len())
+                .filter(|&c| membership[c] as usize == cluster)
+                .collect();
+            let drawn = Rng::new(seed, "ithcna cells", &[cluster as u64]).permutation(cells.len());
+            let mut own: Vec<usize> = drawn
+                .into_iter()
+                .take(params.ithcna_cells)
+                .map(|i| cells[i])
+                .collect();
+            own.sort_unstable();
+            ithcna(x_cnv, &own)
+        };
+        let ithcna = (0..found.partition.n_clusters).map(of_cluster).collect();
+        Self { segmented, ithcna }
+    }
+}
+
+fn metrics(found: &Clustered, details: &Details, without_signal: usize) -> Metrics {
     let mut metrics = Metrics::new();
     metrics.insert("n_cells".into(), json!(found.umap.nrows()));
     metrics.insert("n_cells_without_signal".into(), json!(without_signal));
@@ -222,6 +282,19 @@ fn metrics(found: &Clustered, without_signal: usize) -> Metrics {
         "largest_cluster".into(),
         json!(found.profiles.n_cells.first().copied().unwrap_or(0)),
     );
+    let calls = found.malignancy.calls();
+    let n_malignant = calls.map(|c| c.into_iter().filter(|m| *m).count());
+    metrics.insert("n_malignant".into(), json!(n_malignant));
+    let fit = found.malignancy.fit;
+    metrics.insert(
+        "malignancy_threshold".into(),
+        json!(fit.map(|f| f.threshold)),
+    );
+    if let Some(found) = &details.segmented {
+        let called = |c: Call| found.segments.iter().filter(|s| s.call == c).count();
+        metrics.insert("n_gains".into(), json!(called(Call::Gain)));
+        metrics.insert("n_losses".into(), json!(called(Call::Loss)));
+    }
     metrics
 }
 
@@ -249,6 +322,23 @@ fn annotated(obs: Frame, found: Clustered) -> AnnData {
                 .map(|&c| found.profiles.score[c as usize])
                 .collect(),
         ),
+    );
+    let calls = found.malignancy.calls();
+    let call = |i: usize| match calls.as_ref().map(|c| c[i]) {
+        None => -1,
+        Some(false) => 1,
+        Some(true) => 0,
+    };
+    out.set("cnv_signal", Column::F64(found.malignancy.signal));
+    out.set("cnv_correlation", Column::F64(found.malignancy.correlation));
+    out.set("cnv_malignancy", Column::F64(found.malignancy.score));
+    out.set(
+        "cnv_malignant",
+        Column::Category(Categorical {
+            codes: (0..membership.len()).map(call).collect(),
+            categories: vec!["Malignant".into(), "Normal".into()],
+            ordered: false,
+        }),
     );
     AnnData {
         obs: out,

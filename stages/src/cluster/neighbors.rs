@@ -11,6 +11,8 @@ use crate::matrix::Csr;
 
 /// Queries that one task answers.
 const QUERIES: usize = 64;
+/// Candidates that are passed over together.
+const STRIDE: usize = 16;
 /// Candidates whose distances to the queries are computed together.
 const CANDIDATES: usize = 1024;
 
@@ -135,29 +137,41 @@ pub fn nearest_neighbors(x: &Array2<f64>, k: usize) -> Neighbors {
                     let query = first + q;
                     // Rounding of the expanded formula: a few units in the last place of the norms.
                     let margin = 1e-13 * (norms[query] + largest) * (d as f64 + 4.0);
-                    for (c, &product) in products[q * width..][..width].iter().enumerate() {
-                        let other = start + c;
-                        let estimate = norms[query] + norms[other] - 2.0 * product;
-                        let full = heap.len() == k - 1;
-                        if full
-                            && heap
-                                .peek()
-                                .is_none_or(|worst| estimate - margin > worst.squared)
-                            || other == query
-                        {
+                    // A product below this is of a pair that is too far, whatever the rounding.
+                    let own = norms[query] - margin;
+                    let mut limit = limit_of(heap, k);
+                    let row = &products[q * width..][..width];
+                    for (first, (row, norms)) in row
+                        .chunks(STRIDE)
+                        .zip(norms[start..start + width].chunks(STRIDE))
+                        .enumerate()
+                    {
+                        // The least estimate of a stretch decides for all of it; most are passed over.
+                        let least = row
+                            .iter()
+                            .zip(norms)
+                            .map(|(product, norm)| norm - 2.0 * product)
+                            .fold(f64::INFINITY, f64::min);
+                        if own + least > limit {
                             continue;
                         }
-                        let squared = squared_distance(x.row(query), x.row(other));
-                        let candidate = Candidate {
-                            squared,
-                            index: other as u32,
-                        };
-                        if !full {
-                            heap.push(candidate);
-                        } else if let Some(mut worst) = heap.peek_mut()
-                            && candidate < *worst
-                        {
-                            *worst = candidate;
+                        for (c, (product, norm)) in row.iter().zip(norms).enumerate() {
+                            let other = start + first * STRIDE + c;
+                            if own + (norm - 2.0 * product) > limit || other == query {
+                                continue;
+                            }
+                            let candidate = Candidate {
+                                squared: squared_distance(x.row(query), x.row(other)),
+                                index: other as u32,
+                            };
+                            if heap.len() < k - 1 {
+                                heap.push(candidate);
+                            } else if let Some(mut worst) = heap.peek_mut()
+                                && candidate < *worst
+                            {
+                                *worst = candidate;
+                            }
+                            limit = limit_of(heap, k);
                         }
                     }
                 }
@@ -171,6 +185,15 @@ pub fn nearest_neighbors(x: &Array2<f64>, k: usize) -> Neighbors {
             }
         });
     Neighbors { indices, distances }
+}
+
+/// The squared distance beyond which a cell is not among the `k - 1` nearest.
+fn limit_of(heap: &BinaryHeap<Candidate>, k: usize) -> f64 {
+    match heap.peek() {
+        _ if k == 1 => f64::NEG_INFINITY,
+        Some(worst) if heap.len() == k - 1 => worst.squared,
+        _ => f64::INFINITY,
+    }
 }
 
 fn squared_distance(a: ArrayView1<'_, f64>, b: ArrayView1<'_, f64>) -> f64 {

@@ -50,6 +50,17 @@ pub struct ClusterParams {
     /// Random cells that push each neighbour pair away, per draw of the pair, in the UMAP layout.
     /// At most 100; default 5 (umap-learn).
     pub negative_sample_rate: usize,
+    /// Least confidence at which a piece of a cluster's profile is called a gain or a loss. In [0.5, 1);
+    /// default 0.95.
+    pub segment_confidence: f64,
+    /// Least mean (natural log ratio, either sign) of a gain or loss. At least 0; default 0.01.
+    pub min_amplitude: f64,
+    /// Share of an arm's windows that must lie in gains, or in losses, for the arm to be called. In
+    /// [0.1, 1]; default 0.5.
+    pub arm_share: f64,
+    /// Cells of a cluster whose pairs make its `ithcna`, drawn where it has more (infercnvpy takes all).
+    /// At most 20000; 0: none; default 500.
+    pub ithcna_cells: usize,
 }
 
 impl Default for ClusterParams {
@@ -66,6 +77,10 @@ impl Default for ClusterParams {
             spread: 1.0,
             n_epochs: None,
             negative_sample_rate: 5,
+            segment_confidence: 0.95,
+            min_amplitude: 0.01,
+            arm_share: 0.5,
+            ithcna_cells: 500,
         }
     }
 }
@@ -103,6 +118,16 @@ impl ClusterParams {
             checks.at_least("n_epochs", n, 1);
         }
         checks.range("negative_sample_rate", self.negative_sample_rate, 0, 100);
+        let ok = self.segment_confidence >= 0.5 && self.segment_confidence < 1.0;
+        checks.require(ok, "segment_confidence", || {
+            format!(
+                "expected a value in [0.5, 1), found `{}`",
+                self.segment_confidence
+            )
+        });
+        checks.range("min_amplitude", self.min_amplitude, 0.0, 10.0);
+        checks.range("arm_share", self.arm_share, 0.1, 1.0);
+        checks.range("ithcna_cells", self.ithcna_cells, 0, 20_000);
         checks.finish()
     }
 }
@@ -123,6 +148,10 @@ mod tests {
             min_dist: 2.0,
             n_epochs: Some(0),
             negative_sample_rate: 101,
+            segment_confidence: 1.0,
+            min_amplitude: -0.1,
+            arm_share: 0.0,
+            ithcna_cells: 20_001,
             ..ClusterParams::default()
         };
         let paths: Vec<String> = bad.problems().into_iter().map(|p| p.path).collect();
@@ -135,6 +164,10 @@ mod tests {
             "min_dist",
             "n_epochs",
             "negative_sample_rate",
+            "segment_confidence",
+            "min_amplitude",
+            "arm_share",
+            "ithcna_cells",
         ];
         assert_eq!(paths, expected);
     }

@@ -2,27 +2,35 @@
 
 use std::path::Path;
 
-use super::Clustered;
+use super::segments::{ArmCall, Segment, Segmented};
+use super::{Clustered, Details};
 use crate::error::StageResult;
 use crate::frame::{Column, Frame};
+use crate::stats::normal_sf;
 use crate::table::write_tsv;
 
-/// Writes `cnv_clusters.tsv` and, where the windows are known, `cnv_cluster_profiles.tsv`.
+/// Bins of the histogram of scores.
+const BINS: usize = 50;
+
+/// Writes `cnv_clusters.tsv`, `cnv_cells.tsv`, `cnv_malignancy.tsv`, `cnv_malignancy_histogram.tsv` and,
+/// where the windows are known, `cnv_cluster_profiles.tsv`, `cnv_segments.tsv` and `cnv_arms.tsv`.
 pub(super) fn write(
     dir: &Path,
     obs: &Frame,
     windows: Option<&Frame>,
     found: &Clustered,
+    details: &Details,
 ) -> StageResult<()> {
     let notes = [
         "copy-number clusters of the cells: Leiden on the neighbour graph of X_cnv's principal components; 0 is the largest",
         "cnv_score: mean of |X_cnv| over all cells and windows of the cluster, zeros included (infercnvpy)",
-        "mean_burden: mean of the cells' cnv_burden; share_cancer: share of cells with cancer_vs_normal = Cancer among those with a value",
+        "mean_burden: mean of the cells' cnv_burden; share_cancer: share of cells with cancer_vs_normal = Cancer among those with a value; share_malignant: share above the threshold of cnv_malignancy.tsv",
+        "ithcna: interquartile range of the correlations of all pairs of the cluster's profiles (infercnvpy), over a draw of its cells where it is large",
     ];
     write_tsv(
         &dir.join("cnv_clusters.tsv"),
         "cluster",
-        &clusters(obs, found),
+        &clusters(obs, found, details),
         &notes,
     )?;
     if let Some(windows) = windows {
@@ -36,10 +44,66 @@ pub(super) fn write(
             &notes,
         )?;
     }
-    Ok(())
+    let notes = [
+        "per cell: cnv_burden, mean |X_cnv|; cnv_signal, root mean square of X_cnv; cnv_correlation, with the mean profile of the other cells of its cluster; cnv_malignancy, their product (0 below 0)",
+        "cnv_malignant: above the threshold of cnv_malignancy.tsv; no column where one component explains the scores as well as two",
+    ];
+    write_tsv(
+        &dir.join("cnv_cells.tsv"),
+        "cell",
+        &cells(obs, found),
+        &notes,
+    )?;
+    let notes = [
+        "two normal components fitted to the cells' cnv_malignancy; at the threshold a cell is as likely of one as of the other; no rows where one component does as well",
+        "bic_gain: Bayesian information criterion of one component minus that of two",
+    ];
+    write_tsv(
+        &dir.join("cnv_malignancy.tsv"),
+        "component",
+        &components(found),
+        &notes,
+    )?;
+    let notes = [
+        "cells by cnv_malignancy in equal bins from `from` to `to`, and how many each component expects there",
+    ];
+    write_tsv(
+        &dir.join("cnv_malignancy_histogram.tsv"),
+        "bin",
+        &histogram(found),
+        &notes,
+    )?;
+    let (Some(windows), Some(segmented)) = (windows, &details.segmented) else {
+        return Ok(());
+    };
+    let stray = format!(
+        "windows of normal profiles stray from 0 by {}",
+        crate::table::number(segmented.stray)
+    );
+    let notes = [
+        "level pieces of each cluster's mean profile (optimal partition); mean: natural log ratio; standard_error: of the mean over cells, and of what normal profiles stray by",
+        "confidence: 1 minus the two-sided p of mean over standard_error; call: gain or loss where confidence and |mean| reach their thresholds; 0 is the cell's own median, so in a tumour altered over half of its genome calls shift",
+        &stray,
+    ];
+    write_tsv(
+        &dir.join("cnv_segments.tsv"),
+        "segment",
+        &segments(segmented, windows)?,
+        &notes,
+    )?;
+    let notes = [
+        "chromosome arms of each cluster; share_gain, share_loss: share of the arm's windows in gains and losses of cnv_segments.tsv; called where that reaches its threshold",
+        &stray,
+    ];
+    write_tsv(
+        &dir.join("cnv_arms.tsv"),
+        "cluster_arm",
+        &arms(segmented),
+        &notes,
+    )
 }
 
-fn clusters(obs: &Frame, found: &Clustered) -> Frame {
+fn clusters(obs: &Frame, found: &Clustered, details: &Details) -> Frame {
     let n = found.partition.n_clusters;
     let mut table = Frame::new((0..n).map(|c| c.to_string()).collect());
     table.set(
@@ -66,6 +130,123 @@ fn clusters(obs: &Frame, found: &Clustered) -> Frame {
             Column::F64(means(&burden, &found.partition.membership, n)),
         );
     }
+    if let Some(calls) = found.malignancy.calls() {
+        let calls: Vec<f64> = calls.iter().map(|c| f64::from(u8::from(*c))).collect();
+        let shares = means(&calls, &found.partition.membership, n);
+        table.set("share_malignant", Column::F64(shares));
+    }
+    table.set("ithcna", Column::F64(details.ithcna.clone()));
+    table
+}
+
+/// Cluster, burden and malignancy of each cell.
+fn cells(obs: &Frame, found: &Clustered) -> Frame {
+    let mut table = Frame::new(obs.index.clone());
+    let membership = &found.partition.membership;
+    let names = membership.iter().map(ToString::to_string).collect();
+    table.set("cnv_leiden", Column::Str(names));
+    if let Some(burden) = obs.columns.get("cnv_burden") {
+        table.set("cnv_burden", burden.clone());
+    }
+    let m = &found.malignancy;
+    table.set("cnv_signal", Column::F64(m.signal.clone()));
+    table.set("cnv_correlation", Column::F64(m.correlation.clone()));
+    table.set("cnv_malignancy", Column::F64(m.score.clone()));
+    if let Some(calls) = m.calls() {
+        let call = |c: &bool| if *c { "Malignant" } else { "Normal" }.to_string();
+        table.set(
+            "cnv_malignant",
+            Column::Str(calls.iter().map(call).collect()),
+        );
+    }
+    table
+}
+
+fn components(found: &Clustered) -> Frame {
+    let Some(fit) = found.malignancy.fit else {
+        return Frame::new(Vec::new());
+    };
+    let mut table = Frame::new(vec!["normal".into(), "malignant".into()]);
+    table.set("weight", Column::F64(fit.weight.to_vec()));
+    table.set("mean", Column::F64(fit.mean.to_vec()));
+    table.set("sd", Column::F64(fit.sd.to_vec()));
+    table.set("threshold", Column::F64(vec![fit.threshold; 2]));
+    table.set("bic_gain", Column::F64(vec![fit.bic_gain; 2]));
+    table
+}
+
+/// Cells in equal bins of the score, and how many each component expects there.
+fn histogram(found: &Clustered) -> Frame {
+    let score = &found.malignancy.score;
+    let top = score.iter().copied().fold(0.0, f64::max);
+    let width = if top > 0.0 { top / BINS as f64 } else { 1.0 };
+    let mut counts = vec![0i64; BINS];
+    score
+        .iter()
+        .for_each(|s| counts[((s / width) as usize).min(BINS - 1)] += 1);
+    let from: Vec<f64> = (0..BINS).map(|b| b as f64 * width).collect();
+    let mut table = Frame::new((0..BINS).map(|b| b.to_string()).collect());
+    table.set("n_cells", Column::I64(counts));
+    if let Some(fit) = found.malignancy.fit {
+        for (k, name) in ["expected_normal", "expected_malignant"].iter().enumerate() {
+            let below = |v: f64| normal_sf((fit.mean[k] - v) / fit.sd[k]);
+            let expected = from
+                .iter()
+                .map(|&v| score.len() as f64 * fit.weight[k] * (below(v + width) - below(v)));
+            table.set(name, Column::F64(expected.collect()));
+        }
+    }
+    table.set("to", Column::F64(from.iter().map(|v| v + width).collect()));
+    table.set("from", Column::F64(from));
+    table
+}
+
+fn segments(found: &Segmented, windows: &Frame) -> StageResult<Frame> {
+    let (chromosome, start, end) = (
+        windows.texts("chromosome")?,
+        windows.numbers("start")?,
+        windows.numbers("end")?,
+    );
+    let all = &found.segments;
+    let mut table = Frame::new((0..all.len()).map(|i| i.to_string()).collect());
+    let numbers = |f: &dyn Fn(&Segment) -> f64| Column::F64(all.iter().map(f).collect());
+    let whole = |f: &dyn Fn(&Segment) -> i64| Column::I64(all.iter().map(f).collect());
+    let texts = |f: &dyn Fn(&Segment) -> String| Column::Str(all.iter().map(f).collect());
+    table.set("cluster", texts(&|s| s.cluster.to_string()));
+    table.set(
+        "chromosome",
+        texts(&|s| chromosome[s.windows.start].clone()),
+    );
+    table.set("start", whole(&|s| start[s.windows.start] as i64));
+    table.set("end", whole(&|s| end[s.windows.end - 1] as i64));
+    table.set("n_windows", whole(&|s| s.windows.len() as i64));
+    table.set("mean", numbers(&|s| s.level.mean));
+    table.set("standard_error", numbers(&|s| s.level.standard_error));
+    table.set("confidence", numbers(&|s| s.level.confidence));
+    table.set("call", texts(&|s| s.call.name().to_string()));
+    Ok(table)
+}
+
+fn arms(found: &Segmented) -> Frame {
+    let all = &found.arms;
+    let name = |a: &ArmCall| format!("{}{}", &a.chromosome, a.arm.letter());
+    let mut table = Frame::new(
+        all.iter()
+            .map(|a| format!("{}:{}", a.cluster, name(a)))
+            .collect(),
+    );
+    let numbers = |f: &dyn Fn(&ArmCall) -> f64| Column::F64(all.iter().map(f).collect());
+    let texts = |f: &dyn Fn(&ArmCall) -> String| Column::Str(all.iter().map(f).collect());
+    table.set("cluster", texts(&|a| a.cluster.to_string()));
+    table.set("arm", texts(&name));
+    let n_windows = all.iter().map(|a| a.n_windows as i64);
+    table.set("n_windows", Column::I64(n_windows.collect()));
+    table.set("mean", numbers(&|a| a.level.mean));
+    table.set("standard_error", numbers(&|a| a.level.standard_error));
+    table.set("confidence", numbers(&|a| a.level.confidence));
+    table.set("share_gain", numbers(&|a| a.share_gain));
+    table.set("share_loss", numbers(&|a| a.share_loss));
+    table.set("call", texts(&|a| a.call.name().to_string()));
     table
 }
 

@@ -262,7 +262,9 @@ fn stage_writes_the_artifact_and_tables_with_the_same_bytes_each_time() {
             "n_cells",
             "share_cancer",
             "cnv_score",
-            "mean_burden"
+            "mean_burden",
+            "share_malignant",
+            "ithcna"
         ]
     );
     assert_eq!(table.numbers("n_cells").unwrap().iter().sum::<f64>(), 60.0);
@@ -286,4 +288,23 @@ fn stage_writes_the_artifact_and_tables_with_the_same_bytes_each_time() {
         profile_table.header[..5],
         ["window", "chromosome", "start", "end", "cluster_0"]
     );
+
+    let table =
+        |name: &str| TextTable::read(&dir.path().join("a/cluster_tables").join(name)).unwrap();
+    let cells = table("cnv_cells.tsv");
+    let scores = data.obs.numbers("cnv_malignancy").unwrap();
+    assert_eq!(cells.numbers("cnv_malignancy").unwrap(), scores);
+    let fit = table("cnv_malignancy.tsv");
+    let threshold = fit.numbers("threshold").unwrap()[0];
+    let called = data.obs.texts("cnv_malignant").unwrap();
+    assert!((0..60).all(|i| (called[i] == "Malignant") == (scores[i] > threshold)));
+    let histogram = table("cnv_malignancy_histogram.tsv");
+    assert_eq!(
+        histogram.numbers("n_cells").unwrap().iter().sum::<f64>(),
+        60.0
+    );
+    let segments = table("cnv_segments.tsv");
+    let windows: f64 = segments.numbers("n_windows").unwrap().iter().sum();
+    assert_eq!(windows, 40.0 * n_clusters as f64);
+    assert!(!table("cnv_arms.tsv").rows.is_empty());
 }

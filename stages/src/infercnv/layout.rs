@@ -86,6 +86,107 @@ impl Layout {
     /// [`StageError::Data`] where no gene lies on a chromosome that takes part, and where a position
     /// is missing on one that does.
     pub fn new(positions: &GenePositions, params: &InfercnvParams) -> StageResult<Self> {
+        let genes = Self::sorted(positions, params)?;
+        let mut layout = Self {
+            genes: Vec::with_capacity(genes.len()),
+            chromosomes: Vec::new(),
+            windows: Vec::new(),
+        };
+        for run in genes.chunk_by(|&a, &b| positions.chromosome[a] == positions.chromosome[b]) {
+            layout.push(&positions.chromosome[run[0]], run, params);
+        }
+        if layout.windows.is_empty() {
+            return Err(none_left(positions, params));
+        }
+        Ok(layout)
+    }
+
+    /// The genes of all chromosomes that take part, in genome order, without windows.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub(super) fn genes_in_order(
+        positions: &GenePositions,
+        params: &InfercnvParams,
+    ) -> StageResult<Self> {
+        let genes = Self::sorted(positions, params)?;
+        if genes.is_empty() {
+            return Err(none_left(positions, params));
+        }
+        let mut chromosomes = Vec::new();
+        let mut first = 0;
+        for run in genes.chunk_by(|&a, &b| positions.chromosome[a] == positions.chromosome[b]) {
+            chromosomes.push(ChromosomeSpan {
+                name: positions.chromosome[run[0]].clone(),
+                genes: first..first + run.len(),
+                first_window: 0,
+                n_windows: 0,
+            });
+            first += run.len();
+        }
+        Ok(Self {
+            genes,
+            chromosomes,
+            windows: Vec::new(),
+        })
+    }
+
+    /// The genes of each chromosome.
+    pub(super) fn spans(&self) -> Vec<std::ops::Range<usize>> {
+        self.chromosomes.iter().map(|c| c.genes.clone()).collect()
+    }
+
+    /// Windows of `size` genes (odd) around every `step`-th of `genes`, cut off at the ends. `spans` are
+    /// the genes of each of this layout's chromosomes; empty ones are left out.
+    pub(super) fn centred(
+        &self,
+        genes: &[usize],
+        spans: &[std::ops::Range<usize>],
+        size: usize,
+        step: usize,
+    ) -> Self {
+        let tail = size / 2;
+        let mut out = Self {
+            genes: genes.to_vec(),
+            chromosomes: Vec::new(),
+            windows: Vec::new(),
+        };
+        for (chromosome, span) in self
+            .chromosomes
+            .iter()
+            .zip(spans)
+            .filter(|(_, s)| !s.is_empty())
+        {
+            let first_window = out.windows.len();
+            for middle in span.clone().step_by(step) {
+                out.windows.push(Window {
+                    chromosome: out.chromosomes.len(),
+                    offset: (middle - span.start) as i64 - tail as i64,
+                    size,
+                    flat: false,
+                    first_gene: middle.saturating_sub(tail).max(span.start),
+                    last_gene: (middle + tail).min(span.end - 1),
+                });
+            }
+            out.chromosomes.push(ChromosomeSpan {
+                name: chromosome.name.clone(),
+                genes: span.clone(),
+                first_window,
+                n_windows: out.windows.len() - first_window,
+            });
+        }
+        out
+    }
+
+    /// The gene in the middle of each window of [`Self::centred`].
+    pub(super) fn middle_genes(&self) -> impl Iterator<Item = usize> + '_ {
+        self.windows.iter().map(|w| {
+            let first = self.chromosomes[w.chromosome].genes.start as i64;
+            (first + w.offset + (w.size / 2) as i64) as usize
+        })
+    }
+
+    fn sorted(positions: &GenePositions, params: &InfercnvParams) -> StageResult<Vec<usize>> {
         let mut genes: Vec<usize> = (0..positions.names.len())
             .filter(|&g| params.includes(&positions.chromosome[g]))
             .collect();
@@ -104,18 +205,7 @@ impl Layout {
                 .then(positions.end[a].total_cmp(&positions.end[b]))
                 .then_with(|| positions.names[a].cmp(&positions.names[b]))
         });
-        let mut layout = Self {
-            genes: Vec::with_capacity(genes.len()),
-            chromosomes: Vec::new(),
-            windows: Vec::new(),
-        };
-        for run in genes.chunk_by(|&a, &b| positions.chromosome[a] == positions.chromosome[b]) {
-            layout.push(&positions.chromosome[run[0]], run, params);
-        }
-        if layout.windows.is_empty() {
-            return Err(none_left(positions, params));
-        }
-        Ok(layout)
+        Ok(genes)
     }
 
     fn push(&mut self, name: &str, genes: &[usize], params: &InfercnvParams) {

@@ -2,15 +2,18 @@
 //!
 //! Reads `expr` (log1p-normalised expression with gene positions), writes `cnv`: for each cell the
 //! smoothed, centred and denoised log ratio to the reference in windows of genes (`obsm["X_cnv"]`),
-//! the windows (`uns["cnv"]`), and the mean size of the cell's signal (`obs["cnv_burden"]`).
+//! the windows (`uns["cnv"]`), the mean size of the cell's signal (`obs["cnv_burden"]`) and whether it
+//! is a reference cell (`obs["cnv_reference"]`).
 //!
-//! The method is infercnvpy's ([`window::infer`]). Values are natural-log expression ratios, not
-//! copy numbers: 0 is the reference's copy number, and a gain of one copy of two is less than
+//! `method: window` is infercnvpy's ([`window::infer`]); `method: hmm` is R inferCNV's ([`hmm::run`]),
+//! which also gives copy-number states per subcluster (`uns["cnv"]["hmm"]`, `obs["cnv_subcluster"]`).
+//! Values of `X_cnv` are natural-log expression ratios under both, not copy numbers: 0 is the reference's copy number, and a gain of one copy of two is less than
 //! ln(1.5) because smoothing, median centring and dosage compensation shrink it.
 //!
 //! This stage decides nothing about which cells are malignant, and does not cluster.
 
 mod gene_values;
+pub mod hmm;
 mod layout;
 mod params;
 mod reference;
@@ -27,10 +30,10 @@ use std::collections::BTreeMap;
 
 use crate::anndata::{AnnData, Reader, Uns};
 use crate::error::StageResult;
-use crate::frame::{Column, Frame};
+use crate::frame::{Categorical, Column, Frame};
 use crate::matrix::{Csr, Matrix};
 use crate::params::ParamProblem;
-use crate::stage::{Metrics, OutputDecl, Progress, Read, Stage, StageContext};
+use crate::stage::{Metrics, OutputDecl, Progress, Publish, Read, Stage, StageContext};
 
 /// The stage kind `infercnv`.
 #[derive(Debug)]
@@ -40,7 +43,7 @@ impl Stage for Infercnv {
     type Params = InfercnvParams;
 
     const KIND: &'static str = "infercnv";
-    const CODE_VERSION: u32 = 1;
+    const CODE_VERSION: u32 = 2;
     const ABOUT: &'static str =
         "copy number of each cell in windows along the genome, against normal cells";
     const MULTI_THREADED: bool = true;
@@ -53,19 +56,42 @@ impl Stage for Infercnv {
         vec![Read::required("expr")]
     }
 
-    fn outputs(_: &Self::Params) -> Vec<OutputDecl> {
-        vec![OutputDecl::new(
+    fn outputs(params: &Self::Params) -> Vec<OutputDecl> {
+        let cnv = OutputDecl::new(
             "cnv",
             "copy-number signal per cell and window (AnnData, obsm X_cnv)",
-        )]
+        );
+        let tables = OutputDecl::new("cnv_tables", "states of subclusters and their regions");
+        match params.method {
+            Method::Window => vec![cnv],
+            Method::Hmm => vec![cnv, tables.publish(Publish::Into("tables"))],
+        }
     }
 
     fn run(ctx: &StageContext<'_>, params: &Self::Params) -> StageResult<Metrics> {
         let reader = Reader::open(&ctx.one("expr")?.path)?;
         let (obs, var) = (reader.obs()?, reader.var()?);
-        let x = reader.x()?.into_csr();
-        ctx.check_cancelled()?;
-        let (cnv, metrics) = annotate(&obs, &var, &x, params, ctx.progress)?;
+        let (cnv, metrics) = match params.method {
+            Method::Window => {
+                let x = reader.x()?.into_csr();
+                ctx.check_cancelled()?;
+                annotate(&obs, &var, &x, params, ctx.progress)?
+            }
+            Method::Hmm => {
+                let counts = reader.layer("counts")?.into_csr();
+                ctx.check_cancelled()?;
+                let (found, cnv, metrics) =
+                    annotate_hmm(&obs, &var, &counts, params, ctx.progress)?;
+                let positions = GenePositions::from_var(&var)?;
+                hmm::write_tables(
+                    &ctx.output("cnv_tables"),
+                    &found,
+                    &positions,
+                    params.hmm.hmm_type,
+                )?;
+                (cnv, metrics)
+            }
+        };
         ctx.check_cancelled()?;
         cnv.write_zarr(&ctx.output("cnv"))?;
         Ok(metrics)
@@ -91,75 +117,173 @@ pub fn annotate(
     if params.reference_is_all() {
         progress.warn("no reference cells are named: the mean of all cells is the reference, which hides what most cells share");
     }
-    let n_reference: usize = groups.iter().map(|g| g.1.len()).sum();
     let reference = Reference::new(x, &groups);
     let inferred = infer(x, &layout, &reference, params, progress)?;
 
-    let burden = burden(&inferred.x_cnv);
     let mut metrics = Metrics::new();
-    metrics.insert("n_cells".into(), x.n_rows().into());
-    metrics.insert("n_genes".into(), layout.genes.len().into());
-    metrics.insert("n_windows".into(), layout.windows.len().into());
-    metrics.insert("n_chromosomes".into(), layout.chromosomes.len().into());
-    metrics.insert("n_reference_cells".into(), n_reference.into());
-    metrics.insert(
-        "share_nonzero".into(),
-        (inferred.x_cnv.nnz() as f64 / (x.n_rows() * layout.windows.len()).max(1) as f64).into(),
-    );
     metrics.insert(
         "noise_thresholds".into(),
         inferred.thresholds.clone().into(),
     );
-    let mut is_reference = vec![false; x.n_rows()];
-    groups
-        .iter()
-        .flat_map(|g| &g.1)
-        .for_each(|&c| is_reference[c] = true);
-    for (name, wanted) in [
-        ("mean_burden_reference", true),
-        ("mean_burden_other", false),
-    ] {
-        let values: Vec<f64> = burden
-            .iter()
-            .zip(&is_reference)
-            .filter(|(_, r)| **r == wanted)
-            .map(|(b, _)| *b)
-            .collect();
-        let mean = values.iter().sum::<f64>() / values.len() as f64;
-        metrics.insert(
-            name.into(),
-            if values.is_empty() {
+    let artifact = Artifact {
+        obs,
+        var,
+        positions: &positions,
+        layout: &layout,
+        reference: groups.iter().flat_map(|g| g.1.iter().copied()).collect(),
+        named: !params.reference_is_all(),
+    };
+    Ok(artifact.make(inferred.x_cnv, inferred.gene_values, metrics))
+}
+
+/// The same for `method: hmm`, from raw counts (`n_cells x n_genes`): also what was found, for its tables.
+///
+/// # Errors
+/// As [`hmm::run`].
+pub fn annotate_hmm(
+    obs: &Frame,
+    var: &Frame,
+    counts: &Csr,
+    params: &InfercnvParams,
+    progress: &dyn Progress,
+) -> StageResult<(hmm::Hmm, AnnData, Metrics)> {
+    let positions = GenePositions::from_var(var)?;
+    let found = hmm::run(obs, &positions, counts, params, progress)?;
+    if params.reference_is_all() {
+        progress.warn("no reference cells are named: the mean of all cells is the reference, which hides what most cells share");
+    }
+    let groups = reference_groups(obs, params)?;
+    let kind = params.hmm.hmm_type;
+    let mut metrics = Metrics::new();
+    metrics.insert("n_subclusters".into(), found.subclusters.len().into());
+    metrics.insert("n_regions_called".into(), found.regions.len().into());
+    let kept = found.regions.iter().filter(|r| r.state != kind.neutral());
+    metrics.insert("n_regions_kept".into(), kept.count().into());
+    metrics.insert("state_means".into(), found.levels.means.clone().into());
+    metrics.insert("state_sds".into(), found.levels.sds.clone().into());
+    metrics.insert("noise_half_width".into(), found.noise.into());
+    let artifact = Artifact {
+        obs,
+        var,
+        positions: &positions,
+        layout: &found.layout,
+        reference: groups.iter().flat_map(|g| g.1.iter().copied()).collect(),
+        named: !params.reference_is_all(),
+    };
+    let (mut cnv, metrics) = artifact.make(found.x_cnv.clone(), found.gene_values.clone(), metrics);
+
+    let mut codes = vec![-1; obs.len()];
+    for (s, subcluster) in found.subclusters.iter().enumerate() {
+        subcluster.cells.iter().for_each(|&c| codes[c] = s as i32);
+    }
+    let names: Vec<String> = found.subclusters.iter().map(|s| s.name.clone()).collect();
+    cnv.obs.set(
+        "cnv_subcluster",
+        Column::Category(Categorical {
+            codes,
+            categories: names.clone(),
+            ordered: false,
+        }),
+    );
+    let ratios = kind.ratios();
+    let states =
+        ndarray::Array2::from_shape_fn((found.states.len(), found.layout.genes.len()), |(s, g)| {
+            ratios[found.states[s][g] as usize]
+        });
+    let n_cells = found.subclusters.iter().map(|s| s.cells.len() as i64);
+    let hmm = BTreeMap::from([
+        ("states".to_string(), Uns::Matrix(states)),
+        ("subclusters".to_string(), Uns::Strings(names)),
+        ("n_cells".to_string(), Uns::Integers(n_cells.collect())),
+        ("state_ratios".to_string(), Uns::Numbers(ratios.to_vec())),
+        (
+            "state_means".to_string(),
+            Uns::Numbers(found.levels.means.clone()),
+        ),
+        (
+            "state_sds".to_string(),
+            Uns::Numbers(found.levels.sds.clone()),
+        ),
+    ]);
+    if let Some(Uns::Dict(cnv)) = cnv.uns.get_mut("cnv") {
+        cnv.insert("hmm".into(), Uns::Dict(hmm));
+    }
+    Ok((found, cnv, metrics))
+}
+
+/// What both methods say of the cells and the genome.
+struct Artifact<'a> {
+    obs: &'a Frame,
+    var: &'a Frame,
+    positions: &'a GenePositions,
+    layout: &'a Layout,
+    reference: Vec<usize>,
+    /// Whether the reference was named, rather than all cells standing in for it.
+    named: bool,
+}
+
+impl Artifact<'_> {
+    fn make(
+        &self,
+        x_cnv: Csr,
+        gene_values: Option<ndarray::Array2<f32>>,
+        own: Metrics,
+    ) -> (AnnData, Metrics) {
+        let n_cells = self.obs.len();
+        let n_windows = self.layout.windows.len();
+        let burden = burden(&x_cnv);
+        let mut metrics = Metrics::new();
+        metrics.insert("n_cells".into(), n_cells.into());
+        metrics.insert("n_genes".into(), self.layout.genes.len().into());
+        metrics.insert("n_windows".into(), n_windows.into());
+        metrics.insert("n_chromosomes".into(), self.layout.chromosomes.len().into());
+        metrics.insert("n_reference_cells".into(), self.reference.len().into());
+        let share = x_cnv.nnz() as f64 / (n_cells * n_windows).max(1) as f64;
+        metrics.insert("share_nonzero".into(), share.into());
+        metrics.extend(own);
+        let mut is_reference = vec![false; n_cells];
+        self.reference.iter().for_each(|&c| is_reference[c] = true);
+        for (name, wanted) in [
+            ("mean_burden_reference", true),
+            ("mean_burden_other", false),
+        ] {
+            let values: Vec<f64> = burden
+                .iter()
+                .zip(&is_reference)
+                .filter(|(_, r)| **r == wanted)
+                .map(|(b, _)| *b)
+                .collect();
+            let mean = values.iter().sum::<f64>() / values.len() as f64;
+            let value = if values.is_empty() {
                 serde_json::Value::Null
             } else {
                 mean.into()
-            },
-        );
+            };
+            metrics.insert(name.into(), value);
+        }
+        let mut cnv = AnnData {
+            obs: Frame::new(self.obs.index.clone()),
+            ..AnnData::default()
+        };
+        cnv.obs.set("cnv_burden", Column::F64(burden));
+        let flags = is_reference.iter().map(|r| *r && self.named).collect();
+        cnv.obs.set("cnv_reference", Column::Bool(flags));
+        cnv.var = self.layout.gene_frame(self.var, self.positions);
+        if let Some(values) = gene_values {
+            cnv.layers
+                .insert("gene_values_cnv".into(), Matrix::Dense(values));
+        }
+        let spans = self.layout.chromosomes.iter();
+        let chr_pos = spans.map(|c| (c.name.clone(), Uns::I64(c.first_window as i64)));
+        let windows = Uns::Frame(self.layout.window_frame(self.positions));
+        let uns = BTreeMap::from([
+            ("chr_pos".to_string(), Uns::Dict(chr_pos.collect())),
+            ("windows".to_string(), windows),
+        ]);
+        cnv.uns.insert("cnv".into(), Uns::Dict(uns));
+        cnv.obsm.insert("X_cnv".into(), Matrix::Csr(x_cnv));
+        (cnv, metrics)
     }
-
-    let mut cnv = AnnData {
-        obs: Frame::new(obs.index.clone()),
-        ..AnnData::default()
-    };
-    cnv.obs.set("cnv_burden", Column::F64(burden));
-    cnv.var = layout.gene_frame(var, &positions);
-    if let Some(values) = inferred.gene_values {
-        cnv.layers
-            .insert("gene_values_cnv".into(), Matrix::Dense(values));
-    }
-    let chr_pos = layout
-        .chromosomes
-        .iter()
-        .map(|c| (c.name.clone(), Uns::I64(c.first_window as i64)));
-    let uns = BTreeMap::from([
-        ("chr_pos".to_string(), Uns::Dict(chr_pos.collect())),
-        (
-            "windows".to_string(),
-            Uns::Frame(layout.window_frame(&positions)),
-        ),
-    ]);
-    cnv.uns.insert("cnv".into(), Uns::Dict(uns));
-    cnv.obsm.insert("X_cnv".into(), Matrix::Csr(inferred.x_cnv));
-    Ok((cnv, metrics))
 }
 
 /// Mean |X_cnv| of each cell, zeros included.
@@ -182,3 +306,5 @@ fn burden(x_cnv: &Csr) -> Vec<f64> {
 mod golden;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod wide;

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::hmm::HmmParams;
 use crate::genome::normalise_chromosome;
 use crate::params::{Checks, ParamProblem};
 
@@ -13,6 +14,9 @@ pub enum Method {
     /// Weighted mean over windows of neighbouring genes, as infercnvpy does.
     #[default]
     Window,
+    /// Hidden Markov model on subclusters of cells, as R inferCNV does, from raw counts. Writes the
+    /// states too; see `hmm`.
+    Hmm,
 }
 
 /// Over which cells the standard deviation of the noise filter is taken.
@@ -55,7 +59,8 @@ pub enum ShortChromosomes {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct InfercnvParams {
-    /// `window`: infercnvpy's running mean. Default `window`.
+    /// `window` (default): infercnvpy's running mean; `hmm`: R inferCNV's run, which reads `step`, the
+    /// reference, `exclude_chromosomes`, `calculate_gene_values` and `hmm` and none of the others.
     pub method: Method,
     /// The column of `obs` that names the reference cells; null: all cells are the reference.
     /// Default `cancer_vs_normal`, which `preprocess` writes (infercnvpy: none).
@@ -86,6 +91,8 @@ pub struct InfercnvParams {
     /// Also write `layers["gene_values_cnv"]`: per gene the mean of the windows that contain it (a
     /// dense matrix of cells x genes). Default false.
     pub calculate_gene_values: bool,
+    /// Parameters of `method: hmm`; not read by `window`.
+    pub hmm: HmmParams,
 }
 
 impl Default for InfercnvParams {
@@ -104,6 +111,7 @@ impl Default for InfercnvParams {
             edges: Edges::default(),
             short_chromosomes: ShortChromosomes::default(),
             calculate_gene_values: false,
+            hmm: HmmParams::default(),
         }
     }
 }
@@ -129,6 +137,7 @@ impl InfercnvParams {
         checks.require(self.reference_key.is_none() || !self.reference_cat.is_empty(), "reference_cat", || {
             "expected at least one value, found none (set `reference_key` to null to use all cells)".into()
         });
+        self.hmm.check(&mut checks);
         checks.finish()
     }
 

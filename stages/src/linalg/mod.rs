@@ -9,6 +9,7 @@
 //! Accumulation is in f64 throughout; sparse inputs are f32.
 
 mod dense;
+mod lanczos;
 mod operator;
 mod pca;
 mod rsvd;
@@ -17,6 +18,7 @@ mod sparse;
 pub use dense::{
     Element, SymmetricEigen, matmul, matmul_nt, matmul_tn, orthonormal_basis, symmetric_eigen,
 };
+pub use lanczos::{Leading, leading_right};
 pub use operator::{LinearOperator, SparseOperator};
 pub use pca::{Pca, PcaOptions, pca};
 pub use rsvd::{Svd, SvdOptions, randomized_svd};

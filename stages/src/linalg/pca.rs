@@ -4,8 +4,8 @@ use ndarray::{Array1, Array2, Axis, s};
 
 use super::rsvd::fix_signs;
 use super::{
-    LinearOperator, SparseOperator, SvdOptions, column_means, csr_gram, randomized_svd,
-    symmetric_eigen,
+    LinearOperator, SparseOperator, SvdOptions, column_means, csr_gram, leading_right,
+    randomized_svd, symmetric_eigen,
 };
 use crate::error::StageResult;
 use crate::matrix::Csr;
@@ -38,11 +38,12 @@ pub struct Pca {
 }
 
 /// Principal components of `x` (`n x p`): by the eigenvectors of the Gram matrix of the smaller
-/// side where that is at most `exact_up_to`, else by randomized SVD with 10 further directions and
-/// 7 power iterations.
+/// side where that is at most `exact_up_to`, else by block Lanczos ([`super::leading_right`]) to a
+/// residual of 1e-5 of the largest eigenvalue. A matrix of so low a rank that this ends early takes the
+/// randomized SVD.
 ///
 /// Same subspace and scores as `scanpy.pp.pca` up to rounding (it uses ARPACK to machine
-/// precision). Deviation: a component whose singular value is below 1e-7 of the largest is
+/// precision) in the first case, up to the residual in the second. Deviation: a component whose singular value is below 1e-7 of the largest is
 /// rounding noise of the Gram matrix; its scores are set to 0.
 ///
 /// # Errors
@@ -56,8 +57,13 @@ pub fn pca(x: &Csr, options: &PcaOptions) -> StageResult<Pca> {
         None => SparseOperator::new(x),
     };
     let (mut components, singular) = if n.min(p) > options.exact_up_to {
-        let svd = randomized_svd(&op, &SvdOptions::new(k, options.seed))?;
-        (svd.v, svd.s)
+        match leading_right(&op, k, options.seed)? {
+            Some(found) => (found.vectors, found.singular),
+            None => {
+                let svd = randomized_svd(&op, &SvdOptions::new(k, options.seed))?;
+                (svd.v, svd.s)
+            }
+        }
     } else if p <= n {
         let mut gram = csr_gram(x);
         if let Some(mean) = &mean {

@@ -1,7 +1,7 @@
 """Reference values for the `cluster` stage, from scanpy, leidenalg and umap-learn.
 
 Run in this directory: python make.py
-Writes points.tsv, connectivities.tsv, graph_*.tsv, values.tsv (which names the versions).
+Writes points.tsv, connectivities.tsv, graph_*.tsv, memberships.tsv, values.tsv (which names the versions).
 """
 
 from importlib.metadata import version
@@ -49,6 +49,7 @@ sc.pp.neighbors(cells, n_neighbors=10, use_rep="X", method="umap")
 w = cells.obsp["connectivities"].tocoo()
 graphs["neighbors"] = sorted((int(i), int(j), float(f"{v:.6g}")) for i, j, v in zip(w.row, w.col, w.data) if i < j)
 
+memberships = {}
 for name, edges in graphs.items():
     np.savetxt(f"graph_{name}.tsv", np.array(edges), fmt=["%d", "%d", "%.6g"], delimiter="\t")
     graph = ig.Graph(edges=[e[:2] for e in edges])
@@ -67,7 +68,17 @@ for name, edges in graphs.items():
         rows.append(("quality_mean", f"{name} {resolution}", f"{np.mean(quality):.9f}"))
         rows.append(("quality_best", f"{name} {resolution}", f"{np.max(quality):.9f}"))
         membership = found[0].membership
+        if resolution == 1.0:
+            memberships[name] = [p.membership for p in found]
         rows.append(("quality_scale", f"{name} {resolution}", f"{graph.modularity(membership, weights=weights, resolution=resolution) - quality[0]:.3g}"))
+
+    for resolution in (0.02, 0.1, 0.3):
+        found = [
+            la.find_partition(graph, la.CPMVertexPartition, weights=weights, n_iterations=-1, seed=seed, resolution_parameter=resolution)
+            for seed in range(10)
+        ]
+        # Over the weight of all edges: sum over clusters of w_in - resolution n (n - 1) / 2.
+        rows.append(("cpm_mean", f"{name} {resolution}", f"{np.mean([p.quality() / (2 * total) for p in found]):.9f}"))
 
 # UMAP with scanpy's defaults.
 whole = ad.AnnData(points.astype(np.float32))
@@ -82,6 +93,12 @@ from umap.umap_ import find_ab_params
 for spread, min_dist in ((1.0, 0.5), (1.0, 0.1), (2.0, 0.3)):
     a, b = find_ab_params(spread, min_dist)
     rows.append(("curve", f"{spread} {min_dist}", f"{a:.6f} {b:.6f}"))
+
+# leidenalg's clusters at resolution 1: graph, seed, cluster of each node.
+with open("memberships.tsv", "w") as out:
+    for name, found in memberships.items():
+        for seed, membership in enumerate(found):
+            out.write(f"{name}\t{seed}\t{' '.join(map(str, membership))}\n")
 
 with open("values.tsv", "w") as out:
     out.writelines("\t".join(r) + "\n" for r in rows)

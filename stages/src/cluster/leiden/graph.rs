@@ -1,5 +1,6 @@
 //! A weighted graph as Leiden needs it, and its merged versions.
 
+use super::Objective;
 use crate::matrix::Csr;
 
 /// Undirected weighted graph: every edge in both directions, self loops apart.
@@ -8,17 +9,21 @@ pub(super) struct Graph {
     starts: Vec<usize>,
     targets: Vec<u32>,
     weights: Vec<f64>,
-    /// Summed weights of all edge ends at a node, those of its self loops included.
+    /// Summed weights of all edge ends at a node, those of its self loops included; under `Cpm` the number
+    /// of base nodes in it.
     pub(super) strength: Vec<f64>,
     /// Both ends of the edges inside a node.
     inside: Vec<f64>,
-    /// Sum of `strength`: twice the weight of all edges.
+    /// Sum of all edge ends: twice the weight of all edges.
     pub(super) total: f64,
+    objective: Objective,
+    /// Base nodes in the graph; what `Cpm` leaves out of its pairs.
+    n_base: f64,
 }
 
 impl Graph {
     /// A symmetric matrix; entries of the diagonal are self loops, with both ends counted.
-    pub(super) fn from_symmetric(w: &Csr) -> Self {
+    pub(super) fn from_symmetric(w: &Csr, objective: Objective) -> Self {
         let rows = (0..w.n_rows()).map(|r| {
             let (cols, vals) = w.row(r);
             cols.iter()
@@ -26,7 +31,12 @@ impl Graph {
                 .map(|(&c, &v)| (c, f64::from(v)))
                 .collect::<Vec<_>>()
         });
-        Self::from_rows(rows)
+        let mut graph = Self::from_rows(rows);
+        graph.objective = objective;
+        if objective == Objective::Cpm {
+            graph.strength.fill(1.0);
+        }
+        graph
     }
 
     fn from_rows(rows: impl Iterator<Item = Vec<(u32, f64)>>) -> Self {
@@ -37,6 +47,8 @@ impl Graph {
             strength: Vec::new(),
             inside: Vec::new(),
             total: 0.0,
+            objective: Objective::RbConfiguration,
+            n_base: 0.0,
         };
         for (node, row) in rows.enumerate() {
             let (mut strength, mut inside) = (0.0, 0.0);
@@ -54,6 +66,7 @@ impl Graph {
             graph.inside.push(inside);
         }
         graph.total = graph.strength.iter().sum();
+        graph.n_base = graph.strength.len() as f64;
         graph
     }
 
@@ -71,9 +84,12 @@ impl Graph {
             .zip(self.weights[range].iter().copied())
     }
 
-    /// `resolution / total`: what a pair of strengths costs; 0 without edges.
+    /// What a pair of strengths costs: `resolution / total`, or under `Cpm` the resolution; 0 without
+    /// edges.
     pub(super) fn penalty(&self, resolution: f64) -> f64 {
-        if self.total > 0.0 {
+        if self.objective == Objective::Cpm {
+            resolution
+        } else if self.total > 0.0 {
             resolution / self.total
         } else {
             0.0
@@ -98,6 +114,11 @@ impl Graph {
             }
         }
         let shares = inside.iter().zip(&strength);
+        if self.objective == Objective::Cpm {
+            // Ends are counted twice, and so are pairs; the n pairs of a node with itself are no pairs.
+            let sum: f64 = shares.map(|(i, s)| i - resolution * s * s).sum();
+            return (sum + resolution * self.n_base) / self.total;
+        }
         shares
             .map(|(i, s)| i / self.total - resolution * (s / self.total).powi(2))
             .sum()
@@ -110,7 +131,7 @@ impl Graph {
             members[part as usize].push(node as u32);
         }
         let mut sums = Sums::new(n_parts);
-        Self::from_rows(members.iter().enumerate().map(|(part, nodes)| {
+        let mut merged = Self::from_rows(members.iter().enumerate().map(|(part, nodes)| {
             sums.clear();
             // The diagonal is listed even where it is 0.
             sums.add(part, 0.0);
@@ -124,7 +145,14 @@ impl Graph {
                 .iter()
                 .map(|&p| (p, sums.of(p as usize)))
                 .collect()
-        }))
+        }));
+        if self.objective == Objective::Cpm {
+            let size = |nodes: &Vec<u32>| nodes.iter().map(|&n| self.strength[n as usize]).sum();
+            merged.strength = members.iter().map(size).collect();
+            merged.objective = self.objective;
+            merged.n_base = self.n_base;
+        }
+        merged
     }
 
     /// The clusters, with every one that is not connected split into its connected parts.

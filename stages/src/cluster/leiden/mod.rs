@@ -37,6 +37,19 @@ pub struct LeidenOptions {
     pub theta: f64,
     /// Of the order of nodes and of the refinement.
     pub seed: u64,
+    /// What a partition is scored by.
+    pub objective: Objective,
+}
+
+/// What a partition is scored by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Objective {
+    /// leidenalg's `RBConfigurationVertexPartition`, modularity with a resolution.
+    #[default]
+    RbConfiguration,
+    /// The constant Potts model (Traag, Van Dooren and Nesterov 2011; igraph's and leidenalg's CPM): the
+    /// sum over clusters of `w_c - resolution n_c (n_c - 1) / 2`, here divided by the weight of all edges.
+    Cpm,
 }
 
 /// Clusters of the nodes of a graph.
@@ -61,7 +74,7 @@ pub fn leiden(w: &Csr, options: &LeidenOptions) -> Partition {
         w.n_cols(),
         "a graph has as many rows as columns"
     );
-    let base = Graph::from_symmetric(w);
+    let base = Graph::from_symmetric(w, options.objective);
     let mut membership: Vec<u32> = (0..base.n() as u32).collect();
     let mut quality = base.quality(&membership, options.resolution);
     for pass in 0..options.n_iterations.unwrap_or(MAX_PASSES).min(MAX_PASSES) {

@@ -14,6 +14,8 @@ use crate::rng::{Rng, philox4x32};
 const BATCHES: usize = 4;
 /// Gradients are clipped to this on each axis.
 const CLIP: f32 = 4.0;
+/// Cells that one task moves.
+const TASK: usize = 128;
 /// Forces computed side by side.
 const LANES: usize = 8;
 /// Fractions of a draw per epoch are whole numbers of this.
@@ -46,25 +48,26 @@ pub(super) fn optimize(w: &Csr, mut points: Vec<[f32; 2]>, plan: &Plan) -> Vec<[
     let mut key = Rng::new(plan.seed, "umap negative samples", &[]);
     let key = [key.next_u32(), key.next_u32()];
     let forces = Forces::new(plan.curve);
+    // The widest vectors that the processor has; the same operations, so the same bits, on any.
+    let arch = pulp::Arch::new();
     let mut moved: Vec<[f32; 2]> = Vec::new();
     for epoch in 0..plan.n_epochs {
         let step = 1.0 - epoch as f32 / plan.n_epochs as f32;
         for batch in &batches {
-            (0..batch.cells.len())
-                .into_par_iter()
-                .with_min_len(128)
-                .map(|at| {
-                    batch.gather(
-                        at,
-                        &points,
-                        epoch,
-                        step,
-                        key,
-                        plan.negative_sample_rate,
-                        &forces,
-                    )
-                })
-                .collect_into_vec(&mut moved);
+            let turn = Turn {
+                batch,
+                points: &points,
+                epoch,
+                step,
+                key,
+                negatives: plan.negative_sample_rate,
+                forces: &forces,
+            };
+            moved.resize(batch.cells.len(), [0.0; 2]);
+            moved
+                .par_chunks_mut(TASK)
+                .enumerate()
+                .for_each(|(task, out)| arch.dispatch(|| turn.gather_all(task * TASK, out)));
             for (&cell, &to) in batch.cells.iter().zip(&moved) {
                 points[cell as usize] = to;
             }
@@ -103,74 +106,96 @@ fn batches(w: &Csr, plan: &Plan) -> Vec<Batch> {
         .collect()
 }
 
-impl Batch {
-    /// Where a cell of the batch goes in an epoch.
-    fn gather(
-        &self,
-        at: usize,
-        points: &[[f32; 2]],
-        epoch: usize,
-        step: f32,
-        key: [u32; 2],
-        negatives: usize,
-        forces: &Forces,
-    ) -> [f32; 2] {
-        let cell = self.cells[at];
+/// One turn of one batch.
+struct Turn<'a> {
+    batch: &'a Batch,
+    points: &'a [[f32; 2]],
+    epoch: usize,
+    step: f32,
+    key: [u32; 2],
+    negatives: usize,
+    forces: &'a Forces,
+}
+
+impl Turn<'_> {
+    /// Where the cells of the batch from `first` on go.
+    #[inline(always)]
+    fn gather_all(&self, first: usize, out: &mut [[f32; 2]]) {
+        for (i, out) in out.iter_mut().enumerate() {
+            *out = self.gather(first + i);
+        }
+    }
+
+    #[inline(always)]
+    fn gather(&self, at: usize) -> [f32; 2] {
+        let (batch, points) = (self.batch, self.points);
+        let cell = batch.cells[at];
         let mut here = points[cell as usize];
-        for e in self.starts[at]..self.starts[at + 1] {
-            if !drawn(self.rates[e], epoch) {
+        let mut bits = Bits::new(philox4x32([cell, self.epoch as u32, 0, 0], self.key));
+        for e in batch.starts[at]..batch.starts[at + 1] {
+            if !drawn(batch.rates[e], self.epoch) {
                 continue;
             }
             // As the head of this edge and as the tail of its mirror image: twice the attraction.
             let mut lanes = Lanes::default();
-            lanes.set(0, points[self.others[e] as usize], here, Kind::Attract);
+            lanes.set(0, points[batch.others[e] as usize], here, Kind::Attract);
             let mut filled = 1;
-            let mut block = [0; 4];
-            for negative in 0..negatives {
-                if negative % DRAWS == 0 {
-                    block = philox4x32(
-                        [
-                            cell,
-                            (e - self.starts[at]) as u32,
-                            epoch as u32,
-                            (negative / DRAWS) as u32,
-                        ],
-                        key,
-                    );
-                }
+            for _ in 0..self.negatives {
                 if filled == LANES {
-                    forces.apply(&lanes, &mut here, step);
+                    self.forces.apply(&lanes, &mut here, self.step);
                     lanes = Lanes::default();
                     filled = 0;
                 }
-                let k = draw(block, negative % DRAWS, points.len());
+                let k = bits.below(points.len());
                 // A cell does not push itself: the difference is 0.
                 lanes.set(filled, points[k], here, Kind::Repel);
                 filled += 1;
             }
-            forces.apply(&lanes, &mut here, step);
+            self.forces.apply(&lanes, &mut here, self.step);
         }
         here
     }
 }
 
 /// Whether an edge is drawn in an epoch: where epoch times rate passes a whole number.
+#[inline(always)]
 fn drawn(rate: u32, epoch: usize) -> bool {
     let passed = |epoch: usize| (epoch as u64 * u64::from(rate)) >> 24;
     passed(epoch + 1) != passed(epoch)
 }
 
-/// Cells drawn from one block of 128 random bits.
-const DRAWS: usize = 5;
+/// The random cells of one cell in one epoch: SplitMix64 (Steele, Lea and Flood 2014) from a Philox block of
+/// the cell and the epoch, so that a draw costs three multiplications and depends on nothing else.
+struct Bits {
+    state: u64,
+    left: u64,
+    half: bool,
+}
 
-/// The `which`-th of five cells from 25 bits each; off from uniform by at most `n / 2^25`.
-fn draw(block: [u32; 4], which: usize, n: usize) -> usize {
-    let bits = block
-        .iter()
-        .rev()
-        .fold(0u128, |bits, &word| bits << 32 | u128::from(word));
-    let field = (bits >> (25 * which)) as u64 & 0x1ff_ffff;
-    ((field * n as u64) >> 25) as usize
+impl Bits {
+    #[inline(always)]
+    fn new(block: [u32; 4]) -> Self {
+        Self {
+            state: u64::from(block[0]) | u64::from(block[1]) << 32,
+            left: 0,
+            half: false,
+        }
+    }
+
+    /// A number below `n` from 32 bits; off from uniform by at most `n / 2^32`.
+    #[inline(always)]
+    fn below(&mut self, n: usize) -> usize {
+        if self.half {
+            self.left >>= 32;
+        } else {
+            self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+            let z = (self.state ^ (self.state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+            self.left = z ^ (z >> 31);
+        }
+        self.half = !self.half;
+        (((self.left & 0xFFFF_FFFF) * n as u64) >> 32) as usize
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -189,6 +214,7 @@ struct Lanes {
 }
 
 impl Lanes {
+    #[inline(always)]
     fn set(&mut self, lane: usize, other: [f32; 2], here: [f32; 2], kind: Kind) {
         self.x[lane] = here[0] - other[0];
         self.y[lane] = here[1] - other[1];
@@ -212,6 +238,7 @@ impl Forces {
         }
     }
 
+    #[inline(always)]
     fn apply(&self, lanes: &Lanes, here: &mut [f32; 2], step: f32) {
         let (a, b) = (self.a, self.b);
         let (mut dx, mut dy) = ([0f32; LANES], [0f32; LANES]);
@@ -223,8 +250,8 @@ impl Forces {
             let numerator = 2.0 * b * (1.0 - attract) - 2.0 * a * b * p * attract;
             let g = numerator / ((squared + 0.001 * (1.0 - attract)) * (1.0 + a * p));
             let twice = 1.0 + attract;
-            dx[l] = (g * x).max(-CLIP).min(CLIP) * twice;
-            dy[l] = (g * y).max(-CLIP).min(CLIP) * twice;
+            dx[l] = (g * x).clamp(-CLIP, CLIP) * twice;
+            dy[l] = (g * y).clamp(-CLIP, CLIP) * twice;
         }
         here[0] += step * sum(dx);
         here[1] += step * sum(dy);
@@ -232,6 +259,7 @@ impl Forces {
 }
 
 /// Pairwise, in a fixed order.
+#[inline(always)]
 fn sum(v: [f32; LANES]) -> f32 {
     ((v[0] + v[4]) + (v[1] + v[5])) + ((v[2] + v[6]) + (v[3] + v[7]))
 }
@@ -258,7 +286,7 @@ fn log2(x: f32) -> f32 {
 
 #[inline(always)]
 fn exp2(y: f32) -> f32 {
-    let y = y.max(-126.0).min(126.0);
+    let y = y.clamp(-126.0, 126.0);
     // Adding 1.5 * 2^23 rounds to a whole number and leaves it in the low bits.
     const MAGIC: f32 = 12_582_912.0;
     let shifted = y + MAGIC;
@@ -297,8 +325,8 @@ mod tests {
     fn draws_are_uniform_over_the_cells() {
         let mut seen = [0usize; 7];
         for i in 0..14_000 {
-            let block = philox4x32([i, 0, 0, 0], [1, 2]);
-            (0..DRAWS).for_each(|d| seen[draw(block, d, 7)] += 1);
+            let mut bits = Bits::new(philox4x32([i, 0, 0, 0], [1, 2]));
+            (0..5).for_each(|_| seen[bits.below(7)] += 1);
         }
         // 10,000 expected each; five standard deviations.
         assert!(seen.iter().all(|&n| n.abs_diff(10_000) < 470), "{seen:?}");
