@@ -231,8 +231,7 @@ fn per_node() {
 fn bare_syncs(dir: &Path, n: usize) -> f64 {
     let began = Instant::now();
     for i in 0..n {
-        let mut file =
-            std::fs::File::create(dir.join(format!("sync{}", i % 7))).expect("made");
+        let mut file = std::fs::File::create(dir.join(format!("sync{}", i % 7))).expect("made");
         file.write_all(b"x")
             .and_then(|()| file.sync_all())
             .expect("synced");

@@ -9,7 +9,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use clcc_cache::{
-    ActionRecord, CacheResult, Damage, Digest, Journal, Lookup, StatCache, Store, digest_bytes,
+    ActionRecord, ActionStore, CacheResult, Damage, Digest, Journal, Lookup, StatCache,
+    digest_bytes,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -177,7 +178,7 @@ pub struct Decider<'a> {
     /// The plan.
     pub plan: &'a Plan,
     /// The store.
-    pub store: &'a Store,
+    pub store: &'a dyn ActionStore,
     /// Content of the file inputs.
     pub inputs: &'a InputDigests,
     /// Key of the last record of each node.

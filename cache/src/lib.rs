@@ -19,6 +19,7 @@
 //!
 //! This crate knows nothing of stages, workflows or YAML, and is not asynchronous.
 
+mod action_store;
 mod digest;
 mod error;
 pub mod failpoint;
@@ -29,6 +30,7 @@ mod stat_cache;
 mod store;
 mod tree;
 
+pub use action_store::ActionStore;
 pub use digest::{Digest, digest_bytes, digest_file};
 pub use error::{CacheError, CacheResult};
 pub use journal::Journal;

@@ -173,7 +173,7 @@ fn drive(
         |e: std::io::Error| CliError::new(exit::INTERNAL, format!("cannot start the run: {e}"));
     let program = std::env::current_exe().map_err(internal)?;
     let executor = LocalExecutor {
-        store: session.store.clone(),
+        store: Arc::new(session.store.clone()),
         build: session.build_digest(&program),
         program,
         memory: MemoryWatch::new(options.memory),

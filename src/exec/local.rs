@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use clcc_cache::{ActionRecord, Digest, OutputRecord, RECORD_FORMAT, Store, failpoint};
+use clcc_cache::{ActionRecord, ActionStore, Digest, OutputRecord, RECORD_FORMAT, failpoint};
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::sync::{mpsc, watch};
@@ -79,7 +79,7 @@ pub trait Executor {
 #[derive(Debug, Clone)]
 pub struct LocalExecutor {
     /// The store that outputs are published to.
-    pub store: Store,
+    pub store: Arc<dyn ActionStore>,
     /// This program.
     pub program: PathBuf,
     /// Digest of this program, for the records.
@@ -141,7 +141,11 @@ impl LocalExecutor {
             std::fs::create_dir_all(dir).map_err(io)?;
         }
         let log = std::fs::File::create(&job.log).map_err(io)?;
-        let mut command = tokio::process::Command::new(&self.program);
+        // By this process's own image where there is one: the file may be replaced during a run.
+        let image = std::path::Path::new("/proc/self/exe");
+        let mut command =
+            tokio::process::Command::new(if image.exists() { image } else { &self.program });
+        command.arg0("clcc-flow");
         if let Some(id) = &job.grant.accelerator {
             command.env("CUDA_VISIBLE_DEVICES", id);
         }
@@ -179,7 +183,7 @@ impl LocalExecutor {
         let result: Option<NodeResult> = std::fs::read(attempt.join("result.json"))
             .ok()
             .and_then(|b| serde_json::from_slice(&b).ok());
-        let store = self.store.clone();
+        let store = Arc::clone(&self.store);
         let outcome = match result {
             // A stage that is asked to end says that it was cancelled: the clock's word counts.
             Some(NodeResult {
@@ -188,7 +192,7 @@ impl LocalExecutor {
             }) if !matches!(end.by, EndedBy::Timeout) => Err(failure),
             Some(result) if end.status.success() => {
                 let build = self.build;
-                let publish = move || publish(&store, &job, &attempt, result, build);
+                let publish = move || publish(store.as_ref(), &job, &attempt, result, build);
                 let published = tokio::task::spawn_blocking(publish).await;
                 published.map_err(|e| crash(format!("publishing failed: {e}")))?
             }
@@ -355,7 +359,7 @@ async fn cancelled(cancel: &mut Cancel, level: u8) {
 
 /// Moves the outputs into the store and commits the record.
 fn publish(
-    store: &Store,
+    store: &dyn ActionStore,
     job: &Job,
     attempt: &std::path::Path,
     result: NodeResult,

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-use clcc_cache::{ArtifactForm, Digest, OutputRecord, Store, failpoint};
+use clcc_cache::{ActionStore, ArtifactForm, Digest, OutputRecord, failpoint};
 use clcc_stages::stage::Publish;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -72,7 +72,7 @@ struct Published {
 pub fn publish(
     plan: &Plan,
     outcome: &RunOutcome,
-    store: &Store,
+    store: &dyn ActionStore,
     root: &Path,
     run: &dyn Fn() -> Value,
 ) -> Result<PathBuf, ResultsError> {
@@ -145,7 +145,7 @@ struct Wanted {
 /// By relative path.
 type WantedFiles = BTreeMap<String, Wanted>;
 
-fn wanted_files(plan: &Plan, outcome: &RunOutcome, store: &Store) -> WantedFiles {
+fn wanted_files(plan: &Plan, outcome: &RunOutcome, store: &dyn ActionStore) -> WantedFiles {
     let mut wanted = BTreeMap::new();
     for (node, end) in plan.nodes.iter().zip(&outcome.nodes) {
         let Some(record) = end.record() else { continue };
@@ -168,7 +168,7 @@ fn add_output(
     node: &Node,
     publish: Publish,
     output: &OutputRecord,
-    store: &Store,
+    store: &dyn ActionStore,
 ) {
     let source = store.artifact_path(&output.digest);
     let mut branch = node.branch_values.clone();

@@ -3,6 +3,8 @@
 //! [`Workflow::load`] reports every structural problem with its place. Nothing here knows which
 //! stage kinds exist; [`crate::plan`] checks kinds, parameters and wiring.
 
+#[cfg(test)]
+mod fuzz;
 mod parse;
 mod positions;
 mod problem;
@@ -149,10 +151,13 @@ impl Workflow {
     pub fn parse(file: &Path, bytes: &[u8]) -> Result<Self, InvalidWorkflow> {
         let invalid = |problems| InvalidWorkflow::new(file, problems);
         let text = std::str::from_utf8(bytes).map_err(|e| {
-            invalid(vec![Problem::new(format!(
+            let before = String::from_utf8_lossy(&bytes[..e.valid_up_to()]);
+            let message = format!(
                 "expected UTF-8 text, found another byte at offset {}",
                 e.valid_up_to()
-            ))])
+            );
+            let place = positions::place_of(&before, before.len());
+            invalid(vec![Problem::new(message).at(place)])
         })?;
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let positions = positions::scan(text).map_err(invalid)?;

@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 use serde_json::{Map, Value};
 
 use super::positions::{Positions, join};
-use super::problem::{Problem, unknown};
+use super::problem::{Place, Problem, unknown};
 use super::{Axis, AxisValue, InputSpec, Resources, StageSpec, Workflow, parse_bytes};
 
 const TOP: &[&str] = &["version", "name", "seed", "axes", "inputs", "stages"];
@@ -32,8 +32,14 @@ pub(super) fn workflow(
     text: &str,
     positions: Positions,
 ) -> Result<Workflow, Vec<Problem>> {
-    let value: serde_yaml::Value = serde_yaml::from_str(text)
-        .map_err(|e| vec![Problem::new(format!("not valid YAML: {e}"))])?;
+    let value: serde_yaml::Value = serde_yaml::from_str(text).map_err(|e| {
+        let place = e.location().map(|l| Place {
+            line: l.line(),
+            column: l.column(),
+        });
+        let start = Place { line: 1, column: 1 };
+        vec![Problem::new(format!("not valid YAML: {e}")).at(place.unwrap_or(start))]
+    })?;
     let value = to_json(value);
     let mut c = Checker {
         positions: &positions,
@@ -43,9 +49,9 @@ pub(super) fn workflow(
     let top = match &value {
         Value::Object(m) => m,
         Value::Null => {
-            return Err(vec![Problem::new(
-                "expected a workflow (`version`, `stages`, ...), found an empty file",
-            )]);
+            let message = "expected a workflow (`version`, `stages`, ...), found an empty file";
+            let start = Place { line: 1, column: 1 };
+            return Err(vec![Problem::new(message).at(start)]);
         }
         other => {
             c.expected("", "a mapping", other);

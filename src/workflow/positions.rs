@@ -66,10 +66,13 @@ enum Frame {
 /// Every problem found; syntax errors end the pass.
 pub(super) fn scan(text: &str) -> Result<Positions, Vec<Problem>> {
     if text.len() > MAX_BYTES {
-        return Err(vec![Problem::new(format!(
-            "workflow file of {} bytes; at most {MAX_BYTES} are read",
-            text.len()
-        ))]);
+        return Err(vec![
+            Problem::new(format!(
+                "workflow file of {} bytes; at most {MAX_BYTES} are read",
+                text.len()
+            ))
+            .at(Place { line: 1, column: 1 }),
+        ]);
     }
     if let Some(at) = text.find('\0') {
         return Err(vec![
@@ -106,7 +109,7 @@ pub(super) fn scan(text: &str) -> Result<Positions, Vec<Problem>> {
     }
 }
 
-fn place_of(text: &str, byte: usize) -> Place {
+pub(super) fn place_of(text: &str, byte: usize) -> Place {
     let before = &text[..byte];
     let line_start = before.rfind('\n').map_or(0, |i| i + 1);
     Place {

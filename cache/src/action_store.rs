@@ -1,0 +1,101 @@
+//! What the engine asks of a store.
+
+use std::fmt::Debug;
+use std::path::{Path, PathBuf};
+
+use crate::digest::Digest;
+use crate::error::CacheResult;
+use crate::lock::KeyLock;
+use crate::record::ActionRecord;
+use crate::store::{Lookup, Store};
+use crate::tree::{Artifact, TreeEntry};
+
+/// Records by key and artifacts by digest. [`Store`] keeps them in a directory. A store that is
+/// shared over a network wraps one: it fetches record and artifacts before it answers
+/// [`lookup`](Self::lookup), and sends them after [`commit`](Self::commit); stages read local
+/// paths either way.
+pub trait ActionStore: Debug + Send + Sync {
+    /// See [`Store::lookup`].
+    fn lookup(&self, key: &Digest) -> Lookup;
+    /// See [`Store::record`].
+    fn record(&self, key: &Digest) -> Option<ActionRecord>;
+    /// See [`Store::artifact_path`].
+    fn artifact_path(&self, digest: &Digest) -> PathBuf;
+    /// See [`Store::listing`].
+    fn listing(&self, digest: &Digest) -> Option<Vec<TreeEntry>>;
+    /// See [`Store::checkpoint_dir`].
+    fn checkpoint_dir(&self, key: &Digest) -> PathBuf;
+    /// See [`Store::root`].
+    fn root(&self) -> &Path;
+    /// See [`Store::try_lock`].
+    ///
+    /// # Errors
+    /// Where the lock cannot be made.
+    fn try_lock(&self, key: &Digest) -> CacheResult<Option<KeyLock>>;
+    /// See [`Store::new_attempt`].
+    ///
+    /// # Errors
+    /// Where the directory cannot be made.
+    fn new_attempt(&self, key: &Digest) -> CacheResult<PathBuf>;
+    /// See [`Store::insert`].
+    ///
+    /// # Errors
+    /// Where the artifact cannot be moved.
+    fn insert(&self, source: &Path, artifact: &Artifact) -> CacheResult<()>;
+    /// See [`Store::commit`].
+    ///
+    /// # Errors
+    /// Where the record cannot be written.
+    fn commit(&self, record: &ActionRecord) -> CacheResult<()>;
+    /// See [`Store::quarantine`].
+    ///
+    /// # Errors
+    /// Where the artifact cannot be set aside.
+    fn quarantine(&self, digest: &Digest) -> CacheResult<()>;
+}
+
+impl ActionStore for Store {
+    fn lookup(&self, key: &Digest) -> Lookup {
+        self.lookup(key)
+    }
+
+    fn record(&self, key: &Digest) -> Option<ActionRecord> {
+        self.record(key)
+    }
+
+    fn artifact_path(&self, digest: &Digest) -> PathBuf {
+        self.artifact_path(digest)
+    }
+
+    fn listing(&self, digest: &Digest) -> Option<Vec<TreeEntry>> {
+        self.listing(digest)
+    }
+
+    fn checkpoint_dir(&self, key: &Digest) -> PathBuf {
+        self.checkpoint_dir(key)
+    }
+
+    fn root(&self) -> &Path {
+        self.root()
+    }
+
+    fn try_lock(&self, key: &Digest) -> CacheResult<Option<KeyLock>> {
+        self.try_lock(key)
+    }
+
+    fn new_attempt(&self, key: &Digest) -> CacheResult<PathBuf> {
+        self.new_attempt(key)
+    }
+
+    fn insert(&self, source: &Path, artifact: &Artifact) -> CacheResult<()> {
+        self.insert(source, artifact)
+    }
+
+    fn commit(&self, record: &ActionRecord) -> CacheResult<()> {
+        self.commit(record)
+    }
+
+    fn quarantine(&self, digest: &Digest) -> CacheResult<()> {
+        self.quarantine(digest)
+    }
+}
