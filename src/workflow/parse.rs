@@ -164,7 +164,8 @@ struct Checker<'a> {
 
 impl Checker<'_> {
     fn problem_at(&mut self, pointer: &str, problem: Problem) {
-        let place = self.positions.value(pointer);
+        let start = Place { line: 1, column: 1 };
+        let place = self.positions.value(pointer).unwrap_or(start);
         self.problems.push(problem.at(place));
     }
 

@@ -74,10 +74,15 @@ pub(super) fn scan(text: &str) -> Result<Positions, Vec<Problem>> {
             .at(Place { line: 1, column: 1 }),
         ]);
     }
-    if let Some(at) = text.find('\0') {
-        return Err(vec![
-            Problem::new("expected text, found a NUL byte").at(place_of(text, at)),
-        ]);
+    // Line breaks of YAML 1.1 that are none in 1.2: two readers would see two files.
+    let odd = |c: char| matches!(c, '\0' | '\u{85}' | '\u{2028}' | '\u{2029}');
+    if let Some((at, c)) = text.char_indices().find(|(_, c)| odd(*c)) {
+        let what = match c {
+            '\0' => "a NUL byte".to_string(),
+            _ => format!("the line separator U+{:04X}", u32::from(c)),
+        };
+        let message = format!("expected text, found {what}");
+        return Err(vec![Problem::new(message).at(place_of(text, at))]);
     }
     let mut scan = Scan::default();
     for item in Parser::new_from_str(text) {
