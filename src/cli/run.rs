@@ -37,7 +37,7 @@ pub(super) fn run(args: &RunArgs) -> Result<i32, CliError> {
     let options = Options {
         jobs: args.jobs.map_or_else(default_jobs, usize::from),
         fail_fast: args.fail_fast,
-        device: session.device,
+        device: session.device.choice,
         run: name,
         logs: run_dir.join("logs"),
     };
@@ -95,6 +95,9 @@ fn drive(
         .map_err(internal)?;
     let mut journal = std::fs::File::create(run_dir.join("events.jsonl")).map_err(internal)?;
     let mut terminal = (format == Format::Human).then(|| Terminal::new(session.plan.nodes.len()));
+    if let Some(terminal) = &terminal {
+        terminal.opening(&session.plan, &session.device);
+    }
     let mut sink = move |event: &Event| {
         let line = serde_json::to_string(event).expect("plain values serialise");
         if format == Format::Json {
