@@ -29,7 +29,7 @@ fn main() {
     let n = setting("CLCC_BENCH_CELLS", 8057);
     let mut draws = Draws::new(3);
     let e = unit_rows(n, &mut draws);
-    let mut c = &e + &(unit_rows(n, &mut draws) * 1.5);
+    let mut c = &e + &(unit_rows(n, &mut draws) * 4.0);
     for mut row in c.rows_mut() {
         let norm = row.dot(&row).sqrt();
         row.mapv_inplace(|v| v / norm);
@@ -46,7 +46,7 @@ fn main() {
             assert!(Summary::of(&f, rows.len()).mrr > 0.0 && Summary::of(&b, rows.len()).mrr > 0.0);
         }
         ours.push(started.elapsed().as_secs_f64());
-        assert!(mrr.iter().all(|m| *m > 0.0 && *m < 1.0), "{mrr:?}");
+        assert!(mrr.iter().all(|m| *m > 0.0 && *m <= 1.0), "{mrr:?}");
     }
     let ours = median(&mut ours);
     println!("{n} test cells, both ways, pooled and per patient: {ours:.3} s");

@@ -8,25 +8,25 @@ use std::process::Command;
 use clcc_stages::matrix::Csr;
 
 /// Genes and windows of the paper's cohort.
-pub const GENES: usize = 18_965;
-pub const WINDOWS: usize = 1_305;
+pub(crate) const GENES: usize = 18_965;
+pub(crate) const WINDOWS: usize = 1_305;
 /// Stored share of the expression matrix.
-pub const DENSITY: f64 = 0.06;
+pub(crate) const DENSITY: f64 = 0.06;
 
 /// A number from the environment.
-pub fn setting(name: &str, default: usize) -> usize {
+pub(crate) fn setting(name: &str, default: usize) -> usize {
     std::env::var(name).map_or(default, |v| v.parse().expect("a whole number"))
 }
 
 /// splitmix64: fast, and good enough for data that only has to be of the right kind.
-pub struct Draws(u64);
+pub(crate) struct Draws(u64);
 
 impl Draws {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0x5DEE_CE66)
     }
 
-    pub fn uniform(&mut self) -> f32 {
+    pub(crate) fn uniform(&mut self) -> f32 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -34,7 +34,7 @@ impl Draws {
         ((z ^ (z >> 31)) >> 40) as f32 / (1u64 << 24) as f32
     }
 
-    pub fn normal(&mut self) -> f32 {
+    pub(crate) fn normal(&mut self) -> f32 {
         let radius = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();
         radius * (std::f32::consts::TAU * self.uniform()).cos()
     }
@@ -42,11 +42,11 @@ impl Draws {
 
 /// The cohort: ten patients' cells one after another; eight cell types, of which the last is
 /// malignant in about 45 % of the cells, in four clones a patient.
-pub struct Cohort {
+pub(crate) struct Cohort {
     /// log1p expression, 6 % stored.
-    pub expr: Csr,
+    pub(crate) expr: Csr,
     /// Copy number, an eighth stored, as a noise threshold of 1.5 sd leaves it.
-    pub cnv: Csr,
+    pub(crate) cnv: Csr,
 }
 
 const TYPES: usize = 8;
@@ -54,7 +54,7 @@ const CLONES: usize = 40;
 
 impl Cohort {
     /// So many cells of `GENES` and `WINDOWS`.
-    pub fn draw(n: usize) -> Self {
+    pub(crate) fn draw(n: usize) -> Self {
         let mut draws = Draws::new(7);
         // Detection rates of genes: few are in most cells, most are in few.
         let mut rate: Vec<f32> = (0..GENES).map(|_| (1.6 * draws.normal()).exp()).collect();
@@ -176,7 +176,7 @@ impl Parts {
 
 /// Runs a script of `benches/peers` with the Python that `CLCC_PEER_PYTHON` names, and reads the
 /// number that it prints alone on its last line; `None` where none is named.
-pub fn peer(script: &str, args: &[String]) -> Option<f64> {
+pub(crate) fn peer(script: &str, args: &[String]) -> Option<f64> {
     let python = std::env::var("CLCC_PEER_PYTHON").ok()?;
     let path = format!("{}/benches/peers/{script}", env!("CARGO_MANIFEST_DIR"));
     let out = Command::new(python)
@@ -195,12 +195,12 @@ pub fn peer(script: &str, args: &[String]) -> Option<f64> {
 }
 
 /// Says that there is no peer.
-pub fn no_peer() {
+pub(crate) fn no_peer() {
     println!("peer skipped: CLCC_PEER_PYTHON names no Python");
 }
 
 /// Most memory that this process has held, in MiB.
-pub fn peak_mib() -> f64 {
+pub(crate) fn peak_mib() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find(|l| l.starts_with("VmHWM:"));
     let kib = line.and_then(|l| l.split_whitespace().nth(1)?.parse::<f64>().ok());
@@ -208,7 +208,7 @@ pub fn peak_mib() -> f64 {
 }
 
 /// The middle value.
-pub fn median(values: &mut [f64]) -> f64 {
+pub(crate) fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }

@@ -9,7 +9,7 @@ n, width, patients = map(int, sys.argv[1:])
 rng = np.random.default_rng(0)
 unit = lambda a: a / np.linalg.norm(a, axis=1, keepdims=True)
 E = unit(rng.standard_normal((n, width)).astype(np.float32))
-C = unit(E + 1.5 * unit(rng.standard_normal((n, width)).astype(np.float32)))
+C = unit(E + 4 * unit(rng.standard_normal((n, width)).astype(np.float32)))
 
 
 def figures(e, c):

@@ -1,6 +1,6 @@
 """Method A in dense PyTorch on the exported ovarian splits, five seeds: the quality that our training is held to.
 
-    python ovarian_pytorch.py 1=seed1.npz 2=seed2.npz ... > ovarian_pytorch.json
+    python ovarian_pytorch.py 1=seed1.npz 2=seed2.npz ... > ovarian_pytorch.jsonl
 
 Settings: z-scores by the training cells; exact all-pairs hard negatives on the raw vectors (copy-number cosine > .5, expression
 cosine < .3, the 10 lowest); anchors and negatives in passes of their own (separate batch-norm statistics); InfoNCE at .07 +
