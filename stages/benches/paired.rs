@@ -28,7 +28,9 @@ fn main() {
         "/../tests/reference/train/ovarian_pytorch.jsonl"
     );
     let peer = std::fs::read_to_string(peer).expect("PyTorch's figures");
-    let peer = peer.lines().map(|l| serde_json::from_str::<Value>(l).expect("a JSON line"));
+    let peer = peer
+        .lines()
+        .map(|l| serde_json::from_str::<Value>(l).expect("a JSON line"));
     let theirs: Vec<Value> = peer.filter(|v| v["seed"].is_u64()).collect();
     for bn_scope in [BnScope::Separate, BnScope::Joint] {
         let differences: Vec<f64> = theirs
@@ -70,16 +72,21 @@ fn outputs(cache: &Path, workflow: &str, node: &str) -> Vec<(String, PathBuf)> {
     let last = cache.join(format!("last/{workflow}.jsonl"));
     let last = std::fs::read_to_string(&last).expect("the keys of the last run");
     let keys = last.lines().filter(|l| !l.is_empty());
-    let mut keys = keys.map(|l| serde_json::from_str::<[String; 2]>(l).expect("a node and its key"));
+    let mut keys =
+        keys.map(|l| serde_json::from_str::<[String; 2]>(l).expect("a node and its key"));
     let key = keys.find(|k| k[0] == node).expect("the node has run")[1].clone();
     let record = cache.join(format!("ac/{}/{key}.json", &key[..2]));
     let record = std::fs::read_to_string(record).expect("its record");
     let record: Value = serde_json::from_str(&record).expect("JSON");
-    let outputs = record["outputs"].as_array().expect("outputs").iter().map(|o| {
-        let digest = o["digest"].as_str().expect("a digest");
-        let role = o["role"].as_str().expect("a role").to_string();
-        (role, cache.join(format!("cas/{}/{digest}", &digest[..2])))
-    });
+    let outputs = record["outputs"]
+        .as_array()
+        .expect("outputs")
+        .iter()
+        .map(|o| {
+            let digest = o["digest"].as_str().expect("a digest");
+            let role = o["role"].as_str().expect("a role").to_string();
+            (role, cache.join(format!("cas/{}/{digest}", &digest[..2])))
+        });
     outputs.collect()
 }
 
@@ -136,7 +143,10 @@ fn run(cache: &Path, seed: u64, bn_scope: BnScope) -> serde_json::Map<String, Va
     };
     let roles = ["expr", "cnv", "split", "moments", "negatives"];
     let mut metrics = Train::run(&context(&roles), &params).expect("training runs");
-    let found = Eval::run(&context(&["expr", "split", "embeddings"]), &EvalParams::default());
+    let found = Eval::run(
+        &context(&["expr", "split", "embeddings"]),
+        &EvalParams::default(),
+    );
     metrics.extend(found.expect("evaluation runs"));
     metrics
 }
