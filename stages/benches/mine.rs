@@ -5,6 +5,8 @@
 //! `CLCC_BENCH_CELLS` training cells (64,462), `CLCC_BENCH_PEER_ANCHORS` anchors for numpy (1,024;
 //! its time is scaled to all).
 
+#![allow(clippy::print_stdout, reason = "a benchmark prints what it measured")]
+
 mod method;
 
 use std::time::Instant;

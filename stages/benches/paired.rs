@@ -6,6 +6,8 @@
 //! (the script says how it is made); PyTorch's figures lie beside that script. Settings are
 //! PyTorch's: 60 epochs, separate batch-norm statistics, the paper's defaults otherwise.
 
+#![allow(clippy::print_stdout, reason = "a benchmark prints what it measured")]
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
