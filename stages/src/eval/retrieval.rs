@@ -174,14 +174,13 @@ impl pulp::WithSimd for Cosines<'_> {
                         sums[k] += x[k] * y[k];
                     }
                 }
-                let mut half = LANES / 2;
-                while half > 0 {
-                    for k in 0..half {
-                        sums[k] += sums[k + half];
-                    }
-                    half /= 2;
+                // In this order always; written out, so that it stays in registers.
+                let mut eight = [0f32; LANES / 2];
+                for k in 0..LANES / 2 {
+                    eight[k] = sums[k] + sums[k + LANES / 2];
                 }
-                *out = sums[0];
+                let [a, b, c, d, e, f, g, h] = eight;
+                *out = ((a + e) + (c + g)) + ((b + f) + (d + h));
             }
         }
     }
