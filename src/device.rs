@@ -1,6 +1,7 @@
-//! Which device a run uses, and the numerics class that enters the key of device-sensitive kinds.
+//! Which device a run uses and why, and the numerics class that enters the key of device-sensitive kinds.
 
 use clcc_stages::stage::DeviceChoice;
+use clcc_stages::train::{device_name, resolve_device};
 
 /// A device asked for that this build does not have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -12,18 +13,41 @@ pub struct NoDevice {
     pub device: &'static str,
 }
 
-/// The device that is used, and its numerics class.
+/// The device of a run; never `auto`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunDevice {
+    /// The device.
+    pub choice: DeviceChoice,
+    /// Its numerics class, which is its name.
+    pub class: &'static str,
+    /// Why it is this one.
+    pub reason: String,
+}
+
+/// The device that is used.
 ///
 /// # Errors
-/// [`NoDevice`] where this build has no such device. `auto` never fails.
-pub fn resolve(choice: DeviceChoice) -> Result<(DeviceChoice, &'static str), NoDevice> {
-    match choice {
-        DeviceChoice::Cpu => Ok((DeviceChoice::Cpu, cpu_class())),
-        DeviceChoice::Cuda if cfg!(feature = "cuda") => Ok((DeviceChoice::Cuda, "cuda")),
-        DeviceChoice::Cuda => Err(NoDevice { device: "cuda" }),
-        DeviceChoice::Metal if cfg!(feature = "metal") => Ok((DeviceChoice::Metal, "metal")),
-        DeviceChoice::Metal => Err(NoDevice { device: "metal" }),
-        DeviceChoice::Auto => Ok((DeviceChoice::Cpu, cpu_class())),
+/// [`NoDevice`] where this build has no such device. `auto` never fails: it takes the CPU where no
+/// accelerator is built in or opens.
+pub fn resolve(choice: DeviceChoice) -> Result<RunDevice, NoDevice> {
+    let (choice, reason) = resolve_device(choice);
+    let class = match choice {
+        DeviceChoice::Cpu => cpu_class(),
+        other => device_name(other),
+    };
+    let built = match choice {
+        DeviceChoice::Cuda => cfg!(feature = "cuda"),
+        DeviceChoice::Metal => cfg!(feature = "metal"),
+        DeviceChoice::Auto | DeviceChoice::Cpu => true,
+    };
+    if built {
+        Ok(RunDevice {
+            choice,
+            class,
+            reason,
+        })
+    } else {
+        Err(NoDevice { device: class })
     }
 }
 

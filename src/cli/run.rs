@@ -44,9 +44,9 @@ pub(super) fn run(args: &RunArgs) -> Result<i32, CliError> {
     let options = Options {
         jobs: args.jobs.map_or_else(default_jobs, usize::from),
         memory: args.memory.unwrap_or_else(schedule::default_budget),
-        accelerators: crate::device::accelerators(session.device),
+        accelerators: crate::device::accelerators(session.device.choice),
         fail_fast: args.fail_fast,
-        device: session.device,
+        device: session.device.choice,
         run: name,
         logs: run_dir.join("logs"),
     };
@@ -108,7 +108,11 @@ impl Reporter {
         Ok(Self {
             format,
             journal: std::io::BufWriter::new(std::fs::File::create(run_dir.join("events.jsonl"))?),
-            terminal: (format == Format::Human).then(|| Terminal::new(session.plan.nodes.len())),
+            terminal: (format == Format::Human).then(|| {
+                let terminal = Terminal::new(session.plan.nodes.len());
+                terminal.opening(&session.plan, &session.device);
+                terminal
+            }),
             trace: Trace::default(),
             began: Instant::now(),
             seq: 0,

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use clcc_cache::{Digest, Journal, StatCache, Store};
-use clcc_stages::stage::DeviceChoice;
 
 use super::args::WorkflowArgs;
 use super::error::{CliError, exit};
 use crate::decide::{Decider, InputDigests, digest_inputs};
+use crate::device::RunDevice;
 use crate::plan::Plan;
 use crate::workflow::{InvalidWorkflow, Problem, Workflow, join, unknown};
 
@@ -18,8 +18,7 @@ pub(super) struct Session {
     pub(super) inputs: InputDigests,
     pub(super) last: Journal<Digest>,
     pub(super) force: BTreeSet<String>,
-    pub(super) device: DeviceChoice,
-    numerics: &'static str,
+    pub(super) device: RunDevice,
 }
 
 /// Loads and checks a workflow and its input files.
@@ -78,9 +77,12 @@ fn missing_inputs(workflow: &Workflow, plan: &Plan) -> Vec<Problem> {
 impl Session {
     pub(super) fn open(args: &WorkflowArgs) -> Result<Self, CliError> {
         let plan = load_plan(args)?;
-        let (device, numerics) = crate::device::resolve(args.device.into()).map_err(|e| {
-            CliError::from_error(exit::USAGE, &e)
-                .hint("build with `--features`, or use `--device cpu`")
+        let device = crate::device::resolve(args.device.into()).map_err(|e| {
+            let hint = format!(
+                "build with `--features {}`, or use `--device cpu`",
+                e.device
+            );
+            CliError::from_error(exit::USAGE, &e).hint(hint)
         })?;
         let store = Store::open(&args.cache)?.checking_content(args.rehash);
         let mut stat = StatCache::open(&store.root().join("stat.jsonl"), !args.rehash);
@@ -105,7 +107,6 @@ impl Session {
             last,
             force: args.force.iter().cloned().collect(),
             device,
-            numerics,
         })
     }
 
@@ -124,7 +125,7 @@ impl Session {
             inputs: &self.inputs,
             last: &self.last,
             force: &self.force,
-            numerics: self.numerics,
+            numerics: self.device.class,
         }
     }
 }

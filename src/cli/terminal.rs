@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::decide::Reason;
+use crate::device::RunDevice;
 use crate::events::Event;
-use crate::plan::Plan;
+use crate::plan::{Node, Plan};
 use crate::schedule::{Outcome, RunOutcome};
 
 /// A long stage says where it is this often where there is no terminal.
@@ -45,6 +46,14 @@ impl Terminal {
             colour: live && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
             bars: MultiProgress::with_draw_target(target),
             running: BTreeMap::new(),
+        }
+    }
+
+    /// The first line, where a node that the run may execute depends on the device: which it is, and why.
+    pub(super) fn opening(&self, plan: &Plan, device: &RunDevice) {
+        let asks = |n: &Node| n.kind.device_sensitive && !n.cached_only;
+        if plan.nodes.iter().any(asks) {
+            self.print(&format!(" device: {} ({})", device.class, device.reason));
         }
     }
 

@@ -154,7 +154,9 @@ impl LocalExecutor {
             .arg("exec-node")
             .arg(&action_file)
             .env("RAYON_NUM_THREADS", job.action.threads.to_string())
-            .env("CANDLE_NUM_THREADS", job.action.threads.to_string())
+            // candle's own pool waits by spinning, beside the threads granted above; what is large
+            // runs in our operations, on those.
+            .env("CANDLE_NUM_THREADS", "1")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)

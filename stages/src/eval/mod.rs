@@ -33,7 +33,7 @@ pub struct Eval;
 impl Stage for Eval {
     type Params = EvalParams;
     const KIND: &'static str = "eval";
-    const CODE_VERSION: u32 = 1;
+    const CODE_VERSION: u32 = 2;
     const ABOUT: &'static str =
         "cross-modal retrieval on the test cells: pooled, per patient, per cell type";
 
@@ -179,12 +179,7 @@ fn evaluate(test: &TestCells) -> Vec<Row> {
             });
         }
     };
-    let both = |e: &Array2<f32>, c: &Array2<f32>| {
-        (
-            Ranked::compute(e.view(), c.view()),
-            Ranked::compute(c.view(), e.view()),
-        )
-    };
+    let both = |e: &Array2<f32>, c: &Array2<f32>| Ranked::both_ways(e.view(), c.view());
     let (forward, backward) = both(&test.expr, &test.cnv);
     add("pooled", "all", &forward, &backward, n);
     for (patient, cells) in test.groups(&test.patient) {
@@ -296,6 +291,11 @@ fn metrics(rows: &[Row]) -> Metrics {
     m.insert("test_cells".into(), json!(pooled.queries));
     m.insert("gallery".into(), json!(pooled.gallery));
     m.insert("alignment_gap".into(), number(pooled.alignment_gap()));
+    // Mean of both directions, the one figure to compare models by.
+    m.insert(
+        "mrr".into(),
+        number((rows[0].summary.mrr + rows[1].summary.mrr) / 2.0),
+    );
     m
 }
 

@@ -2,15 +2,19 @@
 //!
 //! Rows of the two matrices are the same cells, of unit length. A cell's rank is 1 plus the number
 //! of *other* cells of the gallery that are at least as similar to it: ties count against us. Cost
-//! is `n^2 x dim` products, memory a few numbers per cell.
+//! is `n^2 x dim` products for both directions together, memory a few numbers per cell.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use ndarray::{Array1, ArrayView1, ArrayView2, Axis};
 use rayon::prelude::*;
 
-/// Queries that share one pass over the gallery.
-const QUERIES: usize = 16;
-/// Partial sums of a dot product; fixed, so that equal rows give equal cosines to the bit.
-const LANES: usize = 8;
+/// Queries of one task, and others of one tile of it.
+const QUERIES: usize = 64;
+const GALLERY: usize = 128;
+/// Partial sums of a dot product.
+const LANES: usize = 16;
 
 /// What is known of each query of one direction.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -24,22 +28,67 @@ pub struct Ranked {
 }
 
 impl Ranked {
-    /// Ranks every query among all rows of `gallery`; row `i` of both is the same cell.
-    pub fn compute(queries: ArrayView2<'_, f32>, gallery: ArrayView2<'_, f32>) -> Self {
-        let n = queries.nrows();
-        let (queries, gallery) = (queries.as_standard_layout(), gallery.as_standard_layout());
-        let total: Array1<f64> = gallery.map(|&v| f64::from(v)).sum_axis(Axis(0));
-        let starts: Vec<usize> = (0..n).step_by(QUERIES).collect();
-        let parts: Vec<Vec<u32>> = starts
-            .par_iter()
-            .map(|&start| {
-                ranks_of(
-                    start..n.min(start + QUERIES),
-                    queries.view(),
-                    gallery.view(),
-                )
+    /// Ranks every row of `queries` among all rows of `gallery`, and every row of `gallery` among
+    /// all rows of `queries`; row `i` of both is the same cell. One pass over the pairs serves both.
+    pub fn both_ways(queries: ArrayView2<'_, f32>, gallery: ArrayView2<'_, f32>) -> (Self, Self) {
+        let (n, dim) = queries.dim();
+        let (a, b) = (Padded::new(queries), Padded::new(gallery));
+        let arch = pulp::Arch::new();
+        // The same sum as for every other pair, so that equal rows tie with the own match.
+        let own: Vec<f32> = (0..n)
+            .into_par_iter()
+            .map(|i| {
+                let mut out = [0f32];
+                arch.dispatch(Cosines {
+                    queries: a.rows(i..i + 1),
+                    gallery: b.rows(i..i + 1),
+                    width: a.width,
+                    out: &mut out,
+                });
+                out[0]
             })
             .collect();
+        let starts: Vec<usize> = (0..n).step_by(QUERIES).collect();
+        let column_counts: Vec<AtomicU32> = (0..n).map(|_| AtomicU32::new(1)).collect();
+        let ranks: Vec<Vec<u32>> = starts
+            .par_iter()
+            .map(|&start| {
+                let cells = start..n.min(start + QUERIES);
+                let mut ranks = vec![1u32; cells.len()];
+                let mut cosines = vec![0f32; cells.len() * GALLERY];
+                for first in (0..n).step_by(GALLERY) {
+                    let others = first..n.min(first + GALLERY);
+                    let cosines = &mut cosines[..cells.len() * others.len()];
+                    arch.dispatch(Cosines {
+                        queries: a.rows(cells.clone()),
+                        gallery: b.rows(others.clone()),
+                        width: a.width,
+                        out: cosines,
+                    });
+                    count(&cells, &others, cosines, &own, &mut ranks, &column_counts);
+                }
+                ranks
+            })
+            .collect();
+        let column_ranks = column_counts
+            .into_iter()
+            .map(AtomicU32::into_inner)
+            .collect();
+        debug_assert!(dim <= a.width);
+        (
+            Self::with_ranks(ranks.concat(), queries, gallery),
+            Self::with_ranks(column_ranks, gallery, queries),
+        )
+    }
+
+    /// The rest of what is known of each query.
+    fn with_ranks(
+        rank: Vec<u32>,
+        queries: ArrayView2<'_, f32>,
+        gallery: ArrayView2<'_, f32>,
+    ) -> Self {
+        let n = queries.nrows();
+        let total: Array1<f64> = gallery.map(|&v| f64::from(v)).sum_axis(Axis(0));
         let positive: Vec<f64> = (0..n)
             .map(|i| wide_dot(queries.row(i), gallery.row(i)))
             .collect();
@@ -56,7 +105,7 @@ impl Ranked {
             .map(|mean| if n > 1 { mean } else { f64::NAN })
             .collect();
         Self {
-            rank: parts.concat(),
+            rank,
             positive,
             mean_negative,
         }
@@ -74,45 +123,98 @@ impl Ranked {
     }
 }
 
-fn ranks_of(
-    cells: std::ops::Range<usize>,
-    queries: ArrayView2<'_, f32>,
-    gallery: ArrayView2<'_, f32>,
-) -> Vec<u32> {
-    let row = |m: &ArrayView2<'_, f32>, i: usize| m.row(i).to_slice().map(<[f32]>::to_vec);
-    let own: Vec<Vec<f32>> = cells
-        .clone()
-        .map(|i| row(&queries, i).expect("standard layout"))
-        .collect();
-    let mut ranks = vec![1u32; own.len()];
-    let dim = gallery.ncols();
-    let flat = gallery.to_slice().expect("standard layout");
-    let positive: Vec<f32> = cells
-        .clone()
-        .zip(&own)
-        .map(|(i, q)| dot(q, &flat[i * dim..(i + 1) * dim]))
-        .collect();
-    for (j, other) in flat.chunks_exact(dim).enumerate() {
-        for (k, i) in cells.clone().enumerate() {
-            // Written so that a cosine that is not a number counts against us too.
-            let behind = dot(&own[k], other) < positive[k];
-            ranks[k] += u32::from(j != i && !behind);
-        }
-    }
-    ranks
+/// Rows filled up with zeros to a multiple of [`LANES`].
+struct Padded {
+    values: Vec<f32>,
+    width: usize,
 }
 
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut sums = [0f32; LANES];
-    let (a_parts, a_rest) = a.as_chunks::<LANES>();
-    let (b_parts, b_rest) = b.as_chunks::<LANES>();
-    for (x, y) in a_parts.iter().zip(b_parts) {
-        for k in 0..LANES {
-            sums[k] += x[k] * y[k];
+impl Padded {
+    fn new(rows: ArrayView2<'_, f32>) -> Self {
+        let width = rows.ncols().next_multiple_of(LANES);
+        let mut values = vec![0f32; rows.nrows() * width];
+        for (to, from) in values.chunks_exact_mut(width.max(1)).zip(rows.rows()) {
+            to.iter_mut().zip(from).for_each(|(to, &v)| *to = v);
+        }
+        Self { values, width }
+    }
+
+    fn rows(&self, rows: Range<usize>) -> &[f32] {
+        &self.values[rows.start * self.width..rows.end * self.width]
+    }
+}
+
+/// `out[query, other]`: every cosine is the same sum of [`LANES`] partial sums, so that equal rows
+/// give equal cosines to the bit wherever they stand.
+struct Cosines<'a> {
+    queries: &'a [f32],
+    gallery: &'a [f32],
+    width: usize,
+    out: &'a mut [f32],
+}
+
+impl pulp::WithSimd for Cosines<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        let Self {
+            queries,
+            gallery,
+            width,
+            out,
+        } = self;
+        let n = gallery.len() / width;
+        for (query, out) in queries.chunks_exact(width).zip(out.chunks_exact_mut(n)) {
+            let query = query.as_chunks::<LANES>().0;
+            for (other, out) in gallery.chunks_exact(width).zip(out) {
+                let mut sums = [0f32; LANES];
+                for (x, y) in query.iter().zip(other.as_chunks::<LANES>().0) {
+                    for k in 0..LANES {
+                        sums[k] += x[k] * y[k];
+                    }
+                }
+                // In this order always; written out, so that it stays in registers.
+                let mut eight = [0f32; LANES / 2];
+                for k in 0..LANES / 2 {
+                    eight[k] = sums[k] + sums[k + LANES / 2];
+                }
+                let [a, b, c, d, e, f, g, h] = eight;
+                *out = ((a + e) + (c + g)) + ((b + f) + (d + h));
+            }
         }
     }
-    let rest: f32 = a_rest.iter().zip(b_rest).map(|(x, y)| x * y).sum();
-    sums.iter().sum::<f32>() + rest
+}
+
+/// Adds the others that are not behind the own match: to the queries' ranks, and to the others'.
+fn count(
+    cells: &Range<usize>,
+    others: &Range<usize>,
+    cosines: &[f32],
+    own: &[f32],
+    ranks: &mut [u32],
+    column_counts: &[AtomicU32],
+) {
+    let n = others.len();
+    let mut columns = vec![0u32; n];
+    for ((i, rank), row) in cells.clone().zip(ranks).zip(cosines.chunks_exact(n)) {
+        let mine = own[i];
+        // Written so that a cosine that is not a number counts against us too.
+        let behind = row.iter().map(|c| u32::from(*c < mine)).sum::<u32>();
+        *rank += n as u32 - behind;
+        for ((count, cosine), own) in columns.iter_mut().zip(row).zip(&own[others.clone()]) {
+            let behind = *cosine < *own;
+            *count += u32::from(!behind);
+        }
+        if others.contains(&i) {
+            // Itself.
+            *rank -= 1;
+            columns[i - others.start] -= 1;
+        }
+    }
+    for (total, n) in column_counts[others.clone()].iter().zip(columns) {
+        total.fetch_add(n, Ordering::Relaxed);
+    }
 }
 
 fn wide_dot(a: ArrayView1<'_, f32>, b: ArrayView1<'_, f32>) -> f64 {
@@ -229,7 +331,7 @@ mod tests {
     fn ranks_of_three_cells_by_hand() {
         let q = array![[1f32, 0., 0.], [0., 1., 0.], [0., 0., 1.]];
         let g = array![[1f32, 0., 0.], [0., 0., 1.], [0., 1., 0.]];
-        let r = Ranked::compute(q.view(), g.view());
+        let (r, _) = Ranked::both_ways(q.view(), g.view());
         // Cell 1: own match 0, cell 0's 0 (a tie, against us), cell 2's 1: rank 3.
         assert_eq!(r.rank, [1, 3, 3]);
         assert_eq!(r.positive, [1.0, 0.0, 0.0]);
@@ -250,7 +352,8 @@ mod tests {
         // Everyone has the same match.
         let g = Array2::from_shape_fn((40, 19), |(_, k)| q[[0, k]]);
         assert!(
-            Ranked::compute(q.view(), g.view())
+            Ranked::both_ways(q.view(), g.view())
+                .0
                 .rank
                 .iter()
                 .all(|&r| r == 40)
@@ -259,10 +362,12 @@ mod tests {
 
     #[test]
     fn blocks_agree_with_sorting_each_row() {
-        let (q, g) = (unit_rows(57, 21, 2), unit_rows(57, 21, 3));
-        let r = Ranked::compute(q.view(), g.view());
+        // More than one task and tile, and a width that is filled up.
+        const N: usize = 200;
+        let (q, g) = (unit_rows(N, 21, 2), unit_rows(N, 21, 3));
+        let (r, _) = Ranked::both_ways(q.view(), g.view());
         let cosines = q.dot(&g.t());
-        for i in 0..57 {
+        for i in 0..N {
             let mut row: Vec<f32> = cosines.row(i).to_vec();
             row.sort_by(|a, b| b.total_cmp(a));
             let expected = row
@@ -271,21 +376,26 @@ mod tests {
                 .unwrap()
                 + 1;
             assert_eq!(r.rank[i] as usize, expected, "query {i}");
-            let others = (cosines.row(i).sum() - cosines[[i, i]]) / 56.0;
+            let others = (cosines.row(i).sum() - cosines[[i, i]]) / (N as f32 - 1.0);
             assert!((r.mean_negative[i] - f64::from(others)).abs() < 1e-6);
         }
+        // The other direction is the first one of the exchanged sides.
+        assert_eq!(
+            Ranked::both_ways(q.view(), g.view()).1,
+            Ranked::both_ways(g.view(), q.view()).0
+        );
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(1)
             .build()
             .unwrap();
-        assert_eq!(pool.install(|| Ranked::compute(q.view(), g.view())), r);
+        assert_eq!(pool.install(|| Ranked::both_ways(q.view(), g.view())).0, r);
     }
 
     #[test]
     fn random_embeddings_are_at_chance() {
         let (q, g) = (unit_rows(600, 16, 4), unit_rows(600, 16, 5));
         let (s, chance) = (
-            Summary::of(&Ranked::compute(q.view(), g.view()), 600),
+            Summary::of(&Ranked::both_ways(q.view(), g.view()).0, 600),
             Summary::chance(600, 600),
         );
         // Ranks are uniform on 1..600: standard error of their mean 7.1.
@@ -301,7 +411,7 @@ mod tests {
     #[test]
     fn a_gallery_of_one_has_no_negatives() {
         let q = unit_rows(1, 4, 6);
-        let s = Summary::of(&Ranked::compute(q.view(), q.view()), 1);
+        let s = Summary::of(&Ranked::both_ways(q.view(), q.view()).0, 1);
         assert_eq!(s.top, [1.0; 3]);
         assert!(s.mean_negative.is_nan() && s.positive_gap_fraction.is_nan());
     }

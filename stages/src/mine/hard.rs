@@ -2,29 +2,33 @@
 //!
 //! A negative of an anchor has nearly its copy number but another expression: copy-number cosine
 //! above one bound, expression cosine below another; the `k` smallest expression cosines are kept,
-//! ties by index. Copy number comes first, as products of dense tiles; the sparse expression
-//! cosine is worked out only for the pairs that survive it. Each unordered pair is looked at once
-//! and offered to both its cells. Memory is `n x k` and a tile per thread, never `n x n`.
+//! ties by index. Copy number comes first, as products of dense tiles. Expression cosines are
+//! worked out only for pairs that survive it: in f32 for some anchors side by side, and again in
+//! f64 where the f32 one could be among the `k` smallest or is too close to the bound to tell, so
+//! that every decision is that of f64. Each unordered pair is looked at once and offered to both its
+//! cells. Memory is `n x k` and a tile per thread, never `n x n`.
 //!
 //! Same result at any number of threads: a tile is computed by one thread, and the `k` smallest of
 //! a totally ordered set do not depend on the order in which they are offered.
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
 
 use super::params::MineParams;
-use super::vectors::Vectors;
+use super::vectors::{CNV_ROUNDING, LANES, Lanes, Vectors};
 use crate::error::{StageError, StageResult};
 use crate::rng::Rng;
 
-/// Pairs this close to the copy-number bound are computed again in f64, so that the rounding of
-/// the tile product (about 1e-6) never decides.
-const BOUNDARY: f32 = 1e-4;
+/// Rows of a tile; cells whose results are locked together.
+const ROWS: usize = 256;
+/// Columns of a tile: the more, the less often a row's expression is laid out.
+const COLUMNS: usize = 8 * ROWS;
 
 /// What is known of one anchor.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -39,7 +43,6 @@ pub struct Anchor {
 
 impl Anchor {
     fn offer(&mut self, cosine: f32, cell: u32, k: usize) {
-        self.hard_pairs += 1;
         let place = self
             .negatives
             .partition_point(|have| have.0.total_cmp(&cosine).then(have.1.cmp(&cell)).is_lt());
@@ -74,119 +77,195 @@ pub fn hard_negatives(
 
 fn among_all(vectors: &Vectors, params: &MineParams, watch: Watch<'_>) -> StageResult<Vec<Anchor>> {
     let n = vectors.len();
-    let side = (n / 16).clamp(64, 512);
-    let n_blocks = n.div_ceil(side);
-    let blocks: Vec<Mutex<Vec<Anchor>>> = (0..n_blocks)
-        .map(|b| Mutex::new(vec![Anchor::default(); side.min(n - b * side)]))
-        .collect();
-    let tiles: Vec<(usize, usize)> = (0..n_blocks)
-        .flat_map(|i| (i..n_blocks).map(move |j| (i, j)))
+    let search = Search {
+        vectors,
+        params,
+        blocks: (0..n.div_ceil(ROWS))
+            .map(|b| Mutex::new(vec![Anchor::default(); ROWS.min(n - b * ROWS)]))
+            .collect(),
+        worst: (0..n)
+            .map(|_| AtomicU32::new(f32::INFINITY.to_bits()))
+            .collect(),
+    };
+    // Column blocks first: a block's cells see other cells early and their lists fill soon.
+    let tiles: Vec<(usize, usize)> = (0..n)
+        .step_by(COLUMNS)
+        .flat_map(|col| {
+            let rows = (0..n.min(col + COLUMNS)).step_by(ROWS);
+            rows.map(move |row| (row, col))
+        })
         .collect();
     let done = AtomicU64::new(0);
-    tiles.par_iter().try_for_each(|&(i, j)| {
-        if watch(done.fetch_add(1, Ordering::Relaxed), tiles.len() as u64) {
-            return Err(StageError::Cancelled);
-        }
-        let tile = Tile::compute(vectors, params, i * side, j * side, side);
-        tile.offer(&blocks[i], i * side, params.n_negatives, |pair| {
-            (pair.0, pair.1)
-        });
-        tile.offer(&blocks[j], j * side, params.n_negatives, |pair| {
-            (pair.1, pair.0)
-        });
-        Ok(())
-    })?;
-    Ok(blocks
+    tiles.par_iter().try_for_each_init(
+        || Lanes::new(vectors.n_genes()),
+        |lanes, &(row, col)| {
+            if watch(done.fetch_add(1, Ordering::Relaxed), tiles.len() as u64) {
+                return Err(StageError::Cancelled);
+            }
+            search.tile(row, col, lanes);
+            Ok(())
+        },
+    )?;
+    Ok(search
+        .blocks
         .into_iter()
         .flat_map(|b| b.into_inner().expect("no tile panicked"))
         .collect())
 }
 
-/// The pairs of one tile.
-struct Tile {
-    /// Pairs that pass the copy-number bound and both of whose cells take part.
-    similar: Vec<(u32, u32)>,
-    /// Pairs that pass both bounds, with the expression cosine.
-    hard: Vec<(u32, u32, f32)>,
+/// A search among all pairs.
+struct Search<'a> {
+    vectors: &'a Vectors,
+    params: &'a MineParams,
+    /// Results of [`ROWS`] cells each.
+    blocks: Vec<Mutex<Vec<Anchor>>>,
+    /// The largest cosine that each cell keeps, as bits; infinite until its list is full. It only
+    /// falls, so one read too early costs work and decides nothing.
+    worst: Vec<AtomicU32>,
 }
 
-impl Tile {
-    fn compute(
-        vectors: &Vectors,
-        params: &MineParams,
-        row0: usize,
-        col0: usize,
-        side: usize,
-    ) -> Self {
-        let n = vectors.len();
-        let (rows, cols) = (side.min(n - row0), side.min(n - col0));
-        let mut cosines = vec![0f32; rows * cols];
-        let w = vectors.n_windows;
-        let block = |at: usize, len: usize| {
-            MatRef::from_row_major_slice(&vectors.cnv[at * w..(at + len) * w], len, w)
+/// What a tile found: counts of each of its rows and columns, and the pairs to offer.
+#[derive(Default)]
+struct Found {
+    cnv_pairs: Vec<u32>,
+    hard_pairs: Vec<u32>,
+    offers: Vec<(u32, u32, f32)>,
+}
+
+impl Search<'_> {
+    /// All pairs of a cell of the rows and a later cell of the columns.
+    fn tile(&self, row: usize, col: usize, lanes: &mut Lanes) {
+        let n = self.vectors.len();
+        let (rows, cols) = (row..n.min(row + ROWS), col..n.min(col + COLUMNS));
+        let w = self.vectors.n_windows;
+        let block = |cells: &Range<usize>| {
+            let values = &self.vectors.cnv[cells.start * w..cells.end * w];
+            MatRef::from_row_major_slice(values, cells.len(), w)
         };
-        let out = MatMut::from_row_major_slice_mut(&mut cosines, rows, cols);
+        let mut cosines = vec![0f32; rows.len() * cols.len()];
         matmul(
-            out,
+            MatMut::from_row_major_slice_mut(&mut cosines, rows.len(), cols.len()),
             Accum::Replace,
-            block(row0, rows),
-            block(col0, cols).transpose(),
+            block(&rows),
+            block(&cols).transpose(),
             1.0f32,
             Par::Seq,
         );
-        let bound = params.cnv_cosine_min;
-        let mut tile = Self {
-            similar: Vec::new(),
-            hard: Vec::new(),
-        };
-        let mut dense = vec![0f32; vectors.n_genes()];
-        for r in 0..rows {
-            let a = row0 + r;
-            if !vectors.has_cnv[a] {
-                continue;
-            }
-            let first = tile.similar.len();
-            for c in 0..cols {
-                let b = col0 + c;
-                let cosine = cosines[r * cols + c];
-                if b <= a || cosine < bound as f32 - BOUNDARY || !vectors.has_cnv[b] {
-                    continue;
-                }
-                if cosine > bound as f32 + BOUNDARY || vectors.cnv_cosine(a, b) > bound {
-                    tile.similar.push((a as u32, b as u32));
-                }
-            }
-            if tile.similar.len() == first {
-                continue;
-            }
-            vectors.spread(a, &mut dense);
-            for &(_, b) in &tile.similar[first..] {
-                if let Some(cosine) = vectors.expr_cosine(a, &dense, b as usize)
-                    && cosine < params.expr_cosine_max
-                {
-                    tile.hard.push((a as u32, b, cosine as f32));
-                }
-            }
-            vectors.clear(a, &mut dense);
+        let (mut by_row, mut by_col) = (Found::default(), Found::default());
+        for (found, n) in [(&mut by_row, rows.len()), (&mut by_col, cols.len())] {
+            found.cnv_pairs = vec![0; n];
+            found.hard_pairs = vec![0; n];
         }
-        tile
+        let mut similar = vec![0u8; cols.len()];
+        for first in rows.clone().step_by(LANES) {
+            let anchors = first..rows.end.min(first + LANES);
+            similar.fill(0);
+            let mut any = false;
+            for (lane, a) in anchors.clone().enumerate() {
+                let cosines = &cosines[(a - row) * cols.len()..][..cols.len()];
+                for c in self.similar(a, &cols, cosines) {
+                    similar[c] |= 1 << lane;
+                    by_row.cnv_pairs[a - row] += 1;
+                    by_col.cnv_pairs[c] += 1;
+                    any = true;
+                }
+            }
+            if !any {
+                continue;
+            }
+            self.vectors.spread(anchors.clone(), lanes);
+            for (c, &mask) in similar.iter().enumerate().filter(|s| *s.1 != 0) {
+                let near = self.vectors.near_cosines(lanes, col + c);
+                for (lane, a) in anchors.clone().enumerate() {
+                    if mask & (1 << lane) == 0 {
+                        continue;
+                    }
+                    let (hard, cosine) = self.judge(near[lane], lanes, lane, a, col + c);
+                    by_row.hard_pairs[a - row] += u32::from(hard);
+                    by_col.hard_pairs[c] += u32::from(hard);
+                    if let Some(cosine) = cosine {
+                        by_row.offers.push((a as u32, (col + c) as u32, cosine));
+                    }
+                }
+            }
+        }
+        by_col.offers = by_row
+            .offers
+            .iter()
+            .map(|&(a, b, cosine)| (b, a, cosine))
+            .collect();
+        by_col.offers.sort_unstable_by_key(|o| (o.0, o.1));
+        self.keep(row, &by_row);
+        self.keep(col, &by_col);
     }
 
-    /// Offers every pair to the cell that `sides` puts first, a cell of the block that starts at `start`.
-    fn offer(
+    /// The columns after `a` whose copy number is near that of `a`.
+    fn similar(
         &self,
-        block: &Mutex<Vec<Anchor>>,
-        start: usize,
-        k: usize,
-        sides: impl Fn((u32, u32)) -> (u32, u32),
-    ) {
-        let mut anchors = block.lock().expect("no tile panicked");
-        for &pair in &self.similar {
-            anchors[sides(pair).0 as usize - start].cnv_pairs += 1;
+        a: usize,
+        cols: &Range<usize>,
+        cosines: &[f32],
+    ) -> impl Iterator<Item = usize> {
+        let bound = self.params.cnv_cosine_min;
+        let (low, high) = (bound as f32 - CNV_ROUNDING, bound as f32 + CNV_ROUNDING);
+        let first = if self.vectors.has_cnv[a] {
+            (a + 1).saturating_sub(cols.start).min(cols.len())
+        } else {
+            cols.len()
+        };
+        (first..cols.len()).filter(move |&c| {
+            cosines[c] >= low && self.vectors.has_cnv[cols.start + c] && {
+                cosines[c] > high || self.vectors.cnv_cosine(a, cols.start + c) > bound
+            }
+        })
+    }
+
+    /// Whether the expression cosine of a pair is below the bound; and the cosine, where either
+    /// cell may have to keep it.
+    fn judge(
+        &self,
+        near: f64,
+        lanes: &Lanes,
+        lane: usize,
+        a: usize,
+        b: usize,
+    ) -> (bool, Option<f32>) {
+        let (bound, rounding) = (self.params.expr_cosine_max, self.vectors.rounding(a, b));
+        if near > bound + rounding || !self.vectors.has_expr(a) || !self.vectors.has_expr(b) {
+            return (false, None);
         }
-        for &(a, b, cosine) in &self.hard {
-            let (anchor, other) = sides((a, b));
-            anchors[anchor as usize - start].offer(cosine, other, k);
+        let worst = |cell: usize| f32::from_bits(self.worst[cell].load(Ordering::Relaxed));
+        let worst = f64::from(worst(a).max(worst(b)));
+        if near < bound - rounding && near - rounding > worst {
+            return (true, None);
+        }
+        match self.vectors.expr_cosine(lanes, lane, b) {
+            Some(cosine) if cosine < bound => (true, Some(cosine as f32)),
+            _ => (false, None),
+        }
+    }
+
+    /// Adds what was found to the cells from `start` on.
+    fn keep(&self, start: usize, found: &Found) {
+        let k = self.params.n_negatives;
+        let mut offers = found.offers.as_slice();
+        for (block, cells) in (start / ROWS..).zip(found.cnv_pairs.chunks(ROWS)) {
+            let mut anchors = self.blocks[block].lock().expect("no tile panicked");
+            let first = block * ROWS;
+            for (at, anchor) in anchors.iter_mut().enumerate().take(cells.len()) {
+                anchor.cnv_pairs += cells[at];
+                anchor.hard_pairs += found.hard_pairs[first - start + at];
+            }
+            let here = offers.partition_point(|o| (o.0 as usize) < first + ROWS);
+            let (now, later) = offers.split_at(here);
+            offers = later;
+            for &(a, b, cosine) in now {
+                let anchor = &mut anchors[a as usize - first];
+                anchor.offer(cosine, b, k);
+                if let Some(last) = anchor.negatives.get(k - 1) {
+                    self.worst[a as usize].store(last.0.to_bits(), Ordering::Relaxed);
+                }
+            }
         }
     }
 }
@@ -203,8 +282,8 @@ fn among_candidates(
     (0..n)
         .into_par_iter()
         .map_init(
-            || vec![0f32; vectors.n_genes()],
-            |dense, a| {
+            || Lanes::new(vectors.n_genes()),
+            |lanes, a| {
                 let step = done.fetch_add(1, Ordering::Relaxed);
                 if step.is_multiple_of(64) && watch(step, n as u64) {
                     return Err(StageError::Cancelled);
@@ -213,19 +292,20 @@ fn among_candidates(
                 if !vectors.has_cnv[a] {
                     return Ok(anchor);
                 }
-                vectors.spread(a, dense);
+                vectors.spread(a..a + 1, lanes);
                 for b in draw_candidates(n, a, n_candidates, seed) {
-                    if !vectors.has_cnv[b] || vectors.cnv_cosine(a, b) <= params.cnv_cosine_min {
+                    let bound = params.cnv_cosine_min;
+                    if !vectors.has_cnv[b] || !vectors.cnv_cosine_above(a, b, bound) {
                         continue;
                     }
                     anchor.cnv_pairs += 1;
-                    if let Some(cosine) = vectors.expr_cosine(a, dense, b)
+                    if let Some(cosine) = vectors.expr_cosine(lanes, 0, b)
                         && cosine < params.expr_cosine_max
                     {
+                        anchor.hard_pairs += 1;
                         anchor.offer(cosine as f32, b as u32, params.n_negatives);
                     }
                 }
-                vectors.clear(a, dense);
                 Ok(anchor)
             },
         )
@@ -287,6 +367,7 @@ mod tests {
         Moments {
             expr: FeatureMoments::compute(x, rows),
             cnv: FeatureMoments::compute(c, rows),
+            genes: None,
         }
     }
 
@@ -396,6 +477,21 @@ mod tests {
                 &expected,
             );
         }
+    }
+
+    /// More cells than a tile has rows or columns, and lists that fill and are pushed out of.
+    #[test]
+    fn many_tiles_find_what_all_pairs_in_f64_find() {
+        let (x, c) = cells(COLUMNS + ROWS + 77, 5);
+        let rows: Vec<usize> = (0..x.n_rows()).collect();
+        let p = MineParams {
+            n_negatives: 3,
+            ..MineParams::default()
+        };
+        let m = moments(&x, &c, &rows);
+        let vectors = Vectors::prepare(&x, &c, &rows, &m, p.space);
+        let found = hard_negatives(&vectors, &p, 1, &|_, _| false).unwrap();
+        assert_same(&found, &oracle(&x, &c, &rows, &m, &p));
     }
 
     #[test]

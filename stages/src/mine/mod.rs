@@ -13,6 +13,7 @@
 
 mod coverage;
 mod hard;
+mod hvg;
 mod moments;
 mod negatives;
 mod params;
@@ -88,12 +89,20 @@ impl Stage for Mine {
         }
         let split = Split::draw(&cohort.patient_of, params.split, params.split_by, ctx.seed)?;
         let train = split.cells(Part::Train);
+        let genes = params
+            .n_top_genes
+            .filter(|&n| n < cohort.x.n_cols())
+            .map(|n| hvg::highly_variable(&cohort.x, &train, n));
+        let expr = Moments::chosen(cohort.x, genes.as_deref());
         let moments = Moments {
-            expr: FeatureMoments::compute(&cohort.x, &train),
+            expr: FeatureMoments::compute(&expr, &train),
             cnv: FeatureMoments::compute(&cnv.x, &train),
+            genes,
         };
         ctx.check_cancelled()?;
-        let vectors = Vectors::prepare(&cohort.x, &cnv.x, &train, &moments, params.space);
+        let vectors = Vectors::prepare(&expr, &cnv.x, &train, &moments, params.space);
+        // Only the vectors are needed from here on, and they are as large as the matrices.
+        drop((expr, cnv));
         let watch = |done, total| {
             ctx.progress.step(done, total, "hard negatives");
             ctx.check_cancelled().is_err()
@@ -118,7 +127,9 @@ impl Stage for Mine {
         let partners = params.candidates.unwrap_or(others).min(others) as u64;
         write_table(ctx, params, &cohort.patients, &rows, partners)?;
         warn(ctx, params, &rows[0]);
-        Ok(metrics(params, &rows[0], partners))
+        let mut metrics = metrics(params, &rows[0], partners);
+        metrics.insert("genes".into(), json!(vectors.n_genes()));
+        Ok(metrics)
     }
 }
 

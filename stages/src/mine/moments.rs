@@ -106,10 +106,22 @@ pub struct Moments {
     pub expr: FeatureMoments,
     /// Of `X_cnv`, one per window.
     pub cnv: FeatureMoments,
+    /// The genes that the expression vectors consist of, as rising numbers among the cohort's;
+    /// `None`: all.
+    pub genes: Option<Vec<u32>>,
 }
 
 impl Moments {
-    /// Writes `expr_mean`, `expr_sd`, `cnv_mean`, `cnv_sd` (f64) as safetensors.
+    /// The columns of `x` that the expression vectors consist of.
+    pub fn chosen(x: Csr, genes: Option<&[u32]>) -> Csr {
+        match genes {
+            None => x,
+            Some(genes) => x.take_cols(&genes.iter().map(|&g| g as usize).collect::<Vec<_>>()),
+        }
+    }
+
+    /// Writes `expr_mean`, `expr_sd`, `cnv_mean`, `cnv_sd` (f64) as safetensors, and `expr_genes`
+    /// (u32) where genes were chosen.
     ///
     /// # Errors
     /// [`StageError::Io`].
@@ -118,10 +130,13 @@ impl Moments {
         for (name, values) in self.named() {
             file.put_f64(name, &[values.len()], values);
         }
+        if let Some(genes) = &self.genes {
+            file.put_u32("expr_genes", &[genes.len()], genes);
+        }
         file.write(path)
     }
 
-    /// Reads what [`Moments::write`] wrote.
+    /// Reads what [`Moments::write`] wrote for a cohort of so many genes and windows.
     ///
     /// # Errors
     /// [`StageError::Format`] where the file is no such artifact or has other numbers of features.
@@ -135,14 +150,22 @@ impl Moments {
             mean: file.f64s("cnv_mean")?,
             sd: file.f64s("cnv_sd")?,
         };
+        let genes = match file.has("expr_genes") {
+            true => Some(file.u32s("expr_genes")?),
+            false => None,
+        };
+        let rise = |g: &Vec<u32>| g.windows(2).all(|w| w[0] < w[1]);
+        let in_range = |g: &Vec<u32>| g.last().is_none_or(|&last| (last as usize) < n_genes);
+        let n = genes.as_ref().map_or(n_genes, Vec::len);
         let found = [expr.mean.len(), expr.sd.len(), cnv.mean.len(), cnv.sd.len()];
-        if found != [n_genes, n_genes, n_windows, n_windows] {
-            let message = format!(
-                "expected moments of {n_genes} genes and {n_windows} windows, found {found:?}"
-            );
-            return Err(StageError::format(path, "", message));
+        if found != [n, n, n_windows, n_windows]
+            || !genes.as_ref().is_none_or(|g| rise(g) && in_range(g))
+        {
+            let message =
+                format!("expected moments of {n} genes and {n_windows} windows, found {found:?}");
+            return Err(StageError::format(path, "expr_genes", message));
         }
-        Ok(Self { expr, cnv })
+        Ok(Self { expr, cnv, genes })
     }
 
     /// The four vectors by name.
@@ -199,9 +222,18 @@ mod tests {
                 mean: vec![0.3],
                 sd: vec![1.0 / 3.0],
             },
+            genes: None,
         };
         m.write(&path).unwrap();
         assert_eq!(Moments::read(&path, 2, 1).unwrap(), m);
         assert!(Moments::read(&path, 1, 2).is_err());
+        // Two chosen of five.
+        let m = Moments {
+            genes: Some(vec![1, 4]),
+            ..m
+        };
+        m.write(&path).unwrap();
+        assert_eq!(Moments::read(&path, 5, 1).unwrap(), m);
+        assert!(Moments::read(&path, 4, 1).is_err());
     }
 }

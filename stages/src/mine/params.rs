@@ -37,6 +37,10 @@ pub struct MineParams {
     /// What is drawn: `cell` (the paper) or whole `patient`s, which is the honest test of transfer
     /// and needs at least three of them.
     pub split_by: SplitBy,
+    /// Highly variable genes that expression vectors consist of, here and in `train`; chosen on the
+    /// training cells as `scanpy.pp.highly_variable_genes(flavor="seurat")` does. At least 2;
+    /// `null` (default, the paper): all genes.
+    pub n_top_genes: Option<usize>,
     /// The vectors compared. `zscore` (default): the encoders' inputs; `log1p`: the paper's mining
     /// section, under which few anchors have a negative on real tumours (0.6 % on an ovarian set).
     pub space: Space,
@@ -56,6 +60,7 @@ impl Default for MineParams {
         Self {
             split: [0.8, 0.1, 0.1],
             split_by: SplitBy::Cell,
+            n_top_genes: None,
             space: Space::Zscore,
             cnv_cosine_min: 0.5,
             expr_cosine_max: 0.3,
@@ -77,6 +82,9 @@ impl MineParams {
         checks.range("cnv_cosine_min", self.cnv_cosine_min, -1.0, 1.0);
         checks.range("expr_cosine_max", self.expr_cosine_max, -1.0, 1.0);
         checks.at_least("n_negatives", self.n_negatives, 1);
+        if let Some(n) = self.n_top_genes {
+            checks.at_least("n_top_genes", n, 2);
+        }
         if let Some(n) = self.candidates {
             checks.at_least("candidates", n, 1);
         }

@@ -90,6 +90,11 @@ impl TensorFile {
         Ok(entry)
     }
 
+    /// Whether there is an array of that name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.entries.contains_key(name)
+    }
+
     /// The shape of an array, where there is one of that name.
     #[cfg(test)]
     pub(crate) fn shape(&self, name: &str) -> Option<&[usize]> {

@@ -1,8 +1,16 @@
 //! The training cells' vectors, prepared so that any pair's two cosines are cheap.
 
+use std::ops::Range;
+
 use super::moments::Moments;
 use super::params::Space;
 use crate::matrix::Csr;
+
+/// A copy-number cosine in f32 this close to the bound is taken again in f64, so that rounding
+/// (about 1e-6) never decides.
+pub(super) const CNV_ROUNDING: f32 = 1e-4;
+/// The same for expression cosines, relative to the vectors' lengths.
+const EXPR_ROUNDING: f64 = 1e-4;
 
 /// Copy number as dense unit rows, expression as sparse rows with what a z-score adds kept apart.
 #[derive(Debug, Clone)]
@@ -21,6 +29,29 @@ pub struct Vectors {
     shift_norm2: f64,
     /// `1 / |y - m|`, 0 where that vector has no length.
     inverse_norm: Vec<f64>,
+    /// `|y|`.
+    norm: Vec<f64>,
+}
+
+/// Anchors whose expression lies side by side: 19,000 genes x 8 x 4 bytes stay in L2.
+pub(super) const LANES: usize = 8;
+
+/// The expression rows of up to [`LANES`] cells, gene by gene.
+#[derive(Debug)]
+pub(super) struct Lanes {
+    /// `genes x LANES`.
+    values: Vec<[f32; LANES]>,
+    cells: Range<usize>,
+}
+
+impl Lanes {
+    /// Empty lanes for so many genes.
+    pub(super) fn new(n_genes: usize) -> Self {
+        Self {
+            values: vec![[0.0; LANES]; n_genes],
+            cells: 0..0,
+        }
+    }
 }
 
 impl Vectors {
@@ -34,6 +65,7 @@ impl Vectors {
         let shift_norm2 = shift.iter().map(|m| m * m).sum::<f64>();
         let mut projection = Vec::with_capacity(rows.len());
         let mut inverse_norm = Vec::with_capacity(rows.len());
+        let mut norm = Vec::with_capacity(rows.len());
         for r in 0..y.n_rows() {
             let (cols, vals) = y.row(r);
             let entries = || {
@@ -47,6 +79,7 @@ impl Vectors {
             // Below the rounding of the three terms the vector is the mean itself: no direction.
             let floor = 1e-12 * (own + shift_norm2);
             projection.push(p);
+            norm.push(own.sqrt());
             inverse_norm.push(if norm2 > floor {
                 1.0 / norm2.sqrt()
             } else {
@@ -61,6 +94,7 @@ impl Vectors {
             projection,
             shift_norm2,
             inverse_norm,
+            norm,
         }
     }
 
@@ -93,25 +127,79 @@ impl Vectors {
             .sum()
     }
 
-    /// Lays the expression row of `cell` out in `dense` (all zeros before).
-    pub fn spread(&self, cell: usize, dense: &mut [f32]) {
-        let (cols, vals) = self.expr.row(cell);
-        for (&c, &v) in cols.iter().zip(vals) {
-            dense[c as usize] = v;
+    /// Whether the copy-number cosine of two cells is above `bound`: in f32, and again in f64 where
+    /// that is too close to tell.
+    pub fn cnv_cosine_above(&self, a: usize, b: usize, bound: f64) -> bool {
+        let mut sums = [0f32; 16];
+        let (x, x_rest) = self.cnv_row(a).as_chunks::<16>();
+        let (y, y_rest) = self.cnv_row(b).as_chunks::<16>();
+        for (x, y) in x.iter().zip(y) {
+            for k in 0..16 {
+                sums[k] += x[k] * y[k];
+            }
+        }
+        let rest: f32 = x_rest.iter().zip(y_rest).map(|(x, y)| x * y).sum();
+        let cosine = f64::from(sums.iter().sum::<f32>() + rest);
+        if (cosine - bound).abs() > f64::from(CNV_ROUNDING) {
+            cosine > bound
+        } else {
+            self.cnv_cosine(a, b) > bound
         }
     }
 
-    /// Undoes [`Vectors::spread`].
-    pub fn clear(&self, cell: usize, dense: &mut [f32]) {
-        for &c in self.expr.row(cell).0 {
-            dense[c as usize] = 0.0;
-        }
+    /// Whether a cell's expression vector has a length.
+    pub fn has_expr(&self, cell: usize) -> bool {
+        self.inverse_norm[cell] > 0.0
     }
 
-    /// The expression cosine of `a`, laid out in `dense`, and `b`; `None` where a vector has no length.
-    pub fn expr_cosine(&self, a: usize, dense: &[f32], b: usize) -> Option<f64> {
+    /// Puts the expression of these cells, at most [`LANES`], into `lanes` in place of what is there.
+    pub(super) fn spread(&self, cells: Range<usize>, lanes: &mut Lanes) {
+        for cell in lanes.cells.clone() {
+            for &c in self.expr.row(cell).0 {
+                lanes.values[c as usize] = [0.0; LANES];
+            }
+        }
+        for (lane, cell) in cells.clone().enumerate() {
+            let (cols, vals) = self.expr.row(cell);
+            for (&c, &v) in cols.iter().zip(vals) {
+                lanes.values[c as usize][lane] = v;
+            }
+        }
+        lanes.cells = cells;
+    }
+
+    /// The expression cosines of the cells in `lanes` with `b`, each within [`Vectors::rounding`].
+    pub(super) fn near_cosines(&self, lanes: &Lanes, b: usize) -> [f64; LANES] {
+        let (cols, vals) = self.expr.row(b);
+        let dots = pulp::Arch::new().dispatch(LaneDots {
+            cols,
+            vals,
+            table: &lanes.values,
+        });
+        let mut out = [f64::INFINITY; LANES];
+        for (lane, a) in lanes.cells.clone().enumerate() {
+            out[lane] = self.cosine_of_dot(f64::from(dots[lane]), a, b);
+        }
+        out
+    }
+
+    /// How far [`Vectors::near_cosines`] may be off for two cells: products summed in f32, against
+    /// the lengths of the vectors before their mean is taken off.
+    pub(super) fn rounding(&self, a: usize, b: usize) -> f64 {
+        let ratio = self.norm[a] * self.inverse_norm[a] * self.norm[b] * self.inverse_norm[b];
+        EXPR_ROUNDING * ratio.max(1.0)
+    }
+
+    fn cosine_of_dot(&self, dot: f64, a: usize, b: usize) -> f64 {
         let scale = self.inverse_norm[a] * self.inverse_norm[b];
-        if scale == 0.0 {
+        (dot - (self.projection[a] + self.projection[b]) + self.shift_norm2) * scale
+    }
+
+    /// The expression cosine of `b` and of the cell in a lane, summed in f64; `None` where a vector
+    /// has no length.
+    pub(super) fn expr_cosine(&self, lanes: &Lanes, lane: usize, b: usize) -> Option<f64> {
+        let a = lanes.cells.start + lane;
+        if !self.has_expr(a) || !self.has_expr(b) {
             return None;
         }
         let (cols, vals) = self.expr.row(b);
@@ -120,14 +208,52 @@ impl Vectors {
         let (val_quads, val_rest) = vals.as_chunks::<4>();
         for (c, v) in col_quads.iter().zip(val_quads) {
             for k in 0..4 {
-                sums[k] += f64::from(v[k]) * f64::from(dense[c[k] as usize]);
+                sums[k] += f64::from(v[k]) * f64::from(lanes.values[c[k] as usize][lane]);
             }
         }
         for (&c, &v) in col_rest.iter().zip(val_rest) {
-            sums[0] += f64::from(v) * f64::from(dense[c as usize]);
+            sums[0] += f64::from(v) * f64::from(lanes.values[c as usize][lane]);
         }
         let dot = (sums[0] + sums[1]) + (sums[2] + sums[3]);
-        Some((dot - (self.projection[a] + self.projection[b]) + self.shift_norm2) * scale)
+        Some(self.cosine_of_dot(dot, a, b))
+    }
+}
+
+/// Dot products of one sparse row with every lane.
+struct LaneDots<'a> {
+    cols: &'a [u32],
+    vals: &'a [f32],
+    table: &'a [[f32; LANES]],
+}
+
+impl pulp::WithSimd for LaneDots<'_> {
+    type Output = [f32; LANES];
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) -> [f32; LANES] {
+        // Four sums, since each addition waits for the one before.
+        let mut sums = [[0f32; LANES]; 4];
+        let (col_quads, col_rest) = self.cols.as_chunks::<4>();
+        let (val_quads, val_rest) = self.vals.as_chunks::<4>();
+        for (c, v) in col_quads.iter().zip(val_quads) {
+            for k in 0..4 {
+                let row = &self.table[c[k] as usize];
+                for lane in 0..LANES {
+                    sums[k][lane] += v[k] * row[lane];
+                }
+            }
+        }
+        for (&c, &v) in col_rest.iter().zip(val_rest) {
+            let row = &self.table[c as usize];
+            for lane in 0..LANES {
+                sums[0][lane] += v * row[lane];
+            }
+        }
+        let mut out = [0f32; LANES];
+        for lane in 0..LANES {
+            out[lane] = (sums[0][lane] + sums[1][lane]) + (sums[2][lane] + sums[3][lane]);
+        }
+        out
     }
 }
 

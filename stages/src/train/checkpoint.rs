@@ -1,14 +1,22 @@
 //! A run's state on disk, so that a killed run goes on where it was, bit for bit.
 //!
-//! One file, `checkpoint`: the blake3 digest of the rest (32 bytes), then safetensors with the
-//! weights, the running statistics, AdamW's moments and the best weights, and the cursor as JSON.
-//! Draws need no state: they are functions of seed, epoch and batch. Written under another name
-//! and renamed, so a reader sees all of it or the one before. It is not forced to the disk: after
-//! a power cut the file may be broken, which the digest tells, and training starts anew.
+//! One file, `checkpoint`: safetensors with the weights, the running statistics, AdamW's moments,
+//! the best weights, and the cursor as JSON in the header; then the blake3 digest of all that (32
+//! bytes). Draws need no state: they are functions of seed, epoch and batch. Written array by array
+//! under another name and renamed, so a reader sees all of it or the one before. It is not forced
+//! to the disk: after a power cut the file may be broken, which the digest tells, and training
+//! starts anew.
+//!
+//! When: every [`super::trainer::CHECKPOINT_STEPS`] steps, and when the run is cancelled. A kill
+//! loses the steps since; the resumed run does them again, to the same bits.
 
-use std::path::Path;
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::adamw::AdamMoments;
 use super::encoder::NamedArray;
@@ -18,6 +26,10 @@ use crate::mine::tensors::TensorFile;
 
 const NAME: &str = "checkpoint";
 const DIGEST: usize = 32;
+/// The metadata entry that holds the header, as [`TensorFile`] reads it.
+const ABOUT: &str = "clcc_flow";
+/// Values that are written together.
+const PIECE: usize = 1 << 16;
 
 /// What the checkpoint belongs to: another run's is not taken.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -26,34 +38,79 @@ struct Header {
     cursor: Cursor,
 }
 
-/// Writes the state of `trainer` into `dir`, which is created; `run` names what it belongs to.
+/// Writes the state of `trainer`, whose weights are `now`, into `dir`, which is created; `run` names
+/// what it belongs to.
 ///
 /// # Errors
 /// [`StageError::Io`].
-pub(super) fn save(dir: &Path, run: &str, trainer: &Trainer<'_>) -> StageResult<()> {
-    let now = trainer.snapshot()?;
-    let mut file = TensorFile::default();
-    for (prefix, arrays) in [("now", &now), ("best", &trainer.best)] {
-        for a in arrays {
-            file.put_f32(&format!("{prefix}.{}", a.name), &a.shape, &a.values);
+pub(super) fn save(
+    dir: &Path,
+    run: &str,
+    trainer: &Trainer<'_>,
+    now: &[NamedArray],
+) -> StageResult<PathBuf> {
+    let mut arrays: Vec<(String, Vec<usize>, Cow<'_, [f32]>)> = Vec::new();
+    for (prefix, of) in [("now", now), ("best", trainer.best.as_slice())] {
+        for a in of {
+            let name = format!("{prefix}.{}", a.name);
+            arrays.push((name, a.shape.clone(), Cow::Borrowed(&a.values)));
         }
     }
     for (i, moments) in trainer.moments.iter().enumerate() {
-        file.put_f32(&format!("m.{i}"), &[moments.m.len()], &moments.m);
-        file.put_f32(&format!("v.{i}"), &[moments.v.len()], &moments.v);
+        let (m, v) = moments.values()?;
+        arrays.push((format!("m.{i}"), vec![m.len()], m));
+        arrays.push((format!("v.{i}"), vec![v.len()], v));
     }
     let header = Header {
         run: run.to_string(),
         cursor: trainer.cursor.clone(),
     };
-    file.about = Some(serde_json::to_string(&header).expect("plain data"));
-    let body = file.to_bytes();
+    let about = serde_json::to_string(&header).expect("plain data");
     std::fs::create_dir_all(dir).map_err(StageError::io("create", dir))?;
     let (temporary, path) = (dir.join(".checkpoint.tmp"), dir.join(NAME));
-    let mut bytes = blake3::hash(&body).as_bytes().to_vec();
-    bytes.extend_from_slice(&body);
-    std::fs::write(&temporary, bytes).map_err(StageError::io("write", &temporary))?;
-    std::fs::rename(&temporary, &path).map_err(StageError::io("write", &path))
+    write(&temporary, &about, &arrays).map_err(StageError::io("write", &temporary))?;
+    std::fs::rename(&temporary, &path).map_err(StageError::io("write", &path))?;
+    Ok(path)
+}
+
+/// safetensors and its digest, array by array: no second copy of the state is made.
+fn write(
+    path: &Path,
+    about: &str,
+    arrays: &[(String, Vec<usize>, Cow<'_, [f32]>)],
+) -> std::io::Result<()> {
+    let mut header = serde_json::Map::new();
+    header.insert("__metadata__".into(), json!({ABOUT: about}));
+    let mut end = 0;
+    for (name, shape, values) in arrays {
+        let start = end;
+        end += size_of_val::<[f32]>(values);
+        let entry = json!({"dtype": "F32", "shape": shape, "data_offsets": [start, end]});
+        header.insert(name.clone(), entry);
+    }
+    let mut header = serde_json::to_vec(&header).expect("plain data");
+    header.resize(header.len().next_multiple_of(8), b' ');
+
+    let mut file = BufWriter::new(File::create(path)?);
+    let mut digest = blake3::Hasher::new();
+    let mut put = |bytes: &[u8]| {
+        digest.update(bytes);
+        file.write_all(bytes)
+    };
+    put(&(header.len() as u64).to_le_bytes())?;
+    put(&header)?;
+    let mut bytes = vec![0u8; PIECE * size_of::<f32>()];
+    for (_, _, values) in arrays {
+        for piece in values.chunks(PIECE) {
+            let bytes = &mut bytes[..size_of_val(piece)];
+            for (place, v) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(piece) {
+                *place = v.to_le_bytes();
+            }
+            put(bytes)?;
+        }
+    }
+    file.write_all(digest.finalize().as_bytes())?;
+    file.flush()
 }
 
 /// Puts `trainer` where the checkpoint in `dir` left off; `false` where there is none.
@@ -68,8 +125,8 @@ pub(super) fn resume(dir: &Path, run: &str, trainer: &mut Trainer<'_>) -> StageR
         Err(e) => return Err(StageError::io("read", &path)(e)),
     };
     let bad = |message: &str| StageError::format(&path, "", message);
-    let (digest, body) = bytes
-        .split_at_checked(DIGEST)
+    let (body, digest) = bytes
+        .split_last_chunk::<DIGEST>()
         .ok_or_else(|| bad("checkpoint is cut short"))?;
     if blake3::hash(body).as_bytes() != digest {
         return Err(bad("checkpoint does not have its digest"));
@@ -97,15 +154,14 @@ pub(super) fn resume(dir: &Path, run: &str, trainer: &mut Trainer<'_>) -> StageR
     };
     let moments = (0..trainer.moments.len())
         .map(|i| {
-            Ok(AdamMoments {
-                m: file.f32s(&format!("m.{i}"))?,
-                v: file.f32s(&format!("v.{i}"))?,
-            })
+            let stored = |what: &str| file.f32s(&format!("{what}.{i}"));
+            Ok(AdamMoments::stored(stored("m")?, stored("v")?))
         })
         .collect::<StageResult<Vec<_>>>()?;
     trainer.restore(&named("now")?)?;
     trainer.moments = moments;
     trainer.best = best;
+    trainer.saved = (header.cursor.step, Some(path));
     trainer.cursor = header.cursor;
     Ok(true)
 }

@@ -7,7 +7,10 @@ use candle_core::{DType, Device, Result, Tensor, Var, bail};
 use candle_nn::ops;
 
 use super::adamw::{AdamMoments, AdamWStep};
-use super::input_layer::{InputLayerStep, Pending, SparseBatch};
+use super::input_layer::{
+    InputLayerStep, LANES, Pending, SparseBatch, gradient_square_sum, panels, place,
+};
+use super::inputs::Batch;
 use super::matmul::matmul_nt;
 use super::norm::{BatchStats, DropoutStream, EPS, NormReluDropout};
 use crate::rng::Rng;
@@ -28,7 +31,7 @@ pub(super) struct Pass {
 
 #[derive(Debug)]
 struct Linear {
-    /// `in x out` in the first layer, `out x in` in the others.
+    /// `panels x in x LANES` in the first layer (see [`super::input_layer`]), `out x in` in the others.
     weight: Var,
     bias: Var,
 }
@@ -49,6 +52,22 @@ pub(super) struct Encoder {
     norms: Vec<Norm>,
     /// What the last backward pass left of the first weight's gradient.
     pending: Pending,
+    /// On an accelerator: the passes' inputs, and the first layer's outputs as the graph's leaves.
+    leaves: Vec<(Tensor, Var)>,
+}
+
+/// The gradients of one step, in the order of [`Encoder::parameters`].
+#[derive(Debug)]
+pub(super) struct Gradients {
+    /// Of the first weight.
+    first: FirstGradient,
+    others: Vec<Tensor>,
+}
+
+#[derive(Debug)]
+enum FirstGradient {
+    Pending(Vec<(SparseBatch, Tensor)>),
+    Whole(Tensor),
 }
 
 /// A named array as it lies in memory.
@@ -76,6 +95,7 @@ impl Encoder {
             linears: Vec::new(),
             norms: Vec::new(),
             pending: Pending::default(),
+            leaves: Vec::new(),
         };
         let mut inputs = n_features;
         for (layer, &width) in hidden.iter().chain([&dim]).enumerate() {
@@ -86,15 +106,20 @@ impl Encoder {
                     .map(|_| ((2.0 * rng.uniform() - 1.0) * bound) as f32)
                     .collect::<Vec<f32>>()
             };
-            let shape = if layer == 0 {
-                (inputs, width)
-            } else {
-                (width, inputs)
-            };
             let var = |values: Vec<f32>, shape: &[usize]| {
                 Var::from_tensor(&Tensor::from_vec(values, shape, device)?.to_dtype(dtype)?)
             };
-            let weight = var(draw(inputs * width), &[shape.0, shape.1])?;
+            let weight = if layer == 0 {
+                let mut held = vec![0f32; panels(width) * inputs * LANES];
+                for feature in 0..inputs {
+                    for (unit, value) in draw(width).into_iter().enumerate() {
+                        held[place(inputs, feature, unit)] = value;
+                    }
+                }
+                var(held, &[panels(width), inputs, LANES])?
+            } else {
+                var(draw(inputs * width), &[width, inputs])?
+            };
             encoder.linears.push(Linear {
                 weight,
                 bias: var(draw(width), &[width])?,
@@ -113,9 +138,16 @@ impl Encoder {
     }
 
     /// Unit rows of a batch in training: batch statistics (which move the running ones), dropout.
-    pub(super) fn forward_train(&mut self, batch: &SparseBatch, pass: Pass) -> Result<Tensor> {
+    pub(super) fn forward_train(&mut self, batch: &Batch, pass: Pass) -> Result<Tensor> {
         let first = &self.linears[0];
-        let mut x = batch.linear(&first.weight, &first.bias, Some(&self.pending))?;
+        let mut x = match batch {
+            Batch::Sparse(rows) => rows.linear(&first.weight, &first.bias, Some(&self.pending))?,
+            Batch::Dense(z) => {
+                let leaf = Var::from_tensor(&first.dense(z)?)?;
+                self.leaves.push((z.clone(), leaf.clone()));
+                leaf.into_inner()
+            }
+        };
         let modality = u64::from(self.name == "cnv");
         for layer in 0..self.norms.len() {
             let dropout = DropoutStream {
@@ -124,7 +156,12 @@ impl Encoder {
                 at: [pass.epoch, pass.batch, modality, pass.part, layer as u64],
             };
             let norm = &mut self.norms[layer];
-            let (y, stats) = NormReluDropout::apply(&x, &norm.scale, &norm.shift, dropout)?;
+            let (y, stats) = match batch {
+                Batch::Sparse(_) => NormReluDropout::apply(&x, &norm.scale, &norm.shift, dropout)?,
+                Batch::Dense(_) => {
+                    NormReluDropout::composed(&x, &norm.scale, &norm.shift, &dropout)?
+                }
+            };
             norm.follow(&stats);
             let next = &self.linears[layer + 1];
             x = matmul_nt(&y, &next.weight)?.broadcast_add(&next.bias)?;
@@ -133,13 +170,13 @@ impl Encoder {
     }
 
     /// Unit rows with the running statistics, without dropout and without a graph.
-    pub(super) fn forward_eval(&self, batch: &SparseBatch) -> Result<Tensor> {
+    pub(super) fn forward_eval(&self, batch: &Batch) -> Result<Tensor> {
         let plain = |v: &Var| v.as_tensor().detach();
-        let mut x = batch.linear(
-            &plain(&self.linears[0].weight),
-            &plain(&self.linears[0].bias),
-            None,
-        )?;
+        let first = &self.linears[0];
+        let mut x = match batch {
+            Batch::Sparse(rows) => rows.linear(&plain(&first.weight), &plain(&first.bias), None)?,
+            Batch::Dense(z) => first.dense(z)?,
+        };
         for (norm, next) in self.norms.iter().zip(&self.linears[1..]) {
             let vector = |v: &[f32]| Tensor::new(v, x.device())?.to_dtype(x.dtype());
             let inverse = (vector(&norm.running_var)? + EPS)?.sqrt()?.recip()?;
@@ -165,26 +202,67 @@ impl Encoder {
         out
     }
 
-    /// One optimiser step with the gradients of the last backward pass; `moments` are those of
-    /// [`Encoder::parameters`], in their order.
+    /// Number of trainable values.
+    pub(super) fn n_parameters(&self) -> usize {
+        let filling = |l: &Linear| match l.weight.dims() {
+            &[n_panels, features, lanes] => (n_panels * lanes - l.width()) * features,
+            _ => 0,
+        };
+        let held: usize = self.parameters().iter().map(|p| p.1.elem_count()).sum();
+        held - filling(&self.linears[0])
+    }
+
+    /// The gradients of the last backward pass.
+    pub(super) fn take_gradients(&mut self, grads: &GradStore) -> Result<Gradients> {
+        let leaves = std::mem::take(&mut self.leaves);
+        let mut whole: Option<[Tensor; 2]> = None;
+        for (z, leaf) in &leaves {
+            let Some(g) = grads.get(leaf) else {
+                bail!("the first layer of `{}` has no gradient", self.name)
+            };
+            let weight = self.linears[0].dense_gradient(z, g)?;
+            let bias = g.sum(0)?;
+            whole = Some(match whole {
+                None => [weight, bias],
+                Some([w, b]) => [(w + weight)?, (b + bias)?],
+            });
+        }
+        let (first, first_bias) = match whole {
+            Some([weight, bias]) => (FirstGradient::Whole(weight), Some(bias)),
+            None => {
+                let pending = std::mem::take(&mut *self.pending.lock().expect("no pass panicked"));
+                (FirstGradient::Pending(pending), None)
+            }
+        };
+        let mut others = Vec::from_iter(first_bias);
+        for (name, var) in self.parameters().into_iter().skip(1 + others.len()) {
+            match grads.get(var) {
+                Some(gradient) => others.push(gradient.clone()),
+                None => bail!("`{name}` has no gradient"),
+            }
+        }
+        Ok(Gradients { first, others })
+    }
+
+    /// One optimiser step; `moments` are those of [`Encoder::parameters`], in their order.
     pub(super) fn update(
         &mut self,
-        grads: &GradStore,
+        gradients: Gradients,
         moments: &mut [AdamMoments],
         adam: AdamWStep,
     ) -> Result<()> {
-        let pending = std::mem::take(&mut *self.pending.lock().expect("no pass panicked"));
         let (first, others) = moments.split_at_mut(1);
-        let step = InputLayerStep {
-            pending,
-            moments: Mutex::new(&mut first[0]),
-            adam,
-        };
-        self.linears[0].weight.inplace_op1(&step)?;
-        for ((name, var), moments) in self.parameters().into_iter().skip(1).zip(others) {
-            let Some(gradient) = grads.get(var) else {
-                bail!("`{name}` has no gradient")
-            };
+        let weight = &self.linears[0].weight;
+        match gradients.first {
+            FirstGradient::Pending(pending) => weight.inplace_op1(&InputLayerStep {
+                pending,
+                moments: Mutex::new(&mut first[0]),
+                adam,
+            })?,
+            FirstGradient::Whole(gradient) => adam.apply(weight, &gradient, &mut first[0])?,
+        }
+        let vars = self.parameters().into_iter().skip(1);
+        for (((_, var), moments), gradient) in vars.zip(others).zip(&gradients.others) {
             adam.apply(var, gradient, moments)?;
         }
         Ok(())
@@ -192,8 +270,8 @@ impl Encoder {
 
     /// The gradients of the last backward pass, in the order of the parameters.
     #[cfg(test)]
-    pub(super) fn gradients(&self, grads: &GradStore) -> Vec<Tensor> {
-        let pending = std::mem::take(&mut *self.pending.lock().unwrap());
+    pub(super) fn gradients(&mut self, grads: &GradStore) -> Vec<Tensor> {
+        let gradients = self.take_gradients(grads).unwrap();
         let weight = &self.linears[0].weight;
         // The same products by candle's own way, from the output gradients.
         let zero = self.linears[0].bias.zeros_like().unwrap();
@@ -208,17 +286,15 @@ impl Encoder {
                 .remove(weight)
                 .unwrap()
         };
-        let whole = pending
-            .iter()
-            .map(dot)
-            .reduce(|a, b| (a + b).unwrap())
-            .unwrap();
-        let others = self
-            .parameters()
-            .into_iter()
-            .skip(1)
-            .map(|(_, var)| grads.get(var).unwrap().clone());
-        std::iter::once(whole).chain(others).collect()
+        let whole = match &gradients.first {
+            FirstGradient::Pending(pending) => pending
+                .iter()
+                .map(dot)
+                .reduce(|a, b| (a + b).unwrap())
+                .unwrap(),
+            FirstGradient::Whole(gradient) => gradient.clone(),
+        };
+        std::iter::once(whole).chain(gradients.others).collect()
     }
 
     /// Everything inference needs, parameters first, then running statistics.
@@ -267,6 +343,74 @@ impl Encoder {
             norm.running_var = get(&format!("{prefix}.{layer}.norm.running_var"), width)?.to_vec();
         }
         Ok(())
+    }
+}
+
+impl Gradients {
+    /// The sum of squares of all values.
+    pub(super) fn square_sum(&self) -> Result<f64> {
+        let mut sum = match &self.first {
+            FirstGradient::Pending(pending) => gradient_square_sum(pending)?,
+            FirstGradient::Whole(gradient) => square_sum(gradient)?,
+        };
+        for gradient in &self.others {
+            sum += square_sum(gradient)?;
+        }
+        Ok(sum)
+    }
+}
+
+/// In f64 and in the order of the values on the CPU, whatever the number of threads.
+pub(super) fn square_sum(t: &Tensor) -> Result<f64> {
+    if t.device().is_cpu() {
+        let values = t.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+        return Ok(values.iter().map(|v| v * v).sum());
+    }
+    let sum = t.to_dtype(DType::F32)?.sqr()?.sum_all()?;
+    Ok(f64::from(sum.to_scalar::<f32>()?))
+}
+
+impl Linear {
+    fn width(&self) -> usize {
+        self.bias.elem_count()
+    }
+
+    /// `z W + b` of a first layer on an accelerator, outside the graph; the product in `z`'s precision.
+    fn dense(&self, z: &Tensor) -> Result<Tensor> {
+        let weight = self.weight.as_tensor().detach();
+        let (n_panels, features, lanes) = weight.dims3()?;
+        let flat = weight
+            .transpose(0, 1)?
+            .reshape((features, n_panels * lanes))?;
+        let flat = flat.narrow(1, 0, self.width())?.contiguous()?;
+        let out = z.matmul(&flat.to_dtype(z.dtype())?)?;
+        let bias = self.bias.as_tensor().detach();
+        out.to_dtype(bias.dtype())?.broadcast_add(&bias)
+    }
+
+    /// `z^T g` in the layout of a first layer's weight.
+    fn dense_gradient(&self, z: &Tensor, g: &Tensor) -> Result<Tensor> {
+        let (n_panels, features, lanes) = self.weight.dims3()?;
+        let flat = z.t()?.matmul(&g.to_dtype(z.dtype())?.contiguous()?)?;
+        let filled = flat.pad_with_zeros(1, 0, n_panels * lanes - self.width())?;
+        filled
+            .reshape((features, n_panels, lanes))?
+            .transpose(0, 1)?
+            .contiguous()?
+            .to_dtype(self.weight.dtype())
+    }
+}
+
+/// Shape and values of an array in torch's layout, where a weight is `out x in`.
+pub(super) fn torch_layout(array: &NamedArray, width: usize) -> (Vec<usize>, Vec<f32>) {
+    match array.shape.as_slice() {
+        &[_, features, _] => {
+            let values = (0..width)
+                .flat_map(|unit| (0..features).map(move |f| array.values[place(features, f, unit)]))
+                .collect();
+            (vec![width, features], values)
+        }
+        shape => (shape.to_vec(), array.values.clone()),
     }
 }
 

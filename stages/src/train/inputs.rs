@@ -2,9 +2,14 @@
 
 use std::sync::Arc;
 
+use candle_core::{DType, Device, Result, Tensor};
+
 use super::input_layer::{SparseBatch, SparseInput};
 use crate::matrix::Csr;
 use crate::mine::{FeatureMoments, Part, Split};
+
+/// Rows laid out and copied to an accelerator together.
+const COPY_ROWS: usize = 1024;
 
 /// One modality of all cells.
 #[derive(Debug)]
@@ -12,6 +17,17 @@ pub(super) struct Modality {
     input: Arc<SparseInput>,
     /// Row of `input` of each cell; `None` where each cell has its own.
     row_of: Option<Vec<u32>>,
+    /// All rows dense and z-scored in an accelerator's memory.
+    resident: Option<Tensor>,
+}
+
+/// Some cells of one modality, as the first layer takes them.
+#[derive(Debug)]
+pub(super) enum Batch {
+    /// On the CPU.
+    Sparse(SparseBatch),
+    /// `cells x features`, z-scored, on an accelerator.
+    Dense(Tensor),
 }
 
 impl Modality {
@@ -21,6 +37,7 @@ impl Modality {
         Self {
             input: Arc::new(scaled(x, &rows, moments)),
             row_of: None,
+            resident: None,
         }
     }
 
@@ -54,23 +71,56 @@ impl Modality {
         Self {
             input: Arc::new(scaled(&means, &rows, moments)),
             row_of: Some(cluster_of.to_vec()),
+            resident: None,
         }
+    }
+
+    /// Copies all rows, dense and z-scored, into the device's memory, where batches are then made:
+    /// `rows x features x` 4 bytes (2 under `bf16`).
+    ///
+    /// # Errors
+    /// candle's, where the device has no room for them.
+    pub(super) fn place_on(&mut self, device: &Device, dtype: DType) -> Result<()> {
+        let (n, g) = (self.input.scaled().n_rows(), self.n_features());
+        let all = Tensor::zeros((n, g), dtype, device)?;
+        for first in (0..n).step_by(COPY_ROWS) {
+            let rows = first..n.min(first + COPY_ROWS);
+            let mut dense = Vec::with_capacity(rows.len() * g);
+            for r in rows.clone() {
+                let start = dense.len();
+                dense.extend(self.input.shift().iter().map(|m| -m));
+                let (cols, vals) = self.input.scaled().row(r);
+                for (&c, &v) in cols.iter().zip(vals) {
+                    dense[start + c as usize] += v;
+                }
+            }
+            let part = Tensor::from_vec(dense, (rows.len(), g), device)?.to_dtype(dtype)?;
+            all.slice_set(&part, 0, first)?;
+        }
+        self.resident = Some(all);
+        Ok(())
     }
 
     /// Number of features.
     pub(super) fn n_features(&self) -> usize {
-        self.input.scaled.n_cols()
+        self.input.n_features()
     }
 
     /// The rows of these cells.
-    pub(super) fn batch(&self, cells: &[u32]) -> SparseBatch {
-        let rows = match &self.row_of {
+    ///
+    /// # Errors
+    /// candle's.
+    pub(super) fn batch(&self, cells: &[u32]) -> Result<Batch> {
+        let rows: Vec<u32> = match &self.row_of {
             Some(row_of) => cells.iter().map(|&c| row_of[c as usize]).collect(),
             None => cells.to_vec(),
         };
-        SparseBatch {
-            input: self.input.clone(),
-            rows: Arc::new(rows),
+        match &self.resident {
+            None => Ok(Batch::Sparse(SparseBatch::new(self.input.clone(), &rows))),
+            Some(all) => {
+                let rows = Tensor::new(rows.as_slice(), all.device())?;
+                Ok(Batch::Dense(all.index_select(&rows, 0)?))
+            }
         }
     }
 
@@ -79,16 +129,14 @@ impl Modality {
         Self {
             input,
             row_of: None,
+            resident: None,
         }
     }
 }
 
 fn scaled(x: &Csr, rows: &[usize], moments: &FeatureMoments) -> SparseInput {
     let shift = moments.shift().into_iter().map(|m| m as f32).collect();
-    SparseInput {
-        scaled: moments.scale(x, rows),
-        shift,
-    }
+    SparseInput::new(moments.scale(x, rows), shift)
 }
 
 fn mean_row(x: &Csr, cells: &[usize]) -> Vec<(u32, f32)> {
@@ -124,15 +172,25 @@ mod tests {
             sd: vec![2.0, 1.0],
         };
         let m = Modality::cluster_means(&x, &[0, 0, 0, 1], &split, &moments);
-        let batch = m.batch(&[2, 3]);
-        let row = |i: usize| {
-            m.input
-                .scaled
-                .to_dense()
-                .row(batch.rows[i] as usize)
-                .to_vec()
-        };
+        let rows: Vec<u32> = [2, 3].map(|c| m.row_of.as_ref().unwrap()[c]).to_vec();
+        let scaled = m.input.scaled().to_dense();
+        let row = |i: usize| scaled.row(rows[i] as usize).to_vec();
         assert_eq!((row(0), row(1)), (vec![1.0, 1.0], vec![2.0, 0.0]));
-        assert_eq!(m.input.shift, [0.5, 0.0]);
+        assert_eq!(m.input.shift(), [0.5, 0.0]);
+    }
+
+    #[test]
+    fn a_resident_modality_gives_the_z_scores() {
+        let x = Csr::from_dense(&array![[1., 0.], [3., 2.], [0., 5.]]);
+        let moments = FeatureMoments {
+            mean: vec![1.0, 2.0],
+            sd: vec![2.0, 0.5],
+        };
+        let mut m = Modality::cells(&x, &moments);
+        m.place_on(&Device::Cpu, DType::F32).unwrap();
+        let Batch::Dense(z) = m.batch(&[2, 0]).unwrap() else {
+            panic!("a resident modality gives dense rows")
+        };
+        assert_eq!(z.to_vec2::<f32>().unwrap(), [[-0.5, 6.0], [0.0, -4.0]]);
     }
 }

@@ -39,14 +39,27 @@ impl Pairs {
     }
 }
 
+/// What the cosines are divided by.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Temperature<'a> {
+    /// A constant.
+    Fixed(f64),
+    /// `exp(-s)` of a learnt scalar `s`, the logarithm of the logits' scale.
+    Learnt(&'a Tensor),
+}
+
 /// Symmetric InfoNCE of matching rows; `cluster` leaves out pairs of different cells of one cluster.
 pub(super) fn nce(
     e: &Tensor,
     c: &Tensor,
-    temperature: f64,
+    temperature: Temperature<'_>,
     cluster: Option<&[u32]>,
 ) -> Result<Tensor> {
-    let mut logits = (matmul_nt(e, c)? * (1.0 / temperature))?;
+    let cosines = matmul_nt(e, c)?;
+    let mut logits = match temperature {
+        Temperature::Fixed(t) => (cosines * (1.0 / t))?,
+        Temperature::Learnt(s) => cosines.broadcast_mul(&s.exp()?)?,
+    };
     if let Some(cluster) = cluster {
         let n = cluster.len();
         let left_out = |i: usize, j: usize| i != j && cluster[i] == cluster[j];
@@ -110,10 +123,32 @@ mod tests {
     fn nce_of_a_perfect_pair_is_the_softmax_of_its_gap() {
         let e = tensor(&[[1.0, 0.0], [0.0, 1.0]]);
         let expected = (1.0 + (-2.0f64).exp()).ln();
-        assert!((value(&nce(&e, &e, 0.5, None).unwrap()) - expected).abs() < 1e-12);
+        assert!(
+            (value(&nce(&e, &e, Temperature::Fixed(0.5), None).unwrap()) - expected).abs() < 1e-12
+        );
         // With the only other cell left out there is nothing to tell apart.
-        assert_eq!(value(&nce(&e, &e, 0.5, Some(&[3, 3])).unwrap()), 0.0);
-        assert!((value(&nce(&e, &e, 0.5, Some(&[3, 4])).unwrap()) - expected).abs() < 1e-12);
+        assert_eq!(
+            value(&nce(&e, &e, Temperature::Fixed(0.5), Some(&[3, 3])).unwrap()),
+            0.0
+        );
+        assert!(
+            (value(&nce(&e, &e, Temperature::Fixed(0.5), Some(&[3, 4])).unwrap()) - expected).abs()
+                < 1e-12
+        );
+    }
+
+    /// With s = ln 2 the loss is that of temperature 0.5; d/ds ln(1 + exp(-exp s)) = -2 / (1 + exp 2).
+    #[test]
+    fn a_learnt_scale_has_its_gradient() {
+        let e = tensor(&[[1.0, 0.0], [0.0, 1.0]]);
+        let s = candle_core::Var::new(2.0f64.ln(), &Device::Cpu).unwrap();
+        let loss = nce(&e, &e, Temperature::Learnt(&s), None).unwrap();
+        assert!((value(&loss) - (1.0 + (-2.0f64).exp()).ln()).abs() < 1e-12);
+        let gradient = value(loss.backward().unwrap().get(&s).unwrap());
+        assert!(
+            (gradient + 2.0 / (1.0 + 2.0f64.exp())).abs() < 1e-12,
+            "{gradient}"
+        );
     }
 
     /// Row 0 is the anchor, rows 2 and 3 its negatives; row 1 is an anchor without any.

@@ -15,6 +15,7 @@
 mod adamw;
 mod batches;
 mod checkpoint;
+mod device;
 mod encoder;
 mod input_layer;
 mod inputs;
@@ -26,13 +27,16 @@ mod params;
 mod real;
 mod trainer;
 
-pub use params::{BnScope, CnvInput, Objective, TrainParams};
+pub use device::{device_name, resolve_device};
+pub use params::{BnScope, CnvInput, Objective, Precision, TrainParams};
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use candle_core::{DType, Device};
 use serde_json::json;
 
+use self::encoder::NamedArray;
 use self::inputs::Modality;
 use self::outputs::{embed, write_history, write_model};
 use self::trainer::{StepLoss, Trainer, TrainingData, Watch};
@@ -43,7 +47,7 @@ use crate::frame::Frame;
 use crate::matrix::Matrix;
 use crate::mine::{Moments, Negatives, Part, Split};
 use crate::params::ParamProblem;
-use crate::stage::{DeviceChoice, Metrics, OutputDecl, Publish, Read, Stage, StageContext};
+use crate::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
 
 /// The stage kind `train`.
 #[derive(Debug, Clone, Copy)]
@@ -52,7 +56,7 @@ pub struct Train;
 impl Stage for Train {
     type Params = TrainParams;
     const KIND: &'static str = "train";
-    const CODE_VERSION: u32 = 1;
+    const CODE_VERSION: u32 = 2;
     const ABOUT: &'static str =
         "train an expression and a copy-number encoder to agree on each cell, and embed all cells";
     const USES_SEED: bool = true;
@@ -90,9 +94,10 @@ impl Stage for Train {
     }
 
     fn run(ctx: &StageContext<'_>, params: &TrainParams) -> StageResult<Metrics> {
-        let (device, device_name) = choose_device(ctx.device)?;
-        let inputs = Inputs::load(ctx, params)?;
-        let mut trainer = Trainer::new(&inputs.data, params, ctx.seed, DType::F32, &device)?;
+        let opened = device::open(ctx.device)?;
+        let mut inputs = Inputs::load(ctx, params)?;
+        inputs.place_on(&opened.device, params.precision)?;
+        let mut trainer = Trainer::new(&inputs.data, params, ctx.seed, DType::F32, &opened.device)?;
         let run = format!(
             "clcc-flow train {}, seed {}, {} cells, {} genes, {} windows, {}",
             Self::CODE_VERSION,
@@ -138,7 +143,7 @@ impl Stage for Train {
         }
         .write_zarr(&ctx.output("embeddings"))?;
         warn_if_nothing_was_learnt(ctx, &trainer);
-        Ok(metrics(&trainer, device_name))
+        metrics(&trainer, opened.name)
     }
 }
 
@@ -172,6 +177,14 @@ impl Inputs {
         } else {
             None
         };
+        let chosen = |names: &[String]| match &moments.genes {
+            Some(genes) => genes.iter().map(|&g| names[g as usize].clone()).collect(),
+            None => names.to_vec(),
+        };
+        let (genes, expr) = (
+            chosen(&cohort.var.index),
+            Moments::chosen(cohort.x, moments.genes.as_deref()),
+        );
         let cnv_modality = match (&clusters, params.cnv_input) {
             (Some(clusters), CnvInput::ClusterMean) => {
                 Modality::cluster_means(&cnv.x, clusters, &split, &moments.cnv)
@@ -179,7 +192,7 @@ impl Inputs {
             _ => Modality::cells(&cnv.x, &moments.cnv),
         };
         let data = TrainingData {
-            expr: Modality::cells(&cohort.x, &moments.expr),
+            expr: Modality::cells(&expr, &moments.expr),
             cnv: cnv_modality,
             negatives,
             train: split.cells(Part::Train),
@@ -191,10 +204,34 @@ impl Inputs {
             moments,
             split,
             patients: cohort.obs.texts("patient")?,
-            genes: cohort.var.index,
+            genes,
             windows: cnv.windows.index,
             cells: cohort.obs.index,
         })
+    }
+}
+
+impl Inputs {
+    /// On an accelerator the whole data set lies in its memory, dense.
+    fn place_on(&mut self, device: &Device, precision: Precision) -> StageResult<()> {
+        if device.is_cpu() {
+            return match precision {
+                Precision::Full => Ok(()),
+                Precision::Mixed => Err(StageError::Param {
+                    param: "precision".into(),
+                    message: "`mixed` is for accelerators, and training runs on the cpu".into(),
+                    hint: Some("use `precision: full`, or another `--device`".into()),
+                }),
+            };
+        }
+        let dtype = match precision {
+            Precision::Full => DType::F32,
+            Precision::Mixed => DType::BF16,
+        };
+        for modality in [&mut self.data.expr, &mut self.data.cnv] {
+            modality.place_on(device, dtype)?;
+        }
+        Ok(())
     }
 }
 
@@ -217,32 +254,6 @@ fn load_clusters(ctx: &StageContext<'_>, cohort: &Cohort) -> StageResult<Vec<u32
             out.len(),
             cohort.n_cells()
         )))
-    }
-}
-
-/// The device to train on, and its name in the metrics.
-fn choose_device(choice: DeviceChoice) -> StageResult<(Device, &'static str)> {
-    let refuse = |name: &str, compiled: bool| {
-        let message = if compiled {
-            format!(
-                "training on `{name}` is not supported yet: the sparse layers have no {name} kernels"
-            )
-        } else {
-            format!(
-                "device `{name}` was asked for, but this program was built without the feature `{name}`"
-            )
-        };
-        let hint = if compiled {
-            "use `--device cpu`".to_string()
-        } else {
-            format!("build with `--features {name}`, or use `--device cpu`")
-        };
-        Err(StageError::data_hint(message, hint))
-    };
-    match choice {
-        DeviceChoice::Auto | DeviceChoice::Cpu => Ok((Device::Cpu, "cpu")),
-        DeviceChoice::Cuda => refuse("cuda", cfg!(feature = "cuda")),
-        DeviceChoice::Metal => refuse("metal", cfg!(feature = "metal")),
     }
 }
 
@@ -293,11 +304,14 @@ impl Watch for StageWatch<'_> {
             .step((at.epoch * batches + at.batch) as u64, total, &message);
     }
 
-    fn checkpoint(&self, trainer: &Trainer<'_>) -> StageResult<()> {
-        match &self.ctx.checkpoint_dir {
-            Some(dir) => checkpoint::save(dir, self.run, trainer),
-            None => Ok(()),
-        }
+    fn checkpoint(
+        &self,
+        trainer: &Trainer<'_>,
+        now: &[NamedArray],
+    ) -> StageResult<Option<PathBuf>> {
+        let dir = self.ctx.checkpoint_dir.as_ref();
+        dir.map(|dir| checkpoint::save(dir, self.run, trainer, now))
+            .transpose()
     }
 }
 
@@ -313,13 +327,8 @@ fn warn_if_nothing_was_learnt(ctx: &StageContext<'_>, trainer: &Trainer<'_>) {
     }
 }
 
-fn metrics(trainer: &Trainer<'_>, device: &str) -> Metrics {
+fn metrics(trainer: &Trainer<'_>, device: &str) -> StageResult<Metrics> {
     let cursor = &trainer.cursor;
-    let parameters = trainer
-        .expr
-        .parameters()
-        .into_iter()
-        .chain(trainer.cnv.parameters());
     let last = cursor.history.last();
     let mut m = Metrics::new();
     let mut put = |name: &str, value: serde_json::Value| m.insert(name.to_string(), value);
@@ -338,11 +347,12 @@ fn metrics(trainer: &Trainer<'_>, device: &str) -> Metrics {
     );
     put(
         "parameters",
-        json!(parameters.map(|(_, v)| v.elem_count()).sum::<usize>()),
+        json!(trainer.expr.n_parameters() + trainer.cnv.n_parameters()),
     );
+    put("temperature", json!(trainer.temperature_now()?));
     put("train_cells", json!(trainer.data.train.len()));
     put("val_cells", json!(trainer.data.val.len()));
-    m
+    Ok(m)
 }
 
 #[cfg(test)]

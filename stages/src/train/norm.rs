@@ -6,7 +6,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use super::real::{Real, dtype, hold, output, tensor, values, with_real};
@@ -28,12 +28,33 @@ pub(super) struct DropoutStream {
 }
 
 impl DropoutStream {
-    /// Whether each of the values of a part is kept, in order.
-    fn keeps(&self, part: usize) -> impl FnMut() -> bool {
-        let [a, b, c, d, e] = self.at;
-        let mut rng = Rng::new(self.seed, "train.dropout", &[a, b, c, d, e, part as u64]);
-        let (threshold, always) = ((self.p * 4_294_967_296.0) as u32, self.p == 0.0);
-        move || always || rng.next_u32() >= threshold
+    /// A value is kept where its draw is at least this.
+    fn threshold(&self) -> u32 {
+        (self.p * 4_294_967_296.0) as u32
+    }
+
+    /// The draws of the values of a part, in order.
+    fn draws(&self, part: usize, draws: &mut [u32]) {
+        if self.threshold() > 0 {
+            let [a, b, c, d, e] = self.at;
+            Rng::new(self.seed, "train.dropout", &[a, b, c, d, e, part as u64]).fill_u32(draws);
+        }
+    }
+
+    /// What each value of `rows x width` is multiplied by: 0, or `1 / (1 - p)`.
+    pub(super) fn mask(&self, rows: usize, width: usize) -> Vec<f32> {
+        let (threshold, kept) = (self.threshold(), (1.0 / (1.0 - self.p)) as f32);
+        let mut out = vec![kept; rows * width];
+        let parts = out.par_chunks_mut(PART * width).enumerate();
+        parts.for_each_init(Vec::new, |draws: &mut Vec<u32>, (part, out)| {
+            draws.clear();
+            draws.resize(out.len(), 0);
+            self.draws(part, draws);
+            for (o, &draw) in out.iter_mut().zip(&*draws) {
+                *o = if draw >= threshold { *o } else { 0.0 };
+            }
+        });
+        out
     }
 }
 
@@ -77,7 +98,7 @@ impl NormReluDropout {
     }
 }
 
-/// Sums over the rows of `terms(row number, value row, sums)`, part by part, in the order of the parts.
+/// Sums over the rows of what `terms(first row, rows, sums)` adds for a part, in the order of the parts.
 fn row_sums<T: Real>(
     x: &[T],
     width: usize,
@@ -89,9 +110,7 @@ fn row_sums<T: Real>(
         .enumerate()
         .map(|(part, rows)| {
             let mut sums = vec![0f64; n_sums];
-            for (r, row) in rows.chunks_exact(width).enumerate() {
-                terms(part * PART + r, row, &mut sums);
-            }
+            terms(part * PART, rows, &mut sums);
             sums
         })
         .collect();
@@ -102,20 +121,147 @@ fn row_sums<T: Real>(
     total
 }
 
+/// Sums of the columns, or of the squares of their distances from `mean`.
+struct ColumnSums<'a, T> {
+    rows: &'a [T],
+    mean: Option<&'a [f64]>,
+    sums: &'a mut [f64],
+}
+
+impl<T: Real> pulp::WithSimd for ColumnSums<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        let sums = self.sums;
+        for row in self.rows.chunks_exact(sums.len()) {
+            match self.mean {
+                None => sums.iter_mut().zip(row).for_each(|(s, v)| *s += v.to_f64()),
+                Some(mean) => {
+                    for ((s, v), m) in sums.iter_mut().zip(row).zip(mean) {
+                        let d = v.to_f64() - m;
+                        *s += d * d;
+                    }
+                }
+            }
+        }
+    }
+}
+
 fn batch_stats<T: Real>(x: &[T], width: usize) -> BatchStats {
     let rows = x.len() / width;
-    let mut mean = row_sums(x, width, width, |_, row, sums| {
-        sums.iter_mut().zip(row).for_each(|(s, v)| *s += v.to_f64());
-    });
-    mean.iter_mut().for_each(|m| *m /= rows as f64);
-    let mut var = row_sums(x, width, width, |_, row, sums| {
-        for h in 0..width {
-            let d = row[h].to_f64() - mean[h];
-            sums[h] += d * d;
-        }
-    });
-    var.iter_mut().for_each(|v| *v /= rows as f64);
+    let arch = pulp::Arch::new();
+    let column_means = |mean: Option<&[f64]>| {
+        let mut sums = row_sums(x, width, width, |_, rows, sums| {
+            arch.dispatch(ColumnSums { rows, mean, sums });
+        });
+        sums.iter_mut().for_each(|s| *s /= rows as f64);
+        sums
+    };
+    let mean = column_means(None);
+    let var = column_means(Some(&mean));
     BatchStats { mean, var, rows }
+}
+
+/// `max(0, a x + b)`, dropped or scaled.
+struct NormPart<'a, T> {
+    x: &'a [T],
+    a: &'a [T],
+    b: &'a [T],
+    draws: &'a [u32],
+    threshold: u32,
+    kept: T,
+    out: &'a mut [T],
+}
+
+impl<T: Real> pulp::WithSimd for NormPart<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        let width = self.a.len();
+        let rows = self
+            .x
+            .chunks_exact(width)
+            .zip(self.draws.chunks_exact(width));
+        for ((x, draws), out) in rows.zip(self.out.chunks_exact_mut(width)) {
+            for h in 0..width {
+                let y = self.a[h] * x[h] + self.b[h];
+                // Written so that a broken value reaches the loss, where it is reported.
+                let stopped = y <= T::zero() || draws[h] < self.threshold;
+                out[h] = if stopped { T::zero() } else { y * self.kept };
+            }
+        }
+    }
+}
+
+/// The upstream gradient's column sums, then those of its product with the normalised value.
+struct UpstreamSums<'a, T> {
+    x: &'a [T],
+    res: &'a [T],
+    grad: &'a [T],
+    mean: &'a [f64],
+    inverse: &'a [f64],
+    sums: &'a mut [f64],
+}
+
+impl<T: Real> pulp::WithSimd for UpstreamSums<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        let width = self.mean.len();
+        let (sum_g, sum_gx) = self.sums.split_at_mut(width);
+        let rows = self.x.chunks_exact(width).zip(self.res.chunks_exact(width));
+        for ((x, res), grad) in rows.zip(self.grad.chunks_exact(width)) {
+            for h in 0..width {
+                // A value that ReLU or dropout stopped is exactly 0; every other is above 0.
+                let g = if res[h] > T::zero() {
+                    grad[h].to_f64()
+                } else {
+                    0.0
+                };
+                sum_g[h] += g;
+                sum_gx[h] += g * ((x[h].to_f64() - self.mean[h]) * self.inverse[h]);
+            }
+        }
+    }
+}
+
+/// The gradient of the input: `outer (g - mean g - normalised mean gx)`.
+struct InputGradient<'a, T> {
+    x: &'a [T],
+    res: &'a [T],
+    grad: &'a [T],
+    mean: &'a [f64],
+    inverse: &'a [f64],
+    mean_g: &'a [f64],
+    mean_gx: &'a [f64],
+    outer: &'a [f64],
+    out: &'a mut [T],
+}
+
+impl<T: Real> pulp::WithSimd for InputGradient<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        let width = self.mean.len();
+        let rows = self.x.chunks_exact(width).zip(self.res.chunks_exact(width));
+        let rows = rows.zip(self.grad.chunks_exact(width));
+        for (((x, res), grad), out) in rows.zip(self.out.chunks_exact_mut(width)) {
+            for h in 0..width {
+                let g = if res[h] > T::zero() {
+                    grad[h].to_f64()
+                } else {
+                    0.0
+                };
+                let normalised = (x[h].to_f64() - self.mean[h]) * self.inverse[h];
+                let centred = g - self.mean_g[h] - normalised * self.mean_gx[h];
+                out[h] = T::from_f64(self.outer[h] * centred);
+            }
+        }
+    }
 }
 
 impl NormReluDropout {
@@ -129,25 +275,26 @@ impl NormReluDropout {
         let b: Vec<T> = (0..width)
             .map(|h| T::from_f64(shift[h].to_f64() - folded(h) * stats.mean[h]))
             .collect();
-        let keep_scale = T::from_f64(1.0 / (1.0 - self.dropout.p));
+        let arch = pulp::Arch::new();
         let mut out = vec![T::zero(); x.len()];
-        out.par_chunks_mut(PART * width)
-            .zip(x.par_chunks(PART * width))
+        let parts = out
+            .par_chunks_mut(PART * width)
+            .zip(x.par_chunks(PART * width));
+        parts
             .enumerate()
-            .for_each(|(part, (out, x))| {
-                let mut keep = self.dropout.keeps(part);
-                for (out, x) in out.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
-                    for h in 0..width {
-                        let y = a[h] * x[h] + b[h];
-                        let kept = keep();
-                        if y > T::zero() && kept {
-                            out[h] = y * keep_scale;
-                        } else if y.to_f64().is_nan() {
-                            // A broken value must reach the loss, where it is reported.
-                            out[h] = y;
-                        }
-                    }
-                }
+            .for_each_init(Vec::new, |draws: &mut Vec<u32>, (part, (out, x))| {
+                draws.clear();
+                draws.resize(x.len(), 0);
+                self.dropout.draws(part, draws);
+                arch.dispatch(NormPart {
+                    x,
+                    a: &a,
+                    b: &b,
+                    draws,
+                    threshold: self.dropout.threshold(),
+                    kept: T::from_f64(1.0 / (1.0 - self.dropout.p)),
+                    out,
+                });
             });
         out
     }
@@ -165,37 +312,75 @@ impl NormReluDropout {
             self.inverse_sd(),
             self.stats.get().expect("the forward pass has run"),
         );
-        let mean = &stats.mean;
-        let keep_scale = 1.0 / (1.0 - self.dropout.p);
-        // A value that ReLU or dropout stopped is exactly 0; every other is above 0.
-        let upstream = |at: usize| {
-            if res[at] > T::zero() {
-                grad[at].to_f64() * keep_scale
-            } else {
-                0.0
-            }
-        };
-        // First the sums of the upstream gradient, then of its product with the normalised value.
-        let sums = row_sums(x, width, 2 * width, |r, row, sums| {
-            for h in 0..width {
-                let g = upstream(r * width + h);
-                sums[h] += g;
-                sums[width + h] += g * (row[h].to_f64() - mean[h]) * inverse[h];
-            }
+        let (mean, n) = (&stats.mean, stats.rows as f64);
+        let kept = 1.0 / (1.0 - self.dropout.p);
+        let arch = pulp::Arch::new();
+        let sums = row_sums(x, width, 2 * width, |first, x, sums| {
+            let range = first * width..first * width + x.len();
+            arch.dispatch(UpstreamSums {
+                x,
+                res: &res[range.clone()],
+                grad: &grad[range],
+                mean,
+                inverse: &inverse,
+                sums,
+            });
         });
         let (sum_g, sum_gx) = sums.split_at(width);
+        let means = |sums: &[f64]| sums.iter().map(|s| s / n).collect::<Vec<f64>>();
+        let (mean_g, mean_gx) = (means(sum_g), means(sum_gx));
+        let outer: Vec<f64> = (0..width)
+            .map(|h| scale[h].to_f64() * inverse[h] * kept)
+            .collect();
         let mut dx = vec![T::zero(); x.len()];
-        dx.par_chunks_mut(width).enumerate().for_each(|(r, dx)| {
-            for h in 0..width {
-                let at = r * width + h;
-                let normalised = (x[at].to_f64() - mean[h]) * inverse[h];
-                let centred =
-                    upstream(at) - (sum_g[h] + normalised * sum_gx[h]) / stats.rows as f64;
-                dx[h] = T::from_f64(scale[h].to_f64() * inverse[h] * centred);
-            }
-        });
-        let column = |sums: &[f64]| sums.iter().map(|&s| T::from_f64(s)).collect();
+        dx.par_chunks_mut(PART * width)
+            .enumerate()
+            .for_each(|(part, out)| {
+                let range = part * PART * width..part * PART * width + out.len();
+                arch.dispatch(InputGradient {
+                    x: &x[range.clone()],
+                    res: &res[range.clone()],
+                    grad: &grad[range],
+                    mean,
+                    inverse: &inverse,
+                    mean_g: &mean_g,
+                    mean_gx: &mean_gx,
+                    outer: &outer,
+                    out,
+                });
+            });
+        let column = |sums: &[f64]| sums.iter().map(|&s| T::from_f64(s * kept)).collect();
         (dx, column(sum_gx), column(sum_g))
+    }
+
+    /// The same by candle's own operations, for devices that this op has no kernels for; the same
+    /// cells are dropped.
+    pub(super) fn composed(
+        x: &Tensor,
+        scale: &Tensor,
+        shift: &Tensor,
+        dropout: &DropoutStream,
+    ) -> Result<(Tensor, BatchStats)> {
+        let (rows, width) = x.dims2()?;
+        let mean = x.mean_keepdim(0)?;
+        let centred = x.broadcast_sub(&mean)?;
+        let var = centred.sqr()?.mean_keepdim(0)?;
+        let normalised = centred.broadcast_div(&(&var + EPS)?.sqrt()?)?;
+        let mut y = normalised
+            .broadcast_mul(scale)?
+            .broadcast_add(shift)?
+            .relu()?;
+        if dropout.p > 0.0 {
+            let mask = Tensor::from_vec(dropout.mask(rows, width), (rows, width), x.device())?;
+            y = (y * mask.to_dtype(x.dtype())?)?;
+        }
+        let numbers = |t: &Tensor| t.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>();
+        let stats = BatchStats {
+            mean: numbers(&mean)?,
+            var: numbers(&var)?,
+            rows,
+        };
+        Ok((y, stats))
     }
 }
 
@@ -244,7 +429,7 @@ impl CustomOp3 for NormReluDropout {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::{DType, Device, Var};
+    use candle_core::{Device, Var};
 
     fn stream(p: f64) -> DropoutStream {
         DropoutStream {
@@ -327,6 +512,46 @@ mod tests {
                     grad[at]
                 );
             }
+        }
+    }
+
+    /// Values, statistics and gradients, with dropout on.
+    #[test]
+    fn the_composed_operations_do_the_same() {
+        let (n, width) = (150, 7);
+        let (x, scale, shift) = (
+            random(n, width, 5),
+            random(1, width, 6),
+            random(1, width, 7),
+        );
+        let flat = |t: &Tensor| t.flatten_all().unwrap();
+        let weights = random(n, width, 8);
+        let run = |composed: bool| {
+            let x = Var::from_tensor(&x).unwrap();
+            let scale = Var::from_tensor(&flat(&scale)).unwrap();
+            let shift = Var::from_tensor(&flat(&shift)).unwrap();
+            let (y, stats) = if composed {
+                NormReluDropout::composed(&x, &scale, &shift, &stream(0.3)).unwrap()
+            } else {
+                NormReluDropout::apply(&x, &scale, &shift, stream(0.3)).unwrap()
+            };
+            let grads = (&y * &weights)
+                .unwrap()
+                .sum_all()
+                .unwrap()
+                .backward()
+                .unwrap();
+            let of = |v: &Var| flat(grads.get(v).unwrap()).to_vec1::<f64>().unwrap();
+            let y = flat(&y).to_vec1::<f64>().unwrap();
+            [y, of(&x), of(&scale), of(&shift), stats.mean, stats.var]
+        };
+        for (a, b) in run(false).iter().zip(run(true)) {
+            assert_eq!(a.len(), b.len());
+            assert!(
+                a.iter()
+                    .zip(&b)
+                    .all(|(a, b)| (a - b).abs() < 1e-6 * (1.0 + b.abs()))
+            );
         }
     }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use ndarray::Array2;
 use serde_json::json;
 
-use super::encoder::{Encoder, NamedArray};
+use super::encoder::{Encoder, NamedArray, torch_layout};
 use super::inputs::Modality;
 use super::params::TrainParams;
 use super::trainer::EpochRecord;
@@ -33,16 +33,13 @@ pub(super) fn write_model(
 ) -> StageResult<()> {
     let mut file = TensorFile::default();
     for a in weights {
-        if let ("expr.0.weight" | "cnv.0.weight", [inputs, outputs]) =
-            (a.name.as_str(), a.shape.as_slice())
-        {
-            let held = Array2::from_shape_vec((*inputs, *outputs), a.values.clone())
-                .expect("the stated shape");
-            let values: Vec<f32> = held.t().iter().copied().collect();
-            file.put_f32(&a.name, &[*outputs, *inputs], &values);
-        } else {
-            file.put_f32(&a.name, &a.shape, &a.values);
-        }
+        let bias = a
+            .name
+            .strip_suffix("weight")
+            .map(|stem| format!("{stem}bias"));
+        let bias = weights.iter().find(|b| Some(&b.name) == bias.as_ref());
+        let (shape, values) = torch_layout(a, bias.map_or(0, |b| b.values.len()));
+        file.put_f32(&a.name, &shape, &values);
     }
     for (name, values) in moments.named() {
         file.put_f64(&format!("moments.{name}"), &[values.len()], values);
@@ -76,11 +73,12 @@ pub(super) fn write_history(
     column("nce", |e| e.nce);
     column("margin", |e| e.margin);
     column("val_loss", |e| e.val_loss);
+    column("temperature", |e| e.temperature);
     frame.set(
         "best",
         Column::Bool((1..=history.len()).map(|e| e == best_epoch).collect()),
     );
-    let note = "training losses are means over the epoch's anchors (train_loss = nce + lambda * margin); val_loss is the NCE of fixed validation batches in eval mode; `best` marks the epoch whose weights are kept";
+    let note = "training losses are means over the epoch's anchors (train_loss = nce + lambda * margin); val_loss is the NCE of fixed validation batches in eval mode; temperature is that of the epoch's end; `best` marks the epoch whose weights are kept";
     write_tsv(path, "epoch", &frame, &[note])
 }
 
@@ -101,7 +99,7 @@ pub(super) fn embed(
             .collect();
         values.extend(
             encoder
-                .forward_eval(&modality.batch(&cells))?
+                .forward_eval(&modality.batch(&cells)?)?
                 .flatten_all()?
                 .to_vec1::<f32>()?,
         );

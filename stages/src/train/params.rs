@@ -37,6 +37,18 @@ pub enum CnvInput {
     ClusterMean,
 }
 
+/// Precision of the products of the first layers, which are nearly all of the work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// 32 bits.
+    #[default]
+    Full,
+    /// bf16 inputs and weights in the first layers' products, summed in 32 bits; everything else,
+    /// weights and moments included, in 32 bits. On an accelerator only.
+    Mixed,
+}
+
 /// Parameters of [`super::Train`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -50,11 +62,22 @@ pub struct TrainParams {
     pub batch_size: usize,
     /// AdamW's rate in the first epoch, above 0; falls along a cosine to 0 at `epochs`. Default 1e-3 (the paper).
     pub learning_rate: f64,
+    /// Epochs in which the rate rises in equal steps from `learning_rate / steps` to `learning_rate`,
+    /// 0 to `epochs` - 1; the cosine then takes the epochs that are left. Default 0 (the paper);
+    /// open_clip warms up.
+    pub warmup_epochs: usize,
+    /// Longest gradient, as the norm over all parameters of both encoders; a longer one is scaled
+    /// to it before the optimiser sees it. Above 0, or `null` for no limit. Default `null` (the paper
+    /// names none for this method; torch's `clip_grad_norm_`).
+    pub clip_norm: Option<f64>,
     /// AdamW's decoupled decay of every parameter, biases and batch-norm included, as torch does; at
     /// least 0. Default 1e-4 (the paper).
     pub weight_decay: f64,
     /// InfoNCE temperature tau, above 0. Default 0.07 (the paper).
     pub temperature: f64,
+    /// Learns ln(1 / tau) with the weights, from `temperature` on, kept in [0, ln 100] and without
+    /// decay (open_clip's `logit_scale`; `temperature` is then 0.01 to 1). Default false (the paper).
+    pub learn_temperature: bool,
     /// Weight of the hard-negative margin loss, at least 0; at 0 no negative is drawn. Default 0.5 (the paper).
     pub lambda: f64,
     /// Margin of that loss in cosine distance, at least 0. Default 0.3 (the paper).
@@ -74,6 +97,8 @@ pub struct TrainParams {
     pub embedding_dim: usize,
     /// Set of the batch-norm statistics. Default `joint`.
     pub bn_scope: BnScope,
+    /// Precision of the first layers' products. Default `full`; `mixed` is for accelerators.
+    pub precision: Precision,
     /// What the copy-number encoder sees. Default `cell`; `cluster_mean` reads `clusters`.
     pub cnv_input: CnvInput,
     /// Leaves pairs of different cells of one patient's CNV cluster out of InfoNCE, in training and
@@ -89,8 +114,11 @@ impl Default for TrainParams {
             epochs: 100,
             batch_size: 256,
             learning_rate: 1e-3,
+            warmup_epochs: 0,
+            clip_norm: None,
             weight_decay: 1e-4,
             temperature: 0.07,
+            learn_temperature: false,
             lambda: 0.5,
             margin: 0.3,
             n_negatives: 5,
@@ -100,6 +128,7 @@ impl Default for TrainParams {
             cnv_hidden: vec![256, 128],
             embedding_dim: 128,
             bn_scope: BnScope::Joint,
+            precision: Precision::Full,
             cnv_input: CnvInput::Cell,
             mask_same_cluster: false,
         }
@@ -139,6 +168,24 @@ impl TrainParams {
                 format!("expected a number of at least 0, found `{value}`")
             });
         }
+        let warmup = self.warmup_epochs;
+        checks.require(warmup < self.epochs.max(1), "warmup_epochs", || {
+            format!(
+                "expected fewer than `epochs` ({}), found `{warmup}`",
+                self.epochs
+            )
+        });
+        if let Some(norm) = self.clip_norm {
+            checks.require(norm > 0.0 && norm.is_finite(), "clip_norm", || {
+                format!("expected a number above 0, or null, found `{norm}`")
+            });
+        }
+        let tau = self.temperature;
+        checks.require(
+            !self.learn_temperature || (0.01..=1.0).contains(&tau),
+            "temperature",
+            || format!("expected a value in [0.01, 1] where it is learnt, found `{tau}`"),
+        );
         let dropout = self.dropout;
         checks.require((0.0..1.0).contains(&dropout), "dropout", || {
             format!("expected a value in [0, 1), found `{dropout}`")

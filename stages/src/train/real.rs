@@ -12,6 +12,8 @@ pub(super) trait Real: WithDType + faer::traits::ComplexField {
     fn narrow(self) -> f32;
     /// The root.
     fn square_root(self) -> Self;
+    /// `a b + c`, rounded once.
+    fn fused(a: Self, b: Self, c: Self) -> Self;
 }
 
 impl Real for f32 {
@@ -27,6 +29,10 @@ impl Real for f32 {
     fn square_root(self) -> Self {
         self.sqrt()
     }
+    #[inline(always)]
+    fn fused(a: Self, b: Self, c: Self) -> Self {
+        a.mul_add(b, c)
+    }
 }
 
 impl Real for f64 {
@@ -41,6 +47,10 @@ impl Real for f64 {
     #[inline(always)]
     fn square_root(self) -> Self {
         self.sqrt()
+    }
+    #[inline(always)]
+    fn fused(a: Self, b: Self, c: Self) -> Self {
+        a.mul_add(b, c)
     }
 }
 

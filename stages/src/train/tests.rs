@@ -1,7 +1,7 @@
 //! The whole objective against PyTorch, finite differences, and the promises of the loop.
 
 use std::cell::RefCell;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use candle_core::Var;
@@ -17,6 +17,8 @@ use crate::rng::Rng;
 struct TestWatch<'a> {
     dir: Option<&'a Path>,
     stop_after: u64,
+    /// Stops without a last checkpoint, as a kill does.
+    killed: bool,
     losses: RefCell<Vec<f64>>,
 }
 
@@ -25,6 +27,7 @@ impl<'a> TestWatch<'a> {
         Self {
             dir,
             stop_after,
+            killed: false,
             losses: RefCell::default(),
         }
     }
@@ -39,9 +42,16 @@ impl Watch for TestWatch<'_> {
         self.losses.borrow_mut().push(loss.total);
     }
 
-    fn checkpoint(&self, trainer: &Trainer<'_>) -> StageResult<()> {
-        self.dir
-            .map_or(Ok(()), |dir| checkpoint::save(dir, "test", trainer))
+    fn checkpoint(
+        &self,
+        trainer: &Trainer<'_>,
+        now: &[NamedArray],
+    ) -> StageResult<Option<PathBuf>> {
+        if self.killed && self.cancelled() {
+            return Ok(None);
+        }
+        let save = |dir| checkpoint::save(dir, "test", trainer, now);
+        self.dir.map(save).transpose()
     }
 }
 
@@ -56,10 +66,8 @@ fn modality(
         row.filter(|e| e.1 != 0.0).collect()
     });
     let scaled = Csr::from_rows(width, rows);
-    Modality::of(Arc::new(SparseInput {
-        scaled,
-        shift: (0..width).map(|j| shift(j) as f32).collect(),
-    }))
+    let shift = (0..width).map(|j| shift(j) as f32).collect();
+    Modality::of(Arc::new(SparseInput::new(scaled, shift)))
 }
 
 fn negatives(n_cells: usize, lists: &[(usize, Vec<u32>)]) -> Negatives {
@@ -125,9 +133,22 @@ fn trainer<'a>(data: &'a TrainingData, params: &'a TrainParams, dtype: DType) ->
     Trainer::new(data, params, 7, dtype, &Device::Cpu).unwrap()
 }
 
-/// The script's `fill`, with the first layers transposed to the way they are held.
+/// Arrays of a trainer, each with its layer's width.
+fn with_widths(arrays: &[NamedArray]) -> Vec<(NamedArray, usize)> {
+    let width = |a: &NamedArray| {
+        let bias = a
+            .name
+            .strip_suffix("weight")
+            .map(|stem| format!("{stem}bias"));
+        let bias = arrays.iter().find(|b| Some(&b.name) == bias.as_ref());
+        bias.map_or(0, |b| b.values.len())
+    };
+    arrays.iter().map(|a| (a.clone(), width(a))).collect()
+}
+
+/// The script's `fill`, with the first layers in the layout in which they are held.
 fn fill(trainer: &mut Trainer<'_>) {
-    let mut arrays = trainer.snapshot().unwrap();
+    let arrays = trainer.snapshot().unwrap();
     let names: Vec<String> = trainer
         .expr
         .parameters()
@@ -135,56 +156,70 @@ fn fill(trainer: &mut Trainer<'_>) {
         .chain(&trainer.cnv.parameters())
         .map(|p| p.0.clone())
         .collect();
-    for array in &mut arrays {
-        let Some(p) = names.iter().position(|n| *n == array.name) else {
-            continue;
-        };
-        let wave = |k: usize| ((0.37 + 0.01 * p as f64) * k as f64 + p as f64).sin();
-        let n = array.values.len();
-        let transposed = transposed(array);
-        let fan_in = if transposed {
-            array.shape[0]
-        } else {
-            *array.shape.last().unwrap()
-        };
-        let value = |k: usize| {
-            if array.name.ends_with("norm.weight") {
-                1.0 + 0.2 * wave(k)
-            } else if array.shape.len() == 2 {
-                wave(k) / (fan_in as f64).sqrt()
-            } else {
-                0.1 * wave(k)
+    let filled: Vec<NamedArray> = with_widths(&arrays)
+        .into_iter()
+        .map(|(mut array, width)| {
+            let Some(p) = names.iter().position(|n| *n == array.name) else {
+                return array;
+            };
+            let wave = |k: usize| ((0.37 + 0.01 * p as f64) * k as f64 + p as f64).sin();
+            let fan_in = match array.shape.len() {
+                3 => array.shape[1],
+                _ => *array.shape.last().unwrap(),
+            };
+            let value = |k: usize| {
+                if array.name.ends_with("norm.weight") {
+                    1.0 + 0.2 * wave(k)
+                } else if array.shape.len() > 1 {
+                    wave(k) / (fan_in as f64).sqrt()
+                } else {
+                    0.1 * wave(k)
+                }
+            };
+            array.values = (0..array.values.len())
+                .map(|k| torch_position(&array, width, k).map_or(0.0, |k| value(k) as f32))
+                .collect();
+            array
+        })
+        .collect();
+    trainer.restore(&filled).unwrap();
+}
+
+/// The position in torch's order of the value held at `k`; `None` for what fills a panel up.
+fn torch_position(array: &NamedArray, width: usize, k: usize) -> Option<usize> {
+    match array.shape.as_slice() {
+        &[_, features, lanes] => {
+            let unit = k / (features * lanes) * lanes + k % lanes;
+            (unit < width).then_some(unit * features + k / lanes % features)
+        }
+        _ => Some(k),
+    }
+}
+
+/// The values in torch's order.
+fn in_torch_order(array: &NamedArray, width: usize, values: &[f64]) -> Vec<f64> {
+    let mut out = vec![0.0; values.len()];
+    let mut n = 0;
+    for (k, &v) in values.iter().enumerate() {
+        match torch_position(array, width, k) {
+            Some(to) => {
+                out[to] = v;
+                n += 1;
             }
-        };
-        let values: Vec<f32> = (0..n)
-            .map(|k| value(torch_position(array, k)) as f32)
-            .collect();
-        array.values = values;
+            None => assert_eq!(v, 0.0, "{}: what fills a panel up is zero", array.name),
+        }
     }
-    trainer.restore(&arrays).unwrap();
+    out.truncate(n);
+    out
 }
 
-fn transposed(array: &NamedArray) -> bool {
-    matches!(array.name.as_str(), "expr.0.weight" | "cnv.0.weight")
-}
-
-/// The position in torch's order of the value held at `k`.
-fn torch_position(array: &NamedArray, k: usize) -> usize {
-    if transposed(array) {
-        let (inputs, outputs) = (array.shape[0], array.shape[1]);
-        (k % outputs) * inputs + k / outputs
-    } else {
-        k
-    }
-}
-
-/// Norm, and dot product with sin(k + 1).
-fn summary(array: &NamedArray, values: &[f64]) -> [f64; 2] {
-    let dot = values
-        .iter()
-        .enumerate()
-        .map(|(k, v)| v * (torch_position(array, k) as f64 + 1.0).sin());
-    [values.iter().map(|v| v * v).sum::<f64>().sqrt(), dot.sum()]
+/// Largest difference over the largest value.
+fn relative(found: &[f64], expected: &serde_json::Value) -> f64 {
+    let expected: Vec<f64> = serde_json::from_value(expected.clone()).unwrap();
+    assert_eq!(found.len(), expected.len());
+    let largest = expected.iter().fold(0.0f64, |m, v| m.max(v.abs()));
+    let worst = found.iter().zip(&expected).map(|(a, b)| (a - b).abs());
+    worst.fold(0.0, f64::max) / largest
 }
 
 fn f64s(t: &candle_core::Tensor) -> Vec<f64> {
@@ -196,34 +231,31 @@ fn f64s(t: &candle_core::Tensor) -> Vec<f64> {
         .unwrap()
 }
 
-fn pair(value: &serde_json::Value) -> [f64; 2] {
-    [value[0].as_f64().unwrap(), value[1].as_f64().unwrap()]
-}
-
 /// Every parameter's name and gradient.
 fn gradients(
-    t: &Trainer<'_>,
+    t: &mut Trainer<'_>,
     grads: &candle_core::backprop::GradStore,
 ) -> Vec<(String, candle_core::Tensor)> {
-    let of = |e: &super::encoder::Encoder| {
+    let of = |e: &mut super::encoder::Encoder| {
         let names: Vec<String> = e.parameters().into_iter().map(|p| p.0).collect();
         names
             .into_iter()
             .zip(e.gradients(grads))
             .collect::<Vec<_>>()
     };
-    of(&t.expr).into_iter().chain(of(&t.cnv)).collect()
+    let expr = of(&mut t.expr);
+    expr.into_iter().chain(of(&mut t.cnv)).collect()
 }
 
-/// Loss and gradients in f64 (relative 1e-9), then two steps (absolute 3e-6: AdamW's moments and the
-/// running statistics are kept in f32).
+/// Loss and every gradient's every entry, of the same weights and batch: in f64 to rounding, in f32
+/// (as training runs) within 1e-5 of the loss and 1e-4 of each tensor's largest gradient. Then two
+/// steps (3e-6: AdamW's moments and the running statistics are kept in f32).
 #[test]
 fn two_steps_are_those_of_pytorch() {
     let expected: serde_json::Value = serde_json::from_str(include_str!(
         "../../../tests/reference/train/clcc_step.json"
     ))
     .unwrap();
-    let data = reference_data();
     let anchors: Vec<u32> = (0..6).collect();
     for (name, bn_scope) in [("joint", BnScope::Joint), ("separate", BnScope::Separate)] {
         let expected = &expected[name];
@@ -231,71 +263,83 @@ fn two_steps_are_those_of_pytorch() {
             bn_scope,
             ..small_params()
         };
-        let mut t = trainer(&data, &params, DType::F64);
-        fill(&mut t);
-        let shapes = t.snapshot().unwrap();
-        let close =
-            |what: &str, found: [f64; 2], expected: [f64; 2], relative: f64, absolute: f64| {
-                let fits =
-                    |a: f64, b: f64| (a - b).abs() <= absolute + relative * expected[0].abs();
+        // The last: candle's own operations, as on an accelerator.
+        for (dtype, resident, loss_bound, gradient_bound) in [
+            (DType::F64, false, 1e-10, 1e-9),
+            (DType::F32, false, 1e-5, 1e-4),
+            (DType::F32, true, 1e-5, 1e-4),
+        ] {
+            let what = format!("{name} {dtype:?} resident {resident}");
+            let mut data = reference_data();
+            if resident {
+                data.expr.place_on(&Device::Cpu, dtype).unwrap();
+                data.cnv.place_on(&Device::Cpu, dtype).unwrap();
+            }
+            let mut t = trainer(&data, &params, dtype);
+            fill(&mut t);
+            let arrays = with_widths(&t.snapshot().unwrap());
+            let (total, nce, margin, encoded) = t.losses(&anchors).unwrap();
+            assert_eq!(encoded, if bn_scope == BnScope::Joint { 10 } else { 13 });
+            for (k, loss) in [&total, &nce, margin.as_ref().unwrap()].iter().enumerate() {
+                let (found, expected) = (f64s(loss)[0], expected["loss"][k].as_f64().unwrap());
                 assert!(
-                    fits(found[0], expected[0]) && fits(found[1], expected[1]),
-                    "{name} {what}: {found:?} {expected:?}"
+                    (found / expected - 1.0).abs() < loss_bound,
+                    "{what} loss {k}: {found} {expected}"
                 );
-            };
+            }
+            let grads = total.backward().unwrap();
+            for (parameter, gradient) in gradients(&mut t, &grads) {
+                let (array, width) = arrays.iter().find(|a| a.0.name == parameter).unwrap();
+                let found = in_torch_order(array, *width, &f64s(&gradient));
+                let wanted = &expected["gradients"][&parameter];
+                // A bias before a batch norm has no effect: its gradient is rounding on both sides.
+                if wanted
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .all(|g| g.as_f64().unwrap().abs() < 1e-12)
+                {
+                    assert!(found.iter().all(|g| g.abs() < 1e-5), "{what} {parameter}");
+                    continue;
+                }
+                let worst = relative(&found, wanted);
+                assert!(worst < gradient_bound, "{what} {parameter}: {worst}");
+            }
 
-        let (total, nce, margin, encoded) = t.losses(&anchors).unwrap();
-        assert_eq!(encoded, if bn_scope == BnScope::Joint { 10 } else { 13 });
-        for (k, loss) in [&total, &nce, margin.as_ref().unwrap()]
-            .into_iter()
-            .enumerate()
-        {
-            let (found, expected) = (f64s(loss)[0], expected["loss"][k].as_f64().unwrap());
+            // The losses above moved the running statistics; start again.
+            let mut t = trainer(&data, &params, dtype);
+            fill(&mut t);
+            for _ in 0..2 {
+                t.step(&anchors, 1).unwrap();
+            }
+            let after = expected["parameters_after_two_steps"].as_object().unwrap();
+            let arrays = with_widths(&t.snapshot().unwrap());
+            assert_eq!(arrays.len(), after.len());
+            for (array, width) in arrays {
+                // AdamW divides by the gradient's own size, so a bias without effect moves by noise, and
+                // the running mean behind it; in eval mode that is seen.
+                let unused = array.name.ends_with(".bias")
+                    && !array.name.contains("norm")
+                    && !array.name.ends_with("2.bias");
+                let noise = unused || array.name.ends_with("running_mean");
+                if noise && dtype == DType::F32 {
+                    continue;
+                }
+                let values: Vec<f64> = array.values.iter().map(|&v| f64::from(v)).collect();
+                let values = in_torch_order(&array, width, &values);
+                let bound = if dtype == DType::F64 { 3e-6 } else { 1e-3 };
+                let worst = relative(&values, &after[&array.name]);
+                assert!(worst < bound, "{what} {}: {worst}", array.name);
+            }
+            let (found, expected) = (
+                t.validation_loss().unwrap(),
+                expected["validation_loss"].as_f64().unwrap(),
+            );
             assert!(
-                (found - expected).abs() < 1e-10,
-                "{name} loss {k}: {found} {expected}"
+                dtype == DType::F32 || (found - expected).abs() < 1e-4,
+                "{what} validation: {found} {expected}"
             );
         }
-        let grads = total.backward().unwrap();
-        for (parameter, gradient) in gradients(&t, &grads) {
-            let array = shapes.iter().find(|a| a.name == parameter).unwrap();
-            let found = summary(array, &f64s(&gradient));
-            close(
-                &parameter,
-                found,
-                pair(&expected["gradients"][&parameter]),
-                1e-9,
-                1e-11,
-            );
-        }
-
-        // The losses above moved the running statistics; start again.
-        let mut t = trainer(&data, &params, DType::F64);
-        fill(&mut t);
-        for _ in 0..2 {
-            t.step(&anchors).unwrap();
-        }
-        let after = expected["parameters_after_two_steps"].as_object().unwrap();
-        let arrays = t.snapshot().unwrap();
-        assert_eq!(arrays.len(), after.len());
-        for array in arrays {
-            let values: Vec<f64> = array.values.iter().map(|&v| f64::from(v)).collect();
-            close(
-                &array.name,
-                summary(&array, &values),
-                pair(&after[&array.name]),
-                0.0,
-                3e-6,
-            );
-        }
-        let (found, expected) = (
-            t.validation_loss().unwrap(),
-            expected["validation_loss"].as_f64().unwrap(),
-        );
-        assert!(
-            (found - expected).abs() < 1e-4,
-            "{name} validation: {found} {expected}"
-        );
     }
 }
 
@@ -311,7 +355,8 @@ fn gradients_are_those_of_finite_differences() {
     let mut t = trainer(&data, &params, DType::F64);
     let anchors: Vec<u32> = (0..6).collect();
     let grads = t.losses(&anchors).unwrap().0.backward().unwrap();
-    let gradients = gradients(&t, &grads);
+    let gradients = gradients(&mut t, &grads);
+    let arrays = with_widths(&t.snapshot().unwrap());
     let parameters: Vec<(String, Var)> = t
         .expr
         .parameters()
@@ -323,7 +368,11 @@ fn gradients_are_those_of_finite_differences() {
     for ((name, var), (_, gradient)) in parameters.into_iter().zip(gradients) {
         let grad = f64s(&gradient);
         let base = f64s(&var);
-        for at in (0..base.len()).step_by(base.len().div_ceil(5)) {
+        let (array, width) = arrays.iter().find(|a| a.0.name == name).unwrap();
+        let held: Vec<usize> = (0..base.len())
+            .filter(|&k| torch_position(array, *width, k).is_some())
+            .collect();
+        for &at in held.iter().step_by(held.len().div_ceil(5)) {
             let mut moved = |by: f64| {
                 let mut values = base.clone();
                 values[at] += by;
@@ -373,7 +422,7 @@ fn simulated(n: usize, seed: u64) -> TrainingData {
     });
     let input = |scaled: Csr, m: f32| {
         let shift = vec![m; scaled.n_cols()];
-        Modality::of(Arc::new(SparseInput { scaled, shift }))
+        Modality::of(Arc::new(SparseInput::new(scaled, shift)))
     };
     let n_val = n / 5;
     let lists: Vec<(usize, Vec<u32>)> = (0..n - n_val)
@@ -427,13 +476,13 @@ fn sixty_four_cells_are_learnt_by_heart() {
     let cells: Vec<u32> = (0..64).collect();
     let e = t
         .expr
-        .forward_eval(&data.expr.batch(&cells))
+        .forward_eval(&data.expr.batch(&cells).unwrap())
         .unwrap()
         .to_vec2::<f32>()
         .unwrap();
     let c = t
         .cnv
-        .forward_eval(&data.cnv.batch(&cells))
+        .forward_eval(&data.cnv.batch(&cells).unwrap())
         .unwrap()
         .to_vec2::<f32>()
         .unwrap();
@@ -461,7 +510,7 @@ fn every_parameter_has_a_gradient() {
         .0
         .backward()
         .unwrap();
-    for (name, gradient) in gradients(&t, &grads) {
+    for (name, gradient) in gradients(&mut t, &grads) {
         let norm = f64s(&gradient).iter().map(|g| g * g).sum::<f64>();
         // A bias before a batch norm has no effect: its gradient is rounding.
         let before_norm = name.ends_with("bias") && !name.contains("norm") && !name.contains(".2.");
@@ -499,12 +548,166 @@ fn a_resumed_run_is_the_uninterrupted_one_bit_for_bit() {
         last.run(&TestWatch::new(Some(dir.path()), u64::MAX))
             .unwrap();
         assert_eq!(state(&last), state(&whole));
-        // A finished run's checkpoint has nothing left to do.
+        // The checkpoint can be taken up again.
         let mut again = trainer(&data, &params, DType::F32);
         checkpoint::resume(dir.path(), "test", &mut again).unwrap();
-        again.run(&TestWatch::new(None, 0)).unwrap();
+        again.run(&TestWatch::new(None, u64::MAX)).unwrap();
         assert_eq!(state(&again), state(&whole));
     }
+}
+
+/// Killed without notice at three points: a run goes on from the last checkpoint, which may be some
+/// steps back, in the middle of an epoch or where one ends.
+#[test]
+fn a_killed_run_is_the_uninterrupted_one_bit_for_bit() {
+    let data = simulated(100, 3);
+    let params = TrainParams {
+        learn_temperature: true,
+        clip_norm: Some(1.0),
+        warmup_epochs: 2,
+        ..quick_params()
+    };
+    let mut whole = trainer(&data, &params, DType::F32);
+    whole.run(&TestWatch::new(None, u64::MAX)).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    // Checkpoints after every second step; three steps an epoch, 15 in all.
+    for (kill_after, resumed_from) in [(3, 0), (3, 2), (4, 4)] {
+        let mut part = trainer(&data, &params, DType::F32);
+        part.checkpoint_steps = 2;
+        checkpoint::resume(dir.path(), "test", &mut part).unwrap();
+        assert_eq!(part.cursor.step, resumed_from);
+        let watch = TestWatch {
+            killed: true,
+            ..TestWatch::new(Some(dir.path()), kill_after)
+        };
+        part.run(&watch).unwrap_err();
+        assert_eq!(part.cursor.step, resumed_from + kill_after);
+    }
+    let mut last = trainer(&data, &params, DType::F32);
+    assert!(checkpoint::resume(dir.path(), "test", &mut last).unwrap());
+    // Killed right after step 8, before its checkpoint.
+    assert_eq!(last.cursor.step, 6);
+    last.run(&TestWatch::new(None, u64::MAX)).unwrap();
+    assert_eq!(state(&last), state(&whole));
+    assert_ne!(last.temperature_now().unwrap(), params.temperature);
+}
+
+#[test]
+fn checkpoints_are_some_steps_apart_and_never_of_broken_weights() {
+    let data = simulated(100, 3);
+    let params = quick_params();
+    let dir = tempfile::tempdir().unwrap();
+    let mut t = trainer(&data, &params, DType::F32);
+    t.checkpoint_steps = 4;
+    t.run(&TestWatch::new(Some(dir.path()), u64::MAX)).unwrap();
+    // 15 steps: after 4, 8 and 12.
+    assert_eq!(t.saved.0, 12);
+    let mut broken = trainer(&data, &params, DType::F32);
+    let mut arrays = broken.snapshot().unwrap();
+    arrays[3].values[0] = f32::NAN;
+    broken.restore(&arrays).unwrap();
+    broken
+        .run(&TestWatch::new(Some(dir.path()), 0))
+        .unwrap_err();
+    let mut again = trainer(&data, &params, DType::F32);
+    checkpoint::resume(dir.path(), "test", &mut again).unwrap();
+    assert_eq!(again.cursor.step, 12);
+}
+
+/// Clipping to a bound that is never reached changes nothing; a low one scales the whole gradient.
+#[test]
+fn clipping_scales_the_gradient_to_its_bound() {
+    let data = simulated(60, 5);
+    let anchors: Vec<u32> = (0..32).collect();
+    let moved = |clip_norm: Option<f64>| {
+        let params = TrainParams {
+            clip_norm,
+            ..quick_params()
+        };
+        let mut t = trainer(&data, &params, DType::F64);
+        t.step(&anchors, 1).unwrap();
+        // The first moment after one step is a tenth of the gradient.
+        let first: Vec<f64> = t
+            .moments
+            .iter()
+            .flat_map(|m| m.m.iter().map(|&m| f64::from(m) * 10.0).collect::<Vec<_>>())
+            .collect();
+        first
+    };
+    let norm = |g: &[f64]| g.iter().map(|g| g * g).sum::<f64>().sqrt();
+    let (free, high) = (moved(None), moved(Some(1e6)));
+    assert_eq!(free, high);
+    let low = moved(Some(0.01));
+    assert!(
+        norm(&free) > 0.1 && (norm(&low) - 0.01).abs() < 1e-5,
+        "{}",
+        norm(&low)
+    );
+    let scale = norm(&low) / norm(&free);
+    assert!(
+        free.iter()
+            .zip(&low)
+            .all(|(f, l)| (f * scale - l).abs() < 1e-7)
+    );
+}
+
+#[test]
+fn a_learnt_temperature_moves_and_stays_in_its_range() {
+    let data = simulated(100, 3);
+    let params = TrainParams {
+        learn_temperature: true,
+        temperature: 0.5,
+        learning_rate: 0.3,
+        epochs: 8,
+        patience: 8,
+        ..quick_params()
+    };
+    let mut t = trainer(&data, &params, DType::F32);
+    t.run(&TestWatch::new(None, u64::MAX)).unwrap();
+    let history = &t.cursor.history;
+    assert_ne!(history[0].temperature, 0.5);
+    assert!(
+        history
+            .iter()
+            .all(|e| (0.01 - 1e-6..=1.0).contains(&e.temperature))
+    );
+    assert_ne!(history[0].temperature, history[7].temperature);
+    let constant = quick_params();
+    let mut fixed = trainer(&data, &constant, DType::F32);
+    fixed.run(&TestWatch::new(None, u64::MAX)).unwrap();
+    assert!(fixed.cursor.history.iter().all(|e| e.temperature == 0.07));
+}
+
+/// The operations of an accelerator, on the CPU: same draws, same losses, same weights to rounding.
+#[test]
+fn the_path_of_accelerators_trains_the_same_model() {
+    let params = TrainParams {
+        bn_scope: BnScope::Separate,
+        clip_norm: Some(0.5),
+        epochs: 2,
+        ..quick_params()
+    };
+    let run = |resident: bool| {
+        let mut data = simulated(100, 3);
+        if resident {
+            data.expr.place_on(&Device::Cpu, DType::F32).unwrap();
+            data.cnv.place_on(&Device::Cpu, DType::F32).unwrap();
+        }
+        let mut t = trainer(&data, &params, DType::F32);
+        t.run(&TestWatch::new(None, u64::MAX)).unwrap();
+        let e = embed(&t.expr, &data.expr, 100, 16).unwrap();
+        (t.cursor.history.clone(), e)
+    };
+    let ((sparse, e), (dense, f)) = (run(false), run(true));
+    for (a, b) in sparse.iter().zip(&dense) {
+        assert!(
+            (a.train_loss / b.train_loss - 1.0).abs() < 1e-3,
+            "{a:?} {b:?}"
+        );
+        assert!((a.val_loss / b.val_loss - 1.0).abs() < 1e-2, "{a:?} {b:?}");
+    }
+    let cosine = |i: usize| e.row(i).dot(&f.row(i));
+    assert!((0..100).all(|i| cosine(i) > 0.99));
 }
 
 #[test]
@@ -533,7 +736,7 @@ fn broken_and_foreign_checkpoints_are_refused() {
 }
 
 #[test]
-fn one_and_three_threads_train_the_same_bits() {
+fn any_number_of_threads_trains_the_same_bits() {
     let data = simulated(150, 4);
     let params = TrainParams {
         epochs: 2,
@@ -552,7 +755,9 @@ fn one_and_three_threads_train_the_same_bits() {
             (state(&t), embedded)
         })
     };
-    assert_eq!(run(1), run(3));
+    let one = run(1);
+    assert_eq!(one, run(2));
+    assert_eq!(one, run(3));
 }
 
 #[test]
@@ -612,7 +817,38 @@ fn a_loss_that_is_no_number_stops_the_run_and_says_where() {
         (0..=first).any(|b| text.contains(&format!("batch {} (step {})", b + 1, b + 1))),
         "{text}"
     );
+    assert!(text.contains("there is no checkpoint yet"), "{text}");
     assert!(error.hint().is_some());
+}
+
+/// A loss that was fine at first and then no number: the message names the last good checkpoint.
+#[test]
+fn divergence_names_the_last_checkpoint() {
+    let data = simulated(100, 3);
+    let params = quick_params();
+    let dir = tempfile::tempdir().unwrap();
+    let mut t = trainer(&data, &params, DType::F32);
+    t.checkpoint_steps = 2;
+    t.run(&TestWatch::new(Some(dir.path()), 5)).unwrap_err();
+    let mut t = trainer(&data, &params, DType::F32);
+    checkpoint::resume(dir.path(), "test", &mut t).unwrap();
+    t.cursor.history[0].train_loss = 1e-3;
+    let error = t
+        .run(&TestWatch::new(Some(dir.path()), u64::MAX))
+        .unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.contains("diverges") && text.contains("epoch 2"),
+        "{text}"
+    );
+    assert!(
+        text.contains("the last checkpoint, of step 5, is"),
+        "{text}"
+    );
+    assert!(
+        text.contains(&dir.path().join("checkpoint").display().to_string()),
+        "{text}"
+    );
 }
 
 #[test]
@@ -661,16 +897,34 @@ fn the_rate_falls_along_half_a_cosine() {
     ];
     for (epoch, expected) in rates.into_iter().enumerate() {
         t.cursor.epoch = epoch;
-        assert!((t.learning_rate() - expected).abs() < 1e-12);
+        assert!((t.learning_rate(3) - expected).abs() < 1e-12);
     }
 }
 
+/// Two epochs of two steps rise to the rate; the cosine has the two epochs that are left.
 #[test]
-fn devices_that_are_not_there_are_refused_by_name() {
-    assert_eq!(choose_device(DeviceChoice::Auto).unwrap().1, "cpu");
-    let error = choose_device(DeviceChoice::Cuda).unwrap_err();
-    assert!(error.to_string().contains("cuda"), "{error}");
-    assert!(error.hint().unwrap().contains("--device cpu"));
+fn a_warm_up_comes_before_the_cosine() {
+    let data = reference_data();
+    let params = TrainParams {
+        epochs: 4,
+        warmup_epochs: 2,
+        learning_rate: 1.0,
+        ..small_params()
+    };
+    let mut t = trainer(&data, &params, DType::F64);
+    let mut rates = Vec::new();
+    for (epoch, batch) in [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (3, 1)] {
+        (t.cursor.epoch, t.cursor.batch) = (epoch, batch);
+        rates.push(t.learning_rate(2));
+    }
+    let expected = [0.25, 0.5, 0.75, 1.0, 1.0, 0.5];
+    assert!(
+        rates
+            .iter()
+            .zip(expected)
+            .all(|(a, b)| (a - b).abs() < 1e-12),
+        "{rates:?}"
+    );
 }
 
 #[test]
@@ -694,6 +948,15 @@ fn clusters_are_read_only_when_a_parameter_needs_them() {
         learning_rate: f64::NAN,
         ..base
     };
-    let paths: Vec<String> = bad.problems().into_iter().map(|p| p.path).collect();
-    assert_eq!(paths, ["epochs", "learning_rate", "dropout", "expr_hidden"]);
+    let paths = |p: &TrainParams| p.problems().into_iter().map(|p| p.path).collect::<Vec<_>>();
+    let found = paths(&bad);
+    assert_eq!(found, ["epochs", "learning_rate", "dropout", "expr_hidden"]);
+    let bad = TrainParams {
+        warmup_epochs: 100,
+        clip_norm: Some(0.0),
+        learn_temperature: true,
+        temperature: 2.0,
+        ..TrainParams::default()
+    };
+    assert_eq!(paths(&bad), ["warmup_epochs", "clip_norm", "temperature"]);
 }

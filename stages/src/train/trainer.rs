@@ -1,16 +1,29 @@
 //! The training loop, top to bottom: batches, step, validation, early stopping, checkpoint.
 
-use candle_core::{DType, Device, Tensor};
+use std::path::PathBuf;
+
+use candle_core::{DType, Device, Tensor, Var};
 use serde::{Deserialize, Serialize};
 
 use super::adamw::{AdamMoments, AdamWStep};
 use super::batches::{Drawing, StepCells, epoch_batches, validation_batches};
-use super::encoder::{Encoder, NamedArray, Pass};
+use super::encoder::{Encoder, NamedArray, Pass, square_sum};
 use super::inputs::Modality;
-use super::loss::{hard_negative_margin, nce};
+use super::loss::{Temperature, hard_negative_margin, nce};
 use super::params::TrainParams;
 use crate::error::{StageError, StageResult};
 use crate::mine::Negatives;
+
+/// Steps between two checkpoints. A checkpoint writes 16 bytes a weight and costs about as much as
+/// three steps, each of which reads or writes 28 bytes a weight and does its products: so many
+/// steps apart it stays near 1 % at any size of the model, and no clock decides anything.
+pub(super) const CHECKPOINT_STEPS: u64 = 256;
+/// The scale of a learnt temperature has this name in checkpoints and models.
+const LOGIT_SCALE: &str = "logit_scale";
+/// open_clip's bound on it.
+const LARGEST_LOGIT_SCALE: f64 = 100.0;
+/// An epoch's mean loss above so many times the first epoch's is divergence.
+const DIVERGENCE: f64 = 3.0;
 
 /// Everything that training reads; nothing of it changes.
 #[derive(Debug)]
@@ -32,6 +45,8 @@ pub(super) struct EpochRecord {
     pub(super) nce: f64,
     pub(super) margin: f64,
     pub(super) val_loss: f64,
+    /// InfoNCE's, at the end of the epoch.
+    pub(super) temperature: f64,
 }
 
 /// Sums over the anchors of the epoch so far.
@@ -76,10 +91,17 @@ pub(super) struct Trainer<'a> {
     pub(super) seed: u64,
     pub(super) expr: Encoder,
     pub(super) cnv: Encoder,
+    /// ln(1 / tau), where it is learnt.
+    logit_scale: Option<Var>,
+    /// Of the expression encoder's parameters, the copy-number encoder's, the scale.
     pub(super) moments: Vec<AdamMoments>,
     pub(super) cursor: Cursor,
     /// Weights of the best epoch; empty before the first.
     pub(super) best: Vec<NamedArray>,
+    /// Steps between two checkpoints, [`CHECKPOINT_STEPS`].
+    pub(super) checkpoint_steps: u64,
+    /// Step of the last checkpoint, and where it lies.
+    pub(super) saved: (u64, Option<PathBuf>),
     validation: Vec<Vec<u32>>,
 }
 
@@ -89,8 +111,10 @@ pub(super) trait Watch {
     fn cancelled(&self) -> bool;
     /// After each step.
     fn step(&self, trainer: &Trainer<'_>, batches: usize, loss: StepLoss);
-    /// After each epoch, and before stopping on request.
-    fn checkpoint(&self, trainer: &Trainer<'_>) -> StageResult<()>;
+    /// Every [`CHECKPOINT_STEPS`] steps, and before stopping on request, with the weights as they
+    /// are `now`; says where it was written, if anywhere.
+    fn checkpoint(&self, trainer: &Trainer<'_>, now: &[NamedArray])
+    -> StageResult<Option<PathBuf>>;
 }
 
 impl<'a> Trainer<'a> {
@@ -127,17 +151,26 @@ impl<'a> Trainer<'a> {
         };
         let expr = encoder("expr", &data.expr, &params.expr_hidden)?;
         let cnv = encoder("cnv", &data.cnv, &params.cnv_hidden)?;
+        let logit_scale = params
+            .learn_temperature
+            .then(|| {
+                Var::from_tensor(&Tensor::new(-params.temperature.ln(), device)?.to_dtype(dtype)?)
+            })
+            .transpose()?;
         let n = expr.parameters().len() + cnv.parameters().len();
-        let moments = vec![AdamMoments::default(); n];
+        let moments = vec![AdamMoments::default(); n + usize::from(logit_scale.is_some())];
         Ok(Self {
             data,
             params,
             seed,
             expr,
             cnv,
+            logit_scale,
             moments,
             cursor: Cursor::default(),
             best: Vec::new(),
+            checkpoint_steps: CHECKPOINT_STEPS,
+            saved: (0, None),
             validation,
         })
     }
@@ -146,7 +179,7 @@ impl<'a> Trainer<'a> {
     ///
     /// # Errors
     /// [`StageError::Cancelled`], with a checkpoint written; [`StageError::Data`] where a loss is
-    /// no longer a number.
+    /// no longer a number, or an epoch's is far above the first one's.
     pub(super) fn run(&mut self, watch: &dyn Watch) -> StageResult<()> {
         while !self.finished() {
             let batches = epoch_batches(
@@ -157,14 +190,25 @@ impl<'a> Trainer<'a> {
             );
             while self.cursor.batch < batches.len() {
                 if watch.cancelled() {
-                    watch.checkpoint(self)?;
+                    self.save(watch)?;
                     return Err(StageError::Cancelled);
                 }
-                let loss = self.step(&batches[self.cursor.batch])?;
+                let loss = self.step(&batches[self.cursor.batch], batches.len())?;
                 watch.step(self, batches.len(), loss);
+                if self.cursor.step >= self.saved.0 + self.checkpoint_steps {
+                    self.save(watch)?;
+                }
             }
             self.end_epoch()?;
-            watch.checkpoint(self)?;
+        }
+        Ok(())
+    }
+
+    /// Writes a checkpoint, unless the weights are broken: the last good one then stays.
+    fn save(&mut self, watch: &dyn Watch) -> StageResult<()> {
+        let now = self.snapshot()?;
+        if now.iter().all(|a| a.values.iter().all(|v| v.is_finite())) {
+            self.saved = (self.cursor.step, watch.checkpoint(self, &now)?);
         }
         Ok(())
     }
@@ -175,10 +219,31 @@ impl<'a> Trainer<'a> {
             || self.cursor.epoch - self.cursor.best_epoch >= self.params.patience
     }
 
-    /// The current epoch's rate: half a cosine from `learning_rate` to 0 at `epochs`.
-    pub(super) fn learning_rate(&self) -> f64 {
-        let done = self.cursor.epoch as f64 / self.params.epochs as f64;
+    /// The rate of the next step of an epoch of `batches`: rising through the warm-up's steps, then
+    /// half a cosine over the epochs that are left, from `learning_rate` to 0.
+    pub(super) fn learning_rate(&self, batches: usize) -> f64 {
+        let (epoch, warmup) = (self.cursor.epoch, self.params.warmup_epochs);
+        if epoch < warmup {
+            let step = epoch * batches + self.cursor.batch + 1;
+            return self.params.learning_rate * step as f64 / (warmup * batches) as f64;
+        }
+        let done = (epoch - warmup) as f64 / (self.params.epochs - warmup) as f64;
         0.5 * self.params.learning_rate * (1.0 + (std::f64::consts::PI * done).cos())
+    }
+
+    fn temperature(&self) -> Temperature<'_> {
+        match &self.logit_scale {
+            Some(s) => Temperature::Learnt(s),
+            None => Temperature::Fixed(self.params.temperature),
+        }
+    }
+
+    /// InfoNCE's temperature as it is now.
+    pub(super) fn temperature_now(&self) -> StageResult<f64> {
+        match &self.logit_scale {
+            Some(s) => Ok((-scalar(s)?).exp()),
+            None => Ok(self.params.temperature),
+        }
     }
 
     /// The losses of a batch with their graph, and the number of cells encoded.
@@ -206,17 +271,17 @@ impl<'a> Trainer<'a> {
         };
         let mut e = self
             .expr
-            .forward_train(&self.data.expr.batch(&cells.first), pass(0))?;
+            .forward_train(&self.data.expr.batch(&cells.first)?, pass(0))?;
         let mut c = self
             .cnv
-            .forward_train(&self.data.cnv.batch(&cells.first), pass(0))?;
+            .forward_train(&self.data.cnv.batch(&cells.first)?, pass(0))?;
         if !cells.second.is_empty() {
             let e2 = self
                 .expr
-                .forward_train(&self.data.expr.batch(&cells.second), pass(1))?;
+                .forward_train(&self.data.expr.batch(&cells.second)?, pass(1))?;
             let c2 = self
                 .cnv
-                .forward_train(&self.data.cnv.batch(&cells.second), pass(1))?;
+                .forward_train(&self.data.cnv.batch(&cells.second)?, pass(1))?;
             e = Tensor::cat(&[&e, &e2], 0)?;
             c = Tensor::cat(&[&c, &c2], 0)?;
         }
@@ -225,7 +290,7 @@ impl<'a> Trainer<'a> {
             c.narrow(0, 0, cells.n_anchors)?,
         );
         let clusters = self.clusters(anchors);
-        let nce = nce(&ea, &ca, p.temperature, clusters.as_deref())?;
+        let nce = nce(&ea, &ca, self.temperature(), clusters.as_deref())?;
         let margin = hard_negative_margin(&e, &c, &cells.pairs, p.margin)?;
         let total = match &margin {
             Some(margin) => (&nce + (margin * p.lambda)?)?,
@@ -239,8 +304,8 @@ impl<'a> Trainer<'a> {
         Some(cells.iter().map(|&c| of[c as usize]).collect())
     }
 
-    /// One optimiser step on a batch of anchors.
-    pub(super) fn step(&mut self, anchors: &[u32]) -> StageResult<StepLoss> {
+    /// One optimiser step on a batch of anchors, of an epoch of `batches`.
+    pub(super) fn step(&mut self, anchors: &[u32], batches: usize) -> StageResult<StepLoss> {
         let (total, nce, margin, encoded) = self.losses(anchors)?;
         let loss = StepLoss {
             total: scalar(&total)?,
@@ -248,19 +313,9 @@ impl<'a> Trainer<'a> {
             margin: margin.as_ref().map(scalar).transpose()?.unwrap_or(0.0),
         };
         if !loss.total.is_finite() {
-            return Err(self.diverged("training loss", loss.total));
+            return Err(self.diverged(&format!("training loss is {}", loss.total)));
         }
-        let grads = total.backward()?;
-        self.cursor.step += 1;
-        let (learning_rate, weight_decay) = (self.learning_rate(), self.params.weight_decay);
-        let adam = AdamWStep {
-            learning_rate,
-            weight_decay,
-            step: self.cursor.step,
-        };
-        let (expr, cnv) = self.moments.split_at_mut(self.expr.parameters().len());
-        self.expr.update(&grads, expr, adam)?;
-        self.cnv.update(&grads, cnv, adam)?;
+        self.update(&total, self.learning_rate(batches))?;
         let n = anchors.len() as f64;
         let sums = &mut self.cursor.sums;
         sums.anchors += n;
@@ -272,31 +327,91 @@ impl<'a> Trainer<'a> {
         Ok(loss)
     }
 
-    fn diverged(&self, what: &str, value: f64) -> StageError {
+    fn update(&mut self, total: &Tensor, learning_rate: f64) -> StageResult<()> {
+        let grads = total.backward()?;
+        let expr = self.expr.take_gradients(&grads)?;
+        let cnv = self.cnv.take_gradients(&grads)?;
+        let scale = match &self.logit_scale {
+            Some(s) => grads.get(s).cloned(),
+            None => None,
+        };
+        self.cursor.step += 1;
+        let mut adam = AdamWStep {
+            learning_rate,
+            weight_decay: self.params.weight_decay,
+            step: self.cursor.step,
+            gradient_scale: 1.0,
+        };
+        if let Some(longest) = self.params.clip_norm {
+            let mut squares = expr.square_sum()? + cnv.square_sum()?;
+            if let Some(scale) = &scale {
+                squares += square_sum(scale)?;
+            }
+            // torch adds the same 1e-6.
+            adam.gradient_scale = (longest / (squares.sqrt() + 1e-6)).min(1.0);
+        }
+        let n = self.expr.parameters().len();
+        let m = n + self.cnv.parameters().len();
+        self.expr.update(expr, &mut self.moments[..n], adam)?;
+        self.cnv.update(cnv, &mut self.moments[n..m], adam)?;
+        if let (Some(s), Some(gradient)) = (&self.logit_scale, scale) {
+            let adam = AdamWStep {
+                weight_decay: 0.0,
+                ..adam
+            };
+            adam.apply(s, &gradient, &mut self.moments[m])?;
+            s.set(&s.clamp(0.0, LARGEST_LOGIT_SCALE.ln())?)?;
+        }
+        Ok(())
+    }
+
+    fn diverged(&self, what: &str) -> StageError {
+        let last = match &self.saved {
+            (step, Some(path)) => {
+                format!(
+                    "the last checkpoint, of step {step}, is `{}`",
+                    path.display()
+                )
+            }
+            _ => "there is no checkpoint yet".to_string(),
+        };
         StageError::data_hint(
             format!(
-                "{what} is {value} in epoch {}, batch {} (step {})",
+                "{what} in epoch {}, batch {} (step {}); {last}",
                 self.cursor.epoch + 1,
                 self.cursor.batch + 1,
                 self.cursor.step + 1
             ),
-            "lower `learning_rate`, or check the input for extreme values",
+            "lower `learning_rate`, set `clip_norm`, or check the input for extreme values",
         )
     }
 
     fn end_epoch(&mut self) -> StageResult<()> {
         let val_loss = self.validation_loss()?;
         if !val_loss.is_finite() {
-            return Err(self.diverged("validation loss", val_loss));
+            return Err(self.diverged(&format!("validation loss is {val_loss}")));
         }
         let best = self.best_val_loss();
         let sums = self.cursor.sums;
+        let train_loss = sums.total / sums.anchors;
+        if let Some(first) = self.cursor.history.first()
+            && train_loss > DIVERGENCE * first.train_loss
+        {
+            return Err(self.diverged(&format!(
+                "the training loss diverges: its mean is {train_loss:.3} where the first epoch's was {:.3},",
+                first.train_loss
+            )));
+        }
+        // The rate of the epoch's last step.
+        self.cursor.batch -= 1;
+        let learning_rate = self.learning_rate(self.cursor.batch + 1);
         self.cursor.history.push(EpochRecord {
-            learning_rate: self.learning_rate(),
-            train_loss: sums.total / sums.anchors,
+            learning_rate,
+            train_loss,
             nce: sums.nce / sums.anchors,
             margin: sums.margin / sums.anchors,
             val_loss,
+            temperature: self.temperature_now()?,
         });
         self.cursor.epoch += 1;
         self.cursor.batch = 0;
@@ -318,12 +433,12 @@ impl<'a> Trainer<'a> {
     pub(super) fn validation_loss(&self) -> StageResult<f64> {
         let (mut sum, mut n) = (0.0, 0.0);
         for cells in &self.validation {
-            let e = self.expr.forward_eval(&self.data.expr.batch(cells))?;
-            let c = self.cnv.forward_eval(&self.data.cnv.batch(cells))?;
+            let e = self.expr.forward_eval(&self.data.expr.batch(cells)?)?;
+            let c = self.cnv.forward_eval(&self.data.cnv.batch(cells)?)?;
             let loss = scalar(&nce(
                 &e,
                 &c,
-                self.params.temperature,
+                self.temperature(),
                 self.clusters(cells).as_deref(),
             )?)?;
             sum += loss * cells.len() as f64;
@@ -336,6 +451,13 @@ impl<'a> Trainer<'a> {
     pub(super) fn snapshot(&self) -> StageResult<Vec<NamedArray>> {
         let mut all = self.expr.snapshot()?;
         all.extend(self.cnv.snapshot()?);
+        if let Some(s) = &self.logit_scale {
+            all.push(NamedArray {
+                name: LOGIT_SCALE.to_string(),
+                shape: vec![],
+                values: vec![scalar(s)? as f32],
+            });
+        }
         Ok(all)
     }
 
@@ -349,6 +471,9 @@ impl<'a> Trainer<'a> {
         };
         self.expr.restore(find)?;
         self.cnv.restore(find)?;
+        if let (Some(s), Some(&[value])) = (&self.logit_scale, find(LOGIT_SCALE)) {
+            s.set(&Tensor::new(value, s.device())?.to_dtype(s.dtype())?)?;
+        }
         Ok(())
     }
 }

@@ -2,8 +2,8 @@
 
     python clcc_step.py > clcc_step.json
 
-The objective follows the paper's text; the formula is repeated in stages/src/train/tests.rs. Each array is reported as
-its norm and its dot product with sin(k + 1), k being the position in torch's row-major order.
+The objective follows the paper's text; the formula is repeated in stages/src/train/tests.rs. Every array is reported whole,
+in torch's row-major order.
 """
 import json, sys
 import numpy as np, torch, torch.nn as nn, torch.nn.functional as F
@@ -91,9 +91,8 @@ def losses(encoders, scope):
     return base + LAMBDA * margin, base, margin
 
 
-def summary(t):
-    t = t.detach().flatten().numpy()
-    return [float(np.linalg.norm(t)), float(t @ np.sin(np.arange(len(t)) + 1))]
+def whole(t):
+    return t.detach().flatten().tolist()
 
 
 out = {"torch": torch.__version__, "numpy": np.__version__}
@@ -108,16 +107,16 @@ for scope in ["joint", "separate"]:
         total.backward()
         if step == 0:
             result["loss"] = [float(total.detach()), float(base.detach()), float(margin.detach())]
-            result["gradients"] = {name: summary(p.grad) for name, p in named(encoders)}
+            result["gradients"] = {name: whole(p.grad) for name, p in named(encoders)}
         optimiser.step()
-    result["parameters_after_two_steps"] = {name: summary(p) for name, p in named(encoders)}
+    result["parameters_after_two_steps"] = {name: whole(p) for name, p in named(encoders)}
     for modality, net in encoders.items():
         for layer, norm in enumerate(m for m in net if isinstance(m, nn.BatchNorm1d)):
-            result["parameters_after_two_steps"][f"{modality}.{layer}.norm.running_mean"] = summary(norm.running_mean)
-            result["parameters_after_two_steps"][f"{modality}.{layer}.norm.running_var"] = summary(norm.running_var)
+            result["parameters_after_two_steps"][f"{modality}.{layer}.norm.running_mean"] = whole(norm.running_mean)
+            result["parameters_after_two_steps"][f"{modality}.{layer}.norm.running_var"] = whole(norm.running_var)
         net.eval()
     with torch.no_grad():
         result["validation_loss"] = float(nce(F.normalize(encoders["expr"](expr[VAL]), dim=1), F.normalize(encoders["cnv"](cnv[VAL]), dim=1)))
     out[scope] = result
-json.dump(out, sys.stdout, indent=1)
+json.dump(out, sys.stdout)
 print()
