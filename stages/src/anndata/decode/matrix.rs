@@ -67,6 +67,10 @@ pub(in crate::anndata) fn matrix_info(store: &dyn Store, at: &str) -> StageResul
         })
         .unwrap_or_default();
     match shape[..] {
+        [rows, cols] if rows.max(cols) > i32::MAX as usize => Err(store.bad(
+            at,
+            format!("expected at most 2^31 rows and columns, found {rows} x {cols}"),
+        )),
         [rows, cols] => Ok(MatrixInfo { rows, cols, layout }),
         _ => Err(store.bad(at, "expected a `shape` of two numbers".into())),
     }
