@@ -12,7 +12,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use clcc_stages::anndata::Reader;
-use clcc_stages::preprocess::log1p_normalize_total;
+use clcc_stages::preprocess::log1p_normalize_total_in_place;
 use clcc_stages::simulate::{PatientPlan, SimulateParams, World, geo, simulate_patient};
 
 const ROUNDS: usize = 5;
@@ -73,15 +73,14 @@ fn report(name: &str, file: &Path, theirs: Option<(f64, f64)>) {
         let start = Instant::now();
         let reader = Reader::open(file).expect("opened");
         let (_obs, _var) = (reader.obs().expect("obs"), reader.var().expect("var"));
-        let x = reader.x().expect("X").into_csr();
+        let mut x = reader.x().expect("X").into_csr();
         let first = start.elapsed().as_secs_f64();
         let start = Instant::now();
         let totals: Vec<f64> = (0..x.n_rows())
             .map(|r| x.row(r).1.iter().map(|&v| f64::from(v)).sum())
             .collect();
-        let expr = log1p_normalize_total(&x, &totals, 1e4);
+        log1p_normalize_total_in_place(&mut x, &totals, 1e4);
         let second = start.elapsed().as_secs_f64();
-        assert_eq!(expr.nnz(), x.nnz());
         if round > 0 {
             (read, normalise) = (read.min(first), normalise.min(second));
         }

@@ -232,6 +232,43 @@ fn a_10x_folder_takes_the_place_of_a_text() {
     store("r2").expect(0);
 }
 
+#[test]
+fn luad10_runs_on_the_simulated_files_unchanged() {
+    let luad = concat!(env!("CARGO_MANIFEST_DIR"), "/workflows/luad10.yaml");
+    let p = Project::new(WORKFLOW);
+    let out = ["--out", "data/GSE131907"];
+    p.run(
+        &[
+            &["simulate", "--like", "gse131907", "--scale", "0.002"][..],
+            &out,
+        ]
+        .concat(),
+    )
+    .expect(0);
+    for file in [
+        "truth/truth_genes.tsv",
+        "truth/truth_cells.tsv",
+        "truth/truth_events.tsv",
+    ] {
+        assert!(
+            p.path().join("data/GSE131907").join(file).is_file(),
+            "{file}"
+        );
+    }
+    let ran = p
+        .run(&["run", luad, "--until", "infercnv", "--format", "json"])
+        .expect(0);
+    let patients = [
+        "P0006", "P0008", "P0009", "P0018", "P0019", "P0020", "P0028", "P0030", "P0031", "P0034",
+    ];
+    let expected: Vec<String> = patients.iter().map(|p| format!("infercnv[{p}]")).collect();
+    let done = ran.nodes("did_execute");
+    assert!(expected.iter().all(|n| done.contains(n)), "{done:?}");
+    let summary = p.path().join("results/luad10/tables/ingest_summary.tsv");
+    let text = std::fs::read_to_string(summary).expect("the summary");
+    assert!(text.contains("LUNG_N06,LUNG_T06"), "{text}");
+}
+
 /// Serves one body; remembers what was asked.
 fn serve(body: String) -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");

@@ -207,12 +207,20 @@ impl Reader {
         })
     }
 
-    /// The matrix at `element` in blocks of rows, for files larger than memory.
+    /// The matrix at `element` in blocks of rows, for files larger than memory. It must have `shape`,
+    /// which is known from the names: what a file says of its matrix is not believed before.
     ///
     /// # Errors
-    /// [`StageError::Format`] where it is missing or no matrix.
-    pub(crate) fn rows(&self, element: &str) -> StageResult<RowReader<'_>> {
+    /// [`StageError::Format`] where it is missing, no matrix, or of another shape.
+    pub(crate) fn rows(&self, element: &str, shape: (usize, usize)) -> StageResult<RowReader<'_>> {
         let info = decode::matrix_info(self.store(), element)?;
+        if (info.rows, info.cols) != shape {
+            let message = format!(
+                "expected {} x {}, found {} x {}",
+                shape.0, shape.1, info.rows, info.cols
+            );
+            return Err(self.store.bad(element, message));
+        }
         let source = match info.layout {
             Layout::Dense => RowSource::Dense,
             Layout::Csr => RowSource::Csr(decode::row_pointers(self.store(), element, info)?),

@@ -188,6 +188,10 @@ impl Values {
         }
         match self {
             Self::U32(v) => Ok(v),
+            // The usual case: one look at all, then the same memory under another name.
+            Self::I32(v) if v.iter().fold(0, |any, &x| any | x) >= 0 => {
+                Ok(v.into_iter().map(|x| x as u32).collect())
+            }
             Self::I32(v) => cast(&v),
             Self::I64(v) => cast(&v),
             Self::U64(v) => cast(&v),

@@ -209,7 +209,7 @@ fn a_matrix_of_many_chunks_reads_back_whole_and_in_blocks() {
     let reader = Reader::open(&path).unwrap();
     assert_eq!(reader.read().unwrap(), data);
     for element in ["X", "layers/dense"] {
-        let by_rows = reader.rows(element).unwrap();
+        let by_rows = reader.rows(element, (rows, cols)).unwrap();
         assert_eq!(by_rows.shape(), (rows, cols));
         let blocks = by_rows.blocks(300_000);
         assert_eq!(
@@ -396,7 +396,11 @@ fn a_matrix_stored_by_columns_is_turned() {
     let reader = Reader::open(&path).unwrap();
     assert_eq!(reader.x().unwrap().into_csr(), m.transpose());
     assert_eq!(
-        reader.rows("X").unwrap().read(1..3).unwrap(),
+        reader
+            .rows("X", reader.x().unwrap().shape())
+            .unwrap()
+            .read(1..3)
+            .unwrap(),
         m.transpose().take_rows(&[1, 2])
     );
 }
@@ -597,4 +601,46 @@ fn anndata_opens_what_is_written() {
             String::from_utf8_lossy(&out.stderr)
         );
     }
+}
+
+/// libhdf5 reads packed arrays of several chunks. Runs where `CLCC_PYTHON` names an interpreter with
+/// anndata 0.12.
+#[test]
+fn anndata_opens_a_packed_h5ad() {
+    let Some(python) = std::env::var_os("CLCC_PYTHON") else {
+        eprintln!("skipped: set CLCC_PYTHON to an interpreter with anndata");
+        return;
+    };
+    let n = 150_000;
+    let mut obs = Frame::new((0..n).map(|i| format!("c{i}")).collect());
+    obs.set("n", Column::I64((0..n as i64).collect()));
+    let x = Csr::from_rows(3, (0..n).map(|r| vec![(r as u32 % 3, 2.0)]));
+    let data = AnnData {
+        obs,
+        var: Frame::new(["a", "b", "c"].map(str::to_string).to_vec()),
+        layers: BTreeMap::from([("dense".to_string(), Matrix::Dense(x.to_dense()))]),
+        x: Some(Matrix::Csr(x)),
+        ..AnnData::default()
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.h5ad");
+    data.write_h5ad(&path).unwrap();
+    const CHECK: &str = "
+import sys, anndata
+a = anndata.read_h5ad(sys.argv[1])
+n = 150_000
+assert a.shape == (n, 3) and a.X.sum() == 2 * n and a.X.nnz == n
+assert (a.X.toarray() == a.layers['dense']).all() and a.layers['dense'][4, 1] == 2
+assert list(a.obs['n']) == list(range(n)) and a.obs_names[n - 1] == f'c{n - 1}'
+";
+    let out = std::process::Command::new(python)
+        .args(["-W", "error", "-c", CHECK])
+        .arg(&path)
+        .output()
+        .unwrap();
+    assert!(
+        out.status.success(),
+        "{}",
+        String::from_utf8_lossy(&out.stderr)
+    );
 }

@@ -18,8 +18,9 @@ use crate::error::{StageError, StageResult};
 use crate::frame::{Column, Frame};
 use crate::matrix::{Csr, Matrix};
 
-/// Values per chunk of a packed array.
-const CHUNK_VALUES: usize = 1 << 17;
+/// Values per chunk of a packed array, and the largest extent of a chunk: larger ones need three bytes
+/// for an extent, hdf5-pure 0.47 writes four, and libhdf5 2.0 refuses to read that.
+const CHUNK_VALUES: usize = 65_535;
 /// Smaller arrays are stored as they are.
 const PACKED_FROM: usize = 1 << 12;
 /// gzip's fastest level: half of the size for a tenth of the time of its default.
@@ -130,8 +131,8 @@ fn plain<T: Stored>(dataset: &mut DatasetBuilder, values: &[T], shape: &[usize])
     T::fill(values, dataset);
     let shape: Vec<u64> = shape.iter().map(|&n| n as u64).collect();
     dataset.with_shape(&shape);
-    if values.len() >= PACKED_FROM {
-        let row: u64 = shape.iter().skip(1).product();
+    let row: u64 = shape.iter().skip(1).product();
+    if values.len() >= PACKED_FROM && row <= CHUNK_VALUES as u64 {
         let rows = (CHUNK_VALUES as u64 / row.max(1)).clamp(1, shape[0]);
         let mut chunk = shape.clone();
         chunk[0] = rows;

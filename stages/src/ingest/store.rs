@@ -55,16 +55,7 @@ pub(super) fn ingest(
             ));
         }
     }
-    let rows = reader.rows(&element)?;
-    if rows.shape() != (obs.len(), var.len()) {
-        let message = format!(
-            "expected {} x {}, found {:?}",
-            obs.len(),
-            var.len(),
-            rows.shape()
-        );
-        return Err(StageError::format(path, element, message));
-    }
+    let rows = reader.rows(&element, (obs.len(), var.len()))?;
     let names = obs.index.clone();
     let cells = Cells::join(obs, annotations, ctx.progress)?;
     let patients = cells::select(&cells, params, &ctx.keys, ctx.progress)?;

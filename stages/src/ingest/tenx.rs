@@ -589,10 +589,12 @@ fn entry<'a>(line: &'a [u8], header: &Header) -> Result<(usize, usize, &'a [u8])
     };
     let number = |text: &[u8], what: &str, n: usize| {
         let digits = !text.is_empty() && text.len() <= 10 && text.iter().all(u8::is_ascii_digit);
-        let value = text
-            .iter()
-            .fold(0u64, |x, d| x * 10 + u64::from(d.wrapping_sub(b'0')));
-        if digits && value >= 1 && value <= n as u64 {
+        let value = if digits {
+            text.iter().fold(0u64, |x, d| x * 10 + u64::from(d - b'0'))
+        } else {
+            0
+        };
+        if value >= 1 && value <= n as u64 {
             Ok(value as usize - 1)
         } else {
             Err(format!(

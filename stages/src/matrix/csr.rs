@@ -40,7 +40,7 @@ impl Csr {
                 data.len()
             ));
         }
-        if let Some(i) = indices.iter().find(|&&i| i as usize >= n_cols) {
+        if let Some(i) = indices.par_iter().find_first(|&&i| i as usize >= n_cols) {
             return bad(format!(
                 "sparse matrix: column index {i} in a matrix of {n_cols} columns"
             ));
@@ -51,7 +51,12 @@ impl Csr {
             indices,
             data,
         };
-        if (0..csr.n_rows()).any(|r| csr.row(r).0.windows(2).any(|w| w[0] >= w[1])) {
+        let unsorted = |r: usize| csr.row(r).0.windows(2).any(|w| w[0] >= w[1]);
+        if (0..csr.n_rows())
+            .into_par_iter()
+            .with_min_len(64)
+            .any(unsorted)
+        {
             csr.canonicalise();
         }
         Ok(csr)
@@ -201,27 +206,18 @@ impl Csr {
         out
     }
 
-    /// The same entries with other values, row by row and in parallel: `f(row, values, out)` fills `out`,
-    /// which holds zeros.
-    #[must_use]
-    pub fn map_rows(&self, f: impl Fn(usize, &[f32], &mut [f32]) + Sync) -> Self {
-        let mut data = vec![0f32; self.nnz()];
-        let mut rest = data.as_mut_slice();
-        let mut rows = Vec::with_capacity(self.n_rows());
-        for r in 0..self.n_rows() {
-            let (out, tail) = rest.split_at_mut((self.indptr[r + 1] - self.indptr[r]) as usize);
-            rows.push((r, out));
+    /// Changes the values in place, row by row and in parallel: `f(row, values)`.
+    pub fn update_rows(&mut self, f: impl Fn(usize, &mut [f32]) + Sync) {
+        let mut rest = self.data.as_mut_slice();
+        let mut rows = Vec::with_capacity(self.indptr.len());
+        for (r, w) in self.indptr.windows(2).enumerate() {
+            let (row, tail) = rest.split_at_mut((w[1] - w[0]) as usize);
+            rows.push((r, row));
             rest = tail;
         }
         rows.into_par_iter()
             .with_min_len(64)
-            .for_each(|(r, out)| f(r, self.row(r).1, out));
-        Self {
-            n_cols: self.n_cols,
-            indptr: self.indptr.clone(),
-            indices: self.indices.clone(),
-            data,
-        }
+            .for_each(|(r, row)| f(r, row));
     }
 
     /// Columns become rows; entries of a new row are in the order of the old rows.
@@ -342,9 +338,10 @@ mod tests {
     fn rows_are_mapped_each_by_its_own() {
         let m = example();
         let by_entry = m.map(|r, _, v| v * 10.0 + r as f32);
-        let by_row = m.map_rows(|r, values, out| {
-            for (out, v) in out.iter_mut().zip(values) {
-                *out = v * 10.0 + r as f32;
+        let mut by_row = m.clone();
+        by_row.update_rows(|r, values| {
+            for v in values {
+                *v = *v * 10.0 + r as f32;
             }
         });
         assert_eq!(by_row, by_entry);

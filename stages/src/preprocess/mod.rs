@@ -22,7 +22,7 @@ mod qc;
 pub use cell_cycle::{CellCycle, G2M_GENES, Phase, S_GENES, score_cell_cycle, score_genes};
 pub use checks::{QcCheck, Verdict, check_counts};
 pub use labels::cancer_vs_normal;
-pub use normalise::log1p_normalize_total;
+pub use normalise::{log1p_normalize_total, log1p_normalize_total_in_place};
 pub use params::{CancerVsNormal, Counts, PreprocessParams};
 pub use positions::{PlacedGenes, place_genes};
 pub use qc::{QcMetrics, qc_metrics};

@@ -10,26 +10,33 @@ use crate::matrix::Csr;
 /// **Source**: scanpy 1.11 `pp.normalize_total` and `pp.log1p`. **Deviation**: computed in f64 and
 /// rounded once to f32.
 pub fn log1p_normalize_total(counts: &Csr, totals: &[f64], target_sum: f64) -> Csr {
+    let mut out = counts.clone();
+    log1p_normalize_total_in_place(&mut out, totals, target_sum);
+    out
+}
+
+/// [`log1p_normalize_total`] without a copy.
+pub fn log1p_normalize_total_in_place(counts: &mut Csr, totals: &[f64], target_sum: f64) {
     let scale: Vec<f64> = totals
         .iter()
         .map(|&t| if t > 0.0 { target_sum / t } else { 0.0 })
         .collect();
     let value = |r: usize, v: f32| (f64::from(v) * scale[r]).ln_1p() as f32;
-    counts.map_rows(|r, counts, out| {
+    counts.update_rows(|r, row| {
         // Most counts of a cell are among a few small numbers: the logarithm is taken once of each.
         let mut small = [f32::NAN; 64];
-        for (out, &v) in out.iter_mut().zip(counts) {
-            let whole = v as usize;
-            *out = if whole as f32 == v && whole < small.len() {
+        for v in row {
+            let whole = *v as usize;
+            *v = if whole as f32 == *v && whole < small.len() {
                 if small[whole].is_nan() {
-                    small[whole] = value(r, v);
+                    small[whole] = value(r, *v);
                 }
                 small[whole]
             } else {
-                value(r, v)
+                value(r, *v)
             };
         }
-    })
+    });
 }
 
 /// The columns at `columns`, in that order, zeros dropped.

@@ -67,6 +67,10 @@ pub(in crate::anndata) fn matrix_info(store: &dyn Store, at: &str) -> StageResul
         })
         .unwrap_or_default();
     match shape[..] {
+        [rows, cols] if rows.max(cols) > i32::MAX as usize => Err(store.bad(
+            at,
+            format!("expected at most 2^31 rows and columns, found {rows} x {cols}"),
+        )),
         [rows, cols] => Ok(MatrixInfo { rows, cols, layout }),
         _ => Err(store.bad(at, "expected a `shape` of two numbers".into())),
     }
@@ -152,9 +156,9 @@ pub(in crate::anndata) fn csr_part(
         };
         (values, place)
     };
-    let (indices, place) = read("indices");
-    let indices = indices?.into_u32().map_err(|e| store.bad(&place, e))?;
-    let (data, place) = read("data");
-    let data = data?.into_f32().map_err(|e| store.bad(&place, e))?;
+    // Two arrays of one size, each unpacked by one thread.
+    let ((indices, indices_at), (data, data_at)) = rayon::join(|| read("indices"), || read("data"));
+    let indices = indices?.into_u32().map_err(|e| store.bad(&indices_at, e))?;
+    let data = data?.into_f32().map_err(|e| store.bad(&data_at, e))?;
     Csr::new(n_cols, indptr, indices, data).map_err(|e| store.bad(at, e.to_string()))
 }

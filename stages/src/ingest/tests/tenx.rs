@@ -198,6 +198,8 @@ fn bad_folders_are_refused_with_their_place() {
         ("matrix.mtx", "2 3 2", "2 3 -2", "matrix.mtx`, line 7: gene `B`, cell `GGG-1`: expected a count that is not negative, found `-2`"),
         ("matrix.mtx", "2 3 2", "2 3 0.5", "line 7: gene `B`, cell `GGG-1`: expected a whole count, found `0.5`"),
         ("matrix.mtx", "2 3 2", "2 3 NA", "expected a count, found `NA`"),
+        // Found by fuzzing: a word of many bytes must not overflow.
+        ("matrix.mtx", "2 3 2", "99999999999999999999999 3 2", "line 7: expected a feature from 1 to 4, found `99999999999999999999999`"),
         ("matrix.mtx", "2 3 2", "2 4 2", "line 7: expected a cell from 1 to 3, found `4`"),
         ("matrix.mtx", "2 3 2", "0 3 2", "line 7: expected a feature from 1 to 4, found `0`"),
         ("matrix.mtx", "2 3 2", "2 3", "line 7: expected a feature, a cell and a count, found `2 3`"),
