@@ -139,7 +139,11 @@ fn main() {
         println!(
             "scanpy (igraph's Leiden): {theirs:.3} s; ratio {:.2} (of processor seconds {:.2})",
             theirs / total,
-            ["cpu_pca", "cpu_neighbors", "cpu_leiden", "cpu_umap"].iter().map(|n| peer[*n]).sum::<f64>() / cpu
+            ["cpu_pca", "cpu_neighbors", "cpu_leiden", "cpu_umap"]
+                .iter()
+                .map(|n| peer[*n])
+                .sum::<f64>()
+                / cpu
         );
     }
 }

@@ -81,7 +81,10 @@ fn speed() {
     };
     let run = || annotate(&expr.obs, &expr.var, &x, &params, &Quiet).expect("copy number");
     let (ours, cpu, (cnv, _)) = fastest_cpu(5, run);
-    println!("ours: {ours:.3} s ({cpu:.2} s of processor), {} windows", cnv::windows(&cnv).len());
+    println!(
+        "ours: {ours:.3} s ({cpu:.2} s of processor), {} windows",
+        cnv::windows(&cnv).len()
+    );
     let dir = tempfile::tempdir().expect("a directory");
     let (input, output) = (dir.path().join("expr"), dir.path().join("peer"));
     expr.write_zarr(&input).expect("written");
@@ -96,7 +99,11 @@ fn speed() {
         let peer = cnv::numbers(&output);
         println!(
             "infercnvpy: {:.3} s ({:.2} s of processor), {} windows; ratio {:.1} (of processor seconds {:.1})",
-            peer["seconds"], peer["cpu"], peer["windows"], peer["seconds"] / ours, peer["cpu"] / cpu
+            peer["seconds"],
+            peer["cpu"],
+            peer["windows"],
+            peer["seconds"] / ours,
+            peer["cpu"] / cpu
         );
     }
 }
