@@ -146,7 +146,8 @@ mod tests {
             .unwrap();
         for k in 0..20 {
             let singular = exact.values[k].sqrt();
-            assert!((got.singular[k] - singular).abs() < 1e-9 * singular, "{k}");
+            // Twice the order of the residual: 1e-10 over a gap of .02, of .45.
+            assert!((got.singular[k] - singular).abs() < 1e-7 * singular, "{k}");
             let overlap = exact.vectors.column(k).dot(&got.vectors.column(k)).abs();
             assert!(overlap > 1.0 - 1e-6, "{k}: {overlap}");
         }

@@ -84,7 +84,8 @@ impl Spline {
                 .sum();
             let cross: f64 = c.iter().zip(&right).map(|(a, b)| a * b).sum();
             let residual = (yy - 2.0 * cross + fitted).max(0.0);
-            let error = points * residual / (points - freedom).max(1e-9).powi(2);
+            // 1.4: against following single points (Kim and Gu 2004).
+            let error = points * residual / (points - 1.4 * freedom).max(1e-9).powi(2);
             if error < best {
                 (best, curve.coefficients) = (error, c);
             }
@@ -116,15 +117,17 @@ impl Spline {
             .sum()
     }
 
-    /// The curve at x; beyond the points a straight line, as `smooth.spline` goes on.
+    /// The curve at x; beyond the points a straight line with the mean slope of the nearest quarter of the
+    /// curve (the slope at the very end hangs on the last few points).
     pub(super) fn at(&self, x: f64) -> f64 {
         let high = self.low + self.width * PIECES as f64;
-        let c = &self.coefficients;
-        let n = c.len();
+        let quarter = self.width * (PIECES / 4) as f64;
         if x < self.low {
-            self.inside(self.low) + (x - self.low) * (c[2] - c[0]) / (2.0 * self.width)
+            let slope = (self.inside(self.low + quarter) - self.inside(self.low)) / quarter;
+            self.inside(self.low) + (x - self.low) * slope
         } else if x > high {
-            self.inside(high) + (x - high) * (c[n - 1] - c[n - 3]) / (2.0 * self.width)
+            let slope = (self.inside(high) - self.inside(high - quarter)) / quarter;
+            self.inside(high) + (x - high) * slope
         } else {
             self.inside(x)
         }
