@@ -45,7 +45,7 @@ fn workflow(nodes: usize) -> String {
     let patients: Vec<String> = (0..nodes / 9).map(|i| format!("P{i:04}")).collect();
     let mut text = format!(
         "version: 1\nname: bench\naxes:\n  patient: [{}]\ninputs:\n  genes: {{builtin: grch38}}\n\
-         stages:\n  simulate: {{params: {{n_cells: 20, n_genes: 1500}}}}\n  \
+         stages:\n  simulate: {{params: {{n_cells: 40, n_genes: 1500}}}}\n  \
          preprocess: {{per: patient, needs: [simulate], inputs: [genes]}}\n  \
          infercnv: {{per: patient, needs: [preprocess]}}\n",
         patients.join(", ")

@@ -100,8 +100,8 @@ fn windows_of_100_and_250_are_those_of_infercnvpy() {
             }
         }
         assert!(
-            zeros > 0 && largest > 0.1,
-            "{name}: the reference has a signal and a filter"
+            zeros > 0 && largest > 0.02,
+            "{name}: the reference has a signal and a filter: {zeros} zeros, largest {largest}"
         );
         if let Some(values) = case["gene_values"].as_array() {
             let ours = after.layers["gene_values_cnv"].clone().into_dense();

@@ -1,5 +1,7 @@
 //! Input that is refused, or understood although it is unusual: each with its message.
 
+use std::collections::BTreeMap;
+
 use super::*;
 
 fn refused(b: &Bench, path: &Path, params: &IngestParams) -> String {
@@ -297,6 +299,10 @@ fn raw_counts_come_with_their_own_genes() {
     let b = Bench::new();
     let raw = IngestParams {
         layer: "raw".into(),
+        groups: BTreeMap::from([(
+            "p".to_string(),
+            ["11", "12", "13", "14"].map(str::to_string).to_vec(),
+        )]),
         ..IngestParams::default()
     };
     b.run(&path, None, &raw, &["p"]).unwrap();
