@@ -129,10 +129,7 @@ fn format_of(input: &InputArtifact) -> StageResult<Format> {
         None if ends(&[".h5ad", ".zarr"]) => Ok(Format::Store),
         None if path.is_dir() => {
             let there = |n: &&str| path.join(n).is_file();
-            if ["zarr.json", ".zgroup", ".zattrs"]
-                .iter()
-                .any(|n| there(&n))
-            {
+            if ["zarr.json", ".zgroup", ".zattrs"].iter().any(there) {
                 Ok(Format::Store)
             } else if tenx::is_tenx(path) {
                 Ok(Format::Tenx)
