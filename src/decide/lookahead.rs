@@ -1,4 +1,4 @@
-//! Looking hits up on several threads, before their keys are known to be asked for.
+//! Looking outputs up on several threads, before their keys are known to be asked for.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -14,9 +14,9 @@ const MAX_THREADS: usize = 8;
 /// What the store said of the keys that nodes had last time. Most keys are still the same, but each
 /// is known only after those before it: looked up in their turn, they would take one core.
 ///
-/// A hit serves one decision. A node that is decided again, since its outputs turned out to be
-/// damaged, asks the store anew; and what was no hit is asked again in its turn, as another run may
-/// have computed it since.
+/// An answer serves one decision: a node that is decided again, since its outputs turned out to be
+/// damaged, asks the store anew. What was missing is asked again in its turn, as another run may have
+/// computed it since.
 #[derive(Debug, Default)]
 pub struct Lookahead(Mutex<HashMap<Digest, Lookup>>);
 
@@ -39,26 +39,26 @@ impl Lookahead {
         }
         let next = AtomicUsize::new(0);
         let work = || {
-            let mut hits = Vec::new();
+            let mut answers = Vec::new();
             while let Some(key) = keys.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let found = store.lookup(key);
-                if matches!(found, Lookup::Hit(_)) {
-                    hits.push((*key, found));
+                if !matches!(found, Lookup::Miss) {
+                    answers.push((*key, found));
                 }
             }
-            hits
+            answers
         };
-        let hits = std::thread::scope(|scope| {
+        let answers = std::thread::scope(|scope| {
             let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
             workers
                 .into_iter()
                 .flat_map(|w| w.join().unwrap_or_default())
                 .collect()
         });
-        Self(Mutex::new(hits))
+        Self(Mutex::new(answers))
     }
 
-    /// The hit of a key, once.
+    /// What was found for a key, once.
     pub fn take(&self, key: &Digest) -> Option<Lookup> {
         self.0.lock().ok()?.remove(key)
     }

@@ -96,7 +96,7 @@ pub struct Decider<'a> {
     pub force: &'a BTreeSet<String>,
     /// Device class for device-sensitive kinds.
     pub numerics: &'a str,
-    /// Hits that were looked up ahead of their turn.
+    /// What was looked up ahead of its turn.
     pub ahead: Lookahead,
 }
 
