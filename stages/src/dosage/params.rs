@@ -22,7 +22,8 @@ pub enum Strata {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DosageParams {
-    /// Which cancer cells take part: `all` (default) or `epithelial`. Normal cells always serve as
+    /// Which cancer cells take part: `all` (default), `epithelial`, or `malignant` (those that
+    /// `cluster` calls so by their copy number). Normal cells always serve as
     /// the diploid level of their stratum.
     pub restrict: Restrict,
     /// What shares one level of expression: `patient` or `patient_cell_type` (default).

@@ -109,6 +109,32 @@ mod tests {
     }
 
     #[test]
+    fn equals_statsmodels() {
+        // `tests/reference/dosage/make.py`: WLS with a dummy per stratum.
+        let all = include_str!("../../../tests/reference/dosage/values.json");
+        let v: serde_json::Value = serde_json::from_str(all).unwrap();
+        let of = |name: &str| -> Vec<f64> {
+            let list = v[name].as_array().unwrap();
+            list.iter().map(|x| x.as_f64().unwrap()).collect()
+        };
+        let groups: Vec<usize> = of("groups").iter().map(|g| *g as usize).collect();
+        let line = weighted_line(&of("x"), &of("y"), &of("weights"), &groups, 4).unwrap();
+        let interval = line.interval(0.05);
+        let want = of("interval");
+        for (got, want) in [
+            (line.slope, v["slope"].as_f64().unwrap()),
+            (line.se, v["se"].as_f64().unwrap()),
+            (line.df, v["df"].as_f64().unwrap()),
+            (line.test(0.0).p, v["p_zero"].as_f64().unwrap()),
+            (line.test(1.0).p, v["p_one"].as_f64().unwrap()),
+            (interval.0, want[0]),
+            (interval.1, want[1]),
+        ] {
+            assert!((got / want - 1.0).abs() < 1e-9, "{got} {want}");
+        }
+    }
+
+    #[test]
     fn a_single_point_of_a_group_changes_nothing() {
         let (x, y) = ([0.0, 1.0, 2.0, 7.0], [0.0, 1.5, 1.8, -40.0]);
         let with = weighted_line(&x, &y, &[1.0; 4], &[0, 0, 0, 1], 2).unwrap();
