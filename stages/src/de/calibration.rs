@@ -321,3 +321,52 @@ fn strata_are_cell_types_of_patients() {
             .contains("no `cell_type`")
     );
 }
+
+/// Cells that are all alike, classed by the counts of twenty genes: on the same counts those genes
+/// differ, on the held-out half of them none does.
+#[test]
+fn split_counts_undo_the_double_use() {
+    let one = World {
+        patients: 1,
+        cells: 600,
+        ..PLAIN
+    };
+    let mut d = draw(one, 5);
+    // Poisson counts of one kind of cell: nothing to find.
+    let mut rng = Rng::new(6, "double use", &[]);
+    let rows: Vec<Vec<(u32, f32)>> = (0..600)
+        .map(|_| {
+            (0..300)
+                .map(|g| (g, rng.poisson(3.0) as f32))
+                .filter(|e| e.1 > 0.0)
+                .collect()
+        })
+        .collect();
+    let counts = Csr::from_rows(300, rows);
+    let (learn, held_out) = crate::preprocess::split_counts(&counts, &d.log1p.obs.index, 1);
+    let score: Vec<f64> = (0..600)
+        .map(|i| (0..20).map(|g| f64::from(learn.get(i, g))).sum())
+        .collect();
+    let cuts = [0.25, 0.75].map(|q| crate::stats::quantile(&score, q));
+    d.sides[0] = score
+        .iter()
+        .map(|&s| {
+            if s >= cuts[1] {
+                1
+            } else if s <= cuts[0] {
+                2
+            } else {
+                0
+            }
+        })
+        .collect();
+    let found = |x: &Csr| -> usize {
+        let params = DeParams::default();
+        let aside = vec![false; 300];
+        let kinds = [Kind::Discordance];
+        let tests = test_all(&d.log1p, x, &kinds, &d.sides, &aside, &params, |_| Ok(())).unwrap();
+        (0..300).filter(|&g| tests[0].adjusted[g] < 0.05).count()
+    };
+    let (without, with) = (found(&learn), found(&held_out));
+    assert!(without >= 18 && with == 0, "without {without}, with {with}");
+}

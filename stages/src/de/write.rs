@@ -342,7 +342,7 @@ pub(super) fn cis(
     frame.set("trans_mean", num(&|e| e.trans_mean));
     frame.set("trans_max", num(&|e| e.trans_max));
     let notes = [
-        "cis effects: Spearman correlation over classed cancer cells of a region's mean log1p expression with its mean X_cnv; p from t with n - 2 degrees of freedom; pvals_adj: Benjamini-Hochberg over the regions of one level within one patient",
+        "cis effects: Spearman correlation over classed cancer cells of a region's mean log1p expression with its mean X_cnv; test: t with n - 2 degrees of freedom, two-sided; pvals_adj: Benjamini-Hochberg over the regions of one level within one patient",
         "trans control: the same expression against the X_cnv of regions of the same level on other chromosomes (their mean Spearman, and the largest in size)",
         "the copy number of a region is inferred from the expression of the same genes, so a positive cis value is expected by construction: compare it with the trans control",
     ];
