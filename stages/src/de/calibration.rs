@@ -217,7 +217,7 @@ fn random_classes_within_patients_keep_the_level() {
     let (seeds, slack, any) = if long() {
         (200, 0.005, 0.085)
     } else {
-        (6, 0.012, 0.5)
+        (6, 0.03, 0.5)
     };
     let found = rates(PLAIN, 0..seeds);
     say("random classes within patient", &found);

@@ -152,7 +152,8 @@ fn write_inputs(dir: &Path) -> Vec<InputArtifact> {
             "concordant" => 'c',
             _ => 'i',
         };
-        [1, 2, 0].iter().map(|k| of(class(i + k))).collect()
+        let own = if i < CANCER + 30 { i } else { i - CANCER - 30 };
+        [1, 2, 0].iter().map(|k| of(class(own + k))).collect()
     };
     let mut null = Frame::new(table.index.clone());
     null.set(

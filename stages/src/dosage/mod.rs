@@ -23,7 +23,7 @@ pub mod units;
 pub(crate) mod windows;
 mod write;
 
-pub use params::{DosageParams, Strata};
+pub use params::{DosageParams, Strata, TumourLevel};
 pub use windows::GeneWindows;
 
 use serde_json::json;
@@ -305,6 +305,7 @@ fn metrics(found: &Analysis) -> Metrics {
             json!(count(class)),
         );
     }
+    out.insert("tumour_level".into(), json!(found.slopes.tumour_level));
     if found.slopes.scale.is_finite() {
         out.insert("copy_ratio_scale".into(), json!(found.slopes.scale));
         let tested: Vec<f64> = found

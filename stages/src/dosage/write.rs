@@ -81,9 +81,15 @@ fn genes(dir: &Path, cohort: &Cohort, found: &Analysis, params: &DosageParams) -
         "class: over-compensated = slope below 0 at an FDR of {0}; insensitive = below 1 at that FDR and below {1}; sensitive = above 0 at that FDR; unresolved = neither can be told; untested = see reason",
         params.fdr, params.insensitive_below
     );
+    let level = if found.slopes.tumour_level {
+        "tumour level: one difference between malignant and other clones of a cell type, shared by the patients, is taken out of expression and copy number; copy_spread is what is left"
+    } else {
+        "tumour level: none; a gene that the tumour expresses more or less for other reasons than copies cannot be told from dosage here"
+    };
     let notes = [
         "dosage sensitivity of each gene",
         &test,
+        level,
         "local copy number: the nearest windows left and right that do not contain the gene (copy_source windows), or the 100 nearest genes without it where all windows of its chromosome contain it (neighbours)",
         &scale,
         &classes,
