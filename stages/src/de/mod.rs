@@ -7,6 +7,9 @@
 //! the genes each, and a paired t test over patients. A comparison with an empty group, or a group
 //! of one cell, is recorded as not applicable in `contrasts.tsv`.
 //!
+//! Without `concordance` (method B) cancer against normal epithelium is compared alone; where a needed stage
+//! writes `h_clusters`, each cluster is compared with the rest (`h_clusters`).
+//!
 //! `escape` and `compensation` are the paper's words for genes that discordant cells have more or
 //! less of. They rest on the classes of `concordance` and inherit their limits.
 
@@ -14,6 +17,7 @@ mod cis;
 mod contrasts;
 mod family;
 mod findings;
+mod h_clusters;
 mod locus;
 mod params;
 mod write;
@@ -55,8 +59,9 @@ impl Stage for De {
         vec![
             Read::required("expr"),
             Read::required("cnv"),
-            Read::required("concordance"),
+            Read::optional("concordance"),
             Read::optional("dosage"),
+            Read::optional("h_clusters"),
         ]
     }
 
@@ -71,6 +76,13 @@ impl Stage for De {
     }
 
     fn run(ctx: &StageContext<'_>, params: &DeParams) -> StageResult<Metrics> {
+        let classed = ctx.optional("concordance").is_some();
+        if !classed || ctx.optional("h_clusters").is_some() {
+            let metrics = h_clusters::run(ctx, params)?;
+            if !classed {
+                return Ok(metrics);
+            }
+        }
         let cohort = Cohort::load(ctx)?;
         let cnv = CohortCnv::load(ctx)?;
         if cnv.x.n_rows() != cohort.n_cells() {
