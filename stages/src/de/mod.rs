@@ -11,6 +11,9 @@
 //! whose sample is a patient ([`paired`]). A comparison with an empty group, or a group of one
 //! cell, is recorded as not applicable in `contrasts.tsv`.
 //!
+//! Without `concordance` (method B) cancer against normal epithelium is compared alone; where a needed stage
+//! writes `h_clusters`, each cluster is compared with the rest (`h_clusters`).
+//!
 //! `escape` and `compensation` are the paper's words for genes that discordant cells have more or
 //! less of. They rest on the classes of `concordance` and inherit their limits;
 //! `dosage_vs_discordance.tsv` puts them beside what `dosage` finds.
@@ -24,6 +27,7 @@ mod contrasts_table;
 mod count_split;
 mod family;
 mod findings;
+mod h_clusters;
 mod load;
 mod locus;
 mod null;
@@ -75,10 +79,11 @@ impl Stage for De {
         vec![
             Read::required("expr"),
             Read::required("cnv"),
-            Read::required("concordance"),
+            Read::optional("concordance"),
             Read::optional("concordance_null"),
             Read::optional("clusters"),
             Read::optional("dosage"),
+            Read::optional("h_clusters"),
         ]
     }
 
@@ -93,6 +98,13 @@ impl Stage for De {
     }
 
     fn run(ctx: &StageContext<'_>, params: &DeParams) -> StageResult<Metrics> {
+        let classed = ctx.optional("concordance").is_some();
+        if !classed || ctx.optional("h_clusters").is_some() {
+            let metrics = h_clusters::run(ctx, params)?;
+            if !classed {
+                return Ok(metrics);
+            }
+        }
         let data = Data::load(ctx, params)?;
         let cohort = &data.cohort;
         let dir = ctx.output("de");

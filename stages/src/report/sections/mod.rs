@@ -1,5 +1,6 @@
 //! The sections of the page: each reads its roles, or says which stage was not there.
 
+pub(crate) mod anchors;
 pub(crate) mod cnv;
 pub(crate) mod concordance;
 pub(crate) mod de;
