@@ -9,6 +9,7 @@ mod engine;
 mod faults;
 mod golden;
 mod inputs;
+mod page;
 mod pipeline;
 mod project;
 mod provenance;
