@@ -88,7 +88,14 @@ fn a_missing_file_names_the_input_and_what_to_do() {
 
 #[test]
 fn shipped_workflows_are_sound() {
-    for name in ["demo", "ovarian4", "luad10", "demo_anchors", "ovarian_anchors", "p0006_anchors"] {
+    for name in [
+        "demo",
+        "ovarian4",
+        "luad10",
+        "demo_anchors",
+        "ovarian_anchors",
+        "p0006_anchors",
+    ] {
         let file = format!("{}/workflows/{name}.yaml", env!("CARGO_MANIFEST_DIR"));
         let p = Project::new(TINY);
         for format in ["dot", "mermaid", "svg"] {
