@@ -90,6 +90,7 @@ fn a_missing_file_names_the_input_and_what_to_do() {
 fn shipped_workflows_are_sound() {
     for name in [
         "demo",
+        "cross_fit",
         "ovarian4",
         "luad10",
         "demo_anchors",

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::contrasts::{Comparison, Kind, sides};
 use super::params::DeParams;
+use super::set_aside::GeneFamily;
 use crate::anndata::Reader;
 use crate::cohort::Cohort;
 use crate::error::{StageError, StageResult};
@@ -72,7 +73,7 @@ impl Compared {
 /// # Errors
 /// Where the roles do not fit together or a table cannot be written.
 pub(super) fn run(ctx: &StageContext<'_>, params: &DeParams) -> StageResult<Metrics> {
-    let cohort = Cohort::load(ctx)?;
+    let cohort = Cohort::load_test(ctx)?;
     let n = cohort.n_cells();
     let mut compared = Vec::new();
     if ctx.optional("concordance").is_none() {
@@ -95,11 +96,15 @@ pub(super) fn run(ctx: &StageContext<'_>, params: &DeParams) -> StageResult<Metr
         .map(|c| c.contrast.clone())
         .collect();
     ctx.progress.step(0, 1, "Wilcoxon");
+    let names = &cohort.var.index;
     let genes = cohort.x.transpose();
     let mut results = sparse_wilcoxon(&genes, &contrasts, params.rank_sum()).into_iter();
     for c in compared.iter_mut().filter(|c| c.obstacle.is_none()) {
         c.genes = results.next().expect("one result per contrast");
-        c.adjusted = benjamini_hochberg(&c.genes.iter().map(|g| g.p.p).collect::<Vec<_>>());
+        c.adjusted = adjusted(&c.genes, |g| {
+            c.name == Kind::CancerNormal.name()
+                && GeneFamily::of(&names[g]).is_some_and(|f| params.set_aside.contains(&f))
+        });
         let change = |g: &GeneTest| log2_fold_change(g.mean_group, g.mean_reference);
         c.log2fc = c.genes.iter().map(change).collect();
     }
@@ -112,6 +117,16 @@ pub(super) fn run(ctx: &StageContext<'_>, params: &DeParams) -> StageResult<Metr
     metrics.insert("n_contrasts".into(), json!(tested));
     metrics.insert("n_not_applicable".into(), json!(compared.len() - tested));
     Ok(metrics)
+}
+
+/// Benjamini-Hochberg over the genes that are not set aside; NaN for those.
+fn adjusted(genes: &[GeneTest], aside: impl Fn(usize) -> bool) -> Vec<f64> {
+    let kept: Vec<usize> = (0..genes.len()).filter(|&g| !aside(g)).collect();
+    let p: Vec<f64> = kept.iter().map(|&g| genes[g].p.p).collect();
+    let mut out = vec![f64::NAN; genes.len()];
+    let found = benjamini_hochberg(&p);
+    kept.iter().zip(found).for_each(|(&g, v)| out[g] = v);
+    out
 }
 
 /// Cancer against normal epithelium, over all patients.

@@ -7,6 +7,7 @@ pub(crate) mod de;
 pub(crate) mod dosage;
 pub(crate) mod qc;
 pub(crate) mod retrieval;
+pub(crate) mod side_by_side;
 pub(crate) mod summary;
 pub(crate) mod training;
 
