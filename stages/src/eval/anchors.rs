@@ -176,6 +176,17 @@ impl Anchored {
             .collect()
     }
 
+    /// Anchors by falling number of training cells, ties by number: the constant answer to beat.
+    fn by_size(&self) -> Vec<usize> {
+        let mut counts = vec![0usize; self.names.len()];
+        for cell in self.cells("train") {
+            counts[self.of[cell].expect("`cells` have an anchor")] += 1;
+        }
+        let mut order: Vec<usize> = (0..counts.len()).collect();
+        order.sort_by_key(|&a| (std::cmp::Reverse(counts[a]), a));
+        order
+    }
+
     /// All rows: centroids, then cells; `z`, then `h`.
     pub(super) fn rows(&self) -> Vec<Row> {
         let mut rows = Vec::new();
@@ -214,7 +225,7 @@ pub(super) fn run(ctx: &StageContext<'_>, anchors: &Path) -> StageResult<Metrics
     ctx.check_cancelled()?;
     let rows = of.rows();
     let dir = ctx.output("retrieval");
-    write_rows(&dir.join("anchor_retrieval.tsv"), &rows, of.names.len())?;
+    write_rows(&dir.join("anchor_retrieval.tsv"), &rows, &of.by_size())?;
     write_anchors(&dir.join("anchors.tsv"), &of, &rows)?;
     let z = &of.spaces[0];
     let bank: Vec<(usize, Vec<f64>)> = z
@@ -239,7 +250,8 @@ pub(super) fn run(ctx: &StageContext<'_>, anchors: &Path) -> StageResult<Metrics
     Ok(metrics(&rows, of.names.len()))
 }
 
-fn write_rows(path: &Path, rows: &[Row], m: usize) -> StageResult<()> {
+fn write_rows(path: &Path, rows: &[Row], by_size: &[usize]) -> StageResult<()> {
+    let m = by_size.len();
     let mut frame = Frame::new(rows.iter().map(|r| r.level.to_string()).collect());
     let texts =
         |f: fn(&Row) -> &'static str| Column::Str(rows.iter().map(|r| f(r).to_string()).collect());
@@ -256,6 +268,10 @@ fn write_rows(path: &Path, rows: &[Row], m: usize) -> StageResult<()> {
     for k in TOP {
         number(&format!("top{k}"), &|r| r.top(k));
         number(&format!("chance_top{k}"), &|_| chance(k, m));
+        let largest = &by_size[..k.min(m)];
+        number(&format!("largest_top{k}"), &|r| {
+            r.mean(|f| f64::from(u8::from(largest.contains(&f.anchor))))
+        });
     }
     number("mrr", &|r| r.mean(|f| 1.0 / f.rank as f64));
     number("median_rank", &|r| {
@@ -269,7 +285,7 @@ fn write_rows(path: &Path, rows: &[Row], m: usize) -> StageResult<()> {
     number("mean_own", &|r| r.mean(|f| f.own));
     number("mean_other", &|r| r.mean(|f| f.other));
     let notes = [
-        "how often a query's own anchor is among the k nearest by cosine; rank = 1 + number of other anchors at least as similar (ties count against us); chance_topk = k / anchors",
+        "how often a query's own anchor is among the k nearest by cosine; rank = 1 + number of other anchors at least as similar (ties count against us); chance_topk = k / anchors; largest_topk: what the k anchors with most training cells, always answered, would give",
         "level: centroid (mean of an anchor's cells of that part) or cell; cells: train, heldout (val and test together), val, test; mean_own, mean_other: mean cosine with the own anchor and with the others",
     ];
     write_tsv(path, "level", &frame, &notes)
@@ -435,12 +451,24 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let of = example();
         let rows = of.rows();
-        write_rows(&dir.path().join("r.tsv"), &rows, 3).unwrap();
+        write_rows(&dir.path().join("r.tsv"), &rows, &of.by_size()).unwrap();
         write_anchors(&dir.path().join("a.tsv"), &of, &rows).unwrap();
         let read = |name: &str| crate::table::TextTable::read(&dir.path().join(name)).unwrap();
         let retrieval = read("r.tsv");
         assert_eq!(retrieval.rows.len(), 16);
         assert_eq!(retrieval.numbers("chance_top1").unwrap()[0], 1.0 / 3.0);
+        // Anchor 0 has the two training cells; no held-out cell is of it.
+        assert_eq!(of.by_size(), [0, 1, 2]);
+        let of_cells = |part: &str| {
+            let (level, space, cells) = (
+                retrieval.texts("level").unwrap(),
+                retrieval.texts("space").unwrap(),
+                retrieval.texts("cells").unwrap(),
+            );
+            let at = (0..16).find(|&i| (level[i], space[i], cells[i]) == ("cell", "z", part));
+            retrieval.numbers("largest_top1").unwrap()[at.unwrap()]
+        };
+        assert_eq!((of_cells("train"), of_cells("heldout")), (1.0, 0.0));
         let anchors = read("a.tsv");
         assert_eq!(anchors.texts("nearest_anchor").unwrap(), ["c", "c", "a"]);
         assert_eq!(anchors.numbers("rank_z_train").unwrap()[0], 2.0);

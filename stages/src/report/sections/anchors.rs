@@ -242,7 +242,12 @@ fn maps(inputs: &Inputs<'_, '_>) -> StageResult<Vec<Figure>> {
         let obs = reader.obs()?;
         let points = reader.obsm("X_h_umap")?.into_dense();
         let mut frames = vec![obs.clone()];
-        let patients = obs.texts("patient")?;
+        let name = (!input.branch.is_empty()).then(|| crate::cohort::patient_name(input));
+        // The cells of a model of one patient do not say whose they are.
+        let patients = match &name {
+            Some(name) => vec![name.clone(); obs.len()],
+            None => obs.texts("patient")?,
+        };
         // What is known of these cells from the other stages.
         let mut known = crate::frame::Frame::new(obs.index.clone());
         for column in ["cell_type", "cancer_vs_normal"] {
@@ -265,7 +270,6 @@ fn maps(inputs: &Inputs<'_, '_>) -> StageResult<Vec<Figure>> {
             }
         }
         frames.push(known);
-        let name = (!input.branch.is_empty()).then(|| crate::cohort::patient_name(input));
         for (column, title, on_map) in [
             ("h_leiden", "By cluster of h", true),
             ("cell_type", "By cell type", false),
