@@ -56,6 +56,9 @@ pub struct DosageParams {
     /// Spread of log copy ratio over the clones of a stratum, below which a gene is untested;
     /// above 0, default 0.1 (a gain of one copy of two is 0.405).
     pub min_spread: f64,
+    /// Standard error of a slope above which a gene is untested; above 0, default 0.5: its 95 %
+    /// interval is then wider than from 0 (escape) to 2, so that nothing can be told.
+    pub max_se: f64,
     /// False discovery rate of the classes; in (0, 1), default 0.05.
     pub fdr: f64,
     /// Slope below which a gene that follows its dosage less than fully is insensitive; in (0, 1),
@@ -83,6 +86,7 @@ impl Default for DosageParams {
             min_cells: 10,
             min_count: 10.0,
             min_spread: 0.1,
+            max_se: 0.5,
             fdr: 0.05,
             insensitive_below: 0.5,
             altered: 0.15,
@@ -102,6 +106,7 @@ impl DosageParams {
             });
         };
         open("min_spread", self.min_spread, 10.0);
+        open("max_se", self.max_se, 1000.0);
         open("fdr", self.fdr, 1.0);
         open("insensitive_below", self.insensitive_below, 1.0);
         open("altered", self.altered, 10.0);

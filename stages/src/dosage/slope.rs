@@ -372,6 +372,10 @@ fn finish(fits: Vec<(Option<Line>, GeneDosage)>, params: &DosageParams) -> Vec<G
             let Some(line) = line else { return gene };
             let (variance, df) = prior.moderate(line.residual_variance, line.df);
             let se = (variance / line.sxx).sqrt();
+            if se > params.max_se {
+                gene.reason = format!("too uncertain: standard error of the slope {se:.2}");
+                return gene;
+            }
             gene.slope = line.slope;
             gene.se = se;
             gene.df = df;
