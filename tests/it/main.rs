@@ -3,6 +3,7 @@
 
 #![allow(clippy::print_stderr, reason = "a skipped test says why")]
 
+mod benchmark;
 mod cli;
 mod engine;
 mod faults;
