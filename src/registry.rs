@@ -8,9 +8,10 @@ use std::fmt;
 use clcc_stages::params::ParamProblem;
 use clcc_stages::stage::{Metrics, OutputDecl, Read, Stage, StageContext};
 use clcc_stages::{
-    StageError, StageResult, cluster::Cluster, concordance::Concordance, de::De, dosage::Dosage,
-    eval::Eval, export::Export, infercnv::Infercnv, ingest::Ingest, mine::Mine,
-    preprocess::Preprocess, report::Report, simulate::Simulate, train::Train,
+    StageError, StageResult, baselines::Baselines, benchmark::Benchmark, cluster::Cluster,
+    compare::Compare, concordance::Concordance, de::De, dosage::Dosage, eval::Eval, export::Export,
+    infercnv::Infercnv, ingest::Ingest, mine::Mine, preprocess::Preprocess, report::Report,
+    simulate::Simulate, train::Train,
 };
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
@@ -31,6 +32,9 @@ pub fn kinds() -> &'static [Kind] {
         Kind::of::<Concordance>(),
         Kind::of::<Dosage>(),
         Kind::of::<De>(),
+        Kind::of::<Baselines>(),
+        Kind::of::<Benchmark>(),
+        Kind::of::<Compare>(),
         Kind::of::<Export>(),
         Kind::of::<Report>(),
     ];

@@ -21,7 +21,10 @@ pub mod stage;
 pub mod stats;
 pub mod table;
 
+pub mod baselines;
+pub mod benchmark;
 pub mod cluster;
+pub mod compare;
 pub mod concordance;
 pub mod de;
 pub mod dosage;

@@ -4,6 +4,7 @@
 #![allow(clippy::print_stderr, reason = "a skipped test says why")]
 
 mod anchors;
+mod benchmark;
 mod cli;
 mod engine;
 mod faults;

@@ -209,7 +209,7 @@ impl Found {
 
 /// Genes with a place, each with the gene whose copy ratio it gets in permutation `k`: chromosomes
 /// in random order, each turned around or not, the whole rotated by a random length.
-fn relaid(chromosome: &[String], seed: u64, k: usize) -> Vec<(usize, usize)> {
+pub(crate) fn relaid(chromosome: &[String], seed: u64, k: usize) -> Vec<(usize, usize)> {
     let mut rng = Rng::new(seed, "dosage null", &[k as u64]);
     let placed: Vec<usize> = (0..chromosome.len())
         .filter(|&g| !chromosome[g].is_empty())

@@ -108,6 +108,16 @@ impl Residuals {
         }
     }
 
+    /// `mu / sd` of gene `g` in unit `u`: minus the residual of a zero at the clone's mean depth.
+    pub(crate) fn base(&self, u: usize, g: usize) -> f64 {
+        self.base[u][g]
+    }
+
+    /// `sqrt(t)` of each cell.
+    pub(crate) fn depths(&self) -> &[f64] {
+        &self.depth
+    }
+
     /// Whether gene `g` has residuals in unit `u`.
     pub fn has(&self, u: usize, g: usize) -> bool {
         self.base[u][g] > 0.0

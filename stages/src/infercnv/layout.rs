@@ -3,6 +3,7 @@
 use crate::error::{StageError, StageResult};
 use crate::frame::{Categorical, Column, Frame};
 use crate::genome::natural_cmp;
+use crate::rng::Rng;
 
 use super::params::{Edges, InfercnvParams, ShortChromosomes};
 
@@ -31,6 +32,21 @@ impl GenePositions {
             start: var.numbers("start")?,
             end: var.numbers("end")?,
         })
+    }
+
+    /// The same places in random order, among the genes on chromosomes that take part.
+    pub(super) fn shuffled(&self, params: &InfercnvParams) -> Self {
+        let genes: Vec<usize> = (0..self.names.len())
+            .filter(|&g| params.includes(&self.chromosome[g]))
+            .collect();
+        let mut from = genes.clone();
+        Rng::new(params.control_seed, "infercnv gene order", &[]).shuffle(&mut from);
+        let mut out = self.clone();
+        for (&to, from) in genes.iter().zip(from) {
+            out.chromosome[to] = self.chromosome[from].clone();
+            (out.start[to], out.end[to]) = (self.start[from], self.end[from]);
+        }
+        out
     }
 }
 

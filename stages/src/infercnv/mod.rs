@@ -7,6 +7,7 @@
 //!
 //! `method: window` is infercnvpy's ([`window::infer`]); `method: hmm` is R inferCNV's ([`hmm::run`]),
 //! which also gives copy-number states per subcluster (`uns["cnv"]["hmm"]`, `obs["cnv_subcluster"]`).
+//! `method: measured` infers nothing: it lays a measured copy number ([`measured()`]) into the same windows.
 //! Values of `X_cnv` are natural-log expression ratios under both, not copy numbers: 0 is the reference's copy number, and a gain of one copy of two is less than
 //! ln(1.5) because smoothing, median centring and dosage compensation shrink it.
 //!
@@ -15,13 +16,17 @@
 mod gene_values;
 pub mod hmm;
 mod layout;
+mod measured;
 mod params;
 mod reference;
 mod smooth;
 mod window;
 
 pub use layout::{GenePositions, Layout, Window};
-pub use params::{Edges, InfercnvParams, Method, NoiseScope, ShortChromosomes};
+pub use measured::{Segments, measured};
+pub use params::{
+    Control, Edges, InfercnvParams, MeasuredParams, Method, NoiseScope, ShortChromosomes,
+};
 pub use reference::{Reference, reference_groups};
 pub use smooth::Smoother;
 pub use window::{Inferred, infer};
@@ -29,11 +34,14 @@ pub use window::{Inferred, infer};
 use std::collections::BTreeMap;
 
 use crate::anndata::{AnnData, Reader, Uns};
-use crate::error::StageResult;
+use crate::error::{StageError, StageResult};
 use crate::frame::{Categorical, Column, Frame};
 use crate::matrix::{Csr, Matrix};
 use crate::params::ParamProblem;
-use crate::stage::{Metrics, OutputDecl, Progress, Publish, Read, Stage, StageContext};
+use crate::rng::Rng;
+use crate::stage::{
+    InputArtifact, Metrics, OutputDecl, Progress, Publish, Read, Stage, StageContext,
+};
 
 /// The stage kind `infercnv`.
 #[derive(Debug)]
@@ -52,8 +60,19 @@ impl Stage for Infercnv {
         params.check()
     }
 
-    fn reads(_: &Self::Params) -> Vec<Read> {
-        vec![Read::required("expr")]
+    fn reads(params: &Self::Params) -> Vec<Read> {
+        let mut roles = vec![Read::required("expr")];
+        if params.method == Method::Measured {
+            roles.push(Read::optional("segments"));
+        }
+        roles
+    }
+
+    fn file_inputs(params: &Self::Params) -> Vec<Read> {
+        match params.method {
+            Method::Measured => vec![Read::optional("segments")],
+            Method::Window | Method::Hmm => Vec::new(),
+        }
     }
 
     fn outputs(params: &Self::Params) -> Vec<OutputDecl> {
@@ -63,7 +82,7 @@ impl Stage for Infercnv {
         );
         let tables = OutputDecl::new("cnv_tables", "states of subclusters and their regions");
         match params.method {
-            Method::Window => vec![cnv],
+            Method::Window | Method::Measured => vec![cnv],
             Method::Hmm => vec![cnv, tables.publish(Publish::Into("tables"))],
         }
     }
@@ -77,12 +96,16 @@ impl Stage for Infercnv {
                 ctx.check_cancelled()?;
                 annotate(&obs, &var, &x, params, ctx.progress)?
             }
+            Method::Measured => {
+                let path = &segments(ctx)?.path;
+                annotate_measured(&obs, &var, &Segments::read(path)?, params, ctx.progress)?
+            }
             Method::Hmm => {
                 let counts = reader.layer("counts")?.into_csr();
                 ctx.check_cancelled()?;
                 let (found, cnv, metrics) =
                     annotate_hmm(&obs, &var, &counts, params, ctx.progress)?;
-                let positions = GenePositions::from_var(&var)?;
+                let positions = places(&var, params)?;
                 hmm::write_tables(
                     &ctx.output("cnv_tables"),
                     &found,
@@ -111,7 +134,7 @@ pub fn annotate(
     params: &InfercnvParams,
     progress: &dyn Progress,
 ) -> StageResult<(AnnData, Metrics)> {
-    let positions = GenePositions::from_var(var)?;
+    let positions = places(var, params)?;
     let layout = Layout::new(&positions, params)?;
     let groups = reference_groups(obs, params)?;
     if params.reference_is_all() {
@@ -132,8 +155,65 @@ pub fn annotate(
         layout: &layout,
         reference: groups.iter().flat_map(|g| g.1.iter().copied()).collect(),
         named: !params.reference_is_all(),
+        shuffle: params.cell_shuffle(),
     };
     Ok(artifact.make(inferred.x_cnv, inferred.gene_values, metrics))
+}
+
+/// Gene positions, in random order under `control: gene_order`.
+fn places(var: &Frame, params: &InfercnvParams) -> StageResult<GenePositions> {
+    let positions = GenePositions::from_var(var)?;
+    Ok(match params.control {
+        Control::GeneOrder => positions.shuffled(params),
+        Control::None | Control::Cells => positions,
+    })
+}
+
+/// The table of `method: measured`.
+fn segments<'a>(ctx: &'a StageContext<'_>) -> StageResult<&'a InputArtifact> {
+    match ctx.all("segments").as_slice() {
+        [one] => Ok(one),
+        [] => Err(StageError::data_hint(
+            "`method: measured` found no table of segments",
+            "give the stage a file input `segments`, or a needed stage that writes it (`simulate`)",
+        )),
+        _ => Err(StageError::data(
+            "expected one table of segments, found a file input and one of a needed stage",
+        )),
+    }
+}
+
+/// The same for `method: measured`, from a table of segments.
+///
+/// # Errors
+/// As [`measured()`].
+pub fn annotate_measured(
+    obs: &Frame,
+    var: &Frame,
+    segments: &Segments,
+    params: &InfercnvParams,
+    progress: &dyn Progress,
+) -> StageResult<(AnnData, Metrics)> {
+    let positions = places(var, params)?;
+    let layout = Layout::new(&positions, params)?;
+    let (x_cnv, without) = measured(obs, &positions, &layout, segments, params)?;
+    let mut metrics = Metrics::new();
+    metrics.insert("n_cells_without_segments".into(), without.into());
+    if without == obs.len() {
+        progress.warn("no cell has a measured copy number: every cell counts as unchanged");
+    }
+    let artifact = Artifact {
+        obs,
+        var,
+        positions: &positions,
+        layout: &layout,
+        reference: reference_groups(obs, params)
+            .map(|groups| groups.iter().flat_map(|g| g.1.iter().copied()).collect())
+            .unwrap_or_default(),
+        named: !params.reference_is_all(),
+        shuffle: params.cell_shuffle(),
+    };
+    Ok(artifact.make(x_cnv, None, metrics))
 }
 
 /// The same for `method: hmm`, from raw counts (`n_cells x n_genes`): also what was found, for its tables.
@@ -147,7 +227,7 @@ pub fn annotate_hmm(
     params: &InfercnvParams,
     progress: &dyn Progress,
 ) -> StageResult<(hmm::Hmm, AnnData, Metrics)> {
-    let positions = GenePositions::from_var(var)?;
+    let positions = places(var, params)?;
     let found = hmm::run(obs, &positions, counts, params, progress)?;
     if params.reference_is_all() {
         progress.warn("no reference cells are named: the mean of all cells is the reference, which hides what most cells share");
@@ -169,6 +249,7 @@ pub fn annotate_hmm(
         layout: &found.layout,
         reference: groups.iter().flat_map(|g| g.1.iter().copied()).collect(),
         named: !params.reference_is_all(),
+        shuffle: params.cell_shuffle(),
     };
     let (mut cnv, metrics) = artifact.make(found.x_cnv.clone(), found.gene_values.clone(), metrics);
 
@@ -220,6 +301,8 @@ struct Artifact<'a> {
     reference: Vec<usize>,
     /// Whether the reference was named, rather than all cells standing in for it.
     named: bool,
+    /// Seed of `control: cells`.
+    shuffle: Option<u64>,
 }
 
 impl Artifact<'_> {
@@ -230,6 +313,14 @@ impl Artifact<'_> {
         own: Metrics,
     ) -> (AnnData, Metrics) {
         let n_cells = self.obs.len();
+        let (x_cnv, gene_values) = match self.shuffle {
+            None => (x_cnv, gene_values),
+            Some(seed) => {
+                let order = Rng::new(seed, "infercnv cells", &[]).permutation(n_cells);
+                let values = gene_values.map(|v| v.select(ndarray::Axis(0), &order));
+                (x_cnv.take_rows(&order), values)
+            }
+        };
         let n_windows = self.layout.windows.len();
         let burden = burden(&x_cnv);
         let mut metrics = Metrics::new();

@@ -17,6 +17,44 @@ pub enum Method {
     /// Hidden Markov model on subclusters of cells, as R inferCNV does, from raw counts. Writes the
     /// states too; see `hmm`.
     Hmm,
+    /// Copy number that was measured, for example by single-cell DNA sequencing, read from a table of
+    /// segments; see `measured`.
+    Measured,
+}
+
+/// What is destroyed on purpose, to see what is left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Control {
+    /// Nothing.
+    #[default]
+    None,
+    /// Genes swap their places on the genome before inference: windows hold genes from anywhere, so
+    /// no copy number is left, but still the cell's own counts.
+    GeneOrder,
+    /// After inference the cells of the patient swap their profiles: expression and copy number of
+    /// a cell have nothing to do with each other.
+    Cells,
+}
+
+/// How a measured copy number is read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct MeasuredParams {
+    /// The column of `obs` that names a cell's clone, for a table with a column `clone`. Default
+    /// `truth_clone`, which simulated cells have.
+    pub clone_key: String,
+    /// Copies that count as no change; above 0, default 2.
+    pub ploidy: f64,
+}
+
+impl Default for MeasuredParams {
+    fn default() -> Self {
+        Self {
+            clone_key: "truth_clone".into(),
+            ploidy: 2.0,
+        }
+    }
 }
 
 /// Over which cells the standard deviation of the noise filter is taken.
@@ -60,7 +98,9 @@ pub enum ShortChromosomes {
 #[serde(default, deny_unknown_fields)]
 pub struct InfercnvParams {
     /// `window` (default): infercnvpy's running mean; `hmm`: R inferCNV's run, which reads `step`, the
-    /// reference, `exclude_chromosomes`, `calculate_gene_values` and `hmm` and none of the others.
+    /// reference, `exclude_chromosomes`, `calculate_gene_values` and `hmm` and none of the others;
+    /// `measured`: a table, which reads `window_size`, `step`, `edges`, `short_chromosomes`,
+    /// `exclude_chromosomes`, `lfc_clip` and `measured`.
     pub method: Method,
     /// The column of `obs` that names the reference cells; null: all cells are the reference.
     /// Default `cancer_vs_normal`, which `preprocess` writes (infercnvpy: none).
@@ -93,6 +133,13 @@ pub struct InfercnvParams {
     pub calculate_gene_values: bool,
     /// Parameters of `method: hmm`; not read by `window`.
     pub hmm: HmmParams,
+    /// Parameters of `method: measured`; not read by the others.
+    pub measured: MeasuredParams,
+    /// A negative control: `none` (default), `gene_order` or `cells`.
+    pub control: Control,
+    /// Seed of the control's permutation, apart from the workflow's so that real runs do not depend on
+    /// a seed. Default 0.
+    pub control_seed: u64,
 }
 
 impl Default for InfercnvParams {
@@ -112,6 +159,9 @@ impl Default for InfercnvParams {
             short_chromosomes: ShortChromosomes::default(),
             calculate_gene_values: false,
             hmm: HmmParams::default(),
+            measured: MeasuredParams::default(),
+            control: Control::default(),
+            control_seed: 0,
         }
     }
 }
@@ -138,7 +188,18 @@ impl InfercnvParams {
             "expected at least one value, found none (set `reference_key` to null to use all cells)".into()
         });
         self.hmm.check(&mut checks);
+        let ploidy = self.measured.ploidy;
+        checks.require(
+            ploidy > 0.0 && ploidy.is_finite(),
+            "measured.ploidy",
+            || format!("expected a number above 0, found `{ploidy}`"),
+        );
         checks.finish()
+    }
+
+    /// The seed with which cells swap their profiles, where they do.
+    pub(super) fn cell_shuffle(&self) -> Option<u64> {
+        (self.control == Control::Cells).then_some(self.control_seed)
     }
 
     /// Whether all cells are the reference.

@@ -33,6 +33,7 @@ use serde_json::json;
 
 use crate::cohort::{Cohort, CohortCnv};
 use crate::error::{StageError, StageResult};
+use crate::genome::normalise_chromosome;
 use crate::params::ParamProblem;
 use crate::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
 use crate::table::write_tsv;
@@ -98,10 +99,7 @@ impl Stage for Mine {
             )?,
         };
         let train = split.cells(Part::Train);
-        let genes = params
-            .n_top_genes
-            .filter(|&n| n < cohort.x.n_cols())
-            .map(|n| hvg::highly_variable(&cohort.x, &train, n));
+        let genes = chosen_genes(&cohort, &train, params)?;
         let expr = Moments::chosen(cohort.x, genes.as_deref());
         let moments = Moments {
             expr: FeatureMoments::compute(&expr, &train),
@@ -140,6 +138,47 @@ impl Stage for Mine {
         metrics.insert("genes".into(), json!(vectors.n_genes()));
         Ok(metrics)
     }
+}
+
+/// The genes that expression vectors consist of; `None`: all.
+fn chosen_genes(
+    cohort: &Cohort,
+    train: &[usize],
+    params: &MineParams,
+) -> StageResult<Option<Vec<u32>>> {
+    let n = cohort.x.n_cols();
+    if params.exclude_chromosomes.is_empty() {
+        let most = params.n_top_genes.filter(|&most| most < n);
+        return Ok(most.map(|most| hvg::highly_variable(&cohort.x, train, most)));
+    }
+    let excluded: Vec<String> = params
+        .exclude_chromosomes
+        .iter()
+        .map(|c| normalise_chromosome(c))
+        .collect();
+    let chromosome = cohort.var.texts("chromosome")?;
+    let kept: Vec<usize> = (0..n)
+        .filter(|&g| !excluded.contains(&normalise_chromosome(&chromosome[g])))
+        .collect();
+    if kept.len() < 2 {
+        return Err(StageError::param(
+            "exclude_chromosomes",
+            format!(
+                "expected at least two genes to be left, found {}",
+                kept.len()
+            ),
+        ));
+    }
+    let number = |g: &usize| *g as u32;
+    Ok(Some(
+        match params.n_top_genes.filter(|&most| most < kept.len()) {
+            None => kept.iter().map(number).collect(),
+            Some(most) => hvg::highly_variable(&cohort.x.take_cols(&kept), train, most)
+                .iter()
+                .map(|&g| kept[g as usize] as u32)
+                .collect(),
+        },
+    ))
 }
 
 fn write_table(

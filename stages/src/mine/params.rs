@@ -48,6 +48,10 @@ pub struct MineParams {
     /// training cells as `scanpy.pp.highly_variable_genes(flavor="seurat")` does. At least 2;
     /// `null` (default, the paper): all genes.
     pub n_top_genes: Option<usize>,
+    /// Chromosomes whose genes expression vectors leave out, here and in `train`, with or without `chr`;
+    /// default none. With the others left out of `infercnv`, expression of one half of the genome meets
+    /// copy number of the other (a control).
+    pub exclude_chromosomes: Vec<String>,
     /// The vectors compared. `zscore` (default): the encoders' inputs; `log1p`: the paper's mining
     /// section, under which few anchors have a negative on real tumours (0.6 % on an ovarian set).
     pub space: Space,
@@ -70,6 +74,7 @@ impl Default for MineParams {
             cross_fit: None,
             fold: 1,
             n_top_genes: None,
+            exclude_chromosomes: Vec::new(),
             space: Space::Zscore,
             cnv_cosine_min: 0.5,
             expr_cosine_max: 0.3,

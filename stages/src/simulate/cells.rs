@@ -47,7 +47,8 @@ pub(super) fn draw_cells(plan: &PatientPlan, params: &SimulateParams, seed: u64)
                     group.cell_type.facts().subtypes
                 };
                 let subtype = subtypes[rng.below(subtypes.len() as u64) as usize];
-                let cycling = rng.uniform() < if group.malignant { 0.15 } else { 0.03 };
+                let share = if group.malignant { 1.0 } else { 0.2 };
+                let cycling = rng.uniform() < share * params.cycling_share;
                 let phase = if rng.uniform() < 0.5 {
                     CyclePhase::S
                 } else {

@@ -74,9 +74,9 @@ pub fn simulate_patient(
             let mut rng = Rng::new(seed, &stream, &[c as u64]);
             // Half as variable as its mean: some droplets are much dirtier than others.
             let share = (params.ambient * rng.gamma(4.0) / 4.0).min(0.9);
-            let mt = (0.5 * rng.normal()).exp();
+            let mt = (params.mt_sd * rng.normal()).exp();
             let programmes: [f64; N_PROGRAMMES] =
-                std::array::from_fn(|_| (0.3 * rng.normal()).exp());
+                std::array::from_fn(|_| (params.programme_sd * rng.normal()).exp());
             let (own, soup) = (&profiles[&cell.kind], &ambient[cell.kind.sample]);
             let mut row = Vec::new();
             for (g, gene) in world.genes.iter().enumerate() {

@@ -2,7 +2,8 @@
 //! copy-number events, and genes that escape their dosage.
 //!
 //! The stage reads nothing and writes one `counts` per patient, which `preprocess` takes with its
-//! defaults, and `truth`, three tables of what was planted. [`geo::write_file_set`] writes the same
+//! defaults, `truth`, three tables of what was planted, and `segments`, the planted copy number as
+//! `infercnv` takes a measured one. [`geo::write_file_set`] writes the same
 //! kind of patients in the exact files of GSE131907, at any scale.
 //!
 //! How a count is made, in order ([`counts`]):
@@ -52,7 +53,7 @@ impl Stage for Simulate {
     type Params = SimulateParams;
 
     const KIND: &'static str = "simulate";
-    const CODE_VERSION: u32 = 1;
+    const CODE_VERSION: u32 = 2;
     const ABOUT: &'static str =
         "simulated tumours with known clones, copy number and dosage escape";
     const USES_SEED: bool = true;
@@ -71,6 +72,10 @@ impl Stage for Simulate {
             OutputDecl::new("counts", "raw counts of one simulated patient (AnnData)").keyed(),
             OutputDecl::new("truth", "planted genes, cells and events")
                 .publish(Publish::Into("tables")),
+            OutputDecl::new(
+                "segments",
+                "planted copy number of each clone, as a measured table",
+            ),
         ]
     }
 
@@ -102,6 +107,7 @@ impl Stage for Simulate {
             ctx.progress.step(i as u64 + 1, ctx.keys.len() as u64, name);
         }
         let n_genes = world.genes.len();
+        truth.write_segments(&ctx.output("segments"))?;
         let mut metrics = truth.write(&ctx.output("truth"))?;
         metrics.insert("n_patients".into(), ctx.keys.len().into());
         metrics.insert("n_cells".into(), n_cells.into());

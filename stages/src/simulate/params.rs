@@ -48,6 +48,14 @@ pub struct SimulateParams {
     pub state_gene_share: f64,
     /// Share of each clone's cells that are discordant, 0 to 1, default 0.3.
     pub discordant_share: f64,
+    /// Share of the malignant cells that cycle, a fifth of it of the others; 0 to 1, default 0.15.
+    pub cycling_share: f64,
+    /// Spread (standard deviation of the log) of the eight programmes that three of ten genes vary
+    /// with from cell to cell; 0 to 2, default 0.3. Programmes, cycle, depth, ambient and mitochondrial
+    /// share are what the two halves of a genome have in common in one cell without any copy number.
+    pub programme_sd: f64,
+    /// The same of the mitochondrial genes together; 0 to 2, default 0.5.
+    pub mt_sd: f64,
     /// Slope of the cell-state genes in discordant cells: 0 (default) ignores the copy number, below 0
     /// goes against it. -2 to 1.
     pub state_slope: f64,
@@ -72,6 +80,9 @@ impl Default for SimulateParams {
             constitutive_share: 0.05,
             state_gene_share: 0.1,
             discordant_share: 0.3,
+            cycling_share: 0.15,
+            programme_sd: 0.3,
+            mt_sd: 0.5,
             state_slope: 0.0,
         }
     }
@@ -99,6 +110,9 @@ impl SimulateParams {
         c.range("constitutive_share", self.constitutive_share, 0.0, 1.0);
         c.range("state_gene_share", self.state_gene_share, 0.0, 1.0);
         c.range("discordant_share", self.discordant_share, 0.0, 1.0);
+        c.range("cycling_share", self.cycling_share, 0.0, 1.0);
+        c.range("programme_sd", self.programme_sd, 0.0, 2.0);
+        c.range("mt_sd", self.mt_sd, 0.0, 2.0);
         c.range("state_slope", self.state_slope, -2.0, 1.0);
         c.finish()
     }

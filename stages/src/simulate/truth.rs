@@ -42,6 +42,9 @@ const GENE_NOTES: [&str; 3] = [
 const CELL_NOTES: [&str; 1] = [
     "planted truth of the simulation: clone is empty for cells that are not malignant; discordant cells decouple the genes of cell-state escape",
 ];
+const SEGMENT_NOTES: [&str; 1] = [
+    "copy number of each clone as single-cell DNA sequencing would measure it without error; what has no row has two copies; positions are GRCh38, 1-based, inclusive",
+];
 const EVENT_NOTES: [&str; 1] = [
     "planted truth of the simulation: one row per clone and altered chromosome arm; ratio = copies over two; positions are GRCh38, 1-based, inclusive",
 ];
@@ -123,6 +126,26 @@ impl Truth {
                 self.events.ratio.push(event.ratio);
             }
         }
+    }
+
+    /// The planted events as a measured copy-number table, as `infercnv` reads it under `method:
+    /// measured`: `patient`, `clone`, `chromosome`, `start`, `end`, `copy_number`; what has no row has two
+    /// copies.
+    ///
+    /// # Errors
+    /// [`crate::StageError::Io`] where the file cannot be written.
+    pub fn write_segments(&self, path: &Path) -> StageResult<()> {
+        let e = &self.events;
+        let mut frame = Frame::new(e.text[0].clone());
+        frame.set("clone", Column::Str(e.text[1].clone()));
+        frame.set("chromosome", Column::Str(e.text[2].clone()));
+        frame.set("start", Column::I64(e.start.clone()));
+        frame.set("end", Column::I64(e.end.clone()));
+        frame.set(
+            "copy_number",
+            Column::F64(e.ratio.iter().map(|r| 2.0 * r).collect()),
+        );
+        write_tsv(path, "patient", &frame, &SEGMENT_NOTES)
     }
 
     /// Writes `truth_genes.tsv`, `truth_cells.tsv` and `truth_events.tsv` into `dir`, and returns what

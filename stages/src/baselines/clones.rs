@@ -1,0 +1,132 @@
+//! `mixture` on the clones of the cohort, as `dosage` makes them.
+
+use serde_json::json;
+
+use super::mixture::{mixture, p_value};
+use super::params::BaselinesParams;
+use super::{Method, Ranked};
+use crate::cohort::{Cohort, CohortCnv};
+use crate::concordance::is_cancer;
+use crate::dosage::residual::Residuals;
+use crate::dosage::slope::slopes;
+use crate::dosage::units::{Unit, UnitKey, units};
+use crate::dosage::{DosageParams, GeneWindows, Strata};
+use crate::error::StageResult;
+use crate::stage::{Metrics, StageContext};
+
+/// Scores of the cells of malignant clones, and of the genes; `None` (with a warning) where expression
+/// does not follow the copy number, so that there is no scale.
+pub(super) fn compensation(
+    ctx: &StageContext<'_>,
+    params: &BaselinesParams,
+    cohort: &Cohort,
+    cnv: &CohortCnv,
+    map: &GeneWindows,
+    scored: &[bool],
+    clusters: &[u32],
+) -> StageResult<Option<(Method, Metrics)>> {
+    let counts = Cohort::load_counts(ctx)?.x;
+    let chromosome = cohort.var.texts("chromosome")?;
+    let dosage = DosageParams {
+        restrict: params.restrict,
+        strata: params.strata,
+        min_cells: params.min_cells.max(2),
+        ..DosageParams::default()
+    };
+    let keys = keys(cohort, params, scored, clusters)?;
+    let (units, n_strata) = units(&counts, &cnv.x, &keys, dosage.min_cells);
+    if units.is_empty() {
+        return Ok(None);
+    }
+    let scale = slopes(&units, n_strata, map, &chromosome, &dosage).scale;
+    if scale.is_nan() {
+        ctx.progress
+            .warn("expression as a whole does not follow the copy number: no `mixture`");
+        return Ok(None);
+    }
+    let copy: Vec<Vec<f64>> = units
+        .iter()
+        .map(|u| altered(u, map, scale, params.altered))
+        .collect();
+    let takes_part: Vec<bool> = copy.iter().map(|c| c.iter().any(|v| *v != 0.0)).collect();
+    let residuals = Residuals::new(&counts, &units, &takes_part);
+    ctx.check_cancelled()?;
+    let Some(found) = mixture(&residuals, &copy) else {
+        return Ok(None);
+    };
+    let step = |k: usize| {
+        let n = params.n_null as u64;
+        ctx.progress.step(k as u64, n, "permuted profiles");
+        ctx.check_cancelled()
+    };
+    let p = p_value(
+        &residuals,
+        &copy,
+        &chromosome,
+        found.gain,
+        params.n_null,
+        ctx.seed,
+        &step,
+    )?;
+    let mut metrics = Metrics::new();
+    metrics.insert("mixture_share_of_cells".into(), json!(found.p));
+    metrics.insert("mixture_share_of_genes".into(), json!(found.pi));
+    metrics.insert("mixture_gain".into(), json!(found.gain));
+    metrics.insert("mixture_p".into(), json!(p));
+    let gene = |&l: &f64| Ranked {
+        score: l,
+        effect: 1.0 / (1.0 + (-l).exp()),
+    };
+    let method = Method {
+        name: "mixture",
+        cells: residuals.cells,
+        scores: found.cells,
+        genes: found.genes.iter().map(gene).collect(),
+    };
+    Ok(Some((method, metrics)))
+}
+
+/// A malignant clone's local log copy ratio where it is altered, 0 elsewhere; as in `dosage`, from the
+/// windows beside the gene where there are any.
+fn altered(unit: &Unit, map: &GeneWindows, scale: f64, least: f64) -> Vec<f64> {
+    (0..map.len())
+        .map(|g| {
+            let beside = map.without_gene(g, &unit.profile);
+            let c = if beside.is_nan() {
+                map.with_gene(g, &unit.profile)
+            } else {
+                beside
+            };
+            let c = scale * c;
+            if unit.key.cancer && c.abs() >= least {
+                c
+            } else {
+                0.0
+            }
+        })
+        .collect()
+}
+
+fn keys(
+    cohort: &Cohort,
+    params: &BaselinesParams,
+    scored: &[bool],
+    clusters: &[u32],
+) -> StageResult<Vec<Option<UnitKey>>> {
+    let cancer = is_cancer(&cohort.obs)?;
+    let none = vec![String::new(); cohort.n_cells()];
+    let cell_type = match params.strata {
+        Strata::Patient => none,
+        Strata::PatientCellType => cohort.obs.texts("cell_type").unwrap_or(none),
+    };
+    Ok((0..cohort.n_cells())
+        .map(|i| {
+            (scored[i] || !cancer[i]).then(|| UnitKey {
+                patient: cohort.patient_of[i],
+                cell_type: cell_type[i].clone(),
+                cancer: cancer[i],
+                cluster: format!("{:08}", clusters[i]),
+            })
+        })
+        .collect())
+}

@@ -1,0 +1,266 @@
+//! Cells that hold back a set of genes, found together with the set.
+//!
+//! The weak case of compensation has too few genes and counts for a sum over all altered genes (most
+//! of them follow their dosage) and for a factor of the residuals (other programmes vary more). What
+//! neither uses: a gene that ignores its copy number changes by a **known** amount. In a clone with
+//! log copy ratio c, a cell without dosage response expresses the gene at exp(-c) of the clone's
+//! level, so the shift of its Pearson residual is
+//!
+//! `a_ig = sqrt(t_i) (mu_ug / sd_ug) (exp(-c_ug) - 1)`
+//!
+//! in the notation of `dosage`'s residuals. The model: cell i is discordant (z_i) with probability p, gene
+//! g belongs to the set (q_g) with probability pi, both over all patients, and
+//! `r_ig ~ N(a_ig q_g (z_i - p), 1)`. Mean-field updates of z and q in turn, with p and pi from their
+//! means; started from the sum with equal weights. Each update is two products with the sparse signed
+//! residuals.
+//!
+//! Scores are log odds. What it cannot tell apart is what `dosage` cannot: a normal cell in a malignant
+//! clone, or a subclone without the change, falls short too. An unrelated programme whose genes happen
+//! to lie as the copy number does is fitted as well: so the gain in log likelihood is set against
+//! profiles laid elsewhere on the genome, and only a gain above all of them is evidence.
+
+use ndarray::{Array2, Axis};
+
+use crate::dosage::factors::relaid;
+use crate::dosage::residual::{Residuals, SignedResiduals};
+use crate::error::StageResult;
+use crate::linalg::LinearOperator;
+
+const MOST_UPDATES: usize = 100;
+/// Updates end once no cell's probability moves by more.
+const SETTLED: f64 = 1e-3;
+/// Start and bounds of p and pi.
+const P: (f64, f64, f64) = (0.3, 0.05, 0.6);
+const PI: (f64, f64, f64) = (0.1, 0.01, 0.5);
+
+/// A fitted mixture.
+#[derive(Debug, Clone)]
+pub struct Mixture {
+    /// Log odds of each cell of the residuals to hold its dosage back.
+    pub cells: Vec<f64>,
+    /// Log odds of each gene to be held back; NaN where no clone has it altered.
+    pub genes: Vec<f64>,
+    /// Share of such cells.
+    pub p: f64,
+    /// Share of such genes among altered ones.
+    pub pi: f64,
+    /// Expected gain in log likelihood over no discordant cell.
+    pub gain: f64,
+}
+
+/// Fits the mixture to residuals and log copy ratios `[unit][gene]` (0: not altered).
+/// `None` where no gene is altered.
+pub fn mixture(residuals: &Residuals, copy: &[Vec<f64>]) -> Option<Mixture> {
+    let shift: Vec<Vec<f64>> = copy
+        .iter()
+        .enumerate()
+        .map(|(u, c)| {
+            c.iter()
+                .enumerate()
+                .map(|(g, &c)| match c {
+                    0.0 => 0.0,
+                    c => residuals.base(u, g) * ((-c).exp() - 1.0),
+                })
+                .collect()
+        })
+        .collect();
+    let n_genes = shift.first()?.len();
+    let altered: Vec<bool> = (0..n_genes)
+        .map(|g| shift.iter().any(|s| s[g] != 0.0))
+        .collect();
+    if !altered.contains(&true) || residuals.n_cells() == 0 {
+        return None;
+    }
+    let model = Model {
+        signed: residuals.signed(&shift),
+        square: shift
+            .iter()
+            .map(|s| s.iter().map(|v| v * v).collect())
+            .collect(),
+        depth: residuals.depths(),
+        unit_of: &residuals.unit_of,
+        altered,
+    };
+    Some(model.fit())
+}
+
+struct Model<'a> {
+    /// `r_ig a_ig / sqrt(t_i)`.
+    signed: SignedResiduals,
+    /// `a_ig^2 / t_i`, `[unit][gene]`.
+    square: Vec<Vec<f64>>,
+    depth: &'a [f64],
+    unit_of: &'a [usize],
+    altered: Vec<bool>,
+}
+
+fn logistic(x: f64) -> f64 {
+    1.0 / (1.0 + (-x.clamp(-500.0, 500.0)).exp())
+}
+
+fn logit(p: f64) -> f64 {
+    (p / (1.0 - p)).ln()
+}
+
+impl Model<'_> {
+    fn fit(&self) -> Mixture {
+        let n_altered = self.altered.iter().filter(|a| **a).count() as f64;
+        let (mut p, mut pi) = (P.0, PI.0);
+        let mut q: Vec<f64> = self
+            .altered
+            .iter()
+            .map(|&a| f64::from(u8::from(a)) * pi)
+            .collect();
+        let mut z = self.start(&q, p);
+        let mut cells = vec![0.0; z.len()];
+        let mut genes = vec![0.0; q.len()];
+        for _ in 0..MOST_UPDATES {
+            genes = self.gene_odds(&z, p, pi);
+            q = (0..q.len())
+                .map(|g| {
+                    if self.altered[g] {
+                        logistic(genes[g])
+                    } else {
+                        0.0
+                    }
+                })
+                .collect();
+            pi = (q.iter().sum::<f64>() / n_altered).clamp(PI.1, PI.2);
+            let (projected, power) = self.project(&q);
+            cells = projected
+                .iter()
+                .zip(&power)
+                .map(|(t, w)| logit(p) + t - (1.0 - 2.0 * p) / 2.0 * w)
+                .collect();
+            let next: Vec<f64> = cells.iter().map(|&l| logistic(l)).collect();
+            let moved = next
+                .iter()
+                .zip(&z)
+                .map(|(a, b)| (a - b).abs())
+                .fold(0.0, f64::max);
+            z = next;
+            p = (z.iter().sum::<f64>() / z.len() as f64).clamp(P.1, P.2);
+            if moved < SETTLED {
+                break;
+            }
+        }
+        let gain = self
+            .gene_gains(&z, p)
+            .iter()
+            .zip(&q)
+            .map(|(l, q)| l * q)
+            .sum();
+        Mixture {
+            cells,
+            genes: genes
+                .iter()
+                .zip(&self.altered)
+                .map(|(&l, &a)| if a { l } else { f64::NAN })
+                .collect(),
+            p,
+            pi,
+            gain,
+        }
+    }
+
+    /// Probabilities from the sum over all altered genes: its centre is p, two standard deviations
+    /// (those of the lower half) nearly certain.
+    fn start(&self, q: &[f64], p: f64) -> Vec<f64> {
+        let (projected, power) = self.project(q);
+        let t: Vec<f64> = projected
+            .iter()
+            .zip(&power)
+            .map(|(t, w)| if *w > 0.0 { t / w.sqrt() } else { 0.0 })
+            .collect();
+        let middle = crate::stats::median(&t);
+        let spread = (middle - crate::stats::quantile(&t, 0.16)).max(1e-9);
+        t.iter()
+            .map(|t| ((t - middle) / (4.0 * spread) + p).clamp(0.02, 0.98))
+            .collect()
+    }
+
+    /// `sum_g q a r` and `sum_g (q a)^2` of each cell.
+    fn project(&self, q: &[f64]) -> (Vec<f64>, Vec<f64>) {
+        let column = Array2::from_shape_fn((q.len(), 1), |(g, _)| q[g]);
+        let sums = self.signed.apply(&column);
+        let of_unit: Vec<f64> = self
+            .square
+            .iter()
+            .map(|s| s.iter().zip(q).map(|(s, q)| s * q * q).sum())
+            .collect();
+        let projected = sums
+            .index_axis(Axis(1), 0)
+            .iter()
+            .zip(self.depth)
+            .map(|(s, d)| s * d)
+            .collect();
+        let power = self
+            .unit_of
+            .iter()
+            .zip(self.depth)
+            .map(|(&u, d)| of_unit[u] * d * d)
+            .collect();
+        (projected, power)
+    }
+
+    /// Gain in log likelihood of each gene if it belongs to the set.
+    fn gene_gains(&self, z: &[f64], p: f64) -> Vec<f64> {
+        let column = Array2::from_shape_fn((z.len(), 1), |(i, _)| self.depth[i] * (z[i] - p));
+        let sums = self.signed.apply_t(&column);
+        // Expectation of (z - p)^2 over z.
+        let mut of_unit = vec![0.0; self.square.len()];
+        for (i, &u) in self.unit_of.iter().enumerate() {
+            let d = self.depth[i];
+            of_unit[u] += d * d * (z[i] * (1.0 - 2.0 * p) + p * p);
+        }
+        (0..self.altered.len())
+            .map(|g| {
+                let power: f64 = self
+                    .square
+                    .iter()
+                    .zip(&of_unit)
+                    .map(|(s, w)| s[g] * w)
+                    .sum();
+                sums[[g, 0]] - power / 2.0
+            })
+            .collect()
+    }
+
+    fn gene_odds(&self, z: &[f64], p: f64, pi: f64) -> Vec<f64> {
+        let mut out = self.gene_gains(z, p);
+        out.iter_mut().for_each(|l| *l += logit(pi));
+        out
+    }
+}
+
+/// The share of `n_null` profiles laid elsewhere on the genome, and the real one, whose gain is at
+/// least `gain`.
+///
+/// # Errors
+/// What `step` reports between profiles.
+pub fn p_value(
+    residuals: &Residuals,
+    copy: &[Vec<f64>],
+    chromosome: &[String],
+    gain: f64,
+    n_null: usize,
+    seed: u64,
+    step: &dyn Fn(usize) -> StageResult<()>,
+) -> StageResult<f64> {
+    let mut as_large = 1;
+    for k in 0..n_null {
+        step(k)?;
+        let order = relaid(chromosome, seed, k);
+        let laid: Vec<Vec<f64>> = copy
+            .iter()
+            .map(|c| {
+                let mut out = vec![0.0; c.len()];
+                order.iter().for_each(|&(to, from)| out[to] = c[from]);
+                out
+            })
+            .collect();
+        let found = mixture(residuals, &laid);
+        as_large += usize::from(found.is_some_and(|m| m.gain >= gain));
+    }
+    Ok(as_large as f64 / (n_null + 1) as f64)
+}

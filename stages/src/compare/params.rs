@@ -1,0 +1,72 @@
+//! Parameters of the stage.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::params::{Checks, ParamProblem};
+
+/// What the figure shows in one panel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Panel {
+    /// A target of `benchmark`: `discordant_cells`, `retrieval`, ...
+    pub target: String,
+    /// A metric of it: `auroc`, `ap`, `top1`, ...
+    pub metric: String,
+}
+
+/// Parameters of `compare`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CompareParams {
+    /// The axis whose values are replicates: means and intervals are over them. Default `seed`.
+    pub over: String,
+    /// Values of other axes that the rest is set against, replicate by replicate, for example
+    /// `{ablation: full}`. Default none.
+    pub against: BTreeMap<String, String>,
+    /// Probability that an interval covers the mean over replicates; in (0, 1), default 0.95.
+    pub confidence: f64,
+    /// Panels of the figure, top to bottom. Default: AUROC of both kinds of planted genes and of
+    /// discordant cells, and top-1 retrieval.
+    pub panels: Vec<Panel>,
+}
+
+impl Default for CompareParams {
+    fn default() -> Self {
+        let panel = |target: &str, metric: &str| Panel {
+            target: target.into(),
+            metric: metric.into(),
+        };
+        Self {
+            over: "seed".into(),
+            against: BTreeMap::new(),
+            confidence: 0.95,
+            panels: vec![
+                panel("constitutive_genes", "auroc"),
+                panel("state_genes", "auroc"),
+                panel("discordant_cells", "auroc"),
+                panel("retrieval", "top1"),
+            ],
+        }
+    }
+}
+
+impl CompareParams {
+    pub(super) fn problems(&self) -> Vec<ParamProblem> {
+        let mut c = Checks::default();
+        c.require(!self.over.is_empty(), "over", || {
+            "expected the name of an axis, found an empty text".to_string()
+        });
+        c.require(!self.against.contains_key(&self.over), "against", || {
+            format!("expected axes other than `over` (`{}`)", self.over)
+        });
+        c.require(
+            self.confidence > 0.0 && self.confidence < 1.0,
+            "confidence",
+            || format!("expected a value in (0, 1), found `{}`", self.confidence),
+        );
+        c.finish()
+    }
+}
