@@ -96,6 +96,10 @@ fn shipped_workflows_are_sound() {
         "demo_anchors",
         "ovarian_anchors",
         "p0006_anchors",
+        "truth",
+        "truth_full",
+        "ablations",
+        "controls",
     ] {
         let file = format!("{}/workflows/{name}.yaml", env!("CARGO_MANIFEST_DIR"));
         let p = Project::new(TINY);
