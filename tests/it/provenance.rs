@@ -125,7 +125,7 @@ fn diff_names_the_parameter_and_what_it_changed() {
     }
     assert!(!text.contains("preprocess"), "{text}");
     // Other clones give other slopes.
-    for expected in ["findings", "dosage_genes.tsv: ", "ranks correlate at "] {
+    for expected in ["findings", "dosage_genes.tsv: "] {
         assert!(text.contains(expected), "{expected} not in\n{text}");
     }
     let same = p.run(&["diff", &names[0], &names[0]]).expect(0).stdout;
