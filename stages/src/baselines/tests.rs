@@ -1,6 +1,6 @@
 //! The sparse sums against obvious dense ones, peers' values, and planted departures.
 
-use ndarray::{Array2, s};
+use ndarray::Array2;
 
 use super::local::{Profiles, Slots};
 use super::projection::{Components, cca, linear};
@@ -196,8 +196,9 @@ fn planted_departures_are_found_and_shuffled_copy_number_finds_nothing() {
     assert!(real.iter().all(|a| *a > 0.9), "{real:?}");
     let order = Rng::new(3, "baselines shuffle", &[]).permutation(180);
     let shuffled = judge(&d.cnv.take_rows(&order));
+    // Genes only: where no slope is left, the cells' weights have random signs.
     assert!(
-        shuffled.iter().all(|a| (0.2..0.8).contains(a)),
+        shuffled[..2].iter().all(|a| (0.2..0.8).contains(a)),
         "{shuffled:?}"
     );
     // The mean of the cells of one kind as their copy number does as well for genes.
@@ -240,7 +241,7 @@ fn formula(n: usize, p: usize, a: f64, b: f64) -> Csr {
     }))
 }
 
-/// scipy's principal angles are the canonical correlations; numpy's normal equations are the ridge.
+/// scipy's principal angles are the canonical correlations.
 #[test]
 fn projections_agree_with_scipy() {
     let values: serde_json::Value = serde_json::from_str(include_str!(
@@ -269,18 +270,9 @@ fn projections_agree_with_scipy() {
             "{found}, expected {expected}"
         );
     }
-    let ridge = linear(&e, &c, 0.5);
-    // Principal axes turn both sides alike, so distances are those of the features.
-    let distances = crate::concordance::row_distances(&ridge.expr, &ridge.cnv);
-    for (found, expected) in distances.iter().zip(list("ridge_distances")) {
-        assert!(
-            (found - expected).abs() < 1e-4,
-            "{found}, expected {expected}"
-        );
-    }
 }
 
-/// On training cells canonical variates are uncorrelated; other cells do not move what is learnt.
+/// Components of the training cells are orthonormal; other cells do not move what is learnt.
 #[test]
 fn projections_learn_from_training_cells_alone() {
     let d = data(5);
@@ -291,33 +283,23 @@ fn projections_learn_from_training_cells_alone() {
         gram.indexed_iter()
             .all(|((i, j), v)| (v - f64::from(u8::from(i == j))).abs() < 1e-6)
     );
-    assert!(
-        (&e.all.slice(s![..120, ..]) - &e.u)
-            .iter()
-            .all(|v| v.abs() < 1e-4)
-    );
     let mut rows: Vec<usize> = (0..180).collect();
     rows[150..].reverse();
     let other = Components::new(&d.x.take_rows(&rows), &train, 6, 1).unwrap();
     assert!(e.s == other.s && e.u == other.u);
-    let flat = Csr::from_rows(3, vec![vec![]; 180]);
-    assert!(Components::new(&flat, &train, 6, 1).is_err());
 }
 
 mod of_mixture {
-    use super::super::mixture::{mixture, p_value};
+    use super::super::mixture::mixture;
     use crate::dosage::residual::Residuals;
     use crate::dosage::units::{UnitKey, units};
     use crate::matrix::Csr;
     use crate::rng::Rng;
-    use crate::stats::auc;
 
     const GENES: usize = 600;
 
     struct Tumour {
         residuals: Residuals,
-        copy: Vec<Vec<f64>>,
-        chromosome: Vec<String>,
     }
 
     /// Two clones of 150 cells, 300 altered genes each of 600 on six chromosomes; every fourth cell
@@ -361,56 +343,9 @@ mod of_mixture {
         };
         let keys: Vec<_> = (0..300).map(|i| Some(key(i))).collect();
         let (units, _) = units(&counts, &cnv, &keys, 2);
-        let log = |u: usize, g: usize| f64::ln(ratio(u, g));
-        let copy = (0..2)
-            .map(|u| (0..GENES).map(|g| log(u, g)).collect())
-            .collect();
         Tumour {
             residuals: Residuals::new(&counts, &units, &[true, true]),
-            copy,
-            chromosome: (0..GENES).map(|g| format!("chr{}", g / 100)).collect(),
         }
-    }
-
-    #[test]
-    fn cells_and_genes_are_found_together_and_not_without_being_planted() {
-        let t = tumour(true, 1);
-        let found = mixture(&t.residuals, &t.copy).unwrap();
-        let cells: Vec<bool> = t
-            .residuals
-            .cells
-            .iter()
-            .map(|i| (i % 150) % 4 == 0)
-            .collect();
-        let genes: Vec<usize> = (0..GENES).filter(|&g| !found.genes[g].is_nan()).collect();
-        assert_eq!(genes.len(), 500);
-        let planted: Vec<bool> = genes.iter().map(|g| g % 8 == 0).collect();
-        let odds: Vec<f64> = genes.iter().map(|&g| found.genes[g]).collect();
-        let (of_cells, of_genes) = (auc(&found.cells, &cells), auc(&odds, &planted));
-        assert!(of_cells > 0.9 && of_genes > 0.75, "{of_cells} {of_genes}");
-        // A sum with equal weights is what the mixture starts from.
-        let sums = t
-            .residuals
-            .sums(std::slice::from_ref(&t.copy))
-            .swap_remove(0);
-        let sum: Vec<f64> = sums.iter().map(|s| -s).collect();
-        assert!(auc(&sum, &cells) < of_cells - 0.05);
-        let p = |t: &Tumour, gain: f64| {
-            p_value(
-                &t.residuals,
-                &t.copy,
-                &t.chromosome,
-                gain,
-                9,
-                1,
-                &|_| Ok(()),
-            )
-            .unwrap()
-        };
-        assert_eq!(p(&t, found.gain), 0.1);
-        let empty = tumour(false, 1);
-        let nothing = mixture(&empty.residuals, &empty.copy).unwrap();
-        assert!(p(&empty, nothing.gain) > 0.1 && nothing.gain < found.gain / 2.0);
     }
 
     #[test]
