@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use clcc_cache::{
     ActionRecord, Digest, Journal, OutputRecord, RECORD_FORMAT, StatCache, Store, measure,
 };
-use clcc_flow::decide::{Decider, digest_inputs};
+use clcc_flow::decide::{Decider, Lookahead, digest_inputs};
 use clcc_flow::plan::{Overrides, Plan};
 use clcc_flow::workflow::Workflow;
 use serde_json::json;
@@ -50,10 +50,10 @@ fn workflow(nodes: usize) -> String {
          infercnv: {{per: patient, needs: [preprocess]}}\n",
         patients.join(", ")
     );
-    for i in 0..7 {
+    for i in 5..12 {
         let _ = writeln!(
             text,
-            "  cluster{i}: {{kind: cluster, per: patient, needs: [infercnv], params: {{resolution: 0.{i}1}}}}"
+            "  cluster{i}: {{kind: cluster, per: patient, needs: [infercnv], params: {{n_neighbors: {i}}}}}"
         );
     }
     text
@@ -75,6 +75,7 @@ fn populate(dir: &Path, file: &Path) -> usize {
         last: &last,
         force: &force,
         numerics: clcc_flow::device::cpu_class(),
+        ahead: Lookahead::default(),
     };
     let mut known = vec![None; plan.nodes.len()];
     for id in 0..plan.nodes.len() {
@@ -165,7 +166,7 @@ fn nothing_to_do(nodes: usize, target_ms: u64) {
     let dir = tempfile::tempdir().expect("a directory");
     std::fs::write(dir.path().join("w.yaml"), workflow(nodes)).expect("written");
     let n = populate(dir.path(), &dir.path().join("w.yaml"));
-    let one = "cluster0[P0005]";
+    let one = "cluster5[P0005]";
     for (verb, args, target) in [
         ("run", vec!["run", "w.yaml"], target_ms),
         (

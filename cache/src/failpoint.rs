@@ -1,7 +1,7 @@
 //! Named places where a test stops the program or makes a write fail.
 //!
 //! `CLCC_FAILPOINT=NAME=ACTION[@N]` acts when the place is reached for the Nth time (default the
-//! first) in a process. Actions: `kill` (SIGKILL to this process), `enospc`, `eio`, `erofs` (the
+//! first) in a process. Actions: `kill` (SIGKILL to this process), `hang` (for ever), `enospc`, `eio`, `erofs` (the
 //! step fails with that error), `skip` (see [`skipped`]). Builds without debug assertions have no
 //! such places.
 
@@ -39,6 +39,9 @@ mod active {
                     std::thread::park();
                 }
             }
+            Some("hang") => loop {
+                std::thread::park();
+            },
             Some("enospc") => Err(K::StorageFull.into()),
             Some("erofs") => Err(K::ReadOnlyFilesystem.into()),
             Some("eio") => Err(io::Error::from_raw_os_error(

@@ -84,7 +84,8 @@ impl<V: Serialize + DeserializeOwned + PartialEq + Clone> Journal<V> {
             text.push_str(&line(name, value));
         }
         self.lines = self.values.len();
-        crate::store::write_atomic(&self.path, text.as_bytes())
+        let dir = self.path.parent().unwrap_or(Path::new("."));
+        crate::store::write_atomic(dir, &self.path, text.as_bytes())
     }
 }
 

@@ -113,6 +113,9 @@ pub(super) struct DiffArgs {
     pub(super) old: String,
     /// The later run.
     pub(super) new: String,
+    /// False discovery rate below which a gene of a table counts as found.
+    #[arg(long, default_value_t = 0.05, value_name = "RATE")]
+    pub(super) fdr: f64,
     /// Language of the output.
     #[arg(long, value_enum, default_value = "human")]
     pub(super) format: Format,

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::args::{DiffArgs, Format};
 use super::error::{CliError, exit};
+use super::findings;
 use super::store_verbs::{open, read_run, runs};
 use crate::decide::{Reason, value_changes};
 
@@ -16,17 +17,25 @@ pub(super) fn diff(args: &DiffArgs) -> Result<i32, CliError> {
     let new = load(args, &args.new)?;
     let nodes = node_changes(&old, &new);
     let inputs = input_changes(&old, &new);
+    let found = match open(&args.cache) {
+        Ok(store) => findings::changes(&store, &old, &new, args.fdr),
+        // Two results directories can be compared without their cache, but for their tables.
+        Err(_) => Vec::new(),
+    };
     match args.format {
         Format::Json => {
             let document = json!({
-                "old": old["run"], "new": new["run"], "inputs": inputs, "nodes": nodes,
+                "old": old["run"], "new": new["run"], "inputs": inputs, "nodes": nodes, "findings": found,
             });
             println!(
                 "{}",
                 serde_json::to_string_pretty(&document).expect("plain values serialise")
             );
         }
-        Format::Human => print(&old, &new, &inputs, &nodes),
+        Format::Human => {
+            print(&old, &new, &inputs, &nodes);
+            findings::print(&found);
+        }
     }
     Ok(exit::OK)
 }

@@ -10,6 +10,7 @@ mod check;
 mod diff;
 mod error;
 mod fetching;
+mod findings;
 mod gc;
 mod graph;
 mod inspect;

@@ -202,7 +202,7 @@ fn drive(
     let results = loop {
         passes += 1;
         let mut sink = |event: &Event| reporter.on_event(event);
-        let decider = session.decider();
+        let decider = session.decider(0..session.plan.nodes.len());
         let pass = schedule::run(&decider, &executor, options, cancel.clone(), &mut sink);
         let now = runtime.block_on(pass).after(outcome.take());
         remember(session, &now);
@@ -329,7 +329,7 @@ fn exit_code(outcome: &RunOutcome, fail_fast: bool, signal: Option<i32>) -> i32 
 
 pub(super) fn plan(args: &RunArgs) -> Result<i32, CliError> {
     let session = Session::open(&args.workflow)?;
-    let verdicts = dry_run(&session.decider())?;
+    let verdicts = dry_run(&session.decider(0..session.plan.nodes.len()))?;
     let plan = &session.plan;
     let selected: Vec<(usize, &Verdict)> = verdicts
         .iter()
@@ -399,14 +399,15 @@ fn node_json(plan: &Plan, id: usize, verdict: &Verdict) -> Value {
 
 pub(super) fn explain(args: &WorkflowArgs, node: &str) -> Result<i32, CliError> {
     let session = Session::open(args)?;
-    let decider = session.decider();
     let Some(id) = session.plan.find(node) else {
         let known: Vec<&str> = session.plan.nodes.iter().map(|n| n.id.as_str()).collect();
         let problem = crate::workflow::unknown("node", node, &known);
         return Err(CliError::new(exit::USAGE, problem.message).with_hint(problem.hint));
     };
+    let needed = session.plan.ancestors(id);
+    let decider = session.decider(needed.iter().copied().chain([id]));
     let mut known: Known = vec![None; session.plan.nodes.len()];
-    for before in 0..id {
+    for &before in &needed {
         if let Decision::Hit(record) = decider.decide(before, &known) {
             known[before] = Some(record);
         }

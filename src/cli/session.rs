@@ -6,9 +6,9 @@ use clcc_cache::{Digest, Journal, StatCache, Store};
 
 use super::args::WorkflowArgs;
 use super::error::{CliError, exit};
-use crate::decide::{Decider, InputDigests, digest_inputs};
+use crate::decide::{Decider, InputDigests, Lookahead, digest_inputs};
 use crate::device::RunDevice;
-use crate::plan::Plan;
+use crate::plan::{NodeId, Plan};
 use crate::workflow::{InvalidWorkflow, Problem, Workflow, join, unknown};
 
 /// An opened workflow.
@@ -118,8 +118,10 @@ impl Session {
         digest
     }
 
-    pub(super) fn decider(&self) -> Decider<'_> {
+    /// A decider that will be asked for these nodes.
+    pub(super) fn decider(&self, nodes: impl IntoIterator<Item = NodeId>) -> Decider<'_> {
         Decider {
+            ahead: Lookahead::new(&self.store, &self.plan, &self.last, nodes),
             plan: &self.plan,
             store: &self.store,
             inputs: &self.inputs,

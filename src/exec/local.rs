@@ -94,11 +94,14 @@ impl Executor for LocalExecutor {
         tokio::spawn(async move {
             let started = Instant::now();
             let node = job.node;
+            let mut attempt = RemoveOnDrop(None);
             let outcome = this
-                .execute(job, &events, cancel)
+                .execute(job, &mut attempt, &events, cancel)
                 .await
                 .unwrap_or_else(JobOutcome::Failed);
             let _ = events.send(JobEvent::Ended(node, started.elapsed(), outcome));
+            // Removing what was not moved takes time that no other node has to wait for.
+            tokio::task::spawn_blocking(move || drop(attempt));
         });
     }
 }
@@ -120,6 +123,7 @@ impl LocalExecutor {
     async fn execute(
         &self,
         job: Job,
+        remove: &mut RemoveOnDrop,
         events: &mpsc::UnboundedSender<JobEvent>,
         cancel: Cancel,
     ) -> Result<JobOutcome, Failure> {
@@ -127,7 +131,7 @@ impl LocalExecutor {
             .store
             .new_attempt(&job.key)
             .map_err(|e| cache_failure(&e))?;
-        let guard = RemoveOnDrop(attempt.clone());
+        remove.0 = Some(attempt.clone());
         let io = |e: std::io::Error| {
             let message = format!("cannot prepare `{}`: {e}", attempt.display());
             Failure::new(io_class(&e, true), message)
@@ -186,7 +190,7 @@ impl LocalExecutor {
             .ok()
             .and_then(|b| serde_json::from_slice(&b).ok());
         let store = Arc::clone(&self.store);
-        let outcome = match result {
+        match result {
             // A stage that is asked to end says that it was cancelled: the clock's word counts.
             Some(NodeResult {
                 failure: Some(failure),
@@ -202,9 +206,7 @@ impl LocalExecutor {
                 Some(failure) if matches!(end.by, EndedBy::Itself) => Err(failure),
                 _ => Err(self.why_it_ended(&end, over_budget, oom_kills, &job)),
             },
-        };
-        drop(guard);
-        outcome
+        }
     }
 }
 
@@ -406,10 +408,12 @@ fn publish(
 }
 
 /// The attempt directory goes whatever happens.
-struct RemoveOnDrop(PathBuf);
+struct RemoveOnDrop(Option<PathBuf>);
 
 impl Drop for RemoveOnDrop {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        if let Some(dir) = &self.0 {
+            let _ = std::fs::remove_dir_all(dir);
+        }
     }
 }

@@ -136,6 +136,20 @@ impl Plan {
             .collect()
     }
 
+    /// Every node that `node` reads from, directly or not, in the order of the plan.
+    pub fn ancestors(&self, node: NodeId) -> BTreeSet<NodeId> {
+        let mut found = BTreeSet::new();
+        let mut open = vec![node];
+        while let Some(next) = open.pop() {
+            open.extend(
+                self.producers(next)
+                    .into_iter()
+                    .filter(|p| found.insert(*p)),
+            );
+        }
+        found
+    }
+
     /// Names of the file inputs that selected nodes read.
     pub fn used_inputs(&self) -> BTreeSet<&str> {
         self.nodes

@@ -16,7 +16,7 @@ use petgraph::graph::DiGraph;
 use serde_json::json;
 
 use super::{Options, Outcome, RunOutcome, run};
-use crate::decide::{Decider, InputDigests};
+use crate::decide::{Decider, InputDigests, Lookahead};
 use crate::events::Event;
 use crate::exec::{Cancel, Executor, Failure, FailureClass, Job, JobEvent, JobOutcome};
 use crate::plan::{Node, NodeInput, Plan};
@@ -316,6 +316,7 @@ fn run_world(world: &World, fake: &Fake, options: &Options) -> (RunOutcome, Vec<
         last: &last,
         force: &force,
         numerics: "cpu",
+        ahead: Lookahead::default(),
     };
     let mut events = Vec::new();
     let runtime = tokio::runtime::Builder::new_current_thread()

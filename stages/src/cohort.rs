@@ -9,6 +9,11 @@ use crate::frame::{Column, Frame};
 use crate::matrix::Csr;
 use crate::stage::{InputArtifact, StageContext};
 
+/// Layer of `expr` with the log1p expression of the held-out part of split counts.
+pub const HELD_OUT: &str = "held_out";
+/// Layer of `expr` with the raw counts of that part.
+pub const HELD_OUT_COUNTS: &str = "held_out_counts";
+
 /// The cells of all patients.
 #[derive(Debug, Clone)]
 pub struct Cohort {
@@ -63,6 +68,53 @@ impl Cohort {
     /// As [`Cohort::load`].
     pub fn load_counts(ctx: &StageContext<'_>) -> StageResult<Self> {
         Self::load_matrix(ctx, |reader| Ok(reader.layer("counts")?.into_csr()))
+    }
+
+    /// Whether the counts were split (`preprocess.count_split`): `expr` then holds a part of the
+    /// counts that nothing was learnt on.
+    ///
+    /// # Errors
+    /// What the reader reports.
+    pub fn is_split(ctx: &StageContext<'_>) -> StageResult<bool> {
+        let inputs = ctx.all("expr");
+        let split = inputs
+            .iter()
+            .map(|i| Reader::open(&i.path)?.has(&format!("layers/{HELD_OUT}")))
+            .collect::<StageResult<Vec<_>>>()?;
+        match split.iter().filter(|s| **s).count() {
+            0 => Ok(false),
+            n if n == split.len() => Ok(true),
+            n => Err(StageError::data(format!(
+                "{n} of {} patients have split counts: `count_split` holds for all or for none",
+                split.len()
+            ))),
+        }
+    }
+
+    /// log1p expression to test on: the held-out part of split counts, else the same as
+    /// [`Cohort::load`].
+    ///
+    /// # Errors
+    /// As [`Cohort::load`].
+    pub fn load_test(ctx: &StageContext<'_>) -> StageResult<Self> {
+        if Self::is_split(ctx)? {
+            Self::load_matrix(ctx, |reader| Ok(reader.layer(HELD_OUT)?.into_csr()))
+        } else {
+            Self::load(ctx)
+        }
+    }
+
+    /// Raw counts to test on: the held-out part of split counts, else the same as
+    /// [`Cohort::load_counts`].
+    ///
+    /// # Errors
+    /// As [`Cohort::load`].
+    pub fn load_test_counts(ctx: &StageContext<'_>) -> StageResult<Self> {
+        if Self::is_split(ctx)? {
+            Self::load_matrix(ctx, |reader| Ok(reader.layer(HELD_OUT_COUNTS)?.into_csr()))
+        } else {
+            Self::load_counts(ctx)
+        }
     }
 
     fn load_matrix(

@@ -88,7 +88,19 @@ fn a_missing_file_names_the_input_and_what_to_do() {
 
 #[test]
 fn shipped_workflows_are_sound() {
-    for name in ["demo", "ovarian4", "luad10"] {
+    for name in [
+        "demo",
+        "cross_fit",
+        "ovarian4",
+        "luad10",
+        "demo_anchors",
+        "ovarian_anchors",
+        "p0006_anchors",
+        "truth",
+        "truth_full",
+        "ablations",
+        "controls",
+    ] {
         let file = format!("{}/workflows/{name}.yaml", env!("CARGO_MANIFEST_DIR"));
         let p = Project::new(TINY);
         for format in ["dot", "mermaid", "svg"] {
@@ -96,7 +108,7 @@ fn shipped_workflows_are_sound() {
                 .run(&["graph", &file, "--format", format])
                 .expect(0)
                 .stdout;
-            assert!(text.contains("concordance"), "{name} {format}: {text}");
+            assert!(text.contains("infercnv"), "{name} {format}: {text}");
         }
     }
 }

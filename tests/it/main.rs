@@ -3,12 +3,14 @@
 
 #![allow(clippy::print_stderr, reason = "a skipped test says why")]
 
+mod anchors;
 mod benchmark;
 mod cli;
 mod engine;
 mod faults;
 mod golden;
 mod inputs;
+mod page;
 mod pipeline;
 mod project;
 mod provenance;

@@ -90,6 +90,7 @@ fn every_stage_runs_and_the_results_are_complete() {
     p.run(&["run", "w.yaml"]).expect(0);
     let dir = p.path().join("results/demo");
     assert_results(&dir, &["P1", "P2"]);
+    crate::page::check(&dir.join("report.html"), 15);
     let run: Value = serde_json::from_slice(&std::fs::read(dir.join("run.json")).unwrap()).unwrap();
     assert_eq!(
         run["summary"]["ran"].as_u64(),

@@ -124,6 +124,10 @@ fn diff_names_the_parameter_and_what_it_changed() {
         assert!(text.contains(expected), "{expected} not in\n{text}");
     }
     assert!(!text.contains("preprocess"), "{text}");
+    // Other clones give other slopes.
+    for expected in ["findings", "dosage_genes.tsv: "] {
+        assert!(text.contains(expected), "{expected} not in\n{text}");
+    }
     let same = p.run(&["diff", &names[0], &names[0]]).expect(0).stdout;
     assert!(same.contains("the same keys and outputs"), "{same}");
     let none = p.run(&["diff", &names[0], "nothing"]).expect(2).stderr;

@@ -4,17 +4,17 @@ use crate::project::{Project, SMALLEST, TINY};
 
 #[test]
 fn a_stage_that_takes_too_long_is_ended_and_says_so() {
-    let slow = SMALLEST
-        .replace(
-            "n_cells: 40, n_genes: 1500",
-            "n_cells: 20000, n_genes: 12000",
+    let p = Project::new(&SMALLEST.replace(
+        "  simulate:\n",
+        "  simulate:\n    resources: {timeout_secs: 1}\n",
+    ));
+    // It does not listen when it is asked to end, either.
+    let run = p
+        .run_with(
+            &["run", "w.yaml", "--format", "json"],
+            &[("CLCC_FAILPOINT", "child.begin=hang")],
         )
-        .replace(
-            "  simulate:\n",
-            "  simulate:\n    resources: {timeout_secs: 1}\n",
-        );
-    let p = Project::new(&slow);
-    let run = p.run_json(&[]).expect(6);
+        .expect(6);
     let failed = run
         .events()
         .into_iter()

@@ -78,6 +78,11 @@ impl Store {
         &self.root
     }
 
+    /// Where what is not whole yet lies: swept, and never looked at by a hit or by `verify`.
+    fn tmp(&self) -> PathBuf {
+        self.root.join("tmp")
+    }
+
     /// Where an artifact lies.
     pub fn artifact_path(&self, digest: &Digest) -> PathBuf {
         let name = digest.to_string();
@@ -140,11 +145,7 @@ impl Store {
                 let Some(entries) = self.listing(&output.digest) else {
                     return State::Wrong;
                 };
-                let sound = entries.iter().all(|e| {
-                    std::fs::symlink_metadata(path.join(&e.path))
-                        .is_ok_and(|m| m.is_file() && m.len() == e.size)
-                });
-                if meta.is_dir() && sound {
+                if meta.is_dir() && has_sizes(&path, &entries) {
                     State::Sound
                 } else {
                     State::Wrong
@@ -175,8 +176,7 @@ impl Store {
         let nanos = std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
             .map_or(0, |d| d.as_nanos());
-        let tmp = self.root.join("tmp");
-        let dir = tmp.join(format!(
+        let dir = self.tmp().join(format!(
             "{}.{}.{nanos:x}.{n}",
             key.short(),
             std::process::id()
@@ -204,12 +204,14 @@ impl Store {
         KeyLock::try_acquire(&self.root.join("gc.lock"))
     }
 
-    /// Removes the private directories that killed runs left behind, unless a run is at work.
+    /// Removes the private directories and half-written files that killed runs left behind, unless
+    /// a run is at work.
     pub fn sweep_attempts(&self) {
         if let Ok(Some(_own)) = self.try_own() {
-            let entries = std::fs::read_dir(self.root.join("tmp"));
+            let entries = std::fs::read_dir(self.tmp());
             for entry in entries.into_iter().flatten().flatten() {
-                let _ = std::fs::remove_dir_all(entry.path());
+                let path = entry.path();
+                let _ = std::fs::remove_dir_all(&path).or_else(|_| std::fs::remove_file(&path));
             }
         }
     }
@@ -250,7 +252,7 @@ impl Store {
         std::fs::create_dir_all(parent).map_err(CacheError::io("create", parent))?;
         if artifact.form == ArtifactForm::Tree {
             let listing = serde_json::to_vec(&artifact.entries).expect("plain values serialise");
-            write_atomic(&self.listing_path(&artifact.digest), &listing)?;
+            write_atomic(&self.tmp(), &self.listing_path(&artifact.digest), &listing)?;
         }
         match failpoint::reach("insert.rename").and_then(|()| std::fs::rename(source, &target)) {
             Ok(()) => {
@@ -274,7 +276,7 @@ impl Store {
     pub fn commit(&self, record: &ActionRecord) -> CacheResult<()> {
         let path = self.record_path(&record.key);
         failpoint::reach("commit.begin").map_err(CacheError::io("write", &path))?;
-        write_atomic(&path, &record.to_file())?;
+        write_atomic(&self.tmp(), &path, &record.to_file())?;
         failpoint::reach("commit.done").map_err(CacheError::io("write", &path))
     }
 
@@ -314,6 +316,22 @@ impl Store {
     fn relative(&self, path: &Path) -> PathBuf {
         path.strip_prefix(&self.root).unwrap_or(path).to_path_buf()
     }
+}
+
+/// Whether every listed file is a file of its size. Paths are looked up from the open directory:
+/// half of the time of a run with nothing to do goes here.
+fn has_sizes(dir: &Path, entries: &[TreeEntry]) -> bool {
+    use rustix::fs::{AtFlags, FileType, OFlags};
+    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let Ok(dir) = rustix::fs::open(dir, flags, rustix::fs::Mode::empty()) else {
+        return false;
+    };
+    entries.iter().all(|e| {
+        rustix::fs::statat(&dir, &*e.path, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|m| {
+            FileType::from_raw_mode(m.st_mode) == FileType::RegularFile
+                && u64::try_from(m.st_size) == Ok(e.size)
+        })
+    })
 }
 
 enum State {
@@ -360,15 +378,15 @@ fn shard_files(dir: &Path) -> CacheResult<Vec<PathBuf>> {
 }
 
 /// Writes a file so that it is there whole or not at all, also after a power loss:
-/// temporary file, fsync, rename, fsync of the directory.
-pub(crate) fn write_atomic(path: &Path, bytes: &[u8]) -> CacheResult<()> {
+/// temporary file in `tmp` (on the same file system), fsync, rename, fsync of the directory.
+pub(crate) fn write_atomic(tmp: &Path, path: &Path, bytes: &[u8]) -> CacheResult<()> {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     let parent = path
         .parent()
         .expect("a file of the cache lies in a directory");
     std::fs::create_dir_all(parent).map_err(CacheError::io("create", parent))?;
     let n = COUNTER.fetch_add(1, Ordering::Relaxed);
-    let tmp = parent.join(format!(".tmp.{}.{n}", std::process::id()));
+    let tmp = tmp.join(format!(".tmp.{}.{n}", std::process::id()));
     let written = failpoint::reach("write.create")
         .and_then(|()| std::fs::File::create(&tmp))
         .and_then(|mut f| f.write_all(bytes).and_then(|()| f.sync_all()))

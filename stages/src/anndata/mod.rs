@@ -10,6 +10,7 @@
 //! the way back. `tenx` reads the HDF5 layouts of 10x. Not read: awkward arrays, sparse matrices inside `uns`;
 //! each is named in the error or in the list of what was left out, never dropped silently.
 
+mod chunk_files;
 mod decode;
 mod describe;
 mod hdf5;

@@ -11,9 +11,9 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use serde_json::{Value, json};
 use zarrs::array::Array;
-use zarrs::filesystem::FilesystemStore;
 use zarrs::metadata::ArrayMetadata;
 
+use super::chunk_files::ChunkFiles;
 use super::stored::Stored;
 use super::{AnnData, Uns};
 use crate::error::{StageError, StageResult};
@@ -122,7 +122,7 @@ pub(super) fn scipy_indices(at: &str, m: &Csr) -> StageResult<Vec<i32>> {
 
 struct Writer {
     root: PathBuf,
-    store: Arc<FilesystemStore>,
+    store: Arc<ChunkFiles>,
     /// Metadata of every node, for the consolidated copy in the root.
     nodes: BTreeMap<String, Value>,
 }
@@ -130,10 +130,10 @@ struct Writer {
 impl Writer {
     fn create(root: &Path) -> StageResult<Self> {
         std::fs::create_dir_all(root).map_err(StageError::io("create", root))?;
-        let store = FilesystemStore::new(root).map_err(|e| write_error(root, e))?;
+        let root = root.to_path_buf();
         Ok(Self {
-            root: root.to_path_buf(),
-            store: Arc::new(store),
+            store: Arc::new(ChunkFiles { root: root.clone() }),
+            root,
             nodes: BTreeMap::new(),
         })
     }
@@ -385,9 +385,21 @@ fn write_error(
     path: &Path,
     error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
 ) -> StageError {
+    let error = error.into();
+    // A full disk stays a full disk, however deep it was found.
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&*error);
+    let mut kind = std::io::ErrorKind::Other;
+    while let Some(e) = cause {
+        if let Some(io) = e.downcast_ref::<std::io::Error>() {
+            kind = io.kind();
+        } else if let Some(io) = e.downcast_ref::<Arc<std::io::Error>>() {
+            kind = io.kind();
+        }
+        cause = e.source();
+    }
     StageError::Io {
         verb: "write",
         path: path.to_path_buf(),
-        source: std::io::Error::other(error),
+        source: std::io::Error::new(kind, error),
     }
 }

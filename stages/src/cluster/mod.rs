@@ -18,6 +18,7 @@ mod connectivities;
 mod leiden;
 mod malignancy;
 mod neighbors;
+mod on_h;
 mod params;
 mod profiles;
 mod segments;
@@ -31,10 +32,10 @@ pub use connectivities::connectivities;
 pub use leiden::{LeidenOptions, Objective, Partition, leiden};
 pub use malignancy::{Malignancy, TwoComponents, ithcna, malignancy, two_components};
 pub use neighbors::{Neighbors, nearest_neighbors, neighborhood_size};
-pub use params::{ClusterParams, Metric};
+pub use params::{ClusterParams, Metric, On};
 pub use profiles::{Profiles, profiles};
 pub use segments::{ArmCall, Call, Level, Segment, SegmentOptions, Segmented, segment};
-pub use umap::{Curve, UmapOptions, fit_curve, umap};
+pub use umap::{Curve, UmapOptions, fit_curve, umap, umap_3d};
 
 use std::collections::BTreeMap;
 
@@ -107,24 +108,9 @@ pub fn cluster_profiles(
     let neighbors = nearest_neighbors(&pca.scores, neighborhood_size(n, params.n_neighbors));
     let connectivities = connectivities(&neighbors);
     after_step(2, "Leiden")?;
-    let n_iterations = usize::try_from(params.n_iterations).ok();
-    let options = LeidenOptions {
-        resolution: params.resolution,
-        n_iterations,
-        theta: params.theta,
-        seed,
-        objective: Objective::RbConfiguration,
-    };
-    let partition = leiden(&connectivities, &options);
+    let partition = leiden(&connectivities, &leiden_options(params, seed));
     after_step(3, "UMAP")?;
-    let options = UmapOptions {
-        min_dist: params.min_dist,
-        spread: params.spread,
-        n_epochs: params.n_epochs,
-        negative_sample_rate: params.negative_sample_rate,
-        seed,
-    };
-    let umap = umap(&connectivities, &pca.scores, &options)?;
+    let umap = umap(&connectivities, &pca.scores, &umap_options(params, seed))?;
     let profiles = profiles(x_cnv, &partition.membership, partition.n_clusters);
     let malignancy = malignancy(x_cnv, &partition.membership, &profiles);
     Ok(Clustered {
@@ -135,6 +121,35 @@ pub fn cluster_profiles(
         umap,
         profiles,
         malignancy,
+    })
+}
+
+fn leiden_options(params: &ClusterParams, seed: u64) -> LeidenOptions {
+    LeidenOptions {
+        resolution: params.resolution,
+        n_iterations: usize::try_from(params.n_iterations).ok(),
+        theta: params.theta,
+        seed,
+        objective: Objective::RbConfiguration,
+    }
+}
+
+fn umap_options(params: &ClusterParams, seed: u64) -> UmapOptions {
+    UmapOptions {
+        min_dist: params.min_dist,
+        spread: params.spread,
+        n_epochs: params.n_epochs,
+        negative_sample_rate: params.negative_sample_rate,
+        seed,
+    }
+}
+
+/// Clusters as a column, named by their numbers.
+fn cluster_column(partition: &Partition) -> Column {
+    Column::Category(Categorical {
+        codes: partition.membership.iter().map(|&c| c as i32).collect(),
+        categories: (0..partition.n_clusters).map(|c| c.to_string()).collect(),
+        ordered: false,
     })
 }
 
@@ -152,11 +167,17 @@ impl Stage for Cluster {
         params.problems()
     }
 
-    fn reads(_: &Self::Params) -> Vec<Read> {
-        vec![Read::required("cnv")]
+    fn reads(params: &Self::Params) -> Vec<Read> {
+        match params.on {
+            On::Cnv => vec![Read::required("cnv")],
+            On::H => vec![Read::required("embeddings")],
+        }
     }
 
-    fn outputs(_: &Self::Params) -> Vec<OutputDecl> {
+    fn outputs(params: &Self::Params) -> Vec<OutputDecl> {
+        if params.on == On::H {
+            return on_h::outputs();
+        }
         vec![
             OutputDecl::new(
                 "clusters",
@@ -171,6 +192,9 @@ impl Stage for Cluster {
     }
 
     fn run(ctx: &StageContext<'_>, params: &Self::Params) -> StageResult<Metrics> {
+        if params.on == On::H {
+            return on_h::run(ctx, params);
+        }
         let reader = Reader::open(&ctx.one("cnv")?.path)?;
         let obs = reader.obs()?;
         let x_cnv = reader.obsm("X_cnv")?.into_csr();
@@ -305,15 +329,7 @@ fn annotated(obs: Frame, found: Clustered) -> AnnData {
         .map(|c| c.to_string())
         .collect();
     let mut out = Frame::new(obs.index);
-    let codes = membership.iter().map(|&c| c as i32).collect();
-    out.set(
-        "cnv_leiden",
-        Column::Category(Categorical {
-            codes,
-            categories: names.clone(),
-            ordered: false,
-        }),
-    );
+    out.set("cnv_leiden", cluster_column(&found.partition));
     out.set(
         "cnv_score",
         Column::F64(

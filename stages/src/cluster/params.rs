@@ -14,11 +14,27 @@ pub enum Metric {
     Euclidean,
 }
 
+/// What cells are compared by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum On {
+    /// Their copy-number profile `X_cnv`, by patient.
+    #[default]
+    Cnv,
+    /// Their place `X_h` in the model that `train` made with `objective: anchors`, all cells of the
+    /// model together.
+    H,
+}
+
 /// Parameters of `cluster`: names, meanings and defaults of infercnvpy (`tl.pca`, `pp.neighbors`,
 /// `tl.leiden`, `tl.umap`), which are scanpy's but for `zero_center`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClusterParams {
+    /// What cells are compared by. Default `cnv`; `h` reads `embeddings`, takes its rows as they are
+    /// (no components), lays the map out in the plane and in space, and reads `n_neighbors`,
+    /// `metric`, and the parameters of Leiden and UMAP alone.
+    pub on: On,
     /// Principal components of `X_cnv`; fewer where there are fewer cells or windows. At least 1;
     /// default 50 (scanpy).
     pub n_comps: usize,
@@ -66,6 +82,7 @@ pub struct ClusterParams {
 impl Default for ClusterParams {
     fn default() -> Self {
         Self {
+            on: On::Cnv,
             n_comps: 50,
             zero_center: false,
             n_neighbors: 15,

@@ -55,9 +55,10 @@ pub fn row_distances(a: &Array2<f32>, b: &Array2<f32>) -> Vec<f64> {
 pub struct PatientClasses {
     /// Cells that were classed.
     pub n_cells: usize,
-    /// Concordant cells have a distance of at most this; NaN without cells.
+    /// Concordant cells have a distance of at most this; NaN without cells or without one cut for
+    /// all of them.
     pub lower: f64,
-    /// Discordant cells have a distance of at least this; NaN without cells.
+    /// Discordant cells have a distance of at least this; likewise.
     pub upper: f64,
     /// Mean distance of all classed cells, then of each class; NaN of an empty one.
     pub mean_distance: [f64; 4],
@@ -80,28 +81,35 @@ pub fn classify(distances: &[f64], q: f64) -> (Vec<Class>, PatientClasses) {
             _ => Class::Intermediate,
         })
         .collect();
-    let of = |class: Class| -> Vec<f64> {
-        distances
-            .iter()
-            .zip(&classes)
-            .filter(|(_, c)| **c == class)
-            .map(|(d, _)| *d)
-            .collect()
-    };
-    let parts = [Class::Concordant, Class::Intermediate, Class::Discordant].map(of);
-    let summary = PatientClasses {
-        n_cells: distances.len(),
-        lower,
-        upper,
-        mean_distance: [
-            mean(distances),
-            mean(&parts[0]),
-            mean(&parts[1]),
-            mean(&parts[2]),
-        ],
-        counts: [parts[0].len(), parts[1].len(), parts[2].len()],
-    };
-    (classes, summary)
+    let both: Vec<(f64, Class)> = distances.iter().copied().zip(classes.clone()).collect();
+    (classes, PatientClasses::of(&both, (lower, upper)))
+}
+
+impl PatientClasses {
+    /// Counts and means of classed cells.
+    pub(super) fn of(cells: &[(f64, Class)], (lower, upper): (f64, f64)) -> Self {
+        let of = |class: Class| -> Vec<f64> {
+            cells
+                .iter()
+                .filter(|(_, c)| *c == class)
+                .map(|(d, _)| *d)
+                .collect()
+        };
+        let parts = [Class::Concordant, Class::Intermediate, Class::Discordant].map(of);
+        let all: Vec<f64> = cells.iter().map(|c| c.0).collect();
+        Self {
+            n_cells: cells.len(),
+            lower,
+            upper,
+            mean_distance: [
+                mean(&all),
+                mean(&parts[0]),
+                mean(&parts[1]),
+                mean(&parts[2]),
+            ],
+            counts: [parts[0].len(), parts[1].len(), parts[2].len()],
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What a class is made of: does it stand for cell type, sample, depth or cycle?
 
 use crate::frame::Frame;
-use crate::stats::{RankSumOptions, auc, cohens_d, cramers_v, mean, rank_sum_dense};
+use crate::stats::{RankSumOptions, auc, cohens_d, cramers_v, mean, quantile, rank_sum_dense};
 
 use super::Class;
 
@@ -34,6 +34,37 @@ pub struct Composition {
     pub concordant: f64,
     /// Plain words where the association is strong; empty otherwise.
     pub warning: String,
+    /// The size of the association (Cramer's V, or |Cohen's d|) against labels permuted within
+    /// patient and cell type; `None` without permutations.
+    pub null: Option<Null>,
+}
+
+/// An association under permuted labels: what cell type alone gives.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Null {
+    /// Median over permutations.
+    pub median: f64,
+    /// 95 % quantile.
+    pub q95: f64,
+    /// Share of permutations with as large a value, the observed one counted among them.
+    pub p: f64,
+}
+
+impl Null {
+    fn of(observed: f64, permuted: &[f64]) -> Option<Self> {
+        let known: Vec<f64> = permuted.iter().copied().filter(|v| v.is_finite()).collect();
+        if known.is_empty() {
+            return None;
+        }
+        // Equal but for the order of a sum counts as equal.
+        let least = observed * (1.0 - 1e-12);
+        let at_least = known.iter().filter(|&&v| v >= least).count() as f64;
+        Some(Self {
+            median: quantile(&known, 0.5),
+            q95: quantile(&known, 0.95),
+            p: (1.0 + at_least) / (1.0 + known.len() as f64),
+        })
+    }
 }
 
 /// From when on an association is put into words.
@@ -45,14 +76,11 @@ pub struct Limits {
     pub cohens_d: f64,
 }
 
-/// A categorical variable against the class. `None` with fewer than two values or an empty class.
-pub(crate) fn categorical(
-    patient: &str,
-    variable: &str,
+/// Concordant and discordant cells by value, and the values' names; empty values do not count.
+fn cross_table<'a>(
     classes: &[Option<Class>],
-    values: &[String],
-    limits: Limits,
-) -> Option<Composition> {
+    values: &'a [String],
+) -> (Vec<Vec<f64>>, Vec<&'a str>) {
     let mut names: Vec<&str> = values
         .iter()
         .map(String::as_str)
@@ -66,6 +94,30 @@ pub(crate) fn categorical(
             table[side][at] += 1.0;
         }
     }
+    (table, names)
+}
+
+/// The known values of each class: concordant, discordant.
+fn by_class(classes: &[Option<Class>], values: &[f64]) -> [Vec<f64>; 2] {
+    [0, 1].map(|s| {
+        classes
+            .iter()
+            .zip(values)
+            .filter(|(c, v)| side(**c) == Some(s) && v.is_finite())
+            .map(|(_, v)| *v)
+            .collect()
+    })
+}
+
+/// A categorical variable against the class. `None` with fewer than two values or an empty class.
+pub(crate) fn categorical(
+    patient: &str,
+    variable: &str,
+    classes: &[Option<Class>],
+    values: &[String],
+    limits: Limits,
+) -> Option<Composition> {
+    let (table, names) = cross_table(classes, values);
     let totals: Vec<f64> = table.iter().map(|r| r.iter().sum()).collect();
     let found = cramers_v(&table);
     if found.v.is_nan() {
@@ -91,6 +143,7 @@ pub(crate) fn categorical(
         discordant: share(1, top),
         concordant: share(0, top),
         warning: String::new(),
+        null: None,
     };
     if found.v_corrected >= limits.cramers_v {
         out.warning = format!(
@@ -113,15 +166,7 @@ pub(crate) fn number(
     values: &[f64],
     limits: Limits,
 ) -> Option<Composition> {
-    let of = |s: usize| -> Vec<f64> {
-        classes
-            .iter()
-            .zip(values)
-            .filter(|(c, v)| side(**c) == Some(s) && v.is_finite())
-            .map(|(_, v)| *v)
-            .collect()
-    };
-    let (concordant, discordant) = (of(0), of(1));
+    let [concordant, discordant] = by_class(classes, values);
     if concordant.len() < 2 || discordant.len() < 2 {
         return None;
     }
@@ -146,6 +191,7 @@ pub(crate) fn number(
         discordant: mean(&discordant),
         concordant: mean(&concordant),
         warning: String::new(),
+        null: None,
     };
     if d.abs() >= limits.cohens_d {
         out.warning = format!(
@@ -177,11 +223,12 @@ fn of_patient(patient: &str) -> String {
 }
 
 /// The categorical columns that are looked at, where `obs` has them.
-const CATEGORICAL: [&str; 6] = [
+const CATEGORICAL: [&str; 7] = [
     "cell_type",
     "sample",
     "sample_origin",
     "split",
+    "fold",
     "cnv_leiden",
     "phase",
 ];
@@ -194,12 +241,14 @@ const NUMBERS: [&str; 5] = [
     "G2M_score",
 ];
 
-/// Every variable, for all cells and then for each patient. `obs` has a column `patient`.
+/// Every variable, for all cells and then for each patient, each beside its association with the
+/// `permuted` labels. `obs` has a column `patient`.
 pub fn compose(
     obs: &Frame,
     patients: &[String],
     patient_of: &[u32],
     classes: &[Option<Class>],
+    permuted: &[Vec<Option<Class>>],
     limits: Limits,
 ) -> Vec<Composition> {
     let mut out = Vec::new();
@@ -212,7 +261,11 @@ pub fn compose(
         let rows: Vec<usize> = (0..obs.len())
             .filter(|&i| patient.is_none_or(|p| p == patient_of[i]))
             .collect();
-        let here: Vec<Option<Class>> = rows.iter().map(|&i| classes[i]).collect();
+        let labels = |all: &[Option<Class>]| -> Vec<Option<Class>> {
+            rows.iter().map(|&i| all[i]).collect()
+        };
+        let here = labels(classes);
+        let null: Vec<Vec<Option<Class>>> = permuted.iter().map(|p| labels(p)).collect();
         for variable in CATEGORICAL {
             // Cluster names mean something within one patient only.
             if variable == "cnv_leiden" && name == "all" {
@@ -220,13 +273,30 @@ pub fn compose(
             }
             if let Ok(values) = obs.texts(variable) {
                 let values: Vec<String> = rows.iter().map(|&i| values[i].clone()).collect();
-                out.extend(categorical(name, variable, &here, &values, limits));
+                if let Some(mut found) = categorical(name, variable, &here, &values, limits) {
+                    let v: Vec<f64> = null
+                        .iter()
+                        .map(|p| cramers_v(&cross_table(p, &values).0).v)
+                        .collect();
+                    found.null = Null::of(found.cramers_v, &v);
+                    out.push(found);
+                }
             }
         }
         for variable in NUMBERS {
             if let Ok(values) = obs.numbers(variable) {
                 let values: Vec<f64> = rows.iter().map(|&i| values[i]).collect();
-                out.extend(number(name, variable, &here, &values, limits));
+                if let Some(mut found) = number(name, variable, &here, &values, limits) {
+                    let d: Vec<f64> = null
+                        .iter()
+                        .map(|p| {
+                            let [concordant, discordant] = by_class(p, &values);
+                            cohens_d(&discordant, &concordant).abs()
+                        })
+                        .collect();
+                    found.null = Null::of(found.cohens_d.abs(), &d);
+                    out.push(found);
+                }
             }
         }
     }

@@ -4,19 +4,78 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Restrict;
+use crate::params::{Checks, ParamProblem};
+
+/// A named share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NamedShare {
+    /// A quarter.
+    Quartiles,
+    /// A third.
+    Tertiles,
+}
+
+/// Share of the cells in each outer class: by one word, or a number in (0, 0.5].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(
+    untagged,
+    expecting = "expected `quartiles`, `tertiles` or a number in (0, 0.5]"
+)]
+pub enum Share {
+    /// As a number.
+    Number(f64),
+    /// By its name.
+    Named(NamedShare),
+}
+
+impl Share {
+    /// The number.
+    pub fn value(self) -> f64 {
+        match self {
+            Self::Number(q) => q,
+            Self::Named(NamedShare::Quartiles) => 0.25,
+            Self::Named(NamedShare::Tertiles) => 1.0 / 3.0,
+        }
+    }
+}
+
+/// Within what the cells are ordered by distance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ClassWithin {
+    /// A patient (the paper).
+    #[default]
+    Patient,
+    /// A cell type of a patient: every cell type has the same share of each class.
+    PatientCellType,
+}
 
 /// Parameters of `concordance`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ConcordanceParams {
-    /// Share of each patient's cells in the concordant and in the discordant class, in (0, 0.5].
-    /// Default 0.25: the paper's text says tertiles, but its Table 2 counts are quartiles (3,426
-    /// cells -> 857 and 857). 0.3333333333333333 gives tertiles.
-    pub quantile: f64,
-    /// Which cells are classed: `all` cancer cells (default, as the paper), or `epithelial` ones
-    /// alone. In an atlas most cells of a tumour sample are immune cells, and a class of all of
-    /// them says more about cell type than about copy number.
+    /// Share of each patient's cells in the concordant and in the discordant class: `quartiles`,
+    /// `tertiles`, or a number in (0, 0.5]. Default 0.25: the paper's text says tertiles, but its
+    /// Table 2 counts are quartiles (3,426 cells -> 857 and 857).
+    pub quantile: Share,
+    /// Which cells are classed: `all` cancer cells (default, as the paper), the `epithelial` ones
+    /// among them, or the `malignant` ones, which `cluster` calls by their copy number. In an atlas
+    /// most cells of a tumour sample are immune cells, and a class of all of them says more about
+    /// cell type than about copy number.
     pub restrict: Restrict,
+    /// Within what the quantiles are taken: `patient` (default, the paper) or `patient_cell_type`,
+    /// so that the class cannot stand for cell type. A cell type of fewer than four cells has no
+    /// classes then.
+    pub strata: ClassWithin,
+    /// Folds of a cross-fit, 2 to 50; `null` (default): one model, which has trained on most of the
+    /// cells that it measures. With K the stage needs K models of an axis (`mine.cross_fit`), and
+    /// takes each cell's distance from the one that held it out.
+    pub cross_fit: Option<usize>,
+    /// Permutations of the class labels within patient and cell type, for the null of the
+    /// composition table and of the genes that `de` finds; 0 (none) to 1000, default 39 (the least
+    /// p-value is 1 / 40).
+    pub n_null: usize,
     /// A class that goes together with cell type, sample, split, cluster or cycle phase at a
     /// corrected Cramer's V of this or more is warned of; in [0, 1], default 0.3 (medium to large
     /// after Cohen 1988).
@@ -29,10 +88,47 @@ pub struct ConcordanceParams {
 impl Default for ConcordanceParams {
     fn default() -> Self {
         Self {
-            quantile: 0.25,
+            quantile: Share::Number(0.25),
             restrict: Restrict::All,
+            strata: ClassWithin::Patient,
+            cross_fit: None,
+            n_null: 39,
             warn_cramers_v: 0.3,
             warn_cohens_d: 0.5,
         }
+    }
+}
+
+impl ConcordanceParams {
+    pub(super) fn problems(&self) -> Vec<ParamProblem> {
+        let mut c = Checks::default();
+        let q = self.quantile.value();
+        c.require(q > 0.0 && q <= 0.5, "quantile", || {
+            format!("expected `quartiles`, `tertiles` or a value in (0, 0.5], found `{q}`")
+        });
+        if let Some(k) = self.cross_fit {
+            c.range("cross_fit", k, 2, 50);
+        }
+        c.range("n_null", self.n_null, 0, 1000);
+        c.range("warn_cramers_v", self.warn_cramers_v, 0.0, 1.0);
+        c.at_least("warn_cohens_d", self.warn_cohens_d, 0.0);
+        c.finish()
+    }
+
+    /// What the classes are, for the head of each table.
+    pub(super) fn rule(&self) -> String {
+        let who = match self.restrict {
+            Restrict::All => "cancer cells (every cell of a tumour sample)",
+            Restrict::Epithelial => "epithelial cancer cells (cell_type contains `pithelial`)",
+            Restrict::Malignant => "malignant cancer cells (cnv_malignant of `cluster`)",
+        };
+        let within = match self.strata {
+            ClassWithin::Patient => "within each patient",
+            ClassWithin::PatientCellType => "within each cell type of each patient",
+        };
+        format!(
+            "classes {within} over its {who}: concordant d <= quantile {0}, discordant d >= quantile 1 - {0}, linear interpolation, cuts inclusive; all other cells have no class",
+            crate::table::number(self.quantile.value())
+        )
     }
 }

@@ -3,8 +3,11 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::error::StageResult;
+use crate::error::{StageError, StageResult};
 use crate::frame::Frame;
+
+/// Column of `clusters` with `Malignant`, `Normal`, or nothing where no call was made.
+pub(crate) const MALIGNANT: &str = "cnv_malignant";
 
 /// Which cancer cells count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -16,18 +19,35 @@ pub enum Restrict {
     All,
     /// Those of them whose `cell_type` contains `pithelial`.
     Epithelial,
+    /// Those of them that `cluster` calls malignant by their copy number (`cnv_malignant`); none of
+    /// a patient without a call.
+    Malignant,
 }
 
 impl Restrict {
     /// One flag per cell. Without a `cell_type` column no cell is epithelial.
     ///
     /// # Errors
-    /// [`crate::StageError::Data`] without a `cancer_vs_normal` column.
+    /// [`StageError::Data`] without a `cancer_vs_normal` column, and with `malignant` without
+    /// `cnv_malignant`.
     pub fn cancer_cells(self, obs: &Frame) -> StageResult<Vec<bool>> {
         let cancer = is_cancer(obs)?;
         let kept = match self {
             Self::All => vec![true; obs.len()],
             Self::Epithelial => is_epithelial(obs),
+            Self::Malignant => obs
+                .texts(MALIGNANT)
+                .map_err(|_| {
+                    StageError::data_hint(
+                        format!(
+                            "`restrict: malignant` needs the column `{MALIGNANT}` of `clusters`"
+                        ),
+                        "add `cluster` to `needs`",
+                    )
+                })?
+                .iter()
+                .map(|v| v == "Malignant")
+                .collect(),
         };
         Ok(cancer.iter().zip(kept).map(|(&c, k)| c && k).collect())
     }
@@ -51,4 +71,28 @@ pub(crate) fn is_epithelial(obs: &Frame) -> Vec<bool> {
         |_| vec![false; obs.len()],
         |t| t.iter().map(|v| v.contains("pithelial")).collect(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn malignant_cells_are_called_cancer_cells() {
+        let mut obs = Frame::new((0..4).map(|i| i.to_string()).collect());
+        obs.set_category(
+            "cancer_vs_normal",
+            &["Cancer", "Cancer", "Normal", "Cancer"],
+        );
+        assert!(Restrict::Malignant.cancer_cells(&obs).is_err());
+        obs.set_category(MALIGNANT, &["Malignant", "Normal", "Malignant", ""]);
+        assert_eq!(
+            Restrict::Malignant.cancer_cells(&obs).unwrap(),
+            [true, false, false, false]
+        );
+        assert_eq!(
+            Restrict::All.cancer_cells(&obs).unwrap(),
+            [true, true, false, true]
+        );
+    }
 }

@@ -3,10 +3,15 @@
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
+use super::load::same_cells;
 use super::*;
+use ndarray::Array2;
+
 use crate::anndata::AnnData;
+use crate::frame::{Column, Frame};
 use crate::matrix::{Csr, Matrix};
 use crate::stage::{Branch, DeviceChoice, InputArtifact, Progress};
+use crate::table::{TextTable, write_tsv};
 
 #[derive(Default)]
 struct Heard(Mutex<Vec<String>>);
@@ -174,6 +179,167 @@ fn every_cell_has_a_distance_and_cancer_cells_a_class() {
     assert!(
         !warnings.iter().any(|w| w.contains("total_counts")),
         "{warnings:?}"
+    );
+    // Within a cell type a permutation changes nothing of its share, so that association is all
+    // null; far cells are no deeper, so depth is within it.
+    let at = |name: &str| composition.position(name).unwrap();
+    for r in &composition.rows {
+        let p: f64 = r[at("null_pvals")].parse().unwrap();
+        assert!(
+            if r[1] == "cell_type" {
+                p == 1.0
+            } else {
+                p > 0.025
+            },
+            "{r:?}"
+        );
+    }
+    let null = TextTable::read(&out.join("concordance_null")).unwrap();
+    assert_eq!(null.rows.len(), 2 * CELLS);
+    assert_eq!(null.rows[0][1].len(), 39);
+    assert_eq!(null.rows[35][1], "-".repeat(39));
+}
+
+#[test]
+fn classes_within_cell_types_do_not_stand_for_cell_type() {
+    let dir = tempfile::tempdir().unwrap();
+    let inputs = write_inputs(dir.path());
+    let out = dir.path().join("out");
+    let params: ConcordanceParams =
+        serde_json::from_str(r#"{"strata": "patient_cell_type", "quantile": "tertiles"}"#).unwrap();
+    assert!(params.problems().is_empty());
+    let (_, warnings) = run(inputs, &out, &params);
+    assert!(
+        !warnings.iter().any(|w| w.contains("cell_type")),
+        "{warnings:?}"
+    );
+    let table = TextTable::read(&out.join("concordance")).unwrap();
+    let (kind, class) = (
+        table.texts("cell_type").unwrap(),
+        table.texts("concordance_class").unwrap(),
+    );
+    for k in ["Myeloid", "Epithelial cells"] {
+        let n = |c: &str| {
+            kind.iter()
+                .zip(&class)
+                .filter(|(a, b)| **a == k && **b == c)
+                .count()
+        };
+        assert!(n("discordant") == n("concordant") && n("discordant") > 0);
+    }
+}
+
+/// Two folds: each cell is held out by one, at the distance it has in the plain run; the model
+/// that trained on it puts it at 0, and the second fold's distances are half as large.
+#[test]
+fn a_cross_fit_takes_held_out_distances() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut inputs = write_inputs(dir.path());
+    let place = |role: &str| inputs.iter().position(|i| i.role == role).unwrap();
+    let (split, embeddings) = (place("split"), place("embeddings"));
+    let plain = inputs.clone();
+    let whole = crate::anndata::Reader::open(&inputs[embeddings].path)
+        .unwrap()
+        .read()
+        .unwrap();
+    inputs.retain(|i| i.role == "expr");
+    let n = 2 * CELLS;
+    for fold in 0..2_usize {
+        let branch = Branch::from([("fold".to_string(), format!("f{fold}"))]);
+        let mut frame = Frame::new(whole.obs.index.clone());
+        frame.set("patient", whole.obs.column("patient").unwrap().clone());
+        let part: Vec<&str> = (0..n)
+            .map(|i| if i % 2 == fold { "test" } else { "train" })
+            .collect();
+        frame.set_category("split", &part);
+        let mut copy = plain[split].clone();
+        copy.branch = branch.clone();
+        copy.path = dir.path().join(format!("split{fold}"));
+        write_tsv(&copy.path, "cell", &frame, &[]).unwrap();
+        inputs.push(copy);
+        let mut data = whole.clone();
+        let cnv: Vec<f32> = (0..n)
+            .flat_map(|i| {
+                let t = if i % 2 == fold {
+                    angle(i % CELLS) / (1.0 + fold as f32)
+                } else {
+                    0.0
+                };
+                [t.cos(), t.sin()]
+            })
+            .collect();
+        let cnv = Array2::from_shape_vec((n, 2), cnv).unwrap();
+        data.obsm.insert("X_clcc_cnv".into(), Matrix::Dense(cnv));
+        let mut copy = plain[embeddings].clone();
+        copy.branch = branch;
+        copy.path = dir.path().join(format!("embeddings{fold}"));
+        data.write_zarr(&copy.path).unwrap();
+        inputs.push(copy);
+    }
+    let params = ConcordanceParams {
+        cross_fit: Some(2),
+        ..ConcordanceParams::default()
+    };
+    let out = dir.path().join("out");
+    let (metrics, warnings) = run(inputs.clone(), &out, &params);
+    assert_eq!(metrics["n_folds"], 2);
+    let read = |dir: &std::path::Path| TextTable::read(&dir.join("concordance")).unwrap();
+    let table = read(&out);
+    let distance = table.numbers("distance").unwrap();
+    assert_eq!(table.texts("fold").unwrap()[..3], ["f0", "f1", "f0"]);
+    // Odd and even cells have nearly the same angles; unscaled, every odd cell would be nearer
+    // than most even ones. Scaled, the classes are nearly those of the plain run.
+    run(
+        plain,
+        &dir.path().join("plain"),
+        &ConcordanceParams::default(),
+    );
+    let classes = |t: &TextTable| -> Vec<String> {
+        t.texts("concordance_class")
+            .unwrap()
+            .into_iter()
+            .map(String::from)
+            .collect()
+    };
+    let (a, b) = (classes(&table), classes(&read(&dir.path().join("plain"))));
+    let same = a.iter().zip(&b).filter(|(x, y)| x == y).count();
+    assert!(same >= n - 8, "{same} of {n}");
+    assert!(distance.iter().all(|d| *d > -0.2));
+    let folds = TextTable::read(&out.join("concordance_summary/concordance_folds.tsv")).unwrap();
+    assert_eq!(folds.numbers("median_train").unwrap(), [0.0, 0.0]);
+    assert!(folds.numbers("median_held_out").unwrap()[0] > 0.2);
+    // The models that trained on a cell say 0 of all: the order hangs on who was trained on.
+    assert!(
+        warnings.is_empty() || warnings.iter().any(|w| w.contains("cell_type")),
+        "{warnings:?}"
+    );
+
+    // Without `cross_fit`, or with another number, several models are refused.
+    let cancel = AtomicBool::new(false);
+    let ctx = StageContext {
+        inputs,
+        out_dir: dir.path().join("bad"),
+        keys: Vec::new(),
+        seed: 1,
+        threads: 1,
+        device: DeviceChoice::Cpu,
+        checkpoint_dir: None,
+        progress: &Heard::default(),
+        cancel: &cancel,
+    };
+    let error = Concordance::run(&ctx, &ConcordanceParams::default()).unwrap_err();
+    assert!(error.to_string().contains("found 2 and 2"), "{error}");
+}
+
+#[test]
+fn shares_have_names() {
+    let share = |text: &str| serde_json::from_str::<Share>(text).map(Share::value);
+    assert_eq!(share("\"tertiles\"").unwrap(), 1.0 / 3.0);
+    assert_eq!(share("0.1").unwrap(), 0.1);
+    let error = share("\"fifths\"").unwrap_err().to_string();
+    assert!(
+        error.contains("`quartiles`, `tertiles` or a number"),
+        "{error}"
     );
 }
 

@@ -20,6 +20,11 @@ impl Kind {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Discordance, Self::CancerNormal, Self::Burden];
 
+    /// Its place in [`Kind::ALL`].
+    pub fn place(self) -> usize {
+        self as usize
+    }
+
     /// The name in tables and file names.
     pub fn name(self) -> &'static str {
         match self {
@@ -88,17 +93,17 @@ impl Comparison {
 ///
 /// # Errors
 /// Where `obs` has no `cancer_vs_normal`.
-pub fn sides(
+pub fn sides<S: AsRef<str>>(
     obs: &Frame,
     patient_of: &[u32],
     n_patients: usize,
-    class: &[&str],
+    class: &[S],
     burden: &[f64],
     q: f64,
 ) -> StageResult<[Vec<u8>; 3]> {
     let discordance = class
         .iter()
-        .map(|c| side(*c == "discordant", *c == "concordant"))
+        .map(|c| side(c.as_ref() == "discordant", c.as_ref() == "concordant"))
         .collect();
     let (cancer, epithelial) = (is_cancer(obs)?, is_epithelial(obs));
     let origin = (0..obs.len())
@@ -107,7 +112,7 @@ pub fn sides(
     let mut high_low = vec![0; obs.len()];
     for p in 0..n_patients as u32 {
         let rows: Vec<usize> = (0..obs.len())
-            .filter(|&i| patient_of[i] == p && !class[i].is_empty())
+            .filter(|&i| patient_of[i] == p && !class[i].as_ref().is_empty())
             .collect();
         let values: Vec<f64> = rows.iter().map(|&i| burden[i]).collect();
         let (low, high) = (quantile(&values, q), quantile(&values, 1.0 - q));

@@ -6,10 +6,23 @@ use crate::error::StageResult;
 use crate::frame::{Column, Frame};
 use crate::table::write_tsv;
 
+use super::compare::DosageGenes;
 use super::family::Tested;
-use super::locus::Loci;
+use super::locus::{Loci, State};
 use super::params::DeParams;
 use super::write::{GeneNotes, who};
+
+/// Rows of a table of findings by what they sit at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) rows: usize,
+    pub(super) gain: usize,
+    pub(super) loss: usize,
+    pub(super) neutral: usize,
+    pub(super) unknown: usize,
+    /// Of those at a gain or a loss, the ones that go against it.
+    pub(super) escaped: usize,
+}
 
 /// Genes that the discordant cells have more (`sign` 1: escape) or less (-1: compensation) of.
 pub(super) fn findings(
@@ -20,7 +33,7 @@ pub(super) fn findings(
     patients: &[String],
     genes: &GeneNotes<'_>,
     params: &DeParams,
-) -> StageResult<[usize; 4]> {
+) -> StageResult<Counts> {
     let least = params.log2fc[0];
     let mut rows: Vec<(usize, usize)> = Vec::new();
     for (at, (t, _)) in tested.iter().enumerate() {
@@ -74,18 +87,41 @@ pub(super) fn findings(
                 .map_or("unknown", |l| l.state[g].name())
         })
         .collect();
+    for (name, part) in [("share_gained", 0), ("share_neutral", 1), ("share_lost", 2)] {
+        let share = |l: &Loci, g: usize| {
+            let (gained, lost) = l.shares[g];
+            [gained, 1.0 - gained - lost, lost][part]
+        };
+        frame.set(name, locus(&share));
+    }
     frame.set_category("locus_state", &states);
+    let escaped: Vec<&str> = rows
+        .iter()
+        .map(|&(at, g)| {
+            tested[at]
+                .1
+                .as_ref()
+                .map_or(State::Unknown, |l| l.state[g])
+                .escaped(sign)
+        })
+        .collect();
+    frame.set_category("escapes_from", &escaped);
     frame.set(
         "n_patients",
         Column::I64(rows.iter().map(|r| recurrence[r.1] as i64).collect()),
     );
-    if let Some(s) = genes.stratified {
-        frame.set(
-            "stratified_pvals_adj",
-            Column::F64(rows.iter().map(|r| s[r.1].adjusted).collect()),
-        );
+    for (name, paired) in [
+        ("stratified_pvals_adj", genes.stratified),
+        ("pseudobulk_pvals_adj", genes.pseudobulk),
+    ] {
+        if let Some(found) = paired.and_then(|p| p.genes.as_ref()) {
+            frame.set(
+                name,
+                Column::F64(rows.iter().map(|r| found[r.1].adjusted).collect()),
+            );
+        }
     }
-    if let Some((slope, class)) = &genes.dosage {
+    if let Some(DosageGenes { slope, class, .. }) = genes.dosage {
         frame.set(
             "dosage_slope",
             Column::F64(rows.iter().map(|r| slope[r.1]).collect()),
@@ -101,20 +137,35 @@ pub(super) fn findings(
         ("compensation_genes.tsv", "compensation")
     };
     let count = |state: &str| states.iter().filter(|s| **s == state).count();
-    let counts = [
-        count("gain"),
-        count("loss"),
-        count("neutral"),
-        count("unknown"),
-    ];
+    let counts = Counts {
+        rows: rows.len(),
+        gain: count("gain"),
+        loss: count("loss"),
+        neutral: count("neutral"),
+        unknown: count("unknown"),
+        escaped: escaped
+            .iter()
+            .filter(|e| matches!(**e, "gain" | "loss"))
+            .count(),
+    };
     let title = format!(
         "{word}: genes that discordant cells express {} than concordant ones at an FDR below {} and a log2 fold change beyond {least}; passes_T says which thresholds a row meets",
         if sign > 0 { "more" } else { "less" },
         params.fdr
     );
     let loci = format!(
-        "cnv_*: mean X_cnv of the windows over the gene; locus_state from the mean of both groups (gain above {0}, loss below -{0}): {1} rows at a gain, {2} at a loss, {3} at a neutral locus, where there is no copy-number change to escape from, {4} without windows",
-        params.locus_threshold, counts[0], counts[1], counts[2], counts[3]
+        "cnv_*: mean X_cnv of the windows over the gene; locus_state from the mean of both groups (gain above {0}, loss below -{0}): {1} rows at a gain, {2} at a loss, {3} at a neutral locus, where there is no copy-number change to escape from, {4} without windows; share_*: of the cells of both groups, by their own local X_cnv",
+        params.locus_threshold, counts.gain, counts.loss, counts.neutral, counts.unknown
+    );
+    let escapes = format!(
+        "escapes_from: {} of the {} rows at a change go against it ({}); those that go with the change, and those at a neutral locus, escape from nothing",
+        counts.escaped,
+        counts.gain + counts.loss,
+        if sign > 0 {
+            "expressed more where copies are lost"
+        } else {
+            "expressed less where copies are gained"
+        }
     );
     let limits = "a class of cells by embedding distance follows cell type and depth (concordance_composition.tsv); on simulated tumours these tables find planted escape genes at chance, dosage_genes.tsv does not";
     write_tsv(
@@ -125,6 +176,7 @@ pub(super) fn findings(
             &title,
             &params.test_note(),
             &loci,
+            &escapes,
             "n_patients: patients in which the gene is found in the same direction at the lowest threshold",
             limits,
         ],

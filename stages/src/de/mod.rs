@@ -2,38 +2,62 @@
 //! epithelium, between cells of high and low copy-number burden; and whether a region's expression
 //! follows its copy number.
 //!
-//! Reads `expr`, `cnv` and `concordance` of all patients, and the slopes of `dosage` where a needed
-//! stage writes them. Tests are Wilcoxon rank-sum tests per patient and pooled, in one pass over
-//! the genes each, and a paired t test over patients. A comparison with an empty group, or a group
-//! of one cell, is recorded as not applicable in `contrasts.tsv`.
+//! Reads `expr`, `cnv` and `concordance` of all patients; permuted labels, `clusters` and the slopes
+//! of `dosage` where needed stages write them. Where `preprocess.count_split` thinned the counts,
+//! everything here is tested on the part that nothing was learnt on.
+//!
+//! One comparison, several tests (docs/findings.md): Wilcoxon rank-sum per patient and pooled in
+//! one pass over the genes each ([`family`]), van Elteren within cell types ([`by_type`]), and two
+//! whose sample is a patient ([`paired`]). A comparison with an empty group, or a group of one
+//! cell, is recorded as not applicable in `contrasts.tsv`.
+//!
+//! Without `concordance` (method B) cancer against normal epithelium is compared alone; where a needed stage
+//! writes `h_clusters`, each cluster is compared with the rest (`h_clusters`).
 //!
 //! `escape` and `compensation` are the paper's words for genes that discordant cells have more or
-//! less of. They rest on the classes of `concordance` and inherit their limits.
+//! less of. They rest on the classes of `concordance` and inherit their limits;
+//! `dosage_vs_discordance.tsv` puts them beside what `dosage` finds.
 
+mod by_type;
 mod cis;
+mod cis_left_out;
+mod compare;
 mod contrasts;
+mod contrasts_table;
+mod count_split;
 mod family;
 mod findings;
+mod h_clusters;
+mod load;
 mod locus;
+mod null;
+mod paired;
 mod params;
+mod scores;
+mod set_aside;
 mod write;
 
+pub use by_type::{ByType, by_type};
 pub use cis::{CisEffect, Region, cis_effects, region_means, regions};
+pub use cis_left_out::{LeftOut, left_out};
 pub use contrasts::{Comparison, Kind, sides};
-pub use family::{Stratified, Tested, stratified, test_all};
+pub use family::{Tested, test_all};
 pub use locus::{Loci, State, mean_profile};
-pub use params::DeParams;
+pub use paired::{Pair, Paired, PairedGene, Sample, pseudobulk, stratified, sums};
+pub use params::{Convention, DeParams};
+pub use set_aside::GeneFamily;
 
-use std::collections::HashMap;
+use std::path::Path;
 
 use serde_json::json;
 
-use crate::cohort::{Cohort, CohortCnv};
 use crate::dosage::GeneWindows;
 use crate::error::{StageError, StageResult};
 use crate::params::ParamProblem;
 use crate::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
-use crate::table::TextTable;
+use crate::stats::{TTest, mean, paired_t};
+
+use load::Data;
 
 /// The stage.
 #[derive(Debug)]
@@ -42,7 +66,7 @@ pub struct De;
 impl Stage for De {
     type Params = DeParams;
     const KIND: &'static str = "de";
-    const CODE_VERSION: u32 = 1;
+    const CODE_VERSION: u32 = 2;
     const ABOUT: &'static str =
         "differential expression between classes of cells, and cis effects of copy number";
     const MULTI_THREADED: bool = true;
@@ -55,8 +79,11 @@ impl Stage for De {
         vec![
             Read::required("expr"),
             Read::required("cnv"),
-            Read::required("concordance"),
+            Read::optional("concordance"),
+            Read::optional("concordance_null"),
+            Read::optional("clusters"),
             Read::optional("dosage"),
+            Read::optional("h_clusters"),
         ]
     }
 
@@ -64,50 +91,38 @@ impl Stage for De {
         vec![
             OutputDecl::new(
                 "de",
-                "one table per comparison, escape and compensation genes, cis effects",
+                "one table per comparison and test, escape and compensation genes, cis effects, dosage beside discordance",
             )
             .publish(Publish::Into("tables")),
         ]
     }
 
     fn run(ctx: &StageContext<'_>, params: &DeParams) -> StageResult<Metrics> {
-        let cohort = Cohort::load(ctx)?;
-        let cnv = CohortCnv::load(ctx)?;
-        if cnv.x.n_rows() != cohort.n_cells() {
-            return Err(StageError::data(format!(
-                "`cnv` has {} cells, `expr` has {}",
-                cnv.x.n_rows(),
-                cohort.n_cells()
-            )));
+        let classed = ctx.optional("concordance").is_some();
+        if !classed || ctx.optional("h_clusters").is_some() {
+            let metrics = h_clusters::run(ctx, params)?;
+            if !classed {
+                return Ok(metrics);
+            }
         }
-        let table = TextTable::read(&ctx.one("concordance")?.path)?;
-        let class = classes(&cohort, &table)?;
-        ctx.check_cancelled()?;
-        let n_patients = cohort.patients.len();
-        let burden: Vec<f64> = (0..cnv.x.n_rows())
-            .map(|r| {
-                cnv.x
-                    .row(r)
-                    .1
-                    .iter()
-                    .map(|v| f64::from(v.abs()))
-                    .sum::<f64>()
-                    / cnv.x.n_cols() as f64
-            })
-            .collect();
-        let sides = sides(
-            &cohort.obs,
-            &cohort.patient_of,
-            n_patients,
-            &class,
-            &burden,
-            params.burden_quantile,
-        )?;
-        let tested = test_all(&cohort, &sides, params, |done| {
-            ctx.progress
-                .step(done as u64, n_patients as u64 + 1, "Wilcoxon");
+        let data = Data::load(ctx, params)?;
+        let cohort = &data.cohort;
+        let dir = ctx.output("de");
+        std::fs::create_dir_all(&dir).map_err(StageError::io("create", &dir))?;
+        let total = cohort.patients.len() as u64 + 5;
+        let step = |done: u64, what: &str| {
+            ctx.progress.step(done, total, what);
             ctx.check_cancelled()
-        })?;
+        };
+        let tested = test_all(
+            cohort,
+            &cohort.x,
+            &Kind::ALL,
+            &data.sides,
+            &data.aside,
+            params,
+            |done| step(done as u64, "Wilcoxon"),
+        )?;
         for t in tested
             .iter()
             .filter(|t| t.comparison.kind == Kind::Discordance)
@@ -120,77 +135,162 @@ impl Stage for De {
                 ));
             }
         }
-        report(ctx, params, &cohort, &cnv, &class, &tested)
+        step(total - 4, "van Elteren")?;
+        let within = by_type(
+            cohort,
+            &cohort.x,
+            &data.sides[Kind::Discordance.place()],
+            &data.cell_type,
+        );
+        let paired: Vec<Paired> = Kind::ALL
+            .into_iter()
+            .flat_map(|kind| {
+                [
+                    stratified(&tested, kind, &data.aside),
+                    pseudobulk(
+                        kind,
+                        &data.sums[kind.place()],
+                        params.pseudobulk_min_count,
+                        &data.aside,
+                    ),
+                ]
+            })
+            .collect();
+        let found = Found {
+            tested: &tested,
+            within: &within,
+            paired: &paired,
+        };
+        let mut metrics = tables(&dir, &data, &found, params)?;
+        step(total - 3, "permuted labels")?;
+        let explained = null::table(&dir, cohort, &cohort.x, &tested, &data.null, params)?;
+        metrics.insert("null_share_explained".into(), json!(explained));
+        if let Some(share) = explained.filter(|s| *s >= 0.5) {
+            ctx.progress.warn(&format!(
+                "{:.0} % of the genes found between discordant and concordant cells are found as well when the labels are permuted within cell types: they tell cell types apart",
+                100.0 * share
+            ));
+        }
+        if let Some((with, without)) = split(&dir, &data, &tested, params)? {
+            metrics.insert("n_genes_with_count_split".into(), json!(with));
+            metrics.insert("n_genes_without_count_split".into(), json!(without));
+        }
+        step(total - 2, "cis effects")?;
+        let cis_of_all = cis_tables(&dir, &data)?;
+        metrics.insert(
+            "median_cis_spearman".into(),
+            cis_of_all.map_or(serde_json::Value::Null, |v| json!(v)),
+        );
+        Ok(metrics)
     }
 }
 
-fn report(
-    ctx: &StageContext<'_>,
-    params: &DeParams,
-    cohort: &Cohort,
-    cnv: &CohortCnv,
-    class: &[&str],
-    tested: &[Tested],
-) -> StageResult<Metrics> {
-    let dir = ctx.output("de");
-    std::fs::create_dir_all(&dir).map_err(StageError::io("create", &dir))?;
-    let found = stratified(tested);
-    let dosage = ctx
-        .optional("dosage")
-        .map(|d| dosage_of(&d.path.join("dosage_genes.tsv"), &cohort.var.index))
-        .transpose()?;
-    let genes = write::GeneNotes {
-        names: &cohort.var.index,
-        dosage,
-        stratified: found.as_deref(),
-    };
-    for t in tested.iter().filter(|t| t.comparison.obstacle.is_none()) {
-        write::comparison(&dir, t, &cohort.patients, &genes, params)?;
+/// Every test of the comparisons.
+struct Found<'a> {
+    tested: &'a [Tested],
+    within: &'a [ByType],
+    paired: &'a [Paired],
+}
+
+impl Found<'_> {
+    fn paired(&self, sample: Sample) -> &Paired {
+        self.paired
+            .iter()
+            .find(|p| p.kind == Kind::Discordance && p.sample == sample)
+            .expect("every comparison is tested over patients")
     }
-    let is_pair = |t: &&Tested| t.comparison.kind == Kind::Discordance && !t.genes.is_empty();
-    let patients: Vec<&Tested> = tested
-        .iter()
-        .filter(is_pair)
-        .filter(|t| t.patient.is_some())
-        .collect();
-    write::contrasts(
-        &dir,
-        tested,
+}
+
+/// Writes what was tested and found.
+fn tables(dir: &Path, data: &Data, found: &Found<'_>, params: &DeParams) -> StageResult<Metrics> {
+    let cohort = &data.cohort;
+    let names = &cohort.var.index;
+    let genes = write::GeneNotes {
+        names,
+        dosage: data.dosage.as_ref(),
+        stratified: Some(found.paired(Sample::MeanOfCells)),
+        pseudobulk: Some(found.paired(Sample::Pseudobulk)),
+        aside: &data.aside,
+    };
+    for t in found.tested.iter().filter(|t| t.made()) {
+        write::comparison(dir, t, &cohort.patients, &genes, params)?;
+    }
+    for t in found.within {
+        write::by_type(dir, t, &cohort.patients, names)?;
+    }
+    for p in found.paired {
+        write::paired(dir, p, names, &data.aside, params)?;
+    }
+    write::set_aside(
+        dir,
+        found.tested,
         &cohort.patients,
-        (patients.len(), found.as_deref()),
+        names,
+        &data.aside,
         params,
     )?;
-    write::stratified(&dir, &genes, patients.len())?;
-    ctx.check_cancelled()?;
+    let made = contrasts_table::write(
+        dir,
+        &cohort.patients,
+        found.tested,
+        found.within,
+        found.paired,
+        params,
+    )?;
+    scores::table(
+        dir,
+        &cohort.patients,
+        &cohort.patient_of,
+        &data.sides[Kind::Burden.place()],
+        &data.scores,
+        params.burden_quantile,
+    )?;
+    let mut metrics = findings_tables(dir, data, found, &genes, params)?;
+    metrics.insert("n_contrasts".into(), json!(made.tested));
+    metrics.insert("n_not_applicable".into(), json!(made.not_applicable));
+    Ok(metrics)
+}
 
-    let map = GeneWindows::new(&cohort.var.index, &cnv.windows, &cnv.genes)?;
-    let with_loci: Vec<(&Tested, Option<Loci>)> = tested
+/// Escape, compensation, recurrence, and dosage beside them.
+fn findings_tables(
+    dir: &Path,
+    data: &Data,
+    found: &Found<'_>,
+    genes: &write::GeneNotes<'_>,
+    params: &DeParams,
+) -> StageResult<Metrics> {
+    let cohort = &data.cohort;
+    let map = GeneWindows::new(&cohort.var.index, &data.cnv.windows, &data.cnv.genes)?;
+    let made: Vec<&Tested> = found
+        .tested
         .iter()
-        .filter(is_pair)
-        .map(|t| {
+        .filter(|t| t.comparison.kind == Kind::Discordance && t.made())
+        .collect();
+    let with_loci: Vec<(&Tested, Option<Loci>)> = made
+        .iter()
+        .map(|&t| {
             let rows = |name: &str| -> Vec<usize> {
-                (0..class.len())
+                (0..data.class.len())
                     .filter(|&i| {
-                        class[i] == name
+                        data.class[i] == name
                             && t.patient.is_none_or(|p| p == cohort.patient_of[i] as usize)
                     })
                     .collect()
             };
-            (
-                t,
-                Loci::new(
-                    &map,
-                    &cnv.x,
-                    &rows("discordant"),
-                    &rows("concordant"),
-                    params.locus_threshold,
-                ),
-            )
+            let (d, c) = (rows("discordant"), rows("concordant"));
+            let loci = Loci::new(&map, &data.cnv.x, &d, &c, params.locus_threshold);
+            (t, loci)
         })
         .collect();
+    let patients: Vec<&Tested> = made
+        .iter()
+        .copied()
+        .filter(|t| t.patient.is_some())
+        .collect();
     let mut metrics = Metrics::new();
+    let mut in_patients = Vec::new();
     for (sign, word) in [(1, "escape"), (-1, "compensation")] {
-        let in_patients: Vec<usize> = (0..cohort.var.len())
+        let here: Vec<usize> = (0..cohort.var.len())
             .map(|g| {
                 patients
                     .iter()
@@ -199,88 +299,136 @@ fn report(
             })
             .collect();
         let counts = findings::findings(
-            &dir,
+            dir,
             sign,
             &with_loci,
-            &in_patients,
+            &here,
             &cohort.patients,
-            &genes,
+            genes,
             params,
         )?;
+        in_patients.push(here);
+        metrics.insert(format!("n_{word}_rows"), json!(counts.rows));
         metrics.insert(
-            format!("n_{word}_rows"),
-            json!(counts.iter().sum::<usize>()),
+            format!("n_{word}_rows_at_neutral_loci"),
+            json!(counts.neutral),
         );
-        metrics.insert(format!("n_{word}_rows_at_neutral_loci"), json!(counts[2]));
+        metrics.insert(
+            format!("n_{word}_rows_against_a_change"),
+            json!(counts.escaped),
+        );
     }
     let recurrent =
-        findings::recurrence(&dir, &patients, &cohort.patients, &cohort.var.index, params)?;
+        findings::recurrence(dir, &patients, &cohort.patients, &cohort.var.index, params)?;
     metrics.insert("n_recurrent".into(), json!(recurrent));
-    metrics.insert(
-        "n_contrasts".into(),
-        json!(
-            tested
-                .iter()
-                .filter(|t| t.comparison.obstacle.is_none())
-                .count()
-        ),
-    );
-    metrics.insert(
-        "n_not_applicable".into(),
-        json!(
-            tested
-                .iter()
-                .filter(|t| t.comparison.obstacle.is_some())
-                .count()
-        ),
-    );
-    let cis_of_all = cis_tables(&dir, cohort, cnv, class)?;
-    metrics.insert(
-        "median_cis_spearman".into(),
-        cis_of_all.map_or(serde_json::Value::Null, |v| json!(v)),
-    );
+    if let Some(dosage) = &data.dosage {
+        let discordance = compare::Discordance {
+            // The pooled test is the last one; of one patient, its own.
+            pooled: made.last().copied(),
+            by_type: found.within.last().filter(|t| t.used.is_ok()),
+            paired: found.paired(Sample::MeanOfCells),
+            pseudobulk: found.paired(Sample::Pseudobulk),
+            n_patients: [&in_patients[0], &in_patients[1]],
+        };
+        let [both_test, by_dosage, by_discordance, both] =
+            compare::genes(dir, &cohort.var.index, dosage, &discordance, params)?;
+        metrics.insert("n_genes_both_test".into(), json!(both_test));
+        metrics.insert("n_genes_by_dosage".into(), json!(by_dosage));
+        metrics.insert("n_genes_by_discordance".into(), json!(by_discordance));
+        metrics.insert("n_genes_by_both".into(), json!(both));
+    }
+    if let Some(shortfall) = &data.shortfall {
+        compare::cells(
+            dir,
+            &cohort.patients,
+            &cohort.patient_of,
+            &data.class,
+            &data.distance,
+            shortfall,
+        )?;
+    }
     Ok(metrics)
 }
 
+/// The discordance comparison on the part of the counts that the classes were learnt on, beside
+/// `tested`; genes found (with, without) the split. `None` without one.
+fn split(
+    dir: &Path,
+    data: &Data,
+    tested: &[Tested],
+    params: &DeParams,
+) -> StageResult<Option<(usize, usize)>> {
+    let Some(learnt) = &data.learnt else {
+        return Ok(None);
+    };
+    let without = test_all(
+        &data.cohort,
+        learnt,
+        &[Kind::Discordance],
+        &data.sides,
+        &data.aside,
+        params,
+        |_| Ok(()),
+    )?;
+    let with: Vec<&Tested> = tested
+        .iter()
+        .filter(|t| t.comparison.kind == Kind::Discordance)
+        .collect();
+    count_split::table(
+        dir,
+        &with,
+        &without.iter().collect::<Vec<_>>(),
+        &data.cohort.patients,
+        params,
+    )
+}
+
 /// Writes the cis effects; the median over chromosomes in the last set of cells.
-fn cis_tables(
-    dir: &std::path::Path,
-    cohort: &Cohort,
-    cnv: &CohortCnv,
-    class: &[&str],
-) -> StageResult<Option<f64>> {
+fn cis_tables(dir: &Path, data: &Data) -> StageResult<Option<f64>> {
+    let (cohort, cnv, class) = (&data.cohort, &data.cnv, &data.class);
     let regions = regions(&cohort.var, cnv)?;
     let genes: Vec<&[usize]> = regions.iter().map(|r| r.genes.as_slice()).collect();
     let windows: Vec<&[usize]> = regions.iter().map(|r| r.windows.as_slice()).collect();
-    let mut sets: Vec<(String, Vec<usize>)> = Vec::new();
-    for (p, name) in cohort.patients.iter().enumerate() {
-        sets.push((
-            name.clone(),
-            cohort
-                .cells_of(p)
-                .filter(|&i| !class[i].is_empty())
-                .collect(),
-        ));
-    }
+    let classed = |cells: std::ops::Range<usize>| -> Vec<usize> {
+        cells.filter(|&i| !class[i].is_empty()).collect()
+    };
+    let mut sets: Vec<(String, Vec<usize>)> = cohort
+        .patients
+        .iter()
+        .enumerate()
+        .map(|(p, name)| (name.clone(), classed(cohort.cells_of(p))))
+        .collect();
     if cohort.patients.len() > 1 {
-        sets.push((
-            "pooled".into(),
-            (0..class.len()).filter(|&i| !class[i].is_empty()).collect(),
-        ));
+        sets.push(("pooled".into(), classed(0..class.len())));
     }
+    sets.retain(|(_, rows)| rows.len() >= 3);
     let found: Vec<(String, usize, Vec<CisEffect>)> = sets
-        .into_iter()
-        .filter(|(_, rows)| rows.len() >= 3)
+        .iter()
         .map(|(name, rows)| {
             let effects = cis_effects(
                 &regions,
-                &region_means(&cohort.x, &rows, &genes),
-                &region_means(&cnv.x, &rows, &windows),
+                &region_means(&cohort.x, rows, &genes),
+                &region_means(&cnv.x, rows, &windows),
             );
-            (name, rows.len(), effects)
+            (name.clone(), rows.len(), effects)
         })
         .collect();
     write::cis(dir, &regions, &found)?;
+    let map = GeneWindows::new(&cohort.var.index, &cnv.windows, &cnv.genes)?;
+    let mut without: Vec<(String, usize, Vec<LeftOut>)> = sets
+        .iter()
+        .filter(|(name, _)| name != "pooled")
+        .map(|(name, rows)| {
+            let effects = left_out(&regions, &map, &cohort.x, &cnv.x, rows);
+            (name.clone(), rows.len(), effects)
+        })
+        .collect();
+    if without.len() > 1 {
+        let over = over_patients(&without, regions.len());
+        let n_cells = without.iter().map(|w| w.1).sum();
+        without.push(("pooled".into(), n_cells, over));
+    }
+    write::cis_left_out(dir, &regions, &without)?;
     let last: Vec<f64> = found.last().map_or_else(Vec::new, |(_, _, effects)| {
         effects
             .iter()
@@ -291,46 +439,33 @@ fn cis_tables(
     Ok((!last.is_empty()).then(|| crate::stats::median(&last)))
 }
 
-/// The class of each cell, checked to be in cohort order.
-fn classes<'a>(cohort: &Cohort, table: &'a TextTable) -> StageResult<Vec<&'a str>> {
-    let cells = table.texts("cell")?;
-    if cells.len() != cohort.n_cells() {
-        return Err(StageError::data(format!(
-            "`concordance` has {} cells, `expr` has {}",
-            cells.len(),
-            cohort.n_cells()
-        )));
-    }
-    if let Some(i) = (0..cells.len()).find(|&i| cells[i] != cohort.obs.index[i]) {
-        return Err(StageError::data(format!(
-            "row {i} of `concordance`: expected cell `{}` as in `expr`, found `{}`",
-            cohort.obs.index[i], cells[i]
-        )));
-    }
-    table.texts("concordance_class")
+/// The patients' left-out effects, a patient an observation: means, and the paired t test.
+fn over_patients(found: &[(String, usize, Vec<LeftOut>)], n_regions: usize) -> Vec<LeftOut> {
+    (0..n_regions)
+        .map(|region| {
+            let here: Vec<&LeftOut> = found
+                .iter()
+                .map(|f| &f.2[region])
+                .filter(|e| e.beside.is_finite() && e.trans.is_finite())
+                .collect();
+            let of = |f: &dyn Fn(&LeftOut) -> f64| here.iter().map(|e| f(e)).collect::<Vec<f64>>();
+            let (beside, trans) = (of(&|e| e.beside), of(&|e| e.trans));
+            let test: TTest = paired_t(&beside, &trans);
+            LeftOut {
+                region,
+                n_genes: here.iter().map(|e| e.n_genes).max().unwrap_or(0),
+                own: mean(&of(&|e| e.own)),
+                beside: mean(&beside),
+                trans: mean(&trans),
+                test,
+            }
+        })
+        .collect()
 }
 
-/// Slope and class of each gene from the table that `dosage` writes; NaN and empty where absent.
-fn dosage_of(path: &std::path::Path, genes: &[String]) -> StageResult<(Vec<f64>, Vec<String>)> {
-    let table = TextTable::read(path)?;
-    let (names, slope, class) = (
-        table.texts("names")?,
-        table.numbers("slope")?,
-        table.texts("class")?,
-    );
-    let at: HashMap<&str, usize> = names.iter().enumerate().map(|(i, n)| (*n, i)).collect();
-    let row = |g: &String| at.get(g.as_str()).copied();
-    Ok((
-        genes
-            .iter()
-            .map(|g| row(g).map_or(f64::NAN, |r| slope[r]))
-            .collect(),
-        genes
-            .iter()
-            .map(|g| row(g).map_or_else(String::new, |r| class[r].to_string()))
-            .collect(),
-    ))
-}
-
+#[cfg(test)]
+mod calibration;
+#[cfg(test)]
+mod reference;
 #[cfg(test)]
 mod tests;

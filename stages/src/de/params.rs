@@ -3,8 +3,30 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::set_aside::GeneFamily;
 use crate::params::{Checks, ParamProblem};
 use crate::stats::RankSumOptions;
+
+/// Whose conventions the rank-sum test follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Convention {
+    /// `scanpy.tl.rank_genes_groups(method="wilcoxon")`: neither tie nor continuity correction.
+    #[default]
+    Scanpy,
+    /// `scipy.stats.mannwhitneyu(method="asymptotic")`: both.
+    Scipy,
+}
+
+impl Convention {
+    /// The name in the workflow file and the tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Scanpy => "scanpy",
+            Self::Scipy => "scipy",
+        }
+    }
+}
 
 /// Parameters of `de`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -16,15 +38,26 @@ pub struct DeParams {
     /// Sizes of log2 fold change that a gene must exceed; 0 or more, rising. Default
     /// `[0.3, 0.5]`: the paper uses both.
     pub log2fc: Vec<f64>,
-    /// Shrink the variance of the rank sum by its ties, as scipy does. Default `false`, as
-    /// scanpy's `tie_correct`: with mostly zeros this makes the test conservative.
-    pub tie_correct: bool,
-    /// Move the rank sum half a rank towards its mean, as scipy's `use_continuity`. Default
-    /// `false`, as scanpy.
-    pub continuity: bool,
+    /// Conventions of the rank-sum test by name: `scanpy` (default, the paper: neither correction)
+    /// or `scipy` (both corrections).
+    pub convention: Convention,
+    /// Shrink the variance of the rank sum by its ties, as scipy does and scanpy with
+    /// `tie_correct=True`. `null` (default): as the convention. Without it the test is conservative
+    /// where most values are zero.
+    pub tie_correct: Option<bool>,
+    /// Move the rank sum half a rank towards its mean, as scipy's `use_continuity`. `null`
+    /// (default): as the convention.
+    pub continuity: Option<bool>,
     /// Share of each patient's classed cells in the lowest and in the highest group of
     /// copy-number burden; in (0, 0.5], default 0.25 (quartiles).
     pub burden_quantile: f64,
+    /// Families of genes that take no part in cancer against normal epithelium and are listed
+    /// apart (`set_aside.tsv`): any of `ribosomal`, `mitochondrial`, `immunoglobulin`. Default: all
+    /// three. They tell depth, damage and ambient RNA of plasma cells, not tumour cells.
+    pub set_aside: Vec<GeneFamily>,
+    /// Counts over all patients and both groups that a gene needs for the pseudobulk test; 1 or
+    /// more, default 10 (as edgeR's `filterByExpr` has `min.total.count` 15 and `min.count` 10).
+    pub pseudobulk_min_count: f64,
     /// Patients in which a gene must be found to be recurrent; 2 or more, default 2.
     pub min_patients: usize,
     /// Mean `X_cnv` beyond which a locus counts as gained or lost (natural-log expression ratio
@@ -38,9 +71,12 @@ impl Default for DeParams {
         Self {
             fdr: 0.05,
             log2fc: vec![0.3, 0.5],
-            tie_correct: false,
-            continuity: false,
+            convention: Convention::Scanpy,
+            tie_correct: None,
+            continuity: None,
             burden_quantile: 0.25,
+            set_aside: GeneFamily::ALL.to_vec(),
+            pseudobulk_min_count: 10.0,
             min_patients: 2,
             locus_threshold: 0.01,
         }
@@ -49,9 +85,13 @@ impl Default for DeParams {
 
 impl DeParams {
     pub(super) fn rank_sum(&self) -> RankSumOptions {
+        let named = match self.convention {
+            Convention::Scanpy => RankSumOptions::SCANPY,
+            Convention::Scipy => RankSumOptions::SCIPY,
+        };
         RankSumOptions {
-            tie_correct: self.tie_correct,
-            continuity: self.continuity,
+            tie_correct: self.tie_correct.unwrap_or(named.tie_correct),
+            continuity: self.continuity.unwrap_or(named.continuity),
         }
     }
 
@@ -78,6 +118,7 @@ impl DeParams {
                 )
             },
         );
+        c.at_least("pseudobulk_min_count", self.pseudobulk_min_count, 1.0);
         c.at_least("min_patients", self.min_patients, 2);
         c.require(self.locus_threshold > 0.0, "locus_threshold", || {
             format!("expected a value above 0, found `{}`", self.locus_threshold)
@@ -85,12 +126,31 @@ impl DeParams {
         c.finish()
     }
 
-    /// The words of the test, for the head of each table.
+    /// The rank-sum test by the name of its conventions: `wilcoxon (scanpy)`.
+    pub(super) fn test_name(&self) -> String {
+        let (is, named) = (self.rank_sum(), |o: RankSumOptions| {
+            (o.tie_correct, o.continuity)
+        });
+        if named(is) == named(RankSumOptions::SCANPY) {
+            "wilcoxon (scanpy)".into()
+        } else if named(is) == named(RankSumOptions::SCIPY) {
+            "wilcoxon (scipy)".into()
+        } else if is.tie_correct {
+            "wilcoxon (scanpy, tie_correct)".into()
+        } else {
+            "wilcoxon (continuity only)".into()
+        }
+    }
+
+    /// The words of the rank-sum test, for the head of each table.
     pub(super) fn test_note(&self) -> String {
+        let is = self.rank_sum();
+        let word = |on: bool| if on { "with" } else { "without" };
         format!(
-            "test: Wilcoxon rank-sum, normal approximation, {} tie correction, {} continuity correction, two-sided; pvals_adj: Benjamini-Hochberg over all genes of the table; log10_pvals holds where pvals underflows",
-            if self.tie_correct { "with" } else { "without" },
-            if self.continuity { "with" } else { "without" }
+            "test: {}: Wilcoxon rank-sum, normal approximation, {} tie correction, {} continuity correction, two-sided; pvals_adj: Benjamini-Hochberg over all genes of the table; log10_pvals and log10_pvals_adj hold where pvals underflows",
+            self.test_name(),
+            word(is.tie_correct),
+            word(is.continuity)
         )
     }
 }

@@ -10,7 +10,7 @@ use crate::frame::{Column, Frame};
 use crate::matrix::{Csr, Matrix};
 use crate::rng::Rng;
 use crate::stage::{Branch, DeviceChoice, InputArtifact, Quiet};
-use crate::table::write_tsv;
+use crate::table::{TextTable, write_tsv};
 
 const SIZES: [(&str, usize); 2] = [("chr4", 60), ("chr5", 40)];
 /// Cancer cells of a patient; patient A has 30 normal epithelial cells more, patient B none.
@@ -73,7 +73,7 @@ fn write_inputs(dir: &Path) -> Vec<InputArtifact> {
                 .map(|i| if i < CANCER { "Cancer" } else { "Normal" })
                 .collect::<Vec<_>>(),
         );
-        let mut x = ndarray::Array2::<f32>::zeros((n, 100));
+        let mut counts = ndarray::Array2::<f32>::zeros((n, 100));
         let mut c = ndarray::Array2::<f32>::zeros((n, n_windows));
         for i in 0..n {
             let gain = if i < CANCER {
@@ -87,7 +87,7 @@ fn write_inputs(dir: &Path) -> Vec<InputArtifact> {
                     _ => 0.0,
                 };
                 let dosage = if g < 60 { 2.0 * gain } else { 0.0 };
-                x[[i, g]] = (rng.poisson(0.5 + planted + dosage) as f32).ln_1p();
+                counts[[i, g]] = rng.poisson(0.5 + planted + dosage) as f32;
             }
             for k in 0..n_windows {
                 c[[i, k]] = if chr4[k] {
@@ -99,12 +99,14 @@ fn write_inputs(dir: &Path) -> Vec<InputArtifact> {
         }
         cells.extend(obs.index.iter().cloned());
         classes.extend((0..n).map(|i| if i < CANCER { class(i) } else { "" }));
-        let expr = AnnData {
+        let mut expr = AnnData {
             obs: obs.clone(),
             var: var.clone(),
-            x: Some(Matrix::Csr(Csr::from_dense(&x))),
+            x: Some(Matrix::Csr(Csr::from_dense(&counts.mapv(f32::ln_1p)))),
             ..AnnData::default()
         };
+        expr.layers
+            .insert("counts".into(), Matrix::Csr(Csr::from_dense(&counts)));
         let path = dir.join(format!("expr.{p}"));
         expr.write_zarr(&path).unwrap();
         add(&mut inputs, "expr", Some(p), path);
@@ -128,14 +130,51 @@ fn write_inputs(dir: &Path) -> Vec<InputArtifact> {
         "concordance_class",
         Column::Str(classes.iter().map(|c| c.to_string()).collect()),
     );
+    let distance = |c: &&str| match *c {
+        "discordant" => 1.4,
+        "concordant" => 0.6,
+        _ => 1.0,
+    };
+    table.set(
+        "distance",
+        Column::F64(classes.iter().map(distance).collect()),
+    );
     let path = dir.join("concordance");
     write_tsv(&path, "cell", &table, &[]).unwrap();
     add(&mut inputs, "concordance", None, path);
+    // Three permutations: turned by one, by two, and the labels themselves.
+    let labels = |i: usize| -> String {
+        if classes[i].is_empty() {
+            return "---".into();
+        }
+        let of = |c: &str| match c {
+            "discordant" => 'd',
+            "concordant" => 'c',
+            _ => 'i',
+        };
+        let own = if i < CANCER + 30 { i } else { i - CANCER - 30 };
+        [1, 2, 0].iter().map(|k| of(class(own + k))).collect()
+    };
+    let mut null = Frame::new(table.index.clone());
+    null.set(
+        "labels",
+        Column::Str((0..classes.len()).map(labels).collect()),
+    );
+    let path = dir.join("concordance_null");
+    write_tsv(&path, "cell", &null, &[]).unwrap();
+    add(&mut inputs, "concordance_null", None, path);
     let dosage = dir.join("dosage");
     let mut table = Frame::new(vec![var.index[UP].clone()]);
     table.set("slope", Column::F64(vec![0.25]));
+    table.set("pvals_one_adj", Column::F64(vec![0.001]));
     table.set("class", Column::Str(vec!["insensitive".into()]));
     write_tsv(&dosage.join("dosage_genes.tsv"), "names", &table, &[]).unwrap();
+    // Discordant cells of patient A fall short; patient B was not scored.
+    let mut table = Frame::new((0..CANCER).map(|i| format!("A{i}")).collect());
+    table.set("patient", Column::Str(vec!["A".into(); CANCER]));
+    let z = |i: usize| i as f64 * 1e-3 + if class(i) == "discordant" { 2.0 } else { 0.0 };
+    table.set("shortfall_z", Column::F64((0..CANCER).map(z).collect()));
+    write_tsv(&dosage.join("dosage_cells.tsv"), "cell", &table, &[]).unwrap();
     add(&mut inputs, "dosage", None, dosage);
     inputs
 }
@@ -241,6 +280,127 @@ fn planted_genes_are_found_with_their_locus() {
     .parse()
     .unwrap();
     assert!(rho > 0.3 && trans.abs() < 0.2, "{rho} {trans}");
+}
+
+#[test]
+fn every_test_of_the_comparison_has_its_table() {
+    let dir = tempfile::tempdir().unwrap();
+    let inputs = write_inputs(dir.path());
+    let out = dir.path().join("one");
+    let metrics = run(inputs, &out, 2);
+    let var = genes(&SIZES);
+    let read = |name: &str| TextTable::read(&out.join("de").join(name)).unwrap();
+    let value = |t: &TextTable, keys: &[&str], column: &str| -> String {
+        row(t, keys)[t.position(column).unwrap()].to_string()
+    };
+    let number = |t: &TextTable, keys: &[&str], column: &str| -> f64 {
+        value(t, keys, column).parse().unwrap()
+    };
+
+    // Every table states its test.
+    for file in std::fs::read_dir(out.join("de")).unwrap() {
+        let path = file.unwrap().path();
+        let notes = TextTable::read(&path).unwrap().notes;
+        let says = notes.iter().any(|n| n.contains("test"));
+        assert!(says, "{}: {notes:?}", path.display());
+    }
+    // One cell type a patient: the strata are the patients.
+    let within = read("discordant_vs_concordant.within_cell_types.tsv");
+    assert!(
+        within.notes[0].contains("in 2 strata"),
+        "{}",
+        within.notes[0]
+    );
+    assert_eq!(within.rows[0][0], var.index[UP]);
+    let bulk = read("discordant_vs_concordant.pseudobulk.tsv");
+    assert!(bulk.rows[..2].iter().any(|r| r[0] == var.index[UP]));
+    assert!(number(&bulk, &[&var.index[UP]], "logfoldchanges") > 1.5);
+    let contrasts = read("contrasts.tsv");
+    let tests: std::collections::BTreeSet<&str> =
+        contrasts.rows.iter().map(|r| r[2].as_str()).collect();
+    assert_eq!(
+        tests.into_iter().collect::<Vec<_>>(),
+        [
+            "paired t over patients",
+            "pseudobulk, moderated paired t",
+            "van Elteren within cell types",
+            "wilcoxon (scanpy)"
+        ]
+    );
+
+    let escape = read("escape_genes.tsv");
+    let up = [var.index[UP].as_str(), "pooled"];
+    assert_eq!(number(&escape, &up, "share_gained"), 1.0);
+    assert_eq!(
+        value(&escape, &up, "escapes_from"),
+        "nothing: goes with the gain"
+    );
+
+    // The third permutation is the identity, so it finds what the labels find.
+    let null = read("discordance_null.tsv");
+    let pooled = |column: &str| number(&null, &["pooled", "0.3"], column);
+    assert_eq!(pooled("null_max"), pooled("n_genes"));
+    assert!(pooled("n_genes") >= 2.0 && pooled("pvals") >= 0.5);
+
+    let beside = read("dosage_vs_discordance.tsv");
+    assert_eq!(value(&beside, &[&var.index[UP]], "found_by"), "both");
+    assert_eq!(metrics["n_genes_by_both"], 1);
+    let cells = read("dosage_vs_discordance_cells.tsv");
+    assert!(number(&cells, &["A"], "spearman") > 0.5 && number(&cells, &["A"], "auc") > 0.99);
+    assert_eq!(value(&cells, &["B"], "n_cells"), "0");
+
+    let scores = read("burden_scores.tsv");
+    assert_eq!(value(&scores, &["distance", "A"], "n_high"), "30");
+    let left_out = read("cis_effects_left_out.tsv");
+    assert!(number(&left_out, &["chr4", "chromosome", "pooled"], "spearman") > 0.05);
+}
+
+#[test]
+fn genes_set_aside_take_no_part() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut inputs = write_inputs(dir.path());
+    // The planted gene takes a ribosomal name; it is made high in cancer cells of patient A.
+    for input in inputs.iter_mut().filter(|i| i.role == "expr") {
+        let mut expr = crate::anndata::Reader::open(&input.path)
+            .unwrap()
+            .read()
+            .unwrap();
+        expr.var.index[UP] = "RPS7".into();
+        input.path = dir
+            .path()
+            .join(format!("renamed.{}", input.branch["patient"]));
+        expr.write_zarr(&input.path).unwrap();
+    }
+    let out = dir.path().join("one");
+    run(inputs, &out, 1);
+    let read = |name: &str| TextTable::read(&out.join("de").join(name)).unwrap();
+    let table = read("cancer_vs_normal_epithelial.A.tsv");
+    assert_eq!(table.rows.len(), 99);
+    assert!(table.rows.iter().all(|r| r[0] != "RPS7"));
+    let aside = read("set_aside.tsv");
+    assert_eq!(row(&aside, &["RPS7"])[1..3], ["ribosomal", "A"]);
+    assert!(read("discordant_vs_concordant.A.tsv").rows.len() == 100);
+}
+
+#[test]
+fn conventions_have_names() {
+    let named = |convention, tie_correct| {
+        DeParams {
+            convention,
+            tie_correct,
+            ..DeParams::default()
+        }
+        .test_name()
+    };
+    assert_eq!(named(Convention::Scanpy, None), "wilcoxon (scanpy)");
+    assert_eq!(named(Convention::Scipy, None), "wilcoxon (scipy)");
+    assert_eq!(
+        named(Convention::Scanpy, Some(true)),
+        "wilcoxon (scanpy, tie_correct)"
+    );
+    let params: DeParams = serde_json::from_str(r#"{"convention": "scipy"}"#).unwrap();
+    assert_eq!(params.rank_sum(), crate::stats::RankSumOptions::SCIPY);
+    assert!(serde_json::from_str::<DeParams>(r#"{"convention": "R"}"#).is_err());
 }
 
 #[test]

@@ -4,21 +4,30 @@ use std::collections::BTreeMap;
 
 use crate::error::StageResult;
 use crate::frame::Frame;
-use crate::stats::{mean, median};
+use crate::stats::{mean, median, quantile};
 
 use super::Analysis;
 use super::slope::Class;
 use super::windows::{GeneWindows, gene_arms};
 
-/// An arm of the genome.
+/// What is summed up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Level {
+    Chromosome,
+    Arm,
+}
+
+/// A chromosome or an arm.
 #[derive(Debug, Clone)]
 pub(super) struct ArmSummary {
-    /// `chr7p`; the chromosome itself where it has no known arms.
+    /// `chr7`, or `chr7p` (the chromosome itself where it has no known arms).
     pub(super) name: String,
     pub(super) n_genes: usize,
     pub(super) n_tested: usize,
     /// Of the tested genes.
     pub(super) median_slope: f64,
+    /// Middle half of their slopes.
+    pub(super) quartiles: (f64, f64),
     /// Sensitive, insensitive, over-compensated, unresolved.
     pub(super) classes: [usize; 4],
     /// Smallest and largest mean log copy ratio of the arm in a malignant clone; NaN without one.
@@ -27,8 +36,9 @@ pub(super) struct ArmSummary {
     pub(super) gained_lost: (usize, usize),
 }
 
-/// Arms in the order of the genes.
+/// Chromosomes or arms in the order of the genes.
 pub(super) fn arms(
+    level: Level,
     var: &Frame,
     map: &GeneWindows,
     found: &Analysis,
@@ -38,7 +48,7 @@ pub(super) fn arms(
     let mut genes_of: BTreeMap<usize, (String, Vec<usize>)> = BTreeMap::new();
     let mut first: BTreeMap<String, usize> = BTreeMap::new();
     for g in (0..var.len()).filter(|&g| !chromosome[g].is_empty()) {
-        let name = arm[g].map_or_else(
+        let name = arm[g].filter(|_| level == Level::Arm).map_or_else(
             || chromosome[g].clone(),
             |a| format!("{}{}", chromosome[g], a.letter()),
         );
@@ -91,6 +101,7 @@ pub(super) fn arms(
                 n_genes: genes.len(),
                 n_tested: slopes.len(),
                 median_slope: median(&slopes),
+                quartiles: (quantile(&slopes, 0.25), quantile(&slopes, 0.75)),
                 classes: [
                     of(Class::Sensitive),
                     of(Class::Insensitive),

@@ -23,14 +23,14 @@ pub mod units;
 pub(crate) mod windows;
 mod write;
 
-pub use params::{DosageParams, Strata};
+pub use params::{DosageParams, Strata, TumourLevel};
 pub use windows::GeneWindows;
 
 use serde_json::json;
 
 use crate::anndata::Reader;
 use crate::cohort::{Cohort, CohortCnv};
-use crate::concordance::is_cancer;
+use crate::concordance::{MALIGNANT, is_cancer};
 use crate::error::{StageError, StageResult};
 use crate::matrix::Csr;
 use crate::params::ParamProblem;
@@ -48,7 +48,7 @@ pub struct Dosage;
 impl Stage for Dosage {
     type Params = DosageParams;
     const KIND: &'static str = "dosage";
-    const CODE_VERSION: u32 = 1;
+    const CODE_VERSION: u32 = 2;
     const ABOUT: &'static str =
         "dosage sensitivity of every gene, and cells that fall short of their dosage";
     const USES_SEED: bool = true;
@@ -77,7 +77,7 @@ impl Stage for Dosage {
     }
 
     fn run(ctx: &StageContext<'_>, params: &DosageParams) -> StageResult<Metrics> {
-        let cohort = Cohort::load_counts(ctx)?;
+        let mut cohort = Cohort::load_test_counts(ctx)?;
         let cnv = CohortCnv::load(ctx)?;
         if cnv.x.n_rows() != cohort.n_cells() {
             return Err(StageError::data(format!(
@@ -86,7 +86,8 @@ impl Stage for Dosage {
                 cohort.n_cells()
             )));
         }
-        let keys = keys(&cohort, &clusters(ctx, &cohort)?, params)?;
+        let clusters = clusters(ctx, &mut cohort)?;
+        let keys = keys(&cohort, &clusters, params)?;
         ctx.check_cancelled()?;
         let map = GeneWindows::new(&cohort.var.index, &cnv.windows, &cnv.genes)?;
         let chromosome = cohort.var.texts("chromosome")?;
@@ -223,9 +224,10 @@ fn altered(unit: &Unit, map: &GeneWindows, scale: f64, least: f64) -> Vec<f64> {
         .collect()
 }
 
-/// `cnv_leiden` of every cell, checked to be in the order of `expr`.
-fn clusters(ctx: &StageContext<'_>, cohort: &Cohort) -> StageResult<Vec<String>> {
-    let mut names = Vec::new();
+/// `cnv_leiden` of every cell, checked to be in the order of `expr`. `cnv_malignant` is added to the
+/// cells' columns where every patient has it.
+fn clusters(ctx: &StageContext<'_>, cohort: &mut Cohort) -> StageResult<Vec<String>> {
+    let (mut names, mut calls) = (Vec::new(), Some(Vec::new()));
     for input in ctx.all("clusters") {
         let obs = Reader::open(&input.path)?.obs()?;
         let known = cohort.obs.index.get(names.len()..names.len() + obs.len());
@@ -237,6 +239,10 @@ fn clusters(ctx: &StageContext<'_>, cohort: &Cohort) -> StageResult<Vec<String>>
             ));
         }
         names.extend(obs.texts("cnv_leiden")?);
+        calls = calls.zip(obs.texts(MALIGNANT).ok()).map(|(mut all, own)| {
+            all.extend(own);
+            all
+        });
     }
     if names.len() != cohort.n_cells() {
         return Err(StageError::data(format!(
@@ -244,6 +250,9 @@ fn clusters(ctx: &StageContext<'_>, cohort: &Cohort) -> StageResult<Vec<String>>
             names.len(),
             cohort.n_cells()
         )));
+    }
+    if let Some(calls) = calls {
+        cohort.obs.set_category(MALIGNANT, &calls);
     }
     Ok(names)
 }
@@ -296,6 +305,7 @@ fn metrics(found: &Analysis) -> Metrics {
             json!(count(class)),
         );
     }
+    out.insert("tumour_level".into(), json!(found.slopes.tumour_level));
     if found.slopes.scale.is_finite() {
         out.insert("copy_ratio_scale".into(), json!(found.slopes.scale));
         let tested: Vec<f64> = found
@@ -327,5 +337,7 @@ fn metrics(found: &Analysis) -> Metrics {
     out
 }
 
+#[cfg(test)]
+mod simulated;
 #[cfg(test)]
 mod tests;

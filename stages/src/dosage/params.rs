@@ -18,15 +18,35 @@ pub enum Strata {
     PatientCellType,
 }
 
+/// Whether malignant clones have a level of their own beside their copy number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TumourLevel {
+    /// `shared` where three or more patients have malignant clones, else `none`.
+    #[default]
+    Auto,
+    /// Every gene has one difference between malignant and other clones of a cell type, the same in
+    /// all patients, which is no dosage.
+    Shared,
+    /// All of the difference between malignant and other clones speaks for the slope.
+    None,
+}
+
 /// Parameters of `dosage`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DosageParams {
-    /// Which cancer cells take part: `all` (default) or `epithelial`. Normal cells always serve as
+    /// Which cancer cells take part: `all` (default), `epithelial`, or `malignant` (those that
+    /// `cluster` calls so by their copy number). Normal cells always serve as
     /// the diploid level of their stratum.
     pub restrict: Restrict,
     /// What shares one level of expression: `patient` or `patient_cell_type` (default).
     pub strata: Strata,
+    /// Whether malignant clones have a level of their own, shared by all patients: `auto` (default),
+    /// `shared` or `none`. A gene that tumours express more for other reasons than copies would
+    /// otherwise seem to follow, or to escape, whatever change its region carries; with the level,
+    /// the slope rests on copy number that differs between patients and between clones.
+    pub tumour_level: TumourLevel,
     /// Cells that a clone (a copy-number cluster of one cell type of one patient) needs; 2 or
     /// more, default 10.
     pub min_cells: usize,
@@ -36,6 +56,9 @@ pub struct DosageParams {
     /// Spread of log copy ratio over the clones of a stratum, below which a gene is untested;
     /// above 0, default 0.1 (a gain of one copy of two is 0.405).
     pub min_spread: f64,
+    /// Standard error of a slope above which a gene is untested; above 0, default 0.5: its 95 %
+    /// interval is then wider than from 0 (escape) to 2, so that nothing can be told.
+    pub max_se: f64,
     /// False discovery rate of the classes; in (0, 1), default 0.05.
     pub fdr: f64,
     /// Slope below which a gene that follows its dosage less than fully is insensitive; in (0, 1),
@@ -59,9 +82,11 @@ impl Default for DosageParams {
         Self {
             restrict: Restrict::All,
             strata: Strata::PatientCellType,
+            tumour_level: TumourLevel::Auto,
             min_cells: 10,
             min_count: 10.0,
             min_spread: 0.1,
+            max_se: 0.5,
             fdr: 0.05,
             insensitive_below: 0.5,
             altered: 0.15,
@@ -81,6 +106,7 @@ impl DosageParams {
             });
         };
         open("min_spread", self.min_spread, 10.0);
+        open("max_se", self.max_se, 1000.0);
         open("fdr", self.fdr, 1.0);
         open("insensitive_below", self.insensitive_below, 1.0);
         open("altered", self.altered, 10.0);

@@ -11,19 +11,28 @@
 //! share: slope 1 is the response of the typical gene, taken as full dosage. Where genes respond
 //! with 0.85 of their dosage on average, 1 here is 0.85 of the true copy ratio.
 //!
+//! **Tumour level.** Tumours express genes more or less for other reasons than copies. Where three
+//! or more patients have malignant clones (a twentieth of the genes altered), each gene has one
+//! difference between malignant and other clones of a cell type, shared by the patients, which is
+//! taken out of x and y (`tumour_level`). The slope then rests on copy number that differs between
+//! patients and between clones of a patient. The scale is found before.
+//!
 //! **Own windows out.** x is the mean of the nearest windows left and right that do not contain the
 //! gene ([`super::GeneWindows`]). A gene that lies in every window of its chromosome takes instead
 //! the mean of `y` over its nearest 100 tested genes of the chromosome, itself left out
 //! (`copy_source` = `neighbours`), scaled by its own shared slope.
 
+use std::collections::BTreeSet;
+
 use rayon::prelude::*;
 
 use super::GeneWindows;
-use super::params::DosageParams;
+use super::params::{DosageParams, TumourLevel};
 use super::rates::{Rates, neighbours};
 use super::units::Unit;
 use crate::stats::{
-    Line, PValue, VariancePrior, benjamini_hochberg, t_quantile, two_sided_t, weighted_line,
+    Line, PValue, VariancePrior, benjamini_hochberg, partial_out, t_quantile, two_sided_t,
+    weighted_line,
 };
 
 /// Where a gene's local copy number comes from.
@@ -93,7 +102,8 @@ pub struct GeneDosage {
     pub one: (PValue, f64),
     /// Clones with enough counts.
     pub n_units: usize,
-    /// Largest difference of log copy ratio between clones of one stratum.
+    /// Largest difference of log copy ratio between clones of one stratum, the tumour level taken
+    /// out.
     pub spread: f64,
     /// Where the local copy number comes from.
     pub source: Source,
@@ -112,6 +122,65 @@ pub struct Slopes {
     pub scale: f64,
     /// t value of the shared slope that the scale is.
     pub scale_t: f64,
+    /// Whether malignant clones have a level of their own.
+    pub tumour_level: bool,
+}
+
+/// What a gene's expression may differ by without dosage.
+struct Levels<'a> {
+    /// Stratum of each unit.
+    strata: &'a [usize],
+    n_strata: usize,
+    /// Per cell type, 1 for its malignant units.
+    tumour: &'a [Vec<f64>],
+}
+
+/// Share of altered genes from which a unit counts as malignant.
+const MALIGNANT_SHARE: f64 = 0.05;
+/// Patients with malignant units from which their level can be told from their copy number.
+const PATIENTS_FOR_LEVEL: usize = 3;
+
+/// Per cell type, an indicator of its malignant units; none where no level is to be taken out.
+fn tumour_levels(
+    units: &[Unit],
+    map: &GeneWindows,
+    scale: f64,
+    params: &DosageParams,
+) -> Vec<Vec<f64>> {
+    let malignant: Vec<bool> = units
+        .iter()
+        .map(|u| {
+            let n = super::altered(u, map, scale, params.altered)
+                .iter()
+                .filter(|c| **c != 0.0)
+                .count();
+            n as f64 >= MALIGNANT_SHARE * map.len() as f64
+        })
+        .collect();
+    let patients: BTreeSet<u32> = units
+        .iter()
+        .zip(&malignant)
+        .filter(|(_, m)| **m)
+        .map(|(u, _)| u.key.patient)
+        .collect();
+    let wanted = match params.tumour_level {
+        TumourLevel::Auto => patients.len() >= PATIENTS_FOR_LEVEL,
+        TumourLevel::Shared => true,
+        TumourLevel::None => false,
+    };
+    let types: BTreeSet<&str> = units.iter().map(|u| u.key.cell_type.as_str()).collect();
+    types
+        .into_iter()
+        .filter(|_| wanted)
+        .map(|t| {
+            units
+                .iter()
+                .zip(&malignant)
+                .map(|(u, &m)| f64::from(u8::from(m && u.key.cell_type == t)))
+                .collect::<Vec<f64>>()
+        })
+        .filter(|z| z.iter().any(|v| *v > 0.0))
+        .collect()
 }
 
 /// One gene's points before the fit.
@@ -173,12 +242,23 @@ pub fn slopes(
         Source::Neighbours if usable(near, near_t) => Some(near),
         _ => None,
     };
+    let levels = if usable(scale, scale_t) {
+        tumour_levels(units, map, scale, params)
+    } else {
+        Vec::new()
+    };
+    let strata = Levels {
+        strata: &strata,
+        n_strata,
+        tumour: &levels,
+    };
     let fits: Vec<(Option<Line>, GeneDosage)> = points
         .into_par_iter()
-        .map(|(p, source)| fit(p, source, scale_of(source), &strata, n_strata, params))
+        .map(|(p, source)| fit(p, source, scale_of(source), &strata, params))
         .collect();
     Slopes {
         genes: finish(fits, params),
+        tumour_level: !levels.is_empty(),
         scale: if usable(scale, scale_t) {
             scale
         } else {
@@ -211,13 +291,20 @@ fn fit(
     mut p: Points,
     source: Source,
     scale: Option<f64>,
-    strata: &[usize],
-    n_strata: usize,
+    levels: &Levels<'_>,
     params: &DosageParams,
 ) -> (Option<Line>, GeneDosage) {
+    let (strata, n_strata) = (levels.strata, levels.n_strata);
     let n_units = p.w.iter().filter(|w| **w > 0.0).count();
     if let Some(scale) = scale {
         p.x.iter_mut().for_each(|x| *x *= scale);
+    }
+    let mut spent = 0.0;
+    for z in levels.tumour {
+        if partial_out(&mut p.x, z, &p.w, strata, n_strata) {
+            partial_out(&mut p.y, z, &p.w, strata, n_strata);
+            spent += 1.0;
+        }
     }
     let spread = (0..n_strata)
         .map(|s| {
@@ -230,7 +317,8 @@ fn fit(
             if hi > lo { hi - lo } else { 0.0 }
         })
         .fold(0.0, f64::max);
-    let line = weighted_line(&p.x, &p.y, &p.w, strata, n_strata);
+    let line =
+        weighted_line(&p.x, &p.y, &p.w, strata, n_strata).and_then(|l| l.with_less_df(spent));
     let reason = match (source, scale, &line) {
         (Source::None, _, _) => "no copy-number window or too few genes near it".to_string(),
         _ if n_units < 3 => format!(
@@ -241,7 +329,12 @@ fn fit(
             "expression as a whole does not follow the inferred copy number".to_string()
         }
         _ if spread < params.min_spread => {
-            format!("copy number hardly varies: log ratio by {spread:.3}")
+            let beside = if spent > 0.0 {
+                " beside what all tumours share"
+            } else {
+                ""
+            };
+            format!("copy number hardly varies{beside}: log ratio by {spread:.3}")
         }
         (_, _, None) => "too few clones for the number of strata".to_string(),
         _ => String::new(),
@@ -279,6 +372,10 @@ fn finish(fits: Vec<(Option<Line>, GeneDosage)>, params: &DosageParams) -> Vec<G
             let Some(line) = line else { return gene };
             let (variance, df) = prior.moderate(line.residual_variance, line.df);
             let se = (variance / line.sxx).sqrt();
+            if se > params.max_se {
+                gene.reason = format!("too uncertain: standard error of the slope {se:.2}");
+                return gene;
+            }
             gene.slope = line.slope;
             gene.se = se;
             gene.df = df;

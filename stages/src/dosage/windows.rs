@@ -99,6 +99,16 @@ impl GeneWindows {
         self.own.is_empty()
     }
 
+    /// The windows that contain the gene; empty where there is none.
+    pub fn own(&self, gene: usize) -> std::ops::Range<usize> {
+        self.own[gene].clone()
+    }
+
+    /// The windows beside the gene with their weights, which sum to 1; empty where there is none.
+    pub fn beside(&self, gene: usize) -> &[(usize, f64)] {
+        &self.beside[gene]
+    }
+
     /// Mean of the windows that contain the gene; NaN where there is none.
     pub fn with_gene(&self, gene: usize, profile: &[f64]) -> f64 {
         crate::stats::mean(&profile[self.own[gene].clone()])

@@ -9,7 +9,7 @@ use crate::stats::spearman;
 use crate::table::write_tsv;
 
 use super::Analysis;
-use super::arms::arms;
+use super::arms::{Level, arms};
 use super::factors::CellScores;
 use super::params::{DosageParams, Strata};
 use super::slope::{Class, GeneDosage};
@@ -30,7 +30,10 @@ pub(super) fn all(
     cells(dir, cohort, found, params)?;
     factors(dir, cohort, found, params)?;
     loadings(dir, cohort, found, params)?;
-    arm_table(dir, cohort, map, found, params)
+    for level in [Level::Arm, Level::Chromosome] {
+        arm_table(dir, level, cohort, map, found, params)?;
+    }
+    Ok(())
 }
 
 fn genes(dir: &Path, cohort: &Cohort, found: &Analysis, params: &DosageParams) -> StageResult<()> {
@@ -78,9 +81,15 @@ fn genes(dir: &Path, cohort: &Cohort, found: &Analysis, params: &DosageParams) -
         "class: over-compensated = slope below 0 at an FDR of {0}; insensitive = below 1 at that FDR and below {1}; sensitive = above 0 at that FDR; unresolved = neither can be told; untested = see reason",
         params.fdr, params.insensitive_below
     );
+    let level = if found.slopes.tumour_level {
+        "tumour level: one difference between malignant and other clones of a cell type, shared by the patients, is taken out of expression and copy number; copy_spread is what is left"
+    } else {
+        "tumour level: none; a gene that the tumour expresses more or less for other reasons than copies cannot be told from dosage here"
+    };
     let notes = [
         "dosage sensitivity of each gene",
         &test,
+        level,
         "local copy number: the nearest windows left and right that do not contain the gene (copy_source windows), or the 100 nearest genes without it where all windows of its chromosome contain it (neighbours)",
         &scale,
         &classes,
@@ -265,8 +274,10 @@ fn loadings(
         .filter(|&g| found.copy.iter().any(|c| c[g] != 0.0))
         .collect();
     let mut frame = Frame::new(rows.iter().map(|&g| cohort.var.index[g].clone()).collect());
-    if let Some(column) = cohort.var.columns.get("chromosome") {
-        frame.set("chromosome", column.take(&rows));
+    for name in ["chromosome", "start", "end"] {
+        if let Some(column) = cohort.var.columns.get(name) {
+            frame.set(name, column.take(&rows));
+        }
     }
     frame.set(
         "n_clones_gained",
@@ -297,12 +308,13 @@ fn loadings(
 
 fn arm_table(
     dir: &Path,
+    level: Level,
     cohort: &Cohort,
     map: &GeneWindows,
     found: &Analysis,
     params: &DosageParams,
 ) -> StageResult<()> {
-    let list = arms(&cohort.var, map, found)?;
+    let list = arms(level, &cohort.var, map, found)?;
     let mut frame = Frame::new(list.iter().map(|a| a.name.clone()).collect());
     let int = |f: &dyn Fn(&super::arms::ArmSummary) -> usize| {
         Column::I64(list.iter().map(|a| f(a) as i64).collect())
@@ -312,6 +324,14 @@ fn arm_table(
     frame.set(
         "median_slope",
         Column::F64(list.iter().map(|a| a.median_slope).collect()),
+    );
+    frame.set(
+        "slope_q25",
+        Column::F64(list.iter().map(|a| a.quartiles.0).collect()),
+    );
+    frame.set(
+        "slope_q75",
+        Column::F64(list.iter().map(|a| a.quartiles.1).collect()),
     );
     for (k, class) in [
         Class::Sensitive,
@@ -338,16 +358,20 @@ fn arm_table(
     frame.set("n_clones_gained", int(&|a| a.gained_lost.0));
     frame.set("n_clones_lost", int(&|a| a.gained_lost.1));
     let note = format!(
-        "copy_*: smallest and largest mean log copy ratio of the arm over malignant clones; gained, lost: at least half of the arm's genes beyond {} in size",
+        "median_slope, slope_q25 and slope_q75 over the tested genes; copy_*: smallest and largest mean log copy ratio of the region over malignant clones; gained, lost: at least half of its genes beyond {} in size",
         params.altered
     );
-    write_tsv(
-        &dir.join("dosage_arms.tsv"),
-        "arm",
-        &frame,
-        &[
+    let (file, index, what) = match level {
+        Level::Arm => (
+            "dosage_arms.tsv",
+            "arm",
             "slopes and copy number of each arm (middle of the gene against the middle of the centromere, GRCh38)",
-            &note,
-        ],
-    )
+        ),
+        Level::Chromosome => (
+            "dosage_chromosomes.tsv",
+            "chromosome",
+            "slopes and copy number of each chromosome",
+        ),
+    };
+    write_tsv(&dir.join(file), index, &frame, &[what, &note])
 }

@@ -4,8 +4,10 @@
 //! at the test part. Each test cell's expression embedding is to find its own copy-number embedding
 //! among those of all test cells, and the other way round. Cells of one clone have nearly one copy
 //! number, so an exact match is a hard task: the rank and the chance row beside each figure say
-//! more than top-1 alone.
+//! more than top-1 alone. Where `train` had anchors ([`anchors`](self)), cells and centroids are to find
+//! their anchor instead.
 
+mod anchors;
 mod params;
 mod retrieval;
 
@@ -46,6 +48,7 @@ impl Stage for Eval {
             Read::required("split"),
             Read::required("embeddings"),
             Read::optional("expr"),
+            Read::optional("anchors"),
         ]
     }
 
@@ -53,13 +56,16 @@ impl Stage for Eval {
         vec![
             OutputDecl::new(
                 "retrieval",
-                "retrieval.tsv and similarity_matrix.tsv of the test cells",
+                "retrieval.tsv and similarity_matrix.tsv of the test cells; with anchors, how often they are found",
             )
             .publish(Publish::Into("tables")),
         ]
     }
 
     fn run(ctx: &StageContext<'_>, params: &EvalParams) -> StageResult<Metrics> {
+        if let Some(anchors) = ctx.optional("anchors") {
+            return anchors::run(ctx, &anchors.path);
+        }
         let test = TestCells::load(ctx, params)?;
         ctx.check_cancelled()?;
         let rows = evaluate(&test);

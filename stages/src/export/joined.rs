@@ -6,6 +6,9 @@ use crate::anndata::list;
 use crate::error::{StageError, StageResult};
 use crate::frame::Frame;
 
+/// The patient of a table that is of one patient alone (see [`crate::cohort::patient_name`]).
+const UNNAMED: &str = "all";
+
 /// For each of `cells`, its row in a joined table with these patients and cell ids (ids are unique
 /// within a patient only); `None` where the table lacks it.
 pub(super) fn rows_of(
@@ -14,11 +17,13 @@ pub(super) fn rows_of(
     patients: &[String],
     ids: &[String],
 ) -> Vec<Option<usize>> {
+    // A node of one patient among others reads artifacts without a patient's name.
+    let unnamed = patients.iter().all(|p| p == UNNAMED);
     let own = patients
         .iter()
         .zip(ids)
         .enumerate()
-        .filter(|(_, (p, _))| *p == patient);
+        .filter(|(_, (p, _))| unnamed || *p == patient);
     let row_of: HashMap<&str, usize> = own.map(|(row, (_, id))| (id.as_str(), row)).collect();
     cells
         .iter()
@@ -104,4 +109,19 @@ pub(super) fn same_cells(what: &str, found: &[String], expected: &[String]) -> S
         name(found),
         name(expected)
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_of_one_unnamed_patient_is_the_patient_s_own() {
+        let s = |v: &[&str]| v.iter().map(|s| s.to_string()).collect::<Vec<_>>();
+        let (cells, ids) = (s(&["b", "a", "x"]), s(&["a", "b"]));
+        let rows = |patients: &[&str]| rows_of(&cells, "P1", &s(patients), &ids);
+        assert_eq!(rows(&["all", "all"]), [Some(1), Some(0), None]);
+        assert_eq!(rows(&["P1", "P2"]), [None, Some(0), None]);
+        assert_eq!(rows(&["all", "P2"]), [None, None, None]);
+    }
 }

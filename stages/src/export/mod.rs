@@ -2,8 +2,8 @@
 //!
 //! `X` is log1p expression, `layers["counts"]` the raw counts. `obs` has all columns of `expr`, and
 //! `cnv_burden`, `cnv_leiden`, `cnv_score`, `split`, `concordance` (the distance between a cell's
-//! two embeddings) and `concordance_class`. `obsm` has X_cnv, X_cnv_pca, X_cnv_umap, X_clcc_expr and
-//! X_clcc_cnv, and X_umap, which is X_cnv_umap under the name that `scanpy.pl.umap` draws; `obsp` the copy-number neighbour graph, `var` chromosome, start and end.
+//! two embeddings) and `concordance_class`; with anchors `subcluster` and `h_leiden`. `obsm` has X_cnv, X_cnv_pca, X_cnv_umap, X_clcc_expr and
+//! X_clcc_cnv (with anchors X_h, X_z, X_h_umap and X_h_umap_3d), and X_umap, which is X_cnv_umap under the name that `scanpy.pl.umap` draws; `obsp` the copy-number neighbour graph, `var` chromosome, start and end.
 //! `uns["cnv"]["chr_pos"]` is what `infercnvpy.tl.infercnv` writes, so
 //! `infercnvpy.pl.chromosome_heatmap(adata)` draws; `uns["cnv_neighbors"]` names the graph as
 //! `scanpy.pp.neighbors` does, so `neighbors_key="cnv_neighbors"` works.
@@ -49,6 +49,7 @@ impl Stage for Export {
             Read::required("cnv"),
             Read::optional("clusters"),
             Read::optional("embeddings"),
+            Read::optional("h_clusters"),
             Read::optional("concordance"),
         ]
     }
@@ -73,6 +74,9 @@ impl Stage for Export {
         let patient = joined::one_patient(&data.obs)?;
         if let Some(input) = ctx.optional("embeddings") {
             add_embeddings(&mut data, &patient, &input.path)?;
+        }
+        if let Some(input) = ctx.optional("h_clusters") {
+            add_h_clusters(&mut data, &patient, &input.path)?;
         }
         if let Some(input) = ctx.optional("concordance") {
             add_concordance(&mut data, &patient, &input.path)?;
@@ -174,14 +178,38 @@ fn add_embeddings(data: &mut AnnData, patient: &str, path: &Path) -> StageResult
         &obs.texts("patient")?,
         &obs.index,
     )?;
-    for name in ["X_clcc_expr", "X_clcc_cnv"] {
-        data.obsm.insert(
-            name.into(),
-            Matrix::Dense(reader.obsm(name)?.take_rows(&rows).into_dense()),
-        );
+    for name in reader.names("obsm")? {
+        let own = reader.obsm(&name)?.take_rows(&rows).into_dense();
+        data.obsm.insert(name, Matrix::Dense(own));
     }
-    if let Some(split) = obs.columns.get("split") {
-        data.obs.set("split", split.take(&rows));
+    for name in ["split", "subcluster"] {
+        if let Some(column) = obs.columns.get(name) {
+            data.obs.set(name, column.take(&rows));
+        }
+    }
+    Ok(())
+}
+
+/// Clusters and maps of `h`. Its neighbour graph is of all cells of the model and stays out.
+fn add_h_clusters(data: &mut AnnData, patient: &str, path: &Path) -> StageResult<()> {
+    let reader = Reader::open(path)?;
+    let obs = reader.obs()?;
+    let rows = joined::all_rows_of(
+        "h_clusters",
+        &data.obs.index,
+        patient,
+        &obs.texts("patient")?,
+        &obs.index,
+    )?;
+    data.obs
+        .set("h_leiden", obs.column("h_leiden")?.take(&rows));
+    for name in ["X_h_umap", "X_h_umap_3d"] {
+        let own = reader.obsm(name)?.take_rows(&rows).into_dense();
+        data.obsm.insert(name.into(), Matrix::Dense(own));
+    }
+    // Without clusters of the copy number this is the map that `scanpy.pl.umap` draws.
+    if let Some(map) = data.obsm.get("X_h_umap").cloned() {
+        data.obsm.entry("X_umap".into()).or_insert(map);
     }
     Ok(())
 }

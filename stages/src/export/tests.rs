@@ -286,3 +286,60 @@ fn the_h5ad_has_what_the_zarr_has() {
     // NaN is not equal to itself.
     assert_eq!(format!("{h5ad:?}"), format!("{zarr:?}"));
 }
+
+/// Method B: `h`, `z`, subclusters, clusters and maps of `h`, for the patient's own cells.
+#[test]
+fn anchors_come_with_their_clusters_and_maps() {
+    let b = Bench::new();
+    let joined = || Frame::new(["c1", "c3", "c1", "c0", "c2"].map(str::to_string).to_vec());
+    let of_row = array![[9f32, 9.], [3., 0.], [1., 0.], [0., 0.], [2., 0.]];
+    let patients = ["P1", "P2", "P2", "P2", "P2"];
+    let mut obs = joined();
+    obs.set_category("patient", &patients);
+    obs.set_category("subcluster", &["x", "s3", "s1", "s0", ""]);
+    let embeddings = AnnData {
+        obs,
+        obsm: BTreeMap::from([
+            ("X_h".into(), Matrix::Dense(of_row.clone())),
+            ("X_z".into(), Matrix::Dense(&of_row * 2.0)),
+        ]),
+        ..AnnData::default()
+    };
+    std::fs::remove_dir_all(b.dir.path().join("embeddings")).unwrap();
+    embeddings
+        .write_zarr(&b.dir.path().join("embeddings"))
+        .unwrap();
+    let mut obs = joined();
+    obs.set_category("patient", &patients);
+    obs.set_category("h_leiden", &["0", "1", "1", "0", "1"]);
+    let clusters = AnnData {
+        obs,
+        obsm: BTreeMap::from([
+            ("X_h_umap".into(), Matrix::Dense(&of_row * 3.0)),
+            ("X_h_umap_3d".into(), Matrix::Dense(&of_row * 4.0)),
+        ]),
+        ..AnnData::default()
+    };
+    clusters
+        .write_zarr(&b.dir.path().join("h_clusters"))
+        .unwrap();
+    b.run(&["expr", "cnv", "embeddings", "h_clusters"]).unwrap();
+    let d = Reader::open(&b.out()).unwrap().read().unwrap();
+    assert_eq!(d.obs.texts("subcluster").unwrap(), ["s0", "s1", "", "s3"]);
+    assert_eq!(d.obs.texts("h_leiden").unwrap(), ["0", "1", "1", "1"]);
+    for (name, times) in [
+        ("X_h", 1f32),
+        ("X_z", 2.0),
+        ("X_h_umap", 3.0),
+        ("X_h_umap_3d", 4.0),
+        ("X_umap", 3.0),
+    ] {
+        let rows = d.obsm[name].clone().into_dense();
+        assert_eq!(
+            rows.column(0).to_vec(),
+            [0.0, times, 2.0 * times, 3.0 * times],
+            "{name}"
+        );
+    }
+    assert!(!d.obsm.contains_key("X_clcc_expr"));
+}

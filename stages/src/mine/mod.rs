@@ -88,7 +88,16 @@ impl Stage for Mine {
             let message = format!("`cnv` has {} cells, `expr` has {n}", cnv.x.n_rows());
             return Err(StageError::data(message));
         }
-        let split = Split::draw(&cohort.patient_of, params.split, params.split_by, ctx.seed)?;
+        let split = match params.cross_fit {
+            None => Split::draw(&cohort.patient_of, params.split, params.split_by, ctx.seed)?,
+            Some(k) => Split::hold_out(
+                &cohort.patient_of,
+                params.split,
+                params.split_by,
+                (params.fold, k),
+                ctx.seed,
+            )?,
+        };
         let train = split.cells(Part::Train);
         let genes = chosen_genes(&cohort, &train, params)?;
         let expr = Moments::chosen(cohort.x, genes.as_deref());

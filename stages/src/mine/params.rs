@@ -37,6 +37,13 @@ pub struct MineParams {
     /// What is drawn: `cell` (the paper) or whole `patient`s, which is the honest test of transfer
     /// and needs at least three of them.
     pub split_by: SplitBy,
+    /// Folds of a cross-fit, 2 to 50; `null` (default): one split. With K the cells (or patients) are
+    /// dealt into K equal folds; `fold` is held out as the test part, and the others are shared
+    /// between training and validation in proportion to `split`, whose third share does not count.
+    pub cross_fit: Option<usize>,
+    /// Which fold is held out, 1 to `cross_fit`, default 1: an axis gives each model its own
+    /// (`fold: {f1: {mine: {fold: 1}}, f2: {mine: {fold: 2}}}`).
+    pub fold: usize,
     /// Highly variable genes that expression vectors consist of, here and in `train`; chosen on the
     /// training cells as `scanpy.pp.highly_variable_genes(flavor="seurat")` does. At least 2;
     /// `null` (default, the paper): all genes.
@@ -64,6 +71,8 @@ impl Default for MineParams {
         Self {
             split: [0.8, 0.1, 0.1],
             split_by: SplitBy::Cell,
+            cross_fit: None,
+            fold: 1,
             n_top_genes: None,
             exclude_chromosomes: Vec::new(),
             space: Space::Zscore,
@@ -83,6 +92,13 @@ impl MineParams {
         let sum = train + val + test;
         checks.require((sum - 1.0).abs() < 1e-9 && train > 0.0 && val > 0.0 && test >= 0.0, "split", || {
             format!("expected three shares that sum to 1, the first two above 0, found [{train}, {val}, {test}]")
+        });
+        if let Some(k) = self.cross_fit {
+            checks.range("cross_fit", k, 2, 50);
+        }
+        let folds = self.cross_fit.unwrap_or(1);
+        checks.require((1..=folds).contains(&self.fold), "fold", || {
+            format!("expected 1 to {folds} (`cross_fit`), found `{}`", self.fold)
         });
         checks.range("cnv_cosine_min", self.cnv_cosine_min, -1.0, 1.0);
         checks.range("expr_cosine_max", self.expr_cosine_max, -1.0, 1.0);

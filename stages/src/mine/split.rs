@@ -85,6 +85,50 @@ impl Split {
         Ok(Self { part })
     }
 
+    /// Holds out fold `fold` (from 1) of `k` as the test part. The folds are dealt from the same
+    /// random order under one seed, so every cell is held out by exactly one fold; the others are
+    /// cut into training and validation at the first two `shares`.
+    ///
+    /// # Errors
+    /// [`StageError::Param`] where there are fewer than `k` cells (or patients), or no unit is left
+    /// for a part.
+    pub fn hold_out(
+        patient_of: &[u32],
+        shares: [f64; 3],
+        by: SplitBy,
+        (fold, k): (usize, usize),
+        seed: u64,
+    ) -> StageResult<Self> {
+        let mut rng = Rng::new(seed, "mine.folds", &[]);
+        let n_patients = patient_of.iter().max().map_or(0, |&p| p as usize + 1);
+        let (unit, n) = match by {
+            SplitBy::Cell => ("cell", patient_of.len()),
+            SplitBy::Patient => ("patient", n_patients),
+        };
+        let order = rng.permutation(n);
+        let others: Vec<usize> = (0..n).filter(|place| place % k != fold - 1).collect();
+        let cut = ((shares[0] / (shares[0] + shares[1]) * others.len() as f64 + 1e-6).floor()
+            as usize)
+            .clamp(1, others.len().saturating_sub(1).max(1));
+        if n < k || others.len() < 2 {
+            return Err(StageError::Param {
+                param: "cross_fit".into(),
+                message: format!("{n} {unit}s cannot fill {k} folds with training and validation"),
+                hint: (by == SplitBy::Patient)
+                    .then(|| "use `split_by: cell`, or add patients".into()),
+            });
+        }
+        let mut of_unit = vec![Part::Test; n];
+        for (at, &place) in others.iter().enumerate() {
+            of_unit[order[place]] = if at < cut { Part::Train } else { Part::Val };
+        }
+        let part = match by {
+            SplitBy::Cell => of_unit,
+            SplitBy::Patient => patient_of.iter().map(|&p| of_unit[p as usize]).collect(),
+        };
+        Ok(Self { part })
+    }
+
     /// The cells of one part, in cohort order.
     pub fn cells(&self, part: Part) -> Vec<usize> {
         (0..self.part.len())
@@ -205,6 +249,27 @@ mod tests {
                 assert!(parts.iter().all(|x| *x == parts[0]));
             }
         }
+    }
+
+    #[test]
+    fn every_cell_is_held_out_by_one_fold() {
+        let patient_of: Vec<u32> = (0..103).map(|c| c / 20).collect();
+        for (by, k) in [(SplitBy::Cell, 5), (SplitBy::Patient, 3)] {
+            let folds: Vec<Split> = (1..=k)
+                .map(|f| Split::hold_out(&patient_of, [0.8, 0.1, 0.1], by, (f, k), 1).unwrap())
+                .collect();
+            for i in 0..103 {
+                let held = folds.iter().filter(|s| s.part[i] == Part::Test).count();
+                assert_eq!(held, 1);
+            }
+            for fold in &folds {
+                assert!(sizes(fold).iter().all(|&s| s > 0), "{:?}", sizes(fold));
+            }
+        }
+        let one = Split::hold_out(&patient_of, [0.8, 0.1, 0.1], SplitBy::Cell, (1, 5), 1).unwrap();
+        // 21 held out, 82 * 8 / 9 = 72.9 train.
+        assert_eq!(sizes(&one), [72, 10, 21]);
+        assert!(Split::hold_out(&[0, 0, 1], [0.8, 0.1, 0.1], SplitBy::Patient, (1, 3), 1).is_err());
     }
 
     #[test]

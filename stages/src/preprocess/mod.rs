@@ -9,10 +9,15 @@
 //! leave (`require_position`), because no later stage can place them. Quality metrics, totals of the
 //! normalisation and cell-cycle scores are taken before that, over all genes.
 //!
+//! With `count_split: true` each count goes to one of two parts at random: `X` and
+//! `layers["counts"]`, on which everything is learnt, and `layers["held_out"]` and
+//! `layers["held_out_counts"]`, on which `dosage` and `de` test.
+//!
 //! This stage does not correct ambient RNA, find doublets or remove batch effects.
 
 mod cell_cycle;
 mod checks;
+mod count_split;
 mod labels;
 mod normalise;
 mod params;
@@ -21,6 +26,7 @@ mod qc;
 
 pub use cell_cycle::{CellCycle, G2M_GENES, Phase, S_GENES, score_cell_cycle, score_genes};
 pub use checks::{QcCheck, Verdict, check_counts};
+pub use count_split::split_counts;
 pub use labels::cancer_vs_normal;
 pub use normalise::{log1p_normalize_total, log1p_normalize_total_in_place};
 pub use params::{CancerVsNormal, Counts, PreprocessParams};
@@ -28,6 +34,7 @@ pub use positions::{PlacedGenes, place_genes};
 pub use qc::{QcMetrics, qc_metrics};
 
 use crate::anndata::{AnnData, Reader};
+use crate::cohort::{HELD_OUT, HELD_OUT_COUNTS};
 use crate::error::{StageError, StageResult};
 use crate::frame::{Column, Frame};
 use crate::genome::GeneTable;
@@ -179,8 +186,22 @@ pub fn preprocess(
     let placed = placed_before.take(&kept).in_genome_order(params)?;
     checks.extend(placed.checks());
 
-    let totals = &metrics.total_counts;
-    let all = log1p_normalize_total(&x, totals, params.target_sum);
+    let mut held_out = None;
+    let totals = if params.count_split {
+        let (learn, test) = split_counts(&x, &obs.index, params.random_state);
+        checks.push(QcCheck::new(
+            "count_split",
+            true,
+            sum(&test) / (sum(&learn) + sum(&test)),
+            "share of the counts held out of everything that is learnt (binomial thinning)",
+        ));
+        x = learn;
+        held_out = Some(test);
+        row_sums(&x)
+    } else {
+        metrics.total_counts.clone()
+    };
+    let all = log1p_normalize_total(&x, &totals, params.target_sum);
     let cycle = score_cell_cycle(&var.index, &all, &kept, params.random_state);
     checks.push(cycle.check());
 
@@ -214,11 +235,28 @@ pub fn preprocess(
         ..AnnData::default()
     };
     expr.layers.insert("counts".into(), Matrix::Csr(counts));
+    if let Some(test) = held_out {
+        let log1p = log1p_normalize_total(&test, &row_sums(&test), params.target_sum);
+        for (name, matrix) in [(HELD_OUT, &log1p), (HELD_OUT_COUNTS, &test)] {
+            let placed = normalise::select_columns(matrix, &columns);
+            expr.layers.insert(name.into(), Matrix::Csr(placed));
+        }
+    }
     Ok(Preprocessed {
         expr,
         checks,
         metrics,
     })
+}
+
+fn row_sums(x: &Csr) -> Vec<f64> {
+    (0..x.n_rows())
+        .map(|r| x.row(r).1.iter().map(|&v| f64::from(v)).sum())
+        .collect()
+}
+
+fn sum(x: &Csr) -> f64 {
+    row_sums(x).iter().sum()
 }
 
 fn headline(

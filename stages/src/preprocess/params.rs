@@ -73,8 +73,14 @@ pub struct PreprocessParams {
     pub min_cells: usize,
     /// Each cell's counts are scaled to this sum; above 0, default 10000.
     pub target_sum: f64,
-    /// Seed of the control genes of the cell-cycle scores, as scanpy's; default 0. It stands apart
-    /// from the workflow's seed, so that a new seed does not recompute the data.
+    /// Thin the counts into two halves at random (default false): copy number, clusters, embeddings
+    /// and classes are learnt on one, and `dosage` and `de` test on the other, so that no count is
+    /// used twice. `de` then reports how many genes are found with and without. Needs
+    /// `counts: integer`. Quality metrics are those of all counts.
+    pub count_split: bool,
+    /// Seed of the control genes of the cell-cycle scores, as scanpy's, and of `count_split`;
+    /// default 0. It stands apart from the workflow's seed, so that a new seed does not recompute
+    /// the data.
     pub random_state: u64,
 }
 
@@ -91,6 +97,7 @@ impl Default for PreprocessParams {
             max_pct_mt: None,
             min_cells: 0,
             target_sum: 1e4,
+            count_split: false,
             random_state: 0,
         }
     }
@@ -116,6 +123,14 @@ impl PreprocessParams {
             self.target_sum > 0.0 && self.target_sum.is_finite(),
             "target_sum",
             || format!("expected a number above 0, found `{}`", self.target_sum),
+        );
+        checks.require(
+            !self.count_split || self.counts == Counts::Integer,
+            "count_split",
+            || {
+                "expected `counts: integer`, since only whole counts can be thinned, found `any`"
+                    .into()
+            },
         );
         checks.at_least("min_counts", self.min_counts, 0.0);
         if let Some(max) = self.max_pct_mt {

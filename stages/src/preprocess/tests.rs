@@ -565,3 +565,36 @@ fn one_gene_under_two_names_is_refused_and_mixed_names_are_said() {
         2
     );
 }
+
+#[test]
+fn split_counts_have_two_layers_more_and_sum_to_all_counts() {
+    let plain = preprocess(
+        tiny(),
+        Some(&table(&tiny().var.index)),
+        &PreprocessParams::default(),
+        &Quiet,
+    )
+    .unwrap();
+    let params = PreprocessParams {
+        count_split: true,
+        ..PreprocessParams::default()
+    };
+    assert!(params.check().is_empty());
+    let split = preprocess(tiny(), Some(&table(&tiny().var.index)), &params, &Quiet).unwrap();
+    let layer =
+        |done: &Preprocessed, name: &str| done.expr.layers[name].clone().into_csr().to_dense();
+    let parts = layer(&split, "counts") + layer(&split, crate::cohort::HELD_OUT_COUNTS);
+    assert_eq!(parts, layer(&plain, "counts"));
+    assert!(split.expr.layers.contains_key(crate::cohort::HELD_OUT));
+    assert_eq!(plain.expr.layers.len(), 1);
+    // Metrics are those of all counts.
+    assert_eq!(
+        split.expr.obs.numbers("total_counts").unwrap(),
+        plain.expr.obs.numbers("total_counts").unwrap()
+    );
+    let any = PreprocessParams {
+        counts: Counts::Any,
+        ..params
+    };
+    assert_eq!(any.check()[0].path, "count_split");
+}

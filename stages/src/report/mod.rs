@@ -39,7 +39,7 @@ impl Stage for Report {
     type Params = ReportParams;
 
     const KIND: &'static str = "report";
-    const CODE_VERSION: u32 = 1;
+    const CODE_VERSION: u32 = 2;
     const ABOUT: &'static str =
         "one self-contained HTML page with figures, tables and the run's provenance";
 
@@ -82,16 +82,20 @@ impl Stage for Report {
 
 /// All sections, in the order of the page.
 fn compose(inputs: &Inputs<'_, '_>) -> StageResult<Vec<Section>> {
-    let parts: Vec<Part> = vec![
-        sections::qc::part(inputs)?,
-        sections::cnv::part(inputs)?,
-        sections::training::mining(inputs)?,
-        sections::training::training(inputs)?,
-        sections::retrieval::part(inputs)?,
+    let mut parts: Vec<Part> = vec![sections::qc::part(inputs)?, sections::cnv::part(inputs)?];
+    match sections::anchors::part(inputs)? {
+        Some(anchors) => parts.push(anchors),
+        None => parts.extend([
+            sections::training::mining(inputs)?,
+            sections::training::training(inputs)?,
+            sections::retrieval::part(inputs)?,
+        ]),
+    }
+    parts.extend([
         sections::concordance::part(inputs)?,
         sections::de::part(inputs)?,
         sections::dosage::part(inputs)?,
-    ];
+    ]);
     let mut out = vec![sections::summary::summary(inputs, &parts)];
     out.extend(parts.into_iter().map(|p| p.section));
     out.push(sections::summary::provenance());

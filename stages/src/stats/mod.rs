@@ -16,6 +16,7 @@ mod multiple;
 mod normal;
 mod rank;
 mod student;
+mod van_elteren;
 mod wilcoxon;
 
 #[cfg(test)]
@@ -24,12 +25,13 @@ mod reference;
 pub use correlation::{Correlation, pearson, spearman};
 pub use describe::{mean, median, quantile, quantile_sorted, variance};
 pub use effect::{Association, auc, cohens_d, cramers_v, log2_fold_change};
-pub use line::{Line, weighted_line};
+pub use line::{Line, partial_out, weighted_line};
 pub use moderate::VariancePrior;
-pub use multiple::benjamini_hochberg;
+pub use multiple::{benjamini_hochberg, benjamini_hochberg_log10};
 pub use normal::{normal_ln_sf, normal_sf, two_sided_normal};
 pub use rank::average_ranks;
 pub use student::{TTest, paired_t, t_quantile, two_sided_t, welch_t};
+pub use van_elteren::{Strata, StratifiedRank, Used, van_elteren};
 pub use wilcoxon::{Contrast, GeneTest, RankSumOptions, rank_sum, rank_sum_dense, sparse_wilcoxon};
 
 /// A probability and its decimal logarithm, which holds where the probability itself underflows.

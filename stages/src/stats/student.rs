@@ -20,7 +20,8 @@ pub struct TTest {
 }
 
 impl TTest {
-    fn new(difference: f64, se: f64, df: f64) -> Self {
+    /// From a difference, its standard error and degrees of freedom.
+    pub fn new(difference: f64, se: f64, df: f64) -> Self {
         // No spread at all: 0/0 says nothing, and a difference without spread is infinite.
         let t = difference / se;
         Self {

@@ -19,6 +19,19 @@ pub struct RankSumOptions {
     pub continuity: bool,
 }
 
+impl RankSumOptions {
+    /// `scanpy.tl.rank_genes_groups(method="wilcoxon")`: neither.
+    pub const SCANPY: Self = Self {
+        tie_correct: false,
+        continuity: false,
+    };
+    /// `scipy.stats.mannwhitneyu(method="asymptotic")`: both.
+    pub const SCIPY: Self = Self {
+        tie_correct: true,
+        continuity: true,
+    };
+}
+
 /// Two groups of rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Contrast {
@@ -125,7 +138,7 @@ pub fn sparse_wilcoxon(
 
 /// The non-zero values in rising order, each with its cell: the value's order-preserving bits
 /// above the cell's number.
-fn sort_values((cells, values): (&[u32], &[f32]), sorted: &mut Vec<u64>) {
+pub(super) fn sort_values((cells, values): (&[u32], &[f32]), sorted: &mut Vec<u64>) {
     sorted.clear();
     sorted.extend(
         cells
@@ -145,7 +158,7 @@ fn sort_values((cells, values): (&[u32], &[f32]), sorted: &mut Vec<u64>) {
     sorted.sort_unstable();
 }
 
-fn value_of(entry: u64) -> f32 {
+pub(super) fn value_of(entry: u64) -> f32 {
     let key = (entry >> 32) as u32;
     f32::from_bits(if key >> 31 == 1 {
         key & 0x7fff_ffff
@@ -155,7 +168,7 @@ fn value_of(entry: u64) -> f32 {
 }
 
 /// First key of a positive value.
-const ZERO_KEY: u64 = 0x8000_0000 << 32;
+pub(super) const ZERO_KEY: u64 = 0x8000_0000 << 32;
 
 fn test_sorted(
     sorted: &[u64],
@@ -190,21 +203,23 @@ fn test_sorted(
 
 /// Ranks as they are dealt out from below. All sums are multiples of one half, so they are exact.
 #[derive(Default)]
-struct Ranking {
+pub(super) struct Ranking {
     below: f64,
-    rank_sum: f64,
-    ties: f64,
+    /// Of the group.
+    pub(super) rank_sum: f64,
+    /// Sum of t^3 - t.
+    pub(super) ties: f64,
 }
 
 impl Ranking {
     /// `t` tied values, `t1` of them in the group.
-    fn block(&mut self, t: f64, t1: f64) {
+    pub(super) fn block(&mut self, t: f64, t1: f64) {
         self.rank_sum += t1 * (self.below + (t + 1.0) / 2.0);
         self.ties += t * t * t - t;
         self.below += t;
     }
 
-    fn runs(&mut self, sorted: &[u64], side: &[u8]) {
+    pub(super) fn runs(&mut self, sorted: &[u64], side: &[u8]) {
         let mut at = 0;
         while at < sorted.len() {
             let key = sorted[at] >> 32;

@@ -1,8 +1,9 @@
-//! AdamW in one pass over each parameter.
+//! AdamW, and Adam with L2, in one pass over each parameter.
 //!
 //! Loshchilov and Hutter 2019, as torch computes it: decay first, then the Adam step with bias
 //! corrections; betas 0.9 and 0.999, `eps` 1e-8 added after the root. Every parameter decays,
-//! biases and batch norm included. candle's own takes about 18 passes and cannot save its moments,
+//! biases and batch norm included. torch's `Adam(weight_decay)` is the other kind of decay: `l2`
+//! times the parameter joins the gradient, after clipping, and so passes through the moments. candle's own takes about 18 passes and cannot save its moments,
 //! so a resumed run could not be the uninterrupted one.
 
 use std::borrow::Cow;
@@ -66,7 +67,10 @@ impl AdamMoments {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct AdamWStep {
     pub(super) learning_rate: f64,
+    /// Decoupled decay (AdamW).
     pub(super) weight_decay: f64,
+    /// What is added to the gradient for each unit of the parameter (Adam).
+    pub(super) l2: f64,
     /// Steps done, this one included.
     pub(super) step: u64,
     /// What the gradient is multiplied by first: below 1 where it is clipped.
@@ -109,6 +113,11 @@ impl AdamWStep {
             }
         };
         let g = (gradient.to_dtype(DType::F32)? * self.gradient_scale)?;
+        let g = if self.l2 > 0.0 {
+            (g + (parameter.as_tensor().to_dtype(DType::F32)? * self.l2)?)?
+        } else {
+            g
+        };
         let m = ((m * BETA1)? + (&g * (1.0 - BETA1))?)?;
         let v = ((v * BETA2)? + (g.sqr()? * (1.0 - BETA2))?)?;
         let root = ((v.sqrt()? * (1.0 / self.correction(BETA2).sqrt()))? + EPS)?;
@@ -137,6 +146,7 @@ impl AdamWStep {
             rate,
             root,
             scale: T::from_f64(self.gradient_scale),
+            l2: T::from_f64(self.l2),
         });
     }
 }
@@ -170,6 +180,7 @@ struct AdamPart<'a, T> {
     root: T,
     /// Of the gradient.
     scale: T,
+    l2: T,
 }
 
 impl<T: Real> pulp::WithSimd for AdamPart<'_, T> {
@@ -186,11 +197,12 @@ impl<T: Real> pulp::WithSimd for AdamPart<'_, T> {
             rate,
             root,
             scale,
+            l2,
         } = self;
         let (b1, b2, eps) = (T::from_f64(BETA1), T::from_f64(BETA2), T::from_f64(EPS));
         let (c1, c2) = (T::from_f64(1.0 - BETA1), T::from_f64(1.0 - BETA2));
         for (((p, &g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
-            let g = g * scale;
+            let g = g * scale + l2 * *p;
             let m1 = b1 * T::of(*m) + c1 * g;
             let v1 = b2 * T::of(*v) + c2 * g * g;
             *p = *p * decay - rate * m1 / (T::square_root(v1) * root + eps);
@@ -237,10 +249,16 @@ mod tests {
     use candle_core::Device;
 
     /// torch 2: `p = tensor([1., -2., 0.5]); AdamW([p], lr=0.1, weight_decay=0.5)`, loss `(p**3).sum()`, by the
-    /// published update, two steps in f64 written out here; fused, and of candle's own operations.
+    /// published update, two steps in f64 written out here; fused, and of candle's own operations;
+    /// and the same for `Adam`, whose decay joins the gradient.
     #[test]
     fn two_steps_follow_the_published_update() {
-        for composed in [false, true] {
+        for (composed, decay, l2) in [
+            (false, 0.5, 0.0),
+            (true, 0.5, 0.0),
+            (false, 0.0, 0.5),
+            (true, 0.0, 0.5),
+        ] {
             let start = Tensor::new(&[1.0f64, -2.0, 0.5], &Device::Cpu).unwrap();
             let p = Var::from_tensor(&start).unwrap();
             let mut moments = AdamMoments::default();
@@ -250,7 +268,8 @@ mod tests {
                 let gradient = (p.as_tensor().sqr().unwrap() * 6.0).unwrap();
                 let adam = AdamWStep {
                     learning_rate: 0.1,
-                    weight_decay: 0.5,
+                    weight_decay: decay,
+                    l2,
                     step,
                     // The gradient above is twice the loss's.
                     gradient_scale: 0.5,
@@ -261,13 +280,13 @@ mod tests {
                     adam.apply(&p, &gradient, &mut moments).unwrap();
                 }
                 for i in 0..3 {
-                    let g = 3.0 * expected[i] * expected[i];
+                    let g = 3.0 * expected[i] * expected[i] + l2 * expected[i];
                     m[i] = 0.9 * m[i] + 0.1 * g;
                     v[i] = 0.999 * v[i] + 0.001 * g * g;
                     let m_hat = m[i] / (1.0 - 0.9f64.powi(step as i32));
                     let v_hat = v[i] / (1.0 - 0.999f64.powi(step as i32));
                     expected[i] =
-                        expected[i] * (1.0 - 0.1 * 0.5) - 0.1 * m_hat / (v_hat.sqrt() + 1e-8);
+                        expected[i] * (1.0 - 0.1 * decay) - 0.1 * m_hat / (v_hat.sqrt() + 1e-8);
                 }
                 // Moments are kept in f32, and so is the composed step: relative 1e-7.
                 let found = p.to_vec1::<f64>().unwrap();

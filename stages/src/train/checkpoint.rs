@@ -15,6 +15,7 @@ use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -33,13 +34,35 @@ const PIECE: usize = 1 << 16;
 
 /// What the checkpoint belongs to: another run's is not taken.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
-struct Header {
+struct Header<C> {
     run: String,
-    cursor: Cursor,
+    cursor: C,
 }
 
-/// Writes the state of `trainer`, whose weights are `now`, into `dir`, which is created; `run` names
-/// what it belongs to.
+/// Everything that a checkpoint holds.
+#[derive(Debug)]
+pub(super) struct State<'a, C> {
+    /// Where the run stands.
+    pub(super) cursor: &'a C,
+    /// The weights as they are.
+    pub(super) now: &'a [NamedArray],
+    /// Other arrays that the run goes on with.
+    pub(super) kept: &'a [NamedArray],
+    /// The optimiser's.
+    pub(super) moments: &'a [AdamMoments],
+}
+
+/// What [`load`] gives back.
+#[derive(Debug)]
+pub(super) struct Loaded<C> {
+    pub(super) cursor: C,
+    pub(super) now: Vec<NamedArray>,
+    pub(super) kept: Vec<NamedArray>,
+    pub(super) moments: Vec<AdamMoments>,
+    pub(super) path: PathBuf,
+}
+
+/// Writes the state of `trainer`, whose weights are `now`, into `dir`; see [`write_state`].
 ///
 /// # Errors
 /// [`StageError::Io`].
@@ -49,21 +72,39 @@ pub(super) fn save(
     trainer: &Trainer<'_>,
     now: &[NamedArray],
 ) -> StageResult<PathBuf> {
+    let state = State {
+        cursor: &trainer.cursor,
+        now,
+        kept: &trainer.best,
+        moments: &trainer.moments,
+    };
+    write_state(dir, run, &state)
+}
+
+/// Writes `state` into `dir`, which is created; `run` names what it belongs to.
+///
+/// # Errors
+/// [`StageError::Io`].
+pub(super) fn write_state<C: Serialize + Clone>(
+    dir: &Path,
+    run: &str,
+    state: &State<'_, C>,
+) -> StageResult<PathBuf> {
     let mut arrays: Vec<(String, Vec<usize>, Cow<'_, [f32]>)> = Vec::new();
-    for (prefix, of) in [("now", now), ("best", trainer.best.as_slice())] {
+    for (prefix, of) in [("now", state.now), ("best", state.kept)] {
         for a in of {
             let name = format!("{prefix}.{}", a.name);
             arrays.push((name, a.shape.clone(), Cow::Borrowed(&a.values)));
         }
     }
-    for (i, moments) in trainer.moments.iter().enumerate() {
+    for (i, moments) in state.moments.iter().enumerate() {
         let (m, v) = moments.values()?;
         arrays.push((format!("m.{i}"), vec![m.len()], m));
         arrays.push((format!("v.{i}"), vec![v.len()], v));
     }
     let header = Header {
         run: run.to_string(),
-        cursor: trainer.cursor.clone(),
+        cursor: state.cursor.clone(),
     };
     let about = serde_json::to_string(&header).expect("plain data");
     std::fs::create_dir_all(dir).map_err(StageError::io("create", dir))?;
@@ -116,12 +157,43 @@ fn write(
 /// Puts `trainer` where the checkpoint in `dir` left off; `false` where there is none.
 ///
 /// # Errors
-/// [`StageError::Format`] where there is one that cannot be used: broken, or of another run.
+/// As [`load`].
 pub(super) fn resume(dir: &Path, run: &str, trainer: &mut Trainer<'_>) -> StageResult<bool> {
+    let now = trainer.snapshot()?;
+    let best = |cursor: &Cursor| {
+        if cursor.best_epoch > 0 {
+            now.clone()
+        } else {
+            Vec::new()
+        }
+    };
+    let Some(loaded) = load(dir, run, &now, best, trainer.moments.len())? else {
+        return Ok(false);
+    };
+    trainer.restore(&loaded.now)?;
+    trainer.moments = loaded.moments;
+    trainer.best = loaded.kept;
+    trainer.saved = (loaded.cursor.step, Some(loaded.path));
+    trainer.cursor = loaded.cursor;
+    Ok(true)
+}
+
+/// The state in `dir`; `None` where there is none. `now` has the names and shapes of the weights;
+/// `kept` says what else there is where the run stands.
+///
+/// # Errors
+/// [`StageError::Format`] where there is a checkpoint that cannot be used: broken, or of another run.
+pub(super) fn load<C: DeserializeOwned>(
+    dir: &Path,
+    run: &str,
+    now: &[NamedArray],
+    kept: impl Fn(&C) -> Vec<NamedArray>,
+    n_moments: usize,
+) -> StageResult<Option<Loaded<C>>> {
     let path = dir.join(NAME);
     let bytes = match std::fs::read(&path) {
         Ok(bytes) => bytes,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(StageError::io("read", &path)(e)),
     };
     let bad = |message: &str| StageError::format(&path, "", message);
@@ -132,36 +204,31 @@ pub(super) fn resume(dir: &Path, run: &str, trainer: &mut Trainer<'_>) -> StageR
         return Err(bad("checkpoint does not have its digest"));
     }
     let file = TensorFile::from_bytes(&path, body)?;
-    let header: Header = serde_json::from_str(file.about.as_deref().unwrap_or_default())
+    let header: Header<C> = serde_json::from_str(file.about.as_deref().unwrap_or_default())
         .map_err(|e| bad(&format!("checkpoint has no usable cursor: {e}")))?;
     if header.run != run {
         return Err(bad("checkpoint is of a run with other parameters or data"));
     }
-    let now = trainer.snapshot()?;
-    let named = |prefix: &str| {
+    let named = |prefix: &str, like: &[NamedArray]| {
         let array = |a: &NamedArray| {
             Ok(NamedArray {
                 values: file.f32s(&format!("{prefix}.{}", a.name))?,
                 ..a.clone()
             })
         };
-        now.iter().map(array).collect::<StageResult<Vec<_>>>()
+        like.iter().map(array).collect::<StageResult<Vec<_>>>()
     };
-    let best = if header.cursor.best_epoch > 0 {
-        named("best")?
-    } else {
-        Vec::new()
-    };
-    let moments = (0..trainer.moments.len())
+    let moments = (0..n_moments)
         .map(|i| {
             let stored = |what: &str| file.f32s(&format!("{what}.{i}"));
             Ok(AdamMoments::stored(stored("m")?, stored("v")?))
         })
         .collect::<StageResult<Vec<_>>>()?;
-    trainer.restore(&named("now")?)?;
-    trainer.moments = moments;
-    trainer.best = best;
-    trainer.saved = (header.cursor.step, Some(path));
-    trainer.cursor = header.cursor;
-    Ok(true)
+    Ok(Some(Loaded {
+        now: named("now", now)?,
+        kept: named("best", &kept(&header.cursor))?,
+        cursor: header.cursor,
+        moments,
+        path,
+    }))
 }

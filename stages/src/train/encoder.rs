@@ -139,6 +139,11 @@ impl Encoder {
 
     /// Unit rows of a batch in training: batch statistics (which move the running ones), dropout.
     pub(super) fn forward_train(&mut self, batch: &Batch, pass: Pass) -> Result<Tensor> {
+        unit_rows(&self.hidden_train(batch, pass)?)
+    }
+
+    /// The same before the rows are brought to unit length.
+    pub(super) fn hidden_train(&mut self, batch: &Batch, pass: Pass) -> Result<Tensor> {
         let first = &self.linears[0];
         let mut x = match batch {
             Batch::Sparse(rows) => rows.linear(&first.weight, &first.bias, Some(&self.pending))?,
@@ -166,11 +171,16 @@ impl Encoder {
             let next = &self.linears[layer + 1];
             x = matmul_nt(&y, &next.weight)?.broadcast_add(&next.bias)?;
         }
-        unit_rows(&x)
+        Ok(x)
     }
 
     /// Unit rows with the running statistics, without dropout and without a graph.
     pub(super) fn forward_eval(&self, batch: &Batch) -> Result<Tensor> {
+        unit_rows(&self.hidden_eval(batch)?)
+    }
+
+    /// The same before the rows are brought to unit length.
+    pub(super) fn hidden_eval(&self, batch: &Batch) -> Result<Tensor> {
         let plain = |v: &Var| v.as_tensor().detach();
         let first = &self.linears[0];
         let mut x = match batch {
@@ -185,7 +195,7 @@ impl Encoder {
             let y = x.broadcast_mul(&a)?.broadcast_add(&b)?.relu()?;
             x = matmul_nt(&y, &plain(&next.weight))?.broadcast_add(&plain(&next.bias))?;
         }
-        unit_rows(&x)
+        Ok(x)
     }
 
     /// Trainable arrays with their names, in a fixed order.
@@ -433,7 +443,7 @@ impl Norm {
 
 /// Rows divided by their length; the small term (torch's floor of 1e-12, squared) keeps the
 /// gradient of an all-zero row finite.
-fn unit_rows(x: &Tensor) -> Result<Tensor> {
+pub(super) fn unit_rows(x: &Tensor) -> Result<Tensor> {
     let length = (x.sqr()?.sum_keepdim(1)? + 1e-24)?.sqrt()?;
     x.broadcast_div(&length)
 }

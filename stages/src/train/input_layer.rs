@@ -729,6 +729,7 @@ pub(super) mod tests {
         let adam = AdamWStep {
             learning_rate: 0.1,
             weight_decay: 0.5,
+            l2: 0.25,
             step: 1,
             gradient_scale: 1.0,
         };

@@ -3,7 +3,8 @@
 //! Stands between `mine`, which owns the split, the moments and the hard negatives, and `eval`,
 //! `concordance` and `export`, which read the embeddings. Method A's objective ([`Objective::Clcc`]):
 //! symmetric InfoNCE and a two-sided margin loss on hard negatives, AdamW with a cosine schedule,
-//! early stopping on the validation NCE; the weights of the best epoch are kept.
+//! early stopping on the validation NCE; the weights of the best epoch are kept. Method B's
+//! ([`Objective::Anchors`]) is in [`anchors`](self).
 //!
 //! The text reads as plain training code: [`trainer`](self) holds the loop, one file each the
 //! layers, the loss, the batches, the optimiser and the checkpoint. Expression stays sparse from
@@ -13,6 +14,7 @@
 //! Nothing here sees a test cell before the embeddings are written.
 
 mod adamw;
+mod anchors;
 mod batches;
 mod checkpoint;
 mod device;
@@ -27,6 +29,7 @@ mod params;
 mod real;
 mod trainer;
 
+pub use anchors::{AnchorParams, CentroidSpace};
 pub use device::{device_name, resolve_device};
 pub use params::{BnScope, CnvInput, Objective, Precision, TrainParams};
 
@@ -56,7 +59,7 @@ pub struct Train;
 impl Stage for Train {
     type Params = TrainParams;
     const KIND: &'static str = "train";
-    const CODE_VERSION: u32 = 2;
+    const CODE_VERSION: u32 = 3;
     const ABOUT: &'static str =
         "train an expression and a copy-number encoder to agree on each cell, and embed all cells";
     const USES_SEED: bool = true;
@@ -68,32 +71,49 @@ impl Stage for Train {
     }
 
     fn reads(params: &TrainParams) -> Vec<Read> {
-        let mut roles = ["expr", "cnv", "split", "moments", "negatives"]
+        let mut roles = ["expr", "cnv", "split", "moments"]
             .map(Read::required)
             .to_vec();
+        if params.objective == Objective::Clcc {
+            roles.push(Read::required("negatives"));
+        }
         if params.needs_clusters() {
             roles.push(Read::required("clusters"));
         }
         roles
     }
 
-    fn outputs(_: &TrainParams) -> Vec<OutputDecl> {
-        vec![
-            OutputDecl::new(
-                "model",
-                "weights of the best epoch, running statistics, moments (safetensors)",
-            )
-            .publish(Publish::At("model/model.safetensors")),
-            OutputDecl::new("history", "losses of each epoch")
-                .publish(Publish::At("model/history.tsv")),
-            OutputDecl::new(
-                "embeddings",
-                "obsm X_clcc_expr and X_clcc_cnv of every cell, in cohort order",
-            ),
-        ]
+    fn outputs(params: &TrainParams) -> Vec<OutputDecl> {
+        let model = |about| {
+            OutputDecl::new("model", about).publish(Publish::At("model/model{.branch}.safetensors"))
+        };
+        let history = OutputDecl::new("history", "losses of each epoch")
+            .publish(Publish::At("model/history{.branch}.tsv"));
+        match params.objective {
+            Objective::Clcc => vec![
+                model("weights of the best epoch, running statistics, moments (safetensors)"),
+                history,
+                OutputDecl::new(
+                    "embeddings",
+                    "obsm X_clcc_expr and X_clcc_cnv of every cell, in cohort order",
+                ),
+            ],
+            Objective::Anchors => vec![
+                model("weights of the last epoch, the frozen map's, moments (safetensors)"),
+                history,
+                OutputDecl::new(
+                    "embeddings",
+                    "obsm X_h and X_z of every cell, obs subcluster and anchor, in cohort order",
+                ),
+                OutputDecl::new("anchors", "states, X_h and X_z of every anchor (AnnData)"),
+            ],
+        }
     }
 
     fn run(ctx: &StageContext<'_>, params: &TrainParams) -> StageResult<Metrics> {
+        if params.objective == Objective::Anchors {
+            return anchors::run(ctx, params, Self::CODE_VERSION);
+        }
         let opened = device::open(ctx.device)?;
         let mut inputs = Inputs::load(ctx, params)?;
         inputs.place_on(&opened.device, params.precision)?;

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::encoder::{Encoder, NamedArray, torch_layout};
 use super::inputs::Modality;
-use super::params::TrainParams;
+use super::params::{Objective, TrainParams};
 use super::trainer::EpochRecord;
 use crate::error::{StageError, StageResult};
 use crate::frame::{Column, Frame};
@@ -44,9 +44,19 @@ pub(super) fn write_model(
     for (name, values) in moments.named() {
         file.put_f64(&format!("moments.{name}"), &[values.len()], values);
     }
+    let (inputs, layers) = match params.objective {
+        Objective::Clcc => (
+            "z-scored log1p expression (1e4) and X_cnv, (x - mean) / sd, 0 where sd is 0",
+            "linear, batch norm (eps 1e-5), ReLU for each but the last; linear; rows to unit length",
+        ),
+        Objective::Anchors => (
+            "expr: z-scored log1p expression (1e4), (x - mean) / sd, 0 where sd is 0; cnv: copy-number states over the normal one, less 1",
+            "linear, batch norm (eps 1e-5; of cnv over the anchors themselves), ReLU for each but the last; linear: h; head: linear, ReLU, linear; rows to unit length: z",
+        ),
+    };
     let about = json!({
-        "inputs": "z-scored log1p expression (1e4) and X_cnv, (x - mean) / sd, 0 where sd is 0",
-        "layers": "linear, batch norm (eps 1e-5), ReLU for each but the last; linear; rows to unit length",
+        "inputs": inputs,
+        "layers": layers,
         "params": params,
         "genes": genes,
         "windows": windows,

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::anchors::AnchorParams;
 use crate::params::{Checks, ParamProblem};
 
 /// What is minimised.
@@ -12,6 +13,11 @@ pub enum Objective {
     /// Method A: two encoders, symmetric InfoNCE and a margin loss on hard negatives.
     #[default]
     Clcc,
+    /// Method B: the expression encoder alone, against fixed anchors, the copy-number states of
+    /// subclusters (`infercnv` with `method: hmm`). Of the parameters here it reads `epochs`,
+    /// `learning_rate` (constant), `weight_decay` (as L2), `expr_hidden`, `cnv_hidden`, `precision`
+    /// and `anchors`.
+    Anchors,
 }
 
 /// The set of cells over which batch-norm statistics are taken in a step.
@@ -105,6 +111,8 @@ pub struct TrainParams {
     /// validation: they share their copy number and are false negatives. Default false (the paper);
     /// true reads `clusters`.
     pub mask_same_cluster: bool,
+    /// Parameters of `objective: anchors`; not read by `clcc`.
+    pub anchors: AnchorParams,
 }
 
 impl Default for TrainParams {
@@ -131,6 +139,7 @@ impl Default for TrainParams {
             precision: Precision::Full,
             cnv_input: CnvInput::Cell,
             mask_same_cluster: false,
+            anchors: AnchorParams::default(),
         }
     }
 }
@@ -138,7 +147,8 @@ impl Default for TrainParams {
 impl TrainParams {
     /// Whether the artifact `clusters` is read.
     pub(super) fn needs_clusters(&self) -> bool {
-        self.mask_same_cluster || self.cnv_input == CnvInput::ClusterMean
+        self.objective == Objective::Clcc
+            && (self.mask_same_cluster || self.cnv_input == CnvInput::ClusterMean)
     }
 
     /// Values out of range.
@@ -200,6 +210,7 @@ impl TrainParams {
                 || format!("expected at least one width, each above 0, found {widths:?}"),
             );
         }
+        self.anchors.check(&mut checks);
         checks.finish()
     }
 }

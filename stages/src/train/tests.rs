@@ -55,7 +55,7 @@ impl Watch for TestWatch<'_> {
     }
 }
 
-fn modality(
+pub(super) fn modality(
     n: usize,
     width: usize,
     values: impl Fn(usize) -> f64,
@@ -134,7 +134,7 @@ fn trainer<'a>(data: &'a TrainingData, params: &'a TrainParams, dtype: DType) ->
 }
 
 /// Arrays of a trainer, each with its layer's width.
-fn with_widths(arrays: &[NamedArray]) -> Vec<(NamedArray, usize)> {
+pub(super) fn with_widths(arrays: &[NamedArray]) -> Vec<(NamedArray, usize)> {
     let width = |a: &NamedArray| {
         let bias = a
             .name
@@ -186,7 +186,7 @@ fn fill(trainer: &mut Trainer<'_>) {
 }
 
 /// The position in torch's order of the value held at `k`; `None` for what fills a panel up.
-fn torch_position(array: &NamedArray, width: usize, k: usize) -> Option<usize> {
+pub(super) fn torch_position(array: &NamedArray, width: usize, k: usize) -> Option<usize> {
     match array.shape.as_slice() {
         &[_, features, lanes] => {
             let unit = k / (features * lanes) * lanes + k % lanes;
@@ -197,7 +197,7 @@ fn torch_position(array: &NamedArray, width: usize, k: usize) -> Option<usize> {
 }
 
 /// The values in torch's order.
-fn in_torch_order(array: &NamedArray, width: usize, values: &[f64]) -> Vec<f64> {
+pub(super) fn in_torch_order(array: &NamedArray, width: usize, values: &[f64]) -> Vec<f64> {
     let mut out = vec![0.0; values.len()];
     let mut n = 0;
     for (k, &v) in values.iter().enumerate() {
@@ -214,7 +214,7 @@ fn in_torch_order(array: &NamedArray, width: usize, values: &[f64]) -> Vec<f64> 
 }
 
 /// Largest difference over the largest value.
-fn relative(found: &[f64], expected: &serde_json::Value) -> f64 {
+pub(super) fn relative(found: &[f64], expected: &serde_json::Value) -> f64 {
     let expected: Vec<f64> = serde_json::from_value(expected.clone()).unwrap();
     assert_eq!(found.len(), expected.len());
     let largest = expected.iter().fold(0.0f64, |m, v| m.max(v.abs()));
@@ -222,7 +222,7 @@ fn relative(found: &[f64], expected: &serde_json::Value) -> f64 {
     worst.fold(0.0, f64::max) / largest
 }
 
-fn f64s(t: &candle_core::Tensor) -> Vec<f64> {
+pub(super) fn f64s(t: &candle_core::Tensor) -> Vec<f64> {
     t.flatten_all()
         .unwrap()
         .to_dtype(DType::F64)

@@ -339,6 +339,7 @@ impl<'a> Trainer<'a> {
         let mut adam = AdamWStep {
             learning_rate,
             weight_decay: self.params.weight_decay,
+            l2: 0.0,
             step: self.cursor.step,
             gradient_scale: 1.0,
         };

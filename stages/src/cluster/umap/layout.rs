@@ -39,7 +39,11 @@ struct Batch {
 }
 
 /// Moves `points` (one per row of `w`) for `n_epochs`.
-pub(super) fn optimize(w: &Csr, mut points: Vec<[f32; 2]>, plan: &Plan) -> Vec<[f32; 2]> {
+pub(super) fn optimize<const D: usize>(
+    w: &Csr,
+    mut points: Vec<[f32; D]>,
+    plan: &Plan,
+) -> Vec<[f32; D]> {
     let n = points.len();
     if n < 2 {
         return points;
@@ -50,7 +54,7 @@ pub(super) fn optimize(w: &Csr, mut points: Vec<[f32; 2]>, plan: &Plan) -> Vec<[
     let forces = Forces::new(plan.curve);
     // The widest vectors that the processor has; the same operations, so the same bits, on any.
     let arch = pulp::Arch::new();
-    let mut moved: Vec<[f32; 2]> = Vec::new();
+    let mut moved: Vec<[f32; D]> = Vec::new();
     for epoch in 0..plan.n_epochs {
         let step = 1.0 - epoch as f32 / plan.n_epochs as f32;
         for batch in &batches {
@@ -63,7 +67,7 @@ pub(super) fn optimize(w: &Csr, mut points: Vec<[f32; 2]>, plan: &Plan) -> Vec<[
                 negatives: plan.negative_sample_rate,
                 forces: &forces,
             };
-            moved.resize(batch.cells.len(), [0.0; 2]);
+            moved.resize(batch.cells.len(), [0.0; D]);
             moved
                 .par_chunks_mut(TASK)
                 .enumerate()
@@ -107,9 +111,9 @@ fn batches(w: &Csr, plan: &Plan) -> Vec<Batch> {
 }
 
 /// One turn of one batch.
-struct Turn<'a> {
+struct Turn<'a, const D: usize> {
     batch: &'a Batch,
-    points: &'a [[f32; 2]],
+    points: &'a [[f32; D]],
     epoch: usize,
     step: f32,
     key: [u32; 2],
@@ -117,17 +121,17 @@ struct Turn<'a> {
     forces: &'a Forces,
 }
 
-impl Turn<'_> {
+impl<const D: usize> Turn<'_, D> {
     /// Where the cells of the batch from `first` on go.
     #[inline(always)]
-    fn gather_all(&self, first: usize, out: &mut [[f32; 2]]) {
+    fn gather_all(&self, first: usize, out: &mut [[f32; D]]) {
         for (i, out) in out.iter_mut().enumerate() {
             *out = self.gather(first + i);
         }
     }
 
     #[inline(always)]
-    fn gather(&self, at: usize) -> [f32; 2] {
+    fn gather(&self, at: usize) -> [f32; D] {
         let (batch, points) = (self.batch, self.points);
         let cell = batch.cells[at];
         let mut here = points[cell as usize];
@@ -205,19 +209,30 @@ enum Kind {
 }
 
 /// Differences to the cells that act on one cell at once. An unset lane has no force.
-#[derive(Debug, Clone, Copy, Default)]
-struct Lanes {
-    x: [f32; LANES],
-    y: [f32; LANES],
+#[derive(Debug, Clone, Copy)]
+struct Lanes<const D: usize> {
+    /// Axis by axis.
+    away: [[f32; LANES]; D],
     /// 1 for attraction, 0 for repulsion.
     attract: [f32; LANES],
 }
 
-impl Lanes {
+impl<const D: usize> Default for Lanes<D> {
     #[inline(always)]
-    fn set(&mut self, lane: usize, other: [f32; 2], here: [f32; 2], kind: Kind) {
-        self.x[lane] = here[0] - other[0];
-        self.y[lane] = here[1] - other[1];
+    fn default() -> Self {
+        Self {
+            away: [[0.0; LANES]; D],
+            attract: [0.0; LANES],
+        }
+    }
+}
+
+impl<const D: usize> Lanes<D> {
+    #[inline(always)]
+    fn set(&mut self, lane: usize, other: [f32; D], here: [f32; D], kind: Kind) {
+        for axis in 0..D {
+            self.away[axis][lane] = here[axis] - other[axis];
+        }
         self.attract[lane] = if kind == Kind::Attract { 1.0 } else { 0.0 };
     }
 }
@@ -239,22 +254,28 @@ impl Forces {
     }
 
     #[inline(always)]
-    fn apply(&self, lanes: &Lanes, here: &mut [f32; 2], step: f32) {
+    fn apply<const D: usize>(&self, lanes: &Lanes<D>, here: &mut [f32; D], step: f32) {
         let (a, b) = (self.a, self.b);
-        let (mut dx, mut dy) = ([0f32; LANES], [0f32; LANES]);
+        let mut moves = [[0f32; LANES]; D];
         for l in 0..LANES {
-            let (x, y, attract) = (lanes.x[l], lanes.y[l], lanes.attract[l]);
+            let attract = lanes.attract[l];
+            let mut squared = 0.0;
+            for axis in 0..D {
+                squared += lanes.away[axis][l] * lanes.away[axis][l];
+            }
             // At distance 0 the difference below is 0, so any finite coefficient will do.
-            let squared = (x * x + y * y).max(1e-30);
+            let squared = squared.max(1e-30);
             let p = power(squared, b);
             let numerator = 2.0 * b * (1.0 - attract) - 2.0 * a * b * p * attract;
             let g = numerator / ((squared + 0.001 * (1.0 - attract)) * (1.0 + a * p));
             let twice = 1.0 + attract;
-            dx[l] = (g * x).clamp(-CLIP, CLIP) * twice;
-            dy[l] = (g * y).clamp(-CLIP, CLIP) * twice;
+            for axis in 0..D {
+                moves[axis][l] = (g * lanes.away[axis][l]).clamp(-CLIP, CLIP) * twice;
+            }
         }
-        here[0] += step * sum(dx);
-        here[1] += step * sum(dy);
+        for axis in 0..D {
+            here[axis] += step * sum(moves[axis]);
+        }
     }
 }
 
@@ -354,7 +375,7 @@ mod tests {
             let h = 1e-5;
             let slope = |f: &dyn Fn(f64) -> f64| (f(x + h) - f(x - h)) / (2.0 * h);
             let moved = |kind: Kind| {
-                let mut here = [x as f32, 0.5];
+                let mut here = [x as f32, 0.5f32];
                 let mut lanes = Lanes::default();
                 lanes.set(3, [0.0, 0.0], here, kind);
                 forces.apply(&lanes, &mut here, 1.0);

@@ -1,4 +1,4 @@
-//! UMAP layout of the neighbour graph (McInnes, Healy and Melville 2018), in the plane.
+//! UMAP layout of the neighbour graph (McInnes, Healy and Melville 2018), in the plane or in space.
 //!
 //! Same objective, schedule and defaults as umap-learn under scanpy: attraction along edges drawn
 //! in proportion to their weight, `negative_sample_rate` random cells pushed away per draw, step
@@ -47,11 +47,27 @@ pub struct UmapOptions {
 /// # Errors
 /// [`crate::StageError::Data`] where `w` or `coords` hold values that are not finite.
 pub fn umap(w: &Csr, coords: &Array2<f64>, options: &UmapOptions) -> StageResult<Array2<f32>> {
+    layout_in::<2>(w, coords, options)
+}
+
+/// The same in space, `n x 3`.
+///
+/// # Errors
+/// As [`umap`].
+pub fn umap_3d(w: &Csr, coords: &Array2<f64>, options: &UmapOptions) -> StageResult<Array2<f32>> {
+    layout_in::<3>(w, coords, options)
+}
+
+fn layout_in<const D: usize>(
+    w: &Csr,
+    coords: &Array2<f64>,
+    options: &UmapOptions,
+) -> StageResult<Array2<f32>> {
     let n = w.n_rows();
     let n_epochs = options
         .n_epochs
         .unwrap_or(if n <= 10_000 { 500 } else { 200 });
-    let start = spectral::start(w, coords, options.seed)?;
+    let start = spectral::start::<D>(w, coords, options.seed)?;
     let curve = fit_curve(options.spread, options.min_dist);
     let plan = layout::Plan {
         curve,
@@ -60,7 +76,7 @@ pub fn umap(w: &Csr, coords: &Array2<f64>, options: &UmapOptions) -> StageResult
         seed: options.seed,
     };
     let points = layout::optimize(w, start, &plan);
-    Ok(Array2::from_shape_fn((n, 2), |(i, axis)| points[i][axis]))
+    Ok(Array2::from_shape_fn((n, D), |(i, axis)| points[i][axis]))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Where the layout starts: the two slowest modes of the graph, per connected part.
+//! Where the layout starts: the slowest modes of the graph, one an axis, per connected part.
 
 use ndarray::{Array1, Array2, s};
 use rayon::prelude::*;
@@ -14,29 +14,33 @@ const EXTENT: f64 = 10.0;
 const NOISE: f64 = 1e-4;
 /// Krylov vectors of the eigenproblem.
 const KRYLOV: usize = 120;
-/// Parts smaller than this have no two slow modes: their cells start at random places.
+/// Parts smaller than this have no slow modes of their own: their cells start at random places.
 const MIN_PART: usize = 4;
 
 /// Start positions, `n` points within about [0, 10] on each axis.
 ///
-/// One connected part: eigenvectors 2 and 3 of the symmetric normalised Laplacian (umap-learn's
+/// One connected part: eigenvectors 2, 3 (and 4 in space) of the symmetric normalised Laplacian (umap-learn's
 /// spectral start). Several: each part so, scaled to half the distance to the nearest other part,
-/// around the mean of its first two `coords` (umap-learn places them by a spectral embedding of
+/// around the mean of its first `coords` (umap-learn places them by a spectral embedding of
 /// their means or on a simplex).
-pub(super) fn start(w: &Csr, coords: &Array2<f64>, seed: u64) -> StageResult<Vec<[f32; 2]>> {
+pub(super) fn start<const D: usize>(
+    w: &Csr,
+    coords: &Array2<f64>,
+    seed: u64,
+) -> StageResult<Vec<[f32; D]>> {
     let n = w.n_rows();
     let parts = connected_parts(w);
-    let mut places = vec![[0.0f64; 2]; n];
+    let mut places = vec![[0.0f64; D]; n];
     let centres = if parts.len() > 1 {
         centres(&parts, coords)
     } else {
-        vec![[0.0; 2]; parts.len()]
+        vec![[0.0; D]; parts.len()]
     };
     for (p, nodes) in parts.iter().enumerate() {
         let mut rng = Rng::new(seed, "umap spectral start", &[p as u64]);
-        let local = if nodes.len() < MIN_PART {
+        let local: Vec<[f64; D]> = if nodes.len() < MIN_PART {
             (0..nodes.len())
-                .map(|_| [2.0 * rng.uniform() - 1.0, 2.0 * rng.uniform() - 1.0])
+                .map(|_| std::array::from_fn(|_| 2.0 * rng.uniform() - 1.0))
                 .collect()
         } else {
             slow_modes(w, nodes, &mut rng)?
@@ -49,14 +53,14 @@ pub(super) fn start(w: &Csr, coords: &Array2<f64>, seed: u64) -> StageResult<Vec
         };
         let scale = if largest > 0.0 { room / largest } else { 0.0 };
         for (&node, at) in nodes.iter().zip(&local) {
-            places[node] = [centres[p][0] + scale * at[0], centres[p][1] + scale * at[1]];
+            places[node] = std::array::from_fn(|axis| centres[p][axis] + scale * at[axis]);
         }
     }
     let mut rng = Rng::new(seed, "umap start noise", &[]);
     for place in &mut places {
         place.iter_mut().for_each(|v| *v += NOISE * rng.normal());
     }
-    for axis in 0..2 {
+    for axis in 0..D {
         let low = places.iter().map(|p| p[axis]).fold(f64::INFINITY, f64::min);
         let high = places
             .iter()
@@ -67,7 +71,7 @@ pub(super) fn start(w: &Csr, coords: &Array2<f64>, seed: u64) -> StageResult<Vec
             .iter_mut()
             .for_each(|p| p[axis] = 10.0 * (p[axis] - low) / width);
     }
-    Ok(places.iter().map(|p| [p[0] as f32, p[1] as f32]).collect())
+    Ok(places.iter().map(|p| p.map(|v| v as f32)).collect())
 }
 
 /// Nodes of each connected part, parts in the order of their first node.
@@ -97,13 +101,13 @@ pub(crate) fn connected_parts(w: &Csr) -> Vec<Vec<usize>> {
     parts
 }
 
-/// Means of the first two coordinates, scaled into the start's extent.
-fn centres(parts: &[Vec<usize>], coords: &Array2<f64>) -> Vec<[f64; 2]> {
-    let axes = coords.ncols().min(2);
-    let mut centres: Vec<[f64; 2]> = parts
+/// Means of the first coordinates, scaled into the start's extent.
+fn centres<const D: usize>(parts: &[Vec<usize>], coords: &Array2<f64>) -> Vec<[f64; D]> {
+    let axes = coords.ncols().min(D);
+    let mut centres: Vec<[f64; D]> = parts
         .iter()
         .map(|nodes| {
-            let mut centre = [0.0; 2];
+            let mut centre = [0.0; D];
             for axis in 0..axes {
                 centre[axis] =
                     nodes.iter().map(|&i| coords[[i, axis]]).sum::<f64>() / nodes.len() as f64;
@@ -111,7 +115,7 @@ fn centres(parts: &[Vec<usize>], coords: &Array2<f64>) -> Vec<[f64; 2]> {
             centre
         })
         .collect();
-    for axis in 0..2 {
+    for axis in 0..D {
         let low = centres
             .iter()
             .map(|c| c[axis])
@@ -130,20 +134,30 @@ fn centres(parts: &[Vec<usize>], coords: &Array2<f64>) -> Vec<[f64; 2]> {
 
 /// Half the distance to the nearest other centre, and at least a tenth, so that parts at one place
 /// still spread.
-fn room(p: usize, centres: &[[f64; 2]]) -> f64 {
+fn room<const D: usize>(p: usize, centres: &[[f64; D]]) -> f64 {
     let here = centres[p];
     let nearest = centres
         .iter()
         .enumerate()
         .filter(|(q, _)| *q != p)
-        .map(|(_, c)| (c[0] - here[0]).hypot(c[1] - here[1]))
+        .map(|(_, c)| distance(c, &here))
         .fold(f64::INFINITY, f64::min);
     (nearest / 2.0).clamp(0.1, EXTENT)
 }
 
-/// Eigenvectors 2 and 3 of `I - D^-1/2 W D^-1/2` on one connected part, by Lanczos on
+/// In the plane by `hypot`, whose bits the layouts of earlier versions have.
+fn distance<const D: usize>(a: &[f64; D], b: &[f64; D]) -> f64 {
+    let away: Vec<f64> = a.iter().zip(b).map(|(a, b)| a - b).collect();
+    away.iter().copied().reduce(f64::hypot).unwrap_or(0.0)
+}
+
+/// Eigenvectors 2, 3, ... of `I - D^-1/2 W D^-1/2` on one connected part, by Lanczos on
 /// `D^-1/2 W D^-1/2` with the trivial eigenvector projected out and full reorthogonalisation.
-fn slow_modes(w: &Csr, nodes: &[usize], rng: &mut Rng) -> StageResult<Vec<[f64; 2]>> {
+fn slow_modes<const D: usize>(
+    w: &Csr,
+    nodes: &[usize],
+    rng: &mut Rng,
+) -> StageResult<Vec<[f64; D]>> {
     let n = nodes.len();
     let mut local = vec![u32::MAX; w.n_rows()];
     for (i, &node) in nodes.iter().enumerate() {
@@ -202,8 +216,8 @@ fn slow_modes(w: &Csr, nodes: &[usize], rng: &mut Rng) -> StageResult<Vec<[f64; 
         }
     }
     let eigen = symmetric_eigen(&small)?;
-    let mut modes = vec![[0.0; 2]; n];
-    for axis in 0..2.min(m) {
+    let mut modes = vec![[0.0; D]; n];
+    for axis in 0..D.min(m) {
         let weights = eigen.vectors.slice(s![.., axis]);
         let mut mode = Array1::<f64>::zeros(n);
         for (vector, &weight) in basis[1..].iter().zip(weights) {
@@ -265,8 +279,8 @@ mod tests {
     fn modes_of_a_path_are_cosines() {
         let n = 60;
         let nodes: Vec<usize> = (0..n).collect();
-        let modes = slow_modes(&path(n), &nodes, &mut Rng::new(1, "test", &[])).unwrap();
-        for axis in 0..2 {
+        let modes = slow_modes::<3>(&path(n), &nodes, &mut Rng::new(1, "test", &[])).unwrap();
+        for axis in 0..3 {
             let expected = Array1::from_iter((0..n).map(|i| {
                 let degree: f64 = if i == 0 || i == n - 1 { 1.0 } else { 2.0 };
                 degree.sqrt()
@@ -291,7 +305,7 @@ mod tests {
             }),
         );
         let coords = Array2::from_shape_fn((20, 2), |(i, _)| if i < 10 { 0.0 } else { 5.0 });
-        let places = start(&two, &coords, 1).unwrap();
+        let places = start::<2>(&two, &coords, 1).unwrap();
         let centre = |r: std::ops::Range<usize>| {
             r.clone().map(|i| places[i][0]).sum::<f32>() / r.len() as f32
         };

@@ -1,5 +1,6 @@
 //! Differential expression, cis effects, escape and compensation.
 
+use super::side_by_side::{TABLES, further, labels, side_by_side};
 use super::{Inputs, Part, table_blocks, title_of};
 use crate::error::StageResult;
 use crate::report::figures::bars::bars;
@@ -44,12 +45,17 @@ pub(crate) fn part(inputs: &Inputs<'_, '_>) -> StageResult<Part> {
         ),
     ];
     blocks.extend(contrasts(&files, p)?);
+    blocks.extend(labels(&files, p)?);
+    blocks.extend(side_by_side(&files, p)?);
     let mut by_contrast = Vec::new();
     let mut findings = Vec::new();
     let mut regions = Vec::new();
     let mut rest = Vec::new();
     let mut tiles = Vec::new();
     for file in ordered(&files) {
+        if TABLES.contains(&file.name.as_str()) {
+            continue;
+        }
         let table = file.read()?;
         if is_cis(&file.name) {
             regions.extend(cis(file, table, p)?);
@@ -73,6 +79,7 @@ pub(crate) fn part(inputs: &Inputs<'_, '_>) -> StageResult<Part> {
             rest.push(Block::Fold(title, false, vec![Block::Table(view)]));
         }
     }
+    rest.extend(further(&files, p)?);
     for (heading, part) in [
         ("Genes of each contrast", by_contrast),
         ("Escape and compensation, by the paper's contrast", findings),
@@ -105,7 +112,7 @@ fn ordered(files: &[TableFile]) -> Vec<&TableFile> {
         let (kind, who) = name.split_once('.').unwrap_or((name, ""));
         let broad = match who {
             "" | "pooled" => 0,
-            "stratified" => 1,
+            "stratified" | "pseudobulk" | "within_cell_types" => 1,
             _ => 2,
         };
         (
@@ -311,16 +318,29 @@ fn cis(file: &TableFile, table: TextTable, p: &Params) -> StageResult<Vec<Block>
         } else {
             "chromosome"
         };
+        let left_out = file.name.contains("left_out");
+        let which = if left_out {
+            "Cis effects, own windows left out, by"
+        } else {
+            "Cis effects by"
+        };
         if let Some(svg) = pooled_bars(&effects, what, p)? {
-            let caption = format!(
-                "Correlation over cells, all patients together, between the inferred copy number of a {what} and the mean expression of its \
+            let caption = if left_out {
+                format!(
+                    "Mean over the genes of a {what} of the correlation, over cells, of a gene's expression with the copy number of the nearest                  windows that do not contain it; mean over patients. Grey: adjusted p of the difference from other chromosomes not below {}.",
+                    short(p.fdr)
+                )
+            } else {
+                format!(
+                    "Correlation over cells, all patients together, between the inferred copy number of a {what} and the mean expression of its \
                  genes. Grey: adjusted p not below {}. Copy number is inferred from these same genes, so positive values are expected by \
                  construction; compare with the trans control in the table.",
-                short(p.fdr)
-            );
+                    short(p.fdr)
+                )
+            };
             figures.push(Figure::new(
                 &["cis bars", &file.name, level],
-                &format!("Cis effects by {what}"),
+                &format!("{which} {what}"),
                 &caption,
                 &["de"],
                 svg,
@@ -332,7 +352,7 @@ fn cis(file: &TableFile, table: TextTable, p: &Params) -> StageResult<Vec<Block>
             );
             figures.push(Figure::new(
                 &["cis grid", &file.name, level],
-                &format!("Cis effects by patient and {what}"),
+                &format!("{which} patient and {what}"),
                 &caption,
                 &["de"],
                 svg,

@@ -17,8 +17,9 @@ use crate::table::TextTable;
 
 const ID: &str = "dosage";
 const TITLE: &str = "Dosage sensitivity";
-const TABLES: [&str; 5] = [
+const TABLES: [&str; 6] = [
     "dosage_arms",
+    "dosage_chromosomes",
     "dosage_genes",
     "dosage_cells",
     "dosage_factors",
@@ -65,6 +66,13 @@ pub(crate) fn part(inputs: &Inputs<'_, '_>) -> StageResult<Part> {
         "",
         p,
     )?);
+    blocks.extend(table_blocks(
+        &files,
+        "dosage_chromosomes",
+        "Chromosomes",
+        "",
+        p,
+    )?);
     blocks.push(Block::Heading("Cells that compensate".into()));
     blocks.push(Block::Text(
         "The sum score of a cell adds up, over genes in altered regions, how far the cell falls short of what its copy number \
@@ -89,6 +97,9 @@ pub(crate) fn part(inputs: &Inputs<'_, '_>) -> StageResult<Part> {
                 .count();
             tiles.push((count(n), "dosage factors above their null".to_string()));
         }
+    }
+    for (table, _) in stack(&files, "dosage_loadings")? {
+        figures.extend(loading_figure(&table, p)?);
     }
     blocks.push(Block::Figures(figures));
     if let Some((file, _)) = &cells {
@@ -433,4 +444,58 @@ fn factor_figure(table: &TextTable) -> StageResult<Option<Figure>> {
         &["dosage"],
         svg,
     )))
+}
+
+/// Loadings of the first factor along the genome.
+fn loading_figure(table: &TextTable, p: &Params) -> StageResult<Option<Figure>> {
+    let (Some(names), Some(chromosomes), Some(loadings)) = (
+        texts(table, &["names"]),
+        texts(table, &["chromosome"]),
+        numbers(table, &["factor_1"]),
+    ) else {
+        return Ok(None);
+    };
+    // Chromosomes in two colours by turns; genes lie in genome order.
+    let mut class = Vec::with_capacity(names.len());
+    for i in 0..names.len() {
+        let turn = match class.last() {
+            None => 1,
+            Some(&last) if chromosomes[i] == chromosomes[i - 1] => last,
+            Some(&last) => 3 - last,
+        };
+        class.push(turn);
+    }
+    let at: Vec<f64> = (0..names.len()).map(|i| i as f64).collect();
+    let height: Vec<f64> = loadings.iter().map(|l| 100.0 * l.max(0.0)).collect();
+    let odd = chromosomes.first().map_or("", |c| c);
+    let classes = [
+        (format!("{odd} and every second one"), palette::LOW),
+        ("the chromosomes between".to_string(), palette::HIGH),
+    ];
+    let svg = volcano(
+        &Volcano {
+            names: &names,
+            effects: &at,
+            evidence: &height,
+            class: &class,
+            classes: &classes,
+            labels: p.label_genes,
+            named: &[1, 2],
+            effect_guides: &[],
+            evidence_guide: None,
+        },
+        "altered genes in genome order",
+        "loading on factor 1, in hundredths",
+    )?;
+    let caption = "Genes that are altered in some clone, along the genome, by how much they carry the first factor. High genes are those held \
+                   back in cells with a high score. All in one place: a subclone without that change. Here and there: compensation.";
+    Ok(svg.map(|svg| {
+        Figure::new(
+            &["dosage loadings"],
+            "Loadings along the genome",
+            caption,
+            &["dosage"],
+            svg,
+        )
+    }))
 }

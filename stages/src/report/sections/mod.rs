@@ -1,11 +1,13 @@
 //! The sections of the page: each reads its roles, or says which stage was not there.
 
+pub(crate) mod anchors;
 pub(crate) mod cnv;
 pub(crate) mod concordance;
 pub(crate) mod de;
 pub(crate) mod dosage;
 pub(crate) mod qc;
 pub(crate) mod retrieval;
+pub(crate) mod side_by_side;
 pub(crate) mod summary;
 pub(crate) mod training;
 

@@ -4,6 +4,12 @@
 //! known, its key is; the store then has a record with its outputs in place, or it does not. The
 //! reason is the difference to the last record of the same node.
 
+mod lookahead;
+mod reason;
+
+pub use lookahead::Lookahead;
+pub use reason::{Reason, value_changes};
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -13,109 +19,12 @@ use clcc_cache::{
     digest_bytes,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use clcc_stages::stage::Branch;
 
 use crate::key::{KEY_FORMAT, KeyInput, Preimage, stage_seed};
 use crate::plan::{Node, NodeId, NodeInput, Plan};
-
-/// Why a node is not cached.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Reason {
-    /// This node was never recorded here.
-    New,
-    /// A parameter (or `seed`) changed.
-    Param {
-        /// Dotted path.
-        path: String,
-        /// Value in the last record.
-        old: Value,
-        /// Value now.
-        new: Value,
-    },
-    /// A file input changed, or another set of inputs is read.
-    Input {
-        /// The role.
-        role: String,
-    },
-    /// The stage's code changed.
-    Code {
-        /// Version in the last record.
-        old: u32,
-        /// Version now.
-        new: u32,
-    },
-    /// Another device class.
-    Numerics {
-        /// In the last record.
-        old: Option<String>,
-        /// Now.
-        new: Option<String>,
-    },
-    /// The key's format changed.
-    Format,
-    /// An output is no longer in the cache.
-    OutputMissing {
-        /// The role.
-        role: String,
-    },
-    /// An output in the cache has the wrong size.
-    OutputCorrupt {
-        /// The role.
-        role: String,
-    },
-    /// Asked for with `--force`.
-    Forced,
-    /// What it reads from another node changed, or may change.
-    Upstream {
-        /// The nodes.
-        nodes: Vec<String>,
-    },
-}
-
-impl Reason {
-    /// In words.
-    pub fn text(&self) -> String {
-        match self {
-            Self::New => "new".to_string(),
-            Self::Param { path, old, new } => {
-                format!("{path} changed: {} -> {}", short(old), short(new))
-            }
-            Self::Input { role } => format!("input `{role}` changed"),
-            Self::Code { old, new } => format!("stage code version {old} -> {new}"),
-            Self::Numerics { old, new } => {
-                format!(
-                    "device class {} -> {}",
-                    old.as_deref().unwrap_or("any"),
-                    new.as_deref().unwrap_or("any")
-                )
-            }
-            Self::Format => "cache format changed".to_string(),
-            Self::OutputMissing { role } => format!("output `{role}` is missing from the cache"),
-            Self::OutputCorrupt { role } => format!("output `{role}` is damaged in the cache"),
-            Self::Forced => "forced".to_string(),
-            Self::Upstream { nodes } => match nodes.as_slice() {
-                [one] => format!("{one} changed"),
-                [first, rest @ ..] => format!("{first} and {} more changed", rest.len()),
-                [] => "upstream changed".to_string(),
-            },
-        }
-    }
-}
-
-fn short(value: &Value) -> String {
-    let text = match value {
-        Value::Null => "unset".to_string(),
-        other => other.to_string(),
-    };
-    if text.chars().count() > 40 {
-        format!("{}...", text.chars().take(37).collect::<String>())
-    } else {
-        text
-    }
-}
+use reason::{changed_roles, fixed_changes};
 
 /// What is to be done with a node.
 #[derive(Debug)]
@@ -187,6 +96,8 @@ pub struct Decider<'a> {
     pub force: &'a BTreeSet<String>,
     /// Device class for device-sensitive kinds.
     pub numerics: &'a str,
+    /// What was looked up ahead of its turn.
+    pub ahead: Lookahead,
 }
 
 /// Outputs of nodes decided or run so far.
@@ -268,7 +179,8 @@ impl Decider<'_> {
             return Decision::Unknown;
         };
         let key = preimage.key();
-        let damage = match self.store.lookup(&key) {
+        let found = self.ahead.take(&key);
+        let damage = match found.unwrap_or_else(|| self.store.lookup(&key)) {
             Lookup::Hit(_) if self.force.contains(&self.plan.nodes[id].stage) => {
                 return Decision::Run {
                     key,
@@ -367,105 +279,6 @@ impl Decider<'_> {
         };
         let reasons = fixed_changes(&old, &self.fixed(node));
         (!reasons.is_empty()).then_some(reasons)
-    }
-}
-
-fn changed_roles(old: &Preimage, now: &Preimage) -> Vec<String> {
-    let roles: BTreeSet<&str> = old
-        .inputs
-        .iter()
-        .chain(&now.inputs)
-        .map(|i| i.role.as_str())
-        .collect();
-    let of = |p: &Preimage, role: &str| {
-        p.inputs
-            .iter()
-            .filter(|i| i.role == role)
-            .cloned()
-            .collect::<Vec<_>>()
-    };
-    roles
-        .into_iter()
-        .filter(|r| of(old, r) != of(now, r))
-        .map(str::to_string)
-        .collect()
-}
-
-fn fixed_changes(old: &Preimage, now: &Preimage) -> Vec<Reason> {
-    let mut reasons = Vec::new();
-    if old.key_format != now.key_format {
-        reasons.push(Reason::Format);
-    }
-    if old.kind != now.kind {
-        reasons.push(Reason::Param {
-            path: "kind".into(),
-            old: old.kind.clone().into(),
-            new: now.kind.clone().into(),
-        });
-    }
-    param_changes("", &old.params, &now.params, &mut reasons);
-    if old.seed != now.seed {
-        reasons.push(Reason::Param {
-            path: "seed".into(),
-            old: old.seed.into(),
-            new: now.seed.into(),
-        });
-    }
-    if old.keys != now.keys {
-        reasons.push(Reason::Param {
-            path: "axis values".into(),
-            old: old.keys.clone().into(),
-            new: now.keys.clone().into(),
-        });
-    }
-    if old.code_version != now.code_version {
-        reasons.push(Reason::Code {
-            old: old.code_version,
-            new: now.code_version,
-        });
-    }
-    if old.numerics != now.numerics {
-        reasons.push(Reason::Numerics {
-            old: old.numerics.clone(),
-            new: now.numerics.clone(),
-        });
-    }
-    reasons
-}
-
-/// Every difference between two sets of parameters.
-pub fn value_changes(old: &Value, new: &Value) -> Vec<Reason> {
-    let mut reasons = Vec::new();
-    param_changes("", old, new, &mut reasons);
-    reasons
-}
-
-fn param_changes(path: &str, old: &Value, new: &Value, out: &mut Vec<Reason>) {
-    match (old, new) {
-        (Value::Object(a), Value::Object(b)) => {
-            let keys: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
-            for key in keys {
-                let path = if path.is_empty() {
-                    key.clone()
-                } else {
-                    format!("{path}.{key}")
-                };
-                param_changes(
-                    &path,
-                    a.get(key).unwrap_or(&Value::Null),
-                    b.get(key).unwrap_or(&Value::Null),
-                    out,
-                );
-            }
-        }
-        (a, b) if a != b => {
-            out.push(Reason::Param {
-                path: path.to_string(),
-                old: a.clone(),
-                new: b.clone(),
-            });
-        }
-        _ => {}
     }
 }
 

@@ -1,0 +1,187 @@
+//! What the stage reads, in cohort order.
+
+use crate::anndata::Reader;
+use crate::cohort::{Cohort, CohortCnv};
+use crate::error::{StageError, StageResult};
+use crate::matrix::Csr;
+use crate::stage::StageContext;
+use crate::table::TextTable;
+
+use super::compare::{self, DosageGenes};
+use super::contrasts::sides;
+use super::null;
+use super::paired::{self, Pair};
+use super::params::DeParams;
+use super::scores::SCORES;
+use super::set_aside::GeneFamily;
+
+/// Everything that is compared.
+pub(super) struct Data {
+    /// `x` is the expression that is tested: the held-out part where the counts were split.
+    pub(super) cohort: Cohort,
+    /// The part that the classes were learnt on, where the counts were split.
+    pub(super) learnt: Option<Csr>,
+    pub(super) cnv: CohortCnv,
+    /// Concordance class of each cell; empty where it has none.
+    pub(super) class: Vec<String>,
+    /// Distance between a cell's embeddings; NaN where the table has none.
+    pub(super) distance: Vec<f64>,
+    /// Empty where the data has none.
+    pub(super) cell_type: Vec<String>,
+    pub(super) sides: [Vec<u8>; 3],
+    /// Sums of raw counts, `[kind][patient]`.
+    pub(super) sums: Vec<Vec<Option<Pair>>>,
+    /// Sides under permuted labels.
+    pub(super) null: Vec<Vec<u8>>,
+    /// Scores of each cell by name.
+    pub(super) scores: Vec<(String, Vec<f64>)>,
+    pub(super) dosage: Option<DosageGenes>,
+    /// `shortfall_z` of each cell, where `dosage` was read.
+    pub(super) shortfall: Option<Vec<f64>>,
+    /// Genes set aside from cancer against normal epithelium.
+    pub(super) aside: Vec<bool>,
+}
+
+impl Data {
+    pub(super) fn load(ctx: &StageContext<'_>, params: &DeParams) -> StageResult<Self> {
+        // Raw counts first: only their sums stay.
+        let mut cohort = Cohort::load_test_counts(ctx)?;
+        let cnv = CohortCnv::load(ctx)?;
+        if cnv.x.n_rows() != cohort.n_cells() {
+            return Err(StageError::data(format!(
+                "`cnv` has {} cells, `expr` has {}",
+                cnv.x.n_rows(),
+                cohort.n_cells()
+            )));
+        }
+        let table = TextTable::read(&ctx.one("concordance")?.path)?;
+        let class = classes(&cohort, &table)?;
+        let distance = if table.position("distance").is_some() {
+            table.numbers("distance")?
+        } else {
+            vec![f64::NAN; cohort.n_cells()]
+        };
+        let n_windows = cnv.x.n_cols() as f64;
+        let burden: Vec<f64> = (0..cnv.x.n_rows())
+            .map(|r| {
+                let values = cnv.x.row(r).1;
+                values.iter().map(|v| f64::from(v.abs())).sum::<f64>() / n_windows
+            })
+            .collect();
+        let sides = sides(
+            &cohort.obs,
+            &cohort.patient_of,
+            cohort.patients.len(),
+            &class,
+            &burden,
+            params.burden_quantile,
+        )?;
+        let ranges: Vec<_> = (0..cohort.patients.len())
+            .map(|p| cohort.cells_of(p))
+            .collect();
+        let sums = paired::sums(&cohort.x, &ranges, &sides);
+        ctx.check_cancelled()?;
+        let is_split = Cohort::is_split(ctx)?;
+        cohort.x = Csr::from_rows(0, Vec::new());
+        let learnt = is_split.then(|| Cohort::load(ctx)).transpose()?;
+        cohort.x = Cohort::load_test(ctx)?.x;
+        let null = match ctx.optional("concordance_null") {
+            Some(input) => null::read(&input.path, &cohort.obs.index)?,
+            None => Vec::new(),
+        };
+        let (dosage, shortfall) = match ctx.optional("dosage") {
+            Some(input) => (
+                Some(DosageGenes::read(
+                    &input.path.join("dosage_genes.tsv"),
+                    &cohort.var.index,
+                )?),
+                compare::shortfall(
+                    &input.path.join("dosage_cells.tsv"),
+                    &cohort.obs.index,
+                    &cohort.patients,
+                    &cohort.patient_of,
+                )
+                .map(Some)?,
+            ),
+            None => (None, None),
+        };
+        let scores = scores(ctx, &cohort, &distance, shortfall.as_deref())?;
+        let aside = cohort
+            .var
+            .index
+            .iter()
+            .map(|g| GeneFamily::of(g).is_some_and(|f| params.set_aside.contains(&f)))
+            .collect();
+        Ok(Self {
+            learnt: learnt.map(|c| c.x),
+            cell_type: cohort.obs.texts("cell_type").unwrap_or_default(),
+            cohort,
+            cnv,
+            class,
+            distance,
+            sides,
+            sums,
+            null,
+            scores,
+            dosage,
+            shortfall,
+            aside,
+        })
+    }
+}
+
+/// The class of each cell, checked to be in cohort order.
+fn classes(cohort: &Cohort, table: &TextTable) -> StageResult<Vec<String>> {
+    let cells = table.texts("cell")?;
+    if cells.len() != cohort.n_cells() {
+        return Err(StageError::data(format!(
+            "`concordance` has {} cells, `expr` has {}",
+            cells.len(),
+            cohort.n_cells()
+        )));
+    }
+    if let Some(i) = (0..cells.len()).find(|&i| cells[i] != cohort.obs.index[i]) {
+        return Err(StageError::data(format!(
+            "row {i} of `concordance`: expected cell `{}` as in `expr`, found `{}`",
+            cohort.obs.index[i], cells[i]
+        )));
+    }
+    let classes = table.texts("concordance_class")?;
+    Ok(classes.into_iter().map(str::to_string).collect())
+}
+
+/// Scores of `expr`, of `clusters`, and those of the two ways; columns that are there.
+fn scores(
+    ctx: &StageContext<'_>,
+    cohort: &Cohort,
+    distance: &[f64],
+    shortfall: Option<&[f64]>,
+) -> StageResult<Vec<(String, Vec<f64>)>> {
+    let clusters = ctx
+        .all("clusters")
+        .into_iter()
+        .map(|i| Reader::open(&i.path)?.obs())
+        .collect::<StageResult<Vec<_>>>()?;
+    let clusters = crate::cohort::stack_frames(&clusters);
+    if !clusters.is_empty() && clusters.index != cohort.obs.index {
+        return Err(StageError::data(
+            "`clusters` has other cells than `expr`, or in another order",
+        ));
+    }
+    let of = |name: &str| -> Option<Vec<f64>> {
+        match name {
+            "distance" => Some(distance.to_vec()),
+            "shortfall_z" => shortfall.map(<[f64]>::to_vec),
+            _ => cohort
+                .obs
+                .numbers(name)
+                .or_else(|_| clusters.numbers(name))
+                .ok(),
+        }
+    };
+    Ok(SCORES
+        .into_iter()
+        .filter_map(|name| Some((name.to_string(), of(name)?)))
+        .filter(|(_, values)| values.iter().any(|v| v.is_finite()))
+        .collect())
+}

@@ -1,0 +1,90 @@
+//! Genes that say more about a library than about a tumour cell.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A family of genes that can be set aside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum GeneFamily {
+    /// Cytosolic ribosomal proteins and their pseudogenes: `RPS` or `RPL` and a number, `RPSA`,
+    /// `RPLP0` to `RPLP2`. Not the kinases `RPS6K*`, nor `RPS19BP1`.
+    Ribosomal,
+    /// Encoded by the mitochondrion: `MT-*`.
+    Mitochondrial,
+    /// Chains of immunoglobulins (`IGH*`, `IGK*`, `IGL*`: segments and constant regions) and
+    /// `JCHAIN`. Not `IGHMBP2` or `IGLON5`.
+    Immunoglobulin,
+}
+
+impl GeneFamily {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Ribosomal, Self::Mitochondrial, Self::Immunoglobulin];
+
+    /// The name in the workflow file and the tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ribosomal => "ribosomal",
+            Self::Mitochondrial => "mitochondrial",
+            Self::Immunoglobulin => "immunoglobulin",
+        }
+    }
+
+    /// The family of a human gene symbol.
+    pub fn of(symbol: &str) -> Option<Self> {
+        let begins = |rest: &str, with: &str| rest.starts_with(|c: char| with.contains(c));
+        if symbol.starts_with("MT-") {
+            return Some(Self::Mitochondrial);
+        }
+        if let Some(rest) = symbol
+            .strip_prefix("RPS")
+            .or_else(|| symbol.strip_prefix("RPL"))
+        {
+            let other = rest.starts_with("6K") || rest.contains("BP1");
+            let digit = |s: &str| s.starts_with(|c: char| c.is_ascii_digit());
+            let is = digit(rest)
+                || rest.strip_prefix('P').is_some_and(digit)
+                || symbol.starts_with("RPSA");
+            return (is && !other).then_some(Self::Ribosomal);
+        }
+        let segment = if let Some(rest) = symbol.strip_prefix("IGH") {
+            begins(rest, "VDJGAME") && !rest.starts_with("MBP")
+        } else if let Some(rest) = symbol.strip_prefix("IGK") {
+            begins(rest, "VJC")
+        } else if let Some(rest) = symbol.strip_prefix("IGL") {
+            begins(rest, "VJCL")
+        } else {
+            symbol == "JCHAIN"
+        };
+        segment.then_some(Self::Immunoglobulin)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn families_by_symbol() {
+        use GeneFamily::{Immunoglobulin, Mitochondrial, Ribosomal};
+        for (family, symbols) in [
+            (
+                Some(Ribosomal),
+                "RPS3 RPL13A RPLP0 RPSA RPS4Y1 RPL36AL RPS27L",
+            ),
+            (Some(Mitochondrial), "MT-CO1 MT-ND4L"),
+            (
+                Some(Immunoglobulin),
+                "IGKC IGHG1 IGHM IGHA2 IGLC3 IGHV3-23 IGKV1-5 IGLL5 JCHAIN IGHD",
+            ),
+            (
+                None,
+                "RPS6KA1 RPS6KB2 RPS19BP1 MRPL3 IGHMBP2 IGLON5 IGF1 MTOR RPN1 RPLX",
+            ),
+        ] {
+            for symbol in symbols.split(' ') {
+                assert_eq!(GeneFamily::of(symbol), family, "{symbol}");
+            }
+        }
+    }
+}

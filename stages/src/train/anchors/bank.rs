@@ -1,0 +1,92 @@
+//! The anchors' side: a frozen random map of copy-number states.
+//!
+//! The paper trains the expression encoder alone, so its copy-number encoder stays as it was drawn:
+//! the bank of anchors is a random, fixed image of the states, which keeps what is alike alike and
+//! knows nothing of expression. It has the shape of the expression encoder (three layers to `h`, then
+//! the head to `z`); its batch norms take their statistics over the bank itself.
+
+use candle_core::{DType, Device, Result, Tensor};
+
+use super::head::Head;
+use crate::train::encoder::{Encoder, NamedArray, Pass};
+use crate::train::inputs::Modality;
+use crate::train::params::TrainParams;
+
+/// The frozen encoder.
+#[derive(Debug)]
+pub(super) struct FrozenMap {
+    encoder: Encoder,
+    head: Head,
+}
+
+/// Where the anchors are: rows in their order, constants to the loss.
+#[derive(Debug, Clone)]
+pub(super) struct Bank {
+    /// `n_anchors x h_dim`.
+    pub(super) h: Tensor,
+    /// `n_anchors x z_dim`, unit rows.
+    pub(super) z: Tensor,
+}
+
+impl FrozenMap {
+    /// Drawn from the seed, on the CPU whatever the device.
+    pub(super) fn new(
+        n_genes: usize,
+        params: &TrainParams,
+        seed: u64,
+        dtype: DType,
+    ) -> Result<Self> {
+        let p = &params.anchors;
+        let hidden = &params.cnv_hidden;
+        Ok(Self {
+            encoder: Encoder::new("cnv", n_genes, hidden, p.h_dim, seed, dtype, &Device::Cpu)?,
+            head: Head::new(
+                "cnv",
+                [p.h_dim, p.head_hidden, p.z_dim],
+                seed,
+                dtype,
+                &Device::Cpu,
+            )?,
+        })
+    }
+
+    /// The bank of all anchors, on `device`: the same whenever it is computed.
+    pub(super) fn bank(
+        &mut self,
+        states: &Modality,
+        n_anchors: usize,
+        device: &Device,
+    ) -> Result<Bank> {
+        let all: Vec<u32> = (0..n_anchors as u32).collect();
+        let still = Pass {
+            seed: 0,
+            dropout: 0.0,
+            epoch: 0,
+            batch: 0,
+            part: 0,
+        };
+        let h = self
+            .encoder
+            .hidden_train(&states.batch(&all)?, still)?
+            .detach();
+        let z = self.head.forward_eval(&h)?;
+        Ok(Bank {
+            h: h.to_device(device)?,
+            z: z.to_device(device)?,
+        })
+    }
+
+    /// The weights.
+    pub(super) fn snapshot(&self) -> Result<Vec<NamedArray>> {
+        let mut all = self.encoder.snapshot()?;
+        all.extend(self.head.snapshot()?);
+        Ok(all)
+    }
+
+    /// Takes over weights by name.
+    #[cfg(test)]
+    pub(super) fn restore<'a>(&mut self, find: impl Fn(&str) -> Option<&'a [f32]>) -> Result<()> {
+        self.encoder.restore(&find)?;
+        self.head.restore(&find)
+    }
+}
