@@ -125,11 +125,6 @@ impl GeneWindows {
             .map(|&(w, weight)| weight * profile[w])
             .sum()
     }
-
-    /// The windows beside the gene with their weights, as [`Self::without_gene`] takes them.
-    pub(crate) fn beside(&self, gene: usize) -> &[(usize, f64)] {
-        &self.beside[gene]
-    }
 }
 
 /// The arm of each gene of a frame with `chromosome`, `start` and `end`.
