@@ -33,7 +33,16 @@ fn machine() -> String {
     format!("{class}, {model}, {}", caches.join(" "))
 }
 
-/// The demo made small, and `ingest` reading a table of twelve cells.
+/// Kinds that the demo has not.
+const MORE: &str = "  baselines:
+    needs: [preprocess, infercnv, cluster, mine]
+  benchmark:
+    needs: [simulate, preprocess, infercnv, cluster, mine, train, eval, concordance, dosage, de, baselines]
+  compare:
+    needs: [benchmark]
+";
+
+/// The demo made small, the kinds that it has not, and `ingest` reading a table of twelve cells.
 fn fixture() -> Project {
     let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("workflows/demo.yaml");
     let text = std::fs::read_to_string(demo)
@@ -49,7 +58,7 @@ fn fixture() -> Project {
             "stages:\n",
             "stages:\n  ingest:\n    inputs: [counts, annotations]\n    params: {group_by: Sample, groups: {P1: [S1], P2: [S2]}}\n",
         );
-    let p = Project::new(&text);
+    let p = Project::new(&format!("{}\n{MORE}", text.trim_end()));
     let mut counts = String::from("Index");
     let mut cells = String::from("Index\tSample\tSample_Origin\tCell_type\n");
     for cell in 0..12 {

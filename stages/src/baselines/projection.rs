@@ -18,7 +18,7 @@ use ndarray::{Array1, Array2, Axis, s};
 
 use crate::error::{StageError, StageResult};
 use crate::linalg::{
-    LinearOperator, SparseOperator, SvdOptions, matmul, matmul_tn, randomized_svd,
+    LinearOperator, SparseOperator, SvdOptions, matmul, matmul_tn, randomized_svd, symmetric_eigen,
 };
 use crate::matrix::Csr;
 use crate::mine::FeatureMoments;
@@ -48,10 +48,15 @@ impl Components {
             .centred(mean.clone())
             .scaled(scale.clone());
         let svd = randomized_svd(&own, &SvdOptions::new(k, seed))?;
-        let kept = svd
-            .s
+        // Directions with little gap converge slowly. Whatever was found of them spans a subspace;
+        // within it the singular triplets are made exact, so that the coordinates of a training cell
+        // are the same as row of `u` and of `all`.
+        let inside = own.apply(&svd.v);
+        let turn = symmetric_eigen(&matmul_tn(&inside.view(), &inside.view()))?;
+        let s = turn.values.mapv(|v| v.max(0.0).sqrt());
+        let kept = s
             .iter()
-            .take_while(|s| **s > 1e-6 * svd.s[0].max(1e-300))
+            .take_while(|v| **v > 1e-6 * s[0].max(1e-300))
             .count();
         if kept < 2 {
             return Err(StageError::data(format!(
@@ -59,17 +64,13 @@ impl Components {
                 train.len()
             )));
         }
-        let s = svd.s.slice(s![..kept]).to_owned();
-        let v = svd.v.slice(s![.., ..kept]).to_owned();
-        let mut all = SparseOperator::new(x).centred(mean).scaled(scale).apply(&v);
-        for (mut column, s) in all.columns_mut().into_iter().zip(&s) {
-            column.mapv_inplace(|v| v / s);
-        }
-        Ok(Self {
-            u: svd.u.slice(s![.., ..kept]).to_owned(),
-            s,
-            all,
-        })
+        let s = s.slice(s![..kept]).to_owned();
+        let turn = turn.vectors.slice(s![.., ..kept]).to_owned();
+        let v = matmul(&svd.v.view(), &turn.view());
+        let coordinates = |of_v: Array2<f64>| of_v / s.view().insert_axis(Axis(0));
+        let u = coordinates(matmul(&inside.view(), &turn.view()));
+        let all = coordinates(SparseOperator::new(x).centred(mean).scaled(scale).apply(&v));
+        Ok(Self { u, s, all })
     }
 }
 
@@ -94,7 +95,7 @@ pub fn cca(expr: &Components, cnv: &Components, seed: u64) -> StageResult<Embedd
     let found = randomized_svd(&cross, &SvdOptions::new(k, seed))?;
     let weight = found.s.mapv(|r| r.clamp(0.0, 1.0).sqrt());
     let weighted = |all: &Array2<f64>, turn: &Array2<f64>| {
-        unit(matmul(&all.view(), &turn.view()) * &weight.view().insert_axis(Axis(0)))
+        unit(matmul(&all.view(), &turn.view()) * weight.view().insert_axis(Axis(0)))
     };
     Ok(Embedded {
         expr: weighted(&expr.all, &found.u),

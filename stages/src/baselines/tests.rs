@@ -241,7 +241,7 @@ fn formula(n: usize, p: usize, a: f64, b: f64) -> Csr {
     }))
 }
 
-/// scipy's principal angles are the canonical correlations.
+/// scipy's principal angles are the canonical correlations; numpy's normal equations are the ridge.
 #[test]
 fn projections_agree_with_scipy() {
     let values: serde_json::Value = serde_json::from_str(include_str!(
@@ -257,7 +257,7 @@ fn projections_agree_with_scipy() {
             .collect()
     };
     let all: Vec<usize> = (0..24).collect();
-    let e = Components::new(&formula(24, 5, 1.3, 0.7), &all, 5, 1).unwrap();
+    let e = Components::new(&formula(24, 5, 1.3, 0.5), &all, 5, 1).unwrap();
     let c = Components::new(&formula(24, 4, 1.1, 0.4), &all, 4, 1).unwrap();
     for (found, expected) in cca(&e, &c, 1)
         .unwrap()
@@ -270,9 +270,18 @@ fn projections_agree_with_scipy() {
             "{found}, expected {expected}"
         );
     }
+    let ridge = linear(&e, &c, 0.5);
+    // Principal axes turn both sides alike, so distances are those of the features.
+    let distances = crate::concordance::row_distances(&ridge.expr, &ridge.cnv);
+    for (found, expected) in distances.iter().zip(list("ridge_distances")) {
+        assert!(
+            (found - expected).abs() < 1e-4,
+            "{found}, expected {expected}"
+        );
+    }
 }
 
-/// Components of the training cells are orthonormal; other cells do not move what is learnt.
+/// Components of the training cells are orthonormal, and the same as those of all cells; other cells do not move what is learnt.
 #[test]
 fn projections_learn_from_training_cells_alone() {
     let d = data(5);
@@ -282,6 +291,11 @@ fn projections_learn_from_training_cells_alone() {
     assert!(
         gram.indexed_iter()
             .all(|((i, j), v)| (v - f64::from(u8::from(i == j))).abs() < 1e-6)
+    );
+    assert!(
+        (&e.all.slice(ndarray::s![..120, ..]) - &e.u)
+            .iter()
+            .all(|v| v.abs() < 1e-8)
     );
     let mut rows: Vec<usize> = (0..180).collect();
     rows[150..].reverse();

@@ -82,7 +82,7 @@ impl Segments {
         let mut of: BTreeMap<(String, String), Vec<Segment>> = BTreeMap::new();
         for i in 0..name.len() {
             let place = || format!("row {} of the segments", i + 1);
-            if !(start[i] <= end[i]) {
+            if start[i] > end[i] || (start[i] - end[i]).is_nan() {
                 return Err(StageError::data(format!(
                     "{}: expected start <= end, found {} and {}",
                     place(),

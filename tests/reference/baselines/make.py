@@ -1,4 +1,4 @@
-"""Canonical correlations of two small matrices given by a formula.
+"""Canonical correlations and ridge predictions of two small matrices given by a formula.
 
 numpy 2, scipy 1.16: python make.py > values.json
 The matrices are those of `stages/src/baselines/tests.rs::formula`.
@@ -18,15 +18,25 @@ def formula(n, p, a, b):
 
 
 n = 24
-x, y = formula(n, 5, 1.3, 0.7), formula(n, 4, 1.1, 0.4)
+x, y = formula(n, 5, 1.3, 0.5), formula(n, 4, 1.1, 0.4)
 zx, zy = (x - x.mean(0)) / x.std(0), (y - y.mean(0)) / y.std(0)
 correlations = np.sort(np.cos(subspace_angles(zx, zy)))[::-1]
+penalty = 0.5 * np.mean(np.linalg.svd(zx, compute_uv=False) ** 2)
+predicted = zx @ np.linalg.solve(zx.T @ zx + penalty * np.eye(5), zx.T @ zy)
+
+
+def unit(m):
+    return m / np.linalg.norm(m, axis=1, keepdims=True)
+
+
+distances = np.linalg.norm(unit(predicted) - unit(zy), axis=1)
 print(
     json.dumps(
         {
             "numpy": np.__version__,
             "scipy": scipy.__version__,
             "canonical_correlations": correlations.tolist(),
+            "ridge_distances": distances.tolist(),
         },
         indent=1,
     )
