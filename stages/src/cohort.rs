@@ -3,6 +3,8 @@
 //! Cohort order is axis order of the patients, and each patient's own cell order. Every joined
 //! artifact (`split`, `embeddings`, `concordance`) has its rows in cohort order.
 
+use std::collections::BTreeMap;
+
 use crate::anndata::{Reader, Uns};
 use crate::error::{StageError, StageResult};
 use crate::frame::{Column, Frame};
@@ -88,6 +90,41 @@ impl Cohort {
                 "{n} of {} patients have split counts: `count_split` holds for all or for none",
                 split.len()
             ))),
+        }
+    }
+
+    /// A number for each cell's CNV cluster, from role `clusters`; clusters of two patients are never
+    /// one.
+    ///
+    /// # Errors
+    /// [`StageError::Format`] where its cells are not those of `expr` in their order,
+    /// [`StageError::Data`] where some are missing, and what the reader reports.
+    pub fn load_clusters(&self, ctx: &StageContext<'_>) -> StageResult<Vec<u32>> {
+        let mut number_of: BTreeMap<(usize, String), u32> = BTreeMap::new();
+        let mut out: Vec<u32> = Vec::with_capacity(self.n_cells());
+        for (patient, input) in ctx.all("clusters").into_iter().enumerate() {
+            let obs = Reader::open(&input.path)?.obs()?;
+            let known = self.obs.index.get(out.len()..out.len() + obs.len());
+            if known.is_none_or(|k| k != obs.index) {
+                return Err(StageError::format(
+                    &input.path,
+                    "obs",
+                    "expected the cells of `expr`, in their order",
+                ));
+            }
+            for label in obs.texts("cnv_leiden")? {
+                let next = number_of.len() as u32;
+                out.push(*number_of.entry((patient, label)).or_insert(next));
+            }
+        }
+        if out.len() == self.n_cells() {
+            Ok(out)
+        } else {
+            Err(StageError::data(format!(
+                "`clusters` has {} cells, `expr` has {}",
+                out.len(),
+                self.n_cells()
+            )))
         }
     }
 

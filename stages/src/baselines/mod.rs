@@ -28,7 +28,6 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use crate::anndata::Reader;
 use crate::cohort::{Cohort, CohortCnv};
 use crate::concordance::{Class, classify, is_cancer, row_distances};
 use crate::dosage::{GeneWindows, Strata};
@@ -115,7 +114,7 @@ impl Stage for Baselines {
         }
         let mut metrics = Metrics::new();
         if !ctx.all("clusters").is_empty() {
-            let labels = clusters(ctx, &cohort)?;
+            let labels = cohort.load_clusters(ctx)?;
             let found = clones::compensation(ctx, params, &cohort, &cnv, &map, &scored, &labels)?;
             if let Some((method, own)) = found {
                 methods.push(method);
@@ -172,7 +171,7 @@ fn regressions(
 ) -> StageResult<Vec<Method>> {
     let profiles = match params.copy_number {
         CopyNumber::Cell => Profiles::Cells(&cnv.x),
-        CopyNumber::Cluster => Profiles::clusters(&cnv.x, clusters(ctx, cohort)?, slots),
+        CopyNumber::Cluster => Profiles::clusters(&cnv.x, cohort.load_clusters(ctx)?, slots),
     };
     let members = members(cohort, scored, params.strata)?;
     let options = Options {
@@ -225,36 +224,6 @@ fn members(cohort: &Cohort, scored: &[bool], strata: Strata) -> StageResult<Vec<
             })
         })
         .collect())
-}
-
-/// A number for each cell's CNV cluster; clusters of two patients are never one.
-fn clusters(ctx: &StageContext<'_>, cohort: &Cohort) -> StageResult<Vec<u32>> {
-    let mut number_of: BTreeMap<(usize, String), u32> = BTreeMap::new();
-    let mut out: Vec<u32> = Vec::with_capacity(cohort.n_cells());
-    for (patient, input) in ctx.all("clusters").into_iter().enumerate() {
-        let obs = Reader::open(&input.path)?.obs()?;
-        let known = cohort.obs.index.get(out.len()..out.len() + obs.len());
-        if known.is_none_or(|k| k != obs.index) {
-            return Err(StageError::format(
-                &input.path,
-                "obs",
-                "expected the cells of `expr`, in their order",
-            ));
-        }
-        for label in obs.texts("cnv_leiden")? {
-            let next = number_of.len() as u32;
-            out.push(*number_of.entry((patient, label)).or_insert(next));
-        }
-    }
-    if out.len() == cohort.n_cells() {
-        Ok(out)
-    } else {
-        Err(StageError::data(format!(
-            "`clusters` has {} cells, `expr` has {}",
-            out.len(),
-            cohort.n_cells()
-        )))
-    }
 }
 
 fn projections(

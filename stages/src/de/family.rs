@@ -36,19 +36,9 @@ impl Tested {
         genes: Vec<GeneTest>,
         aside: &[bool],
     ) -> Self {
-        let kept: Vec<usize> = (0..genes.len())
-            .filter(|&g| comparison.kind != Kind::CancerNormal || !aside[g])
-            .collect();
-        let of = |f: &dyn Fn(&GeneTest) -> f64| -> Vec<f64> {
-            kept.iter().map(|&g| f(&genes[g])).collect()
-        };
-        let spread = |values: Vec<f64>| {
-            let mut out = vec![f64::NAN; genes.len()];
-            kept.iter().zip(values).for_each(|(&g, v)| out[g] = v);
-            out
-        };
-        let adjusted = spread(benjamini_hochberg(&of(&|g| g.p.p)));
-        let adjusted_log10 = spread(benjamini_hochberg_log10(&of(&|g| g.p.log10)));
+        let (adjusted, adjusted_log10) = adjust(&genes, |g| {
+            comparison.kind == Kind::CancerNormal && aside[g]
+        });
         let log2fc = genes
             .iter()
             .map(|g| log2_fold_change(g.mean_group, g.mean_reference))
@@ -80,6 +70,23 @@ impl Tested {
     pub fn made(&self) -> bool {
         self.comparison.obstacle.is_none()
     }
+}
+
+/// Benjamini-Hochberg over the genes that are not set aside, as p and as its decimal logarithm; NaN
+/// for those.
+pub(super) fn adjust(genes: &[GeneTest], aside: impl Fn(usize) -> bool) -> (Vec<f64>, Vec<f64>) {
+    let kept: Vec<usize> = (0..genes.len()).filter(|&g| !aside(g)).collect();
+    let of =
+        |f: &dyn Fn(&GeneTest) -> f64| -> Vec<f64> { kept.iter().map(|&g| f(&genes[g])).collect() };
+    let spread = |values: Vec<f64>| {
+        let mut out = vec![f64::NAN; genes.len()];
+        kept.iter().zip(values).for_each(|(&g, v)| out[g] = v);
+        out
+    };
+    (
+        spread(benjamini_hochberg(&of(&|g| g.p.p))),
+        spread(benjamini_hochberg_log10(&of(&|g| g.p.log10))),
+    )
 }
 
 /// 1 higher, -1 lower, 0 not found.

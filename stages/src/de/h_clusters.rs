@@ -8,6 +8,7 @@ use std::path::Path;
 use serde_json::json;
 
 use super::contrasts::{Comparison, Kind, sides};
+use super::family::{adjust, direction};
 use super::params::DeParams;
 use super::set_aside::GeneFamily;
 use crate::anndata::Reader;
@@ -15,7 +16,7 @@ use crate::cohort::Cohort;
 use crate::error::{StageError, StageResult};
 use crate::frame::{Column, Frame};
 use crate::stage::{Metrics, StageContext};
-use crate::stats::{Contrast, GeneTest, benjamini_hochberg, log2_fold_change, sparse_wilcoxon};
+use crate::stats::{Contrast, GeneTest, log2_fold_change, sparse_wilcoxon};
 use crate::table::write_tsv;
 
 const COLUMN_NOTE: &str = "columns as scanpy's rank_genes_groups: scores is z, logfoldchanges is log2((expm1(mean log1p of the group) + 1e-9) / (the same of the reference)), pct_nz the share of cells above 0, mean_* the mean log1p expression";
@@ -51,12 +52,7 @@ impl Compared {
 
     /// 1 where gene `g` is found higher in the group, -1 lower, 0 not found.
     fn direction(&self, g: usize, fdr: f64, least: f64) -> i8 {
-        let change = self.log2fc[g];
-        match self.adjusted[g] < fdr && change.abs() > least {
-            true if change > 0.0 => 1,
-            true => -1,
-            false => 0,
-        }
+        direction(self.adjusted[g], self.log2fc[g], fdr, least)
     }
 
     /// Genes by falling score.
@@ -101,7 +97,7 @@ pub(super) fn run(ctx: &StageContext<'_>, params: &DeParams) -> StageResult<Metr
     let mut results = sparse_wilcoxon(&genes, &contrasts, params.rank_sum()).into_iter();
     for c in compared.iter_mut().filter(|c| c.obstacle.is_none()) {
         c.genes = results.next().expect("one result per contrast");
-        c.adjusted = adjusted(&c.genes, |g| {
+        (c.adjusted, _) = adjust(&c.genes, |g| {
             c.name == Kind::CancerNormal.name()
                 && GeneFamily::of(&names[g]).is_some_and(|f| params.set_aside.contains(&f))
         });
@@ -117,16 +113,6 @@ pub(super) fn run(ctx: &StageContext<'_>, params: &DeParams) -> StageResult<Metr
     metrics.insert("n_contrasts".into(), json!(tested));
     metrics.insert("n_not_applicable".into(), json!(compared.len() - tested));
     Ok(metrics)
-}
-
-/// Benjamini-Hochberg over the genes that are not set aside; NaN for those.
-fn adjusted(genes: &[GeneTest], aside: impl Fn(usize) -> bool) -> Vec<f64> {
-    let kept: Vec<usize> = (0..genes.len()).filter(|&g| !aside(g)).collect();
-    let p: Vec<f64> = kept.iter().map(|&g| genes[g].p.p).collect();
-    let mut out = vec![f64::NAN; genes.len()];
-    let found = benjamini_hochberg(&p);
-    kept.iter().zip(found).for_each(|(&g, v)| out[g] = v);
-    out
 }
 
 /// Cancer against normal epithelium, over all patients.

@@ -43,7 +43,7 @@ use self::encoder::NamedArray;
 use self::inputs::Modality;
 use self::outputs::{embed, write_history, write_model};
 use self::trainer::{StepLoss, Trainer, TrainingData, Watch};
-use crate::anndata::{AnnData, Reader};
+use crate::anndata::AnnData;
 use crate::cohort::{Cohort, CohortCnv};
 use crate::error::{StageError, StageResult};
 use crate::frame::Frame;
@@ -193,7 +193,7 @@ impl Inputs {
         let moments = Moments::read(&ctx.one("moments")?.path, cohort.x.n_cols(), cnv.x.n_cols())?;
         let negatives = Negatives::read(&ctx.one("negatives")?.path, n)?;
         let clusters = if params.needs_clusters() {
-            Some(load_clusters(ctx, &cohort)?)
+            Some(cohort.load_clusters(ctx)?)
         } else {
             None
         };
@@ -252,28 +252,6 @@ impl Inputs {
             modality.place_on(device, dtype)?;
         }
         Ok(())
-    }
-}
-
-/// A number for each cell's CNV cluster; clusters of two patients are never one.
-fn load_clusters(ctx: &StageContext<'_>, cohort: &Cohort) -> StageResult<Vec<u32>> {
-    let mut out = Vec::with_capacity(cohort.n_cells());
-    let mut number_of: BTreeMap<(usize, String), u32> = BTreeMap::new();
-    for (patient, input) in ctx.all("clusters").into_iter().enumerate() {
-        let obs = Reader::open(&input.path)?.obs()?;
-        for label in obs.texts("cnv_leiden")? {
-            let next = number_of.len() as u32;
-            out.push(*number_of.entry((patient, label)).or_insert(next));
-        }
-    }
-    if out.len() == cohort.n_cells() {
-        Ok(out)
-    } else {
-        Err(StageError::data(format!(
-            "`clusters` has {} cells, `expr` has {}",
-            out.len(),
-            cohort.n_cells()
-        )))
     }
 }
 

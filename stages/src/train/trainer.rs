@@ -105,6 +105,19 @@ pub(super) struct Trainer<'a> {
     validation: Vec<Vec<u32>>,
 }
 
+/// Where a run that cannot go on can be looked at: the step of its last checkpoint and the file.
+pub(super) fn last_checkpoint(saved: &(u64, Option<PathBuf>)) -> String {
+    match saved {
+        (step, Some(path)) => {
+            format!(
+                "the last checkpoint, of step {step}, is `{}`",
+                path.display()
+            )
+        }
+        _ => "there is no checkpoint yet".to_string(),
+    }
+}
+
 /// What the loop asks and tells while it runs.
 pub(super) trait Watch {
     /// Whether to stop now.
@@ -367,15 +380,7 @@ impl<'a> Trainer<'a> {
     }
 
     fn diverged(&self, what: &str) -> StageError {
-        let last = match &self.saved {
-            (step, Some(path)) => {
-                format!(
-                    "the last checkpoint, of step {step}, is `{}`",
-                    path.display()
-                )
-            }
-            _ => "there is no checkpoint yet".to_string(),
-        };
+        let last = last_checkpoint(&self.saved);
         StageError::data_hint(
             format!(
                 "{what} in epoch {}, batch {} (step {}); {last}",

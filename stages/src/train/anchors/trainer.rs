@@ -18,7 +18,7 @@ use crate::train::checkpoint::{self, State};
 use crate::train::encoder::{Encoder, NamedArray, Pass};
 use crate::train::matmul::matmul_nt;
 use crate::train::params::TrainParams;
-use crate::train::trainer::CHECKPOINT_STEPS;
+use crate::train::trainer::{CHECKPOINT_STEPS, last_checkpoint};
 
 /// Cells embedded together in eval mode.
 const BLOCK: usize = 1024;
@@ -360,15 +360,7 @@ impl<'a> AnchorTrainer<'a> {
     }
 
     fn diverged(&self, loss: f64) -> StageError {
-        let last = match &self.saved {
-            (step, Some(path)) => {
-                format!(
-                    "the last checkpoint, of step {step}, is `{}`",
-                    path.display()
-                )
-            }
-            _ => "there is no checkpoint yet".to_string(),
-        };
+        let last = last_checkpoint(&self.saved);
         let (epoch, step) = (self.cursor.epoch + 1, self.cursor.step + 1);
         StageError::data_hint(
             format!("training loss is {loss} in epoch {epoch} (step {step}); {last}"),
