@@ -5,7 +5,11 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use crate::anndata::{Reader, Uns};
+use crate::cluster::CLONE;
 use crate::error::{StageError, StageResult};
 use crate::frame::{Column, Frame};
 use crate::matrix::Csr;
@@ -15,6 +19,17 @@ use crate::stage::{InputArtifact, StageContext};
 pub const HELD_OUT: &str = "held_out";
 /// Layer of `expr` with the raw counts of that part.
 pub const HELD_OUT_COUNTS: &str = "held_out_counts";
+
+/// What cells share that are taken to have one copy-number profile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum GroupBy {
+    /// The clone that `cluster` found (`cnv_clone`); cells without one, by their cluster.
+    #[default]
+    CnvClone,
+    /// The copy-number cluster (`cnv_leiden`).
+    CnvLeiden,
+}
 
 /// The cells of all patients.
 #[derive(Debug, Clone)]
@@ -97,12 +112,36 @@ impl Cohort {
     /// one.
     ///
     /// # Errors
+    /// As [`Cohort::load_groups`].
+    pub fn load_clusters(&self, ctx: &StageContext<'_>) -> StageResult<Vec<u32>> {
+        self.number_groups(ctx, GroupBy::CnvLeiden)
+    }
+
+    /// A number for each cell's group; groups of two patients are never one.
+    ///
+    /// # Errors
+    /// As [`Cohort::load_groups`].
+    pub fn number_groups(&self, ctx: &StageContext<'_>, by: GroupBy) -> StageResult<Vec<u32>> {
+        let mut number_of: BTreeMap<(u32, String), u32> = BTreeMap::new();
+        let labels = self.load_groups(ctx, by)?;
+        Ok(labels
+            .into_iter()
+            .zip(&self.patient_of)
+            .map(|(label, patient)| {
+                let next = number_of.len() as u32;
+                *number_of.entry((*patient, label)).or_insert(next)
+            })
+            .collect())
+    }
+
+    /// The group of each cell, from role `clusters`: `clone 1`, or the name of its cluster.
+    ///
+    /// # Errors
     /// [`StageError::Format`] where its cells are not those of `expr` in their order,
     /// [`StageError::Data`] where some are missing, and what the reader reports.
-    pub fn load_clusters(&self, ctx: &StageContext<'_>) -> StageResult<Vec<u32>> {
-        let mut number_of: BTreeMap<(usize, String), u32> = BTreeMap::new();
-        let mut out: Vec<u32> = Vec::with_capacity(self.n_cells());
-        for (patient, input) in ctx.all("clusters").into_iter().enumerate() {
+    pub fn load_groups(&self, ctx: &StageContext<'_>, by: GroupBy) -> StageResult<Vec<String>> {
+        let mut out: Vec<String> = Vec::with_capacity(self.n_cells());
+        for input in ctx.all("clusters") {
             let obs = Reader::open(&input.path)?.obs()?;
             let known = self.obs.index.get(out.len()..out.len() + obs.len());
             if known.is_none_or(|k| k != obs.index) {
@@ -112,9 +151,16 @@ impl Cohort {
                     "expected the cells of `expr`, in their order",
                 ));
             }
-            for label in obs.texts("cnv_leiden")? {
-                let next = number_of.len() as u32;
-                out.push(*number_of.entry((patient, label)).or_insert(next));
+            let clones = match by {
+                GroupBy::CnvClone => obs.texts(CLONE).ok(),
+                GroupBy::CnvLeiden => None,
+            };
+            for (i, label) in obs.texts("cnv_leiden")?.into_iter().enumerate() {
+                let clone = clones.as_ref().map(|c| c[i].as_str());
+                out.push(match clone.filter(|c| !c.is_empty()) {
+                    Some(clone) => format!("clone {clone}"),
+                    None => label,
+                });
             }
         }
         if out.len() == self.n_cells() {

@@ -10,6 +10,7 @@ use crate::concordance::is_cancer;
 use crate::dosage::residual::Residuals;
 use crate::dosage::slope::slopes;
 use crate::dosage::units::{Unit, UnitKey, units};
+use crate::dosage::windows::arm_names;
 use crate::dosage::{DosageParams, GeneWindows, Strata};
 use crate::error::StageResult;
 use crate::stage::{Metrics, StageContext};
@@ -23,22 +24,23 @@ pub(super) fn compensation(
     cnv: &CohortCnv,
     map: &GeneWindows,
     scored: &[bool],
-    clusters: &[u32],
+    groups: &[u32],
 ) -> StageResult<Option<(Method, Metrics)>> {
     let counts = Cohort::load_counts(ctx)?.x;
     let chromosome = cohort.var.texts("chromosome")?;
+    let arm = arm_names(&cohort.var)?;
     let dosage = DosageParams {
         restrict: params.restrict,
         strata: params.strata,
         min_cells: params.min_cells.max(2),
         ..DosageParams::default()
     };
-    let keys = keys(cohort, params, scored, clusters)?;
+    let keys = keys(cohort, params, scored, groups)?;
     let (units, n_strata) = units(&counts, &cnv.x, &keys, dosage.min_cells);
     if units.is_empty() {
         return Ok(None);
     }
-    let scale = slopes(&units, n_strata, map, &chromosome, &dosage).scale;
+    let scale = slopes(&units, n_strata, map, &arm, &dosage).scale;
     if scale.is_nan() {
         ctx.progress
             .warn("expression as a whole does not follow the copy number: no `mixture`");
@@ -111,7 +113,7 @@ fn keys(
     cohort: &Cohort,
     params: &BaselinesParams,
     scored: &[bool],
-    clusters: &[u32],
+    groups: &[u32],
 ) -> StageResult<Vec<Option<UnitKey>>> {
     let cancer = is_cancer(&cohort.obs)?;
     let none = vec![String::new(); cohort.n_cells()];
@@ -125,7 +127,7 @@ fn keys(
                 patient: cohort.patient_of[i],
                 cell_type: cell_type[i].clone(),
                 cancer: cancer[i],
-                cluster: format!("{:08}", clusters[i]),
+                group: format!("{:08}", groups[i]),
             })
         })
         .collect())

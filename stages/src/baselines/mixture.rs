@@ -10,9 +10,9 @@
 //!
 //! in the notation of `dosage`'s residuals. The model: cell i is discordant (z_i) with probability p, gene
 //! g belongs to the set (q_g) with probability pi, both over all patients, and
-//! `r_ig ~ N(a_ig q_g (z_i - p), 1)`. Mean-field updates of z and q in turn, with p and pi from their
-//! means; started from the sum with equal weights. Each update is two products with the sparse signed
-//! residuals.
+//! `r_ig ~ N(a_ig q_g (z_i - p), 1)`. Mean-field updates of z and q in turn, started from the sum with
+//! equal weights; p and pi come from their means once both have settled. Each update is two products with
+//! the sparse signed residuals.
 //!
 //! Scores are log odds. What it cannot tell apart is what `dosage` cannot: a normal cell in a malignant
 //! clone, or a subclone without the change, falls short too. An unrelated programme whose genes happen
@@ -26,12 +26,14 @@ use crate::dosage::residual::{Residuals, SignedResiduals};
 use crate::error::StageResult;
 use crate::linalg::LinearOperator;
 
-const MOST_UPDATES: usize = 100;
+const MOST_UPDATES: usize = 200;
+/// Updates in which p and pi stay at their start, so that a weak start is not taken for an empty set.
+const HELD: usize = 15;
 /// Updates end once no cell's probability moves by more.
 const SETTLED: f64 = 1e-3;
 /// Start and bounds of p and pi.
 const P: (f64, f64, f64) = (0.3, 0.05, 0.6);
-const PI: (f64, f64, f64) = (0.1, 0.01, 0.5);
+const PI: (f64, f64, f64) = (0.2, 0.01, 0.5);
 
 /// A fitted mixture.
 #[derive(Debug, Clone)]
@@ -114,7 +116,7 @@ impl Model<'_> {
         let mut z = self.start(&q, p);
         let mut cells = vec![0.0; z.len()];
         let mut genes = vec![0.0; q.len()];
-        for _ in 0..MOST_UPDATES {
+        for update in 0..MOST_UPDATES {
             genes = self.gene_odds(&z, p, pi);
             q = (0..q.len())
                 .map(|g| {
@@ -125,7 +127,9 @@ impl Model<'_> {
                     }
                 })
                 .collect();
-            pi = (q.iter().sum::<f64>() / n_altered).clamp(PI.1, PI.2);
+            if update >= HELD {
+                pi = (q.iter().sum::<f64>() / n_altered).clamp(PI.1, PI.2);
+            }
             let (projected, power) = self.project(&q);
             cells = projected
                 .iter()
@@ -139,8 +143,10 @@ impl Model<'_> {
                 .map(|(a, b)| (a - b).abs())
                 .fold(0.0, f64::max);
             z = next;
-            p = (z.iter().sum::<f64>() / z.len() as f64).clamp(P.1, P.2);
-            if moved < SETTLED {
+            if update >= HELD {
+                p = (z.iter().sum::<f64>() / z.len() as f64).clamp(P.1, P.2);
+            }
+            if moved < SETTLED && update > HELD {
                 break;
             }
         }

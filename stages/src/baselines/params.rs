@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::cohort::GroupBy;
 use crate::concordance::Restrict;
 use crate::dosage::Strata;
 use crate::params::{Checks, ParamProblem};
@@ -30,6 +31,9 @@ pub struct BaselinesParams {
     pub strata: Strata,
     /// Copy number of a cell: `cell` (default) or `cluster`, which reads `clusters`.
     pub copy_number: CopyNumber,
+    /// What makes cells of one patient and cell type one clone in `mixture`, as in `dosage`: `cnv_clone`
+    /// (default) or `cnv_leiden`.
+    pub group_by: GroupBy,
     /// Normal cells that a stratum needs to give the level of its cells in `correlation`; with fewer
     /// it is the mean of all its cells. 1 or more, default 10.
     pub min_cells: usize,
@@ -61,6 +65,7 @@ impl Default for BaselinesParams {
             restrict: Restrict::All,
             strata: Strata::PatientCellType,
             copy_number: CopyNumber::Cell,
+            group_by: GroupBy::CnvClone,
             min_cells: 10,
             genes_per_bin: 100,
             n_comps: 30,

@@ -304,24 +304,36 @@ fn projections_learn_from_training_cells_alone() {
 }
 
 mod of_mixture {
-    use super::super::mixture::mixture;
+    use super::super::mixture::{mixture, p_value};
     use crate::dosage::residual::Residuals;
     use crate::dosage::units::{UnitKey, units};
     use crate::matrix::Csr;
     use crate::rng::Rng;
+    use crate::stats::auc;
 
-    const GENES: usize = 600;
+    const GENES: usize = 1200;
 
     struct Tumour {
         residuals: Residuals,
+        /// Log copy ratio of each clone and gene.
+        copy: Vec<Vec<f64>>,
     }
 
-    /// Two clones of 150 cells, 300 altered genes each of 600 on six chromosomes; every fourth cell
+    /// The cell holds its dosage back, the gene is of the set.
+    fn discordant(cell: usize) -> bool {
+        (cell % 150).is_multiple_of(4)
+    }
+
+    fn of_set(gene: usize) -> bool {
+        gene.is_multiple_of(8)
+    }
+
+    /// Two clones of 150 cells, 600 altered genes each of 1,200 on twelve chromosomes; every fourth cell
     /// holds back every eighth gene, where `plant` says so. A programme of every tenth gene runs in every
     /// third cell.
     fn tumour(plant: bool, seed: u64) -> Tumour {
         let mut rng = Rng::new(seed, "mixture test", &[]);
-        let mean: Vec<f64> = (0..GENES).map(|_| 0.4 * rng.normal().exp()).collect();
+        let mean: Vec<f64> = (0..GENES).map(|_| 0.6 * rng.normal().exp()).collect();
         let ratio = |u: usize, g: usize| match (g / 100 + u) % 4 {
             0 => 1.5,
             1 => 0.5,
@@ -332,7 +344,7 @@ mod of_mixture {
             for i in 0..150 {
                 let depth = (0.3 * rng.normal()).exp();
                 let row = (0..GENES).filter_map(|g| {
-                    let held = plant && i % 4 == 0 && g % 8 == 0;
+                    let held = plant && discordant(i) && of_set(g);
                     let answer = if held { 1.0 } else { ratio(u, g) };
                     let programme = match (i % 3, g % 10) {
                         (0, 3) => 1.8,
@@ -353,13 +365,52 @@ mod of_mixture {
             patient: 0,
             cell_type: String::new(),
             cancer: true,
-            cluster: (i / 150).to_string(),
+            group: (i / 150).to_string(),
         };
         let keys: Vec<_> = (0..300).map(|i| Some(key(i))).collect();
         let (units, _) = units(&counts, &cnv, &keys, 2);
         Tumour {
             residuals: Residuals::new(&counts, &units, &[true, true]),
+            copy: (0..2)
+                .map(|u| (0..GENES).map(|g| f64::ln(ratio(u, g))).collect())
+                .collect(),
         }
+    }
+
+    #[test]
+    fn planted_cells_and_genes_are_found_together() {
+        for seed in [2, 3] {
+            let t = tumour(true, seed);
+            let found = mixture(&t.residuals, &t.copy).unwrap();
+            let cells: Vec<bool> = t.residuals.cells.iter().map(|&i| discordant(i)).collect();
+            let altered: Vec<usize> = (0..GENES).filter(|&g| found.genes[g].is_finite()).collect();
+            let scores: Vec<f64> = altered.iter().map(|&g| found.genes[g]).collect();
+            let set: Vec<bool> = altered.iter().map(|&g| of_set(g)).collect();
+            let (cells, genes) = (auc(&found.cells, &cells), auc(&scores, &set));
+            assert!(cells > 0.9 && genes > 0.85, "seed {seed}: {cells} {genes}");
+            assert!((found.p - 0.25).abs() < 0.1 && (found.pi - 0.125).abs() < 0.06);
+            // Without the set, what is left to fit carries little.
+            let without = tumour(false, seed);
+            let nothing = mixture(&without.residuals, &without.copy).unwrap();
+            assert!(
+                found.gain > 4.0 * nothing.gain,
+                "{} {}",
+                found.gain,
+                nothing.gain
+            );
+        }
+    }
+
+    #[test]
+    fn profiles_laid_elsewhere_fit_as_well_where_nothing_is_planted() {
+        let chromosome: Vec<String> = (0..GENES).map(|g| format!("chr{}", g / 100 + 1)).collect();
+        let p = |plant: bool| {
+            let t = tumour(plant, 4);
+            let gain = mixture(&t.residuals, &t.copy).unwrap().gain;
+            p_value(&t.residuals, &t.copy, &chromosome, gain, 9, 5, &|_| Ok(())).unwrap()
+        };
+        let (planted, nothing) = (p(true), p(false));
+        assert!(planted <= 0.2 && nothing > 0.2, "{planted} {nothing}");
     }
 
     #[test]

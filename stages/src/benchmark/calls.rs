@@ -6,6 +6,7 @@ use super::metrics::{Ranking, adjusted_rand, ranking};
 use super::truth::Truth;
 use super::{Score, mean_ranking};
 use crate::anndata::Reader;
+use crate::cluster::CLONE;
 use crate::cohort::CohortCnv;
 use crate::error::{StageError, StageResult};
 use crate::matrix::Csr;
@@ -52,7 +53,10 @@ pub(super) fn scores(
         if let Some(score) = &c.malignancy {
             out.extend(malignant(truth, "cnv_malignancy", score));
         }
-        out.extend(clones(truth, &c.label));
+        out.extend(clones(truth, "cnv_leiden", &c.label));
+        if let Some(clone) = &c.clone {
+            out.extend(clones(truth, CLONE, clone));
+        }
     }
     Ok(out)
 }
@@ -60,6 +64,8 @@ pub(super) fn scores(
 /// What `clusters` says of each cell.
 struct Clusters {
     label: Vec<String>,
+    /// Clones, where they were sought.
+    clone: Option<Vec<String>>,
     malignancy: Option<Vec<f64>>,
 }
 
@@ -68,10 +74,11 @@ fn clusters(ctx: &StageContext<'_>, n: usize) -> StageResult<Option<Clusters>> {
     if inputs.is_empty() {
         return Ok(None);
     }
-    let (mut label, mut malignancy) = (Vec::new(), Vec::new());
+    let (mut label, mut clone, mut malignancy) = (Vec::new(), Vec::new(), Vec::new());
     for input in inputs {
         let obs = Reader::open(&input.path)?.obs()?;
         label.extend(obs.texts("cnv_leiden")?);
+        clone.extend(obs.texts(CLONE).unwrap_or_default());
         if let Ok(values) = obs.numbers("cnv_malignancy") {
             malignancy.extend(values);
         }
@@ -84,6 +91,7 @@ fn clusters(ctx: &StageContext<'_>, n: usize) -> StageResult<Option<Clusters>> {
     }
     Ok(Some(Clusters {
         malignancy: (malignancy.len() == n).then_some(malignancy),
+        clone: (clone.len() == n).then_some(clone),
         label,
     }))
 }
@@ -217,7 +225,7 @@ fn malignant(truth: &Truth, method: &str, score: &[f64]) -> Vec<Score> {
 }
 
 /// Agreement of CNV clusters with clones, malignant cells of each patient; mean over patients.
-fn clones(truth: &Truth, label: &[String]) -> Option<Score> {
+fn clones(truth: &Truth, method: &str, label: &[String]) -> Option<Score> {
     let mut values = Vec::new();
     for p in 0..truth.patients.len() {
         let rows: Vec<usize> = (0..label.len())
@@ -233,7 +241,7 @@ fn clones(truth: &Truth, label: &[String]) -> Option<Score> {
         chance: 0.0,
         ..Score::single(
             "clones",
-            "cnv_leiden",
+            method,
             "ari",
             values.iter().sum::<f64>() / values.len() as f64,
             values.len(),

@@ -73,6 +73,14 @@ fn dosage_rankings(genes: &TextTable, dir: &Path) -> StageResult<Vec<GeneRanking
     let mut out = vec![
         of("dosage_slope", slope.iter().map(|s| -s).collect()),
         of(
+            "dosage_slope_shrunken",
+            genes
+                .numbers("slope_shrunken")?
+                .iter()
+                .map(|s| -s)
+                .collect(),
+        ),
+        of(
             "dosage_slope_t",
             slope.iter().zip(&se).map(|(s, e)| (1.0 - s) / e).collect(),
         ),

@@ -42,7 +42,7 @@ pub struct Benchmark;
 impl Stage for Benchmark {
     type Params = BenchmarkParams;
     const KIND: &'static str = "benchmark";
-    const CODE_VERSION: u32 = 1;
+    const CODE_VERSION: u32 = 2;
     const ABOUT: &'static str = "scores every method against the planted truth of a simulation";
     const MULTI_THREADED: bool = true;
 

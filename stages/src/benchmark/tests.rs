@@ -68,7 +68,7 @@ fn expr(path: &Path) {
 fn dosage(dir: &Path) {
     write(
         &dir.join("dosage_genes.tsv"),
-        "names slope se class\ng0 0 0.1 insensitive\ng1 0.5 0.1 insensitive\ng4 0.2 0.1 insensitive\ng5 1 0.1 sensitive\n",
+        "names slope slope_shrunken se class\ng0 0 0.1 0.1 insensitive\ng1 0.5 0.5 0.1 insensitive\ng4 0.2 0.3 0.1 insensitive\ng5 1 1 0.1 sensitive\n",
     );
     // The second factor carries more of the sum.
     write(

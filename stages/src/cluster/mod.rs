@@ -3,7 +3,8 @@
 //! PCA of `X_cnv` (`linalg::pca`) -> exact nearest neighbours (`neighbors`) -> UMAP's fuzzy graph
 //! (`connectivities`) -> Leiden (`leiden`) and a layout in the plane (`umap`); then the score and the
 //! mean profile of each cluster (`profiles`), its gains and losses (`segments`), and how malignant
-//! each cell looks (`malignancy`). Names, defaults and meanings are those of infercnvpy,
+//! each cell looks (`malignancy`), and which clone of the tumour it belongs to (`clones`, where the raw
+//! counts are there to be read). Names, defaults and meanings are those of infercnvpy,
 //! which calls scanpy.
 //!
 //! Unlike scanpy, neighbours are exact at any number of cells, and every step gives the same bytes
@@ -14,6 +15,7 @@
 //! of one another, at distance 0; ties go by cell order. Where no cell has a signal, a warning says
 //! that the clusters mean nothing. No step makes a NaN.
 
+pub mod clones;
 mod connectivities;
 mod leiden;
 mod malignancy;
@@ -28,6 +30,7 @@ mod umap;
 #[cfg(test)]
 mod tests;
 
+pub use clones::{CloneOptions, Clones};
 pub use connectivities::connectivities;
 pub use leiden::{LeidenOptions, Objective, Partition, leiden};
 pub use malignancy::{Malignancy, TwoComponents, ithcna, malignancy, two_components};
@@ -53,6 +56,9 @@ use crate::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
 
 /// Up to this many windows (or cells, where they are fewer) the components are found from all eigenvectors.
 const EXACT_PCA_UP_TO: usize = 512;
+
+/// Column of `obs`: the clone of each malignant cell, `1` the largest; empty elsewhere.
+pub const CLONE: &str = "cnv_clone";
 
 /// The stage kind `cluster`.
 #[derive(Debug)]
@@ -153,11 +159,24 @@ fn cluster_column(partition: &Partition) -> Column {
     })
 }
 
+/// Clones as a column, `1` the largest.
+fn clone_column(clones: &Clones) -> Column {
+    Column::Category(Categorical {
+        codes: clones
+            .of_cell
+            .iter()
+            .map(|c| c.map_or(-1, |c| c as i32))
+            .collect(),
+        categories: (1..=clones.n_cells.len()).map(|c| c.to_string()).collect(),
+        ordered: false,
+    })
+}
+
 impl Stage for Cluster {
     type Params = ClusterParams;
 
     const KIND: &'static str = "cluster";
-    const CODE_VERSION: u32 = 2;
+    const CODE_VERSION: u32 = 3;
     const ABOUT: &'static str =
         "groups the cells of a patient by copy-number profile: PCA, exact neighbours, Leiden, UMAP";
     const USES_SEED: bool = true;
@@ -169,6 +188,9 @@ impl Stage for Cluster {
 
     fn reads(params: &Self::Params) -> Vec<Read> {
         match params.on {
+            On::Cnv if params.max_clones > 1 => {
+                vec![Read::required("cnv"), Read::optional("expr")]
+            }
             On::Cnv => vec![Read::required("cnv")],
             On::H => vec![Read::required("embeddings")],
         }
@@ -181,7 +203,7 @@ impl Stage for Cluster {
         vec![
             OutputDecl::new(
                 "clusters",
-                "AnnData: obs cnv_leiden, cnv_score, cnv_signal, cnv_correlation, cnv_malignancy and cnv_malignant, obsm X_cnv_pca and X_cnv_umap, neighbour graph",
+                "AnnData: obs cnv_leiden, cnv_score, cnv_signal, cnv_correlation, cnv_malignancy, cnv_malignant and cnv_clone, obsm X_cnv_pca and X_cnv_umap, neighbour graph",
             ),
             OutputDecl::new(
                 "cluster_tables",
@@ -214,10 +236,16 @@ impl Stage for Cluster {
         }
         let found = cluster_profiles(&x_cnv, params, ctx.seed, &|done, next| {
             ctx.check_cancelled()?;
-            ctx.progress.step(done, 4, next);
+            ctx.progress.step(done, 5, next);
             Ok(())
         })?;
-        ctx.progress.step(4, 4, "writing");
+        ctx.progress.step(4, 5, "clones");
+        let clones = match ctx.optional("expr") {
+            Some(expr) => Some(clones_of(&expr.path, &obs, &found, params, ctx.seed)?),
+            None => None,
+        };
+        ctx.check_cancelled()?;
+        ctx.progress.step(5, 5, "writing");
         let windows = match reader
             .uns()?
             .get("cnv")
@@ -236,11 +264,51 @@ impl Stage for Cluster {
             windows.as_ref(),
             &found,
             &details,
+            clones.as_ref(),
         )?;
-        let metrics = metrics(&found, &details, without_signal);
-        annotated(obs, found).write_zarr(&ctx.output("clusters"))?;
+        let mut metrics = metrics(&found, &details, without_signal);
+        if let Some(clones) = &clones {
+            metrics.insert("n_clones".into(), json!(clones.n_cells.len()));
+        }
+        annotated(obs, found, clones.as_ref()).write_zarr(&ctx.output("clusters"))?;
         Ok(metrics)
     }
+}
+
+/// The clones among the cells that are called malignant and are no reference, from the raw counts of
+/// `expr`; none where no cell is called.
+fn clones_of(
+    expr: &std::path::Path,
+    obs: &Frame,
+    found: &Clustered,
+    params: &ClusterParams,
+    seed: u64,
+) -> StageResult<Clones> {
+    let reader = Reader::open(expr)?;
+    if reader.obs()?.index != obs.index {
+        return Err(StageError::format(
+            expr,
+            "obs",
+            "expected the cells of `cnv`, in their order",
+        ));
+    }
+    let mut malignant = found
+        .malignancy
+        .calls()
+        .unwrap_or_else(|| vec![false; obs.len()]);
+    if let Ok(reference) = obs.flags("cnv_reference") {
+        malignant
+            .iter_mut()
+            .zip(reference)
+            .for_each(|(m, r)| *m &= !r);
+    }
+    let counts = reader.layer("counts")?.into_csr();
+    let options = CloneOptions {
+        max_clones: params.max_clones,
+        min_cells: params.min_clone_cells,
+        seed,
+    };
+    clones::clones(&counts, &reader.var()?, &malignant, options)
 }
 
 /// What the tables say beyond [`Clustered`].
@@ -323,7 +391,7 @@ fn metrics(found: &Clustered, details: &Details, without_signal: usize) -> Metri
 }
 
 /// The `clusters` artifact.
-fn annotated(obs: Frame, found: Clustered) -> AnnData {
+fn annotated(obs: Frame, found: Clustered, clones: Option<&Clones>) -> AnnData {
     let membership = &found.partition.membership;
     let names: Vec<String> = (0..found.partition.n_clusters)
         .map(|c| c.to_string())
@@ -356,6 +424,9 @@ fn annotated(obs: Frame, found: Clustered) -> AnnData {
             ordered: false,
         }),
     );
+    if let Some(clones) = clones {
+        out.set(CLONE, clone_column(clones));
+    }
     AnnData {
         obs: out,
         obsm: BTreeMap::from([

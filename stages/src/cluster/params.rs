@@ -77,6 +77,12 @@ pub struct ClusterParams {
     /// Cells of a cluster whose pairs make its `ithcna`, drawn where it has more (infercnvpy takes all).
     /// At most 20000; 0: none; default 500.
     pub ithcna_cells: usize,
+    /// Most clones that the malignant cells of a patient are told apart into (column `cnv_clone`), from
+    /// the raw counts, where `needs` lists a stage that writes `expr`. In [1, 50]; 1: none are sought;
+    /// default 10.
+    pub max_clones: usize,
+    /// Cells that a clone needs. At least 2; default 20.
+    pub min_clone_cells: usize,
 }
 
 impl Default for ClusterParams {
@@ -98,6 +104,8 @@ impl Default for ClusterParams {
             min_amplitude: 0.01,
             arm_share: 0.5,
             ithcna_cells: 500,
+            max_clones: 10,
+            min_clone_cells: 20,
         }
     }
 }
@@ -145,6 +153,8 @@ impl ClusterParams {
         checks.range("min_amplitude", self.min_amplitude, 0.0, 10.0);
         checks.range("arm_share", self.arm_share, 0.1, 1.0);
         checks.range("ithcna_cells", self.ithcna_cells, 0, 20_000);
+        checks.range("max_clones", self.max_clones, 1, 50);
+        checks.at_least("min_clone_cells", self.min_clone_cells, 2);
         checks.finish()
     }
 }
@@ -169,6 +179,8 @@ mod tests {
             min_amplitude: -0.1,
             arm_share: 0.0,
             ithcna_cells: 20_001,
+            max_clones: 0,
+            min_clone_cells: 1,
             ..ClusterParams::default()
         };
         let paths: Vec<String> = bad.problems().into_iter().map(|p| p.path).collect();
@@ -185,6 +197,8 @@ mod tests {
             "min_amplitude",
             "arm_share",
             "ithcna_cells",
+            "max_clones",
+            "min_clone_cells",
         ];
         assert_eq!(paths, expected);
     }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::segments::{ArmCall, Segment, Segmented};
-use super::{Clustered, Details};
+use super::{Clones, Clustered, Details};
 use crate::error::StageResult;
 use crate::frame::{Column, Frame};
 use crate::stats::normal_sf;
@@ -12,7 +12,7 @@ use crate::table::write_tsv;
 /// Bins of the histogram of scores.
 const BINS: usize = 50;
 
-/// Writes `cnv_clusters.tsv`, `cnv_cells.tsv`, `cnv_malignancy.tsv`, `cnv_malignancy_histogram.tsv` and,
+/// Writes `cnv_clones.tsv` and `cnv_clone_pieces.tsv` where clones were sought, `cnv_clusters.tsv`, `cnv_cells.tsv`, `cnv_malignancy.tsv`, `cnv_malignancy_histogram.tsv` and,
 /// where the windows are known, `cnv_cluster_profiles.tsv`, `cnv_segments.tsv` and `cnv_arms.tsv`.
 pub(super) fn write(
     dir: &Path,
@@ -20,7 +20,11 @@ pub(super) fn write(
     windows: Option<&Frame>,
     found: &Clustered,
     details: &Details,
+    clones: Option<&Clones>,
 ) -> StageResult<()> {
+    if let Some(clones) = clones {
+        clone_tables(dir, clones)?;
+    }
     let notes = [
         "copy-number clusters of the cells: Leiden on the neighbour graph of X_cnv's principal components; 0 is the largest",
         "cnv_score: mean of |X_cnv| over all cells and windows of the cluster, zeros included (infercnvpy)",
@@ -101,6 +105,56 @@ pub(super) fn write(
         &arms(segmented),
         &notes,
     )
+}
+
+fn clone_tables(dir: &Path, clones: &Clones) -> StageResult<()> {
+    let n = clones.n_cells.len();
+    let names: Vec<String> = (1..=n).map(|c| c.to_string()).collect();
+    let total: usize = clones.n_cells.iter().sum();
+    let mut table = Frame::new(names.clone());
+    table.set(
+        "n_cells",
+        Column::I64(clones.n_cells.iter().map(|&n| n as i64).collect()),
+    );
+    let share = |&n: &usize| n as f64 / total as f64;
+    table.set(
+        "share",
+        Column::F64(clones.n_cells.iter().map(share).collect()),
+    );
+    let confidence = |c: usize| {
+        let own: Vec<f64> = clones
+            .of_cell
+            .iter()
+            .zip(&clones.confidence)
+            .filter(|(k, _)| **k == Some(c as u32))
+            .map(|(_, p)| *p)
+            .collect();
+        crate::stats::mean(&own)
+    };
+    table.set("confidence", Column::F64((0..n).map(confidence).collect()));
+    let notes = [
+        "clones of the malignant cells (obs cnv_clone), told apart by the counts of pieces of chromosome arms: normal mixture, the number by BIC, joined where no piece's median gene differs",
+        "confidence: mean probability of the clone over its cells",
+    ];
+    write_tsv(&dir.join("cnv_clones.tsv"), "clone", &table, &notes)?;
+    let pieces = &clones.pieces;
+    let mut table = Frame::new((0..pieces.len()).map(|p| p.to_string()).collect());
+    let texts =
+        |f: &dyn Fn(&super::clones::Piece) -> String| Column::Str(pieces.iter().map(f).collect());
+    let whole =
+        |f: &dyn Fn(&super::clones::Piece) -> i64| Column::I64(pieces.iter().map(f).collect());
+    table.set("chromosome", texts(&|p| p.chromosome.clone()));
+    table.set("arm", texts(&|p| p.arm.letter().to_string()));
+    table.set("start", whole(&|p| p.span.0));
+    table.set("end", whole(&|p| p.span.1));
+    table.set("n_genes", whole(&|p| p.genes.len() as i64));
+    for (name, ratios) in names.iter().zip(clones.log_ratio.rows()) {
+        table.set(&format!("clone_{name}"), Column::F64(ratios.to_vec()));
+    }
+    let notes = [
+        "what tells the clones apart: median over the genes of a piece of the natural log ratio of a clone's expression to that of the patient's other malignant cells, beside the median piece",
+    ];
+    write_tsv(&dir.join("cnv_clone_pieces.tsv"), "piece", &table, &notes)
 }
 
 fn clusters(obs: &Frame, found: &Clustered, details: &Details) -> Frame {

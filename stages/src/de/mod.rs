@@ -66,7 +66,7 @@ pub struct De;
 impl Stage for De {
     type Params = DeParams;
     const KIND: &'static str = "de";
-    const CODE_VERSION: u32 = 2;
+    const CODE_VERSION: u32 = 3;
     const ABOUT: &'static str =
         "differential expression between classes of cells, and cis effects of copy number";
     const MULTI_THREADED: bool = true;

@@ -70,8 +70,9 @@ pub(super) fn arms(
             };
             let slopes: Vec<f64> = genes
                 .iter()
-                .map(|&g| found.slopes.genes[g].slope)
-                .filter(|s| s.is_finite())
+                .map(|&g| &found.slopes.genes[g])
+                .filter(|g| g.class != Class::Untested)
+                .map(|g| g.slope)
                 .collect();
             let mut copy = (f64::NAN, f64::NAN);
             let mut gained_lost = (0, 0);

@@ -23,7 +23,7 @@ pub mod units;
 pub(crate) mod windows;
 mod write;
 
-pub use params::{DosageParams, Strata, TumourLevel};
+pub use params::{CopyNumber, DosageParams, Strata, TumourLevel};
 pub use windows::GeneWindows;
 
 use serde_json::json;
@@ -48,7 +48,7 @@ pub struct Dosage;
 impl Stage for Dosage {
     type Params = DosageParams;
     const KIND: &'static str = "dosage";
-    const CODE_VERSION: u32 = 2;
+    const CODE_VERSION: u32 = 3;
     const ABOUT: &'static str =
         "dosage sensitivity of every gene, and cells that fall short of their dosage";
     const USES_SEED: bool = true;
@@ -86,11 +86,13 @@ impl Stage for Dosage {
                 cohort.n_cells()
             )));
         }
-        let clusters = clusters(ctx, &mut cohort)?;
-        let keys = keys(&cohort, &clusters, params)?;
+        let groups = cohort.load_groups(ctx, params.group_by)?;
+        add_malignant(ctx, &mut cohort)?;
+        let keys = keys(&cohort, &groups, params)?;
         ctx.check_cancelled()?;
         let map = GeneWindows::new(&cohort.var.index, &cnv.windows, &cnv.genes)?;
         let chromosome = cohort.var.texts("chromosome")?;
+        let arm = windows::arm_names(&cohort.var)?;
         let step = |done: usize, total: usize| {
             ctx.progress
                 .step(done as u64, total as u64, "permuted profiles");
@@ -101,7 +103,10 @@ impl Stage for Dosage {
             &cnv.x,
             &keys,
             &map,
-            &chromosome,
+            Places {
+                chromosome: &chromosome,
+                arm: &arm,
+            },
             params,
             ctx.seed,
             &step,
@@ -156,9 +161,17 @@ impl Analysis {
     }
 }
 
+/// Where each gene lies; empty where unknown.
+#[derive(Debug, Clone, Copy)]
+pub struct Places<'a> {
+    /// Chromosome.
+    pub chromosome: &'a [String],
+    /// Chromosome and arm.
+    pub arm: &'a [String],
+}
+
 /// The pure part: raw counts (`n_cells x n_genes`), `X_cnv` (`n_cells x n_windows`), the clone of
-/// each cell (`None`: takes no part), windows of each gene, chromosome of each gene (empty where
-/// unknown; genes in genome order).
+/// each cell (`None`: takes no part), windows and places of the genes, which are in genome order.
 ///
 /// # Errors
 /// What `step` reports between permuted profiles.
@@ -167,13 +180,13 @@ pub fn analyse(
     cnv: &Csr,
     keys: &[Option<UnitKey>],
     map: &GeneWindows,
-    chromosome: &[String],
+    places: Places<'_>,
     params: &DosageParams,
     seed: u64,
     step: &dyn Fn(usize, usize) -> StageResult<()>,
 ) -> StageResult<Analysis> {
     let (units, n_strata) = units(counts, cnv, keys, params.min_cells);
-    let slopes = slopes(&units, n_strata, map, chromosome, params);
+    let slopes = slopes(&units, n_strata, map, places.arm, params);
     let copy: Vec<Vec<f64>> = units
         .iter()
         .map(|u| altered(u, map, slopes.scale, params.altered))
@@ -187,7 +200,13 @@ pub fn analyse(
         seed,
     };
     let scores = if residuals.n_cells() > 0 {
-        Some(cell_scores(&residuals, &copy, chromosome, options, step)?)
+        Some(cell_scores(
+            &residuals,
+            &copy,
+            places.chromosome,
+            options,
+            step,
+        )?)
     } else {
         None
     };
@@ -224,42 +243,27 @@ fn altered(unit: &Unit, map: &GeneWindows, scale: f64, least: f64) -> Vec<f64> {
         .collect()
 }
 
-/// `cnv_leiden` of every cell, checked to be in the order of `expr`. `cnv_malignant` is added to the
-/// cells' columns where every patient has it.
-fn clusters(ctx: &StageContext<'_>, cohort: &mut Cohort) -> StageResult<Vec<String>> {
-    let (mut names, mut calls) = (Vec::new(), Some(Vec::new()));
+/// Adds `cnv_malignant` of `clusters`, whose cells are known to be those of `expr`, where every patient
+/// has it.
+fn add_malignant(ctx: &StageContext<'_>, cohort: &mut Cohort) -> StageResult<()> {
+    let mut calls = Vec::with_capacity(cohort.n_cells());
     for input in ctx.all("clusters") {
-        let obs = Reader::open(&input.path)?.obs()?;
-        let known = cohort.obs.index.get(names.len()..names.len() + obs.len());
-        if known.is_none_or(|k| k != obs.index) {
-            return Err(StageError::format(
-                &input.path,
-                "obs",
-                "expected the cells of `expr`, in their order",
-            ));
-        }
-        names.extend(obs.texts("cnv_leiden")?);
-        calls = calls.zip(obs.texts(MALIGNANT).ok()).map(|(mut all, own)| {
-            all.extend(own);
-            all
-        });
+        calls.extend(
+            Reader::open(&input.path)?
+                .obs()?
+                .texts(MALIGNANT)
+                .unwrap_or_default(),
+        );
     }
-    if names.len() != cohort.n_cells() {
-        return Err(StageError::data(format!(
-            "`clusters` has {} cells, `expr` has {}",
-            names.len(),
-            cohort.n_cells()
-        )));
-    }
-    if let Some(calls) = calls {
+    if calls.len() == cohort.n_cells() {
         cohort.obs.set_category(MALIGNANT, &calls);
     }
-    Ok(names)
+    Ok(())
 }
 
 fn keys(
     cohort: &Cohort,
-    clusters: &[String],
+    groups: &[String],
     params: &DosageParams,
 ) -> StageResult<Vec<Option<UnitKey>>> {
     let cancer = is_cancer(&cohort.obs)?;
@@ -271,12 +275,12 @@ fn keys(
     };
     Ok((0..cohort.n_cells())
         .map(|i| {
-            let takes_part = (chosen[i] || !cancer[i]) && !clusters[i].is_empty();
+            let takes_part = (chosen[i] || !cancer[i]) && !groups[i].is_empty();
             takes_part.then(|| UnitKey {
                 patient: cohort.patient_of[i],
                 cell_type: cell_type[i].clone(),
                 cancer: cancer[i],
-                cluster: clusters[i].clone(),
+                group: groups[i].clone(),
             })
         })
         .collect())
@@ -305,6 +309,9 @@ fn metrics(found: &Analysis) -> Metrics {
             json!(count(class)),
         );
     }
+    if found.slopes.slope_sd.is_finite() {
+        out.insert("slope_sd".into(), json!(found.slopes.slope_sd));
+    }
     out.insert("tumour_level".into(), json!(found.slopes.tumour_level));
     if found.slopes.scale.is_finite() {
         out.insert("copy_ratio_scale".into(), json!(found.slopes.scale));
@@ -312,8 +319,8 @@ fn metrics(found: &Analysis) -> Metrics {
             .slopes
             .genes
             .iter()
+            .filter(|g| g.class != Class::Untested)
             .map(|g| g.slope)
-            .filter(|s| s.is_finite())
             .collect();
         if !tested.is_empty() {
             out.insert("median_slope".into(), json!(crate::stats::median(&tested)));

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::cohort::GroupBy;
 use crate::concordance::Restrict;
 use crate::params::{Checks, ParamProblem};
 
@@ -32,6 +33,17 @@ pub enum TumourLevel {
     None,
 }
 
+/// Where a gene's local copy number comes from; the other source serves where there is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CopyNumber {
+    /// The clones' own expression of the 100 nearest genes of the arm, the gene itself left out.
+    #[default]
+    Neighbours,
+    /// The windows beside the gene that do not contain it: the choice for `infercnv: {method: measured}`.
+    Windows,
+}
+
 /// Parameters of `dosage`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -40,6 +52,12 @@ pub struct DosageParams {
     /// `cluster` calls so by their copy number). Normal cells always serve as
     /// the diploid level of their stratum.
     pub restrict: Restrict,
+    /// What makes cells of one patient and cell type one clone: `cnv_clone` (default; where `cluster`
+    /// found clones, its clusters elsewhere) or `cnv_leiden`, the clusters alone.
+    pub group_by: GroupBy,
+    /// What local copy number is taken from: `neighbours` (default) or `windows`. The per-cell scores
+    /// always rest on the windows.
+    pub copy_number: CopyNumber,
     /// What shares one level of expression: `patient` or `patient_cell_type` (default).
     pub strata: Strata,
     /// Whether malignant clones have a level of their own, shared by all patients: `auto` (default),
@@ -51,13 +69,14 @@ pub struct DosageParams {
     /// more, default 10.
     pub min_cells: usize,
     /// Counts that a gene is expected to have in a clone for the clone to speak for it; 1 or more,
-    /// default 10.
+    /// default 2. Genes with few counts get wide intervals, not wrong ones.
     pub min_count: f64,
     /// Spread of log copy ratio over the clones of a stratum, below which a gene is untested;
     /// above 0, default 0.1 (a gain of one copy of two is 0.405).
     pub min_spread: f64,
-    /// Standard error of a slope above which a gene is untested; above 0, default 0.5: its 95 %
-    /// interval is then wider than from 0 (escape) to 2, so that nothing can be told.
+    /// Standard error of a slope above which a gene is not tested (its slope is told and ranked); above
+    /// 0, default 0.5: its 95 % interval is then wider than from 0 (escape) to 2, so that nothing can be
+    /// called.
     pub max_se: f64,
     /// False discovery rate of the classes; in (0, 1), default 0.05.
     pub fdr: f64,
@@ -81,10 +100,12 @@ impl Default for DosageParams {
     fn default() -> Self {
         Self {
             restrict: Restrict::All,
+            group_by: GroupBy::CnvClone,
+            copy_number: CopyNumber::Neighbours,
             strata: Strata::PatientCellType,
             tumour_level: TumourLevel::Auto,
             min_cells: 10,
-            min_count: 10.0,
+            min_count: 2.0,
             min_spread: 0.1,
             max_se: 0.5,
             fdr: 0.05,

@@ -7,6 +7,8 @@ use crate::stats::median;
 const BETWEEN_CLONES: f64 = 0.2;
 /// Counts added to a clone of mean library size before the logarithm.
 const PRIOR_COUNT: f64 = 0.5;
+/// Counts expected of the genes that a unit's size factor rests on, where it has such.
+const SIZE_COUNT: f64 = 10.0;
 /// Genes on each side of a gene that speak for its place where no window does.
 const NEIGHBOURS: usize = 50;
 
@@ -37,10 +39,11 @@ impl Rates {
                 .filter(|&u| units[u].stratum == s)
                 .collect();
             let library: f64 = members.iter().map(|&u| units[u].library).sum();
+            let mut rate = vec![0.0; n_genes];
             for g in 0..n_genes {
-                let rate = members.iter().map(|&u| units[u].counts[g]).sum::<f64>() / library;
+                rate[g] = members.iter().map(|&u| units[u].counts[g]).sum::<f64>() / library;
                 for &u in &members {
-                    let expected = rate * units[u].library;
+                    let expected = rate[g] * units[u].library;
                     if expected >= min_count {
                         w[u][g] = 1.0 / (BETWEEN_CLONES * BETWEEN_CLONES + 1.0 / expected);
                     }
@@ -50,10 +53,19 @@ impl Rates {
                 .map(|g| members.iter().map(|&u| y[u][g]).sum::<f64>() / members.len() as f64)
                 .collect();
             for &u in &members {
-                let differences: Vec<f64> = (0..n_genes)
-                    .filter(|&g| w[u][g] > 0.0)
+                // Genes with counts enough that the count added to them says nothing.
+                let enough =
+                    |g: &usize| w[u][*g] > 0.0 && rate[*g] * units[u].library >= SIZE_COUNT;
+                let mut differences: Vec<f64> = (0..n_genes)
+                    .filter(enough)
                     .map(|g| y[u][g] - centre[g])
                     .collect();
+                if differences.is_empty() {
+                    differences = (0..n_genes)
+                        .filter(|&g| w[u][g] > 0.0)
+                        .map(|g| y[u][g] - centre[g])
+                        .collect();
+                }
                 if !differences.is_empty() {
                     let size = median(&differences);
                     y[u].iter_mut().for_each(|v| *v -= size);
@@ -88,24 +100,24 @@ impl Rates {
     }
 }
 
-/// Mean centred log rate of the nearest informative genes of the same chromosome, per unit.
+/// Mean centred log rate of the nearest informative genes of the same arm, per unit.
 pub(super) fn neighbours(
     g: usize,
     centred: &[Vec<f64>],
     information: &[f64],
-    chromosome: &[String],
+    arm: &[String],
 ) -> Option<Vec<f64>> {
-    if chromosome[g].is_empty() {
+    if arm[g].is_empty() {
         return None;
     }
     let usable = |h: &usize| information[*h] > 0.0;
-    let same = |h: &usize| chromosome[*h] == chromosome[g];
+    let same = |h: &usize| arm[*h] == arm[g];
     let left = (0..g)
         .rev()
         .take_while(same)
         .filter(usable)
         .take(NEIGHBOURS);
-    let right = (g + 1..chromosome.len())
+    let right = (g + 1..arm.len())
         .take_while(same)
         .filter(usable)
         .take(NEIGHBOURS);

@@ -17,17 +17,21 @@
 //! taken out of x and y (`tumour_level`). The slope then rests on copy number that differs between
 //! patients and between clones of a patient. The scale is found before.
 //!
-//! **Own windows out.** x is the mean of the nearest windows left and right that do not contain the
-//! gene ([`super::GeneWindows`]). A gene that lies in every window of its chromosome takes instead
-//! the mean of `y` over its nearest 100 tested genes of the chromosome, itself left out
-//! (`copy_source` = `neighbours`), scaled by its own shared slope.
+//! **The gene itself out.** x is the mean of `y` over the nearest 100 genes of the gene's arm, 50 on
+//! each side, itself left out (`copy_source` = `neighbours`): a clone's counts say more of its copy
+//! number than the mean of its cells' windows, which inference has smoothed and denoised. Where an arm
+//! has too few genes, or with `copy_number: windows`, x is the mean of the nearest windows left and right
+//! that do not contain the gene ([`super::GeneWindows`]). Each source has its own scale.
+//!
+//! **Ranking.** Slopes of genes with few counts are wide. `shrunken` weighs a slope by what it says:
+//! `1 + (slope - 1) t^2 / (t^2 + se^2)`, t^2 the variance of true slopes (DerSimonian and Laird 1986).
 
 use std::collections::BTreeSet;
 
 use rayon::prelude::*;
 
 use super::GeneWindows;
-use super::params::{DosageParams, TumourLevel};
+use super::params::{CopyNumber, DosageParams, TumourLevel};
 use super::rates::{Rates, neighbours};
 use super::units::Unit;
 use crate::stats::{
@@ -88,8 +92,11 @@ impl Class {
 /// A gene's answer.
 #[derive(Debug, Clone)]
 pub struct GeneDosage {
-    /// Change of log expression per change of log copy ratio; NaN where untested.
+    /// Change of log expression per change of log copy ratio; NaN where there is no line. Told, but not
+    /// tested, where its standard error is above `max_se`.
     pub slope: f64,
+    /// The slope drawn to 1 by its uncertainty.
+    pub shrunken: f64,
     /// Standard error, from the moderated variance.
     pub se: f64,
     /// 95 % interval.
@@ -120,6 +127,8 @@ pub struct Slopes {
     pub genes: Vec<GeneDosage>,
     /// Natural-log copy ratio per unit of `X_cnv`; NaN where the genes do not follow it.
     pub scale: f64,
+    /// Standard deviation of true slopes around 1.
+    pub slope_sd: f64,
     /// t value of the shared slope that the scale is.
     pub scale_t: f64,
     /// Whether malignant clones have a level of their own.
@@ -190,56 +199,82 @@ struct Points {
     w: Vec<f64>,
 }
 
-/// Fits every gene. `chromosome[gene]` is empty where unknown; genes are in genome order.
+/// The local copy number of a gene in each unit, from either source, before any scale.
+fn local(
+    source: Source,
+    g: usize,
+    units: &[Unit],
+    map: &GeneWindows,
+    centred: &[Vec<f64>],
+    information: &[f64],
+    arm: &[String],
+) -> Option<Vec<f64>> {
+    match source {
+        Source::Windows => {
+            let x: Vec<f64> = units
+                .iter()
+                .map(|u| map.without_gene(g, &u.profile))
+                .collect();
+            x.iter().all(|v| v.is_finite()).then_some(x)
+        }
+        Source::Neighbours => neighbours(g, centred, information, arm),
+        Source::None => None,
+    }
+}
+
+/// Fits every gene. `arm[gene]` (chromosome and arm) is empty where unknown; genes are in genome order.
 pub fn slopes(
     units: &[Unit],
     n_strata: usize,
     map: &GeneWindows,
-    chromosome: &[String],
+    arm: &[String],
     params: &DosageParams,
 ) -> Slopes {
     let n_genes = map.len();
     let strata: Vec<usize> = units.iter().map(|u| u.stratum).collect();
     let rates = Rates::new(units, n_strata, params.min_count);
     let centred = rates.centred(&strata, n_strata);
+    let order = match params.copy_number {
+        CopyNumber::Neighbours => [Source::Neighbours, Source::Windows],
+        CopyNumber::Windows => [Source::Windows, Source::Neighbours],
+    };
+    let from =
+        |source: Source, g: usize| local(source, g, units, map, &centred, &rates.information, arm);
+    let points_of = |g: usize, x: Vec<f64>| Points {
+        x,
+        y: rates.y.iter().map(|r| r[g]).collect(),
+        w: rates.w.iter().map(|r| r[g]).collect(),
+    };
     let points: Vec<(Points, Source)> = (0..n_genes)
         .into_par_iter()
         .map(|g| {
-            let windows: Vec<f64> = units
+            order
                 .iter()
-                .map(|u| map.without_gene(g, &u.profile))
-                .collect();
-            let y = rates.y.iter().map(|r| r[g]).collect();
-            let w = rates.w.iter().map(|r| r[g]).collect();
-            if windows.iter().all(|v| v.is_finite()) {
-                return (Points { x: windows, y, w }, Source::Windows);
-            }
-            match neighbours(g, &centred, &rates.information, chromosome) {
-                Some(x) => (Points { x, y, w }, Source::Neighbours),
-                None => (
-                    Points {
-                        x: vec![0.0; units.len()],
-                        y,
-                        w,
-                    },
-                    Source::None,
-                ),
-            }
+                .find_map(|&source| Some((points_of(g, from(source, g)?), source)))
+                .unwrap_or_else(|| (points_of(g, vec![0.0; units.len()]), Source::None))
         })
         .collect();
-    let shared = |source| {
-        shared_slope(
-            points.iter().filter(|p| p.1 == source).map(|p| &p.0),
-            &strata,
-            n_strata,
-        )
-    };
-    let ((scale, scale_t), (near, near_t)) = (shared(Source::Windows), shared(Source::Neighbours));
+    // The windows have a scale of their own, also where no slope rests on them: cells are scored by it.
+    let windows: Vec<Points> = (0..n_genes)
+        .into_par_iter()
+        .filter_map(|g| Some(points_of(g, from(Source::Windows, g)?)))
+        .collect();
+    let (scale, scale_t) = shared_slope(windows.iter(), &strata, n_strata);
+    let (near, near_t) = shared_slope(
+        points
+            .iter()
+            .filter(|p| p.1 == Source::Neighbours)
+            .map(|p| &p.0),
+        &strata,
+        n_strata,
+    );
     // A shared slope that cannot be told from 0 is no scale.
     let usable = |b: f64, t: f64| b > 0.0 && t > 3.0;
     let scale_of = |source: Source| match source {
         Source::Windows if usable(scale, scale_t) => Some(scale),
-        Source::Neighbours if usable(near, near_t) => Some(near),
+        // Genes agree with their neighbours for other reasons as well; without copy number in the
+        // windows they say nothing of it.
+        Source::Neighbours if usable(near, near_t) && usable(scale, scale_t) => Some(near),
         _ => None,
     };
     let levels = if usable(scale, scale_t) {
@@ -256,8 +291,10 @@ pub fn slopes(
         .into_par_iter()
         .map(|(p, source)| fit(p, source, scale_of(source), &strata, params))
         .collect();
+    let (genes, slope_sd) = finish(fits, params);
     Slopes {
-        genes: finish(fits, params),
+        genes,
+        slope_sd,
         tumour_level: !levels.is_empty(),
         scale: if usable(scale, scale_t) {
             scale
@@ -342,6 +379,7 @@ fn fit(
     let nothing = (PValue::UNDEFINED, f64::NAN);
     let gene = GeneDosage {
         slope: f64::NAN,
+        shrunken: f64::NAN,
         se: f64::NAN,
         interval: (f64::NAN, f64::NAN),
         df: f64::NAN,
@@ -356,8 +394,9 @@ fn fit(
     (line.filter(|_| gene.reason.is_empty()), gene)
 }
 
-/// Moderates the variances over genes, tests, adjusts and classes.
-fn finish(fits: Vec<(Option<Line>, GeneDosage)>, params: &DosageParams) -> Vec<GeneDosage> {
+/// Moderates the variances over genes, tests, adjusts and classes; with the standard deviation of true
+/// slopes.
+fn finish(fits: Vec<(Option<Line>, GeneDosage)>, params: &DosageParams) -> (Vec<GeneDosage>, f64) {
     let lines: Vec<&Line> = fits.iter().filter_map(|f| f.0.as_ref()).collect();
     let prior = VariancePrior::fit(
         &lines
@@ -372,20 +411,28 @@ fn finish(fits: Vec<(Option<Line>, GeneDosage)>, params: &DosageParams) -> Vec<G
             let Some(line) = line else { return gene };
             let (variance, df) = prior.moderate(line.residual_variance, line.df);
             let se = (variance / line.sxx).sqrt();
-            if se > params.max_se {
-                gene.reason = format!("too uncertain: standard error of the slope {se:.2}");
-                return gene;
-            }
             gene.slope = line.slope;
             gene.se = se;
             gene.df = df;
             let half = t_quantile(0.05, df) * se;
             gene.interval = (line.slope - half, line.slope + half);
+            if se > params.max_se {
+                gene.reason = format!("too uncertain: standard error of the slope {se:.2}");
+                return gene;
+            }
             gene.zero.0 = two_sided_t(line.slope / se, df);
             gene.one.0 = two_sided_t((line.slope - 1.0) / se, df);
             gene
         })
         .collect();
+    let variance = slope_variance(&genes);
+    for gene in &mut genes {
+        let kept = variance / (variance + gene.se * gene.se);
+        gene.shrunken = 1.0 + (gene.slope - 1.0) * if variance > 0.0 { kept } else { 0.0 };
+        if gene.slope.is_nan() {
+            gene.shrunken = f64::NAN;
+        }
+    }
     let tested: Vec<usize> = (0..genes.len())
         .filter(|&g| genes[g].reason.is_empty())
         .collect();
@@ -407,5 +454,22 @@ fn finish(fits: Vec<(Option<Line>, GeneDosage)>, params: &DosageParams) -> Vec<G
             Class::Unresolved
         };
     }
-    genes
+    (genes, variance.sqrt())
+}
+
+/// Variance of the true slopes around 1, beyond what their standard errors explain (DerSimonian and Laird
+/// 1986, with the mean known); 0 where nothing is beyond.
+fn slope_variance(genes: &[GeneDosage]) -> f64 {
+    let told: Vec<(f64, f64)> = genes
+        .iter()
+        .filter(|g| g.slope.is_finite() && g.se > 0.0)
+        .map(|g| (g.slope, 1.0 / (g.se * g.se)))
+        .collect();
+    let excess: f64 = told.iter().map(|(b, w)| w * (b - 1.0).powi(2) - 1.0).sum();
+    let weight: f64 = told.iter().map(|t| t.1).sum();
+    if weight > 0.0 {
+        (excess / weight).max(0.0)
+    } else {
+        0.0
+    }
 }

@@ -142,7 +142,7 @@ fn tumours(depth: f64, plant: Plant, seed: u64) -> Tumours {
                     patient: p as u32,
                     cell_type: "Epithelial cells".into(),
                     cancer: c > 0,
-                    cluster: c.to_string(),
+                    group: c.to_string(),
                 }));
                 compensating.push(holds_back);
                 malignant.push(c > 0);
@@ -176,7 +176,10 @@ fn run(t: &Tumours, n_null: usize) -> Analysis {
         &t.cnv,
         &t.keys,
         &t.map,
-        &chromosome,
+        Places {
+            chromosome: &chromosome,
+            arm: &chromosome,
+        },
         &params,
         1,
         &|_, _| Ok(()),
@@ -282,14 +285,26 @@ fn what_all_tumours_share_is_no_dosage() {
 }
 
 #[test]
-fn slopes_that_tell_nothing_are_untested() {
+fn slopes_that_tell_nothing_are_told_but_not_tested() {
     let t = tumours(150.0, Plant::default(), 3);
     let found = run(&t, 19).slopes;
     let uncertain = |g: &&slope::GeneDosage| g.reason.contains("too uncertain");
     assert!(found.genes.iter().filter(uncertain).count() > 20);
     for gene in &found.genes {
-        assert!(gene.slope.is_nan() || gene.se <= 0.5, "{gene:?}");
-        assert!(gene.reason.is_empty() == (gene.class != Class::Untested));
+        let tested = gene.class != Class::Untested;
+        assert!(gene.reason.is_empty() == tested);
+        assert!(tested == gene.zero.0.p.is_finite() && tested == gene.one.1.is_finite());
+        assert!(!tested || gene.se <= 0.5, "{gene:?}");
+        if uncertain(&gene) {
+            assert!(gene.slope.is_finite() && gene.se > 0.5, "{gene:?}");
+        }
+        // Drawn to 1, never past it.
+        assert!(
+            gene.slope.is_nan() == gene.shrunken.is_nan()
+                && !((gene.shrunken - 1.0).abs() > (gene.slope - 1.0).abs())
+                && !((gene.shrunken - 1.0) * (gene.slope - 1.0) < 0.0),
+            "{gene:?}"
+        );
     }
 }
 

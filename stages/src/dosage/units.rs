@@ -1,4 +1,4 @@
-//! Clones: the cells of one copy-number cluster, one cell type and one patient, as one sample.
+//! Clones: the cells of one clone or copy-number cluster, one cell type and one patient, as one sample.
 
 use std::collections::BTreeMap;
 
@@ -13,8 +13,8 @@ pub struct UnitKey {
     pub cell_type: String,
     /// `true`: cells of a tumour sample. Normal cells of a cluster are a clone of their own.
     pub cancer: bool,
-    /// Copy-number cluster.
-    pub cluster: String,
+    /// Clone, or copy-number cluster ([`crate::cohort::GroupBy`]).
+    pub group: String,
 }
 
 /// A clone's sums.

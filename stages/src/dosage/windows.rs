@@ -127,6 +127,23 @@ impl GeneWindows {
     }
 }
 
+/// Chromosome and arm of each gene (`chr1p`; the chromosome alone where it has no known arms), empty
+/// where it has no place. `var` has `chromosome`, `start` and `end`.
+///
+/// # Errors
+/// Where a column is missing.
+pub(crate) fn arm_names(var: &Frame) -> StageResult<Vec<String>> {
+    let chromosome = var.texts("chromosome")?;
+    Ok(chromosome
+        .into_iter()
+        .zip(gene_arms(var)?)
+        .map(|(name, arm)| match arm {
+            Some(arm) => format!("{name}{}", arm.letter()),
+            None => name,
+        })
+        .collect())
+}
+
 /// The arm of each gene of a frame with `chromosome`, `start` and `end`.
 ///
 /// # Errors

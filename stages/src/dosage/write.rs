@@ -49,6 +49,7 @@ fn genes(dir: &Path, cohort: &Cohort, found: &Analysis, params: &DosageParams) -
         }
     }
     frame.set("slope", num(&|g| g.slope));
+    frame.set("slope_shrunken", num(&|g| g.shrunken));
     frame.set("se", num(&|g| g.se));
     frame.set("ci_low", num(&|g| g.interval.0));
     frame.set("ci_high", num(&|g| g.interval.1));
@@ -74,12 +75,16 @@ fn genes(dir: &Path, cohort: &Cohort, found: &Analysis, params: &DosageParams) -
         found.units.len()
     );
     let scale = format!(
-        "scale: log copy ratio = {} x X_cnv, the one factor at which all tested genes together have slope 1; so slope 1 is the response of the typical gene, taken as full dosage, and not the true copy ratio, which X_cnv (smoothed, denoised log1p expression) does not hold",
+        "scale: log copy ratio = {} x X_cnv (and a factor of their own for neighbours), the one at which all tested genes together have slope 1; so slope 1 is the response of the typical gene, taken as full dosage, and not the true copy ratio, which X_cnv (smoothed, denoised log1p expression) does not hold",
         crate::table::number(found.slopes.scale)
     );
     let classes = format!(
-        "class: over-compensated = slope below 0 at an FDR of {0}; insensitive = below 1 at that FDR and below {1}; sensitive = above 0 at that FDR; unresolved = neither can be told; untested = see reason",
-        params.fdr, params.insensitive_below
+        "class: over-compensated = slope below 0 at an FDR of {0}; insensitive = below 1 at that FDR and below {1}; sensitive = above 0 at that FDR; unresolved = neither can be told; untested = see reason; a slope with a standard error above {2} is told, not tested",
+        params.fdr, params.insensitive_below, params.max_se
+    );
+    let shrunken = format!(
+        "slope_shrunken: 1 + (slope - 1) t^2 / (t^2 + se^2), t = {} the standard deviation of true slopes: for ranking, since a wide slope far from 1 says little",
+        crate::table::number(found.slopes.slope_sd)
     );
     let level = if found.slopes.tumour_level {
         "tumour level: one difference between malignant and other clones of a cell type, shared by the patients, is taken out of expression and copy number; copy_spread is what is left"
@@ -90,7 +95,8 @@ fn genes(dir: &Path, cohort: &Cohort, found: &Analysis, params: &DosageParams) -
         "dosage sensitivity of each gene",
         &test,
         level,
-        "local copy number: the nearest windows left and right that do not contain the gene (copy_source windows), or the 100 nearest genes without it where all windows of its chromosome contain it (neighbours)",
+        "local copy number: the clones' expression of the 100 nearest genes of the arm without the gene itself (copy_source neighbours), or the nearest windows left and right that do not contain it (windows)",
+        &shrunken,
         &scale,
         &classes,
     ];
@@ -118,7 +124,7 @@ fn cells(dir: &Path, cohort: &Cohort, found: &Analysis, params: &DosageParams) -
         )
     };
     frame.set("cell_type", key(&|k| k.cell_type.clone()));
-    frame.set("cnv_leiden", key(&|k| k.cluster.clone()));
+    frame.set("group", key(&|k| k.group.clone()));
     let altered: Vec<i64> = found
         .copy
         .iter()
@@ -147,7 +153,7 @@ fn cells(dir: &Path, cohort: &Cohort, found: &Analysis, params: &DosageParams) -
         params.n_null
     );
     let notes = [
-        "how far each cell falls short of its clone's dosage",
+        "how far each cell falls short of its clone's dosage; group: the clone, or the copy-number cluster of cells without one",
         &altered_note,
         "S = Pearson residual of the raw counts around the clone's mean (library-scaled, negative-binomial variance) x the clone's local log copy ratio; shortfall = -(sum of S over altered genes) / length of the ratios: positive cells express gained genes less, and lost genes more, than their clone",
         &null,

@@ -1,9 +1,4 @@
 //! The layout's gradient steps.
-#![allow(
-    clippy::manual_clamp,
-    reason = "max then min compiles to two vector instructions; clamp also checks its bounds"
-)]
-
 use rayon::prelude::*;
 
 use super::Curve;
@@ -16,8 +11,12 @@ const BATCHES: usize = 4;
 const CLIP: f32 = 4.0;
 /// Cells that one task moves.
 const TASK: usize = 128;
-/// Forces computed side by side.
+/// Forces on one cell computed side by side.
 const LANES: usize = 8;
+/// Cells whose forces are computed side by side.
+const WALKS: usize = 4;
+/// Forces computed side by side.
+const WIDTH: usize = WALKS * LANES;
 /// Fractions of a draw per epoch are whole numbers of this.
 const RATE_UNIT: f64 = (1u64 << 24) as f64;
 
@@ -122,42 +121,114 @@ struct Turn<'a, const D: usize> {
 }
 
 impl<const D: usize> Turn<'_, D> {
-    /// Where the cells of the batch from `first` on go.
+    /// Where the cells of the batch from `first` on go. Several cells walk side by side, each by its own
+    /// forces in its own order: the forces on one cell wait for one another, those on several do not.
     #[inline(always)]
     fn gather_all(&self, first: usize, out: &mut [[f32; D]]) {
-        for (i, out) in out.iter_mut().enumerate() {
-            *out = self.gather(first + i);
+        let mut walks: [Walk<D>; WALKS] = [Walk::default(); WALKS];
+        let mut lanes = Lanes::default();
+        let mut next = 0;
+        loop {
+            let mut walking = false;
+            for (slot, walk) in walks.iter_mut().enumerate() {
+                loop {
+                    if walk.fill(self, &mut lanes, slot * LANES) {
+                        walking = true;
+                        break;
+                    }
+                    if walk.active {
+                        out[walk.at] = walk.here;
+                    }
+                    if next == out.len() {
+                        walk.active = false;
+                        break;
+                    }
+                    *walk = self.walk(first, next);
+                    next += 1;
+                }
+            }
+            if !walking {
+                return;
+            }
+            self.forces.apply(&lanes, &mut walks, self.step);
         }
     }
 
     #[inline(always)]
-    fn gather(&self, at: usize) -> [f32; D] {
-        let (batch, points) = (self.batch, self.points);
-        let cell = batch.cells[at];
-        let mut here = points[cell as usize];
-        let mut bits = Bits::new(philox4x32([cell, self.epoch as u32, 0, 0], self.key));
-        for e in batch.starts[at]..batch.starts[at + 1] {
-            if !drawn(batch.rates[e], self.epoch) {
-                continue;
-            }
-            // As the head of this edge and as the tail of its mirror image: twice the attraction.
-            let mut lanes = Lanes::default();
-            lanes.set(0, points[batch.others[e] as usize], here, Kind::Attract);
-            let mut filled = 1;
-            for _ in 0..self.negatives {
-                if filled == LANES {
-                    self.forces.apply(&lanes, &mut here, self.step);
-                    lanes = Lanes::default();
-                    filled = 0;
-                }
-                let k = bits.below(points.len());
-                // A cell does not push itself: the difference is 0.
-                lanes.set(filled, points[k], here, Kind::Repel);
-                filled += 1;
-            }
-            self.forces.apply(&lanes, &mut here, self.step);
+    fn walk(&self, first: usize, at: usize) -> Walk<D> {
+        let cell = self.batch.cells[first + at];
+        let block = philox4x32([cell, self.epoch as u32, 0, 0], self.key);
+        Walk {
+            active: true,
+            at,
+            here: self.points[cell as usize],
+            bits: Bits::new(block),
+            edge: self.batch.starts[first + at],
+            end: self.batch.starts[first + at + 1],
+            left: 0,
         }
-        here
+    }
+}
+
+/// One cell on its way through an epoch.
+#[derive(Debug, Clone, Copy)]
+struct Walk<const D: usize> {
+    active: bool,
+    /// Its place in the task.
+    at: usize,
+    here: [f32; D],
+    bits: Bits,
+    /// The next edge, and the one after its last.
+    edge: usize,
+    end: usize,
+    /// Random cells that the last drawn edge still has to meet.
+    left: usize,
+}
+
+impl<const D: usize> Default for Walk<D> {
+    fn default() -> Self {
+        Self {
+            active: false,
+            at: 0,
+            here: [0.0; D],
+            bits: Bits::new([0; 4]),
+            edge: 0,
+            end: 0,
+            left: 0,
+        }
+    }
+}
+
+impl<const D: usize> Walk<D> {
+    /// Sets the `LANES` lanes from `first` on to the next forces; without any they are unset and the
+    /// answer is `false`.
+    #[inline(always)]
+    fn fill(&mut self, turn: &Turn<'_, D>, lanes: &mut Lanes<D>, first: usize) -> bool {
+        let mut filled = 0;
+        if self.left == 0 {
+            while self.edge < self.end && !drawn(turn.batch.rates[self.edge], turn.epoch) {
+                self.edge += 1;
+            }
+            if self.edge < self.end {
+                // As the head of this edge and as the tail of its mirror image: twice the attraction.
+                let other = turn.points[turn.batch.others[self.edge] as usize];
+                lanes.set(first, other, self.here, Kind::Attract);
+                self.edge += 1;
+                self.left = turn.negatives;
+                filled = 1;
+            }
+        }
+        while filled < LANES && self.left > 0 {
+            let k = self.bits.below(turn.points.len());
+            // A cell does not push itself: the difference is 0.
+            lanes.set(first + filled, turn.points[k], self.here, Kind::Repel);
+            self.left -= 1;
+            filled += 1;
+        }
+        for lane in filled..LANES {
+            lanes.unset(first + lane);
+        }
+        filled > 0
     }
 }
 
@@ -170,6 +241,7 @@ fn drawn(rate: u32, epoch: usize) -> bool {
 
 /// The random cells of one cell in one epoch: SplitMix64 (Steele, Lea and Flood 2014) from a Philox block of
 /// the cell and the epoch, so that a draw costs three multiplications and depends on nothing else.
+#[derive(Debug, Clone, Copy)]
 struct Bits {
     state: u64,
     left: u64,
@@ -208,21 +280,21 @@ enum Kind {
     Repel,
 }
 
-/// Differences to the cells that act on one cell at once. An unset lane has no force.
+/// Differences to the cells that act on the walking cells, `LANES` for each. An unset lane has no force.
 #[derive(Debug, Clone, Copy)]
 struct Lanes<const D: usize> {
     /// Axis by axis.
-    away: [[f32; LANES]; D],
+    away: [[f32; WIDTH]; D],
     /// 1 for attraction, 0 for repulsion.
-    attract: [f32; LANES],
+    attract: [f32; WIDTH],
 }
 
 impl<const D: usize> Default for Lanes<D> {
     #[inline(always)]
     fn default() -> Self {
         Self {
-            away: [[0.0; LANES]; D],
-            attract: [0.0; LANES],
+            away: [[0.0; WIDTH]; D],
+            attract: [0.0; WIDTH],
         }
     }
 }
@@ -234,6 +306,14 @@ impl<const D: usize> Lanes<D> {
             self.away[axis][lane] = here[axis] - other[axis];
         }
         self.attract[lane] = if kind == Kind::Attract { 1.0 } else { 0.0 };
+    }
+
+    #[inline(always)]
+    fn unset(&mut self, lane: usize) {
+        for axis in 0..D {
+            self.away[axis][lane] = 0.0;
+        }
+        self.attract[lane] = 0.0;
     }
 }
 
@@ -254,10 +334,10 @@ impl Forces {
     }
 
     #[inline(always)]
-    fn apply<const D: usize>(&self, lanes: &Lanes<D>, here: &mut [f32; D], step: f32) {
+    fn apply<const D: usize>(&self, lanes: &Lanes<D>, walks: &mut [Walk<D>; WALKS], step: f32) {
         let (a, b) = (self.a, self.b);
-        let mut moves = [[0f32; LANES]; D];
-        for l in 0..LANES {
+        let mut moves = [[0f32; WIDTH]; D];
+        for l in 0..WIDTH {
             let attract = lanes.attract[l];
             let mut squared = 0.0;
             for axis in 0..D {
@@ -273,15 +353,17 @@ impl Forces {
                 moves[axis][l] = (g * lanes.away[axis][l]).clamp(-CLIP, CLIP) * twice;
             }
         }
-        for axis in 0..D {
-            here[axis] += step * sum(moves[axis]);
+        for (slot, walk) in walks.iter_mut().enumerate() {
+            for axis in 0..D {
+                walk.here[axis] += step * sum(&moves[axis][slot * LANES..(slot + 1) * LANES]);
+            }
         }
     }
 }
 
 /// Pairwise, in a fixed order.
 #[inline(always)]
-fn sum(v: [f32; LANES]) -> f32 {
+fn sum(v: &[f32]) -> f32 {
     ((v[0] + v[4]) + (v[1] + v[5])) + ((v[2] + v[6]) + (v[3] + v[7]))
 }
 
@@ -357,11 +439,12 @@ mod tests {
     fn cells_at_one_place_do_not_move_each_other() {
         let forces = Forces::new(Curve { a: 1.577, b: 0.895 });
         for kind in [Kind::Attract, Kind::Repel] {
-            let mut here = [2.0, 3.0];
+            let mut walks = [Walk::default(); WALKS];
+            walks[1].here = [2.0, 3.0];
             let mut lanes = Lanes::default();
-            lanes.set(0, here, here, kind);
-            forces.apply(&lanes, &mut here, 1.0);
-            assert_eq!(here, [2.0, 3.0]);
+            lanes.set(LANES, walks[1].here, walks[1].here, kind);
+            forces.apply(&lanes, &mut walks, 1.0);
+            assert_eq!(walks[1].here, [2.0, 3.0]);
         }
     }
 
@@ -375,11 +458,12 @@ mod tests {
             let h = 1e-5;
             let slope = |f: &dyn Fn(f64) -> f64| (f(x + h) - f(x - h)) / (2.0 * h);
             let moved = |kind: Kind| {
-                let mut here = [x as f32, 0.5f32];
+                let mut walks = [Walk::default(); WALKS];
+                walks[0].here = [x as f32, 0.5f32];
                 let mut lanes = Lanes::default();
-                lanes.set(3, [0.0, 0.0], here, kind);
-                forces.apply(&lanes, &mut here, 1.0);
-                f64::from(here[0]) - x
+                lanes.set(3, [0.0, 0.0], walks[0].here, kind);
+                forces.apply(&lanes, &mut walks, 1.0);
+                f64::from(walks[0].here[0]) - x
             };
             // Attraction counts twice.
             let (got, wanted) = (moved(Kind::Attract) / 2.0, slope(&|x| phi(x).ln()));

@@ -228,6 +228,12 @@ fn maps(patient: &Patient) -> StageResult<Vec<Figure>> {
             "Leiden cluster of the copy-number profile; 0 is the largest",
             true,
         ),
+        (
+            "cnv_clone",
+            "By clone",
+            "clone of the malignant cells, told apart by the counts of pieces of chromosome arms; 1 is the largest, other cells have none",
+            true,
+        ),
         ("cell_type", "By cell type", "annotated cell type", false),
     ] {
         if let Some((codes, names)) = categories(&patient.obs, column) {
