@@ -63,8 +63,8 @@ pub struct Paired {
     pub n_pairs: usize,
     /// One per gene; `None` with fewer than two such patients.
     pub genes: Option<Vec<PairedGene>>,
-    /// What all genes' variances have in common (pseudobulk).
-    pub prior: Option<VariancePrior>,
+    /// What each gene's variance is drawn towards (pseudobulk); empty elsewhere.
+    pub prior: Vec<VariancePrior>,
 }
 
 impl Paired {
@@ -135,7 +135,7 @@ pub fn stratified(tested: &[Tested], kind: Kind, aside: &[bool]) -> Paired {
         sample: Sample::MeanOfCells,
         n_pairs: patients.len(),
         genes,
-        prior: None,
+        prior: Vec::new(),
     }
 }
 
@@ -187,8 +187,8 @@ pub fn sums(
 
 /// The moderated paired t test of pseudobulk samples: per patient log2 counts per million of the
 /// group minus those of the reference (`log2((count + 0.5) / (library + 1) 1e6)`, limma's voom
-/// scale), then limma's `eBayes` over genes without a trend: each gene's variance is drawn towards
-/// the common one (Smyth 2004). Genes with fewer than `min_count` counts in all samples together
+/// scale), then limma's `eBayes` with a trend: each gene's variance is drawn towards that of genes of
+/// like mean expression (Smyth 2004; Sartor et al. 2006). Genes with fewer than `min_count` counts in all samples together
 /// are not tested.
 pub fn pseudobulk(kind: Kind, pairs: &[Option<Pair>], min_count: f64, aside: &[bool]) -> Paired {
     let pairs: Vec<&Pair> = pairs.iter().flatten().collect();
@@ -199,7 +199,7 @@ pub fn pseudobulk(kind: Kind, pairs: &[Option<Pair>], min_count: f64, aside: &[b
             sample: Sample::Pseudobulk,
             n_pairs: n,
             genes: None,
-            prior: None,
+            prior: Vec::new(),
         };
     }
     let n_genes = pairs[0].group.len();
@@ -207,8 +207,14 @@ pub fn pseudobulk(kind: Kind, pairs: &[Option<Pair>], min_count: f64, aside: &[b
         .iter()
         .map(|p| (p.group.iter().sum(), p.reference.iter().sum()))
         .collect();
+    let cpm = |count: f64, library: f64| ((count + 0.5) / (library + 1.0) * 1e6).log2();
+    let level = |g: usize| -> f64 {
+        let both = pairs.iter().zip(&library);
+        both.map(|(p, l)| cpm(p.group[g], l.0) + cpm(p.reference[g], l.1))
+            .sum::<f64>()
+            / (2 * n) as f64
+    };
     let difference = |g: usize| -> Vec<f64> {
-        let cpm = |count: f64, library: f64| ((count + 0.5) / (library + 1.0) * 1e6).log2();
         pairs
             .iter()
             .zip(&library)
@@ -226,12 +232,10 @@ pub fn pseudobulk(kind: Kind, pairs: &[Option<Pair>], min_count: f64, aside: &[b
         .map(|g| enough(g).then(|| difference(g)))
         .collect();
     let df = (n - 1) as f64;
-    let variances: Vec<f64> = differences
-        .iter()
-        .flatten()
-        .map(|d| variance(d, 1))
-        .collect();
-    let prior = VariancePrior::fit(&variances, &vec![df; variances.len()]);
+    let tested: Vec<usize> = (0..n_genes).filter(|&g| differences[g].is_some()).collect();
+    let of = |f: &dyn Fn(usize) -> f64| tested.iter().map(|&g| f(g)).collect::<Vec<f64>>();
+    let own = |g: usize| differences[g].as_ref().map_or(f64::NAN, |d| variance(d, 1));
+    let prior = VariancePrior::fit_along(&of(&own), df, &of(&level));
     let untested = TTest {
         t: f64::NAN,
         df: f64::NAN,
@@ -239,15 +243,12 @@ pub fn pseudobulk(kind: Kind, pairs: &[Option<Pair>], min_count: f64, aside: &[b
         difference: f64::NAN,
         se: f64::NAN,
     };
-    let tests: Vec<TTest> = differences
-        .iter()
-        .map(|d| {
-            d.as_ref().map_or(untested, |d| {
-                let (v, df) = prior.moderate(variance(d, 1), df);
-                TTest::new(mean(d), (v / n as f64).sqrt(), df)
-            })
-        })
-        .collect();
+    let mut tests = vec![untested; n_genes];
+    for (&g, prior) in tested.iter().zip(&prior) {
+        let (v, df) = prior.moderate(own(g), df);
+        let change = differences[g].as_ref().map_or(f64::NAN, |d| mean(d));
+        tests[g] = TTest::new(change, (v / n as f64).sqrt(), df);
+    }
     let log2fc: Vec<f64> = tests.iter().map(|t| t.difference).collect();
     let genes = adjust(&tests, &log2fc, |g| {
         differences[g].is_some() && (kind != Kind::CancerNormal || !aside[g])
@@ -257,6 +258,6 @@ pub fn pseudobulk(kind: Kind, pairs: &[Option<Pair>], min_count: f64, aside: &[b
         sample: Sample::Pseudobulk,
         n_pairs: n,
         genes: Some(genes),
-        prior: Some(prior),
+        prior,
     }
 }

@@ -164,16 +164,22 @@ pub(super) fn paired(
             "logfoldchanges: mean over patients of log2((expm1(mean of the group) + 1e-9) / (expm1(mean of the reference) + 1e-9))".to_string(),
         ),
         Sample::Pseudobulk => {
-            let prior = p.prior.map_or((f64::NAN, f64::NAN), |v| (v.variance, v.df));
+            let variances = || p.prior.iter().map(|v| v.variance);
+            let range = (
+                variances().fold(f64::NAN, f64::min),
+                variances().fold(f64::NAN, f64::max),
+            );
+            let prior_df = p.prior.first().map_or(f64::NAN, |v| v.df);
             (
                 format!(
                     "{}, pseudobulk: moderated paired t test over {n} patients of log2 counts per million of the summed raw counts of {group} and of {reference}; two-sided",
                     p.kind.name()
                 ),
                 format!(
-                    "log2((count + 0.5) / (library + 1) 1e6); each gene's variance ({df} df) is drawn towards the common one, {}, with {} df (limma's eBayes, Smyth 2004); genes with fewer than {} counts in all samples are not tested; logfoldchanges: mean difference over patients",
-                    crate::table::number(prior.0),
-                    crate::table::number(prior.1),
+                    "log2((count + 0.5) / (library + 1) 1e6); each gene's variance ({df} df) is drawn towards that of genes of like mean expression, {} to {}, with {} df (limma's eBayes with a trend, Smyth 2004); genes with fewer than {} counts in all samples are not tested; logfoldchanges: mean difference over patients",
+                    crate::table::number(range.0),
+                    crate::table::number(range.1),
+                    crate::table::number(prior_df),
                     params.pseudobulk_min_count
                 ),
             )

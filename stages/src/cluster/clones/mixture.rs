@@ -1,6 +1,6 @@
 //! Normal components that share the variances, one a feature, fitted by expectation maximisation.
 
-use ndarray::{Array2, ArrayView2};
+use ndarray::{Array2, ArrayView2, ArrayViewMut1};
 use rayon::prelude::*;
 
 use crate::rng::Rng;
@@ -17,8 +17,8 @@ const LEAST_VARIANCE: f64 = 1e-3;
 /// A fitted mixture.
 #[derive(Debug, Clone)]
 pub(super) struct Mixture {
-    /// Probability of each component for each row, `n x k`.
-    pub(super) posterior: Array2<f64>,
+    /// Log of weight times density of each component at each row, `n x k`.
+    pub(super) log_joint: Array2<f64>,
     /// Bayesian information criterion: smaller is better.
     pub(super) bic: f64,
 }
@@ -45,8 +45,26 @@ pub(super) fn fit(x: &ArrayView2<'_, f64>, k: usize, seed: u64) -> Option<Mixtur
     let parameters = (k * d + d + k - 1) as f64;
     Some(Mixture {
         bic: parameters * (n as f64).ln() - 2.0 * best.0,
-        posterior: best.1,
+        log_joint: best.1,
     })
+}
+
+/// Probability of each component for each row.
+pub(super) fn posterior(log_joint: &Array2<f64>) -> Array2<f64> {
+    let mut out = log_joint.clone();
+    out.rows_mut().into_iter().for_each(|mut row| {
+        normalise(&mut row);
+    });
+    out
+}
+
+/// Turns logs into shares that sum to 1; the log of their sum before.
+fn normalise(row: &mut ArrayViewMut1<'_, f64>) -> f64 {
+    let top = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    row.mapv_inplace(|l| (l - top).exp());
+    let sum = row.sum();
+    *row /= sum;
+    top + sum.ln()
 }
 
 /// Rows far from one another (k-means++ on standardised features).
@@ -78,7 +96,7 @@ fn spread_rows(x: &ArrayView2<'_, f64>, k: usize, variance: &[f64], rng: &mut Rn
     x.select(ndarray::Axis(0), &chosen)
 }
 
-/// Log likelihood and posterior from means `mu`.
+/// Log likelihood and log joint from means `mu`.
 fn maximise(x: &ArrayView2<'_, f64>, mu: &Array2<f64>, variance: &[f64]) -> (f64, Array2<f64>) {
     let (n, d) = x.dim();
     let k = mu.nrows();
@@ -88,7 +106,7 @@ fn maximise(x: &ArrayView2<'_, f64>, mu: &Array2<f64>, variance: &[f64]) -> (f64
         .collect();
     let (mut mu, mut variance) = (mu.clone(), variance.to_vec());
     let mut weight = vec![1.0 / k as f64; k];
-    let mut posterior = Array2::zeros((n, k));
+    let mut joint = Array2::zeros((n, k));
     let mut likelihood = f64::NEG_INFINITY;
     for _ in 0..STEPS {
         let precision: Vec<f64> = variance
@@ -100,24 +118,22 @@ fn maximise(x: &ArrayView2<'_, f64>, mu: &Array2<f64>, variance: &[f64]) -> (f64
             .iter()
             .map(|p| 0.5 * (p.ln() - std::f64::consts::TAU.ln()))
             .sum::<f64>();
-        let mut next = 0.0;
         for i in 0..n {
             let row = x.row(i);
-            let mut top = f64::NEG_INFINITY;
             for c in 0..k {
                 let centre = mu.row(c);
                 let distance: f64 = (0..d)
                     .map(|j| (row[j] - centre[j]).powi(2) * precision[j])
                     .sum();
-                posterior[[i, c]] = weight[c].ln() + constant - 0.5 * distance;
-                top = top.max(posterior[[i, c]]);
+                joint[[i, c]] = weight[c].ln() + constant - 0.5 * distance;
             }
-            let mut row = posterior.row_mut(i);
-            row.mapv_inplace(|l| (l - top).exp());
-            let sum = row.sum();
-            row /= sum;
-            next += top + sum.ln();
         }
+        let mut posterior = joint.clone();
+        let next = posterior
+            .rows_mut()
+            .into_iter()
+            .map(|mut row| normalise(&mut row))
+            .sum::<f64>();
         let done = next - likelihood <= TOLERANCE * next.abs();
         likelihood = next;
         if done {
@@ -146,5 +162,5 @@ fn maximise(x: &ArrayView2<'_, f64>, mu: &Array2<f64>, variance: &[f64]) -> (f64
             .map(|(s, f)| (s / n as f64).max(*f))
             .collect();
     }
-    (likelihood, posterior)
+    (likelihood, joint)
 }

@@ -228,7 +228,8 @@ fn features(
     (x, total)
 }
 
-/// The mixture with the least BIC among those whose components all have cells enough.
+/// The mixture with the least BIC. Components of fewer cells than a clone needs (normal cells among the
+/// malignant ones, as a rule) are given up: their cells go where they are likeliest among the others.
 fn best_mixture(x: &Array2<f64>, options: CloneOptions) -> Array2<f64> {
     let mut best = (f64::INFINITY, Array2::ones((x.nrows(), 1)));
     let mut worse = 0;
@@ -236,14 +237,8 @@ fn best_mixture(x: &Array2<f64>, options: CloneOptions) -> Array2<f64> {
         let Some(found) = mixture::fit(&x.view(), k, options.seed) else {
             break;
         };
-        let mut size = vec![0usize; k];
-        found
-            .posterior
-            .rows()
-            .into_iter()
-            .for_each(|p| size[largest(p.iter().copied()).0] += 1);
-        if found.bic < best.0 && size.iter().all(|n| *n >= options.min_cells) {
-            best = (found.bic, found.posterior);
+        if found.bic < best.0 {
+            best = (found.bic, found.log_joint);
             worse = 0;
         } else {
             worse += 1;
@@ -252,7 +247,20 @@ fn best_mixture(x: &Array2<f64>, options: CloneOptions) -> Array2<f64> {
             break;
         }
     }
-    best.1
+    let mut joint = best.1;
+    loop {
+        let posterior = mixture::posterior(&joint);
+        let mut size = vec![0usize; posterior.ncols()];
+        posterior
+            .rows()
+            .into_iter()
+            .for_each(|p| size[largest(p.iter().copied()).0] += 1);
+        let (smallest, n) = largest(size.iter().map(|n| -(*n as f64)));
+        if size.len() == 1 || -n >= options.min_cells as f64 {
+            return posterior;
+        }
+        joint.remove_index(Axis(1), smallest);
+    }
 }
 
 /// Position and value of the largest, the first of equals.

@@ -149,3 +149,31 @@ fn the_criterion_of_one_component_is_the_normal_one() {
     assert!((found.bic - wanted).abs() < 1e-8, "{} {wanted}", found.bic);
     assert!(mixture::fit(&x.view(), 26, 1).is_none());
 }
+
+/// Twelve normal cells among the malignant ones keep no clone of their own, and cost none of the others.
+#[test]
+fn a_few_strays_do_not_undo_the_clones() {
+    let (counts, var, malignant, truth) = tumour(Planted::Arms, 8);
+    // Strays: cells with every gene of chr4 to chr6 three times as high.
+    let rows = (0..200).map(|i| {
+        let (cols, values) = counts.row(i);
+        cols.iter()
+            .zip(values)
+            .map(|(&c, &v)| (c, if i < 12 && c >= 450 { 3.0 * v } else { v }))
+            .collect::<Vec<_>>()
+    });
+    let counts = Csr::from_rows(900, rows);
+    let options = CloneOptions {
+        min_cells: 20,
+        ..OPTIONS
+    };
+    let found = clones(&counts, &var, &malignant, options).unwrap();
+    assert_eq!(found.n_cells.len(), 3, "{:?}", found.n_cells);
+    for clone in 0..3 {
+        let mut n = [0usize; 3];
+        (12..180)
+            .filter(|&i| truth[i] == clone)
+            .for_each(|i| n[found.of_cell[i].unwrap() as usize] += 1);
+        assert!(n.iter().max() >= Some(&50), "{n:?}");
+    }
+}
