@@ -5,6 +5,10 @@ use rayon::prelude::*;
 
 use crate::error::{StageError, StageResult};
 
+/// Entries of a block of columns that [`Csr::transpose`] turns at once, and the most blocks.
+const BLOCK_ENTRIES: usize = 1 << 17;
+const MOST_BLOCKS: usize = 64;
+
 /// Sparse rows. In each row the column indices rise strictly.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Csr {
@@ -221,27 +225,64 @@ impl Csr {
     }
 
     /// Columns become rows; entries of a new row are in the order of the old rows.
+    ///
+    /// Blocks of columns are turned side by side, each into an own stretch of the output that stays near
+    /// the processor.
     #[must_use]
     pub fn transpose(&self) -> Self {
+        let n_blocks = (self.nnz() / BLOCK_ENTRIES).clamp(1, MOST_BLOCKS);
+        let width = self.n_cols.div_ceil(n_blocks).max(1);
+        // The entries of row `r` in the columns from `from` on, up to the block's last.
+        let part = |r: usize, from: usize| {
+            let (cols, vals) = self.row(r);
+            let lo = cols.partition_point(|&c| (c as usize) < from);
+            let hi = lo + cols[lo..].partition_point(|&c| (c as usize) < from + width);
+            (&cols[lo..hi], &vals[lo..hi])
+        };
         let mut indptr = vec![0u64; self.n_cols + 1];
-        for &c in &self.indices {
-            indptr[c as usize + 1] += 1;
-        }
+        indptr[1..]
+            .par_chunks_mut(width)
+            .enumerate()
+            .for_each(|(block, counts)| {
+                let from = block * width;
+                for r in 0..self.n_rows() {
+                    part(r, from)
+                        .0
+                        .iter()
+                        .for_each(|&c| counts[c as usize - from] += 1);
+                }
+            });
         for c in 0..self.n_cols {
             indptr[c + 1] += indptr[c];
         }
-        let mut next = indptr.clone();
         let mut indices = vec![0u32; self.nnz()];
         let mut data = vec![0f32; self.nnz()];
-        for r in 0..self.n_rows() {
-            let (cols, vals) = self.row(r);
-            for (&c, &v) in cols.iter().zip(vals) {
-                let at = next[c as usize] as usize;
-                indices[at] = r as u32;
-                data[at] = v;
-                next[c as usize] += 1;
-            }
+        let mut stretches = Vec::new();
+        let (mut rest_i, mut rest_d) = (indices.as_mut_slice(), data.as_mut_slice());
+        for from in (0..self.n_cols).step_by(width) {
+            let to = (from + width).min(self.n_cols);
+            let (own_i, next_i) = rest_i.split_at_mut((indptr[to] - indptr[from]) as usize);
+            let (own_d, next_d) = rest_d.split_at_mut(own_i.len());
+            stretches.push((from, to, own_i, own_d));
+            (rest_i, rest_d) = (next_i, next_d);
         }
+        stretches
+            .into_par_iter()
+            .for_each(|(from, to, indices, data)| {
+                let mut next: Vec<usize> = indptr[from..to]
+                    .iter()
+                    .map(|p| (p - indptr[from]) as usize)
+                    .collect();
+                for r in 0..self.n_rows() {
+                    let (cols, vals) = part(r, from);
+                    for (&c, &v) in cols.iter().zip(vals) {
+                        let at = &mut next[c as usize - from];
+                        indices[*at] = r as u32;
+                        data[*at] = v;
+                        *at += 1;
+                    }
+                }
+            });
         Self {
             n_cols: self.n_rows(),
             indptr,
@@ -345,6 +386,34 @@ mod tests {
             }
         });
         assert_eq!(by_row, by_entry);
+    }
+
+    /// Several blocks of columns, empty rows and columns among them, against one entry at a time.
+    #[test]
+    fn a_large_matrix_is_turned_as_a_small_one() {
+        let (rows, cols) = (501, 1203);
+        let mut rng = crate::rng::Rng::new(1, "transpose test", &[]);
+        let m = Csr::from_rows(
+            cols,
+            (0..rows).map(|r| {
+                (0..cols as u32)
+                    .filter(|c| r % 50 != 3 && c % 100 != 7 && rng.below(10) < 6)
+                    .map(|c| (c, (r * cols) as f32 + c as f32))
+                    .collect()
+            }),
+        );
+        assert!(m.nnz() > 2 * BLOCK_ENTRIES);
+        let mut turned: Vec<Vec<(u32, f32)>> = vec![Vec::new(); cols];
+        for r in 0..rows {
+            let (at, values) = m.row(r);
+            at.iter()
+                .zip(values)
+                .for_each(|(&c, &v)| turned[c as usize].push((r as u32, v)));
+        }
+        assert_eq!(m.transpose(), Csr::from_rows(rows, turned));
+        assert_eq!(m.transpose().transpose(), m);
+        let empty = Csr::from_rows(0, vec![Vec::new(); 3]);
+        assert_eq!(empty.transpose().n_cols(), 3);
     }
 
     #[test]
