@@ -1,8 +1,9 @@
 //! Which cells are malignant, since "from a tumour sample" is not.
 //!
 //! A cell's score is how far its profile goes along the mean profile of its cluster: the size of its
-//! copy-number signal times its correlation with that profile, which noise in either leaves near 0. Two
-//! normal components are fitted to the scores of all cells; the threshold is where a cell is as likely of
+//! copy-number signal times its correlation with that profile, which noise in either leaves near 0, on
+//! either side (cut off at 0, the scores of normal cells would be no normal component). Two normal
+//! components are fitted to the scores of all cells; the threshold is where a cell is as likely of
 //! one as of the other. Where one component explains the scores as well, no cell is called.
 
 use ndarray::ArrayView1;
@@ -19,7 +20,7 @@ pub struct Malignancy {
     /// Pearson's correlation of the cell's profile with the mean profile of its cluster's other cells; 0
     /// where either is flat.
     pub correlation: Vec<f64>,
-    /// `signal` times `correlation`, 0 where that is below 0.
+    /// `signal` times `correlation`.
     pub score: Vec<f64>,
     /// The two components; `None` where one does as well.
     pub fit: Option<TwoComponents>,
@@ -75,7 +76,7 @@ pub fn malignancy(x: &Csr, membership: &[u32], profiles: &Profiles) -> Malignanc
         );
         out.signal[cell] = signal;
         out.correlation[cell] = correlation;
-        out.score[cell] = signal * correlation.max(0.0);
+        out.score[cell] = signal * correlation;
     }
     out.fit = two_components(&out.score);
     out
@@ -296,6 +297,36 @@ mod tests {
         let m = malignancy(&x, &[0, 0, 1], &profiles(&x, &[0, 0, 1], 2));
         assert_eq!((m.score[0], m.score[2]), (0.0, 0.0));
         assert!(m.correlation.iter().all(|c| c.is_finite()));
+    }
+
+    /// Most normal cells agree with their cluster's profile by chance alone, as often against it as with it:
+    /// those must not become a component of their own.
+    #[test]
+    fn normal_cells_without_a_profile_are_not_called() {
+        for seed in 1..4 {
+            let mut rng = Rng::new(seed, "malignancy test", &[]);
+            let rows: Vec<Vec<(u32, f32)>> = (0..400)
+                .map(|i| {
+                    let gain = |w: u32| if i < 100 && w < 60 { 0.1 } else { 0.0 };
+                    (0..200)
+                        .map(|w| (w, gain(w) + 0.04 * rng.normal()))
+                        .filter(|(_, v)| v.abs() >= 0.06)
+                        .map(|(w, v)| (w, v as f32))
+                        .collect()
+                })
+                .collect();
+            let x = Csr::from_rows(200, rows);
+            let membership: Vec<u32> = (0..400).map(|i| u32::from(i < 100)).collect();
+            let found = malignancy(&x, &membership, &profiles(&x, &membership, 2));
+            let calls = found.calls().unwrap();
+            let called = |cells: std::ops::Range<usize>| cells.filter(|&i| calls[i]).count();
+            let (malignant, normal) = (called(0..100), called(100..400));
+            assert!(
+                malignant >= 97 && normal <= 3,
+                "seed {seed}: {malignant} {normal}"
+            );
+            assert!(found.score.iter().any(|s| *s < 0.0));
+        }
     }
 
     #[test]

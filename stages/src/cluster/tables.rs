@@ -49,7 +49,7 @@ pub(super) fn write(
         )?;
     }
     let notes = [
-        "per cell: cnv_burden, mean |X_cnv|; cnv_signal, root mean square of X_cnv; cnv_correlation, with the mean profile of the other cells of its cluster; cnv_malignancy, their product (0 below 0)",
+        "per cell: cnv_burden, mean |X_cnv|; cnv_signal, root mean square of X_cnv; cnv_correlation, with the mean profile of the other cells of its cluster; cnv_malignancy, their product",
         "cnv_malignant: above the threshold of cnv_malignancy.tsv; no column where one component explains the scores as well as two",
     ];
     write_tsv(
@@ -232,13 +232,19 @@ fn components(found: &Clustered) -> Frame {
 /// Cells in equal bins of the score, and how many each component expects there.
 fn histogram(found: &Clustered) -> Frame {
     let score = &found.malignancy.score;
-    let top = score.iter().copied().fold(0.0, f64::max);
-    let width = if top > 0.0 { top / BINS as f64 } else { 1.0 };
+    let (low, top) = score
+        .iter()
+        .fold((0.0f64, 0.0f64), |(low, top), &s| (low.min(s), top.max(s)));
+    let width = if top > low {
+        (top - low) / BINS as f64
+    } else {
+        1.0
+    };
     let mut counts = vec![0i64; BINS];
     score
         .iter()
-        .for_each(|s| counts[((s / width) as usize).min(BINS - 1)] += 1);
-    let from: Vec<f64> = (0..BINS).map(|b| b as f64 * width).collect();
+        .for_each(|s| counts[(((s - low) / width) as usize).min(BINS - 1)] += 1);
+    let from: Vec<f64> = (0..BINS).map(|b| low + b as f64 * width).collect();
     let mut table = Frame::new((0..BINS).map(|b| b.to_string()).collect());
     table.set("n_cells", Column::I64(counts));
     if let Some(fit) = found.malignancy.fit {
