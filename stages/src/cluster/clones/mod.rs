@@ -35,8 +35,9 @@ const PIECE_GENES: usize = 75;
 const MIN_GENES: usize = 20;
 /// Counts that both clones expect of a gene for it to be asked where they are compared.
 const MIN_EXPECTED: f64 = 5.0;
-/// Difference of the median gene, natural log (a copy more or less of two is .41 or .69).
-pub const MIN_LOG_RATIO: f64 = 0.12;
+/// Difference of the median gene, natural log: a copy more or less of two is .41 or .69, of three .29 or
+/// .41. A set of 30 % of the genes that changes by a copy moves the median gene by .15.
+pub const MIN_LOG_RATIO: f64 = 0.2;
 /// And in standard errors of that median.
 pub const MIN_ERRORS: f64 = 4.0;
 /// Range of the overdispersion.
