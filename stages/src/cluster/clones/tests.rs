@@ -11,6 +11,8 @@ enum Planted {
     Arms,
     /// A third of the cells express every tenth gene three times as much.
     Programme,
+    /// All have four copies of chr2; a third of the cells hold 30 % of its genes back to two.
+    HeldBack,
 }
 
 const OPTIONS: CloneOptions = CloneOptions {
@@ -45,6 +47,8 @@ fn tumour(planted: Planted, seed: u64) -> (Csr, Frame, Vec<bool>, Vec<u32>) {
                     (Planted::Arms, 1, 1) => 1.5,
                     (Planted::Arms, 2, 2) => 0.5,
                     (Planted::Programme, 1, _) if g % 10 == 0 => 3.0,
+                    (Planted::HeldBack, 1, 1) if g % 10 < 3 => 1.0,
+                    (Planted::HeldBack, _, 1) => 2.0,
                     _ => 1.0,
                 };
                 let noise = rng.gamma(4.0) / 4.0;
@@ -101,7 +105,7 @@ fn clones_that_differ_by_one_arm_each_are_told_apart() {
 
 #[test]
 fn cells_of_one_clone_and_cells_in_two_states_stay_one_clone() {
-    for planted in [Planted::Nothing, Planted::Programme] {
+    for planted in [Planted::Nothing, Planted::Programme, Planted::HeldBack] {
         for seed in [2, 3, 4] {
             let (counts, var, malignant, _) = tumour(planted, seed);
             let found = clones(&counts, &var, &malignant, OPTIONS).unwrap();
