@@ -30,6 +30,8 @@ pub enum StageError {
         place: Option<String>,
         /// What was expected and what was found.
         message: String,
+        /// What the user can do, where there is something.
+        hint: Option<String>,
     },
     /// The data is well formed but cannot be used as asked.
     #[error("{message}")]
@@ -96,7 +98,19 @@ impl StageError {
             path: path.to_path_buf(),
             place: (!place.is_empty()).then_some(place),
             message: message.into(),
+            hint: None,
         }
+    }
+
+    /// The same error with a hint, where it can carry one and has none.
+    #[must_use]
+    pub fn or_hint(mut self, text: &str) -> Self {
+        if let Self::Format { hint, .. } | Self::Data { hint, .. } | Self::Param { hint, .. } =
+            &mut self
+        {
+            hint.get_or_insert_with(|| text.to_string());
+        }
+        self
     }
 
     /// A closure for `map_err` on a filesystem call.
@@ -108,7 +122,9 @@ impl StageError {
     /// The hint, where the error carries one.
     pub fn hint(&self) -> Option<&str> {
         match self {
-            Self::Data { hint, .. } | Self::Param { hint, .. } => hint.as_deref(),
+            Self::Format { hint, .. } | Self::Data { hint, .. } | Self::Param { hint, .. } => {
+                hint.as_deref()
+            }
             _ => None,
         }
     }

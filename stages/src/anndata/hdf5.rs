@@ -3,10 +3,13 @@
 use std::io::Read;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use hdf5_pure::{AttrValue, DType, Dataset, Error, File, FormatError};
 use serde_json::Value;
 
+use super::blocks::Blocks;
+use super::direct::Direct;
 use super::store::{ArrayInfo, Attributes, Node, Store, Values};
 use crate::error::{StageError, StageResult};
 
@@ -15,6 +18,7 @@ use crate::error::{StageError, StageResult};
 pub(super) struct Hdf5Store {
     path: PathBuf,
     file: File,
+    direct: Direct,
 }
 
 impl Hdf5Store {
@@ -28,7 +32,7 @@ impl Hdf5Store {
             let message = if size == 0 {
                 "expected an HDF5 file (h5ad, 10x h5), found an empty file"
             } else {
-                "expected an HDF5 file (h5ad, 10x h5), found no HDF5 signature"
+                "expected an HDF5 file (h5ad, 10x h5), found other data: the file is encrypted, or of another format"
             };
             return Err(StageError::format(path, "", message));
         }
@@ -37,11 +41,17 @@ impl Hdf5Store {
                 format!("the file is cut off: it says that it has {said} bytes, there are {there}");
             return Err(StageError::format(path, "", message));
         }
-        let file = File::open_streaming(path)
+        let bytes = Arc::new(std::fs::File::open(path).map_err(StageError::io("read", path))?);
+        let len = bytes
+            .metadata()
+            .map_err(StageError::io("read", path))?
+            .len();
+        let file = File::from_source(Blocks::new(bytes.clone(), len))
             .map_err(|e| StageError::format(path, "", format!("cannot open as HDF5: {e}")))?;
         Ok(Self {
             path: path.to_path_buf(),
             file,
+            direct: Direct::new(bytes, len),
         })
     }
 
@@ -171,6 +181,9 @@ impl Store for Hdf5Store {
 
     fn read(&self, at: &str) -> StageResult<Values> {
         let dataset = self.dataset(at)?;
+        if let Some(values) = self.direct.read(at, &dataset, None) {
+            return Ok(values);
+        }
         values(&dataset, None)
             .map_err(|e| self.failed(at, &e))?
             .ok_or_else(|| self.no_values(at, &dataset))
@@ -184,6 +197,9 @@ impl Store for Hdf5Store {
                 at,
                 format!("expected at least {} rows, found {shape:?}", rows.end),
             ));
+        }
+        if let Some(values) = self.direct.read(at, &dataset, Some(rows.clone())) {
+            return Ok(values);
         }
         values(&dataset, Some(rows))
             .map_err(|e| self.failed(at, &e))?

@@ -6,13 +6,15 @@
 //! h5ad) and reads only what is asked for.
 //!
 //! `store` is the narrow interface to a container of groups and arrays; `zarr` and `hdf5`
-//! implement it; `decode` turns anndata's encodings into our types, once for both; `write` does
+//! implement it (`direct` and `blocks` read most of an HDF5 file themselves); `decode` turns anndata's encodings into our types, once for both; `write` does
 //! the way back. `tenx` reads the HDF5 layouts of 10x. Not read: awkward arrays, sparse matrices inside `uns`;
 //! each is named in the error or in the list of what was left out, never dropped silently.
 
+mod blocks;
 mod chunk_files;
 mod decode;
 mod describe;
+mod direct;
 mod hdf5;
 mod reader;
 mod store;

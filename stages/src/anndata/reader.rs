@@ -188,14 +188,15 @@ impl Reader {
                 })
                 .collect()
         };
+        let x = || {
+            let there = self.has("X")?;
+            there.then(|| self.x()).transpose()
+        };
+        let ((obs, var), x) = rayon::join(|| rayon::join(|| self.obs(), || self.var()), x);
         Ok(AnnData {
-            obs: self.obs()?,
-            var: self.var()?,
-            x: if self.has("X")? {
-                Some(self.x()?)
-            } else {
-                None
-            },
+            obs: obs?,
+            var: var?,
+            x: x?,
             layers: all("layers")?,
             obsm: all("obsm")?,
             varm: all("varm")?,

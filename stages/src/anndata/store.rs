@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::ops::Range;
 use std::path::Path;
 
+use rayon::prelude::*;
 use serde_json::{Map, Value};
 
 use crate::error::{StageError, StageResult};
@@ -129,6 +130,22 @@ pub(super) enum Values {
 /// Whole numbers above this are not exact as f32.
 const EXACT_IN_F32: f64 = 16_777_216.0;
 
+/// Values that one thread looks at or turns at once.
+const PART: usize = 1 << 16;
+
+/// Turns values on all threads; the first that may not be turned is the error.
+fn convert<T: Copy + Send + Sync, U: Send>(
+    values: &[T],
+    may: impl Fn(&T) -> bool + Send + Sync,
+    to: impl Fn(T) -> U + Send + Sync,
+) -> Result<Vec<U>, T> {
+    let values = values.par_iter().with_min_len(PART);
+    match values.clone().find_first(|x| !may(x)) {
+        Some(&x) => Err(x),
+        None => Ok(values.map(|&x| to(x)).collect()),
+    }
+}
+
 impl Values {
     fn kind(&self) -> &'static str {
         match self {
@@ -155,42 +172,46 @@ impl Values {
 
     /// As f32. Numbers of 64 bits are rounded; a whole number that f32 cannot hold is an error.
     pub(super) fn into_f32(self) -> Result<Vec<f32>, String> {
-        let whole = |x: f64| {
-            if x.abs() > EXACT_IN_F32 {
-                Err(format!(
-                    "whole number {x} is above 16777216, the largest that is exact here"
-                ))
-            } else {
-                Ok(x as f32)
-            }
-        };
+        fn whole<T: Copy + Send + Sync>(
+            v: &[T],
+            to: impl Fn(T) -> f64 + Send + Sync,
+        ) -> Result<Vec<f32>, String> {
+            let is_exact = |&x: &T| to(x).abs() <= EXACT_IN_F32;
+            convert(v, is_exact, |x| to(x) as f32).map_err(|x| {
+                let x = to(x);
+                format!("whole number {x} is above 16777216, the largest that is exact here")
+            })
+        }
         match self {
             Self::F32(v) => Ok(v),
-            Self::F64(v) => Ok(v.into_iter().map(|x| x as f32).collect()),
+            Self::F64(v) => Ok(v.into_par_iter().map(|x| x as f32).collect()),
             Self::Bool(v) => Ok(v.into_iter().map(|x| f32::from(u8::from(x))).collect()),
-            Self::I32(v) => v.into_iter().map(|x| whole(f64::from(x))).collect(),
-            Self::U32(v) => v.into_iter().map(|x| whole(f64::from(x))).collect(),
-            Self::I64(v) => v.into_iter().map(|x| whole(x as f64)).collect(),
-            Self::U64(v) => v.into_iter().map(|x| whole(x as f64)).collect(),
+            Self::I32(v) => whole(&v, f64::from),
+            Self::U32(v) => whole(&v, f64::from),
+            Self::I64(v) => whole(&v, |x| x as f64),
+            Self::U64(v) => whole(&v, |x| x as f64),
             Self::Text(_) => Err("expected numbers, found texts".to_string()),
         }
     }
 
     /// As u32, for column indices.
     pub(super) fn into_u32(self) -> Result<Vec<u32>, String> {
-        fn cast<T: Copy + TryInto<u32> + std::fmt::Display>(v: &[T]) -> Result<Vec<u32>, String> {
-            v.iter()
-                .map(|&x| {
-                    x.try_into()
-                        .map_err(|_| format!("`{x}` is no column index"))
-                })
-                .collect()
+        fn cast<T>(v: &[T]) -> Result<Vec<u32>, String>
+        where
+            T: Copy + Send + Sync + TryInto<u32> + std::fmt::Display,
+        {
+            let to = |x: T| x.try_into().unwrap_or(u32::MAX);
+            let is_index = |&x: &T| TryInto::<u32>::try_into(x).is_ok();
+            convert(v, is_index, to).map_err(|x| format!("`{x}` is no column index"))
         }
         match self {
             Self::U32(v) => Ok(v),
             // The usual case: one look at all, then the same memory under another name.
-            Self::I32(v) if v.iter().fold(0, |any, &x| any | x) >= 0 => {
-                Ok(v.into_iter().map(|x| x as u32).collect())
+            Self::I32(v)
+                if v.par_chunks(PART)
+                    .all(|part| part.iter().fold(0, |any, &x| any | x) >= 0) =>
+            {
+                Ok(bytemuck::allocation::cast_vec(v))
             }
             Self::I32(v) => cast(&v),
             Self::I64(v) => cast(&v),

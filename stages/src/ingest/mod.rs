@@ -31,7 +31,7 @@ use serde_json::json;
 
 use cells::{Cells, Patient};
 
-use crate::anndata::AnnData;
+use crate::anndata::{AnnData, list};
 use crate::error::{StageError, StageResult};
 use crate::frame::{Column, Frame};
 use crate::matrix::{Csr, Matrix};
@@ -83,19 +83,41 @@ impl Stage for Ingest {
     }
 
     fn run(ctx: &StageContext<'_>, params: &Self::Params) -> StageResult<Metrics> {
-        let input = ctx.one("counts")?;
-        let annotations = ctx.optional("annotations");
-        let annotations = annotations
-            .map(|a| annotations::read(&a.path, &params.cell_id))
-            .transpose()?;
-        let ingested = match format_of(input)? {
-            Format::GeoUmi => geo::ingest(ctx, &input.path, annotations, params)?,
-            Format::Store => store::ingest(ctx, &input.path, annotations, params)?,
-            Format::Tenx => tenx::ingest(ctx, &input.path, annotations, params)?,
-        };
-        save(ctx, params, ingested)
+        read_and_save(ctx, params).map_err(|e| with_hint(e, ctx))
     }
 }
+
+fn read_and_save(ctx: &StageContext<'_>, params: &IngestParams) -> StageResult<Metrics> {
+    let input = ctx.one("counts")?;
+    let annotations = ctx.optional("annotations");
+    let annotations = annotations
+        .map(|a| annotations::read(&a.path, &params.cell_id))
+        .transpose()?;
+    let ingested = match format_of(input)? {
+        Format::GeoUmi => geo::ingest(ctx, &input.path, annotations, params)?,
+        Format::Store => store::ingest(ctx, &input.path, annotations, params)?,
+        Format::Tenx => tenx::ingest(ctx, &input.path, annotations, params)?,
+    };
+    save(ctx, params, ingested)
+}
+
+/// Says what helps against counts that are not whole, and where the cells' columns come from.
+fn with_hint(error: StageError, ctx: &StageContext<'_>) -> StageError {
+    match &error {
+        StageError::Format { message, .. } if message.contains(NOT_WHOLE) => error.or_hint(
+            "give raw counts; estimates (Smart-seq2) and counts corrected for ambient RNA are taken with \
+             `counts: any`, in `ingest` and in `preprocess`",
+        ),
+        StageError::Param { param, .. } if param == "group_by" || param.starts_with("columns.") => {
+            let files = ctx.inputs.iter().map(|i| i.path.display().to_string());
+            let files: Vec<String> = files.collect();
+            error.or_hint(&format!("the columns of the cells are those of {}", list(&files)))
+        }
+        _ => error,
+    }
+}
+
+const NOT_WHOLE: &str = "expected a whole count";
 
 enum Format {
     GeoUmi,
@@ -146,23 +168,31 @@ fn format_of(input: &InputArtifact) -> StageResult<Format> {
 /// Why `value` cannot be a count.
 fn count_problem(value: f64, kind: CountKind) -> Option<String> {
     const LARGEST: f64 = 16_777_216.0;
+    // As it is stored: the shortest text of 2.74 as f32 is 2.74, as f64 2.740000009536743.
+    let found = match value as f32 {
+        stored if f64::from(stored) == value => stored.to_string(),
+        _ => value.to_string(),
+    };
     // What f32 cannot hold is no count either.
     if !(value as f32).is_finite() {
-        Some(format!("expected a count, found `{value}`"))
+        Some(format!("expected a count, found `{found}`"))
     } else if value < 0.0 {
         Some(format!(
-            "expected a count that is not negative, found `{value}`"
+            "expected a count that is not negative, found `{found}`"
         ))
     } else if kind == CountKind::Integer && value.fract() != 0.0 {
-        Some(format!("expected a whole count, found `{value}`"))
+        Some(format!("{NOT_WHOLE}, found `{found}`"))
     } else if kind == CountKind::Integer && value > LARGEST {
         Some(format!(
-            "expected a count of at most 16777216, found `{value}`"
+            "expected a count of at most 16777216, found `{found}`"
         ))
     } else {
         None
     }
 }
+
+/// A patient with fewer cells is warned of: no more than the neighbours of one cell in `cluster`.
+const FEW_CELLS: usize = 20;
 
 fn save(ctx: &StageContext<'_>, params: &IngestParams, ingested: Ingested) -> StageResult<Metrics> {
     let Ingested {
@@ -176,6 +206,13 @@ fn save(ctx: &StageContext<'_>, params: &IngestParams, ingested: Ingested) -> St
         ctx.check_cancelled()?;
         let x = x?;
         let obs = cells::obs_of(&cells, patient, &params.columns)?;
+        if x.n_rows() < FEW_CELLS {
+            ctx.progress.warn(&format!(
+                "`{}` has {} cells: its clusters and tests will say little; are all of its samples in `groups`?",
+                patient.name,
+                x.n_rows()
+            ));
+        }
         summary.add(&patient.name, &obs, &x);
         let data = AnnData {
             obs,

@@ -124,6 +124,7 @@ fn with_other_matrices(error: StageError, reader: &Reader, element: &str) -> Sta
         path,
         place,
         message,
+        hint,
     } = error
     else {
         return error;
@@ -135,6 +136,7 @@ fn with_other_matrices(error: StageError, reader: &Reader, element: &str) -> Sta
             "{message}; if it is normalised, name the counts with `layer`: there is {}",
             list(&others)
         ),
+        hint,
     }
 }
 

@@ -26,8 +26,10 @@ pub fn log1p_normalize_total_in_place(counts: &mut Csr, totals: &[f64], target_s
         // Most counts of a cell are among a few small numbers: the logarithm is taken once of each.
         let mut small = [f32::NAN; 64];
         for v in row {
-            let whole = *v as usize;
-            *v = if whole as f32 == *v && whole < small.len() {
+            // 2^23 has no room for a fraction: what is added to it lies in its last bits.
+            let shifted = *v + TWO_TO_23;
+            let whole = (shifted.to_bits() ^ TWO_TO_23.to_bits()) as usize;
+            *v = if whole < small.len() && shifted - TWO_TO_23 == *v {
                 if small[whole].is_nan() {
                     small[whole] = value(r, *v);
                 }
@@ -38,6 +40,8 @@ pub fn log1p_normalize_total_in_place(counts: &mut Csr, totals: &[f64], target_s
         }
     });
 }
+
+const TWO_TO_23: f32 = 8_388_608.0;
 
 /// The columns at `columns`, in that order, zeros dropped.
 pub(super) fn select_columns(x: &Csr, columns: &[usize]) -> Csr {

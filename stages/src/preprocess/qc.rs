@@ -1,5 +1,7 @@
 //! Quality metrics under scanpy's names.
 
+use rayon::prelude::*;
+
 use crate::frame::{Column, Frame};
 use crate::matrix::Csr;
 use crate::stage::Metrics;
@@ -19,8 +21,7 @@ pub struct QcMetrics {
 ///
 /// **Source**: scanpy 1.11 `pp.calculate_qc_metrics`.
 pub fn qc_metrics(x: &Csr, mt: &[bool]) -> QcMetrics {
-    let mut out = QcMetrics::default();
-    for r in 0..x.n_rows() {
+    let cell = |r: usize| {
         let (cols, vals) = x.row(r);
         let (mut total, mut in_mt, mut genes) = (0.0, 0.0, 0);
         for (&c, &v) in cols.iter().zip(vals) {
@@ -31,11 +32,15 @@ pub fn qc_metrics(x: &Csr, mt: &[bool]) -> QcMetrics {
                 in_mt += v;
             }
         }
-        out.total_counts.push(total);
-        out.n_genes_by_counts.push(genes);
-        out.pct_counts_mt.push(100.0 * in_mt / total);
+        (total, genes, 100.0 * in_mt / total)
+    };
+    let rows = (0..x.n_rows()).into_par_iter().with_min_len(64);
+    let cells: Vec<(f64, i64, f64)> = rows.map(cell).collect();
+    QcMetrics {
+        total_counts: cells.iter().map(|c| c.0).collect(),
+        n_genes_by_counts: cells.iter().map(|c| c.1).collect(),
+        pct_counts_mt: cells.iter().map(|c| c.2).collect(),
     }
-    out
 }
 
 impl QcMetrics {

@@ -26,6 +26,7 @@ pub(in crate::anndata) fn frame(store: &dyn Store, at: &str) -> StageResult<(Fra
         name => name,
     };
     let index = match column(store, &format!("{at}/{index_name}"))? {
+        Some(Column::Str(index)) => index,
         Some(index) => (0..index.len()).map(|r| index.text(r)).collect(),
         None => {
             return Err(store.bad(

@@ -156,7 +156,7 @@ pub(in crate::anndata) fn csr_part(
         };
         (values, place)
     };
-    // Two arrays of one size, each unpacked by one thread.
+    // Two arrays of one size: what a thread has left over, it does of the other.
     let ((indices, indices_at), (data, data_at)) = rayon::join(|| read("indices"), || read("data"));
     let indices = indices?.into_u32().map_err(|e| store.bad(&indices_at, e))?;
     let data = data?.into_f32().map_err(|e| store.bad(&data_at, e))?;

@@ -264,7 +264,10 @@ fn an_hdf5_file_cut_in_half_says_so() {
         &b.file("text.h5ad", "Index\tc1\n"),
         &IngestParams::default(),
     );
-    assert!(found.ends_with("found no HDF5 signature"), "{found}");
+    assert!(
+        found.contains("found other data: the file is encrypted"),
+        "{found}"
+    );
 }
 
 /// Smart-seq2 estimates of the shared data folder; absent elsewhere.
@@ -281,6 +284,13 @@ fn counts_that_are_not_whole_need_to_be_asked_for() {
         let path = root.join(name);
         let found = refused(&b, &path, &IngestParams::default());
         assert!(found.contains("expected a whole count, found `"), "{found}");
+        let error = b
+            .run(&path, None, &IngestParams::default(), &["p"])
+            .unwrap_err();
+        assert!(
+            error.hint().is_some_and(|h| h.contains("`counts: any`")),
+            "{error}"
+        );
         let any = IngestParams {
             counts: CountKind::Any,
             ..IngestParams::default()
