@@ -35,9 +35,10 @@ const PIECE_GENES: usize = 75;
 const MIN_GENES: usize = 20;
 /// Counts that both clones expect of a gene for it to be asked where they are compared.
 const MIN_EXPECTED: f64 = 5.0;
-/// Difference of the median gene, natural log: a copy more or less of two is .41 or .69, of three .29 or
-/// .41. A set of 30 % of the genes that changes by a copy moves the median gene by .15.
-pub const MIN_LOG_RATIO: f64 = 0.2;
+/// Difference of the median gene, natural log, that is beyond two standard errors: a copy more or less of
+/// two is .41 or .69, of three .29 or .41. A set of 30 % of the genes that changes by a copy moves the
+/// median gene by .15 and is no clone.
+pub const MIN_LOG_RATIO: f64 = 0.18;
 /// And in standard errors of that median.
 pub const MIN_ERRORS: f64 = 4.0;
 /// Range of the overdispersion.
@@ -368,7 +369,8 @@ fn difference(a: &Bulk, b: &Bulk, pieces: &[Piece]) -> f64 {
         .iter()
         .map(|&(ratio, error)| {
             let size = (ratio - middle).abs();
-            (size / MIN_LOG_RATIO).min(size / (MIN_ERRORS * error.max(1e-9)))
+            let beyond = (size - 2.0 * error) / MIN_LOG_RATIO;
+            beyond.min(size / (MIN_ERRORS * error.max(1e-9)))
         })
         .fold(0.0, f64::max)
 }
