@@ -7,12 +7,11 @@ use candle_core::{DType, Device, Result, Tensor, Var, bail};
 use candle_nn::ops;
 
 use super::adamw::{AdamMoments, AdamWStep};
-use super::input_layer::{
-    InputLayerStep, LANES, Pending, SparseBatch, gradient_square_sum, panels, place,
-};
+use super::input_layer::{InputLayerStep, LANES, Pending, gradient_square_sum, panels, place};
 use super::inputs::Batch;
 use super::matmul::matmul_nt;
 use super::norm::{BatchStats, DropoutStream, EPS, NormReluDropout};
+use super::tape::{SHORTEST, Tape};
 use crate::rng::Rng;
 
 /// Share of the new batch in the running statistics, as torch's default.
@@ -29,17 +28,19 @@ pub(super) struct Pass {
     pub(super) part: u64,
 }
 
+/// A linear layer.
 #[derive(Debug)]
-struct Linear {
+pub(super) struct Linear {
     /// `panels x in x LANES` in the first layer (see [`super::input_layer`]), `out x in` in the others.
-    weight: Var,
-    bias: Var,
+    pub(super) weight: Var,
+    pub(super) bias: Var,
 }
 
+/// A batch norm.
 #[derive(Debug)]
-struct Norm {
-    scale: Var,
-    shift: Var,
+pub(super) struct Norm {
+    pub(super) scale: Var,
+    pub(super) shift: Var,
     running_mean: Vec<f32>,
     running_var: Vec<f32>,
 }
@@ -50,8 +51,8 @@ pub(super) struct Encoder {
     name: &'static str,
     linears: Vec<Linear>,
     norms: Vec<Norm>,
-    /// What the last backward pass left of the first weight's gradient.
-    pending: Pending,
+    /// On the CPU: the passes since the last step.
+    tapes: Vec<Tape>,
     /// On an accelerator: the passes' inputs, and the first layer's outputs as the graph's leaves.
     leaves: Vec<(Tensor, Var)>,
 }
@@ -66,7 +67,7 @@ pub(super) struct Gradients {
 
 #[derive(Debug)]
 enum FirstGradient {
-    Pending(Vec<(SparseBatch, Tensor)>),
+    Pending(Vec<Pending>),
     Whole(Tensor),
 }
 
@@ -94,7 +95,7 @@ impl Encoder {
             name,
             linears: Vec::new(),
             norms: Vec::new(),
-            pending: Pending::default(),
+            tapes: Vec::new(),
             leaves: Vec::new(),
         };
         let mut inputs = n_features;
@@ -139,39 +140,53 @@ impl Encoder {
 
     /// Unit rows of a batch in training: batch statistics (which move the running ones), dropout.
     pub(super) fn forward_train(&mut self, batch: &Batch, pass: Pass) -> Result<Tensor> {
-        unit_rows(&self.hidden_train(batch, pass)?)
+        self.train(batch, pass, true)
     }
 
     /// The same before the rows are brought to unit length.
     pub(super) fn hidden_train(&mut self, batch: &Batch, pass: Pass) -> Result<Tensor> {
-        let first = &self.linears[0];
-        let mut x = match batch {
-            Batch::Sparse(rows) => rows.linear(&first.weight, &first.bias, Some(&self.pending))?,
-            Batch::Dense(z) => {
-                let leaf = Var::from_tensor(&first.dense(z)?)?;
-                self.leaves.push((z.clone(), leaf.clone()));
-                leaf.into_inner()
-            }
-        };
+        self.train(batch, pass, false)
+    }
+
+    /// Drops passes whose gradient is not wanted.
+    pub(super) fn forget_passes(&mut self) {
+        self.tapes.clear();
+        self.leaves.clear();
+    }
+
+    fn train(&mut self, batch: &Batch, pass: Pass, unit: bool) -> Result<Tensor> {
         let modality = u64::from(self.name == "cnv");
-        for layer in 0..self.norms.len() {
-            let dropout = DropoutStream {
-                p: pass.dropout,
-                seed: pass.seed,
-                at: [pass.epoch, pass.batch, modality, pass.part, layer as u64],
-            };
-            let norm = &mut self.norms[layer];
-            let (y, stats) = match batch {
-                Batch::Sparse(_) => NormReluDropout::apply(&x, &norm.scale, &norm.shift, dropout)?,
-                Batch::Dense(_) => {
-                    NormReluDropout::composed(&x, &norm.scale, &norm.shift, &dropout)?
+        let dropout = |layer: usize| DropoutStream {
+            p: pass.dropout,
+            seed: pass.seed,
+            at: [pass.epoch, pass.batch, modality, pass.part, layer as u64],
+        };
+        let z = match batch {
+            Batch::Sparse(rows) => {
+                if rows.n_rows() < 2 {
+                    bail!("batch norm takes at least 2 rows");
                 }
-            };
+                let tape = Tape::record(&self.linears, &self.norms, rows, dropout, unit)?;
+                for (norm, stats) in self.norms.iter_mut().zip(tape.stats()) {
+                    norm.follow(stats);
+                }
+                let outputs = tape.leaf.as_tensor().clone();
+                self.tapes.push(tape);
+                return Ok(outputs);
+            }
+            Batch::Dense(z) => z,
+        };
+        let leaf = Var::from_tensor(&self.linears[0].dense(z)?)?;
+        self.leaves.push((z.clone(), leaf.clone()));
+        let mut x = leaf.into_inner();
+        for (layer, norm) in self.norms.iter_mut().enumerate() {
+            let (y, stats) =
+                NormReluDropout::composed(&x, &norm.scale, &norm.shift, &dropout(layer))?;
             norm.follow(&stats);
             let next = &self.linears[layer + 1];
             x = matmul_nt(&y, &next.weight)?.broadcast_add(&next.bias)?;
         }
-        Ok(x)
+        if unit { unit_rows(&x) } else { Ok(x) }
     }
 
     /// Unit rows with the running statistics, without dropout and without a graph.
@@ -184,7 +199,7 @@ impl Encoder {
         let plain = |v: &Var| v.as_tensor().detach();
         let first = &self.linears[0];
         let mut x = match batch {
-            Batch::Sparse(rows) => rows.linear(&plain(&first.weight), &plain(&first.bias), None)?,
+            Batch::Sparse(rows) => rows.linear(&first.weight, &first.bias)?,
             Batch::Dense(z) => first.dense(z)?,
         };
         for (norm, next) in self.norms.iter().zip(&self.linears[1..]) {
@@ -222,36 +237,62 @@ impl Encoder {
         held - filling(&self.linears[0])
     }
 
-    /// The gradients of the last backward pass.
+    /// The gradients of the passes since the last step, from a backward pass that reached their
+    /// outputs.
     pub(super) fn take_gradients(&mut self, grads: &GradStore) -> Result<Gradients> {
-        let leaves = std::mem::take(&mut self.leaves);
+        if self.leaves.is_empty() {
+            self.tape_gradients(grads)
+        } else {
+            self.graph_gradients(grads)
+        }
+    }
+
+    fn tape_gradients(&mut self, grads: &GradStore) -> Result<Gradients> {
+        let (mut pending, mut others) = (Vec::new(), Vec::new());
+        for tape in std::mem::take(&mut self.tapes) {
+            let Some(g) = grads.get(&tape.leaf) else {
+                bail!("the outputs of `{}` have no gradient", self.name)
+            };
+            let (first, rest) = tape.gradients(&self.linears, &self.norms, g)?;
+            pending.push(first);
+            others = if others.is_empty() {
+                rest
+            } else {
+                let pairs = others.iter().zip(&rest);
+                pairs.map(|(a, b)| a + b).collect::<Result<_>>()?
+            };
+        }
+        Ok(Gradients {
+            first: FirstGradient::Pending(pending),
+            others,
+        })
+    }
+
+    fn graph_gradients(&mut self, grads: &GradStore) -> Result<Gradients> {
         let mut whole: Option<[Tensor; 2]> = None;
-        for (z, leaf) in &leaves {
-            let Some(g) = grads.get(leaf) else {
+        for (z, leaf) in std::mem::take(&mut self.leaves) {
+            let Some(g) = grads.get(&leaf) else {
                 bail!("the first layer of `{}` has no gradient", self.name)
             };
-            let weight = self.linears[0].dense_gradient(z, g)?;
+            let weight = self.linears[0].dense_gradient(&z, g)?;
             let bias = g.sum(0)?;
             whole = Some(match whole {
                 None => [weight, bias],
                 Some([w, b]) => [(w + weight)?, (b + bias)?],
             });
         }
-        let (first, first_bias) = match whole {
-            Some([weight, bias]) => (FirstGradient::Whole(weight), Some(bias)),
-            None => {
-                let pending = std::mem::take(&mut *self.pending.lock().expect("no pass panicked"));
-                (FirstGradient::Pending(pending), None)
-            }
-        };
-        let mut others = Vec::from_iter(first_bias);
-        for (name, var) in self.parameters().into_iter().skip(1 + others.len()) {
+        let [first, bias] = whole.expect("there is a pass");
+        let mut others = vec![bias];
+        for (name, var) in self.parameters().into_iter().skip(2) {
             match grads.get(var) {
                 Some(gradient) => others.push(gradient.clone()),
                 None => bail!("`{name}` has no gradient"),
             }
         }
-        Ok(Gradients { first, others })
+        Ok(Gradients {
+            first: FirstGradient::Whole(first),
+            others,
+        })
     }
 
     /// One optimiser step; `moments` are those of [`Encoder::parameters`], in their order.
@@ -282,26 +323,8 @@ impl Encoder {
     #[cfg(test)]
     pub(super) fn gradients(&mut self, grads: &GradStore) -> Vec<Tensor> {
         let gradients = self.take_gradients(grads).unwrap();
-        let weight = &self.linears[0].weight;
-        // The same products by candle's own way, from the output gradients.
-        let zero = self.linears[0].bias.zeros_like().unwrap();
-        let dot = |(batch, grad): &(SparseBatch, Tensor)| {
-            let out = batch.linear(weight, &zero, None).unwrap();
-            (out * grad)
-                .unwrap()
-                .sum_all()
-                .unwrap()
-                .backward()
-                .unwrap()
-                .remove(weight)
-                .unwrap()
-        };
         let whole = match &gradients.first {
-            FirstGradient::Pending(pending) => pending
-                .iter()
-                .map(dot)
-                .reduce(|a, b| (a + b).unwrap())
-                .unwrap(),
+            FirstGradient::Pending(pending) => super::input_layer::whole_gradient(pending).unwrap(),
             FirstGradient::Whole(gradient) => gradient.clone(),
         };
         std::iter::once(whole).chain(gradients.others).collect()
@@ -381,7 +404,8 @@ pub(super) fn square_sum(t: &Tensor) -> Result<f64> {
 }
 
 impl Linear {
-    fn width(&self) -> usize {
+    /// Number of outputs.
+    pub(super) fn width(&self) -> usize {
         self.bias.elem_count()
     }
 
@@ -441,10 +465,9 @@ impl Norm {
     }
 }
 
-/// Rows divided by their length; the small term (torch's floor of 1e-12, squared) keeps the
-/// gradient of an all-zero row finite.
+/// Rows divided by their length.
 pub(super) fn unit_rows(x: &Tensor) -> Result<Tensor> {
-    let length = (x.sqr()?.sum_keepdim(1)? + 1e-24)?.sqrt()?;
+    let length = (x.sqr()?.sum_keepdim(1)? + SHORTEST)?.sqrt()?;
     x.broadcast_div(&length)
 }
 

@@ -101,6 +101,11 @@ impl Modality {
         Ok(())
     }
 
+    /// Whether batches are dense, made in an accelerator's memory.
+    pub(super) fn is_resident(&self) -> bool {
+        self.resident.is_some()
+    }
+
     /// Number of features.
     pub(super) fn n_features(&self) -> usize {
         self.input.n_features()

@@ -27,13 +27,30 @@ struct MatMulNt;
 
 /// A row-major matrix, read as it is or transposed.
 #[derive(Clone, Copy)]
-struct View<'a, T> {
+pub(super) struct View<'a, T> {
     values: &'a [T],
     cols: usize,
     transposed: bool,
 }
 
 impl<'a, T: Real> View<'a, T> {
+    /// Of `values` with so many columns.
+    pub(super) fn new(values: &'a [T], cols: usize) -> Self {
+        Self {
+            values,
+            cols,
+            transposed: false,
+        }
+    }
+
+    /// Its transpose.
+    pub(super) fn t(self) -> Self {
+        Self {
+            transposed: !self.transposed,
+            ..self
+        }
+    }
+
     fn mat(self) -> MatRef<'a, T> {
         let stored =
             MatRef::from_row_major_slice(self.values, self.values.len() / self.cols, self.cols);
@@ -45,15 +62,22 @@ impl<'a, T: Real> View<'a, T> {
     }
 }
 
-fn product<T: Real>(a: View<'_, T>, b: View<'_, T>) -> Vec<T> {
+/// `A B`, row-major.
+pub(super) fn product<T: Real>(a: View<'_, T>, b: View<'_, T>) -> Vec<T> {
+    product_plus(a, b, None)
+}
+
+/// `A B`, with `bias` added to each row.
+pub(super) fn product_plus<T: Real>(a: View<'_, T>, b: View<'_, T>, bias: Option<&[T]>) -> Vec<T> {
     let (a, b) = (a.mat(), b.mat());
     let (n, m) = (a.nrows(), b.ncols());
     let mut out = vec![T::zero(); n * m];
     out.par_chunks_mut(PART * m)
+        .with_max_len(1)
         .enumerate()
         .for_each(|(part, out)| {
             let rows = out.len() / m;
-            let to = MatMut::from_row_major_slice_mut(out, rows, m);
+            let to = MatMut::from_row_major_slice_mut(&mut *out, rows, m);
             matmul(
                 to,
                 Accum::Replace,
@@ -62,6 +86,11 @@ fn product<T: Real>(a: View<'_, T>, b: View<'_, T>) -> Vec<T> {
                 T::one(),
                 Par::Seq,
             );
+            if let Some(bias) = bias {
+                for row in out.chunks_exact_mut(m) {
+                    row.iter_mut().zip(bias).for_each(|(o, &b)| *o += b);
+                }
+            }
         });
     out
 }
@@ -83,9 +112,8 @@ impl CustomOp2 for MatMulNt {
             bail!("A B^T of {n} x {k} and {m} x {kb}");
         }
         with_real!(dtype(a), T => {
-            let a = View { values: values::<T>(a, al)?, cols: k, transposed: false };
-            let b = View { values: values::<T>(b, bl)?, cols: k, transposed: true };
-            output(product(a, b), (n, m))
+            let (a, b) = (View::new(values::<T>(a, al)?, k), View::new(values::<T>(b, bl)?, k));
+            output(product(a, b.t()), (n, m))
         })
     }
 
@@ -100,10 +128,9 @@ impl CustomOp2 for MatMulNt {
         let grad = grad.contiguous()?;
         let (ha, hb, hg) = (hold(a), hold(b), hold(&grad));
         with_real!(grad.dtype(), T => {
-            let view = |values, cols, transposed| View { values, cols, transposed };
-            let (va, vb, vg) = (ha.get::<T>()?, hb.get::<T>()?, hg.get::<T>()?);
-            let da = product(view(vg, m, false), view(vb, k, false));
-            let db = product(view(vg, m, true), view(va, k, false));
+            let (va, vb) = (View::new(ha.get::<T>()?, k), View::new(hb.get::<T>()?, k));
+            let vg = View::new(hg.get()?, m);
+            let (da, db) = (product(vg, vb), product(vg.t(), va));
             Ok((Some(tensor(da, a.shape())?), Some(tensor(db, b.shape())?)))
         })
     }

@@ -27,6 +27,7 @@ mod norm;
 mod outputs;
 mod params;
 mod real;
+mod tape;
 mod trainer;
 
 pub use anchors::{AnchorParams, CentroidSpace};
@@ -59,7 +60,7 @@ pub struct Train;
 impl Stage for Train {
     type Params = TrainParams;
     const KIND: &'static str = "train";
-    const CODE_VERSION: u32 = 3;
+    const CODE_VERSION: u32 = 4;
     const ABOUT: &'static str =
         "train an expression and a copy-number encoder to agree on each cell, and embed all cells";
     const USES_SEED: bool = true;

@@ -9,7 +9,7 @@ use super::adamw::{AdamMoments, AdamWStep};
 use super::batches::{Drawing, StepCells, epoch_batches, validation_batches};
 use super::encoder::{Encoder, NamedArray, Pass, square_sum};
 use super::inputs::Modality;
-use super::loss::{Temperature, hard_negative_margin, nce};
+use super::loss::{Objective, Temperature, hard_negative_margin, nce};
 use super::params::TrainParams;
 use crate::error::{StageError, StageResult};
 use crate::mine::Negatives;
@@ -282,34 +282,62 @@ impl<'a> Trainer<'a> {
             batch,
             part,
         };
-        let mut e = self
-            .expr
-            .forward_train(&self.data.expr.batch(&cells.first)?, pass(0))?;
-        let mut c = self
-            .cnv
-            .forward_train(&self.data.cnv.batch(&cells.first)?, pass(0))?;
+        let on_cpu = self.on_cpu();
+        let Self {
+            data, expr, cnv, ..
+        } = self;
+        let mut run = |part: u64, of: &[u32]| {
+            let encode = |encoder: &mut Encoder, modality: &Modality| -> candle_core::Result<_> {
+                if part == 0 {
+                    encoder.forget_passes();
+                }
+                encoder.forward_train(&modality.batch(of)?, pass(part))
+            };
+            let (e, c) = both(
+                on_cpu,
+                || encode(expr, &data.expr),
+                || encode(cnv, &data.cnv),
+            );
+            candle_core::Result::Ok((e?, c?))
+        };
+        let (mut e, mut c) = run(0, &cells.first)?;
         if !cells.second.is_empty() {
-            let e2 = self
-                .expr
-                .forward_train(&self.data.expr.batch(&cells.second)?, pass(1))?;
-            let c2 = self
-                .cnv
-                .forward_train(&self.data.cnv.batch(&cells.second)?, pass(1))?;
+            let (e2, c2) = run(1, &cells.second)?;
             e = Tensor::cat(&[&e, &e2], 0)?;
             c = Tensor::cat(&[&c, &c2], 0)?;
+        }
+        let encoded = cells.first.len() + cells.second.len();
+        let clusters = self.clusters(anchors);
+        if on_cpu {
+            let objective = Objective {
+                n_anchors: cells.n_anchors,
+                pairs: cells.pairs,
+                lambda: p.lambda,
+                margin: p.margin,
+                clusters,
+            };
+            let (total, terms) = objective.apply(&e, &c, self.temperature())?;
+            // In the precision of the total, which is their sum.
+            let value = |v: f64| Tensor::new(v, e.device())?.to_dtype(e.dtype());
+            let margin = terms.margin.map(value).transpose()?;
+            return Ok((total, value(terms.nce)?, margin, encoded));
         }
         let (ea, ca) = (
             e.narrow(0, 0, cells.n_anchors)?,
             c.narrow(0, 0, cells.n_anchors)?,
         );
-        let clusters = self.clusters(anchors);
         let nce = nce(&ea, &ca, self.temperature(), clusters.as_deref())?;
         let margin = hard_negative_margin(&e, &c, &cells.pairs, p.margin)?;
         let total = match &margin {
             Some(margin) => (&nce + (margin * p.lambda)?)?,
             None => nce.clone(),
         };
-        Ok((total, nce, margin, cells.first.len() + cells.second.len()))
+        Ok((total, nce, margin, encoded))
+    }
+
+    /// Whether the batches are sparse, and all that is heavy is done by this program's own loops.
+    fn on_cpu(&self) -> bool {
+        !self.data.expr.is_resident() && !self.data.cnv.is_resident()
     }
 
     fn clusters(&self, cells: &[u32]) -> Option<Vec<u32>> {
@@ -342,8 +370,13 @@ impl<'a> Trainer<'a> {
 
     fn update(&mut self, total: &Tensor, learning_rate: f64) -> StageResult<()> {
         let grads = total.backward()?;
-        let expr = self.expr.take_gradients(&grads)?;
-        let cnv = self.cnv.take_gradients(&grads)?;
+        let on_cpu = self.on_cpu();
+        let (expr, cnv) = both(
+            on_cpu,
+            || self.expr.take_gradients(&grads),
+            || self.cnv.take_gradients(&grads),
+        );
+        let (expr, cnv) = (expr?, cnv?);
         let scale = match &self.logit_scale {
             Some(s) => grads.get(s).cloned(),
             None => None,
@@ -366,8 +399,14 @@ impl<'a> Trainer<'a> {
         }
         let n = self.expr.parameters().len();
         let m = n + self.cnv.parameters().len();
-        self.expr.update(expr, &mut self.moments[..n], adam)?;
-        self.cnv.update(cnv, &mut self.moments[n..m], adam)?;
+        let (of_expr, rest) = self.moments.split_at_mut(n);
+        let of_cnv = &mut rest[..m - n];
+        let (done, also) = both(
+            on_cpu,
+            || self.expr.update(expr, of_expr, adam),
+            || self.cnv.update(cnv, of_cnv, adam),
+        );
+        (done?, also?);
         if let (Some(s), Some(gradient)) = (&self.logit_scale, scale) {
             let adam = AdamWStep {
                 weight_decay: 0.0,
@@ -481,6 +520,19 @@ impl<'a> Trainer<'a> {
             s.set(&Tensor::new(value, s.device())?.to_dtype(s.dtype())?)?;
         }
         Ok(())
+    }
+}
+
+/// Both, side by side where that is the CPU's work.
+fn both<A: Send, B: Send>(
+    on_cpu: bool,
+    a: impl FnOnce() -> A + Send,
+    b: impl FnOnce() -> B + Send,
+) -> (A, B) {
+    if on_cpu {
+        rayon::join(a, b)
+    } else {
+        (a(), b())
     }
 }
 

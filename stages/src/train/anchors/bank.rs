@@ -69,6 +69,7 @@ impl FrozenMap {
             .encoder
             .hidden_train(&states.batch(&all)?, still)?
             .detach();
+        self.encoder.forget_passes();
         let z = self.head.forward_eval(&h)?;
         Ok(Bank {
             h: h.to_device(device)?,

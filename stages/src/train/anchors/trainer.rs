@@ -280,6 +280,7 @@ impl<'a> AnchorTrainer<'a> {
             part: 0,
         };
         let own = self.own(cells);
+        self.expr.forget_passes();
         let h = self
             .expr
             .hidden_train(&self.data.expr.batch(cells)?, pass)?;

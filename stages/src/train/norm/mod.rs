@@ -1,15 +1,15 @@
-//! Batch norm, ReLU and dropout as one op.
+//! Batch norm, ReLU and dropout as one layer.
 //!
 //! As torch: statistics over the rows, biased variance inside, unbiased in the running one,
 //! `eps` 1e-5, momentum 0.1; dropout scales what it keeps by `1 / (1 - p)`. candle's own batch norm
 //! takes about eight passes over the data and its dropout cannot be seeded on the CPU.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
-use candle_core::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Tensor, bail};
+use candle_core::{DType, Result, Tensor};
 use rayon::prelude::*;
 
-use super::real::{Real, dtype, hold, output, tensor, values, with_real};
+use super::real::Real;
 use crate::rng::Rng;
 
 /// Added to the variance.
@@ -66,35 +66,34 @@ pub(super) struct BatchStats {
     pub(super) rows: usize,
 }
 
-/// One use of the op.
-#[derive(Debug, Clone)]
+/// One use of the layer.
+#[derive(Debug)]
 pub(super) struct NormReluDropout {
-    pub(super) dropout: DropoutStream,
+    dropout: DropoutStream,
     /// Filled by the forward pass.
-    pub(super) stats: Arc<OnceLock<BatchStats>>,
+    stats: OnceLock<BatchStats>,
 }
 
 impl NormReluDropout {
-    /// `rows x width` of the same shape, from a scale and a shift of `width`; and the statistics
-    /// of the batch.
-    pub(super) fn apply(
-        x: &Tensor,
-        scale: &Tensor,
-        shift: &Tensor,
-        dropout: DropoutStream,
-    ) -> Result<(Tensor, BatchStats)> {
-        let op = Self {
+    /// One use, whose statistics are those of the batch that it will see.
+    pub(super) fn new(dropout: DropoutStream) -> Self {
+        Self {
             dropout,
-            stats: Arc::default(),
-        };
-        let out = x.apply_op3(scale, shift, op.clone())?;
-        let stats = op.stats.get().expect("the forward pass has run").clone();
-        Ok((out, stats))
+            stats: OnceLock::new(),
+        }
+    }
+
+    /// The statistics of the batch, after the forward pass.
+    pub(super) fn stats(&self) -> &BatchStats {
+        self.stats.get().expect("the forward pass has run")
     }
 
     fn inverse_sd(&self) -> Vec<f64> {
-        let stats = self.stats.get().expect("the forward pass has run");
-        stats.var.iter().map(|v| 1.0 / (v + EPS).sqrt()).collect()
+        self.stats()
+            .var
+            .iter()
+            .map(|v| 1.0 / (v + EPS).sqrt())
+            .collect()
     }
 }
 
@@ -179,17 +178,17 @@ impl<T: Real> pulp::WithSimd for NormPart<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, _: S) {
-        let width = self.a.len();
-        let rows = self
-            .x
-            .chunks_exact(width)
-            .zip(self.draws.chunks_exact(width));
+        let Self { a, b, .. } = self;
+        let width = a.len();
+        let rows = self.x.chunks_exact(width);
+        let rows = rows.zip(self.draws.chunks_exact(width));
         for ((x, draws), out) in rows.zip(self.out.chunks_exact_mut(width)) {
-            for h in 0..width {
-                let y = self.a[h] * x[h] + self.b[h];
+            let columns = out.iter_mut().zip(x).zip(draws).zip(a).zip(b);
+            for ((((o, &x), &draw), &a), &b) in columns {
+                let y = a * x + b;
                 // Written so that a broken value reaches the loss, where it is reported.
-                let stopped = y <= T::zero() || draws[h] < self.threshold;
-                out[h] = if stopped { T::zero() } else { y * self.kept };
+                let stopped = (y <= T::zero()) | (draw < self.threshold);
+                *o = if stopped { T::zero() } else { y * self.kept };
             }
         }
     }
@@ -265,7 +264,8 @@ impl<T: Real> pulp::WithSimd for InputGradient<'_, T> {
 }
 
 impl NormReluDropout {
-    fn forward<T: Real>(&self, x: &[T], scale: &[T], shift: &[T]) -> Vec<T> {
+    /// The same shape as `x`, `rows x width`, from a scale and a shift of `width`.
+    pub(super) fn forward<T: Real>(&self, x: &[T], scale: &[T], shift: &[T]) -> Vec<T> {
         let width = scale.len();
         let stats = self.stats.get_or_init(|| batch_stats(x, width));
         let inverse = self.inverse_sd();
@@ -299,8 +299,9 @@ impl NormReluDropout {
         out
     }
 
-    /// Gradients of the input, the scale and the shift.
-    fn backward<T: Real>(
+    /// Gradients of the input, the scale and the shift, from the input, the output `res` and its
+    /// gradient.
+    pub(super) fn backward<T: Real>(
         &self,
         x: &[T],
         scale: &[T],
@@ -308,10 +309,7 @@ impl NormReluDropout {
         grad: &[T],
     ) -> (Vec<T>, Vec<T>, Vec<T>) {
         let width = scale.len();
-        let (inverse, stats) = (
-            self.inverse_sd(),
-            self.stats.get().expect("the forward pass has run"),
-        );
+        let (inverse, stats) = (self.inverse_sd(), self.stats());
         let (mean, n) = (&stats.mean, stats.rows as f64);
         let kept = 1.0 / (1.0 - self.dropout.p);
         let arch = pulp::Arch::new();
@@ -384,226 +382,5 @@ impl NormReluDropout {
     }
 }
 
-impl CustomOp3 for NormReluDropout {
-    fn name(&self) -> &'static str {
-        "norm-relu-dropout"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        xl: &Layout,
-        scale: &CpuStorage,
-        scale_l: &Layout,
-        shift: &CpuStorage,
-        shift_l: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (n, width) = xl.shape().dims2()?;
-        if n < 2 || scale_l.shape().dims1()? != width || shift_l.shape().dims1()? != width {
-            bail!(
-                "batch norm of {n} x {width} with {scale_l:?} and {shift_l:?}: at least 2 rows, and one scale and shift per column"
-            );
-        }
-        with_real!(dtype(x), T => {
-            output(self.forward::<T>(values(x, xl)?, values(scale, scale_l)?, values(shift, shift_l)?), (n, width))
-        })
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        scale: &Tensor,
-        shift: &Tensor,
-        res: &Tensor,
-        grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let grad = grad.contiguous()?;
-        let (hx, hs, hr, hg) = (hold(x), hold(scale), hold(res), hold(&grad));
-        with_real!(grad.dtype(), T => {
-            let (dx, dscale, dshift) = self.backward::<T>(hx.get()?, hs.get()?, hr.get()?, hg.get()?);
-            Ok((Some(tensor(dx, x.shape())?), Some(tensor(dscale, scale.shape())?), Some(tensor(dshift, shift.shape())?)))
-        })
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use candle_core::{Device, Var};
-
-    fn stream(p: f64) -> DropoutStream {
-        DropoutStream {
-            p,
-            seed: 1,
-            at: [0; 5],
-        }
-    }
-
-    fn random(n: usize, m: usize, seed: u64) -> Tensor {
-        let mut rng = Rng::new(seed, "test.norm", &[]);
-        let v: Vec<f64> = (0..n * m).map(|_| 0.5 + 2.0 * rng.normal()).collect();
-        Tensor::from_vec(v, (n, m), &Device::Cpu).unwrap()
-    }
-
-    /// By hand: column 0 is 1, 3 (mean 2, variance 1), column 1 is constant.
-    #[test]
-    fn a_small_batch_is_normalised_and_rectified() {
-        let x = Tensor::new(&[[1.0f64, 4.0], [3.0, 4.0]], &Device::Cpu).unwrap();
-        let (scale, shift) = (
-            Tensor::new(&[2.0f64, 5.0], &Device::Cpu).unwrap(),
-            Tensor::new(&[0.5f64, 0.25], &Device::Cpu).unwrap(),
-        );
-        let (y, stats) = NormReluDropout::apply(&x, &scale, &shift, stream(0.0)).unwrap();
-        let high = 0.5 + 2.0 / (1.0 + EPS).sqrt();
-        let y = y.to_vec2::<f64>().unwrap();
-        assert_eq!(y[0], [0.0, 0.25]);
-        assert!((y[1][0] - high).abs() < 1e-12 && y[1][1] == 0.25);
-        assert_eq!(
-            stats,
-            BatchStats {
-                mean: vec![2.0, 4.0],
-                var: vec![1.0, 0.0],
-                rows: 2
-            }
-        );
-    }
-
-    /// Central differences of a weighted sum of the outputs, with dropout on (the draws are fixed by the stream).
-    #[test]
-    fn gradients_are_those_of_finite_differences() {
-        let (n, width) = (70, 3);
-        let inputs = [
-            random(n, width, 1),
-            random(1, width, 2).flatten_all().unwrap(),
-            random(1, width, 3).flatten_all().unwrap(),
-        ];
-        let weights = random(n, width, 4);
-        let loss = |t: &[Tensor]| {
-            let (y, _) = NormReluDropout::apply(&t[0], &t[1], &t[2], stream(0.3)).unwrap();
-            (y * &weights).unwrap().sum_all().unwrap()
-        };
-        let vars: Vec<Var> = inputs
-            .iter()
-            .map(|t| Var::from_tensor(t).unwrap())
-            .collect();
-        let tensors: Vec<Tensor> = vars.iter().map(|v| v.as_tensor().clone()).collect();
-        let grads = loss(&tensors).backward().unwrap();
-        for (i, var) in vars.iter().enumerate() {
-            let grad = grads
-                .get(var)
-                .unwrap()
-                .flatten_all()
-                .unwrap()
-                .to_vec1::<f64>()
-                .unwrap();
-            let base = inputs[i].flatten_all().unwrap().to_vec1::<f64>().unwrap();
-            for at in (0..base.len()).step_by(7.min(base.len() / 3)) {
-                let moved = |by: f64| {
-                    let mut values = base.clone();
-                    values[at] += by;
-                    let mut t = inputs.to_vec();
-                    t[i] = Tensor::from_vec(values, inputs[i].shape(), &Device::Cpu).unwrap();
-                    loss(&t).to_scalar::<f64>().unwrap()
-                };
-                let numeric = (moved(1e-6) - moved(-1e-6)) / 2e-6;
-                assert!(
-                    (numeric - grad[at]).abs() < 1e-6 * (1.0 + numeric.abs()),
-                    "input {i} at {at}: {numeric} {}",
-                    grad[at]
-                );
-            }
-        }
-    }
-
-    /// Values, statistics and gradients, with dropout on.
-    #[test]
-    fn the_composed_operations_do_the_same() {
-        let (n, width) = (150, 7);
-        let (x, scale, shift) = (
-            random(n, width, 5),
-            random(1, width, 6),
-            random(1, width, 7),
-        );
-        let flat = |t: &Tensor| t.flatten_all().unwrap();
-        let weights = random(n, width, 8);
-        let run = |composed: bool| {
-            let x = Var::from_tensor(&x).unwrap();
-            let scale = Var::from_tensor(&flat(&scale)).unwrap();
-            let shift = Var::from_tensor(&flat(&shift)).unwrap();
-            let (y, stats) = if composed {
-                NormReluDropout::composed(&x, &scale, &shift, &stream(0.3)).unwrap()
-            } else {
-                NormReluDropout::apply(&x, &scale, &shift, stream(0.3)).unwrap()
-            };
-            let grads = (&y * &weights)
-                .unwrap()
-                .sum_all()
-                .unwrap()
-                .backward()
-                .unwrap();
-            let of = |v: &Var| flat(grads.get(v).unwrap()).to_vec1::<f64>().unwrap();
-            let y = flat(&y).to_vec1::<f64>().unwrap();
-            [y, of(&x), of(&scale), of(&shift), stats.mean, stats.var]
-        };
-        for (a, b) in run(false).iter().zip(run(true)) {
-            assert_eq!(a.len(), b.len());
-            assert!(
-                a.iter()
-                    .zip(&b)
-                    .all(|(a, b)| (a - b).abs() < 1e-6 * (1.0 + b.abs()))
-            );
-        }
-    }
-
-    #[test]
-    fn dropout_drops_its_share_and_keeps_the_mean() {
-        let x = random(4000, 5, 9);
-        let (one, zero) = (
-            Tensor::ones(5, DType::F64, &Device::Cpu).unwrap(),
-            Tensor::zeros(5, DType::F64, &Device::Cpu).unwrap(),
-        );
-        let run = |p| {
-            NormReluDropout::apply(&x, &one, &zero, stream(p))
-                .unwrap()
-                .0
-        };
-        let (all, kept) = (run(0.0), run(0.25));
-        let positive = |t: &Tensor| {
-            t.gt(0.0)
-                .unwrap()
-                .to_dtype(DType::F64)
-                .unwrap()
-                .sum_all()
-                .unwrap()
-                .to_scalar::<f64>()
-                .unwrap()
-        };
-        // About 10,000 positive values: standard error of the kept share 0.0043.
-        let share = positive(&kept) / positive(&all);
-        assert!((share - 0.75).abs() < 0.02, "{share}");
-        let sum = |t: &Tensor| t.sum_all().unwrap().to_scalar::<f64>().unwrap();
-        assert!((sum(&kept) / sum(&all) - 1.0).abs() < 0.03);
-    }
-
-    #[test]
-    fn one_and_three_threads_give_the_same_bits() {
-        let x = random(500, 40, 2).to_dtype(DType::F32).unwrap();
-        let ones = Tensor::ones(40, DType::F32, &Device::Cpu).unwrap();
-        let run = |threads: usize| {
-            let pool = rayon::ThreadPoolBuilder::new()
-                .num_threads(threads)
-                .build()
-                .unwrap();
-            pool.install(|| {
-                let x = Var::from_tensor(&x).unwrap();
-                let (y, _) = NormReluDropout::apply(&x, &ones, &ones, stream(0.1)).unwrap();
-                let grads = y.sqr().unwrap().sum_all().unwrap().backward().unwrap();
-                (
-                    y.to_vec2::<f32>().unwrap(),
-                    grads.get(&x).unwrap().to_vec2::<f32>().unwrap(),
-                )
-            })
-        };
-        assert_eq!(run(1), run(3));
-    }
-}
+mod tests;

@@ -4,8 +4,11 @@
 //! and column cross-entropies of `E C^T / tau` with the diagonal as labels. `L_HN` is the two-sided
 //! margin loss over the anchors that have a negative, each anchor's negatives averaged first.
 
+mod fused;
+
 use candle_core::{Result, Tensor};
 
+pub(super) use self::fused::Objective;
 use super::encoder::diagonal_cross_entropy;
 use super::matmul::matmul_nt;
 

@@ -1,0 +1,127 @@
+//! The three loops that nearly all of the time goes into, for the widest registers there are.
+//!
+//! Structs, since a closure's body is compiled apart from `dispatch`, for the narrowest registers.
+
+use std::any::TypeId;
+
+use super::LANES;
+use super::batch::Gathered;
+use crate::train::real::Real;
+
+/// Whether a fused multiply-add is an instruction here (elsewhere it is a slow call).
+#[inline(always)]
+fn is_fused<S: pulp::Simd>() -> bool {
+    cfg!(target_arch = "aarch64") || TypeId::of::<S>() != TypeId::of::<pulp::Scalar>()
+}
+
+/// `a b + c`.
+#[inline(always)]
+fn multiply_add<S: pulp::Simd, T: Real>(a: T, b: T, c: T) -> T {
+    if is_fused::<S>() {
+        T::fused(a, b, c)
+    } else {
+        a * b + c
+    }
+}
+
+/// `out[row] += sum over the row's entries of value * table[feature]`.
+pub(super) struct AddRows<'a, T> {
+    pub(super) out: &'a mut [[T; LANES]],
+    pub(super) entries: &'a Gathered,
+    pub(super) table: &'a [[T; LANES]],
+}
+
+impl<T: Real> pulp::WithSimd for AddRows<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        let Self {
+            out,
+            entries,
+            table,
+        } = self;
+        for group in entries.groups() {
+            for (&row, features, values) in group {
+                let out = &mut out[row as usize];
+                let mut sums = *out;
+                for (&f, &v) in features.iter().zip(values) {
+                    let weights = &table[f as usize];
+                    let v = T::of(v);
+                    for k in 0..LANES {
+                        sums[k] = multiply_add::<S, T>(v, weights[k], sums[k]);
+                    }
+                }
+                *out = sums;
+            }
+        }
+    }
+}
+
+/// `out[feature] += sum over the rows' entries of value * grads[row]`, less `shift * sums` at first.
+pub(super) struct AddGradient<'a, T> {
+    pub(super) out: &'a mut [[T; LANES]],
+    pub(super) entries: &'a Gathered,
+    pub(super) grads: &'a [[T; LANES]],
+    pub(super) shifted: Option<(&'a [T; LANES], &'a [f32])>,
+}
+
+impl<T: Real> pulp::WithSimd for AddGradient<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        let Self {
+            out,
+            entries,
+            grads,
+            shifted,
+        } = self;
+        if let Some((sums, shift)) = shifted {
+            for (out, &m) in out.iter_mut().zip(shift) {
+                let m = T::of(m);
+                for k in 0..LANES {
+                    out[k] -= m * sums[k];
+                }
+            }
+        }
+        for group in entries.groups() {
+            for (&row, features, values) in group {
+                let grad = grads[row as usize];
+                for (&f, &v) in features.iter().zip(values) {
+                    let out = &mut out[f as usize];
+                    let v = T::of(v);
+                    for k in 0..LANES {
+                        out[k] = multiply_add::<S, T>(v, grad[k], out[k]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `sums += sum over features of shift * table[feature]`, the block's part in the weight's own
+/// precision.
+pub(super) struct AddShift<'a, T> {
+    pub(super) sums: &'a mut [f64; LANES],
+    pub(super) shift: &'a [f32],
+    pub(super) table: &'a [[T; LANES]],
+}
+
+impl<T: Real> pulp::WithSimd for AddShift<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        let mut part = [T::zero(); LANES];
+        for (row, &m) in self.table.iter().zip(self.shift) {
+            let m = T::of(m);
+            for k in 0..LANES {
+                part[k] = multiply_add::<S, T>(m, row[k], part[k]);
+            }
+        }
+        for k in 0..LANES {
+            self.sums[k] += part[k].to_f64();
+        }
+    }
+}

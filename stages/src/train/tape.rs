@@ -1,0 +1,206 @@
+//! A training pass of an encoder on the CPU, forward and backward by hand.
+//!
+//! candle's graph would make each gradient three times over (zeros, the gradient, their sum), and
+//! its elementwise operations wait in a thread pool of their own, whose threads spin beside rayon's.
+//! Here a pass computes its outputs outside any graph and keeps what its gradient needs; the graph of
+//! the loss starts at the outputs ([`Tape::leaf`]).
+
+use candle_core::{Result, Tensor, Var};
+use rayon::prelude::*;
+
+use super::encoder::{Linear, Norm};
+use super::input_layer::{Pending, SparseBatch};
+use super::matmul::{View, product, product_plus};
+use super::norm::{BatchStats, DropoutStream, NormReluDropout};
+use super::real::{Real, hold, tensor, with_real};
+
+/// Rows of one part of a sum over rows; fixed, since it decides the order of the sum.
+const PART: usize = 64;
+/// Keeps the gradient of an all-zero row finite (torch's floor of 1e-12, squared).
+pub(super) const SHORTEST: f64 = 1e-24;
+
+/// What a pass leaves for its gradient.
+#[derive(Debug)]
+pub(super) struct Tape {
+    batch: SparseBatch,
+    blocks: Vec<Block>,
+    /// The last layer's rows, where the outputs are these brought to unit length.
+    unscaled: Option<Tensor>,
+    /// The outputs.
+    pub(super) leaf: Var,
+}
+
+/// One BatchNorm, ReLU, Dropout.
+#[derive(Debug)]
+struct Block {
+    norm: NormReluDropout,
+    /// Its inputs and outputs.
+    x: Tensor,
+    y: Tensor,
+}
+
+impl Tape {
+    /// Runs a batch through the layers; with `unit`, rows of unit length.
+    ///
+    /// # Errors
+    /// candle's.
+    pub(super) fn record(
+        linears: &[Linear],
+        norms: &[Norm],
+        batch: &SparseBatch,
+        dropout: impl Fn(usize) -> DropoutStream,
+        unit: bool,
+    ) -> Result<Self> {
+        let mut x = batch.linear(&linears[0].weight, &linears[0].bias)?;
+        let mut blocks = Vec::with_capacity(norms.len());
+        for (layer, (norm, next)) in norms.iter().zip(&linears[1..]).enumerate() {
+            let part = NormReluDropout::new(dropout(layer));
+            let (y, out) = with_real!(x.dtype(), T => block::<T>(&x, &part, norm, next)?);
+            blocks.push(Block { norm: part, x, y });
+            x = out;
+        }
+        let (outputs, unscaled) = if unit {
+            (with_real!(x.dtype(), T => unit_rows::<T>(&x)?), Some(x))
+        } else {
+            (x, None)
+        };
+        Ok(Self {
+            batch: batch.clone(),
+            blocks,
+            unscaled,
+            leaf: Var::from_tensor(&outputs)?,
+        })
+    }
+
+    /// The statistics of each norm's batch.
+    pub(super) fn stats(&self) -> impl Iterator<Item = &BatchStats> {
+        self.blocks.iter().map(|b| b.norm.stats())
+    }
+
+    /// From the gradient of the outputs: what the first weight's is made of, and those of all other
+    /// parameters, in the order of [`super::encoder::Encoder::parameters`].
+    ///
+    /// # Errors
+    /// candle's.
+    pub(super) fn gradients(
+        self,
+        linears: &[Linear],
+        norms: &[Norm],
+        grad: &Tensor,
+    ) -> Result<(Pending, Vec<Tensor>)> {
+        with_real!(grad.dtype(), T => self.gradients_as::<T>(linears, norms, grad))
+    }
+
+    fn gradients_as<T: Real>(
+        self,
+        linears: &[Linear],
+        norms: &[Norm],
+        grad: &Tensor,
+    ) -> Result<(Pending, Vec<Tensor>)> {
+        let grad = grad.contiguous()?;
+        let mut g = match &self.unscaled {
+            Some(x) => unit_rows_gradient::<T>(x, &self.leaf, &grad)?,
+            None => hold(&grad).get::<T>()?.to_vec(),
+        };
+        // From the last parameter to the first.
+        let mut found = Vec::new();
+        for (block, (norm, next)) in self
+            .blocks
+            .iter()
+            .zip(norms.iter().zip(&linears[1..]))
+            .rev()
+        {
+            let (width, inputs) = next.weight.dims2()?;
+            let (x, y) = (hold(&block.x), hold(&block.y));
+            let (weight, scale) = (hold(&next.weight), hold(&norm.scale));
+            let view = View::new(&g, width);
+            found.push(tensor(column_sums(&g, width), width)?);
+            let of_weight = product(view.t(), View::new(y.get()?, inputs));
+            found.push(tensor(of_weight, (width, inputs))?);
+            let dy = product(view, View::new(weight.get()?, inputs));
+            let (dx, dscale, dshift) = block.norm.backward(x.get()?, scale.get()?, y.get()?, &dy);
+            found.push(tensor(dshift, inputs)?);
+            found.push(tensor(dscale, inputs)?);
+            g = dx;
+        }
+        let (pending, bias) = Pending::new(self.batch, &g, linears[0].width())?;
+        found.push(bias);
+        found.reverse();
+        Ok((pending, found))
+    }
+}
+
+/// Outputs of a norm and of the linear layer behind it.
+fn block<T: Real>(
+    x: &Tensor,
+    part: &NormReluDropout,
+    norm: &Norm,
+    next: &Linear,
+) -> Result<(Tensor, Tensor)> {
+    let (rows, width) = x.dims2()?;
+    let (x, scale, shift) = (hold(x), hold(&norm.scale), hold(&norm.shift));
+    let y = part.forward::<T>(x.get()?, scale.get()?, shift.get()?);
+    let (weight, bias) = (hold(&next.weight), hold(&next.bias));
+    let weight = View::new(weight.get()?, width).t();
+    let out = product_plus(View::new(&y, width), weight, Some(bias.get()?));
+    Ok((
+        tensor(y, (rows, width))?,
+        tensor(out, (rows, next.width()))?,
+    ))
+}
+
+/// Rows divided by their length.
+fn unit_rows<T: Real>(x: &Tensor) -> Result<Tensor> {
+    let width = x.dim(1)?;
+    let held = hold(x);
+    let mut out = held.get::<T>()?.to_vec();
+    out.par_chunks_mut(PART * width).for_each(|rows| {
+        for row in rows.chunks_exact_mut(width) {
+            let inverse = 1.0 / length(row);
+            row.iter_mut()
+                .for_each(|v| *v = T::from_f64(v.to_f64() * inverse));
+        }
+    });
+    tensor(out, x.shape())
+}
+
+fn length<T: Real>(row: &[T]) -> f64 {
+    let squares = row.iter().map(|v| v.to_f64() * v.to_f64());
+    (squares.sum::<f64>() + SHORTEST).sqrt()
+}
+
+/// With `u = x / |x|`: `(g - (g . u) u) / |x|`.
+fn unit_rows_gradient<T: Real>(x: &Tensor, unit: &Tensor, grad: &Tensor) -> Result<Vec<T>> {
+    let width = x.dim(1)?;
+    let (x, unit, grad) = (hold(x), hold(unit), hold(grad));
+    let (x, unit, grad) = (x.get::<T>()?, unit.get::<T>()?, grad.get::<T>()?);
+    let mut out = vec![T::zero(); x.len()];
+    out.par_chunks_mut(width)
+        .with_min_len(PART)
+        .zip(x.par_chunks(width))
+        .zip(unit.par_chunks(width).zip(grad.par_chunks(width)))
+        .for_each(|((out, x), (u, g))| {
+            let inverse = 1.0 / length(x);
+            let along: f64 = u.iter().zip(g).map(|(u, g)| u.to_f64() * g.to_f64()).sum();
+            for ((o, u), g) in out.iter_mut().zip(u).zip(g) {
+                *o = T::from_f64((g.to_f64() - along * u.to_f64()) * inverse);
+            }
+        });
+    Ok(out)
+}
+
+/// Sums over the rows, in f64, part by part.
+fn column_sums<T: Real>(values: &[T], width: usize) -> Vec<T> {
+    let parts: Vec<Vec<f64>> = values
+        .par_chunks(PART * width)
+        .map(|rows| {
+            let mut sums = vec![0f64; width];
+            for row in rows.chunks_exact(width) {
+                sums.iter_mut().zip(row).for_each(|(s, v)| *s += v.to_f64());
+            }
+            sums
+        })
+        .collect();
+    let total = |h: usize| parts.iter().map(|p| p[h]).sum();
+    (0..width).map(|h| T::from_f64(total(h))).collect()
+}
