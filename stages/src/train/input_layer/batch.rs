@@ -3,7 +3,7 @@
 //! They are gathered into blocks of [`BLOCK`] features, of which one panel's weights (or gradients)
 //! stay in L1, and parts of [`PART_ROWS`] rows. A block has some eight entries of a row, so what a
 //! row costs beside its entries counts: within a part the rows with the same number of entries stand
-//! together, fewest first, and the loops over entries have lengths that the processor foresees.
+//! together, fewest first.
 
 use std::slice::ChunksExact;
 use std::sync::Arc;
