@@ -86,7 +86,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("f");
         let bytes: Vec<u8> = (0..3 * BLOCK as u32 + 77)
-            .map(|i| (i * 7919 >> 5) as u8)
+            .map(|i| ((i * 7919) >> 5) as u8)
             .collect();
         std::fs::write(&path, &bytes).unwrap();
         let file = Arc::new(File::open(&path).unwrap());

@@ -406,7 +406,8 @@ impl<'a> Trainer<'a> {
             || self.expr.update(expr, of_expr, adam),
             || self.cnv.update(cnv, of_cnv, adam),
         );
-        (done?, also?);
+        done?;
+        also?;
         if let (Some(s), Some(gradient)) = (&self.logit_scale, scale) {
             let adam = AdamWStep {
                 weight_decay: 0.0,
