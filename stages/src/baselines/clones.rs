@@ -8,10 +8,9 @@ use super::{Method, Ranked};
 use crate::cohort::{Cohort, CohortCnv};
 use crate::concordance::is_cancer;
 use crate::dosage::residual::Residuals;
-use crate::dosage::slope::slopes;
-use crate::dosage::units::{Unit, UnitKey, units};
-use crate::dosage::windows::arm_names;
-use crate::dosage::{DosageParams, GeneWindows, Strata};
+use crate::dosage::slope::window_scale;
+use crate::dosage::units::{UnitKey, units};
+use crate::dosage::{DosageParams, GeneWindows, Strata, altered};
 use crate::error::StageResult;
 use crate::stage::{Metrics, StageContext};
 
@@ -28,19 +27,12 @@ pub(super) fn compensation(
 ) -> StageResult<Option<(Method, Metrics)>> {
     let counts = Cohort::load_counts(ctx)?.x;
     let chromosome = cohort.var.texts("chromosome")?;
-    let arm = arm_names(&cohort.var)?;
-    let dosage = DosageParams {
-        restrict: params.restrict,
-        strata: params.strata,
-        min_cells: params.min_cells.max(2),
-        ..DosageParams::default()
-    };
     let keys = keys(cohort, params, scored, groups)?;
-    let (units, n_strata) = units(&counts, &cnv.x, &keys, dosage.min_cells);
+    let (units, n_strata) = units(&counts, &cnv.x, &keys, params.min_cells.max(2));
     if units.is_empty() {
         return Ok(None);
     }
-    let scale = slopes(&units, n_strata, map, &arm, &dosage).scale;
+    let scale = window_scale(&units, n_strata, map, DosageParams::default().min_count);
     if scale.is_nan() {
         ctx.progress
             .warn("expression as a whole does not follow the copy number: no `mixture`");
@@ -86,27 +78,6 @@ pub(super) fn compensation(
         genes: found.genes.iter().map(gene).collect(),
     };
     Ok(Some((method, metrics)))
-}
-
-/// A malignant clone's local log copy ratio where it is altered, 0 elsewhere; as in `dosage`, from the
-/// windows beside the gene where there are any.
-fn altered(unit: &Unit, map: &GeneWindows, scale: f64, least: f64) -> Vec<f64> {
-    (0..map.len())
-        .map(|g| {
-            let beside = map.without_gene(g, &unit.profile);
-            let c = if beside.is_nan() {
-                map.with_gene(g, &unit.profile)
-            } else {
-                beside
-            };
-            let c = scale * c;
-            if unit.key.cancer && c.abs() >= least {
-                c
-            } else {
-                0.0
-            }
-        })
-        .collect()
 }
 
 fn keys(

@@ -225,7 +225,7 @@ pub fn analyse(
 /// From the windows beside the gene; where every window of the chromosome contains it, from those.
 /// That is harmless here: residuals are taken around the clone's own mean of the gene, so what the
 /// gene adds to its clone's copy number says nothing about which cells fall short.
-fn altered(unit: &Unit, map: &GeneWindows, scale: f64, least: f64) -> Vec<f64> {
+pub(crate) fn altered(unit: &Unit, map: &GeneWindows, scale: f64, least: f64) -> Vec<f64> {
     (0..map.len())
         .map(|g| {
             if !unit.key.cancer {

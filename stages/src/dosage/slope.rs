@@ -199,6 +199,54 @@ struct Points {
     w: Vec<f64>,
 }
 
+impl Points {
+    fn new(rates: &Rates, g: usize, x: Vec<f64>) -> Self {
+        Self {
+            x,
+            y: rates.y.iter().map(|r| r[g]).collect(),
+            w: rates.w.iter().map(|r| r[g]).collect(),
+        }
+    }
+}
+
+/// Natural-log copy ratio per unit of `X_cnv`; NaN where the genes do not follow it.
+pub(crate) fn window_scale(
+    units: &[Unit],
+    n_strata: usize,
+    map: &GeneWindows,
+    min_count: f64,
+) -> f64 {
+    let rates = Rates::new(units, n_strata, min_count);
+    match window_slope(&rates, units, n_strata, map) {
+        (scale, t) if usable(scale, t) => scale,
+        _ => f64::NAN,
+    }
+}
+
+/// The slope that all genes share on the windows beside them, and its t value.
+fn window_slope(rates: &Rates, units: &[Unit], n_strata: usize, map: &GeneWindows) -> (f64, f64) {
+    let strata: Vec<usize> = units.iter().map(|u| u.stratum).collect();
+    let points: Vec<Points> = (0..map.len())
+        .into_par_iter()
+        .filter_map(|g| Some(Points::new(rates, g, beside(g, units, map)?)))
+        .collect();
+    shared_slope(points.iter(), &strata, n_strata)
+}
+
+/// Whether a shared slope is a scale: one that cannot be told from 0 is none.
+fn usable(slope: f64, t: f64) -> bool {
+    slope > 0.0 && t > 3.0
+}
+
+/// The windows beside a gene in each unit; `None` where one has none.
+fn beside(g: usize, units: &[Unit], map: &GeneWindows) -> Option<Vec<f64>> {
+    let x: Vec<f64> = units
+        .iter()
+        .map(|u| map.without_gene(g, &u.profile))
+        .collect();
+    x.iter().all(|v| v.is_finite()).then_some(x)
+}
+
 /// The local copy number of a gene in each unit, from either source, before any scale.
 fn local(
     source: Source,
@@ -210,13 +258,7 @@ fn local(
     arm: &[String],
 ) -> Option<Vec<f64>> {
     match source {
-        Source::Windows => {
-            let x: Vec<f64> = units
-                .iter()
-                .map(|u| map.without_gene(g, &u.profile))
-                .collect();
-            x.iter().all(|v| v.is_finite()).then_some(x)
-        }
+        Source::Windows => beside(g, units, map),
         Source::Neighbours => neighbours(g, centred, information, arm),
         Source::None => None,
     }
@@ -240,26 +282,20 @@ pub fn slopes(
     };
     let from =
         |source: Source, g: usize| local(source, g, units, map, &centred, &rates.information, arm);
-    let points_of = |g: usize, x: Vec<f64>| Points {
-        x,
-        y: rates.y.iter().map(|r| r[g]).collect(),
-        w: rates.w.iter().map(|r| r[g]).collect(),
-    };
     let points: Vec<(Points, Source)> = (0..n_genes)
         .into_par_iter()
         .map(|g| {
             order
                 .iter()
-                .find_map(|&source| Some((points_of(g, from(source, g)?), source)))
-                .unwrap_or_else(|| (points_of(g, vec![0.0; units.len()]), Source::None))
+                .find_map(|&source| Some((Points::new(&rates, g, from(source, g)?), source)))
+                .unwrap_or_else(|| {
+                    let nothing = vec![0.0; units.len()];
+                    (Points::new(&rates, g, nothing), Source::None)
+                })
         })
         .collect();
     // The windows have a scale of their own, also where no slope rests on them: cells are scored by it.
-    let windows: Vec<Points> = (0..n_genes)
-        .into_par_iter()
-        .filter_map(|g| Some(points_of(g, from(Source::Windows, g)?)))
-        .collect();
-    let (scale, scale_t) = shared_slope(windows.iter(), &strata, n_strata);
+    let (scale, scale_t) = window_slope(&rates, units, n_strata, map);
     let (near, near_t) = shared_slope(
         points
             .iter()
@@ -268,8 +304,6 @@ pub fn slopes(
         &strata,
         n_strata,
     );
-    // A shared slope that cannot be told from 0 is no scale.
-    let usable = |b: f64, t: f64| b > 0.0 && t > 3.0;
     let scale_of = |source: Source| match source {
         Source::Windows if usable(scale, scale_t) => Some(scale),
         // Genes agree with their neighbours for other reasons as well; without copy number in the

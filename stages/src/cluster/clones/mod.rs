@@ -10,8 +10,8 @@
 //! 3. A mixture of normal components with shared variances ([`mixture`]) is fitted for 1, 2, ...
 //!    clones; the least BIC decides how many.
 //! 4. A programme moves some genes of a piece, a copy all of them: two components stay apart only where
-//!    in some piece or whole arm the **median** gene differs between them, by [`MIN_LOG_RATIO`] and by
-//!    [`MIN_ERRORS`] standard errors; others are joined, the least different first.
+//!    in some piece or whole arm the **median** gene differs between them, by [`MIN_LOG_RATIO`] beyond
+//!    two standard errors and by [`MIN_ERRORS`] of them; others are joined, the least different first.
 //!
 //! Ours; neither paper nor infercnvpy has it. Numbat and CONGAS make clones from counts in a like way,
 //! with alleles or given segments.
