@@ -128,36 +128,136 @@ fn tensors(path: &Path) -> Result<Value, CliError> {
     Ok(json!({ "tensors": shapes }))
 }
 
-/// Nested names with their values, indented.
+/// Nested names with their values, indented; numbers shortened, rows of tables in columns.
 pub(super) fn print_value(value: &Value, depth: usize) {
+    for line in lines(value, depth) {
+        println!("{line}");
+    }
+}
+
+fn lines(value: &Value, depth: usize) -> Vec<String> {
     let pad = "  ".repeat(depth);
     match value {
-        Value::Object(map) => {
-            for (key, v) in map {
-                match v {
-                    Value::Object(m) if m.values().all(|x| !x.is_object() && !x.is_array()) => {
-                        let text: Vec<String> = m
-                            .iter()
-                            .map(|(k, x)| format!("{k} {}", scalar(x)))
-                            .collect();
-                        println!("{pad}{key}: {}", text.join(", "));
-                    }
-                    Value::Object(_) | Value::Array(_) => {
-                        println!("{pad}{key}:");
-                        print_value(v, depth + 1);
-                    }
-                    other => println!("{pad}{key}: {}", scalar(other)),
+        Value::Object(map) => map
+            .iter()
+            .flat_map(|(key, v)| match (v, inline(v)) {
+                (Value::Array(rows), _) if key == "head" => {
+                    let mut out = vec![format!("{pad}{key}:")];
+                    out.extend(aligned(rows).iter().map(|r| format!("{pad}  {r}")));
+                    out
                 }
-            }
+                (_, Some(text)) => vec![format!("{pad}{key}: {text}")],
+                (v, None) => {
+                    let mut out = vec![format!("{pad}{key}:")];
+                    out.extend(lines(v, depth + 1));
+                    out
+                }
+            })
+            .collect(),
+        Value::Array(items) => items.iter().flat_map(|v| lines(v, depth)).collect(),
+        other => vec![format!("{pad}{}", scalar(other))],
+    }
+}
+
+/// The value on one line: a scalar, a list of numbers (a shape), or names with such values.
+fn inline(value: &Value) -> Option<String> {
+    match value {
+        Value::Array(items) if !items.is_empty() && items.iter().all(Value::is_number) => {
+            Some(items.iter().map(scalar).collect::<Vec<_>>().join(" x "))
         }
-        Value::Array(items) => items.iter().for_each(|v| print_value(v, depth)),
-        other => println!("{pad}{}", scalar(other)),
+        Value::Object(map) if map.values().all(|v| !v.is_object()) => map
+            .iter()
+            .map(|(k, v)| Some(format!("{k} {}", inline(v)?)))
+            .collect::<Option<Vec<_>>>()
+            .map(|parts| parts.join(", ")),
+        Value::Array(_) | Value::Object(_) => None,
+        other => Some(scalar(other)),
+    }
+}
+
+/// Rows whose cells two spaces part, each column as wide as its widest cell.
+fn aligned(rows: &[Value]) -> Vec<String> {
+    let rows: Vec<Vec<String>> = rows
+        .iter()
+        .map(|r| scalar(r).split("  ").map(short).collect())
+        .collect();
+    let n = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width: Vec<usize> = (0..n)
+        .map(|c| {
+            let cells = rows.iter().filter_map(|r| r.get(c));
+            cells.map(|v| v.chars().count()).max().unwrap_or(0)
+        })
+        .collect();
+    rows.iter()
+        .map(|r| {
+            let cells: Vec<String> = r
+                .iter()
+                .zip(&width)
+                .map(|(v, &w)| format!("{v:w$}"))
+                .collect();
+            cells.join("  ").trim_end().to_string()
+        })
+        .collect()
+}
+
+/// A number with more than six digits as one with six; any other text as it is.
+fn short(text: &str) -> String {
+    match text.parse::<f64>() {
+        Ok(v) if v.is_finite() && text.contains(['.', 'e']) => six_digits(v),
+        _ => text.to_string(),
+    }
+}
+
+fn six_digits(v: f64) -> String {
+    if v == 0.0 {
+        return "0".into();
+    }
+    let exponent = v.abs().log10().floor();
+    if (-4.0..6.0).contains(&exponent) {
+        let text = format!("{v:.*}", (5.0 - exponent).max(0.0) as usize);
+        match text.contains('.') {
+            true => text.trim_end_matches('0').trim_end_matches('.').to_string(),
+            false => text,
+        }
+    } else {
+        format!("{v:.5e}")
     }
 }
 
 fn scalar(value: &Value) -> String {
     match value {
         Value::String(s) => s.clone(),
+        Value::Number(n) if n.is_f64() => six_digits(n.as_f64().unwrap_or(f64::NAN)),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_person_reads_is_short() {
+        for (value, wanted) in [
+            (json!(0.012445563471622909), "0.0124456"),
+            (json!(-0.0), "0"),
+            (json!(1234.5), "1234.5"),
+            (json!(1_500_000), "1500000"),
+            (json!(2.0e-7), "2.00000e-7"),
+            (json!(99999.96), "100000"),
+            (json!("0.5000000001"), "0.5000000001"),
+        ] {
+            assert_eq!(scalar(&value), wanted);
+        }
+        let matrix = json!({"X": {"shape": [1500, 50], "layout": "dense", "density": 1.0}});
+        assert_eq!(
+            lines(&matrix, 1),
+            ["  X: shape 1500 x 50, layout dense, density 1"]
+        );
+        let table = json!({"head": ["a  0.123456789  x", "longer  2  y"]});
+        assert_eq!(
+            lines(&table, 0),
+            ["head:", "  a       0.123457  x", "  longer  2         y"]
+        );
     }
 }

@@ -28,6 +28,8 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(2
 const MAX_DAMAGE: u32 = 3;
 /// How many nodes that do not fit into memory are passed over in search of one that does.
 const MAX_MISFITS: usize = 64;
+/// Nodes that a skipped one names as those it needs.
+const NAMED: usize = 3;
 /// Why nodes are skipped after Ctrl+C.
 const CANCELLED: &str = "the run was cancelled";
 
@@ -188,9 +190,14 @@ impl<'a> Dispatcher<'a> {
             Err(blocked_by) => {
                 let names: Vec<&str> = blocked_by
                     .iter()
+                    .take(NAMED)
                     .map(|&p| self.plan.nodes[p].id.as_str())
                     .collect();
-                self.skip(node, format!("it needs `{}`", names.join("`, `")));
+                let more = match blocked_by.len() - names.len() {
+                    0 => String::new(),
+                    n => format!(" and {n} more"),
+                };
+                self.skip(node, format!("it needs `{}`{more}", names.join("`, `")));
                 return;
             }
         };

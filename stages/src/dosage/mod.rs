@@ -18,6 +18,7 @@ pub mod factors;
 mod params;
 mod rates;
 pub mod residual;
+mod response;
 pub mod slope;
 pub mod units;
 pub(crate) mod windows;
@@ -48,7 +49,7 @@ pub struct Dosage;
 impl Stage for Dosage {
     type Params = DosageParams;
     const KIND: &'static str = "dosage";
-    const CODE_VERSION: u32 = 3;
+    const CODE_VERSION: u32 = 4;
     const ABOUT: &'static str =
         "dosage sensitivity of every gene, and cells that fall short of their dosage";
     const USES_SEED: bool = true;
@@ -312,7 +313,14 @@ fn metrics(found: &Analysis) -> Metrics {
     if found.slopes.slope_sd.is_finite() {
         out.insert("slope_sd".into(), json!(found.slopes.slope_sd));
     }
-    out.insert("tumour_level".into(), json!(found.slopes.tumour_level));
+    out.insert(
+        "tumour_level".into(),
+        json!(found.slopes.tumour_level_sd.is_some()),
+    );
+    if let Some(sd) = found.slopes.tumour_level_sd {
+        out.insert("tumour_level_sd".into(), json!(sd));
+    }
+    out.insert("dispersion".into(), json!(found.slopes.dispersion));
     if found.slopes.scale.is_finite() {
         out.insert("copy_ratio_scale".into(), json!(found.slopes.scale));
         let tested: Vec<f64> = found

@@ -16,6 +16,8 @@ const NEIGHBOURS: usize = 50;
 pub(super) struct Rates {
     pub(super) y: Vec<Vec<f64>>,
     pub(super) w: Vec<Vec<f64>>,
+    /// Log size factor of each unit beside its library: already taken from `y`.
+    pub(super) size: Vec<f64>,
     /// Sum of the weights of a gene over units.
     pub(super) information: Vec<f64>,
 }
@@ -34,6 +36,7 @@ impl Rates {
             })
             .collect();
         let mut w = vec![vec![0.0; n_genes]; units.len()];
+        let mut size = vec![0.0; units.len()];
         for s in 0..n_strata {
             let members: Vec<usize> = (0..units.len())
                 .filter(|&u| units[u].stratum == s)
@@ -67,13 +70,18 @@ impl Rates {
                         .collect();
                 }
                 if !differences.is_empty() {
-                    let size = median(&differences);
-                    y[u].iter_mut().for_each(|v| *v -= size);
+                    size[u] = median(&differences);
+                    y[u].iter_mut().for_each(|v| *v -= size[u]);
                 }
             }
         }
         let information = (0..n_genes).map(|g| w.iter().map(|r| r[g]).sum()).collect();
-        Self { y, w, information }
+        Self {
+            y,
+            w,
+            size,
+            information,
+        }
     }
 
     /// `y` less its stratum's weighted mean; 0 where the unit does not speak for the gene.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use super::*;
+use crate::benchmark::{Benchmark, BenchmarkParams};
 use crate::cluster::{Cluster, ClusterParams};
 use crate::infercnv::{Infercnv, InfercnvParams};
 use crate::preprocess::{Preprocess, PreprocessParams};
@@ -68,7 +69,7 @@ fn node<S: Stage>(
 }
 
 struct Found {
-    /// Constitutive escape among tested genes of altered regions, by slope.
+    /// Constitutive escape in altered arms, by the slope drawn to 1 (`benchmark`).
     genes: f64,
     /// Discordant among scored malignant cells, by the sum; by each factor above its null.
     sum: f64,
@@ -96,13 +97,25 @@ fn run(params: &SimulateParams, seed: u64) -> Found {
             inputs.push(artifact(role, Some(p), at.join(role)));
         }
     }
-    let metrics = node::<Dosage>(dir, inputs, &DosageParams::default(), seed);
-    let truth = |name: &str| TextTable::read(&dir.join("truth").join(name)).unwrap();
-    let (genes, cells, events) = (
-        truth("truth_genes.tsv"),
-        truth("truth_cells.tsv"),
-        truth("truth_events.tsv"),
+    let metrics = node::<Dosage>(dir, inputs.clone(), &DosageParams::default(), seed);
+    inputs.push(artifact("truth", None, dir.join("truth")));
+    inputs.push(artifact("dosage", None, dir.join("dosage")));
+    node::<Benchmark>(dir, inputs, &BenchmarkParams::default(), seed);
+    let table = TextTable::read(&dir.join("benchmark/benchmark.tsv")).unwrap();
+    let [target, method, metric] = ["target", "method", "metric"].map(|c| table.texts(c).unwrap());
+    let (value, planted) = (
+        table.numbers("value").unwrap(),
+        table.numbers("n_positive").unwrap(),
     );
+    let row = |t: &str, m: &str| {
+        (0..value.len())
+            .find(|&r| (target[r], method[r], metric[r]) == (t, m, "auroc"))
+            .unwrap()
+    };
+    let genes = value[row("constitutive_genes", "dosage_slope_shrunken")];
+    let n_compensating = planted[row("state_genes", "dosage_slope_shrunken")] as usize;
+
+    let cells = TextTable::read(&dir.join("truth/truth_cells.tsv")).unwrap();
     let flags = |t: &TextTable, name: &str| -> Vec<bool> {
         t.texts(name)
             .unwrap()
@@ -110,40 +123,6 @@ fn run(params: &SimulateParams, seed: u64) -> Found {
             .map(|v| v.eq_ignore_ascii_case("true"))
             .collect()
     };
-    let altered: std::collections::HashSet<(&str, &str)> = events
-        .texts("chromosome")
-        .unwrap()
-        .into_iter()
-        .zip(events.texts("arm").unwrap())
-        .collect();
-    let arms = genes.texts("arm").unwrap();
-    let is_altered: std::collections::HashMap<&str, usize> = genes
-        .texts("gene")
-        .unwrap()
-        .into_iter()
-        .enumerate()
-        .filter(|(i, _)| altered.contains(&(genes.texts("chromosome").unwrap()[*i], arms[*i])))
-        .map(|(i, g)| (g, i))
-        .collect();
-    let (constitutive, state) = (
-        flags(&genes, "escape_constitutive"),
-        flags(&genes, "escape_state"),
-    );
-    let table = TextTable::read(&dir.join("dosage/dosage_genes.tsv")).unwrap();
-    let (names, slopes) = (
-        table.texts("names").unwrap(),
-        table.numbers("slope").unwrap(),
-    );
-    let (mut scores, mut labels) = (Vec::new(), Vec::new());
-    for (name, slope) in names.iter().zip(slopes) {
-        if let (Some(&i), true) = (is_altered.get(name), slope.is_finite()) {
-            scores.push(-slope);
-            labels.push(constitutive[i]);
-        }
-    }
-    let genes = auc(&scores, &labels);
-    let n_compensating = is_altered.values().filter(|&&i| state[i]).count();
-
     let (malignant, discordant) = (flags(&cells, "malignant"), flags(&cells, "discordant"));
     let at: std::collections::HashMap<(&str, &str), usize> = cells
         .texts("patient")

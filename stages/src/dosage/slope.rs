@@ -1,10 +1,15 @@
 //! How much of a change of copy number reaches a gene's expression.
 //!
-//! For gene g and clone u with counts N, library L: `y = ln(N/L + 0.5/mean L)`, less the clone's
-//! size factor (median over genes of y minus its stratum's mean). `x` is the clone's local log copy
-//! ratio with the gene's own windows left out. Weighted least squares of y on x with one level per
-//! stratum; weights are `1 / (0.2^2 + 1/expected counts)`, from expected counts so that a loss does
-//! not weigh less for being one.
+//! A negative binomial regression of the clones' counts ([`super::response`]): `x` is the clone's local log
+//! copy ratio with the gene's own windows left out, each stratum has a level, and what clones of one copy
+//! number differ by beside counting noise is one dispersion, at which half of the genes have more than the
+//! median of their chi-squared distribution. Pearson's statistic of each gene over its degrees of freedom is
+//! its variance beside that, moderated over genes (Smyth 2004; the quasi-likelihood of Lund et al. 2012).
+//! Counts are offset by library size and a size factor: the median over genes of the clone's log rate less
+//! its stratum's mean.
+//!
+//! **Strata.** Only strata with a malignant clone (a twentieth of the genes altered) take part: the others'
+//! clones differ by what samples differ by, and not by copy number.
 //!
 //! **Scale.** `X_cnv` is a smoothed, denoised difference of log1p expression: a gain of one copy of
 //! two shows as a small part of ln(1.5). So x is `X_cnv` times the one slope that all tested genes
@@ -12,10 +17,11 @@
 //! with 0.85 of their dosage on average, 1 here is 0.85 of the true copy ratio.
 //!
 //! **Tumour level.** Tumours express genes more or less for other reasons than copies. Where three
-//! or more patients have malignant clones (a twentieth of the genes altered), each gene has one
-//! difference between malignant and other clones of a cell type, shared by the patients, which is
-//! taken out of x and y (`tumour_level`). The slope then rests on copy number that differs between
-//! patients and between clones of a patient. The scale is found before.
+//! or more patients have malignant clones, each gene has one difference between malignant and other clones of
+//! a cell type, shared by the patients (`tumour_level`): a random effect, whose variance is what the genes'
+//! differences as fixed effects have beyond their errors. Where tumours are nothing like normal cells, the
+//! slope then rests on copy number that differs between patients and between clones of a patient; where they
+//! are, normal cells speak as well. The scale is found before.
 //!
 //! **The gene itself out.** x is the mean of `y` over the nearest 100 genes of the gene's arm, 50 on
 //! each side, itself left out (`copy_source` = `neighbours`): a clone's counts say more of its copy
@@ -23,8 +29,8 @@
 //! has too few genes, or with `copy_number: windows`, x is the mean of the nearest windows left and right
 //! that do not contain the gene ([`super::GeneWindows`]). Each source has its own scale.
 //!
-//! **Ranking.** Slopes of genes with few counts are wide. `shrunken` weighs a slope by what it says:
-//! `1 + (slope - 1) t^2 / (t^2 + se^2)`, t^2 the variance of true slopes (DerSimonian and Laird 1986).
+//! **Ranking.** Slopes of genes with few counts are wide. `shrunken` is the slope where it is drawn to 1 by a
+//! normal prior (maximum a posteriori), whose variance is that of the slopes beyond their errors.
 
 use std::collections::BTreeSet;
 
@@ -33,10 +39,10 @@ use rayon::prelude::*;
 use super::GeneWindows;
 use super::params::{CopyNumber, DosageParams, TumourLevel};
 use super::rates::{Rates, neighbours};
+use super::response::{Design, Gene, Model, Response, common_dispersion, excess_variance, fit};
 use super::units::Unit;
 use crate::stats::{
-    Line, PValue, VariancePrior, benjamini_hochberg, partial_out, t_quantile, two_sided_t,
-    weighted_line,
+    Line, PValue, VariancePrior, benjamini_hochberg, t_quantile, two_sided_t, weighted_line,
 };
 
 /// Where a gene's local copy number comes from.
@@ -109,8 +115,7 @@ pub struct GeneDosage {
     pub one: (PValue, f64),
     /// Clones with enough counts.
     pub n_units: usize,
-    /// Largest difference of log copy ratio between clones of one stratum, the tumour level taken
-    /// out.
+    /// Largest difference of log copy ratio between clones of one stratum.
     pub spread: f64,
     /// Where the local copy number comes from.
     pub source: Source,
@@ -131,17 +136,12 @@ pub struct Slopes {
     pub slope_sd: f64,
     /// t value of the shared slope that the scale is.
     pub scale_t: f64,
-    /// Whether malignant clones have a level of their own.
-    pub tumour_level: bool,
-}
-
-/// What a gene's expression may differ by without dosage.
-struct Levels<'a> {
-    /// Stratum of each unit.
-    strata: &'a [usize],
-    n_strata: usize,
-    /// Per cell type, 1 for its malignant units.
-    tumour: &'a [Vec<f64>],
+    /// Standard deviation of the tumour level over genes; `None` where malignant clones have none.
+    pub tumour_level_sd: Option<f64>,
+    /// Variance between clones of one copy number over the squared mean, beside counting noise.
+    pub dispersion: f64,
+    /// Clones of the strata with a malignant one: those that the slopes rest on.
+    pub n_units: usize,
 }
 
 /// Share of altered genes from which a unit counts as malignant.
@@ -149,14 +149,14 @@ const MALIGNANT_SHARE: f64 = 0.05;
 /// Patients with malignant units from which their level can be told from their copy number.
 const PATIENTS_FOR_LEVEL: usize = 3;
 
-/// Per cell type, an indicator of its malignant units; none where no level is to be taken out.
-fn tumour_levels(
+/// Whether a twentieth of the genes are altered in each unit.
+fn malignant_units(
     units: &[Unit],
     map: &GeneWindows,
     scale: f64,
     params: &DosageParams,
-) -> Vec<Vec<f64>> {
-    let malignant: Vec<bool> = units
+) -> Vec<bool> {
+    units
         .iter()
         .map(|u| {
             let n = super::altered(u, map, scale, params.altered)
@@ -165,10 +165,35 @@ fn tumour_levels(
                 .count();
             n as f64 >= MALIGNANT_SHARE * map.len() as f64
         })
+        .collect()
+}
+
+/// The units of the strata that have a malignant one, strata numbered anew, and which are malignant.
+fn informative(units: &[Unit], malignant: &[bool]) -> (Vec<Unit>, usize, Vec<bool>) {
+    let strata: BTreeSet<usize> = units
+        .iter()
+        .zip(malignant)
+        .filter(|(_, m)| **m)
+        .map(|(u, _)| u.stratum)
         .collect();
+    let number = |s: usize| strata.iter().position(|&t| t == s);
+    let (kept, flags) = units
+        .iter()
+        .zip(malignant)
+        .filter_map(|(u, &m)| {
+            let mut kept = u.clone();
+            kept.stratum = number(u.stratum)?;
+            Some((kept, m))
+        })
+        .unzip();
+    (kept, strata.len(), flags)
+}
+
+/// Per cell type, an indicator of its malignant units; none where no level is to be taken out.
+fn tumour_levels(units: &[Unit], malignant: &[bool], params: &DosageParams) -> Vec<Vec<f64>> {
     let patients: BTreeSet<u32> = units
         .iter()
-        .zip(&malignant)
+        .zip(malignant)
         .filter(|(_, m)| **m)
         .map(|(u, _)| u.key.patient)
         .collect();
@@ -184,7 +209,7 @@ fn tumour_levels(
         .map(|t| {
             units
                 .iter()
-                .zip(&malignant)
+                .zip(malignant)
                 .map(|(u, &m)| f64::from(u8::from(m && u.key.cell_type == t)))
                 .collect::<Vec<f64>>()
         })
@@ -272,7 +297,25 @@ pub fn slopes(
     arm: &[String],
     params: &DosageParams,
 ) -> Slopes {
-    let n_genes = map.len();
+    // The windows have a scale of their own, also where no slope rests on them: cells are scored by it.
+    let (scale, scale_t) = {
+        let rates = Rates::new(units, n_strata, params.min_count);
+        window_slope(&rates, units, n_strata, map)
+    };
+    let is_scale = usable(scale, scale_t);
+    let malignant = if is_scale {
+        malignant_units(units, map, scale, params)
+    } else {
+        vec![false; units.len()]
+    };
+    let (chosen, n_chosen, flags) = informative(units, &malignant);
+    let levels = tumour_levels(&chosen, &flags, params);
+    // Without a malignant clone nothing is tested; the reasons are those of all units.
+    let (units, n_strata) = if chosen.is_empty() {
+        (units, n_strata)
+    } else {
+        (chosen.as_slice(), n_chosen)
+    };
     let strata: Vec<usize> = units.iter().map(|u| u.stratum).collect();
     let rates = Rates::new(units, n_strata, params.min_count);
     let centred = rates.centred(&strata, n_strata);
@@ -282,7 +325,7 @@ pub fn slopes(
     };
     let from =
         |source: Source, g: usize| local(source, g, units, map, &centred, &rates.information, arm);
-    let points: Vec<(Points, Source)> = (0..n_genes)
+    let mut points: Vec<(Points, Source)> = (0..map.len())
         .into_par_iter()
         .map(|g| {
             order
@@ -294,8 +337,6 @@ pub fn slopes(
                 })
         })
         .collect();
-    // The windows have a scale of their own, also where no slope rests on them: cells are scored by it.
-    let (scale, scale_t) = window_slope(&rates, units, n_strata, map);
     let (near, near_t) = shared_slope(
         points
             .iter()
@@ -305,36 +346,45 @@ pub fn slopes(
         n_strata,
     );
     let scale_of = |source: Source| match source {
-        Source::Windows if usable(scale, scale_t) => Some(scale),
+        Source::Windows if is_scale => Some(scale),
         // Genes agree with their neighbours for other reasons as well; without copy number in the
         // windows they say nothing of it.
-        Source::Neighbours if usable(near, near_t) && usable(scale, scale_t) => Some(near),
+        Source::Neighbours if usable(near, near_t) && is_scale => Some(near),
         _ => None,
     };
-    let levels = if usable(scale, scale_t) {
-        tumour_levels(units, map, scale, params)
-    } else {
-        Vec::new()
-    };
-    let strata = Levels {
+    for (p, source) in &mut points {
+        let scale = scale_of(*source).unwrap_or(1.0);
+        p.x.iter_mut().for_each(|x| *x *= scale);
+    }
+    let offset: Vec<f64> = units
+        .iter()
+        .zip(&rates.size)
+        .map(|(u, size)| u.library.ln() + size)
+        .collect();
+    let design = Design {
+        offset: &offset,
         strata: &strata,
         n_strata,
         tumour: &levels,
     };
-    let fits: Vec<(Option<Line>, GeneDosage)> = points
+    let candidates: Vec<Candidate> = points
         .into_par_iter()
-        .map(|(p, source)| fit(p, source, scale_of(source), &strata, params))
+        .enumerate()
+        .map(|(g, (p, source))| {
+            let counts = units.iter().map(|u| u.counts[g]).collect();
+            let scaled = scale_of(source).is_some();
+            Candidate::new(p, counts, source, scaled, &strata, n_strata, params)
+        })
         .collect();
-    let (genes, slope_sd) = finish(fits, params);
+    let fitted = Fitted::new(candidates, &design);
+    let (genes, slope_sd) = fitted.tell(&design, params);
     Slopes {
         genes,
         slope_sd,
-        tumour_level: !levels.is_empty(),
-        scale: if usable(scale, scale_t) {
-            scale
-        } else {
-            f64::NAN
-        },
+        tumour_level_sd: (!levels.is_empty()).then(|| fitted.model.level_variance.sqrt()),
+        dispersion: fitted.model.dispersion,
+        n_units: units.len(),
+        scale: if is_scale { scale } else { f64::NAN },
         scale_t,
     }
 }
@@ -358,115 +408,184 @@ fn shared_slope<'a>(
     (slope, slope / (scatter.sqrt() / sxx))
 }
 
-fn fit(
-    mut p: Points,
-    source: Source,
-    scale: Option<f64>,
-    levels: &Levels<'_>,
-    params: &DosageParams,
-) -> (Option<Line>, GeneDosage) {
-    let (strata, n_strata) = (levels.strata, levels.n_strata);
-    let n_units = p.w.iter().filter(|w| **w > 0.0).count();
-    if let Some(scale) = scale {
-        p.x.iter_mut().for_each(|x| *x *= scale);
-    }
-    let mut spent = 0.0;
-    for z in levels.tumour {
-        if partial_out(&mut p.x, z, &p.w, strata, n_strata) {
-            partial_out(&mut p.y, z, &p.w, strata, n_strata);
-            spent += 1.0;
-        }
-    }
-    let spread = (0..n_strata)
-        .map(|s| {
-            let here = (0..p.x.len())
-                .filter(|&u| strata[u] == s && p.w[u] > 0.0)
-                .map(|u| p.x[u]);
-            let (lo, hi) = here.fold((f64::INFINITY, f64::NEG_INFINITY), |(lo, hi), x| {
-                (lo.min(x), hi.max(x))
-            });
-            if hi > lo { hi - lo } else { 0.0 }
-        })
-        .fold(0.0, f64::max);
-    let line =
-        weighted_line(&p.x, &p.y, &p.w, strata, n_strata).and_then(|l| l.with_less_df(spent));
-    let reason = match (source, scale, &line) {
-        (Source::None, _, _) => "no copy-number window or too few genes near it".to_string(),
-        _ if n_units < 3 => format!(
-            "too few counts: {n_units} clones expect {} or more",
-            params.min_count
-        ),
-        (_, None, _) => {
-            "expression as a whole does not follow the inferred copy number".to_string()
-        }
-        _ if spread < params.min_spread => {
-            let beside = if spent > 0.0 {
-                " beside what all tumours share"
-            } else {
-                ""
-            };
-            format!("copy number hardly varies{beside}: log ratio by {spread:.3}")
-        }
-        (_, _, None) => "too few clones for the number of strata".to_string(),
-        _ => String::new(),
-    };
-    let nothing = (PValue::UNDEFINED, f64::NAN);
-    let gene = GeneDosage {
-        slope: f64::NAN,
-        shrunken: f64::NAN,
-        se: f64::NAN,
-        interval: (f64::NAN, f64::NAN),
-        df: f64::NAN,
-        zero: nothing,
-        one: nothing,
-        n_units,
-        spread: if scale.is_some() { spread } else { f64::NAN },
-        source,
-        class: Class::Untested,
-        reason,
-    };
-    (line.filter(|_| gene.reason.is_empty()), gene)
+/// A gene before its regression.
+struct Candidate {
+    x: Vec<f64>,
+    counts: Vec<f64>,
+    speaks: Vec<bool>,
+    /// What is known of it; `reason` is empty where it can be fitted.
+    gene: GeneDosage,
 }
 
-/// Moderates the variances over genes, tests, adjusts and classes; with the standard deviation of true
-/// slopes.
-fn finish(fits: Vec<(Option<Line>, GeneDosage)>, params: &DosageParams) -> (Vec<GeneDosage>, f64) {
-    let lines: Vec<&Line> = fits.iter().filter_map(|f| f.0.as_ref()).collect();
-    let prior = VariancePrior::fit(
-        &lines
-            .iter()
-            .map(|l| l.residual_variance)
-            .collect::<Vec<_>>(),
-        &lines.iter().map(|l| l.df).collect::<Vec<_>>(),
-    );
-    let mut genes: Vec<GeneDosage> = fits
-        .into_par_iter()
-        .map(|(line, mut gene)| {
-            let Some(line) = line else { return gene };
-            let (variance, df) = prior.moderate(line.residual_variance, line.df);
-            let se = (variance / line.sxx).sqrt();
-            gene.slope = line.slope;
-            gene.se = se;
-            gene.df = df;
-            let half = t_quantile(0.05, df) * se;
-            gene.interval = (line.slope - half, line.slope + half);
-            if se > params.max_se {
-                gene.reason = format!("too uncertain: standard error of the slope {se:.2}");
-                return gene;
-            }
-            gene.zero.0 = two_sided_t(line.slope / se, df);
-            gene.one.0 = two_sided_t((line.slope - 1.0) / se, df);
-            gene
-        })
-        .collect();
-    let variance = slope_variance(&genes);
-    for gene in &mut genes {
-        let kept = variance / (variance + gene.se * gene.se);
-        gene.shrunken = 1.0 + (gene.slope - 1.0) * if variance > 0.0 { kept } else { 0.0 };
-        if gene.slope.is_nan() {
-            gene.shrunken = f64::NAN;
+impl Candidate {
+    fn new(
+        p: Points,
+        counts: Vec<f64>,
+        source: Source,
+        scaled: bool,
+        strata: &[usize],
+        n_strata: usize,
+        params: &DosageParams,
+    ) -> Self {
+        let speaks: Vec<bool> = p.w.iter().map(|w| *w > 0.0).collect();
+        let n_units = speaks.iter().filter(|s| **s).count();
+        let spread = (0..n_strata)
+            .map(|s| {
+                let here = (0..p.x.len())
+                    .filter(|&u| strata[u] == s && speaks[u])
+                    .map(|u| p.x[u]);
+                let (lo, hi) = here.fold((f64::INFINITY, f64::NEG_INFINITY), |(lo, hi), x| {
+                    (lo.min(x), hi.max(x))
+                });
+                if hi > lo { hi - lo } else { 0.0 }
+            })
+            .fold(0.0, f64::max);
+        let reason = if source == Source::None {
+            "no copy-number window or too few genes near it".to_string()
+        } else if n_units < 3 {
+            format!(
+                "too few counts: {n_units} clones expect {} or more",
+                params.min_count
+            )
+        } else if !scaled {
+            "expression as a whole does not follow the inferred copy number".to_string()
+        } else if spread < params.min_spread {
+            format!("copy number hardly varies: log ratio by {spread:.3}")
+        } else {
+            String::new()
+        };
+        let nothing = (PValue::UNDEFINED, f64::NAN);
+        let gene = GeneDosage {
+            slope: f64::NAN,
+            shrunken: f64::NAN,
+            se: f64::NAN,
+            interval: (f64::NAN, f64::NAN),
+            df: f64::NAN,
+            zero: nothing,
+            one: nothing,
+            n_units,
+            spread: if scaled { spread } else { f64::NAN },
+            source,
+            class: Class::Untested,
+            reason,
+        };
+        Self {
+            x: p.x,
+            counts,
+            speaks,
+            gene,
         }
     }
+
+    fn fit(&self, design: &Design<'_>, model: &Model) -> Option<Response> {
+        let gene = Gene {
+            x: &self.x,
+            counts: &self.counts,
+            speaks: &self.speaks,
+        };
+        fit(gene, design, model).filter(|_| self.gene.reason.is_empty())
+    }
+}
+
+/// Dispersion of the first fits, from which the common one is found.
+const FIRST_DISPERSION: f64 = 0.04;
+
+/// All genes under one model.
+struct Fitted {
+    candidates: Vec<Candidate>,
+    /// One per candidate.
+    responses: Vec<Option<Response>>,
+    model: Model,
+}
+
+impl Fitted {
+    /// Finds the dispersion from fits with fixed levels, then the variance of the levels, then the slopes.
+    fn new(candidates: Vec<Candidate>, design: &Design<'_>) -> Self {
+        let all = |model: &Model| -> Vec<Option<Response>> {
+            candidates
+                .par_iter()
+                .map(|c| c.fit(design, model))
+                .collect()
+        };
+        let first = all(&Model::fixed(FIRST_DISPERSION));
+        let told: Vec<(&Response, &[f64])> = first
+            .iter()
+            .zip(&candidates)
+            .filter_map(|(r, c)| Some((r.as_ref()?, c.counts.as_slice())))
+            .collect();
+        let mut model = Model::fixed(common_dispersion(&told));
+        let mut responses = all(&model);
+        if !design.tumour.is_empty() {
+            let levels = responses
+                .iter()
+                .flatten()
+                .flat_map(|r| r.levels.iter().flatten().copied());
+            model.level_variance = excess_variance(levels, 0.0).max(LEAST_VARIANCE);
+            responses = all(&model);
+        }
+        Self {
+            candidates,
+            responses,
+            model,
+        }
+    }
+
+    /// Moderates the variances over genes, tests, adjusts and classes; with the standard deviation of true
+    /// slopes.
+    fn tell(&self, design: &Design<'_>, params: &DosageParams) -> (Vec<GeneDosage>, f64) {
+        let told: Vec<&Response> = self.responses.iter().flatten().collect();
+        let prior = VariancePrior::fit(
+            &told.iter().map(|r| r.residual_variance).collect::<Vec<_>>(),
+            &told.iter().map(|r| r.df).collect::<Vec<_>>(),
+        );
+        let moderated = |r: &Response| prior.moderate(r.residual_variance, r.df);
+        let slope_variance =
+            excess_variance(told.iter().map(|r| (r.slope, moderated(r).0 / r.sxx)), 1.0)
+                .max(LEAST_VARIANCE);
+        let mut genes: Vec<GeneDosage> = self
+            .candidates
+            .par_iter()
+            .zip(&self.responses)
+            .map(|(candidate, response)| {
+                let mut gene = candidate.gene.clone();
+                let Some(response) = response else {
+                    if gene.reason.is_empty() {
+                        gene.reason = "too few clones for the number of strata".to_string();
+                    }
+                    return gene;
+                };
+                let (variance, df) = moderated(response);
+                let se = (variance / response.sxx).sqrt();
+                gene.slope = response.slope;
+                gene.se = se;
+                gene.df = df;
+                let half = t_quantile(0.05, df) * se;
+                gene.interval = (gene.slope - half, gene.slope + half);
+                let drawn = Model {
+                    // In units of the gene's own variance.
+                    prior: (1.0, slope_variance / variance),
+                    ..self.model
+                };
+                gene.shrunken = candidate.fit(design, &drawn).map_or(f64::NAN, |r| r.slope);
+                if se > params.max_se {
+                    gene.reason = format!("too uncertain: standard error of the slope {se:.2}");
+                    return gene;
+                }
+                gene.zero.0 = two_sided_t(gene.slope / se, df);
+                gene.one.0 = two_sided_t((gene.slope - 1.0) / se, df);
+                gene
+            })
+            .collect();
+        classify(&mut genes, params);
+        (genes, slope_variance.sqrt())
+    }
+}
+
+/// Least variance of levels and of slopes, so that what is drawn to a mean stays defined.
+const LEAST_VARIANCE: f64 = 1e-6;
+
+/// Adjusts the p-values over tested genes and sets the classes.
+fn classify(genes: &mut [GeneDosage], params: &DosageParams) {
     let tested: Vec<usize> = (0..genes.len())
         .filter(|&g| genes[g].reason.is_empty())
         .collect();
@@ -487,23 +606,5 @@ fn finish(fits: Vec<(Option<Line>, GeneDosage)>, params: &DosageParams) -> (Vec<
         } else {
             Class::Unresolved
         };
-    }
-    (genes, variance.sqrt())
-}
-
-/// Variance of the true slopes around 1, beyond what their standard errors explain (DerSimonian and Laird
-/// 1986, with the mean known); 0 where nothing is beyond.
-fn slope_variance(genes: &[GeneDosage]) -> f64 {
-    let told: Vec<(f64, f64)> = genes
-        .iter()
-        .filter(|g| g.slope.is_finite() && g.se > 0.0)
-        .map(|g| (g.slope, 1.0 / (g.se * g.se)))
-        .collect();
-    let excess: f64 = told.iter().map(|(b, w)| w * (b - 1.0).powi(2) - 1.0).sum();
-    let weight: f64 = told.iter().map(|t| t.1).sum();
-    if weight > 0.0 {
-        (excess / weight).max(0.0)
-    } else {
-        0.0
     }
 }

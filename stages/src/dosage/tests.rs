@@ -259,7 +259,10 @@ fn what_all_tumours_share_is_no_dosage() {
         };
         let (units, n) = units(&t.counts, &t.cnv, &t.keys, params.min_cells);
         let found = slopes(&units, n, &t.map, &chromosome, &params);
-        assert_eq!(found.tumour_level, tumour_level != TumourLevel::None);
+        assert_eq!(
+            found.tumour_level_sd.is_some(),
+            tumour_level != TumourLevel::None
+        );
         let tested: Vec<usize> = (0..N_GENES)
             .filter(|&g| t.altered[g] && found.genes[g].slope.is_finite())
             .collect();

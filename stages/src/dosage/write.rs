@@ -71,8 +71,9 @@ fn genes(dir: &Path, cohort: &Cohort, found: &Analysis, params: &DosageParams) -
         Strata::PatientCellType => "cell type within patient",
     };
     let test = format!(
-        "test: weighted least squares of log expression (pseudobulk of raw counts, natural log) on the local log copy ratio over {} clones, one level per {stratum}; variance moderated over genes (Smyth 2004); t tests of slope = 0 and slope = 1, two-sided; *_adj: Benjamini-Hochberg over tested genes; ci: 95 %",
-        found.units.len()
+        "test: negative binomial regression of clone counts (pseudobulk of raw counts, log link, offset library and size factor) on the local log copy ratio over the {} clones of strata with a malignant one, one level per {stratum}, common dispersion {}; Pearson's statistic over its degrees of freedom as the variance, moderated over genes (Smyth 2004); t tests of slope = 0 and slope = 1, two-sided; *_adj: Benjamini-Hochberg over tested genes; ci: 95 %",
+        found.slopes.n_units,
+        crate::table::number(found.slopes.dispersion)
     );
     let scale = format!(
         "scale: log copy ratio = {} x X_cnv (and a factor of their own for neighbours), the one at which all tested genes together have slope 1; so slope 1 is the response of the typical gene, taken as full dosage, and not the true copy ratio, which X_cnv (smoothed, denoised log1p expression) does not hold",
@@ -83,18 +84,17 @@ fn genes(dir: &Path, cohort: &Cohort, found: &Analysis, params: &DosageParams) -
         params.fdr, params.insensitive_below, params.max_se
     );
     let shrunken = format!(
-        "slope_shrunken: 1 + (slope - 1) t^2 / (t^2 + se^2), t = {} the standard deviation of true slopes: for ranking, since a wide slope far from 1 says little",
+        "slope_shrunken: the slope drawn to 1 by a normal prior with the standard deviation of true slopes, {} (maximum a posteriori): for ranking, since a wide slope far from 1 says little",
         crate::table::number(found.slopes.slope_sd)
     );
-    let level = if found.slopes.tumour_level {
-        "tumour level: one difference between malignant and other clones of a cell type, shared by the patients, is taken out of expression and copy number; copy_spread is what is left"
-    } else {
-        "tumour level: none; a gene that the tumour expresses more or less for other reasons than copies cannot be told from dosage here"
-    };
+    let level = found.slopes.tumour_level_sd.map_or_else(
+        || "tumour level: none; a gene that the tumour expresses more or less for other reasons than copies cannot be told from dosage here".to_string(),
+        |sd| format!("tumour level: one difference between malignant and other clones of a cell type, shared by the patients: a random effect with a standard deviation of {} over genes", crate::table::number(sd)),
+    );
     let notes = [
         "dosage sensitivity of each gene",
         &test,
-        level,
+        &level,
         "local copy number: the clones' expression of the 100 nearest genes of the arm without the gene itself (copy_source neighbours), or the nearest windows left and right that do not contain it (windows)",
         &shrunken,
         &scale,

@@ -31,7 +31,16 @@ pub fn csr_dot(x: &Csr, b: &Array2<f64>) -> Array2<f64> {
     let arch = pulp::Arch::new();
     rows.par_chunks_mut(DOT_ROWS * k)
         .enumerate()
-        .for_each(|(chunk, rows)| arch.dispatch(|| dot_rows(x, b, k, chunk * DOT_ROWS, rows)));
+        .for_each(|(chunk, out)| {
+            let first = chunk * DOT_ROWS;
+            arch.dispatch(DotRows {
+                x,
+                b,
+                k,
+                first,
+                out,
+            });
+        });
     out
 }
 
@@ -40,30 +49,45 @@ const DOT_ROWS: usize = 64;
 /// Sums of a row that are kept in registers.
 const LANES: usize = 16;
 
-/// Products of the rows of `x` from `first` on. Each sum runs in column order, whatever the lanes.
-#[inline(always)]
-fn dot_rows(x: &Csr, b: &[f64], k: usize, first: usize, out: &mut [f64]) {
-    for (r, out) in out.chunks_exact_mut(k).enumerate() {
-        let (cols, vals) = x.row(first + r);
-        let mut at = 0;
-        while at + LANES <= k {
-            let mut sums = [0.0; LANES];
+/// Products of the rows of `x` from `first` on with `b` of `k` columns. Each sum runs in column order, whatever
+/// the lanes. A type and not a closure, because only what is inlined into `with_simd` is compiled for the wide
+/// vectors.
+struct DotRows<'a> {
+    x: &'a Csr,
+    b: &'a [f64],
+    k: usize,
+    first: usize,
+    out: &'a mut [f64],
+}
+
+impl pulp::WithSimd for DotRows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        let (b, k) = (self.b, self.k);
+        for (r, out) in self.out.chunks_exact_mut(k).enumerate() {
+            let (cols, vals) = self.x.row(self.first + r);
+            let mut at = 0;
+            while at + LANES <= k {
+                let mut sums = [0.0; LANES];
+                for (&c, &v) in cols.iter().zip(vals) {
+                    let v = f64::from(v);
+                    let from = c as usize * k + at;
+                    let b: &[f64; LANES] = b[from..from + LANES].try_into().expect("LANES values");
+                    for lane in 0..LANES {
+                        sums[lane] += v * b[lane];
+                    }
+                }
+                out[at..at + LANES].copy_from_slice(&sums);
+                at += LANES;
+            }
+            let rest = &mut out[at..];
             for (&c, &v) in cols.iter().zip(vals) {
                 let v = f64::from(v);
-                let from = c as usize * k + at;
-                let b: &[f64; LANES] = b[from..from + LANES].try_into().expect("LANES values");
-                for lane in 0..LANES {
-                    sums[lane] += v * b[lane];
+                for (o, &w) in rest.iter_mut().zip(&b[c as usize * k + at..]) {
+                    *o += v * w;
                 }
-            }
-            out[at..at + LANES].copy_from_slice(&sums);
-            at += LANES;
-        }
-        let rest = &mut out[at..];
-        for (&c, &v) in cols.iter().zip(vals) {
-            let v = f64::from(v);
-            for (o, &w) in rest.iter_mut().zip(&b[c as usize * k + at..]) {
-                *o += v * w;
             }
         }
     }

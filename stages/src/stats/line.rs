@@ -23,21 +23,6 @@ impl Line {
         two_sided_t((self.slope - value) / self.se, self.df)
     }
 
-    /// The same line where so many degrees of freedom more were spent (on levels that
-    /// [`partial_out`] took away); `None` where fewer than one is left.
-    pub fn with_less_df(self, spent: f64) -> Option<Self> {
-        let df = self.df - spent;
-        (df >= 1.0).then(|| {
-            let residual_variance = self.residual_variance * self.df / df;
-            Self {
-                se: (residual_variance / self.sxx).sqrt(),
-                df,
-                residual_variance,
-                ..self
-            }
-        })
-    }
-
     /// The interval that covers the slope with probability `1 - alpha`.
     pub fn interval(&self, alpha: f64) -> (f64, f64) {
         let half = t_quantile(alpha, self.df) * self.se;
@@ -104,55 +89,6 @@ pub fn weighted_line(
     })
 }
 
-/// Takes the part of `values` away that a group's level and `covariate` explain, with the weights of
-/// [`weighted_line`]: what is left is orthogonal to both. Several covariates may be taken away one
-/// after another where no group has values of more than one of them. Whether the covariate varied
-/// within any group (and so costs a degree of freedom) comes back.
-///
-/// # Panics
-/// Where the lengths differ.
-pub fn partial_out(
-    values: &mut [f64],
-    covariate: &[f64],
-    weights: &[f64],
-    groups: &[usize],
-    n_groups: usize,
-) -> bool {
-    assert!(
-        values.len() == covariate.len()
-            && values.len() == weights.len()
-            && values.len() == groups.len(),
-        "equal lengths"
-    );
-    let mut sums = vec![(0.0, 0.0, 0.0); n_groups];
-    for i in 0..values.len() {
-        let s = &mut sums[groups[i]];
-        s.0 += weights[i];
-        s.1 += weights[i] * covariate[i];
-        s.2 += weights[i] * values[i];
-    }
-    let centred = |i: usize| {
-        let s = &sums[groups[i]];
-        if s.0 > 0.0 {
-            (covariate[i] - s.1 / s.0, values[i] - s.2 / s.0)
-        } else {
-            (0.0, 0.0)
-        }
-    };
-    let (mut zz, mut zv) = (0.0, 0.0);
-    for i in 0..values.len() {
-        let (z, v) = centred(i);
-        zz += weights[i] * z * z;
-        zv += weights[i] * z * v;
-    }
-    if zz <= 1e-12 {
-        return false;
-    }
-    let slopes: Vec<f64> = (0..values.len()).map(|i| centred(i).0 * zv / zz).collect();
-    values.iter_mut().zip(slopes).for_each(|(v, s)| *v -= s);
-    true
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,25 +106,6 @@ mod tests {
         assert!((line.slope - 2.0).abs() < 1e-12 && line.df == 5.0);
         // Residual sum of squares 8 * .01, sxx = 2 * 5.
         assert!((line.se - (0.08 / 5.0 / 10.0_f64).sqrt()).abs() < 1e-12);
-    }
-
-    #[test]
-    fn a_covariate_that_is_taken_away_leaves_its_multiple_slope() {
-        // y = 2 x + 3 z + level, without noise: the slope of the line on what is left is 2.
-        let (x, z): (Vec<f64>, Vec<f64>) = (0..12)
-            .map(|i| (f64::from((i * 7) % 12), f64::from(u8::from(i % 6 > 2))))
-            .unzip();
-        let groups: Vec<usize> = (0..12).map(|i| i / 6).collect();
-        let weights: Vec<f64> = (0..12).map(|i| 1.0 + f64::from(i % 5)).collect();
-        let mut y: Vec<f64> = (0..12)
-            .map(|i| 2.0 * x[i] + 3.0 * z[i] + 10.0 * groups[i] as f64)
-            .collect();
-        let mut left = x.clone();
-        assert!(partial_out(&mut left, &z, &weights, &groups, 2));
-        assert!(partial_out(&mut y, &z, &weights, &groups, 2));
-        let line = weighted_line(&left, &y, &weights, &groups, 2).unwrap();
-        assert!((line.slope - 2.0).abs() < 1e-12, "{}", line.slope);
-        assert!(!partial_out(&mut y, &[1.0; 12], &weights, &groups, 2));
     }
 
     #[test]

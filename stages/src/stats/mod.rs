@@ -25,7 +25,7 @@ mod reference;
 pub use correlation::{Correlation, pearson, spearman};
 pub use describe::{mean, median, quantile, quantile_sorted, variance};
 pub use effect::{Association, auc, cohens_d, cramers_v, log2_fold_change};
-pub use line::{Line, partial_out, weighted_line};
+pub use line::{Line, weighted_line};
 pub use moderate::VariancePrior;
 pub use multiple::{benjamini_hochberg, benjamini_hochberg_log10};
 pub use normal::{normal_ln_sf, normal_sf, two_sided_normal};

@@ -9,38 +9,32 @@
 //!    `1 / (1 + phi m)` (phi: overdispersion, m: mean count), so that no variable gene decides.
 //! 3. A mixture of normal components with shared variances ([`mixture`]) is fitted for 1, 2, ...
 //!    clones; the least BIC decides how many.
-//! 4. A programme moves some genes of a piece, a copy all of them: two components stay apart only where
-//!    in some piece or whole arm the **median** gene differs between them, by [`MIN_LOG_RATIO`] beyond
-//!    two standard errors and by [`MIN_ERRORS`] of them; others are joined, the least different first.
+//! 4. A programme moves some genes of a piece, a copy all of them: a component stays only where its cells
+//!    differ by a copy from those that they would else be put with ([`compare`]); others are given up, the
+//!    least different first.
 //!
 //! Ours; neither paper nor infercnvpy has it. Numbat and CONGAS make clones from counts in a like way,
 //! with alleles or given segments.
 
+mod compare;
 mod mixture;
 
 use std::collections::BTreeMap;
 
-use ndarray::{Array2, Axis};
+use ndarray::{Array1, Array2, Axis};
 
 use crate::error::StageResult;
 use crate::frame::Frame;
 use crate::genome::{Arm, arm_of};
 use crate::matrix::Csr;
 use crate::stats::median;
+use compare::{bulks, difference, median_ratio};
 
 /// Mean count in malignant cells from which a gene takes part.
 const MIN_MEAN: f64 = 0.02;
 /// Expressed genes of a piece; arms with fewer than [`MIN_GENES`] take no part.
 const PIECE_GENES: usize = 75;
 const MIN_GENES: usize = 20;
-/// Counts that both clones expect of a gene for it to be asked where they are compared.
-const MIN_EXPECTED: f64 = 5.0;
-/// Difference of the median gene, natural log, that is beyond two standard errors: a copy more or less of
-/// two is .41 or .69, of three .29 or .41. A set of 30 % of the genes that changes by a copy moves the
-/// median gene by .15 and is no clone.
-pub const MIN_LOG_RATIO: f64 = 0.18;
-/// And in standard errors of that median.
-pub const MIN_ERRORS: f64 = 4.0;
 /// Range of the overdispersion.
 const PHI: (f64, f64) = (0.01, 10.0);
 
@@ -104,8 +98,8 @@ pub fn clones(
         (vec![0u32; cells.len()], vec![1.0; cells.len()])
     } else {
         let (features, weighted) = features(counts, &cells, &pieces, &moments);
-        let posterior = best_mixture(&features, options);
-        joined(counts, &cells, &pieces, &weighted, posterior)
+        let joint = best_mixture(&features, options);
+        joined(counts, &cells, &pieces, (&features, &weighted), joint)
     };
     Ok(Clones::new(counts, malignant, &cells, pieces, labels))
 }
@@ -230,7 +224,7 @@ fn features(
     (x, total)
 }
 
-/// The mixture with the least BIC. Components of fewer cells than a clone needs (normal cells among the
+/// The mixture with the least BIC: log joint density of each cell and component. Components of fewer cells than a clone needs (normal cells among the
 /// malignant ones, as a rule) are given up: their cells go where they are likeliest among the others.
 fn best_mixture(x: &Array2<f64>, options: CloneOptions) -> Array2<f64> {
     let mut best = (f64::INFINITY, Array2::ones((x.nrows(), 1)));
@@ -259,7 +253,7 @@ fn best_mixture(x: &Array2<f64>, options: CloneOptions) -> Array2<f64> {
             .for_each(|p| size[largest(p.iter().copied()).0] += 1);
         let (smallest, n) = largest(size.iter().map(|n| -(*n as f64)));
         if size.len() == 1 || -n >= options.min_cells as f64 {
-            return posterior;
+            return joint;
         }
         joint.remove_index(Axis(1), smallest);
     }
@@ -274,105 +268,122 @@ fn largest(values: impl Iterator<Item = f64>) -> (usize, f64) {
         })
 }
 
-/// Joins components that no piece tells apart; the label and its probability of each cell.
+/// Gives components up that no copy number tells from the others; the label and its probability of each
+/// cell.
+///
+/// The cells of a component are put with the others as [`fates`] says. Where no part of them differs by a copy
+/// from the cells that are there already, the component is no clone: half of one, or cells of several clones
+/// that share a programme.
 fn joined(
     counts: &Csr,
     cells: &[usize],
     pieces: &[Piece],
-    weighted: &[f64],
-    mut posterior: Array2<f64>,
+    (features, weighted): (&Array2<f64>, &[f64]),
+    mut joint: Array2<f64>,
 ) -> (Vec<u32>, Vec<f64>) {
-    let label = |posterior: &Array2<f64>| -> (Vec<u32>, Vec<f64>) {
-        posterior
+    loop {
+        let k = joint.ncols();
+        let (labels, confidence): (Vec<u32>, Vec<f64>) = mixture::posterior(&joint)
             .rows()
             .into_iter()
             .map(|p| largest(p.iter().copied()))
             .map(|(k, p)| (k as u32, p))
-            .unzip()
-    };
-    loop {
-        let k = posterior.ncols();
-        let (labels, confidence) = label(&posterior);
-        let bulks = bulks(counts, cells, &labels, weighted, k);
-        let closest = (0..k)
-            .flat_map(|a| (a + 1..k).map(move |b| (a, b)))
-            .map(|(a, b)| (difference(&bulks[a], &bulks[b], pieces), a, b))
+            .unzip();
+        let least = (0..k)
+            .filter(|_| k > 1)
+            .map(|m| {
+                let fates = fates(features, &labels, k, m);
+                // Components 0..k stay as they are, k.. are the parts of m that go to each.
+                let parted: Vec<u32> = labels
+                    .iter()
+                    .zip(&fates)
+                    .map(|(l, fate)| fate.map_or(*l, |f| k as u32 + f))
+                    .collect();
+                let bulks = bulks(counts, cells, &parted, weighted, 2 * k);
+                let difference = (0..k)
+                    .filter(|&c| c != m && bulks[k + c].library > 0.0)
+                    .map(|c| difference(&bulks[k + c], &bulks[c], pieces))
+                    .fold(0.0, f64::max);
+                (difference, m, fates)
+            })
             .min_by(|x, y| x.0.total_cmp(&y.0));
-        let Some((_, a, b)) = closest.filter(|c| c.0 < 1.0) else {
+        let Some((_, m, fates)) = least.filter(|l| l.0 < 1.0) else {
             return (labels, confidence);
         };
-        let other = posterior.column(b).to_owned();
-        posterior.column_mut(a).scaled_add(1.0, &other);
-        posterior.remove_index(Axis(1), b);
+        for (mut row, fate) in joint.rows_mut().into_iter().zip(fates) {
+            let to = fate.map_or_else(
+                || {
+                    let other = |(c, v): (usize, &f64)| if c == m { f64::NEG_INFINITY } else { *v };
+                    largest(row.iter().enumerate().map(other)).0
+                },
+                |f| f as usize,
+            );
+            let (a, b) = (row[to], row[m]);
+            row[to] = a.max(b) + (-(a - b).abs()).exp().ln_1p();
+        }
+        joint.remove_index(Axis(1), m);
     }
 }
 
-/// Counts of each gene and the weighted library over the cells of each label.
-struct Bulk {
-    counts: Vec<f64>,
-    library: f64,
-}
+/// Rounds of [`fates`].
+const FATE_ROUNDS: usize = 20;
 
-fn bulks(counts: &Csr, cells: &[usize], labels: &[u32], weighted: &[f64], k: usize) -> Vec<Bulk> {
-    let mut out: Vec<Bulk> = (0..k)
-        .map(|_| Bulk {
-            counts: vec![0.0; counts.n_cols()],
-            library: 0.0,
-        })
+/// Which of the other components each cell of component `m` belongs to, if all its cells are shifted alike:
+/// `x ~ N(mean of c + shift, variances)` with one shift for them all, by expectation and maximisation. `None`
+/// for cells of other components.
+fn fates(x: &Array2<f64>, labels: &[u32], k: usize, m: usize) -> Vec<Option<u32>> {
+    let (mut mean, mut size) = (Array2::<f64>::zeros((k, x.ncols())), vec![0.0; k]);
+    for (row, &l) in x.rows().into_iter().zip(labels) {
+        mean.row_mut(l as usize).scaled_add(1.0, &row);
+        size[l as usize] += 1.0;
+    }
+    for (mut row, n) in mean.rows_mut().into_iter().zip(&size) {
+        row.mapv_inplace(|v| v / f64::max(*n, 1.0));
+    }
+    let mut precision = Array1::<f64>::zeros(x.ncols());
+    for (row, &l) in x.rows().into_iter().zip(labels) {
+        precision += &(&row - &mean.row(l as usize)).mapv(|d| d * d);
+    }
+    let n = x.nrows() as f64;
+    precision.mapv_inplace(|v| n / v.max(1e-9 * n));
+    let others: Vec<usize> = (0..k).filter(|&c| c != m && size[c] > 0.0).collect();
+    let own: Vec<usize> = (0..labels.len())
+        .filter(|&i| labels[i] as usize == m)
         .collect();
-    for ((&i, &l), w) in cells.iter().zip(labels).zip(weighted) {
-        let bulk = &mut out[l as usize];
-        bulk.library += w;
-        let (cols, values) = counts.row(i);
-        for (&c, &n) in cols.iter().zip(values) {
-            bulk.counts[c as usize] += f64::from(n);
+    let mut out = vec![None; labels.len()];
+    if others.is_empty() {
+        return out;
+    }
+    let mut weight = vec![1.0 / others.len() as f64; others.len()];
+    // From no shift: cells of one clone lie nearest to it, and a shift between two others would halve them.
+    let mut shift = Array1::<f64>::zeros(x.ncols());
+    for _ in 0..FATE_ROUNDS {
+        let mut next = Array1::<f64>::zeros(x.ncols());
+        let mut share = vec![0.0; others.len()];
+        for &i in &own {
+            let left = &x.row(i) - &shift;
+            let log: Vec<f64> = others
+                .iter()
+                .zip(&weight)
+                .map(|(&c, w)| {
+                    let away = &left - &mean.row(c);
+                    f64::max(*w, 1e-9).ln() - 0.5 * (&away * &away * &precision).sum()
+                })
+                .collect();
+            let (best, top) = largest(log.iter().copied());
+            out[i] = Some(others[best] as u32);
+            let total: f64 = log.iter().map(|l| (l - top).exp()).sum();
+            for (o, l) in log.iter().enumerate() {
+                let p = (l - top).exp() / total;
+                share[o] += p;
+                next.scaled_add(p, &(&x.row(i) - &mean.row(others[o])));
+            }
         }
+        let n = own.len().max(1) as f64;
+        shift = next / n;
+        weight = share.iter().map(|s| s / n).collect();
     }
     out
-}
-
-/// Median log ratio of genes that lie together, and its standard error; `None` with too few counts.
-fn median_ratio(a: &Bulk, b: &Bulk, genes: &[usize]) -> Option<(f64, f64)> {
-    let smaller = a.library.min(b.library) / (a.library + b.library);
-    let ratios: Vec<f64> = genes
-        .iter()
-        .filter(|&&g| (a.counts[g] + b.counts[g]) * smaller >= MIN_EXPECTED)
-        .map(|&g| ((a.counts[g] + 0.5) / a.library).ln() - ((b.counts[g] + 0.5) / b.library).ln())
-        .collect();
-    if ratios.len() < MIN_GENES / 2 {
-        return None;
-    }
-    let middle = median(&ratios);
-    let spread = median(
-        &ratios
-            .iter()
-            .map(|r| (r - middle).abs())
-            .collect::<Vec<_>>(),
-    );
-    // Standard deviation from the median deviation, and of a median from that, under normal scatter.
-    let error = 1.4826 * 1.2533 * spread / (ratios.len() as f64).sqrt();
-    Some((middle, error))
-}
-
-/// How surely some piece or whole arm tells two clones apart: 1 and more does. Ratios are taken beside the
-/// median piece, so that depth and the gain of other pieces leave no trace.
-fn difference(a: &Bulk, b: &Bulk, pieces: &[Piece]) -> f64 {
-    let ratio = |genes: &[usize]| median_ratio(a, b, genes);
-    let mut found: Vec<(f64, f64)> = pieces.iter().filter_map(|p| ratio(&p.genes)).collect();
-    let middle = median(&found.iter().map(|f| f.0).collect::<Vec<_>>());
-    let arms = pieces.chunk_by(|p, q| (&p.chromosome, p.arm) == (&q.chromosome, q.arm));
-    found
-        .extend(arms.filter(|arm| arm.len() > 1).filter_map(|arm| {
-            ratio(&arm.iter().flat_map(|p| p.genes.clone()).collect::<Vec<_>>())
-        }));
-    found
-        .iter()
-        .map(|&(ratio, error)| {
-            let size = (ratio - middle).abs();
-            let beyond = (size - 2.0 * error) / MIN_LOG_RATIO;
-            beyond.min(size / (MIN_ERRORS * error.max(1e-9)))
-        })
-        .fold(0.0, f64::max)
 }
 
 impl Clones {
@@ -410,8 +421,7 @@ impl Clones {
                 let own: Vec<u32> = labels.iter().map(|l| u32::from(*l as usize != c)).collect();
                 let two = bulks(counts, cells, &own, &libraries, 2);
                 for (p, piece) in pieces.iter().enumerate() {
-                    log_ratio[[c, p]] =
-                        median_ratio(&two[0], &two[1], &piece.genes).map_or(f64::NAN, |r| r.0);
+                    log_ratio[[c, p]] = median_ratio(&two[0], &two[1], &piece.genes);
                 }
                 let told: Vec<f64> = log_ratio
                     .row(c)

@@ -13,6 +13,9 @@ enum Planted {
     Programme,
     /// All have four copies of chr2; a third of the cells hold 30 % of its genes back to two.
     HeldBack,
+    /// As `Arms`; all have four copies of chr4 to chr6, and a third of each clone holds 30 % of their genes
+    /// back to two.
+    ArmsAndHeldBack,
 }
 
 const OPTIONS: CloneOptions = CloneOptions {
@@ -43,9 +46,12 @@ fn tumour(planted: Planted, seed: u64) -> (Csr, Frame, Vec<bool>, Vec<u32>) {
         let depth = (0.3 * rng.normal()).exp();
         let row = (0..900)
             .map(|g| {
+                let arms = matches!(planted, Planted::Arms | Planted::ArmsAndHeldBack);
+                let holds_back = (cell / 3) % 3 == 0 && g % 10 < 3;
                 let factor = match (planted, clone, g / 150) {
-                    (Planted::Arms, 1, 1) => 1.5,
-                    (Planted::Arms, 2, 2) => 0.5,
+                    (_, 1, 1) if arms => 1.5,
+                    (_, 2, 2) if arms => 0.5,
+                    (Planted::ArmsAndHeldBack, _, 3..) if !holds_back => 2.0,
                     (Planted::Programme, 1, _) if g % 10 == 0 => 3.0,
                     (Planted::HeldBack, 1, 1) if g % 10 < 3 => 1.0,
                     (Planted::HeldBack, _, 1) => 2.0,
@@ -63,21 +69,58 @@ fn tumour(planted: Planted, seed: u64) -> (Csr, Frame, Vec<bool>, Vec<u32>) {
     (Csr::from_rows(900, rows), var, malignant, truth)
 }
 
+/// Cells of the most frequent label of each planted clone.
+fn of_one_label(found: &Clones, truth: &[u32]) -> usize {
+    (0..3)
+        .map(|clone| {
+            let mut n = vec![0usize; found.n_cells.len()];
+            (0..180)
+                .filter(|&i| truth[i] == clone)
+                .for_each(|i| n[found.of_cell[i].unwrap() as usize] += 1);
+            n.into_iter().max().unwrap()
+        })
+        .sum()
+}
+
+#[test]
+fn a_state_that_clones_share_is_no_clone_and_does_not_mix_them() {
+    for seed in [1, 2, 3] {
+        let (counts, var, malignant, truth) = tumour(Planted::ArmsAndHeldBack, seed);
+        let found = clones(&counts, &var, &malignant, OPTIONS).unwrap();
+        assert_eq!(found.n_cells.len(), 3, "seed {seed}: {:?}", found.n_cells);
+        let same = of_one_label(&found, &truth);
+        assert!(same >= 165, "seed {seed}: {same} of 180");
+    }
+}
+
+/// Cells of two components, shifted by what neither has, go each to its own.
+#[test]
+fn cells_that_are_shifted_alike_find_their_component() {
+    let mut rng = Rng::new(6, "clone test", &[]);
+    let labels: Vec<u32> = (0..120).map(|i| (i % 3) as u32).collect();
+    let x = Array2::from_shape_fn((120, 8), |(i, j)| {
+        let own = match (labels[i], (i / 3) % 2) {
+            (2, half) => half,
+            (l, _) => l as usize,
+        };
+        let mean = if j < 4 { [-2.0, 2.0][own] } else { 0.0 };
+        let shift = if labels[i] == 2 { 3.0 - j as f64 } else { 0.0 };
+        mean + shift + 0.5 * rng.normal()
+    });
+    for (i, fate) in fates(&x, &labels, 3, 2).into_iter().enumerate() {
+        let own = (labels[i] == 2).then_some(((i / 3) % 2) as u32);
+        assert_eq!(fate, own, "cell {i}");
+    }
+    assert!(fates(&x, &[2; 120], 3, 2).iter().all(Option::is_none));
+}
+
 #[test]
 fn clones_that_differ_by_one_arm_each_are_told_apart() {
     let (counts, var, malignant, truth) = tumour(Planted::Arms, 1);
     let found = clones(&counts, &var, &malignant, OPTIONS).unwrap();
     assert_eq!(found.n_cells.len(), 3, "{:?}", found.n_cells);
     assert!((180..200).all(|i| found.of_cell[i].is_none() && found.confidence[i].is_nan()));
-    // Each clone's cells carry one label but for a few.
-    let mut same = 0;
-    for clone in 0..3 {
-        let mut n = [0usize; 3];
-        (0..180)
-            .filter(|&i| truth[i] == clone)
-            .for_each(|i| n[found.of_cell[i].unwrap() as usize] += 1);
-        same += n.iter().max().unwrap();
-    }
+    let same = of_one_label(&found, &truth);
     assert!(same >= 170, "{same} of 180");
     // The pieces of the arms that differ say so, by about the planted ratio against the other two clones.
     let label = |clone: u32| found.of_cell[(0..180).find(|&i| truth[i] == clone).unwrap()].unwrap();

@@ -70,7 +70,14 @@ pub(super) fn optimize<const D: usize>(
             moved
                 .par_chunks_mut(TASK)
                 .enumerate()
-                .for_each(|(task, out)| arch.dispatch(|| turn.gather_all(task * TASK, out)));
+                .for_each(|(task, out)| {
+                    let first = task * TASK;
+                    arch.dispatch(Gather {
+                        turn: &turn,
+                        first,
+                        out,
+                    });
+                });
             for (&cell, &to) in batch.cells.iter().zip(&moved) {
                 points[cell as usize] = to;
             }
@@ -118,6 +125,23 @@ struct Turn<'a, const D: usize> {
     key: [u32; 2],
     negatives: usize,
     forces: &'a Forces,
+}
+
+/// Where the cells of the turn's batch from `first` on go. A type and not a closure, because only what is
+/// inlined into `with_simd` is compiled for the wide vectors.
+struct Gather<'a, const D: usize> {
+    turn: &'a Turn<'a, D>,
+    first: usize,
+    out: &'a mut [[f32; D]],
+}
+
+impl<const D: usize> pulp::WithSimd for Gather<'_, D> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        self.turn.gather_all(self.first, self.out);
+    }
 }
 
 impl<const D: usize> Turn<'_, D> {
