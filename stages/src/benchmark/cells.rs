@@ -119,7 +119,11 @@ fn by_method(
 /// Retrieval of the test cells with the trained embeddings, and what the baselines wrote of theirs.
 pub(super) fn retrieval(ctx: &StageContext<'_>, truth: &Truth) -> StageResult<Vec<Score>> {
     let mut out = Vec::new();
-    if let (Some(embeddings), Some(split)) = (ctx.optional("embeddings"), ctx.optional("split")) {
+    // Cells matched with anchors have no cell to be retrieved.
+    let embeddings = ctx
+        .optional("embeddings")
+        .filter(|e| ctx.optional("anchors").is_none_or(|a| a.branch != e.branch));
+    if let (Some(embeddings), Some(split)) = (embeddings, ctx.optional("split")) {
         let split = Split::read(&split.path, &truth.obs.index)?;
         let test = split.cells(Part::Test);
         let reader = Reader::open(&embeddings.path)?;

@@ -58,6 +58,7 @@ impl Stage for Benchmark {
                 "clusters",
                 "split",
                 "embeddings",
+                "anchors",
                 "concordance",
                 "dosage",
                 "de",

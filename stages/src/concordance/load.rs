@@ -1,5 +1,6 @@
 //! What the stage reads, rows in cohort order.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use ndarray::Array2;
@@ -57,7 +58,7 @@ impl Cells {
             .map(|&p| patients[p as usize].as_str())
             .collect();
         obs.set_category("patient", &names);
-        let chosen = params.restrict.cancer_cells(&obs)?;
+        let mut chosen = params.restrict.cancer_cells(&obs)?;
         let folds = folds(ctx, &obs, params.cross_fit)?;
         let (distance, fit) = if params.cross_fit.is_some() {
             let fit = cross_fit(&folds, &chosen)?;
@@ -73,6 +74,11 @@ impl Cells {
             obs.set_category("split", &folds[0].part);
             (folds[0].distance.clone(), None)
         };
+        // A cell of a subcluster without an anchor has no distance.
+        chosen
+            .iter_mut()
+            .zip(&distance)
+            .for_each(|(c, d)| *c = *c && d.is_finite());
         Ok(Self {
             patients,
             patient_of,
@@ -109,14 +115,50 @@ fn folds(ctx: &StageContext<'_>, obs: &Frame, expected: Option<usize>) -> StageR
             "give `mine` and `train` an axis with one value per fold, and set `cross_fit` here and in `mine` to their number",
         ));
     }
+    let anchors = ctx.all("anchors");
     splits
         .iter()
         .zip(embeddings)
-        .map(|(split, embedding)| fold(split, embedding, obs))
+        .map(|(split, embedding)| {
+            let anchors = anchors.iter().find(|a| a.branch == embedding.branch);
+            fold(split, embedding, anchors.map(|a| a.path.as_path()), obs)
+        })
         .collect()
 }
 
-fn fold(split: &InputArtifact, embedding: &InputArtifact, obs: &Frame) -> StageResult<Fold> {
+/// The two embeddings of each cell, one a row. With anchors the second is that of the cell's own anchor; NaN for
+/// a cell without one.
+fn pairs(
+    reader: &Reader,
+    embedded: &Frame,
+    anchors: Option<&Path>,
+) -> StageResult<(Array2<f32>, Array2<f32>)> {
+    let Some(path) = anchors else {
+        let expr = reader.obsm("X_clcc_expr")?.into_dense();
+        return Ok((expr, reader.obsm("X_clcc_cnv")?.into_dense()));
+    };
+    let bank = Reader::open(path)?;
+    let (names, places) = (bank.obs()?.index, bank.obsm("X_z")?.into_dense());
+    let row: HashMap<&str, usize> = names
+        .iter()
+        .zip(0..)
+        .map(|(n, i)| (n.as_str(), i))
+        .collect();
+    let mut own = Array2::from_elem((embedded.len(), places.ncols()), f32::NAN);
+    for (i, anchor) in embedded.texts("anchor")?.iter().enumerate() {
+        if let Some(&a) = row.get(anchor.as_str()) {
+            own.row_mut(i).assign(&places.row(a));
+        }
+    }
+    Ok((reader.obsm("X_z")?.into_dense(), own))
+}
+
+fn fold(
+    split: &InputArtifact,
+    embedding: &InputArtifact,
+    anchors: Option<&Path>,
+    obs: &Frame,
+) -> StageResult<Fold> {
     let table = TextTable::read(&split.path)?;
     same_cells(&split.path, &obs.index, &table.texts("cell")?)?;
     let path = &embedding.path;
@@ -124,8 +166,7 @@ fn fold(split: &InputArtifact, embedding: &InputArtifact, obs: &Frame) -> StageR
     let embedded = reader.obs()?;
     same_cells(path, &obs.index, &embedded.index)?;
     same_cells(path, &obs.texts("patient")?, &embedded.texts("patient")?)?;
-    let expr: Array2<f32> = reader.obsm("X_clcc_expr")?.into_dense();
-    let cnv = reader.obsm("X_clcc_cnv")?.into_dense();
+    let (expr, cnv) = pairs(&reader, &embedded, anchors)?;
     if expr.dim() != cnv.dim() {
         return Err(StageError::format(
             path,
@@ -137,7 +178,8 @@ fn fold(split: &InputArtifact, embedding: &InputArtifact, obs: &Frame) -> StageR
             ),
         ));
     }
-    if expr.iter().chain(&cnv).any(|v| !v.is_finite()) {
+    let without = |v: &f32| anchors.is_some() && v.is_nan();
+    if expr.iter().any(|v| !v.is_finite()) || cnv.iter().any(|v| !v.is_finite() && !without(v)) {
         return Err(StageError::format(
             path,
             "obsm",

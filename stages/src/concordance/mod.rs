@@ -10,6 +10,9 @@
 //! So the stage checks what the classes are made of and says so in plain words, beside labels that
 //! are permuted within patient and cell type ([`null`]).
 //!
+//! With `objective: anchors` the second vector is that of the cell's own anchor (method B has no other
+//! per-cell answer); cells without an anchor have no distance and no class.
+//!
 //! A model measures the cells that it trained on as nearer than others. With `cross_fit: K` each
 //! cell's distance comes from the one of K models that held it out ([`cross_fit`]).
 
@@ -60,6 +63,7 @@ impl Stage for Concordance {
             Read::required("expr"),
             Read::required("embeddings"),
             Read::required("split"),
+            Read::optional("anchors"),
             if p.restrict == Restrict::Malignant {
                 Read::required("clusters")
             } else {

@@ -200,6 +200,68 @@ fn every_cell_has_a_distance_and_cancer_cells_a_class() {
     assert_eq!(null.rows[35][1], "-".repeat(39));
 }
 
+/// Cells at `angle`, matched with the first or second of two anchors, at angles 0 and 1.5; every eleventh with
+/// none. The bank lists the anchors in another order than the cells' categories.
+#[test]
+fn with_anchors_a_cell_is_measured_from_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut inputs = write_inputs(dir.path());
+    let at = inputs.iter().position(|i| i.role == "embeddings").unwrap();
+    let reader = crate::anndata::Reader::open(&inputs[at].path).unwrap();
+    let mut obs = reader.obs().unwrap();
+    let own = |i: usize| (i % 11 != 0).then_some(i % 2);
+    let codes = (0..2 * CELLS).map(|i| own(i).map_or(-1, |a| a as i32));
+    let anchors = ["first", "second"].map(String::from).to_vec();
+    obs.set(
+        "anchor",
+        Column::Category(crate::frame::Categorical {
+            codes: codes.collect(),
+            categories: anchors,
+            ordered: false,
+        }),
+    );
+    let place = |angles: &[f32]| {
+        let flat: Vec<f32> = angles.iter().flat_map(|t| [t.cos(), t.sin()]).collect();
+        Matrix::Dense(Array2::from_shape_vec((angles.len(), 2), flat).unwrap())
+    };
+    let write = |name: &str, obs: Frame, z: Matrix| {
+        let path = dir.path().join(name);
+        let data = AnnData {
+            obs,
+            obsm: std::collections::BTreeMap::from([("X_z".to_string(), z)]),
+            ..AnnData::default()
+        };
+        data.write_zarr(&path).unwrap();
+        path
+    };
+    let angles: Vec<f32> = (0..2 * CELLS).map(|i| angle(i % CELLS)).collect();
+    inputs[at].path = write("embedded", obs, place(&angles));
+    let bank = Frame::new(vec!["second".into(), "first".into()]);
+    inputs.push(InputArtifact {
+        role: "anchors".into(),
+        path: write("bank", bank, place(&[1.5, 0.0])),
+        ..inputs[at].clone()
+    });
+    let out = dir.path().join("out");
+    run(inputs, &out, &ConcordanceParams::default());
+    let table = TextTable::read(&out.join("concordance")).unwrap();
+    let (distance, class) = (
+        table.numbers("distance").unwrap(),
+        table.texts("concordance_class").unwrap(),
+    );
+    for i in 0..2 * CELLS {
+        match own(i) {
+            None => assert!(distance[i].is_nan() && class[i].is_empty(), "cell {i}"),
+            Some(a) => {
+                let between = f64::from(angles[i]) - [0.0, 1.5][a];
+                let want = 2.0 * (between / 2.0).sin().abs();
+                assert!((distance[i] - want).abs() < 1e-6, "{} {want}", distance[i]);
+                assert_eq!(class[i].is_empty(), i % CELLS >= 32, "cell {i}");
+            }
+        }
+    }
+}
+
 #[test]
 fn classes_within_cell_types_do_not_stand_for_cell_type() {
     let dir = tempfile::tempdir().unwrap();
