@@ -20,7 +20,8 @@ fn write(path: &Path, text: &str) {
     std::fs::write(path, text.replace(' ', "\t")).unwrap();
 }
 
-/// Genes 0 to 7 lie on 1p, which clone `c1` of patient `all` has doubled. 0 and 1 escape in every
+/// Genes 0 to 7 lie on 1p, which clone `c1` of patient P7 has doubled; the other tables, of a run on that patient
+/// alone, name no patient. A second patient has a cell of its own. 0 and 1 escape in every
 /// malignant cell, 2 and 3 in discordant ones. Cells 0 to 5 are malignant, 0 and 1 discordant.
 fn truth(dir: &Path) {
     let mut genes = "gene chromosome arm escape_constitutive escape_state\n".to_string();
@@ -32,12 +33,13 @@ fn truth(dir: &Path) {
     let mut cells = "cell patient malignant clone discordant\n".to_string();
     for c in 0..N {
         let clone = if c < 6 { "c1" } else { "" };
-        cells += &format!("c{c} all {} {clone} {}\n", c < 6, c < 2);
+        cells += &format!("c{c} P7 {} {clone} {}\n", c < 6, c < 2);
     }
+    cells += "d0 P8 true c1 true\n";
     write(&dir.join("truth_cells.tsv"), &cells);
     write(
         &dir.join("truth_events.tsv"),
-        "event patient clone chromosome arm ratio\ne all c1 chr1 p 2\n",
+        "event patient clone chromosome arm ratio\ne P7 c1 chr1 p 2\n",
     );
 }
 

@@ -1,6 +1,6 @@
 //! What was planted, laid beside the cells and genes of `expr`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 use crate::anndata::Reader;
@@ -25,6 +25,8 @@ pub(super) struct Truth {
     pub(super) genes: Vec<TrueGene>,
     pub(super) obs: Frame,
     pub(super) patients: Vec<String>,
+    /// Names of the patients in the tables of other stages.
+    joined_as: Vec<String>,
     pub(super) patient_of: Vec<u32>,
     pub(super) malignant: Vec<bool>,
     pub(super) discordant: Vec<bool>,
@@ -70,7 +72,16 @@ impl Truth {
             .iter()
             .map(Reader::obs)
             .collect::<StageResult<Vec<_>>>()?;
-        let patients: Vec<String> = inputs.iter().map(|i| patient_name(i)).collect();
+        let joined_as: Vec<String> = inputs.iter().map(|i| patient_name(i)).collect();
+        // Where the stage runs once a patient its inputs do not say which: its cells do.
+        let patients = inputs
+            .iter()
+            .zip(&frames)
+            .map(|(input, frame)| match frame.index.first() {
+                Some(cell) if input.branch.is_empty() => patient_of_cell(&cells, cell),
+                _ => Ok(patient_name(input)),
+            })
+            .collect::<StageResult<Vec<_>>>()?;
         let patient_of: Vec<u32> = frames
             .iter()
             .enumerate()
@@ -102,6 +113,7 @@ impl Truth {
             clone: rows.iter().map(|&r| names[r].to_string()).collect(),
             obs,
             patients,
+            joined_as,
             patient_of,
             malignant,
             events,
@@ -197,14 +209,32 @@ impl Truth {
         self.events.get(&key).copied().unwrap_or(0.0)
     }
 
-    /// Position of each cell by patient and name.
+    /// Position of each cell by patient, as the other stages' tables name it, and name.
     pub(super) fn cells_at(&self) -> HashMap<(&str, &str), usize> {
         (0..self.obs.len())
             .map(|i| {
-                let patient = self.patients[self.patient_of[i] as usize].as_str();
+                let patient = self.joined_as[self.patient_of[i] as usize].as_str();
                 ((patient, self.obs.index[i].as_str()), i)
             })
             .collect()
+    }
+}
+
+/// The planted patient that has a cell of this name; more than one is an error.
+fn patient_of_cell(cells: &TextTable, cell: &str) -> StageResult<String> {
+    let (names, patients) = (cells.texts("cell")?, cells.texts("patient")?);
+    let found: BTreeSet<&str> = names
+        .iter()
+        .zip(patients)
+        .filter(|(name, _)| **name == cell)
+        .map(|(_, patient)| patient)
+        .collect();
+    match (found.first(), found.len()) {
+        (Some(patient), 1) => Ok((*patient).to_string()),
+        (_, n) => Err(StageError::data_hint(
+            format!("cell `{cell}` is in the truth of {n} patients"),
+            "`truth` and `expr` must come from one simulation",
+        )),
     }
 }
 
