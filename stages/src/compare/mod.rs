@@ -33,7 +33,7 @@ pub struct Compare;
 impl Stage for Compare {
     type Params = CompareParams;
     const KIND: &'static str = "compare";
-    const CODE_VERSION: u32 = 1;
+    const CODE_VERSION: u32 = 2;
     const ABOUT: &'static str = "means and intervals over seeds of every method, ablation and control: one table, one figure";
 
     fn check(params: &CompareParams) -> Vec<ParamProblem> {
@@ -78,7 +78,7 @@ impl Stage for Compare {
                 params.over
             ));
         }
-        let found = findings(&rows, &params.against);
+        let found = findings(&rows, &params.against, params.controls);
         let dir = ctx.output("comparison");
         write_rows(&dir.join("comparison.tsv"), &rows, params)?;
         write_findings(&dir.join("comparison_findings.tsv"), &rows, &found)?;

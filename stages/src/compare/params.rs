@@ -26,6 +26,9 @@ pub struct CompareParams {
     /// Values of other axes that the rest is set against, replicate by replicate, for example
     /// `{ablation: full}`. Default none.
     pub against: BTreeMap<String, String>,
+    /// Whether the other values of `against` are controls, which leave no escape to be found: genes that are
+    /// called there as well are then said to be no evidence. Default false.
+    pub controls: bool,
     /// Probability that an interval covers the mean over replicates; in (0, 1), default 0.95.
     pub confidence: f64,
     /// Panels of the figure, top to bottom. Default: AUROC of both kinds of planted genes and of
@@ -42,6 +45,7 @@ impl Default for CompareParams {
         Self {
             over: "seed".into(),
             against: BTreeMap::new(),
+            controls: false,
             confidence: 0.95,
             panels: vec![
                 panel("constitutive_genes", "auroc"),

@@ -17,12 +17,12 @@ pub struct Finding {
 
 /// Sentences for rankings, retrieval and calls. `against` names the reference that other groups are
 /// controls or ablations of.
-pub fn findings(rows: &[Row], against: &BTreeMap<String, String>) -> Vec<Finding> {
+pub fn findings(rows: &[Row], against: &BTreeMap<String, String>, controls: bool) -> Vec<Finding> {
     let mut out = Vec::new();
     for (at, row) in rows.iter().enumerate() {
         let found = match row.metric.as_str() {
             "auroc" | "top1" | "within_top1" => Some(beside_chance(row)),
-            "n_called" => called(row, rows, against),
+            "n_called" => called(row, rows, against, controls),
             _ => None,
         };
         if let Some((verdict, text)) = found {
@@ -91,6 +91,7 @@ fn called(
     row: &Row,
     rows: &[Row],
     against: &BTreeMap<String, String>,
+    controls: bool,
 ) -> Option<(&'static str, String)> {
     let n = row.value.mean;
     let reference = rows.iter().find(|r| {
@@ -105,7 +106,7 @@ fn called(
                 .iter()
                 .all(|(a, v)| against.contains_key(a) || row.group.get(a) == Some(v))
     })?;
-    if against.is_empty() || reference == row {
+    if !controls || against.is_empty() || reference == row {
         return Some((
             "called",
             format!("{} calls {n:.1} genes as escape or compensation", who(row)),
@@ -130,4 +131,45 @@ fn called(
             who(reference)
         ),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compare::summary::{Figure, summarise};
+
+    /// 40 genes called on the data as they are, 30 on other data: no evidence where those are a control, and
+    /// just as many where they are another method.
+    #[test]
+    fn calls_survive_a_control_and_nothing_else() {
+        let figure = |value: &str, n: f64| Figure {
+            branch: [("seed", "s1"), ("axis", value)]
+                .map(|(a, v)| (a.to_string(), v.to_string()))
+                .into(),
+            target: "escape_calls".into(),
+            method: "de".into(),
+            metric: "n_called".into(),
+            value: n,
+            chance: f64::NAN,
+            se: f64::NAN,
+        };
+        let against: BTreeMap<String, String> = [("axis".to_string(), "real".to_string())].into();
+        let figures = [
+            figure("real", 40.0),
+            figure("other", 30.0),
+            figure("none", 0.0),
+        ];
+        let rows = summarise(&figures, "seed", &against, 0.95);
+        let verdicts = |controls: bool| -> Vec<&str> {
+            findings(&rows, &against, controls)
+                .iter()
+                .map(|f| f.verdict)
+                .collect()
+        };
+        assert_eq!(
+            verdicts(true),
+            ["called", "survives the control", "nothing survives"]
+        );
+        assert_eq!(verdicts(false), ["called"; 3]);
+    }
 }
