@@ -106,7 +106,7 @@ fn called(
                 .iter()
                 .all(|(a, v)| against.contains_key(a) || row.group.get(a) == Some(v))
     })?;
-    if !controls || against.is_empty() || reference == row {
+    if !controls || against.is_empty() || reference.group == row.group {
         return Some((
             "called",
             format!("{} calls {n:.1} genes as escape or compensation", who(row)),

@@ -209,7 +209,7 @@ fn with_anchors_a_cell_is_measured_from_its_own() {
     let at = inputs.iter().position(|i| i.role == "embeddings").unwrap();
     let reader = crate::anndata::Reader::open(&inputs[at].path).unwrap();
     let mut obs = reader.obs().unwrap();
-    let own = |i: usize| (i % 11 != 0).then_some(i % 2);
+    let own = |i: usize| (!i.is_multiple_of(11)).then_some(i % 2);
     let codes = (0..2 * CELLS).map(|i| own(i).map_or(-1, |a| a as i32));
     let anchors = ["first", "second"].map(String::from).to_vec();
     obs.set(
