@@ -54,12 +54,14 @@ const fn is_built(choice: DeviceChoice) -> bool {
     }
 }
 
-fn open_accelerator(choice: DeviceChoice) -> candle_core::Result<Device> {
-    match choice {
+fn open_accelerator(choice: DeviceChoice) -> Result<Device, String> {
+    let opened = match choice {
         DeviceChoice::Cuda => Device::new_cuda(0),
         DeviceChoice::Metal => Device::new_metal(0),
         DeviceChoice::Auto | DeviceChoice::Cpu => Ok(Device::Cpu),
-    }
+    };
+    // With `RUST_BACKTRACE` candle's errors go on with a backtrace.
+    opened.map_err(|e| e.to_string().lines().next().unwrap_or_default().to_string())
 }
 
 /// Opens the device.
