@@ -62,8 +62,9 @@ pub struct DosageParams {
     pub strata: Strata,
     /// Whether malignant clones have a level of their own, shared by all patients: `auto` (default),
     /// `shared` or `none`. A gene that tumours express more for other reasons than copies would
-    /// otherwise seem to follow, or to escape, whatever change its region carries; with the level,
-    /// the slope rests on copy number that differs between patients and between clones.
+    /// otherwise seem to follow, or to escape, whatever change its region carries. A random effect: the
+    /// more genes differ so, the more the slope rests on copy number that differs between patients and
+    /// between clones.
     pub tumour_level: TumourLevel,
     /// Cells that a clone (a copy-number cluster of one cell type of one patient) needs; 2 or
     /// more, default 10.

@@ -373,7 +373,7 @@ pub fn slopes(
         .map(|(g, (p, source))| {
             let counts = units.iter().map(|u| u.counts[g]).collect();
             let scaled = scale_of(source).is_some();
-            Candidate::new(p, counts, source, scaled, &strata, n_strata, params)
+            Candidate::new(p, counts, source, scaled, &design, params)
         })
         .collect();
     let fitted = Fitted::new(candidates, &design);
@@ -423,16 +423,15 @@ impl Candidate {
         counts: Vec<f64>,
         source: Source,
         scaled: bool,
-        strata: &[usize],
-        n_strata: usize,
+        design: &Design<'_>,
         params: &DosageParams,
     ) -> Self {
         let speaks: Vec<bool> = p.w.iter().map(|w| *w > 0.0).collect();
         let n_units = speaks.iter().filter(|s| **s).count();
-        let spread = (0..n_strata)
+        let spread = (0..design.n_strata)
             .map(|s| {
                 let here = (0..p.x.len())
-                    .filter(|&u| strata[u] == s && speaks[u])
+                    .filter(|&u| design.strata[u] == s && speaks[u])
                     .map(|u| p.x[u]);
                 let (lo, hi) = here.fold((f64::INFINITY, f64::NEG_INFINITY), |(lo, hi), x| {
                     (lo.min(x), hi.max(x))
@@ -478,12 +477,15 @@ impl Candidate {
     }
 
     fn fit(&self, design: &Design<'_>, model: &Model) -> Option<Response> {
+        if !self.gene.reason.is_empty() {
+            return None;
+        }
         let gene = Gene {
             x: &self.x,
             counts: &self.counts,
             speaks: &self.speaks,
         };
-        fit(gene, design, model).filter(|_| self.gene.reason.is_empty())
+        fit(gene, design, model)
     }
 }
 

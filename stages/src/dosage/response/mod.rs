@@ -175,12 +175,11 @@ impl Moments {
 /// what the levels take, or fewer than one degree of freedom is left.
 pub(super) fn fit(gene: Gene<'_>, design: &Design<'_>, model: &Model) -> Option<Response> {
     let n = gene.x.len();
-    let mut totals = vec![(0.0, 0.0, 0usize); design.n_strata];
+    let mut totals = vec![(0.0, 0.0); design.n_strata];
     for u in (0..n).filter(|&u| gene.speaks[u]) {
         let t = &mut totals[design.strata[u]];
         t.0 += gene.counts[u];
         t.1 += (design.offset[u] + model.prior.0 * gene.x[u]).exp();
-        t.2 += 1;
     }
     let speaks = |u: usize| gene.speaks[u] && totals[design.strata[u]].0 > 0.0;
     let points = (0..n).filter(|&u| speaks(u)).count();
@@ -265,7 +264,8 @@ pub(super) fn fit(gene: Gene<'_>, design: &Design<'_>, model: &Model) -> Option<
 }
 
 /// The dispersion at which half of the genes have more than the median of their chi-squared distribution as
-/// Pearson's statistic; between 1e-4 and 1. `counts[gene]` of the genes of `fits`.
+/// Pearson's statistic; between 1e-4 and 1. Each fit stands with
+/// its gene's counts, one a unit.
 pub(super) fn common_dispersion(fits: &[(&Response, &[f64])]) -> f64 {
     // Wilson and Hilferty 1931: the median of chi-squared over its degrees of freedom.
     let half = |df: f64| (1.0 - 2.0 / (9.0 * df)).powi(3);
