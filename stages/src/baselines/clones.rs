@@ -7,10 +7,13 @@ use super::params::BaselinesParams;
 use super::{Method, Ranked};
 use crate::cohort::{Cohort, CohortCnv};
 use crate::concordance::is_cancer;
+use crate::dosage::copy::{Along, altered, copy_ratios};
+use crate::dosage::rates::Rates;
 use crate::dosage::residual::Residuals;
 use crate::dosage::slope::window_scale;
 use crate::dosage::units::{UnitKey, units};
-use crate::dosage::{DosageParams, GeneWindows, Strata, altered};
+use crate::dosage::windows::arm_names;
+use crate::dosage::{DosageParams, GeneWindows, Strata};
 use crate::error::StageResult;
 use crate::stage::{Metrics, StageContext};
 
@@ -32,15 +35,23 @@ pub(super) fn compensation(
     if units.is_empty() {
         return Ok(None);
     }
-    let scale = window_scale(&units, n_strata, map, DosageParams::default().min_count);
+    let rates = Rates::new(&units, n_strata, DosageParams::default().min_count);
+    let (scale, _) = window_scale(&rates, &units, n_strata, map);
     if scale.is_nan() {
         ctx.progress
             .warn("expression as a whole does not follow the copy number: no `mixture`");
         return Ok(None);
     }
-    let copy: Vec<Vec<f64>> = units
+    let arm = arm_names(&cohort.var)?;
+    let along = Along {
+        arm: &arm,
+        map,
+        scale,
+    };
+    let source = params.clone_copy_number;
+    let copy: Vec<Vec<f64>> = copy_ratios(&units, &rates, along, source, params.altered)
         .iter()
-        .map(|u| altered(u, map, scale, params.altered))
+        .map(|r| altered(r, params.altered))
         .collect();
     let takes_part: Vec<bool> = copy.iter().map(|c| c.iter().any(|v| *v != 0.0)).collect();
     let residuals = Residuals::new(&counts, &units, &takes_part);
@@ -53,20 +64,22 @@ pub(super) fn compensation(
         ctx.progress.step(k as u64, n, "permuted profiles");
         ctx.check_cancelled()
     };
-    let p = p_value(
-        &residuals,
-        &copy,
-        &chromosome,
-        found.gain,
-        params.n_null,
-        ctx.seed,
-        &step,
-    )?;
     let mut metrics = Metrics::new();
+    if params.n_null > 0 {
+        let p = p_value(
+            &residuals,
+            &copy,
+            &chromosome,
+            found.gain,
+            params.n_null,
+            ctx.seed,
+            &step,
+        )?;
+        metrics.insert("mixture_p".into(), json!(p));
+    }
     metrics.insert("mixture_share_of_cells".into(), json!(found.p));
     metrics.insert("mixture_share_of_genes".into(), json!(found.pi));
     metrics.insert("mixture_gain".into(), json!(found.gain));
-    metrics.insert("mixture_p".into(), json!(p));
     let gene = |&l: &f64| Ranked {
         score: l,
         effect: 1.0 / (1.0 + (-l).exp()),

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cohort::GroupBy;
 use crate::concordance::Restrict;
-use crate::dosage::Strata;
+use crate::dosage::{self, Strata};
 use crate::params::{Checks, ParamProblem};
 
 /// Whose copy number a cell's expression is set against.
@@ -34,6 +34,9 @@ pub struct BaselinesParams {
     /// What makes cells of one patient and cell type one clone in `mixture`, as in `dosage`: `cnv_clone`
     /// (default) or `cnv_leiden`.
     pub group_by: GroupBy,
+    /// What a clone's local copy number is taken from in `mixture`, as `copy_number` of `dosage`:
+    /// `neighbours` (default) or `windows`.
+    pub clone_copy_number: dosage::CopyNumber,
     /// Normal cells that a stratum needs to give the level of its cells in `correlation`; with fewer
     /// it is the mean of all its cells. 1 or more, default 10.
     pub min_cells: usize,
@@ -66,6 +69,7 @@ impl Default for BaselinesParams {
             strata: Strata::PatientCellType,
             copy_number: CopyNumber::Cell,
             group_by: GroupBy::CnvClone,
+            clone_copy_number: dosage::CopyNumber::Neighbours,
             min_cells: 10,
             genes_per_bin: 100,
             n_comps: 30,

@@ -17,7 +17,7 @@ const METHODS: [&str; 4] = [
     "dosage_residual: regression of log1p expression on local copy number, one level per stratum; gene: (slope of genes of like expression - slope) / se, effect: slope / that slope; cell: minus the precision-weighted sum of residual x expected change, in standard deviations",
     "correlation: gene: minus Pearson's r with local copy number around the strata's means, effect: r; cell: minus Pearson's r over genes of its deviation from the normal cells of its stratum with its local copy number",
     "cca, linear: cell: Euclidean distance of its two unit embeddings; gene: size of the z of a rank-sum test of discordant against concordant cells (quantiles within each patient), effect: log2 fold change",
-    "mixture: log odds of cells that hold their dosage back, and of the genes they hold back (effect: the probability), of a mixture fitted to the residuals of all clones",
+    "mixture: log odds of cells that hold their dosage back, and of the genes they hold back (effect: the probability), of a mixture fitted to the residuals of all clones, on the clones' copy number as dosage has it for cells (clone_copy_number)",
 ];
 
 fn copy_note(params: &BaselinesParams) -> String {

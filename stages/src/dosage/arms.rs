@@ -8,7 +8,7 @@ use crate::stats::{mean, median, quantile};
 
 use super::Analysis;
 use super::slope::Class;
-use super::windows::{GeneWindows, gene_arms};
+use super::windows::gene_arms;
 
 /// What is summed up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,12 +37,7 @@ pub(super) struct ArmSummary {
 }
 
 /// Chromosomes or arms in the order of the genes.
-pub(super) fn arms(
-    level: Level,
-    var: &Frame,
-    map: &GeneWindows,
-    found: &Analysis,
-) -> StageResult<Vec<ArmSummary>> {
+pub(super) fn arms(level: Level, var: &Frame, found: &Analysis) -> StageResult<Vec<ArmSummary>> {
     let chromosome = var.texts("chromosome")?;
     let arm = gene_arms(var)?;
     let mut genes_of: BTreeMap<usize, (String, Vec<usize>)> = BTreeMap::new();
@@ -76,10 +71,10 @@ pub(super) fn arms(
                 .collect();
             let mut copy = (f64::NAN, f64::NAN);
             let mut gained_lost = (0, 0);
-            for (u, unit) in found.units.iter().enumerate().filter(|(_, u)| u.key.cancer) {
+            for u in (0..found.units.len()).filter(|&u| found.units[u].key.cancer) {
                 let local: Vec<f64> = genes
                     .iter()
-                    .map(|&g| found.slopes.scale * map.with_gene(g, &unit.profile))
+                    .map(|&g| found.ratios[u][g])
                     .filter(|v| v.is_finite())
                     .collect();
                 if local.is_empty() {

@@ -6,7 +6,8 @@
 //!   dosage, 0 is escape. This finds genes that escape in every malignant cell;
 //! - per cell, the copy-number-signed residual around the clone's mean ([`residual`]): its sum and
 //!   its leading factors ([`factors`]), each against profiles permuted along the genome. This finds
-//!   cells that hold back a set of genes while the rest of their clone does not.
+//!   cells that hold back a set of genes while the rest of their clone does not. The clone's copy number
+//!   is its genes' expression beside that of normal cells, region by region (`copy`).
 //!
 //! What it cannot tell apart: a cell that compensates, and a normal cell (or a doublet) that the
 //! clustering put among malignant ones, or a subclone that lacks the change. Both fall short of the
@@ -14,9 +15,10 @@
 //! on genes here and there.
 
 mod arms;
+pub(crate) mod copy;
 pub mod factors;
 mod params;
-mod rates;
+pub(crate) mod rates;
 pub mod residual;
 mod response;
 pub mod slope;
@@ -37,9 +39,11 @@ use crate::matrix::Csr;
 use crate::params::ParamProblem;
 use crate::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
 
+use copy::{Along, altered, copy_ratios};
 use factors::{CellScores, FactorOptions, cell_scores};
+use rates::Rates;
 use residual::Residuals;
-use slope::{Class, Slopes, slopes};
+use slope::{Class, Slopes, slopes, window_scale};
 use units::{Unit, UnitKey, units};
 
 /// The stage.
@@ -49,7 +53,7 @@ pub struct Dosage;
 impl Stage for Dosage {
     type Params = DosageParams;
     const KIND: &'static str = "dosage";
-    const CODE_VERSION: u32 = 4;
+    const CODE_VERSION: u32 = 5;
     const ABOUT: &'static str =
         "dosage sensitivity of every gene, and cells that fall short of their dosage";
     const USES_SEED: bool = true;
@@ -116,7 +120,7 @@ impl Stage for Dosage {
             ctx.progress.warn(&warning);
         }
         let dir = ctx.output("dosage");
-        write::all(&dir, &cohort, &map, &found, params)?;
+        write::all(&dir, &cohort, &found, params)?;
         Ok(metrics(&found))
     }
 }
@@ -126,10 +130,15 @@ impl Stage for Dosage {
 pub struct Analysis {
     /// Clones.
     pub units: Vec<Unit>,
+    /// Natural-log copy ratio per unit of `X_cnv`; NaN where the genes do not follow it.
+    pub scale: f64,
+    /// t value of the slope on the windows that all genes share, which the scale is.
+    pub scale_t: f64,
     /// Per gene.
     pub slopes: Slopes,
-    /// Local log copy ratio of each clone and gene, `[unit][gene]`, 0 where it is not altered or
-    /// the clone's cells get no score.
+    /// Local log copy ratio of each clone and gene, `[unit][gene]`; NaN where unknown, 0 in normal cells.
+    pub ratios: Vec<Vec<f64>>,
+    /// The same, 0 where it is not altered.
     pub copy: Vec<Vec<f64>>,
     /// Row of each scored cell.
     pub cells: Vec<usize>,
@@ -147,10 +156,10 @@ impl Analysis {
                 "no clone has {} cells with counts: nothing could be tested",
                 params.min_cells
             ));
-        } else if self.slopes.scale.is_nan() {
+        } else if self.scale.is_nan() {
             out.push(format!(
                 "expression as a whole does not follow the inferred copy number (t = {:.1}): no gene was tested and no cell scored",
-                self.slopes.scale_t
+                self.scale_t
             ));
         } else if self.scores.is_none() {
             out.push(format!(
@@ -187,11 +196,16 @@ pub fn analyse(
     step: &dyn Fn(usize, usize) -> StageResult<()>,
 ) -> StageResult<Analysis> {
     let (units, n_strata) = units(counts, cnv, keys, params.min_cells);
-    let slopes = slopes(&units, n_strata, map, places.arm, params);
-    let copy: Vec<Vec<f64>> = units
-        .iter()
-        .map(|u| altered(u, map, slopes.scale, params.altered))
-        .collect();
+    let rates = Rates::new(&units, n_strata, params.min_count);
+    let (scale, scale_t) = window_scale(&rates, &units, n_strata, map);
+    let along = Along {
+        arm: places.arm,
+        map,
+        scale,
+    };
+    let slopes = slopes(&units, n_strata, along, params);
+    let ratios = copy_ratios(&units, &rates, along, params.copy_number, params.altered);
+    let copy: Vec<Vec<f64>> = ratios.iter().map(|r| altered(r, params.altered)).collect();
     let takes_part: Vec<bool> = copy.iter().map(|c| c.iter().any(|v| *v != 0.0)).collect();
     let residuals = Residuals::new(counts, &units, &takes_part);
     let options = FactorOptions {
@@ -213,35 +227,15 @@ pub fn analyse(
     };
     Ok(Analysis {
         units,
+        scale,
+        scale_t,
         slopes,
+        ratios,
         copy,
         cells: residuals.cells,
         unit_of: residuals.unit_of,
         scores,
     })
-}
-
-/// A malignant clone's local log copy ratio where it is altered, 0 elsewhere and in normal cells.
-///
-/// From the windows beside the gene; where every window of the chromosome contains it, from those.
-/// That is harmless here: residuals are taken around the clone's own mean of the gene, so what the
-/// gene adds to its clone's copy number says nothing about which cells fall short.
-pub(crate) fn altered(unit: &Unit, map: &GeneWindows, scale: f64, least: f64) -> Vec<f64> {
-    (0..map.len())
-        .map(|g| {
-            if !unit.key.cancer {
-                return 0.0;
-            }
-            let beside = map.without_gene(g, &unit.profile);
-            let c = scale
-                * if beside.is_nan() {
-                    map.with_gene(g, &unit.profile)
-                } else {
-                    beside
-                };
-            if c.abs() >= least { c } else { 0.0 }
-        })
-        .collect()
 }
 
 /// Adds `cnv_malignant` of `clusters`, whose cells are known to be those of `expr`, where every patient
@@ -321,8 +315,8 @@ fn metrics(found: &Analysis) -> Metrics {
         out.insert("tumour_level_sd".into(), json!(sd));
     }
     out.insert("dispersion".into(), json!(found.slopes.dispersion));
-    if found.slopes.scale.is_finite() {
-        out.insert("copy_ratio_scale".into(), json!(found.slopes.scale));
+    if found.scale.is_finite() {
+        out.insert("copy_ratio_scale".into(), json!(found.scale));
         let tested: Vec<f64> = found
             .slopes
             .genes

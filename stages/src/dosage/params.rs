@@ -37,7 +37,8 @@ pub enum TumourLevel {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CopyNumber {
-    /// The clones' own expression of the 100 nearest genes of the arm, the gene itself left out.
+    /// The clones' own expression of the 100 nearest genes of the arm, the gene itself left out; for the
+    /// scores of cells beside that of the stratum's normal cells.
     #[default]
     Neighbours,
     /// The windows beside the gene that do not contain it: the choice for `infercnv: {method: measured}`.
@@ -55,8 +56,7 @@ pub struct DosageParams {
     /// What makes cells of one patient and cell type one clone: `cnv_clone` (default; where `cluster`
     /// found clones, its clusters elsewhere) or `cnv_leiden`, the clusters alone.
     pub group_by: GroupBy,
-    /// What local copy number is taken from: `neighbours` (default) or `windows`. The per-cell scores
-    /// always rest on the windows.
+    /// What local copy number is taken from: `neighbours` (default) or `windows`.
     pub copy_number: CopyNumber,
     /// What shares one level of expression: `patient` or `patient_cell_type` (default).
     pub strata: Strata,

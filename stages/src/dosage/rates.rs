@@ -10,10 +10,12 @@ const PRIOR_COUNT: f64 = 0.5;
 /// Counts expected of the genes that a unit's size factor rests on, where it has such.
 const SIZE_COUNT: f64 = 10.0;
 /// Genes on each side of a gene that speak for its place where no window does.
-const NEIGHBOURS: usize = 50;
+pub(super) const NEIGHBOURS: usize = 50;
+/// Fewer say more about themselves than about the place.
+pub(super) const LEAST_NEIGHBOURS: usize = 10;
 
 /// Log rates and weights, `[unit][gene]`.
-pub(super) struct Rates {
+pub(crate) struct Rates {
     pub(super) y: Vec<Vec<f64>>,
     pub(super) w: Vec<Vec<f64>>,
     /// Log size factor of each unit beside its library: already taken from `y`.
@@ -23,7 +25,7 @@ pub(super) struct Rates {
 }
 
 impl Rates {
-    pub(super) fn new(units: &[Unit], n_strata: usize, min_count: f64) -> Self {
+    pub(crate) fn new(units: &[Unit], n_strata: usize, min_count: f64) -> Self {
         let n_genes = units.first().map_or(0, |u| u.counts.len());
         let mean_library = units.iter().map(|u| u.library).sum::<f64>() / units.len() as f64;
         let mut y: Vec<Vec<f64>> = units
@@ -130,8 +132,7 @@ pub(super) fn neighbours(
         .filter(usable)
         .take(NEIGHBOURS);
     let near: Vec<usize> = left.chain(right).collect();
-    // Fewer say more about themselves than about the place.
-    if near.len() < 10 {
+    if near.len() < LEAST_NEIGHBOURS {
         return None;
     }
     let total: f64 = near.iter().map(|&h| information[h]).sum();

@@ -37,6 +37,7 @@ use std::collections::BTreeSet;
 use rayon::prelude::*;
 
 use super::GeneWindows;
+use super::copy::{Along, is_malignant};
 use super::params::{CopyNumber, DosageParams, TumourLevel};
 use super::rates::{Rates, neighbours};
 use super::response::{Design, Gene, Model, Response, common_dispersion, excess_variance, fit};
@@ -130,12 +131,8 @@ pub struct GeneDosage {
 pub struct Slopes {
     /// One per gene.
     pub genes: Vec<GeneDosage>,
-    /// Natural-log copy ratio per unit of `X_cnv`; NaN where the genes do not follow it.
-    pub scale: f64,
     /// Standard deviation of true slopes around 1.
     pub slope_sd: f64,
-    /// t value of the shared slope that the scale is.
-    pub scale_t: f64,
     /// Standard deviation of the tumour level over genes; `None` where malignant clones have none.
     pub tumour_level_sd: Option<f64>,
     /// Variance between clones of one copy number over the squared mean, beside counting noise.
@@ -144,29 +141,8 @@ pub struct Slopes {
     pub n_units: usize,
 }
 
-/// Share of altered genes from which a unit counts as malignant.
-const MALIGNANT_SHARE: f64 = 0.05;
 /// Patients with malignant units from which their level can be told from their copy number.
 const PATIENTS_FOR_LEVEL: usize = 3;
-
-/// Whether a twentieth of the genes are altered in each unit.
-fn malignant_units(
-    units: &[Unit],
-    map: &GeneWindows,
-    scale: f64,
-    params: &DosageParams,
-) -> Vec<bool> {
-    units
-        .iter()
-        .map(|u| {
-            let n = super::altered(u, map, scale, params.altered)
-                .iter()
-                .filter(|c| **c != 0.0)
-                .count();
-            n as f64 >= MALIGNANT_SHARE * map.len() as f64
-        })
-        .collect()
-}
 
 /// The units of the strata that have a malignant one, strata numbered anew, and which are malignant.
 fn informative(units: &[Unit], malignant: &[bool]) -> (Vec<Unit>, usize, Vec<bool>) {
@@ -234,28 +210,21 @@ impl Points {
     }
 }
 
-/// Natural-log copy ratio per unit of `X_cnv`; NaN where the genes do not follow it.
+/// Natural-log copy ratio per unit of `X_cnv` (NaN where the genes do not follow it): the slope that all
+/// genes share on the windows beside them. And its t value.
 pub(crate) fn window_scale(
+    rates: &Rates,
     units: &[Unit],
     n_strata: usize,
     map: &GeneWindows,
-    min_count: f64,
-) -> f64 {
-    let rates = Rates::new(units, n_strata, min_count);
-    match window_slope(&rates, units, n_strata, map) {
-        (scale, t) if usable(scale, t) => scale,
-        _ => f64::NAN,
-    }
-}
-
-/// The slope that all genes share on the windows beside them, and its t value.
-fn window_slope(rates: &Rates, units: &[Unit], n_strata: usize, map: &GeneWindows) -> (f64, f64) {
+) -> (f64, f64) {
     let strata: Vec<usize> = units.iter().map(|u| u.stratum).collect();
     let points: Vec<Points> = (0..map.len())
         .into_par_iter()
         .filter_map(|g| Some(Points::new(rates, g, beside(g, units, map)?)))
         .collect();
-    shared_slope(points.iter(), &strata, n_strata)
+    let (slope, t) = shared_slope(points.iter(), &strata, n_strata);
+    (if usable(slope, t) { slope } else { f64::NAN }, t)
 }
 
 /// Whether a shared slope is a scale: one that cannot be told from 0 is none.
@@ -289,25 +258,18 @@ fn local(
     }
 }
 
-/// Fits every gene. `arm[gene]` (chromosome and arm) is empty where unknown; genes are in genome order.
-pub fn slopes(
+/// Fits every gene. The scale is that of [`window_scale`].
+pub(super) fn slopes(
     units: &[Unit],
     n_strata: usize,
-    map: &GeneWindows,
-    arm: &[String],
+    along: Along<'_>,
     params: &DosageParams,
 ) -> Slopes {
-    // The windows have a scale of their own, also where no slope rests on them: cells are scored by it.
-    let (scale, scale_t) = {
-        let rates = Rates::new(units, n_strata, params.min_count);
-        window_slope(&rates, units, n_strata, map)
-    };
-    let is_scale = usable(scale, scale_t);
-    let malignant = if is_scale {
-        malignant_units(units, map, scale, params)
-    } else {
-        vec![false; units.len()]
-    };
+    let Along { arm, map, scale } = along;
+    let malignant: Vec<bool> = units
+        .iter()
+        .map(|u| is_malignant(u, along, params.altered))
+        .collect();
     let (chosen, n_chosen, flags) = informative(units, &malignant);
     let levels = tumour_levels(&chosen, &flags, params);
     // Without a malignant clone nothing is tested; the reasons are those of all units.
@@ -346,10 +308,10 @@ pub fn slopes(
         n_strata,
     );
     let scale_of = |source: Source| match source {
-        Source::Windows if is_scale => Some(scale),
+        Source::Windows if scale.is_finite() => Some(scale),
         // Genes agree with their neighbours for other reasons as well; without copy number in the
         // windows they say nothing of it.
-        Source::Neighbours if usable(near, near_t) && is_scale => Some(near),
+        Source::Neighbours if usable(near, near_t) && scale.is_finite() => Some(near),
         _ => None,
     };
     for (p, source) in &mut points {
@@ -384,8 +346,6 @@ pub fn slopes(
         tumour_level_sd: (!levels.is_empty()).then(|| fitted.model.level_variance.sqrt()),
         dispersion: fitted.model.dispersion,
         n_units: units.len(),
-        scale: if is_scale { scale } else { f64::NAN },
-        scale_t,
     }
 }
 

@@ -11,9 +11,8 @@ use crate::table::write_tsv;
 use super::Analysis;
 use super::arms::{Level, arms};
 use super::factors::CellScores;
-use super::params::{DosageParams, Strata};
+use super::params::{CopyNumber, DosageParams, Strata};
 use super::slope::{Class, GeneDosage};
-use super::windows::GeneWindows;
 
 /// A factor with a p-value up to this lies above its null: with the default 39 permuted profiles, it
 /// carries more of the sum than the best factor of each of them.
@@ -22,7 +21,6 @@ pub(super) const ABOVE_NULL: f64 = 0.025;
 pub(super) fn all(
     dir: &Path,
     cohort: &Cohort,
-    map: &GeneWindows,
     found: &Analysis,
     params: &DosageParams,
 ) -> StageResult<()> {
@@ -31,7 +29,7 @@ pub(super) fn all(
     factors(dir, cohort, found, params)?;
     loadings(dir, cohort, found, params)?;
     for level in [Level::Arm, Level::Chromosome] {
-        arm_table(dir, level, cohort, map, found, params)?;
+        arm_table(dir, level, cohort, found, params)?;
     }
     Ok(())
 }
@@ -77,7 +75,7 @@ fn genes(dir: &Path, cohort: &Cohort, found: &Analysis, params: &DosageParams) -
     );
     let scale = format!(
         "scale: log copy ratio = {} x X_cnv (and a factor of their own for neighbours), the one at which all tested genes together have slope 1; so slope 1 is the response of the typical gene, taken as full dosage, and not the true copy ratio, which X_cnv (smoothed, denoised log1p expression) does not hold",
-        crate::table::number(found.slopes.scale)
+        crate::table::number(found.scale)
     );
     let classes = format!(
         "class: over-compensated = slope below 0 at an FDR of {0}; insensitive = below 1 at that FDR and below {1}; sensitive = above 0 at that FDR; unresolved = neither can be told; untested = see reason; a slope with a standard error above {2} is told, not tested",
@@ -148,6 +146,14 @@ fn cells(dir: &Path, cohort: &Cohort, found: &Analysis, params: &DosageParams) -
         "cells of tumour samples in clones of {} cells or more with altered genes (log copy ratio beyond {} in size)",
         params.min_cells, params.altered
     );
+    let source = match params.copy_number {
+        CopyNumber::Neighbours => {
+            "local log copy ratio: interquartile mean of the clone's log rates beside those of the stratum's normal cells over the 100 nearest genes of the arm; from the nearest windows where those show no malignant clone, the stratum has no normal cells or the arm too few genes"
+        }
+        CopyNumber::Windows => {
+            "local log copy ratio: the nearest windows that do not contain the gene"
+        }
+    };
     let null = format!(
         "shortfall_z: against the cell's own values under {} profiles permuted along the genome",
         params.n_null
@@ -156,6 +162,7 @@ fn cells(dir: &Path, cohort: &Cohort, found: &Analysis, params: &DosageParams) -
         "how far each cell falls short of its clone's dosage; group: the clone, or the copy-number cluster of cells without one",
         &altered_note,
         "S = Pearson residual of the raw counts around the clone's mean (library-scaled, negative-binomial variance) x the clone's local log copy ratio; shortfall = -(sum of S over altered genes) / length of the ratios: positive cells express gained genes less, and lost genes more, than their clone",
+        source,
         &null,
         "factor_k: the cell's score on factor k of S (dosage_factors.tsv), positive cells fall short",
         "a normal cell or a doublet inside a malignant clone, or a subclone without the change, falls short as well",
@@ -316,11 +323,10 @@ fn arm_table(
     dir: &Path,
     level: Level,
     cohort: &Cohort,
-    map: &GeneWindows,
     found: &Analysis,
     params: &DosageParams,
 ) -> StageResult<()> {
-    let list = arms(level, &cohort.var, map, found)?;
+    let list = arms(level, &cohort.var, found)?;
     let mut frame = Frame::new(list.iter().map(|a| a.name.clone()).collect());
     let int = |f: &dyn Fn(&super::arms::ArmSummary) -> usize| {
         Column::I64(list.iter().map(|a| f(a) as i64).collect())

@@ -23,7 +23,7 @@ mod wilcoxon;
 mod reference;
 
 pub use correlation::{Correlation, pearson, spearman};
-pub use describe::{mean, median, quantile, quantile_sorted, variance};
+pub use describe::{interquartile_mean, mean, median, quantile, quantile_sorted, variance};
 pub use effect::{Association, auc, cohens_d, cramers_v, log2_fold_change};
 pub use line::{Line, weighted_line};
 pub use moderate::VariancePrior;
