@@ -75,11 +75,12 @@ fn outputs(cache: &Path, workflow: &str, node: &str) -> Vec<(String, PathBuf)> {
     let last = std::fs::read_to_string(&last).expect("the keys of the last run");
     let keys = last.lines().filter(|l| !l.is_empty());
     let mut keys =
-        keys.map(|l| serde_json::from_str::<[String; 2]>(l).expect("a node and its key"));
+        keys.map(|l| serde_json::from_str::<[String; 3]>(l).expect("a node, its key, a checksum"));
     let key = keys.find(|k| k[0] == node).expect("the node has run")[1].clone();
     let record = cache.join(format!("ac/{}/{key}.json", &key[..2]));
     let record = std::fs::read_to_string(record).expect("its record");
-    let record: Value = serde_json::from_str(&record).expect("JSON");
+    let record = record.lines().next().expect("a record, then its checksum");
+    let record: Value = serde_json::from_str(record).expect("JSON");
     let outputs = record["outputs"]
         .as_array()
         .expect("outputs")

@@ -273,6 +273,11 @@ pub(super) fn slopes(
     let (chosen, n_chosen, flags) = informative(units, &malignant);
     let levels = tumour_levels(&chosen, &flags, params);
     // Without a malignant clone nothing is tested; the reasons are those of all units.
+    let no_scale = match (scale.is_finite(), chosen.is_empty()) {
+        (false, _) => "expression as a whole does not follow the inferred copy number",
+        (true, true) => "no malignant clone: none has a twentieth of the genes altered",
+        (true, false) => "",
+    };
     let (units, n_strata) = if chosen.is_empty() {
         (units, n_strata)
     } else {
@@ -308,11 +313,12 @@ pub(super) fn slopes(
         n_strata,
     );
     let scale_of = |source: Source| match source {
-        Source::Windows if scale.is_finite() => Some(scale),
         // Genes agree with their neighbours for other reasons as well; without copy number in the
         // windows they say nothing of it.
-        Source::Neighbours if usable(near, near_t) && scale.is_finite() => Some(near),
-        _ => None,
+        _ if !no_scale.is_empty() => Err(no_scale),
+        Source::Windows => Ok(scale),
+        Source::Neighbours if usable(near, near_t) => Ok(near),
+        _ => Err("expression as a whole does not follow the neighbours' copy number"),
     };
     for (p, source) in &mut points {
         let scale = scale_of(*source).unwrap_or(1.0);
@@ -334,7 +340,7 @@ pub(super) fn slopes(
         .enumerate()
         .map(|(g, (p, source))| {
             let counts = units.iter().map(|u| u.counts[g]).collect();
-            let scaled = scale_of(source).is_some();
+            let scaled = scale_of(source).map(|_| ());
             Candidate::new(p, counts, source, scaled, &design, params)
         })
         .collect();
@@ -382,7 +388,7 @@ impl Candidate {
         p: Points,
         counts: Vec<f64>,
         source: Source,
-        scaled: bool,
+        scaled: Result<(), &str>,
         design: &Design<'_>,
         params: &DosageParams,
     ) -> Self {
@@ -406,8 +412,8 @@ impl Candidate {
                 "too few counts: {n_units} clones expect {} or more",
                 params.min_count
             )
-        } else if !scaled {
-            "expression as a whole does not follow the inferred copy number".to_string()
+        } else if let Err(why) = scaled {
+            why.to_string()
         } else if spread < params.min_spread {
             format!("copy number hardly varies: log ratio by {spread:.3}")
         } else {
@@ -423,7 +429,7 @@ impl Candidate {
             zero: nothing,
             one: nothing,
             n_units,
-            spread: if scaled { spread } else { f64::NAN },
+            spread: if scaled.is_ok() { spread } else { f64::NAN },
             source,
             class: Class::Untested,
             reason,

@@ -240,6 +240,31 @@ fn constitutive_escape_is_ranked_by_slope() {
     );
 }
 
+fn slopes_of(t: &Tumours, params: &DosageParams) -> Slopes {
+    let (units, n) = units(&t.counts, &t.cnv, &t.keys, params.min_cells);
+    let rates = Rates::new(&units, n, params.min_count);
+    let along = Along {
+        arm: &t.genes.texts("chromosome").unwrap(),
+        map: &t.map,
+        scale: window_scale(&rates, &units, n, &t.map).0,
+    };
+    slopes(&units, n, along, params)
+}
+
+#[test]
+fn without_a_malignant_clone_no_gene_is_tested() {
+    let t = tumours(3000.0, Plant::default(), 8);
+    let params = DosageParams {
+        altered: 9.0,
+        ..DosageParams::default()
+    };
+    let found = slopes_of(&t, &params);
+    let untested = |g: &slope::GeneDosage| g.class == Class::Untested && g.slope.is_nan();
+    assert!(found.genes.iter().all(untested));
+    let why = |g: &&slope::GeneDosage| g.reason.contains("no malignant clone");
+    assert!(found.genes.iter().filter(why).count() > N_GENES / 2);
+}
+
 #[test]
 fn what_all_tumours_share_is_no_dosage() {
     let plant = Plant {
@@ -248,7 +273,6 @@ fn what_all_tumours_share_is_no_dosage() {
         ..Plant::default()
     };
     let t = tumours(3000.0, plant, 8);
-    let chromosome = t.genes.texts("chromosome").unwrap();
     // How far the shifted genes lie from the others, and the ranking of escape.
     let measure = |tumour_level: TumourLevel| {
         let params = DosageParams {
@@ -257,14 +281,7 @@ fn what_all_tumours_share_is_no_dosage() {
             max_se: 100.0,
             ..DosageParams::default()
         };
-        let (units, n) = units(&t.counts, &t.cnv, &t.keys, params.min_cells);
-        let rates = Rates::new(&units, n, params.min_count);
-        let along = Along {
-            arm: &chromosome,
-            map: &t.map,
-            scale: window_scale(&rates, &units, n, &t.map).0,
-        };
-        let found = slopes(&units, n, along, &params);
+        let found = slopes_of(&t, &params);
         assert_eq!(
             found.tumour_level_sd.is_some(),
             tumour_level != TumourLevel::None

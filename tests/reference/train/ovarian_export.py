@@ -9,11 +9,11 @@ import json, sys
 import anndata as ad, numpy as np, scipy.sparse as sp
 
 cache, name, out = sys.argv[1:]
-keys = dict(json.loads(line) for line in open(f"{cache}/last/{name}.jsonl") if line.strip())
+keys = dict(json.loads(line)[:2] for line in open(f"{cache}/last/{name}.jsonl") if line.strip())
 
 
 def place(node, role):
-    record = json.load(open(f"{cache}/ac/{keys[node][:2]}/{keys[node]}.json"))
+    record = json.loads(open(f"{cache}/ac/{keys[node][:2]}/{keys[node]}.json").readline())
     digest = next(o["digest"] for o in record["outputs"] if o["role"] == role)
     return f"{cache}/cas/{digest[:2]}/{digest}"
 
