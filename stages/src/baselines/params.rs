@@ -55,7 +55,7 @@ pub struct BaselinesParams {
     /// default 0.15 as in `dosage`.
     pub altered: f64,
     /// Profiles laid elsewhere on the genome that the gain of `mixture` is set against; 0 to 10,000,
-    /// default 19 (the least p-value is 1 / 20).
+    /// default 19 (the least p-value is 1 / 20); 0 gives none.
     pub n_null: usize,
     /// Share of each patient's cells in the discordant and in the concordant class of `cca` and
     /// `linear`, between which their genes are tested; in (0, 0.5], default 0.25 as in `concordance`.

@@ -30,7 +30,8 @@ pub(crate) struct Along<'a> {
 /// `Neighbours`: the clone's log rates less those of the normal cells of its stratum; of these
 /// differences the interquartile mean, weighted by precision, over the nearest 50 genes on either side in
 /// the arm, the gene itself left out. Genes that tumours express at another level do not move it. It is in
-/// units of the typical gene's response and needs no scale. `Windows`, and where the clone is not malignant
+/// units of the typical gene's response and needs no scale; 0 is the clone's median gene, so a clone with
+/// more than half of its genes gained shows what it did not gain as lost, as inferred profiles do. `Windows`, and where the clone is not malignant
 /// by its windows ([`is_malignant`]: other cells of a tumour differ from normal ones too, but not by
 /// copies), its stratum has no normal cells or an arm too few genes: [`from_windows`].
 pub(crate) fn copy_ratios(
@@ -51,7 +52,7 @@ pub(crate) fn copy_ratios(
             let normal: Vec<usize> = (0..units.len())
                 .filter(|&v| units[v].stratum == units[u].stratum && !units[v].key.cancer)
                 .collect();
-            let usable = !normal.is_empty() && is_malignant(&units[u], along, least);
+            let usable = !normal.is_empty() && is_malignant(&out, least);
             if source == CopyNumber::Neighbours && usable {
                 for arm in &arms {
                     let near = Arm::new(arm.clone(), u, &normal, rates);
@@ -67,14 +68,11 @@ pub(crate) fn copy_ratios(
         .collect()
 }
 
-/// Whether a twentieth of the genes of a tumour's clone has log copy ratios of `least` or more in size, by
-/// the windows; never where expression does not follow them.
-pub(crate) fn is_malignant(unit: &Unit, along: Along<'_>, least: f64) -> bool {
-    let altered = from_windows(unit, along)
-        .iter()
-        .filter(|c| c.abs() >= least)
-        .count();
-    unit.key.cancer && altered as f64 >= MALIGNANT_SHARE * along.map.len() as f64
+/// Whether a clone of a tumour is malignant by its windows' log copy ratios: a twentieth of the genes has
+/// `least` or more in size. Never where expression does not follow the windows.
+pub(crate) fn is_malignant(from_windows: &[f64], least: f64) -> bool {
+    let altered = from_windows.iter().filter(|c| c.abs() >= least).count();
+    altered as f64 >= MALIGNANT_SHARE * from_windows.len() as f64
 }
 
 /// From the windows beside a gene; where every window of the chromosome contains it, from those. That is
@@ -168,10 +166,12 @@ mod tests {
 
     const SIZES: [(&str, usize); 2] = [("chr4", 120), ("chr5", 8)];
 
-    /// Normal cells and clones of one stratum; a clone's rate of each gene beside theirs.
+    /// Normal cells and clones of one stratum, a clone's rate of each gene beside theirs; last, normal cells
+    /// of another stratum with rates of their own. Every eleventh gene has too few counts to speak.
     fn units(clones: &[&dyn Fn(usize) -> f64]) -> Vec<Unit> {
-        let unit = |cancer: bool, ratio: &dyn Fn(usize) -> f64| {
-            let counts: Vec<f64> = (0..128).map(|g| 1000.0 * ratio(g)).collect();
+        let unit = |stratum: usize, cancer: bool, ratio: &dyn Fn(usize) -> f64| {
+            let level = |g: usize| if g % 11 == 5 { 0.5 } else { 1000.0 };
+            let counts: Vec<f64> = (0..128).map(|g| level(g) * ratio(g)).collect();
             Unit {
                 key: UnitKey {
                     patient: 0,
@@ -179,15 +179,16 @@ mod tests {
                     cancer,
                     group: String::new(),
                 },
-                stratum: 0,
+                stratum,
                 cells: vec![0],
                 library: counts.iter().sum(),
                 counts,
                 profile: vec![f64::from(u8::from(cancer)); 12],
             }
         };
-        let mut out = vec![unit(false, &|_| 1.0), unit(false, &|_| 1.0)];
-        out.extend(clones.iter().map(|c| unit(true, c)));
+        let mut out = vec![unit(0, false, &|_| 1.0), unit(0, false, &|_| 1.0)];
+        out.extend(clones.iter().map(|c| unit(0, true, c)));
+        out.push(unit(1, false, &|g| 1.0 + (g % 5) as f64));
         out
     }
 
@@ -200,7 +201,7 @@ mod tests {
             map: &map,
             scale,
         };
-        copy_ratios(units, &Rates::new(units, 1, 2.0), along, source, 0.15)
+        copy_ratios(units, &Rates::new(units, 2, 2.0), along, source, 0.15)
     }
 
     /// Half as much again from gene 80 on (in chr4q), every ninth gene eight times as much.
@@ -216,8 +217,8 @@ mod tests {
     #[test]
     fn a_gain_is_measured_beside_the_normal_cells_and_outliers_do_not_move_it() {
         let found = &ratios(&units(&[&gained]), CopyNumber::Neighbours, 0.2)[2];
-        // The p arm ends at gene 49 or 50; q's genes 51 to 79 have all of q around them, 29 normal and 40
-        // gained; of gene 100's 68 neighbours the gained ones are the middle half and more.
+        // Genes 0 to 49 are the p arm, 50 to 119 q; gene 119 has 50 neighbours, 40 of them gained, and gene
+        // 100 all of q, 30 as they were and 40 gained.
         assert!(found[..49].iter().all(|c| c.abs() < 1e-3), "{found:?}");
         assert!((found[119] - 1.5f64.ln()).abs() < 0.15, "{found:?}");
         assert!(found[100] > 0.2 && found[100] < 1.5f64.ln(), "{found:?}");
@@ -228,7 +229,7 @@ mod tests {
     #[test]
     fn every_value_is_the_interquartile_mean_of_the_neighbours_by_hand() {
         let units = units(&[&gained, &|g| 1.0 + (g % 7) as f64 / 10.0]);
-        let rates = Rates::new(&units, 1, 2.0);
+        let rates = Rates::new(&units, 2, 2.0);
         let arm = arm_names(&layout::genes(&SIZES)).unwrap();
         let found = ratios(&units, CopyNumber::Neighbours, 0.2);
         let mut of_arm: HashMap<&str, Vec<usize>> = HashMap::new();
@@ -236,10 +237,12 @@ mod tests {
             of_arm.entry(name).or_default().push(g);
         }
         assert_eq!(of_arm.len(), 2);
+        assert!(rates.w[2][5] == 0.0 && rates.w[2][6] > 0.0);
         for u in [2, 3] {
             for g in 0..120 {
                 let mut near: Vec<usize> = of_arm[arm[g].as_str()].clone();
-                near.retain(|&h| h != g);
+                let speaks = |h: usize| rates.w[u][h] > 0.0 && rates.w[0][h] + rates.w[1][h] > 0.0;
+                near.retain(|&h| h != g && speaks(h));
                 let (mut left, mut right): (Vec<usize>, Vec<usize>) =
                     near.into_iter().partition(|&h| h < g);
                 left.reverse();
@@ -272,8 +275,9 @@ mod tests {
         );
         let windows = |found: &[f64]| found.iter().all(|c| (c - 0.2).abs() < 1e-12);
         assert!(windows(&ratios(&two, CopyNumber::Windows, 0.2)[2]));
-        // No normal cells in the stratum.
+        // No normal cells in the stratum; there are in another.
         assert!(windows(&ratios(&two[2..], CopyNumber::Neighbours, 0.2)[0]));
+        assert!(!windows(&ratios(&two, CopyNumber::Neighbours, 0.2)[2]));
         // Not malignant by its windows.
         let found = &ratios(&two, CopyNumber::Neighbours, 0.1)[2];
         assert!(found.iter().all(|c| (c - 0.1).abs() < 1e-12));

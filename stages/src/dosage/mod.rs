@@ -53,7 +53,7 @@ pub struct Dosage;
 impl Stage for Dosage {
     type Params = DosageParams;
     const KIND: &'static str = "dosage";
-    const CODE_VERSION: u32 = 6;
+    const CODE_VERSION: u32 = 7;
     const ABOUT: &'static str =
         "dosage sensitivity of every gene, and cells that fall short of their dosage";
     const USES_SEED: bool = true;
@@ -161,11 +161,19 @@ impl Analysis {
                 "expression as a whole does not follow the inferred copy number (t = {:.1}): no gene was tested and no cell scored",
                 self.scale_t
             ));
-        } else if self.scores.is_none() {
-            out.push(format!(
-                "no clone has a log copy ratio of {} or more: no cell was scored",
-                params.altered
-            ));
+        } else {
+            if self.slopes.n_units == 0 {
+                out.push(format!(
+                    "no clone is malignant (a twentieth of the genes with a log copy ratio of {} or more in size): no gene was tested",
+                    params.altered
+                ));
+            }
+            if self.scores.is_none() {
+                out.push(format!(
+                    "no clone has a log copy ratio of {} or more: no cell was scored",
+                    params.altered
+                ));
+            }
         }
         out
     }

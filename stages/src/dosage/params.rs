@@ -33,12 +33,13 @@ pub enum TumourLevel {
     None,
 }
 
-/// Where a gene's local copy number comes from; the other source serves where there is none.
+/// Where a gene's local copy number comes from. For slopes the other source serves where there is none, for
+/// the scores of cells the windows alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CopyNumber {
     /// The clones' own expression of the 100 nearest genes of the arm, the gene itself left out; for the
-    /// scores of cells beside that of the stratum's normal cells.
+    /// scores of cells that of malignant clones beside the stratum's normal cells.
     #[default]
     Neighbours,
     /// The windows beside the gene that do not contain it: the choice for `infercnv: {method: measured}`.

@@ -9,7 +9,7 @@ const BETWEEN_CLONES: f64 = 0.2;
 const PRIOR_COUNT: f64 = 0.5;
 /// Counts expected of the genes that a unit's size factor rests on, where it has such.
 const SIZE_COUNT: f64 = 10.0;
-/// Genes on each side of a gene that speak for its place where no window does.
+/// Genes on each side of a gene that speak for its place.
 pub(super) const NEIGHBOURS: usize = 50;
 /// Fewer say more about themselves than about the place.
 pub(super) const LEAST_NEIGHBOURS: usize = 10;
@@ -117,7 +117,8 @@ pub(super) fn neighbours(
     information: &[f64],
     arm: &[String],
 ) -> Option<Vec<f64>> {
-    if arm[g].is_empty() {
+    // Without a clone no gene is informative.
+    if arm[g].is_empty() || centred.is_empty() {
         return None;
     }
     let usable = |h: &usize| information[*h] > 0.0;

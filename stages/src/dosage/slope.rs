@@ -37,7 +37,7 @@ use std::collections::BTreeSet;
 use rayon::prelude::*;
 
 use super::GeneWindows;
-use super::copy::{Along, is_malignant};
+use super::copy::{Along, from_windows, is_malignant};
 use super::params::{CopyNumber, DosageParams, TumourLevel};
 use super::rates::{Rates, neighbours};
 use super::response::{Design, Gene, Model, Response, common_dispersion, excess_variance, fit};
@@ -137,7 +137,7 @@ pub struct Slopes {
     pub tumour_level_sd: Option<f64>,
     /// Variance between clones of one copy number over the squared mean, beside counting noise.
     pub dispersion: f64,
-    /// Clones of the strata with a malignant one: those that the slopes rest on.
+    /// Clones of the strata with a malignant one: those that the slopes rest on. 0: nothing is tested.
     pub n_units: usize,
 }
 
@@ -268,10 +268,11 @@ pub(super) fn slopes(
     let Along { arm, map, scale } = along;
     let malignant: Vec<bool> = units
         .iter()
-        .map(|u| is_malignant(u, along, params.altered))
+        .map(|u| u.key.cancer && is_malignant(&from_windows(u, along), params.altered))
         .collect();
     let (chosen, n_chosen, flags) = informative(units, &malignant);
     let levels = tumour_levels(&chosen, &flags, params);
+    let n_informative = chosen.len();
     // Without a malignant clone nothing is tested; the reasons are those of all units.
     let no_scale = match (scale.is_finite(), chosen.is_empty()) {
         (false, _) => "expression as a whole does not follow the inferred copy number",
@@ -351,7 +352,7 @@ pub(super) fn slopes(
         slope_sd,
         tumour_level_sd: (!levels.is_empty()).then(|| fitted.model.level_variance.sqrt()),
         dispersion: fitted.model.dispersion,
-        n_units: units.len(),
+        n_units: n_informative,
     }
 }
 

@@ -252,6 +252,38 @@ fn slopes_of(t: &Tumours, params: &DosageParams) -> Slopes {
 }
 
 #[test]
+fn without_a_clone_of_enough_cells_nothing_is_said() {
+    let t = tumours(150.0, Plant::default(), 3);
+    let chromosome = t.genes.texts("chromosome").unwrap();
+    let params = DosageParams {
+        min_cells: 1000,
+        ..DosageParams::default()
+    };
+    let places = Places {
+        chromosome: &chromosome,
+        arm: &chromosome,
+    };
+    let step = |_: usize, _: usize| Ok(());
+    let found = analyse(
+        &t.counts, &t.cnv, &t.keys, &t.map, places, &params, 1, &step,
+    )
+    .unwrap();
+    assert!(found.units.is_empty() && found.scores.is_none() && found.slopes.n_units == 0);
+    assert!(
+        found
+            .slopes
+            .genes
+            .iter()
+            .all(|g| g.class == Class::Untested)
+    );
+    let warnings = found.warnings(&params);
+    assert!(
+        warnings.len() == 1 && warnings[0].contains("no clone has 1000 cells"),
+        "{warnings:?}"
+    );
+}
+
+#[test]
 fn without_a_malignant_clone_no_gene_is_tested() {
     let t = tumours(3000.0, Plant::default(), 8);
     let params = DosageParams {

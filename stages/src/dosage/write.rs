@@ -151,7 +151,7 @@ fn cells(dir: &Path, cohort: &Cohort, found: &Analysis, params: &DosageParams) -
             "local log copy ratio: interquartile mean of the clone's log rates beside those of the stratum's normal cells over the 100 nearest genes of the arm; from the nearest windows where those show no malignant clone, the stratum has no normal cells or the arm too few genes"
         }
         CopyNumber::Windows => {
-            "local log copy ratio: the nearest windows that do not contain the gene"
+            "local log copy ratio: the nearest windows that do not contain the gene, or those that do where every window of its chromosome does"
         }
     };
     let null = format!(
