@@ -40,6 +40,10 @@ pub fn main() -> i32 {
             };
         }
     };
+    // A run goes on when nobody reads any more what it prints; what only prints ends.
+    if !matches!(cli.command, Command::Run(_) | Command::ExecNode { .. }) {
+        sigpipe::reset();
+    }
     let filter = tracing_subscriber::EnvFilter::try_from_env("CLCC_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
     tracing_subscriber::fmt()

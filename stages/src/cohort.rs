@@ -31,6 +31,17 @@ pub enum GroupBy {
     CnvLeiden,
 }
 
+/// What a cell is counted with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// `clone 1`, or the name of the copy-number cluster.
+    pub name: String,
+    /// The cell is in no clone while others of its patient are: by its counts it could not be told, so a
+    /// cluster of such cells is of normal and malignant ones, and no one genome is theirs. Never under
+    /// [`GroupBy::CnvLeiden`], nor in a patient without clones.
+    pub unplaced: bool,
+}
+
 /// The cells of all patients.
 #[derive(Debug, Clone)]
 pub struct Cohort {
@@ -114,33 +125,25 @@ impl Cohort {
     /// # Errors
     /// As [`Cohort::load_groups`].
     pub fn load_clusters(&self, ctx: &StageContext<'_>) -> StageResult<Vec<u32>> {
-        self.number_groups(ctx, GroupBy::CnvLeiden)
-    }
-
-    /// A number for each cell's group; groups of two patients are never one.
-    ///
-    /// # Errors
-    /// As [`Cohort::load_groups`].
-    pub fn number_groups(&self, ctx: &StageContext<'_>, by: GroupBy) -> StageResult<Vec<u32>> {
         let mut number_of: BTreeMap<(u32, String), u32> = BTreeMap::new();
-        let labels = self.load_groups(ctx, by)?;
-        Ok(labels
+        let groups = self.load_groups(ctx, GroupBy::CnvLeiden)?;
+        Ok(groups
             .into_iter()
             .zip(&self.patient_of)
-            .map(|(label, patient)| {
+            .map(|(group, patient)| {
                 let next = number_of.len() as u32;
-                *number_of.entry((*patient, label)).or_insert(next)
+                *number_of.entry((*patient, group.name)).or_insert(next)
             })
             .collect())
     }
 
-    /// The group of each cell, from role `clusters`: `clone 1`, or the name of its cluster.
+    /// The group of each cell, from role `clusters`.
     ///
     /// # Errors
     /// [`StageError::Format`] where its cells are not those of `expr` in their order,
     /// [`StageError::Data`] where some are missing, and what the reader reports.
-    pub fn load_groups(&self, ctx: &StageContext<'_>, by: GroupBy) -> StageResult<Vec<String>> {
-        let mut out: Vec<String> = Vec::with_capacity(self.n_cells());
+    pub fn load_groups(&self, ctx: &StageContext<'_>, by: GroupBy) -> StageResult<Vec<Group>> {
+        let mut out: Vec<Group> = Vec::with_capacity(self.n_cells());
         for input in ctx.all("clusters") {
             let obs = Reader::open(&input.path)?.obs()?;
             let known = self.obs.index.get(out.len()..out.len() + obs.len());
@@ -155,13 +158,7 @@ impl Cohort {
                 GroupBy::CnvClone => obs.texts(CLONE).ok(),
                 GroupBy::CnvLeiden => None,
             };
-            for (i, label) in obs.texts("cnv_leiden")?.into_iter().enumerate() {
-                let clone = clones.as_ref().map(|c| c[i].as_str());
-                out.push(match clone.filter(|c| !c.is_empty()) {
-                    Some(clone) => format!("clone {clone}"),
-                    None => label,
-                });
-            }
+            out.extend(groups(obs.texts("cnv_leiden")?, clones));
         }
         if out.len() == self.n_cells() {
             Ok(out)
@@ -410,4 +407,45 @@ fn positions(names: &[String], wanted: &[String]) -> Vec<usize> {
         .map(|(i, n)| (n.as_str(), i))
         .collect();
     wanted.iter().map(|w| at[w.as_str()]).collect()
+}
+
+/// The groups of a patient's cells by cluster and, where asked for and found, clone (empty: in none).
+fn groups(clusters: Vec<String>, clones: Option<Vec<String>>) -> Vec<Group> {
+    let cluster = |unplaced: bool| move |name: String| Group { name, unplaced };
+    let Some(clones) = clones.filter(|c| c.iter().any(|c| !c.is_empty())) else {
+        return clusters.into_iter().map(cluster(false)).collect();
+    };
+    clusters
+        .into_iter()
+        .zip(clones)
+        .map(|(name, clone)| match clone.as_str() {
+            "" => cluster(true)(name),
+            clone => cluster(false)(format!("clone {clone}")),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(clones: Option<[&str; 3]>) -> Vec<(String, bool)> {
+        let clusters = ["0", "1", "0"].map(String::from).to_vec();
+        groups(clusters, clones.map(|c| c.map(String::from).to_vec()))
+            .into_iter()
+            .map(|g| (g.name, g.unplaced))
+            .collect()
+    }
+
+    #[test]
+    fn cells_beside_clones_are_unplaced_and_cells_without_any_are_not() {
+        let of = |name: &str, unplaced: bool| (name.to_string(), unplaced);
+        assert_eq!(
+            names(Some(["", "2", ""])),
+            [of("0", true), of("clone 2", false), of("0", true)]
+        );
+        let clusters = [of("0", false), of("1", false), of("0", false)];
+        assert_eq!(names(Some(["", "", ""])), clusters);
+        assert_eq!(names(None), clusters);
+    }
 }

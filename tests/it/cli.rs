@@ -1,6 +1,6 @@
 //! Messages and exit codes.
 
-use crate::project::{Project, TINY};
+use crate::project::{Project, TINY, command};
 
 #[test]
 fn every_workflow_problem_is_named_with_its_place() {
@@ -151,4 +151,22 @@ fn schema_lists_every_kind_and_its_parameters() {
             .as_str()
             .is_some_and(|d| !d.is_empty())
     );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_verb_whose_reader_has_gone_ends_without_a_word() {
+    use std::os::unix::process::ExitStatusExt as _;
+
+    let p = Project::new(TINY);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let out = command(p.path(), &["plan", "w.yaml"])
+        .stdout(writer)
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(stderr, "");
+    // SIGPIPE.
+    assert_eq!(out.status.signal(), Some(13));
 }

@@ -6,14 +6,13 @@ use super::mixture::{mixture, p_value};
 use super::params::BaselinesParams;
 use super::{Method, Ranked};
 use crate::cohort::{Cohort, CohortCnv};
-use crate::concordance::is_cancer;
-use crate::dosage::copy::{Along, altered, copy_ratios};
+use crate::dosage::copy::{Along, altered, copy_ratios, scored};
 use crate::dosage::rates::Rates;
 use crate::dosage::residual::Residuals;
 use crate::dosage::slope::window_scale;
-use crate::dosage::units::{UnitKey, units};
+use crate::dosage::units::{keys, units};
 use crate::dosage::windows::arm_names;
-use crate::dosage::{DosageParams, GeneWindows, Strata};
+use crate::dosage::{DosageParams, GeneWindows};
 use crate::error::StageResult;
 use crate::stage::{Metrics, StageContext};
 
@@ -25,12 +24,12 @@ pub(super) fn compensation(
     cohort: &Cohort,
     cnv: &CohortCnv,
     map: &GeneWindows,
-    scored: &[bool],
-    groups: &[u32],
+    chosen: &[bool],
 ) -> StageResult<Option<(Method, Metrics)>> {
     let counts = Cohort::load_counts(ctx)?.x;
     let chromosome = cohort.var.texts("chromosome")?;
-    let keys = keys(cohort, params, scored, groups)?;
+    let groups = cohort.load_groups(ctx, params.group_by)?;
+    let keys = keys(cohort, &groups, chosen, params.strata)?;
     let (units, n_strata) = units(&counts, &cnv.x, &keys, params.min_cells.max(2));
     if units.is_empty() {
         return Ok(None);
@@ -53,8 +52,7 @@ pub(super) fn compensation(
         .iter()
         .map(|r| altered(r, params.altered))
         .collect();
-    let takes_part: Vec<bool> = copy.iter().map(|c| c.iter().any(|v| *v != 0.0)).collect();
-    let residuals = Residuals::new(&counts, &units, &takes_part);
+    let residuals = Residuals::new(&counts, &units, &scored(&units, &copy));
     ctx.check_cancelled()?;
     let Some(found) = mixture(&residuals, &copy) else {
         return Ok(None);
@@ -91,28 +89,4 @@ pub(super) fn compensation(
         genes: found.genes.iter().map(gene).collect(),
     };
     Ok(Some((method, metrics)))
-}
-
-fn keys(
-    cohort: &Cohort,
-    params: &BaselinesParams,
-    scored: &[bool],
-    groups: &[u32],
-) -> StageResult<Vec<Option<UnitKey>>> {
-    let cancer = is_cancer(&cohort.obs)?;
-    let none = vec![String::new(); cohort.n_cells()];
-    let cell_type = match params.strata {
-        Strata::Patient => none,
-        Strata::PatientCellType => cohort.obs.texts("cell_type").unwrap_or(none),
-    };
-    Ok((0..cohort.n_cells())
-        .map(|i| {
-            (scored[i] || !cancer[i]).then(|| UnitKey {
-                patient: cohort.patient_of[i],
-                cell_type: cell_type[i].clone(),
-                cancer: cancer[i],
-                group: format!("{:08}", groups[i]),
-            })
-        })
-        .collect())
 }

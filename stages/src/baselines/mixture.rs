@@ -10,9 +10,9 @@
 //!
 //! in the notation of `dosage`'s residuals. The model: cell i is discordant (z_i) with probability p, gene
 //! g belongs to the set (q_g) with probability pi, both over all patients, and
-//! `r_ig ~ N(a_ig q_g (z_i - p), 1)`. Mean-field updates of z and q in turn, started from the sum with
-//! equal weights; p and pi come from their means once both have settled. Each update is two products with
-//! the sparse signed residuals.
+//! `r_ig ~ N(a_ig q_g (z_i - p), 1)`. The probabilities of z and q are updated in turn, each with the
+//! other's in its place, started from the sum with equal weights; p and pi come from their means once both
+//! have settled. Each update is two products with the sparse signed residuals.
 //!
 //! Scores are log odds. What it cannot tell apart is what `dosage` cannot: a normal cell in a malignant
 //! clone, or a subclone without the change, falls short too. An unrelated programme whose genes happen
@@ -150,8 +150,9 @@ impl Model<'_> {
                 break;
             }
         }
+        let expected = |z: f64| z * (1.0 - 2.0 * p) + p * p;
         let gain = self
-            .gene_gains(&z, p)
+            .gene_gains(&z, p, expected)
             .iter()
             .zip(&q)
             .map(|(l, q)| l * q)
@@ -209,15 +210,14 @@ impl Model<'_> {
         (projected, power)
     }
 
-    /// Gain in log likelihood of each gene if it belongs to the set.
-    fn gene_gains(&self, z: &[f64], p: f64) -> Vec<f64> {
+    /// Gain in log likelihood of each gene if it belongs to the set, with `square(z)` for `(z - p)^2`.
+    fn gene_gains(&self, z: &[f64], p: f64, square: impl Fn(f64) -> f64) -> Vec<f64> {
         let column = Array2::from_shape_fn((z.len(), 1), |(i, _)| self.depth[i] * (z[i] - p));
         let sums = self.signed.apply_t(&column);
-        // Expectation of (z - p)^2 over z.
         let mut of_unit = vec![0.0; self.square.len()];
         for (i, &u) in self.unit_of.iter().enumerate() {
             let d = self.depth[i];
-            of_unit[u] += d * d * (z[i] * (1.0 - 2.0 * p) + p * p);
+            of_unit[u] += d * d * square(z[i]);
         }
         (0..self.altered.len())
             .map(|g| {
@@ -232,8 +232,13 @@ impl Model<'_> {
             .collect()
     }
 
+    /// Log odds of each gene, by its residuals' regression on the shifts that are expected of the cells.
+    ///
+    /// Mean-field updates would take the expectation of `(z - p)^2`, which is p (1 - p) however little is
+    /// known of a cell: with cells half known every gene of the set loses, the set dries up and updates end
+    /// at nothing. With the probabilities themselves a gene of the set gains by what is known.
     fn gene_odds(&self, z: &[f64], p: f64, pi: f64) -> Vec<f64> {
-        let mut out = self.gene_gains(z, p);
+        let mut out = self.gene_gains(z, p, |z| (z - p) * (z - p));
         out.iter_mut().for_each(|l| *l += logit(pi));
         out
     }

@@ -49,7 +49,7 @@ pub struct Baselines;
 impl Stage for Baselines {
     type Params = BaselinesParams;
     const KIND: &'static str = "baselines";
-    const CODE_VERSION: u32 = 3;
+    const CODE_VERSION: u32 = 6;
     const ABOUT: &'static str =
         "simple models to compare with: dosage residual, correlation, CCA, linear projection";
     const USES_SEED: bool = true;
@@ -114,8 +114,7 @@ impl Stage for Baselines {
         }
         let mut metrics = Metrics::new();
         if !ctx.all("clusters").is_empty() {
-            let labels = cohort.number_groups(ctx, params.group_by)?;
-            let found = clones::compensation(ctx, params, &cohort, &cnv, &map, &scored, &labels)?;
+            let found = clones::compensation(ctx, params, &cohort, &cnv, &map, &scored)?;
             if let Some((method, own)) = found {
                 methods.push(method);
                 metrics.extend(own);

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::GeneWindows;
 use super::params::CopyNumber;
-use super::rates::{LEAST_NEIGHBOURS, NEIGHBOURS, Rates};
+use super::rates::{LEAST_NEIGHBOURS, NEIGHBOURS, Rates, level};
 use super::units::Unit;
 use crate::stats::interquartile_mean;
 
@@ -101,6 +101,17 @@ pub(crate) fn altered(ratios: &[f64], least: f64) -> Vec<f64> {
         .collect()
 }
 
+/// Whether the cells of each clone are scored: it has an altered gene, and one genome. Residuals around the
+/// mean of normal and malignant cells together say which cells are malignant, in every altered gene at once,
+/// and whatever is fitted to them finds that.
+pub(crate) fn scored(units: &[Unit], copy: &[Vec<f64>]) -> Vec<bool> {
+    units
+        .iter()
+        .zip(copy)
+        .map(|(unit, copy)| !unit.key.unplaced && copy.iter().any(|c| *c != 0.0))
+        .collect()
+}
+
 /// Runs of genes of one known arm.
 fn runs(arm: &[String]) -> Vec<Range<usize>> {
     let mut out: Vec<Range<usize>> = Vec::new();
@@ -124,16 +135,8 @@ struct Arm {
 impl Arm {
     fn new(arm: Range<usize>, u: usize, normal: &[usize], rates: &Rates) -> Self {
         let difference = |g: usize| {
-            let weight: f64 = normal.iter().map(|&v| rates.w[v][g]).sum();
-            if weight <= 0.0 || rates.w[u][g] <= 0.0 {
-                return None;
-            }
-            let level = normal
-                .iter()
-                .map(|&v| rates.w[v][g] * rates.y[v][g])
-                .sum::<f64>()
-                / weight;
-            Some((
+            let (level, weight) = level(g, normal, &rates.y, &rates.w)?;
+            (rates.w[u][g] > 0.0).then_some((
                 rates.y[u][g] - level,
                 1.0 / (1.0 / rates.w[u][g] + 1.0 / weight),
             ))
@@ -178,6 +181,7 @@ mod tests {
                     cell_type: String::new(),
                     cancer,
                     group: String::new(),
+                    unplaced: false,
                 },
                 stratum,
                 cells: vec![0],

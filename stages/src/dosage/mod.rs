@@ -33,18 +33,18 @@ use serde_json::json;
 
 use crate::anndata::Reader;
 use crate::cohort::{Cohort, CohortCnv};
-use crate::concordance::{MALIGNANT, is_cancer};
+use crate::concordance::MALIGNANT;
 use crate::error::{StageError, StageResult};
 use crate::matrix::Csr;
 use crate::params::ParamProblem;
 use crate::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
 
-use copy::{Along, altered, copy_ratios};
+use copy::{Along, altered, copy_ratios, scored};
 use factors::{CellScores, FactorOptions, cell_scores};
 use rates::Rates;
 use residual::Residuals;
 use slope::{Class, Slopes, slopes, window_scale};
-use units::{Unit, UnitKey, units};
+use units::{Unit, UnitKey, keys, units};
 
 /// The stage.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ pub struct Dosage;
 impl Stage for Dosage {
     type Params = DosageParams;
     const KIND: &'static str = "dosage";
-    const CODE_VERSION: u32 = 7;
+    const CODE_VERSION: u32 = 9;
     const ABOUT: &'static str =
         "dosage sensitivity of every gene, and cells that fall short of their dosage";
     const USES_SEED: bool = true;
@@ -93,7 +93,8 @@ impl Stage for Dosage {
         }
         let groups = cohort.load_groups(ctx, params.group_by)?;
         add_malignant(ctx, &mut cohort)?;
-        let keys = keys(&cohort, &groups, params)?;
+        let chosen = params.restrict.cancer_cells(&cohort.obs)?;
+        let keys = keys(&cohort, &groups, &chosen, params.strata)?;
         ctx.check_cancelled()?;
         let map = GeneWindows::new(&cohort.var.index, &cnv.windows, &cnv.genes)?;
         let chromosome = cohort.var.texts("chromosome")?;
@@ -121,7 +122,7 @@ impl Stage for Dosage {
         }
         let dir = ctx.output("dosage");
         write::all(&dir, &cohort, &found, params)?;
-        Ok(metrics(&found))
+        Ok(metrics(&found, &keys))
     }
 }
 
@@ -214,8 +215,7 @@ pub fn analyse(
     let slopes = slopes(&units, n_strata, along, params);
     let ratios = copy_ratios(&units, &rates, along, params.copy_number, params.altered);
     let copy: Vec<Vec<f64>> = ratios.iter().map(|r| altered(r, params.altered)).collect();
-    let takes_part: Vec<bool> = copy.iter().map(|c| c.iter().any(|v| *v != 0.0)).collect();
-    let residuals = Residuals::new(counts, &units, &takes_part);
+    let residuals = Residuals::new(counts, &units, &scored(&units, &copy));
     let options = FactorOptions {
         n_factors: params.n_factors,
         n_null: params.n_null,
@@ -264,32 +264,7 @@ fn add_malignant(ctx: &StageContext<'_>, cohort: &mut Cohort) -> StageResult<()>
     Ok(())
 }
 
-fn keys(
-    cohort: &Cohort,
-    groups: &[String],
-    params: &DosageParams,
-) -> StageResult<Vec<Option<UnitKey>>> {
-    let cancer = is_cancer(&cohort.obs)?;
-    let chosen = params.restrict.cancer_cells(&cohort.obs)?;
-    let no_type = vec![String::new(); cohort.n_cells()];
-    let cell_type = match params.strata {
-        Strata::Patient => no_type,
-        Strata::PatientCellType => cohort.obs.texts("cell_type").unwrap_or(no_type),
-    };
-    Ok((0..cohort.n_cells())
-        .map(|i| {
-            let takes_part = (chosen[i] || !cancer[i]) && !groups[i].is_empty();
-            takes_part.then(|| UnitKey {
-                patient: cohort.patient_of[i],
-                cell_type: cell_type[i].clone(),
-                cancer: cancer[i],
-                group: groups[i].clone(),
-            })
-        })
-        .collect())
-}
-
-fn metrics(found: &Analysis) -> Metrics {
+fn metrics(found: &Analysis, keys: &[Option<UnitKey>]) -> Metrics {
     let mut out = Metrics::new();
     let count = |class: Class| {
         found
@@ -337,6 +312,8 @@ fn metrics(found: &Analysis) -> Metrics {
         }
     }
     out.insert("n_cells_scored".into(), json!(found.cells.len()));
+    let unplaced = keys.iter().flatten().filter(|k| k.cancer && k.unplaced);
+    out.insert("n_cells_unplaced".into(), json!(unplaced.count()));
     if let Some(scores) = &found.scores {
         out.insert("shortfall_sd".into(), json!(scores.shortfall_sd.0));
         out.insert("shortfall_p".into(), json!(scores.shortfall_sd.1));

@@ -54,8 +54,9 @@ impl Rates {
                     }
                 }
             }
+            // Weighted: the logarithm of a count near 0 in a small unit says what was added to it.
             let centre: Vec<f64> = (0..n_genes)
-                .map(|g| members.iter().map(|&u| y[u][g]).sum::<f64>() / members.len() as f64)
+                .map(|g| level(g, &members, &y, &w).map_or(0.0, |l| l.0))
                 .collect();
             for &u in &members {
                 // Genes with counts enough that the count added to them says nothing.
@@ -93,13 +94,7 @@ impl Rates {
         for s in 0..n_strata {
             let members: Vec<usize> = (0..strata.len()).filter(|&u| strata[u] == s).collect();
             for g in 0..n_genes {
-                let total: f64 = members.iter().map(|&u| self.w[u][g]).sum();
-                if total > 0.0 {
-                    let mean = members
-                        .iter()
-                        .map(|&u| self.w[u][g] * self.y[u][g])
-                        .sum::<f64>()
-                        / total;
+                if let Some((mean, _)) = level(g, &members, &self.y, &self.w) {
                     for &u in members.iter().filter(|&&u| self.w[u][g] > 0.0) {
                         out[u][g] = self.y[u][g] - mean;
                     }
@@ -108,6 +103,20 @@ impl Rates {
         }
         out
     }
+}
+
+/// Weighted mean log rate of gene `g` over these units, and its weight; `None` where none speaks for it.
+pub(super) fn level(
+    g: usize,
+    units: &[usize],
+    y: &[Vec<f64>],
+    w: &[Vec<f64>],
+) -> Option<(f64, f64)> {
+    let total: f64 = units.iter().map(|&u| w[u][g]).sum();
+    (total > 0.0).then(|| {
+        let sum: f64 = units.iter().map(|&u| w[u][g] * y[u][g]).sum();
+        (sum / total, total)
+    })
 }
 
 /// Mean centred log rate of the nearest informative genes of the same arm, per unit.
@@ -143,4 +152,43 @@ pub(super) fn neighbours(
             .map(|y| near.iter().map(|&h| information[h] * y[h]).sum::<f64>() / total)
             .collect(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::units::UnitKey;
+    use super::*;
+
+    #[test]
+    fn a_small_unit_does_not_move_the_size_of_the_others() {
+        // One profile of expression from 10 to 10,000 counts, seen whole, by a tenth and by a thousandth.
+        let unit = |share: f64| {
+            let counts: Vec<f64> = (0..40u32)
+                .map(|g| (10f64.powi(1 + (g % 4) as i32) * share).floor())
+                .collect();
+            Unit {
+                key: UnitKey {
+                    patient: 0,
+                    cell_type: String::new(),
+                    cancer: false,
+                    group: share.to_string(),
+                    unplaced: false,
+                },
+                stratum: 0,
+                cells: vec![0],
+                library: counts.iter().sum(),
+                counts,
+                profile: Vec::new(),
+            }
+        };
+        let units = [unit(1.0), unit(0.1), unit(0.001)];
+        let rates = Rates::new(&units, 1, 2.0);
+        assert!(
+            (rates.size[0] - rates.size[1]).abs() < 0.01,
+            "{:?}",
+            rates.size
+        );
+        // The genes of 10 counts say nothing in the smallest.
+        assert!(rates.w[2][0] == 0.0 && rates.w[0][0] > 0.0);
+    }
 }

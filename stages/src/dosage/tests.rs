@@ -143,6 +143,7 @@ fn tumours(depth: f64, plant: Plant, seed: u64) -> Tumours {
                     cell_type: "Epithelial cells".into(),
                     cancer: c > 0,
                     group: c.to_string(),
+                    unplaced: false,
                 }));
                 compensating.push(holds_back);
                 malignant.push(c > 0);
@@ -281,6 +282,49 @@ fn without_a_clone_of_enough_cells_nothing_is_said() {
         warnings.len() == 1 && warnings[0].contains("no clone has 1000 cells"),
         "{warnings:?}"
     );
+}
+
+#[test]
+fn cells_of_no_clone_are_not_scored() {
+    let plant = Plant {
+        compensate: true,
+        ..Plant::default()
+    };
+    let mut t = tumours(3000.0, plant, 8);
+    // Of each patient 25 normal and 25 malignant cells that no clone took.
+    let rest: Vec<usize> = (0..3)
+        .flat_map(|p| (340 * p + 75)..(340 * p + 125))
+        .collect();
+    for &i in &rest {
+        let key = t.keys[i].as_mut().unwrap();
+        key.cancer = true;
+        key.group = "rest".into();
+        key.unplaced = true;
+    }
+    let leading = |t: &Tumours| {
+        let found = run(t, 0);
+        let factor = &found.scores.as_ref().unwrap().factors[0];
+        // Of cells that are in clones by truth.
+        let placed: Vec<usize> = (0..found.cells.len())
+            .filter(|&k| t.malignant[found.cells[k]])
+            .collect();
+        let scores: Vec<f64> = placed.iter().map(|&k| factor.scores[k]).collect();
+        let labels: Vec<bool> = placed
+            .iter()
+            .map(|&k| t.compensating[found.cells[k]])
+            .collect();
+        (found.cells.clone(), auc(&scores, &labels))
+    };
+    let (cells, area) = leading(&t);
+    assert!(rest.iter().all(|i| !cells.contains(i)));
+    assert_eq!(cells.len(), 3 * 240 - 75);
+    // As one clone they are what varies most.
+    for &i in &rest {
+        t.keys[i].as_mut().unwrap().unplaced = false;
+    }
+    let (all, disturbed) = leading(&t);
+    assert!(rest.iter().all(|i| all.contains(i)));
+    assert!(area > 0.95 && disturbed < area, "{area} {disturbed}");
 }
 
 #[test]

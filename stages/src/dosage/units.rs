@@ -2,6 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use super::params::Strata;
+use crate::cohort::{Cohort, Group};
+use crate::concordance::is_cancer;
+use crate::error::StageResult;
 use crate::matrix::Csr;
 
 /// What makes two cells the same clone, in the order in which clones are numbered.
@@ -15,6 +19,39 @@ pub struct UnitKey {
     pub cancer: bool,
     /// Clone, or copy-number cluster ([`crate::cohort::GroupBy`]).
     pub group: String,
+    /// A cluster of cells that are in no clone, normal and malignant ones ([`Group::unplaced`]).
+    pub unplaced: bool,
+}
+
+/// The clone of each cell of the cohort: cells of normal samples and those that are `chosen`, which have a
+/// group. One stratum a patient, or a patient and cell type.
+///
+/// # Errors
+/// [`crate::error::StageError::Data`] where `obs` does not tell tumour from normal samples.
+pub(crate) fn keys(
+    cohort: &Cohort,
+    groups: &[Group],
+    chosen: &[bool],
+    strata: Strata,
+) -> StageResult<Vec<Option<UnitKey>>> {
+    let cancer = is_cancer(&cohort.obs)?;
+    let no_type = vec![String::new(); cohort.n_cells()];
+    let cell_type = match strata {
+        Strata::Patient => no_type,
+        Strata::PatientCellType => cohort.obs.texts("cell_type").unwrap_or(no_type),
+    };
+    Ok((0..cohort.n_cells())
+        .map(|i| {
+            let takes_part = (chosen[i] || !cancer[i]) && !groups[i].name.is_empty();
+            takes_part.then(|| UnitKey {
+                patient: cohort.patient_of[i],
+                cell_type: cell_type[i].clone(),
+                cancer: cancer[i],
+                group: groups[i].name.clone(),
+                unplaced: groups[i].unplaced,
+            })
+        })
+        .collect())
 }
 
 /// A clone's sums.
