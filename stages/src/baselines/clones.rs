@@ -6,7 +6,7 @@ use super::mixture::{mixture, p_value};
 use super::params::BaselinesParams;
 use super::{Method, Ranked};
 use crate::cohort::{Cohort, CohortCnv};
-use crate::dosage::copy::{Along, altered, copy_ratios, scored};
+use crate::dosage::copy::{Along, altered, copy_ratios};
 use crate::dosage::rates::Rates;
 use crate::dosage::residual::Residuals;
 use crate::dosage::slope::window_scale;
@@ -52,7 +52,8 @@ pub(super) fn compensation(
         .iter()
         .map(|r| altered(r, params.altered))
         .collect();
-    let residuals = Residuals::new(&counts, &units, &scored(&units, &copy));
+    let takes_part: Vec<bool> = copy.iter().map(|c| c.iter().any(|v| *v != 0.0)).collect();
+    let residuals = Residuals::new(&counts, &units, &takes_part);
     ctx.check_cancelled()?;
     let Some(found) = mixture(&residuals, &copy) else {
         return Ok(None);

@@ -70,7 +70,7 @@ pub fn mixture(residuals: &Residuals, copy: &[Vec<f64>]) -> Option<Mixture> {
     let altered: Vec<bool> = (0..n_genes)
         .map(|g| shift.iter().any(|s| s[g] != 0.0))
         .collect();
-    if !altered.contains(&true) || residuals.n_cells() == 0 {
+    if !altered.contains(&true) || !residuals.speaks.contains(&true) {
         return None;
     }
     let model = Model {
@@ -80,6 +80,7 @@ pub fn mixture(residuals: &Residuals, copy: &[Vec<f64>]) -> Option<Mixture> {
             .map(|s| s.iter().map(|v| v * v).collect())
             .collect(),
         depth: residuals.depths(),
+        speaks: &residuals.speaks,
         unit_of: &residuals.unit_of,
         altered,
     };
@@ -92,6 +93,8 @@ struct Model<'a> {
     /// `a_ig^2 / t_i`, `[unit][gene]`.
     square: Vec<Vec<f64>>,
     depth: &'a [f64],
+    /// Cells that say which genes belong to the set.
+    speaks: &'a [bool],
     unit_of: &'a [usize],
     altered: Vec<bool>,
 }
@@ -144,7 +147,9 @@ impl Model<'_> {
                 .fold(0.0, f64::max);
             z = next;
             if update >= HELD {
-                p = (z.iter().sum::<f64>() / z.len() as f64).clamp(P.1, P.2);
+                let speaking = z.iter().zip(self.speaks).filter(|c| *c.1);
+                let (sum, n) = speaking.fold((0.0, 0.0), |(s, n), c| (s + c.0, n + 1.0));
+                p = (sum / n).clamp(P.1, P.2);
             }
             if moved < SETTLED && update > HELD {
                 break;
@@ -212,10 +217,16 @@ impl Model<'_> {
 
     /// Gain in log likelihood of each gene if it belongs to the set, with `square(z)` for `(z - p)^2`.
     fn gene_gains(&self, z: &[f64], p: f64, square: impl Fn(f64) -> f64) -> Vec<f64> {
-        let column = Array2::from_shape_fn((z.len(), 1), |(i, _)| self.depth[i] * (z[i] - p));
+        let column = Array2::from_shape_fn((z.len(), 1), |(i, _)| {
+            if self.speaks[i] {
+                self.depth[i] * (z[i] - p)
+            } else {
+                0.0
+            }
+        });
         let sums = self.signed.apply_t(&column);
         let mut of_unit = vec![0.0; self.square.len()];
-        for (i, &u) in self.unit_of.iter().enumerate() {
+        for (i, &u) in self.unit_of.iter().enumerate().filter(|e| self.speaks[e.0]) {
             let d = self.depth[i];
             of_unit[u] += d * d * square(z[i]);
         }

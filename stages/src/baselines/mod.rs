@@ -49,7 +49,7 @@ pub struct Baselines;
 impl Stage for Baselines {
     type Params = BaselinesParams;
     const KIND: &'static str = "baselines";
-    const CODE_VERSION: u32 = 6;
+    const CODE_VERSION: u32 = 7;
     const ABOUT: &'static str =
         "simple models to compare with: dosage residual, correlation, CCA, linear projection";
     const USES_SEED: bool = true;

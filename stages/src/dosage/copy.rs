@@ -101,17 +101,6 @@ pub(crate) fn altered(ratios: &[f64], least: f64) -> Vec<f64> {
         .collect()
 }
 
-/// Whether the cells of each clone are scored: it has an altered gene, and one genome. Residuals around the
-/// mean of normal and malignant cells together say which cells are malignant, in every altered gene at once,
-/// and whatever is fitted to them finds that.
-pub(crate) fn scored(units: &[Unit], copy: &[Vec<f64>]) -> Vec<bool> {
-    units
-        .iter()
-        .zip(copy)
-        .map(|(unit, copy)| !unit.key.unplaced && copy.iter().any(|c| *c != 0.0))
-        .collect()
-}
-
 /// Runs of genes of one known arm.
 fn runs(arm: &[String]) -> Vec<Range<usize>> {
     let mut out: Vec<Range<usize>> = Vec::new();

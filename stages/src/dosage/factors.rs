@@ -89,7 +89,7 @@ pub fn cell_scores(
             .collect()
     };
     let shortfall: Vec<f64> = negative(residuals.sums(&[copy.to_vec()]).swap_remove(0));
-    let chosen = choose(residuals.n_cells(), options);
+    let chosen = choose(&residuals.speaks, options);
     let subset = residuals.take(&chosen);
     let svd = Found::new(&subset.signed(copy), options)?;
     let (mut null_sums, mut null_tops) = (Vec::new(), Vec::new());
@@ -146,14 +146,17 @@ fn negative(mut v: Vec<f64>) -> Vec<f64> {
     v
 }
 
-/// A fixed random choice of cells, in rising order.
-fn choose(n: usize, options: FactorOptions) -> Vec<usize> {
-    if n <= options.max_cells {
-        return (0..n).collect();
+/// A fixed random choice of the cells that speak (of all, where none does), in rising order.
+fn choose(speaks: &[bool], options: FactorOptions) -> Vec<usize> {
+    let mut rows: Vec<usize> = (0..speaks.len()).filter(|&i| speaks[i]).collect();
+    if rows.is_empty() {
+        rows = (0..speaks.len()).collect();
     }
-    let mut rows = Rng::new(options.seed, "dosage cells", &[]).permutation(n);
-    rows.truncate(options.max_cells);
-    rows.sort_unstable();
+    if rows.len() > options.max_cells {
+        Rng::new(options.seed, "dosage cells", &[]).shuffle(&mut rows);
+        rows.truncate(options.max_cells);
+        rows.sort_unstable();
+    }
     rows
 }
 

@@ -39,7 +39,7 @@ use crate::matrix::Csr;
 use crate::params::ParamProblem;
 use crate::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
 
-use copy::{Along, altered, copy_ratios, scored};
+use copy::{Along, altered, copy_ratios};
 use factors::{CellScores, FactorOptions, cell_scores};
 use rates::Rates;
 use residual::Residuals;
@@ -53,7 +53,7 @@ pub struct Dosage;
 impl Stage for Dosage {
     type Params = DosageParams;
     const KIND: &'static str = "dosage";
-    const CODE_VERSION: u32 = 9;
+    const CODE_VERSION: u32 = 10;
     const ABOUT: &'static str =
         "dosage sensitivity of every gene, and cells that fall short of their dosage";
     const USES_SEED: bool = true;
@@ -215,7 +215,8 @@ pub fn analyse(
     let slopes = slopes(&units, n_strata, along, params);
     let ratios = copy_ratios(&units, &rates, along, params.copy_number, params.altered);
     let copy: Vec<Vec<f64>> = ratios.iter().map(|r| altered(r, params.altered)).collect();
-    let residuals = Residuals::new(counts, &units, &scored(&units, &copy));
+    let takes_part: Vec<bool> = copy.iter().map(|c| c.iter().any(|v| *v != 0.0)).collect();
+    let residuals = Residuals::new(counts, &units, &takes_part);
     let options = FactorOptions {
         n_factors: params.n_factors,
         n_null: params.n_null,

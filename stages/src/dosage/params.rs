@@ -56,7 +56,8 @@ pub struct DosageParams {
     pub restrict: Restrict,
     /// What makes cells of one patient and cell type one clone: `cnv_clone` (default; where `cluster`
     /// found clones, its clusters elsewhere) or `cnv_leiden`, the clusters alone. Cells in no clone of a
-    /// patient that has clones are not scored: normal and malignant ones are among them.
+    /// patient that has clones are scored, but say nothing about factors: normal and malignant ones are
+    /// among them.
     pub group_by: GroupBy,
     /// What local copy number is taken from: `neighbours` (default) or `windows`.
     pub copy_number: CopyNumber,

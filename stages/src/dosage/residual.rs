@@ -14,6 +14,8 @@ use ndarray::Array2;
 use rayon::prelude::*;
 
 use super::units::Unit;
+#[cfg(doc)]
+use super::units::UnitKey;
 use crate::linalg::{LinearOperator, csr_dot};
 use crate::matrix::Csr;
 
@@ -30,6 +32,8 @@ pub struct Residuals {
     pub cells: Vec<usize>,
     /// Clone of each cell, an index into the units that were handed in.
     pub unit_of: Vec<usize>,
+    /// Whether the cell says which genes vary together: it is in a clone ([`UnitKey::unplaced`]).
+    pub speaks: Vec<bool>,
     /// sqrt(t) of each cell.
     depth: Vec<f64>,
     /// `n / (sqrt(t) sd)`, clipped so that `r <= sqrt(n_cells)`.
@@ -85,6 +89,7 @@ impl Residuals {
         Self {
             cells: of_cell.iter().map(|c| c.0).collect(),
             unit_of: of_cell.iter().map(|c| c.1).collect(),
+            speaks: of_cell.iter().map(|c| !units[c.1].key.unplaced).collect(),
             depth,
             stored: Csr::from_rows(counts.n_cols(), rows),
             base,
@@ -102,6 +107,7 @@ impl Residuals {
         Self {
             cells: rows.iter().map(|&r| self.cells[r]).collect(),
             unit_of: rows.iter().map(|&r| self.unit_of[r]).collect(),
+            speaks: rows.iter().map(|&r| self.speaks[r]).collect(),
             depth: rows.iter().map(|&r| self.depth[r]).collect(),
             stored: self.stored.take_rows(rows),
             base: self.base.clone(),

@@ -285,7 +285,7 @@ fn without_a_clone_of_enough_cells_nothing_is_said() {
 }
 
 #[test]
-fn cells_of_no_clone_are_not_scored() {
+fn cells_of_no_clone_are_scored_and_do_not_make_the_factors() {
     let plant = Plant {
         compensate: true,
         ..Plant::default()
@@ -303,28 +303,26 @@ fn cells_of_no_clone_are_not_scored() {
     }
     let leading = |t: &Tumours| {
         let found = run(t, 0);
-        let factor = &found.scores.as_ref().unwrap().factors[0];
-        // Of cells that are in clones by truth.
-        let placed: Vec<usize> = (0..found.cells.len())
-            .filter(|&k| t.malignant[found.cells[k]])
-            .collect();
-        let scores: Vec<f64> = placed.iter().map(|&k| factor.scores[k]).collect();
-        let labels: Vec<bool> = placed
-            .iter()
-            .map(|&k| t.compensating[found.cells[k]])
-            .collect();
-        (found.cells.clone(), auc(&scores, &labels))
+        let loadings = found.scores.as_ref().unwrap().factors[0].loadings.clone();
+        (found.cells, loadings)
     };
-    let (cells, area) = leading(&t);
-    assert!(rest.iter().all(|i| !cells.contains(i)));
-    assert_eq!(cells.len(), 3 * 240 - 75);
-    // As one clone they are what varies most.
+    let (cells, loadings) = leading(&t);
+    assert!(rest.iter().all(|i| cells.contains(i)));
     for &i in &rest {
         t.keys[i].as_mut().unwrap().unplaced = false;
     }
-    let (all, disturbed) = leading(&t);
-    assert!(rest.iter().all(|i| all.contains(i)));
-    assert!(area > 0.95 && disturbed < area, "{area} {disturbed}");
+    let (_, as_a_clone) = leading(&t);
+    for &i in &rest {
+        t.keys[i] = None;
+    }
+    let (cells, without) = leading(&t);
+    assert!(rest.iter().all(|i| !cells.contains(i)));
+    let unlike = |a: &[f64]| 1.0 - a.iter().zip(&without).map(|(a, b)| a * b).sum::<f64>();
+    let (unplaced, as_a_clone) = (unlike(&loadings), unlike(&as_a_clone));
+    assert!(
+        unplaced < 0.001 && unplaced < 0.5 * as_a_clone,
+        "{unplaced} {as_a_clone}"
+    );
 }
 
 #[test]
