@@ -38,4 +38,4 @@ pub use lock::KeyLock;
 pub use record::{ActionRecord, OutputRecord, RECORD_FORMAT};
 pub use stat_cache::{StatCache, stat_of};
 pub use store::{Damage, GcItem, GcPolicy, GcReport, Lookup, Store, VerifyReport};
-pub use tree::{Artifact, ArtifactForm, TreeEntry, measure, measure_synced};
+pub use tree::{Artifact, ArtifactForm, TreeEntry, measure, measure_linked, measure_synced};

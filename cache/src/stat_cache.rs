@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use crate::digest::Digest;
 use crate::error::{CacheError, CacheResult};
 use crate::journal::Journal;
-use crate::tree::measure;
+use crate::tree::{measure, measure_linked};
 
 /// A file changed within this time before it was hashed may change again without its stat
 /// telling (git's racy rule): not remembered.
@@ -40,7 +40,7 @@ impl StatCache {
         let real = std::fs::canonicalize(path).map_err(CacheError::io("open", path))?;
         let before = std::fs::metadata(&real).map_err(CacheError::io("stat", path))?;
         if before.is_dir() {
-            return Ok(measure(&real)?.digest);
+            return Ok(measure_linked(&real)?.digest);
         }
         let name = stat_name(&before);
         if self.trust
@@ -58,6 +58,11 @@ impl StatCache {
             self.fresh.push((name, digest));
         }
         Ok(digest)
+    }
+
+    /// Digest of the file at `path` where it is remembered: nothing is read.
+    pub fn remembered(&self, path: &Path) -> Option<Digest> {
+        self.journal.get(&stat_of(path)?).copied()
     }
 
     /// Appends what was learnt.

@@ -1,5 +1,6 @@
 //! Artifacts: a file, or a directory as a sorted list of its files (a Merkle tree of depth one).
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -47,7 +48,16 @@ pub struct Artifact {
 /// # Errors
 /// [`CacheError::NotPlain`] on links, devices and pipes; [`CacheError::Io`].
 pub fn measure(path: &Path) -> CacheResult<Artifact> {
-    measure_with(path, false)
+    measure_with(path, Mode::Plain)
+}
+
+/// As [`measure`], with links followed: what lies outside the cache is read and never written.
+///
+/// # Errors
+/// [`CacheError::NotPlain`] on devices, pipes and links to a directory that they lie in;
+/// [`CacheError::Io`].
+pub fn measure_linked(path: &Path) -> CacheResult<Artifact> {
+    measure_with(path, Mode::Linked)
 }
 
 /// As [`measure`], and makes the content durable (fsync of every file and directory).
@@ -55,11 +65,31 @@ pub fn measure(path: &Path) -> CacheResult<Artifact> {
 /// # Errors
 /// As [`measure`].
 pub fn measure_synced(path: &Path) -> CacheResult<Artifact> {
-    measure_with(path, true)
+    measure_with(path, Mode::Synced)
 }
 
-fn measure_with(path: &Path, sync: bool) -> CacheResult<Artifact> {
-    let meta = std::fs::symlink_metadata(path).map_err(CacheError::io("stat", path))?;
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Plain,
+    /// Content is made durable.
+    Synced,
+    /// Links are followed.
+    Linked,
+}
+
+impl Mode {
+    fn stat(self, path: &Path) -> CacheResult<std::fs::Metadata> {
+        match self {
+            Self::Plain | Self::Synced => std::fs::symlink_metadata(path),
+            Self::Linked => std::fs::metadata(path),
+        }
+        .map_err(CacheError::io("stat", path))
+    }
+}
+
+fn measure_with(path: &Path, mode: Mode) -> CacheResult<Artifact> {
+    let sync = mode == Mode::Synced;
+    let meta = mode.stat(path)?;
     if meta.is_file() {
         if sync {
             sync_path(path)?;
@@ -77,7 +107,7 @@ fn measure_with(path: &Path, sync: bool) -> CacheResult<Artifact> {
         });
     }
     let mut files = Vec::new();
-    list(path, String::new(), sync, &mut files)?;
+    list(path, String::new(), mode, &mut Vec::new(), &mut files)?;
     files.sort();
     let entries = files
         .into_iter()
@@ -113,12 +143,27 @@ pub(crate) fn tree_digest(entries: &[TreeEntry]) -> Digest {
     Digest::from_bytes(*hasher.finalize().as_bytes())
 }
 
-fn list(dir: &Path, prefix: String, sync: bool, out: &mut Vec<(String, u64)>) -> CacheResult<()> {
+/// `above`: device and number of the directories on the way, so that a link back ends.
+fn list(
+    dir: &Path,
+    prefix: String,
+    mode: Mode,
+    above: &mut Vec<(u64, u64)>,
+    out: &mut Vec<(String, u64)>,
+) -> CacheResult<()> {
+    let own = mode.stat(dir)?;
+    let own = (own.dev(), own.ino());
+    if above.contains(&own) {
+        return Err(CacheError::NotPlain {
+            path: dir.to_path_buf(),
+        });
+    }
+    above.push(own);
+
     for entry in std::fs::read_dir(dir).map_err(CacheError::io("list", dir))? {
         let entry = entry.map_err(CacheError::io("list", dir))?;
         let path: PathBuf = entry.path();
-        // `symlink_metadata`: a link is refused, never followed.
-        let meta = std::fs::symlink_metadata(&path).map_err(CacheError::io("stat", &path))?;
+        let meta = mode.stat(&path)?;
         let Some(name) = entry.file_name().to_str().map(str::to_string) else {
             return Err(CacheError::NotPlain { path });
         };
@@ -128,14 +173,15 @@ fn list(dir: &Path, prefix: String, sync: bool, out: &mut Vec<(String, u64)>) ->
             format!("{prefix}/{name}")
         };
         if meta.is_dir() {
-            list(&path, rel, sync, out)?;
+            list(&path, rel, mode, above, out)?;
         } else if meta.is_file() {
             out.push((rel, meta.len()));
         } else {
             return Err(CacheError::NotPlain { path });
         }
     }
-    if sync {
+    above.pop();
+    if mode == Mode::Synced {
         sync_path(dir)?;
     }
     Ok(())
@@ -146,4 +192,39 @@ pub(crate) fn sync_path(path: &Path) -> CacheResult<()> {
     std::fs::File::open(path)
         .and_then(|f| f.sync_all())
         .map_err(CacheError::io("sync", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_folder_of_links_is_what_they_lead_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for folder in ["raw/deep", "plain/deep", "links"] {
+            std::fs::create_dir_all(at(folder)).unwrap();
+        }
+        for file in ["matrix.mtx", "deep/genes.tsv"] {
+            std::fs::write(at("raw").join(file), file).unwrap();
+            std::fs::write(at("plain").join(file), file).unwrap();
+        }
+        symlink(at("raw/matrix.mtx"), at("links/matrix.mtx")).unwrap();
+        symlink(at("raw/deep"), at("links/deep")).unwrap();
+        let plain = measure(&at("plain")).unwrap();
+        assert_eq!(measure_linked(&at("links")).unwrap(), plain);
+        assert_eq!(measure_linked(&at("plain")).unwrap(), plain);
+        // In the cache nothing is linked.
+        assert!(matches!(
+            measure(&at("links")),
+            Err(CacheError::NotPlain { .. })
+        ));
+        symlink(at("links"), at("raw/deep/back")).unwrap();
+        assert!(matches!(
+            measure_linked(&at("links")),
+            Err(CacheError::NotPlain { .. })
+        ));
+    }
 }

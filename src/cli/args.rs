@@ -56,10 +56,13 @@ pub(super) enum Command {
         #[command(flatten)]
         cache: CacheArgs,
     },
-    /// What a node printed when it last ran.
+    /// How a node's last run went: why, how long, its warnings and what it printed.
     Log {
         #[command(flatten)]
         cache: CacheArgs,
+        /// Of this workflow [default: of whichever ran last].
+        #[arg(long, value_name = "NAME")]
+        workflow: Option<String>,
         /// The node, for example `cluster[P0006]`.
         node: String,
     },

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::args::{DiffArgs, Format};
 use super::error::{CliError, exit};
 use super::findings;
-use super::store_verbs::{open, read_run, runs};
+use super::store_verbs::{open, read_run, runs, workflow_of};
 use crate::decide::{Reason, value_changes};
 
 pub(super) fn diff(args: &DiffArgs) -> Result<i32, CliError> {
@@ -17,10 +17,15 @@ pub(super) fn diff(args: &DiffArgs) -> Result<i32, CliError> {
     let new = load(args, &args.new)?;
     let nodes = node_changes(&old, &new);
     let inputs = input_changes(&old, &new);
-    let found = match open(&args.cache) {
-        Ok(store) => findings::changes(&store, &old, &new, args.fdr),
-        // Two results directories can be compared without their cache, but for their tables.
-        Err(_) => Vec::new(),
+    let published = [&args.old, &args.new].map(|name| Path::new(name).join("tables"));
+    let found = if published.iter().all(|dir| dir.is_dir()) {
+        findings::between([&published[0], &published[1]], args.fdr)
+    } else {
+        match open(&args.cache) {
+            Ok(store) => findings::changes(&store, &old, &new, args.fdr),
+            // A run that stands in no cache has no tables.
+            Err(_) => Vec::new(),
+        }
     };
     match args.format {
         Format::Json => {
@@ -59,7 +64,12 @@ fn load(args: &DiffArgs, name: &str) -> Result<Value, CliError> {
             .map(|run| hydrate(&store, run))
             .ok_or_else(|| usage(format!("run `{name}` has no record: it was killed"))),
         [] => {
-            let names: Vec<String> = dirs.iter().take(5).map(|d| named(d)).collect();
+            let workflow = |d: &Path| read_run(d).map_or(String::new(), |r| workflow_of(&r));
+            let names: Vec<String> = dirs
+                .iter()
+                .take(5)
+                .map(|d| format!("{} ({})", named(d), workflow(d)))
+                .collect();
             let hint = format!("the last runs in this cache are {}", names.join(", "));
             Err(usage(format!("there is no run `{name}`")).hint(hint))
         }

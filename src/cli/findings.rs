@@ -59,38 +59,50 @@ pub(super) fn changes(store: &Store, old: &Value, new: &Value, fdr: f64) -> Vec<
         let Some(before) = a.get(place).filter(|d| *d != digest) else {
             continue;
         };
-        let (old_dir, new_dir) = (store.artifact_path(before), store.artifact_path(digest));
-        let (node, role) = place;
-        for file in names(&old_dir).union(&names(&new_dir)) {
-            let (was, is) = (
-                Genes::read(&old_dir.join(file), fdr),
-                Genes::read(&new_dir.join(file), fdr),
-            );
-            let (was, is) = match (was, is) {
-                (Some(was), Some(is)) => (was, is),
-                (None, None) => continue,
-                (was, _) => {
-                    let run = if was.is_some() { "old" } else { "new" };
-                    out.push(json!({"node": node, "role": role, "table": file, "only_in": run}));
-                    continue;
-                }
-            };
-            let both: Vec<&String> = was
-                .rank
-                .keys()
-                .filter(|g| is.rank.contains_key(*g))
-                .collect();
-            let of = |m: &BTreeMap<String, f64>| both.iter().map(|g| m[*g]).collect::<Vec<_>>();
-            let rho = spearman(&of(&was.rank), &of(&is.rank)).r;
-            out.push(json!({
-                "node": node, "role": role, "table": file,
-                "entered": is.found.difference(&was.found).collect::<Vec<_>>(),
-                "left": was.found.difference(&is.found).collect::<Vec<_>>(),
-                "stayed": was.found.intersection(&is.found).count(),
-                "n_ranked": both.len(),
-                "spearman": if rho.is_finite() { json!(rho) } else { Value::Null },
-            }));
+        let dirs = [before, digest].map(|d| store.artifact_path(d));
+        for mut change in between([&dirs[0], &dirs[1]], fdr) {
+            change["node"] = json!(place.0);
+            change["role"] = json!(place.1);
+            out.push(change);
         }
+    }
+    out
+}
+
+/// Tables of two directories, old and new, that differ; rows that hold no genes are not looked at.
+pub(super) fn between([old_dir, new_dir]: [&Path; 2], fdr: f64) -> Vec<Value> {
+    let mut out = Vec::new();
+    for file in names(old_dir).union(&names(new_dir)) {
+        let paths = [old_dir, new_dir].map(|d| d.join(file));
+        let [was, is] = [&paths[0], &paths[1]].map(|p| std::fs::read(p).ok());
+        if was == is {
+            continue;
+        }
+        let [was, is] = [&paths[0], &paths[1]].map(|p| Genes::read(p, fdr));
+        let (was, is) = match (was, is) {
+            (Some(was), Some(is)) => (was, is),
+            (None, None) => continue,
+            (was, _) => {
+                let run = if was.is_some() { "old" } else { "new" };
+                out.push(json!({"table": file, "only_in": run}));
+                continue;
+            }
+        };
+        let both: Vec<&String> = was
+            .rank
+            .keys()
+            .filter(|g| is.rank.contains_key(*g))
+            .collect();
+        let of = |m: &BTreeMap<String, f64>| both.iter().map(|g| m[*g]).collect::<Vec<_>>();
+        let rho = spearman(&of(&was.rank), &of(&is.rank)).r;
+        out.push(json!({
+            "table": file,
+            "entered": is.found.difference(&was.found).collect::<Vec<_>>(),
+            "left": was.found.difference(&is.found).collect::<Vec<_>>(),
+            "stayed": was.found.intersection(&is.found).count(),
+            "n_ranked": both.len(),
+            "spearman": if rho.is_finite() { json!(rho) } else { Value::Null },
+        }));
     }
     out
 }

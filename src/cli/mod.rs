@@ -61,7 +61,11 @@ pub fn main() -> i32 {
         Command::Graph { workflow, format } => graph::graph(&workflow, format),
         Command::Verify { cache, repair } => store_verbs::verify(&cache, repair),
         Command::Status { cache } => store_verbs::status(&cache),
-        Command::Log { cache, node } => store_verbs::log(&cache, &node),
+        Command::Log {
+            cache,
+            workflow,
+            node,
+        } => store_verbs::log(&cache, workflow.as_deref(), &node),
         Command::Diff(args) => diff::diff(&args),
         Command::Gc(args) => gc::gc(&args),
         Command::Inspect { path, format } => inspect::inspect(&path, format),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -18,7 +18,7 @@ use crate::decide::{Decision, Known, Reason, Status, Verdict, dry_run};
 use crate::events::{EVENT_SCHEMA, Event, Stamped};
 use crate::exec::{FailureClass, LocalExecutor, MemoryWatch};
 use crate::plan::Plan;
-use crate::results::{self, ResultsError, Trace};
+use crate::results::{self, Publication, ResultsError, Trace};
 use crate::schedule::{self, Options, Outcome, RunOutcome};
 
 pub(super) fn run(args: &RunArgs) -> Result<i32, CliError> {
@@ -55,11 +55,12 @@ pub(super) fn run(args: &RunArgs) -> Result<i32, CliError> {
     reporter.write_trace(&run_dir, &session.plan.name);
     let Finished {
         outcome,
-        results,
+        published,
+        seconds,
         signal,
     } = finished;
     if args.format == Format::Human {
-        Terminal::closing(&session.plan, &outcome, &results);
+        Terminal::closing(&session.plan, &outcome, seconds, &published);
     }
     Ok(exit_code(&outcome, args.fail_fast, signal))
 }
@@ -155,8 +156,9 @@ impl Reporter {
 
 struct Finished {
     outcome: RunOutcome,
-    /// The results directory.
-    results: PathBuf,
+    published: Publication,
+    /// With what was published.
+    seconds: f64,
     /// The signal that cancelled the run.
     signal: Option<i32>,
 }
@@ -199,7 +201,7 @@ fn drive(
     });
     let mut outcome: Option<RunOutcome> = None;
     let mut passes = 0;
-    let results = loop {
+    let published = loop {
         passes += 1;
         let mut sink = |event: &Event| reporter.on_event(event);
         let decider = session.decider(0..session.plan.nodes.len());
@@ -209,7 +211,7 @@ fn drive(
         let published = publish(session, args, options, &now, started);
         outcome = Some(now);
         match published {
-            Ok(results) => break results,
+            Ok(published) => break published,
             Err(ResultsError::Damaged {
                 node,
                 artifact,
@@ -227,9 +229,14 @@ fn drive(
                 return Err(CliError::from_error(exit::CACHE, &e));
             }
             Err(e @ ResultsError::Write { .. }) => {
+                use std::io::ErrorKind::{QuotaExceeded, StorageFull};
                 let room = match &e {
-                    ResultsError::Write { path, .. } => crate::disk::room(path),
-                    ResultsError::Damaged { .. } => None,
+                    ResultsError::Write { path, source }
+                        if matches!(source.kind(), StorageFull | QuotaExceeded) =>
+                    {
+                        crate::disk::room(path)
+                    }
+                    _ => None,
                 };
                 return Err(CliError::from_error(exit::DISK, &e).with_hint(room));
             }
@@ -238,17 +245,19 @@ fn drive(
     watcher.abort();
     let outcome = outcome.expect("one pass at least");
     let (ran, cached, failed, skipped) = outcome.counts();
+    let seconds = reporter.began.elapsed().as_secs_f64();
     reporter.on_event(&Event::Finished {
         ran,
         cached,
         failed,
         skipped,
-        seconds: outcome.seconds,
+        seconds,
     });
     let signal = Some(signal.load(Ordering::Relaxed)).filter(|s| *s != 0);
     Ok(Finished {
         outcome,
-        results,
+        published,
+        seconds,
         signal,
     })
 }
@@ -279,7 +288,7 @@ fn publish(
     options: &Options,
     outcome: &RunOutcome,
     started: SystemTime,
-) -> Result<PathBuf, ResultsError> {
+) -> Result<Publication, ResultsError> {
     let started = humantime::format_rfc3339_seconds(started).to_string();
     let (plan, inputs) = (&session.plan, &session.inputs);
     let history = results::run_history(plan, outcome, inputs, options, &started);

@@ -13,6 +13,10 @@ pub(super) fn simulate(args: &SimulateArgs) -> Result<i32, CliError> {
         let message = format!("--like {}: expected `gse131907`", args.like);
         return Err(CliError::new(exit::USAGE, message));
     }
+    if !(args.scale > 0.0 && args.scale <= 1.0) {
+        let message = format!("--scale {}: expected above 0 and at most 1", args.scale);
+        return Err(CliError::new(exit::USAGE, message));
+    }
     let taken = std::fs::read_dir(&args.out).is_ok_and(|mut entries| entries.next().is_some());
     if taken {
         let message = format!("`{}` is not empty; nothing was written", args.out.display());

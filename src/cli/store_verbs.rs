@@ -7,6 +7,9 @@ use serde_json::Value;
 
 use super::args::CacheArgs;
 use super::error::{CliError, exit};
+use crate::decide::Reason;
+use crate::events::Event;
+use crate::schedule::NOT_SELECTED;
 
 pub(super) fn open(args: &CacheArgs) -> Result<Store, CliError> {
     if !args.cache.is_dir() {
@@ -38,6 +41,11 @@ pub(super) fn read_run(dir: &Path) -> Option<Value> {
     serde_json::from_slice(&std::fs::read(dir.join("run.json")).ok()?).ok()
 }
 
+/// The workflow that a run was of.
+pub(super) fn workflow_of(run: &Value) -> String {
+    run["workflow"]["name"].as_str().unwrap_or("?").to_string()
+}
+
 pub(super) fn status(args: &CacheArgs) -> Result<i32, CliError> {
     let store = open(args)?;
     let mut seen: Vec<String> = Vec::new();
@@ -50,7 +58,7 @@ pub(super) fn status(args: &CacheArgs) -> Result<i32, CliError> {
             println!("{name}  {}", unfinished(&dir));
             continue;
         };
-        let workflow = run["workflow"]["name"].as_str().unwrap_or("?").to_string();
+        let workflow = workflow_of(&run);
         if seen.contains(&workflow) {
             continue;
         }
@@ -65,7 +73,9 @@ pub(super) fn status(args: &CacheArgs) -> Result<i32, CliError> {
             s["skipped"],
         );
         for node in run["nodes"].as_array().into_iter().flatten() {
-            if matches!(node["status"].as_str(), Some("failed" | "skipped")) {
+            if matches!(node["status"].as_str(), Some("failed" | "skipped"))
+                && node["error"] != NOT_SELECTED
+            {
                 println!(
                     "  {:7} {}: {}",
                     node["status"].as_str().unwrap_or(""),
@@ -111,28 +121,94 @@ fn unfinished(dir: &Path) -> String {
     }
 }
 
-pub(super) fn log(args: &CacheArgs, node: &str) -> Result<i32, CliError> {
+pub(super) fn log(args: &CacheArgs, workflow: Option<&str>, node: &str) -> Result<i32, CliError> {
     let store = open(args)?;
+    let mut others: Vec<String> = Vec::new();
     for dir in runs(&store) {
         let file = dir.join("logs").join(format!("{node}.log"));
-        if !node.contains('/') && file.is_file() {
-            let events = std::fs::read_to_string(dir.join("events.jsonl")).unwrap_or_default();
-            for event in events
-                .lines()
-                .filter_map(|l| serde_json::from_str::<Value>(l).ok())
-            {
-                if event["id"] == node && event["event"] != "progress" {
-                    println!("{event}");
-                }
-            }
-            print!("{}", std::fs::read_to_string(&file).unwrap_or_default());
-            return Ok(exit::OK);
+        if node.contains('/') || !file.is_file() {
+            continue;
         }
+        let text = std::fs::read_to_string(dir.join("events.jsonl")).unwrap_or_default();
+        let events: Vec<Event> = text
+            .lines()
+            .filter_map(|l| serde_json::from_str(l).ok())
+            .collect();
+        let of = events.iter().find_map(|e| match e {
+            Event::Started { workflow, run, .. } => Some((workflow.clone(), run.clone())),
+            _ => None,
+        });
+        let (name, run) = of.unwrap_or_default();
+        if workflow.is_some_and(|w| w != name) {
+            others.push(name);
+            continue;
+        }
+        println!("{node} of {name}, run {run}");
+        events
+            .iter()
+            .filter_map(|e| happened(e, node))
+            .for_each(|line| println!("  {line}"));
+        print!("{}", std::fs::read_to_string(&file).unwrap_or_default());
+        return Ok(exit::OK);
     }
-    Err(CliError::new(
+    let error = CliError::new(
         exit::USAGE,
         format!("node `{node}` has not run in this cache"),
-    ))
+    );
+    others.sort();
+    others.dedup();
+    Err(match others.is_empty() {
+        true => error,
+        false => error.hint(format!("it has in {}", others.join(", "))),
+    })
+}
+
+/// What an event says of this node, but for its progress.
+fn happened(event: &Event, node: &str) -> Option<String> {
+    match event {
+        Event::WillExecute {
+            id,
+            reason,
+            threads,
+            ..
+        } if id == node => {
+            let why = reason.as_ref().map(Reason::text).unwrap_or_default();
+            Some(format!("began, threads: {threads}, as: {why}"))
+        }
+        Event::Warning { id, message } if id == node => Some(format!("warning: {message}")),
+        Event::DidExecute {
+            id,
+            key,
+            seconds,
+            peak_rss_bytes,
+            ..
+        } if id == node => {
+            let peak = *peak_rss_bytes as f64 / (1 << 20) as f64;
+            Some(format!(
+                "done in {seconds:.3} s, peak memory {peak:.0} MiB, key {key}"
+            ))
+        }
+        Event::WillRetry {
+            id, because, how, ..
+        } if id == node => Some(format!("again {how}: {because}")),
+        Event::DidFail {
+            id,
+            message,
+            hint,
+            seconds,
+            ..
+        } if id == node => {
+            let hint = hint
+                .as_ref()
+                .map_or(String::new(), |h| format!("\n  hint: {h}"));
+            Some(format!("failed after {seconds:.3} s: {message}{hint}"))
+        }
+        Event::DidSkip { id, because } if id == node => Some(format!("skipped: {because}")),
+        Event::DidFindDamage { id, role, .. } if id == node => {
+            Some(format!("output {role} was damaged in the cache"))
+        }
+        _ => None,
+    }
 }
 
 pub(super) fn verify(args: &CacheArgs, repair: bool) -> Result<i32, CliError> {

@@ -1,8 +1,7 @@
 //! The run on a terminal: one line a node, bars for what takes long, plain lines in a pipe.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal as _;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -11,8 +10,11 @@ use crate::decide::Reason;
 use crate::device::RunDevice;
 use crate::events::Event;
 use crate::plan::{Node, Plan};
-use crate::schedule::{Outcome, RunOutcome};
+use crate::results::Publication;
+use crate::schedule::{NOT_SELECTED, Outcome, RunOutcome};
 
+/// Places of the results named where there are many.
+const NAMED: usize = 5;
 /// A long stage says where it is this often where there is no terminal.
 const PLAIN_PROGRESS: Duration = Duration::from_secs(10);
 
@@ -185,6 +187,9 @@ impl Terminal {
             Event::DidSkip { id, because } => {
                 self.finish(id);
                 self.ended += 1;
+                if because == NOT_SELECTED {
+                    return;
+                }
                 self.line("SKIP", None, true, &format!("{id}: {because}"));
             }
             Event::Finished { .. } => {
@@ -252,22 +257,70 @@ impl Terminal {
     }
 
     /// The last lines of a run: counts, failures again, where the results are.
-    pub(super) fn closing(plan: &Plan, outcome: &RunOutcome, results: &Path) {
+    pub(super) fn closing(
+        plan: &Plan,
+        outcome: &RunOutcome,
+        seconds: f64,
+        published: &Publication,
+    ) {
         let (ran, cached, failed, skipped) = outcome.counts();
+        let not_selected = outcome
+            .nodes
+            .iter()
+            .filter(|end| matches!(end, Outcome::Skipped(why) if why == NOT_SELECTED))
+            .count();
+        let skipped = match not_selected {
+            0 => format!("{skipped} skipped"),
+            n => format!("{} skipped, {n} not selected", skipped - n),
+        };
         eprintln!(
-            "{:>7} [{:>8.3}s] {ran} ran, {cached} cached, {failed} failed, {skipped} skipped",
-            "", outcome.seconds
+            "{:>7} [{seconds:>8.3}s] {ran} ran, {cached} cached, {failed} failed, {skipped}",
+            ""
         );
         for (node, end) in plan.nodes.iter().zip(&outcome.nodes) {
             if let Outcome::Failed(f) = end {
                 eprintln!("  failed: {}: {}", node.id, f.message);
             }
         }
-        let report = results.join("report.html");
-        if report.exists() {
-            eprintln!(" report: {}", report.display());
-        } else {
-            eprintln!("results: {}", results.display());
+        let cached = outcome.nodes.iter().filter_map(|end| match end {
+            Outcome::Cached(record) => Some(record.warnings.len()),
+            _ => None,
+        });
+        match cached.sum::<usize>() {
+            0 => {}
+            n => eprintln!("   also: {n} warnings of cached nodes (`warnings` in run.json)"),
         }
+        let dir = published.dir.display();
+        if !published.restored.is_empty() {
+            let which = some_of(&published.restored);
+            eprintln!("   also: written again in {dir}, as it was changed there: {which}");
+        }
+        if !published.kept.is_empty() {
+            let which = some_of(&published.kept);
+            eprintln!("   also: of an earlier run in {dir}, as what makes it did not run: {which}");
+        }
+        let report = "report.html";
+        let is_new = !published.kept.iter().any(|rel| rel == report);
+        if is_new && published.dir.join(report).exists() {
+            eprintln!(" report: {}", published.dir.join(report).display());
+        } else {
+            eprintln!("results: {dir}");
+        }
+    }
+}
+
+/// The first few files and directories in which these files lie: `report.html, tables/ and 2 more`.
+fn some_of(files: &[String]) -> String {
+    let tops: BTreeSet<String> = files
+        .iter()
+        .map(|rel| match rel.split_once('/') {
+            Some((top, _)) => format!("{top}/"),
+            None => rel.clone(),
+        })
+        .collect();
+    let named: Vec<&str> = tops.iter().take(NAMED).map(String::as_str).collect();
+    match tops.len() - named.len() {
+        0 => named.join(", "),
+        n => format!("{} and {n} more", named.join(", ")),
     }
 }

@@ -56,10 +56,19 @@ pub fn digest_inputs(
     stat: &mut StatCache,
 ) -> Result<InputDigests, (String, clcc_cache::CacheError)> {
     let mut out = BTreeMap::new();
-    for name in plan.used_inputs() {
+    let selected = plan.used_inputs().into_iter().map(|name| (name, true));
+    let others = plan.unselected_inputs().into_iter();
+    for (name, is_selected) in selected.chain(others.map(|name| (name, false))) {
         let spec = &plan.inputs[name];
         let digest = match (&spec.path, &spec.builtin) {
-            (Some(path), _) => stat.digest(path).map_err(|e| (name.to_string(), e))?,
+            (Some(path), _) if is_selected => {
+                stat.digest(path).map_err(|e| (name.to_string(), e))?
+            }
+            // A node that was not selected is looked up where that costs no reading.
+            (Some(path), _) => match stat.remembered(path) {
+                Some(digest) => digest,
+                None => continue,
+            },
             (None, Some(builtin)) => {
                 digest_bytes(clcc_stages::genome::builtin(builtin).unwrap_or_default())
             }

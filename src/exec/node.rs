@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use clcc_cache::{CacheError, failpoint, measure, measure_synced, stat_of};
+use clcc_cache::{CacheError, failpoint, measure, measure_linked, measure_synced, stat_of};
 use clcc_stages::StageError;
 use clcc_stages::stage::{InputArtifact, Progress, StageContext};
 use serde_json::{Map, Value};
@@ -127,7 +127,7 @@ fn check_file_inputs(action: &Action) -> Result<(), Failure> {
         if input.stat.is_some() && stat_of(&input.path) == input.stat {
             continue;
         }
-        if !measure(&input.path).is_ok_and(|f| f.digest == digest) {
+        if !measure_linked(&input.path).is_ok_and(|f| f.digest == digest) {
             let message = format!(
                 "input `{}` (`{}`) was changed while it was read",
                 input.role,

@@ -152,9 +152,19 @@ impl Plan {
 
     /// Names of the file inputs that selected nodes read.
     pub fn used_inputs(&self) -> BTreeSet<&str> {
-        self.nodes
-            .iter()
-            .filter(|n| !n.cached_only)
+        Self::inputs_of(self.nodes.iter().filter(|n| !n.cached_only))
+    }
+
+    /// Names of the file inputs that only nodes read which were not selected.
+    pub fn unselected_inputs(&self) -> BTreeSet<&str> {
+        let used = self.used_inputs();
+        let mut all = Self::inputs_of(self.nodes.iter());
+        all.retain(|name| !used.contains(name));
+        all
+    }
+
+    fn inputs_of<'a>(nodes: impl Iterator<Item = &'a Node>) -> BTreeSet<&'a str> {
+        nodes
             .flat_map(|n| &n.inputs)
             .filter_map(|i| match i {
                 NodeInput::File { input, .. } => Some(input.as_str()),

@@ -42,7 +42,14 @@ pub(super) fn wire(workflow: &Workflow, nodes: &mut [Node]) -> Vec<Problem> {
             let group = providers
                 .first()
                 .and_then(|stage| written.group(stage, read.role));
-            for w in group.into_iter().flat_map(|g| g.agreeing(&node.branch)) {
+            let found: Vec<&Written> = group
+                .into_iter()
+                .flat_map(|g| g.agreeing(&node.branch))
+                .collect();
+            if read.single && found.len() > 1 {
+                problems.push(join_problem(workflow, node, read.role, &found));
+            }
+            for w in found {
                 let branch = w
                     .branch
                     .iter()
@@ -144,6 +151,28 @@ impl Index {
         }
         index
     }
+}
+
+/// A stage that cannot join what it reads.
+fn join_problem(workflow: &Workflow, node: &Node, role: &str, found: &[&Written]) -> Problem {
+    let axes: BTreeSet<&str> = found
+        .iter()
+        .flat_map(|w| w.branch.keys())
+        .filter(|axis| !node.branch.contains_key(*axis))
+        .map(String::as_str)
+        .collect();
+    let mut per: Vec<&str> = node.branch.keys().map(String::as_str).collect();
+    per.extend(&axes);
+    let axes: Vec<&str> = axes.into_iter().collect();
+    let place = workflow.positions.key(&join("/stages", &node.stage));
+    Problem::new(format!(
+        "stage `{}` reads one `{role}` and is given {}, one for each value of `{}`",
+        node.stage,
+        found.len(),
+        axes.join("`, `")
+    ))
+    .at(place)
+    .hint(format!("add `per: [{}]` to the stage", per.join(", ")))
 }
 
 fn provider_problem(

@@ -2,7 +2,9 @@
 //!
 //! Files are copies of what lies in the cache (reflinks where the filesystem has them), never
 //! links to it, so that editing a result cannot damage the cache. A file that is in place already
-//! is left alone: `.published.json` says which content each path holds.
+//! is left alone: `.published.json` says which content each path holds. What an earlier run published is
+//! removed once a run in which every node has its outputs no longer makes it; a run that failed, was
+//! stopped or was asked for less leaves it, and says so ([`Publication::kept`]).
 
 mod record;
 mod ro_crate;
@@ -64,8 +66,19 @@ struct Published {
     size: u64,
 }
 
+/// What became of the results directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publication {
+    /// `root/<workflow>/`.
+    pub dir: PathBuf,
+    /// Files of an earlier run that stay, as the nodes that would make them did not run.
+    pub kept: Vec<String>,
+    /// Files that had been changed or removed since they were published, and were written again.
+    pub restored: Vec<String>,
+}
+
 /// Copies every published output of the run to `root/<workflow>/` and writes the records.
-/// Returns that directory. What is copied is compared with its digest on the way.
+/// What is copied is compared with its digest on the way.
 ///
 /// # Errors
 /// [`ResultsError`] with the path.
@@ -75,7 +88,7 @@ pub fn publish(
     store: &dyn ActionStore,
     root: &Path,
     run: &dyn Fn() -> Value,
-) -> Result<PathBuf, ResultsError> {
+) -> Result<Publication, ResultsError> {
     let dir = root.join(&plan.name);
     std::fs::create_dir_all(&dir).map_err(at(&dir))?;
     let index_file = dir.join(INDEX);
@@ -85,6 +98,7 @@ pub fn publish(
         .unwrap_or_default();
     let wanted = wanted_files(plan, outcome, store);
     let mut changed = false;
+    let mut restored = Vec::new();
     for (rel, Wanted { published, .. }) in &wanted {
         let target = dir.join(rel);
         let in_place = old.get(rel) == Some(published)
@@ -96,21 +110,31 @@ pub fn publish(
                 sweep(&dir, &wanted);
             }
             copy(&dir, &wanted[rel], &target)?;
+            if old.get(rel) == Some(published) {
+                restored.push(rel.clone());
+            }
         }
     }
-    // What an earlier run published and this one no longer does is removed, if nobody else's.
-    for rel in old.keys().filter(|rel| !wanted.contains_key(*rel)) {
-        if is_beneath(rel) {
+    let (ran, _, failed, skipped) = outcome.counts();
+    let mut index: BTreeMap<&String, &Published> =
+        wanted.iter().map(|(k, w)| (k, &w.published)).collect();
+    let mut kept = Vec::new();
+    for (rel, published) in old
+        .iter()
+        .filter(|e| !wanted.contains_key(e.0) && is_beneath(e.0))
+    {
+        if failed + skipped > 0 && dir.join(rel).exists() {
+            index.insert(rel, published);
+            kept.push(rel.clone());
+        } else {
             changed = true;
             let _ = std::fs::remove_file(dir.join(rel));
             remove_empty_parents(&dir, rel);
         }
     }
-    let index: BTreeMap<&String, &Published> =
-        wanted.iter().map(|(k, w)| (k, &w.published)).collect();
-    let (ran, _, failed, skipped) = outcome.counts();
     if changed || ran + failed + skipped > 0 || !dir.join("run.json").exists() {
-        let run = &run();
+        let run = &mut run();
+        run["files_of_an_earlier_run"] = kept.clone().into();
         write(&dir.join("metrics.json"), &pretty(&metrics(plan, outcome)))?;
         write(&dir.join("run.json"), &pretty(run))?;
         write(
@@ -123,7 +147,11 @@ pub fn publish(
             &pretty(&serde_json::to_value(&index).expect("plain values serialise")),
         )?;
     }
-    Ok(dir)
+    Ok(Publication {
+        dir,
+        kept,
+        restored,
+    })
 }
 
 fn pretty(value: &Value) -> String {

@@ -63,7 +63,7 @@ pub fn run_record(
                 "key": record.map(|r| r.key.to_string()),
                 "params": node.resolved.params,
                 "outputs": record.map(|r| r.outputs.iter().map(|o| json!({
-                    "role": o.role, "key": o.key, "digest": o.digest, "bytes": o.bytes,
+                    "role": o.role, "key": o.key, "form": o.form, "digest": o.digest, "bytes": o.bytes,
                 })).collect::<Vec<_>>()),
                 "measured": record.map(|r| r.measured.clone()),
                 "warnings": record.map(|r| r.warnings.clone()),

@@ -10,7 +10,7 @@ use clcc_stages::stage::{Branch, DeviceChoice};
 use tokio::sync::mpsc;
 
 use super::action::action;
-use super::{MemoryModel, Observation, Options, Outcome};
+use super::{MemoryModel, NOT_SELECTED, Observation, Options, Outcome};
 use crate::decide::{Decider, Decision, Known, Reason};
 use crate::events::Event;
 use crate::exec::{
@@ -204,7 +204,7 @@ impl<'a> Dispatcher<'a> {
         match self.decider.decide_without(node, &self.known, &without) {
             Decision::Hit(record) => self.reuse(node, record),
             _ if self.plan.nodes[node].cached_only => {
-                self.skip(node, "not selected, and not in the cache".to_string());
+                self.skip(node, NOT_SELECTED.to_string());
             }
             Decision::Run {
                 key,

@@ -41,6 +41,9 @@ pub struct Options {
     pub logs: PathBuf,
 }
 
+/// Why a node was skipped that the selection leaves out.
+pub const NOT_SELECTED: &str = "not selected, and not in the cache";
+
 /// Where a node ended.
 #[derive(Debug, Clone)]
 pub enum Outcome {

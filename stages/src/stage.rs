@@ -28,8 +28,10 @@ pub type Branch = BTreeMap<String, String>;
 pub struct Read {
     /// The role.
     pub role: &'static str,
-    /// Whether the stage can run without it.
+    /// Whether the stage cannot run without it.
     pub required: bool,
+    /// Whether a node takes one artifact of it and no join of several axis values.
+    pub single: bool,
 }
 
 impl Read {
@@ -38,6 +40,16 @@ impl Read {
         Self {
             role,
             required: true,
+            single: false,
+        }
+    }
+
+    /// A role that must be there, once.
+    pub const fn one(role: &'static str) -> Self {
+        Self {
+            role,
+            required: true,
+            single: true,
         }
     }
 
@@ -46,6 +58,7 @@ impl Read {
         Self {
             role,
             required: false,
+            single: false,
         }
     }
 }

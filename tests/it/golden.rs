@@ -48,7 +48,7 @@ fn fixture() -> Project {
     let text = std::fs::read_to_string(demo)
         .expect("read")
         .replace("[P1, P2, P3]", "[P1, P2]")
-        .replace("{n_cells: 500, n_genes: 6000}", "{n_cells: 160, n_genes: 2000}")
+        .replace("{n_cells: 500, n_genes: 6000}", "{n_cells: 300, n_genes: 3000}")
         .replace("epochs: 20", "epochs: 2")
         .replace(
             "inputs:\n  genes:",
@@ -102,10 +102,32 @@ fn found(p: &Project) -> BTreeMap<String, (u64, String)> {
         .collect()
 }
 
+/// Clones in which genes are tested, cells scored and a mixture fitted, and cells in none of them: bytes
+/// say nothing of code that had nothing to do.
+fn assert_it_had_work(p: &Project) {
+    let bytes = std::fs::read(p.path().join("results/demo/metrics.json")).expect("read");
+    let metrics: Value = serde_json::from_slice(&bytes).expect("JSON");
+    let count = |node: &str, name: &str| metrics[node][name].as_u64().unwrap_or(0);
+    for name in ["n_sensitive", "n_cells_scored", "n_cells_unplaced"] {
+        assert!(count("dosage", name) > 0, "{name}: {}", metrics["dosage"]);
+    }
+    for patient in ["P1", "P2"] {
+        let cluster = format!("cluster[{patient}]");
+        assert!(count(&cluster, "n_clones") > 1, "{}", metrics[&cluster]);
+    }
+    let baselines = &metrics["baselines"];
+    assert!(
+        baselines["mixture_gain"].as_f64() > Some(0.0),
+        "{baselines}"
+    );
+}
+
 #[test]
 fn golden_bytes_change_only_with_the_code_version() {
     let class = &machine();
-    let found = found(&fixture());
+    let project = fixture();
+    let found = found(&project);
+    assert_it_had_work(&project);
     assert_eq!(found.len(), clcc_flow::registry::kinds().len());
     let text = std::fs::read_to_string(file()).unwrap_or_default();
     let rows: Vec<Vec<&str>> = text.lines().map(|l| l.split('\t').collect()).collect();

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Write as _};
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 
-use crate::project::Project;
+use crate::project::{Project, TINY};
 
 const GENES: usize = 240;
 
@@ -230,6 +230,28 @@ fn a_10x_folder_takes_the_place_of_a_text() {
     assert_ne!(wrong.code, 0);
     p.write("w.yaml", &WORKFLOW.replace(", format: geo_umi", ""));
     store("r2").expect(0);
+    // A folder of links to the same files is the same input.
+    std::fs::create_dir(p.path().join("data/linked")).expect("a folder");
+    for file in ["barcodes.tsv", "features.tsv", "matrix.mtx"] {
+        let (from, to) = (p.path().join("data/tenx"), p.path().join("data/linked"));
+        std::os::unix::fs::symlink(from.join(file), to.join(file)).expect("a link");
+    }
+    let linked = ["--input", "counts=data/linked", "--until", "preprocess"];
+    let linked = p.run_json(&[&linked[..], &["--set", "ingest.cell_id=Index"]].concat());
+    assert_eq!(linked.expect(0).nodes("did_execute"), Vec::<String>::new());
+}
+
+#[test]
+fn a_stage_that_cannot_join_is_refused_by_check() {
+    let p = Project::new(&TINY.replace("  preprocess:\n    per: patient\n", "  preprocess:\n"));
+    let said = p.run(&["check", "w.yaml"]).expect(3).stderr;
+    for expected in [
+        "w.yaml:11:3",
+        "stage `preprocess` reads one `counts` and is given 2, one for each value of `patient`",
+        "add `per: [patient]` to the stage",
+    ] {
+        assert!(said.contains(expected), "{expected} not in\n{said}");
+    }
 }
 
 #[test]

@@ -128,6 +128,15 @@ fn diff_names_the_parameter_and_what_it_changed() {
     for expected in ["findings", "dosage_genes.tsv: "] {
         assert!(text.contains(expected), "{expected} not in\n{text}");
     }
+    // Two results directories are compared without their cache.
+    p.run(&["run", "w.yaml", "--results", "other"]).expect(0);
+    std::fs::rename(p.path().join(".clcc"), p.path().join("away")).expect("renamed");
+    let dirs = ["results/tiny", "other/tiny"];
+    let text = p.run(&["diff", dirs[0], dirs[1]]).expect(0).stdout;
+    for expected in ["resolution: 3.0 -> 0.5", "findings", "dosage_genes.tsv: "] {
+        assert!(text.contains(expected), "{expected} not in\n{text}");
+    }
+    std::fs::rename(p.path().join("away"), p.path().join(".clcc")).expect("renamed");
     let same = p.run(&["diff", &names[0], &names[0]]).expect(0).stdout;
     assert!(same.contains("the same keys and outputs"), "{same}");
     let none = p.run(&["diff", &names[0], "nothing"]).expect(2).stderr;
@@ -135,6 +144,77 @@ fn diff_names_the_parameter_and_what_it_changed() {
         none.contains("there is no run `nothing`") && none.contains(&names[1]),
         "{none}"
     );
+}
+
+#[test]
+fn a_run_that_is_not_whole_leaves_earlier_results_and_says_so() {
+    let p = Project::new(TINY);
+    let tables = |p: &Project| -> Vec<String> {
+        let mut names: Vec<String> = std::fs::read_dir(p.path().join("results/tiny/tables"))
+            .expect("tables")
+            .map(|e| {
+                e.expect("an entry")
+                    .file_name()
+                    .to_string_lossy()
+                    .into_owned()
+            })
+            .collect();
+        names.sort();
+        names
+    };
+    p.run_json(&[]).expect(0);
+    let whole = tables(&p);
+    assert!(whole.contains(&"dosage_genes.tsv".to_string()));
+    let record = || json(&p.path().join("results/tiny/run.json"));
+    let earlier = |record: &Value| {
+        record["files_of_an_earlier_run"]
+            .as_array()
+            .map_or(0, Vec::len)
+    };
+    assert_eq!(earlier(&record()), 0);
+    // Another resolution, and an end before `dosage`.
+    let args = [
+        "run",
+        "w.yaml",
+        "--until",
+        "cluster",
+        "--set",
+        "cluster.resolution=3.0",
+    ];
+    let said = p.run(&args).expect(0).stderr;
+    assert_eq!(tables(&p), whole);
+    assert!(
+        said.contains("of an earlier run in") && said.contains("tables/"),
+        "{said}"
+    );
+    assert!(
+        said.contains("0 skipped, 1 not selected") && !said.contains("SKIP"),
+        "{said}"
+    );
+    let kept = record();
+    let kept = kept["files_of_an_earlier_run"].as_array().expect("files");
+    assert!(
+        kept.iter()
+            .all(|f| f.as_str().is_some_and(|f| f.starts_with("tables/dosage_")))
+    );
+    // Nodes after the selection are found in the cache, also where they read an input that it does not.
+    let until = p.run_json(&["--until", "simulate"]).expect(0);
+    assert_eq!(until.nodes("did_reuse").len(), 8);
+    assert_eq!(earlier(&record()), 0);
+    // A result that somebody changed is put back, and named.
+    std::fs::write(p.path().join("results/tiny/tables").join(&whole[0]), "mine").expect("written");
+    let said = p.run(&["run", "w.yaml"]).expect(0).stderr;
+    assert!(said.contains("written again in"), "{said}");
+    // A whole run removes what it no longer makes.
+    p.write(
+        "w.yaml",
+        &TINY.replace(
+            "  dosage:\n    needs: [preprocess, infercnv, cluster]\n",
+            "",
+        ),
+    );
+    p.run_json(&[]).expect(0);
+    assert!(!tables(&p).iter().any(|t| t.starts_with("dosage_")));
 }
 
 #[test]
@@ -182,5 +262,11 @@ fn status_tells_a_killed_run_from_one_that_ended() {
     let text = p.run(&["status"]).expect(0).stdout;
     assert!(text.contains("2 ran, 1 cached"), "{text}");
     let log = p.run(&["log", "infercnv[A]"]).expect(0).stdout;
-    assert!(log.contains("did_execute"), "{log}");
+    assert!(
+        log.contains("done in ") && log.contains("peak memory"),
+        "{log}"
+    );
+    let of = |workflow: &str| p.run(&["log", "infercnv[A]", "--workflow", workflow]);
+    assert_eq!(of("smallest").expect(0).stdout, log);
+    assert!(of("other").expect(2).stderr.contains("it has in smallest"));
 }

@@ -7,6 +7,7 @@ use ndarray::array;
 
 use super::*;
 use crate::frame::{Categorical, Column};
+use crate::linalg::tests::at_threads;
 use crate::matrix::Csr;
 
 /// A file or folder of the shared data beside the repository (`../shared/data`, or further up for a
@@ -174,11 +175,7 @@ fn each_element_reads_alone() {
 #[test]
 fn same_data_same_bytes_at_any_number_of_threads() {
     let (_a, first) = written(&example());
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(1)
-        .build()
-        .unwrap();
-    let (_b, second) = pool.install(|| written(&example()));
+    let (_b, second) = at_threads(1, || written(&example()));
     assert_eq!(files(&first), files(&second));
     assert!(files(&first).contains_key(Path::new("zarr.json")));
 }

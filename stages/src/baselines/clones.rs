@@ -52,8 +52,7 @@ pub(super) fn compensation(
         .iter()
         .map(|r| altered(r, params.altered))
         .collect();
-    let takes_part: Vec<bool> = copy.iter().map(|c| c.iter().any(|v| *v != 0.0)).collect();
-    let residuals = Residuals::new(&counts, &units, &takes_part);
+    let residuals = Residuals::new(&counts, &units, &copy);
     ctx.check_cancelled()?;
     let Some(found) = mixture(&residuals, &copy) else {
         return Ok(None);

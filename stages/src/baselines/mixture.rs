@@ -16,8 +16,11 @@
 //!
 //! Scores are log odds. What it cannot tell apart is what `dosage` cannot: a normal cell in a malignant
 //! clone, or a subclone without the change, falls short too. An unrelated programme whose genes happen
-//! to lie as the copy number does is fitted as well: so the gain in log likelihood is set against
-//! profiles laid elsewhere on the genome, and only a gain above all of them is evidence.
+//! to lie as the copy number does is fitted as well: so the gain in log likelihood is set against expected
+//! shifts laid elsewhere on the genome. The shifts are laid and not the copy ratios: a shift has its gene's level of
+//! expression in it, which a gain or loss has moved, so ratios laid elsewhere expect other shifts than the
+//! real ones, and the gain without any set lay above theirs (p of .05 in 18 of 40 sketched tumours; so laid
+//! in 6 of 30).
 
 use ndarray::{Array2, Axis};
 
@@ -53,8 +56,12 @@ pub struct Mixture {
 /// Fits the mixture to residuals and log copy ratios `[unit][gene]` (0: not altered).
 /// `None` where no gene is altered.
 pub fn mixture(residuals: &Residuals, copy: &[Vec<f64>]) -> Option<Mixture> {
-    let shift: Vec<Vec<f64>> = copy
-        .iter()
+    fit(residuals, &shifts(residuals, copy))
+}
+
+/// `a_ig / sqrt(t_i)` of a cell without dosage response, `[unit][gene]`.
+fn shifts(residuals: &Residuals, copy: &[Vec<f64>]) -> Vec<Vec<f64>> {
+    copy.iter()
         .enumerate()
         .map(|(u, c)| {
             c.iter()
@@ -65,23 +72,25 @@ pub fn mixture(residuals: &Residuals, copy: &[Vec<f64>]) -> Option<Mixture> {
                 })
                 .collect()
         })
-        .collect();
+        .collect()
+}
+
+fn fit(residuals: &Residuals, shift: &[Vec<f64>]) -> Option<Mixture> {
     let n_genes = shift.first()?.len();
     let altered: Vec<bool> = (0..n_genes)
         .map(|g| shift.iter().any(|s| s[g] != 0.0))
         .collect();
-    if !altered.contains(&true) || !residuals.speaks.contains(&true) {
+    if !altered.contains(&true) || !(0..residuals.n_cells()).any(|i| residuals.speaks(i)) {
         return None;
     }
     let model = Model {
-        signed: residuals.signed(&shift),
+        signed: residuals.signed(shift),
         square: shift
             .iter()
             .map(|s| s.iter().map(|v| v * v).collect())
             .collect(),
         depth: residuals.depths(),
-        speaks: &residuals.speaks,
-        unit_of: &residuals.unit_of,
+        residuals,
         altered,
     };
     Some(model.fit())
@@ -93,9 +102,8 @@ struct Model<'a> {
     /// `a_ig^2 / t_i`, `[unit][gene]`.
     square: Vec<Vec<f64>>,
     depth: &'a [f64],
-    /// Cells that say which genes belong to the set.
-    speaks: &'a [bool],
-    unit_of: &'a [usize],
+    /// Which cells there are, and which of them say what belongs to the set.
+    residuals: &'a Residuals,
     altered: Vec<bool>,
 }
 
@@ -147,8 +155,8 @@ impl Model<'_> {
                 .fold(0.0, f64::max);
             z = next;
             if update >= HELD {
-                let speaking = z.iter().zip(self.speaks).filter(|c| *c.1);
-                let (sum, n) = speaking.fold((0.0, 0.0), |(s, n), c| (s + c.0, n + 1.0));
+                let speaking = (0..z.len()).filter(|&i| self.residuals.speaks(i));
+                let (sum, n) = speaking.fold((0.0, 0.0), |(s, n), i| (s + z[i], n + 1.0));
                 p = (sum / n).clamp(P.1, P.2);
             }
             if moved < SETTLED && update > HELD {
@@ -207,6 +215,7 @@ impl Model<'_> {
             .map(|(s, d)| s * d)
             .collect();
         let power = self
+            .residuals
             .unit_of
             .iter()
             .zip(self.depth)
@@ -218,7 +227,7 @@ impl Model<'_> {
     /// Gain in log likelihood of each gene if it belongs to the set, with `square(z)` for `(z - p)^2`.
     fn gene_gains(&self, z: &[f64], p: f64, square: impl Fn(f64) -> f64) -> Vec<f64> {
         let column = Array2::from_shape_fn((z.len(), 1), |(i, _)| {
-            if self.speaks[i] {
+            if self.residuals.speaks(i) {
                 self.depth[i] * (z[i] - p)
             } else {
                 0.0
@@ -226,7 +235,8 @@ impl Model<'_> {
         });
         let sums = self.signed.apply_t(&column);
         let mut of_unit = vec![0.0; self.square.len()];
-        for (i, &u) in self.unit_of.iter().enumerate().filter(|e| self.speaks[e.0]) {
+        for i in (0..z.len()).filter(|&i| self.residuals.speaks(i)) {
+            let u = self.residuals.unit_of[i];
             let d = self.depth[i];
             of_unit[u] += d * d * square(z[i]);
         }
@@ -255,8 +265,8 @@ impl Model<'_> {
     }
 }
 
-/// The share of `n_null` profiles laid elsewhere on the genome, and the real one, whose gain is at
-/// least `gain`.
+/// The share of `n_null` profiles of expected shifts laid elsewhere on the genome, and the real one, whose gain is
+/// at least `gain`.
 ///
 /// # Errors
 /// What `step` reports between profiles.
@@ -270,18 +280,22 @@ pub fn p_value(
     step: &dyn Fn(usize) -> StageResult<()>,
 ) -> StageResult<f64> {
     let mut as_large = 1;
+    let shift = shifts(residuals, copy);
     for k in 0..n_null {
         step(k)?;
         let order = relaid(chromosome, seed, k);
-        let laid: Vec<Vec<f64>> = copy
+        let laid: Vec<Vec<f64>> = shift
             .iter()
-            .map(|c| {
-                let mut out = vec![0.0; c.len()];
-                order.iter().for_each(|&(to, from)| out[to] = c[from]);
+            .enumerate()
+            .map(|(u, a)| {
+                let mut out = vec![0.0; a.len()];
+                for &(to, from) in order.iter().filter(|o| residuals.has(u, o.0)) {
+                    out[to] = a[from];
+                }
                 out
             })
             .collect();
-        let found = mixture(residuals, &laid);
+        let found = fit(residuals, &laid);
         as_large += usize::from(found.is_some_and(|m| m.gain >= gain));
     }
     Ok(as_large as f64 / (n_null + 1) as f64)

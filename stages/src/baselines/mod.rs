@@ -30,6 +30,7 @@ use serde_json::json;
 
 use crate::cohort::{Cohort, CohortCnv};
 use crate::concordance::{Class, classify, is_cancer, row_distances};
+use crate::dosage::units::cell_types;
 use crate::dosage::{GeneWindows, Strata};
 use crate::error::{StageError, StageResult};
 use crate::genome::normalise_chromosome;
@@ -49,7 +50,7 @@ pub struct Baselines;
 impl Stage for Baselines {
     type Params = BaselinesParams;
     const KIND: &'static str = "baselines";
-    const CODE_VERSION: u32 = 7;
+    const CODE_VERSION: u32 = 8;
     const ABOUT: &'static str =
         "simple models to compare with: dosage residual, correlation, CCA, linear projection";
     const USES_SEED: bool = true;
@@ -202,11 +203,7 @@ fn regressions(
 /// The stratum of each cell that takes part: scored cells, and cells of normal samples.
 fn members(cohort: &Cohort, scored: &[bool], strata: Strata) -> StageResult<Vec<Option<Member>>> {
     let cancer = is_cancer(&cohort.obs)?;
-    let none = vec![String::new(); cohort.n_cells()];
-    let cell_type = match strata {
-        Strata::Patient => none,
-        Strata::PatientCellType => cohort.obs.texts("cell_type").unwrap_or(none),
-    };
+    let cell_type = cell_types(cohort, strata);
     let mut number_of: BTreeMap<(u32, &str), u32> = BTreeMap::new();
     Ok((0..cohort.n_cells())
         .map(|i| {

@@ -51,7 +51,7 @@ impl Stage for Benchmark {
     }
 
     fn reads(_: &BenchmarkParams) -> Vec<Read> {
-        let mut roles = vec![Read::required("truth"), Read::required("expr")];
+        let mut roles = vec![Read::one("truth"), Read::required("expr")];
         roles.extend(
             [
                 "cnv",

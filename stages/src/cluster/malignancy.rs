@@ -5,6 +5,11 @@
 //! either side (cut off at 0, the scores of normal cells would be no normal component). Two normal
 //! components are fitted to the scores of all cells; the threshold is where a cell is as likely of
 //! one as of the other. Where one component explains the scores as well, no cell is called.
+//!
+//! Cell types differ by their expression, and a type's own profile gives its cells a score: on real tumours
+//! macrophages score as high as weakly altered malignant cells. Reference cells are known to be normal and are
+//! called so ([`Malignancy::take_reference`]); how many of them score above the threshold says how far
+//! the other cells' calls can be trusted.
 
 use ndarray::ArrayView1;
 
@@ -24,13 +29,27 @@ pub struct Malignancy {
     pub score: Vec<f64>,
     /// The two components; `None` where one does as well.
     pub fit: Option<TwoComponents>,
+    /// Cells that are known to be normal.
+    pub reference: Vec<bool>,
 }
 
 impl Malignancy {
-    /// Whether each cell is above the threshold; `None` without one.
+    /// Whether each cell is above the threshold and no reference; `None` without a threshold.
     pub fn calls(&self) -> Option<Vec<bool>> {
         let threshold = self.fit?.threshold;
-        Some(self.score.iter().map(|s| *s > threshold).collect())
+        let cells = self.score.iter().zip(&self.reference);
+        Some(cells.map(|(s, r)| *s > threshold && !r).collect())
+    }
+
+    /// Takes these cells for normal, whatever they score, and says what share of them scores above the
+    /// threshold; `None` without a threshold or such cells.
+    pub fn take_reference(&mut self, reference: &[bool]) -> Option<f64> {
+        self.reference = reference.to_vec();
+        let threshold = self.fit?.threshold;
+        let n = reference.iter().filter(|r| **r).count();
+        let above = self.score.iter().zip(reference);
+        let above = above.filter(|(s, r)| **r && **s > threshold).count();
+        (n > 0).then(|| above as f64 / n as f64)
     }
 }
 
@@ -57,6 +76,7 @@ pub fn malignancy(x: &Csr, membership: &[u32], profiles: &Profiles) -> Malignanc
         correlation: vec![0.0; n],
         score: vec![0.0; n],
         fit: None,
+        reference: vec![false; n],
     };
     let moments: Vec<(f64, f64)> = profiles
         .mean
@@ -327,6 +347,25 @@ mod tests {
             );
             assert!(found.score.iter().any(|s| *s < 0.0));
         }
+    }
+
+    #[test]
+    fn reference_cells_are_normal_whatever_they_score() {
+        let rows = |i: usize| {
+            let v = if i < 40 { 0.1 } else { 0.001 * (i % 7) as f32 };
+            vec![(0, v), (1, -v)]
+        };
+        let x = Csr::from_rows(4, (0..100).map(rows));
+        let membership: Vec<u32> = (0..100).map(|i| u32::from(i < 40)).collect();
+        let mut m = malignancy(&x, &membership, &profiles(&x, &membership, 2));
+        let called = |m: &Malignancy| m.calls().unwrap().iter().filter(|c| **c).count();
+        assert_eq!(called(&m), 40);
+        // A quarter of the reference has the profile of the forty.
+        let reference: Vec<bool> = (0..100).map(|i| i < 10 || (50..80).contains(&i)).collect();
+        assert_eq!(m.take_reference(&reference), Some(0.25));
+        assert_eq!(called(&m), 30);
+        assert_eq!(m.take_reference(&[false; 100]), None);
+        assert_eq!(called(&m), 40);
     }
 
     #[test]

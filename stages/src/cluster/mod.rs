@@ -56,6 +56,10 @@ use crate::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
 
 /// Up to this many windows (or cells, where they are fewer) the components are found from all eigenvectors.
 const EXACT_PCA_UP_TO: usize = 512;
+/// Share of the reference cells that may score above the malignancy threshold without a word.
+const TRUSTED: f64 = 0.05;
+/// Column of `expr`: `Cancer`, `Normal` or nothing.
+const CANCER_VS_NORMAL: &str = "cancer_vs_normal";
 
 /// Column of `obs`: the clone of each malignant cell, `1` the largest; empty elsewhere.
 pub const CLONE: &str = "cnv_clone";
@@ -176,7 +180,7 @@ impl Stage for Cluster {
     type Params = ClusterParams;
 
     const KIND: &'static str = "cluster";
-    const CODE_VERSION: u32 = 4;
+    const CODE_VERSION: u32 = 5;
     const ABOUT: &'static str =
         "groups the cells of a patient by copy-number profile: PCA, exact neighbours, Leiden, UMAP";
     const USES_SEED: bool = true;
@@ -189,10 +193,10 @@ impl Stage for Cluster {
     fn reads(params: &Self::Params) -> Vec<Read> {
         match params.on {
             On::Cnv if params.max_clones > 1 => {
-                vec![Read::required("cnv"), Read::optional("expr")]
+                vec![Read::one("cnv"), Read::optional("expr")]
             }
-            On::Cnv => vec![Read::required("cnv")],
-            On::H => vec![Read::required("embeddings")],
+            On::Cnv => vec![Read::one("cnv")],
+            On::H => vec![Read::one("embeddings")],
         }
     }
 
@@ -218,7 +222,7 @@ impl Stage for Cluster {
             return on_h::run(ctx, params);
         }
         let reader = Reader::open(&ctx.one("cnv")?.path)?;
-        let obs = reader.obs()?;
+        let mut obs = reader.obs()?;
         let x_cnv = reader.obsm("X_cnv")?.into_csr();
         if obs.is_empty() || x_cnv.n_cols() == 0 {
             return Err(StageError::data(format!(
@@ -234,14 +238,30 @@ impl Stage for Cluster {
             ctx.progress
                 .warn("no cell has any copy-number signal: its clusters mean nothing");
         }
-        let found = cluster_profiles(&x_cnv, params, ctx.seed, &|done, next| {
+        let mut found = cluster_profiles(&x_cnv, params, ctx.seed, &|done, next| {
             ctx.check_cancelled()?;
             ctx.progress.step(done, 5, next);
             Ok(())
         })?;
+        let above = match obs.flags("cnv_reference") {
+            Ok(reference) => found.malignancy.take_reference(reference),
+            Err(_) => None,
+        };
+        if let Some(share) = above.filter(|share| *share > TRUSTED) {
+            ctx.progress.warn(&format!(
+                "{:.0} % of the reference cells score above the malignancy threshold: they are called normal, but other normal cells like them are not",
+                100.0 * share
+            ));
+        }
         ctx.progress.step(4, 5, "clones");
         let clones = match ctx.optional("expr") {
-            Some(expr) => Some(clones_of(&expr.path, &obs, &found, params, ctx.seed)?),
+            Some(expr) => {
+                let (clones, types) = clones_of(&expr.path, &obs, &found, params, ctx.seed)?;
+                if let Some(types) = types {
+                    obs.set(CANCER_VS_NORMAL, types);
+                }
+                Some(clones)
+            }
             None => None,
         };
         ctx.check_cancelled()?;
@@ -267,6 +287,9 @@ impl Stage for Cluster {
             clones.as_ref(),
         )?;
         let mut metrics = metrics(&found, &details, without_signal);
+        if let Some(share) = above {
+            metrics.insert("reference_above_threshold".into(), json!(share));
+        }
         if let Some(clones) = &clones {
             metrics.insert("n_clones".into(), json!(clones.n_cells.len()));
         }
@@ -275,40 +298,36 @@ impl Stage for Cluster {
     }
 }
 
-/// The clones among the cells that are called malignant and are no reference, from the raw counts of
-/// `expr`; none where no cell is called.
+/// The clones among the cells that are called malignant, from the raw counts of `expr` (none where no cell is
+/// called), and its column [`CANCER_VS_NORMAL`].
 fn clones_of(
     expr: &std::path::Path,
     obs: &Frame,
     found: &Clustered,
     params: &ClusterParams,
     seed: u64,
-) -> StageResult<Clones> {
+) -> StageResult<(Clones, Option<Column>)> {
     let reader = Reader::open(expr)?;
-    if reader.obs()?.index != obs.index {
+    let expr_obs = reader.obs()?;
+    if expr_obs.index != obs.index {
         return Err(StageError::format(
             expr,
             "obs",
             "expected the cells of `cnv`, in their order",
         ));
     }
-    let mut malignant = found
+    let malignant = found
         .malignancy
         .calls()
         .unwrap_or_else(|| vec![false; obs.len()]);
-    if let Ok(reference) = obs.flags("cnv_reference") {
-        malignant
-            .iter_mut()
-            .zip(reference)
-            .for_each(|(m, r)| *m &= !r);
-    }
     let counts = reader.layer("counts")?.into_csr();
     let options = CloneOptions {
         max_clones: params.max_clones,
         min_cells: params.min_clone_cells,
         seed,
     };
-    clones::clones(&counts, &reader.var()?, &malignant, options)
+    let clones = clones::clones(&counts, &reader.var()?, &malignant, options)?;
+    Ok((clones, expr_obs.columns.get(CANCER_VS_NORMAL).cloned()))
 }
 
 /// What the tables say beyond [`Clustered`].

@@ -172,6 +172,7 @@ fn write_table(path: &std::path::Path, obs: &Frame, partition: &Partition) -> St
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::linalg::tests::at_threads;
     use crate::rng::Rng;
     use crate::stage::{InputArtifact, Quiet};
 
@@ -222,11 +223,9 @@ mod tests {
     #[test]
     fn any_number_of_threads_gives_the_same_bits() {
         let run = |threads: usize| {
-            let pool = rayon::ThreadPoolBuilder::new()
-                .num_threads(threads)
-                .build()
-                .unwrap();
-            pool.install(|| cluster_h(&clouds(), &params(), 3, &|_, _| Ok(())).unwrap())
+            at_threads(threads, || {
+                cluster_h(&clouds(), &params(), 3, &|_, _| Ok(())).unwrap()
+            })
         };
         assert_eq!(run(1), run(3));
     }

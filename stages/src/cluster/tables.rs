@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::segments::{ArmCall, Segment, Segmented};
-use super::{Clones, Clustered, Details};
+use super::{CANCER_VS_NORMAL, Clones, Clustered, Details};
 use crate::error::StageResult;
 use crate::frame::{Column, Frame};
 use crate::stats::normal_sf;
@@ -28,7 +28,7 @@ pub(super) fn write(
     let notes = [
         "copy-number clusters of the cells: Leiden on the neighbour graph of X_cnv's principal components; 0 is the largest",
         "cnv_score: mean of |X_cnv| over all cells and windows of the cluster, zeros included (infercnvpy)",
-        "mean_burden: mean of the cells' cnv_burden; share_cancer: share of cells with cancer_vs_normal = Cancer among those with a value; share_malignant: share above the threshold of cnv_malignancy.tsv",
+        "mean_burden: mean of the cells' cnv_burden; share_cancer: share of cells with cancer_vs_normal = Cancer among those with a value; share_malignant: share of cells called malignant",
         "ithcna: interquartile range of the correlations of all pairs of the cluster's profiles (infercnvpy), over a draw of its cells where it is large",
     ];
     write_tsv(
@@ -50,7 +50,7 @@ pub(super) fn write(
     }
     let notes = [
         "per cell: cnv_burden, mean |X_cnv|; cnv_signal, root mean square of X_cnv; cnv_correlation, with the mean profile of the other cells of its cluster; cnv_malignancy, their product",
-        "cnv_malignant: above the threshold of cnv_malignancy.tsv; no column where one component explains the scores as well as two",
+        "cnv_malignant: above the threshold of cnv_malignancy.tsv and no reference cell; no column where one component explains the scores as well as two",
     ];
     write_tsv(
         &dir.join("cnv_cells.tsv"),
@@ -164,7 +164,7 @@ fn clusters(obs: &Frame, found: &Clustered, details: &Details) -> Frame {
         "n_cells",
         Column::I64(found.profiles.n_cells.iter().map(|&n| n as i64).collect()),
     );
-    if let Ok(classes) = obs.texts("cancer_vs_normal") {
+    if let Ok(classes) = obs.texts(CANCER_VS_NORMAL) {
         let cancer: Vec<f64> = classes
             .iter()
             .map(|c| match c.as_str() {
@@ -246,6 +246,8 @@ fn histogram(found: &Clustered) -> Frame {
         .for_each(|s| counts[(((s - low) / width) as usize).min(BINS - 1)] += 1);
     let from: Vec<f64> = (0..BINS).map(|b| low + b as f64 * width).collect();
     let mut table = Frame::new((0..BINS).map(|b| b.to_string()).collect());
+    table.set("from", Column::F64(from.clone()));
+    table.set("to", Column::F64(from.iter().map(|v| v + width).collect()));
     table.set("n_cells", Column::I64(counts));
     if let Some(fit) = found.malignancy.fit {
         for (k, name) in ["expected_normal", "expected_malignant"].iter().enumerate() {
@@ -256,8 +258,6 @@ fn histogram(found: &Clustered) -> Frame {
             table.set(name, Column::F64(expected.collect()));
         }
     }
-    table.set("to", Column::F64(from.iter().map(|v| v + width).collect()));
-    table.set("from", Column::F64(from));
     table
 }
 

@@ -49,7 +49,7 @@ pub struct Concordance;
 impl Stage for Concordance {
     type Params = ConcordanceParams;
     const KIND: &'static str = "concordance";
-    const CODE_VERSION: u32 = 2;
+    const CODE_VERSION: u32 = 3;
     const ABOUT: &'static str =
         "distance between a cell's two embeddings, and classes by quantile within each patient";
     const USES_SEED: bool = true;

@@ -118,7 +118,7 @@ impl ConcordanceParams {
     /// What the classes are, for the head of each table.
     pub(super) fn rule(&self) -> String {
         let who = match self.restrict {
-            Restrict::All => "cancer cells (every cell of a tumour sample)",
+            Restrict::All => "cancer cells (every cell with cancer_vs_normal = Cancer)",
             Restrict::Epithelial => "epithelial cancer cells (cell_type contains `pithelial`)",
             Restrict::Malignant => "malignant cancer cells (cnv_malignant of `cluster`)",
         };

@@ -13,7 +13,7 @@ pub(crate) const MALIGNANT: &str = "cnv_malignant";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Restrict {
-    /// Every cell with `cancer_vs_normal` = `Cancer`: every cell of a tumour sample, immune cells
+    /// Every cell with `cancer_vs_normal` = `Cancer`: by default every cell of a tumour sample, immune cells
     /// included.
     #[default]
     All,

@@ -7,6 +7,7 @@ use super::*;
 use crate::anndata::{AnnData, Uns};
 use crate::dosage::windows::tests::{genes, windows};
 use crate::frame::{Column, Frame};
+use crate::linalg::tests::at_threads;
 use crate::matrix::{Csr, Matrix};
 use crate::rng::Rng;
 use crate::stage::{Branch, DeviceChoice, InputArtifact, Quiet};
@@ -192,12 +193,7 @@ fn run(inputs: Vec<InputArtifact>, out: &Path, threads: usize) -> Metrics {
         progress: &Quiet,
         cancel: &cancel,
     };
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .build()
-        .unwrap();
-    pool.install(|| De::run(&ctx, &DeParams::default()))
-        .unwrap()
+    at_threads(threads, || De::run(&ctx, &DeParams::default())).unwrap()
 }
 
 fn row<'a>(table: &'a TextTable, keys: &[&str]) -> Vec<&'a str> {

@@ -89,7 +89,7 @@ pub fn cell_scores(
             .collect()
     };
     let shortfall: Vec<f64> = negative(residuals.sums(&[copy.to_vec()]).swap_remove(0));
-    let chosen = choose(&residuals.speaks, options);
+    let chosen = choose(residuals, options);
     let subset = residuals.take(&chosen);
     let svd = Found::new(&subset.signed(copy), options)?;
     let (mut null_sums, mut null_tops) = (Vec::new(), Vec::new());
@@ -147,10 +147,11 @@ fn negative(mut v: Vec<f64>) -> Vec<f64> {
 }
 
 /// A fixed random choice of the cells that speak (of all, where none does), in rising order.
-fn choose(speaks: &[bool], options: FactorOptions) -> Vec<usize> {
-    let mut rows: Vec<usize> = (0..speaks.len()).filter(|&i| speaks[i]).collect();
+fn choose(residuals: &Residuals, options: FactorOptions) -> Vec<usize> {
+    let all = 0..residuals.n_cells();
+    let mut rows: Vec<usize> = all.clone().filter(|&i| residuals.speaks(i)).collect();
     if rows.is_empty() {
-        rows = (0..speaks.len()).collect();
+        rows = all.collect();
     }
     if rows.len() > options.max_cells {
         Rng::new(options.seed, "dosage cells", &[]).shuffle(&mut rows);

@@ -215,8 +215,7 @@ pub fn analyse(
     let slopes = slopes(&units, n_strata, along, params);
     let ratios = copy_ratios(&units, &rates, along, params.copy_number, params.altered);
     let copy: Vec<Vec<f64>> = ratios.iter().map(|r| altered(r, params.altered)).collect();
-    let takes_part: Vec<bool> = copy.iter().map(|c| c.iter().any(|v| *v != 0.0)).collect();
-    let residuals = Residuals::new(counts, &units, &takes_part);
+    let residuals = Residuals::new(counts, &units, &copy);
     let options = FactorOptions {
         n_factors: params.n_factors,
         n_null: params.n_null,

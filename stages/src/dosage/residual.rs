@@ -32,8 +32,9 @@ pub struct Residuals {
     pub cells: Vec<usize>,
     /// Clone of each cell, an index into the units that were handed in.
     pub unit_of: Vec<usize>,
-    /// Whether the cell says which genes vary together: it is in a clone ([`UnitKey::unplaced`]).
-    pub speaks: Vec<bool>,
+    /// Of each unit: whether its cells say which genes vary together, as cells of one clone do
+    /// ([`UnitKey::unplaced`]).
+    placed: Vec<bool>,
     /// sqrt(t) of each cell.
     depth: Vec<f64>,
     /// `n / (sqrt(t) sd)`, clipped so that `r <= sqrt(n_cells)`.
@@ -43,8 +44,10 @@ pub struct Residuals {
 }
 
 impl Residuals {
-    /// From raw counts, for the cells of the units for which `takes_part`.
-    pub fn new(counts: &Csr, units: &[Unit], takes_part: &[bool]) -> Self {
+    /// From raw counts, for the cells of the units that have an altered gene: log copy ratios `[unit][gene]`,
+    /// 0 where not altered.
+    pub fn new(counts: &Csr, units: &[Unit], copy: &[Vec<f64>]) -> Self {
+        let takes_part: Vec<bool> = copy.iter().map(|c| c.iter().any(|v| *v != 0.0)).collect();
         let mut of_cell: Vec<(usize, usize)> = (0..units.len())
             .filter(|&u| takes_part[u])
             .flat_map(|u| units[u].cells.iter().map(move |&i| (i, u)))
@@ -89,7 +92,7 @@ impl Residuals {
         Self {
             cells: of_cell.iter().map(|c| c.0).collect(),
             unit_of: of_cell.iter().map(|c| c.1).collect(),
-            speaks: of_cell.iter().map(|c| !units[c.1].key.unplaced).collect(),
+            placed: units.iter().map(|u| !u.key.unplaced).collect(),
             depth,
             stored: Csr::from_rows(counts.n_cols(), rows),
             base,
@@ -101,13 +104,18 @@ impl Residuals {
         self.cells.len()
     }
 
+    /// Whether cell `i` is in a clone, so that it says which genes vary together.
+    pub(crate) fn speaks(&self, i: usize) -> bool {
+        self.placed[self.unit_of[i]]
+    }
+
     /// The cells at `rows`.
     #[must_use]
     pub fn take(&self, rows: &[usize]) -> Self {
         Self {
             cells: rows.iter().map(|&r| self.cells[r]).collect(),
             unit_of: rows.iter().map(|&r| self.unit_of[r]).collect(),
-            speaks: rows.iter().map(|&r| self.speaks[r]).collect(),
+            placed: self.placed.clone(),
             depth: rows.iter().map(|&r| self.depth[r]).collect(),
             stored: self.stored.take_rows(rows),
             base: self.base.clone(),

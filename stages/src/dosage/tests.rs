@@ -4,6 +4,7 @@ use super::windows::tests::{genes, windows};
 use super::*;
 use crate::frame::Frame;
 use crate::linalg::LinearOperator;
+use crate::linalg::tests::at_threads;
 use crate::rng::Rng;
 use crate::stats::auc;
 
@@ -513,12 +514,7 @@ fn nothing_planted_gives_no_factor_above_the_null() {
 fn the_operator_is_the_filled_in_matrix() {
     let t = tumours(400.0, Plant::default(), 5);
     let found = run(&t, 19);
-    let takes_part: Vec<bool> = found
-        .copy
-        .iter()
-        .map(|c| c.iter().any(|v| *v != 0.0))
-        .collect();
-    let residuals = Residuals::new(&t.counts, &found.units, &takes_part);
+    let residuals = Residuals::new(&t.counts, &found.units, &found.copy);
     let rows: Vec<usize> = (0..residuals.n_cells()).step_by(23).collect();
     let few = residuals.take(&rows);
     let signed = few.signed(&found.copy);
@@ -610,13 +606,7 @@ fn threads_do_not_change_a_bit() {
         },
         7,
     );
-    let at = |threads| {
-        rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .unwrap()
-            .install(|| run(&t, 19))
-    };
+    let at = |threads| at_threads(threads, || run(&t, 19));
     let (one, three) = (at(1), at(3));
     let bits = |a: &Analysis| -> Vec<u64> {
         let s = a.scores.as_ref().unwrap();

@@ -23,6 +23,16 @@ pub struct UnitKey {
     pub unplaced: bool,
 }
 
+/// Cell type of each cell, which with its patient is its stratum; empty where there is none, or where strata
+/// are patients.
+pub(crate) fn cell_types(cohort: &Cohort, strata: Strata) -> Vec<String> {
+    let none = vec![String::new(); cohort.n_cells()];
+    match strata {
+        Strata::Patient => none,
+        Strata::PatientCellType => cohort.obs.texts("cell_type").unwrap_or(none),
+    }
+}
+
 /// The clone of each cell of the cohort: cells of normal samples and those that are `chosen`, which have a
 /// group. One stratum a patient, or a patient and cell type.
 ///
@@ -35,11 +45,7 @@ pub(crate) fn keys(
     strata: Strata,
 ) -> StageResult<Vec<Option<UnitKey>>> {
     let cancer = is_cancer(&cohort.obs)?;
-    let no_type = vec![String::new(); cohort.n_cells()];
-    let cell_type = match strata {
-        Strata::Patient => no_type,
-        Strata::PatientCellType => cohort.obs.texts("cell_type").unwrap_or(no_type),
-    };
+    let cell_type = cell_types(cohort, strata);
     Ok((0..cohort.n_cells())
         .map(|i| {
             let takes_part = (chosen[i] || !cancer[i]) && !groups[i].name.is_empty();

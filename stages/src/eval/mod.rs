@@ -45,8 +45,8 @@ impl Stage for Eval {
 
     fn reads(_: &EvalParams) -> Vec<Read> {
         vec![
-            Read::required("split"),
-            Read::required("embeddings"),
+            Read::one("split"),
+            Read::one("embeddings"),
             Read::optional("expr"),
             Read::optional("anchors"),
         ]

@@ -313,6 +313,7 @@ impl Summary {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::linalg::tests::at_threads;
     use crate::rng::Rng;
     use ndarray::{Array2, array};
 
@@ -384,11 +385,7 @@ mod tests {
             Ranked::both_ways(q.view(), g.view()).1,
             Ranked::both_ways(g.view(), q.view()).0
         );
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(1)
-            .build()
-            .unwrap();
-        assert_eq!(pool.install(|| Ranked::both_ways(q.view(), g.view())).0, r);
+        assert_eq!(at_threads(1, || Ranked::both_ways(q.view(), g.view())).0, r);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::*;
 use crate::anndata::{AnnData, Uns};
+use crate::linalg::tests::at_threads;
 use crate::matrix::{Csr, Matrix};
 use crate::mine::tensors::TensorFile;
 use crate::mine::{Mine, MineParams};
@@ -322,11 +323,9 @@ fn any_number_of_threads_writes_the_same_bytes() {
     let data = data();
     let run = |threads: usize| {
         let out = tempfile::tempdir().unwrap();
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .unwrap();
-        pool.install(|| Bench::new(data.path(), out.path()).all(&quick()));
+        at_threads(threads, || {
+            Bench::new(data.path(), out.path()).all(&quick())
+        });
         files(out.path())
     };
     let one = run(1);

@@ -47,8 +47,8 @@ impl Stage for Export {
 
     fn reads(_: &Self::Params) -> Vec<Read> {
         vec![
-            Read::required("expr"),
-            Read::required("cnv"),
+            Read::one("expr"),
+            Read::one("cnv"),
             Read::optional("clusters"),
             Read::optional("embeddings"),
             Read::optional("h_clusters"),

@@ -51,7 +51,7 @@ impl Stage for Infercnv {
     type Params = InfercnvParams;
 
     const KIND: &'static str = "infercnv";
-    const CODE_VERSION: u32 = 2;
+    const CODE_VERSION: u32 = 3;
     const ABOUT: &'static str =
         "copy number of each cell in windows along the genome, against normal cells";
     const MULTI_THREADED: bool = true;
@@ -61,7 +61,7 @@ impl Stage for Infercnv {
     }
 
     fn reads(params: &Self::Params) -> Vec<Read> {
-        let mut roles = vec![Read::required("expr")];
+        let mut roles = vec![Read::one("expr")];
         if params.method == Method::Measured {
             roles.push(Read::optional("segments"));
         }
@@ -382,13 +382,9 @@ fn burden(x_cnv: &Csr) -> Vec<f64> {
     let n_windows = x_cnv.n_cols().max(1) as f64;
     (0..x_cnv.n_rows())
         .map(|c| {
-            x_cnv
-                .row(c)
-                .1
-                .iter()
-                .map(|v| f64::from(v.abs()))
-                .sum::<f64>()
-                / n_windows
+            // From 0: the sum of no value at all is -0.
+            let sizes = x_cnv.row(c).1.iter().map(|v| f64::from(v.abs()));
+            sizes.fold(0.0, |sum, v| sum + v) / n_windows
         })
         .collect()
 }

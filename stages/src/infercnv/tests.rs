@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::*;
+use crate::linalg::tests::at_threads;
 use crate::rng::Rng;
 use crate::stage::Quiet;
 
@@ -312,11 +313,9 @@ fn threads_do_not_change_a_byte() {
         ..Default::default()
     };
     let run = |threads| {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .unwrap();
-        pool.install(|| annotate(&obs, &var, &x, &params, &Quiet).unwrap())
+        at_threads(threads, || {
+            annotate(&obs, &var, &x, &params, &Quiet).unwrap()
+        })
     };
     let ((one, m1), (four, m4)) = (run(1), run(4));
     assert_eq!(one.obsm, four.obsm);

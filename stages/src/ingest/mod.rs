@@ -71,7 +71,7 @@ impl Stage for Ingest {
     }
 
     fn file_inputs(_: &Self::Params) -> Vec<Read> {
-        vec![Read::required("counts"), Read::optional("annotations")]
+        vec![Read::one("counts"), Read::optional("annotations")]
     }
 
     fn outputs(_: &Self::Params) -> Vec<OutputDecl> {

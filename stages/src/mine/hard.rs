@@ -334,6 +334,7 @@ fn draw_candidates(n: usize, anchor: usize, k: usize, seed: u64) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::linalg::tests::at_threads;
     use crate::matrix::Csr;
     use crate::mine::moments::{FeatureMoments, Moments};
     use crate::mine::params::Space;
@@ -551,11 +552,9 @@ mod tests {
         };
         let vectors = Vectors::prepare(&x, &c, &rows, &m, Space::Zscore);
         let run = |threads: usize, p: &MineParams| {
-            let pool = rayon::ThreadPoolBuilder::new()
-                .num_threads(threads)
-                .build()
-                .unwrap();
-            pool.install(|| hard_negatives(&vectors, p, 1, &|_, _| false).unwrap())
+            at_threads(threads, || {
+                hard_negatives(&vectors, p, 1, &|_, _| false).unwrap()
+            })
         };
         assert_eq!(run(1, &p), run(3, &p));
         let subsample = MineParams {

@@ -62,7 +62,7 @@ impl Stage for Preprocess {
     }
 
     fn reads(_: &Self::Params) -> Vec<Read> {
-        vec![Read::required("counts")]
+        vec![Read::one("counts")]
     }
 
     fn file_inputs(_: &Self::Params) -> Vec<Read> {

@@ -8,6 +8,7 @@ use crate::anndata::{AnnData, Uns};
 use crate::frame::Frame;
 use crate::genome::GeneTable;
 use crate::infercnv::{InfercnvParams, annotate};
+use crate::linalg::tests::at_threads;
 use crate::matrix::Csr;
 use crate::preprocess::{PreprocessParams, preprocess};
 use crate::stage::Quiet;
@@ -368,13 +369,7 @@ fn same_seed_same_bytes_at_any_number_of_threads_and_any_company() {
         n_genes: 900,
         ..SimulateParams::default()
     };
-    let run = |threads| {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .unwrap();
-        pool.install(|| simulate("A", &params, 11).counts)
-    };
+    let run = |threads| at_threads(threads, || simulate("A", &params, 11).counts);
     let one = run(1);
     assert_eq!(one, run(4));
     assert_ne!(one.x, simulate("A", &params, 12).counts.x);

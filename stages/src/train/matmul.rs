@@ -139,6 +139,7 @@ impl CustomOp2 for MatMulNt {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::linalg::tests::at_threads;
     use crate::rng::Rng;
     use candle_core::{DType, Device, Var};
 
@@ -186,11 +187,9 @@ mod tests {
             random(130, 257, 5).to_dtype(DType::F32).unwrap(),
         );
         let run = |threads: usize| {
-            let pool = rayon::ThreadPoolBuilder::new()
-                .num_threads(threads)
-                .build()
-                .unwrap();
-            pool.install(|| matmul_nt(&a, &b).unwrap().to_vec2::<f32>().unwrap())
+            at_threads(threads, || {
+                matmul_nt(&a, &b).unwrap().to_vec2::<f32>().unwrap()
+            })
         };
         assert_eq!(run(1), run(3));
     }

@@ -72,11 +72,10 @@ impl Stage for Train {
     }
 
     fn reads(params: &TrainParams) -> Vec<Read> {
-        let mut roles = ["expr", "cnv", "split", "moments"]
-            .map(Read::required)
-            .to_vec();
+        let mut roles = ["expr", "cnv"].map(Read::required).to_vec();
+        roles.extend(["split", "moments"].map(Read::one));
         if params.objective == Objective::Clcc {
-            roles.push(Read::required("negatives"));
+            roles.push(Read::one("negatives"));
         }
         if params.needs_clusters() {
             roles.push(Read::required("clusters"));

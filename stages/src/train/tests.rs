@@ -10,6 +10,7 @@ use super::encoder::NamedArray;
 use super::input_layer::SparseInput;
 use super::trainer::Cursor;
 use super::*;
+use crate::linalg::tests::at_threads;
 use crate::matrix::Csr;
 use crate::rng::Rng;
 
@@ -744,11 +745,7 @@ fn any_number_of_threads_trains_the_same_bits() {
         ..quick_params()
     };
     let run = |threads: usize| {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .unwrap();
-        pool.install(|| {
+        at_threads(threads, || {
             let mut t = trainer(&data, &params, DType::F32);
             t.run(&TestWatch::new(None, u64::MAX)).unwrap();
             let embedded = embed(&t.expr, &data.expr, 150, 16).unwrap();

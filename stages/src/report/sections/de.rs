@@ -1,5 +1,7 @@
 //! Differential expression, cis effects, escape and compensation.
 
+use std::collections::BTreeSet;
+
 use super::side_by_side::{TABLES, further, labels, side_by_side};
 use super::{Inputs, Part, table_blocks, title_of};
 use crate::error::StageResult;
@@ -14,6 +16,8 @@ use crate::report::params::Params;
 use crate::report::table_view::{BY_P, TableView};
 use crate::table::TextTable;
 
+/// Column of the tables whose rows are genes in clusters.
+const H_LEIDEN: &str = "h_leiden";
 const ID: &str = "differential-expression";
 const TITLE: &str = "Differential expression";
 
@@ -37,13 +41,24 @@ pub(crate) fn part(inputs: &Inputs<'_, '_>) -> StageResult<Part> {
              for escape from its copy number, no more than that."
                 .into(),
         ),
-        Block::Note(
-            Tone::Warning,
-            "On simulated tumours with planted escape genes, ranking genes by discordant against concordant cells finds them no \
-             better than chance. The dosage section below tests each gene's dependence on copy number itself: believe it first."
-                .into(),
-        ),
     ];
+    if inputs.ctx.optional("concordance").is_some() {
+        let instead = match inputs.ctx.optional("dosage") {
+            Some(_) => {
+                "The dosage section below tests each gene's dependence on copy number itself: believe it first."
+            }
+            None => {
+                "A stage of kind `dosage` would test each gene's dependence on copy number itself."
+            }
+        };
+        blocks.push(Block::Note(
+            Tone::Warning,
+            format!(
+                "On simulated tumours with planted escape genes, ranking genes by discordant against concordant cells finds them no \
+                 better than chance. {instead}"
+            ),
+        ));
+    }
     blocks.extend(contrasts(&files, p)?);
     blocks.extend(labels(&files, p)?);
     blocks.extend(side_by_side(&files, p)?);
@@ -266,11 +281,23 @@ fn contrast(file: &TableFile, table: TextTable, p: &Params, open: bool) -> Stage
         "log2 fold change",
         "−log10 adjusted p",
     )?;
-    let summary = format!(
-        "{title}: {} of {} genes beyond the thresholds",
-        count(n),
-        count(names.len())
-    );
+    let genes: BTreeSet<&str> = (0..names.len())
+        .filter(|&i| class[i] > 0)
+        .map(|i| names[i])
+        .collect();
+    let summary = if table.header.iter().any(|c| c == H_LEIDEN) {
+        // A row is a gene in a cluster, and only those beyond the thresholds are listed.
+        format!(
+            "{title}: {} genes beyond the thresholds in one cluster or more",
+            count(genes.len())
+        )
+    } else {
+        format!(
+            "{title}: {} of {} genes beyond the thresholds",
+            count(n),
+            count(names.len())
+        )
+    };
     let mut blocks = Vec::new();
     if let Some(svg) = figure {
         let caption = format!(

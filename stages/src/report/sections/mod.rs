@@ -143,6 +143,10 @@ pub(crate) fn other_tables(
 /// A file name as words.
 pub(crate) fn title_of(name: &str) -> String {
     let words = name.replace(['_', '-'], " ").replace('.', ", ");
+    let words = match words.strip_prefix("cnv ") {
+        Some(rest) => format!("copy-number {rest}"),
+        None => words,
+    };
     let mut letters = words.chars();
     letters
         .next()
@@ -170,5 +174,6 @@ mod tests {
         );
         assert_eq!(categories(&obs, "nothing"), None);
         assert_eq!(title_of("cancer_vs_normal.P1"), "Cancer vs normal, P1");
+        assert_eq!(title_of("cnv_arms.P1"), "Copy-number arms, P1");
     }
 }

@@ -152,14 +152,23 @@ pub(crate) fn side_by_side(files: &[TableFile], p: &Params) -> StageResult<Vec<B
 
 /// Slope against the size of the discordance score, coloured by who finds the gene.
 fn figure(table: &TextTable, p: &Params) -> StageResult<Option<Figure>> {
-    let (Some(names), Some(slopes), Some(scores), Some(found)) = (
+    let (Some(names), Some(mut slopes), Some(scores), Some(found), Some(of_dosage)) = (
         texts(table, &["names"]),
         numbers(table, &["dosage_slope"]),
         numbers(table, &["discordance_scores"]),
         texts(table, &["found_by"]),
+        texts(table, &["dosage_class"]),
     ) else {
         return Ok(None);
     };
+    // A slope too wide to be tested is told in the table and is no dot.
+    for (slope, _) in slopes
+        .iter_mut()
+        .zip(&of_dosage)
+        .filter(|(_, class)| **class == "untested")
+    {
+        *slope = f64::NAN;
+    }
     const BOTH: [u8; 3] = [0xb0, 0x3a, 0x8c];
     let classes = [
         ("discordance only".to_string(), palette::LOW),

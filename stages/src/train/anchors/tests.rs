@@ -9,6 +9,7 @@ use super::data::AnchorData;
 use super::params::{AnchorParams, CentroidSpace};
 use super::trainer::{AnchorTrainer, Cursor, Watch};
 use crate::error::{StageError, StageResult};
+use crate::linalg::tests::at_threads;
 use crate::rng::Rng;
 use crate::train::checkpoint::{self, State};
 use crate::train::encoder::NamedArray;
@@ -461,8 +462,7 @@ fn any_number_of_threads_trains_the_same_bits() {
     let data = simulated(300, 4);
     let params = quick_params();
     let run = |threads: usize| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
-        pool.build().unwrap().install(|| {
+        at_threads(threads, || {
             let mut t = trainer(&data, &params, DType::F32);
             t.run(&TestWatch::new(None, u64::MAX)).unwrap();
             let all: Vec<u32> = (0..300).collect();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::linalg::tests::at_threads;
 use crate::matrix::Csr;
 use crate::rng::Rng;
 use candle_core::{Device, Var};
@@ -228,11 +229,7 @@ fn one_and_three_threads_give_the_same_bits() {
         .collect();
     let grad: Vec<f32> = random(50, 96, 7).iter().map(|&x| x as f32).collect();
     let run = |threads: usize| {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .unwrap();
-        pool.install(|| {
+        at_threads(threads, || {
             let batch = SparseBatch::new(input.clone(), &rows);
             let out = forward(&batch, &weight, &grad[..96]);
             let (pending, _) = Pending::new(batch, &grad, 96).unwrap();

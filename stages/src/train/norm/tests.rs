@@ -1,4 +1,5 @@
 use super::*;
+use crate::linalg::tests::at_threads;
 use candle_core::{Device, Var};
 
 fn layer(p: f64) -> NormReluDropout {
@@ -123,11 +124,7 @@ fn one_and_three_threads_give_the_same_bits() {
     let x: Vec<f32> = random(500 * 40, 2).iter().map(|&v| v as f32).collect();
     let ones = [1f32; 40];
     let run = |threads: usize| {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .unwrap();
-        pool.install(|| {
+        at_threads(threads, || {
             let norm = layer(0.1);
             let y = norm.forward(&x, &ones, &ones);
             let grads = norm.backward(&x, &ones, &y, &y);
