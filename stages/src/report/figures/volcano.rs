@@ -42,11 +42,20 @@ pub(crate) fn volcano(v: &Volcano<'_>, x_label: &str, y_label: &str) -> StageRes
         .collect();
     let evidence = |i: usize| v.evidence[i].clamp(0.0, MOST);
     let guides = v.effect_guides.iter().copied();
-    // Genes with little evidence have the widest effects: those of the better half set the scale.
+    // Genes with little evidence have the widest effects: those of the better half set the scale, which
+    // is fewer where most have none.
     let all: Vec<f64> = genes.iter().map(|&i| evidence(i)).collect();
     let half = crate::stats::median(&all);
-    let told = genes.iter().filter(|&&i| evidence(i) >= half);
-    let middle = bulk(told.map(|&i| v.effects[i]).collect());
+    let told = |least: f64| -> Vec<f64> {
+        let told = genes.iter().filter(|&&i| evidence(i) > least);
+        told.map(|&i| v.effects[i]).collect()
+    };
+    let better = told(half);
+    let middle = bulk(if better.is_empty() {
+        told(-1.0)
+    } else {
+        better
+    });
     let Some(x) = range(middle.into_iter().chain(guides), 0.08).filter(|_| !genes.is_empty())
     else {
         return Ok(None);

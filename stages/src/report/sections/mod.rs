@@ -11,6 +11,8 @@ pub(crate) mod side_by_side;
 pub(crate) mod summary;
 pub(crate) mod training;
 
+use std::collections::BTreeSet;
+
 use super::load::{Patient, TableFile};
 use super::page::{Block, Section};
 use super::params::Params;
@@ -106,11 +108,21 @@ pub(crate) fn picked_blocks(
     pick: Pick<'_>,
 ) -> StageResult<Vec<Block>> {
     let stacks = super::load::stack(files, name)?;
+    let several = stacks.len() > 1;
     Ok(stacks
         .into_iter()
         .map(|(table, place)| {
+            let whose = match table.texts("patient") {
+                Ok(patients) if several => patients.iter().copied().collect::<BTreeSet<_>>(),
+                _ => BTreeSet::new(),
+            };
+            // Tables of other columns stand apart: one patient's is named, that of the others is the table.
+            let title = match whose.len() {
+                1 => format!("{title}, {}", whose.into_iter().next().unwrap_or_default()),
+                _ => title.to_string(),
+            };
             Block::Table(
-                TableView::new(title, table, &place, params.table_rows, pick).caption(lead),
+                TableView::new(&title, table, &place, params.table_rows, pick).caption(lead),
             )
         })
         .collect())
