@@ -429,9 +429,14 @@ pub(super) fn explain(args: &WorkflowArgs, node: &str) -> Result<i32, CliError> 
                 let key = o.key.as_ref().map(|k| format!("[{k}]")).unwrap_or_default();
                 println!("  output  {}{key}  {}  {} bytes", o.role, o.digest, o.bytes);
             }
+            let made = &record.measured;
             println!(
-                "  made by {}",
-                serde_json::to_string(&record.measured).unwrap_or_default()
+                "  made in {:.3} s on {} ({} threads) with {:.0} MiB at the most, by version {}",
+                made["seconds"].as_f64().unwrap_or(0.0),
+                made["device"].as_str().unwrap_or("?"),
+                made["threads"],
+                made["peak_rss_bytes"].as_f64().unwrap_or(0.0) / f64::from(1 << 20),
+                made["version"].as_str().unwrap_or("?"),
             );
             for reason in decider
                 .preimage(id, &known, &BTreeSet::new())

@@ -65,8 +65,14 @@ pub(super) fn wire(workflow: &Workflow, nodes: &mut [Node]) -> Vec<Problem> {
         }
         nodes[id].inputs = inputs;
     }
-    problems.dedup();
-    problems
+    // A stage of many nodes has its problems once.
+    let mut seen: Vec<Problem> = Vec::new();
+    for problem in problems {
+        if !seen.contains(&problem) {
+            seen.push(problem);
+        }
+    }
+    seen
 }
 
 /// Artifacts of one role that one stage writes.

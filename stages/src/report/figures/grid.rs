@@ -26,7 +26,8 @@ pub(crate) fn grid(rows: &[String], columns: &[String], values: &[Vec<f64>]) -> 
             .map(|t| text_width(&clip(t, 18), 11.0))
             .fold(0.0, f64::max)
     };
-    let side = (430.0 / columns.len() as f64).clamp(11.0, 46.0);
+    // Slanted labels of neighbours need 16 units.
+    let side = (430.0 / columns.len() as f64).clamp(16.0, 46.0);
     let left = label(rows) + 8.0;
     let top = label(columns) * 0.71 + 14.0;
     let overhang = label(&columns[columns.len().saturating_sub(1)..]) * 0.71;
