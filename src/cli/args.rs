@@ -55,6 +55,9 @@ pub(super) enum Command {
     Status {
         #[command(flatten)]
         cache: CacheArgs,
+        /// Language of the output.
+        #[arg(long, value_enum, default_value = "human")]
+        format: Format,
     },
     /// How a node's last run went: why, how long, its warnings and what it printed.
     Log {

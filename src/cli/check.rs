@@ -7,11 +7,29 @@ use serde_json::{Map, Value, json};
 
 use super::args::{Cli, WorkflowArgs};
 use super::error::{CliError, exit};
+use super::inspect;
 use super::session::load_plan;
 use crate::registry::{kind, kinds};
+use crate::workflow::{InvalidWorkflow, Problem};
 
 pub(super) fn check(args: &WorkflowArgs) -> Result<i32, CliError> {
     let plan = load_plan(args)?;
+    let problems: Vec<Problem> = plan
+        .used_inputs()
+        .into_iter()
+        .filter_map(|name| {
+            let path = plan.inputs[name].path.as_ref()?;
+            let error = inspect::opens(path).err()?;
+            let problem = Problem::new(format!("input `{name}`: {}", error.message));
+            Some(match error.hint {
+                Some(hint) => problem.hint(hint),
+                None => problem,
+            })
+        })
+        .collect();
+    if !problems.is_empty() {
+        return Err(InvalidWorkflow::new(&plan.file, problems).into());
+    }
     println!(
         "{}: {} nodes, no problems",
         plan.file.display(),
@@ -42,15 +60,23 @@ pub(super) fn schema(name: Option<&str>) -> Result<i32, CliError> {
 /// stage's name; with `kind:` they are checked by `check`.
 fn workflow_schema() -> Value {
     let names = json!({"oneOf": [{"type": ["string", "number"]}, {"type": "array", "items": {"type": ["string", "number"]}}]});
+    let described = |schema: &Value, text: &str| {
+        let mut schema = schema.clone();
+        schema["description"] = json!(text);
+        schema
+    };
     let stage = |about: &str, params: Value| {
         json!({
             "description": about,
             "type": ["object", "null"],
             "additionalProperties": false,
             "properties": {
-                "kind": {"enum": kinds().iter().map(|k| k.name).collect::<Vec<_>>()},
-                "per": names, "keyed_by": {"type": "string"}, "needs": names,
-                "inputs": {"oneOf": [names, {"type": "object"}]},
+                "kind": {"enum": kinds().iter().map(|k| k.name).collect::<Vec<_>>(),
+                    "description": "What it runs, where that is not the stage's name."},
+                "per": described(&names, "One node for each value of this axis, or these axes."),
+                "keyed_by": {"type": "string", "description": "Axis whose values name what it writes: one artifact for each."},
+                "needs": described(&names, "Stages whose artifacts it reads; each goes where its role is asked for."),
+                "inputs": {"oneOf": [names, {"type": "object"}], "description": "Inputs of the workflow that it reads."},
                 "params": params,
                 "join": {"type": "object", "additionalProperties": false, "required": ["min"],
                     "properties": {"min": {"type": "integer", "minimum": 1}},
@@ -88,16 +114,23 @@ fn workflow_schema() -> Value {
         "additionalProperties": false,
         "required": ["version", "stages"],
         "properties": {
-            "version": {"const": 1},
-            "name": {"type": "string"},
-            "seed": {"type": "integer", "minimum": 0},
-            "axes": {"type": "object", "additionalProperties": {"type": ["array", "object"]}},
-            "inputs": {"type": "object", "additionalProperties": {
+            "version": {"const": 1, "description": "Version of this format."},
+            "name": {"type": "string", "description": "Names the results; default: the file's name."},
+            "seed": {"type": "integer", "minimum": 0, "description": "What is random follows it; default 0."},
+            "axes": {"type": "object", "additionalProperties": {"type": ["array", "object"]},
+                "description": "What stages fan out over: a list of values, or values with the parameters that each sets."},
+            "inputs": {"type": "object", "description": "Files and tables that stages read.", "additionalProperties": {
                 "type": "object", "additionalProperties": false,
-                "properties": {"path": {"type": "string"}, "builtin": {"type": "string"}, "format": {"type": "string"},
-                               "url": {"type": "string"}, "digest": {"type": "string"}, "about": {"type": "string"}},
+                "properties": {
+                    "path": {"type": "string", "description": "File or folder, relative to the working directory."},
+                    "builtin": {"type": "string", "description": "A table of the program, in place of a path: grch38."},
+                    "format": {"type": "string", "description": "How the file is laid out; see docs/inputs.md."},
+                    "url": {"type": "string", "description": "Where `run` downloads it from, if it is absent."},
+                    "digest": {"type": "string", "description": "sha256: or blake3: of what is downloaded."},
+                    "about": {"type": "string", "description": "Said where it is missing: what it is and where to get it."},
+                },
             }},
-            "stages": {"type": "object", "properties": known, "additionalProperties": stage("", json!({"type": "object"}))},
+            "stages": {"type": "object", "description": "The work, by name.", "properties": known, "additionalProperties": stage("", json!({"type": "object"}))},
         },
         "$defs": defs,
     })

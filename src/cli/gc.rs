@@ -39,7 +39,7 @@ pub(super) fn gc(args: &GcArgs) -> Result<i32, CliError> {
     }
     let verb = if args.dry_run { "would free" } else { "freed" };
     println!(
-        "{verb} {} ({} bytes); kept {} in {} records, dropped {} records and {} runs",
+        "{verb} {} ({} bytes); kept {} (records: {}), dropped records: {}, runs: {}",
         size(report.freed_bytes),
         report.freed_bytes,
         size(report.kept_bytes),

@@ -37,13 +37,33 @@ pub(super) fn inspect(path: &Path, format: Format) -> Result<i32, CliError> {
     Ok(exit::OK)
 }
 
+/// Reads the head of an input file: the layout of AnnData and 10x HDF5, the first lines of a text. A folder
+/// of other files is not looked into.
+pub(super) fn opens(path: &Path) -> Result<(), CliError> {
+    let name = path.to_string_lossy().to_lowercase();
+    let head = if is_store(path) || [".h5ad", ".h5"].iter().any(|e| name.ends_with(e)) {
+        clcc_stages::anndata::describe(path)
+    } else if path.is_dir() {
+        return Ok(());
+    } else {
+        clcc_stages::ingest::preview(path)
+    };
+    head.map(|_| ()).map_err(|e| stage_error(&e))
+}
+
+fn is_store(path: &Path) -> bool {
+    let mut marks = ["zarr.json", ".zgroup", ".zattrs"].iter();
+    marks.any(|n| path.join(n).is_file())
+}
+
 fn describe(path: &Path) -> Result<Value, CliError> {
     let anndata = || clcc_stages::anndata::describe(path).map_err(|e| stage_error(&e));
     if path.is_dir() {
-        let is_store = ["zarr.json", ".zgroup", ".zattrs"]
-            .iter()
-            .any(|n| path.join(n).is_file());
-        return if is_store { anndata() } else { folder(path) };
+        return if is_store(path) {
+            anndata()
+        } else {
+            folder(path)
+        };
     }
     let name = path
         .file_name()
@@ -62,6 +82,12 @@ fn describe(path: &Path) -> Result<Value, CliError> {
     if ends(".tsv") {
         return table(path);
     }
+    if ends(".json") {
+        return json_document(path);
+    }
+    if ends(".html") {
+        return Ok(json!({"format": "a page for a browser", "bytes": size_of(path)?}));
+    }
     // Artifacts in the cache have no extension: try what they can be.
     tensors(path)
         .or_else(|_| table(path))
@@ -69,17 +95,53 @@ fn describe(path: &Path) -> Result<Value, CliError> {
         .or_else(|_| clcc_stages::ingest::preview(path).map_err(|e| stage_error(&e)))
 }
 
-/// Each file of a folder.
-fn folder(path: &Path) -> Result<Value, CliError> {
-    let wrong = |e: std::io::Error| {
+fn unreadable(path: &Path) -> impl Fn(std::io::Error) -> CliError {
+    move |e| {
         CliError::new(
             exit::INVALID,
             format!("cannot read `{}`: {e}", path.display()),
         )
-    };
+    }
+}
+
+fn size_of(path: &Path) -> Result<u64, CliError> {
+    Ok(std::fs::metadata(path).map_err(unreadable(path))?.len())
+}
+
+/// The document, long lists cut short.
+fn json_document(path: &Path) -> Result<Value, CliError> {
+    let bytes = std::fs::read(path).map_err(unreadable(path))?;
+    let document = serde_json::from_slice(&bytes).map_err(|e| {
+        CliError::new(
+            exit::INVALID,
+            format!("`{}`: expected JSON, found {e}", path.display()),
+        )
+    })?;
+    Ok(cut(document))
+}
+
+/// Lists of more than [`HEAD`] items by their first ones and how many there are.
+fn cut(value: Value) -> Value {
+    match value {
+        Value::Array(items) => {
+            let n = items.len();
+            let mut shown: Vec<Value> = items.into_iter().take(HEAD).map(cut).collect();
+            if n > HEAD {
+                shown.push(json!(format!("... {n} in all")));
+            }
+            Value::Array(shown)
+        }
+        Value::Object(map) => map.into_iter().map(|(k, v)| (k, cut(v))).collect(),
+        other => other,
+    }
+}
+
+/// Each file of a folder.
+fn folder(path: &Path) -> Result<Value, CliError> {
+    let wrong = unreadable(path);
     let mut files = Vec::new();
-    for entry in std::fs::read_dir(path).map_err(wrong)? {
-        files.push(entry.map_err(wrong)?.path());
+    for entry in std::fs::read_dir(path).map_err(&wrong)? {
+        files.push(entry.map_err(&wrong)?.path());
     }
     files.sort();
     let mut shown = Map::new();

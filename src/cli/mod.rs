@@ -60,7 +60,7 @@ pub fn main() -> i32 {
         Command::Schema { kind } => check::schema(kind.as_deref()),
         Command::Graph { workflow, format } => graph::graph(&workflow, format),
         Command::Verify { cache, repair } => store_verbs::verify(&cache, repair),
-        Command::Status { cache } => store_verbs::status(&cache),
+        Command::Status { cache, format } => store_verbs::status(&cache, format),
         Command::Log {
             cache,
             workflow,

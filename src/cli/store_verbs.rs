@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use clcc_cache::Store;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::args::CacheArgs;
+use super::args::{CacheArgs, Format};
 use super::error::{CliError, exit};
 use crate::decide::Reason;
 use crate::events::Event;
@@ -46,56 +46,102 @@ pub(super) fn workflow_of(run: &Value) -> String {
     run["workflow"]["name"].as_str().unwrap_or("?").to_string()
 }
 
-pub(super) fn status(args: &CacheArgs) -> Result<i32, CliError> {
-    let store = open(args)?;
+pub(super) fn status(args: &CacheArgs, format: Format) -> Result<i32, CliError> {
+    let runs = last_runs(&open(args)?);
+    if format == Format::Json {
+        println!(
+            "{}",
+            serde_json::to_string_pretty(&runs).expect("plain values serialise")
+        );
+        return Ok(exit::OK);
+    }
+    let text = |value: &Value| value.as_str().unwrap_or("?").to_string();
+    for run in &runs {
+        let name = text(&run["run"]);
+        let ended = format!("{} of {} nodes", run["ended"], run["nodes"]);
+        match run["state"].as_str() {
+            Some("running") => {
+                let now = run["now"].as_array().into_iter().flatten().map(text);
+                let now = now.collect::<Vec<_>>().join(", ");
+                println!("{name}  runs: {ended}, now {now}");
+            }
+            Some("killed") => println!("{name}  was killed after {ended}"),
+            _ => print_ended(run, &name),
+        }
+    }
+    if runs.iter().all(|r| r["state"] != "ended") {
+        println!("no run has ended in this cache");
+    }
+    Ok(exit::OK)
+}
+
+fn print_ended(run: &Value, name: &str) {
+    let text = |value: &Value| value.as_str().unwrap_or("?").to_string();
+    let s = &run["summary"];
+    println!(
+        "{}  {}  {:.1} s  {} ran, {} cached, {} failed, {} skipped  (run {name})",
+        text(&run["workflow"]),
+        text(&run["started"]),
+        run["seconds"].as_f64().unwrap_or(0.0),
+        s["ran"],
+        s["cached"],
+        s["failed"],
+        s["skipped"],
+    );
+    for node in run["without_result"].as_array().into_iter().flatten() {
+        println!(
+            "  {:7} {}: {}",
+            text(&node["status"]),
+            text(&node["id"]),
+            text(&node["error"])
+        );
+    }
+}
+
+/// The last run of each workflow that has ended, with the nodes that failed or were skipped though they were
+/// selected, and the runs that have not ended; newest first.
+fn last_runs(store: &Store) -> Vec<Value> {
     let mut seen: Vec<String> = Vec::new();
-    for dir in runs(&store) {
+    let mut out = Vec::new();
+    for dir in runs(store) {
         let name = dir
             .file_name()
             .map(|n| n.to_string_lossy().into_owned())
             .unwrap_or_default();
         let Some(run) = read_run(&dir) else {
-            println!("{name}  {}", unfinished(&dir));
+            out.push(unfinished(&dir, &name));
             continue;
         };
         let workflow = workflow_of(&run);
         if seen.contains(&workflow) {
             continue;
         }
-        let s = &run["summary"];
-        println!(
-            "{workflow}  {}  {:.1} s  {} ran, {} cached, {} failed, {} skipped  (run {name})",
-            run["started"].as_str().unwrap_or("?"),
-            run["seconds"].as_f64().unwrap_or(0.0),
-            s["ran"],
-            s["cached"],
-            s["failed"],
-            s["skipped"],
-        );
-        for node in run["nodes"].as_array().into_iter().flatten() {
-            if matches!(node["status"].as_str(), Some("failed" | "skipped"))
-                && node["error"] != NOT_SELECTED
-            {
-                println!(
-                    "  {:7} {}: {}",
-                    node["status"].as_str().unwrap_or(""),
-                    node["id"].as_str().unwrap_or(""),
-                    node["error"].as_str().unwrap_or("")
-                );
-            }
-        }
+        let nodes = run["nodes"].as_array().into_iter().flatten();
+        let without = nodes.filter(|n| {
+            matches!(n["status"].as_str(), Some("failed" | "skipped")) && n["error"] != NOT_SELECTED
+        });
+        let without = without
+            .map(|n| json!({"id": n["id"], "status": n["status"], "error": n["error"]}))
+            .collect::<Vec<_>>();
+        out.push(json!({
+            "run": name,
+            "workflow": workflow,
+            "state": "ended",
+            "started": run["started"],
+            "seconds": run["seconds"],
+            "summary": run["summary"],
+            "without_result": without,
+        }));
         seen.push(workflow);
     }
-    if seen.is_empty() {
-        println!("no run has ended in this cache");
-    }
-    Ok(exit::OK)
+    out
 }
 
 /// A run without a record: still going, or killed.
-fn unfinished(dir: &Path) -> String {
+fn unfinished(dir: &Path, name: &str) -> Value {
     let going = clcc_cache::KeyLock::try_acquire(&dir.join("lock")).is_ok_and(|l| l.is_none());
     let events = std::fs::read_to_string(dir.join("events.jsonl")).unwrap_or_default();
+    let mut workflow = Value::Null;
     let mut nodes = 0;
     let mut ended = 0;
     let mut running: Vec<String> = Vec::new();
@@ -105,7 +151,10 @@ fn unfinished(dir: &Path) -> String {
     {
         let id = event["id"].as_str().unwrap_or_default().to_string();
         match event["event"].as_str() {
-            Some("started") => nodes = event["nodes"].as_u64().unwrap_or(0),
+            Some("started") => {
+                nodes = event["nodes"].as_u64().unwrap_or(0);
+                workflow = event["workflow"].clone();
+            }
             Some("will_execute") => running.push(id),
             Some("did_execute" | "did_fail" | "did_skip" | "did_reuse") => {
                 ended += 1;
@@ -114,11 +163,8 @@ fn unfinished(dir: &Path) -> String {
             _ => {}
         }
     }
-    if going {
-        format!("runs: {ended} of {nodes} nodes, now {}", running.join(", "))
-    } else {
-        format!("was killed after {ended} of {nodes} nodes")
-    }
+    let state = if going { "running" } else { "killed" };
+    json!({"run": name, "workflow": workflow, "state": state, "ended": ended, "nodes": nodes, "now": running})
 }
 
 pub(super) fn log(args: &CacheArgs, workflow: Option<&str>, node: &str) -> Result<i32, CliError> {

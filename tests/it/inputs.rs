@@ -387,6 +387,21 @@ fn an_input_with_a_url_is_brought_once() {
 }
 
 #[test]
+fn check_opens_the_inputs() {
+    let p = project(&WORKFLOW.replace("data/counts.txt", "data/counts.h5ad"));
+    let file = p.path().join("data/counts.h5ad");
+    std::fs::write(&file, b"\x89HDF\r\n\x1a\n").expect("written");
+    let text = p.run(&["check", "w.yaml"]).expect(3).stderr;
+    assert!(
+        text.contains("input `counts`") && text.contains("counts.h5ad"),
+        "{text}"
+    );
+    // Only where something that was asked for reads it.
+    p.run(&["check", "w.yaml", "--input", "counts=data/counts.txt"])
+        .expect(0);
+}
+
+#[test]
 fn inspect_shows_what_a_run_left() {
     let p = project(&WORKFLOW.replace("patient: [A, B]", "patient: [A]"));
     p.run(&["run", "w.yaml"]).expect(0);
@@ -420,6 +435,15 @@ fn inspect_shows_what_a_run_left() {
         table.contains("n_cells") && table.contains("workflow inputs"),
         "{table}"
     );
+    let run = p.run(&["inspect", "results/inputs/run.json"]).expect(0);
+    assert!(
+        run.stdout.contains("summary") && run.stdout.contains("inputs"),
+        "{}",
+        run.stdout
+    );
+    std::fs::write(p.path().join("page.html"), "<p>").expect("written");
+    let page = p.run(&["inspect", "page.html"]).expect(0);
+    assert!(page.stdout.contains("a page for a browser"));
     let text = p.run(&["inspect", "data/nothing"]).expect(2).stderr;
     assert!(text.contains("there is no `data/nothing`"), "{text}");
 }

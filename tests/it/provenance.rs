@@ -258,9 +258,17 @@ fn status_tells_a_killed_run_from_one_that_ended() {
     );
     let text = p.run(&["status"]).expect(0).stdout;
     assert!(text.contains("was killed after 1 of 3 nodes"), "{text}");
+    let states = || {
+        let text = p.run(&["status", "--format", "json"]).expect(0).stdout;
+        let runs: Vec<Value> = serde_json::from_str(&text).expect("JSON");
+        let state = |r: &Value| (r["workflow"].clone(), r["state"].clone());
+        runs.iter().map(state).collect::<Vec<_>>()
+    };
+    assert_eq!(states(), [("smallest".into(), "killed".into())]);
     p.run_json(&[]).expect(0);
     let text = p.run(&["status"]).expect(0).stdout;
     assert!(text.contains("2 ran, 1 cached"), "{text}");
+    assert_eq!(states()[0], ("smallest".into(), "ended".into()));
     let log = p.run(&["log", "infercnv[A]"]).expect(0).stdout;
     assert!(
         log.contains("done in ") && log.contains("peak memory"),

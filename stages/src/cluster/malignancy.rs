@@ -9,7 +9,8 @@
 //! Cell types differ by their expression, and a type's own profile gives its cells a score: on real tumours
 //! macrophages score as high as weakly altered malignant cells. Reference cells are known to be normal and are
 //! called so ([`Malignancy::take_reference`]); how many of them score above the threshold says how far
-//! the other cells' calls can be trusted.
+//! the other cells' calls can be trusted. Someone who has seen the scores may set the threshold
+//! ([`Malignancy::threshold`]).
 
 use ndarray::ArrayView1;
 
@@ -29,6 +30,8 @@ pub struct Malignancy {
     pub score: Vec<f64>,
     /// The two components; `None` where one does as well.
     pub fit: Option<TwoComponents>,
+    /// Above it a cell is called malignant: that of `fit`, unless someone sets another.
+    pub threshold: Option<f64>,
     /// Cells that are known to be normal.
     pub reference: Vec<bool>,
 }
@@ -36,7 +39,7 @@ pub struct Malignancy {
 impl Malignancy {
     /// Whether each cell is above the threshold and no reference; `None` without a threshold.
     pub fn calls(&self) -> Option<Vec<bool>> {
-        let threshold = self.fit?.threshold;
+        let threshold = self.threshold?;
         let cells = self.score.iter().zip(&self.reference);
         Some(cells.map(|(s, r)| *s > threshold && !r).collect())
     }
@@ -45,7 +48,7 @@ impl Malignancy {
     /// threshold; `None` without a threshold or such cells.
     pub fn take_reference(&mut self, reference: &[bool]) -> Option<f64> {
         self.reference = reference.to_vec();
-        let threshold = self.fit?.threshold;
+        let threshold = self.threshold?;
         let n = reference.iter().filter(|r| **r).count();
         let above = self.score.iter().zip(reference);
         let above = above.filter(|(s, r)| **r && **s > threshold).count();
@@ -76,6 +79,7 @@ pub fn malignancy(x: &Csr, membership: &[u32], profiles: &Profiles) -> Malignanc
         correlation: vec![0.0; n],
         score: vec![0.0; n],
         fit: None,
+        threshold: None,
         reference: vec![false; n],
     };
     let moments: Vec<(f64, f64)> = profiles
@@ -99,6 +103,7 @@ pub fn malignancy(x: &Csr, membership: &[u32], profiles: &Profiles) -> Malignanc
         out.score[cell] = signal * correlation;
     }
     out.fit = two_components(&out.score);
+    out.threshold = out.fit.map(|f| f.threshold);
     out
 }
 
@@ -366,6 +371,11 @@ mod tests {
         assert_eq!(called(&m), 30);
         assert_eq!(m.take_reference(&[false; 100]), None);
         assert_eq!(called(&m), 40);
+        // A threshold of one's own, above every score and below all of them.
+        m.threshold = Some(1.0);
+        assert_eq!((called(&m), m.take_reference(&reference)), (0, Some(0.0)));
+        m.threshold = Some(-1.0);
+        assert_eq!((called(&m), m.take_reference(&reference)), (60, Some(1.0)));
     }
 
     #[test]

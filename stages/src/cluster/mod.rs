@@ -180,7 +180,7 @@ impl Stage for Cluster {
     type Params = ClusterParams;
 
     const KIND: &'static str = "cluster";
-    const CODE_VERSION: u32 = 5;
+    const CODE_VERSION: u32 = 6;
     const ABOUT: &'static str =
         "groups the cells of a patient by copy-number profile: PCA, exact neighbours, Leiden, UMAP";
     const USES_SEED: bool = true;
@@ -243,6 +243,8 @@ impl Stage for Cluster {
             ctx.progress.step(done, 5, next);
             Ok(())
         })?;
+        let threshold = params.malignancy_threshold;
+        found.malignancy.threshold = threshold.or(found.malignancy.threshold);
         let above = match obs.flags("cnv_reference") {
             Ok(reference) => found.malignancy.take_reference(reference),
             Err(_) => None,
@@ -275,8 +277,8 @@ impl Stage for Cluster {
             _ => None,
         };
         let details = Details::of(&x_cnv, &obs, &found, windows.as_ref(), params, ctx.seed);
-        if found.malignancy.fit.is_none() {
-            ctx.progress.warn("one component explains the malignancy scores as well as two: no cell is called malignant or normal");
+        if found.malignancy.threshold.is_none() {
+            ctx.progress.warn("one component explains the malignancy scores as well as two: no cell is called malignant or normal; `malignancy_threshold` sets a threshold by hand");
         }
         tables::write(
             &ctx.output("cluster_tables"),
@@ -396,10 +398,9 @@ fn metrics(found: &Clustered, details: &Details, without_signal: usize) -> Metri
     let calls = found.malignancy.calls();
     let n_malignant = calls.map(|c| c.into_iter().filter(|m| *m).count());
     metrics.insert("n_malignant".into(), json!(n_malignant));
-    let fit = found.malignancy.fit;
     metrics.insert(
         "malignancy_threshold".into(),
-        json!(fit.map(|f| f.threshold)),
+        json!(found.malignancy.threshold),
     );
     if let Some(found) = &details.segmented {
         let called = |c: Call| found.segments.iter().filter(|s| s.call == c).count();

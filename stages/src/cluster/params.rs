@@ -77,6 +77,10 @@ pub struct ClusterParams {
     /// Cells of a cluster whose pairs make its `ithcna`, drawn where it has more (infercnvpy takes all).
     /// At most 20000; 0: none; default 500.
     pub ithcna_cells: usize,
+    /// Score `cnv_malignancy` (not negative) above which a cell that is no reference is called malignant, in
+    /// every patient. Default: where two normal components fitted to the patient's scores cross; none, and no
+    /// calls, where one component explains them as well. The report shows the scores.
+    pub malignancy_threshold: Option<f64>,
     /// Most clones that the malignant cells of a patient are told apart into (column `cnv_clone`), from
     /// the raw counts, where `needs` lists a stage that writes `expr`. In [1, 50]; 1: none are sought;
     /// default 10.
@@ -104,6 +108,7 @@ impl Default for ClusterParams {
             min_amplitude: 0.01,
             arm_share: 0.5,
             ithcna_cells: 500,
+            malignancy_threshold: None,
             max_clones: 10,
             min_clone_cells: 20,
         }
@@ -153,6 +158,9 @@ impl ClusterParams {
         checks.range("min_amplitude", self.min_amplitude, 0.0, 10.0);
         checks.range("arm_share", self.arm_share, 0.1, 1.0);
         checks.range("ithcna_cells", self.ithcna_cells, 0, 20_000);
+        if let Some(threshold) = self.malignancy_threshold {
+            checks.range("malignancy_threshold", threshold, 0.0, 10.0);
+        }
         checks.range("max_clones", self.max_clones, 1, 50);
         checks.at_least("min_clone_cells", self.min_clone_cells, 2);
         checks.finish()
@@ -179,6 +187,7 @@ mod tests {
             min_amplitude: -0.1,
             arm_share: 0.0,
             ithcna_cells: 20_001,
+            malignancy_threshold: Some(-0.1),
             max_clones: 0,
             min_clone_cells: 1,
             ..ClusterParams::default()
@@ -197,6 +206,7 @@ mod tests {
             "min_amplitude",
             "arm_share",
             "ithcna_cells",
+            "malignancy_threshold",
             "max_clones",
             "min_clone_cells",
         ];

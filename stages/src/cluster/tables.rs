@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::malignancy::TwoComponents;
 use super::segments::{ArmCall, Segment, Segmented};
 use super::{CANCER_VS_NORMAL, Clones, Clustered, Details};
 use crate::error::StageResult;
@@ -50,7 +51,7 @@ pub(super) fn write(
     }
     let notes = [
         "per cell: cnv_burden, mean |X_cnv|; cnv_signal, root mean square of X_cnv; cnv_correlation, with the mean profile of the other cells of its cluster; cnv_malignancy, their product",
-        "cnv_malignant: above the threshold of cnv_malignancy.tsv and no reference cell; no column where one component explains the scores as well as two",
+        "cnv_malignant: above the threshold of cnv_malignancy.tsv and no reference cell; no column where there is no threshold",
     ];
     write_tsv(
         &dir.join("cnv_cells.tsv"),
@@ -59,7 +60,8 @@ pub(super) fn write(
         &notes,
     )?;
     let notes = [
-        "two normal components fitted to the cells' cnv_malignancy; at the threshold a cell is as likely of one as of the other; no rows where one component does as well",
+        "two normal components fitted to the cells' cnv_malignancy; empty where one does as well",
+        "threshold: cells above it that are no reference are malignant; where a cell is as likely of one component as of the other, or the parameter malignancy_threshold; without either there are no rows",
         "bic_gain: Bayesian information criterion of one component minus that of two",
     ];
     write_tsv(
@@ -217,15 +219,19 @@ fn cells(obs: &Frame, found: &Clustered) -> Frame {
 }
 
 fn components(found: &Clustered) -> Frame {
-    let Some(fit) = found.malignancy.fit else {
+    let m = &found.malignancy;
+    let Some(threshold) = m.threshold else {
         return Frame::new(Vec::new());
     };
+    let of_fit = |f: &dyn Fn(&TwoComponents) -> [f64; 2]| {
+        Column::F64(m.fit.as_ref().map_or([f64::NAN; 2], f).to_vec())
+    };
     let mut table = Frame::new(vec!["normal".into(), "malignant".into()]);
-    table.set("weight", Column::F64(fit.weight.to_vec()));
-    table.set("mean", Column::F64(fit.mean.to_vec()));
-    table.set("sd", Column::F64(fit.sd.to_vec()));
-    table.set("threshold", Column::F64(vec![fit.threshold; 2]));
-    table.set("bic_gain", Column::F64(vec![fit.bic_gain; 2]));
+    table.set("weight", of_fit(&|f| f.weight));
+    table.set("mean", of_fit(&|f| f.mean));
+    table.set("sd", of_fit(&|f| f.sd));
+    table.set("threshold", Column::F64(vec![threshold; 2]));
+    table.set("bic_gain", of_fit(&|f| [f.bic_gain; 2]));
     table
 }
 

@@ -113,6 +113,10 @@ fn cnv(patient: &str) -> AnnData {
         .into_iter()
         .map(|r| f64::from(r.iter().map(|v| v.abs()).sum::<f32>()) / WINDOWS as f64);
     cells.set("cnv_burden", Column::F64(burden.collect()));
+    cells.set(
+        "cnv_reference",
+        Column::Bool((0..CELLS).map(|c| clone_of(c) == 0).collect()),
+    );
     let mut data = AnnData {
         obs: cells,
         var: Frame::new(vec!["G0".into()]),
@@ -138,6 +142,18 @@ fn clusters(patient: &str) -> AnnData {
             .map(|&c| clone_of(c).to_string())
             .collect::<Vec<_>>(),
     );
+    let jitter = noise("malignancy", &[patient.len() as u64], CELLS);
+    let score = |(r, &c): (usize, &usize)| 0.02 * clone_of(c) as f64 + 0.003 * jitter[r];
+    let scores: Vec<f64> = order.iter().enumerate().map(score).collect();
+    // One component explains the scores of the second patient.
+    let call = |s: &f64| match (patient, *s > 0.01) {
+        ("P1", true) => "Malignant",
+        ("P1", false) => "Normal",
+        _ => "",
+    };
+    let calls: Vec<String> = scores.iter().map(|s| call(s).to_string()).collect();
+    cells.set_category("cnv_malignant", &calls);
+    cells.set("cnv_malignancy", Column::F64(scores));
     let jitter = noise("umap", &[patient.len() as u64], CELLS * 2);
     let umap = Array2::from_shape_fn((CELLS, 2), |(r, d)| {
         (clone_of(order[r]) as f64 * 4.0 + jitter[r * 2 + d]) as f32
@@ -221,10 +237,19 @@ impl Fixture {
             f.table(
                 "cluster_tables",
                 Some(patient),
-                &[(
-                    "cnv_clusters.tsv",
-                    "cluster\tn_cells\tcnv_score\n0\t60\t0.02\n1\t30\t0.1\n".into(),
-                )],
+                &[
+                    (
+                        "cnv_clusters.tsv",
+                        "cluster\tn_cells\tcnv_score\n0\t60\t0.02\n1\t30\t0.1\n".into(),
+                    ),
+                    (
+                        "cnv_malignancy.tsv",
+                        match patient {
+                            "P1" => "component\tthreshold\nnormal\t0.01\nmalignant\t0.01\n".into(),
+                            _ => "component\n".into(),
+                        },
+                    ),
+                ],
             );
         }
         f.table("mining", None, &[("mining.tsv", "group\ttrain_cells\tshare_with_negative\nall\t190\t0.04\nP1\t95\t0.05\nP02\t95\t0.03\n".into())]);
@@ -425,6 +450,7 @@ fn every_role_has_its_figures_and_tables() {
             "section `{id}`"
         );
     }
+    assert!(!html.contains("cnv-umap-cnv-malignant-p02"));
     assert!(!html.contains("was not part of this workflow") && !html.contains("does not have"));
     for figure in [
         "qc-total-counts",
@@ -436,6 +462,9 @@ fn every_role_has_its_figures_and_tables() {
         "cnv-umap-cnv-leiden-p02",
         "cnv-umap-cell-type-p1",
         "cnv-umap-cnv-burden-p1",
+        "cnv-umap-cnv-malignant-p1",
+        "cnv-malignancy-p1",
+        "cnv-malignancy-p02",
         "mining-coverage",
         "training-loss",
         "training-parts",
@@ -478,6 +507,8 @@ fn every_role_has_its_figures_and_tables() {
         "Only 4.0 % of the training cells have a hard negative",
         "lowest, 1.056, at epoch 9",
         "no normal &lt;epithelial&gt; cell (P1, P02)",
+        "right of the dashed line (0.01) that are no reference are called malignant",
+        "no cell is called; the parameter malignancy_threshold of cluster",
         "1 lie in a gained region, 0 in a lost one, and 2 at a locus without a change",
         "<dd>2</dd><dt>genes higher in discordant cells</dt>",
         "The class goes together with cell_type",

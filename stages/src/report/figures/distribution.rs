@@ -1,6 +1,6 @@
 //! Distributions side by side, and histograms.
 
-use kuva::prelude::{BoxPlot, Histogram, Layout, Plot, TickFormat, ViolinPlot};
+use kuva::prelude::{BoxPlot, Histogram, Layout, LinePlot, Plot, TickFormat, ViolinPlot};
 use std::sync::Arc;
 
 use super::chart::{draw, plain, range, styled};
@@ -103,7 +103,8 @@ fn power_of_ten(exponent: f64) -> String {
 
 /// Histograms of the parts over one another (part, colour, values), in common bins. `None` where
 /// there are no two distinct values. What lies outside the 0.5th and 99.5th percentile is counted
-/// in the outer bins, so that a few extreme values do not take all the room.
+/// in the outer bins, so that a few extreme values do not take all the room. A dashed line stands at `mark`,
+/// where that lies in the drawing.
 ///
 /// # Errors
 /// Where the chart cannot be drawn.
@@ -111,6 +112,7 @@ pub(crate) fn histogram(
     parts: &[(String, [u8; 3], Vec<f64>)],
     x_label: &str,
     y_label: &str,
+    mark: Option<f64>,
 ) -> StageResult<Option<Svg>> {
     let mut all: Vec<f64> = parts
         .iter()
@@ -147,8 +149,18 @@ pub(crate) fn histogram(
         );
     }
     stacked.reverse();
-    let top = below.iter().copied().fold(0.0, f64::max);
-    let ranges = Layout::new((edges[0], edges[n_bins]), (0.0, top * 1.06));
+    let top = below.iter().copied().fold(0.0, f64::max) * 1.06;
+    if let Some(x) = mark.filter(|x| (edges[0]..=edges[n_bins]).contains(x)) {
+        stacked.push(
+            LinePlot::new()
+                .with_data([(x, 0.0), (x, top)])
+                .with_color(palette::INK)
+                .with_stroke_width(1.2)
+                .with_dashed()
+                .into(),
+        );
+    }
+    let ranges = Layout::new((edges[0], edges[n_bins]), (0.0, top));
     let mut svg = draw(stacked, styled(ranges, x_label, y_label))?;
     let drawn = parts.iter().filter(|p| p.2.iter().any(|v| v.is_finite()));
     let entries: Vec<(String, [u8; 3])> = drawn.map(|(n, c, _)| (n.clone(), *c)).collect();
@@ -206,7 +218,7 @@ mod tests {
                 && !svg.body.contains("NaN")
         );
         assert!(
-            histogram(&[("a".into(), [0; 3], vec![1.0; 4])], "x", "n")
+            histogram(&[("a".into(), [0; 3], vec![1.0; 4])], "x", "n", None)
                 .unwrap()
                 .is_none()
         );
@@ -218,12 +230,21 @@ mod tests {
             ("low".to_string(), [1, 2, 3], vec![0.0, 0.1, f64::NAN]),
             ("high".to_string(), [4, 5, 6], vec![1.0, 0.9]),
         ];
-        let svg = histogram(&parts, "slope", "genes").unwrap().unwrap();
+        let drawn = |mark| {
+            histogram(&parts, "slope", "genes", mark)
+                .unwrap()
+                .unwrap()
+                .body
+        };
+        let body = drawn(None);
         assert!(
-            svg.body.contains("#010203")
-                && svg.body.contains("#040506")
-                && svg.body.contains(">high<")
-                && !svg.body.contains("NaN")
+            body.contains("#010203")
+                && body.contains("#040506")
+                && body.contains(">high<")
+                && !body.contains("NaN")
         );
+        let dashed = |body: &str| body.matches("dasharray").count();
+        assert_eq!(dashed(&drawn(Some(0.5))), dashed(&body) + 1);
+        assert_eq!(drawn(Some(2.0)), body);
     }
 }

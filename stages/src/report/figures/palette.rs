@@ -73,7 +73,7 @@ pub(crate) fn category(i: usize) -> [u8; 3] {
 /// The colour of a value of a well-known column, else of its position among the values.
 pub(crate) fn named(value: &str, position: usize) -> [u8; 3] {
     match value {
-        "Cancer" | "discordant" => HIGH,
+        "Cancer" | "Malignant" | "discordant" => HIGH,
         "Normal" | "concordant" => LOW,
         "intermediate" | "" => MUTED,
         _ => category(position),

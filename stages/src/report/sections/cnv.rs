@@ -2,11 +2,12 @@
 
 use super::{Inputs, Part, categories, other_tables, table_blocks};
 use crate::error::StageResult;
+use crate::report::figures::distribution::histogram;
 use crate::report::figures::heatmap::{Group, SideBar, heatmap, subsample};
 use crate::report::figures::palette;
 use crate::report::figures::umap::{Colouring, umap};
 use crate::report::html::{count, short};
-use crate::report::load::{Patient, tables, windows};
+use crate::report::load::{Patient, TableFile, numbers, tables, windows};
 use crate::report::page::{Block, Figure, Section};
 
 const ID: &str = "copy-number";
@@ -57,6 +58,7 @@ pub(crate) fn part(inputs: &Inputs<'_, '_>) -> StageResult<Part> {
             )?);
         }
         figures.extend(maps(patient)?);
+        figures.extend(malignancy(patient, threshold(&files, patient)?)?);
         if !figures.is_empty() {
             blocks.push(Block::Heading(format!(
                 "{}: {} cells",
@@ -190,6 +192,65 @@ fn side_bar(patient: &Patient) -> SideBar {
     }
 }
 
+/// The score above which cells of the patient are called malignant; `None` where none are.
+fn threshold(files: &[TableFile], patient: &Patient) -> StageResult<Option<f64>> {
+    let of_patient = |f: &&TableFile| f.patient.as_ref().is_none_or(|p| *p == patient.name);
+    let mut files = files.iter().filter(|f| f.name == "cnv_malignancy");
+    let Some(file) = files.find(of_patient) else {
+        return Ok(None);
+    };
+    Ok(numbers(&file.read()?, &["threshold"]).and_then(|t| t.first().copied()))
+}
+
+/// The scores that decide who is malignant: reference cells, other cells, and those that are called.
+fn malignancy(patient: &Patient, threshold: Option<f64>) -> StageResult<Option<Figure>> {
+    let Ok(scores) = patient.obs.numbers("cnv_malignancy") else {
+        return Ok(None);
+    };
+    let reference = patient.obs.flags("cnv_reference").ok();
+    let of = |wanted: &dyn Fn(bool, f64) -> bool| -> Vec<f64> {
+        let known = |i: usize| reference.is_some_and(|r| r[i]);
+        let cells = scores.iter().enumerate();
+        let cells = cells.filter(|(i, s)| wanted(known(*i), **s));
+        cells.map(|(_, s)| *s).collect()
+    };
+    let called = |s: f64| threshold.is_some_and(|t| s > t);
+    let parts = [
+        ("reference", palette::LOW, of(&|known, _| known)),
+        (
+            "other, not called",
+            palette::MUTED,
+            of(&|known, s| !known && !called(s)),
+        ),
+        (
+            "malignant",
+            palette::HIGH,
+            of(&|known, s| !known && called(s)),
+        ),
+    ]
+    .map(|(name, colour, values)| (name.to_string(), colour, values));
+    let Some(svg) = histogram(&parts, "malignancy score of the cell", "cells", threshold)? else {
+        return Ok(None);
+    };
+    let line = match threshold {
+        Some(t) => format!("Cells right of the dashed line ({}) that are no reference are called malignant", short(t)),
+        None => "One component explains the scores as well as two, so no cell is called; the parameter malignancy_threshold of cluster sets a threshold by hand".into(),
+    };
+    let caption = format!(
+        "How far each cell of {} goes along the mean copy-number profile of its cluster, bars stacked. {line}. Reference cells far to the \
+         right have a profile of their own, as cell types do: other normal cells like them would be called too.",
+        patient.name
+    );
+    let title = format!("Malignancy score, {}", patient.name);
+    Ok(Some(Figure::new(
+        &["cnv malignancy", &patient.name],
+        &title,
+        &caption,
+        &["clusters", "cluster_tables", "cnv"],
+        svg,
+    )))
+}
+
 fn maps(patient: &Patient) -> StageResult<Vec<Figure>> {
     let Some(points) = &patient.umap else {
         return Ok(Vec::new());
@@ -234,9 +295,17 @@ fn maps(patient: &Patient) -> StageResult<Vec<Figure>> {
             "clone of the malignant cells, told apart by the counts of pieces of chromosome arms; 1 is the largest, other cells have none",
             true,
         ),
+        (
+            "cnv_malignant",
+            "By malignancy",
+            "called malignant or normal by the malignancy score, drawn below",
+            false,
+        ),
         ("cell_type", "By cell type", "annotated cell type", false),
     ] {
-        if let Some((codes, names)) = categories(&patient.obs, column) {
+        let known =
+            categories(&patient.obs, column).filter(|(codes, _)| codes.iter().any(|c| *c >= 0));
+        if let Some((codes, names)) = known {
             let colours = names
                 .iter()
                 .enumerate()

@@ -213,7 +213,7 @@ fn gene_figures(table: &TextTable, p: &Params) -> StageResult<Vec<Figure>> {
             .map(|(c, (name, colour))| (name.replace('_', " "), *colour, of(c)))
             .collect()
     };
-    if let Some(svg) = histogram(&parts, "slope on local copy number", "genes")? {
+    if let Some(svg) = histogram(&parts, "slope on local copy number", "genes", None)? {
         let caption = "Genes by their dosage slope; the outer bars also hold what lies beyond. The classes weigh the slope's \
                        interval, not only its value.";
         out.push(Figure::new(
@@ -356,7 +356,7 @@ fn cell_figures(inputs: &Inputs<'_, '_>, table: &TextTable) -> StageResult<Vec<F
         .into_iter()
         .filter(|p| p.2.iter().any(|v| v.is_finite()))
         .collect();
-    if let Some(svg) = histogram(&parts, "dosage score of the cell", "cells")? {
+    if let Some(svg) = histogram(&parts, "dosage score of the cell", "cells", None)? {
         let caption = "Cells by their sum score; to the right, expression falls short of what copy number predicts.";
         out.push(Figure::new(
             &["dosage score"],
