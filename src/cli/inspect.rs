@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use clcc_stages::table::TextTable;
+use clcc_stages::table::{TextTable, shortened};
 use serde_json::{Map, Value, json};
 
 use super::args::Format;
@@ -11,6 +11,9 @@ use super::provenance::provenance;
 
 /// Rows of a table that are shown.
 const HEAD: usize = 10;
+
+/// Significant digits of the numbers that are shown.
+const DIGITS: usize = 6;
 
 pub(super) fn stage_error(e: &clcc_stages::StageError) -> CliError {
     CliError::from_error(exit::INVALID, e).with_hint(e.hint().map(str::to_string))
@@ -265,31 +268,15 @@ fn aligned(rows: &[Value]) -> Vec<String> {
 /// A number with more than six digits as one with six; any other text as it is.
 fn short(text: &str) -> String {
     match text.parse::<f64>() {
-        Ok(v) if v.is_finite() && text.contains(['.', 'e']) => six_digits(v),
+        Ok(v) if v.is_finite() && text.contains(['.', 'e']) => shortened(v, DIGITS),
         _ => text.to_string(),
-    }
-}
-
-fn six_digits(v: f64) -> String {
-    if v == 0.0 {
-        return "0".into();
-    }
-    let exponent = v.abs().log10().floor();
-    if (-4.0..6.0).contains(&exponent) {
-        let text = format!("{v:.*}", (5.0 - exponent).max(0.0) as usize);
-        match text.contains('.') {
-            true => text.trim_end_matches('0').trim_end_matches('.').to_string(),
-            false => text,
-        }
-    } else {
-        format!("{v:.5e}")
     }
 }
 
 fn scalar(value: &Value) -> String {
     match value {
         Value::String(s) => s.clone(),
-        Value::Number(n) if n.is_f64() => six_digits(n.as_f64().unwrap_or(f64::NAN)),
+        Value::Number(n) if n.is_f64() => shortened(n.as_f64().unwrap_or(f64::NAN), DIGITS),
         other => other.to_string(),
     }
 }
@@ -305,7 +292,7 @@ mod tests {
             (json!(-0.0), "0"),
             (json!(1234.5), "1234.5"),
             (json!(1_500_000), "1500000"),
-            (json!(2.0e-7), "2.00000e-7"),
+            (json!(2.0e-7), "2.0000e-7"),
             (json!(99999.96), "100000"),
             (json!("0.5000000001"), "0.5000000001"),
         ] {

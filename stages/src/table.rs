@@ -21,6 +21,28 @@ pub fn number(x: f64) -> String {
     }
 }
 
+/// A number as people read it: `digits` significant ones (at least 3), without zeros at the end; whole numbers
+/// below a million whole, and what is below a thousandth or above a million by its exponent.
+pub fn shortened(x: f64, digits: usize) -> String {
+    if x == 0.0 {
+        return "0".to_string();
+    }
+    let size = x.abs();
+    if x.fract() == 0.0 && size < 1e6 {
+        return format!("{x}");
+    }
+    if !(1e-3..1e6).contains(&size) {
+        return format!("{x:.*e}", digits - 2);
+    }
+    let decimals = (digits as i32 - 1 - size.log10().floor() as i32).max(0) as usize;
+    let text = format!("{x:.decimals$}");
+    if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.').to_string()
+    } else {
+        text
+    }
+}
+
 /// Writes `frame` as TSV. The row names are the first column, named `index_name`; `notes` become
 /// `# ` lines above the header.
 ///

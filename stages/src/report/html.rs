@@ -1,5 +1,7 @@
 //! Text into HTML.
 
+use crate::table::shortened;
+
 /// `text` with the five characters that mean something in HTML and XML written as entities.
 pub(crate) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -58,23 +60,7 @@ pub(crate) fn short(x: f64) -> String {
     if !x.is_finite() {
         return "–".to_string();
     }
-    if x == 0.0 {
-        return "0".to_string();
-    }
-    let size = x.abs();
-    if x.fract() == 0.0 && size < 1e6 {
-        return format!("{x}");
-    }
-    if !(1e-3..1e6).contains(&size) {
-        return format!("{x:.2e}");
-    }
-    let decimals = (3 - size.log10().floor() as i32).clamp(0, 6) as usize;
-    let text = format!("{x:.decimals$}");
-    if text.contains('.') {
-        text.trim_end_matches('0').trim_end_matches('.').to_string()
-    } else {
-        text
-    }
+    shortened(x, 4)
 }
 
 /// A share as a percentage: `12.3 %`.
