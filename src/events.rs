@@ -141,6 +141,15 @@ pub enum Event {
         /// Why.
         because: String,
     },
+    /// The results are in place.
+    DidPublish {
+        /// Their directory.
+        dir: String,
+        /// Files that had been changed or removed there, and were written again.
+        restored: Vec<String>,
+        /// Files of an earlier run that stay, as what makes them did not run.
+        files_of_an_earlier_run: Vec<String>,
+    },
     /// The run ended. The last event.
     Finished {
         /// Nodes that ran.

@@ -8,34 +8,40 @@ use serde_json::{Map, Value, json};
 use super::args::{Cli, WorkflowArgs};
 use super::error::{CliError, exit};
 use super::inspect;
-use super::session::load_plan;
+use super::session::load_checked;
+use crate::plan::Plan;
 use crate::registry::{kind, kinds};
-use crate::workflow::{InvalidWorkflow, Problem};
+use crate::workflow::{Problem, Workflow, join};
 
 pub(super) fn check(args: &WorkflowArgs) -> Result<i32, CliError> {
-    let plan = load_plan(args)?;
-    let problems: Vec<Problem> = plan
-        .used_inputs()
-        .into_iter()
-        .filter_map(|name| {
-            let path = plan.inputs[name].path.as_ref()?;
-            let error = inspect::opens(path).err()?;
-            let problem = Problem::new(format!("input `{name}`: {}", error.message));
-            Some(match error.hint {
-                Some(hint) => problem.hint(hint),
-                None => problem,
-            })
-        })
-        .collect();
-    if !problems.is_empty() {
-        return Err(InvalidWorkflow::new(&plan.file, problems).into());
-    }
+    let plan = load_checked(args, unreadable_inputs)?;
     println!(
         "{}: {} nodes, no problems",
         plan.file.display(),
         plan.nodes.len()
     );
     Ok(exit::OK)
+}
+
+/// Inputs that are there and cannot be opened.
+fn unreadable_inputs(workflow: &Workflow, plan: &Plan) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for name in plan.used_inputs() {
+        let spec = &plan.inputs[name];
+        let Some(path) = spec.path.as_ref().filter(|p| p.exists()) else {
+            continue;
+        };
+        if let Err(error) = inspect::opens(path, spec.format.as_deref()) {
+            let place = join(&join("/inputs", name), "path");
+            let mut problem = Problem::new(format!("input `{name}`: {}", error.message))
+                .at(workflow.positions.value(&place));
+            if let Some(hint) = error.hint {
+                problem = problem.hint(hint);
+            }
+            problems.push(problem);
+        }
+    }
+    problems
 }
 
 pub(super) fn schema(name: Option<&str>) -> Result<i32, CliError> {
@@ -155,6 +161,11 @@ pub(super) fn init(path: &Path) -> Result<i32, CliError> {
     let name = match name.trim_start_matches(['_', '-']) {
         "" => "workflow",
         name => name,
+    };
+    // `true` and `null` would be no text.
+    let name = match serde_yaml::from_str::<Value>(name) {
+        Ok(Value::String(_)) => name.to_string(),
+        _ => format!("\"{name}\""),
     };
     let body = START
         .split_once("version: 1")

@@ -17,9 +17,10 @@ pub(super) fn diff(args: &DiffArgs) -> Result<i32, CliError> {
     let new = load(args, &args.new)?;
     let nodes = node_changes(&old, &new);
     let inputs = input_changes(&old, &new);
-    let published = [&args.old, &args.new].map(|name| Path::new(name).join("tables"));
+    let published = [&args.old, &args.new].map(|name| folder(name).join("tables"));
     let found = if published.iter().all(|dir| dir.is_dir()) {
-        findings::between([&published[0], &published[1]], args.fdr)
+        let of_others = [&old, &new].map(tables_of_other_runs).concat();
+        findings::between([&published[0], &published[1]], args.fdr, &of_others)
     } else {
         match open(&args.cache) {
             Ok(store) => findings::changes(&store, &old, &new, args.fdr),
@@ -45,9 +46,27 @@ pub(super) fn diff(args: &DiffArgs) -> Result<i32, CliError> {
     Ok(exit::OK)
 }
 
+/// The results directory that is meant by its own name, or by that of its `run.json`.
+fn folder(name: &str) -> &Path {
+    let path = Path::new(name);
+    match path.parent() {
+        Some(parent) if path.is_file() => parent,
+        _ => path,
+    }
+}
+
+/// Tables in the results of a run that an earlier one left there.
+fn tables_of_other_runs(run: &Value) -> Vec<String> {
+    let files = run["files_of_an_earlier_run"].as_array();
+    let files = files.into_iter().flatten().filter_map(Value::as_str);
+    files
+        .filter_map(|f| Some(f.strip_prefix("tables/")?.to_string()))
+        .collect()
+}
+
 /// A run by its name, by the start of its name, or by a directory with a `run.json`.
 fn load(args: &DiffArgs, name: &str) -> Result<Value, CliError> {
-    if let Some(run) = read_run(Path::new(name)) {
+    if let Some(run) = read_run(folder(name)) {
         return Ok(run);
     }
     let store = open(&args.cache)?;

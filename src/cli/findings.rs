@@ -60,7 +60,7 @@ pub(super) fn changes(store: &Store, old: &Value, new: &Value, fdr: f64) -> Vec<
             continue;
         };
         let dirs = [before, digest].map(|d| store.artifact_path(d));
-        for mut change in between([&dirs[0], &dirs[1]], fdr) {
+        for mut change in between([&dirs[0], &dirs[1]], fdr, &[]) {
             change["node"] = json!(place.0);
             change["role"] = json!(place.1);
             out.push(change);
@@ -69,10 +69,14 @@ pub(super) fn changes(store: &Store, old: &Value, new: &Value, fdr: f64) -> Vec<
     out
 }
 
-/// Tables of two directories, old and new, that differ; rows that hold no genes are not looked at.
-pub(super) fn between([old_dir, new_dir]: [&Path; 2], fdr: f64) -> Vec<Value> {
+/// Tables of two directories, old and new, that differ, but for those `left_out`; files that hold no genes are
+/// not looked at.
+pub(super) fn between([old_dir, new_dir]: [&Path; 2], fdr: f64, left_out: &[String]) -> Vec<Value> {
     let mut out = Vec::new();
     for file in names(old_dir).union(&names(new_dir)) {
+        if left_out.contains(file) {
+            continue;
+        }
         let paths = [old_dir, new_dir].map(|d| d.join(file));
         let [was, is] = [&paths[0], &paths[1]].map(|p| std::fs::read(p).ok());
         if was == is {

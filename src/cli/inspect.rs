@@ -35,18 +35,28 @@ pub(super) fn inspect(path: &Path, format: Format) -> Result<i32, CliError> {
             "{}",
             serde_json::to_string_pretty(&document).expect("plain values serialise")
         ),
-        Format::Human => print_value(&document, 0),
+        Format::Human => print_value(&cut(document), 0),
     }
     Ok(exit::OK)
 }
 
-/// Reads the head of an input file: the layout of AnnData and 10x HDF5, the first lines of a text. A folder
-/// of other files is not looked into.
-pub(super) fn opens(path: &Path) -> Result<(), CliError> {
+/// Reads the head of an input: the layout of AnnData and 10x HDF5, the first lines of a text. A folder of
+/// other files is not looked into.
+pub(super) fn opens(path: &Path, format: Option<&str>) -> Result<(), CliError> {
+    let kind = std::fs::metadata(path).map_err(unreadable(path))?;
+    if !kind.is_file() && !kind.is_dir() {
+        let message = format!("`{}` is neither a file nor a folder", path.display());
+        return Err(CliError::new(exit::INVALID, message));
+    }
     let name = path.to_string_lossy().to_lowercase();
-    let head = if is_store(path) || [".h5ad", ".h5"].iter().any(|e| name.ends_with(e)) {
+    let in_store = match format {
+        Some("h5ad" | "zarr" | "10x_h5") => true,
+        Some(_) => false,
+        None => is_store(path) || [".h5ad", ".h5"].iter().any(|e| name.ends_with(e)),
+    };
+    let head = if in_store {
         clcc_stages::anndata::describe(path)
-    } else if path.is_dir() {
+    } else if kind.is_dir() {
         return Ok(());
     } else {
         clcc_stages::ingest::preview(path)
@@ -111,7 +121,6 @@ fn size_of(path: &Path) -> Result<u64, CliError> {
     Ok(std::fs::metadata(path).map_err(unreadable(path))?.len())
 }
 
-/// The document, long lists cut short.
 fn json_document(path: &Path) -> Result<Value, CliError> {
     let bytes = std::fs::read(path).map_err(unreadable(path))?;
     let document = serde_json::from_slice(&bytes).map_err(|e| {
@@ -120,7 +129,7 @@ fn json_document(path: &Path) -> Result<Value, CliError> {
             format!("`{}`: expected JSON, found {e}", path.display()),
         )
     })?;
-    Ok(cut(document))
+    Ok(document)
 }
 
 /// Lists of more than [`HEAD`] items by their first ones and how many there are.

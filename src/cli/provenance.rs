@@ -50,6 +50,14 @@ fn from_results(path: &Path) -> Option<Value> {
         .take(3)
         .find(|f| f.join("run.json").is_file() && f.join(".published.json").is_file())?;
     let run: Value = serde_json::from_slice(&std::fs::read(folder.join("run.json")).ok()?).ok()?;
+    let rel = path.strip_prefix(folder).ok()?.to_str()?;
+    let earlier = run["files_of_an_earlier_run"].as_array();
+    if earlier.is_some_and(|files| files.iter().any(|f| f == rel)) {
+        return Some(json!({
+            "workflow": run["workflow"]["name"],
+            "run": "one before that of run.json, which did not make it",
+        }));
+    }
     let mut found = Map::new();
     for (name, value) in [
         ("workflow", &run["workflow"]["name"]),

@@ -243,6 +243,11 @@ fn drive(
         }
     };
     watcher.abort();
+    reporter.on_event(&Event::DidPublish {
+        dir: published.dir.display().to_string(),
+        restored: published.restored.clone(),
+        files_of_an_earlier_run: published.kept.clone(),
+    });
     let outcome = outcome.expect("one pass at least");
     let (ran, cached, failed, skipped) = outcome.counts();
     let seconds = reporter.began.elapsed().as_secs_f64();
@@ -346,10 +351,11 @@ pub(super) fn plan(args: &RunArgs) -> Result<i32, CliError> {
         .filter(|(i, _)| !plan.nodes[*i].cached_only)
         .collect();
     let count = |s: Status| selected.iter().filter(|(_, v)| v.status == s).count();
-    let (cached, run, maybe) = (
+    let (cached, run, maybe, skip) = (
         count(Status::Cached),
         count(Status::Run),
         count(Status::Maybe),
+        count(Status::Skip),
     );
     match args.format {
         Format::Json => {
@@ -360,7 +366,7 @@ pub(super) fn plan(args: &RunArgs) -> Result<i32, CliError> {
             let document = json!({
                 "workflow": plan.name,
                 "nodes": nodes,
-                "summary": {"cached": cached, "run": run, "maybe": maybe},
+                "summary": {"cached": cached, "run": run, "maybe": maybe, "skip": skip},
             });
             println!(
                 "{}",
@@ -378,6 +384,7 @@ pub(super) fn plan(args: &RunArgs) -> Result<i32, CliError> {
                     Status::Cached => "CACHED",
                     Status::Run => "RUN",
                     Status::Maybe => "MAYBE",
+                    Status::Skip => "SKIP",
                 };
                 let reason = v.reasons.first().map(Reason::text).unwrap_or_default();
                 println!(
@@ -385,7 +392,14 @@ pub(super) fn plan(args: &RunArgs) -> Result<i32, CliError> {
                     format!("{word:>8} {:width$}  {reason}", plan.nodes[*i].id).trim_end()
                 );
             }
-            println!("{:>8} {cached} cached, {run} to run, {maybe} maybe", "");
+            let skip = match skip {
+                0 => String::new(),
+                n => format!(", {n} to skip"),
+            };
+            println!(
+                "{:>8} {cached} cached, {run} to run, {maybe} maybe{skip}",
+                ""
+            );
         }
     }
     Ok(if args.exit_code && run + maybe > 0 {

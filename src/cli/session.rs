@@ -21,11 +21,20 @@ pub(super) struct Session {
     pub(super) device: RunDevice,
 }
 
-/// Loads and checks a workflow and its input files.
+/// Loads and checks a workflow, and whether its input files are there.
 pub(super) fn load_plan(args: &WorkflowArgs) -> Result<Plan, CliError> {
+    load_checked(args, |_, _| Vec::new())
+}
+
+/// The same, with what `more` finds.
+pub(super) fn load_checked(
+    args: &WorkflowArgs,
+    more: impl Fn(&Workflow, &Plan) -> Vec<Problem>,
+) -> Result<Plan, CliError> {
     let workflow = Workflow::load(&args.workflow)?;
     let plan = Plan::new(&workflow, &args.overrides())?;
     let mut problems = missing_inputs(&workflow, &plan);
+    problems.extend(more(&workflow, &plan));
     let stages: Vec<&str> = workflow.stages.keys().map(String::as_str).collect();
     for stage in args.force.iter().filter(|s| !stages.contains(&s.as_str())) {
         let mut problem = unknown("stage", stage, &stages);

@@ -78,15 +78,19 @@ pub(super) fn status(args: &CacheArgs, format: Format) -> Result<i32, CliError> 
 fn print_ended(run: &Value, name: &str) {
     let text = |value: &Value| value.as_str().unwrap_or("?").to_string();
     let s = &run["summary"];
+    let skipped = s["skipped"].as_u64().unwrap_or(0);
+    let skipped = match run["not_selected"].as_u64() {
+        Some(n) if n > 0 => format!("{} skipped, {n} not selected", skipped - n),
+        _ => format!("{skipped} skipped"),
+    };
     println!(
-        "{}  {}  {:.1} s  {} ran, {} cached, {} failed, {} skipped  (run {name})",
+        "{}  {}  {:.1} s  {} ran, {} cached, {} failed, {skipped}  (run {name})",
         text(&run["workflow"]),
         text(&run["started"]),
         run["seconds"].as_f64().unwrap_or(0.0),
         s["ran"],
         s["cached"],
         s["failed"],
-        s["skipped"],
     );
     for node in run["without_result"].as_array().into_iter().flatten() {
         println!(
@@ -117,10 +121,11 @@ fn last_runs(store: &Store) -> Vec<Value> {
             continue;
         }
         let nodes = run["nodes"].as_array().into_iter().flatten();
-        let without = nodes.filter(|n| {
-            matches!(n["status"].as_str(), Some("failed" | "skipped")) && n["error"] != NOT_SELECTED
-        });
+        let (not_selected, without): (Vec<&Value>, Vec<&Value>) = nodes
+            .filter(|n| matches!(n["status"].as_str(), Some("failed" | "skipped")))
+            .partition(|n| n["error"] == NOT_SELECTED);
         let without = without
+            .iter()
             .map(|n| json!({"id": n["id"], "status": n["status"], "error": n["error"]}))
             .collect::<Vec<_>>();
         out.push(json!({
@@ -130,6 +135,7 @@ fn last_runs(store: &Store) -> Vec<Value> {
             "started": run["started"],
             "seconds": run["seconds"],
             "summary": run["summary"],
+            "not_selected": not_selected.len(),
             "without_result": without,
         }));
         seen.push(workflow);

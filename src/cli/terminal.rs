@@ -192,6 +192,7 @@ impl Terminal {
                 }
                 self.line("SKIP", None, true, &format!("{id}: {because}"));
             }
+            Event::DidPublish { .. } => {}
             Event::Finished { .. } => {
                 let _ = self.bars.clear();
             }

@@ -4,9 +4,11 @@
 //! known, its key is; the store then has a record with its outputs in place, or it does not. The
 //! reason is the difference to the last record of the same node.
 
+mod content;
 mod lookahead;
 mod reason;
 
+pub use content::{content, content_stat};
 pub use lookahead::Lookahead;
 pub use reason::{Reason, value_changes};
 
@@ -62,12 +64,12 @@ pub fn digest_inputs(
         let spec = &plan.inputs[name];
         let digest = match (&spec.path, &spec.builtin) {
             (Some(path), _) if is_selected => {
-                stat.digest(path).map_err(|e| (name.to_string(), e))?
+                content(path, |file| stat.digest(file)).map_err(|e| (name.to_string(), e))?
             }
             // A node that was not selected is looked up where that costs no reading.
-            (Some(path), _) => match stat.remembered(path) {
-                Some(digest) => digest,
-                None => continue,
+            (Some(path), _) => match content(path, |file| stat.remembered(file).ok_or(())) {
+                Ok(digest) => digest,
+                Err(()) => continue,
             },
             (None, Some(builtin)) => {
                 digest_bytes(clcc_stages::genome::builtin(builtin).unwrap_or_default())
@@ -291,7 +293,7 @@ impl Decider<'_> {
     }
 }
 
-/// `cached`, `run` or `maybe`.
+/// `cached`, `run`, `maybe` or `skip`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
@@ -301,6 +303,8 @@ pub enum Status {
     Run,
     /// What it reads is not known until something else has run.
     Maybe,
+    /// It needs what was not selected and is not in the cache.
+    Skip,
 }
 
 /// A node's status in a dry run.
@@ -321,6 +325,21 @@ pub fn dry_run(decider: &Decider<'_>) -> CacheResult<Vec<Verdict>> {
     let mut known: Known = vec![None; plan.nodes.len()];
     let mut verdicts: Vec<Verdict> = Vec::with_capacity(plan.nodes.len());
     for id in 0..plan.nodes.len() {
+        let made = |p: NodeId| match verdicts[p].status {
+            Status::Cached => true,
+            Status::Run | Status::Maybe => !plan.nodes[p].cached_only,
+            Status::Skip => false,
+        };
+        if let Err(blocked_by) = plan.left_out(id, made) {
+            let nodes = blocked_by.into_iter().map(|p| plan.nodes[p].id.clone());
+            verdicts.push(Verdict {
+                status: Status::Skip,
+                reasons: vec![Reason::NotSelected {
+                    nodes: nodes.collect(),
+                }],
+            });
+            continue;
+        }
         let verdict = match decider.decide(id, &known) {
             Decision::Hit(record) => {
                 known[id] = Some(record);

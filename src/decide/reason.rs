@@ -55,6 +55,11 @@ pub enum Reason {
     },
     /// Asked for with `--force`.
     Forced,
+    /// It reads what the selection does not make and the cache does not have.
+    NotSelected {
+        /// The nodes that would make it.
+        nodes: Vec<String>,
+    },
     /// What it reads from another node changed, or may change.
     Upstream {
         /// The nodes.
@@ -83,6 +88,14 @@ impl Reason {
             Self::OutputMissing { role } => format!("output `{role}` is missing from the cache"),
             Self::OutputCorrupt { role } => format!("output `{role}` is damaged in the cache"),
             Self::Forced => "forced".to_string(),
+            Self::NotSelected { nodes } => match nodes.as_slice() {
+                [one] => format!("it needs {one}, which this selection does not make"),
+                [first, rest @ ..] => format!(
+                    "it needs {first} and {} more, which this selection does not make",
+                    rest.len()
+                ),
+                [] => "the selection does not make what it needs".to_string(),
+            },
             Self::Upstream { nodes } => match nodes.as_slice() {
                 [one] => format!("{one} changed"),
                 [first, rest @ ..] => format!("{first} and {} more changed", rest.len()),

@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use clcc_cache::{CacheError, failpoint, measure, measure_linked, measure_synced, stat_of};
+use clcc_cache::{CacheError, failpoint, measure, measure_linked, measure_synced};
 use clcc_stages::StageError;
 use clcc_stages::stage::{InputArtifact, Progress, StageContext};
 use serde_json::{Map, Value};
 
 use super::action::{Action, Failure, FailureClass, NodeMessage, NodeResult, io_class};
+use crate::decide::{content, content_stat};
 use crate::registry::kind;
 
 /// Runs one action and writes `result.json` beside the action file. Returns the exit code.
@@ -124,10 +125,11 @@ fn check_file_inputs(action: &Action) -> Result<(), Failure> {
         let Some(digest) = input.digest.filter(|_| input.builtin.is_none()) else {
             continue;
         };
-        if input.stat.is_some() && stat_of(&input.path) == input.stat {
+        if input.stat.is_some() && content_stat(&input.path) == input.stat {
             continue;
         }
-        if !measure_linked(&input.path).is_ok_and(|f| f.digest == digest) {
+        let now = content(&input.path, |file| measure_linked(file).map(|m| m.digest));
+        if !now.is_ok_and(|now| now == digest) {
             let message = format!(
                 "input `{}` (`{}`) was changed while it was read",
                 input.role,

@@ -155,6 +155,44 @@ impl Plan {
         Self::inputs_of(self.nodes.iter().filter(|n| !n.cached_only))
     }
 
+    /// The residual branches that a join goes on without, where not every producer `has` outputs.
+    ///
+    /// # Errors
+    /// The producers that have none, where the node cannot run without them.
+    pub fn left_out(
+        &self,
+        node: NodeId,
+        has: impl Fn(NodeId) -> bool,
+    ) -> Result<BTreeSet<Branch>, BTreeSet<NodeId>> {
+        let mut all: BTreeSet<&Branch> = BTreeSet::new();
+        let mut lost: BTreeSet<&Branch> = BTreeSet::new();
+        let mut blocked_by = BTreeSet::new();
+        let n = &self.nodes[node];
+        for input in &n.inputs {
+            let NodeInput::Artifact {
+                branch, producer, ..
+            } = input
+            else {
+                continue;
+            };
+            if !branch.is_empty() {
+                all.insert(branch);
+            }
+            if !has(*producer) {
+                lost.insert(branch);
+                blocked_by.insert(*producer);
+            }
+        }
+        let enough = n.join_min.is_some_and(|min| {
+            !lost.contains(&Branch::new()) && all.len() - lost.len() >= min.max(1)
+        });
+        if lost.is_empty() || enough {
+            Ok(lost.into_iter().cloned().collect())
+        } else {
+            Err(blocked_by)
+        }
+    }
+
     /// Names of the file inputs that only nodes read which were not selected.
     pub fn unselected_inputs(&self) -> BTreeSet<&str> {
         let used = self.used_inputs();

@@ -2,31 +2,36 @@
 //!
 //! Files are copies of what lies in the cache (reflinks where the filesystem has them), never
 //! links to it, so that editing a result cannot damage the cache. A file that is in place already
-//! is left alone: `.published.json` says which content each path holds. What an earlier run published is
-//! removed once a run in which every node has its outputs no longer makes it; a run that failed, was
-//! stopped or was asked for less leaves it, and says so ([`Publication::kept`]).
+//! is left alone: `.published.json` says which content each path holds. What an earlier run published stays
+//! while its node is in the workflow and has no outputs in this run (it failed, was stopped or was not asked
+//! for), and is named ([`Publication::kept`]); else it is removed once no node makes it. One run at a time
+//! publishes to a directory. Before anything is written the index stops vouching for it, so that a run that is
+//! killed on the way leaves nothing that the next takes for its own.
 
+mod index;
 mod record;
 mod ro_crate;
 mod trace;
+mod wanted;
 
 pub use record::{run_history, run_record};
 pub use ro_crate::ro_crate;
 pub use trace::Trace;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
-use clcc_cache::{ActionStore, ArtifactForm, Digest, OutputRecord, failpoint};
-use clcc_stages::stage::Publish;
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use clcc_cache::{ActionStore, Digest, KeyLock, digest_bytes, failpoint};
+use serde_json::{Map, Value, json};
 
-use crate::plan::{Node, Plan};
+use crate::plan::Plan;
 use crate::schedule::{Outcome, RunOutcome};
+use index::{Index, Published};
+use wanted::{Wanted, WantedFiles, is_beneath, is_page, wanted_files};
 
 const INDEX: &str = ".published.json";
+const LOCK: &str = ".published.lock";
 /// Where the report stage leaves room for the run's record.
 const PROVENANCE_MARK: &str = "<!--clcc:provenance-->";
 
@@ -59,13 +64,6 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> ResultsError {
     move |source| ResultsError::Write { path, source }
 }
 
-/// One published file.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Published {
-    digest: Digest,
-    size: u64,
-}
-
 /// What became of the results directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Publication {
@@ -91,48 +89,39 @@ pub fn publish(
 ) -> Result<Publication, ResultsError> {
     let dir = root.join(&plan.name);
     std::fs::create_dir_all(&dir).map_err(at(&dir))?;
+    let _alone = alone(&dir);
     let index_file = dir.join(INDEX);
-    let old: BTreeMap<String, Published> = std::fs::read(&index_file)
-        .ok()
-        .and_then(|b| serde_json::from_slice(&b).ok())
-        .unwrap_or_default();
+    let old = Index::read(&index_file);
     let wanted = wanted_files(plan, outcome, store);
-    let mut changed = false;
-    let mut restored = Vec::new();
-    for (rel, Wanted { published, .. }) in &wanted {
-        let target = dir.join(rel);
-        let in_place = old.get(rel) == Some(published)
-            && std::fs::symlink_metadata(&target).is_ok_and(|m| {
-                m.is_file() && (m.len() == published.size || rel.ends_with(".html"))
-            });
-        if !in_place {
-            if !std::mem::replace(&mut changed, true) {
-                sweep(&dir, &wanted);
-            }
-            copy(&dir, &wanted[rel], &target)?;
-            if old.get(rel) == Some(published) {
-                restored.push(rel.clone());
-            }
-        }
-    }
+    let Compared { stale, restored } = compare(&dir, &old, &wanted);
+    let (kept, gone) = others(&dir, &old, &wanted, plan, outcome);
+    let state = state(plan, outcome, &kept);
     let (ran, _, failed, skipped) = outcome.counts();
-    let mut index: BTreeMap<&String, &Published> =
-        wanted.iter().map(|(k, w)| (k, &w.published)).collect();
-    let mut kept = Vec::new();
-    for (rel, published) in old
-        .iter()
-        .filter(|e| !wanted.contains_key(e.0) && is_beneath(e.0))
-    {
-        if failed + skipped > 0 && dir.join(rel).exists() {
-            index.insert(rel, published);
-            kept.push(rel.clone());
-        } else {
-            changed = true;
+    let records = !stale.is_empty()
+        || !gone.is_empty()
+        || ran + failed + skipped > 0
+        || old.state != Some(state)
+        || !dir.join("run.json").exists();
+    let is_written = |rel: &String| records && (stale.contains(rel) || is_page(rel));
+    if records {
+        let mut doubtful = Index {
+            state: None,
+            files: old.files.clone(),
+        };
+        for (rel, file) in wanted.iter().filter(|(rel, _)| is_written(rel)) {
+            doubtful.files.insert(rel.clone(), file.published(None));
+        }
+        write_index(&index_file, &doubtful)?;
+        if !stale.is_empty() {
+            sweep(&dir, &wanted);
+        }
+        for rel in &stale {
+            copy(&dir, &wanted[rel], &dir.join(rel))?;
+        }
+        for rel in &gone {
             let _ = std::fs::remove_file(dir.join(rel));
             remove_empty_parents(&dir, rel);
         }
-    }
-    if changed || ran + failed + skipped > 0 || !dir.join("run.json").exists() {
         let run = &mut run();
         run["files_of_an_earlier_run"] = kept.clone().into();
         write(&dir.join("metrics.json"), &pretty(&metrics(plan, outcome)))?;
@@ -142,10 +131,28 @@ pub fn publish(
             &pretty(&ro_crate(run, wanted.keys().map(String::as_str))),
         )?;
         embed_provenance(&dir, &wanted, run)?;
-        write(
-            &index_file,
-            &pretty(&serde_json::to_value(&index).expect("plain values serialise")),
-        )?;
+    }
+    let of_others = kept.iter().map(|rel| (rel.clone(), old.files[rel].clone()));
+    let mut index = Index {
+        state: Some(state),
+        files: of_others.collect(),
+    };
+    for (rel, file) in &wanted {
+        let target = dir.join(rel);
+        let entry = match old.files.get(rel) {
+            Some(before) if !is_written(rel) => Published {
+                node: file.node.clone(),
+                ..before.clone()
+            },
+            _ => file.published(Some(&target)),
+        };
+        index.files.insert(rel.clone(), entry.stamped(&target));
+    }
+    if records {
+        write_index(&index_file, &index)?;
+    } else if index != old {
+        // Only stamps: the files were moved. Where nothing can be written, they are read again next time.
+        let _ = write_index(&index_file, &index);
     }
     Ok(Publication {
         dir,
@@ -154,141 +161,95 @@ pub fn publish(
     })
 }
 
+/// How the directory stands to what a run wants there.
+#[derive(Default)]
+struct Compared {
+    /// Files that are not in place.
+    stale: BTreeSet<String>,
+    /// Those of them that somebody changed or removed.
+    restored: Vec<String>,
+}
+
+fn compare(dir: &Path, old: &Index, wanted: &WantedFiles) -> Compared {
+    let mut out = Compared::default();
+    for (rel, file) in wanted {
+        let target = dir.join(rel);
+        let before = old.files.get(rel);
+        let same = before.is_some_and(|b| b.digest == Some(file.content));
+        let untouched = before.is_some_and(|b| b.is_untouched(&target));
+        if same && untouched {
+            continue;
+        }
+        let was_whole = before.is_some_and(|b| b.digest.is_some());
+        if was_whole && !untouched && (same || target.exists()) {
+            out.restored.push(rel.clone());
+        }
+        out.stale.insert(rel.clone());
+    }
+    out
+}
+
+/// Files of earlier runs: those that stay, as the node that made them has no outputs in this run, and those
+/// that nobody makes any more.
+fn others(
+    dir: &Path,
+    old: &Index,
+    wanted: &WantedFiles,
+    plan: &Plan,
+    outcome: &RunOutcome,
+) -> (Vec<String>, Vec<String>) {
+    let ends = plan.nodes.iter().zip(&outcome.nodes);
+    let without_outputs: BTreeSet<&str> = ends
+        .filter(|(_, end)| end.record().is_none())
+        .map(|(node, _)| node.id.as_str())
+        .collect();
+    let stays = |rel: &str, node: &str| {
+        // Earlier versions did not write whose a file is.
+        let open = without_outputs.contains(node) || node.is_empty() && !without_outputs.is_empty();
+        open && dir.join(rel).exists()
+    };
+    let others = old.files.iter();
+    let others = others.filter(|(rel, _)| !wanted.contains_key(*rel) && is_beneath(rel));
+    let (kept, gone): (Vec<_>, Vec<_>) = others.partition(|(rel, p)| stays(rel, &p.node));
+    let name = |(rel, _): (&String, &Published)| rel.clone();
+    (
+        kept.into_iter().map(name).collect(),
+        gone.into_iter().map(name).collect(),
+    )
+}
+
+/// Waits until no other run publishes to the directory. Where no lock can be made nothing can be written
+/// either, and what writes says why.
+fn alone(dir: &Path) -> Option<KeyLock> {
+    loop {
+        match KeyLock::try_acquire(&dir.join(LOCK)) {
+            Ok(Some(lock)) => return Some(lock),
+            Ok(None) => std::thread::sleep(std::time::Duration::from_millis(20)),
+            Err(_) => return None,
+        }
+    }
+}
+
+/// What the records of a run are about: the key of each node, and what is left of earlier runs.
+fn state(plan: &Plan, outcome: &RunOutcome, kept: &[String]) -> Digest {
+    let keys: Vec<_> = plan
+        .nodes
+        .iter()
+        .zip(&outcome.nodes)
+        .map(|(node, end)| (&node.id, end.record().map(|r| r.key)))
+        .collect();
+    digest_bytes(json!([keys, kept]).to_string().as_bytes())
+}
+
+fn write_index(path: &Path, index: &Index) -> Result<(), ResultsError> {
+    let value = serde_json::to_value(index).expect("plain values serialise");
+    write(path, &pretty(&value))
+}
+
 fn pretty(value: &Value) -> String {
     let mut text = serde_json::to_string_pretty(value).expect("plain values serialise");
     text.push('\n');
     text
-}
-
-/// A file to be published.
-struct Wanted {
-    /// In the cache.
-    source: PathBuf,
-    published: Published,
-    /// The artifact that it belongs to, and the node that made it.
-    artifact: Digest,
-    node: String,
-}
-
-/// By relative path.
-type WantedFiles = BTreeMap<String, Wanted>;
-
-fn wanted_files(plan: &Plan, outcome: &RunOutcome, store: &dyn ActionStore) -> WantedFiles {
-    let mut wanted = BTreeMap::new();
-    for (node, end) in plan.nodes.iter().zip(&outcome.nodes) {
-        let Some(record) = end.record() else { continue };
-        for decl in node
-            .resolved
-            .outputs
-            .iter()
-            .filter(|d| d.publish != Publish::No)
-        {
-            for output in record.outputs.iter().filter(|o| o.role == decl.role) {
-                add_output(&mut wanted, node, decl.publish, output, store);
-            }
-        }
-    }
-    wanted
-}
-
-fn add_output(
-    wanted: &mut WantedFiles,
-    node: &Node,
-    publish: Publish,
-    output: &OutputRecord,
-    store: &dyn ActionStore,
-) {
-    let source = store.artifact_path(&output.digest);
-    let mut branch = node.branch_values.clone();
-    branch.extend(output.key.clone());
-    let branch = branch.join(".");
-    let mut add = |rel: String, source: PathBuf, published: Published| {
-        if is_beneath(&rel) {
-            let (artifact, node) = (output.digest, node.id.clone());
-            wanted.insert(
-                rel,
-                Wanted {
-                    source,
-                    published,
-                    artifact,
-                    node,
-                },
-            );
-        }
-    };
-    let entries = match output.form {
-        ArtifactForm::File => None,
-        ArtifactForm::Tree => Some(store.listing(&output.digest).unwrap_or_default()),
-    };
-    match (publish, entries) {
-        (Publish::No, _) => {}
-        (Publish::At(pattern), None) => add(
-            place(pattern, &branch),
-            source,
-            Published {
-                digest: output.digest,
-                size: output.bytes,
-            },
-        ),
-        (Publish::At(pattern), Some(entries)) => {
-            let base = place(pattern, &branch);
-            for e in entries {
-                add(
-                    format!("{base}/{}", e.path),
-                    source.join(&e.path),
-                    Published {
-                        digest: e.digest,
-                        size: e.size,
-                    },
-                );
-            }
-        }
-        (Publish::Into(dir), entries) => {
-            for e in entries.unwrap_or_default() {
-                let rel = format!("{dir}/{}", with_branch(&e.path, &branch));
-                add(
-                    rel,
-                    source.join(&e.path),
-                    Published {
-                        digest: e.digest,
-                        size: e.size,
-                    },
-                );
-            }
-        }
-    }
-}
-
-/// `tables/x{.branch}.tsv` at branch `P1` is `tables/x.P1.tsv`.
-fn place(pattern: &str, branch: &str) -> String {
-    let dotted = if branch.is_empty() {
-        String::new()
-    } else {
-        format!(".{branch}")
-    };
-    let bare = if branch.is_empty() { "all" } else { branch };
-    pattern
-        .replace("{.branch}", &dotted)
-        .replace("{branch}", bare)
-}
-
-/// `cnv_clusters.tsv` of node `[P1]` is `cnv_clusters.P1.tsv`.
-fn with_branch(file: &str, branch: &str) -> String {
-    if branch.is_empty() {
-        return file.to_string();
-    }
-    match file.rsplit_once('.') {
-        Some((stem, ext)) if !ext.contains('/') => format!("{stem}.{branch}.{ext}"),
-        _ => format!("{file}.{branch}"),
-    }
-}
-
-/// Only plain relative paths are written or removed.
-fn is_beneath(rel: &str) -> bool {
-    !rel.is_empty()
-        && Path::new(rel)
-            .components()
-            .all(|c| matches!(c, Component::Normal(_)))
 }
 
 /// Copies through a temporary file, so that a result is there whole or not at all, and right.
@@ -320,7 +281,7 @@ fn copy(root: &Path, wanted: &Wanted, target: &Path) -> Result<(), ResultsError>
         return Err(at(target)(e));
     }
     // The copy is in the page cache: reading it back costs next to nothing.
-    if !clcc_cache::digest_file(&tmp).is_ok_and(|d| d == wanted.published.digest) {
+    if !clcc_cache::digest_file(&tmp).is_ok_and(|d| d == wanted.content) {
         let _ = std::fs::remove_file(&tmp);
         return Err(ResultsError::Damaged {
             node: wanted.node.clone(),
@@ -354,7 +315,7 @@ fn sweep(dir: &Path, wanted: &WantedFiles) {
 }
 
 fn write(path: &Path, text: &str) -> Result<(), ResultsError> {
-    let tmp = path.with_extension("tmp");
+    let tmp = path.with_file_name(format!(".tmp.{}", std::process::id()));
     failpoint::reach("publish.write")
         .and_then(|()| std::fs::write(&tmp, text))
         .map_err(at(path))?;
@@ -382,7 +343,7 @@ fn metrics(plan: &Plan, outcome: &RunOutcome) -> Value {
 
 /// The report is made before its run has ended; the run's record is put into the copy.
 fn embed_provenance(dir: &Path, wanted: &WantedFiles, run: &Value) -> Result<(), ResultsError> {
-    for (rel, Wanted { source, .. }) in wanted.iter().filter(|(rel, _)| rel.ends_with(".html")) {
+    for (rel, Wanted { source, .. }) in wanted.iter().filter(|(rel, _)| is_page(rel)) {
         let target = dir.join(rel);
         let page = std::fs::read_to_string(source).map_err(at(source))?;
         // `</` would end the script element early.
@@ -403,34 +364,5 @@ fn status_word(outcome: &Outcome) -> &'static str {
         Outcome::Ran(..) => "ran",
         Outcome::Failed(_) => "failed",
         Outcome::Skipped(_) => "skipped",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn published_paths_carry_the_branch() {
-        assert_eq!(place("{branch}.zarr", "P1"), "P1.zarr");
-        assert_eq!(place("{branch}.zarr", ""), "all.zarr");
-        assert_eq!(
-            place("model/model{.branch}.safetensors", ""),
-            "model/model.safetensors"
-        );
-        assert_eq!(
-            place("model/model{.branch}.safetensors", "full"),
-            "model/model.full.safetensors"
-        );
-        assert_eq!(with_branch("cnv_clusters.tsv", "P1"), "cnv_clusters.P1.tsv");
-        assert_eq!(with_branch("cnv_clusters.tsv", ""), "cnv_clusters.tsv");
-    }
-
-    #[test]
-    fn paths_that_leave_the_directory_are_refused() {
-        assert!(is_beneath("tables/a.tsv"));
-        for bad in ["../a", "/etc/passwd", "a/../../b", ""] {
-            assert!(!is_beneath(bad), "{bad}");
-        }
     }
 }

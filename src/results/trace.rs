@@ -45,6 +45,7 @@ impl Trace {
             Event::Started { .. }
             | Event::DidReuse { .. }
             | Event::Progress { .. }
+            | Event::DidPublish { .. }
             | Event::Finished { .. } => {}
         }
     }

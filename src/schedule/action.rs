@@ -1,10 +1,8 @@
 //! The action file of a node.
 
-use clcc_cache::stat_of;
-
 use super::Options;
 use super::dispatcher::Ready;
-use crate::decide::Decider;
+use crate::decide::{Decider, content_stat};
 use crate::exec::{Action, ActionInput, ActionOutput};
 use crate::key::stage_seed;
 use crate::plan::{NodeId, NodeInput};
@@ -42,7 +40,7 @@ pub(super) fn action(
                 ActionInput {
                     role: (*role).to_string(),
                     branch: Default::default(),
-                    stat: stat_of(&path),
+                    stat: content_stat(&path),
                     path,
                     format: spec.format.clone(),
                     builtin: spec.builtin.clone(),

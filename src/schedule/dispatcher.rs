@@ -185,8 +185,12 @@ impl<'a> Dispatcher<'a> {
 
     /// All producers of the node have ended: reuse, skip, or make ready.
     fn resolve(&mut self, node: NodeId) {
-        let without = match self.left_out(node) {
+        let without = match self.plan.left_out(node, |p| self.known[p].is_some()) {
             Ok(without) => without,
+            Err(_) if self.plan.nodes[node].cached_only => {
+                self.skip(node, NOT_SELECTED.to_string());
+                return;
+            }
             Err(blocked_by) => {
                 let names: Vec<&str> = blocked_by
                     .iter()
@@ -229,40 +233,6 @@ impl<'a> Dispatcher<'a> {
                 );
             }
             Decision::Unknown => self.skip(node, "what it reads is not known".to_string()),
-        }
-    }
-
-    /// The residual branches that a join goes on without.
-    ///
-    /// # Errors
-    /// The producers that failed, where the node cannot run without them.
-    fn left_out(&self, node: NodeId) -> Result<BTreeSet<Branch>, BTreeSet<NodeId>> {
-        let mut all: BTreeSet<&Branch> = BTreeSet::new();
-        let mut lost: BTreeSet<&Branch> = BTreeSet::new();
-        let mut blocked_by = BTreeSet::new();
-        let n = &self.plan.nodes[node];
-        for input in &n.inputs {
-            let NodeInput::Artifact {
-                branch, producer, ..
-            } = input
-            else {
-                continue;
-            };
-            if !branch.is_empty() {
-                all.insert(branch);
-            }
-            if self.known[*producer].is_none() {
-                lost.insert(branch);
-                blocked_by.insert(*producer);
-            }
-        }
-        let enough = n.join_min.is_some_and(|min| {
-            !lost.contains(&Branch::new()) && all.len() - lost.len() >= min.max(1)
-        });
-        if lost.is_empty() || enough {
-            Ok(lost.into_iter().cloned().collect())
-        } else {
-            Err(blocked_by)
         }
     }
 

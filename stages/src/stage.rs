@@ -61,6 +61,15 @@ impl Read {
             single: false,
         }
     }
+
+    /// A role that is read where a needed stage writes it, once.
+    pub const fn optional_one(role: &'static str) -> Self {
+        Self {
+            role,
+            required: false,
+            single: true,
+        }
+    }
 }
 
 /// Where an output appears under `results/<workflow>/`.

@@ -1,5 +1,7 @@
 //! Messages and exit codes.
 
+use serde_json::Value;
+
 use crate::project::{Project, TINY, command};
 
 #[test]
@@ -169,4 +171,40 @@ fn a_verb_whose_reader_has_gone_ends_without_a_word() {
     assert_eq!(stderr, "");
     // SIGPIPE.
     assert_eq!(out.status.signal(), Some(13));
+}
+
+#[test]
+fn what_a_selection_cannot_make_is_planned_as_skipped() {
+    let p = Project::new(TINY);
+    let only = ["--only", "patient=A"];
+    let skipped = |p: &Project| -> Vec<(String, Value)> {
+        let plan = p.plan(&only).into_iter();
+        let skipped = plan.filter(|(_, status, _)| status == "skip");
+        skipped
+            .map(|(id, _, why)| (id, why["nodes"].clone()))
+            .collect()
+    };
+    let needs = serde_json::json!(["preprocess[B]", "infercnv[B]", "cluster[B]"]);
+    assert_eq!(skipped(&p), [("dosage".to_string(), needs)]);
+    let run = p.run_json(&only).expect(0);
+    assert!(!run.nodes("did_execute").contains(&"dosage".to_string()));
+    // Everything that the selection can make is there: no work is left.
+    p.run(&["plan", "w.yaml", "--only", "patient=A", "--exit-code"])
+        .expect(0);
+    // Nodes that were not selected are no failure, whatever they wait for.
+    let p = Project::new(TINY);
+    p.run_json(&["--until", "simulate"]).expect(0);
+    let text = p.run(&["status", "--format", "json"]).expect(0).stdout;
+    let runs: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(runs[0]["not_selected"], 7);
+    assert_eq!(runs[0]["without_result"], serde_json::json!([]));
+}
+
+#[test]
+fn init_writes_a_workflow_under_any_name() {
+    let p = Project::new(TINY);
+    for name in ["true.yaml", "null.yml", "12.yaml", "my tumours.yaml"] {
+        p.run(&["init", name]).expect(0);
+        p.run(&["check", name]).expect(0);
+    }
 }

@@ -239,6 +239,21 @@ fn a_10x_folder_takes_the_place_of_a_text() {
     let linked = ["--input", "counts=data/linked", "--until", "preprocess"];
     let linked = p.run_json(&[&linked[..], &["--set", "ingest.cell_id=Index"]].concat());
     assert_eq!(linked.expect(0).nodes("did_execute"), Vec::<String>::new());
+    // The matrix by itself stands for the files that are read with it.
+    let matrix = || {
+        let args = [
+            "--input",
+            "counts=data/tenx/matrix.mtx",
+            "--until",
+            "ingest",
+        ];
+        let run = p.run_json(&[&args[..], &["--set", "ingest.cell_id=Index"]].concat());
+        run.expect(0).nodes("did_execute")
+    };
+    assert_eq!(matrix(), ["ingest"]);
+    assert_eq!(matrix(), Vec::<String>::new());
+    p.write("data/tenx/features.tsv", &genes.replace("G0\tG0", "G0\tH0"));
+    assert_eq!(matrix(), ["ingest"]);
 }
 
 #[test]
@@ -252,6 +267,26 @@ fn a_stage_that_cannot_join_is_refused_by_check() {
     ] {
         assert!(said.contains(expected), "{expected} not in\n{said}");
     }
+    // Roles that may be absent are taken once all the same.
+    let text = TINY
+        .replace(
+            "  patient: [A, B]\n",
+            "  patient: [A, B]\n  res: {lo: {}, hi: {cluster: {resolution: 2}}}\n",
+        )
+        .replace(
+            "  cluster:\n    per: patient\n",
+            "  cluster:\n    per: [patient, res]\n",
+        )
+        .replace("  dosage:\n", "  dosage:\n    per: res\n");
+    let export = "  export:\n    per: patient\n    needs: [preprocess, infercnv, cluster]\n";
+    p.write("w.yaml", &text);
+    p.run(&["check", "w.yaml"]).expect(0);
+    p.write("w.yaml", &format!("{text}{export}"));
+    let said = p.run(&["check", "w.yaml"]).expect(3).stderr;
+    assert!(
+        said.contains("`export` reads one `clusters` and is given 2"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -395,6 +430,22 @@ fn check_opens_the_inputs() {
     assert!(
         text.contains("input `counts`") && text.contains("counts.h5ad"),
         "{text}"
+    );
+    // What the workflow says of the format decides, not the name.
+    let text = WORKFLOW.replace("data/counts.txt", "data/counts.dat");
+    p.write("w.yaml", &text);
+    let text = p.path().join("data/counts.txt");
+    std::fs::copy(&text, p.path().join("data/counts.dat")).expect("copied");
+    p.run(&["check", "w.yaml"]).expect(0);
+    let fifo = std::process::Command::new("mkfifo")
+        .arg(p.path().join("data/fifo"))
+        .status();
+    assert!(fifo.expect("mkfifo").success());
+    let said = p.run(&["check", "w.yaml", "--input", "counts=data/fifo"]);
+    assert!(
+        said.expect(3)
+            .stderr
+            .contains("neither a file nor a folder")
     );
     // Only where something that was asked for reads it.
     p.run(&["check", "w.yaml", "--input", "counts=data/counts.txt"])

@@ -15,3 +15,4 @@ mod pipeline;
 mod project;
 mod provenance;
 mod resources;
+mod results;

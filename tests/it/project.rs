@@ -180,7 +180,10 @@ impl Project {
                     continue;
                 }
                 let of_the_run = ["run.json", "ro-crate-metadata.json", "report.html"];
-                if !of_the_run.iter().any(|n| path.ends_with(n)) {
+                let hidden = path
+                    .file_name()
+                    .is_some_and(|n| n.to_string_lossy().starts_with(".published"));
+                if !hidden && !of_the_run.iter().any(|n| path.ends_with(n)) {
                     let bytes = std::fs::read(&path).expect("read");
                     let relative = path.strip_prefix(self.path()).expect("beneath");
                     out.insert(relative.to_path_buf(), bytes);

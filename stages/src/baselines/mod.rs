@@ -64,7 +64,7 @@ impl Stage for Baselines {
         let mut roles = vec![
             Read::required("expr"),
             Read::required("cnv"),
-            Read::optional("split"),
+            Read::optional_one("split"),
         ];
         roles.push(match params.copy_number {
             CopyNumber::Cluster => Read::required("clusters"),

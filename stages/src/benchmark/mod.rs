@@ -52,20 +52,8 @@ impl Stage for Benchmark {
 
     fn reads(_: &BenchmarkParams) -> Vec<Read> {
         let mut roles = vec![Read::one("truth"), Read::required("expr")];
-        roles.extend(
-            [
-                "cnv",
-                "clusters",
-                "split",
-                "embeddings",
-                "anchors",
-                "concordance",
-                "dosage",
-                "de",
-                "baselines",
-            ]
-            .map(Read::optional),
-        );
+        roles.extend(["cnv", "clusters", "split", "embeddings", "anchors"].map(Read::optional));
+        roles.extend(["concordance", "dosage", "de", "baselines"].map(Read::optional_one));
         roles
     }
 

@@ -193,7 +193,7 @@ impl Stage for Cluster {
     fn reads(params: &Self::Params) -> Vec<Read> {
         match params.on {
             On::Cnv if params.max_clones > 1 => {
-                vec![Read::one("cnv"), Read::optional("expr")]
+                vec![Read::one("cnv"), Read::optional_one("expr")]
             }
             On::Cnv => vec![Read::one("cnv")],
             On::H => vec![Read::one("embeddings")],

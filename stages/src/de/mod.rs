@@ -79,11 +79,11 @@ impl Stage for De {
         vec![
             Read::required("expr"),
             Read::required("cnv"),
-            Read::optional("concordance"),
-            Read::optional("concordance_null"),
+            Read::optional_one("concordance"),
+            Read::optional_one("concordance_null"),
             Read::optional("clusters"),
-            Read::optional("dosage"),
-            Read::optional("h_clusters"),
+            Read::optional_one("dosage"),
+            Read::optional_one("h_clusters"),
         ]
     }
 

@@ -48,7 +48,7 @@ impl Stage for Eval {
             Read::one("split"),
             Read::one("embeddings"),
             Read::optional("expr"),
-            Read::optional("anchors"),
+            Read::optional_one("anchors"),
         ]
     }
 

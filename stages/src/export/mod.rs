@@ -49,10 +49,10 @@ impl Stage for Export {
         vec![
             Read::one("expr"),
             Read::one("cnv"),
-            Read::optional("clusters"),
-            Read::optional("embeddings"),
-            Read::optional("h_clusters"),
-            Read::optional("concordance"),
+            Read::optional_one("clusters"),
+            Read::optional_one("embeddings"),
+            Read::optional_one("h_clusters"),
+            Read::optional_one("concordance"),
         ]
     }
 

@@ -26,6 +26,7 @@ mod tests;
 
 pub use params::{CountKind, GeneNames, IngestParams, StandardColumns};
 pub use preview::preview;
+pub use tenx::companions;
 
 use serde_json::json;
 

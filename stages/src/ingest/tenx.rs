@@ -161,6 +161,21 @@ fn library(source: Source, sample: String, params: &IngestParams) -> StageResult
     })
 }
 
+/// The files that are read with a matrix file (`matrix.mtx`, also `.gz` and with a prefix): barcodes and
+/// features beside it. None for any other path, and where one of them is missing.
+pub fn companions(path: &Path) -> Vec<PathBuf> {
+    let name = file_name(path);
+    if !name.trim_end_matches(".gz").ends_with(".mtx") || !path.is_file() {
+        return Vec::new();
+    }
+    match find(path, 0).unwrap_or_default().pop() {
+        Some(Source::Triple {
+            barcodes, features, ..
+        }) => vec![barcodes, features],
+        _ => Vec::new(),
+    }
+}
+
 /// Libraries at or below `path`, those of raw barcodes left out where filtered ones lie beside them.
 fn find(path: &Path, depth: usize) -> StageResult<Vec<Source>> {
     let name = file_name(path);

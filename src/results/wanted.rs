@@ -1,0 +1,183 @@
+//! What a run publishes, and where.
+
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
+
+use clcc_cache::{ActionStore, ArtifactForm, Digest, OutputRecord, digest_file};
+use clcc_stages::stage::Publish;
+
+use super::index::Published;
+use crate::plan::{Node, Plan};
+use crate::schedule::RunOutcome;
+
+/// A file to be published.
+pub(super) struct Wanted {
+    /// In the cache.
+    pub(super) source: PathBuf,
+    pub(super) content: Digest,
+    pub(super) size: u64,
+    /// The artifact that it belongs to, and the node that made it.
+    pub(super) artifact: Digest,
+    pub(super) node: String,
+}
+
+impl Wanted {
+    /// Its entry in the index: written to `target`, or about to be.
+    pub(super) fn published(&self, target: Option<&Path>) -> Published {
+        let page = target.filter(|t| t.extension().is_some_and(|e| e == "html"));
+        Published {
+            digest: target.map(|_| self.content),
+            size: self.size,
+            node: self.node.clone(),
+            written: page.and_then(|t| digest_file(t).ok()),
+            stat: None,
+        }
+    }
+}
+
+/// By relative path.
+pub(super) type WantedFiles = BTreeMap<String, Wanted>;
+
+/// Every file that the nodes of the run publish.
+pub(super) fn wanted_files(
+    plan: &Plan,
+    outcome: &RunOutcome,
+    store: &dyn ActionStore,
+) -> WantedFiles {
+    let mut wanted = BTreeMap::new();
+    for (node, end) in plan.nodes.iter().zip(&outcome.nodes) {
+        let Some(record) = end.record() else { continue };
+        for decl in node
+            .resolved
+            .outputs
+            .iter()
+            .filter(|d| d.publish != Publish::No)
+        {
+            for output in record.outputs.iter().filter(|o| o.role == decl.role) {
+                add_output(&mut wanted, node, decl.publish, output, store);
+            }
+        }
+    }
+    wanted
+}
+
+fn add_output(
+    wanted: &mut WantedFiles,
+    node: &Node,
+    publish: Publish,
+    output: &OutputRecord,
+    store: &dyn ActionStore,
+) {
+    let source = store.artifact_path(&output.digest);
+    let mut branch = node.branch_values.clone();
+    branch.extend(output.key.clone());
+    let branch = branch.join(".");
+    let mut add = |rel: String, source: PathBuf, content: Digest, size: u64| {
+        if is_beneath(&rel) {
+            let (artifact, node) = (output.digest, node.id.clone());
+            wanted.insert(
+                rel,
+                Wanted {
+                    source,
+                    content,
+                    size,
+                    artifact,
+                    node,
+                },
+            );
+        }
+    };
+    let entries = match output.form {
+        ArtifactForm::File => None,
+        ArtifactForm::Tree => Some(store.listing(&output.digest).unwrap_or_default()),
+    };
+    match (publish, entries) {
+        (Publish::No, _) => {}
+        (Publish::At(pattern), None) => {
+            add(place(pattern, &branch), source, output.digest, output.bytes)
+        }
+        (Publish::At(pattern), Some(entries)) => {
+            let base = place(pattern, &branch);
+            for e in entries {
+                add(
+                    format!("{base}/{}", e.path),
+                    source.join(&e.path),
+                    e.digest,
+                    e.size,
+                );
+            }
+        }
+        (Publish::Into(dir), entries) => {
+            for e in entries.unwrap_or_default() {
+                let rel = format!("{dir}/{}", with_branch(&e.path, &branch));
+                add(rel, source.join(&e.path), e.digest, e.size);
+            }
+        }
+    }
+}
+
+/// `tables/x{.branch}.tsv` at branch `P1` is `tables/x.P1.tsv`.
+fn place(pattern: &str, branch: &str) -> String {
+    let dotted = if branch.is_empty() {
+        String::new()
+    } else {
+        format!(".{branch}")
+    };
+    let bare = if branch.is_empty() { "all" } else { branch };
+    pattern
+        .replace("{.branch}", &dotted)
+        .replace("{branch}", bare)
+}
+
+/// `cnv_clusters.tsv` of node `[P1]` is `cnv_clusters.P1.tsv`.
+fn with_branch(file: &str, branch: &str) -> String {
+    if branch.is_empty() {
+        return file.to_string();
+    }
+    match file.rsplit_once('.') {
+        Some((stem, ext)) if !ext.contains('/') => format!("{stem}.{branch}.{ext}"),
+        _ => format!("{file}.{branch}"),
+    }
+}
+
+/// Only plain relative paths are written or removed.
+pub(super) fn is_beneath(rel: &str) -> bool {
+    !rel.is_empty()
+        && Path::new(rel)
+            .components()
+            .all(|c| matches!(c, Component::Normal(_)))
+}
+
+/// Pages get the run's record, so they differ from what is in the cache.
+pub(super) fn is_page(rel: &str) -> bool {
+    rel.ends_with(".html")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn published_paths_carry_the_branch() {
+        assert_eq!(place("{branch}.zarr", "P1"), "P1.zarr");
+        assert_eq!(place("{branch}.zarr", ""), "all.zarr");
+        assert_eq!(
+            place("model/model{.branch}.safetensors", ""),
+            "model/model.safetensors"
+        );
+        assert_eq!(
+            place("model/model{.branch}.safetensors", "full"),
+            "model/model.full.safetensors"
+        );
+        assert_eq!(with_branch("cnv_clusters.tsv", "P1"), "cnv_clusters.P1.tsv");
+        assert_eq!(with_branch("cnv_clusters.tsv", ""), "cnv_clusters.tsv");
+    }
+
+    #[test]
+    fn paths_that_leave_the_directory_are_refused() {
+        assert!(is_beneath("tables/a.tsv"));
+        for bad in ["../a", "/etc/passwd", "a/../../b", ""] {
+            assert!(!is_beneath(bad), "{bad}");
+        }
+    }
+}

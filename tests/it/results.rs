@@ -1,0 +1,201 @@
+//! The results directory: what a run leaves there of itself and of others, and what a kill leaves.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use crate::project::{Project, Ran, SMALLEST, TINY};
+
+fn json(p: &Project, file: &str) -> Value {
+    let bytes = std::fs::read(p.path().join("results").join(file)).expect("read");
+    serde_json::from_slice(&bytes).expect("JSON")
+}
+
+/// Published tables come with `cluster`.
+fn clustered() -> String {
+    format!("{SMALLEST}  cluster:\n    per: patient\n    needs: [infercnv]\n")
+}
+
+fn names(files: &BTreeMap<PathBuf, Vec<u8>>) -> Vec<&PathBuf> {
+    files.keys().collect()
+}
+
+#[test]
+fn the_records_are_those_of_the_last_run() {
+    let p = Project::new(TINY);
+    p.run_json(&[]).expect(0);
+    let first = p.results();
+    // Fails for both patients; the tables of the first run stay.
+    p.run_json(&["--set", "preprocess.min_counts=1000000000"])
+        .expect(5);
+    let failed = json(&p, "tiny/run.json");
+    assert!(failed["summary"]["failed"].as_u64() > Some(0));
+    let files = failed["files_of_an_earlier_run"].as_array();
+    assert!(files.is_some_and(|f| !f.is_empty()));
+    let again = p.run_json(&[]).expect(0);
+    assert_eq!(again.nodes("did_reuse").len(), 8);
+    let record = json(&p, "tiny/run.json");
+    assert_eq!(record["summary"]["failed"], 0);
+    assert_eq!(record["files_of_an_earlier_run"], Value::Array(Vec::new()));
+    assert_eq!(p.results(), first);
+    // A parameter that changes no byte changes the record all the same, and back.
+    let resolution = || {
+        let record = json(&p, "tiny/run.json");
+        let nodes = record["nodes"].as_array().expect("nodes").clone();
+        let cluster = nodes.iter().find(|n| n["id"] == "cluster[A]");
+        cluster.expect("it is there")["params"]["resolution"].clone()
+    };
+    p.run_json(&["--set", "cluster.resolution=0.5000001"])
+        .expect(0);
+    assert_eq!(resolution(), 0.500_000_1);
+    p.run_json(&[]).expect(0);
+    assert_eq!(resolution(), 0.5);
+    // Nothing to do and nothing to say: the records are not touched.
+    let stamp = || {
+        let file = p.path().join("results/tiny/run.json");
+        std::fs::metadata(file)
+            .expect("it is there")
+            .modified()
+            .ok()
+    };
+    let before = stamp();
+    p.run_json(&[]).expect(0);
+    assert_eq!(stamp(), before);
+}
+
+#[test]
+fn what_one_node_makes_is_never_of_two_runs() {
+    let with = |needs: &str| {
+        format!("{TINY}  export:\n    per: patient\n    needs: [preprocess, infercnv{needs}]\n")
+    };
+    let p = Project::new(&with(""));
+    p.run_json(&[]).expect(0);
+    let alone = p.results();
+    let p = Project::new(&with(", cluster"));
+    p.run_json(&[]).expect(0);
+    let both = p.results();
+    assert!(both.len() > alone.len());
+    p.write("w.yaml", &with(""));
+    let run = p.run_json(&["--until", "export"]).expect(0);
+    assert!(run.nodes("did_execute").contains(&"export[A]".to_string()));
+    let now = p.results();
+    assert_eq!(names(&now), names(&alone));
+}
+
+#[test]
+fn a_kill_while_publishing_is_made_good_by_a_run_of_other_parameters() {
+    let clean = Project::new(&clustered());
+    clean.run_json(&[]).expect(0);
+    let other = ["--set", "cluster.resolution=8"];
+    for place in [
+        "publish.copy=kill@2",
+        "publish.write=kill@2",
+        "publish.write=kill@3",
+    ] {
+        let p = Project::new(&clustered());
+        p.run_json(&other).expect(0);
+        p.run_json(&[]).expect(0);
+        let all = [&["run", "w.yaml"][..], &other].concat();
+        let killed = p.run_with(&all, &[("CLCC_FAILPOINT", place)]);
+        assert_ne!(killed.code, 0, "{place} is passed");
+        let said = p.run(&["run", "w.yaml"]).expect(0).stderr;
+        assert!(!said.contains("written again"), "{place}: {said}");
+        assert_eq!(p.results(), clean.results(), "{place}");
+    }
+}
+
+#[test]
+fn an_edited_result_is_put_back_and_named_whatever_its_size() {
+    let p = Project::new(&clustered());
+    p.run_json(&[]).expect(0);
+    let first = p.results();
+    let file = "results/smallest/tables/cnv_clusters.A.tsv";
+    let edit = || {
+        let mut bytes = std::fs::read(p.path().join(file)).expect("read");
+        bytes[3] ^= 1;
+        std::fs::write(p.path().join(file), bytes).expect("written");
+    };
+    let restored = |run: &Ran| {
+        let events = run.events();
+        let event = events.iter().find(|e| e["event"] == "did_publish");
+        event.expect("it is said")["restored"].clone()
+    };
+    edit();
+    let run = p.run_json(&[]).expect(0);
+    assert_eq!(
+        restored(&run),
+        serde_json::json!(["tables/cnv_clusters.A.tsv"])
+    );
+    assert_eq!(p.results(), first);
+    // Also where this run has other content for it.
+    edit();
+    let run = p.run_json(&["--set", "cluster.ithcna_cells=10"]).expect(0);
+    assert_eq!(
+        restored(&run),
+        serde_json::json!(["tables/cnv_clusters.A.tsv"])
+    );
+    // A copy of the directory is as good: its content is the same.
+    let run = p.run_json(&[]).expect(0);
+    assert_eq!(restored(&run), serde_json::json!([]));
+    let copied = std::process::Command::new("cp")
+        .args(["-r", "results", "elsewhere"])
+        .current_dir(p.path())
+        .status();
+    assert!(copied.expect("cp").success());
+    let run = p.run_json(&["--results", "elsewhere"]).expect(0);
+    assert_eq!(restored(&run), serde_json::json!([]));
+}
+
+#[test]
+fn findings_of_an_earlier_run_are_not_compared() {
+    let p = Project::new(TINY);
+    p.run_json(&["--results", "a"]).expect(0);
+    let other = ["--set", "infercnv.window_size=60", "--results", "b"];
+    p.run_json(&other).expect(0);
+    let whole = p.run(&["diff", "a/tiny", "b/tiny"]).expect(0).stdout;
+    assert!(whole.contains("dosage_genes.tsv"), "{whole}");
+    // The second directory gets clusters of the first's parameters and keeps genes of its own.
+    p.run_json(&[
+        "--results",
+        "b",
+        "--force",
+        "dosage",
+        "--until",
+        "cluster",
+        "--set",
+        "infercnv.step=20",
+    ])
+    .expect(0);
+    let parted = p
+        .run(&["diff", "a/tiny/run.json", "b/tiny"])
+        .expect(0)
+        .stdout;
+    assert!(!parted.contains("dosage_genes.tsv"), "{parted}");
+    let file = "b/tiny/tables/dosage_genes.tsv";
+    let from = p.run(&["inspect", file]).expect(0).stdout;
+    assert!(from.contains("one before that of run.json"), "{from}");
+}
+
+#[test]
+fn runs_that_publish_to_one_directory_wait_for_one_another() {
+    let p = Project::new(&clustered());
+    let sets = ["cluster.min_amplitude=0.5", "cluster.min_amplitude=0.01"];
+    sets.iter()
+        .for_each(|set| drop(p.run_json(&["--set", set]).expect(0)));
+    for _ in 0..3 {
+        let children: Vec<_> = (0..6)
+            .map(|i| p.start_json(&["--set", sets[i % 2]], &[]))
+            .collect();
+        for child in children {
+            Ran::new(child.wait_with_output().expect("ended")).expect(0);
+        }
+        // Whoever came last, the directory is of one run.
+        let record = json(&p, "smallest/run.json").to_string();
+        let last = sets[usize::from(!record.contains("\"min_amplitude\":0.5"))];
+        let now = p.results();
+        let run = p.run_json(&["--set", last]).expect(0);
+        assert!(run.nodes("did_execute").is_empty());
+        assert_eq!(p.results(), now);
+    }
+}
