@@ -228,9 +228,18 @@ fn lines(value: &Value, depth: usize) -> Vec<String> {
                 }
             })
             .collect(),
-        Value::Array(items) => items.iter().flat_map(|v| lines(v, depth)).collect(),
+        Value::Array(items) => items.iter().flat_map(|v| item(v, depth)).collect(),
         other => vec![format!("{pad}{}", scalar(other))],
     }
+}
+
+/// A value of a list: what has names of its own begins with a dash.
+fn item(value: &Value, depth: usize) -> Vec<String> {
+    let mut out = lines(value, depth + usize::from(value.is_object()));
+    if let Some(first) = out.first_mut().filter(|_| value.is_object()) {
+        *first = format!("{}- {}", "  ".repeat(depth), first.trim_start());
+    }
+    out
 }
 
 /// The value on one line: a scalar, a list of numbers (a shape), or names with such values.
@@ -311,6 +320,11 @@ mod tests {
         assert_eq!(
             lines(&matrix, 1),
             ["  X: shape 1500 x 50, layout dense, density 1"]
+        );
+        let list = json!([{"id": "a", "needs": [], "more": {"x": {"y": 1}}}, {"id": "b"}]);
+        assert_eq!(
+            lines(&list, 0),
+            ["- id: a", "  needs:", "  more:", "    x: y 1", "- id: b"]
         );
         let table = json!({"head": ["a  0.123456789  x", "longer  2  y"]});
         assert_eq!(

@@ -477,6 +477,11 @@ pub(super) fn explain(args: &WorkflowArgs, node: &str) -> Result<i32, CliError> 
             {
                 println!("  {}", session.plan.nodes[p].id);
             }
+            for name in session.plan.file_inputs(id) {
+                if !session.inputs.contains_key(name) {
+                    println!("  the input `{name}`, which nothing that was asked for reads");
+                }
+            }
             if let Some(reasons) = decider.changes_before_inputs(id) {
                 print_reasons(&reasons);
             }

@@ -201,6 +201,11 @@ impl Plan {
         all
     }
 
+    /// Names of the file inputs that a node reads.
+    pub fn file_inputs(&self, node: NodeId) -> BTreeSet<&str> {
+        Self::inputs_of(std::iter::once(&self.nodes[node]))
+    }
+
     fn inputs_of<'a>(nodes: impl Iterator<Item = &'a Node>) -> BTreeSet<&'a str> {
         nodes
             .flat_map(|n| &n.inputs)

@@ -16,6 +16,9 @@ const BLOCK: usize = 1 << 20;
 /// Blocks that may wait: what bounds the memory.
 const WAITING: usize = 4;
 
+/// Longest line, in bytes: ten times the header of a matrix of a million cells.
+const LONGEST: usize = 256 << 20;
+
 /// Lines of a file; the thread that feeds them ends with the file or when this is dropped.
 pub(super) struct Lines {
     path: PathBuf,
@@ -27,6 +30,8 @@ pub(super) struct Lines {
     /// A line that spans blocks.
     carry: Vec<u8>,
     number: u64,
+    /// Bytes beyond which it is no line.
+    longest: usize,
     read: Arc<AtomicU64>,
     size: u64,
 }
@@ -109,6 +114,7 @@ impl Lines {
             at: 0,
             carry: Vec::new(),
             number: 0,
+            longest: LONGEST,
             read,
             size,
         })
@@ -117,7 +123,8 @@ impl Lines {
     /// The next line without its end (`\n` or `\r\n`); the byte order mark of the first is dropped.
     ///
     /// # Errors
-    /// [`StageError::Format`] where the gzip stream is cut off or corrupt.
+    /// [`StageError::Format`] where the gzip stream is cut off or corrupt, or a line does not end within
+    /// 256 MiB (a file whose lines end with `\r` alone).
     pub(super) fn next(&mut self) -> StageResult<Option<&[u8]>> {
         self.carry.clear();
         self.number += 1;
@@ -135,6 +142,23 @@ impl Lines {
                 return Ok(Some(trim(line, self.number)));
             }
             self.carry.extend_from_slice(&self.block.bytes[rest]);
+            if self.carry.len() > self.longest {
+                let returns = self.carry.contains(&b'\r');
+                let why = if returns {
+                    ": lines that end with `\\r` alone are not read"
+                } else {
+                    ""
+                };
+                let message = format!(
+                    "expected the end of a line within {} MiB{why}",
+                    self.longest >> 20
+                );
+                return Err(StageError::format(
+                    &self.path,
+                    format!("line {}", self.number),
+                    message,
+                ));
+            }
             match self.blocks.recv() {
                 Ok(Ok(block)) => {
                     if self.number == 1
@@ -253,4 +277,27 @@ pub(super) fn name(field: &[u8]) -> Result<&str, String> {
     };
     std::str::from_utf8(inner)
         .map_err(|_| format!("expected UTF-8, found `{}`", String::from_utf8_lossy(field)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_without_an_end_is_given_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("old mac.txt");
+        std::fs::write(&file, "Index\n".to_string() + &"1\t2\r".repeat(600_000)).unwrap();
+        let mut lines = Lines::open(&file).unwrap();
+        lines.longest = 1 << 20;
+        assert_eq!(lines.next().unwrap(), Some(&b"Index"[..]));
+        let said = lines.next().unwrap_err().to_string();
+        for expected in ["line 2", "within 1 MiB", "end with `\\r` alone"] {
+            assert!(said.contains(expected), "{said}");
+        }
+        // At its usual length it is a line like any other.
+        let mut lines = Lines::open(&file).unwrap();
+        lines.next().unwrap();
+        assert_eq!(lines.next().unwrap().map(<[u8]>::len), Some(2_399_999));
+    }
 }
