@@ -36,6 +36,6 @@ pub use error::{CacheError, CacheResult};
 pub use journal::Journal;
 pub use lock::KeyLock;
 pub use record::{ActionRecord, OutputRecord, RECORD_FORMAT};
-pub use stat_cache::{StatCache, stat_of};
+pub use stat_cache::{StatCache, stat_name, stat_of};
 pub use store::{Damage, GcItem, GcPolicy, GcReport, Lookup, Store, VerifyReport};
 pub use tree::{Artifact, ArtifactForm, TreeEntry, measure, measure_linked, measure_synced};

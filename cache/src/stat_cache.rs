@@ -81,7 +81,8 @@ pub fn stat_of(path: &Path) -> Option<String> {
     meta.is_file().then(|| stat_name(&meta))
 }
 
-fn stat_name(m: &std::fs::Metadata) -> String {
+/// The same of what `stat` has said already.
+pub fn stat_name(m: &std::fs::Metadata) -> String {
     format!(
         "{}:{}:{}:{}.{}:{}.{}",
         m.dev(),

@@ -2,9 +2,10 @@
 //! beside it.
 
 use std::collections::BTreeMap;
+use std::fs::Metadata;
 use std::path::Path;
 
-use clcc_cache::{Digest, digest_file, stat_of};
+use clcc_cache::{Digest, digest_file, stat_name, stat_of};
 use serde::{Deserialize, Serialize};
 
 /// The index of a results directory.
@@ -39,7 +40,7 @@ pub(super) struct Published {
     #[serde(default)]
     pub(super) node: String,
     /// Content of the file: a page has the run's record in it.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) written: Option<Digest>,
     /// What `stat` said of the file once it was written.
     #[serde(default)]
@@ -47,16 +48,26 @@ pub(super) struct Published {
 }
 
 impl Published {
-    /// Whether the file is as it was left: by its stat, else by its content.
-    pub(super) fn is_untouched(&self, file: &Path) -> bool {
-        if !std::fs::symlink_metadata(file).is_ok_and(|m| m.is_file()) {
-            return false;
+    /// How the file stands to what was left there: by its stat, else by its content.
+    pub(super) fn look(&self, file: &Path) -> Found {
+        let Some(meta) = std::fs::symlink_metadata(file)
+            .ok()
+            .filter(Metadata::is_file)
+        else {
+            return Found::Touched;
+        };
+        if self.stat.as_ref().is_some_and(|s| *s == stat_name(&meta)) {
+            return Found::AsLeft;
         }
-        if self.stat.is_some() && self.stat == stat_of(file) {
-            return true;
+        match self.written.or(self.digest) {
+            Some(left) if digest_file(file).is_ok_and(|is| is == left) => Found::Moved,
+            _ => Found::Touched,
         }
-        let left = self.written.or(self.digest);
-        left.is_some_and(|left| digest_file(file).is_ok_and(|is| is == left))
+    }
+
+    /// Whether anything is known of how the file was left: earlier versions did not say it of pages.
+    pub(super) fn is_known(&self, is_page: bool) -> bool {
+        self.digest.is_some() && (self.written.is_some() || !is_page)
     }
 
     /// The same, stamped with what `stat` says of the file now.
@@ -64,6 +75,17 @@ impl Published {
         self.stat = stat_of(file);
         self
     }
+}
+
+/// How a published file is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    /// Nothing has happened to it.
+    AsLeft,
+    /// It has the content that it was left with, and is another file: the directory was copied.
+    Moved,
+    /// It was edited, removed or never whole.
+    Touched,
 }
 
 #[cfg(test)]
@@ -83,25 +105,27 @@ mod tests {
             stat: None,
         };
         let stamped = entry.clone().stamped(&file);
-        assert!(stamped.is_untouched(&file) && entry.is_untouched(&file));
+        assert_eq!(stamped.look(&file), Found::AsLeft);
+        assert_eq!(entry.look(&file), Found::Moved);
         // As many bytes, other ones.
         std::fs::write(&file, "two").unwrap();
-        assert!(!stamped.is_untouched(&file) && !entry.is_untouched(&file));
+        assert_eq!(stamped.look(&file), Found::Touched);
+        assert_eq!(entry.look(&file), Found::Touched);
         let page = Published {
             written: Some(clcc_cache::digest_bytes(b"two")),
             ..stamped
         };
-        assert!(page.is_untouched(&file));
+        assert_eq!(page.look(&file), Found::Moved);
         let writing = Published {
             digest: None,
             written: None,
             stat: None,
             ..page.clone()
         };
-        assert!(!writing.is_untouched(&file));
+        assert_eq!(writing.look(&file), Found::Touched);
         std::fs::remove_file(&file).unwrap();
         std::os::unix::fs::symlink("/etc/hostname", &file).unwrap();
-        assert!(!page.is_untouched(&file));
+        assert_eq!(page.look(&file), Found::Touched);
     }
 
     #[test]

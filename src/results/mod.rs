@@ -27,7 +27,7 @@ use serde_json::{Map, Value, json};
 
 use crate::plan::Plan;
 use crate::schedule::{Outcome, RunOutcome};
-use index::{Index, Published};
+use index::{Found, Index, Published};
 use wanted::{Wanted, WantedFiles, is_beneath, is_page, wanted_files};
 
 const INDEX: &str = ".published.json";
@@ -93,7 +93,11 @@ pub fn publish(
     let index_file = dir.join(INDEX);
     let old = Index::read(&index_file);
     let wanted = wanted_files(plan, outcome, store);
-    let Compared { stale, restored } = compare(&dir, &old, &wanted);
+    let Compared {
+        stale,
+        restored,
+        moved,
+    } = compare(&dir, &old, &wanted);
     let (kept, gone) = others(&dir, &old, &wanted, plan, outcome);
     let state = state(plan, outcome, &kept);
     let (ran, _, failed, skipped) = outcome.counts();
@@ -102,6 +106,13 @@ pub fn publish(
         || ran + failed + skipped > 0
         || old.state != Some(state)
         || !dir.join("run.json").exists();
+    if !records && !moved {
+        return Ok(Publication {
+            dir,
+            kept,
+            restored,
+        });
+    }
     let is_written = |rel: &String| records && (stale.contains(rel) || is_page(rel));
     if records {
         let mut doubtful = Index {
@@ -150,8 +161,8 @@ pub fn publish(
     }
     if records {
         write_index(&index_file, &index)?;
-    } else if index != old {
-        // Only stamps: the files were moved. Where nothing can be written, they are read again next time.
+    } else {
+        // Only stamps. Where nothing can be written, the files are read again next time.
         let _ = write_index(&index_file, &index);
     }
     Ok(Publication {
@@ -168,6 +179,8 @@ struct Compared {
     stale: BTreeSet<String>,
     /// Those of them that somebody changed or removed.
     restored: Vec<String>,
+    /// Files are in place and are other ones: the directory was copied.
+    moved: bool,
 }
 
 fn compare(dir: &Path, old: &Index, wanted: &WantedFiles) -> Compared {
@@ -176,12 +189,13 @@ fn compare(dir: &Path, old: &Index, wanted: &WantedFiles) -> Compared {
         let target = dir.join(rel);
         let before = old.files.get(rel);
         let same = before.is_some_and(|b| b.digest == Some(file.content));
-        let untouched = before.is_some_and(|b| b.is_untouched(&target));
-        if same && untouched {
+        let found = before.map_or(Found::Touched, |b| b.look(&target));
+        if same && found != Found::Touched {
+            out.moved |= found == Found::Moved;
             continue;
         }
-        let was_whole = before.is_some_and(|b| b.digest.is_some());
-        if was_whole && !untouched && (same || target.exists()) {
+        let was_known = before.is_some_and(|b| b.is_known(is_page(rel)));
+        if was_known && found == Found::Touched && (same || target.exists()) {
             out.restored.push(rel.clone());
         }
         out.stale.insert(rel.clone());

@@ -105,6 +105,29 @@ fn seeds_and_ablations_become_one_table_and_one_figure() {
     let findings = std::fs::read_to_string(dir.join("tables/comparison_findings.tsv")).unwrap();
     assert!(findings.contains("at chance") || findings.contains("above chance"));
     assert!(p.run_json(&[]).expect(0).nodes("did_execute").is_empty());
+    // Baselines of the cells that are called malignant alone: some of those that count as cancer.
+    let scored = || {
+        let text = std::fs::read_to_string(dir.join("metrics.json")).unwrap();
+        let metrics: serde_json::Value = serde_json::from_str(&text).unwrap();
+        metrics["baselines[s1,full]"]["n_cells_scored"]
+            .as_u64()
+            .unwrap()
+    };
+    let all = scored();
+    let malignant = [
+        "baselines.restrict=malignant",
+        "cluster.malignancy_threshold=0.005",
+    ];
+    p.run_json(&[
+        "--until",
+        "baselines",
+        "--set",
+        malignant[0],
+        "--set",
+        malignant[1],
+    ])
+    .expect(0);
+    assert!((1..all).contains(&scored()), "{} of {all}", scored());
 }
 
 /// The planted copy number in place of the inferred one: the same windows, nearly without error.

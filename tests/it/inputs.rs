@@ -252,6 +252,15 @@ fn a_10x_folder_takes_the_place_of_a_text() {
     };
     assert_eq!(matrix(), ["ingest"]);
     assert_eq!(matrix(), Vec::<String>::new());
+    // The same by its bare name, from its own folder, where the matrix of another library is not whole.
+    for file in ["barcodes.tsv", "features.tsv", "matrix.mtx"] {
+        let from = p.path().join("data/tenx").join(file);
+        std::fs::copy(from, p.path().join(file)).expect("copied");
+    }
+    p.write("other_matrix.mtx", "");
+    let bare = ["--input", "counts=matrix.mtx", "--until", "ingest"];
+    let bare = p.run_json(&[&bare[..], &["--set", "ingest.cell_id=Index"]].concat());
+    assert_eq!(bare.expect(0).nodes("did_execute"), Vec::<String>::new());
     p.write("data/tenx/features.tsv", &genes.replace("G0\tG0", "G0\tH0"));
     assert_eq!(matrix(), ["ingest"]);
 }

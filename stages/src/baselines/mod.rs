@@ -29,9 +29,9 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use crate::cohort::{Cohort, CohortCnv};
-use crate::concordance::{Class, classify, is_cancer, row_distances};
+use crate::concordance::{Class, Restrict, classify, is_cancer, row_distances};
 use crate::dosage::units::cell_types;
-use crate::dosage::{GeneWindows, Strata};
+use crate::dosage::{GeneWindows, Strata, add_malignant};
 use crate::error::{StageError, StageResult};
 use crate::genome::normalise_chromosome;
 use crate::mine::{Part, Split};
@@ -66,9 +66,9 @@ impl Stage for Baselines {
             Read::required("cnv"),
             Read::optional_one("split"),
         ];
-        roles.push(match params.copy_number {
-            CopyNumber::Cluster => Read::required("clusters"),
-            CopyNumber::Cell => Read::optional("clusters"),
+        roles.push(match (params.copy_number, params.restrict) {
+            (CopyNumber::Cluster, _) | (_, Restrict::Malignant) => Read::required("clusters"),
+            (CopyNumber::Cell, _) => Read::optional("clusters"),
         });
         roles
     }
@@ -84,7 +84,7 @@ impl Stage for Baselines {
     }
 
     fn run(ctx: &StageContext<'_>, params: &BaselinesParams) -> StageResult<Metrics> {
-        let cohort = Cohort::load(ctx)?;
+        let mut cohort = Cohort::load(ctx)?;
         let cnv = CohortCnv::load(ctx)?;
         if cnv.x.n_rows() != cohort.n_cells() {
             return Err(StageError::data(format!(
@@ -99,6 +99,9 @@ impl Stage for Baselines {
             .transpose()?;
         let map = GeneWindows::new(&cohort.var.index, &cnv.windows, &cnv.genes)?;
         let slots = Slots::new(&map);
+        if params.restrict == Restrict::Malignant {
+            add_malignant(ctx, &mut cohort)?;
+        }
         let scored = params.restrict.cancer_cells(&cohort.obs)?;
         let mut methods = regressions(ctx, params, &cohort, &cnv, &slots, &scored)?;
         ctx.check_cancelled()?;

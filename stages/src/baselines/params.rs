@@ -24,7 +24,8 @@ pub enum CopyNumber {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct BaselinesParams {
-    /// Which cancer cells are scored: `all` (default) or `epithelial`. Normal cells always serve as
+    /// Which cancer cells are scored: `all` (default), `epithelial`, or `malignant`, those that `cluster` calls
+    /// so. Normal cells always serve as
     /// the level of their stratum.
     pub restrict: Restrict,
     /// What shares one level of a gene's expression: `patient` or `patient_cell_type` (default).

@@ -4,7 +4,7 @@
 //! copy-number signal times its correlation with that profile, which noise in either leaves near 0, on
 //! either side (cut off at 0, the scores of normal cells would be no normal component). Two normal
 //! components are fitted to the scores of all cells; the threshold is where a cell is as likely of
-//! one as of the other. Where one component explains the scores as well, no cell is called.
+//! one as of the other. Where the two cannot be told apart ([`two_components`]), no cell is called.
 //!
 //! Cell types differ by their expression, and a type's own profile gives its cells a score: on real tumours
 //! macrophages score as high as weakly altered malignant cells. Reference cells are known to be normal and are

@@ -180,7 +180,7 @@ impl Stage for Cluster {
     type Params = ClusterParams;
 
     const KIND: &'static str = "cluster";
-    const CODE_VERSION: u32 = 6;
+    const CODE_VERSION: u32 = 7;
     const ABOUT: &'static str =
         "groups the cells of a patient by copy-number profile: PCA, exact neighbours, Leiden, UMAP";
     const USES_SEED: bool = true;
@@ -278,7 +278,7 @@ impl Stage for Cluster {
         };
         let details = Details::of(&x_cnv, &obs, &found, windows.as_ref(), params, ctx.seed);
         if found.malignancy.threshold.is_none() {
-            ctx.progress.warn("one component explains the malignancy scores as well as two: no cell is called malignant or normal; `malignancy_threshold` sets a threshold by hand");
+            ctx.progress.warn("no two components could be told apart in the malignancy scores: no cell is called malignant or normal; `malignancy_threshold` sets a threshold by hand");
         }
         tables::write(
             &ctx.output("cluster_tables"),

@@ -79,7 +79,7 @@ pub struct ClusterParams {
     pub ithcna_cells: usize,
     /// Score `cnv_malignancy` (not negative) above which a cell that is no reference is called malignant, in
     /// every patient. Default: where two normal components fitted to the patient's scores cross; none, and no
-    /// calls, where one component explains them as well. The report shows the scores.
+    /// calls, where these cannot be told apart (fewer than 20 cells, or one explains the scores as well). The report shows the scores.
     pub malignancy_threshold: Option<f64>,
     /// Most clones that the malignant cells of a patient are told apart into (column `cnv_clone`), from
     /// the raw counts, where `needs` lists a stage that writes `expr`. In [1, 50]; 1: none are sought;

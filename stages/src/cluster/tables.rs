@@ -29,7 +29,7 @@ pub(super) fn write(
     let notes = [
         "copy-number clusters of the cells: Leiden on the neighbour graph of X_cnv's principal components; 0 is the largest",
         "cnv_score: mean of |X_cnv| over all cells and windows of the cluster, zeros included (infercnvpy)",
-        "mean_burden: mean of the cells' cnv_burden; share_cancer: share of cells with cancer_vs_normal = Cancer among those with a value; share_malignant: share of cells called malignant",
+        "mean_burden: mean of the cells' cnv_burden; share_cancer: share of cells with cancer_vs_normal = Cancer among those with a value, where the label is known; share_malignant: share of cells called malignant",
         "ithcna: interquartile range of the correlations of all pairs of the cluster's profiles (infercnvpy), over a draw of its cells where it is large",
     ];
     write_tsv(
@@ -60,7 +60,7 @@ pub(super) fn write(
         &notes,
     )?;
     let notes = [
-        "two normal components fitted to the cells' cnv_malignancy; empty where one does as well",
+        "two normal components fitted to the cells' cnv_malignancy; empty where they could not be told apart (fewer than 20 cells, one does as well, or no crossing between the means)",
         "threshold: cells above it that are no reference are malignant; where a cell is as likely of one component as of the other, or the parameter malignancy_threshold; without either there are no rows",
         "bic_gain: Bayesian information criterion of one component minus that of two",
     ];

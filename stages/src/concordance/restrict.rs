@@ -53,7 +53,7 @@ impl Restrict {
     }
 }
 
-/// Cells of a tumour sample.
+/// Cells with `cancer_vs_normal` = `Cancer`.
 ///
 /// # Errors
 /// [`crate::StageError::Data`] without a `cancer_vs_normal` column.

@@ -248,7 +248,7 @@ pub fn analyse(
 
 /// Adds `cnv_malignant` of `clusters`, whose cells are known to be those of `expr`, where every patient
 /// has it.
-fn add_malignant(ctx: &StageContext<'_>, cohort: &mut Cohort) -> StageResult<()> {
+pub(crate) fn add_malignant(ctx: &StageContext<'_>, cohort: &mut Cohort) -> StageResult<()> {
     let mut calls = Vec::with_capacity(cohort.n_cells());
     for input in ctx.all("clusters") {
         calls.extend(

@@ -186,12 +186,16 @@ fn find(path: &Path, depth: usize) -> StageResult<Vec<Source>> {
         let Some(parent) = path.parent() else {
             return Ok(Vec::new());
         };
-        let found = find_here(parent)?.into_iter();
-        return Ok(found
-            .filter(|s| matches!(s, Source::Triple { matrix, .. } if file_name(matrix) == name))
-            .collect());
+        // `matrix.mtx` lies in the folder that has no name.
+        let parent = match parent.as_os_str().is_empty() {
+            true => Path::new("."),
+            false => parent,
+        };
+        let mut found = find_here(parent, Some(&name))?;
+        found.retain(|s| matches!(s, Source::Triple { .. }));
+        return Ok(found);
     }
-    let mut found = find_here(path)?;
+    let mut found = find_here(path, None)?;
     if found.is_empty() && depth < DEPTH {
         let mut folders = entries(path)?;
         folders.retain(|p| p.is_dir());
@@ -206,7 +210,8 @@ fn find(path: &Path, depth: usize) -> StageResult<Vec<Source>> {
     Ok(found)
 }
 
-fn find_here(folder: &Path) -> StageResult<Vec<Source>> {
+/// The libraries of a folder; of several matrices only that of this name, where one is given.
+fn find_here(folder: &Path, only: Option<&str>) -> StageResult<Vec<Source>> {
     let files: Vec<PathBuf> = entries(folder)?
         .into_iter()
         .filter(|p| p.is_file())
@@ -214,6 +219,9 @@ fn find_here(folder: &Path) -> StageResult<Vec<Source>> {
     let mut found = Vec::new();
     for matrix in &files {
         let name = file_name(matrix);
+        if only.is_some_and(|only| only != name) {
+            continue;
+        }
         let stem = name.strip_suffix(".gz").unwrap_or(&name);
         let Some(prefix) = stem.strip_suffix("matrix.mtx") else {
             continue;

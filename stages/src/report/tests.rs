@@ -508,7 +508,7 @@ fn every_role_has_its_figures_and_tables() {
         "lowest, 1.056, at epoch 9",
         "no normal &lt;epithelial&gt; cell (P1, P02)",
         "right of the dashed line (0.01) that are no reference are called malignant",
-        "no cell is called; the parameter malignancy_threshold of cluster",
+        "so no cell is called; the parameter malignancy_threshold of cluster",
         "1 lie in a gained region, 0 in a lost one, and 2 at a locus without a change",
         "<dd>2</dd><dt>genes higher in discordant cells</dt>",
         "The class goes together with cell_type",

@@ -104,7 +104,7 @@ fn power_of_ten(exponent: f64) -> String {
 /// Histograms of the parts over one another (part, colour, values), in common bins. `None` where
 /// there are no two distinct values. What lies outside the 0.5th and 99.5th percentile is counted
 /// in the outer bins, so that a few extreme values do not take all the room. A dashed line stands at `mark`,
-/// where that lies in the drawing.
+/// where that lies among the values.
 ///
 /// # Errors
 /// Where the chart cannot be drawn.
@@ -123,7 +123,11 @@ pub(crate) fn histogram(
     let Some(last) = all.len().checked_sub(1) else {
         return Ok(None);
     };
-    let (lo, hi) = (all[last / 200], all[last - last / 200]);
+    let mark = mark.filter(|m| (all[0]..=all[last]).contains(m));
+    let (mut lo, mut hi) = (all[last / 200], all[last - last / 200]);
+    if let Some(m) = mark {
+        (lo, hi) = (lo.min(m), hi.max(m));
+    }
     if lo >= hi {
         return Ok(None);
     }
@@ -150,7 +154,7 @@ pub(crate) fn histogram(
     }
     stacked.reverse();
     let top = below.iter().copied().fold(0.0, f64::max) * 1.06;
-    if let Some(x) = mark.filter(|x| (edges[0]..=edges[n_bins]).contains(x)) {
+    if let Some(x) = mark {
         stacked.push(
             LinePlot::new()
                 .with_data([(x, 0.0), (x, top)])
@@ -246,5 +250,11 @@ mod tests {
         let dashed = |body: &str| body.matches("dasharray").count();
         assert_eq!(dashed(&drawn(Some(0.5))), dashed(&body) + 1);
         assert_eq!(drawn(Some(2.0)), body);
+        // Beyond what the axis would span, and among the values all the same.
+        let mut tail: Vec<f64> = (0..1000).map(|i| f64::from(i) / 1000.0).collect();
+        tail.push(50.0);
+        let parts = [("all".to_string(), [0; 3], tail)];
+        let drawn = |mark| histogram(&parts, "x", "n", mark).unwrap().unwrap().body;
+        assert_eq!(dashed(&drawn(Some(40.0))), dashed(&drawn(None)) + 1);
     }
 }

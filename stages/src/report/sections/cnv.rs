@@ -208,37 +208,57 @@ fn malignancy(patient: &Patient, threshold: Option<f64>) -> StageResult<Option<F
         return Ok(None);
     };
     let reference = patient.obs.flags("cnv_reference").ok();
-    let of = |wanted: &dyn Fn(bool, f64) -> bool| -> Vec<f64> {
-        let known = |i: usize| reference.is_some_and(|r| r[i]);
-        let cells = scores.iter().enumerate();
-        let cells = cells.filter(|(i, s)| wanted(known(*i), **s));
-        cells.map(|(_, s)| *s).collect()
+    let calls = categories(&patient.obs, "cnv_malignant");
+    let is_called = |i: usize| {
+        calls.as_ref().is_some_and(|(codes, names)| {
+            usize::try_from(codes[i]).is_ok_and(|c| names[c] == "Malignant")
+        })
     };
-    let called = |s: f64| threshold.is_some_and(|t| s > t);
+    let is_reference = |i: usize| reference.is_some_and(|r| r[i]);
+    let of = |wanted: &dyn Fn(usize) -> bool| -> Vec<f64> {
+        let cells = (0..scores.len()).filter(|&i| wanted(i));
+        cells.map(|i| scores[i]).collect()
+    };
+    let malignant = of(&is_called);
+    let n_reference = (0..scores.len()).filter(|&i| is_reference(i)).count();
+    let line = match threshold {
+        Some(t) if malignant.is_empty() => {
+            format!("No cell that is no reference lies above the threshold ({})", short(t))
+        }
+        Some(t) => format!(
+            "Cells right of the dashed line ({}) that are no reference are called malignant",
+            short(t)
+        ),
+        None => "No two components could be told apart, so no cell is called; the parameter malignancy_threshold of cluster sets a \
+                 threshold by hand"
+            .into(),
+    };
+    let beside = match n_reference {
+        0 => String::new(),
+        n if n == scores.len() => " All are reference cells.".into(),
+        _ => " Reference cells far to the right have a profile of their own, as cell types do: other normal cells like them would \
+              be called too."
+            .into(),
+    };
     let parts = [
-        ("reference", palette::LOW, of(&|known, _| known)),
         (
-            "other, not called",
+            "reference",
+            palette::LOW,
+            of(&|i| is_reference(i) && !is_called(i)),
+        ),
+        (
+            "not called",
             palette::MUTED,
-            of(&|known, s| !known && !called(s)),
+            of(&|i| !is_reference(i) && !is_called(i)),
         ),
-        (
-            "malignant",
-            palette::HIGH,
-            of(&|known, s| !known && called(s)),
-        ),
+        ("malignant", palette::HIGH, malignant),
     ]
     .map(|(name, colour, values)| (name.to_string(), colour, values));
     let Some(svg) = histogram(&parts, "malignancy score of the cell", "cells", threshold)? else {
         return Ok(None);
     };
-    let line = match threshold {
-        Some(t) => format!("Cells right of the dashed line ({}) that are no reference are called malignant", short(t)),
-        None => "One component explains the scores as well as two, so no cell is called; the parameter malignancy_threshold of cluster sets a threshold by hand".into(),
-    };
     let caption = format!(
-        "How far each cell of {} goes along the mean copy-number profile of its cluster, bars stacked. {line}. Reference cells far to the \
-         right have a profile of their own, as cell types do: other normal cells like them would be called too.",
+        "How far each cell of {} goes along the mean copy-number profile of its cluster, bars stacked. {line}.{beside}",
         patient.name
     );
     let title = format!("Malignancy score, {}", patient.name);

@@ -285,7 +285,13 @@ fn contrast(file: &TableFile, table: TextTable, p: &Params, open: bool) -> Stage
         .filter(|&i| class[i] > 0)
         .map(|i| names[i])
         .collect();
-    let summary = if table.header.iter().any(|c| c == H_LEIDEN) {
+    let by_cluster = table.header.iter().any(|c| c == H_LEIDEN);
+    let dot = if by_cluster {
+        "gene and cluster"
+    } else {
+        "gene"
+    };
+    let summary = if by_cluster {
         // A row is a gene in a cluster, and only those beyond the thresholds are listed.
         format!(
             "{title}: {} genes beyond the thresholds in one cluster or more",
@@ -301,7 +307,7 @@ fn contrast(file: &TableFile, table: TextTable, p: &Params, open: bool) -> Stage
     let mut blocks = Vec::new();
     if let Some(svg) = figure {
         let caption = format!(
-            "One dot a gene. Coloured: adjusted p below {} and a change beyond {} on the log2 scale (dashed lines); the \
+            "One dot a {dot}. Coloured: adjusted p below {} and a change beyond {} on the log2 scale (dashed lines); the \
              names are those with the smallest p.",
             short(p.fdr),
             short(p.log2fc)

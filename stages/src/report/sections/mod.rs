@@ -107,7 +107,11 @@ pub(crate) fn picked_blocks(
     params: &Params,
     pick: Pick<'_>,
 ) -> StageResult<Vec<Block>> {
-    let stacks = super::load::stack(files, name)?;
+    let mut stacks = super::load::stack(files, name)?;
+    // What says nothing of some patients has no rows for them.
+    if stacks.iter().any(|(table, _)| !table.rows.is_empty()) {
+        stacks.retain(|(table, _)| !table.rows.is_empty());
+    }
     let several = stacks.len() > 1;
     Ok(stacks
         .into_iter()
