@@ -37,7 +37,7 @@ impl GenePositions {
     /// The same places in random order, among the genes on chromosomes that take part.
     pub(super) fn shuffled(&self, params: &InfercnvParams) -> Self {
         let genes: Vec<usize> = (0..self.names.len())
-            .filter(|&g| params.includes(&self.chromosome[g]))
+            .filter(|&g| params.includes(&self.chromosome[g], &self.names[g]))
             .collect();
         let mut from = genes.clone();
         Rng::new(params.control_seed, "infercnv gene order", &[]).shuffle(&mut from);
@@ -204,7 +204,7 @@ impl Layout {
 
     fn sorted(positions: &GenePositions, params: &InfercnvParams) -> StageResult<Vec<usize>> {
         let mut genes: Vec<usize> = (0..positions.names.len())
-            .filter(|&g| params.includes(&positions.chromosome[g]))
+            .filter(|&g| params.includes(&positions.chromosome[g], &positions.names[g]))
             .collect();
         if let Some(&g) = genes
             .iter()
@@ -382,6 +382,6 @@ fn none_left(positions: &GenePositions, params: &InfercnvParams) -> StageError {
                 String::new()
             }
         ),
-        "check `exclude_chromosomes`, `window_size` and the gene positions that `preprocess` was given",
+        "check `exclude_chromosomes`, `exclude_genes`, `window_size` and the gene positions that `preprocess` was given",
     )
 }

@@ -90,6 +90,11 @@ impl Stage for Infercnv {
     fn run(ctx: &StageContext<'_>, params: &Self::Params) -> StageResult<Metrics> {
         let reader = Reader::open(&ctx.one("expr")?.path)?;
         let (obs, var) = (reader.obs()?, reader.var()?);
+        for entry in params.excluded_in_vain(&var.index) {
+            ctx.progress.warn(&format!(
+                "`exclude_genes`: no gene of the data is `{entry}`"
+            ));
+        }
         let (cnv, metrics) = match params.method {
             Method::Window => {
                 let x = reader.x()?.into_csr();

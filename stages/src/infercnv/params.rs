@@ -98,9 +98,9 @@ pub enum ShortChromosomes {
 #[serde(default, deny_unknown_fields)]
 pub struct InfercnvParams {
     /// `window` (default): infercnvpy's running mean; `hmm`: R inferCNV's run, which reads `step`, the
-    /// reference, `exclude_chromosomes`, `calculate_gene_values` and `hmm` and none of the others;
+    /// reference, `exclude_chromosomes`, `exclude_genes`, `calculate_gene_values` and `hmm` and none of the others;
     /// `measured`: a table, which reads `window_size`, `step`, `edges`, `short_chromosomes`,
-    /// `exclude_chromosomes`, `lfc_clip` and `measured`.
+    /// `exclude_chromosomes`, `exclude_genes`, `lfc_clip` and `measured`.
     pub method: Method,
     /// The column of `obs` that names the reference cells; null: all cells are the reference.
     /// Default `cancer_vs_normal`, which `preprocess` writes (infercnvpy: none).
@@ -120,6 +120,10 @@ pub struct InfercnvParams {
     /// Chromosomes left out, with or without `chr`. Default `[chrX, chrY]`. chrM and scaffolds
     /// without `chr` are always left out.
     pub exclude_chromosomes: Vec<String>,
+    /// Genes left out, as in `var`; a `*` at the end stands for any more letters. Default none (infercnvpy). The
+    /// HLA genes (`HLA-*`) lie beside one another and follow the cell type, so that macrophages seem to gain
+    /// what fibroblasts seem to lose there; CopyKAT leaves them out too.
+    pub exclude_genes: Vec<String>,
     /// Cells per run of `noise_scope: chunk`, at least 1, default 5000.
     pub chunksize: usize,
     /// Cells over which the noise filter's standard deviation is taken: `chunk` (default) or `global`.
@@ -153,6 +157,7 @@ impl Default for InfercnvParams {
             step: 10,
             dynamic_threshold: Some(1.5),
             exclude_chromosomes: vec!["chrX".into(), "chrY".into()],
+            exclude_genes: Vec::new(),
             chunksize: 5000,
             noise_scope: NoiseScope::default(),
             edges: Edges::default(),
@@ -187,6 +192,11 @@ impl InfercnvParams {
         checks.require(self.reference_key.is_none() || !self.reference_cat.is_empty(), "reference_cat", || {
             "expected at least one value, found none (set `reference_key` to null to use all cells)".into()
         });
+        checks.require(
+            !self.exclude_genes.iter().any(String::is_empty),
+            "exclude_genes",
+            || "expected names of genes, found an empty one".into(),
+        );
         self.hmm.check(&mut checks);
         let ploidy = self.measured.ploidy;
         checks.require(
@@ -207,13 +217,29 @@ impl InfercnvParams {
         self.reference_key.is_none()
     }
 
-    /// Whether the chromosome takes part.
-    pub(super) fn includes(&self, chromosome: &str) -> bool {
+    /// Whether a gene of that name on that chromosome takes part.
+    pub(super) fn includes(&self, chromosome: &str, gene: &str) -> bool {
         chromosome.starts_with("chr")
             && chromosome != "chrM"
             && !self
                 .exclude_chromosomes
                 .iter()
                 .any(|e| normalise_chromosome(e) == chromosome)
+            && !self.exclude_genes.iter().any(|e| names(e, gene))
+    }
+
+    /// Entries of `exclude_genes` that name none of these genes.
+    pub(super) fn excluded_in_vain(&self, genes: &[String]) -> Vec<&str> {
+        let all = self.exclude_genes.iter().map(String::as_str);
+        all.filter(|e| !genes.iter().any(|gene| names(e, gene)))
+            .collect()
+    }
+}
+
+/// Whether an entry of `exclude_genes` names the gene.
+fn names(entry: &str, gene: &str) -> bool {
+    match entry.strip_suffix('*') {
+        Some(start) => gene.starts_with(start),
+        None => gene == entry,
     }
 }

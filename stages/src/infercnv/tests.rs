@@ -210,6 +210,41 @@ fn wrong_references_and_chromosomes_say_what_there_is() {
     );
 }
 
+/// As if the data had never had them.
+#[test]
+fn excluded_genes_are_as_if_they_were_not_there() {
+    let s = small();
+    let params = InfercnvParams {
+        reference_key: Some("group".into()),
+        reference_cat: vec!["T cell".into()],
+        window_size: 10,
+        step: 3,
+        ..Default::default()
+    };
+    let names = &s.var.index;
+    let (one, start) = (
+        names[7].clone(),
+        names[20][..names[20].len() - 1].to_string(),
+    );
+    let gone = |name: &String| *name == one || name.starts_with(&start);
+    let kept: Vec<usize> = (0..names.len()).filter(|&g| !gone(&names[g])).collect();
+    assert!(kept.len() + 2 < names.len());
+    let left_out = InfercnvParams {
+        exclude_genes: vec![one.clone(), format!("{start}*"), "NO-SUCH*".into()],
+        ..params.clone()
+    };
+    assert_eq!(left_out.excluded_in_vain(names), ["NO-SUCH*"]);
+    let run = |var: &Frame, x: &Csr, params: &InfercnvParams| {
+        let (found, _) = annotate(&s.obs, var, x, params, &Quiet).unwrap();
+        found.obsm["X_cnv"].clone().into_dense()
+    };
+    let whole = run(&s.var, &s.x, &params);
+    let found = run(&s.var, &s.x, &left_out);
+    let without = run(&s.var.take(&kept), &s.x.take_cols(&kept), &params);
+    assert_eq!(found, without);
+    assert_ne!(found.dim(), whole.dim());
+}
+
 /// A random matrix of `n` cells on two chromosomes, half of the cells Normal.
 fn random(n: usize, seed: u64) -> (Frame, Frame, Csr) {
     let mut rng = Rng::new(seed, "infercnv test", &[]);
