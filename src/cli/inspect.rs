@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use clcc_stages::anndata::is_zarr;
 use clcc_stages::table::{TextTable, shortened};
 use serde_json::{Map, Value, json};
 
@@ -52,7 +53,7 @@ pub(super) fn opens(path: &Path, format: Option<&str>) -> Result<(), CliError> {
     let in_store = match format {
         Some("h5ad" | "zarr" | "10x_h5") => true,
         Some(_) => false,
-        None => is_store(path) || [".h5ad", ".h5"].iter().any(|e| name.ends_with(e)),
+        None => is_zarr(path) || [".h5ad", ".h5"].iter().any(|e| name.ends_with(e)),
     };
     let head = if in_store {
         clcc_stages::anndata::describe(path)
@@ -64,15 +65,10 @@ pub(super) fn opens(path: &Path, format: Option<&str>) -> Result<(), CliError> {
     head.map(|_| ()).map_err(|e| stage_error(&e))
 }
 
-fn is_store(path: &Path) -> bool {
-    let mut marks = ["zarr.json", ".zgroup", ".zattrs"].iter();
-    marks.any(|n| path.join(n).is_file())
-}
-
 fn describe(path: &Path) -> Result<Value, CliError> {
     let anndata = || clcc_stages::anndata::describe(path).map_err(|e| stage_error(&e));
     if path.is_dir() {
-        return if is_store(path) {
+        return if is_zarr(path) {
             anndata()
         } else {
             folder(path)
@@ -123,13 +119,12 @@ fn size_of(path: &Path) -> Result<u64, CliError> {
 
 fn json_document(path: &Path) -> Result<Value, CliError> {
     let bytes = std::fs::read(path).map_err(unreadable(path))?;
-    let document = serde_json::from_slice(&bytes).map_err(|e| {
+    serde_json::from_slice(&bytes).map_err(|e| {
         CliError::new(
             exit::INVALID,
             format!("`{}`: expected JSON, found {e}", path.display()),
         )
-    })?;
-    Ok(document)
+    })
 }
 
 /// Lists of more than [`HEAD`] items by their first ones and how many there are.

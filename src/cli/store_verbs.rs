@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::args::{CacheArgs, Format};
 use super::error::{CliError, exit};
+use super::terminal::skipped_text;
 use crate::decide::Reason;
 use crate::events::Event;
 use crate::schedule::NOT_SELECTED;
@@ -41,9 +42,13 @@ pub(super) fn read_run(dir: &Path) -> Option<Value> {
     serde_json::from_slice(&std::fs::read(dir.join("run.json")).ok()?).ok()
 }
 
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or("?").to_string()
+}
+
 /// The workflow that a run was of.
 pub(super) fn workflow_of(run: &Value) -> String {
-    run["workflow"]["name"].as_str().unwrap_or("?").to_string()
+    text(&run["workflow"]["name"])
 }
 
 pub(super) fn status(args: &CacheArgs, format: Format) -> Result<i32, CliError> {
@@ -55,7 +60,6 @@ pub(super) fn status(args: &CacheArgs, format: Format) -> Result<i32, CliError> 
         );
         return Ok(exit::OK);
     }
-    let text = |value: &Value| value.as_str().unwrap_or("?").to_string();
     for run in &runs {
         let name = text(&run["run"]);
         let ended = format!("{} of {} nodes", run["ended"], run["nodes"]);
@@ -76,13 +80,9 @@ pub(super) fn status(args: &CacheArgs, format: Format) -> Result<i32, CliError> 
 }
 
 fn print_ended(run: &Value, name: &str) {
-    let text = |value: &Value| value.as_str().unwrap_or("?").to_string();
     let s = &run["summary"];
-    let skipped = s["skipped"].as_u64().unwrap_or(0);
-    let skipped = match run["not_selected"].as_u64() {
-        Some(n) if n > 0 => format!("{} skipped, {n} not selected", skipped - n),
-        _ => format!("{skipped} skipped"),
-    };
+    let count = |value: &Value| value.as_u64().unwrap_or(0);
+    let skipped = skipped_text(count(&s["skipped"]), count(&run["not_selected"]));
     println!(
         "{}  {}  {:.1} s  {} ran, {} cached, {} failed, {skipped}  (run {name})",
         text(&run["workflow"]),

@@ -270,10 +270,7 @@ impl Terminal {
             .iter()
             .filter(|end| matches!(end, Outcome::Skipped(why) if why == NOT_SELECTED))
             .count();
-        let skipped = match not_selected {
-            0 => format!("{skipped} skipped"),
-            n => format!("{} skipped, {n} not selected", skipped - n),
-        };
+        let skipped = skipped_text(skipped as u64, not_selected as u64);
         eprintln!(
             "{:>7} [{seconds:>8.3}s] {ran} ran, {cached} cached, {failed} failed, {skipped}",
             ""
@@ -307,6 +304,14 @@ impl Terminal {
         } else {
             eprintln!("results: {dir}");
         }
+    }
+}
+
+/// Skipped nodes, those apart that were not selected.
+pub(super) fn skipped_text(skipped: u64, not_selected: u64) -> String {
+    match not_selected {
+        0 => format!("{skipped} skipped"),
+        n => format!("{} skipped, {n} not selected", skipped - n),
     }
 }
 

@@ -88,20 +88,23 @@ impl Reason {
             Self::OutputMissing { role } => format!("output `{role}` is missing from the cache"),
             Self::OutputCorrupt { role } => format!("output `{role}` is damaged in the cache"),
             Self::Forced => "forced".to_string(),
-            Self::NotSelected { nodes } => match nodes.as_slice() {
-                [one] => format!("it needs {one}, which this selection does not make"),
-                [first, rest @ ..] => format!(
-                    "it needs {first} and {} more, which this selection does not make",
-                    rest.len()
-                ),
-                [] => "the selection does not make what it needs".to_string(),
-            },
-            Self::Upstream { nodes } => match nodes.as_slice() {
-                [one] => format!("{one} changed"),
-                [first, rest @ ..] => format!("{first} and {} more changed", rest.len()),
-                [] => "upstream changed".to_string(),
-            },
+            Self::NotSelected { nodes } => {
+                format!(
+                    "it needs {}, which this selection does not make",
+                    some(nodes)
+                )
+            }
+            Self::Upstream { nodes } => format!("{} changed", some(nodes)),
         }
+    }
+}
+
+/// The first of these nodes, and how many more there are.
+fn some(nodes: &[String]) -> String {
+    match nodes {
+        [one] => one.clone(),
+        [first, rest @ ..] => format!("{first} and {} more", rest.len()),
+        [] => "upstream".to_string(),
     }
 }
 

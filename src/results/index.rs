@@ -34,8 +34,6 @@ impl Index {
 pub(super) struct Published {
     /// Content in the cache; nothing while the file is being written.
     pub(super) digest: Option<Digest>,
-    /// Bytes of that content.
-    pub(super) size: u64,
     /// The node that made it.
     #[serde(default)]
     pub(super) node: String,
@@ -99,7 +97,6 @@ mod tests {
         std::fs::write(&file, "one").unwrap();
         let entry = Published {
             digest: Some(clcc_cache::digest_bytes(b"one")),
-            size: 3,
             node: "de".into(),
             written: None,
             stat: None,

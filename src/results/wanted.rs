@@ -15,7 +15,6 @@ pub(super) struct Wanted {
     /// In the cache.
     pub(super) source: PathBuf,
     pub(super) content: Digest,
-    pub(super) size: u64,
     /// The artifact that it belongs to, and the node that made it.
     pub(super) artifact: Digest,
     pub(super) node: String,
@@ -24,10 +23,9 @@ pub(super) struct Wanted {
 impl Wanted {
     /// Its entry in the index: written to `target`, or about to be.
     pub(super) fn published(&self, target: Option<&Path>) -> Published {
-        let page = target.filter(|t| t.extension().is_some_and(|e| e == "html"));
+        let page = target.filter(|t| is_page(t));
         Published {
             digest: target.map(|_| self.content),
-            size: self.size,
             node: self.node.clone(),
             written: page.and_then(|t| digest_file(t).ok()),
             stat: None,
@@ -72,7 +70,7 @@ fn add_output(
     let mut branch = node.branch_values.clone();
     branch.extend(output.key.clone());
     let branch = branch.join(".");
-    let mut add = |rel: String, source: PathBuf, content: Digest, size: u64| {
+    let mut add = |rel: String, source: PathBuf, content: Digest| {
         if is_beneath(&rel) {
             let (artifact, node) = (output.digest, node.id.clone());
             wanted.insert(
@@ -80,7 +78,6 @@ fn add_output(
                 Wanted {
                     source,
                     content,
-                    size,
                     artifact,
                     node,
                 },
@@ -93,24 +90,17 @@ fn add_output(
     };
     match (publish, entries) {
         (Publish::No, _) => {}
-        (Publish::At(pattern), None) => {
-            add(place(pattern, &branch), source, output.digest, output.bytes)
-        }
+        (Publish::At(pattern), None) => add(place(pattern, &branch), source, output.digest),
         (Publish::At(pattern), Some(entries)) => {
             let base = place(pattern, &branch);
             for e in entries {
-                add(
-                    format!("{base}/{}", e.path),
-                    source.join(&e.path),
-                    e.digest,
-                    e.size,
-                );
+                add(format!("{base}/{}", e.path), source.join(&e.path), e.digest);
             }
         }
         (Publish::Into(dir), entries) => {
             for e in entries.unwrap_or_default() {
                 let rel = format!("{dir}/{}", with_branch(&e.path, &branch));
-                add(rel, source.join(&e.path), e.digest, e.size);
+                add(rel, source.join(&e.path), e.digest);
             }
         }
     }
@@ -149,8 +139,8 @@ pub(super) fn is_beneath(rel: &str) -> bool {
 }
 
 /// Pages get the run's record, so they differ from what is in the cache.
-pub(super) fn is_page(rel: &str) -> bool {
-    rel.ends_with(".html")
+pub(super) fn is_page(path: impl AsRef<Path>) -> bool {
+    path.as_ref().extension().is_some_and(|e| e == "html")
 }
 
 #[cfg(test)]

@@ -107,8 +107,7 @@ fn seeds_and_ablations_become_one_table_and_one_figure() {
     assert!(p.run_json(&[]).expect(0).nodes("did_execute").is_empty());
     // Baselines of the cells that are called malignant alone: some of those that count as cancer.
     let scored = || {
-        let text = std::fs::read_to_string(dir.join("metrics.json")).unwrap();
-        let metrics: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let metrics = p.json("results/small/metrics.json");
         metrics["baselines[s1,full]"]["n_cells_scored"]
             .as_u64()
             .unwrap()

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::project::{Project, Ran, SMALLEST, TINY, command, rounds};
+use crate::project::{Project, Ran, SMALLEST, TINY, command, rounds, with_tables};
 
 /// Every place between two steps of publishing, in the coordinator and in the child.
 const PLACES: [&str; 16] = [
@@ -29,11 +29,6 @@ const PLACES: [&str; 16] = [
     "publish.rename",
     "publish.write",
 ];
-
-/// Published tables come with `cluster`.
-fn with_tables() -> String {
-    format!("{SMALLEST}  cluster:\n    per: patient\n    needs: [infercnv]\n")
-}
 
 fn whole(p: &Project, fresh: &Project, what: &str) {
     p.run_json(&[]).expect(0);

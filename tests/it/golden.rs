@@ -10,8 +10,6 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
-
 use crate::project::Project;
 
 fn file() -> PathBuf {
@@ -82,8 +80,7 @@ fn fixture() -> Project {
 /// Kind to (code version, digest over all its outputs).
 fn found(p: &Project) -> BTreeMap<String, (u64, String)> {
     p.run_json(&[]).expect(0);
-    let bytes = std::fs::read(p.path().join("results/demo/run.json")).expect("read");
-    let run: Value = serde_json::from_slice(&bytes).expect("JSON");
+    let run = p.json("results/demo/run.json");
     let mut lines: BTreeMap<String, (u64, Vec<String>)> = BTreeMap::new();
     for node in run["nodes"].as_array().expect("nodes") {
         let kind = node["kind"].as_str().expect("a kind").to_string();
@@ -105,8 +102,7 @@ fn found(p: &Project) -> BTreeMap<String, (u64, String)> {
 /// Clones in which genes are tested, cells scored and a mixture fitted, and cells in none of them: bytes
 /// say nothing of code that had nothing to do.
 fn assert_it_had_work(p: &Project) {
-    let bytes = std::fs::read(p.path().join("results/demo/metrics.json")).expect("read");
-    let metrics: Value = serde_json::from_slice(&bytes).expect("JSON");
+    let metrics = p.json("results/demo/metrics.json");
     let count = |node: &str, name: &str| metrics[node][name].as_u64().unwrap_or(0);
     for name in ["n_sensitive", "n_cells_scored", "n_cells_unplaced"] {
         assert!(count("dosage", name) > 0, "{name}: {}", metrics["dosage"]);

@@ -56,6 +56,11 @@ stages:
     params: {window_size: 50, step: 10}
 ";
 
+/// The same with `cluster`, which publishes tables.
+pub(crate) fn with_tables() -> String {
+    format!("{SMALLEST}  cluster:\n    per: patient\n    needs: [infercnv]\n")
+}
+
 /// How often a repeated test repeats: `CLCC_ROUNDS` times, or `default`.
 pub(crate) fn rounds(default: usize) -> usize {
     std::env::var("CLCC_ROUNDS")
@@ -149,7 +154,22 @@ impl Project {
         )
     }
 
-    /// The same with environment variables.
+    /// A file beneath the project that holds one JSON document.
+    pub(crate) fn json(&self, file: impl AsRef<Path>) -> Value {
+        let bytes = std::fs::read(self.path().join(file)).expect("read");
+        serde_json::from_slice(&bytes).expect("JSON")
+    }
+
+    /// Names of what lies in a folder beneath the project, sorted.
+    pub(crate) fn names_in(&self, folder: &str) -> Vec<String> {
+        let entries = std::fs::read_dir(self.path().join(folder)).expect("a folder");
+        let name = |e: std::fs::DirEntry| e.file_name().to_string_lossy().into_owned();
+        let mut names: Vec<String> = entries.map(|e| name(e.expect("an entry"))).collect();
+        names.sort();
+        names
+    }
+
+    /// The same as [`Self::run`], with environment variables.
     pub(crate) fn run_with(&self, args: &[&str], env: &[(&str, &str)]) -> Ran {
         let mut command = command(self.path(), args);
         command.envs(env.iter().copied());

@@ -4,22 +4,8 @@ use serde_json::Value;
 
 use crate::project::{Project, SMALLEST, TINY};
 
-fn json(path: &std::path::Path) -> Value {
-    serde_json::from_slice(&std::fs::read(path).expect("read")).expect("JSON")
-}
-
 fn runs(p: &Project) -> Vec<String> {
-    let mut names: Vec<String> = std::fs::read_dir(p.path().join(".clcc/runs"))
-        .expect("runs")
-        .map(|e| {
-            e.expect("an entry")
-                .file_name()
-                .to_string_lossy()
-                .into_owned()
-        })
-        .collect();
-    names.sort();
-    names
+    p.names_in(".clcc/runs")
 }
 
 #[test]
@@ -50,7 +36,7 @@ fn events_are_numbered_and_timed_and_kept() {
 fn a_run_leaves_its_record_a_crate_and_a_trace() {
     let p = Project::new(TINY);
     p.run_json(&[]).expect(0);
-    let record = json(&p.path().join("results/tiny/run.json"));
+    let record = p.json("results/tiny/run.json");
     for node in record["nodes"].as_array().expect("nodes") {
         assert!(node["key"].as_str().is_some_and(|k| k.len() == 64));
         assert!(node["measured"]["peak_rss_bytes"].as_u64() > Some(0));
@@ -60,7 +46,7 @@ fn a_run_leaves_its_record_a_crate_and_a_trace() {
                 .is_some_and(|b| b.len() == 64)
         );
     }
-    let document = json(&p.path().join("results/tiny/ro-crate-metadata.json"));
+    let document = p.json("results/tiny/ro-crate-metadata.json");
     let graph = document["@graph"].as_array().expect("a graph");
     let actions = graph
         .iter()
@@ -72,12 +58,7 @@ fn a_run_leaves_its_record_a_crate_and_a_trace() {
         let id = file["@id"].as_str().expect("an id");
         assert!(p.path().join("results/tiny").join(id).exists(), "{id}");
     }
-    let trace = json(
-        &p.path()
-            .join(".clcc/runs")
-            .join(&runs(&p)[0])
-            .join("trace.json"),
-    );
+    let trace = p.json(format!(".clcc/runs/{}/trace.json", runs(&p)[0]));
     let spans = trace["traceEvents"].as_array().expect("events").iter();
     assert_eq!(spans.filter(|e| e["ph"] == "X").count(), 8);
 }
@@ -149,23 +130,11 @@ fn diff_names_the_parameter_and_what_it_changed() {
 #[test]
 fn a_run_that_is_not_whole_leaves_earlier_results_and_says_so() {
     let p = Project::new(TINY);
-    let tables = |p: &Project| -> Vec<String> {
-        let mut names: Vec<String> = std::fs::read_dir(p.path().join("results/tiny/tables"))
-            .expect("tables")
-            .map(|e| {
-                e.expect("an entry")
-                    .file_name()
-                    .to_string_lossy()
-                    .into_owned()
-            })
-            .collect();
-        names.sort();
-        names
-    };
+    let tables = |p: &Project| p.names_in("results/tiny/tables");
     p.run_json(&[]).expect(0);
     let whole = tables(&p);
     assert!(whole.contains(&"dosage_genes.tsv".to_string()));
-    let record = || json(&p.path().join("results/tiny/run.json"));
+    let record = || p.json("results/tiny/run.json");
     let earlier = |record: &Value| {
         record["files_of_an_earlier_run"]
             .as_array()

@@ -5,17 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::project::{Project, Ran, SMALLEST, TINY};
-
-fn json(p: &Project, file: &str) -> Value {
-    let bytes = std::fs::read(p.path().join("results").join(file)).expect("read");
-    serde_json::from_slice(&bytes).expect("JSON")
-}
-
-/// Published tables come with `cluster`.
-fn clustered() -> String {
-    format!("{SMALLEST}  cluster:\n    per: patient\n    needs: [infercnv]\n")
-}
+use crate::project::{Project, Ran, TINY, with_tables};
 
 fn names(files: &BTreeMap<PathBuf, Vec<u8>>) -> Vec<&PathBuf> {
     files.keys().collect()
@@ -29,19 +19,19 @@ fn the_records_are_those_of_the_last_run() {
     // Fails for both patients; the tables of the first run stay.
     p.run_json(&["--set", "preprocess.min_counts=1000000000"])
         .expect(5);
-    let failed = json(&p, "tiny/run.json");
+    let failed = p.json("results/tiny/run.json");
     assert!(failed["summary"]["failed"].as_u64() > Some(0));
     let files = failed["files_of_an_earlier_run"].as_array();
     assert!(files.is_some_and(|f| !f.is_empty()));
     let again = p.run_json(&[]).expect(0);
     assert_eq!(again.nodes("did_reuse").len(), 8);
-    let record = json(&p, "tiny/run.json");
+    let record = p.json("results/tiny/run.json");
     assert_eq!(record["summary"]["failed"], 0);
     assert_eq!(record["files_of_an_earlier_run"], Value::Array(Vec::new()));
     assert_eq!(p.results(), first);
     // A parameter that changes no byte changes the record all the same, and back.
     let resolution = || {
-        let record = json(&p, "tiny/run.json");
+        let record = p.json("results/tiny/run.json");
         let nodes = record["nodes"].as_array().expect("nodes").clone();
         let cluster = nodes.iter().find(|n| n["id"] == "cluster[A]");
         cluster.expect("it is there")["params"]["resolution"].clone()
@@ -85,7 +75,7 @@ fn what_one_node_makes_is_never_of_two_runs() {
 
 #[test]
 fn a_kill_while_publishing_is_made_good_by_a_run_of_other_parameters() {
-    let clean = Project::new(&clustered());
+    let clean = Project::new(&with_tables());
     clean.run_json(&[]).expect(0);
     let other = ["--set", "cluster.resolution=8"];
     for place in [
@@ -93,7 +83,7 @@ fn a_kill_while_publishing_is_made_good_by_a_run_of_other_parameters() {
         "publish.write=kill@2",
         "publish.write=kill@3",
     ] {
-        let p = Project::new(&clustered());
+        let p = Project::new(&with_tables());
         p.run_json(&other).expect(0);
         p.run_json(&[]).expect(0);
         let all = [&["run", "w.yaml"][..], &other].concat();
@@ -107,7 +97,7 @@ fn a_kill_while_publishing_is_made_good_by_a_run_of_other_parameters() {
 
 #[test]
 fn an_edited_result_is_put_back_and_named_whatever_its_size() {
-    let p = Project::new(&clustered());
+    let p = Project::new(&with_tables());
     p.run_json(&[]).expect(0);
     let first = p.results();
     let file = "results/smallest/tables/cnv_clusters.A.tsv";
@@ -179,7 +169,7 @@ fn findings_of_an_earlier_run_are_not_compared() {
 
 #[test]
 fn runs_that_publish_to_one_directory_wait_for_one_another() {
-    let p = Project::new(&clustered());
+    let p = Project::new(&with_tables());
     let sets = ["cluster.min_amplitude=0.5", "cluster.min_amplitude=0.01"];
     sets.iter()
         .for_each(|set| drop(p.run_json(&["--set", set]).expect(0)));
@@ -191,7 +181,7 @@ fn runs_that_publish_to_one_directory_wait_for_one_another() {
             Ran::new(child.wait_with_output().expect("ended")).expect(0);
         }
         // Whoever came last, the directory is of one run.
-        let record = json(&p, "smallest/run.json").to_string();
+        let record = p.json("results/smallest/run.json").to_string();
         let last = sets[usize::from(!record.contains("\"min_amplitude\":0.5"))];
         let now = p.results();
         let run = p.run_json(&["--set", last]).expect(0);

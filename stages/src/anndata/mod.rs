@@ -29,6 +29,7 @@ pub use reader::Reader;
 pub(crate) use reader::RowReader;
 pub(crate) use store::list;
 pub(crate) use tenx::{TenxFeatures, TenxFile};
+pub use zarr::is_zarr;
 
 use std::collections::BTreeMap;
 use std::path::Path;

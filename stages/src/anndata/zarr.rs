@@ -18,11 +18,16 @@ pub(super) struct ZarrStore {
     store: Arc<FilesystemStore>,
 }
 
+/// Whether the directory at `path` is a zarr store, of either format.
+pub fn is_zarr(path: &Path) -> bool {
+    let there = |name: &str| path.join(name).is_file();
+    ["zarr.json", ".zgroup", ".zattrs"].into_iter().any(there)
+}
+
 impl ZarrStore {
     /// Opens the directory `root`.
     pub(super) fn open(root: &Path) -> StageResult<Self> {
-        let there = |name: &str| root.join(name).is_file();
-        if !["zarr.json", ".zgroup", ".zattrs"].into_iter().any(there) {
+        if !is_zarr(root) {
             return Err(StageError::format(
                 root,
                 "",

@@ -32,7 +32,7 @@ use serde_json::json;
 
 use cells::{Cells, Patient};
 
-use crate::anndata::{AnnData, list};
+use crate::anndata::{AnnData, is_zarr, list};
 use crate::error::{StageError, StageResult};
 use crate::frame::{Column, Frame};
 use crate::matrix::{Csr, Matrix};
@@ -151,8 +151,7 @@ fn format_of(input: &InputArtifact) -> StageResult<Format> {
         Some(other) => unknown(format!("format `{other}`")),
         None if ends(&[".h5ad", ".zarr"]) => Ok(Format::Store),
         None if path.is_dir() => {
-            let there = |n: &&str| path.join(n).is_file();
-            if ["zarr.json", ".zgroup", ".zattrs"].iter().any(there) {
+            if is_zarr(path) {
                 Ok(Format::Store)
             } else if tenx::is_tenx(path) {
                 Ok(Format::Tenx)
