@@ -22,7 +22,7 @@ pub(super) struct Cli {
 pub(super) enum Command {
     /// Run a workflow; what is known already is not computed again.
     Run(RunArgs),
-    /// Say what a run would do: cached, run or maybe, and why.
+    /// Say what a run would do: cached, run, maybe or skip, and why.
     Plan(RunArgs),
     /// Every field of a node's key that differs from its last record.
     Explain {

@@ -1,4 +1,4 @@
-//! Cached, run or maybe, and why.
+//! Cached, run, maybe or skip, and why.
 //!
 //! A node is decided from the content of what it reads: as soon as every producer's outputs are
 //! known, its key is; the store then has a record with its outputs in place, or it does not. The
