@@ -5,9 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clcc_stages::stage::DeviceChoice;
-use serde_json::Value;
 
-use crate::plan::{Overrides, parse_input, parse_only, parse_set};
+use crate::plan::{Overrides, Setting, parse_input, parse_only, parse_set};
 use crate::workflow::parse_bytes;
 
 /// From raw single-cell RNA counts of tumours to the genes that escape copy-number dosage.
@@ -152,7 +151,7 @@ pub(super) struct WorkflowArgs {
     pub(super) workflow: PathBuf,
     /// Set a parameter; the value is YAML. May be given several times.
     #[arg(long, value_name = "STAGE.PARAM=V", value_parser = parse_set)]
-    pub(super) set: Vec<(String, Vec<String>, Value)>,
+    pub(super) set: Vec<Setting>,
     /// Read an input from another path. May be given several times.
     #[arg(long, value_name = "NAME=PATH", value_parser = parse_input)]
     pub(super) input: Vec<(String, PathBuf)>,

@@ -9,6 +9,7 @@ use petgraph::algo::toposort;
 use petgraph::graph::DiGraph;
 use serde_json::{Map, Value};
 
+use super::as_written::as_written;
 use super::wire;
 use super::{Node, NodeId, NodeInput, Overrides, Plan};
 use crate::registry::{Kind, Resolved, kind, kinds};
@@ -19,6 +20,7 @@ pub(super) fn expand(workflow: &Workflow, overrides: &Overrides) -> Result<Plan,
         workflow,
         problems: Vec::new(),
         resolved: BTreeMap::new(),
+        schemas: BTreeMap::new(),
     };
     let order = x.stage_order();
     x.check_overrides(overrides);
@@ -78,6 +80,8 @@ struct Expander<'a> {
     problems: Vec<Problem>,
     /// By kind and parameters: most branches of a stage have the same.
     resolved: BTreeMap<(&'static str, String), Result<Resolved, Vec<ParamProblem>>>,
+    /// By kind.
+    schemas: BTreeMap<&'static str, Value>,
 }
 
 impl Expander<'_> {
@@ -246,9 +250,15 @@ impl Expander<'_> {
         overrides: &Overrides,
     ) -> Option<Node> {
         // Where each parameter was set, so that a message points at the right line.
-        let mut params = spec.params.clone();
-        let mut origin: IndexMap<String, String> = IndexMap::new();
+        let positions = &self.workflow.positions;
+        let schema = self.schemas.entry(kind.name);
+        let schema = schema.or_insert_with(|| kind.schema());
+        let written = |params: &Map<String, Value>, at: &str| {
+            as_written(schema, params, &|p| positions.text(&format!("{at}{p}")))
+        };
         let base = join(&join("/stages", name), "params");
+        let mut params = written(&spec.params, &base);
+        let mut origin: IndexMap<String, String> = IndexMap::new();
         for key in params.keys() {
             origin.insert(key.clone(), base.clone());
         }
@@ -256,14 +266,23 @@ impl Expander<'_> {
         for (axis, value) in branch {
             let at = &self.workflow.axes[axis].values[value];
             seed = at.seed.unwrap_or(seed);
-            for (key, v) in at.params.get(name).into_iter().flatten() {
-                merge(&mut params, key, v);
-                origin.insert(key.clone(), join(&join(&join("/axes", axis), value), name));
+            let place = join(&join(&join("/axes", axis), value), name);
+            let changes = at.params.get(name).map(|p| written(p, &place));
+            for (key, v) in changes.into_iter().flatten() {
+                merge(&mut params, &key, &v);
+                origin.insert(key, place.clone());
             }
         }
-        for (_, path, value) in overrides.set.iter().filter(|(stage, ..)| stage == name) {
-            set_path(&mut params, path, value);
-            origin.insert(path[0].clone(), String::new());
+        for setting in overrides.set.iter().filter(|s| s.stage == name) {
+            set_path(&mut params, &setting.path, &setting.value);
+            let at = setting
+                .path
+                .iter()
+                .fold(String::new(), |at, p| join(&at, p));
+            params = as_written(schema, &params, &|p| {
+                setting.texts.text(p.strip_prefix(&at)?)
+            });
+            origin.insert(setting.path[0].clone(), String::new());
         }
         let written = serde_json::to_string(&params).expect("plain values serialise");
         let resolved = self.resolved.entry((kind.name, written));
@@ -355,7 +374,7 @@ impl Expander<'_> {
         let flags = overrides
             .set
             .iter()
-            .map(|(s, ..)| ("--set", s))
+            .map(|s| ("--set", &s.stage))
             .chain(overrides.until.iter().map(|s| ("--until", s)));
         for (flag, stage) in flags.filter(|(_, s)| !stages.contains(&s.as_str())) {
             let mut problem = unknown("stage", stage, &stages);

@@ -5,11 +5,12 @@
 //! the axes they share are its inputs. Everything that can be wrong with a workflow short of
 //! running it is reported here, all at once and with its place.
 
+mod as_written;
 mod expand;
 mod overrides;
 mod wire;
 
-pub use overrides::{Overrides, parse_input, parse_only, parse_set};
+pub use overrides::{Overrides, Setting, parse_input, parse_only, parse_set};
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

@@ -5,11 +5,26 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
+use crate::workflow::{Positions, scan};
+
+/// `--set STAGE.PARAM=V`.
+#[derive(Debug, Clone)]
+pub struct Setting {
+    /// The stage.
+    pub stage: String,
+    /// Where it stands inside the stage's parameters.
+    pub path: Vec<String>,
+    /// The value.
+    pub value: Value,
+    /// How the scalars of the value are written.
+    pub texts: Positions,
+}
+
 /// Changes to a workflow.
 #[derive(Debug, Clone, Default)]
 pub struct Overrides {
-    /// `--set STAGE.PARAM=V`: stage, path inside its parameters, value.
-    pub set: Vec<(String, Vec<String>, Value)>,
+    /// `--set STAGE.PARAM=V`.
+    pub set: Vec<Setting>,
     /// `--input NAME=PATH`.
     pub input: Vec<(String, PathBuf)>,
     /// `--only AXIS=A,B`: nodes of other values are not run.
@@ -18,24 +33,44 @@ pub struct Overrides {
     pub until: Vec<String>,
 }
 
-/// Reads `cluster.resolution=0.8`; the value is YAML.
+/// Reads `cluster.resolution=0.8`; the value is YAML. A key with a dot stands in quotes:
+/// `ingest.groups."1.10"=[a, b]`.
 ///
 /// # Errors
 /// What was expected.
-pub fn parse_set(text: &str) -> Result<(String, Vec<String>, Value), String> {
+pub fn parse_set(text: &str) -> Result<Setting, String> {
     let expected = || format!("expected STAGE.PARAM=VALUE, found `{text}`");
-    let (path, value) = text.split_once('=').ok_or_else(expected)?;
-    let mut parts = path.split('.').map(str::to_string);
-    let stage = parts
-        .next()
-        .filter(|s| !s.is_empty())
-        .ok_or_else(expected)?;
-    let rest: Vec<String> = parts.collect();
-    if rest.is_empty() || rest.iter().any(String::is_empty) {
+    let (mut path, value) = split_path(text).ok_or_else(expected)?;
+    if path.len() < 2 || path.iter().any(String::is_empty) {
         return Err(expected());
     }
-    let value = serde_yaml::from_str(value).map_err(|e| format!("`{text}`: {e}"))?;
-    Ok((stage, rest, value))
+    let (value, texts) = scan(value).map_err(|problems| {
+        let messages: Vec<&str> = problems.iter().map(|p| p.message.as_str()).collect();
+        format!("`{text}`: {}", messages.join("; "))
+    })?;
+    Ok(Setting {
+        stage: path.remove(0),
+        path,
+        value,
+        texts,
+    })
+}
+
+/// The parts of `a.b."c.d"=value` and the value.
+fn split_path(text: &str) -> Option<(Vec<String>, &str)> {
+    let (mut parts, mut part, mut in_quotes) = (Vec::new(), String::new(), false);
+    for (at, c) in text.char_indices() {
+        match c {
+            '"' => in_quotes = !in_quotes,
+            '.' if !in_quotes => parts.push(std::mem::take(&mut part)),
+            '=' if !in_quotes => {
+                parts.push(part);
+                return Some((parts, &text[at + 1..]));
+            }
+            c => part.push(c),
+        }
+    }
+    None
 }
 
 /// Reads `counts=PATH`.
@@ -72,14 +107,27 @@ mod tests {
 
     #[test]
     fn values_are_yaml_and_paths_may_be_nested() {
+        let set = |text: &str| {
+            let s = parse_set(text).unwrap();
+            (s.stage, s.path.join("/"), s.value)
+        };
+        let named = |stage: &str, path: &str, value| (stage.to_string(), path.to_string(), value);
         assert_eq!(
-            parse_set("cluster.resolution=0.8").unwrap(),
-            ("cluster".into(), vec!["resolution".into()], json!(0.8))
+            set("cluster.resolution=0.8"),
+            named("cluster", "resolution", json!(0.8))
         );
         assert_eq!(
-            parse_set("ingest.groups.P1=[a, b]").unwrap().2,
-            json!(["a", "b"])
+            set("ingest.groups.P1=[a, b]"),
+            named("ingest", "groups/P1", json!(["a", "b"]))
         );
+        assert_eq!(
+            set("ingest.groups.\"1.10\"=x"),
+            named("ingest", "groups/1.10", json!("x"))
+        );
+        assert_eq!(set("ingest.layer="), named("ingest", "layer", Value::Null));
+        let written = parse_set("infercnv.reference_cat=[1.10]").unwrap();
+        assert_eq!(written.texts.text("/0"), Some("1.10"));
+        assert!(parse_set("cluster.resolution=[1").is_err());
         assert!(parse_set("cluster=1").is_err());
         assert!(parse_set("cluster.resolution").is_err());
     }

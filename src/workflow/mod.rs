@@ -9,7 +9,7 @@ mod parse;
 mod positions;
 mod problem;
 
-pub use positions::{Positions, join};
+pub use positions::{Positions, join, scan};
 pub use problem::{InvalidWorkflow, Place, Problem, unknown};
 
 use std::path::{Path, PathBuf};
@@ -160,8 +160,8 @@ impl Workflow {
             invalid(vec![Problem::new(message).at(place)])
         })?;
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let positions = positions::scan(text).map_err(invalid)?;
-        parse::workflow(file, text, positions).map_err(invalid)
+        let (value, positions) = positions::scan(text).map_err(invalid)?;
+        parse::workflow(file, &value, positions).map_err(invalid)
     }
 }
 

@@ -29,24 +29,15 @@ const VERSION: u64 = 1;
 
 pub(super) fn workflow(
     file: &Path,
-    text: &str,
+    value: &Value,
     positions: Positions,
 ) -> Result<Workflow, Vec<Problem>> {
-    let value: serde_yaml::Value = serde_yaml::from_str(text).map_err(|e| {
-        let place = e.location().map(|l| Place {
-            line: l.line(),
-            column: l.column(),
-        });
-        let start = Place { line: 1, column: 1 };
-        vec![Problem::new(format!("not valid YAML: {e}")).at(place.unwrap_or(start))]
-    })?;
-    let value = to_json(value);
     let mut c = Checker {
         positions: &positions,
         problems: Vec::new(),
     };
     let empty = Map::new();
-    let top = match &value {
+    let top = match value {
         Value::Object(m) => m,
         Value::Null => {
             let message = "expected a workflow (`version`, `stages`, ...), found an empty file";
@@ -129,34 +120,6 @@ fn type_name(v: &Value) -> String {
     }
 }
 
-/// YAML values as JSON values: a scalar key is its text, a number that JSON lacks (`.nan`) is text.
-fn to_json(value: serde_yaml::Value) -> Value {
-    match value {
-        serde_yaml::Value::Null => Value::Null,
-        serde_yaml::Value::Bool(b) => Value::Bool(b),
-        serde_yaml::Value::Number(n) => serde_json::to_value(&n)
-            .ok()
-            .filter(|v| !v.is_null())
-            .unwrap_or_else(|| Value::String(n.to_string())),
-        serde_yaml::Value::String(s) => Value::String(s),
-        serde_yaml::Value::Sequence(items) => {
-            Value::Array(items.into_iter().map(to_json).collect())
-        }
-        serde_yaml::Value::Mapping(map) => Value::Object(
-            map.into_iter()
-                .map(|(k, v)| {
-                    let key = match to_json(k) {
-                        Value::String(s) => s,
-                        other => other.to_string(),
-                    };
-                    (key, to_json(v))
-                })
-                .collect(),
-        ),
-        serde_yaml::Value::Tagged(tagged) => to_json(tagged.value),
-    }
-}
-
 struct Checker<'a> {
     positions: &'a Positions,
     problems: Vec<Problem>,
@@ -192,15 +155,24 @@ impl Checker<'_> {
     }
 
     fn string(&mut self, map: &Map<String, Value>, pointer: &str, key: &str) -> Option<String> {
+        let at = join(pointer, key);
         match map.get(key)? {
             Value::Null => None,
-            Value::String(s) => Some(s.clone()),
-            // `name: 10` or an axis value `11`: a scalar is its text.
-            Value::Number(n) => Some(n.to_string()),
-            other => {
-                self.expected(&join(pointer, key), "text", other);
-                None
+            value => {
+                let text = self.text(&at, value);
+                if text.is_none() {
+                    self.expected(&at, "text", value);
+                }
+                text
             }
+        }
+    }
+
+    /// A scalar where text is expected, as it is written: `name: 10`, an axis value `1.10`.
+    fn text(&self, pointer: &str, value: &Value) -> Option<String> {
+        match value {
+            Value::String(s) => Some(s.clone()),
+            _ => self.positions.text(pointer).map(str::to_string),
         }
     }
 
@@ -246,7 +218,7 @@ impl Checker<'_> {
             } else {
                 at.clone()
             };
-            match scalar_text(item) {
+            match self.text(&at, item) {
                 Some(name) if out.contains(&name) => {
                     self.problem_at(&at, Problem::new(format!("`{name}` is listed twice")))
                 }
@@ -280,7 +252,7 @@ impl Checker<'_> {
                     self.problem_at(&at, Problem::new(name_message("axis value", value)));
                 }
             }
-            if axis.values.is_empty() && !matches!(value, Value::Bool(_)) {
+            if axis.values.is_empty() {
                 self.problem_at(&at, Problem::new(format!("axis `{name}` has no values")));
             }
             axes.insert(name.clone(), axis);
@@ -454,16 +426,13 @@ impl Checker<'_> {
         match map.get("inputs") {
             Some(Value::Object(m)) => m
                 .iter()
-                .filter_map(|(role, input)| match scalar_text(input) {
-                    Some(input) => Some((role.clone(), input)),
-                    None => {
-                        self.expected(
-                            &join(&join(pointer, "inputs"), role),
-                            "the name of an input",
-                            input,
-                        );
-                        None
+                .filter_map(|(role, input)| {
+                    let at = join(&join(pointer, "inputs"), role);
+                    let name = self.text(&at, input);
+                    if name.is_none() {
+                        self.expected(&at, "the name of an input", input);
                     }
+                    Some((role.clone(), name?))
                 })
                 .collect(),
             _ => self
@@ -472,14 +441,6 @@ impl Checker<'_> {
                 .map(|n| (n.clone(), n))
                 .collect(),
         }
-    }
-}
-
-fn scalar_text(value: &Value) -> Option<String> {
-    match value {
-        Value::String(s) => Some(s.clone()),
-        Value::Number(n) => Some(n.to_string()),
-        _ => None,
     }
 }
 

@@ -1,9 +1,14 @@
-//! The bounded event pass over a workflow file: where everything stands, and what is refused
-//! before any value is made (size, depth, aliases, tags, duplicate keys, several documents).
+//! The one pass over a YAML text: its values, where everything stands, how each scalar is written,
+//! and what is refused (size, depth, aliases, tags, duplicate keys, several documents).
+//!
+//! A key is its text: `1.10` and `1.1` are two keys. A value without quotes has the type that
+//! `serde_yaml` gives it, and its text is kept beside it ([`Positions::text`]) for whoever expects text
+//! there.
 
 use std::collections::BTreeMap;
 
-use saphyr_parser::{Event, Parser};
+use saphyr_parser::{Event, Parser, ScalarStyle};
+use serde_json::{Map, Value};
 
 use super::problem::{Place, Problem};
 
@@ -12,11 +17,12 @@ pub(super) const MAX_BYTES: usize = 1 << 20;
 /// Deepest nesting.
 pub(super) const MAX_DEPTH: usize = 64;
 
-/// Places by JSON pointer (`/stages/cluster/params/resolution`).
-#[derive(Debug, Default)]
+/// Places by JSON pointer (`/stages/cluster/params/resolution`), and scalars as they are written.
+#[derive(Debug, Clone, Default)]
 pub struct Positions {
     keys: BTreeMap<String, Place>,
     values: BTreeMap<String, Place>,
+    texts: BTreeMap<String, String>,
 }
 
 impl Positions {
@@ -28,6 +34,11 @@ impl Positions {
     /// Place of the value at `pointer`, or of the nearest enclosing value.
     pub fn value(&self, pointer: &str) -> Option<Place> {
         nearest(&self.values, pointer)
+    }
+
+    /// The number or flag at `pointer` as it is written: `1.10`, `007`, `TRUE`.
+    pub fn text(&self, pointer: &str) -> Option<&str> {
+        self.texts.get(pointer).map(String::as_str)
     }
 }
 
@@ -49,22 +60,24 @@ pub fn join(pointer: &str, segment: &str) -> String {
     )
 }
 
+/// A collection that is not complete yet.
 enum Frame {
     Map {
         pointer: String,
         key: Option<String>,
+        value: Map<String, Value>,
     },
     Seq {
         pointer: String,
-        next: usize,
+        value: Vec<Value>,
     },
 }
 
-/// Runs the pass.
+/// Runs the pass; an empty text is null.
 ///
 /// # Errors
 /// Every problem found; syntax errors end the pass.
-pub(super) fn scan(text: &str) -> Result<Positions, Vec<Problem>> {
+pub fn scan(text: &str) -> Result<(Value, Positions), Vec<Problem>> {
     if text.len() > MAX_BYTES {
         return Err(vec![
             Problem::new(format!(
@@ -108,7 +121,7 @@ pub(super) fn scan(text: &str) -> Result<Positions, Vec<Problem>> {
         }
     }
     if scan.problems.is_empty() {
-        Ok(scan.positions)
+        Ok((scan.document, scan.positions))
     } else {
         Err(scan.problems)
     }
@@ -123,8 +136,29 @@ pub(super) fn place_of(text: &str, byte: usize) -> Place {
     }
 }
 
+/// A scalar without quotes, typed as `serde_yaml` types it. A number that JSON lacks (`.nan`) is text.
+fn plain(text: &str) -> Value {
+    let may_be_typed = text
+        .chars()
+        .next()
+        .is_none_or(|c| c.is_ascii_digit() || "+-.~nNtTfF".contains(c));
+    if !may_be_typed {
+        return Value::String(text.to_string());
+    }
+    match serde_yaml::from_str(text) {
+        Ok(serde_yaml::Value::Null) => Value::Null,
+        Ok(serde_yaml::Value::Bool(b)) => Value::Bool(b),
+        Ok(serde_yaml::Value::Number(n)) => serde_json::to_value(&n)
+            .ok()
+            .filter(|v| !v.is_null())
+            .unwrap_or_else(|| Value::String(text.to_string())),
+        _ => Value::String(text.to_string()),
+    }
+}
+
 #[derive(Default)]
 struct Scan {
+    document: Value,
     positions: Positions,
     problems: Vec<Problem>,
     stack: Vec<Frame>,
@@ -143,26 +177,32 @@ impl Scan {
                 }
             }
             Event::Alias(_) => self.refuse_and_skip("aliases (`*name`) are not supported", place),
-            Event::Scalar(text, _, anchor, tag) => {
+            Event::Scalar(text, style, anchor, tag) => {
                 self.refuse_marks(anchor, tag.is_some(), place);
-                self.scalar(&text, place);
+                self.scalar(&text, style == ScalarStyle::Plain, place);
             }
             Event::SequenceStart(anchor, tag) => {
                 self.refuse_marks(anchor, tag.is_some(), place);
                 let pointer = self.begin(place);
-                self.stack.push(Frame::Seq { pointer, next: 0 });
+                let value = Vec::new();
+                self.stack.push(Frame::Seq { pointer, value });
                 return self.depth_ok(place);
             }
             Event::MappingStart(anchor, tag) => {
                 self.refuse_marks(anchor, tag.is_some(), place);
                 let pointer = self.begin(place);
-                self.stack.push(Frame::Map { pointer, key: None });
+                self.stack.push(Frame::Map {
+                    pointer,
+                    key: None,
+                    value: Map::new(),
+                });
                 return self.depth_ok(place);
             }
-            Event::SequenceEnd | Event::MappingEnd => {
-                self.stack.pop();
-                self.end_value();
-            }
+            Event::SequenceEnd | Event::MappingEnd => match self.stack.pop() {
+                Some(Frame::Map { value, .. }) => self.end_value(Value::Object(value)),
+                Some(Frame::Seq { value, .. }) => self.end_value(Value::Array(value)),
+                None => {}
+            },
             _ => {}
         }
         true
@@ -174,7 +214,7 @@ impl Scan {
 
     fn refuse_and_skip(&mut self, message: &str, place: Place) {
         self.refuse(message, place);
-        self.scalar("", place);
+        self.scalar("", false, place);
     }
 
     fn refuse_marks(&mut self, anchor: usize, tag: bool, place: Place) {
@@ -207,15 +247,16 @@ impl Scan {
     fn value_pointer(&self) -> String {
         match self.stack.last() {
             None => String::new(),
-            Some(Frame::Map { pointer, key }) => join(pointer, key.as_deref().unwrap_or("?")),
-            Some(Frame::Seq { pointer, next }) => join(pointer, &next.to_string()),
+            Some(Frame::Map { pointer, key, .. }) => join(pointer, key.as_deref().unwrap_or("?")),
+            Some(Frame::Seq { pointer, value }) => join(pointer, &value.len().to_string()),
         }
     }
 
-    fn scalar(&mut self, text: &str, place: Place) {
+    fn scalar(&mut self, text: &str, is_plain: bool, place: Place) {
         if let Some(Frame::Map {
             pointer,
             key: key @ None,
+            ..
         }) = self.stack.last_mut()
         {
             let full = join(pointer, text);
@@ -234,15 +275,27 @@ impl Scan {
             return;
         }
         let pointer = self.value_pointer();
+        let value = match is_plain {
+            true => plain(text),
+            false => Value::String(text.to_string()),
+        };
+        if matches!(value, Value::Number(_) | Value::Bool(_)) {
+            let text = text.to_string();
+            self.positions.texts.insert(pointer.clone(), text);
+        }
         self.positions.values.insert(pointer, place);
-        self.end_value();
+        self.end_value(value);
     }
 
-    fn end_value(&mut self) {
+    fn end_value(&mut self, done: Value) {
         match self.stack.last_mut() {
-            Some(Frame::Map { key, .. }) => *key = None,
-            Some(Frame::Seq { next, .. }) => *next += 1,
-            None => {}
+            Some(Frame::Map { key, value, .. }) => {
+                if let Some(key) = key.take() {
+                    value.insert(key, done);
+                }
+            }
+            Some(Frame::Seq { value, .. }) => value.push(done),
+            None => self.document = done,
         }
     }
 }
@@ -250,6 +303,7 @@ impl Scan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     fn at(line: usize, column: usize) -> Option<Place> {
         Some(Place { line, column })
@@ -257,7 +311,7 @@ mod tests {
 
     #[test]
     fn keys_and_values_have_places() {
-        let p = scan(
+        let (_, p) = scan(
             "version: 1\nstages:\n  cluster:\n    params: {resolution: 0.5}\n    needs: [a, b]\n",
         )
         .unwrap();
@@ -268,6 +322,25 @@ mod tests {
             p.key("/stages/cluster/params/unknown/deeper"),
             p.key("/stages/cluster/params")
         );
+    }
+
+    #[test]
+    fn keys_are_their_text_and_values_keep_theirs() {
+        let (value, p) = scan(
+            "a: {1.10: [1.10, 007, TRUE, '1.10', x, 1e3, ~, .nan]}\nb: {1.1: 1, 1E2: 2, +1: 3}\n",
+        )
+        .unwrap();
+        let list = json!([1.1, "007", true, "1.10", "x", 1000.0, null, ".nan"]);
+        assert_eq!(value["a"]["1.10"], list);
+        let texts: Vec<Option<&str>> = (0..8).map(|i| p.text(&format!("/a/1.10/{i}"))).collect();
+        let (t, none) = (Some, None);
+        assert_eq!(
+            texts,
+            [t("1.10"), none, t("TRUE"), none, none, t("1e3"), none, none]
+        );
+        let keys: Vec<&String> = value["b"].as_object().unwrap().keys().collect();
+        assert_eq!(keys, ["1.1", "1E2", "+1"]);
+        assert_eq!(scan("").unwrap().0, Value::Null);
     }
 
     fn messages(text: &str) -> Vec<String> {
