@@ -1,7 +1,8 @@
 //! The engine of clcc-flow, in flow order: [`workflow`] (the file as written) -> [`plan`] (nodes,
 //! parameters, wiring) -> [`key`] and [`decide`] (cached, run or maybe, and why) -> [`schedule`]
 //! (the run loop) -> [`exec`] (child processes) -> [`results`] (what the user gets). [`registry`]
-//! is the one place that knows every stage kind; [`fetch`] brings input files that are not there;
+//! is the one place that knows every stage kind; [`fetch`] brings input files that are not there; [`names`] looks up in the
+//! data what parameters name;
 //! [`cli`] is the one place that prints.
 
 pub mod cli;
@@ -12,6 +13,7 @@ pub mod events;
 pub mod exec;
 pub mod fetch;
 pub mod key;
+pub mod names;
 pub mod plan;
 pub mod registry;
 pub mod results;

@@ -6,7 +6,9 @@
 use std::fmt;
 
 use clcc_stages::params::ParamProblem;
-use clcc_stages::stage::{Metrics, OutputDecl, Read, Stage, StageContext};
+use clcc_stages::stage::{
+    InputArtifact, Metrics, ObsColumn, ObsRead, OutputDecl, Read, Stage, StageContext, Survey,
+};
 use clcc_stages::{
     StageError, StageResult, baselines::Baselines, benchmark::Benchmark, cluster::Cluster,
     compare::Compare, concordance::Concordance, de::De, dosage::Dosage, eval::Eval, export::Export,
@@ -63,6 +65,7 @@ pub struct Kind {
     resolve: fn(&Map<String, Value>) -> Result<Resolved, Vec<ParamProblem>>,
     schema: fn() -> Value,
     run: fn(&StageContext<'_>, &Value) -> StageResult<Metrics>,
+    survey: fn(&Value, &[InputArtifact], &[String]) -> StageResult<Option<Survey>>,
 }
 
 impl fmt::Debug for Kind {
@@ -85,6 +88,10 @@ pub struct Resolved {
     pub file_inputs: Vec<Read>,
     /// Roles written.
     pub outputs: Vec<OutputDecl>,
+    /// Columns of the cells' table that parameters name.
+    pub obs_reads: Vec<ObsRead>,
+    /// Columns that it adds to the cells' table.
+    pub obs_writes: Vec<ObsColumn>,
 }
 
 impl Kind {
@@ -99,6 +106,7 @@ impl Kind {
             resolve: resolve::<S>,
             schema: schema::<S>,
             run: run::<S>,
+            survey: survey::<S>,
         }
     }
 
@@ -115,6 +123,7 @@ impl Kind {
             resolve: |_| Err(Vec::new()),
             schema: || Value::Null,
             run: |_, _| Err(StageError::data("a synthetic kind")),
+            survey: |_, _, _| Ok(None),
         }
     }
 
@@ -139,6 +148,19 @@ impl Kind {
     pub fn run(&self, ctx: &StageContext<'_>, params: &Value) -> StageResult<Metrics> {
         (self.run)(ctx, params)
     }
+
+    /// What the stage will find in its file inputs; see [`Stage::survey`].
+    ///
+    /// # Errors
+    /// Where a file cannot be read as what it is said to be.
+    pub fn survey(
+        &self,
+        params: &Value,
+        inputs: &[InputArtifact],
+        keys: &[String],
+    ) -> StageResult<Option<Survey>> {
+        (self.survey)(params, inputs, keys)
+    }
 }
 
 fn schema<S: Stage>() -> Value {
@@ -148,10 +170,21 @@ fn schema<S: Stage>() -> Value {
         .to_value()
 }
 
+fn typed<S: Stage>(params: &Value) -> StageResult<S::Params> {
+    serde_json::from_value(params.clone())
+        .map_err(|e| StageError::data(format!("action file: parameters of `{}`: {e}", S::KIND)))
+}
+
 fn run<S: Stage>(ctx: &StageContext<'_>, params: &Value) -> StageResult<Metrics> {
-    let params: S::Params = serde_json::from_value(params.clone())
-        .map_err(|e| StageError::data(format!("action file: parameters of `{}`: {e}", S::KIND)))?;
-    S::run(ctx, &params)
+    S::run(ctx, &typed::<S>(params)?)
+}
+
+fn survey<S: Stage>(
+    params: &Value,
+    inputs: &[InputArtifact],
+    keys: &[String],
+) -> StageResult<Option<Survey>> {
+    S::survey(&typed::<S>(params)?, inputs, keys)
 }
 
 fn resolve<S: Stage>(params: &Map<String, Value>) -> Result<Resolved, Vec<ParamProblem>> {
@@ -200,6 +233,8 @@ fn resolve<S: Stage>(params: &Map<String, Value>) -> Result<Resolved, Vec<ParamP
         reads: S::reads(&typed),
         file_inputs: S::file_inputs(&typed),
         outputs: S::outputs(&typed),
+        obs_reads: S::obs_reads(&typed),
+        obs_writes: S::obs_writes(&typed),
     })
 }
 

@@ -9,12 +9,17 @@ use super::args::{Cli, WorkflowArgs};
 use super::error::{CliError, exit};
 use super::inspect;
 use super::session::load_checked;
+use crate::names;
 use crate::plan::Plan;
 use crate::registry::{kind, kinds};
 use crate::workflow::{Problem, Workflow, join};
 
 pub(super) fn check(args: &WorkflowArgs) -> Result<i32, CliError> {
-    let plan = load_checked(args, unreadable_inputs)?;
+    let (_, plan) = load_checked(args, |workflow, plan| {
+        let mut problems = unreadable_inputs(workflow, plan);
+        problems.extend(names::problems(workflow, plan));
+        problems
+    })?;
     println!(
         "{}: {} nodes, no problems",
         plan.file.display(),
@@ -23,10 +28,13 @@ pub(super) fn check(args: &WorkflowArgs) -> Result<i32, CliError> {
     Ok(exit::OK)
 }
 
-/// Inputs that are there and cannot be opened.
+/// Inputs that are there and cannot be opened. Those that a survey reads are left to it: it opens them as
+/// the stage does.
 fn unreadable_inputs(workflow: &Workflow, plan: &Plan) -> Vec<Problem> {
     let mut problems = Vec::new();
-    for name in plan.used_inputs() {
+    let surveyed = names::surveyed_inputs(plan);
+    for name in plan.used_inputs().difference(&surveyed) {
+        let name = *name;
         let spec = &plan.inputs[name];
         let Some(path) = spec.path.as_ref().filter(|p| p.exists()) else {
             continue;

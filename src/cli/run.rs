@@ -30,6 +30,7 @@ pub(super) fn run(args: &RunArgs) -> Result<i32, CliError> {
     if session.plan.nodes.iter().all(|n| n.cached_only) {
         return Err(CliError::new(exit::NOTHING, "the selection holds no node"));
     }
+    session.check_names()?;
     let _shared = share(&session)?;
     let started = SystemTime::now();
     let name = run_name(started);

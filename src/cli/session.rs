@@ -8,11 +8,13 @@ use super::args::WorkflowArgs;
 use super::error::{CliError, exit};
 use crate::decide::{Decider, InputDigests, Lookahead, digest_inputs};
 use crate::device::RunDevice;
+use crate::names;
 use crate::plan::{NodeId, Plan};
 use crate::workflow::{InvalidWorkflow, Problem, Workflow, join, unknown};
 
 /// An opened workflow.
 pub(super) struct Session {
+    workflow: Workflow,
     pub(super) plan: Plan,
     pub(super) store: Store,
     pub(super) inputs: InputDigests,
@@ -21,16 +23,11 @@ pub(super) struct Session {
     pub(super) device: RunDevice,
 }
 
-/// Loads and checks a workflow, and whether its input files are there.
-pub(super) fn load_plan(args: &WorkflowArgs) -> Result<Plan, CliError> {
-    load_checked(args, |_, _| Vec::new())
-}
-
-/// The same, with what `more` finds.
+/// Loads and checks a workflow, whether its input files are there, and what `more` finds.
 pub(super) fn load_checked(
     args: &WorkflowArgs,
     more: impl Fn(&Workflow, &Plan) -> Vec<Problem>,
-) -> Result<Plan, CliError> {
+) -> Result<(Workflow, Plan), CliError> {
     let workflow = Workflow::load(&args.workflow)?;
     let plan = Plan::new(&workflow, &args.overrides())?;
     let mut problems = missing_inputs(&workflow, &plan);
@@ -42,7 +39,7 @@ pub(super) fn load_checked(
         problems.push(problem);
     }
     if problems.is_empty() {
-        Ok(plan)
+        Ok((workflow, plan))
     } else {
         Err(InvalidWorkflow::new(&workflow.file, problems).into())
     }
@@ -85,7 +82,7 @@ fn missing_inputs(workflow: &Workflow, plan: &Plan) -> Vec<Problem> {
 
 impl Session {
     pub(super) fn open(args: &WorkflowArgs) -> Result<Self, CliError> {
-        let plan = load_plan(args)?;
+        let (workflow, plan) = load_checked(args, |_, _| Vec::new())?;
         let device = crate::device::resolve(args.device.into()).map_err(|e| {
             let hint = format!(
                 "build with `--features {}`, or use `--device cpu`",
@@ -110,6 +107,7 @@ impl Session {
                 .join(format!("{}.jsonl", plan.name)),
         );
         Ok(Self {
+            workflow,
             plan,
             store,
             inputs,
@@ -117,6 +115,28 @@ impl Session {
             force: args.force.iter().cloned().collect(),
             device,
         })
+    }
+
+    /// Looks up in the data what the parameters name, unless the same names were found in the same data
+    /// before.
+    ///
+    /// # Errors
+    /// Every name that the data lack.
+    pub(super) fn check_names(&self) -> Result<(), CliError> {
+        let now = names::digest(&self.plan, &self.inputs);
+        let path = self.store.root().join("names.jsonl");
+        let mut known: Journal<Digest> = Journal::open(&path);
+        if known.get(&self.plan.name) == Some(&now) {
+            return Ok(());
+        }
+        let problems = names::problems(&self.workflow, &self.plan);
+        if !problems.is_empty() {
+            return Err(InvalidWorkflow::new(&self.workflow.file, problems).into());
+        }
+        if let Err(e) = known.set_all([(self.plan.name.clone(), now)]) {
+            tracing::warn!("that all names are in the data could not be remembered: {e}");
+        }
+        Ok(())
     }
 
     /// Digest of the program file, for the records; not part of any key.

@@ -284,8 +284,8 @@ impl Expander<'_> {
             });
             origin.insert(setting.path[0].clone(), String::new());
         }
-        let written = serde_json::to_string(&params).expect("plain values serialise");
-        let resolved = self.resolved.entry((kind.name, written));
+        let text = serde_json::to_string(&params).expect("plain values serialise");
+        let resolved = self.resolved.entry((kind.name, text));
         let resolved = match resolved.or_insert_with(|| kind.resolve(&params)).clone() {
             Ok(resolved) => resolved,
             Err(problems) => {
@@ -338,6 +338,7 @@ impl Expander<'_> {
             branch_values: values,
             keys,
             key_axis: key_axis.map(str::to_string),
+            written: params,
             resolved,
             seed,
             inputs: Vec::new(),

@@ -18,6 +18,7 @@ use std::path::PathBuf;
 use clcc_stages::stage::Branch;
 use indexmap::IndexMap;
 use petgraph::graph::{DiGraph, NodeIndex};
+use serde_json::{Map, Value};
 
 use crate::registry::{Kind, Resolved};
 use crate::workflow::{InputSpec, InvalidWorkflow, Resources, Workflow};
@@ -59,6 +60,8 @@ pub struct Node {
     pub keys: Vec<String>,
     /// Name of that axis.
     pub key_axis: Option<String>,
+    /// Parameters that the workflow and the command line state; the others have their defaults.
+    pub written: Map<String, Value>,
     /// Effective parameters, roles read and written.
     pub resolved: Resolved,
     /// Seed of the workflow or of the branch.

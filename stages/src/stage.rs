@@ -170,6 +170,58 @@ pub enum DeviceChoice {
     Metal,
 }
 
+/// A column of the cells' table (`obs`), as it is known before anything runs.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ObsColumn {
+    /// Its name.
+    pub name: String,
+    /// The values that cells have, as a parameter must write them, and of how many cells; `None`
+    /// where they are known only once the stage has run.
+    pub values: Option<BTreeMap<String, usize>>,
+}
+
+impl ObsColumn {
+    /// A column whose values are not known before the stage has run.
+    pub fn unknown(name: &str) -> Self {
+        Self {
+            name: name.to_string(),
+            values: None,
+        }
+    }
+
+    /// A column that can have these values and no other.
+    pub fn of(name: &str, values: &[&str]) -> Self {
+        let values = values.iter().map(|v| (v.to_string(), 0));
+        Self {
+            name: name.to_string(),
+            values: Some(values.collect()),
+        }
+    }
+}
+
+/// A column of the cells' table that a parameter names, and the values of it that parameters name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObsRead {
+    /// Dotted path of the parameter that names the column, for example `cancer_vs_normal.column`.
+    pub param: &'static str,
+    /// The column.
+    pub column: String,
+    /// Whether the stage cannot run without the column. A column that a workflow names must be
+    /// there in any case; this is about the parameter's default.
+    pub required: bool,
+    /// Dotted path of a list of values of the column, and the values.
+    pub values: Vec<(&'static str, Vec<String>)>,
+}
+
+/// The cells that a stage takes out of its file inputs, seen without reading their counts.
+#[derive(Debug, Default)]
+pub struct Survey {
+    /// The columns of all cells of the files, under the names that later stages see.
+    pub obs: Vec<ObsColumn>,
+    /// What the stage would refuse; [`StageError::Param`] says which parameter it is.
+    pub problems: Vec<StageError>,
+}
+
 /// Everything `run` gets beside its parameters.
 pub struct StageContext<'a> {
     /// Input artifacts, by role in axis order.
@@ -280,6 +332,31 @@ pub trait Stage {
 
     /// Roles written under these parameters.
     fn outputs(params: &Self::Params) -> Vec<OutputDecl>;
+
+    /// What the stage will find in its file inputs: for a stage that brings cells into the workflow, so
+    /// that the names in the parameters of all stages can be looked up before anything runs. `inputs`
+    /// are the file inputs, `keys` the values of the axis that keyed outputs are written for. `None`
+    /// (default) for a stage that brings none.
+    ///
+    /// # Errors
+    /// Where a file cannot be read as what it is said to be.
+    fn survey(
+        _params: &Self::Params,
+        _inputs: &[InputArtifact],
+        _keys: &[String],
+    ) -> StageResult<Option<Survey>> {
+        Ok(None)
+    }
+
+    /// Columns of the cells' table that the parameters name, and values of them.
+    fn obs_reads(_params: &Self::Params) -> Vec<ObsRead> {
+        Vec::new()
+    }
+
+    /// Columns that the stage adds to the cells' table that it passes on.
+    fn obs_writes(_params: &Self::Params) -> Vec<ObsColumn> {
+        Vec::new()
+    }
 
     /// Reads the inputs, computes, writes every declared output.
     ///

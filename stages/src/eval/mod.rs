@@ -25,7 +25,7 @@ use crate::error::{StageError, StageResult};
 use crate::frame::{Column, Frame};
 use crate::mine::{Part, Split};
 use crate::params::ParamProblem;
-use crate::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
+use crate::stage::{Metrics, ObsRead, OutputDecl, Publish, Read, Stage, StageContext};
 use crate::table::write_tsv;
 
 /// The stage kind `eval`.
@@ -60,6 +60,15 @@ impl Stage for Eval {
             )
             .publish(Publish::Into("tables")),
         ]
+    }
+
+    fn obs_reads(params: &EvalParams) -> Vec<ObsRead> {
+        vec![ObsRead {
+            param: "cell_type_column",
+            column: params.cell_type_column.clone(),
+            required: false,
+            values: Vec::new(),
+        }]
     }
 
     fn run(ctx: &StageContext<'_>, params: &EvalParams) -> StageResult<Metrics> {

@@ -40,7 +40,7 @@ use crate::matrix::{Csr, Matrix};
 use crate::params::ParamProblem;
 use crate::rng::Rng;
 use crate::stage::{
-    InputArtifact, Metrics, OutputDecl, Progress, Publish, Read, Stage, StageContext,
+    InputArtifact, Metrics, ObsRead, OutputDecl, Progress, Publish, Read, Stage, StageContext,
 };
 
 /// The stage kind `infercnv`.
@@ -85,6 +85,22 @@ impl Stage for Infercnv {
             Method::Window | Method::Measured => vec![cnv],
             Method::Hmm => vec![cnv, tables.publish(Publish::Into("tables"))],
         }
+    }
+
+    fn obs_reads(params: &Self::Params) -> Vec<ObsRead> {
+        let reference = params.reference_key.iter().map(|column| ObsRead {
+            param: "reference_key",
+            column: column.clone(),
+            required: params.method != Method::Measured,
+            values: vec![("reference_cat", params.reference_cat.clone())],
+        });
+        let clone = (params.method == Method::Measured).then(|| ObsRead {
+            param: "measured.clone_key",
+            column: params.measured.clone_key.clone(),
+            required: false,
+            values: Vec::new(),
+        });
+        reference.chain(clone).collect()
     }
 
     fn run(ctx: &StageContext<'_>, params: &Self::Params) -> StageResult<Metrics> {

@@ -41,7 +41,8 @@ use crate::genome::GeneTable;
 use crate::matrix::{Csr, Matrix};
 use crate::params::ParamProblem;
 use crate::stage::{
-    InputArtifact, Metrics, OutputDecl, Progress, Publish, Read, Stage, StageContext,
+    InputArtifact, Metrics, ObsColumn, ObsRead, OutputDecl, Progress, Publish, Read, Stage,
+    StageContext,
 };
 use crate::table::write_tsv;
 
@@ -78,6 +79,32 @@ impl Stage for Preprocess {
             OutputDecl::new("qc", "integrity checks and quality summary")
                 .publish(Publish::Into("tables")),
         ]
+    }
+
+    fn obs_reads(params: &Self::Params) -> Vec<ObsRead> {
+        let rule = &params.cancer_vs_normal;
+        vec![ObsRead {
+            param: "cancer_vs_normal.column",
+            column: rule.column.clone(),
+            required: true,
+            values: vec![
+                ("cancer_vs_normal.normal", rule.normal.clone()),
+                ("cancer_vs_normal.cancer", rule.cancer.clone()),
+            ],
+        }]
+    }
+
+    fn obs_writes(_: &Self::Params) -> Vec<ObsColumn> {
+        let numbers = ["total_counts", "n_genes_by_counts", "pct_counts_mt"];
+        let scores = ["S_score", "G2M_score"];
+        let mut columns: Vec<ObsColumn> = numbers
+            .iter()
+            .chain(&scores)
+            .map(|name| ObsColumn::unknown(name))
+            .collect();
+        columns.push(ObsColumn::of("phase", &["G1", "G2M", "S"]));
+        columns.push(ObsColumn::of("cancer_vs_normal", &["Cancer", "Normal"]));
+        columns
     }
 
     fn run(ctx: &StageContext<'_>, params: &Self::Params) -> StageResult<Metrics> {

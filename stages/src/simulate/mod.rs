@@ -40,10 +40,14 @@ pub use plan::{CellGroup, PatientPlan, SamplePlan};
 pub use truth::Truth;
 pub use world::{SimulatedGene, World};
 
+use std::collections::BTreeMap;
+
 use crate::error::{StageError, StageResult};
 use crate::matrix::Matrix;
 use crate::params::ParamProblem;
-use crate::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
+use crate::stage::{
+    InputArtifact, Metrics, ObsColumn, OutputDecl, Publish, Read, Stage, StageContext, Survey,
+};
 
 /// The stage kind `simulate`.
 #[derive(Debug)]
@@ -77,6 +81,18 @@ impl Stage for Simulate {
                 "planted copy number of each clone, as a measured table",
             ),
         ]
+    }
+
+    fn survey(
+        params: &Self::Params,
+        _: &[InputArtifact],
+        keys: &[String],
+    ) -> StageResult<Option<Survey>> {
+        let plans = keys.iter().map(|name| PatientPlan::standard(name, params));
+        Ok(Some(Survey {
+            obs: planned_obs(&plans.collect::<Vec<_>>()),
+            problems: Vec::new(),
+        }))
     }
 
     fn run(ctx: &StageContext<'_>, params: &Self::Params) -> StageResult<Metrics> {
@@ -119,6 +135,29 @@ impl Stage for Simulate {
         metrics.insert("median_total_counts".into(), counts::median(&totals).into());
         Ok(metrics)
     }
+}
+
+/// The columns that the cells of these patients will have.
+fn planned_obs(plans: &[PatientPlan]) -> Vec<ObsColumn> {
+    let mut columns = ["patient", "sample", "sample_origin", "cell_type"].map(|name| ObsColumn {
+        name: name.to_string(),
+        values: Some(BTreeMap::new()),
+    });
+    for plan in plans {
+        for sample in &plan.samples {
+            for group in sample.groups.iter().filter(|g| g.n_cells > 0) {
+                let kind = group.cell_type.name();
+                let values = [plan.name.as_str(), &sample.name, &sample.origin, kind];
+                for (column, value) in columns.iter_mut().zip(values) {
+                    let values = column.values.get_or_insert_default();
+                    *values.entry(value.to_string()).or_default() += group.n_cells;
+                }
+            }
+        }
+    }
+    let truth = ["truth_malignant", "truth_clone", "truth_discordant"];
+    let truth = truth.iter().map(|name| ObsColumn::unknown(name));
+    columns.into_iter().chain(truth).collect()
 }
 
 #[cfg(test)]

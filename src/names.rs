@@ -1,0 +1,285 @@
+//! Names that parameters state, looked up in the data before anything runs: columns of the cells'
+//! table, labels, groups, layers.
+//!
+//! A stage that brings cells into the workflow surveys its files ([`clcc_stages::stage::Stage::survey`]:
+//! columns only, through the code that it runs on); every other stage says which columns and values
+//! its parameters name and which columns it adds. What nobody has is a problem at its place in the
+//! workflow file, with what there is.
+//!
+//! A value counts as there if any cell of the files has it, also of patients that are not selected:
+//! a cohort cut down to one patient keeps its list of labels. Of a list that is a parameter's default,
+//! one value must be there.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use clcc_cache::{Digest, digest_bytes};
+use clcc_stages::StageError;
+use clcc_stages::stage::{Branch, InputArtifact, ObsColumn, ObsRead};
+use serde_json::Value;
+
+use crate::decide::InputDigests;
+use crate::plan::{Node, NodeId, NodeInput, Plan};
+use crate::workflow::{Problem, Workflow, did_you_mean, join};
+
+/// Values that a message lists.
+const SHOWN: usize = 20;
+
+/// Every name that the data lack, and what surveyed inputs are not what they are said to be. Inputs that are
+/// not there are left out: that is said elsewhere.
+pub fn problems(workflow: &Workflow, plan: &Plan) -> Vec<Problem> {
+    let mut found = Problems {
+        workflow,
+        problems: Vec::new(),
+    };
+    let mut obs: BTreeMap<NodeId, Vec<ObsColumn>> = BTreeMap::new();
+    for (id, node) in plan.nodes.iter().enumerate() {
+        if let Some(columns) = found.survey(plan, node) {
+            obs.insert(id, columns);
+        }
+    }
+    for (id, node) in plan.nodes.iter().enumerate() {
+        if node.cached_only || node.resolved.obs_reads.is_empty() {
+            continue;
+        }
+        let before = plan.ancestors(id);
+        let mut columns: Vec<&ObsColumn> = before.iter().filter_map(|n| obs.get(n)).flatten().collect();
+        // Without a survey nothing is known of the cells.
+        if columns.is_empty() {
+            continue;
+        }
+        columns.extend(before.iter().flat_map(|&n| &plan.nodes[n].resolved.obs_writes));
+        for read in &node.resolved.obs_reads {
+            found.look_up(node, read, &columns);
+        }
+    }
+    found.problems
+}
+
+/// Names of the inputs that a survey opens.
+pub fn surveyed_inputs(plan: &Plan) -> BTreeSet<&str> {
+    let surveyed = (0..plan.nodes.len()).filter(|&n| is_source(&plan.nodes[n]));
+    surveyed.flat_map(|n| plan.file_inputs(n)).collect()
+}
+
+/// What [`problems`] depends on: the same digest, the same answer.
+pub fn digest(plan: &Plan, inputs: &InputDigests) -> Digest {
+    let nodes = plan.nodes.iter().enumerate().filter(|(_, n)| !n.cached_only);
+    let relevant = nodes.filter(|(_, n)| is_source(n) || !n.resolved.obs_reads.is_empty());
+    let facts = relevant.map(|(id, n)| {
+        let content = plan.file_inputs(id).into_iter().map(|name| {
+            let content = inputs.get(name);
+            (name, content.map(|(digest, _)| digest.to_string()))
+        });
+        let content: BTreeMap<_, _> = content.collect();
+        let reads: Vec<&str> = n.resolved.obs_reads.iter().map(|r| r.column.as_str()).collect();
+        (&n.id, n.kind.name, n.kind.code_version, &n.written, &n.keys, content, reads)
+    });
+    let facts: Vec<_> = facts.collect();
+    digest_bytes(&serde_json::to_vec(&facts).expect("plain values serialise"))
+}
+
+/// Whether a node may bring cells into the workflow: it reads nothing that another stage makes.
+fn is_source(node: &Node) -> bool {
+    node.resolved.reads.is_empty()
+}
+
+struct Problems<'a> {
+    workflow: &'a Workflow,
+    problems: Vec<Problem>,
+}
+
+impl Problems<'_> {
+    /// The same problem of many patients is said once.
+    fn push(&mut self, problem: Problem) {
+        if !self.problems.contains(&problem) {
+            self.problems.push(problem);
+        }
+    }
+
+    /// The columns that a source finds in its inputs, where it is one and they are there.
+    fn survey(&mut self, plan: &Plan, node: &Node) -> Option<Vec<ObsColumn>> {
+        if !is_source(node) {
+            return None;
+        }
+        let inputs = file_inputs(plan, node)?;
+        match node.kind.survey(&node.resolved.params, &inputs, &node.keys) {
+            Ok(survey) => {
+                let survey = survey?;
+                for error in &survey.problems {
+                    self.push(self.refusal(node, error));
+                }
+                Some(survey.obs)
+            }
+            Err(error) => {
+                self.push(self.refusal(node, &error));
+                None
+            }
+        }
+    }
+
+    /// A stage's error, at the parameter or the input that it is about.
+    fn refusal(&self, node: &Node, error: &StageError) -> Problem {
+        let positions = &self.workflow.positions;
+        let place = match error {
+            StageError::Param { param, .. } => positions.value(&self.pointer(node, param)),
+            StageError::Format { path, .. } | StageError::Io { path, .. } => {
+                let inputs = &self.workflow.inputs;
+                let named = inputs.iter().find(|(_, spec)| {
+                    spec.path.as_ref().is_some_and(|p| path.starts_with(p))
+                });
+                named.and_then(|(name, _)| positions.value(&join(&join("/inputs", name), "path")))
+            }
+            _ => None,
+        };
+        let mut message = error.to_string();
+        let mut source = std::error::Error::source(error);
+        while let Some(cause) = source {
+            message.push_str(&format!(": {cause}"));
+            source = cause.source();
+        }
+        let problem = Problem::new(format!("stage `{}`: {message}", node.stage))
+            .at(place.or_else(|| positions.key(&join("/stages", &node.stage))));
+        match error.hint() {
+            Some(hint) => problem.hint(hint),
+            None => problem,
+        }
+    }
+
+    fn look_up(&mut self, node: &Node, read: &ObsRead, columns: &[&ObsColumn]) {
+        let with_name: Vec<&&ObsColumn> = columns.iter().filter(|c| c.name == read.column).collect();
+        if with_name.is_empty() {
+            if read.required || is_written(node, read.param) {
+                self.no_column(node, read, columns);
+            }
+            return;
+        }
+        // A column that a stage fills in later may have any value.
+        if with_name.iter().any(|c| c.values.is_none()) {
+            return;
+        }
+        let there: BTreeMap<&str, usize> = with_name
+            .iter()
+            .filter_map(|c| c.values.as_ref())
+            .flatten()
+            .map(|(value, n)| (value.as_str(), *n))
+            .collect();
+        for (param, values) in &read.values {
+            let absent = values.iter().enumerate().filter(|(_, v)| !there.contains_key(v.as_str()));
+            let absent: Vec<(usize, &String)> = absent.collect();
+            if is_written(node, param) {
+                for (i, value) in absent {
+                    self.no_value(node, read, &format!("{param}.{i}"), value, &there);
+                }
+            } else if let (Some((_, first)), true) = (absent.first(), absent.len() == values.len()) {
+                self.no_value(node, read, param, first, &there);
+            }
+        }
+    }
+
+    fn no_column(&mut self, node: &Node, read: &ObsRead, columns: &[&ObsColumn]) {
+        let mut names: Vec<&str> = columns.iter().map(|c| c.name.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        let message = format!(
+            "stage `{}`: parameter `{}`: the cells have no column `{}`; the columns are `{}`",
+            node.stage,
+            read.param,
+            read.column,
+            names.join("`, `")
+        );
+        let problem = self.at(node, read.param, message);
+        self.push(match did_you_mean(&read.column, names) {
+            Some(near) => problem.hint(format!("did you mean `{near}`?")),
+            None => problem,
+        });
+    }
+
+    fn no_value(
+        &mut self,
+        node: &Node,
+        read: &ObsRead,
+        param: &str,
+        value: &str,
+        there: &BTreeMap<&str, usize>,
+    ) {
+        let name = param.trim_end_matches(|c: char| c.is_ascii_digit());
+        let message = format!(
+            "stage `{}`: parameter `{}`: no cell has `{value}` in `{}`, whose values are {}",
+            node.stage,
+            name.trim_end_matches('.'),
+            read.column,
+            values_text(there)
+        );
+        let problem = self.at(node, param, message);
+        self.push(match did_you_mean(value, there.keys().copied()) {
+            Some(near) => problem.hint(format!("did you mean `{near}`?")),
+            None => problem,
+        });
+    }
+
+    fn at(&self, node: &Node, param: &str, message: String) -> Problem {
+        let place = self.workflow.positions.value(&self.pointer(node, param));
+        Problem::new(message).at(place)
+    }
+
+    /// Where a parameter of the node is written: under an axis value of its branch, or in the stage.
+    fn pointer(&self, node: &Node, param: &str) -> String {
+        let first = param.split('.').next().unwrap_or_default();
+        let base = self.workflow.axes.iter().rev().find_map(|(axis, spec)| {
+            let value = node.branch.get(axis)?;
+            let params = spec.values.get(value)?.params.get(&node.stage)?;
+            params
+                .contains_key(first)
+                .then(|| join(&join(&join("/axes", axis), value), &node.stage))
+        });
+        let base = base.unwrap_or_else(|| join(&join("/stages", &node.stage), "params"));
+        param.split('.').fold(base, |at, part| join(&at, part))
+    }
+}
+
+/// The node's file inputs as its stage sees them; `None` where one is not there.
+fn file_inputs(plan: &Plan, node: &Node) -> Option<Vec<InputArtifact>> {
+    let mut inputs = Vec::new();
+    for input in &node.inputs {
+        let NodeInput::File { role, input } = input else {
+            continue;
+        };
+        let spec = &plan.inputs[input];
+        if spec.path.as_ref().is_some_and(|p| !p.exists()) {
+            return None;
+        }
+        inputs.push(InputArtifact {
+            role: (*role).to_string(),
+            branch: Branch::new(),
+            path: spec.path.clone().unwrap_or_default(),
+            format: spec.format.clone(),
+            builtin: spec.builtin.clone(),
+        });
+    }
+    Some(inputs)
+}
+
+/// Whether the workflow or the command line states the parameter.
+fn is_written(node: &Node, param: &str) -> bool {
+    let mut parts = param.split('.');
+    let first = parts.next().and_then(|p| node.written.get(p));
+    parts
+        .try_fold(first, |value, part| value.map(|v: &Value| v.get(part)))
+        .flatten()
+        .is_some()
+}
+
+/// `` `A` (12 cells), `B` ``, most frequent first.
+fn values_text(there: &BTreeMap<&str, usize>) -> String {
+    let mut values: Vec<(&str, usize)> = there.iter().map(|(v, n)| (*v, *n)).collect();
+    values.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
+    let shown = values.iter().take(SHOWN).map(|(value, n)| match n {
+        0 => format!("`{value}`"),
+        n => format!("`{value}` ({n})"),
+    });
+    let mut text = shown.collect::<Vec<_>>().join(", ");
+    if values.len() > SHOWN {
+        text.push_str(&format!(" and {} more", values.len() - SHOWN));
+    }
+    text
+}
