@@ -6,7 +6,15 @@
 //! clock or draws an unseeded random number; only a stage's shell opens files.
 //!
 //! Cells are rows everywhere. Bytes written are a function of inputs, parameters and seed alone,
-//! at any number of threads.
+//! at any number of threads, on any processor ([`math`]).
+
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        reason = "the standard library is the oracle of tests"
+    )
+)]
 
 pub mod anndata;
 pub mod cohort;
@@ -14,6 +22,7 @@ pub mod error;
 pub mod frame;
 pub mod genome;
 pub mod linalg;
+pub mod math;
 pub mod matrix;
 pub mod params;
 pub mod rng;

@@ -7,6 +7,7 @@
 //! The generator is Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as
 //! 1, 2, 3"), checked against the known-answer vectors of that paper's code.
 
+use crate::math;
 const M0: u32 = 0xD251_1F53;
 const M1: u32 = 0xCD9E_8D57;
 const W0: u32 = 0x9E37_79B9;
@@ -189,13 +190,13 @@ impl Rng {
     pub fn normal(&mut self) -> f64 {
         let u = 1.0 - self.uniform();
         let v = self.uniform();
-        (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()
+        (-2.0 * math::ln(u)).sqrt() * math::cos(std::f64::consts::TAU * v)
     }
 
     /// A gamma number of this shape and scale 1 (Marsaglia and Tsang 2000).
     pub fn gamma(&mut self, shape: f64) -> f64 {
         if shape < 1.0 {
-            let boost = (1.0 - self.uniform()).powf(1.0 / shape);
+            let boost = math::pow(1.0 - self.uniform(), 1.0 / shape);
             return boost * self.gamma(shape + 1.0);
         }
         let d = shape - 1.0 / 3.0;
@@ -207,7 +208,7 @@ impl Rng {
                 continue;
             }
             let u = 1.0 - self.uniform();
-            if u.ln() < 0.5 * x * x + d - d * v + d * v.ln() {
+            if math::ln(u) < 0.5 * x * x + d - d * v + d * math::ln(v) {
                 return d * v;
             }
         }
@@ -219,7 +220,7 @@ impl Rng {
             return 0;
         }
         if mean < 10.0 {
-            let limit = (-mean).exp();
+            let limit = math::exp(-mean);
             let mut product = self.uniform();
             let mut n = 0;
             while product > limit {
@@ -243,8 +244,8 @@ impl Rng {
             if k < 0.0 || (us < 0.013 && v > us) {
                 continue;
             }
-            let accept = (v * inv_alpha / (a / (us * us) + b)).ln();
-            if accept <= -mean + k * mean.ln() - statrs::function::gamma::ln_gamma(k + 1.0) {
+            let accept = math::ln(v * inv_alpha / (a / (us * us) + b));
+            if accept <= -mean + k * math::ln(mean) - math::ln_gamma(k + 1.0) {
                 return k as u64;
             }
         }

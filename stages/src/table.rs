@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::error::{StageError, StageResult};
 use crate::frame::Frame;
+use crate::math;
 
 /// A number as the tables print it: shortest text that reads back to the same f64;
 /// `NA` for NaN.
@@ -34,7 +35,7 @@ pub fn shortened(x: f64, digits: usize) -> String {
     if !(1e-3..1e6).contains(&size) {
         return format!("{x:.*e}", digits - 2);
     }
-    let decimals = (digits as i32 - 1 - size.log10().floor() as i32).max(0) as usize;
+    let decimals = (digits as i32 - 1 - math::log10(size).floor() as i32).max(0) as usize;
     let text = format!("{x:.decimals$}");
     if text.contains('.') {
         text.trim_end_matches('0').trim_end_matches('.').to_string()

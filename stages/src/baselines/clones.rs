@@ -14,6 +14,7 @@ use crate::dosage::units::{keys, units};
 use crate::dosage::windows::arm_names;
 use crate::dosage::{DosageParams, GeneWindows};
 use crate::error::StageResult;
+use crate::math;
 use crate::stage::{Metrics, StageContext};
 
 /// Scores of the cells of malignant clones, and of the genes; `None` (with a warning) where expression
@@ -80,7 +81,7 @@ pub(super) fn compensation(
     metrics.insert("mixture_gain".into(), json!(found.gain));
     let gene = |&l: &f64| Ranked {
         score: l,
-        effect: 1.0 / (1.0 + (-l).exp()),
+        effect: 1.0 / (1.0 + math::exp(-l)),
     };
     let method = Method {
         name: "mixture",

@@ -28,6 +28,7 @@ use crate::dosage::factors::relaid;
 use crate::dosage::residual::{Residuals, SignedResiduals};
 use crate::error::StageResult;
 use crate::linalg::LinearOperator;
+use crate::math;
 
 const MOST_UPDATES: usize = 200;
 /// Updates in which p and pi stay at their start, so that a weak start is not taken for an empty set.
@@ -68,7 +69,7 @@ fn shifts(residuals: &Residuals, copy: &[Vec<f64>]) -> Vec<Vec<f64>> {
                 .enumerate()
                 .map(|(g, &c)| match c {
                     0.0 => 0.0,
-                    c => residuals.base(u, g) * ((-c).exp() - 1.0),
+                    c => residuals.base(u, g) * (math::exp(-c) - 1.0),
                 })
                 .collect()
         })
@@ -108,11 +109,11 @@ struct Model<'a> {
 }
 
 fn logistic(x: f64) -> f64 {
-    1.0 / (1.0 + (-x.clamp(-500.0, 500.0)).exp())
+    1.0 / (1.0 + math::exp(-x.clamp(-500.0, 500.0)))
 }
 
 fn logit(p: f64) -> f64 {
-    (p / (1.0 - p)).ln()
+    math::ln(p / (1.0 - p))
 }
 
 impl Model<'_> {

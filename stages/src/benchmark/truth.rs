@@ -7,6 +7,7 @@ use crate::anndata::Reader;
 use crate::cohort::{patient_name, stack_frames};
 use crate::error::{StageError, StageResult};
 use crate::frame::Frame;
+use crate::math;
 use crate::stage::StageContext;
 use crate::table::TextTable;
 
@@ -249,7 +250,7 @@ fn events(path: &Path) -> StageResult<Events> {
     Ok((0..ratio.len())
         .map(|i| {
             let key = [patient[i], clone[i], chromosome[i], arm[i]].map(str::to_string);
-            (key.into(), ratio[i].ln())
+            (key.into(), math::ln(ratio[i]))
         })
         .collect())
 }

@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::neighbors::Neighbors;
+use crate::math;
 use crate::matrix::Csr;
 
 const BISECTIONS: usize = 64;
@@ -36,14 +37,14 @@ pub fn connectivities(neighbors: &Neighbors) -> Csr {
             let row = &distances[i];
             let rho = row.iter().copied().find(|&d| d > 0.0).unwrap_or(0.0);
             let floor = MIN_SCALE * if rho > 0.0 { mean_of(row) } else { mean };
-            let sigma = bandwidth(&row[1..], rho, (k as f64).log2()).max(floor as f32);
+            let sigma = bandwidth(&row[1..], rho, math::log2(k as f64)).max(floor as f32);
             let mut strengths: Vec<(u32, f32)> = (1..k)
                 .map(|s| {
                     let beyond = row[s] - rho;
                     let strength = if beyond <= 0.0 || sigma == 0.0 {
                         1.0
                     } else {
-                        (-(beyond / sigma)).exp()
+                        math::exp(-(beyond / sigma))
                     };
                     (neighbors.indices[[i, s]], strength)
                 })
@@ -65,7 +66,7 @@ fn bandwidth(distances: &[f32], rho: f32, target: f64) -> f32 {
             .map(|&d| {
                 let beyond = f64::from(d - rho);
                 if beyond > 0.0 {
-                    (-(beyond / middle)).exp()
+                    math::exp(-(beyond / middle))
                 } else {
                     1.0
                 }

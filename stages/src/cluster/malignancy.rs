@@ -14,6 +14,7 @@
 
 use ndarray::ArrayView1;
 
+use crate::math;
 use crate::matrix::Csr;
 
 use super::profiles::Profiles;
@@ -180,19 +181,20 @@ pub fn two_components(values: &[f64]) -> Option<TwoComponents> {
     let share = best.0 as f64 / n as f64;
     let (mut weight, mut means, mut variances) =
         ([share, 1.0 - share], [low.0, high.0], [low.1, high.1]);
-    let log_density =
-        |v: f64, m: f64, s: f64| -0.5 * ((v - m).powi(2) / s + s.ln() + std::f64::consts::TAU.ln());
+    let log_density = |v: f64, m: f64, s: f64| {
+        -0.5 * ((v - m).powi(2) / s + math::ln(s) + math::ln(std::f64::consts::TAU))
+    };
     let mut likelihood = f64::NEG_INFINITY;
     for _ in 0..1000 {
         let (mut r, mut rv, mut rvv) = ([0.0; 2], [0.0; 2], [0.0; 2]);
         let mut next = 0.0;
         for &v in &sorted {
-            let logs = [0, 1].map(|k| weight[k].ln() + log_density(v, means[k], variances[k]));
+            let logs = [0, 1].map(|k| math::ln(weight[k]) + log_density(v, means[k], variances[k]));
             let top = logs[0].max(logs[1]);
-            let sum = (logs[0] - top).exp() + (logs[1] - top).exp();
-            next += top + sum.ln();
+            let sum = math::exp(logs[0] - top) + math::exp(logs[1] - top);
+            next += top + math::ln(sum);
             for k in 0..2 {
-                let p = (logs[k] - top).exp() / sum;
+                let p = math::exp(logs[k] - top) / sum;
                 r[k] += p;
                 rv[k] += p * v;
                 rvv[k] += p * v * v;
@@ -219,9 +221,9 @@ pub fn two_components(values: &[f64]) -> Option<TwoComponents> {
     }
     let one: f64 = sorted.iter().map(|v| log_density(*v, mean, variance)).sum();
     // Five parameters against two.
-    let bic_gain = 2.0 * (likelihood - one) - 3.0 * (n as f64).ln();
+    let bic_gain = 2.0 * (likelihood - one) - 3.0 * math::ln(n as f64);
     let lean = |v: f64| {
-        let p = |k: usize| weight[k].ln() + log_density(v, means[k], variances[k]);
+        let p = |k: usize| math::ln(weight[k]) + log_density(v, means[k], variances[k]);
         p(1) - p(0)
     };
     let (mut low, mut high) = (means[0], means[1]);

@@ -9,6 +9,7 @@ use std::ops::Range;
 
 use crate::frame::Frame;
 use crate::genome::{Arm, arm_of, natural_cmp};
+use crate::math;
 use crate::matrix::Csr;
 use crate::stats::two_sided_t;
 
@@ -203,7 +204,7 @@ pub fn segment(
                 let penalty = noise
                     * genome.reach
                     * 2.0
-                    * ((profile.len() as f64 / genome.reach).max(2.0)).ln();
+                    * math::ln((profile.len() as f64 / genome.reach).max(2.0));
                 cut(&profile[span.clone()], penalty)
                     .into_iter()
                     .map(move |r| r.start + span.start..r.end + span.start)

@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use crate::math;
 use crate::matrix::Csr;
 use crate::stats::{
     GeneTest, TTest, VariancePrior, benjamini_hochberg, benjamini_hochberg_log10, mean, paired_t,
@@ -207,7 +208,7 @@ pub fn pseudobulk(kind: Kind, pairs: &[Option<Pair>], min_count: f64, aside: &[b
         .iter()
         .map(|p| (p.group.iter().sum(), p.reference.iter().sum()))
         .collect();
-    let cpm = |count: f64, library: f64| ((count + 0.5) / (library + 1.0) * 1e6).log2();
+    let cpm = |count: f64, library: f64| math::log2((count + 0.5) / (library + 1.0) * 1e6);
     let level = |g: usize| -> f64 {
         let both = pairs.iter().zip(&library);
         both.map(|(p, l)| cpm(p.group[g], l.0) + cpm(p.reference[g], l.1))

@@ -1,6 +1,7 @@
 //! Log expression rates of clones and genes, how much each says, and what a gene's neighbours say.
 
 use super::units::Unit;
+use crate::math;
 use crate::stats::median;
 
 /// Standard deviation of log expression between clones of one copy number, beside counting noise.
@@ -33,7 +34,7 @@ impl Rates {
             .map(|u| {
                 u.counts
                     .iter()
-                    .map(|n| (n / u.library + PRIOR_COUNT / mean_library).ln())
+                    .map(|n| math::ln(n / u.library + PRIOR_COUNT / mean_library))
                     .collect()
             })
             .collect();

@@ -42,6 +42,7 @@ use super::params::{CopyNumber, DosageParams, TumourLevel};
 use super::rates::{Rates, neighbours};
 use super::response::{Design, Gene, Model, Response, common_dispersion, excess_variance, fit};
 use super::units::Unit;
+use crate::math;
 use crate::stats::{
     Line, PValue, VariancePrior, benjamini_hochberg, t_quantile, two_sided_t, weighted_line,
 };
@@ -328,7 +329,7 @@ pub(super) fn slopes(
     let offset: Vec<f64> = units
         .iter()
         .zip(&rates.size)
-        .map(|(u, size)| u.library.ln() + size)
+        .map(|(u, size)| math::ln(u.library) + size)
         .collect();
     let design = Design {
         offset: &offset,

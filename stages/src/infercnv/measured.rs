@@ -18,6 +18,7 @@ use super::smooth::{Scratch, Smoother};
 use crate::error::{StageError, StageResult};
 use crate::frame::Frame;
 use crate::genome::normalise_chromosome;
+use crate::math;
 use crate::matrix::Csr;
 use crate::table::TextTable;
 
@@ -164,7 +165,7 @@ pub fn measured(
             let middle = (positions.start[g] + positions.end[g]) / 2.0;
             let n = copies(own, &positions.chromosome[g], middle)?;
             let clip = params.lfc_clip;
-            Some((n / params.measured.ploidy).ln().clamp(-clip, clip))
+            Some(math::ln(n / params.measured.ploidy).clamp(-clip, clip))
         };
         let values: Vec<(u32, f64)> = layout
             .genes

@@ -85,7 +85,7 @@ pub fn randomized_svd(op: &dyn LinearOperator, options: &SvdOptions) -> StageRes
 /// Each half of an eigenvector of the doubled matrix has length 1/sqrt(2), unless its singular
 /// value is 0: then the halves may have any lengths, and orthonormal columns are made again.
 fn unit_columns(a: &Array2<f64>) -> Array2<f64> {
-    let gram = a.t().dot(a);
+    let gram = super::matmul_tn(&a.view(), &a.view());
     let halves = gram
         .indexed_iter()
         .all(|((i, j), v)| (v - if i == j { 0.5 } else { 0.0 }).abs() < 1e-6);

@@ -1,11 +1,9 @@
 //! Products of sparse rows with dense matrices, and of sparse rows with themselves.
 
-use faer::linalg::matmul::matmul as faer_matmul;
-use faer::{Accum, MatMut, Par};
 use ndarray::{Array1, Array2};
 use rayon::prelude::*;
 
-use super::dense::mat;
+use crate::math::{View, add_product_in_task};
 use crate::matrix::Csr;
 
 /// Rows that are made dense together in [`csr_gram`].
@@ -132,12 +130,11 @@ pub fn csr_gram(x: &Csr) -> Array2<f64> {
                     dense[c as usize] = f64::from(v);
                 }
             });
-        let dense = mat(&block[..rows * p], (rows, p));
+        let dense = View::row_major(&block[..rows * p], rows, p);
         tiles.par_iter_mut().for_each(|(i, j, tile)| {
-            let left = dense.subcols(*i * GRAM_TILE, side(*i)).transpose();
-            let right = dense.subcols(*j * GRAM_TILE, side(*j));
-            let dst = MatMut::from_row_major_slice_mut(tile, side(*i), side(*j));
-            faer_matmul(dst, Accum::Add, left, right, 1.0, Par::Seq);
+            let left = dense.columns(*i * GRAM_TILE, side(*i)).t();
+            let right = dense.columns(*j * GRAM_TILE, side(*j));
+            add_product_in_task(left, right, tile);
         });
     }
     let mut gram = Array2::zeros((p, p));

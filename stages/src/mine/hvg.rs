@@ -6,6 +6,7 @@
 //! scanpy takes every gene at the cut.
 
 use super::moments::FeatureMoments;
+use crate::math;
 use crate::matrix::Csr;
 
 /// Bins of mean expression, scanpy's default.
@@ -30,13 +31,13 @@ pub(super) fn highly_variable(x: &Csr, rows: &[usize], n: usize) -> Vec<u32> {
 /// One per gene; NaN where the gene does not vary.
 fn normalised_dispersions(x: &Csr, rows: &[usize]) -> Vec<f64> {
     let (mean, variance) = count_moments(x, rows);
-    let level: Vec<f64> = mean.iter().map(|m| m.max(1e-12).ln_1p()).collect();
+    let level: Vec<f64> = mean.iter().map(|m| math::ln_1p(m.max(1e-12))).collect();
     let dispersion: Vec<f64> = mean
         .iter()
         .zip(&variance)
         .map(|(m, v)| {
             if *v > 0.0 {
-                (v / m.max(1e-12)).ln()
+                math::ln(v / m.max(1e-12))
             } else {
                 f64::NAN
             }
@@ -76,7 +77,7 @@ fn count_moments(x: &Csr, rows: &[usize]) -> (Vec<f64>, Vec<f64>) {
     let entries = |r: usize| {
         let (cols, vals) = x.row(r);
         let pairs = cols.iter().zip(vals);
-        pairs.map(|(&c, &v)| (c as usize, f64::from(v).exp_m1()))
+        pairs.map(|(&c, &v)| (c as usize, math::exp_m1(f64::from(v))))
     };
     for &r in rows {
         for (c, v) in entries(r) {

@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use crate::math;
 use crate::matrix::Csr;
 
 /// Natural log of 1 + counts * `target_sum` / total, per cell; a cell with a total of 0 stays 0.
@@ -21,7 +22,7 @@ pub fn log1p_normalize_total_in_place(counts: &mut Csr, totals: &[f64], target_s
         .iter()
         .map(|&t| if t > 0.0 { target_sum / t } else { 0.0 })
         .collect();
-    let value = |r: usize, v: f32| (f64::from(v) * scale[r]).ln_1p() as f32;
+    let value = |r: usize, v: f32| math::ln_1p(f64::from(v) * scale[r]) as f32;
     counts.update_rows(|r, row| {
         // Most counts of a cell are among a few small numbers: the logarithm is taken once of each.
         let mut small = [f32::NAN; 64];

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::math;
 use crate::rng::Rng;
 
 use super::cell_types::{CellType, MALIGNANT_DEPTH, MALIGNANT_SUBTYPES};
@@ -116,7 +117,7 @@ pub(super) fn depths(
         } else {
             cell.kind.cell_type.facts().depth
         };
-        of_type * (params.depth_sd * rng.normal()).exp()
+        of_type * math::exp(params.depth_sd * rng.normal())
     };
     let raw: Vec<f64> = cells.iter().map(&mut draw).collect();
     let scale = params.median_counts / median(&raw);

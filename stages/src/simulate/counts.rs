@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use crate::anndata::AnnData;
 use crate::error::{StageError, StageResult};
 use crate::frame::{Column, Frame};
+use crate::math;
 use crate::matrix::{Csr, Matrix};
 use crate::rng::Rng;
 
@@ -74,9 +75,9 @@ pub fn simulate_patient(
             let mut rng = Rng::new(seed, &stream, &[c as u64]);
             // Half as variable as its mean: some droplets are much dirtier than others.
             let share = (params.ambient * rng.gamma(4.0) / 4.0).min(0.9);
-            let mt = (params.mt_sd * rng.normal()).exp();
+            let mt = math::exp(params.mt_sd * rng.normal());
             let programmes: [f64; N_PROGRAMMES] =
-                std::array::from_fn(|_| (params.programme_sd * rng.normal()).exp());
+                std::array::from_fn(|_| math::exp(params.programme_sd * rng.normal()));
             let (own, soup) = (&profiles[&cell.kind], &ambient[cell.kind.sample]);
             let mut row = Vec::new();
             for (g, gene) in world.genes.iter().enumerate() {
@@ -137,7 +138,7 @@ fn profiles(
                     *log += 2.5;
                 }
             }
-            let mut share: Vec<f64> = log.into_iter().map(f64::exp).collect();
+            let mut share: Vec<f64> = log.into_iter().map(math::exp).collect();
             let total: f64 = share.iter().sum();
             share.iter_mut().for_each(|s| *s /= total);
             share
@@ -152,7 +153,7 @@ fn log_ratio(clone: &TumourClone, gene: &super::world::SimulatedGene) -> f64 {
         .events
         .iter()
         .find(|e| Some(e.arm) == gene.arm && e.chromosome == gene.chromosome);
-    event.map_or(0.0, |e| e.ratio.ln())
+    event.map_or(0.0, |e| math::ln(e.ratio))
 }
 
 /// The mean profile of each sample's cells.
@@ -197,7 +198,7 @@ fn negative_binomial(mean: f64, dispersion: f64, rng: &mut Rng) -> u64 {
         1.0 / dispersion,
         dispersion * mean / (1.0 + dispersion * mean),
     );
-    let mut p = (1.0 + dispersion * mean).powf(-size);
+    let mut p = math::pow(1.0 + dispersion * mean, -size);
     let mut cumulative = p;
     let mut k = 0;
     // The tail beyond f64's resolution is cut.

@@ -3,10 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use statrs::distribution::{ContinuousCDF, Normal};
-
 use crate::error::{StageError, StageResult};
 use crate::genome::{Arm, Gene, GeneClass, GeneTable, arm_of};
+use crate::math;
 use crate::preprocess::{G2M_GENES, S_GENES};
 use crate::rng::Rng;
 
@@ -217,7 +216,6 @@ fn plant_escape(genes: &[Gene], params: &SimulateParams, seed: u64) -> Vec<Simul
 /// has the same distribution; silent and long non-coding genes lower; mitochondrial genes share [`MT_SHARE`].
 fn base_expression(genes: &[Gene], seed: u64) -> Vec<f64> {
     let n = genes.len();
-    let normal = Normal::standard();
     let mut rng = Rng::new(seed, "simulate base expression", &[]);
     let order = rng.permutation(n);
     let silent_share = (1.0 - N_EXPRESSED / n as f64).max(0.0);
@@ -235,22 +233,22 @@ fn base_expression(genes: &[Gene], seed: u64) -> Vec<f64> {
             } else {
                 0.0
             };
-            LOG_SD * normal.inverse_cdf((rank as f64 + 0.5) / n as f64) - low - silent
+            LOG_SD * math::normal_quantile((rank as f64 + 0.5) / n as f64) - low - silent
         })
         .collect();
     let nuclear: f64 = log
         .iter()
         .zip(genes)
         .filter(|(_, g)| g.chromosome != "chrM")
-        .map(|(l, _)| l.exp())
+        .map(|(l, _)| math::exp(*l))
         .sum();
     let n_mt = genes.iter().filter(|g| g.chromosome == "chrM").count();
-    let top = (TOP_SHARE * nuclear).ln();
+    let top = math::ln(TOP_SHARE * nuclear);
     for (log, gene) in log.iter_mut().zip(genes) {
         *log = if gene.chromosome == "chrM" {
-            (MT_SHARE / (1.0 - MT_SHARE) / n_mt as f64).ln()
+            math::ln(MT_SHARE / (1.0 - MT_SHARE) / n_mt as f64)
         } else {
-            log.min(top) - nuclear.ln()
+            log.min(top) - math::ln(nuclear)
         };
     }
     log
@@ -263,7 +261,7 @@ fn type_profile(genes: &[SimulatedGene], base: &[f64], cell_type: CellType, seed
     clear_fixed(genes, &mut shift);
     let mut profile: Vec<f64> = base.iter().zip(&shift).map(|(b, s)| b + s).collect();
     // A shift must not let one gene take a large part of the cell.
-    let top = (TOP_SHARE * profile.iter().map(|l| l.exp()).sum::<f64>()).ln();
+    let top = math::ln(TOP_SHARE * profile.iter().map(|l| math::exp(*l)).sum::<f64>());
     profile.iter_mut().for_each(|l| *l = l.min(top));
     for (gene, log) in genes.iter().zip(&mut profile) {
         let own = |t: &CellType| t.facts().markers.contains(&gene.name.as_str());

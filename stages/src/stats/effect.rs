@@ -1,8 +1,7 @@
 //! Effect sizes: how far apart, not how surely.
 
-use statrs::distribution::{ChiSquared, ContinuousCDF};
-
 use super::{average_ranks, mean, variance};
+use crate::math;
 
 /// Area under the ROC curve: the probability that a positive outranks a negative, ties half.
 /// NaN where either is empty.
@@ -95,7 +94,7 @@ pub fn cramers_v(table: &[Vec<f64>]) -> Association {
             0.0
         },
         chi2,
-        p: ChiSquared::new(df).map_or(f64::NAN, |d| d.sf(chi2)),
+        p: math::chi_squared_sf(chi2, df),
     }
 }
 
@@ -103,7 +102,7 @@ pub fn cramers_v(table: &[Vec<f64>]) -> Association {
 /// `log2((expm1(group) + 1e-9) / (expm1(reference) + 1e-9))`. The mean is taken in log space, so
 /// this is not the fold change of the mean counts.
 pub fn log2_fold_change(mean_group: f64, mean_reference: f64) -> f64 {
-    ((mean_group.exp_m1() + 1e-9) / (mean_reference.exp_m1() + 1e-9)).log2()
+    math::log2((math::exp_m1(mean_group) + 1e-9) / (math::exp_m1(mean_reference) + 1e-9))
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ mod wilcoxon;
 #[cfg(test)]
 mod reference;
 
+use crate::math;
 pub use correlation::{Correlation, pearson, spearman};
 pub use describe::{interquartile_mean, mean, median, quantile, quantile_sorted, variance};
 pub use effect::{Association, auc, cohens_d, cramers_v, log2_fold_change};
@@ -48,7 +49,7 @@ impl PValue {
     pub fn from_ln(ln_p: f64) -> Self {
         let ln_p = ln_p.min(0.0);
         Self {
-            p: ln_p.exp(),
+            p: math::exp(ln_p),
             log10: ln_p * std::f64::consts::LOG10_E,
         }
     }

@@ -1,6 +1,7 @@
 //! Variances of many genes, each drawn towards what the genes have in common.
 
-use statrs::function::gamma::digamma;
+use crate::math;
+use crate::math::digamma;
 
 /// The common variance and how many degrees of freedom it is worth.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -32,20 +33,20 @@ impl VariancePrior {
         let n = usable.len() as f64;
         let e: Vec<f64> = usable
             .iter()
-            .map(|(v, d)| v.ln() - digamma(d / 2.0) + (d / 2.0).ln())
+            .map(|(v, d)| math::ln(*v) - digamma(d / 2.0) + math::ln(d / 2.0))
             .collect();
         let mean = e.iter().sum::<f64>() / n;
         let expected = usable.iter().map(|(_, d)| trigamma(d / 2.0)).sum::<f64>() / n;
         let excess = e.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (n - 1.0) - expected;
         if excess <= 0.0 {
             return Self {
-                variance: mean.exp(),
+                variance: math::exp(mean),
                 df: f64::INFINITY,
             };
         }
         let half = trigamma_inverse(excess);
         Self {
-            variance: (mean + digamma(half) - half.ln()).exp(),
+            variance: math::exp(mean + digamma(half) - math::ln(half)),
             df: 2.0 * half,
         }
     }
@@ -61,7 +62,7 @@ impl VariancePrior {
         let spline = Spline::new(&usable.iter().map(|&g| covariate[g]).collect::<Vec<_>>());
         let e: Vec<f64> = usable
             .iter()
-            .map(|&g| variances[g].ln() - digamma(df / 2.0) + (df / 2.0).ln())
+            .map(|&g| math::ln(variances[g]) - digamma(df / 2.0) + math::ln(df / 2.0))
             .collect();
         let fitted = spline.filter(|_| usable.len() >= 30).and_then(|s| {
             let weights = s.regress(usable.iter().map(|&g| covariate[g]), &e)?;
@@ -80,12 +81,12 @@ impl VariancePrior {
             (0.0, f64::INFINITY)
         } else {
             let half = trigamma_inverse(excess);
-            (digamma(half) - half.ln(), 2.0 * half)
+            (digamma(half) - math::ln(half), 2.0 * half)
         };
         covariate
             .iter()
             .map(|&x| Self {
-                variance: (spline.value(x, &weights) + shift).exp(),
+                variance: math::exp(spline.value(x, &weights) + shift),
                 df: prior_df,
             })
             .collect()

@@ -1,5 +1,6 @@
 //! Multiple testing.
 
+use crate::math;
 /// Benjamini-Hochberg adjusted p-values in the order given (`statsmodels.stats.multitest`
 /// `multipletests(method="fdr_bh")`): `min over k >= rank of p_(k) * n / k`, at most 1.
 ///
@@ -30,7 +31,7 @@ pub fn benjamini_hochberg_log10(log10_p: &[f64]) -> Vec<f64> {
     let mut adjusted = vec![0.0; n];
     let mut least = 0.0_f64;
     for (rank, &i) in order.iter().enumerate().rev() {
-        least = least.min(value(i) + (n as f64 / (rank + 1) as f64).log10());
+        least = least.min(value(i) + math::log10(n as f64 / (rank + 1) as f64));
         adjusted[i] = least;
     }
     adjusted

@@ -3,6 +3,7 @@
 //! Own code because `statrs` 0.19's `erfc` is right to 11 digits only, and has no logarithm.
 
 use super::PValue;
+use crate::math;
 
 const LN_SQRT_TAU: f64 = 0.918_938_533_204_672_7;
 /// From here on the continued fraction is used; 80 levels of it are exact to rounding.
@@ -30,7 +31,7 @@ pub fn normal_sf(z: f64) -> f64 {
 }
 
 fn normal_density(z: f64) -> f64 {
-    (-0.5 * z * z - LN_SQRT_TAU).exp()
+    math::exp(-0.5 * z * z - LN_SQRT_TAU)
 }
 
 /// `pdf(z) / sf(z)`.
@@ -47,11 +48,11 @@ pub fn normal_ln_sf(z: f64) -> f64 {
     if z.is_nan() {
         f64::NAN
     } else if z < -FAR {
-        (-normal_sf(-z)).ln_1p()
+        math::ln_1p(-normal_sf(-z))
     } else if z < FAR {
-        normal_sf(z).ln()
+        math::ln(normal_sf(z))
     } else {
-        -0.5 * z * z - LN_SQRT_TAU - continued_fraction(z).ln()
+        -0.5 * z * z - LN_SQRT_TAU - math::ln(continued_fraction(z))
     }
 }
 
@@ -65,7 +66,7 @@ pub fn two_sided_normal(z: f64) -> PValue {
         let p = 2.0 * normal_sf(z);
         return PValue {
             p,
-            log10: p.log10(),
+            log10: math::log10(p),
         };
     }
     PValue::from_ln(normal_ln_sf(z) + std::f64::consts::LN_2)

@@ -1,8 +1,9 @@
 //! Student's t: tails and their logarithm, quantiles, and the two-sample tests.
 
-use statrs::function::gamma::ln_gamma;
+use crate::math::ln_gamma;
 
 use super::{PValue, mean, variance};
+use crate::math;
 
 /// A t test.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -40,7 +41,7 @@ fn ln_gamma_half_step(a: f64) -> f64 {
         return ln_gamma(a + 0.5) - ln_gamma(a);
     }
     let r = 1.0 / (a * a);
-    0.5 * a.ln() - (1.0 / 8.0 - r * (1.0 / 192.0 - r * (1.0 / 640.0 - r * 17.0 / 14336.0))) / a
+    0.5 * math::ln(a) - (1.0 / 8.0 - r * (1.0 / 192.0 - r * (1.0 / 640.0 - r * 17.0 / 14336.0))) / a
 }
 
 /// The two-sided p-value of `t` with `df` degrees of freedom:
@@ -69,15 +70,15 @@ pub fn two_sided_t(t: f64, df: f64) -> PValue {
     let t2 = t * t;
     let (x, y) = (df / (df + t2), t2 / (df + t2));
     // x^a y^(1/2) / B(a, 1/2)
-    let ln_front = -a * (t2 / df).ln_1p() + 0.5 * y.ln() + ln_gamma_half_step(a)
-        - 0.5 * std::f64::consts::PI.ln();
+    let ln_front = -a * math::ln_1p(t2 / df) + 0.5 * math::ln(y) + ln_gamma_half_step(a)
+        - 0.5 * math::ln(std::f64::consts::PI);
     if x < (a + 1.0) / (a + 2.5) {
-        PValue::from_ln(ln_front - a.ln() + beta_fraction(a, 0.5, x).ln())
+        PValue::from_ln(ln_front - math::ln(a) + math::ln(beta_fraction(a, 0.5, x)))
     } else {
-        let p = 1.0 - ln_front.exp() * beta_fraction(0.5, a, y) / 0.5;
+        let p = 1.0 - math::exp(ln_front) * beta_fraction(0.5, a, y) / 0.5;
         PValue {
             p,
-            log10: p.log10(),
+            log10: math::log10(p),
         }
     }
 }

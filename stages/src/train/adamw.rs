@@ -13,6 +13,7 @@ use candle_core::{CpuStorage, DType, InplaceOp2, Layout, Result, Tensor, Var, ba
 use rayon::prelude::*;
 
 use super::real::{Real, values};
+use crate::math;
 
 const BETA1: f64 = 0.9;
 const BETA2: f64 = 0.999;
@@ -129,7 +130,7 @@ impl AdamWStep {
     }
 
     fn correction(&self, beta: f64) -> f64 {
-        1.0 - beta.powf(self.step as f64)
+        1.0 - math::pow(beta, self.step as f64)
     }
 
     /// Updates some elements and their moments.

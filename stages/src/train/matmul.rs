@@ -1,18 +1,13 @@
 //! `A B^T` on the CPU with the same bits at any number of threads.
 //!
-//! candle hands its products to `gemm` with a thread count of its own (an environment variable, or
-//! the machine's cores), which is not the count that this stage was granted. Here the rows of the
-//! output are cut into fixed parts, each computed by one thread; other devices use candle's own.
+//! candle hands its products to `gemm`, whose order of operations follows the processor, with a thread count
+//! of its own (an environment variable, or the machine's cores), which is not the count that this
+//! stage was granted. Here they are [`crate::math`]'s; other devices use candle's own.
 
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
-use faer::linalg::matmul::matmul;
-use faer::{Accum, MatMut, MatRef, Par};
-use rayon::prelude::*;
 
 use super::real::{Real, dtype, hold, output, tensor, values, with_real};
-
-/// Output rows of one part.
-const PART: usize = 64;
+use crate::math;
 
 /// `A B^T`: `n x m` from `n x k` and `m x k`, with gradients for both.
 pub(super) fn matmul_nt(a: &Tensor, b: &Tensor) -> Result<Tensor> {
@@ -25,73 +20,35 @@ pub(super) fn matmul_nt(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 
 struct MatMulNt;
 
-/// A row-major matrix, read as it is or transposed.
-#[derive(Clone, Copy)]
-pub(super) struct View<'a, T> {
-    values: &'a [T],
-    cols: usize,
-    transposed: bool,
-}
+/// A row-major matrix of so many columns, read as it is or transposed ([`View::t`]).
+pub(super) struct View;
 
-impl<'a, T: Real> View<'a, T> {
+impl View {
     /// Of `values` with so many columns.
-    pub(super) fn new(values: &'a [T], cols: usize) -> Self {
-        Self {
-            values,
-            cols,
-            transposed: false,
-        }
-    }
-
-    /// Its transpose.
-    pub(super) fn t(self) -> Self {
-        Self {
-            transposed: !self.transposed,
-            ..self
-        }
-    }
-
-    fn mat(self) -> MatRef<'a, T> {
-        let stored =
-            MatRef::from_row_major_slice(self.values, self.values.len() / self.cols, self.cols);
-        if self.transposed {
-            stored.transpose()
-        } else {
-            stored
-        }
+    pub(super) fn new<T: Real>(values: &[T], cols: usize) -> math::View<'_, T> {
+        math::View::row_major(values, values.len() / cols, cols)
     }
 }
 
 /// `A B`, row-major.
-pub(super) fn product<T: Real>(a: View<'_, T>, b: View<'_, T>) -> Vec<T> {
+pub(super) fn product<T: Real>(a: math::View<'_, T>, b: math::View<'_, T>) -> Vec<T> {
     product_plus(a, b, None)
 }
 
 /// `A B`, with `bias` added to each row.
-pub(super) fn product_plus<T: Real>(a: View<'_, T>, b: View<'_, T>, bias: Option<&[T]>) -> Vec<T> {
-    let (a, b) = (a.mat(), b.mat());
-    let (n, m) = (a.nrows(), b.ncols());
-    let mut out = vec![T::zero(); n * m];
-    out.par_chunks_mut(PART * m)
-        .with_max_len(1)
-        .enumerate()
-        .for_each(|(part, out)| {
-            let rows = out.len() / m;
-            let to = MatMut::from_row_major_slice_mut(&mut *out, rows, m);
-            matmul(
-                to,
-                Accum::Replace,
-                a.subrows(part * PART, rows),
-                b,
-                T::one(),
-                Par::Seq,
-            );
-            if let Some(bias) = bias {
-                for row in out.chunks_exact_mut(m) {
-                    row.iter_mut().zip(bias).for_each(|(o, &b)| *o += b);
-                }
-            }
-        });
+pub(super) fn product_plus<T: Real>(
+    a: math::View<'_, T>,
+    b: math::View<'_, T>,
+    bias: Option<&[T]>,
+) -> Vec<T> {
+    let m = b.cols();
+    let mut out = vec![T::default(); a.rows() * m];
+    math::product_into(a, b, &mut out);
+    if let Some(bias) = bias {
+        for row in out.chunks_exact_mut(m) {
+            row.iter_mut().zip(bias).for_each(|(o, &b)| *o += b);
+        }
+    }
     out
 }
 

@@ -48,6 +48,7 @@ use crate::anndata::AnnData;
 use crate::cohort::{Cohort, CohortCnv};
 use crate::error::{StageError, StageResult};
 use crate::frame::Frame;
+use crate::math;
 use crate::matrix::Matrix;
 use crate::mine::{Moments, Negatives, Part, Split};
 use crate::params::ParamProblem;
@@ -315,7 +316,7 @@ impl Watch for StageWatch<'_> {
 
 /// The NCE of a model that cannot tell cells apart is the logarithm of the batch.
 fn warn_if_nothing_was_learnt(ctx: &StageContext<'_>, trainer: &Trainer<'_>) {
-    let chance = (trainer.params.batch_size.min(trainer.data.val.len()) as f64).ln();
+    let chance = math::ln(trainer.params.batch_size.min(trainer.data.val.len()) as f64);
     if let Some(best) = trainer.best_val_loss()
         && best >= chance
     {

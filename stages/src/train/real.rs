@@ -5,7 +5,7 @@ use std::ops::Deref;
 use candle_core::{CpuStorage, DType, Layout, Result, Shape, Storage, Tensor, WithDType, bail};
 
 /// The number types that the custom ops work in.
-pub(super) trait Real: WithDType + faer::traits::ComplexField {
+pub(super) trait Real: WithDType + crate::math::Element + std::ops::AddAssign {
     /// From a stored f32.
     fn of(x: f32) -> Self;
     /// To a stored f32.

@@ -12,6 +12,7 @@ use super::inputs::Modality;
 use super::loss::{Objective, Temperature, hard_negative_margin, nce};
 use super::params::TrainParams;
 use crate::error::{StageError, StageResult};
+use crate::math;
 use crate::mine::Negatives;
 
 /// Steps between two checkpoints. A checkpoint writes 16 bytes a weight and costs about as much as
@@ -167,7 +168,9 @@ impl<'a> Trainer<'a> {
         let logit_scale = params
             .learn_temperature
             .then(|| {
-                Var::from_tensor(&Tensor::new(-params.temperature.ln(), device)?.to_dtype(dtype)?)
+                Var::from_tensor(
+                    &Tensor::new(-math::ln(params.temperature), device)?.to_dtype(dtype)?,
+                )
             })
             .transpose()?;
         let n = expr.parameters().len() + cnv.parameters().len();
@@ -241,7 +244,7 @@ impl<'a> Trainer<'a> {
             return self.params.learning_rate * step as f64 / (warmup * batches) as f64;
         }
         let done = (epoch - warmup) as f64 / (self.params.epochs - warmup) as f64;
-        0.5 * self.params.learning_rate * (1.0 + (std::f64::consts::PI * done).cos())
+        0.5 * self.params.learning_rate * (1.0 + math::cos(std::f64::consts::PI * done))
     }
 
     fn temperature(&self) -> Temperature<'_> {
@@ -254,7 +257,7 @@ impl<'a> Trainer<'a> {
     /// InfoNCE's temperature as it is now.
     pub(super) fn temperature_now(&self) -> StageResult<f64> {
         match &self.logit_scale {
-            Some(s) => Ok((-scalar(s)?).exp()),
+            Some(s) => Ok(math::exp(-scalar(s)?)),
             None => Ok(self.params.temperature),
         }
     }
@@ -414,7 +417,7 @@ impl<'a> Trainer<'a> {
                 ..adam
             };
             adam.apply(s, &gradient, &mut self.moments[m])?;
-            s.set(&s.clamp(0.0, LARGEST_LOGIT_SCALE.ln())?)?;
+            s.set(&s.clamp(0.0, math::ln(LARGEST_LOGIT_SCALE))?)?;
         }
         Ok(())
     }

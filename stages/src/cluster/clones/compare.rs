@@ -7,6 +7,7 @@
 //! or cells that hold back a set of genes, changes some and leaves the others where they were.
 
 use super::{MIN_GENES, Piece};
+use crate::math;
 use crate::matrix::Csr;
 use crate::stats::median;
 
@@ -67,7 +68,7 @@ fn log_ratios(a: &Bulk, b: &Bulk, genes: &[usize]) -> Vec<(f64, f64)> {
         .filter(|&&g| (a.counts[g] + b.counts[g]) * smaller >= MIN_EXPECTED)
         .map(|&g| {
             let (n, m) = (a.counts[g] + 0.5, b.counts[g] + 0.5);
-            let ratio = (n / a.library).ln() - (m / b.library).ln();
+            let ratio = math::ln(n / a.library) - math::ln(m / b.library);
             (ratio, 1.0 / n + 1.0 / m)
         })
         .collect()
@@ -156,14 +157,16 @@ fn support(ratios: &[(f64, f64)]) -> f64 {
                 .iter()
                 .map(|&(r, v)| {
                     let wide = v + (ANSWERS * change).powi(2);
-                    let density = |x: f64, v: f64| (-x * x / (2.0 * v)).exp() / v.sqrt();
+                    let density = |x: f64, v: f64| math::exp(-x * x / (2.0 * v)) / v.sqrt();
                     (density(r, v), density(r - change, wide))
                 })
                 .collect();
             for &share in shares {
                 let sum: f64 = both
                     .iter()
-                    .map(|(same, other)| ((1.0 - share) * same + share * other).max(1e-300).ln())
+                    .map(|(same, other)| {
+                        math::ln(((1.0 - share) * same + share * other).max(1e-300))
+                    })
                     .sum();
                 best = best.max(sum);
             }

@@ -3,6 +3,7 @@
 use ndarray::{Array2, ArrayView2, ArrayViewMut1};
 use rayon::prelude::*;
 
+use crate::math;
 use crate::rng::Rng;
 
 /// Starts per number of components.
@@ -44,7 +45,7 @@ pub(super) fn fit(x: &ArrayView2<'_, f64>, k: usize, seed: u64) -> Option<Mixtur
         .reduce(|best, next| if next.0 > best.0 { next } else { best })?;
     let parameters = (k * d + d + k - 1) as f64;
     Some(Mixture {
-        bic: parameters * (n as f64).ln() - 2.0 * best.0,
+        bic: parameters * math::ln(n as f64) - 2.0 * best.0,
         log_joint: best.1,
     })
 }
@@ -61,10 +62,10 @@ pub(super) fn posterior(log_joint: &Array2<f64>) -> Array2<f64> {
 /// Turns logs into shares that sum to 1; the log of their sum before.
 fn normalise(row: &mut ArrayViewMut1<'_, f64>) -> f64 {
     let top = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    row.mapv_inplace(|l| (l - top).exp());
+    row.mapv_inplace(|l| math::exp(l - top));
     let sum = row.sum();
     *row /= sum;
-    top + sum.ln()
+    top + math::ln(sum)
 }
 
 /// Rows far from one another (k-means++ on standardised features).
@@ -116,7 +117,7 @@ fn maximise(x: &ArrayView2<'_, f64>, mu: &Array2<f64>, variance: &[f64]) -> (f64
             .collect();
         let constant = precision
             .iter()
-            .map(|p| 0.5 * (p.ln() - std::f64::consts::TAU.ln()))
+            .map(|p| 0.5 * (math::ln(*p) - math::ln(std::f64::consts::TAU)))
             .sum::<f64>();
         for i in 0..n {
             let row = x.row(i);
@@ -125,7 +126,7 @@ fn maximise(x: &ArrayView2<'_, f64>, mu: &Array2<f64>, variance: &[f64]) -> (f64
                 let distance: f64 = (0..d)
                     .map(|j| (row[j] - centre[j]).powi(2) * precision[j])
                     .sum();
-                joint[[i, c]] = weight[c].ln() + constant - 0.5 * distance;
+                joint[[i, c]] = math::ln(weight[c]) + constant - 0.5 * distance;
             }
         }
         let mut posterior = joint.clone();

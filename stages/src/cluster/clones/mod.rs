@@ -26,6 +26,7 @@ use ndarray::{Array1, Array2, Axis};
 use crate::error::StageResult;
 use crate::frame::Frame;
 use crate::genome::{Arm, arm_of};
+use crate::math;
 use crate::matrix::Csr;
 use crate::stats::median;
 use compare::{bulks, difference, median_ratio};
@@ -217,7 +218,7 @@ fn features(
         column
             .iter_mut()
             .zip(&total)
-            .for_each(|(v, t)| *v = ((*v + 0.5) / t.max(1.0)).ln() * scale);
+            .for_each(|(v, t)| *v = math::ln((*v + 0.5) / t.max(1.0)) * scale);
         let mean = column.mean().unwrap_or(0.0);
         column -= mean;
     }
@@ -319,7 +320,7 @@ fn joined(
                 |f| f as usize,
             );
             let (a, b) = (row[to], row[m]);
-            row[to] = a.max(b) + (-(a - b).abs()).exp().ln_1p();
+            row[to] = a.max(b) + math::ln_1p(math::exp(-(a - b).abs()));
         }
         joint.remove_index(Axis(1), m);
     }
@@ -367,14 +368,14 @@ fn fates(x: &Array2<f64>, labels: &[u32], k: usize, m: usize) -> Vec<Option<u32>
                 .zip(&weight)
                 .map(|(&c, w)| {
                     let away = &left - &mean.row(c);
-                    f64::max(*w, 1e-9).ln() - 0.5 * (&away * &away * &precision).sum()
+                    math::ln(f64::max(*w, 1e-9)) - 0.5 * (&away * &away * &precision).sum()
                 })
                 .collect();
             let (best, top) = largest(log.iter().copied());
             out[i] = Some(others[best] as u32);
-            let total: f64 = log.iter().map(|l| (l - top).exp()).sum();
+            let total: f64 = log.iter().map(|l| math::exp(l - top)).sum();
             for (o, l) in log.iter().enumerate() {
-                let p = (l - top).exp() / total;
+                let p = math::exp(l - top) / total;
                 share[o] += p;
                 next.scaled_add(p, &(&x.row(i) - &mean.row(others[o])));
             }

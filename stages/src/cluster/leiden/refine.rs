@@ -2,6 +2,7 @@
 
 use super::LeidenOptions;
 use super::graph::{Graph, Sums};
+use crate::math;
 use crate::rng::Rng;
 
 /// The parts of each cluster (`RefinePartition` and `MergeNodesSubset` of the paper).
@@ -89,7 +90,7 @@ fn draw(choices: &[(u32, f64)], theta: f64, rng: &mut Rng) -> u32 {
         .iter()
         .map(|c| c.1)
         .fold(f64::NEG_INFINITY, f64::max);
-    let weight = |gain: f64| ((gain - largest) / theta).exp();
+    let weight = |gain: f64| math::exp((gain - largest) / theta);
     let total: f64 = choices.iter().map(|c| weight(c.1)).sum();
     let mut left = rng.uniform() * total;
     for &(part, gain) in choices {

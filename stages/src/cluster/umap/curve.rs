@@ -1,5 +1,6 @@
 //! The curve that turns distance in the plane into membership.
 
+use crate::math;
 /// `1 / (1 + a d^(2b))`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Curve {
@@ -16,7 +17,7 @@ pub fn fit_curve(spread: f64, min_dist: f64) -> Curve {
     // In units of `spread`, where a = b = 1 is never far off.
     let unit = fit_unit_curve(min_dist / spread);
     Curve {
-        a: unit.a / spread.powf(2.0 * unit.b),
+        a: unit.a / math::pow(spread, 2.0 * unit.b),
         b: unit.b,
     }
 }
@@ -30,7 +31,7 @@ fn fit_unit_curve(min_dist: f64) -> Curve {
                 if x < min_dist {
                     1.0
                 } else {
-                    (min_dist - x).exp()
+                    math::exp(min_dist - x)
                 },
             )
         })
@@ -46,7 +47,7 @@ fn fit_unit_curve(min_dist: f64) -> Curve {
         for &(x, y) in points.iter().filter(|p| p.0 > 0.0) {
             let f = value(curve, x);
             let slope = -f * (1.0 - f);
-            let (da, db) = (slope, slope * 2.0 * curve.b * x.ln());
+            let (da, db) = (slope, slope * 2.0 * curve.b * math::ln(x));
             let r = y - f;
             h11 += da * da;
             h12 += da * db;
@@ -61,8 +62,8 @@ fn fit_unit_curve(min_dist: f64) -> Curve {
             (d11 * g2 - h12 * g1) / determinant,
         );
         let next = Curve {
-            a: curve.a * step_a.exp(),
-            b: curve.b * step_b.exp(),
+            a: curve.a * math::exp(step_a),
+            b: curve.b * math::exp(step_b),
         };
         let reached = residual(next);
         if reached.is_finite() && reached <= error {
@@ -82,7 +83,7 @@ fn fit_unit_curve(min_dist: f64) -> Curve {
 }
 
 fn value(c: Curve, x: f64) -> f64 {
-    1.0 / (1.0 + c.a * x.powf(2.0 * c.b))
+    1.0 / (1.0 + c.a * math::pow(x, 2.0 * c.b))
 }
 
 #[cfg(test)]

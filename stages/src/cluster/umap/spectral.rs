@@ -5,6 +5,7 @@ use rayon::prelude::*;
 
 use crate::error::StageResult;
 use crate::linalg::symmetric_eigen;
+use crate::math;
 use crate::matrix::Csr;
 use crate::rng::Rng;
 
@@ -148,7 +149,7 @@ fn room<const D: usize>(p: usize, centres: &[[f64; D]]) -> f64 {
 /// In the plane by `hypot`, whose bits the layouts of earlier versions have.
 fn distance<const D: usize>(a: &[f64; D], b: &[f64; D]) -> f64 {
     let away: Vec<f64> = a.iter().zip(b).map(|(a, b)| a - b).collect();
-    away.iter().copied().reduce(f64::hypot).unwrap_or(0.0)
+    away.iter().copied().reduce(math::hypot).unwrap_or(0.0)
 }
 
 /// Eigenvectors 2, 3, ... of `I - D^-1/2 W D^-1/2` on one connected part, by Lanczos on

@@ -10,6 +10,7 @@
 //! Counts and not their logarithms, because a clone of 20 cells has 0 to 5 counts of most genes: a
 //! logarithm needs a count added to it, which draws every such clone to one value.
 
+use crate::math;
 use crate::stats::median;
 
 /// Steps of Fisher scoring; twenty are ample where the slope is determined at all.
@@ -179,7 +180,7 @@ pub(super) fn fit(gene: Gene<'_>, design: &Design<'_>, model: &Model) -> Option<
     for u in (0..n).filter(|&u| gene.speaks[u]) {
         let t = &mut totals[design.strata[u]];
         t.0 += gene.counts[u];
-        t.1 += (design.offset[u] + model.prior.0 * gene.x[u]).exp();
+        t.1 += math::exp(design.offset[u] + model.prior.0 * gene.x[u]);
     }
     let speaks = |u: usize| gene.speaks[u] && totals[design.strata[u]].0 > 0.0;
     let points = (0..n).filter(|&u| speaks(u)).count();
@@ -189,7 +190,7 @@ pub(super) fn fit(gene: Gene<'_>, design: &Design<'_>, model: &Model) -> Option<
         .map(|u| {
             let t = totals[design.strata[u]];
             if speaks(u) {
-                (t.0 / t.1).ln() + model.prior.0 * gene.x[u]
+                math::ln(t.0 / t.1) + model.prior.0 * gene.x[u]
             } else {
                 0.0
             }
@@ -199,7 +200,7 @@ pub(super) fn fit(gene: Gene<'_>, design: &Design<'_>, model: &Model) -> Option<
     let (mut w, mut y, mut mu) = (vec![0.0; n], vec![0.0; n], vec![0.0; n]);
     let mut weigh = |eta: &[f64], w: &mut [f64], mu: &mut [f64]| {
         for u in (0..n).filter(|&u| speaks(u)) {
-            mu[u] = (eta[u] + design.offset[u]).clamp(-30.0, 30.0).exp();
+            mu[u] = math::exp((eta[u] + design.offset[u]).clamp(-30.0, 30.0));
             w[u] = 1.0 / (1.0 / mu[u] + model.dispersion);
             y[u] = eta[u] + (gene.counts[u] - mu[u]) / mu[u];
         }
@@ -285,20 +286,20 @@ pub(super) fn common_dispersion(fits: &[(&Response, &[f64])]) -> f64 {
             .collect();
         median(&all)
     };
-    let (mut low, mut high) = (1e-4f64.ln(), 0.0f64);
+    let (mut low, mut high) = (math::ln(1e-4f64), 0.0f64);
     if fits.is_empty() {
-        return low.exp();
+        return math::exp(low);
     }
     for _ in 0..30 {
         let middle = f64::midpoint(low, high);
         // More dispersion, a smaller statistic.
-        if ratio(middle.exp()) > 1.0 {
+        if ratio(math::exp(middle)) > 1.0 {
             low = middle;
         } else {
             high = middle;
         }
     }
-    f64::midpoint(low, high).exp()
+    math::exp(f64::midpoint(low, high))
 }
 
 /// Variance of estimates around `mean` beyond what their own variances explain (DerSimonian and Laird 1986,

@@ -1,5 +1,6 @@
 //! How sure a called region is, over the cells of its subcluster.
 
+use crate::math;
 /// Posterior means of the shares of a subcluster's cells in each state.
 ///
 /// `log_likelihood` has one row of `k` numbers per cell: the log density of the cell's values in the
@@ -48,7 +49,7 @@ fn normalised(log_likelihood: &[f64], prior: &[f64]) -> Vec<f64> {
     let raw: Vec<f64> = log_likelihood
         .iter()
         .zip(prior)
-        .map(|(l, p)| p * (l - largest).exp())
+        .map(|(l, p)| p * math::exp(l - largest))
         .collect();
     let sum: f64 = raw.iter().sum();
     raw.iter().map(|r| r / sum).collect()

@@ -33,13 +33,13 @@ pub use viterbi::{Levels, viterbi};
 use std::ops::Range;
 
 use ndarray::Array2;
-use statrs::distribution::{ContinuousCDF, Normal};
 
 use super::layout::{GenePositions, Layout};
 use super::params::InfercnvParams;
 use super::reference::reference_groups;
 use crate::error::{StageError, StageResult};
 use crate::frame::Frame;
+use crate::math;
 use crate::matrix::Csr;
 use crate::stage::Progress;
 
@@ -343,7 +343,7 @@ impl Noise {
 ///
 /// **Source**: R inferCNV 1.23 `.i3HMM_get_sd_trend_by_num_cells_fit`, `determine_mean_delta_via_Z`.
 pub fn i3_levels(mean: f64, sd: f64, p: f64) -> Levels {
-    let delta = sd * Normal::standard().inverse_cdf(p).abs();
+    let delta = sd * math::normal_quantile(p).abs();
     Levels {
         means: vec![mean - delta, mean, mean + delta],
         sds: vec![sd; 3],
@@ -425,7 +425,7 @@ fn filter(
                 let density = |s: usize| {
                     let (mean, sd) = (levels.means[s], levels.sds[s]);
                     let squares: f64 = values.iter().map(|v| (v - mean).powi(2)).sum();
-                    -0.5 * squares / (sd * sd) - values.len() as f64 * sd.ln()
+                    -0.5 * squares / (sd * sd) - values.len() as f64 * math::ln(sd)
                 };
                 (0..k).map(density).collect()
             })
@@ -486,11 +486,11 @@ fn profiles(
             .iter()
             .enumerate()
             .filter(|(_, g)| (row[**g] - neutral).abs() >= half)
-            .map(|(w, g)| (w as u32, (row[*g] / neutral).ln() as f32))
+            .map(|(w, g)| (w as u32, math::ln(row[*g] / neutral) as f32))
             .filter(|e| e.1 != 0.0)
             .collect();
         let genes: Option<Vec<f32>> =
-            keep_genes.then(|| row.iter().map(|v| (v / neutral).ln() as f32).collect());
+            keep_genes.then(|| row.iter().map(|v| math::ln(v / neutral) as f32).collect());
         (windows, genes)
     });
     let mut windows: Vec<Vec<(u32, f32)>> = vec![Vec::new(); used.len()];

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use super::params::HmmParams;
 use crate::infercnv::window::median_of;
+use crate::math;
 use crate::matrix::Csr;
 
 /// Cells whose profiles are summed one after the other. Part of the numerics.
@@ -237,7 +238,7 @@ impl<'a> Ratios<'a> {
         for (&c, &v) in cols.iter().zip(vals) {
             let place = self.place[c as usize];
             if place != u32::MAX {
-                take(place as usize, (f64::from(v) * scale + 1.0).log2());
+                take(place as usize, math::log2(f64::from(v) * scale + 1.0));
             }
         }
     }
@@ -260,7 +261,7 @@ impl<'a> Ratios<'a> {
     pub fn fill(&self, cell: usize, row: &mut [f64]) {
         self.centred(cell, row);
         for (g, v) in row.iter_mut().enumerate() {
-            *v = self.second.apply(g, *v).exp2();
+            *v = math::exp2(self.second.apply(g, *v));
         }
     }
 

@@ -6,6 +6,7 @@ use super::params::HmmParams;
 use super::ratios::{Ratios, Selection};
 use super::spline::Spline;
 use super::viterbi::Levels;
+use crate::math;
 use crate::matrix::Csr;
 use crate::rng::Rng;
 
@@ -90,10 +91,10 @@ pub fn levels(
         (vec![], vec![], vec![], vec![]);
     for rows in groups.iter().map(|g| own(g)).filter(|g| !g.is_empty()) {
         let m = moments(counts, selection, &rows);
-        log_mean.extend(m.mean.iter().map(|m| m.ln_1p()));
-        log_variance.extend(m.variance.iter().map(|v| v.ln_1p()));
+        log_mean.extend(m.mean.iter().map(|m| math::ln_1p(*m)));
+        log_variance.extend(m.variance.iter().map(|v| math::ln_1p(*v)));
         for (mean, zero) in m.mean.iter().zip(&m.zeros).filter(|(m, _)| **m > 0.0) {
-            log_seen.push(mean.ln());
+            log_seen.push(math::ln(*mean));
             zeros.push(*zero);
         }
     }
@@ -193,14 +194,16 @@ pub fn levels(
 
 /// The counts of one gene in [`CELLS`] cells.
 fn gene_counts(mean: f64, variance: &Spline, dropout: &Spline, rng: &mut Rng) -> Vec<f64> {
-    let sd = (variance.at(mean.ln_1p()).exp() - 1.0).max(0.0).sqrt();
+    let sd = (math::exp(variance.at(math::ln_1p(mean))) - 1.0)
+        .max(0.0)
+        .sqrt();
     let mut values: Vec<f64> = (0..CELLS)
         .map(|_| (mean + sd * rng.normal()).max(0.0).round())
         .collect();
     let found = values.iter().sum::<f64>() / CELLS as f64;
     let zeros = values.iter().filter(|v| **v == 0.0).count() as f64;
     if found > 0.0 {
-        let wanted = dropout.at(found.ln()).clamp(0.0, 1.0) * CELLS as f64;
+        let wanted = dropout.at(math::ln(found)).clamp(0.0, 1.0) * CELLS as f64;
         let more = ((wanted - zeros) / (CELLS as f64 - zeros)).max(0.0);
         values.iter_mut().for_each(|v| {
             if rng.uniform() <= more {

@@ -1,5 +1,6 @@
 //! A smooth curve through many points.
 
+use crate::math;
 /// Pieces of the curve.
 const PIECES: usize = 20;
 
@@ -64,7 +65,7 @@ impl Spline {
         let points = x.len() as f64;
         let mut best = f64::INFINITY;
         for step in 0..37 {
-            let lambda = 10f64.powf(-6.0 + f64::from(step) / 3.0);
+            let lambda = math::pow(10f64, -6.0 + f64::from(step) / 3.0);
             let system: Vec<f64> = gram
                 .iter()
                 .zip(&penalty)

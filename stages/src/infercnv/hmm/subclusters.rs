@@ -7,6 +7,7 @@ use super::params::{AnalysisMode, HmmParams, LeidenMethod};
 use crate::cluster::{LeidenOptions, Objective, leiden, nearest_neighbors};
 use crate::error::StageResult;
 use crate::linalg::{PcaOptions, pca};
+use crate::math;
 use crate::matrix::Csr;
 
 /// Principal components of the shared-neighbour graph.
@@ -27,7 +28,7 @@ pub struct Subcluster {
 
 /// R's resolution for `n` cells.
 pub fn auto_resolution(n: usize) -> f64 {
-    (11.98 / n as f64).powf(1.0 / 1.165)
+    math::pow(11.98 / n as f64, 1.0 / 1.165)
 }
 
 /// Splits one group. `features` gives the values of a cell on the genes that shape subclusters.

@@ -1,5 +1,6 @@
 //! The hidden Markov models of R inferCNV: levels, emissions and the most likely path.
 
+use crate::math;
 use crate::stats::normal_ln_sf;
 
 use super::params::HmmType;
@@ -47,7 +48,7 @@ pub fn viterbi(x: &[f64], means: &[f64], sd: f64, kind: HmmType, t: f64) -> Vec<
     if x.len() < 2 {
         return vec![neutral as u8; x.len()];
     }
-    let (stay, change) = ((1.0 - 5.0 * t).ln(), t.ln());
+    let (stay, change) = (math::ln(1.0 - 5.0 * t), math::ln(t));
     let step = |from: usize, to: usize| if from == to { stay } else { change };
     let emission = |value: f64| -> Vec<f64> {
         let raw: Vec<f64> = means
@@ -55,7 +56,7 @@ pub fn viterbi(x: &[f64], means: &[f64], sd: f64, kind: HmmType, t: f64) -> Vec<
             .map(|m| -1.0 / normal_ln_sf((value - m).abs() / sd))
             .collect();
         let sum: f64 = raw.iter().sum();
-        raw.iter().map(|r| (r / sum).ln()).collect()
+        raw.iter().map(|r| math::ln(r / sum)).collect()
     };
     let mut score: Vec<f64> = (0..k).map(|s| step(neutral, s)).collect();
     score

@@ -7,6 +7,7 @@ use super::chart::{draw, plain, range, styled};
 use super::palette::{self, hex};
 use super::svg::{Svg, clip};
 use crate::error::StageResult;
+use crate::math;
 
 /// How the values lie along the axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +38,13 @@ pub(crate) fn violins(
             (
                 name.clone(),
                 values
-                    .map(|v| if scale == Scale::Log10 { v.log10() } else { v })
+                    .map(|v| {
+                        if scale == Scale::Log10 {
+                            math::log10(v)
+                        } else {
+                            v
+                        }
+                    })
                     .collect::<Vec<f64>>(),
             )
         })
@@ -85,7 +92,7 @@ pub(crate) fn violins(
 
 /// The value whose logarithm stands at a tick: `300`, `10k`.
 fn power_of_ten(exponent: f64) -> String {
-    let value = 10f64.powf(exponent);
+    let value = math::pow(10f64, exponent);
     let (value, unit) = if value >= 999_500.0 {
         (value / 1e6, "M")
     } else if value >= 999.5 {
@@ -176,7 +183,7 @@ pub(crate) fn histogram(
 
 /// The nearest of 1, 2, 5 times a power of ten that is not below `width`.
 fn round_width(width: f64) -> f64 {
-    let power = 10f64.powf(width.log10().floor());
+    let power = math::pow(10f64, math::log10(width).floor());
     let steps = [1.0, 2.0, 5.0, 10.0];
     power
         * steps[steps

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::side_by_side::{TABLES, further, labels, side_by_side};
 use super::{Inputs, Part, table_blocks, title_of};
 use crate::error::StageResult;
+use crate::math;
 use crate::report::figures::bars::bars;
 use crate::report::figures::grid::grid;
 use crate::report::figures::palette;
@@ -276,7 +277,7 @@ fn contrast(file: &TableFile, table: TextTable, p: &Params, open: bool) -> Stage
             labels: p.label_genes,
             named: &[1, 2],
             effect_guides: &[-p.log2fc, p.log2fc],
-            evidence_guide: Some(-p.fdr.log10()),
+            evidence_guide: Some(-math::log10(p.fdr)),
         },
         "log2 fold change",
         "−log10 adjusted p",
@@ -335,7 +336,7 @@ fn contrast(file: &TableFile, table: TextTable, p: &Params, open: bool) -> Stage
 pub(super) fn evidence(table: &TextTable, adjusted: &[f64]) -> Vec<f64> {
     match numbers(table, &["log10_pvals_adj"]) {
         Some(logs) => logs.into_iter().map(|l| -l).collect(),
-        None => adjusted.iter().map(|q| -q.log10()).collect(),
+        None => adjusted.iter().map(|q| -math::log10(*q)).collect(),
     }
 }
 

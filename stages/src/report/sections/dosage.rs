@@ -3,6 +3,7 @@
 use super::de::evidence;
 use super::{Inputs, Part, other_tables, picked_blocks, table_blocks};
 use crate::error::StageResult;
+use crate::math;
 use crate::report::figures::bars::bars;
 use crate::report::figures::distribution::histogram;
 use crate::report::figures::palette;
@@ -271,7 +272,7 @@ fn gene_figures(table: &TextTable, p: &Params) -> StageResult<Vec<Figure>> {
             labels: p.label_genes,
             named: &named,
             effect_guides: &[0.0, 1.0],
-            evidence_guide: Some(-p.fdr.log10()),
+            evidence_guide: Some(-math::log10(p.fdr)),
         };
         if let Some(svg) = volcano(&v, "slope on local copy number", "−log10 adjusted p")? {
             let caption = format!(

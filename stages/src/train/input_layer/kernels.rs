@@ -1,28 +1,11 @@
 //! The three loops that nearly all of the time goes into, for the widest registers there are.
 //!
-//! Structs, since a closure's body is compiled apart from `dispatch`, for the narrowest registers.
-
-use std::any::TypeId;
+//! Structs, since a closure's body is compiled apart from `dispatch`, for the narrowest registers. Multiply-adds
+//! are fused on every processor, so that the bits are the same; x86-64 without the instruction is slow.
 
 use super::LANES;
 use super::batch::Gathered;
 use crate::train::real::Real;
-
-/// Whether a fused multiply-add is an instruction here (elsewhere it is a slow call).
-#[inline(always)]
-fn is_fused<S: pulp::Simd>() -> bool {
-    cfg!(target_arch = "aarch64") || TypeId::of::<S>() != TypeId::of::<pulp::Scalar>()
-}
-
-/// `a b + c`.
-#[inline(always)]
-fn multiply_add<S: pulp::Simd, T: Real>(a: T, b: T, c: T) -> T {
-    if is_fused::<S>() {
-        T::fused(a, b, c)
-    } else {
-        a * b + c
-    }
-}
 
 /// `out[row] += sum over the row's entries of value * table[feature]`.
 pub(super) struct AddRows<'a, T> {
@@ -49,7 +32,7 @@ impl<T: Real> pulp::WithSimd for AddRows<'_, T> {
                     let weights = &table[f as usize];
                     let v = T::of(v);
                     for k in 0..LANES {
-                        sums[k] = multiply_add::<S, T>(v, weights[k], sums[k]);
+                        sums[k] = T::fused(v, weights[k], sums[k]);
                     }
                 }
                 *out = sums;
@@ -92,7 +75,7 @@ impl<T: Real> pulp::WithSimd for AddGradient<'_, T> {
                     let out = &mut out[f as usize];
                     let v = T::of(v);
                     for k in 0..LANES {
-                        out[k] = multiply_add::<S, T>(v, grad[k], out[k]);
+                        out[k] = T::fused(v, grad[k], out[k]);
                     }
                 }
             }
@@ -117,7 +100,7 @@ impl<T: Real> pulp::WithSimd for AddShift<'_, T> {
         for (row, &m) in self.table.iter().zip(self.shift) {
             let m = T::of(m);
             for k in 0..LANES {
-                part[k] = multiply_add::<S, T>(m, row[k], part[k]);
+                part[k] = T::fused(m, row[k], part[k]);
             }
         }
         for k in 0..LANES {

@@ -9,6 +9,7 @@ use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, WithDTyp
 use rayon::prelude::*;
 
 use super::{LEFT_OUT, Pairs, Temperature};
+use crate::math;
 use crate::train::matmul::{View, product};
 use crate::train::real::{Real, dtype, hold, output, tensor, values, with_real};
 
@@ -93,12 +94,11 @@ fn softmax(n: usize, logit: impl Fn(usize, usize) -> f64 + Sync) -> (Vec<f64>, f
             }
             let mut sum = 0.0;
             let own = row[i] - largest;
-            for v in row.iter_mut() {
-                *v = (*v - largest).exp();
-                sum += *v;
-            }
+            row.iter_mut().for_each(|v| *v -= largest);
+            math::exp_in_place(row);
+            row.iter().for_each(|v| sum += v);
             row.iter_mut().for_each(|v| *v /= sum);
-            sum.ln() - own
+            math::ln(sum) - own
         })
         .collect();
     (out, losses.iter().sum::<f64>() / n as f64)
@@ -124,7 +124,7 @@ impl Fused {
             lambda: _,
         } = &*self.objective;
         let n = *n;
-        let scale = self.fixed.unwrap_or_else(|| scale.to_f64().exp());
+        let scale = self.fixed.unwrap_or_else(|| math::exp(scale.to_f64()));
         let cosines = product(
             View::new(&e[..n * width], width),
             View::new(&c[..n * width], width).t(),
@@ -186,7 +186,7 @@ impl Fused {
     ) -> (Vec<T>, Vec<T>, T) {
         let kept = self.kept.get().expect("the forward pass has run");
         let (pairs, n) = (&self.objective.pairs, self.objective.n_anchors);
-        let scale = self.fixed.unwrap_or_else(|| scale.to_f64().exp());
+        let scale = self.fixed.unwrap_or_else(|| math::exp(scale.to_f64()));
         let of_logit = |i: usize, j: usize| {
             let own = if i == j { 2.0 } else { 0.0 };
             let both = kept.rows[i * n + j] + kept.columns[j * n + i] - own;
