@@ -6,6 +6,7 @@
 //! running it is reported here, all at once and with its place.
 
 mod expand;
+mod layers;
 mod overrides;
 mod wire;
 

@@ -10,7 +10,7 @@ mod positions;
 mod problem;
 
 pub use positions::{Positions, join};
-pub use problem::{InvalidWorkflow, Place, Problem, unknown};
+pub use problem::{InvalidWorkflow, Place, Problem, did_you_mean, unknown};
 
 use std::path::{Path, PathBuf};
 
