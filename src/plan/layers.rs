@@ -1,7 +1,8 @@
 //! The places that set parameters of a stage at a branch: its own `params`, axis values, `--set`.
 //!
-//! A later place stands above an earlier one. What none of a stage's branches reads is refused
-//! ([`Unused`]), unless a place above the one that wrote it chose another method: then it was inherited.
+//! A later place stands above an earlier one. A parameter that no branch of a stage reads is refused
+//! ([`Unused`]), unless wherever it is not read a place above the one that wrote it chose another method:
+//! then it was inherited.
 
 use clcc_stages::params::Unread;
 use indexmap::IndexMap;
@@ -103,11 +104,20 @@ pub(super) fn place(
     }
 }
 
-/// Parameters that were written and that no branch reads, by place.
+/// Parameters that were written and that no branch reads.
 #[derive(Debug, Default)]
 pub(super) struct Unused {
-    /// None where a branch reads it after all, or inherited it.
-    by_place: IndexMap<(String, String), Option<Problem>>,
+    /// By the place that wrote a parameter, and its pointer.
+    written: IndexMap<(String, String), Use>,
+}
+
+/// What the branches of a stage make of a parameter.
+#[derive(Debug, Default)]
+struct Use {
+    read: bool,
+    /// Where it is not read and nothing above switched to another method: the innermost parameter that is
+    /// not read, and the problem.
+    idle: Option<(String, Problem)>,
 }
 
 impl Unused {
@@ -120,28 +130,24 @@ impl Unused {
         positions: &Positions,
     ) {
         for (i, layer) in layers.iter().enumerate() {
-            let mut leaves = Vec::new();
-            leaves_of(&layer.params, "", &mut leaves);
-            for leaf in leaves {
-                let of_leaf = |u: &&Unread| covers(&u.pointer, &leaf);
-                let place = layer.at.clone().unwrap_or_else(|| format!("--set {stage}"));
-                let Some(unread) = unread.iter().find(of_leaf) else {
-                    self.by_place.insert((place, leaf), None);
+            let place = layer.at.clone();
+            let place = place.unwrap_or_else(|| format!("--set {stage}"));
+            let above = &layers[i + 1..];
+            for leaf in leaves(&layer.params) {
+                let used = self.written.entry((place.clone(), leaf.clone()));
+                let used = used.or_default();
+                let Some(unread) = unread.iter().find(|u| covers(&u.pointer, &leaf)) else {
+                    used.read = true;
                     continue;
                 };
-                let above = &layers[i + 1..];
-                let inherited = |tag: &String| above.iter().any(|l| l.sets(tag));
-                let problem = if unread.tags.iter().any(inherited) {
-                    None
-                } else {
-                    Some(self::unused(stage, layer, unread, positions))
+                let switched = |tag: &String| above.iter().any(|l| l.sets(tag));
+                let inner = match &used.idle {
+                    Some((before, _)) => before.len() < unread.pointer.len(),
+                    None => true,
                 };
-                let noted = self
-                    .by_place
-                    .entry((place, leaf))
-                    .or_insert(problem.clone());
-                if problem.is_none() {
-                    *noted = None;
+                if inner && !unread.tags.iter().any(switched) {
+                    let problem = unused(stage, layer, unread, positions);
+                    used.idle = Some((unread.pointer.clone(), problem));
                 }
             }
         }
@@ -150,8 +156,8 @@ impl Unused {
     /// One problem for each parameter that is of no use anywhere.
     pub(super) fn problems(self) -> Vec<Problem> {
         let mut out: Vec<Problem> = Vec::new();
-        for problem in self.by_place.into_values().flatten() {
-            if !out.contains(&problem) {
+        for used in self.written.into_values().filter(|u| !u.read) {
+            if let Some((_, problem)) = used.idle.filter(|(_, p)| !out.contains(p)) {
                 out.push(problem);
             }
         }
@@ -174,16 +180,19 @@ fn covers(above: &str, pointer: &str) -> bool {
 }
 
 /// Pointers of everything that is no mapping, or an empty one.
-fn leaves_of(value: &Value, at: &str, out: &mut Vec<String>) {
-    match value {
-        Value::Object(map) if !map.is_empty() => {
-            for (key, value) in map {
-                leaves_of(value, &join(at, key), out);
+fn leaves(params: &Value) -> Vec<String> {
+    let mut out = Vec::new();
+    let mut open = vec![(String::new(), params)];
+    while let Some((at, value)) = open.pop() {
+        match value {
+            Value::Object(map) if !map.is_empty() => {
+                open.extend(map.iter().rev().map(|(key, value)| (join(&at, key), value)));
             }
+            _ if at.is_empty() => {}
+            _ => out.push(at),
         }
-        _ if at.is_empty() => {}
-        _ => out.push(at.to_string()),
     }
+    out
 }
 
 /// Mappings are merged key by key, everything else is replaced.
@@ -219,5 +228,128 @@ fn set_path(map: &mut Map<String, Value>, path: &[String], value: &Value) {
                 value,
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::Plan;
+    use super::*;
+
+    /// A workflow of one stage `train` and one axis; the problems of it, with line and message.
+    fn problems(axis: &str, params: &str, set: &[(&str, Value)]) -> Vec<String> {
+        let text = format!(
+            "version: 1\naxes:\n  method: {axis}\nstages:\n  train:\n    per: method\n    params: {params}\n"
+        );
+        let workflow = Workflow::parse(Path::new("w.yaml"), text.as_bytes()).unwrap();
+        let set = set.iter().map(|(path, value)| {
+            let path = path.split('.').map(str::to_string).collect();
+            ("train".to_string(), path, value.clone())
+        });
+        let overrides = Overrides {
+            set: set.collect(),
+            ..Overrides::default()
+        };
+        let invalid = Plan::new(&workflow, &overrides).unwrap_err();
+        let of_params = |p: &&Problem| p.message.contains("parameter");
+        let said = |p: &Problem| format!("{} {}", p.place.map_or(0, |p| p.line), p.message);
+        invalid
+            .problems
+            .iter()
+            .filter(of_params)
+            .map(said)
+            .collect()
+    }
+
+    const ONE: &str = "{a: {}}";
+    const TWO: &str = "{a: {}, b: {train: {objective: anchors}}}";
+
+    #[test]
+    fn what_is_written_beside_another_method_is_refused() {
+        assert_eq!(
+            problems(ONE, "{objective: anchors, lambda: 2}", &[]),
+            ["7 stage `train`: parameter `lambda` is not read with `objective: anchors`"]
+        );
+        assert_eq!(
+            problems("{a: {train: {objective: anchors, lambda: 2}}}", "{}", &[]),
+            ["3 stage `train`: parameter `lambda` is not read with `objective: anchors`"]
+        );
+        // And where the method is a default, and where it stands beneath.
+        assert_eq!(
+            problems(ONE, "{anchors: {top_k: 3}}", &[]),
+            [
+                "7 stage `train`: parameter `anchors` is not read with `objective: clcc` (the default)"
+            ]
+        );
+        assert_eq!(
+            problems(ONE, "{objective: anchors}", &[("lambda", 2.into())]),
+            ["0 stage `train`: parameter `lambda` is not read with `objective: anchors`"]
+        );
+    }
+
+    #[test]
+    fn what_is_inherited_from_beneath_the_switch_is_left_out() {
+        let none: [&str; 0] = [];
+        assert_eq!(
+            problems("{b: {train: {objective: anchors}}}", "{lambda: 2}", &[]),
+            none
+        );
+        assert_eq!(
+            problems(ONE, "{lambda: 2}", &[("objective", "anchors".into())]),
+            none
+        );
+    }
+
+    #[test]
+    fn what_one_branch_reads_may_stand_in_the_stage() {
+        let none: [&str; 0] = [];
+        assert_eq!(problems(TWO, "{lambda: 2, anchors: {top_k: 3}}", &[]), none);
+        // What none of them reads may not, and is told by what keeps it from being read at the last.
+        assert_eq!(
+            problems(
+                TWO,
+                "{anchors: {centroid_weight: 0, centroid_space: h}}",
+                &[]
+            ),
+            [
+                "7 stage `train`: parameter `anchors.centroid_space` is not read with `anchors.centroid_weight: 0`"
+            ]
+        );
+        assert_eq!(
+            problems(
+                "{a: {}, b: {train: {lambda: 0}}}",
+                "{anchors: {top_k: 3}}",
+                &[]
+            ),
+            [
+                "7 stage `train`: parameter `anchors` is not read with `objective: clcc` (the default)"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_problem_stands_where_the_value_was_set() {
+        assert_eq!(
+            problems(
+                "{a: {train: {anchors: {top_k: 0}}}}",
+                "{objective: anchors, anchors: {z_dim: x}}",
+                &[]
+            ),
+            [
+                "3 stage `train`: parameter `anchors.top_k`: expected at least 1, found `0`",
+                "7 stage `train`: parameter `anchors.z_dim`: expected a whole number, found the text `x`",
+            ]
+        );
+        // A mapping is merged, and with `--set` replaced.
+        assert_eq!(
+            problems(
+                "{a: {train: {anchors: {top_k: 0}}}}",
+                "{objective: anchors}",
+                &[("anchors", serde_json::json!({"z_dim": 0}))]
+            ),
+            ["0 stage `train`: parameter `anchors.z_dim`: expected at least 2, found `0`"]
+        );
     }
 }

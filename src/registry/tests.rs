@@ -443,6 +443,29 @@ fn agree(kind: &Kind, conditions: &Value, params: &Map<String, Value>, refused: 
 }
 
 #[test]
+fn shipped_workflows_write_each_parameter_beside_what_reads_it() {
+    let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/workflows");
+    let mut stages = 0;
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let workflow = crate::workflow::Workflow::load(&path).unwrap();
+        for (name, stage) in &workflow.stages {
+            let schema = kind(&stage.kind).unwrap().schema();
+            let conditions = json!({"allOf": schema.get("allOf").cloned().unwrap_or(json!([]))});
+            let params = Value::Object(stage.params.clone());
+            assert!(
+                allows(&conditions, &params),
+                "{} of {}",
+                name,
+                path.display()
+            );
+            stages += 1;
+        }
+    }
+    assert!(stages > 100, "{stages}");
+}
+
+#[test]
 fn every_name_of_a_condition_is_a_parameter() {
     let mut listed = 0;
     for kind in kinds() {
