@@ -8,7 +8,7 @@ use petgraph::algo::toposort;
 use petgraph::graph::DiGraph;
 use serde_json::Map;
 
-use super::layers::{Layer, Unused, layers, merged, place};
+use super::layers::{Layer, Unused, label, layers, merged, place};
 use super::wire;
 use super::{Node, NodeId, NodeInput, Overrides, Plan};
 use crate::registry::{Kind, Refused, Resolved, kind, kinds};
@@ -296,7 +296,7 @@ impl Expander<'_> {
     /// Reports parameters that a kind refuses, where they were written.
     fn refused(&mut self, stage: &str, layers: &[Layer], refused: Vec<Refused>) {
         for r in refused {
-            let label = r.pointer.trim_start_matches('/').replace('/', ".");
+            let label = label(&r.pointer);
             let message = match (r.key, label.is_empty()) {
                 (true, _) | (_, true) => r.message,
                 (false, false) => format!("parameter `{label}`: {}", r.message),

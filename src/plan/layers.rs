@@ -166,11 +166,17 @@ impl Unused {
 }
 
 fn unused(stage: &str, layer: &Layer, unread: &Unread, positions: &Positions) -> Problem {
-    let label = unread.pointer.trim_start_matches('/').replace('/', ".");
+    let label = label(&unread.pointer);
     let message = format!("stage `{stage}`: parameter `{label}` is {}", unread.message);
     let place = layer.at.as_ref();
     let place = place.and_then(|at| positions.key(&format!("{at}{}", unread.pointer)));
     Problem::new(message).at(place).hint(unread.hint.clone())
+}
+
+/// `/hmm/k_nn` as messages have it: `hmm.k_nn`.
+pub(super) fn label(pointer: &str) -> String {
+    let dotted = pointer.trim_start_matches('/').replace('/', ".");
+    dotted.replace("~1", "/").replace("~0", "~")
 }
 
 /// Whether `pointer` is `above` or beneath it.

@@ -82,12 +82,12 @@ mod tests {
         assert_eq!(
             paths,
             [
-                "title",
                 "table_rows",
                 "heatmap_cells",
                 "label_genes",
                 "fdr",
-                "log2fc"
+                "log2fc",
+                "title"
             ]
         );
     }
