@@ -56,6 +56,7 @@ pub(super) fn resolve<S: Stage>(written: &Map<String, Value>) -> Result<Resolved
     let written = Value::Object(written.clone());
     let mut refused: Vec<Refused> = params::faults(&params::schema::<S>(), &written)
         .into_iter()
+        .filter(|fault| !is_a_spelling::<S>(fault, &written))
         .map(Refused::from)
         .collect();
     let typed = match read::<S>(&written) {
@@ -92,17 +93,46 @@ pub(super) fn resolve<S: Stage>(written: &Map<String, Value>) -> Result<Resolved
     })
 }
 
+/// Whether a name that the schema does not list is one that the type knows: another case, an alias.
+fn is_a_spelling<S: Stage>(fault: &Fault, written: &Value) -> bool {
+    let Some(value) = written
+        .pointer(&fault.pointer)
+        .filter(|_| fault.name.is_some())
+    else {
+        return false;
+    };
+    let keys = fault.pointer[1..].rsplit('/');
+    let alone = keys.fold(
+        value.clone(),
+        |inner, key| serde_json::json!({ key: inner }),
+    );
+    serde_json::from_value::<S::Params>(alone).is_ok()
+}
+
 fn read<S: Stage>(params: &Value) -> Result<S::Params, Refused> {
     serde_path_to_error::deserialize(params).map_err(|e| {
         let pointer: String = e.path().iter().map(segment).collect();
         let value = params.pointer(&pointer).unwrap_or(params);
         Refused {
-            message: format!("expected another value, found {}", params::found(value)),
+            message: plain(&e.inner().to_string(), value),
             pointer,
             hint: None,
             key: false,
         }
     })
+}
+
+/// What a type says of a value that its schema allows, without its own types.
+fn plain(message: &str, value: &Value) -> String {
+    let found = params::found(value);
+    let names = message
+        .strip_prefix("unknown variant ")
+        .and_then(|m| m.split_once(", expected "));
+    match names {
+        Some((name, known)) => format!("expected {known}, found {name}"),
+        None if message.starts_with("expected ") => message.to_string(),
+        None => format!("expected another value, found {found}"),
+    }
 }
 
 fn segment(segment: &serde_path_to_error::Segment) -> String {
@@ -120,5 +150,47 @@ fn remove(value: &mut Value, pointer: &str) {
         && let Some(Value::Object(map)) = value.pointer_mut(parent)
     {
         map.shift_remove(key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_a_type_says_is_told_without_its_types() {
+        let plain = |message: &str| plain(message, &json!("x"));
+        assert_eq!(
+            plain("unknown variant `x`, expected one of `a`, `b`"),
+            "expected one of `a`, `b`, found `x`"
+        );
+        assert_eq!(
+            plain("expected a date, found `x`"),
+            "expected a date, found `x`"
+        );
+        assert_eq!(
+            plain("invalid type: string \"x\", expected u64"),
+            "expected another value, found the text `x`"
+        );
+    }
+
+    #[test]
+    fn a_spelling_that_the_type_knows_is_none_that_the_schema_must_list() {
+        use clcc_stages::infercnv::Infercnv;
+        let fault = |pointer: &str| Fault {
+            pointer: pointer.into(),
+            message: String::new(),
+            key: None,
+            name: Some("as written".into()),
+            known: Vec::new(),
+        };
+        let written = json!({"method": "hmm", "hmm": {"hmm_type": "i9"}});
+        assert!(is_a_spelling::<Infercnv>(&fault("/method"), &written));
+        assert!(!is_a_spelling::<Infercnv>(
+            &fault("/hmm/hmm_type"),
+            &written
+        ));
     }
 }

@@ -46,7 +46,11 @@ fn walk(schema: &Value, value: &Value, at: &str, out: &mut Vec<Fault>) {
         return any_of(options, value, at, out);
     }
     if let Some(known) = names(schema) {
-        return name(known, value, at, out);
+        let may_be_null = types(schema).contains(&"null");
+        if !(may_be_null && value.is_null()) {
+            name(known, value, at, out);
+        }
+        return;
     }
     let types = types(schema);
     if !types.is_empty() && !types.iter().any(|t| is(t, value)) {
@@ -154,11 +158,12 @@ fn kinds(types: &[&str]) -> String {
     words.collect::<Vec<_>>().join(" or ")
 }
 
-/// The names of a schema that is a choice of names.
+/// The names of a schema that is a choice of names, or of names and null.
 fn names(schema: &Value) -> Option<Vec<&str>> {
     let several = |key: &str| schema.get(key).and_then(Value::as_array);
     if let Some(values) = several("enum") {
-        return values.iter().map(Value::as_str).collect();
+        let names = values.iter().filter(|v| !v.is_null());
+        return names.map(Value::as_str).collect();
     }
     let options = several("oneOf")?.iter();
     let of_each: Option<Vec<Vec<&str>>> = options
@@ -412,6 +417,12 @@ mod tests {
             ["expected one of `window`, `hmm`, found `3`"]
         );
         assert_eq!(said(schema, json!("hmm")), [""; 0]);
+        let nullable = json!({"type": ["string", "null"], "enum": ["GRCh38", null]});
+        assert_eq!(said(nullable.clone(), json!(null)), [""; 0]);
+        assert_eq!(
+            said(nullable, json!("GRCh39")),
+            ["expected `GRCh38`, found `GRCh39`"]
+        );
     }
 
     #[test]
