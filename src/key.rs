@@ -4,7 +4,7 @@
 //! |---|---|
 //! | key format | a change of this encoding makes every key new |
 //! | stage kind and its code version | what is computed |
-//! | effective parameters | defaults filled in, keys sorted |
+//! | effective parameters | defaults filled in, what is not read left out, keys sorted |
 //! | inputs: role, residual branch, content digest, stated format | what is read |
 //! | axis values of keyed outputs | which slices are written |
 //! | seed | for kinds that draw random numbers |

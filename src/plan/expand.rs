@@ -2,17 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use clcc_stages::params::ParamProblem;
 use clcc_stages::stage::Branch;
 use indexmap::IndexMap;
 use petgraph::algo::toposort;
 use petgraph::graph::DiGraph;
 use serde_json::{Map, Value};
 
-use super::as_written::as_written;
+use super::layers::{Layer, Unused, label, layers, merged, place};
 use super::wire;
 use super::{Node, NodeId, NodeInput, Overrides, Plan};
-use crate::registry::{Kind, Resolved, kind, kinds};
+use crate::registry::{Kind, Refused, Resolved, kind, kinds};
 use crate::workflow::{InputSpec, Problem, StageSpec, Workflow, join, unknown};
 
 pub(super) fn expand(workflow: &Workflow, overrides: &Overrides) -> Result<Plan, Vec<Problem>> {
@@ -20,6 +19,7 @@ pub(super) fn expand(workflow: &Workflow, overrides: &Overrides) -> Result<Plan,
         workflow,
         problems: Vec::new(),
         resolved: BTreeMap::new(),
+        unused: Unused::default(),
         schemas: BTreeMap::new(),
     };
     let order = x.stage_order();
@@ -39,6 +39,7 @@ pub(super) fn expand(workflow: &Workflow, overrides: &Overrides) -> Result<Plan,
             }
         }
     }
+    x.problems.extend(std::mem::take(&mut x.unused).problems());
     if x.problems.is_empty() {
         x.problems = wire::wire(workflow, &mut nodes);
     }
@@ -79,8 +80,10 @@ struct Expander<'a> {
     workflow: &'a Workflow,
     problems: Vec<Problem>,
     /// By kind and parameters: most branches of a stage have the same.
-    resolved: BTreeMap<(&'static str, String), Result<Resolved, Vec<ParamProblem>>>,
-    /// By kind.
+    resolved: BTreeMap<(&'static str, String), Result<Resolved, Vec<Refused>>>,
+    /// Parameters that were written and are not read.
+    unused: Unused,
+    /// JSON Schemas by kind.
     schemas: BTreeMap<&'static str, Value>,
 }
 
@@ -249,75 +252,23 @@ impl Expander<'_> {
         key_axis: Option<&str>,
         overrides: &Overrides,
     ) -> Option<Node> {
-        // Where each parameter was set, so that a message points at the right line.
-        let positions = &self.workflow.positions;
         let schema = self.schemas.entry(kind.name);
         let schema = schema.or_insert_with(|| kind.schema());
-        let written = |params: &Map<String, Value>, at: &str| {
-            as_written(schema, params, &|p| positions.text(&format!("{at}{p}")))
-        };
-        let base = join(&join("/stages", name), "params");
-        let mut params = written(&spec.params, &base);
-        let mut origin: IndexMap<String, String> = IndexMap::new();
-        for key in params.keys() {
-            origin.insert(key.clone(), base.clone());
-        }
-        let mut seed = self.workflow.seed;
-        for (axis, value) in branch {
-            let at = &self.workflow.axes[axis].values[value];
-            seed = at.seed.unwrap_or(seed);
-            let place = join(&join(&join("/axes", axis), value), name);
-            let changes = at.params.get(name).map(|p| written(p, &place));
-            for (key, v) in changes.into_iter().flatten() {
-                merge(&mut params, &key, &v);
-                origin.insert(key, place.clone());
-            }
-        }
-        for setting in overrides.set.iter().filter(|s| s.stage == name) {
-            set_path(&mut params, &setting.path, &setting.value);
-            let at = setting
-                .path
-                .iter()
-                .fold(String::new(), |at, p| join(&at, p));
-            params = as_written(schema, &params, &|p| {
-                setting.texts.text(p.strip_prefix(&at)?)
-            });
-            origin.insert(setting.path[0].clone(), String::new());
-        }
-        let text = serde_json::to_string(&params).expect("plain values serialise");
-        let resolved = self.resolved.entry((kind.name, text));
+        let layers = layers(self.workflow, schema, name, spec, branch, overrides);
+        let params = merged(&layers);
+        let of_branch =
+            |(axis, value): &(String, String)| self.workflow.axes[axis].values[value].seed;
+        let seed = branch.iter().rev().find_map(of_branch);
+        let seed = seed.unwrap_or(self.workflow.seed);
+        let positions = &self.workflow.positions;
+        self.unused
+            .note(name, &layers, &kind.unread(&params), positions);
+        let written = serde_json::to_string(&params).expect("plain values serialise");
+        let resolved = self.resolved.entry((kind.name, written));
         let resolved = match resolved.or_insert_with(|| kind.resolve(&params)).clone() {
             Ok(resolved) => resolved,
             Err(problems) => {
-                for p in problems {
-                    let first = p
-                        .path
-                        .trim_start_matches('/')
-                        .split('/')
-                        .next()
-                        .unwrap_or_default()
-                        .to_string();
-                    let from = origin.get(&first).cloned().unwrap_or_else(|| base.clone());
-                    let label = p.path.trim_start_matches('/').replace('/', ".");
-                    let message = if p.message.starts_with("unknown parameter") {
-                        p.message.clone()
-                    } else {
-                        format!("parameter `{label}`: {}", p.message)
-                    };
-                    let pointer = format!("{from}{}", p.path);
-                    let positions = &self.workflow.positions;
-                    let place = if from.is_empty() {
-                        None
-                    } else if p.message.starts_with("unknown parameter") {
-                        positions.key(&pointer)
-                    } else {
-                        positions.value(&pointer)
-                    };
-                    let problem = Problem::new(format!("stage `{name}`: {message}")).at(place);
-                    if !self.problems.contains(&problem) {
-                        self.problems.push(problem);
-                    }
-                }
+                self.refused(name, &layers, problems);
                 return None;
             }
         };
@@ -346,6 +297,25 @@ impl Expander<'_> {
             resources: spec.resources.clone(),
             cached_only: false,
         })
+    }
+
+    /// Reports parameters that a kind refuses, where they were written.
+    fn refused(&mut self, stage: &str, layers: &[Layer], refused: Vec<Refused>) {
+        for r in refused {
+            let label = label(&r.pointer);
+            let message = match (r.key, label.is_empty()) {
+                (true, _) | (_, true) => r.message,
+                (false, false) => format!("parameter `{label}`: {}", r.message),
+            };
+            let place = place(layers, &r.pointer, r.key, &self.workflow.positions);
+            let problem = Problem {
+                hint: r.hint,
+                ..Problem::new(format!("stage `{stage}`: {message}")).at(place)
+            };
+            if !self.problems.contains(&problem) {
+                self.problems.push(problem);
+            }
+        }
     }
 
     fn inputs(&mut self, overrides: &Overrides) -> IndexMap<String, InputSpec> {
@@ -418,42 +388,6 @@ impl Expander<'_> {
                     }
                 }
             }
-        }
-    }
-}
-
-/// Mappings are merged key by key, everything else is replaced.
-fn merge(into: &mut Map<String, Value>, key: &str, value: &Value) {
-    match (into.get_mut(key), value) {
-        (Some(Value::Object(old)), Value::Object(new)) => {
-            for (k, v) in new {
-                merge(old, k, v);
-            }
-        }
-        _ => {
-            into.insert(key.to_string(), value.clone());
-        }
-    }
-}
-
-fn set_path(map: &mut Map<String, Value>, path: &[String], value: &Value) {
-    match path {
-        [] => {}
-        [last] => {
-            map.insert(last.clone(), value.clone());
-        }
-        [first, rest @ ..] => {
-            let slot = map
-                .entry(first.clone())
-                .or_insert_with(|| Value::Object(Map::new()));
-            if !slot.is_object() {
-                *slot = Value::Object(Map::new());
-            }
-            set_path(
-                slot.as_object_mut().expect("made an object above"),
-                rest,
-                value,
-            );
         }
     }
 }

@@ -7,6 +7,7 @@
 
 mod as_written;
 mod expand;
+mod layers;
 mod overrides;
 mod wire;
 

@@ -102,10 +102,7 @@ impl InvalidWorkflow {
 }
 
 /// The known name nearest to `name`, if it is near enough to be a slip.
-pub fn did_you_mean<'a>(
-    name: &str,
-    known: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub fn did_you_mean<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
         .into_iter()
         .map(|k| {

@@ -18,7 +18,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::{StageError, StageResult};
-use crate::params::ParamProblem;
+use crate::params::{OnlyWith, ParamProblem};
 
 /// Axis name to axis value.
 pub type Branch = BTreeMap<String, String>;
@@ -300,8 +300,8 @@ pub type Metrics = serde_json::Map<String, serde_json::Value>;
 
 /// A stage kind.
 pub trait Stage {
-    /// Typed parameters: serde defaults are the stated defaults, `deny_unknown_fields`, and the
-    /// doc comment of each field is its documentation.
+    /// Typed parameters: serde defaults are the stated defaults, `deny_unknown_fields`; the doc comment
+    /// of each field is its documentation, and its range stands on it (`#[schemars(range(min = 1))]`).
     type Params: DeserializeOwned + Serialize + JsonSchema + Default;
 
     /// The name in the workflow file.
@@ -317,7 +317,11 @@ pub trait Stage {
     /// Whether one node of this kind profits from all cores.
     const MULTI_THREADED: bool = false;
 
-    /// Values out of range, all at once.
+    /// Parameters that are read only under certain values of others: elsewhere they are refused, and no
+    /// part of the key.
+    const ONLY_WITH: &'static [OnlyWith] = &[];
+
+    /// What does not go together, all at once. The range of a single value stands on its field.
     fn check(_params: &Self::Params) -> Vec<ParamProblem> {
         Vec::new()
     }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::project::{Project, TINY, command};
+use crate::project::{Project, SMALLEST, TINY, command};
 
 #[test]
 fn every_workflow_problem_is_named_with_its_place() {
@@ -153,6 +153,97 @@ fn schema_lists_every_kind_and_its_parameters() {
             .as_str()
             .is_some_and(|d| !d.is_empty())
     );
+}
+
+/// Workflow of two methods with parameters of the others beside them.
+const OTHER_METHOD: &str = "\
+version: 1
+axes: {patient: [A]}
+inputs: {genes: {builtin: grch38}}
+stages:
+  simulate: {params: {n_cells: 60, n_genes: 1500}}
+  preprocess: {per: patient, needs: [simulate], inputs: [genes]}
+  infercnv: {per: patient, needs: [preprocess], params: {method: hmm, lfc_clip: 1}}
+  mine: {per: patient, needs: [preprocess, infercnv]}
+  train:
+    per: patient
+    needs: [preprocess, infercnv, mine]
+    params: {objective: anchors, patience: 3, lambda: 2, epochs: 5}
+";
+
+#[test]
+fn parameters_of_another_method_are_refused_by_name_and_place() {
+    let p = Project::new(OTHER_METHOD);
+    let text = p.run(&["check", "w.yaml"]).expect(3).stderr;
+    for expected in [
+        "error: stage `infercnv`: parameter `lfc_clip` is not read with `method: hmm`\n  --> w.yaml:7:71\n\
+         hint: it is read only with `method: window` or `method: measured`",
+        "error: stage `train`: parameter `patience` is not read with `objective: anchors`\n  --> w.yaml:12:34\n\
+         hint: it is read only with `objective: clcc`",
+        "parameter `lambda` is not read with `objective: anchors`\n  --> w.yaml:12:47",
+        "3 problems in",
+    ] {
+        assert!(text.contains(expected), "{expected}\nnot in\n{text}");
+    }
+    // Inherited beneath a switch they are left out.
+    let switched = [
+        "--set",
+        "train.objective=clcc",
+        "--set",
+        "infercnv.method=window",
+    ];
+    p.run(&[&["check", "w.yaml"], &switched[..]].concat())
+        .expect(0);
+}
+
+#[test]
+fn a_parameter_that_is_not_read_is_no_part_of_the_key() {
+    let p = Project::new(SMALLEST);
+    p.run_json(&[]).expect(0);
+    // The seed of a control that only one branch has.
+    let more = SMALLEST
+        .replace(
+            "patient: [A]",
+            "patient: [A]\n  control: {real: {}, order: {infercnv: {control: gene_order}}}",
+        )
+        .replace(
+            "per: patient\n    needs: [preprocess]",
+            "per: [patient, control]\n    needs: [preprocess]",
+        )
+        .replace("step: 10", "step: 10, control_seed: 5");
+    p.write("w.yaml", &more);
+    assert_eq!(p.not_cached(&[]), ["infercnv[A,order]"]);
+}
+
+#[test]
+fn values_of_another_kind_are_refused_in_plain_words() {
+    let p = Project::new(TINY);
+    for (set, expected) in [
+        (
+            "simulate.n_cells=many",
+            "expected a whole number, found the text `many`",
+        ),
+        ("simulate.ambient=.nan", "expected a number, found "),
+        (
+            "cluster.zero_center=1",
+            "expected `true` or `false`, found `1`",
+        ),
+        (
+            "infercnv.method=windw",
+            "expected one of `window`, `hmm`, `measured`, found `windw`",
+        ),
+        (
+            "infercnv.exclude_chromosomes=chrX",
+            "expected a list, found the text `chrX`",
+        ),
+        (
+            "cluster.resolution=0",
+            "expected a value in (0, 1000], found `0`",
+        ),
+    ] {
+        let text = p.run(&["check", "w.yaml", "--set", set]).expect(3).stderr;
+        assert!(text.contains(expected), "{set}: {text}");
+    }
 }
 
 #[cfg(unix)]

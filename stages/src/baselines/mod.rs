@@ -35,7 +35,6 @@ use crate::dosage::{GeneWindows, Strata, add_malignant};
 use crate::error::{StageError, StageResult};
 use crate::genome::normalise_chromosome;
 use crate::mine::{Part, Split};
-use crate::params::ParamProblem;
 use crate::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
 use crate::stats::{Contrast, RankSumOptions, log2_fold_change, sparse_wilcoxon};
 
@@ -55,10 +54,6 @@ impl Stage for Baselines {
         "simple models to compare with: dosage residual, correlation, CCA, linear projection";
     const USES_SEED: bool = true;
     const MULTI_THREADED: bool = true;
-
-    fn check(params: &BaselinesParams) -> Vec<ParamProblem> {
-        params.problems()
-    }
 
     fn reads(params: &BaselinesParams) -> Vec<Read> {
         let mut roles = vec![

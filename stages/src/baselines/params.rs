@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 use crate::cohort::GroupBy;
 use crate::concordance::Restrict;
 use crate::dosage::{self, Strata};
-use crate::params::{Checks, ParamProblem};
 
 /// Whose copy number a cell's expression is set against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -40,26 +39,33 @@ pub struct BaselinesParams {
     pub clone_copy_number: dosage::CopyNumber,
     /// Normal cells that a stratum needs to give the level of its cells in `correlation`; with fewer
     /// it is the mean of all its cells. 1 or more, default 10.
+    #[schemars(range(min = 1))]
     pub min_cells: usize,
     /// Genes of like mean expression whose slopes are averaged to the slope that is expected of each;
     /// 10 or more, default 100.
+    #[schemars(range(min = 10))]
     pub genes_per_bin: usize,
     /// Principal components of each modality in `cca` and `linear`; 2 to 200, default 30.
+    #[schemars(range(min = 2, max = 200))]
     pub n_comps: usize,
     /// Chromosomes whose genes `cca` and `linear` leave out, with or without `chr`; default none. As in
     /// `mine`, for the control of two halves of the genome.
     pub exclude_chromosomes: Vec<String>,
     /// Ridge of `linear`, as a share of the mean variance of the expression components; 0 to 100,
     /// default 0.1.
+    #[schemars(range(min = 0, max = 100))]
     pub ridge: f64,
     /// Size of a clone's log copy ratio from which a gene counts as altered in `mixture`; above 0,
     /// default 0.15 as in `dosage`.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub altered: f64,
     /// Profiles laid elsewhere on the genome that the gain of `mixture` is set against; 0 to 10,000,
     /// default 19 (the least p-value is 1 / 20); 0 gives none.
+    #[schemars(range(min = 0, max = 10_000))]
     pub n_null: usize,
     /// Share of each patient's cells in the discordant and in the concordant class of `cca` and
     /// `linear`, between which their genes are tested; in (0, 0.5], default 0.25 as in `concordance`.
+    #[schemars(range(max = 0.5), extend("exclusiveMinimum" = 0))]
     pub quantile: f64,
 }
 
@@ -80,27 +86,5 @@ impl Default for BaselinesParams {
             n_null: 19,
             quantile: 0.25,
         }
-    }
-}
-
-impl BaselinesParams {
-    pub(super) fn problems(&self) -> Vec<ParamProblem> {
-        let mut c = Checks::default();
-        c.at_least("min_cells", self.min_cells, 1);
-        c.at_least("genes_per_bin", self.genes_per_bin, 10);
-        c.range("n_comps", self.n_comps, 2, 200);
-        c.require(
-            self.altered > 0.0 && self.altered.is_finite(),
-            "altered",
-            || format!("expected a number above 0, found `{}`", self.altered),
-        );
-        c.range("n_null", self.n_null, 0, 10_000);
-        c.range("ridge", self.ridge, 0.0, 100.0);
-        c.require(
-            self.quantile > 0.0 && self.quantile <= 0.5,
-            "quantile",
-            || format!("expected a value in (0, 0.5], found `{}`", self.quantile),
-        );
-        c.finish()
     }
 }

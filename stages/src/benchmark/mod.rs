@@ -30,7 +30,6 @@ pub use params::BenchmarkParams;
 use serde_json::json;
 
 use crate::error::StageResult;
-use crate::params::ParamProblem;
 use crate::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
 
 use truth::Truth;
@@ -45,10 +44,6 @@ impl Stage for Benchmark {
     const CODE_VERSION: u32 = 2;
     const ABOUT: &'static str = "scores every method against the planted truth of a simulation";
     const MULTI_THREADED: bool = true;
-
-    fn check(params: &BenchmarkParams) -> Vec<ParamProblem> {
-        params.problems()
-    }
 
     fn reads(_: &BenchmarkParams) -> Vec<Read> {
         let mut roles = vec![Read::one("truth"), Read::required("expr")];

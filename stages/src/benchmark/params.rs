@@ -3,17 +3,17 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::params::{Checks, ParamProblem};
-
 /// Parameters of `benchmark`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct BenchmarkParams {
     /// Share of the malignant cells in which a gene must be expressed to be among those ranked; in
     /// [0, 1), default 0.05.
+    #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub min_expressed: f64,
     /// Malignant cells of a patient whose copy-number calls are compared with the truth, evenly spaced
     /// where there are more; 10 or more, default 300.
+    #[schemars(range(min = 10))]
     pub max_cells: usize,
 }
 
@@ -23,18 +23,5 @@ impl Default for BenchmarkParams {
             min_expressed: 0.05,
             max_cells: 300,
         }
-    }
-}
-
-impl BenchmarkParams {
-    pub(super) fn problems(&self) -> Vec<ParamProblem> {
-        let mut c = Checks::default();
-        c.require(
-            (0.0..1.0).contains(&self.min_expressed),
-            "min_expressed",
-            || format!("expected a value in [0, 1), found `{}`", self.min_expressed),
-        );
-        c.at_least("max_cells", self.max_cells, 10);
-        c.finish()
     }
 }

@@ -50,7 +50,7 @@ use crate::error::{StageError, StageResult};
 use crate::frame::{Categorical, Column, Frame};
 use crate::linalg::{Pca, PcaOptions, pca};
 use crate::matrix::{Csr, Matrix};
-use crate::params::ParamProblem;
+use crate::params::{OnlyWith, ParamProblem};
 use crate::rng::Rng;
 use crate::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
 
@@ -185,6 +185,7 @@ impl Stage for Cluster {
         "groups the cells of a patient by copy-number profile: PCA, exact neighbours, Leiden, UMAP";
     const USES_SEED: bool = true;
     const MULTI_THREADED: bool = true;
+    const ONLY_WITH: &'static [OnlyWith] = ClusterParams::ONLY_WITH;
 
     fn check(params: &Self::Params) -> Vec<ParamProblem> {
         params.problems()

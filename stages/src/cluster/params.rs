@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::params::{Checks, ParamProblem};
+use crate::params::{Checks, OnlyWith, ParamProblem, When};
 
 /// How far apart two cells are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -32,60 +32,75 @@ pub enum On {
 #[serde(default, deny_unknown_fields)]
 pub struct ClusterParams {
     /// What cells are compared by. Default `cnv`; `h` reads `embeddings`, takes its rows as they are
-    /// (no components), lays the map out in the plane and in space, and reads `n_neighbors`,
-    /// `metric`, and the parameters of Leiden and UMAP alone.
+    /// (no components), and lays the map out in the plane and in space.
     pub on: On,
     /// Principal components of `X_cnv`; fewer where there are fewer cells or windows. At least 1;
     /// default 50 (scanpy).
+    #[schemars(range(min = 1))]
     pub n_comps: usize,
     /// Subtract the mean profile before the decomposition. Default `false` (infercnvpy), which
     /// keeps 0, "no change against normal", where it is.
     pub zero_center: bool,
     /// Cells of a neighbourhood, the cell itself included. At least 2; default 15 (scanpy). With
     /// fewer cells than this, half of the cells plus one, as scanpy does.
+    #[schemars(range(min = 2))]
     pub n_neighbors: usize,
     /// Distance between cells. Default `euclidean`.
     pub metric: Metric,
     /// Resolution of Leiden in leidenalg's `RBConfigurationVertexPartition`: higher gives more
     /// clusters. Above 0, at most 1000; default 1 (scanpy); the paper uses 0.5.
+    #[schemars(range(max = 1000), extend("exclusiveMinimum" = 0))]
     pub resolution: f64,
     /// Passes of Leiden over the graph; -1 repeats until a pass improves nothing. -1 or at least
     /// 1; default -1 (scanpy).
+    #[schemars(range(min = -1))]
     pub n_iterations: i64,
     /// Randomness of Leiden's refinement: two merges whose gains differ by this (in edge weights)
     /// differ in probability by a factor of e. In [1e-6, 10]; default 0.01 (Traag et al. 2019).
+    #[schemars(range(min = 1e-6, max = 10))]
     pub theta: f64,
     /// Distance in the UMAP plane below which neighbours are not drawn closer. In [0, `spread`];
     /// default 0.5 (scanpy).
+    #[schemars(range(min = 0))]
     pub min_dist: f64,
     /// Scale of distances in the UMAP plane. In [0.01, 100]; default 1 (scanpy).
+    #[schemars(range(min = 0.01, max = 100))]
     pub spread: f64,
     /// Passes of the UMAP layout. At least 1; default 500 up to 10,000 cells and 200 above
     /// (umap-learn).
+    #[schemars(range(min = 1))]
     pub n_epochs: Option<usize>,
     /// Random cells that push each neighbour pair away, per draw of the pair, in the UMAP layout.
     /// At most 100; default 5 (umap-learn).
+    #[schemars(range(min = 0, max = 100))]
     pub negative_sample_rate: usize,
     /// Least confidence at which a piece of a cluster's profile is called a gain or a loss. In [0.5, 1);
     /// default 0.95.
+    #[schemars(range(min = 0.5), extend("exclusiveMaximum" = 1))]
     pub segment_confidence: f64,
-    /// Least mean (natural log ratio, either sign) of a gain or loss. At least 0; default 0.01.
+    /// Least mean (natural log ratio, either sign) of a gain or loss. In [0, 10]; default 0.01.
+    #[schemars(range(min = 0, max = 10))]
     pub min_amplitude: f64,
     /// Share of an arm's windows that must lie in gains, or in losses, for the arm to be called. In
     /// [0.1, 1]; default 0.5.
+    #[schemars(range(min = 0.1, max = 1))]
     pub arm_share: f64,
     /// Cells of a cluster whose pairs make its `ithcna`, drawn where it has more (infercnvpy takes all).
-    /// At most 20000; 0: none; default 500.
+    /// 0 (none) to 20,000; default 500.
+    #[schemars(range(min = 0, max = 20_000))]
     pub ithcna_cells: usize,
-    /// Score `cnv_malignancy` (not negative) above which a cell that is no reference is called malignant, in
+    /// Score `cnv_malignancy` (in [0, 10]) above which a cell that is no reference is called malignant, in
     /// every patient. Default: where two normal components fitted to the patient's scores cross; none, and no
     /// calls, where these cannot be told apart (fewer than 20 cells, or one explains the scores as well). The report shows the scores.
+    #[schemars(range(min = 0, max = 10))]
     pub malignancy_threshold: Option<f64>,
     /// Most clones that the malignant cells of a patient are told apart into (column `cnv_clone`), from
     /// the raw counts, where `needs` lists a stage that writes `expr`. In [1, 50]; 1: none are sought;
     /// default 10.
+    #[schemars(range(min = 1, max = 50))]
     pub max_clones: usize,
     /// Cells that a clone needs. At least 2; default 20.
+    #[schemars(range(min = 2))]
     pub min_clone_cells: usize,
 }
 
@@ -116,53 +131,40 @@ impl Default for ClusterParams {
 }
 
 impl ClusterParams {
+    /// What is read only under other parameters.
+    pub(super) const ONLY_WITH: &'static [OnlyWith] = &[
+        OnlyWith {
+            params: &[
+                "n_comps",
+                "zero_center",
+                "segment_confidence",
+                "min_amplitude",
+                "arm_share",
+                "ithcna_cells",
+                "malignancy_threshold",
+                "max_clones",
+                "min_clone_cells",
+            ],
+            any: &[When::Is("on", &["cnv"])],
+        },
+        OnlyWith {
+            params: &["min_clone_cells"],
+            any: &[When::Above("max_clones", 1.0)],
+        },
+    ];
+
     /// Values out of range.
     pub(super) fn problems(&self) -> Vec<ParamProblem> {
         let mut checks = Checks::default();
-        checks.at_least("n_comps", self.n_comps, 1);
-        checks.at_least("n_neighbors", self.n_neighbors, 2);
-        let ok = self.resolution > 0.0 && self.resolution <= 1000.0;
-        checks.require(ok, "resolution", || {
-            format!(
-                "expected a value above 0 and at most 1000, found `{}`",
-                self.resolution
-            )
+        checks.require(self.n_iterations != 0, "n_iterations", || {
+            "expected -1 (until stable) or at least 1, found `0`".into()
         });
-        let ok = self.n_iterations == -1 || self.n_iterations >= 1;
-        checks.require(ok, "n_iterations", || {
-            format!(
-                "expected -1 (until stable) or at least 1, found `{}`",
-                self.n_iterations
-            )
-        });
-        checks.range("theta", self.theta, 1e-6, 10.0);
-        checks.range("spread", self.spread, 0.01, 100.0);
-        let ok = self.min_dist >= 0.0 && self.min_dist <= self.spread;
-        checks.require(ok, "min_dist", || {
+        checks.require(self.min_dist <= self.spread, "min_dist", || {
             format!(
                 "expected a value in [0, {}] (up to `spread`), found `{}`",
                 self.spread, self.min_dist
             )
         });
-        if let Some(n) = self.n_epochs {
-            checks.at_least("n_epochs", n, 1);
-        }
-        checks.range("negative_sample_rate", self.negative_sample_rate, 0, 100);
-        let ok = self.segment_confidence >= 0.5 && self.segment_confidence < 1.0;
-        checks.require(ok, "segment_confidence", || {
-            format!(
-                "expected a value in [0.5, 1), found `{}`",
-                self.segment_confidence
-            )
-        });
-        checks.range("min_amplitude", self.min_amplitude, 0.0, 10.0);
-        checks.range("arm_share", self.arm_share, 0.1, 1.0);
-        checks.range("ithcna_cells", self.ithcna_cells, 0, 20_000);
-        if let Some(threshold) = self.malignancy_threshold {
-            checks.range("malignancy_threshold", threshold, 0.0, 10.0);
-        }
-        checks.range("max_clones", self.max_clones, 1, 50);
-        checks.at_least("min_clone_cells", self.min_clone_cells, 2);
         checks.finish()
     }
 }
@@ -170,17 +172,19 @@ impl ClusterParams {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::Cluster;
+    use crate::params::problems;
 
     #[test]
     fn every_value_out_of_range_is_reported_at_once() {
-        assert!(ClusterParams::default().problems().is_empty());
+        assert!(problems::<Cluster>(&ClusterParams::default()).is_empty());
         let bad = ClusterParams {
             n_comps: 0,
             n_neighbors: 1,
             resolution: f64::NAN,
             n_iterations: 0,
             theta: 0.0,
-            min_dist: 2.0,
+            min_dist: -1.0,
             n_epochs: Some(0),
             negative_sample_rate: 101,
             segment_confidence: 1.0,
@@ -192,12 +196,14 @@ mod tests {
             min_clone_cells: 1,
             ..ClusterParams::default()
         };
-        let paths: Vec<String> = bad.problems().into_iter().map(|p| p.path).collect();
+        let paths: Vec<String> = problems::<Cluster>(&bad)
+            .into_iter()
+            .map(|p| p.path)
+            .collect();
         let expected = [
             "n_comps",
             "n_neighbors",
             "resolution",
-            "n_iterations",
             "theta",
             "min_dist",
             "n_epochs",
@@ -209,6 +215,7 @@ mod tests {
             "malignancy_threshold",
             "max_clones",
             "min_clone_cells",
+            "n_iterations",
         ];
         assert_eq!(paths, expected);
     }

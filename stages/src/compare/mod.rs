@@ -19,7 +19,7 @@ use serde_json::json;
 
 use crate::error::{StageError, StageResult};
 use crate::frame::{Column, Frame};
-use crate::params::ParamProblem;
+use crate::params::{OnlyWith, ParamProblem};
 use crate::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
 use crate::table::{TextTable, number, write_tsv};
 
@@ -35,6 +35,7 @@ impl Stage for Compare {
     const KIND: &'static str = "compare";
     const CODE_VERSION: u32 = 2;
     const ABOUT: &'static str = "means and intervals over seeds of every method, ablation and control: one table, one figure";
+    const ONLY_WITH: &'static [OnlyWith] = CompareParams::ONLY_WITH;
 
     fn check(params: &CompareParams) -> Vec<ParamProblem> {
         params.problems()

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::params::{Checks, ParamProblem};
+use crate::params::{Checks, OnlyWith, ParamProblem, When};
 
 /// What the figure shows in one panel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -22,6 +22,7 @@ pub struct Panel {
 #[serde(default, deny_unknown_fields)]
 pub struct CompareParams {
     /// The axis whose values are replicates: means and intervals are over them. Default `seed`.
+    #[schemars(length(min = 1))]
     pub over: String,
     /// Values of other axes that the rest is set against, replicate by replicate, for example
     /// `{ablation: full}`. Default none.
@@ -30,6 +31,7 @@ pub struct CompareParams {
     /// called there as well are then said to be no evidence. Default false.
     pub controls: bool,
     /// Probability that an interval covers the mean over replicates; in (0, 1), default 0.95.
+    #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
     pub confidence: f64,
     /// Panels of the figure, top to bottom. Default: AUROC of both kinds of planted genes and of
     /// discordant cells, and top-1 retrieval.
@@ -58,19 +60,17 @@ impl Default for CompareParams {
 }
 
 impl CompareParams {
+    /// What is read only under other parameters.
+    pub(super) const ONLY_WITH: &'static [OnlyWith] = &[OnlyWith {
+        params: &["controls"],
+        any: &[When::Given("against")],
+    }];
+
     pub(super) fn problems(&self) -> Vec<ParamProblem> {
         let mut c = Checks::default();
-        c.require(!self.over.is_empty(), "over", || {
-            "expected the name of an axis, found an empty text".to_string()
-        });
         c.require(!self.against.contains_key(&self.over), "against", || {
             format!("expected axes other than `over` (`{}`)", self.over)
         });
-        c.require(
-            self.confidence > 0.0 && self.confidence < 1.0,
-            "confidence",
-            || format!("expected a value in (0, 1), found `{}`", self.confidence),
-        );
         c.finish()
     }
 }

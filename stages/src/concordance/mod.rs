@@ -38,7 +38,6 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use crate::error::StageResult;
-use crate::params::ParamProblem;
 use crate::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
 
 use load::Cells;
@@ -53,10 +52,6 @@ impl Stage for Concordance {
     const ABOUT: &'static str =
         "distance between a cell's two embeddings, and classes by quantile within each patient";
     const USES_SEED: bool = true;
-
-    fn check(p: &ConcordanceParams) -> Vec<ParamProblem> {
-        p.problems()
-    }
 
     fn reads(p: &ConcordanceParams) -> Vec<Read> {
         vec![

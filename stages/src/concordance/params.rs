@@ -4,7 +4,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Restrict;
-use crate::params::{Checks, ParamProblem};
 
 /// A named share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -24,7 +23,7 @@ pub enum NamedShare {
 )]
 pub enum Share {
     /// As a number.
-    Number(f64),
+    Number(#[schemars(range(max = 0.5), extend("exclusiveMinimum" = 0))] f64),
     /// By its name.
     Named(NamedShare),
 }
@@ -71,17 +70,21 @@ pub struct ConcordanceParams {
     /// Folds of a cross-fit, 2 to 50; `null` (default): one model, which has trained on most of the
     /// cells that it measures. With K the stage needs K models of an axis (`mine.cross_fit`), and
     /// takes each cell's distance from the one that held it out.
+    #[schemars(range(min = 2, max = 50))]
     pub cross_fit: Option<usize>,
     /// Permutations of the class labels within patient and cell type, for the null of the
     /// composition table and of the genes that `de` finds; 0 (none) to 1000, default 39 (the least
     /// p-value is 1 / 40).
+    #[schemars(range(min = 0, max = 1000))]
     pub n_null: usize,
     /// A class that goes together with cell type, sample, split, cluster or cycle phase at a
     /// corrected Cramer's V of this or more is warned of; in [0, 1], default 0.3 (medium to large
     /// after Cohen 1988).
+    #[schemars(range(min = 0, max = 1))]
     pub warn_cramers_v: f64,
     /// A class that differs in depth by this many pooled standard deviations or more (Cohen's d,
     /// either sign) is warned of; 0 or more, default 0.5 (medium after Cohen 1988).
+    #[schemars(range(min = 0))]
     pub warn_cohens_d: f64,
 }
 
@@ -100,21 +103,6 @@ impl Default for ConcordanceParams {
 }
 
 impl ConcordanceParams {
-    pub(super) fn problems(&self) -> Vec<ParamProblem> {
-        let mut c = Checks::default();
-        let q = self.quantile.value();
-        c.require(q > 0.0 && q <= 0.5, "quantile", || {
-            format!("expected `quartiles`, `tertiles` or a value in (0, 0.5], found `{q}`")
-        });
-        if let Some(k) = self.cross_fit {
-            c.range("cross_fit", k, 2, 50);
-        }
-        c.range("n_null", self.n_null, 0, 1000);
-        c.range("warn_cramers_v", self.warn_cramers_v, 0.0, 1.0);
-        c.at_least("warn_cohens_d", self.warn_cohens_d, 0.0);
-        c.finish()
-    }
-
     /// What the classes are, for the head of each table.
     pub(super) fn rule(&self) -> String {
         let who = match self.restrict {

@@ -269,7 +269,7 @@ fn classes_within_cell_types_do_not_stand_for_cell_type() {
     let out = dir.path().join("out");
     let params: ConcordanceParams =
         serde_json::from_str(r#"{"strata": "patient_cell_type", "quantile": "tertiles"}"#).unwrap();
-    assert!(params.problems().is_empty());
+    assert!(crate::params::problems::<Concordance>(&params).is_empty());
     let (_, warnings) = run(inputs, &out, &params);
     assert!(
         !warnings.iter().any(|w| w.contains("cell_type")),

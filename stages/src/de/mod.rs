@@ -53,7 +53,7 @@ use serde_json::json;
 
 use crate::dosage::GeneWindows;
 use crate::error::{StageError, StageResult};
-use crate::params::ParamProblem;
+use crate::params::{OnlyWith, ParamProblem};
 use crate::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
 use crate::stats::{TTest, mean, paired_t};
 
@@ -70,6 +70,7 @@ impl Stage for De {
     const ABOUT: &'static str =
         "differential expression between classes of cells, and cis effects of copy number";
     const MULTI_THREADED: bool = true;
+    const ONLY_WITH: &'static [OnlyWith] = DeParams::ONLY_WITH;
 
     fn check(params: &DeParams) -> Vec<ParamProblem> {
         params.problems()

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::set_aside::GeneFamily;
-use crate::params::{Checks, ParamProblem};
+use crate::params::{Checks, OnlyWith, ParamProblem, When};
 use crate::stats::RankSumOptions;
 
 /// Whose conventions the rank-sum test follows.
@@ -34,9 +34,11 @@ impl Convention {
 pub struct DeParams {
     /// False discovery rate (Benjamini-Hochberg) below which a gene counts; in (0, 1), default
     /// 0.05 (the paper).
+    #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
     pub fdr: f64,
     /// Sizes of log2 fold change that a gene must exceed; 0 or more, rising. Default
     /// `[0.3, 0.5]`: the paper uses both.
+    #[schemars(length(min = 1), inner(range(min = 0)))]
     pub log2fc: Vec<f64>,
     /// Conventions of the rank-sum test by name: `scanpy` (default, the paper: neither correction)
     /// or `scipy` (both corrections).
@@ -50,6 +52,7 @@ pub struct DeParams {
     pub continuity: Option<bool>,
     /// Share of each patient's classed cells in the lowest and in the highest group of
     /// copy-number burden; in (0, 0.5], default 0.25 (quartiles).
+    #[schemars(range(max = 0.5), extend("exclusiveMinimum" = 0))]
     pub burden_quantile: f64,
     /// Families of genes that take no part in cancer against normal epithelium and are listed
     /// apart (`set_aside.tsv`): any of `ribosomal`, `mitochondrial`, `immunoglobulin`. Default: all
@@ -57,12 +60,15 @@ pub struct DeParams {
     pub set_aside: Vec<GeneFamily>,
     /// Counts over all patients and both groups that a gene needs for the pseudobulk test; 1 or
     /// more, default 10 (as edgeR's `filterByExpr` has `min.total.count` 15 and `min.count` 10).
+    #[schemars(range(min = 1))]
     pub pseudobulk_min_count: f64,
     /// Patients in which a gene must be found to be recurrent; 2 or more, default 2.
+    #[schemars(range(min = 2))]
     pub min_patients: usize,
     /// Mean `X_cnv` beyond which a locus counts as gained or lost (natural-log expression ratio
     /// of the windows over the gene, which smoothing and denoising shrink); above 0, default 0.01:
     /// about one tenth of the windows of the paper's cluster profiles of P0006 lie beyond it.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub locus_threshold: f64,
 }
 
@@ -84,6 +90,12 @@ impl Default for DeParams {
 }
 
 impl DeParams {
+    /// What is read only under other parameters.
+    pub(super) const ONLY_WITH: &'static [OnlyWith] = &[OnlyWith {
+        params: &["convention"],
+        any: &[When::Null("tie_correct"), When::Null("continuity")],
+    }];
+
     pub(super) fn rank_sum(&self) -> RankSumOptions {
         let named = match self.convention {
             Convention::Scanpy => RankSumOptions::SCANPY,
@@ -97,31 +109,9 @@ impl DeParams {
 
     pub(super) fn problems(&self) -> Vec<ParamProblem> {
         let mut c = Checks::default();
-        c.require(self.fdr > 0.0 && self.fdr < 1.0, "fdr", || {
-            format!("expected a value in (0, 1), found `{}`", self.fdr)
-        });
-        let rising = self.log2fc.windows(2).all(|w| w[0] < w[1])
-            && self.log2fc.iter().all(|v| *v >= 0.0 && v.is_finite());
-        c.require(rising && !self.log2fc.is_empty(), "log2fc", || {
-            format!(
-                "expected one or more rising values of at least 0, found `{:?}`",
-                self.log2fc
-            )
-        });
-        c.require(
-            self.burden_quantile > 0.0 && self.burden_quantile <= 0.5,
-            "burden_quantile",
-            || {
-                format!(
-                    "expected a value in (0, 0.5], found `{}`",
-                    self.burden_quantile
-                )
-            },
-        );
-        c.at_least("pseudobulk_min_count", self.pseudobulk_min_count, 1.0);
-        c.at_least("min_patients", self.min_patients, 2);
-        c.require(self.locus_threshold > 0.0, "locus_threshold", || {
-            format!("expected a value above 0, found `{}`", self.locus_threshold)
+        let rising = self.log2fc.windows(2).all(|w| w[0] < w[1]);
+        c.require(rising, "log2fc", || {
+            format!("expected rising values, found `{:?}`", self.log2fc)
         });
         c.finish()
     }

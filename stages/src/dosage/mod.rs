@@ -36,7 +36,6 @@ use crate::cohort::{Cohort, CohortCnv};
 use crate::concordance::MALIGNANT;
 use crate::error::{StageError, StageResult};
 use crate::matrix::Csr;
-use crate::params::ParamProblem;
 use crate::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
 
 use copy::{Along, altered, copy_ratios};
@@ -58,10 +57,6 @@ impl Stage for Dosage {
         "dosage sensitivity of every gene, and cells that fall short of their dosage";
     const USES_SEED: bool = true;
     const MULTI_THREADED: bool = true;
-
-    fn check(params: &DosageParams) -> Vec<ParamProblem> {
-        params.problems()
-    }
 
     fn reads(_: &DosageParams) -> Vec<Read> {
         vec![

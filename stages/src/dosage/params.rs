@@ -5,7 +5,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::cohort::GroupBy;
 use crate::concordance::Restrict;
-use crate::params::{Checks, ParamProblem};
 
 /// What shares one level of a gene's expression, so that only differences of copy number within it
 /// speak for the slope.
@@ -71,32 +70,42 @@ pub struct DosageParams {
     pub tumour_level: TumourLevel,
     /// Cells that a clone (a copy-number cluster of one cell type of one patient) needs; 2 or
     /// more, default 10.
+    #[schemars(range(min = 2))]
     pub min_cells: usize,
     /// Counts that a gene is expected to have in a clone for the clone to speak for it; 1 or more,
     /// default 2. Genes with few counts get wide intervals, not wrong ones.
+    #[schemars(range(min = 1))]
     pub min_count: f64,
     /// Spread of log copy ratio over the clones of a stratum, below which a gene is untested;
     /// above 0, default 0.1 (a gain of one copy of two is 0.405).
+    #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 10))]
     pub min_spread: f64,
     /// Standard error of a slope above which a gene is not tested (its slope is told and ranked); above
     /// 0, default 0.5: its 95 % interval is then wider than from 0 (escape) to 2, so that nothing can be
     /// called.
+    #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1000))]
     pub max_se: f64,
     /// False discovery rate of the classes; in (0, 1), default 0.05.
+    #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
     pub fdr: f64,
     /// Slope below which a gene that follows its dosage less than fully is insensitive; in (0, 1),
     /// default 0.5.
+    #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
     pub insensitive_below: f64,
     /// Size of a clone's log copy ratio from which a gene counts as altered in the per-cell
     /// scores; above 0, default 0.15.
+    #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 10))]
     pub altered: f64,
     /// Factors of the per-cell residuals; 1 to 50, default 5.
+    #[schemars(range(min = 1, max = 50))]
     pub n_factors: usize,
     /// Profiles permuted along the genome for the null; 39 or more, default 39 (the least p-value
     /// is 1 / 40, and a factor counts as above its null up to 0.025).
+    #[schemars(range(min = 39, max = 10_000))]
     pub n_null: usize,
     /// Cells that the factors are found in, a fixed random choice where there are more; every cell
     /// gets a score. 100 or more, default 4000.
+    #[schemars(range(min = 100))]
     pub max_cells: usize,
 }
 
@@ -119,27 +128,5 @@ impl Default for DosageParams {
             n_null: 39,
             max_cells: 4000,
         }
-    }
-}
-
-impl DosageParams {
-    pub(super) fn problems(&self) -> Vec<ParamProblem> {
-        let mut c = Checks::default();
-        let mut open = |name: &str, v: f64, hi: f64| {
-            c.require(v > 0.0 && v < hi, name, || {
-                format!("expected a value in (0, {hi}), found `{v}`")
-            });
-        };
-        open("min_spread", self.min_spread, 10.0);
-        open("max_se", self.max_se, 1000.0);
-        open("fdr", self.fdr, 1.0);
-        open("insensitive_below", self.insensitive_below, 1.0);
-        open("altered", self.altered, 10.0);
-        c.at_least("min_cells", self.min_cells, 2);
-        c.at_least("min_count", self.min_count, 1.0);
-        c.range("n_factors", self.n_factors, 1, 50);
-        c.range("n_null", self.n_null, 39, 10_000);
-        c.at_least("max_cells", self.max_cells, 100);
-        c.finish()
     }
 }

@@ -24,7 +24,6 @@ use crate::cohort::stack_frames;
 use crate::error::{StageError, StageResult};
 use crate::frame::{Column, Frame};
 use crate::mine::{Part, Split};
-use crate::params::ParamProblem;
 use crate::stage::{Metrics, ObsRead, OutputDecl, Publish, Read, Stage, StageContext};
 use crate::table::write_tsv;
 
@@ -38,10 +37,6 @@ impl Stage for Eval {
     const CODE_VERSION: u32 = 2;
     const ABOUT: &'static str =
         "cross-modal retrieval on the test cells: pooled, per patient, per cell type";
-
-    fn check(params: &EvalParams) -> Vec<ParamProblem> {
-        params.problems()
-    }
 
     fn reads(_: &EvalParams) -> Vec<Read> {
         vec![

@@ -3,13 +3,12 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::params::{Checks, ParamProblem};
-
-/// Parameters of [`super::Eval`].
+/// Parameters of `eval`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct EvalParams {
     /// Test cells in the similarity matrix, spread evenly over the test cells, 1 to 4,096. Default 64.
+    #[schemars(range(min = 1, max = 4096))]
     pub matrix_cells: usize,
     /// Column of `obs` that names cell types; where it is absent there are no rows per type. Default `cell_type`.
     pub cell_type_column: String,
@@ -21,14 +20,5 @@ impl Default for EvalParams {
             matrix_cells: 64,
             cell_type_column: "cell_type".into(),
         }
-    }
-}
-
-impl EvalParams {
-    /// Values out of range.
-    pub(super) fn problems(&self) -> Vec<ParamProblem> {
-        let mut checks = Checks::default();
-        checks.range("matrix_cells", self.matrix_cells, 1, 4096);
-        checks.finish()
     }
 }

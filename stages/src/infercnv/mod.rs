@@ -37,7 +37,7 @@ use crate::anndata::{AnnData, Reader, Uns};
 use crate::error::{StageError, StageResult};
 use crate::frame::{Categorical, Column, Frame};
 use crate::matrix::{Csr, Matrix};
-use crate::params::ParamProblem;
+use crate::params::{OnlyWith, ParamProblem};
 use crate::rng::Rng;
 use crate::stage::{
     InputArtifact, Metrics, ObsRead, OutputDecl, Progress, Publish, Read, Stage, StageContext,
@@ -55,6 +55,7 @@ impl Stage for Infercnv {
     const ABOUT: &'static str =
         "copy number of each cell in windows along the genome, against normal cells";
     const MULTI_THREADED: bool = true;
+    const ONLY_WITH: &'static [OnlyWith] = InfercnvParams::ONLY_WITH;
 
     fn check(params: &Self::Params) -> Vec<ParamProblem> {
         params.check()

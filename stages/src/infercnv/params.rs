@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::hmm::HmmParams;
 use crate::genome::normalise_chromosome;
-use crate::params::{Checks, ParamProblem};
+use crate::params::{Checks, OnlyWith, ParamProblem, When};
 
 /// How copy number is inferred.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -45,6 +45,7 @@ pub struct MeasuredParams {
     /// `truth_clone`, which simulated cells have.
     pub clone_key: String,
     /// Copies that count as no change; above 0, default 2.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub ploidy: f64,
 }
 
@@ -97,25 +98,28 @@ pub enum ShortChromosomes {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct InfercnvParams {
-    /// `window` (default): infercnvpy's running mean; `hmm`: R inferCNV's run, which reads `step`, the
-    /// reference, `exclude_chromosomes`, `exclude_genes`, `calculate_gene_values` and `hmm` and none of the others;
-    /// `measured`: a table, which reads `window_size`, `step`, `edges`, `short_chromosomes`,
-    /// `exclude_chromosomes`, `exclude_genes`, `lfc_clip` and `measured`.
+    /// `window` (default): infercnvpy's running mean; `hmm`: R inferCNV's run, with its own parameters in `hmm`;
+    /// `measured`: a table, with its own in `measured`. Each parameter that not all of them read says which do.
     pub method: Method,
     /// The column of `obs` that names the reference cells; null: all cells are the reference.
     /// Default `cancer_vs_normal`, which `preprocess` writes (infercnvpy: none).
     pub reference_key: Option<String>,
     /// The values of `reference_key` that are reference. With several, a gene counts as changed only
-    /// beyond the highest or below the lowest of the groups' means. Default `[Normal]`.
+    /// beyond the highest or below the lowest of the groups' means. At least one; default `[Normal]`.
+    #[schemars(length(min = 1))]
     pub reference_cat: Vec<String>,
     /// Log ratios are clipped to +- this, natural log; above 0, default 3.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub lfc_clip: f64,
     /// Genes in a window, at least 1, default 100 (250 in the LUAD method).
+    #[schemars(range(min = 1))]
     pub window_size: usize,
     /// Every `step`-th window is kept, at least 1, default 10.
+    #[schemars(range(min = 1))]
     pub step: usize,
     /// Values below this many standard deviations are set to 0; null: no filter. At least 0,
     /// default 1.5.
+    #[schemars(range(min = 0))]
     pub dynamic_threshold: Option<f64>,
     /// Chromosomes left out, with or without `chr`. Default `[chrX, chrY]`. chrM and scaffolds
     /// without `chr` are always left out.
@@ -123,8 +127,10 @@ pub struct InfercnvParams {
     /// Genes left out, as in `var`; a `*` at the end stands for any more letters. Default none (infercnvpy). The
     /// HLA genes (`HLA-*`) lie beside one another and follow the cell type, so that macrophages seem to gain
     /// what fibroblasts seem to lose there; CopyKAT leaves them out too.
+    #[schemars(inner(length(min = 1)))]
     pub exclude_genes: Vec<String>,
     /// Cells per run of `noise_scope: chunk`, at least 1, default 5000.
+    #[schemars(range(min = 1))]
     pub chunksize: usize,
     /// Cells over which the noise filter's standard deviation is taken: `chunk` (default) or `global`.
     pub noise_scope: NoiseScope,
@@ -135,9 +141,9 @@ pub struct InfercnvParams {
     /// Also write `layers["gene_values_cnv"]`: per gene the mean of the windows that contain it (a
     /// dense matrix of cells x genes). Default false.
     pub calculate_gene_values: bool,
-    /// Parameters of `method: hmm`; not read by `window`.
+    /// Parameters of `method: hmm`.
     pub hmm: HmmParams,
-    /// Parameters of `method: measured`; not read by the others.
+    /// Parameters of `method: measured`.
     pub measured: MeasuredParams,
     /// A negative control: `none` (default), `gene_order` or `cells`.
     pub control: Control,
@@ -172,38 +178,73 @@ impl Default for InfercnvParams {
 }
 
 impl InfercnvParams {
+    /// What is read only under other parameters.
+    pub(super) const ONLY_WITH: &'static [OnlyWith] = &[
+        OnlyWith {
+            params: &["lfc_clip", "window_size", "edges", "short_chromosomes"],
+            any: &[When::Is("method", &["window", "measured"])],
+        },
+        OnlyWith {
+            params: &["dynamic_threshold", "noise_scope", "chunksize"],
+            any: &[When::Is("method", &["window"])],
+        },
+        OnlyWith {
+            params: &["calculate_gene_values"],
+            any: &[When::Is("method", &["window", "hmm"])],
+        },
+        OnlyWith {
+            params: &["hmm"],
+            any: &[When::Is("method", &["hmm"])],
+        },
+        OnlyWith {
+            params: &["measured"],
+            any: &[When::Is("method", &["measured"])],
+        },
+        OnlyWith {
+            params: &["reference_cat"],
+            any: &[When::Given("reference_key")],
+        },
+        OnlyWith {
+            params: &["noise_scope", "chunksize"],
+            any: &[When::Given("dynamic_threshold")],
+        },
+        OnlyWith {
+            params: &["chunksize"],
+            any: &[When::Is("noise_scope", &["chunk"])],
+        },
+        OnlyWith {
+            params: &["control_seed"],
+            any: &[When::Is("control", &["gene_order", "cells"])],
+        },
+        OnlyWith {
+            params: &["hmm.sd_trend"],
+            any: &[When::Is("hmm.hmm_type", &["i6"])],
+        },
+        OnlyWith {
+            params: &["hmm.i3_p_val"],
+            any: &[When::Is("hmm.hmm_type", &["i3"])],
+        },
+        OnlyWith {
+            params: &[
+                "hmm.leiden_method",
+                "hmm.leiden_resolution",
+                "hmm.k_nn",
+                "hmm.z_score_filter",
+            ],
+            any: &[When::Is("hmm.analysis_mode", &["subclusters"])],
+        },
+        OnlyWith {
+            params: &["hmm.random_state"],
+            any: &[
+                When::Is("hmm.hmm_type", &["i6"]),
+                When::Is("hmm.analysis_mode", &["subclusters"]),
+            ],
+        },
+    ];
+
     pub(super) fn check(&self) -> Vec<ParamProblem> {
         let mut checks = Checks::default();
-        checks.require(
-            self.lfc_clip > 0.0 && self.lfc_clip.is_finite(),
-            "lfc_clip",
-            || format!("expected a number above 0, found `{}`", self.lfc_clip),
-        );
-        checks.at_least("window_size", self.window_size, 1);
-        checks.at_least("step", self.step, 1);
-        checks.at_least("chunksize", self.chunksize, 1);
-        if let Some(threshold) = self.dynamic_threshold {
-            checks.require(
-                threshold >= 0.0 && threshold.is_finite(),
-                "dynamic_threshold",
-                || format!("expected null or a number of at least 0, found `{threshold}`"),
-            );
-        }
-        checks.require(self.reference_key.is_none() || !self.reference_cat.is_empty(), "reference_cat", || {
-            "expected at least one value, found none (set `reference_key` to null to use all cells)".into()
-        });
-        checks.require(
-            !self.exclude_genes.iter().any(String::is_empty),
-            "exclude_genes",
-            || "expected names of genes, found an empty one".into(),
-        );
         self.hmm.check(&mut checks);
-        let ploidy = self.measured.ploidy;
-        checks.require(
-            ploidy > 0.0 && ploidy.is_finite(),
-            "measured.ploidy",
-            || format!("expected a number above 0, found `{ploidy}`"),
-        );
         checks.finish()
     }
 

@@ -395,6 +395,7 @@ fn chunk_scope_has_one_threshold_per_chunk() {
 
 #[test]
 fn parameters_out_of_range_are_all_reported() {
+    let problems = crate::params::problems::<Infercnv>;
     let bad = InfercnvParams {
         step: 0,
         lfc_clip: f64::NAN,
@@ -402,7 +403,7 @@ fn parameters_out_of_range_are_all_reported() {
         reference_cat: vec![],
         ..Default::default()
     };
-    let paths: Vec<String> = bad.check().into_iter().map(|p| p.path).collect();
-    assert_eq!(paths, ["lfc_clip", "window_size", "step", "reference_cat"]);
-    assert!(InfercnvParams::default().check().is_empty());
+    let paths: Vec<String> = problems(&bad).into_iter().map(|p| p.path).collect();
+    assert_eq!(paths, ["reference_cat", "lfc_clip", "window_size", "step"]);
+    assert!(problems(&InfercnvParams::default()).is_empty());
 }

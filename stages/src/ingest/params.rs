@@ -55,6 +55,7 @@ pub struct IngestParams {
     pub groups: BTreeMap<String, Vec<String>>,
     /// The column of the annotation table that holds the cell ids of the matrix. Default `Index`
     /// (GSE131907).
+    #[schemars(length(min = 1))]
     pub cell_id: String,
     /// Source names of the standard columns.
     pub columns: StandardColumns,
@@ -86,8 +87,7 @@ impl Default for IngestParams {
 }
 
 impl IngestParams {
-    /// Values out of range: a group without values, a value in two groups, no name for the id
-    /// column.
+    /// A group without values, a value in two groups.
     pub fn check(&self) -> Vec<ParamProblem> {
         let mut checks = Checks::default();
         let mut owner: BTreeMap<&str, &str> = BTreeMap::new();
@@ -106,9 +106,6 @@ impl IngestParams {
                 });
             }
         }
-        checks.require(!self.cell_id.is_empty(), "cell_id", || {
-            "expected the name of a column, found nothing".into()
-        });
         checks.finish()
     }
 }

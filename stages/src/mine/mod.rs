@@ -34,7 +34,7 @@ use serde_json::json;
 use crate::cohort::{Cohort, CohortCnv};
 use crate::error::{StageError, StageResult};
 use crate::genome::normalise_chromosome;
-use crate::params::ParamProblem;
+use crate::params::{OnlyWith, ParamProblem};
 use crate::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
 use crate::table::write_tsv;
 
@@ -52,6 +52,7 @@ impl Stage for Mine {
     const ABOUT: &'static str = "split the cells, take the training moments, find hard negatives: same copy number, other expression";
     const USES_SEED: bool = true;
     const MULTI_THREADED: bool = true;
+    const ONLY_WITH: &'static [OnlyWith] = MineParams::ONLY_WITH;
 
     fn check(params: &MineParams) -> Vec<ParamProblem> {
         params.problems()

@@ -27,9 +27,11 @@ pub struct CancerVsNormal {
     /// Cells with one of these values are Normal, all others Cancer. Exactly one of `normal` and
     /// `cancer` is given.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("default" = []))]
     pub normal: Vec<String>,
     /// Cells with one of these values are Cancer, all others Normal.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("default" = []))]
     pub cancer: Vec<String>,
 }
 
@@ -63,15 +65,18 @@ pub struct PreprocessParams {
     /// (250 in the LUAD method).
     pub min_genes_per_chromosome: usize,
     /// Cells with fewer counts leave; at least 0, default 0.
+    #[schemars(range(min = 0))]
     pub min_counts: f64,
     /// Cells with fewer genes seen leave; default 0.
     pub min_genes: usize,
     /// Cells with a higher percentage of mitochondrial counts leave; 0 to 100, null (default): none.
+    #[schemars(range(min = 0, max = 100))]
     pub max_pct_mt: Option<f64>,
     /// Genes seen in fewer cells leave; default 0. It works per patient, so joined patients keep the
     /// genes that all of them have, and their copy-number windows differ: leave it at 0 for a cohort.
     pub min_cells: usize,
     /// Each cell's counts are scaled to this sum; above 0, default 10000.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub target_sum: f64,
     /// Thin the counts into two halves at random (default false): copy number, clusters, embeddings
     /// and classes are learnt on one, and `dosage` and `de` test on the other, so that no count is
@@ -120,11 +125,6 @@ impl PreprocessParams {
             },
         );
         checks.require(
-            self.target_sum > 0.0 && self.target_sum.is_finite(),
-            "target_sum",
-            || format!("expected a number above 0, found `{}`", self.target_sum),
-        );
-        checks.require(
             !self.count_split || self.counts == Counts::Integer,
             "count_split",
             || {
@@ -132,10 +132,6 @@ impl PreprocessParams {
                     .into()
             },
         );
-        checks.at_least("min_counts", self.min_counts, 0.0);
-        if let Some(max) = self.max_pct_mt {
-            checks.range("max_pct_mt", max, 0.0, 100.0);
-        }
         checks.finish()
     }
 

@@ -413,10 +413,10 @@ fn parameters_are_checked_and_typed() {
         r#"{"cancer_vs_normal": {"column": "x", "normal": ["a"], "cancer": ["b"]}, "max_pct_mt": 120, "target_sum": 0}"#,
     )
     .unwrap();
-    let problems = both.check();
+    let problems = crate::params::problems::<Preprocess>(&both);
     assert_eq!(
         problems.iter().map(|p| p.path.as_str()).collect::<Vec<_>>(),
-        ["cancer_vs_normal", "target_sum", "max_pct_mt"]
+        ["max_pct_mt", "target_sum", "cancer_vs_normal"]
     );
     assert!(PreprocessParams::default().check().is_empty());
     assert!(serde_json::from_str::<PreprocessParams>(r#"{"min_gene": 3}"#).is_err());

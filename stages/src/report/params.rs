@@ -11,20 +11,26 @@ use crate::params::{Checks, ParamProblem};
 #[serde(default, deny_unknown_fields)]
 pub struct Params {
     /// Headline of the page. Default `From copy number to dosage escape`.
+    #[schemars(length(min = 1))]
     pub title: String,
     /// Rows of a table that are embedded in the page, 10 to 100,000; a longer table is cut (by
     /// p-value where it has one) and says so. Default 400: ten patients stay well under 15 MB.
+    #[schemars(range(min = 10, max = 100_000))]
     pub table_rows: usize,
     /// Cells of a patient in its copy-number heatmap, 20 to 5,000, taken evenly from every
     /// cluster in proportion to its size. Default 400, about one row of pixels each.
+    #[schemars(range(min = 20, max = 5000))]
     pub heatmap_cells: usize,
     /// Genes named in a volcano plot, 0 to 100, those with the smallest p-values. Default 12.
+    #[schemars(range(min = 0, max = 100))]
     pub label_genes: usize,
     /// False discovery rate of the guide line and of the counts in the text, in (0, 1].
     /// Default 0.05, as the paper.
+    #[schemars(range(max = 1), extend("exclusiveMinimum" = 0))]
     pub fdr: f64,
     /// Absolute log2 fold change of the guide lines and of the counts in the text, 0 to 10.
     /// Default 0.5, the stricter of the paper's two.
+    #[schemars(range(min = 0, max = 10))]
     pub log2fc: f64,
 }
 
@@ -48,13 +54,6 @@ impl Params {
         checks.require(!self.title.trim().is_empty(), "title", || {
             "expected a text, found an empty one".to_string()
         });
-        checks.range("table_rows", self.table_rows, 10, 100_000);
-        checks.range("heatmap_cells", self.heatmap_cells, 20, 5_000);
-        checks.range("label_genes", self.label_genes, 0, 100);
-        checks.require(self.fdr > 0.0 && self.fdr <= 1.0, "fdr", || {
-            format!("expected a value in (0, 1], found `{}`", self.fdr)
-        });
-        checks.range("log2fc", self.log2fc, 0.0, 10.0);
         checks.finish()
     }
 }
@@ -62,10 +61,12 @@ impl Params {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::params::problems;
+    use crate::report::Report;
 
     #[test]
     fn values_out_of_range_are_named() {
-        assert!(Params::default().check().is_empty());
+        assert!(problems::<Report>(&Params::default()).is_empty());
         let bad = Params {
             title: " ".into(),
             table_rows: 1,
@@ -74,16 +75,19 @@ mod tests {
             fdr: f64::NAN,
             log2fc: -1.0,
         };
-        let paths: Vec<String> = bad.check().into_iter().map(|p| p.path).collect();
+        let paths: Vec<String> = problems::<Report>(&bad)
+            .into_iter()
+            .map(|p| p.path)
+            .collect();
         assert_eq!(
             paths,
             [
-                "title",
                 "table_rows",
                 "heatmap_cells",
                 "label_genes",
                 "fdr",
-                "log2fc"
+                "log2fc",
+                "title"
             ]
         );
     }

@@ -15,9 +15,11 @@ use flate2::write::GzEncoder;
 
 use crate::error::{StageError, StageResult};
 use crate::matrix::{Csr, Matrix};
+use crate::params::problems;
 use crate::rng::Rng;
 use crate::stage::{Metrics, Progress};
 
+use super::Simulate;
 use super::atlas::{SAMPLES, is_tumour};
 use super::cell_types::CellType;
 use super::counts::{Patient, simulate_patient};
@@ -129,7 +131,7 @@ pub fn write_file_set(
             format!("expected a number above 0 and at most 1, found `{scale}`"),
         ));
     }
-    if let Some(problem) = params.check().into_iter().next() {
+    if let Some(problem) = problems::<Simulate>(params).into_iter().next() {
         return Err(StageError::param(problem.path, problem.message));
     }
     std::fs::create_dir_all(dir).map_err(StageError::io("create", dir))?;

@@ -426,16 +426,20 @@ fn the_stage_writes_what_preprocess_reads() {
 
 #[test]
 fn defaults_are_in_range_and_bad_values_are_reported() {
-    assert!(SimulateParams::default().check().is_empty());
-    assert!(geo::default_params().check().is_empty());
+    let problems = crate::params::problems::<Simulate>;
+    assert!(problems(&SimulateParams::default()).is_empty());
+    assert!(problems(&geo::default_params()).is_empty());
     let bad = SimulateParams {
         n_cells: 3,
         ambient: 0.9,
-        trunk_events: 30,
+        trunk_events: 16,
         ..SimulateParams::default()
     };
     assert_eq!(
-        bad.check().into_iter().map(|p| p.path).collect::<Vec<_>>(),
+        problems(&bad)
+            .into_iter()
+            .map(|p| p.path)
+            .collect::<Vec<_>>(),
         ["n_cells", "ambient", "trunk_events"]
     );
     assert!(World::new(&geo::default_params(), 1).is_ok());

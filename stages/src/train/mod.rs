@@ -51,7 +51,7 @@ use crate::frame::Frame;
 use crate::math;
 use crate::matrix::Matrix;
 use crate::mine::{Moments, Negatives, Part, Split};
-use crate::params::ParamProblem;
+use crate::params::{OnlyWith, ParamProblem};
 use crate::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
 
 /// The stage kind `train`.
@@ -67,6 +67,7 @@ impl Stage for Train {
     const USES_SEED: bool = true;
     const DEVICE_SENSITIVE: bool = true;
     const MULTI_THREADED: bool = true;
+    const ONLY_WITH: &'static [OnlyWith] = TrainParams::ONLY_WITH;
 
     fn check(params: &TrainParams) -> Vec<ParamProblem> {
         params.problems()

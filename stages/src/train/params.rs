@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::anchors::AnchorParams;
-use crate::params::{Checks, ParamProblem};
+use crate::params::{Checks, OnlyWith, ParamProblem, When};
 
 /// What is minimised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -14,9 +14,7 @@ pub enum Objective {
     #[default]
     Clcc,
     /// Method B: the expression encoder alone, against fixed anchors, the copy-number states of
-    /// subclusters (`infercnv` with `method: hmm`). Of the parameters here it reads `epochs`,
-    /// `learning_rate` (constant), `weight_decay` (as L2), `expr_hidden`, `cnv_hidden`, `precision`
-    /// and `anchors`.
+    /// subclusters (`infercnv` with `method: hmm`).
     Anchors,
 }
 
@@ -55,18 +53,22 @@ pub enum Precision {
     Mixed,
 }
 
-/// Parameters of [`super::Train`].
+/// Parameters of `train`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainParams {
     /// What is minimised. Default `clcc` (method A).
     pub objective: Objective,
     /// Most epochs, at least 1; also the length of the cosine schedule. Default 100 (the paper).
+    #[schemars(range(min = 1))]
     pub epochs: usize,
     /// Anchors in a step, at least 2; the last, smaller batch is kept unless it is of one cell.
     /// Default 256 (the paper).
+    #[schemars(range(min = 2))]
     pub batch_size: usize,
     /// AdamW's rate in the first epoch, above 0; falls along a cosine to 0 at `epochs`. Default 1e-3 (the paper).
+    /// Constant, and Adam's, with `objective: anchors`.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub learning_rate: f64,
     /// Epochs in which the rate rises in equal steps from `learning_rate / steps` to `learning_rate`,
     /// 0 to `epochs` - 1; the cosine then takes the epochs that are left. Default 0 (the paper);
@@ -75,31 +77,42 @@ pub struct TrainParams {
     /// Longest gradient, as the norm over all parameters of both encoders; a longer one is scaled
     /// to it before the optimiser sees it. Above 0, or `null` for no limit. Default `null` (the paper
     /// names none for this method; torch's `clip_grad_norm_`).
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub clip_norm: Option<f64>,
     /// AdamW's decoupled decay of every parameter, biases and batch-norm included, as torch does; at
-    /// least 0. Default 1e-4 (the paper).
+    /// least 0. Default 1e-4 (the paper). L2 in the gradient with `objective: anchors`.
+    #[schemars(range(min = 0))]
     pub weight_decay: f64,
     /// InfoNCE temperature tau, above 0. Default 0.07 (the paper).
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub temperature: f64,
     /// Learns ln(1 / tau) with the weights, from `temperature` on, kept in [0, ln 100] and without
     /// decay (open_clip's `logit_scale`; `temperature` is then 0.01 to 1). Default false (the paper).
     pub learn_temperature: bool,
     /// Weight of the hard-negative margin loss, at least 0; at 0 no negative is drawn. Default 0.5 (the paper).
+    #[schemars(range(min = 0))]
     pub lambda: f64,
     /// Margin of that loss in cosine distance, at least 0. Default 0.3 (the paper).
+    #[schemars(range(min = 0))]
     pub margin: f64,
     /// Hard negatives drawn for each anchor in each epoch, of those that `mine` kept; at least 1.
     /// Default 5 (the paper).
+    #[schemars(range(min = 1))]
     pub n_negatives: usize,
     /// Dropout after each hidden block, in [0, 1). Default 0.1 (the paper).
+    #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub dropout: f64,
     /// Epochs without a better validation loss before training stops, at least 1. Default 10 (the paper).
+    #[schemars(range(min = 1))]
     pub patience: usize,
     /// Hidden widths of the expression encoder, first to last; at least one. Default [512, 256] (the paper).
+    #[schemars(length(min = 1), inner(range(min = 1)))]
     pub expr_hidden: Vec<usize>,
     /// Hidden widths of the copy-number encoder; at least one. Default [256, 128] (the paper).
+    #[schemars(length(min = 1), inner(range(min = 1)))]
     pub cnv_hidden: Vec<usize>,
     /// Width of both embeddings, at least 2. Default 128 (the paper).
+    #[schemars(range(min = 2))]
     pub embedding_dim: usize,
     /// Set of the batch-norm statistics. Default `joint`.
     pub bn_scope: BnScope,
@@ -111,7 +124,7 @@ pub struct TrainParams {
     /// validation: they share their copy number and are false negatives. Default false (the paper);
     /// true reads `clusters`.
     pub mask_same_cluster: bool,
-    /// Parameters of `objective: anchors`; not read by `clcc`.
+    /// Parameters of `objective: anchors`.
     pub anchors: AnchorParams,
 }
 
@@ -145,6 +158,41 @@ impl Default for TrainParams {
 }
 
 impl TrainParams {
+    /// What is read only under other parameters.
+    pub(super) const ONLY_WITH: &'static [OnlyWith] = &[
+        OnlyWith {
+            params: &[
+                "batch_size",
+                "warmup_epochs",
+                "clip_norm",
+                "temperature",
+                "learn_temperature",
+                "lambda",
+                "margin",
+                "n_negatives",
+                "dropout",
+                "patience",
+                "embedding_dim",
+                "bn_scope",
+                "cnv_input",
+                "mask_same_cluster",
+            ],
+            any: &[When::Is("objective", &["clcc"])],
+        },
+        OnlyWith {
+            params: &["anchors"],
+            any: &[When::Is("objective", &["anchors"])],
+        },
+        OnlyWith {
+            params: &["margin", "n_negatives", "bn_scope"],
+            any: &[When::Above("lambda", 0.0)],
+        },
+        OnlyWith {
+            params: &["anchors.centroid_space"],
+            any: &[When::Above("anchors.centroid_weight", 0.0)],
+        },
+    ];
+
     /// Whether the artifact `clusters` is read.
     pub(super) fn needs_clusters(&self) -> bool {
         self.objective == Objective::Clcc
@@ -154,30 +202,6 @@ impl TrainParams {
     /// Values out of range.
     pub(super) fn problems(&self) -> Vec<ParamProblem> {
         let mut checks = Checks::default();
-        checks.at_least("epochs", self.epochs, 1);
-        checks.at_least("batch_size", self.batch_size, 2);
-        checks.at_least("n_negatives", self.n_negatives, 1);
-        checks.at_least("patience", self.patience, 1);
-        checks.at_least("embedding_dim", self.embedding_dim, 2);
-        for (path, value) in [
-            ("learning_rate", self.learning_rate),
-            ("temperature", self.temperature),
-        ] {
-            let ok = value > 0.0 && value.is_finite();
-            checks.require(ok, path, || {
-                format!("expected a number above 0, found `{value}`")
-            });
-        }
-        for (path, value) in [
-            ("weight_decay", self.weight_decay),
-            ("lambda", self.lambda),
-            ("margin", self.margin),
-        ] {
-            let ok = value >= 0.0 && value.is_finite();
-            checks.require(ok, path, || {
-                format!("expected a number of at least 0, found `{value}`")
-            });
-        }
         let warmup = self.warmup_epochs;
         checks.require(warmup < self.epochs.max(1), "warmup_epochs", || {
             format!(
@@ -185,32 +209,12 @@ impl TrainParams {
                 self.epochs
             )
         });
-        if let Some(norm) = self.clip_norm {
-            checks.require(norm > 0.0 && norm.is_finite(), "clip_norm", || {
-                format!("expected a number above 0, or null, found `{norm}`")
-            });
-        }
         let tau = self.temperature;
         checks.require(
             !self.learn_temperature || (0.01..=1.0).contains(&tau),
             "temperature",
             || format!("expected a value in [0.01, 1] where it is learnt, found `{tau}`"),
         );
-        let dropout = self.dropout;
-        checks.require((0.0..1.0).contains(&dropout), "dropout", || {
-            format!("expected a value in [0, 1), found `{dropout}`")
-        });
-        for (path, widths) in [
-            ("expr_hidden", &self.expr_hidden),
-            ("cnv_hidden", &self.cnv_hidden),
-        ] {
-            checks.require(
-                !widths.is_empty() && widths.iter().all(|&w| w > 0),
-                path,
-                || format!("expected at least one width, each above 0, found {widths:?}"),
-            );
-        }
-        self.anchors.check(&mut checks);
         checks.finish()
     }
 }

@@ -59,43 +59,54 @@ pub struct HmmParams {
     pub hmm_type: HmmType,
     /// Genes whose mean raw count over all cells is below this are left out; at least 0, default 0.1
     /// (R's advice for 10x data; 1 for Smart-seq2).
+    #[schemars(range(min = 0))]
     pub cutoff: f64,
     /// Genes seen in fewer cells are left out; default 3.
     pub min_cells_per_gene: usize,
     /// Cells with fewer counts over the genes with a place take no part: no signal, no subcluster.
     /// Default 100.
+    #[schemars(range(min = 0))]
     pub min_counts_per_cell: f64,
     /// Genes in the pyramid, an odd number of at least 3, default 101.
+    #[schemars(range(min = 3))]
     pub window_length: usize,
     /// Log2 ratios are clipped to +- this before smoothing; above 0, default 3.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub max_centered_threshold: f64,
     /// With several reference groups, a value between the lowest and the highest of their means counts as
     /// no change (`true`, default); otherwise the mean of the groups' means is subtracted.
     pub ref_subtract_use_mean_bounds: bool,
     /// Values nearer to the reference's mean than this many of its standard deviations are taken for
     /// noise in `X_cnv`; at least 0, default 1.5; 0 keeps everything. The states do not depend on it.
+    #[schemars(range(min = 0, max = 1_000_000))]
     pub sd_amplifier: f64,
     /// Cells whose mean is called together: `subclusters` (default) or `samples`.
     pub analysis_mode: AnalysisMode,
     /// Graph of the subclusters: `pca` (default) or `simple`.
     pub leiden_method: LeidenMethod,
     /// Resolution of Leiden (constant Potts model); null (default): (11.98 / n)^(1 / 1.165) for n cells.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub leiden_resolution: Option<f64>,
     /// Neighbours, the cell itself included, at least 2, default 20. A group with no more cells than this
     /// is one subcluster.
+    #[schemars(range(min = 2))]
     pub k_nn: usize,
     /// Genes whose mean absolute z-score over the reference cells reaches this do not shape subclusters;
     /// at least 0, default 0.8; 0 keeps all.
+    #[schemars(range(min = 0, max = 1_000_000))]
     pub z_score_filter: f64,
     /// Probability of each change of state between neighbouring genes; in (0, 0.1], default 1e-6.
+    #[schemars(range(max = 0.1), extend("exclusiveMinimum" = 0))]
     pub hmm_transition_prob: f64,
     /// Spread of a subcluster's mean in `i6`: `cells` (default) or `rounds`.
     pub sd_trend: SdTrend,
     /// Overlap of the levels of `i3`: they lie where a reference value is beyond with this probability.
     /// In (0, 0.5), default 0.05.
+    #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 0.5))]
     pub i3_p_val: f64,
     /// Gains and losses whose posterior probability of being normal is above this are dropped; in [0, 1],
     /// default 0.5; 0 keeps all and leaves the states as the model called them.
+    #[schemars(range(min = 0, max = 1))]
     pub bayes_max_p_normal: f64,
     /// Seed of the simulated cells of `i6` and of Leiden. Default 0.
     pub random_state: u64,
@@ -128,44 +139,8 @@ impl Default for HmmParams {
 
 impl HmmParams {
     pub(in crate::infercnv) fn check(&self, checks: &mut Checks) {
-        checks.range("hmm.cutoff", self.cutoff, 0.0, f64::MAX);
-        checks.range(
-            "hmm.min_counts_per_cell",
-            self.min_counts_per_cell,
-            0.0,
-            f64::MAX,
-        );
-        let odd = self.window_length >= 3 && self.window_length % 2 == 1;
-        checks.require(odd, "hmm.window_length", || {
-            format!(
-                "expected an odd number of at least 3, found `{}`",
-                self.window_length
-            )
+        checks.require(self.window_length % 2 == 1, "hmm.window_length", || {
+            format!("expected an odd number, found `{}`", self.window_length)
         });
-        let ok = self.max_centered_threshold > 0.0 && self.max_centered_threshold.is_finite();
-        checks.require(ok, "hmm.max_centered_threshold", || {
-            format!(
-                "expected a number above 0, found `{}`",
-                self.max_centered_threshold
-            )
-        });
-        checks.range("hmm.sd_amplifier", self.sd_amplifier, 0.0, 1e6);
-        if let Some(resolution) = self.leiden_resolution {
-            let ok = resolution > 0.0 && resolution.is_finite();
-            checks.require(ok, "hmm.leiden_resolution", || {
-                format!("expected null or a number above 0, found `{resolution}`")
-            });
-        }
-        checks.at_least("hmm.k_nn", self.k_nn, 2);
-        checks.range("hmm.z_score_filter", self.z_score_filter, 0.0, 1e6);
-        let t = self.hmm_transition_prob;
-        checks.require(t > 0.0 && t <= 0.1, "hmm.hmm_transition_prob", || {
-            format!("expected a value above 0 and at most 0.1, found `{t}`")
-        });
-        let p = self.i3_p_val;
-        checks.require(p > 0.0 && p < 0.5, "hmm.i3_p_val", || {
-            format!("expected a value above 0 and below 0.5, found `{p}`")
-        });
-        checks.range("hmm.bayes_max_p_normal", self.bayes_max_p_normal, 0.0, 1.0);
     }
 }

@@ -507,16 +507,16 @@ fn parameters_out_of_range_are_reported_together() {
     params.groups.insert("PA".into(), vec![]);
     params.groups.insert("PB".into(), vec!["T6".into()]);
     params.cell_id.clear();
-    let found: Vec<String> = Ingest::check(&params)
+    let found: Vec<String> = crate::params::problems::<Ingest>(&params)
         .into_iter()
         .map(|p| format!("{}: {}", p.path, p.message))
         .collect();
     assert_eq!(
         found,
         [
+            "cell_id: expected text, found an empty one",
             "groups.PA: expected at least one value, found none",
             "groups.PB: `T6` is listed twice (also under `P6`)",
-            "cell_id: expected the name of a column, found nothing"
         ]
     );
 }

@@ -3,8 +3,6 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::params::Checks;
-
 /// Where cells are drawn to the centroid of their anchor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -16,32 +14,41 @@ pub enum CentroidSpace {
     H,
 }
 
-/// Parameters of `objective: anchors` (method B); not read by `clcc`.
+/// Parameters of `objective: anchors` (method B).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AnchorParams {
     /// Cells in a step, at least 2; the paper takes 512 to 4,096. Default 512.
+    #[schemars(range(min = 2))]
     pub batch_size: usize,
     /// InfoNCE temperature tau, above 0. Default 0.2 (the paper).
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub temperature: f64,
     /// Longest gradient over all parameters, or `null` for no limit. Above 0; default 1 (the paper).
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub clip_norm: Option<f64>,
     /// Width of `h`, at least 2. Default 128; the paper gives 128 in one place and 256 in another.
+    #[schemars(range(min = 2))]
     pub h_dim: usize,
     /// Width between `h` and `z`, at least 1. Default 128 (the paper).
+    #[schemars(range(min = 1))]
     pub head_hidden: usize,
     /// Width of `z`, at least 2. Default 64 (the paper).
+    #[schemars(range(min = 2))]
     pub z_dim: usize,
     /// Anchors that a cell is told apart from: those other than its own with the largest logits, ties
     /// by number. At least 1; default 10 (the paper gives none). As many as there are others, or more:
     /// all of them.
+    #[schemars(range(min = 1))]
     pub top_k: usize,
     /// Where the centroid term acts: `z` (default) or `h`; the paper says neither.
     pub centroid_space: CentroidSpace,
     /// Weight of the centroid term, at least 0; 0 leaves it out. Default 0.05 (the paper: 0.02 to 0.1).
+    #[schemars(range(min = 0))]
     pub centroid_weight: f64,
     /// Weight of the mean of `||h_e - h_c||^2` between a cell and its anchor, at least 0. Default 0.001
     /// (the paper gives none).
+    #[schemars(range(min = 0))]
     pub h_weight: f64,
 }
 
@@ -58,33 +65,6 @@ impl Default for AnchorParams {
             centroid_space: CentroidSpace::Z,
             centroid_weight: 0.05,
             h_weight: 0.001,
-        }
-    }
-}
-
-impl AnchorParams {
-    pub(in crate::train) fn check(&self, checks: &mut Checks) {
-        checks.at_least("anchors.batch_size", self.batch_size, 2);
-        checks.at_least("anchors.h_dim", self.h_dim, 2);
-        checks.at_least("anchors.head_hidden", self.head_hidden, 1);
-        checks.at_least("anchors.z_dim", self.z_dim, 2);
-        checks.at_least("anchors.top_k", self.top_k, 1);
-        let tau = self.temperature;
-        checks.require(tau > 0.0 && tau.is_finite(), "anchors.temperature", || {
-            format!("expected a number above 0, found `{tau}`")
-        });
-        if let Some(norm) = self.clip_norm {
-            checks.require(norm > 0.0 && norm.is_finite(), "anchors.clip_norm", || {
-                format!("expected a number above 0, or null, found `{norm}`")
-            });
-        }
-        for (path, value) in [
-            ("anchors.centroid_weight", self.centroid_weight),
-            ("anchors.h_weight", self.h_weight),
-        ] {
-            checks.require(value >= 0.0 && value.is_finite(), path, || {
-                format!("expected a number of at least 0, found `{value}`")
-            });
         }
     }
 }

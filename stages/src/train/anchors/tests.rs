@@ -491,15 +491,18 @@ fn parameters_out_of_range_are_named() {
         },
         ..TrainParams::default()
     };
-    let paths: Vec<String> = params.problems().into_iter().map(|p| p.path).collect();
+    let paths: Vec<String> = crate::params::problems::<crate::train::Train>(&params)
+        .into_iter()
+        .map(|p| p.path)
+        .collect();
     let fields = [
         "batch_size",
+        "temperature",
+        "clip_norm",
         "h_dim",
         "head_hidden",
         "z_dim",
         "top_k",
-        "temperature",
-        "clip_norm",
         "centroid_weight",
         "h_weight",
     ];

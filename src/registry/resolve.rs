@@ -1,0 +1,202 @@
+//! From parameters as written to those that a stage reads.
+
+use clcc_stages::params::{self, Fault};
+use clcc_stages::stage::{ObsColumn, ObsRead, OutputDecl, Read, Stage};
+use serde_json::{Map, Value};
+
+use super::sorted;
+use crate::workflow::{did_you_mean, unknown};
+
+/// What a kind reads and writes under given parameters.
+#[derive(Debug, Clone)]
+pub struct Resolved {
+    /// Every parameter that is read, with its value; keys sorted.
+    pub params: Value,
+    /// Roles read from needed stages.
+    pub reads: Vec<Read>,
+    /// Roles read from file inputs.
+    pub file_inputs: Vec<Read>,
+    /// Roles written.
+    pub outputs: Vec<OutputDecl>,
+    /// Columns of the cells' table that parameters name.
+    pub obs_reads: Vec<ObsRead>,
+    /// Columns that it adds to the cells' table.
+    pub obs_writes: Vec<ObsColumn>,
+}
+
+/// A parameter that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// JSON pointer inside `params`.
+    pub pointer: String,
+    /// What was expected and what was found; of an unknown key the whole message.
+    pub message: String,
+    /// What may have been meant.
+    pub hint: Option<String>,
+    /// Whether it is the key that is wrong and not its value.
+    pub key: bool,
+}
+
+impl From<Fault> for Refused {
+    fn from(fault: Fault) -> Self {
+        let known: Vec<&str> = fault.known.iter().map(String::as_str).collect();
+        let hint = match (&fault.key, &fault.name) {
+            (Some(key), _) => unknown("parameter", key, &known).hint,
+            (None, Some(name)) => {
+                did_you_mean(name, known).map(|near| format!("did you mean `{near}`?"))
+            }
+            (None, None) => None,
+        };
+        Self {
+            pointer: fault.pointer,
+            message: fault.message,
+            hint,
+            key: fault.key.is_some(),
+        }
+    }
+}
+
+pub(super) fn resolve<S: Stage>(written: &Map<String, Value>) -> Result<Resolved, Vec<Refused>> {
+    let written = Value::Object(written.clone());
+    let mut refused: Vec<Refused> = params::faults(&params::schema::<S>(), &written)
+        .into_iter()
+        .filter(|fault| !is_a_spelling::<S>(fault, &written))
+        .map(Refused::from)
+        .collect();
+    let typed = match read::<S>(&written) {
+        Ok(typed) => typed,
+        // What the schema cannot say, a number too large for its field.
+        Err(other) if refused.is_empty() => return Err(vec![other]),
+        Err(_) => return Err(refused),
+    };
+    let mut effective = serde_json::to_value(&typed).expect("parameters are plain values");
+    for parameter in params::unread::<S>(&written) {
+        remove(&mut effective, &parameter.pointer);
+    }
+    // What is not read has its default from here on, so that no check and no role hangs on it.
+    let typed = read::<S>(&effective).map_err(|e| vec![e])?;
+    for problem in S::check(&typed) {
+        let pointer = format!("/{}", problem.path.replace('.', "/"));
+        if !refused.iter().any(|r| r.pointer == pointer) {
+            refused.push(Refused {
+                pointer,
+                message: problem.message,
+                hint: None,
+                key: false,
+            });
+        }
+    }
+    if !refused.is_empty() {
+        return Err(refused);
+    }
+    Ok(Resolved {
+        params: sorted(effective),
+        reads: S::reads(&typed),
+        file_inputs: S::file_inputs(&typed),
+        outputs: S::outputs(&typed),
+        obs_reads: S::obs_reads(&typed),
+        obs_writes: S::obs_writes(&typed),
+    })
+}
+
+/// Whether a name that the schema does not list is one that the type knows: another case, an alias.
+fn is_a_spelling<S: Stage>(fault: &Fault, written: &Value) -> bool {
+    let Some(value) = written
+        .pointer(&fault.pointer)
+        .filter(|_| fault.name.is_some())
+    else {
+        return false;
+    };
+    let keys = fault.pointer[1..].rsplit('/');
+    let alone = keys.fold(
+        value.clone(),
+        |inner, key| serde_json::json!({ key: inner }),
+    );
+    serde_json::from_value::<S::Params>(alone).is_ok()
+}
+
+fn read<S: Stage>(params: &Value) -> Result<S::Params, Refused> {
+    serde_path_to_error::deserialize(params).map_err(|e| {
+        let pointer: String = e.path().iter().map(segment).collect();
+        let value = params.pointer(&pointer).unwrap_or(params);
+        Refused {
+            message: plain(&e.inner().to_string(), value),
+            pointer,
+            hint: None,
+            key: false,
+        }
+    })
+}
+
+/// What a type says of a value that its schema allows, without its own types.
+fn plain(message: &str, value: &Value) -> String {
+    let found = params::found(value);
+    let names = message
+        .strip_prefix("unknown variant ")
+        .and_then(|m| m.split_once(", expected "));
+    match names {
+        Some((name, known)) => format!("expected {known}, found {name}"),
+        None if message.starts_with("expected ") => message.to_string(),
+        None => format!("expected another value, found {found}"),
+    }
+}
+
+fn segment(segment: &serde_path_to_error::Segment) -> String {
+    use serde_path_to_error::Segment;
+    match segment {
+        Segment::Map { key } => crate::workflow::join("", key),
+        Segment::Seq { index } => format!("/{index}"),
+        Segment::Enum { .. } | Segment::Unknown => String::new(),
+    }
+}
+
+/// Removes what stands at a JSON pointer.
+fn remove(value: &mut Value, pointer: &str) {
+    if let Some((parent, key)) = pointer.rsplit_once('/')
+        && let Some(Value::Object(map)) = value.pointer_mut(parent)
+    {
+        map.shift_remove(key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_a_type_says_is_told_without_its_types() {
+        let plain = |message: &str| plain(message, &json!("x"));
+        assert_eq!(
+            plain("unknown variant `x`, expected one of `a`, `b`"),
+            "expected one of `a`, `b`, found `x`"
+        );
+        assert_eq!(
+            plain("expected a date, found `x`"),
+            "expected a date, found `x`"
+        );
+        assert_eq!(
+            plain("invalid type: string \"x\", expected u64"),
+            "expected another value, found the text `x`"
+        );
+    }
+
+    #[test]
+    fn a_spelling_that_the_type_knows_is_none_that_the_schema_must_list() {
+        use clcc_stages::infercnv::Infercnv;
+        let fault = |pointer: &str| Fault {
+            pointer: pointer.into(),
+            message: String::new(),
+            key: None,
+            name: Some("as written".into()),
+            known: Vec::new(),
+        };
+        let written = json!({"method": "hmm", "hmm": {"hmm_type": "i9"}});
+        assert!(is_a_spelling::<Infercnv>(&fault("/method"), &written));
+        assert!(!is_a_spelling::<Infercnv>(
+            &fault("/hmm/hmm_type"),
+            &written
+        ));
+    }
+}
