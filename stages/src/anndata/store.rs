@@ -277,7 +277,11 @@ impl Values {
             Self::U32(v) => v.iter().map(ToString::to_string).collect(),
             Self::I64(v) => v.iter().map(ToString::to_string).collect(),
             Self::U64(v) => v.iter().map(ToString::to_string).collect(),
-            Self::F32(v) => v.iter().map(|&x| number(f64::from(x))).collect(),
+            // The shortest text of f32: 1.1, not 1.100000023841858.
+            Self::F32(v) => v
+                .iter()
+                .map(|&x| number(x.to_string().parse().unwrap_or(f64::from(x))))
+                .collect(),
             Self::F64(v) => v.into_iter().map(number).collect(),
         }
     }
