@@ -56,7 +56,7 @@ pub fn write_tsv(path: &Path, index_name: &str, frame: &Frame, notes: &[&str]) -
     text.push_str(index_name);
     for name in frame.columns.keys() {
         text.push('\t');
-        text.push_str(name);
+        text.push_str(&clean(name));
     }
     text.push('\n');
     for row in 0..frame.len() {

@@ -248,8 +248,12 @@ impl Reader {
         if (info.rows, info.cols) == shape {
             return Ok(info);
         }
+        let why = match (info.cols, info.rows) == shape {
+            true => ": the matrix is transposed",
+            false => "",
+        };
         let message = format!(
-            "expected {} x {}, found {} x {}",
+            "expected {} x {}, found {} x {}{why}",
             shape.0, shape.1, info.rows, info.cols
         );
         Err(self.store.bad(element, message))

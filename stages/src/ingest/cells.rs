@@ -9,6 +9,7 @@ use super::source::Source;
 use crate::anndata::{list, name_problem};
 use crate::error::{StageError, StageResult};
 use crate::frame::{Categorical, Column, Frame, LeftOut, is_missing};
+use crate::genome::{Duplicates, GeneTable};
 use crate::stage::Progress;
 
 /// The cells of a matrix that are described.
@@ -73,6 +74,9 @@ impl Cells {
             left_out: of_table,
         }) = annotations
         else {
+            if let Some(because) = genes_for_cells(own) {
+                return Err(transposed(path, &because, counts));
+            }
             return Ok(Self {
                 source: own.clone(),
                 left_out,
@@ -163,6 +167,31 @@ fn no_cell_in_common(
         ),
         "name the annotation column that holds the matrix's cell ids with `cell_id`",
     )
+}
+
+/// Whether half or more of the cells are called what genes of man are (or of mouse, in capitals), as where rows
+/// and columns are swapped.
+fn genes_for_cells(cells: &Frame) -> Option<String> {
+    const LOOKED_AT: usize = 500;
+    const FEWEST: usize = 10;
+    let step = cells.len().div_ceil(LOOKED_AT).max(1);
+    let names: Vec<String> = (cells.index.iter().step_by(step))
+        .map(|name| name.to_uppercase())
+        .collect();
+    // Barcodes are the usual case, and no gene is called like one.
+    let is_barcode = |name: &&String| name.len() >= 14 && name.starts_with(|c| "ACGT".contains(c));
+    if names.len() < FEWEST || names.iter().filter(is_barcode).count() * 2 > names.len() {
+        return None;
+    }
+    let found = GeneTable::grch38().resolve(&names, Duplicates::First);
+    let n_genes = found.iter().flatten().count();
+    (n_genes * 2 >= names.len()).then(|| {
+        let examples: Vec<&String> = cells.index.iter().take(3).collect();
+        format!(
+            "most names of cells are those of genes, as {}",
+            list(&examples)
+        )
+    })
 }
 
 /// The error for counts whose rows and columns are swapped.

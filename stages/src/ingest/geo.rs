@@ -189,7 +189,7 @@ fn header(
         return Err(bad(format!(
             "expected `Index` and cell ids, found the comment `{start}`"
         ))
-        .or_hint(FEATURE_COUNTS));
+        .or_hint(without_comments(first)));
     }
     let fields = split_names(head, separator);
     let names = fields
@@ -208,16 +208,12 @@ fn header(
     if !no_corner {
         names.remove(0);
     }
-    if names
-        .iter()
-        .take(5)
-        .eq(["Chr", "Start", "End", "Strand", "Length"])
-    {
+    if names.iter().take(5).eq(PLACES) {
         return Err(bad(
             "expected cell ids, found the columns `Chr`, `Start`, `End`, `Strand` and `Length` of featureCounts"
                 .to_string(),
         )
-        .or_hint(FEATURE_COUNTS));
+        .or_hint(without_comments(Some(head))));
     }
     let mut seen: HashMap<&str, usize> = HashMap::with_capacity(names.len());
     let column = |at: usize| at + 1 + usize::from(!no_corner);
@@ -249,8 +245,20 @@ fn is_comment(head: &[u8], first: Option<&[u8]>, head_separator: u8) -> bool {
     n_head < 2 || (n_first != n_head && n_first != n_head + 1)
 }
 
-const FEATURE_COUNTS: &str = "remove the lines that begin with `#`, and of a table of featureCounts the columns `Chr`, \
-                              `Start`, `End`, `Strand` and `Length` too: `grep -v '^#' table.txt | cut -f 1,7- > counts.txt`";
+/// The columns that featureCounts has before the counts.
+const PLACES: [&str; 5] = ["Chr", "Start", "End", "Strand", "Length"];
+
+/// What to do about comments, and about the columns of featureCounts where `header` has them.
+fn without_comments(header: Option<&[u8]>) -> &'static str {
+    let fields = header.map(|h| split_names(h, b'\t')).unwrap_or_default();
+    let places = fields.iter().skip(1).take(5).map(|f| text::name(f));
+    if places.eq(PLACES.map(Ok)) {
+        "remove the lines that begin with `#` and the columns `Chr` to `Length` of featureCounts: \
+         `grep -v '^#' table.txt | cut -f 1,7- > counts.txt`"
+    } else {
+        "remove the lines that begin with `#`: `grep -v '^#' table.txt > counts.txt`"
+    }
+}
 
 /// Fields of a line; a separator between quotes is part of the name.
 fn split_names(line: &[u8], separator: u8) -> Vec<&[u8]> {

@@ -1,4 +1,5 @@
 mod bad;
+mod features;
 mod names;
 mod tenx;
 
