@@ -184,7 +184,7 @@ fn header(
         }
         Some(line) => line,
     };
-    if head.starts_with(b"#") && is_comment(head, first, separator) {
+    if head.starts_with(b"#") && is_comment(head, first) {
         let start: String = String::from_utf8_lossy(head).chars().take(60).collect();
         return Err(bad(format!(
             "expected `Index` and cell ids, found the comment `{start}`"
@@ -236,13 +236,12 @@ fn header(
     Ok(Header { names, no_corner })
 }
 
-/// Whether a first line that begins with `#` is a comment: a header has as many fields as a row, or one less.
-fn is_comment(head: &[u8], first: Option<&[u8]>, head_separator: u8) -> bool {
+/// Whether a first line that begins with `#` is a comment: a header has as many fields as a row, or one less,
+/// between what separates those.
+fn is_comment(head: &[u8], first: Option<&[u8]>) -> bool {
     let Some(first) = first else { return true };
-    let n = |line: &[u8], separator| split_names(line, separator).len();
-    let n_head = n(head, head_separator);
-    let n_first = n(first, separator(first));
-    n_head < 2 || (n_first != n_head && n_first != n_head + 1)
+    let n = |line: &[u8]| split_names(line, separator(first)).len();
+    n(head) < 2 || (n(first) != n(head) && n(first) != n(head) + 1)
 }
 
 /// The columns that featureCounts has before the counts.

@@ -139,27 +139,25 @@ const NOT_WHOLE: &str = "expected a whole count";
 /// Why `value` cannot be a count.
 fn count_problem(value: f64, kind: CountKind) -> Option<String> {
     const LARGEST: f64 = 16_777_216.0;
+    let is_whole = value.fract() == 0.0 && value <= LARGEST;
+    if value >= 0.0 && (is_whole || kind == CountKind::Any) && (value as f32).is_finite() {
+        return None;
+    }
     // As it is stored: the shortest text of 2.74 as f32 is 2.74, as f64 2.740000009536743.
     let found = match value as f32 {
         stored if f64::from(stored) == value => stored.to_string(),
         _ => value.to_string(),
     };
-    // What f32 cannot hold is no count either.
-    if !(value as f32).is_finite() {
-        Some(format!("expected a count, found `{found}`"))
+    Some(if !(value as f32).is_finite() {
+        // What f32 cannot hold is no count either.
+        format!("expected a count, found `{found}`")
     } else if value < 0.0 {
-        Some(format!(
-            "expected a count that is not negative, found `{found}`"
-        ))
-    } else if kind == CountKind::Integer && value.fract() != 0.0 {
-        Some(format!("{NOT_WHOLE}, found `{found}`"))
-    } else if kind == CountKind::Integer && value > LARGEST {
-        Some(format!(
-            "expected a count of at most 16777216, found `{found}`"
-        ))
+        format!("expected a count that is not negative, found `{found}`")
+    } else if value.fract() != 0.0 {
+        format!("{NOT_WHOLE}, found `{found}`")
     } else {
-        None
-    }
+        format!("expected a count of at most 16777216, found `{found}`")
+    })
 }
 
 /// A patient with fewer cells is warned of: no more than the neighbours of one cell in `cluster`.

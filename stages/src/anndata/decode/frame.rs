@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{is_plain, named};
-use crate::anndata::store::{Store, Values};
+use crate::anndata::store::{Store, Values, as_printed};
 use crate::error::{StageError, StageResult};
 use crate::frame::{Categorical, Column, Frame, LeftOut};
 
@@ -154,7 +154,8 @@ pub(super) fn column(store: &dyn Store, at: &str) -> StageResult<Option<Column>>
 fn plain_column(values: Values) -> Result<Column, String> {
     Ok(match values {
         Values::Bool(v) => Column::Bool(v),
-        Values::F32(v) => Column::F64(v.into_iter().map(f64::from).collect()),
+        // A column may name things, and a name is what is printed.
+        Values::F32(v) => Column::F64(v.into_iter().map(as_printed).collect()),
         Values::F64(v) => Column::F64(v),
         Values::Text(v) => Column::Str(v),
         // As digits where they do not fit: nothing wraps around.

@@ -133,7 +133,7 @@ fn features_of_raw_have_the_types_of_var() {
 }
 
 /// Replaces an array of a zarr store by plain bytes.
-fn replace(array: &Path, dtype: &str, values: &[u8], n: usize) {
+pub(super) fn replace(array: &Path, dtype: &str, values: &[u8], n: usize) {
     std::fs::remove_dir_all(array).unwrap();
     std::fs::create_dir_all(array.join("c")).unwrap();
     let metadata = json!({

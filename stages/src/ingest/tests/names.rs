@@ -124,6 +124,37 @@ fn numbers_of_a_store_name_groups_as_they_are_printed() {
     }
 }
 
+/// Numbers as other programs store them: of 32 bits, and whole ones of 64 without a sign.
+#[test]
+fn narrow_and_wide_numbers_are_named_as_they_are_printed() {
+    let b = Bench::new();
+    let path = store(
+        &b,
+        "n.zarr",
+        &[("narrow", strings([""; 4])), ("wide", strings([""; 4]))],
+    );
+    let narrow: Vec<u8> = [1.1f32, 1.2, 1.1, f32::NAN]
+        .iter()
+        .flat_map(|x| x.to_le_bytes())
+        .collect();
+    super::features::replace(&path.join("obs/narrow"), "float32", &narrow, 4);
+    let odd = 1u64 << 63 | 1;
+    let wide: Vec<u8> = [odd, odd + 2, 7, odd]
+        .iter()
+        .flat_map(|x| x.to_le_bytes())
+        .collect();
+    super::features::replace(&path.join("obs/wide"), "uint64", &wide, 4);
+    for (column, key, cells) in [
+        ("narrow", "1.1", vec!["c1", "c3"]),
+        ("wide", "9223372036854775809", vec!["c1", "c4"]),
+        ("wide", "9223372036854775811", vec!["c2"]),
+        ("wide", "7", vec!["c3"]),
+    ] {
+        b.run(&path, None, &of_group(column), &[key]).unwrap();
+        assert_eq!(b.patient(key).obs.index, cells, "{column} {key}");
+    }
+}
+
 #[test]
 fn words_for_missing_are_missing_from_every_source() {
     let words = ["None", "<NA>", "N/A", "null"];
