@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use csv::StringRecord;
 
+use super::params::DEFAULT_CELL_ID;
 use super::text;
 use crate::anndata::list;
 use crate::error::{StageError, StageResult};
@@ -88,8 +89,8 @@ impl Table {
         })
     }
 
-    /// The cells under the ids of the column `cell_id`. Where no column has that name and the first has none
-    /// (as R and pandas write row names), the first is taken.
+    /// The cells under the ids of the column `cell_id`. Where no column has the name that is the default and the
+    /// first has none (as R and pandas write row names), the first is taken.
     ///
     /// Columns are typed over the whole table, and only where the text can be had back from the type: whole
     /// numbers, numbers (both as they are printed: `1.10`, `1E2`, `+1` and `007` are text), flags (`True`,
@@ -149,7 +150,7 @@ impl Table {
     fn id_column(&self, cell_id: &str) -> StageResult<usize> {
         match self.header.iter().position(|h| h == cell_id) {
             Some(id) => Ok(id),
-            None if self.header[0].is_empty() => Ok(0),
+            None if self.header[0].is_empty() && cell_id == DEFAULT_CELL_ID => Ok(0),
             None => Err(StageError::Param {
                 param: "cell_id".to_string(),
                 message: format!(
@@ -220,9 +221,12 @@ fn records(path: &Path, bytes: &[u8]) -> StageResult<Vec<Row>> {
     let is_end = |b: &u8| matches!(b, b'\n' | b'\r');
     let first = bytes.split(is_end).find(|line| !line.is_empty());
     let has = |b: u8| first.is_some_and(|line| line.contains(&b));
+    // Blanks separate where names stand in quotes, as R's `write.table` leaves them.
+    let quoted = first.is_some_and(|line| line.starts_with(b"\"")) && has(b' ');
     let delimiter = match (has(b'\t'), has(b','), has(b';')) {
         (true, ..) => b'\t',
         (false, false, true) => b';',
+        (false, false, false) if quoted => b' ',
         _ => b',',
     };
     let mut reader = csv::ReaderBuilder::new()
@@ -421,6 +425,7 @@ mod tests {
             "Index\tSample\rc1\tA\rc2\tB\r",
             "\n\nIndex\tSample\nc1\tA\n\nc2\tB\n\t\n\t\n",
             "Index;Sample\nc1;A\nc2;B\n",
+            "\"Sample\" \"kind\"\n\"c1\" \"A\" \"B cell\"\n\"c2\" \"B\" \"T cell\"\n",
         ] {
             let f = table(text).unwrap();
             assert_eq!(f.index, ["c1", "c2"], "{text}");
@@ -469,6 +474,18 @@ mod tests {
         assert!(message("# made by hand\nIndex\ta\nc1\t1\n").ends_with(
             "line 1: expected the names of the columns, found the comment `# made by hand`"
         ));
+        // Only the default stands for a column without a name.
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.csv");
+        std::fs::write(&path, ",sample\nc1,S\n").unwrap();
+        let read_by = |id: &str| Table::read(&path).unwrap().cells(id);
+        assert_eq!(read_by("Index").unwrap().frame.index, ["c1"]);
+        assert!(
+            read_by("barcode")
+                .unwrap_err()
+                .to_string()
+                .contains("no column `barcode` of cell ids")
+        );
         let error = read(b"Index\ta\nc1\tb\xe9b\xe9\n").unwrap_err().to_string();
         assert!(
             error.contains("line 2: expected UTF-8, found `c1b"),

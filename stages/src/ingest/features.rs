@@ -1,6 +1,6 @@
 //! Which features of a matrix are genes, and under which names they go on.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
 
 use super::params::{GeneNames, IngestParams};
@@ -92,22 +92,63 @@ pub(super) fn of_store(
 
 /// The type of each row of `var`, empty where it has none.
 fn types_of(var: &Frame, of_x: &Frame) -> Option<Vec<String>> {
-    let find = |frame: &Frame| {
-        let mut found = frame.texts("feature_types").ok().or_else(|| {
+    column_of(var, of_x, |frame| {
+        frame.texts("feature_types").ok().or_else(|| {
             // In CELLxGENE's files a column of this name holds biotypes.
             let types = frame.texts("feature_type").ok()?;
             types.iter().any(|t| t == GENE).then_some(types)
-        })?;
-        let missing = found.iter_mut().filter(|t| is_missing(t));
+        })
+    })
+}
+
+/// The values that `find` finds for the rows of `var`, or for the rows of `of_x` by their names; empty where
+/// they are missing.
+fn column_of(
+    var: &Frame,
+    of_x: &Frame,
+    find: impl Fn(&Frame) -> Option<Vec<String>>,
+) -> Option<Vec<String>> {
+    let find = |frame: &Frame| {
+        let mut found = find(frame)?;
+        let missing = found.iter_mut().filter(|v| is_missing(v));
         missing.for_each(String::clear);
         Some(found)
     };
     find(var).or_else(|| {
-        let types = find(of_x)?;
-        let of: HashMap<&String, &String> = of_x.index.iter().zip(&types).collect();
-        let type_of = |gene| of.get(gene).map(|t| (*t).clone()).unwrap_or_default();
-        Some(var.index.iter().map(type_of).collect())
+        let values = find(of_x)?;
+        let of: HashMap<&String, &String> = of_x.index.iter().zip(&values).collect();
+        let value_of = |gene| of.get(gene).map(|v| (*v).clone()).unwrap_or_default();
+        Some(var.index.iter().map(value_of).collect())
     })
+}
+
+/// The genomes that the column `genome` of a store's genes names, as the 10x readers of scanpy write it, sorted.
+pub(super) fn genomes_of_store(var: &Frame) -> Vec<String> {
+    let values = var.texts("genome").unwrap_or_default();
+    let distinct: BTreeSet<String> = values.into_iter().filter(|g| !is_missing(g)).collect();
+    distinct.into_iter().collect()
+}
+
+/// Those of the rows `kept` of `var` that are of the genome that `params` ask for. A gene without a genome stays.
+///
+/// # Errors
+/// [`StageError::Param`] where there are several genomes and none is chosen, or another than those.
+pub(super) fn of_genome(
+    mut kept: Vec<usize>,
+    var: &Frame,
+    of_x: &Frame,
+    params: &IngestParams,
+) -> StageResult<Vec<usize>> {
+    let Some(genomes) = column_of(var, of_x, |frame| frame.texts("genome").ok()) else {
+        return Ok(kept);
+    };
+    let known: Vec<&String> = (kept.iter().map(|&f| &genomes[f]))
+        .filter(|g| !g.is_empty())
+        .collect();
+    if let Some(genome) = chosen_genome(&known, params)?.cloned() {
+        kept.retain(|&f| genomes[f].is_empty() || genomes[f] == genome);
+    }
+    Ok(kept)
 }
 
 fn warn_left_out(others: &BTreeMap<&str, usize>, progress: &dyn Progress) {

@@ -35,7 +35,7 @@ pub(super) struct Holds {
     pub(super) layers: Vec<String>,
     /// Whether an AnnData store has `raw`.
     pub(super) raw: bool,
-    /// Genomes of 10x counts, sorted; none where the layout does not tell.
+    /// Genomes of the genes, sorted; none where nothing tells.
     pub(super) genomes: Vec<String>,
     /// Columns of the genes.
     pub(super) gene_columns: Vec<String>,

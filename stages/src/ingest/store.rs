@@ -62,7 +62,7 @@ impl Store {
         Ok(Holds {
             layers: self.reader.names("layers")?,
             raw: self.reader.has("raw/X")?,
-            genomes: Vec::new(),
+            genomes: features::genomes_of_store(&self.var),
             gene_columns: self.var.columns.keys().cloned().collect(),
             features: Some(self.var.len()),
         })
@@ -98,6 +98,7 @@ impl Store {
             .check_shape(&element, (self.obs.len(), var.len()))
             .map_err(|e| self.or_others(e, &element))?;
         let kept = features::of_store(var, &self.var, &self.reader.path(), progress)?;
+        let kept = features::of_genome(kept, var, &self.var, params)?;
         let mut place = vec![None; var.len()];
         for (row, &f) in kept.iter().enumerate() {
             place[f] = Some(row as u32);

@@ -37,7 +37,7 @@ pub struct Survey {
     pub layers: Vec<String>,
     /// Whether an h5ad or zarr has `raw`.
     pub raw: bool,
-    /// Genomes of a 10x file, sorted; none where the layout does not tell.
+    /// Genomes of the genes (10x files; the column `genome` of an h5ad or zarr), sorted; none where nothing tells.
     pub genomes: Vec<String>,
     /// Columns of the genes, where ids and positions may stand.
     pub gene_columns: Vec<String>,

@@ -132,6 +132,39 @@ fn features_of_raw_have_the_types_of_var() {
     assert_eq!(x, array![[2., 0.], [3., 4.]]);
 }
 
+/// A store of two species, as the 10x readers of scanpy leave it.
+#[test]
+fn genomes_of_a_store_are_told_apart_as_in_10x_files() {
+    let b = Bench::new();
+    let mut data = with_types([
+        "Gene Expression",
+        "Gene Expression",
+        "Gene Expression",
+        "Peaks",
+    ]);
+    data.var.set(
+        "genome",
+        Column::Str(names(&["GRCh38", "mm10", "", "other"])),
+    );
+    let of = |genome: &str| IngestParams {
+        genome: genome.into(),
+        ..IngestParams::default()
+    };
+    let error = run(&b, &data, &of("")).unwrap_err().to_string();
+    assert!(
+        error.starts_with("parameter `genome`: the counts are of 2 genomes, `GRCh38`, `mm10`"),
+        "{error}"
+    );
+    run(&b, &data, &of("GRCh38")).unwrap();
+    assert_eq!(genes(&b).0, ["G1", "G3"]);
+    data.var.set(
+        "genome",
+        Column::Str(names(&["GRCh38", "GRCh38", "", "other"])),
+    );
+    run(&b, &data, &of("")).unwrap();
+    assert_eq!(genes(&b).0, ["G1", "G2", "G3"]);
+}
+
 /// Replaces an array of a zarr store by plain bytes.
 pub(super) fn replace(array: &Path, dtype: &str, values: &[u8], n: usize) {
     std::fs::remove_dir_all(array).unwrap();

@@ -433,3 +433,33 @@ fn a_survey_reports_everything_that_is_wrong() {
     // What is no file of counts at all is an error.
     assert!(survey(&b.file("x.h5ad", "text"), None, None, &of_group(""), &[]).is_err());
 }
+
+/// The real ovarian file of the shared data folder; absent elsewhere.
+#[test]
+fn the_ovarian_h5ad_is_surveyed() {
+    let Some(path) = crate::anndata::tests::shared_data("qian2020_ovarian/Qian2020_Ovarian.h5ad")
+    else {
+        return;
+    };
+    let keys = ["11", "12", "13", "14"].map(String::from);
+    let start = std::time::Instant::now();
+    let found = survey(&path, None, None, &IngestParams::default(), &keys).unwrap();
+    // A hundredth of it in a release build; the matrix would take several.
+    assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
+    assert!(found.problems.is_empty(), "{:?}", found.problems);
+    assert_eq!((found.n_cells, found.n_features), (4000, Some(12_000)));
+    assert_eq!(found.obs["patient"].counts.values().sum::<usize>(), 4000);
+    let labels = &found.obs["cell_type"];
+    let epithelial = labels
+        .counts
+        .iter()
+        .filter(|(name, _)| name.to_lowercase().contains("epithel"));
+    assert_eq!(epithelial.map(|(_, n)| n).sum::<usize>(), 1629);
+    let wrong = IngestParams {
+        group_by: "donor".into(),
+        layer: "counts_".into(),
+        ..IngestParams::default()
+    };
+    let found = survey(&path, None, None, &wrong, &keys).unwrap();
+    assert_eq!(found.problems.len(), 2, "{:?}", found.problems);
+}
