@@ -167,11 +167,11 @@ impl Table {
 
     fn check_ids(&self, id: usize) -> StageResult<()> {
         let bad = |line: u64, message: String| {
-            Err(StageError::format(
-                &self.path,
-                format!("line {line}"),
-                message,
-            ))
+            let error = StageError::format(&self.path, format!("line {line}"), message);
+            Err(error.or_hint(&format!(
+                "the cell ids are those of the column `{}`; `cell_id` names another",
+                self.header[id]
+            )))
         };
         let mut lines: HashMap<&str, u64> = HashMap::with_capacity(self.rows.len());
         for row in &self.rows {
@@ -240,8 +240,9 @@ fn records(path: &Path, bytes: &[u8]) -> StageResult<Vec<Row>> {
         let record = record.map_err(|e| StageError::format(path, "", e.to_string()))?;
         let line = lines.at(record.position().map_or(0, |p| p.byte() as usize));
         let fields = StringRecord::from_byte_record(record).map_err(|e| {
+            let field = e.utf8_error().field();
             let bytes = e.into_byte_record();
-            let text = String::from_utf8_lossy(bytes.as_slice()).into_owned();
+            let text = String::from_utf8_lossy(&bytes[field]).into_owned();
             let start: String = text.chars().take(60).collect();
             let message = format!("expected UTF-8, found `{start}`");
             StageError::format(path, format!("line {line}"), message)
@@ -488,7 +489,7 @@ mod tests {
         );
         let error = read(b"Index\ta\nc1\tb\xe9b\xe9\n").unwrap_err().to_string();
         assert!(
-            error.contains("line 2: expected UTF-8, found `c1b"),
+            error.contains("line 2: expected UTF-8, found `b\u{fffd}b\u{fffd}`"),
             "{error}"
         );
         let utf16: Vec<u8> = "\u{feff}Index\ta\n"

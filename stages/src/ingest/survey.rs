@@ -42,8 +42,8 @@ pub struct Survey {
     /// Columns of the genes, where ids and positions may stand.
     pub gene_columns: Vec<String>,
     /// Everything that `ingest` would refuse before it reads the matrix, in the order of the parameters: no
-    /// such column, group, layer or genome, a patient without cells, no cell in common with the
-    /// annotations. [`StageError::Param`] says which parameter it is.
+    /// such column, group, layer or genome, a patient without cells, annotations that cannot be joined (their
+    /// columns are then looked at without). [`StageError::Param`] says which parameter it is.
     pub problems: Vec<StageError>,
     /// What `ingest` would warn of.
     pub warnings: Vec<String>,
@@ -189,8 +189,8 @@ fn open(
     Err(error)
 }
 
-/// The cells with their annotations. Where the two cannot be joined, that is a problem, and the columns of
-/// both are looked at without: the names may be right all the same.
+/// The cells with their annotations. Where the two cannot be joined, that is a problem, and the columns of the
+/// annotations are looked at without: the names may be right all the same.
 fn join(
     source: &Source,
     counts: &Path,
@@ -199,26 +199,22 @@ fn join(
     progress: &dyn Progress,
     problems: &mut Vec<StageError>,
 ) -> StageResult<Cells> {
-    let annotations = match table.map(|t| t.cells(&params.cell_id)).transpose() {
-        Ok(annotations) => annotations,
-        Err(error @ StageError::Param { .. }) => {
-            problems.push(error);
-            return Ok(apart(table));
-        }
-        Err(error) => return Err(error),
-    };
-    match Cells::join(source, counts, annotations, progress) {
-        Err(error @ StageError::Data { .. }) => {
+    let joined = table
+        .map(|t| t.cells(&params.cell_id))
+        .transpose()
+        .and_then(|annotations| Cells::join(source, counts, annotations, progress));
+    joined.or_else(|error| match table {
+        Some(table) => {
             problems.push(error);
             Ok(apart(table))
         }
-        other => other,
-    }
+        None => Err(error),
+    })
 }
 
 /// The annotations as if every row were a cell.
-fn apart(table: Option<&Table>) -> Cells {
-    let Annotations { frame, left_out } = table.map(Table::without_ids).unwrap_or_default();
+fn apart(table: &Table) -> Cells {
+    let Annotations { frame, left_out } = table.without_ids();
     Cells {
         at: (0..frame.len()).collect(),
         source: frame,
