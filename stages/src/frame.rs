@@ -6,6 +6,29 @@ use indexmap::IndexMap;
 
 use crate::error::{StageError, StageResult};
 
+/// Texts that stand for a missing value: those that pandas 2 reads as missing by default
+/// (`pandas._libs.parsers.STR_NA_VALUES`).
+const MISSING: [&str; 19] = [
+    "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN",
+    "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null",
+];
+
+/// Whether a value of a cell that is written like this is missing: empty, or a word that pandas reads as
+/// missing by default (`NA`, `NaN`, `None`, `<NA>`, `null`, ...), spelled exactly so. Names of genes are not
+/// asked.
+pub fn is_missing(text: &str) -> bool {
+    MISSING.contains(&text)
+}
+
+/// A column that is not taken over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Its name in the source; may be empty.
+    pub name: String,
+    /// Why, to follow the column's name: `has an encoding that is not read`.
+    pub why: String,
+}
+
 /// Values from a fixed set; code -1 is missing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Categorical {
@@ -39,6 +62,24 @@ impl Categorical {
             codes,
             categories,
             ordered: false,
+        }
+    }
+
+    /// Drops categories; the rows that have them are missing then. The order of the others stays.
+    pub fn drop_categories(&mut self, drop: impl Fn(&str) -> bool) {
+        let mut new_code = Vec::with_capacity(self.categories.len());
+        let mut kept = Vec::new();
+        for name in std::mem::take(&mut self.categories) {
+            if drop(&name) {
+                new_code.push(-1);
+            } else {
+                new_code.push(kept.len() as i32);
+                kept.push(name);
+            }
+        }
+        self.categories = kept;
+        for code in &mut self.codes {
+            *code = usize::try_from(*code).map_or(-1, |c| new_code[c]);
         }
     }
 
@@ -208,6 +249,20 @@ impl Frame {
         }
     }
 
+    /// Makes the values of text columns missing that stand for it ([`is_missing`]).
+    pub fn blank_missing(&mut self) {
+        for column in self.columns.values_mut() {
+            match column {
+                Column::Str(values) => {
+                    let missing = values.iter_mut().filter(|v| is_missing(v));
+                    missing.for_each(String::clear);
+                }
+                Column::Category(c) => c.drop_categories(is_missing),
+                Column::F64(_) | Column::I64(_) | Column::Bool(_) => {}
+            }
+        }
+    }
+
     /// The rows at `rows`, in that order.
     #[must_use]
     pub fn take(&self, rows: &[usize]) -> Self {
@@ -228,5 +283,45 @@ impl Frame {
             .iter()
             .find(|name| !seen.insert(name.as_str()))
             .map(String::as_str)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_for_missing_are_those_of_pandas() {
+        for word in [
+            "", "NA", "NaN", "nan", "None", "<NA>", "N/A", "null", "#N/A N/A",
+        ] {
+            assert!(is_missing(word), "{word}");
+        }
+        // pandas takes these as they are.
+        for word in [
+            "none", "na", "Na", "Nan", "NONE", " ", "0", "unknown", "N.A.",
+        ] {
+            assert!(!is_missing(word), "{word}");
+        }
+    }
+
+    #[test]
+    fn missing_words_are_blanked_in_text_and_in_categories() {
+        let mut f = Frame::new(["a", "b", "c", "NA"].map(String::from).to_vec());
+        f.set(
+            "text",
+            Column::Str(["x", "null", "NA", "y"].map(String::from).to_vec()),
+        );
+        f.set_category("kind", &["T cell", "None", "<NA>", "B cell"]);
+        f.blank_missing();
+        assert_eq!(f.texts("text").unwrap(), ["x", "", "", "y"]);
+        assert_eq!(f.texts("kind").unwrap(), ["T cell", "", "", "B cell"]);
+        let Column::Category(kind) = &f.columns["kind"] else {
+            panic!("a category")
+        };
+        assert_eq!(kind.categories, ["B cell", "T cell"]);
+        assert_eq!(kind.codes, [1, -1, -1, 0]);
+        // Row names are names.
+        assert_eq!(f.index[3], "NA");
     }
 }

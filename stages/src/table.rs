@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use crate::error::{StageError, StageResult};
-use crate::frame::Frame;
+use crate::frame::{Frame, is_missing};
 use crate::math;
 
 /// A number as the tables print it: shortest text that reads back to the same f64;
@@ -57,7 +57,7 @@ pub fn write_tsv(path: &Path, index_name: &str, frame: &Frame, notes: &[&str]) -
     text.push_str(index_name);
     for name in frame.columns.keys() {
         text.push('\t');
-        text.push_str(name);
+        text.push_str(&clean(name));
     }
     text.push('\n');
     for row in 0..frame.len() {
@@ -90,14 +90,19 @@ pub struct TextTable {
 }
 
 impl TextTable {
-    /// Reads what [`write_tsv`] wrote.
+    /// Reads what [`write_tsv`] wrote, or another program: a byte order mark and blank lines are passed over.
     ///
     /// # Errors
     /// [`StageError::Io`], or [`StageError::Format`] where a row's length is not the header's.
     pub fn read(path: &Path) -> StageResult<Self> {
         let text = std::fs::read_to_string(path).map_err(StageError::io("read", path))?;
+        let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
         let mut table = Self::default();
         for (number, line) in text.lines().enumerate() {
+            // Of one column a blank line is a row.
+            if line.is_empty() && table.header.len() != 1 {
+                continue;
+            }
             if let Some(note) = line.strip_prefix('#') {
                 table.notes.push(note.trim_start().to_string());
                 continue;
@@ -141,7 +146,7 @@ impl TextTable {
         Ok(self.rows.iter().map(|r| r[at].as_str()).collect())
     }
 
-    /// A column as numbers; `NA` and empty are NaN.
+    /// A column as numbers; what [`is_missing`] says is NaN.
     ///
     /// # Errors
     /// As [`TextTable::texts`], and where a value is no number.
@@ -149,11 +154,45 @@ impl TextTable {
         self.texts(name)?
             .into_iter()
             .map(|t| match t {
-                "" | "NA" => Ok(f64::NAN),
+                t if is_missing(t) => Ok(f64::NAN),
                 t => t.parse().map_err(|_| {
                     StageError::data(format!("column `{name}`: expected a number, found `{t}`"))
                 }),
             })
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_of_other_programs_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t.tsv");
+        std::fs::write(
+            &path,
+            "\u{feff}# a note\r\n\r\nname\tx\r\na\t1\r\nb\tnull\r\nc\tN/A\r\n\r\n",
+        )
+        .unwrap();
+        let table = TextTable::read(&path).unwrap();
+        assert_eq!((table.notes.len(), table.rows.len()), (1, 3));
+        assert_eq!(table.texts("name").unwrap(), ["a", "b", "c"]);
+        let x = table.numbers("x").unwrap();
+        assert!(x[0] == 1.0 && x[1].is_nan() && x[2].is_nan());
+    }
+
+    #[test]
+    fn a_name_of_a_column_breaks_no_table() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t.tsv");
+        let mut frame = Frame::new(vec!["a".into()]);
+        frame.set("odd\tname\n", crate::frame::Column::I64(vec![1]));
+        write_tsv(&path, "row", &frame, &[]).unwrap();
+        assert_eq!(
+            std::fs::read_to_string(&path).unwrap(),
+            "row\todd name \na\t1\n"
+        );
     }
 }

@@ -187,6 +187,143 @@ fn bad_input_is_refused_with_its_place() {
     }
 }
 
+/// The project after `edit`, run as far as `preprocess`; what it said.
+fn ingested(workflow: &str, edit: impl FnOnce(&Project)) -> (Project, String) {
+    let p = project(workflow);
+    edit(&p);
+    let ran = p.run(&["run", "w.yaml", "--until", "preprocess"]).expect(0);
+    (p, ran.stderr)
+}
+
+/// The lines of a published table.
+fn table(p: &Project, name: &str) -> String {
+    let path = p.path().join("results/inputs/tables").join(name);
+    std::fs::read_to_string(path).expect("the table")
+}
+
+#[test]
+fn samples_are_texts_as_they_are_written() {
+    for [one, other] in [
+        ["1.1", "1.10"],
+        ["1E2", "10E1"],
+        ["007", "7"],
+        ["TRUE", "True"],
+    ] {
+        let workflow = WORKFLOW.replace("[A, B]", &format!("[\"{one}\"]"));
+        let cells = annotations()
+            .replace("\tA\t", &format!("\t{one}\t"))
+            .replace("\tB\t", &format!("\t{other}\t"));
+        let (p, _) = ingested(&workflow, |p| p.write("data/cells.tsv", &cells));
+        let summary = table(&p, "ingest_summary.tsv");
+        assert!(
+            summary.contains(&format!("\n{one}\t{one}\t40\t")),
+            "{summary}"
+        );
+    }
+    let said = refused(&WORKFLOW.replace("[A, B]", "[\"100\"]"), |p| {
+        p.write("data/cells.tsv", &annotations().replace("\tA\t", "\t1E2\t"));
+    });
+    assert!(
+        said.contains("none has `100` in `Sample`, whose values are `1E2`, `B`"),
+        "{said}"
+    );
+}
+
+#[test]
+fn columns_that_nobody_uses_stop_no_run() {
+    let cells: String = annotations()
+        .lines()
+        .enumerate()
+        .map(|(row, line)| match row {
+            0 => format!("\t{line}\tsex/gender\t__x\tSample2\tSample2\n"),
+            row => format!("{row}\t{line}\tm\t1\t2\t{row}\n"),
+        })
+        .collect();
+    let (_, said) = ingested(WORKFLOW, |p| p.write("data/cells.tsv", &cells));
+    for expected in [
+        "column `` of the cells (column 1 of the annotations) has no name: it is left out",
+        "column `sex/gender` of the cells has a slash in its name: it is left out",
+        "column `__x` of the cells has a name that starts with `__`: it is left out",
+        "column `Sample2` of the cells comes 2 times, with different values: it is left out",
+    ] {
+        assert!(said.contains(expected), "{expected}\nnot in\n{said}");
+    }
+}
+
+#[test]
+fn words_for_missing_are_neither_a_sample_nor_a_label() {
+    let (p, said) = ingested(WORKFLOW, |p| {
+        let cells = annotations();
+        let cells = cells
+            .replace("c0_A\tA\tTumour", "c0_A\tA\tNone")
+            .replace("c1_A\tA\tT cell", "c1_A\tA\t<NA>")
+            .replace("c2_A\tA\tTumour", "c2_A\tnan\tTumour")
+            .replace("c3_A\tA\tT cell", "c3_A\tN/A\tT cell");
+        p.write("data/cells.tsv", &cells);
+    });
+    for expected in [
+        "2 of 43 cells have no value in `Sample` (empty, or a word for it such as `NA` or `None`) and belong to no patient",
+        "2 cells have no value in `cell_type` and are neither Cancer nor Normal",
+    ] {
+        assert!(said.contains(expected), "{expected}\nnot in\n{said}");
+    }
+    let checks = table(&p, "qc_checks.A.tsv");
+    // Of 38 cells two have no label.
+    for expected in [
+        "cancer_cells\tpass\t18",
+        "normal_cells\tpass\t18",
+        "unlabelled_cells\twarn\t2",
+    ] {
+        assert!(checks.contains(expected), "{expected}\nnot in\n{checks}");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_table_of_counts_is_named() {
+    let transposed = {
+        let rows: Vec<Vec<String>> = matrix()
+            .lines()
+            .map(|l| l.split('\t').map(str::to_string).collect())
+            .collect();
+        let line = |c: usize| {
+            let fields: Vec<&str> = rows.iter().map(|r| r[c].as_str()).collect();
+            fields.join("\t") + "\n"
+        };
+        (0..44).map(line).collect::<String>()
+    };
+    let utf16: Vec<u8> = matrix().encode_utf16().flat_map(u16::to_le_bytes).collect();
+    for (bytes, expected, hint) in [
+        (
+            format!("# Program:featureCounts v2\n{}", matrix()).into_bytes(),
+            "line 1: expected `Index` and cell ids, found the comment `# Program:featureCounts v2`",
+            "hint: remove the lines that begin with `#`",
+        ),
+        (
+            transposed.into_bytes(),
+            "the matrix is transposed: expected genes in rows and cells in columns, found cells in rows",
+            "hint: transpose it",
+        ),
+        (
+            matrix().replace('\n', "\r").into_bytes(),
+            "found `\\r` alone (old Mac)",
+            "hint: turn the line ends",
+        ),
+        (
+            format!("\n{}", matrix()).into_bytes(),
+            "line 1: expected `Index` and cell ids, found a blank line",
+            "hint: remove the lines before the header",
+        ),
+        (utf16, "found a file that is UTF-16: save it as UTF-8", ""),
+    ] {
+        let said = refused(WORKFLOW, |p| {
+            std::fs::write(p.path().join("data/counts.txt"), &bytes).expect("written");
+        });
+        for expected in [expected, hint] {
+            assert!(said.contains(expected), "{expected}\nnot in\n{said}");
+        }
+    }
+}
+
 #[test]
 fn a_10x_folder_takes_the_place_of_a_text() {
     let p = project(WORKFLOW);

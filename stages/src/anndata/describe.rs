@@ -70,8 +70,8 @@ fn frame(store: &dyn Store, at: &str) -> StageResult<(Value, usize)> {
     for (name, column) in &frame.columns {
         columns.insert(name.clone(), summary(column));
     }
-    for name in skipped {
-        columns.insert(name, json!({"type": "unknown, not read"}));
+    for column in skipped {
+        columns.insert(column.name, json!({"type": "unknown, not read"}));
     }
     let head: Vec<String> = (0..frame.len().min(HEAD))
         .map(|r| {

@@ -24,11 +24,13 @@ mod write;
 mod write_h5ad;
 mod zarr;
 
+pub(crate) use decode::NO_MATRIX;
 pub use describe::describe;
 pub use reader::Reader;
 pub(crate) use reader::RowReader;
 pub(crate) use store::list;
 pub(crate) use tenx::{TenxFeatures, TenxFile};
+pub(crate) use write::name_problem;
 pub use zarr::is_zarr;
 
 use std::collections::BTreeMap;

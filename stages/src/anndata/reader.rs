@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::decode::{self, Layout, MatrixInfo};
 use super::hdf5::Hdf5Store;
@@ -10,7 +11,7 @@ use super::store::Store;
 use super::zarr::ZarrStore;
 use super::{AnnData, Uns};
 use crate::error::{StageError, StageResult};
-use crate::frame::Frame;
+use crate::frame::{Frame, LeftOut};
 use crate::matrix::{Csr, Matrix};
 
 /// An open store; each call reads just that element.
@@ -76,11 +77,11 @@ impl Reader {
         }
     }
 
-    /// Cells without the columns whose encoding is not read, and the names of those.
+    /// Cells without the columns that cannot be read (another encoding, broken), and those.
     ///
     /// # Errors
     /// [`StageError::Format`] where `obs` is no data frame.
-    pub fn obs_known(&self) -> StageResult<(Frame, Vec<String>)> {
+    pub fn obs_known(&self) -> StageResult<(Frame, Vec<LeftOut>)> {
         decode::frame(self.store(), "obs")
     }
 
@@ -88,7 +89,7 @@ impl Reader {
     ///
     /// # Errors
     /// As [`Reader::obs_known`].
-    pub fn var_known(&self) -> StageResult<(Frame, Vec<String>)> {
+    pub fn var_known(&self) -> StageResult<(Frame, Vec<LeftOut>)> {
         decode::frame(self.store(), "var")
     }
 
@@ -96,7 +97,7 @@ impl Reader {
     ///
     /// # Errors
     /// As [`Reader::obs_known`].
-    pub(crate) fn frame_known(&self, element: &str) -> StageResult<(Frame, Vec<String>)> {
+    pub(crate) fn frame_known(&self, element: &str) -> StageResult<(Frame, Vec<LeftOut>)> {
         decode::frame(self.store(), element)
     }
 
@@ -214,25 +215,48 @@ impl Reader {
     /// # Errors
     /// [`StageError::Format`] where it is missing, no matrix, or of another shape.
     pub(crate) fn rows(&self, element: &str, shape: (usize, usize)) -> StageResult<RowReader<'_>> {
-        let info = decode::matrix_info(self.store(), element)?;
-        if (info.rows, info.cols) != shape {
-            let message = format!(
-                "expected {} x {}, found {} x {}",
-                shape.0, shape.1, info.rows, info.cols
-            );
-            return Err(self.store.bad(element, message));
-        }
+        let info = self.info_of_shape(element, shape)?;
+        let mut n_summed = 0;
         let source = match info.layout {
             Layout::Dense => RowSource::Dense,
             Layout::Csr => RowSource::Csr(decode::row_pointers(self.store(), element, info)?),
-            Layout::Csc => RowSource::Turned(decode::matrix(self.store(), element)?.into_csr()),
+            Layout::Csc => {
+                let (rows, n) = decode::turned(self.store(), element, info)?;
+                n_summed = n;
+                RowSource::Turned(rows)
+            }
         };
         Ok(RowReader {
             store: self.store(),
             element: element.to_string(),
             info,
             source,
+            n_summed: AtomicU64::new(n_summed),
         })
+    }
+
+    /// That the matrix at `element` is there and has `shape`; nothing of it is read.
+    ///
+    /// # Errors
+    /// As [`Reader::rows`].
+    pub(crate) fn check_shape(&self, element: &str, shape: (usize, usize)) -> StageResult<()> {
+        self.info_of_shape(element, shape).map(|_| ())
+    }
+
+    fn info_of_shape(&self, element: &str, shape: (usize, usize)) -> StageResult<MatrixInfo> {
+        let info = decode::matrix_info(self.store(), element)?;
+        if (info.rows, info.cols) == shape {
+            return Ok(info);
+        }
+        let why = match (info.cols, info.rows) == shape {
+            true => ": the matrix is transposed",
+            false => "",
+        };
+        let message = format!(
+            "expected {} x {}, found {} x {}{why}",
+            shape.0, shape.1, info.rows, info.cols
+        );
+        Err(self.store.bad(element, message))
     }
 }
 
@@ -252,6 +276,8 @@ pub(crate) struct RowReader<'a> {
     element: String,
     info: MatrixInfo,
     source: RowSource,
+    /// Entries read so far that were added to another.
+    n_summed: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -281,7 +307,13 @@ impl<'a> RowReader<'a> {
             element: element.to_string(),
             info,
             source,
+            n_summed: AtomicU64::new(0),
         })
+    }
+
+    /// Entries of what was read that stand for a row and column that have another: they are added up.
+    pub(crate) fn n_summed(&self) -> u64 {
+        self.n_summed.load(Ordering::Relaxed)
     }
 
     /// (rows, columns).
@@ -325,13 +357,15 @@ impl<'a> RowReader<'a> {
                     .map(|p| p - first)
                     .collect();
                 let entries = first..indptr[rows.end];
-                decode::csr_part(
+                let (part, n) = decode::csr_part(
                     self.store,
                     &self.element,
                     self.info.cols,
                     local,
                     Some(entries),
-                )
+                )?;
+                self.n_summed.fetch_add(n, Ordering::Relaxed);
+                Ok(part)
             }
             RowSource::Dense => {
                 let n = rows.len();

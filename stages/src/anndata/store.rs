@@ -127,6 +127,11 @@ pub(super) enum Values {
     Text(Vec<String>),
 }
 
+/// The number of 64 bits that prints as `x` does: 1.1, where the nearest one is 1.100000023841858.
+pub(super) fn as_printed(x: f32) -> f64 {
+    x.to_string().parse().unwrap_or(f64::from(x))
+}
+
 /// Whole numbers above this are not exact as f32.
 const EXACT_IN_F32: f64 = 16_777_216.0;
 
@@ -277,7 +282,7 @@ impl Values {
             Self::U32(v) => v.iter().map(ToString::to_string).collect(),
             Self::I64(v) => v.iter().map(ToString::to_string).collect(),
             Self::U64(v) => v.iter().map(ToString::to_string).collect(),
-            Self::F32(v) => v.iter().map(|&x| number(f64::from(x))).collect(),
+            Self::F32(v) => v.iter().map(|&x| number(as_printed(x))).collect(),
             Self::F64(v) => v.into_iter().map(number).collect(),
         }
     }

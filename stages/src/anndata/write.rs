@@ -88,19 +88,38 @@ pub(super) fn check_shapes(data: &AnnData) -> StageResult<()> {
     Ok(())
 }
 
+/// Why `name` cannot be the name of a column or another element, to follow the name: `has a slash in its
+/// name`; nothing where it can.
+pub(crate) fn name_problem(name: &str) -> Option<&'static str> {
+    /// Bytes that file systems take.
+    const LONGEST: usize = 255;
+    if name.is_empty() {
+        Some("has no name")
+    } else if name.contains(['/', '\\']) {
+        Some("has a slash in its name")
+    } else if name.contains('\0') {
+        Some("has a zero byte in its name")
+    } else if name.bytes().all(|b| b == b'.') {
+        Some("has a name of dots alone")
+    } else if name.starts_with("__") {
+        Some("has a name that starts with `__`")
+    } else if matches!(name, "_index" | "zarr.json") {
+        Some("has a name that the file needs for itself")
+    } else if name.len() > LONGEST {
+        Some("has a name of more than 255 bytes")
+    } else {
+        None
+    }
+}
+
 /// That a name can be an element's.
 pub(super) fn check_name(parent: &str, name: &str) -> StageResult<()> {
-    if name.is_empty()
-        || name.contains(['/', '\\', '\0'])
-        || name == "."
-        || name == ".."
-        || name.starts_with("__")
-    {
-        return Err(StageError::data(format!(
-            "`{name}` in `{parent}` cannot name an element: expected a name without a slash, not starting with `__`"
-        )));
+    match name_problem(name) {
+        Some(why) => Err(StageError::data(format!(
+            "`{name}` in `{parent}` cannot name an element: it {why}"
+        ))),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// `parent/name`, where the name can be an element's.

@@ -152,6 +152,11 @@ impl Analysis {
                 "no clone has {} cells with counts: nothing could be tested",
                 params.min_cells
             ));
+        } else if self.scale.is_nan() && !self.scale_t.is_finite() {
+            out.push(
+                "no gene has an inferred copy number that differs between the clones of a patient, so expression cannot be compared with it: no gene was tested and no cell scored"
+                    .to_string(),
+            );
         } else if self.scale.is_nan() {
             out.push(format!(
                 "expression as a whole does not follow the inferred copy number (t = {:.1}): no gene was tested and no cell scored",

@@ -16,7 +16,7 @@ use super::layout::{GenePositions, Layout};
 use super::params::InfercnvParams;
 use super::smooth::{Scratch, Smoother};
 use crate::error::{StageError, StageResult};
-use crate::frame::Frame;
+use crate::frame::{Frame, is_missing};
 use crate::genome::normalise_chromosome;
 use crate::math;
 use crate::matrix::Csr;
@@ -83,6 +83,13 @@ impl Segments {
         let mut of: BTreeMap<(String, String), Vec<Segment>> = BTreeMap::new();
         for i in 0..name.len() {
             let place = || format!("row {} of the segments", i + 1);
+            if is_missing(name[i]) {
+                return Err(StageError::data(format!(
+                    "{}: expected whose segment it is, found `{}`",
+                    place(),
+                    name[i]
+                )));
+            }
             if start[i] > end[i] || (start[i] - end[i]).is_nan() {
                 return Err(StageError::data(format!(
                     "{}: expected start <= end, found {} and {}",
@@ -257,6 +264,10 @@ mod tests {
         for (text, part) in [
             ("chromosome\tstart\n", "`cell` or `clone`"),
             (&format!("{head}c\t1\t5\t4\t2\n"), "start <= end"),
+            (
+                &format!("{head}NA\t1\t1\t4\t2\n"),
+                "row 1 of the segments: expected whose segment it is, found `NA`",
+            ),
             (&format!("{head}c\t1\t1\t4\t-1\n"), "at least 0"),
             (
                 &format!("{head}c\t1\t1\t4\t1\nc\tchr1\t4\t9\t2\n"),

@@ -1,16 +1,165 @@
-//! Which features of a 10x matrix are genes, and under which names they go on.
+//! Which features of a matrix are genes, and under which names they go on.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
 
 use super::params::{GeneNames, IngestParams};
 use crate::anndata::{TenxFeatures, list};
 use crate::error::{StageError, StageResult};
-use crate::frame::{Column, Frame};
+use crate::frame::{Column, Frame, is_missing};
 use crate::stage::Progress;
 
 /// What 10x calls a gene.
 const GENE: &str = "Gene Expression";
+
+/// What others call one in a column of types, in lower case.
+const GENES: [&str; 8] = [
+    "gene expression",
+    "gex",
+    "rna",
+    "mrna",
+    "gene",
+    "genes",
+    "expression",
+    "transcript",
+];
+
+/// What is no gene, in lower case: 10x's other features, and how others call them.
+const OTHERS: [&str; 16] = [
+    "antibody capture",
+    "antigen capture",
+    "crispr guide capture",
+    "multiplexing capture",
+    "custom",
+    "peaks",
+    "peak",
+    "chromatin accessibility",
+    "adt",
+    "hto",
+    "atac",
+    "protein",
+    "antibody",
+    "guide",
+    "sgrna",
+    "vdj",
+];
+
+/// The rows of `var` that are genes, by the column `feature_types` as the 10x readers of scanpy write it
+/// (`var` or else `of_x`, which has the same genes under the same names, has it). Without such a column, and
+/// where it has none of the words of [`GENES`] and [`OTHERS`], every row is one; what is left out is counted
+/// in a warning.
+///
+/// # Errors
+/// [`StageError::Format`] where other features are there and no gene.
+pub(super) fn of_store(
+    var: &Frame,
+    of_x: &Frame,
+    path: &Path,
+    progress: &dyn Progress,
+) -> StageResult<Vec<usize>> {
+    let all = (0..var.len()).collect();
+    let Some(types) = types_of(var, of_x) else {
+        return Ok(all);
+    };
+    let is_one_of = |kind: &str, words: &[&str]| words.contains(&kind.to_lowercase().as_str());
+    let kept: Vec<usize> = (0..var.len())
+        .filter(|&f| is_one_of(&types[f], &GENES))
+        .collect();
+    let mut others: BTreeMap<&str, usize> = BTreeMap::new();
+    for kind in types.iter().filter(|t| !is_one_of(t, &GENES)) {
+        *others.entry(kind).or_default() += 1;
+    }
+    let counted: Vec<String> = others.iter().map(|(t, n)| format!("{t} ({n})")).collect();
+    if !kept.is_empty() {
+        warn_left_out(&others, progress);
+        return Ok(kept);
+    }
+    if others.keys().any(|t| is_one_of(t, &OTHERS)) {
+        let message = format!(
+            "expected features of type `{GENE}`, found {}",
+            list(&counted)
+        );
+        return Err(StageError::format(path, "var/feature_types", message));
+    }
+    if others.keys().any(|t| !t.is_empty()) {
+        progress.warn(&format!(
+            "no feature has the type `{GENE}`: all are taken for genes, of the types {}",
+            list(&counted)
+        ));
+    }
+    Ok(all)
+}
+
+/// The type of each row of `var`, empty where it has none.
+fn types_of(var: &Frame, of_x: &Frame) -> Option<Vec<String>> {
+    column_of(var, of_x, |frame| {
+        frame.texts("feature_types").ok().or_else(|| {
+            // In CELLxGENE's files a column of this name holds biotypes.
+            let types = frame.texts("feature_type").ok()?;
+            types.iter().any(|t| t == GENE).then_some(types)
+        })
+    })
+}
+
+/// The values that `find` finds for the rows of `var`, or for the rows of `of_x` by their names; empty where
+/// they are missing.
+fn column_of(
+    var: &Frame,
+    of_x: &Frame,
+    find: impl Fn(&Frame) -> Option<Vec<String>>,
+) -> Option<Vec<String>> {
+    let find = |frame: &Frame| {
+        let mut found = find(frame)?;
+        let missing = found.iter_mut().filter(|v| is_missing(v));
+        missing.for_each(String::clear);
+        Some(found)
+    };
+    find(var).or_else(|| {
+        let values = find(of_x)?;
+        let of: HashMap<&String, &String> = of_x.index.iter().zip(&values).collect();
+        let value_of = |gene| of.get(gene).map(|v| (*v).clone()).unwrap_or_default();
+        Some(var.index.iter().map(value_of).collect())
+    })
+}
+
+/// The genomes that the column `genome` of a store's genes names, as the 10x readers of scanpy write it, sorted.
+pub(super) fn genomes_of_store(var: &Frame) -> Vec<String> {
+    let values = var.texts("genome").unwrap_or_default();
+    let distinct: BTreeSet<String> = values.into_iter().filter(|g| !is_missing(g)).collect();
+    distinct.into_iter().collect()
+}
+
+/// Those of the rows `kept` of `var` that are of the genome that `params` ask for. A gene without a genome stays.
+///
+/// # Errors
+/// [`StageError::Param`] where there are several genomes and none is chosen, or another than those.
+pub(super) fn of_genome(
+    mut kept: Vec<usize>,
+    var: &Frame,
+    of_x: &Frame,
+    params: &IngestParams,
+) -> StageResult<Vec<usize>> {
+    let Some(genomes) = column_of(var, of_x, |frame| frame.texts("genome").ok()) else {
+        return Ok(kept);
+    };
+    let known: Vec<&String> = (kept.iter().map(|&f| &genomes[f]))
+        .filter(|g| !g.is_empty())
+        .collect();
+    if let Some(genome) = chosen_genome(&known, params)?.cloned() {
+        kept.retain(|&f| genomes[f].is_empty() || genomes[f] == genome);
+    }
+    Ok(kept)
+}
+
+fn warn_left_out(others: &BTreeMap<&str, usize>, progress: &dyn Progress) {
+    for (kind, n) in others {
+        let what = match *kind {
+            "" => "without a type".to_string(),
+            kind => format!("of type `{kind}`"),
+        };
+        progress.warn(&format!("{n} features {what} are left out"));
+    }
+}
 
 /// The genes of a matrix.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,9 +188,7 @@ pub(super) fn genes(
     for kind in features.types.iter().filter(|t| *t != GENE) {
         *others.entry(kind).or_default() += 1;
     }
-    for (kind, n) in &others {
-        progress.warn(&format!("{n} features of type `{kind}` are left out"));
-    }
+    warn_left_out(&others, progress);
     let genomes: Vec<&String> = (0..features.genomes.len())
         .filter(|&f| is_gene(f))
         .map(|f| &features.genomes[f])

@@ -10,81 +10,109 @@
 //! packed entries of the cells that are kept ([`super::compact`]).
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::cells::{self, Cells, Patient};
+use super::annotations::shown;
+use super::cells::{Cells, Patient};
 use super::compact::Packed;
+use super::count_problem;
 use super::params::{CountKind, IngestParams};
+use super::source::Matrices;
 use super::text::{self, Lines};
-use super::{Ingested, count_problem};
 use crate::error::{StageError, StageResult};
-use crate::frame::Frame;
-use crate::stage::StageContext;
+use crate::frame::{Frame, is_missing};
+use crate::stage::{Progress, StageContext};
 
 /// Marks a column whose cell is not kept.
 const DROPPED: u32 = u32::MAX;
 
-/// Reads the patients' cells out of the matrix at `path`.
-///
-/// # Errors
-/// [`StageError::Format`] with the line (and gene and cell, where there are) for a cut-off or
-/// corrupt gzip stream, a row too short or too long, a count that is none, names that come twice,
-/// an empty file; what the selection of cells reports.
-pub(super) fn ingest(
-    ctx: &StageContext<'_>,
-    path: &Path,
-    annotations: Option<Frame>,
-    params: &IngestParams,
-) -> StageResult<Ingested> {
-    let mut lines = Lines::open(path)?;
-    let head = lines.next()?.unwrap_or_default().to_vec();
-    let first = lines.next()?.map(<[u8]>::to_vec);
-    let separator = separator(&head);
-    let Header { names, no_corner } = header(&head, first.as_deref(), separator, path)?;
-    if no_corner {
-        ctx.progress.warn(&format!(
-            "the header of `{}` has no name for the genes' column, as R writes it: its first field, `{}`, is a cell",
-            path.display(),
-            names[0]
-        ));
-    }
-    let cells = Cells::join(Frame::new(names.clone()), annotations, ctx.progress)?;
-    let patients = cells::select(&cells, params, &ctx.keys, ctx.progress)?;
-    let mut target = Target::new(names.len(), &cells, &patients);
-    let mut rows = Rows {
-        path,
-        cells: &names,
-        kind: params.counts,
-        separator,
-        target: &mut target,
-        genes: Vec::new(),
-        line_of: HashMap::new(),
-        blank: None,
-        number: 1,
-    };
-    if let Some(first) = first {
-        rows.read(&first)?;
-    }
-    while let Some(line) = lines.next()? {
-        rows.read(line)?;
-        if rows.genes.len().is_multiple_of(64) {
-            ctx.check_cancelled()?;
-            let (done, total) = lines.progress();
-            let note = format!("{} genes", rows.genes.len());
-            ctx.progress.step(done, total, &note);
+/// A text whose header is read.
+pub(super) struct Text {
+    path: PathBuf,
+    lines: Lines,
+    separator: u8,
+    /// The line after the header.
+    first: Option<Vec<u8>>,
+    /// The cells of the header, without columns.
+    pub(super) cells: Frame,
+}
+
+impl Text {
+    /// Reads the header and the line after it.
+    ///
+    /// # Errors
+    /// [`StageError::Format`] where the header is none: a blank line, a comment, a name that comes twice.
+    pub(super) fn open(path: &Path, progress: &dyn Progress) -> StageResult<Self> {
+        let mut lines = Lines::open(path)?;
+        let head = lines.next()?.map(<[u8]>::to_vec);
+        let first = lines.next()?.map(<[u8]>::to_vec);
+        let separator = separator(head.as_deref().unwrap_or_default());
+        let Header { names, no_corner } =
+            header(head.as_deref(), first.as_deref(), separator, path)?;
+        if no_corner {
+            progress.warn(&format!(
+                "the header of `{}` has no name for the genes' column, as R writes it: its first field, `{}`, is a cell",
+                path.display(),
+                names[0]
+            ));
         }
+        Ok(Self {
+            path: path.to_path_buf(),
+            lines,
+            separator,
+            first,
+            cells: Frame::new(names),
+        })
     }
-    let genes = rows.finish()?;
-    let mut packed = target.packed.into_iter();
-    let matrices = Box::new(std::iter::from_fn(move || {
-        packed.next().map(Packed::into_csr)
-    }));
-    Ok(Ingested {
-        cells,
-        patients,
-        var: Frame::new(genes),
-        matrices,
-    })
+
+    /// The name of the first row.
+    pub(super) fn first_gene(&self) -> Option<&str> {
+        let line = self.first.as_deref()?;
+        text::name(&line[..name_end(line, self.separator)]).ok()
+    }
+
+    /// Reads the patients' counts, and the genes.
+    ///
+    /// # Errors
+    /// [`StageError::Format`] with the line, gene and cell for a cut-off or corrupt gzip stream, a row too
+    /// short or too long, a count that is none, genes that come twice, an empty file.
+    pub(super) fn read(
+        mut self,
+        ctx: &StageContext<'_>,
+        params: &IngestParams,
+        cells: &Cells,
+        patients: &[Patient],
+    ) -> StageResult<(Frame, Matrices)> {
+        let names = &self.cells.index;
+        let mut target = Target::new(names.len(), cells, patients);
+        let mut rows = Rows {
+            path: &self.path,
+            cells: names,
+            kind: params.counts,
+            separator: self.separator,
+            target: &mut target,
+            genes: Vec::new(),
+            line_of: HashMap::new(),
+            blank: None,
+            number: 1,
+        };
+        if let Some(first) = self.first {
+            rows.read(&first)?;
+        }
+        while let Some(line) = self.lines.next()? {
+            rows.read(line)?;
+            if rows.genes.len().is_multiple_of(64) {
+                ctx.check_cancelled()?;
+                let (done, total) = self.lines.progress();
+                let note = format!("{} genes", rows.genes.len());
+                ctx.progress.step(done, total, &note);
+            }
+        }
+        let genes = rows.finish()?;
+        let mut packed = target.packed.into_iter();
+        let matrices = std::iter::from_fn(move || packed.next().map(Packed::into_csr));
+        Ok((Frame::new(genes), Box::new(matrices)))
+    }
 }
 
 /// Names that stand above the genes, in lower case.
@@ -135,12 +163,33 @@ pub(super) fn separator(head: &[u8]) -> u8 {
 
 /// The cell ids of the first line. R leaves the first field out; the first row then has one more
 /// field than the header, whose first name is none that genes' columns have.
-fn header(head: &[u8], first: Option<&[u8]>, separator: u8, path: &Path) -> StageResult<Header> {
+fn header(
+    head: Option<&[u8]>,
+    first: Option<&[u8]>,
+    separator: u8,
+    path: &Path,
+) -> StageResult<Header> {
     let bad = |message: String| StageError::format(path, "line 1", message);
-    if head.is_empty() {
-        return Err(bad(
-            "expected `Index` and cell ids, found an empty file".to_string()
-        ));
+    let head = match head {
+        Some(line) if line.trim_ascii().is_empty() && first.is_some() => {
+            return Err(
+                bad("expected `Index` and cell ids, found a blank line".to_string())
+                    .or_hint("remove the lines before the header"),
+            );
+        }
+        None | Some([]) => {
+            return Err(bad(
+                "expected `Index` and cell ids, found an empty file".to_string()
+            ));
+        }
+        Some(line) => line,
+    };
+    if head.starts_with(b"#") && is_comment(head, first) {
+        let start: String = String::from_utf8_lossy(head).chars().take(60).collect();
+        return Err(bad(format!(
+            "expected `Index` and cell ids, found the comment `{start}`"
+        ))
+        .or_hint(without_comments(first)));
     }
     let fields = split_names(head, separator);
     let names = fields
@@ -159,13 +208,21 @@ fn header(head: &[u8], first: Option<&[u8]>, separator: u8, path: &Path) -> Stag
     if !no_corner {
         names.remove(0);
     }
+    if names.iter().take(5).eq(PLACES) {
+        return Err(bad(
+            "expected cell ids, found the columns `Chr`, `Start`, `End`, `Strand` and `Length` of featureCounts"
+                .to_string(),
+        )
+        .or_hint(without_comments(Some(head))));
+    }
     let mut seen: HashMap<&str, usize> = HashMap::with_capacity(names.len());
     let column = |at: usize| at + 1 + usize::from(!no_corner);
     for (at, name) in names.iter().enumerate() {
-        if name.is_empty() {
+        if is_missing(name) {
             return Err(bad(format!(
-                "expected a cell id in column {}, found nothing",
-                column(at)
+                "expected a cell id in column {}, found {}",
+                column(at),
+                shown(name)
             )));
         }
         if let Some(before) = seen.insert(name, at) {
@@ -177,6 +234,29 @@ fn header(head: &[u8], first: Option<&[u8]>, separator: u8, path: &Path) -> Stag
         }
     }
     Ok(Header { names, no_corner })
+}
+
+/// Whether a first line that begins with `#` is a comment: a header has as many fields as a row, or one less,
+/// between what separates those.
+fn is_comment(head: &[u8], first: Option<&[u8]>) -> bool {
+    let Some(first) = first else { return true };
+    let n = |line: &[u8]| split_names(line, separator(first)).len();
+    n(head) < 2 || (n(first) != n(head) && n(first) != n(head) + 1)
+}
+
+/// The columns that featureCounts has before the counts.
+const PLACES: [&str; 5] = ["Chr", "Start", "End", "Strand", "Length"];
+
+/// What to do about comments, and about the columns of featureCounts where `header` has them.
+fn without_comments(header: Option<&[u8]>) -> &'static str {
+    let fields = header.map(|h| split_names(h, b'\t')).unwrap_or_default();
+    let places = fields.iter().skip(1).take(5).map(|f| text::name(f));
+    if places.eq(PLACES.map(Ok)) {
+        "remove the lines that begin with `#` and the columns `Chr` to `Length` of featureCounts: \
+         `grep -v '^#' table.txt | cut -f 1,7- > counts.txt`"
+    } else {
+        "remove the lines that begin with `#`: `grep -v '^#' table.txt > counts.txt`"
+    }
 }
 
 /// Fields of a line; a separator between quotes is part of the name.
@@ -370,22 +450,37 @@ fn parse_row<const SEPARATOR: u8>(
     Ok(())
 }
 
+/// The whole number of up to seven digits, which is below 2^24; nothing where there is other text.
+#[inline]
+fn few_digits(field: &[u8]) -> Option<u32> {
+    let is_whole = !field.is_empty() && field.len() <= 7 && field.iter().all(u8::is_ascii_digit);
+    is_whole.then(|| field.iter().fold(0, |n, d| n * 10 + u32::from(d - b'0')))
+}
+
 /// A count from its text.
 #[inline]
 pub(super) fn count(field: &[u8], kind: CountKind) -> Result<f32, String> {
-    // Up to seven digits are below 2^24.
-    if !field.is_empty() && field.len() <= 7 && field.iter().all(u8::is_ascii_digit) {
-        return Ok(field.iter().fold(0u32, |n, d| n * 10 + u32::from(d - b'0')) as f32);
+    if let Some(whole) = few_digits(field) {
+        return Ok(whole as f32);
     }
-    let text = String::from_utf8_lossy(field);
-    let value = text.trim().parse::<f64>().map_err(|_| match &*text {
-        "" => "expected a count, found nothing".to_string(),
-        text => format!("expected a count, found `{text}`"),
-    })?;
+    let value = number(field)?;
     match count_problem(value, kind) {
         Some(problem) => Err(problem),
         None => Ok(value as f32),
     }
+}
+
+/// A number from its text, whether it can be a count or not.
+#[inline]
+pub(super) fn number(field: &[u8]) -> Result<f64, String> {
+    if let Some(whole) = few_digits(field) {
+        return Ok(f64::from(whole));
+    }
+    let text = String::from_utf8_lossy(field);
+    text.trim().parse::<f64>().map_err(|_| match &*text {
+        "" => "expected a count, found nothing".to_string(),
+        text => format!("expected a count, found `{text}`"),
+    })
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! Counts of one patient as they arrive cell by cell.
 
+use super::source::Matrices;
 use crate::error::StageResult;
+use crate::frame::Frame;
 use crate::matrix::Csr;
 
 /// Sparse rows that grow.
@@ -35,6 +37,14 @@ impl Kept {
     }
 }
 
+/// The genes, and each patient's counts one at a time.
+pub(super) fn matrices(kept: Vec<Kept>, var: Frame) -> (Frame, Matrices) {
+    let n_genes = var.len();
+    let mut kept = kept.into_iter();
+    let next = move || kept.next().map(|k| k.into_csr(n_genes));
+    (var, Box::new(std::iter::from_fn(next)))
+}
+
 /// Single entries in the order of a file. In 10x files the cells come one after another, so an entry
 /// takes 8 bytes; in any other order up to 20.
 #[derive(Debug, Default)]
@@ -58,11 +68,17 @@ impl Runs {
         }
     }
 
-    /// Hands all cells, those without entries too, to `kept` in their order.
+    /// Hands all cells, those without entries too, to `kept` in their order. Entries of one cell and gene are
+    /// added up, as scipy does. Returns how many were added to another.
     ///
     /// # Errors
-    /// The cell and the gene of an entry that comes twice.
-    pub(super) fn hand_on(self, n_cells: usize, kept: &mut Kept) -> Result<(), (u32, u32)> {
+    /// The cell, the gene and the problem that `problem` finds with a sum.
+    pub(super) fn hand_on(
+        self,
+        n_cells: usize,
+        kept: &mut Kept,
+        problem: impl Fn(f64) -> Option<String>,
+    ) -> Result<u64, (u32, u32, String)> {
         let mut runs_of: Vec<(u32, u64, u64)> = Vec::with_capacity(self.cells.len());
         let mut start = 0;
         for &(cell, end) in &self.cells {
@@ -73,6 +89,7 @@ impl Runs {
         runs_of.sort_by_key(|r| r.0);
         let mut next = 0;
         let mut row: Vec<(u32, f32)> = Vec::new();
+        let mut n_summed = 0;
         for cell in 0..n_cells as u32 {
             row.clear();
             while let Some(&(_, start, end)) = runs_of.get(next).filter(|r| r.0 == cell) {
@@ -83,15 +100,27 @@ impl Runs {
             }
             if row.windows(2).any(|w| w[0].0 >= w[1].0) {
                 row.sort_by_key(|e| e.0);
-                if let Some(w) = row.windows(2).find(|w| w[0].0 == w[1].0) {
-                    return Err((cell, w[0].0));
+                let n = row.len();
+                row.dedup_by(|next, sum| {
+                    let same = next.0 == sum.0;
+                    if same {
+                        sum.1 += next.1;
+                    }
+                    same
+                });
+                n_summed += (n - row.len()) as u64;
+            }
+            for &(gene, value) in &row {
+                if let Some(problem) = problem(f64::from(value)) {
+                    return Err((cell, gene, problem));
                 }
             }
+            row.retain(|e| e.1 != 0.0);
             kept.indices.extend(row.iter().map(|e| e.0));
             kept.data.extend(row.iter().map(|e| e.1));
             kept.end_cell();
         }
-        Ok(())
+        Ok(n_summed)
     }
 }
 
@@ -113,7 +142,7 @@ mod tests {
                     runs.push(cell, gene, f32::from(value));
                 }
                 let mut kept = Kept::default();
-                runs.hand_on(7, &mut kept).unwrap();
+                runs.hand_on(7, &mut kept, |_| None).unwrap();
                 kept.into_csr(9).unwrap()
             };
             let shuffled = rows(&entries);
@@ -127,11 +156,28 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_that_comes_twice_is_named() {
-        let mut runs = Runs::default();
-        for (cell, gene) in [(0, 3), (1, 2), (0, 3)] {
-            runs.push(cell, gene, 1.0);
-        }
-        assert_eq!(runs.hand_on(2, &mut Kept::default()), Err((0, 3)));
+    fn entries_of_one_cell_and_gene_are_added_up() {
+        let runs = |entries: &[(u32, u32, f32)]| {
+            let mut runs = Runs::default();
+            entries.iter().for_each(|e| runs.push(e.0, e.1, e.2));
+            runs
+        };
+        let whole = |sum: f64| (sum.fract() != 0.0).then(|| sum.to_string());
+        let mut kept = Kept::default();
+        let entries = [
+            (0, 3, 0.5),
+            (1, 2, 1.0),
+            (0, 3, 1.5),
+            (0, 1, 2.0),
+            (1, 0, 1.0),
+            (1, 0, -1.0),
+        ];
+        // Two halves are a whole count; what adds up to nothing is not stored.
+        assert_eq!(runs(&entries).hand_on(2, &mut kept, whole), Ok(2));
+        let csr = kept.into_csr(4).unwrap();
+        assert_eq!(csr.row(0), (&[1, 3][..], &[2.0, 2.0][..]));
+        assert_eq!(csr.row(1), (&[2][..], &[1.0][..]));
+        let bad = runs(&[(0, 3, 1.0), (0, 3, 0.25)]).hand_on(1, &mut Kept::default(), whole);
+        assert_eq!(bad, Err((0, 3, "1.25".to_string())));
     }
 }

@@ -5,9 +5,9 @@
 //! id whatever their order, gives the standard columns their names and checks what a count can be.
 //! It filters nothing else and changes no number.
 //!
-//! `text` unpacks lines, `geo` parses them, `compact` holds them until cells are complete; `store`
-//! reads AnnData and `tenx` 10x, into `kept`; `features` chooses the genes of a 10x matrix;
-//! `annotations` and `cells` decide which cell belongs to whom.
+//! `source` opens what is given: `text` unpacks lines, `geo` parses them, `compact` holds them until cells
+//! are complete; `store` reads AnnData and `tenx` 10x, into `kept`; `features` chooses the genes;
+//! `annotations` and `cells` decide which cell belongs to whom. `survey` stops before the matrix.
 
 mod annotations;
 mod cells;
@@ -17,7 +17,9 @@ mod geo;
 mod kept;
 mod params;
 mod preview;
+mod source;
 mod store;
+mod survey;
 mod tenx;
 mod text;
 
@@ -26,18 +28,20 @@ mod tests;
 
 pub use params::{CountKind, GeneNames, IngestParams, StandardColumns};
 pub use preview::preview;
+pub use survey::{Survey, Values, survey};
 pub use tenx::companions;
 
 use serde_json::json;
 
-use cells::{Cells, Patient};
+use cells::{Cells, Selection};
+use source::{Matrices, Source};
 
-use crate::anndata::{AnnData, is_zarr, list};
+use crate::anndata::{AnnData, list};
 use crate::error::{StageError, StageResult};
 use crate::frame::{Column, Frame};
 use crate::matrix::{Csr, Matrix};
 use crate::params::ParamProblem;
-use crate::stage::{InputArtifact, Metrics, OutputDecl, Publish, Read, Stage, StageContext};
+use crate::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
 use crate::table;
 
 /// The stage kind `ingest`.
@@ -47,18 +51,17 @@ pub struct Ingest;
 /// What a file holds for the patients.
 struct Ingested {
     cells: Cells,
-    patients: Vec<Patient>,
+    selection: Selection,
     /// Genes, the same for all patients.
     var: Frame,
-    /// Each patient's counts, unpacked one at a time.
-    matrices: Box<dyn Iterator<Item = StageResult<Csr>>>,
+    matrices: Matrices,
 }
 
 impl Stage for Ingest {
     type Params = IngestParams;
 
     const KIND: &'static str = "ingest";
-    const CODE_VERSION: u32 = 1;
+    const CODE_VERSION: u32 = 2;
     const ABOUT: &'static str =
         "reads the patients' raw counts and annotations out of text, 10x, h5ad or zarr";
     const MULTI_THREADED: bool = true;
@@ -90,14 +93,27 @@ impl Stage for Ingest {
 
 fn read_and_save(ctx: &StageContext<'_>, params: &IngestParams) -> StageResult<Metrics> {
     let input = ctx.one("counts")?;
+    let counts = Source::open(&input.path, input.format.as_deref(), params, ctx.progress)?;
     let annotations = ctx.optional("annotations");
     let annotations = annotations
-        .map(|a| annotations::read(&a.path, &params.cell_id))
+        .map(|a| annotations::Table::read(&a.path)?.cells(&params.cell_id))
         .transpose()?;
-    let ingested = match format_of(input)? {
-        Format::GeoUmi => geo::ingest(ctx, &input.path, annotations, params)?,
-        Format::Store => store::ingest(ctx, &input.path, annotations, params)?,
-        Format::Tenx => tenx::ingest(ctx, &input.path, annotations, params)?,
+    let cells = Cells::join(&counts, &input.path, annotations, ctx.progress)?;
+    cells::standard_columns(&cells, &params.columns).map_err(cells::first)?;
+    let selection = cells::select(&cells, params, &ctx.keys, ctx.progress).map_err(cells::first)?;
+    for column in cells::not_taken_over(&cells, &params.columns) {
+        let message = format!(
+            "column `{}` of the cells {}: it is left out",
+            column.name, column.why
+        );
+        ctx.progress.warn(&message);
+    }
+    let (var, matrices) = counts.read(ctx, params, &cells, &selection.patients)?;
+    let ingested = Ingested {
+        cells,
+        selection,
+        var,
+        matrices,
     };
     save(ctx, params, ingested)
 }
@@ -120,75 +136,28 @@ fn with_hint(error: StageError, ctx: &StageContext<'_>) -> StageError {
 
 const NOT_WHOLE: &str = "expected a whole count";
 
-enum Format {
-    GeoUmi,
-    Store,
-    Tenx,
-}
-
-/// The layout of the counts: as the workflow says, or else by the file's name.
-fn format_of(input: &InputArtifact) -> StageResult<Format> {
-    let path = &input.path;
-    let name = path
-        .file_name()
-        .map(|n| n.to_string_lossy().to_lowercase())
-        .unwrap_or_default();
-    let plain = name.strip_suffix(".gz").unwrap_or(&name);
-    let ends = |endings: &[&str]| endings.iter().any(|e| plain.ends_with(e));
-    let unknown = |what: String| {
-        Err(StageError::data_hint(
-            format!(
-                "counts of {what} cannot be read; the formats are `geo_umi` (also `text`, `tsv`, `csv`), \
-                 `10x_mtx`, `10x_h5`, `h5ad` and `zarr`"
-            ),
-            "state `format` beside the input's path",
-        ))
-    };
-    match input.format.as_deref() {
-        Some("geo_umi" | "text" | "tsv" | "csv") => Ok(Format::GeoUmi),
-        Some("h5ad" | "zarr") => Ok(Format::Store),
-        Some("10x_mtx" | "10x_h5") => Ok(Format::Tenx),
-        Some(other) => unknown(format!("format `{other}`")),
-        None if ends(&[".h5ad", ".zarr"]) => Ok(Format::Store),
-        None if path.is_dir() => {
-            if is_zarr(path) {
-                Ok(Format::Store)
-            } else if tenx::is_tenx(path) {
-                Ok(Format::Tenx)
-            } else {
-                unknown(format!("the folder `{}`", path.display()))
-            }
-        }
-        None if ends(&[".h5", ".mtx"]) => Ok(Format::Tenx),
-        None if ends(&[".txt", ".tsv", ".tab", ".csv", ".matrix"]) => Ok(Format::GeoUmi),
-        None => unknown(format!("`{}`", path.display())),
-    }
-}
-
 /// Why `value` cannot be a count.
 fn count_problem(value: f64, kind: CountKind) -> Option<String> {
     const LARGEST: f64 = 16_777_216.0;
+    let is_whole = value.fract() == 0.0 && value <= LARGEST;
+    if value >= 0.0 && (is_whole || kind == CountKind::Any) && (value as f32).is_finite() {
+        return None;
+    }
     // As it is stored: the shortest text of 2.74 as f32 is 2.74, as f64 2.740000009536743.
     let found = match value as f32 {
         stored if f64::from(stored) == value => stored.to_string(),
         _ => value.to_string(),
     };
-    // What f32 cannot hold is no count either.
-    if !(value as f32).is_finite() {
-        Some(format!("expected a count, found `{found}`"))
+    Some(if !(value as f32).is_finite() {
+        // What f32 cannot hold is no count either.
+        format!("expected a count, found `{found}`")
     } else if value < 0.0 {
-        Some(format!(
-            "expected a count that is not negative, found `{found}`"
-        ))
-    } else if kind == CountKind::Integer && value.fract() != 0.0 {
-        Some(format!("{NOT_WHOLE}, found `{found}`"))
-    } else if kind == CountKind::Integer && value > LARGEST {
-        Some(format!(
-            "expected a count of at most 16777216, found `{found}`"
-        ))
+        format!("expected a count that is not negative, found `{found}`")
+    } else if value.fract() != 0.0 {
+        format!("{NOT_WHOLE}, found `{found}`")
     } else {
-        None
-    }
+        format!("expected a count of at most 16777216, found `{found}`")
+    })
 }
 
 /// A patient with fewer cells is warned of: no more than the neighbours of one cell in `cluster`.
@@ -197,10 +166,11 @@ const FEW_CELLS: usize = 20;
 fn save(ctx: &StageContext<'_>, params: &IngestParams, ingested: Ingested) -> StageResult<Metrics> {
     let Ingested {
         cells,
-        patients,
+        selection,
         var,
         matrices,
     } = ingested;
+    let patients = &selection.patients;
     let mut summary = Summary::default();
     for (patient, x) in patients.iter().zip(matrices) {
         ctx.check_cancelled()?;
@@ -229,6 +199,7 @@ fn save(ctx: &StageContext<'_>, params: &IngestParams, ingested: Ingested) -> St
     metrics.insert("cells".into(), json!(total(&summary.cells)));
     metrics.insert("genes".into(), json!(var.len()));
     metrics.insert("nonzero_counts".into(), json!(total(&summary.nonzero)));
+    metrics.insert("cells_without_group".into(), json!(selection.without_group));
     metrics.insert("cells_without_annotation".into(), json!(cells.unannotated));
     metrics.insert("annotated_cells_not_in_matrix".into(), json!(cells.absent));
     Ok(metrics)

@@ -43,6 +43,9 @@ pub struct StandardColumns {
     pub cell_type: String,
 }
 
+/// The column of cell ids where none is named.
+pub(super) const DEFAULT_CELL_ID: &str = "Index";
+
 /// Parameters of `ingest`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -64,7 +67,8 @@ pub struct IngestParams {
     /// The layer of an h5ad or zarr input that holds the counts, or `raw` for its `raw` matrix with
     /// the genes of that. Empty (the default): `X`.
     pub layer: String,
-    /// The genome whose genes are read, where a 10x input holds several. Empty (the default): the
+    /// The genome whose genes are read, where a 10x input (or the column `genome` of an h5ad's genes) holds
+    /// several. Empty (the default): the
     /// only one.
     pub genome: String,
     /// `symbol` (default) or `id`: what names a gene of a 10x input.
@@ -76,7 +80,7 @@ impl Default for IngestParams {
         Self {
             group_by: String::new(),
             groups: BTreeMap::new(),
-            cell_id: "Index".to_string(),
+            cell_id: DEFAULT_CELL_ID.to_string(),
             columns: StandardColumns::default(),
             counts: CountKind::default(),
             layer: String::new(),

@@ -2,15 +2,16 @@
 
 use std::path::Path;
 
-use super::cells::{self, Cells, Patient};
-use super::features::Genes;
-use super::kept::Kept;
+use super::cells::{Cells, Patient, drop_unwritable};
+use super::count_problem;
+use super::features::{self, Genes};
+use super::kept::{self, Kept};
 use super::params::{CountKind, IngestParams};
-use super::{Ingested, count_problem};
-use crate::anndata::{Reader, RowReader, list};
+use super::source::{Holds, Matrices};
+use crate::anndata::{NO_MATRIX, Reader, RowReader, list};
 use crate::error::{StageError, StageResult};
-use crate::frame::Frame;
-use crate::stage::StageContext;
+use crate::frame::{Frame, LeftOut};
+use crate::stage::{Progress, StageContext};
 
 /// Stored values read at a time.
 const BLOCK_ENTRIES: usize = 4 << 20;
@@ -25,118 +26,205 @@ pub(super) struct Place<'a> {
     pub(super) genes: &'a Genes,
 }
 
-/// Reads the patients' cells out of the AnnData store at `path`.
-///
-/// # Errors
-/// [`StageError::Format`] where the store breaks its format, names come twice, or a count is none.
-pub(super) fn ingest(
-    ctx: &StageContext<'_>,
-    path: &Path,
-    annotations: Option<Frame>,
-    params: &IngestParams,
-) -> StageResult<Ingested> {
-    let reader = Reader::open(path)?;
-    let (element, var_element) = elements(&reader, params)?;
-    let (obs, skipped_obs) = reader.obs_known()?;
-    let (var, skipped_var) = reader.frame_known(&var_element)?;
-    for (frame, skipped) in [("obs", &skipped_obs), (&var_element, &skipped_var)] {
-        for name in skipped {
-            ctx.progress.warn(&format!(
-                "column `{frame}/{name}` has an encoding that is not read; it is left out"
+/// An AnnData store whose cells and genes are read.
+pub(super) struct Store {
+    reader: Reader,
+    /// Cells; missing values are such.
+    pub(super) obs: Frame,
+    /// Genes of `X` and of the layers.
+    pub(super) var: Frame,
+    /// Columns of cells that cannot be read.
+    pub(super) left_out: Vec<LeftOut>,
+    left_out_of_var: Vec<LeftOut>,
+}
+
+impl Store {
+    /// Reads `obs` and `var`.
+    ///
+    /// # Errors
+    /// [`StageError::Format`] where the store breaks its format or a cell id comes twice.
+    pub(super) fn open(path: &Path) -> StageResult<Self> {
+        let reader = Reader::open(path)?;
+        let (mut obs, left_out) = reader.obs_known()?;
+        let (var, left_out_of_var) = reader.var_known()?;
+        obs.blank_missing();
+        unique(&reader, "cell id", "obs", &obs)?;
+        Ok(Self {
+            reader,
+            obs,
+            var,
+            left_out,
+            left_out_of_var,
+        })
+    }
+
+    pub(super) fn holds(&self) -> StageResult<Holds> {
+        Ok(Holds {
+            layers: self.reader.names("layers")?,
+            raw: self.reader.has("raw/X")?,
+            genomes: features::genomes_of_store(&self.var),
+            gene_columns: self.var.columns.keys().cloned().collect(),
+            features: Some(self.var.len()),
+        })
+    }
+
+    /// The genes of the matrix that `params.layer` names.
+    ///
+    /// # Errors
+    /// [`StageError::Param`] where there is no such layer; [`StageError::Format`] where the matrix is
+    /// missing or of another shape than the names, a gene comes twice, or none is one.
+    pub(super) fn genes(
+        &self,
+        params: &IngestParams,
+        progress: &dyn Progress,
+    ) -> StageResult<Genes> {
+        let (element, var_element) = self.elements(params)?;
+        let (raw, left_out_of_raw) = match var_element {
+            "var" => (None, None),
+            other => {
+                let (frame, left_out) = self.reader.frame_known(other)?;
+                (Some(frame), Some(left_out))
+            }
+        };
+        let var = raw.as_ref().unwrap_or(&self.var);
+        let left_out = left_out_of_raw.as_ref().unwrap_or(&self.left_out_of_var);
+        for column in left_out {
+            progress.warn(&format!(
+                "column `{var_element}/{}` {}: it is left out",
+                column.name, column.why
             ));
         }
+        self.reader
+            .check_shape(&element, (self.obs.len(), var.len()))
+            .map_err(|e| self.or_others(e, &element))?;
+        let kept = features::of_store(var, &self.var, &self.reader.path(), progress)?;
+        let kept = features::of_genome(kept, var, &self.var, params)?;
+        let mut place = vec![None; var.len()];
+        for (row, &f) in kept.iter().enumerate() {
+            place[f] = Some(row as u32);
+        }
+        let mut var = var.take(&kept);
+        unique(&self.reader, "gene", var_element, &var)?;
+        drop_unwritable(&mut var, |name, why| {
+            progress.warn(&format!(
+                "column `{var_element}/{name}` {why}: it is left out"
+            ));
+        });
+        Ok(Genes { var, place })
     }
-    for (frame, what, place) in [(&obs, "cell id", "obs"), (&var, "gene", &var_element)] {
-        if let Some(name) = frame.first_duplicate() {
-            return Err(StageError::format(
+
+    /// Reads the patients' counts.
+    ///
+    /// # Errors
+    /// [`StageError::Format`] where the store breaks its format or a count is none.
+    pub(super) fn read(
+        self,
+        ctx: &StageContext<'_>,
+        params: &IngestParams,
+        genes: Genes,
+        cells: &Cells,
+        patients: &[Patient],
+    ) -> StageResult<(Frame, Matrices)> {
+        let (element, _) = self.elements(params)?;
+        let rows = self
+            .reader
+            .rows(&element, (self.obs.len(), genes.place.len()))?;
+        let place = Place {
+            owner: &owners(cells, patients, self.obs.len()),
+            cells: &self.obs.index,
+            genes: &genes,
+        };
+        let mut kept: Vec<Kept> = patients.iter().map(|_| Kept::default()).collect();
+        let path = self.reader.path();
+        collect(ctx, &path, &element, &rows, &place, params, &mut kept)
+            .map_err(|e| self.or_others(e, &element))?;
+        Ok(kept::matrices(kept, genes.var))
+    }
+
+    /// The elements that hold the counts and their genes.
+    fn elements(&self, params: &IngestParams) -> StageResult<(String, &'static str)> {
+        let Holds { layers, raw, .. } = self.holds()?;
+        match params.layer.as_str() {
+            "" => Ok(("X".into(), "var")),
+            // `raw` has genes of its own; a layer of that name goes first.
+            "raw" if raw && !layers.iter().any(|l| l == "raw") => Ok(("raw/X".into(), "raw/var")),
+            layer if layers.iter().any(|l| l == layer) => Ok((format!("layers/{layer}"), "var")),
+            layer => Err(StageError::param(
+                "layer",
+                format!(
+                    "there is no `{layer}` in `{}`; {}",
+                    self.reader.path().display(),
+                    match self.matrices(layer).as_slice() {
+                        [] => "its one matrix is `X`, which is read without `layer`".to_string(),
+                        others => format!("there is {}", list(others)),
+                    }
+                ),
+            )),
+        }
+    }
+
+    /// Names for `layer` other than `element`.
+    fn matrices(&self, element: &str) -> Vec<String> {
+        let Holds {
+            mut layers, raw, ..
+        } = self.holds().unwrap_or_default();
+        if raw && !layers.iter().any(|l| l == "raw") {
+            layers.push("raw".into());
+        }
+        layers.retain(|name| element != format!("layers/{name}") && element != format!("{name}/X"));
+        layers
+    }
+
+    /// Says where counts may lie, where `element` holds none.
+    fn or_others(&self, error: StageError, element: &str) -> StageError {
+        let StageError::Format {
+            path,
+            place,
+            message,
+            hint,
+        } = error
+        else {
+            return error;
+        };
+        let others = self.matrices(element);
+        let (because, without) = if message.contains(super::NOT_WHOLE) {
+            ("if it is normalised, ", "")
+        } else if message.contains(NO_MATRIX) {
+            (
+                "",
+                "; it has neither layers nor `raw`, so there are no counts to read",
+            )
+        } else {
+            return StageError::Format {
                 path,
                 place,
-                format!("{what} `{name}` comes twice"),
-            ));
+                message,
+                hint,
+            };
+        };
+        let more = match others.as_slice() {
+            [] => without.to_string(),
+            others => format!(
+                "; {because}name the counts with `layer`: there is {}",
+                list(others)
+            ),
+        };
+        StageError::Format {
+            path,
+            place,
+            message: format!("{message}{more}"),
+            hint,
         }
-    }
-    let rows = reader.rows(&element, (obs.len(), var.len()))?;
-    let names = obs.index.clone();
-    let cells = Cells::join(obs, annotations, ctx.progress)?;
-    let patients = cells::select(&cells, params, &ctx.keys, ctx.progress)?;
-    let genes = Genes {
-        place: (0..var.len() as u32).map(Some).collect(),
-        var,
-    };
-    let place = Place {
-        owner: &owners(&cells, &patients, names.len()),
-        cells: &names,
-        genes: &genes,
-    };
-    let mut kept: Vec<Kept> = patients.iter().map(|_| Kept::default()).collect();
-    collect(ctx, path, &element, &rows, &place, params, &mut kept)
-        .map_err(|e| with_other_matrices(e, &reader, &element))?;
-    let n_genes = genes.var.len();
-    let mut kept = kept.into_iter();
-    let matrices = Box::new(std::iter::from_fn(move || {
-        kept.next().map(|k| k.into_csr(n_genes))
-    }));
-    Ok(Ingested {
-        cells,
-        patients,
-        var: genes.var,
-        matrices,
-    })
-}
-
-/// The elements that hold the counts and their genes.
-fn elements(reader: &Reader, params: &IngestParams) -> StageResult<(String, String)> {
-    let layers = reader.names("layers")?;
-    match params.layer.as_str() {
-        "" => Ok(("X".into(), "var".into())),
-        // `raw` has genes of its own; a layer of that name goes first.
-        "raw" if !layers.iter().any(|l| l == "raw") => {
-            if reader.has("raw/X")? {
-                Ok(("raw/X".into(), "raw/var".into()))
-            } else {
-                Err(StageError::param(
-                    "layer",
-                    format!("there is no `raw` in `{}`", reader.path().display()),
-                ))
-            }
-        }
-        layer => Ok((format!("layers/{layer}"), "var".into())),
     }
 }
 
-/// Says where counts may lie, where `element` holds none.
-fn with_other_matrices(error: StageError, reader: &Reader, element: &str) -> StageError {
-    let StageError::Format { message, .. } = &error else {
-        return error;
-    };
-    if !message.contains("expected a whole count") {
-        return error;
-    }
-    let mut others: Vec<String> = reader.names("layers").unwrap_or_default();
-    if reader.has("raw/X").unwrap_or(false) {
-        others.push("raw".into());
-    }
-    others.retain(|name| !element.contains(name.as_str()));
-    if others.is_empty() {
-        return error;
-    }
-    let StageError::Format {
-        path,
-        place,
-        message,
-        hint,
-    } = error
-    else {
-        return error;
-    };
-    StageError::Format {
-        path,
-        place,
-        message: format!(
-            "{message}; if it is normalised, name the counts with `layer`: there is {}",
-            list(&others)
-        ),
-        hint,
+fn unique(reader: &Reader, what: &str, place: &str, frame: &Frame) -> StageResult<()> {
+    match frame.first_duplicate() {
+        Some(name) => {
+            let message = format!("{what} `{name}` comes twice");
+            Err(StageError::format(&reader.path(), place, message))
+        }
+        None => Ok(()),
     }
 }
 
@@ -184,23 +272,41 @@ pub(super) fn collect(
         for (r, cell) in block.enumerate() {
             let Some(p) = place.owner[cell] else { continue };
             let (genes, values) = part.row(r);
-            if let Some((feature, problem)) = bad_count(genes, values, params.counts) {
-                let gene = place.genes.place[feature as usize]
-                    .map_or("a feature that is left out", |g| {
-                        &place.genes.var.index[g as usize]
-                    });
+            if let Some((gene, problem)) = bad_count(genes, values, place, params.counts) {
                 let place = format!("{element}, cell `{}`, gene `{gene}`", place.cells[cell]);
                 return Err(StageError::format(path, place, problem));
             }
             kept[p].push_placed(genes, values, &place.genes.place);
         }
     }
+    summed_warning(ctx.progress, path, element, rows.n_summed());
     Ok(())
 }
 
-fn bad_count(genes: &[u32], values: &[f32], kind: CountKind) -> Option<(u32, String)> {
-    genes
-        .iter()
-        .zip(values)
-        .find_map(|(&g, &v)| count_problem(f64::from(v), kind).map(|p| (g, p)))
+/// Says that counts of one gene and cell stood in several entries.
+pub(super) fn summed_warning(progress: &dyn Progress, path: &Path, element: &str, n: u64) {
+    if n > 0 {
+        let of = match element {
+            "" => String::new(),
+            element => format!("`{element}` of "),
+        };
+        progress.warn(&format!(
+            "{n} entries of {of}`{}` stand for a cell and a gene that have one before: they are added up",
+            path.display()
+        ));
+    }
+}
+
+/// The first gene whose count is none. What features hold that are left out does not matter.
+fn bad_count<'a>(
+    features: &[u32],
+    values: &[f32],
+    place: &Place<'a>,
+    kind: CountKind,
+) -> Option<(&'a str, String)> {
+    features.iter().zip(values).find_map(|(&f, &v)| {
+        let gene = place.genes.place[f as usize]?;
+        let problem = count_problem(f64::from(v), kind)?;
+        Some((place.genes.var.index[gene as usize].as_str(), problem))
+    })
 }

@@ -5,17 +5,19 @@
 
 use std::path::{Path, PathBuf};
 
-use super::cells::{self, Cells};
-use super::features;
-use super::kept::{Kept, Runs};
+use super::annotations::shown;
+use super::cells::{Cells, Patient};
+use super::features::{self, Genes};
+use super::kept::{self, Kept, Runs};
 use super::params::IngestParams;
+use super::source::{Holds, Matrices};
 use super::store::{self, Place};
 use super::text::{self, Lines};
-use super::{Ingested, geo};
+use super::{count_problem, geo};
 use crate::anndata::{TenxFeatures, TenxFile, list};
 use crate::error::{StageError, StageResult};
-use crate::frame::Frame;
-use crate::stage::StageContext;
+use crate::frame::{Frame, is_missing};
+use crate::stage::{Progress, StageContext};
 
 /// How deep libraries may lie below the folder that is given.
 const DEPTH: usize = 4;
@@ -46,61 +48,107 @@ pub(super) fn is_tenx(path: &Path) -> bool {
     find(path, 0).is_ok_and(|found| !found.is_empty())
 }
 
-/// Reads the patients' cells out of the library or libraries at `path`.
-///
-/// # Errors
-/// [`StageError::Format`] with its place where a file is missing, cut off or not in its format,
-/// where libraries have different genes, names come twice or a count is none;
-/// [`StageError::Param`] where genomes are not told apart.
-pub(super) fn ingest(
-    ctx: &StageContext<'_>,
-    path: &Path,
-    annotations: Option<Frame>,
-    params: &IngestParams,
-) -> StageResult<Ingested> {
-    let libraries = open(path, params)?;
-    let first = &libraries[0];
-    let genes = features::genes(&first.features, path, params, ctx.progress)?;
-    for other in &libraries[1..] {
-        same_features(path, first, other)?;
-    }
-    let own = cell_frame(path, &libraries)?;
-    let names = own.index.clone();
-    let cells = Cells::join(own, annotations, ctx.progress)?;
-    let patients = cells::select(&cells, params, &ctx.keys, ctx.progress)?;
-    let owner = store::owners(&cells, &patients, names.len());
-    let mut kept: Vec<Kept> = patients.iter().map(|_| Kept::default()).collect();
-    let mut start = 0;
-    for library in &libraries {
-        let part = start..start + library.barcodes.len();
-        let place = Place {
-            owner: &owner[part.clone()],
-            cells: &names[part.clone()],
-            genes: &genes,
-        };
-        match &library.source {
-            Source::Hdf5(file) => {
-                let open = TenxFile::open(file)?;
-                let rows = open.rows(&library.group)?;
-                store::collect(ctx, file, &library.group, &rows, &place, params, &mut kept)?;
-            }
-            Source::Triple { matrix, .. } => {
-                read_matrix(ctx, matrix, library, &place, params, &mut kept)?;
-            }
+/// Libraries whose cells and features are read.
+pub(super) struct Libraries {
+    path: PathBuf,
+    /// At least one, all with the same features.
+    libraries: Vec<Library>,
+    /// The cells of all, with the column `sample` where there are several libraries.
+    pub(super) cells: Frame,
+}
+
+impl Libraries {
+    /// Reads the cells and features of the library or libraries at `path`.
+    ///
+    /// # Errors
+    /// [`StageError::Format`] with its place where a file is missing, cut off or not in its format, where
+    /// libraries have different genes or cells come twice; [`StageError::Param`] where a file has several
+    /// genomes and none is chosen.
+    pub(super) fn open(path: &Path, params: &IngestParams) -> StageResult<Self> {
+        let libraries = open(path, params)?;
+        for other in &libraries[1..] {
+            same_features(path, &libraries[0], other)?;
         }
-        start = part.end;
+        Ok(Self {
+            cells: cell_frame(path, &libraries)?,
+            path: path.to_path_buf(),
+            libraries,
+        })
     }
-    let n_genes = genes.var.len();
-    let mut kept = kept.into_iter();
-    let matrices = Box::new(std::iter::from_fn(move || {
-        kept.next().map(|k| k.into_csr(n_genes))
-    }));
-    Ok(Ingested {
-        cells,
-        patients,
-        var: genes.var,
-        matrices,
-    })
+
+    /// The genes among the features.
+    ///
+    /// # Errors
+    /// As [`features::genes`].
+    pub(super) fn genes(
+        &self,
+        params: &IngestParams,
+        progress: &dyn Progress,
+    ) -> StageResult<Genes> {
+        features::genes(&self.libraries[0].features, &self.path, params, progress)
+    }
+
+    pub(super) fn feature_names(&self) -> Vec<&str> {
+        let features = &self.libraries[0].features;
+        let both = features.names.iter().chain(&features.ids);
+        both.map(String::as_str).collect()
+    }
+
+    pub(super) fn holds(&self) -> StageResult<Holds> {
+        let first = &self.libraries[0];
+        let mut genomes = match &first.source {
+            Source::Hdf5(file) if first.group != "matrix" => TenxFile::open(file)?.groups()?,
+            _ => first.features.genomes.clone(),
+        };
+        genomes.sort();
+        genomes.dedup();
+        genomes.retain(|g| !g.is_empty());
+        Ok(Holds {
+            genomes,
+            gene_columns: vec!["gene_ids".into()],
+            features: Some(first.features.ids.len()),
+            ..Holds::default()
+        })
+    }
+
+    /// Reads the patients' counts.
+    ///
+    /// # Errors
+    /// [`StageError::Format`] with its place where a matrix is cut off or not in its format, or a count is
+    /// none.
+    pub(super) fn read(
+        self,
+        ctx: &StageContext<'_>,
+        params: &IngestParams,
+        genes: Genes,
+        cells: &Cells,
+        patients: &[Patient],
+    ) -> StageResult<(Frame, Matrices)> {
+        let names = &self.cells.index;
+        let owner = store::owners(cells, patients, names.len());
+        let mut kept: Vec<Kept> = patients.iter().map(|_| Kept::default()).collect();
+        let mut start = 0;
+        for library in &self.libraries {
+            let part = start..start + library.barcodes.len();
+            let place = Place {
+                owner: &owner[part.clone()],
+                cells: &names[part.clone()],
+                genes: &genes,
+            };
+            match &library.source {
+                Source::Hdf5(file) => {
+                    let open = TenxFile::open(file)?;
+                    let rows = open.rows(&library.group)?;
+                    store::collect(ctx, file, &library.group, &rows, &place, params, &mut kept)?;
+                }
+                Source::Triple { matrix, .. } => {
+                    read_matrix(ctx, matrix, library, &place, params, &mut kept)?;
+                }
+            }
+            start = part.end;
+        }
+        Ok(kept::matrices(kept, genes.var))
+    }
 }
 
 fn open(path: &Path, params: &IngestParams) -> StageResult<Vec<Library>> {
@@ -159,6 +207,16 @@ fn library(source: Source, sample: String, params: &IngestParams) -> StageResult
         barcodes,
         features,
     })
+}
+
+/// Groups of the first HDF5 file at or below `path`: in the older layout its genomes.
+pub(super) fn genomes(path: &Path) -> StageResult<Vec<String>> {
+    let mut sources = find(path, 0)?;
+    sources.sort();
+    match sources.first() {
+        Some(Source::Hdf5(file)) => TenxFile::open(file)?.groups(),
+        _ => Ok(Vec::new()),
+    }
 }
 
 /// The files that are read with a matrix file (`matrix.mtx`, also `.gz` and with a prefix): barcodes and
@@ -371,12 +429,9 @@ fn first_fields(path: &Path) -> StageResult<Vec<String>> {
         let field = text::name(&line[..end]).map(str::to_string);
         let place = format!("line {}", lines.number());
         let field = field.map_err(|e| StageError::format(path, &place, e))?;
-        if field.is_empty() {
-            return Err(StageError::format(
-                path,
-                place,
-                "expected a barcode, found nothing",
-            ));
+        if is_missing(&field) {
+            let message = format!("expected a barcode, found {}", shown(&field));
+            return Err(StageError::format(path, place, message));
         }
         fields.push(field);
     }
@@ -446,14 +501,7 @@ fn read_matrix(
 ) -> StageResult<()> {
     let mut lines = Lines::open(path)?;
     let header = header(&mut lines, path)?;
-    let (n_features, n_cells) = (library.features.ids.len(), library.barcodes.len());
-    if (header.features, header.cells) != (n_features, n_cells) {
-        let message = format!(
-            "expected {n_features} features x {n_cells} cells as `features` and `barcodes` have, found {} x {}",
-            header.features, header.cells
-        );
-        return Err(StageError::format(path, "", message));
-    }
+    check_size(path, library, &header)?;
     // Row of each cell among those of its patient in this library.
     let mut n_rows = vec![0u32; kept.len()];
     let rows: Vec<u32> = place
@@ -468,13 +516,14 @@ fn read_matrix(
         .collect();
     let mut runs: Vec<Runs> = kept.iter().map(|_| Runs::default()).collect();
     let mut found = 0u64;
+    // The first entry that is no count by itself, and its line: with another of its gene and cell it may be.
+    let mut odd: Option<(usize, u32, u64)> = None;
     while let Some(line) = lines.next()? {
-        let entry = entry(line, &header);
         if line.is_empty() {
             continue;
         }
-        let outcome = entry.and_then(|(feature, cell, value)| {
-            let value = geo::count(value, params.counts).map_err(|why| {
+        let outcome = entry(line, &header).and_then(|(feature, cell, text)| {
+            let value = geo::number(text).map_err(|why| {
                 let gene = &library.features.names[feature];
                 format!("gene `{gene}`, cell `{}`: {why}", place.cells[cell])
             })?;
@@ -487,7 +536,10 @@ fn read_matrix(
         if let (Some(p), Some(gene)) = (place.owner[cell], place.genes.place[feature])
             && value != 0.0
         {
-            runs[p].push(rows[cell], gene, value);
+            runs[p].push(rows[cell], gene, value as f32);
+            if odd.is_none() && count_problem(value, params.counts).is_some() {
+                odd = Some((cell, gene, number));
+            }
         }
         if found.is_multiple_of(1 << 20) {
             ctx.check_cancelled()?;
@@ -507,19 +559,46 @@ fn read_matrix(
         );
         return Err(StageError::format(path, "", message));
     }
+    let mut n_summed = 0;
     for (p, runs) in runs.into_iter().enumerate() {
-        runs.hand_on(n_rows[p] as usize, &mut kept[p])
-            .map_err(|(row, gene)| {
-                let cell = (0..rows.len())
-                    .filter(|&c| place.owner[c] == Some(p))
-                    .nth(row as usize)
-                    .map_or("", |c| &place.cells[c]);
-                let gene = &place.genes.var.index[gene as usize];
-                let message = format!("gene `{gene}` of cell `{cell}` comes twice");
-                StageError::format(path, "", message)
-            })?;
+        let problem = |sum: f64| count_problem(sum, params.counts);
+        let outcome = runs.hand_on(n_rows[p] as usize, &mut kept[p], problem);
+        n_summed += outcome.map_err(|(row, gene, problem)| {
+            let is_cell = |c: &usize| place.owner[*c] == Some(p) && rows[*c] == row;
+            let cell = (0..rows.len()).find(is_cell).unwrap_or_default();
+            let line = odd
+                .filter(|(c, g, _)| (*c, *g) == (cell, gene))
+                .map_or(String::new(), |(.., line)| format!("line {line}"));
+            let gene = &place.genes.var.index[gene as usize];
+            let message = format!("gene `{gene}`, cell `{}`: {problem}", place.cells[cell]);
+            StageError::format(path, line, message)
+        })?;
     }
+    store::summed_warning(ctx.progress, path, "", n_summed);
     Ok(())
+}
+
+/// That the matrix has the features and cells that the files beside it name.
+fn check_size(path: &Path, library: &Library, header: &Header) -> StageResult<()> {
+    let (n_features, n_cells) = (library.features.ids.len(), library.barcodes.len());
+    if (header.features, header.cells) == (n_features, n_cells) {
+        return Ok(());
+    }
+    let turned = (header.cells, header.features) == (n_features, n_cells);
+    let why = if turned {
+        ": the matrix is transposed, its rows are the cells"
+    } else {
+        ""
+    };
+    let message = format!(
+        "expected {n_features} features x {n_cells} cells as `features` and `barcodes` have, found {} x {}{why}",
+        header.features, header.cells
+    );
+    let error = StageError::format(path, "", message);
+    Err(match turned {
+        true => error.or_hint("write it with genes in rows: `scipy.io.mmwrite(path, X.T)`"),
+        false => error,
+    })
 }
 
 fn header(lines: &mut Lines, path: &Path) -> StageResult<Header> {

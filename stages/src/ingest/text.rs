@@ -19,6 +19,9 @@ const WAITING: usize = 4;
 /// Longest line, in bytes: ten times the header of a matrix of a million cells.
 const LONGEST: usize = 256 << 20;
 
+/// The mark that UTF-8 text may start with.
+pub(super) const BOM: &[u8] = b"\xef\xbb\xbf";
+
 /// Lines of a file; the thread that feeds them ends with the file or when this is dropped.
 pub(super) struct Lines {
     path: PathBuf,
@@ -66,7 +69,7 @@ pub(super) fn open(path: &Path, read: &Arc<AtomicU64>) -> StageResult<Box<dyn Re
         .read_to_end(&mut mark)
         .map_err(StageError::io("read", path))?;
     let gzip = mark.starts_with(&[0x1f, 0x8b]);
-    let bom = mark == [0xef, 0xbb, 0xbf];
+    let bom = mark == BOM;
     let start = Cursor::new(if bom { Vec::new() } else { mark });
     let whole = Counted {
         inner: start.chain(file),
@@ -123,8 +126,8 @@ impl Lines {
     /// The next line without its end (`\n` or `\r\n`); the byte order mark of the first is dropped.
     ///
     /// # Errors
-    /// [`StageError::Format`] where the gzip stream is cut off or corrupt, or a line does not end within
-    /// 256 MiB (a file whose lines end with `\r` alone).
+    /// [`StageError::Format`] where the gzip stream is cut off or corrupt, a line does not end within
+    /// 256 MiB, or the first has `\r` in its middle (a file whose lines end with that alone).
     pub(super) fn next(&mut self) -> StageResult<Option<&[u8]>> {
         self.carry.clear();
         self.number += 1;
@@ -139,7 +142,7 @@ impl Lines {
                     self.carry.extend_from_slice(&self.block.bytes[piece]);
                     &self.carry
                 };
-                return Ok(Some(trim(line, self.number)));
+                return whole_line(&self.path, line, self.number).map(Some);
             }
             self.carry.extend_from_slice(&self.block.bytes[rest]);
             if self.carry.len() > self.longest {
@@ -177,7 +180,7 @@ impl Lines {
                 Err(_) if self.carry.is_empty() => return Ok(None),
                 Err(_) => {
                     (self.block.filled, self.at) = (0, 0);
-                    return Ok(Some(trim(&self.carry, self.number)));
+                    return whole_line(&self.path, &self.carry, self.number).map(Some);
                 }
             }
         }
@@ -209,7 +212,10 @@ impl Lines {
 
 /// What the start of a file is where it is no text, as an error says it.
 pub(super) fn no_text(start: &[u8]) -> Option<String> {
-    const MARKS: [(&[u8], &str); 8] = [
+    const UTF_16: &str = "is UTF-16: save it as UTF-8";
+    const MARKS: [(&[u8], &str); 10] = [
+        (b"\xff\xfe", UTF_16),
+        (b"\xfe\xff", UTF_16),
         (b"Salted__", "is encrypted (openssl)"),
         (b"PK\x03\x04", "is a zip archive: unpack it first"),
         (
@@ -237,6 +243,11 @@ pub(super) fn no_text(start: &[u8]) -> Option<String> {
     let head = &start[..start.len().min(1 << 12)];
     let odd = |b: &u8| *b < 0x20 && !matches!(*b, b'\t' | b'\n' | b'\r');
     let n_odd = head.iter().filter(|b| odd(b)).count();
+    // Without a mark: of each two bytes one is zero.
+    let n_zero = head.iter().filter(|b| **b == 0).count();
+    if n_zero * 5 > head.len() * 2 && n_odd == n_zero {
+        return Some(format!("expected text, found a file that {UTF_16}"));
+    }
     (n_odd * 50 > head.len()).then(|| {
         "expected text, found binary data: the file is encrypted, or of another format".to_string()
     })
@@ -256,14 +267,18 @@ fn fill(text: &mut dyn Read, block: &mut [u8]) -> std::io::Result<usize> {
     Ok(filled)
 }
 
-fn trim(line: &[u8], number: u64) -> &[u8] {
+/// A line without its end and without the byte order mark, which is not seen on opening inside gzip.
+fn whole_line<'a>(path: &Path, line: &'a [u8], number: u64) -> StageResult<&'a [u8]> {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
-    // Inside gzip the mark is not seen on opening.
-    if number == 1 {
-        line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line)
-    } else {
-        line
+    if number > 1 {
+        return Ok(line);
     }
+    if line.contains(&b'\r') {
+        let message = "expected lines that end with `\\n` or `\\r\\n`, found `\\r` alone (old Mac)";
+        return Err(StageError::format(path, "line 1", message)
+            .or_hint("turn the line ends, for example with `tr '\\r' '\\n' < old.txt > new.txt`"));
+    }
+    Ok(line.strip_prefix(BOM).unwrap_or(line))
 }
 
 /// A name as text, without the quotes that R writes around it.
@@ -299,5 +314,35 @@ mod tests {
         let mut lines = Lines::open(&file).unwrap();
         lines.next().unwrap();
         assert_eq!(lines.next().unwrap().map(<[u8]>::len), Some(2_399_999));
+    }
+
+    #[test]
+    fn lines_that_end_with_a_return_alone_are_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("old mac.txt");
+        for text in ["Index\tc1\rA\t0\r", "Index\tc1\rA\t0\r\n"] {
+            std::fs::write(&file, text).unwrap();
+            let error = Lines::open(&file).unwrap().next().unwrap_err();
+            assert!(error.to_string().contains("found `\\r` alone"), "{error}");
+        }
+        std::fs::write(&file, "Index\tc1\r\nA\t0\r\n").unwrap();
+        let mut lines = Lines::open(&file).unwrap();
+        assert_eq!(lines.next().unwrap(), Some(&b"Index\tc1"[..]));
+        assert_eq!(lines.next().unwrap(), Some(&b"A\t0"[..]));
+    }
+
+    #[test]
+    fn utf_16_is_named_with_and_without_its_mark() {
+        for text in ["\u{feff}Index\tc1\n", "Index\tc1\n"] {
+            for bytes in [u16::to_le_bytes, u16::to_be_bytes] {
+                let bytes: Vec<u8> = text.encode_utf16().flat_map(bytes).collect();
+                assert!(
+                    no_text(&bytes)
+                        .unwrap()
+                        .ends_with("is UTF-16: save it as UTF-8")
+                );
+            }
+        }
+        assert_eq!(no_text("Index\tgène\n".as_bytes()), None);
     }
 }

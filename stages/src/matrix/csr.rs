@@ -30,6 +30,19 @@ impl Csr {
         indices: Vec<u32>,
         data: Vec<f32>,
     ) -> StageResult<Self> {
+        Self::summed(n_cols, indptr, indices, data).map(|(csr, _)| csr)
+    }
+
+    /// As [`Csr::new`], with the number of entries that were added to another.
+    ///
+    /// # Errors
+    /// As [`Csr::new`].
+    pub fn summed(
+        n_cols: usize,
+        indptr: Vec<u64>,
+        indices: Vec<u32>,
+        data: Vec<f32>,
+    ) -> StageResult<(Self, u64)> {
         let bad = |message: String| Err(StageError::data(message));
         if indptr.first() != Some(&0) || indptr.windows(2).any(|w| w[0] > w[1]) {
             return bad(
@@ -69,7 +82,8 @@ impl Csr {
             }
             csr.canonicalise();
         }
-        Ok(csr)
+        let n_summed = nnz - csr.nnz();
+        Ok((csr, n_summed as u64))
     }
 
     /// From rows of (column, value) with strictly rising columns.

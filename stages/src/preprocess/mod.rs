@@ -324,6 +324,9 @@ fn headline(
             .map_or(0, |v| v.iter().filter(|v| *v == value).count());
         put(name, n.into());
     }
+    let unlabelled = obs.texts("cancer_vs_normal").unwrap_or_default();
+    let unlabelled = unlabelled.iter().filter(|v| v.is_empty()).count();
+    put("n_unlabelled", unlabelled.into());
     metrics
 }
 

@@ -3,12 +3,12 @@
 use serde_json::Value;
 
 use super::{is_plain, named};
-use crate::anndata::store::{Store, Values};
-use crate::error::StageResult;
-use crate::frame::{Categorical, Column, Frame};
+use crate::anndata::store::{Store, Values, as_printed};
+use crate::error::{StageError, StageResult};
+use crate::frame::{Categorical, Column, Frame, LeftOut};
 
-/// A data frame, and the names of columns in an encoding that is not read.
-pub(in crate::anndata) fn frame(store: &dyn Store, at: &str) -> StageResult<(Frame, Vec<String>)> {
+/// A data frame, and the columns that cannot be read: in another encoding, or broken.
+pub(in crate::anndata) fn frame(store: &dyn Store, at: &str) -> StageResult<(Frame, Vec<LeftOut>)> {
     let node = store.require(at)?;
     if node.array.as_ref().is_some_and(|a| a.dtype == "compound") {
         return Err(store.bad(
@@ -50,23 +50,40 @@ pub(in crate::anndata) fn frame(store: &dyn Store, at: &str) -> StageResult<(Fra
             .collect(),
     };
     let mut frame = Frame::new(index);
-    let mut skipped = Vec::new();
+    let mut left_out = Vec::new();
     for name in names {
-        let place = format!("{at}/{name}");
-        match legacy_category(store, at, &name)?
-            .map_or_else(|| column(store, &place), |c| Ok(Some(c)))?
-        {
-            Some(c) if c.len() == frame.len() => frame.set(&name, c),
-            Some(c) => {
-                return Err(store.bad(
-                    &place,
-                    format!("expected {} values, found {}", frame.len(), c.len()),
-                ));
-            }
-            None => skipped.push(name),
+        match named_column(store, at, &name, frame.len()) {
+            Ok(Some(c)) => frame.set(&name, c),
+            Ok(None) => left_out.push(LeftOut {
+                name,
+                why: "has an encoding that is not read".to_string(),
+            }),
+            Err(StageError::Format { message, .. }) => left_out.push(LeftOut {
+                name,
+                why: format!("cannot be read: {message}"),
+            }),
+            Err(other) => return Err(other),
         }
     }
-    Ok((frame, skipped))
+    Ok((frame, left_out))
+}
+
+/// The column `name` of a data frame of `n` rows; `None` where its encoding is not read.
+fn named_column(store: &dyn Store, at: &str, name: &str, n: usize) -> StageResult<Option<Column>> {
+    let place = format!("{at}/{name}");
+    if name.is_empty() {
+        return Err(store.bad(&place, "it has no name".into()));
+    }
+    let found = match legacy_category(store, at, name)? {
+        Some(column) => Some(column),
+        None => column(store, &place)?,
+    };
+    match found {
+        Some(c) if c.len() != n => {
+            Err(store.bad(&place, format!("expected {n} values, found {}", c.len())))
+        }
+        found => Ok(found),
+    }
 }
 
 /// Before anndata 0.8 the categories of column `c` lay in `__categories/c`, the codes in `c`.
@@ -137,19 +154,36 @@ pub(super) fn column(store: &dyn Store, at: &str) -> StageResult<Option<Column>>
 fn plain_column(values: Values) -> Result<Column, String> {
     Ok(match values {
         Values::Bool(v) => Column::Bool(v),
-        Values::F32(v) => Column::F64(v.into_iter().map(f64::from).collect()),
+        // A column may name things, and a name is what is printed.
+        Values::F32(v) => Column::F64(v.into_iter().map(as_printed).collect()),
         Values::F64(v) => Column::F64(v),
         Values::Text(v) => Column::Str(v),
+        // As digits where they do not fit: nothing wraps around.
+        Values::U64(v) if v.iter().any(|&x| x > i64::MAX as u64) => {
+            Column::Str(v.iter().map(ToString::to_string).collect())
+        }
         integers => Column::I64(integers.into_i64()?),
     })
 }
 
-/// Missing whole numbers turn the column into numbers with NaN, missing flags into a category.
+/// Whole numbers of this size and less are exact as f64.
+const EXACT: u64 = 1 << 53;
+
+/// Missing whole numbers turn the column into numbers with NaN (into text where those would round), missing
+/// flags into a category.
 fn with_missing(values: Column, mask: &[bool]) -> Column {
     if !mask.contains(&true) {
         return values;
     }
     match values {
+        Column::I64(v)
+            if v.iter()
+                .zip(mask)
+                .any(|(x, m)| !m && x.unsigned_abs() > EXACT) =>
+        {
+            let text = |(x, m): (&i64, &bool)| if *m { String::new() } else { x.to_string() };
+            Column::Str(v.iter().zip(mask).map(text).collect())
+        }
         Column::I64(v) => Column::F64(
             v.iter()
                 .zip(mask)

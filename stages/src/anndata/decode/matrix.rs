@@ -24,11 +24,18 @@ pub(in crate::anndata) enum Layout {
     Csc,
 }
 
+/// What is said where a matrix should be and there is none.
+pub(crate) const NO_MATRIX: &str = "expected a matrix, found none";
+
 /// What matrix lies at `at`.
 pub(in crate::anndata) fn matrix_info(store: &dyn Store, at: &str) -> StageResult<MatrixInfo> {
+    // anndata 0.12 and later write no `X` at all where there is none.
+    if at == "X" && store.node(at)?.is_none() {
+        return Err(store.bad(at, NO_MATRIX.into()));
+    }
     let node = store.require(at)?;
     if node.is_null() {
-        return Err(store.bad(at, "expected a matrix, found none".into()));
+        return Err(store.bad(at, NO_MATRIX.into()));
     }
     let no_matrix = || {
         store.bad(
@@ -91,12 +98,23 @@ pub(in crate::anndata) fn matrix(store: &dyn Store, at: &str) -> StageResult<Mat
         info.rows
     };
     let indptr = row_pointers(store, at, info)?;
-    let compressed = csr_part(store, at, minor, indptr, None)?;
+    let (compressed, _) = csr_part(store, at, minor, indptr, None)?;
     Ok(Matrix::Csr(if info.layout == Layout::Csr {
         compressed
     } else {
         compressed.transpose()
     }))
+}
+
+/// The CSC matrix at `at` by rows, and the entries that were added to another.
+pub(in crate::anndata) fn turned(
+    store: &dyn Store,
+    at: &str,
+    info: MatrixInfo,
+) -> StageResult<(Csr, u64)> {
+    let indptr = row_pointers(store, at, info)?;
+    let (columns, n_summed) = csr_part(store, at, info.rows, indptr, None)?;
+    Ok((columns.transpose(), n_summed))
 }
 
 /// The pointers of a compressed matrix: one a row and one more (a column, for CSC).
@@ -140,14 +158,15 @@ pub(in crate::anndata) fn row_pointers(
     Err(store.bad(&place, message))
 }
 
-/// A compressed matrix from its pointers (which start at 0) and the entries at `entries`, or all.
+/// A compressed matrix from its pointers (which start at 0) and the entries at `entries`, or all; and the
+/// entries that were added to another of their row and column.
 pub(in crate::anndata) fn csr_part(
     store: &dyn Store,
     at: &str,
     n_cols: usize,
     indptr: Vec<u64>,
     entries: Option<std::ops::Range<u64>>,
-) -> StageResult<Csr> {
+) -> StageResult<(Csr, u64)> {
     let read = |name: &str| {
         let place = format!("{at}/{name}");
         let values = match &entries {
@@ -160,5 +179,5 @@ pub(in crate::anndata) fn csr_part(
     let ((indices, indices_at), (data, data_at)) = rayon::join(|| read("indices"), || read("data"));
     let indices = indices?.into_u32().map_err(|e| store.bad(&indices_at, e))?;
     let data = data?.into_f32().map_err(|e| store.bad(&data_at, e))?;
-    Csr::new(n_cols, indptr, indices, data).map_err(|e| store.bad(at, e.to_string()))
+    Csr::summed(n_cols, indptr, indices, data).map_err(|e| store.bad(at, e.to_string()))
 }

@@ -5,11 +5,13 @@ mod matrix;
 mod uns;
 
 pub(super) use frame::frame;
-pub(super) use matrix::{Layout, MatrixInfo, csr_part, matrix, matrix_info, row_pointers};
+pub(crate) use matrix::NO_MATRIX;
+pub(super) use matrix::{Layout, MatrixInfo, csr_part, matrix, matrix_info, row_pointers, turned};
 pub(super) use uns::uns_dict;
 
-use super::store::{Node, Store, list};
+use super::store::{Node, Store};
 use crate::error::StageError;
+use crate::frame::LeftOut;
 
 /// What a node is, for messages.
 fn named(node: &Node) -> String {
@@ -35,10 +37,11 @@ fn is_plain(dtype: &str) -> bool {
     }
 }
 
-/// The error for columns in an encoding that is not read.
-pub(super) fn unread(store: &dyn Store, at: &str, columns: &[String]) -> StageError {
-    store.bad(
-        at,
-        format!("columns in an encoding that is not read: {}", list(columns)),
-    )
+/// The error for columns that cannot be read.
+pub(super) fn unread(store: &dyn Store, at: &str, columns: &[LeftOut]) -> StageError {
+    let each: Vec<String> = columns
+        .iter()
+        .map(|c| format!("column `{}` {}", c.name, c.why))
+        .collect();
+    store.bad(at, each.join("; "))
 }

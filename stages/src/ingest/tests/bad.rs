@@ -225,7 +225,8 @@ fn normalised_values_point_to_the_counts() {
     );
     let found = refused(&b, &path, &layer("spliced"));
     assert!(
-        found.contains("`layers/spliced`") || found.contains("layers/spliced"),
+        found.starts_with("parameter `layer`: there is no `spliced` in")
+            && found.ends_with("there is `counts`"),
         "{found}"
     );
 }

@@ -1,4 +1,6 @@
 mod bad;
+mod features;
+mod names;
 mod tenx;
 
 use std::collections::BTreeMap;
@@ -224,7 +226,7 @@ fn bad_matrices_are_refused_with_their_place() {
         "FILE, line 1: expected `Index` and cell ids, found an empty file"
     );
     assert_eq!(
-        message("Index\tc1_T6\n"),
+        message("Index\tc1_T6\tc3_N6\n"),
         "FILE, line 2: expected a gene and its counts, found the end of the file"
     );
     assert_eq!(
@@ -419,6 +421,22 @@ fn a_source_column_named_patient_is_kept_beside_ours() {
     let obs = b.patient("P8").obs;
     assert_eq!(obs.texts("patient").unwrap(), ["P8"]);
     assert_eq!(obs.texts("patient_source").unwrap(), ["c2"]);
+}
+
+#[test]
+fn a_value_of_a_group_that_no_cell_has_is_an_error() {
+    let b = Bench::new();
+    let (counts, table) = (b.file("m.txt", MATRIX), b.file("a.txt", TABLE));
+    let mut params = two_patients();
+    params
+        .groups
+        .insert("P6".into(), vec!["T6".into(), "n6".into()]);
+    let error = b.run(&counts, Some(&table), &params, &["P6"]).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "patient `P6`: no cell has `n6` in `Sample`, whose values are `N6`, `N7`, `T6`, `T8`"
+    );
+    assert_eq!(error.hint(), Some("did you mean `N6`?"));
 }
 
 /// The same matrix as text and as an AnnData store gives the same artifacts.

@@ -205,8 +205,10 @@ fn bad_folders_are_refused_with_their_place() {
         ("matrix.mtx", "2 3 2", "2 3", "line 7: expected a feature, a cell and a count, found `2 3`"),
         ("matrix.mtx", "2 3 2\n", "", "expected 5 entries, found 4: the file is cut off"),
         ("matrix.mtx", "2 3 2\n", "2 3 2\n2 2 1\n", "expected 5 entries, found 6: the file is longer than it says"),
-        ("matrix.mtx", "2 3 2", "1 1 2", "gene `A` of cell `AAA-1` comes twice"),
-        ("matrix.mtx", "4 3 5", "3 4 5", "expected 4 features x 3 cells as `features` and `barcodes` have, found 3 x 4"),
+        ("matrix.mtx", "2 3 2", "1 1 0.25", "line 7: gene `A`, cell `AAA-1`: expected a whole count, found `1.25`"),
+        ("matrix.mtx", "4 3 5", "5 3 5", "expected 4 features x 3 cells as `features` and `barcodes` have, found 5 x 3"),
+        ("matrix.mtx", "4 3 5", "3 4 5", "found 3 x 4: the matrix is transposed, its rows are the cells"),
+        ("barcodes.tsv", "CCC-1", "NA", "barcodes.tsv`, line 2: expected a barcode, found `NA`"),
         ("matrix.mtx", "integer general", "pattern symmetric", "line 1: expected `coordinate`, `integer` or `real`, `general`, found `matrix coordinate pattern symmetric`"),
         ("matrix.mtx", "%%MatrixMarket", "A\tB", "line 1: expected `%%MatrixMarket`, found `a\tb matrix coordinate integer general`"),
         ("matrix.mtx", MATRIX, "", "line 1: expected a matrix-market header, found an empty file"),
@@ -233,6 +235,32 @@ fn bad_folders_are_refused_with_their_place() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("cannot be read") || error.ends_with("expected `features.tsv.gz`, `features.tsv`, `genes.tsv.gz`, `genes.tsv` beside `matrix.mtx`, found none"), "{error}");
+}
+
+/// Entries of one gene and cell are one count, as scipy reads them; each by itself need be none.
+#[test]
+fn entries_that_come_twice_are_added_up_and_said() {
+    let b = Bench::new();
+    let matrix = MATRIX
+        .replace("4 3 5", "4 3 7")
+        .replace("1 1 1\n", "1 1 0.5\n2 3 -1\n1 1 2.5\n");
+    let dir = write(
+        &b,
+        "twice",
+        &[
+            ("barcodes.tsv", BARCODES.as_bytes()),
+            ("features.tsv", FEATURES.as_bytes()),
+            ("matrix.mtx", matrix.as_bytes()),
+        ],
+    );
+    b.run(&dir, None, &IngestParams::default(), &["p"]).unwrap();
+    assert_eq!(
+        counts(&b).2,
+        array![[3., 0., 0.], [0., 0., 0.], [0., 1., 7.]]
+    );
+    let heard = b.heard.0.lock().unwrap().clone();
+    let said = |w: &String| w.starts_with("2 entries of") && w.ends_with("they are added up");
+    assert!(heard.iter().any(said), "{heard:?}");
 }
 
 /// Files of scanpy's tests in the shared data folder; absent elsewhere. Sums are those of
