@@ -42,6 +42,7 @@ fn table(names: &[String]) -> GeneTable {
     };
     GeneTable {
         genes: names.iter().enumerate().map(gene).collect(),
+        ..GeneTable::default()
     }
 }
 
@@ -393,7 +394,7 @@ fn both_forms_of_the_label_rule() {
     );
     assert_eq!(
         checks.iter().map(|c| c.value).collect::<Vec<_>>(),
-        [1., 2., 1.]
+        [1., 2., 1., 0.]
     );
     let checks = cancer_vs_normal(
         &mut obs,
@@ -403,8 +404,20 @@ fn both_forms_of_the_label_rule() {
     assert_eq!(checks[1].verdict, Verdict::Warn);
     assert_eq!(
         checks[1].detail,
-        "no cell is Normal: `cell_type` has the values ``, `B`, `Epithelial`, `T`"
+        "no cell is Normal: `cell_type` has the values `B`, `Epithelial`, `T`"
     );
+    // What differs by capitals alone is asked after; what a patient may lack is counted.
+    assert_eq!((checks[3].verdict, checks[3].value), (Verdict::Warn, 1.));
+    assert_eq!(
+        checks[3].detail,
+        "no cell has `t` in `cell_type`: did you mean `T`? The values are `B`, `Epithelial`, `T`"
+    );
+    let checks = cancer_vs_normal(
+        &mut obs,
+        &rule(r#"{"column": "cell_type", "normal": ["T", "NK"]}"#),
+    )
+    .unwrap();
+    assert_eq!((checks[3].verdict, checks[3].value), (Verdict::Pass, 1.));
 }
 
 #[test]
