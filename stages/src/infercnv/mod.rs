@@ -96,6 +96,12 @@ impl Stage for Infercnv {
                 "`exclude_genes`: no gene of the data is `{entry}`"
             ));
         }
+        let chromosomes = var.texts("chromosome").unwrap_or_default();
+        for entry in params.chromosomes_excluded_in_vain(&chromosomes) {
+            ctx.progress.warn(&format!(
+                "`exclude_chromosomes`: no gene of the data lies on `{entry}`"
+            ));
+        }
         if params.method != Method::Measured {
             check_reference(&obs, params, ctx.progress)?;
         }

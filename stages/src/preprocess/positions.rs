@@ -199,7 +199,8 @@ fn own_places(var: &Frame) -> StageResult<Vec<Option<Place>>> {
         var.numbers("end")?,
     );
     let place = |g: usize| {
-        let known = !chromosome[g].is_empty() && start[g].is_finite() && end[g].is_finite();
+        // Genes without a position have -1 in what this program exports.
+        let known = !chromosome[g].is_empty() && start[g] >= 0.0 && end[g] >= start[g];
         known.then(|| {
             (
                 normalise_chromosome(&chromosome[g]),

@@ -72,6 +72,8 @@ const END: &[&str] = &[
     "txend",
 ];
 const BIOTYPE: &[&str] = &["genebiotype", "genetype", "biotype"];
+/// What pandas and R call row names once they have written and read them.
+const UNNAMED: &[&str] = &["", "unnamed0", "x", "1", "rowname", "rownames"];
 /// UCSC's names of starts, which count from 0.
 const ZERO_BASED: &[&str] = &["chromstart", "txstart"];
 /// Rows that are looked at for the layout of a table without a header.
@@ -272,7 +274,7 @@ impl Columns {
         // pandas' index, R's row names, or a word that we do not know.
         let first = (!known.contains(&names[0].as_str())).then(|| RowNames::of(rows));
         let id = find(ID).or_else(|| first.filter(|f| *f == RowNames::Ids).map(|_| 0));
-        let unnamed = names[0].is_empty();
+        let unnamed = UNNAMED.contains(&names[0].as_str());
         let name = find(NAME)
             .or_else(|| match first {
                 Some(RowNames::Texts) if unnamed || id.is_none() => Some(0),

@@ -69,6 +69,8 @@ fn a_pandas_table_with_gaps_counts_the_genes_without_a_position() {
 fn an_index_of_numbers_or_ids_is_no_name() {
     let counted = ",gene,chr,start,end\n0,A,1,5,9\n1,B,X,1,2\n";
     assert_eq!(read(counted).unwrap()[1].0, "B");
+    let again = "Unnamed: 0,gene_ids,chr,start,end\nA-1,ENSG00000186092,1,5,9\n";
+    assert_eq!(read(again).unwrap()[0].0, "A-1");
     let by_id = ",gene_id,chr,start,end\n0,ENSG00000186092,1,5,9\n";
     assert_eq!(read(by_id).unwrap()[0].0, "ENSG00000186092");
     // An index of ids, and the symbols under a name of their own.
