@@ -28,7 +28,6 @@ impl Chromosomes {
         table: Option<&GeneTable>,
         places: &mut [Option<Place>],
     ) -> StageResult<Self> {
-        let human = genome.is_some_and(Assembly::is_human);
         let all: Vec<(&str, i64)> = match table {
             Some(table) => {
                 let genes = table.genes.iter();
@@ -42,15 +41,16 @@ impl Chromosomes {
         if genome.is_none() {
             no_doubt(&all, table)?;
         }
-        let name = |c| if human { by_letter(c) } else { c };
-        let all = || all.iter().map(|&(c, end)| (name(c), end));
-        let fits = |a: &Assembly| a.misfit(all()) == Misfit::default();
+        let misfit = |a: Assembly| {
+            let name = |c| if a.is_human() { by_letter(c) } else { c };
+            a.misfit(all.iter().map(|&(c, end)| (name(c), end)))
+        };
         let fitting: Vec<&str> = Assembly::KNOWN
             .into_iter()
-            .filter(fits)
+            .filter(|a| misfit(*a) == Misfit::default())
             .map(Assembly::name)
             .collect();
-        let misfit = genome.map_or(Misfit::default(), |g| g.misfit(all()));
+        let misfit = genome.map(misfit).unwrap_or_default();
         if let (Some(absent), Some(genome)) = (misfit.absent, genome) {
             return Err(StageError::data_hint(
                 format!(
@@ -71,7 +71,7 @@ impl Chromosomes {
             beyond: beyond.unwrap_or_default(),
             fitting,
         };
-        if human {
+        if genome.is_some_and(Assembly::is_human) {
             for place in places.iter_mut().flatten() {
                 place.0 = by_letter(&place.0).to_string();
             }

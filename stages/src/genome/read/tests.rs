@@ -263,7 +263,7 @@ fn broken_lines_are_named() {
     assert_eq!(
         message("A\tchr1\t5.5\t9\nB\tchr1\t5\t9\n"),
         "`genes`, line 1: expected a gene, a chromosome, a start and an end, or a header that names them; \
-         no column is the gene or the chromosome or the start or the end: found `A`, `chr1`, `5.5`, `9`"
+         no column is the chromosome or the start or the end: found `A`, `chr1`, `5.5`, `9`"
     );
 }
 
