@@ -59,7 +59,7 @@ impl Chromosomes {
                 ),
                 match fitting.as_slice() {
                     [] => "the positions are of another species; `genome: other` of `preprocess` takes them as they are, without arms".to_string(),
-                    fitting => format!("the positions would fit `genome: {}`", fitting.join("`, `")),
+                    fitting => format!("the positions would fit `{}`", fitting.join("`, `")),
                 },
             ));
         }
