@@ -8,6 +8,7 @@ mod benchmark;
 mod cli;
 mod engine;
 mod faults;
+mod genomes;
 mod golden;
 mod inputs;
 mod page;

@@ -149,6 +149,34 @@ mod tests {
         assert_eq!(w.nnz(), reference.lines().count());
     }
 
+    /// Components of a demo patient as they are exported: distances of .5 with bandwidths of .005 ask more of
+    /// both programs than clouds of points do. Values and script: tests/reference/cluster/make_demo.py.
+    #[test]
+    fn weights_of_a_demo_patient_are_those_of_scanpy_on_the_exported_components() {
+        let text = include_str!("../../../tests/reference/cluster/demo_components.tsv");
+        let rows: Vec<Vec<f64>> = text
+            .lines()
+            .map(|l| l.split('\t').map(|v| v.parse().unwrap()).collect())
+            .collect();
+        let exact = Array2::from_shape_fn((150, 20), |(i, j)| rows[i][j]);
+        let w = connectivities(&nearest_neighbors(&exact, 15));
+        let reference = include_str!("../../../tests/reference/cluster/demo_connectivities.tsv");
+        let furthest = |w: &Csr| {
+            let lines = reference.lines();
+            lines.fold(0.0f64, |most, line| {
+                let f: Vec<f64> = line.split('\t').map(|v| v.parse().unwrap()).collect();
+                let ours = f64::from(w.get(f[0] as usize, f[1] as usize));
+                most.max((ours - f[2]).abs())
+            })
+        };
+        assert!(furthest(&w) < 1.1e-5, "{}", furthest(&w));
+        assert_eq!(w.nnz(), 2 * reference.lines().count());
+        // Components of five decimals are another graph: what differs by 1e-3 is the components.
+        let rounded = exact.mapv(|v| (v * 1e5).round() / 1e5);
+        let w = connectivities(&nearest_neighbors(&rounded, 15));
+        assert!(furthest(&w) > 1e-4, "{}", furthest(&w));
+    }
+
     #[test]
     fn graph_is_symmetric_with_weights_up_to_one_and_no_diagonal() {
         let w = connectivities(&nearest_neighbors(&random(200, 5, 1), 15));

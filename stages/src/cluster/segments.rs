@@ -8,7 +8,7 @@
 use std::ops::Range;
 
 use crate::frame::Frame;
-use crate::genome::{Arm, arm_of, natural_cmp};
+use crate::genome::{Arm, natural_cmp};
 use crate::math;
 use crate::matrix::Csr;
 use crate::stats::two_sided_t;
@@ -80,8 +80,8 @@ pub struct ArmCall {
     pub cluster: usize,
     /// `chr1`.
     pub chromosome: String,
-    /// The arm.
-    pub arm: Arm,
+    /// The arm; `None` for the whole chromosome, where the genome's arms are not known.
+    pub arm: Option<Arm>,
     /// Windows whose middle lies on it.
     pub n_windows: usize,
     /// Its level.
@@ -99,7 +99,8 @@ pub struct ArmCall {
 pub struct Segmented {
     /// In the order of clusters and windows; every window of every cluster is in one.
     pub segments: Vec<Segment>,
-    /// In the order of clusters and the genome; only arms with windows.
+    /// In the order of clusters and the genome; only arms with windows. Whole chromosomes where the windows have
+    /// no column `arm`.
     pub arms: Vec<ArmCall>,
     /// Standard deviation by which a window of a normal profile strays from 0.
     pub stray: f64,
@@ -108,7 +109,7 @@ pub struct Segmented {
 struct Genome {
     /// Windows of each chromosome.
     chromosomes: Vec<Range<usize>>,
-    arms: Vec<(String, Arm, Vec<usize>)>,
+    arms: Vec<(String, Option<Arm>, Vec<usize>)>,
     /// Windows that one window overlaps with, about.
     reach: f64,
 }
@@ -116,18 +117,20 @@ struct Genome {
 impl Genome {
     fn new(windows: &Frame) -> Option<Self> {
         let chromosome = windows.texts("chromosome").ok()?;
-        let (start, end) = (windows.numbers("start").ok()?, windows.numbers("end").ok()?);
+        windows.column("start").and(windows.column("end")).ok()?;
         let mut chromosomes = Vec::new();
         let mut first = 0;
         for run in chromosome.chunk_by(|a, b| a == b) {
             chromosomes.push(first..first + run.len());
             first += run.len();
         }
-        let mut arms: Vec<(String, Arm, Vec<usize>)> = Vec::new();
+        let known = Arm::of_frame(windows);
+        let mut arms: Vec<(String, Option<Arm>, Vec<usize>)> = Vec::new();
         for w in 0..windows.len() {
-            let Some(arm) = arm_of(&chromosome[w], start[w] as i64, end[w] as i64) else {
+            let arm = known.as_ref().and_then(|arms| arms[w]);
+            if known.is_some() && arm.is_none() {
                 continue;
-            };
+            }
             match arms.iter_mut().find(|a| a.0 == chromosome[w] && a.1 == arm) {
                 Some(found) => found.2.push(w),
                 None => arms.push((chromosome[w].clone(), arm, vec![w])),
@@ -167,7 +170,7 @@ fn reach(windows: &Frame, chromosomes: &[Range<usize>]) -> f64 {
 }
 
 /// Cuts the mean profile of each cluster. `x` is `n_cells x n_windows`, `membership` has the cluster of
-/// each row, `windows` the place of each column (`chromosome`, `start`, `end`; `first_gene` and `last_gene`
+/// each row, `windows` the place of each column (`chromosome`, `start`, `end`; `arm`, `first_gene` and `last_gene`
 /// where known); `reference` flags normal cells where they are known. `None` where the windows have no
 /// places.
 ///
@@ -396,6 +399,7 @@ mod tests {
     use super::super::profiles::profiles;
     use super::*;
     use crate::frame::Column;
+    use crate::genome::{Assembly, annotate_arms};
     use crate::rng::Rng;
     use proptest::prelude::*;
 
@@ -481,6 +485,7 @@ mod tests {
             Column::I64((0..100).map(|w| place(w) + 1_000_000).collect()),
         );
         let reference = membership.iter().map(|c| *c == 1).collect();
+        annotate_arms(&mut windows, Some(Assembly::GRCh38)).unwrap();
         (Csr::from_rows(100, rows), membership, reference, windows)
     }
 

@@ -7,6 +7,7 @@ use super::segments::{ArmCall, Segment, Segmented};
 use super::{CANCER_VS_NORMAL, Clones, Clustered, Details};
 use crate::error::StageResult;
 use crate::frame::{Column, Frame};
+use crate::genome::arm_name;
 use crate::stats::normal_sf;
 use crate::table::write_tsv;
 
@@ -98,7 +99,7 @@ pub(super) fn write(
         &notes,
     )?;
     let notes = [
-        "chromosome arms of each cluster; share_gain, share_loss: share of the arm's windows in gains and losses of cnv_segments.tsv; called where that reaches its threshold",
+        "chromosome arms of each cluster (chromosomes, where the genome is not known); share_gain, share_loss: share of the arm's windows in gains and losses of cnv_segments.tsv; called where that reaches its threshold",
         &stray,
     ];
     write_tsv(
@@ -146,7 +147,10 @@ fn clone_tables(dir: &Path, clones: &Clones) -> StageResult<()> {
     let whole =
         |f: &dyn Fn(&super::clones::Piece) -> i64| Column::I64(pieces.iter().map(f).collect());
     table.set("chromosome", texts(&|p| p.chromosome.clone()));
-    table.set("arm", texts(&|p| p.arm.letter().to_string()));
+    table.set(
+        "arm",
+        texts(&|p| p.arm.map_or(String::new(), |a| a.letter().to_string())),
+    );
     table.set("start", whole(&|p| p.span.0));
     table.set("end", whole(&|p| p.span.1));
     table.set("n_genes", whole(&|p| p.genes.len() as i64));
@@ -295,7 +299,7 @@ fn segments(found: &Segmented, windows: &Frame) -> StageResult<Frame> {
 
 fn arms(found: &Segmented) -> Frame {
     let all = &found.arms;
-    let name = |a: &ArmCall| format!("{}{}", &a.chromosome, a.arm.letter());
+    let name = |a: &ArmCall| arm_name(&a.chromosome, a.arm);
     let mut table = Frame::new(
         all.iter()
             .map(|a| format!("{}:{}", a.cluster, name(a)))

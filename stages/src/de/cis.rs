@@ -4,6 +4,7 @@ use crate::cohort::CohortCnv;
 use crate::dosage::windows::gene_arms;
 use crate::error::StageResult;
 use crate::frame::Frame;
+use crate::genome::arm_name;
 use crate::matrix::Csr;
 use crate::stats::{Correlation, average_ranks, benjamini_hochberg, mean, pearson};
 
@@ -30,7 +31,7 @@ pub struct Region {
 /// Where a column of positions is missing.
 pub fn regions(var: &Frame, cnv: &CohortCnv) -> StageResult<Vec<Region>> {
     let (genes, windows) = (var.texts("chromosome")?, cnv.windows.texts("chromosome")?);
-    let (gene_arm, window_arm) = (gene_arms(var)?, gene_arms(&cnv.windows)?);
+    let (gene_arm, window_arm) = (gene_arms(var), gene_arms(&cnv.windows));
     let mut order: Vec<&String> = Vec::new();
     for name in &windows {
         if order.last() != Some(&name) {
@@ -53,10 +54,7 @@ pub fn regions(var: &Frame, cnv: &CohortCnv) -> StageResult<Vec<Region>> {
                     .collect()
             };
             let region = Region {
-                name: arm.map_or_else(
-                    || chromosome.clone(),
-                    |a| format!("{chromosome}{}", a.letter()),
-                ),
+                name: arm_name(chromosome, arm),
                 level: if arm.is_some() { "arm" } else { "chromosome" },
                 chromosome: chromosome.clone(),
                 genes: pick(&genes, &gene_arm),
@@ -182,6 +180,7 @@ mod tests {
             "end",
             Column::I64(start.iter().map(|s| s + 19_000_000).collect()),
         );
+        crate::genome::annotate_arms(&mut w, Some(crate::genome::Assembly::GRCh38)).unwrap();
         let cnv = CohortCnv {
             x: Csr::from_rows(w.len(), Vec::new()),
             windows: w,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::error::StageResult;
 use crate::frame::Frame;
+use crate::genome::arm_name;
 use crate::stats::{mean, median, quantile};
 
 use super::Analysis;
@@ -39,14 +40,11 @@ pub(super) struct ArmSummary {
 /// Chromosomes or arms in the order of the genes.
 pub(super) fn arms(level: Level, var: &Frame, found: &Analysis) -> StageResult<Vec<ArmSummary>> {
     let chromosome = var.texts("chromosome")?;
-    let arm = gene_arms(var)?;
+    let arm = gene_arms(var);
     let mut genes_of: BTreeMap<usize, (String, Vec<usize>)> = BTreeMap::new();
     let mut first: BTreeMap<String, usize> = BTreeMap::new();
     for g in (0..var.len()).filter(|&g| !chromosome[g].is_empty()) {
-        let name = arm[g].filter(|_| level == Level::Arm).map_or_else(
-            || chromosome[g].clone(),
-            |a| format!("{}{}", chromosome[g], a.letter()),
-        );
+        let name = arm_name(&chromosome[g], arm[g].filter(|_| level == Level::Arm));
         let at = *first.entry(name.clone()).or_insert(g);
         genes_of
             .entry(at)

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::error::StageResult;
 use crate::frame::Frame;
-use crate::genome::{Arm, arm_of};
+use crate::genome::{Arm, arm_name};
 
 /// For each gene of `expr`, the windows over it and the nearest ones beside it.
 #[derive(Debug, Clone)]
@@ -36,7 +36,7 @@ impl GeneWindows {
             .iter()
             .map(|&v| v as usize)
             .collect();
-        let arms = gene_arms(cnv_genes)?;
+        let arms = gene_arms(cnv_genes);
         let gene_chromosome = cnv_genes.texts("chromosome")?;
         let at: HashMap<&str, usize> = cnv_genes
             .index
@@ -128,7 +128,7 @@ impl GeneWindows {
 }
 
 /// Chromosome and arm of each gene (`chr1p`; the chromosome alone where it has no known arms), empty
-/// where it has no place. `var` has `chromosome`, `start` and `end`.
+/// where it has no place. `var` has `chromosome` and, where arms are known, `arm`.
 ///
 /// # Errors
 /// Where a column is missing.
@@ -136,30 +136,21 @@ pub(crate) fn arm_names(var: &Frame) -> StageResult<Vec<String>> {
     let chromosome = var.texts("chromosome")?;
     Ok(chromosome
         .into_iter()
-        .zip(gene_arms(var)?)
-        .map(|(name, arm)| match arm {
-            Some(arm) => format!("{name}{}", arm.letter()),
-            None => name,
-        })
+        .zip(gene_arms(var))
+        .map(|(name, arm)| arm_name(&name, arm))
         .collect())
 }
 
-/// The arm of each gene of a frame with `chromosome`, `start` and `end`.
-///
-/// # Errors
-/// Where a column is missing.
-pub(crate) fn gene_arms(genes: &Frame) -> StageResult<Vec<Option<Arm>>> {
-    let chromosome = genes.texts("chromosome")?;
-    let (start, end) = (genes.numbers("start")?, genes.numbers("end")?);
-    Ok((0..genes.len())
-        .map(|g| arm_of(&chromosome[g], start[g] as i64, end[g] as i64))
-        .collect())
+/// The arm of each gene or window of a frame, by its column `arm`; none without that column.
+pub(crate) fn gene_arms(genes: &Frame) -> Vec<Option<Arm>> {
+    Arm::of_frame(genes).unwrap_or_else(|| vec![None; genes.len()])
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
     use crate::frame::Column;
+    use crate::genome::{Assembly, annotate_arms};
 
     /// Genes of one megabase each along chromosomes of the given numbers of genes.
     pub(crate) fn genes(sizes: &[(&str, usize)]) -> Frame {
@@ -177,6 +168,7 @@ pub(crate) mod tests {
             "end",
             Column::I64(all.iter().map(|a| a.1 as i64 * 1_000_000 + 1000).collect()),
         );
+        annotate_arms(&mut frame, Some(Assembly::GRCh38)).unwrap();
         frame
     }
 

@@ -377,7 +377,7 @@ fn arm_table(
         Level::Arm => (
             "dosage_arms.tsv",
             "arm",
-            "slopes and copy number of each arm (middle of the gene against the middle of the centromere, GRCh38)",
+            "slopes and copy number of each arm (that of the gene's middle, by the border of the genome's `acen` bands; the chromosome, where the genome is not known)",
         ),
         Level::Chromosome => (
             "dosage_chromosomes.tsv",

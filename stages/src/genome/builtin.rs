@@ -5,6 +5,7 @@
 
 use std::io::Read as _;
 
+use super::Assembly;
 use super::table::{Gene, GeneClass, GeneTable};
 
 static GRCH38: &[u8] = include_bytes!("data/grch38.txt.gz");
@@ -96,7 +97,11 @@ fn parse(bytes: &[u8]) -> GeneTable {
             });
         }
     }
-    GeneTable { genes }
+    GeneTable {
+        genes,
+        assembly: Some(Assembly::GRCh38),
+        n_left_out: 0,
+    }
 }
 
 fn int(text: &str) -> i64 {

@@ -2,15 +2,22 @@
 
 use std::cmp::Ordering;
 
-/// The `chr` form of a chromosome name: `1` and `Chr1` become `chr1`, `x` `chrX`, `MT` and `chrMT`
-/// `chrM`. Anything that is no primary chromosome (`KI270711.1`, `HLA-A`) is returned as it is.
+/// The `chr` form of a chromosome name: `1`, `Chr1` and `1.0` become `chr1`, `x` `chrX`, `MT` and `chrMT`
+/// `chrM`, and RefSeq's accessions of human and mouse chromosomes (`NC_000001.11`) what they stand for.
+/// Anything that is no primary chromosome (`KI270711.1`, `HLA-A`) is returned as it is.
+///
+/// `23` becomes `chr23`: whether that is X only the genome can say.
 pub fn normalise_chromosome(name: &str) -> String {
     let name = name.trim();
+    if let Some(chromosome) = refseq(name) {
+        return chromosome;
+    }
     let bare = match name.get(..3) {
         Some(prefix) if prefix.eq_ignore_ascii_case("chr") => &name[3..],
         _ => name,
     };
-    let upper = bare.to_ascii_uppercase();
+    // pandas writes a column of numbers with gaps as `1.0`.
+    let upper = bare.strip_suffix(".0").unwrap_or(bare).to_ascii_uppercase();
     match upper.as_str() {
         "X" | "Y" => format!("chr{upper}"),
         "M" | "MT" => "chrM".to_string(),
@@ -19,6 +26,32 @@ pub fn normalise_chromosome(name: &str) -> String {
         }
         _ => name.to_string(),
     }
+}
+
+/// What an accession of NCBI's RefSeq stands for: the chromosomes of human (GRCh37 and GRCh38, then T2T-CHM13)
+/// and mouse are numbered in order.
+fn refseq(name: &str) -> Option<String> {
+    let (number, _) = name.strip_prefix("NC_")?.split_once('.')?;
+    let number: u32 = number.parse().ok()?;
+    let of = |first: u32, autosomes: u32| match number.checked_sub(first)? {
+        n if n < autosomes => Some(format!("chr{}", n + 1)),
+        n if n == autosomes => Some("chrX".to_string()),
+        n if n == autosomes + 1 => Some("chrY".to_string()),
+        _ => None,
+    };
+    match number {
+        1..=24 => of(1, 22),
+        67..=87 => of(67, 19),
+        60_925..=60_948 => of(60_925, 22),
+        5_089 | 12_920 => Some("chrM".to_string()),
+        _ => None,
+    }
+}
+
+/// Whether a name is `chr` and a number, X or Y: a chromosome, and no scaffold.
+pub(super) fn is_numbered(name: &str) -> bool {
+    name.strip_prefix("chr")
+        .is_some_and(|n| matches!(n, "X" | "Y") || n.parse::<u8>().is_ok())
 }
 
 /// Orders names with runs of digits as numbers and letters without case: `chr2` before `chr10`,
@@ -88,6 +121,18 @@ mod tests {
             ("KI270711.1", "KI270711.1"),
             ("chr1_KI270706v1_random", "chr1_KI270706v1_random"),
             ("0", "0"),
+            ("7.0", "chr7"),
+            ("23", "chr23"),
+            ("NC_000001.10", "chr1"),
+            ("NC_000022.11", "chr22"),
+            ("NC_000023.11", "chrX"),
+            ("NC_000024.10", "chrY"),
+            ("NC_012920.1", "chrM"),
+            ("NC_060947.1", "chrX"),
+            ("NC_000067.7", "chr1"),
+            ("NC_000087.8", "chrY"),
+            ("NC_005089.1", "chrM"),
+            ("NC_007112.7", "NC_007112.7"),
             ("é", "é"),
         ] {
             assert_eq!(normalise_chromosome(given), expected);

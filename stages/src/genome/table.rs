@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::natural_cmp;
+use super::chromosome::is_numbered;
+use super::{Assembly, natural_cmp};
 
 /// What kind of product a gene has, as far as the stages care.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,11 +84,16 @@ pub enum Duplicates {
 pub struct GeneTable {
     /// The genes; a symbol may occur several times.
     pub genes: Vec<Gene>,
+    /// The assembly of the positions, where the source declares it.
+    pub assembly: Option<Assembly>,
+    /// Rows of the source that have no position, or neither name nor id.
+    pub n_left_out: usize,
 }
 
 impl GeneTable {
     /// For each of `names` the position of its gene in `genes`, or `None`. A name is looked up as a
-    /// symbol first and then as a stable id, with or without version.
+    /// symbol first and then as a stable id, with or without version. Of a gene at several places one on
+    /// a chromosome goes before one on a scaffold or a patch; then `duplicates` decides.
     ///
     /// **Deviation**: infercnvpy drops every copy of a symbol that occurs twice; here one stays, by
     /// the rule `duplicates`.
@@ -141,9 +147,13 @@ impl GeneTable {
             at.entry(key)
                 .and_modify(|held| {
                     let other = &self.genes[*held];
-                    if duplicates == Duplicates::Longest
-                        && gene.end - gene.start > other.end - other.start
-                    {
+                    let longer = duplicates == Duplicates::Longest
+                        && gene.end - gene.start > other.end - other.start;
+                    if match (gene.on_chromosome(), other.on_chromosome()) {
+                        (true, false) => true,
+                        (false, true) => false,
+                        _ => longer,
+                    } {
                         *held = i;
                     }
                 })
@@ -163,6 +173,11 @@ impl GeneTable {
 }
 
 impl Gene {
+    /// Whether it lies on a chromosome, rather than a scaffold or a patch.
+    fn on_chromosome(&self) -> bool {
+        self.chromosome == "chrM" || is_numbered(&self.chromosome)
+    }
+
     /// Genome order: chromosome (natural), start, end, name.
     pub fn genome_cmp(&self, other: &Self) -> std::cmp::Ordering {
         natural_cmp(&self.chromosome, &other.chromosome)
@@ -182,6 +197,18 @@ pub(super) fn strip_version(id: &str) -> &str {
         }
         _ => id,
     }
+}
+
+/// Whether a name is an Ensembl gene id of any species (`ENSG...`, `ENSMUSG...`).
+pub(crate) fn is_ensembl_id(name: &str) -> bool {
+    species_prefix(name).is_some()
+}
+
+/// `ENSG` of `ENSG00000141510.17`, `ENSMUSG` of a mouse's; `None` for other names.
+pub(super) fn species_prefix(name: &str) -> Option<&str> {
+    let (species, number) = name.strip_prefix("ENS")?.split_once('G')?;
+    let numbered = number.len() >= 11 && number.as_bytes()[..11].iter().all(u8::is_ascii_digit);
+    (species.len() <= 4 && numbered).then(|| &name[..4 + species.len()])
 }
 
 #[cfg(test)]
@@ -207,6 +234,7 @@ mod tests {
                 gene("B", "ENSG2", 5, 9),
                 gene("A", "ENSG3", 100, 200),
             ],
+            ..GeneTable::default()
         };
         let names = ["A", "ENSG2.7", "ENSG3", "C", "A.1"];
         assert_eq!(
@@ -233,7 +261,19 @@ mod tests {
                 gene("A", "2", 1, 11),
                 gene("A", "3", 1, 5),
             ],
+            ..GeneTable::default()
         };
         assert_eq!(table.resolve(&["A"], Duplicates::Longest), [Some(0)]);
+    }
+    #[test]
+    fn a_chromosome_goes_before_a_patch() {
+        let mut patch = gene("HLA-A", "1", 1, 900);
+        patch.chromosome = "CHR_HSCHR6_MHC_APD_CTG1".into();
+        let table = GeneTable {
+            genes: vec![patch, gene("HLA-A", "2", 5, 9), gene("HLA-A", "3", 5, 19)],
+            ..GeneTable::default()
+        };
+        assert_eq!(table.resolve(&["HLA-A"], Duplicates::First), [Some(1)]);
+        assert_eq!(table.resolve(&["HLA-A"], Duplicates::Longest), [Some(2)]);
     }
 }

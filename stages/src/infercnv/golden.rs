@@ -69,7 +69,7 @@ fn oligodendroglioma_shows_its_codeletion() {
     let Some(path) = crate::genome::shared("oligodendroglioma/oligodendroglioma.h5ad") else {
         return;
     };
-    use crate::genome::{Arm, arm_of};
+    use crate::genome::{Arm, Assembly};
     use crate::preprocess::{CancerVsNormal, Counts, PreprocessParams, preprocess};
     let normal = vec![
         "Microglia/Macrophage".to_string(),
@@ -109,7 +109,9 @@ fn oligodendroglioma_shows_its_codeletion() {
         .map(|w| {
             (
                 chromosomes[w].clone(),
-                arm_of(&chromosomes[w], start[w] as i64, end[w] as i64).unwrap(),
+                Assembly::GRCh38
+                    .arm_of(&chromosomes[w], start[w] as i64, end[w] as i64)
+                    .unwrap(),
             )
         })
         .collect();

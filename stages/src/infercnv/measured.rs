@@ -9,7 +9,7 @@
 //! Values are ln(copy number / ploidy), clipped to `lfc_clip`, in the same weighted windows as inferred
 //! ones. Unlike those they are not centred on the cell's median: what was measured has a zero.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use super::layout::{GenePositions, Layout};
@@ -136,6 +136,21 @@ impl Segments {
             of,
         })
     }
+
+    /// Chromosomes with a segment and without a gene, as a human's X under the number 23; X, Y and M, which data
+    /// may lack, are not among them.
+    pub(super) fn chromosomes_without_genes(&self, positions: &GenePositions) -> Vec<&str> {
+        let with_genes: BTreeSet<&str> = positions.chromosome.iter().map(String::as_str).collect();
+        let all: BTreeSet<&str> = self
+            .of
+            .values()
+            .flatten()
+            .map(|s| s.chromosome.as_str())
+            .collect();
+        all.into_iter()
+            .filter(|c| !with_genes.contains(c) && !["chrX", "chrY", "chrM"].contains(c))
+            .collect()
+    }
 }
 
 fn copies(segments: &[Segment], chromosome: &str, middle: f64) -> Option<f64> {
@@ -256,6 +271,14 @@ mod tests {
         // No copies: clipped; gene 9 of chr2 begins after the segment.
         assert!((x.get(1, 8) + 2.0).abs() < 1e-6 && (x.get(1, 15) + 1.5).abs() < 1e-6);
         assert!(x.row(2).0.is_empty() && x.row(3).0.is_empty());
+    }
+
+    #[test]
+    fn segments_off_the_genes_are_named() {
+        let head = "cell\tchromosome\tstart\tend\tcopy_number\n";
+        let text = format!("{head}c\t1\t1\t4\t3\nc\t23\t1\t4\t1\nc\tX\t1\t4\t1\n");
+        let segments = read(&text).unwrap();
+        assert_eq!(segments.chromosomes_without_genes(&positions()), ["chr23"]);
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub use measured::{Segments, measured};
 pub use params::{
     Control, Edges, InfercnvParams, MeasuredParams, Method, NoiseScope, ShortChromosomes,
 };
-pub use reference::{Reference, reference_groups};
+pub use reference::{Reference, check_reference, reference_groups};
 pub use smooth::Smoother;
 pub use window::{Inferred, infer};
 
@@ -36,6 +36,7 @@ use std::collections::BTreeMap;
 use crate::anndata::{AnnData, Reader, Uns};
 use crate::error::{StageError, StageResult};
 use crate::frame::{Categorical, Column, Frame};
+use crate::genome::{Assembly, annotate_arms};
 use crate::matrix::{Csr, Matrix};
 use crate::params::{OnlyWith, ParamProblem};
 use crate::rng::Rng;
@@ -51,7 +52,7 @@ impl Stage for Infercnv {
     type Params = InfercnvParams;
 
     const KIND: &'static str = "infercnv";
-    const CODE_VERSION: u32 = 3;
+    const CODE_VERSION: u32 = 4;
     const ABOUT: &'static str =
         "copy number of each cell in windows along the genome, against normal cells";
     const MULTI_THREADED: bool = true;
@@ -112,7 +113,16 @@ impl Stage for Infercnv {
                 "`exclude_genes`: no gene of the data is `{entry}`"
             ));
         }
-        let (cnv, metrics) = match params.method {
+        let chromosomes = var.texts("chromosome").unwrap_or_default();
+        for entry in params.chromosomes_excluded_in_vain(&chromosomes) {
+            ctx.progress.warn(&format!(
+                "`exclude_chromosomes`: no gene of the data lies on `{entry}`"
+            ));
+        }
+        if params.method != Method::Measured {
+            check_reference(&obs, params, ctx.progress)?;
+        }
+        let (mut cnv, metrics) = match params.method {
             Method::Window => {
                 let x = reader.x()?.into_csr();
                 ctx.check_cancelled()?;
@@ -138,6 +148,11 @@ impl Stage for Infercnv {
             }
         };
         ctx.check_cancelled()?;
+        let genome = match reader.uns()?.get("genome") {
+            Some(Uns::Str(name)) => Assembly::named(name),
+            _ => None,
+        };
+        add_arms(&mut cnv, genome)?;
         cnv.write_zarr(&ctx.output("cnv"))?;
         Ok(metrics)
     }
@@ -182,6 +197,21 @@ pub fn annotate(
     Ok(artifact.make(inferred.x_cnv, inferred.gene_values, metrics))
 }
 
+/// Adds the column `arm` to the genes and the windows, where the genome is known: the arm of a window is that
+/// on which the middle of its bases lies.
+///
+/// # Errors
+/// As [`annotate_arms`].
+fn add_arms(cnv: &mut AnnData, genome: Option<Assembly>) -> StageResult<()> {
+    annotate_arms(&mut cnv.var, genome)?;
+    if let Some(Uns::Dict(cnv)) = cnv.uns.get_mut("cnv")
+        && let Some(Uns::Frame(windows)) = cnv.get_mut("windows")
+    {
+        annotate_arms(windows, genome)?;
+    }
+    Ok(())
+}
+
 /// Gene positions, in random order under `control: gene_order`.
 fn places(var: &Frame, params: &InfercnvParams) -> StageResult<GenePositions> {
     let positions = GenePositions::from_var(var)?;
@@ -221,6 +251,13 @@ pub fn annotate_measured(
     let (x_cnv, without) = measured(obs, &positions, &layout, segments, params)?;
     let mut metrics = Metrics::new();
     metrics.insert("n_cells_without_segments".into(), without.into());
+    let elsewhere = segments.chromosomes_without_genes(&positions);
+    if !elsewhere.is_empty() {
+        progress.warn(&format!(
+            "segments on {} count for nothing: no gene of the data lies there",
+            crate::anndata::list(&elsewhere)
+        ));
+    }
     if without == obs.len() {
         progress.warn("no cell has a measured copy number: every cell counts as unchanged");
     }

@@ -269,6 +269,17 @@ impl InfercnvParams {
             && !self.exclude_genes.iter().any(|e| names(e, gene))
     }
 
+    /// Entries of `exclude_chromosomes` that are none of these chromosomes, but for X, Y and M, which data may
+    /// lack.
+    pub(super) fn chromosomes_excluded_in_vain(&self, chromosomes: &[String]) -> Vec<&str> {
+        let all = self.exclude_chromosomes.iter().map(String::as_str);
+        all.filter(|e| {
+            let name = normalise_chromosome(e);
+            !["chrX", "chrY", "chrM"].contains(&name.as_str()) && !chromosomes.contains(&name)
+        })
+        .collect()
+    }
+
     /// Entries of `exclude_genes` that name none of these genes.
     pub(super) fn excluded_in_vain(&self, genes: &[String]) -> Vec<&str> {
         let all = self.exclude_genes.iter().map(String::as_str);

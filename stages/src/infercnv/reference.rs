@@ -5,6 +5,7 @@ use crate::frame::Frame;
 use crate::matrix::Csr;
 
 use super::params::InfercnvParams;
+use crate::stage::Progress;
 
 /// The reference groups as (name, rows): one per value of `reference_cat`, or all cells.
 ///
@@ -38,6 +39,60 @@ pub fn reference_groups(
         }
     }
     Ok(groups)
+}
+
+/// Reference cells of a group below which a run stops: its mean is that of single cells.
+const TOO_FEW: usize = 3;
+/// And below which it warns.
+const FEW: usize = 20;
+
+/// Looks at how many cells each reference group of this patient has; nothing where all cells are the reference.
+///
+/// # Errors
+/// [`StageError::Data`] where a group has fewer than 3 cells, and as [`reference_groups`].
+pub fn check_reference(
+    obs: &Frame,
+    params: &InfercnvParams,
+    progress: &dyn Progress,
+) -> StageResult<()> {
+    if params.reference_is_all() {
+        return Ok(());
+    }
+    for (name, cells) in reference_groups(obs, params)? {
+        few_reference_cells(&name, cells.len(), "", progress)?;
+    }
+    Ok(())
+}
+
+/// Warns of a reference group of `n` cells, fewer than 20; `counted` says which of its cells those are.
+///
+/// # Errors
+/// [`StageError::Data`] where it has fewer than 3.
+pub(super) fn few_reference_cells(
+    name: &str,
+    n: usize,
+    counted: &str,
+    progress: &dyn Progress,
+) -> StageResult<()> {
+    let cells = match n {
+        0 => "no cell".to_string(),
+        1 => "1 cell".to_string(),
+        n => format!("{n} cells"),
+    };
+    if n < TOO_FEW {
+        return Err(StageError::data_hint(
+            format!(
+                "the reference `{name}` has {cells}{counted} in this patient, expected at least {TOO_FEW} (and better {FEW} or more)"
+            ),
+            "the profile of so few cells is their own noise: name other normal cells with `reference_key` and `reference_cat` (for `cancer_vs_normal` with that of `preprocess`), leave this group out of several, give the patient a normal sample, or leave the patient out",
+        ));
+    }
+    if n < FEW {
+        progress.warn(&format!(
+            "the reference `{name}` has {cells}{counted} in this patient: with fewer than {FEW} the profiles of all cells carry their noise"
+        ));
+    }
+    Ok(())
 }
 
 /// Per gene the lowest and the highest group mean of log1p expression.

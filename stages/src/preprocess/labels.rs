@@ -2,6 +2,7 @@
 
 use super::checks::QcCheck;
 use super::params::CancerVsNormal;
+use crate::anndata::list;
 use crate::error::{StageError, StageResult};
 use crate::frame::{Categorical, Column, Frame};
 
@@ -41,16 +42,13 @@ pub fn cancer_vs_normal(obs: &mut Frame, rule: &CancerVsNormal) -> StageResult<V
         if n > 0 {
             return format!("cells are {what}");
         }
-        let mut seen = values.clone();
-        seen.sort();
-        seen.dedup();
         format!(
-            "no cell is {what}: `{}` has the values `{}`",
+            "no cell is {what}: `{}` has the values {}",
             rule.column,
-            seen.join("`, `")
+            list(&distinct(&values))
         )
     };
-    let checks = vec![
+    let mut checks = vec![
         QcCheck::new(
             "cancer_cells",
             cancer > 0,
@@ -73,6 +71,7 @@ pub fn cancer_vs_normal(obs: &mut Frame, rule: &CancerVsNormal) -> StageResult<V
             ),
         ),
     ];
+    checks.push(absent_values(&rule.column, listed, &values));
     let categories = vec!["Cancer".to_string(), "Normal".to_string()];
     obs.set(
         "cancer_vs_normal",
@@ -83,4 +82,39 @@ pub fn cancer_vs_normal(obs: &mut Frame, rule: &CancerVsNormal) -> StageResult<V
         }),
     );
     Ok(checks)
+}
+
+fn distinct(values: &[String]) -> Vec<String> {
+    let mut seen = values.to_vec();
+    seen.sort();
+    seen.dedup();
+    seen.retain(|v| !v.is_empty());
+    seen
+}
+
+/// Values that the rule lists and no cell has. A patient need not have all of them, so it is worth a warning
+/// only where a value that is there differs by no more than capitals, blanks and signs.
+fn absent_values(column: &str, listed: &[String], values: &[String]) -> QcCheck {
+    let seen = distinct(values);
+    let plain = |v: &str| -> String {
+        let kept = v.chars().filter(|c| c.is_alphanumeric());
+        kept.flat_map(char::to_lowercase).collect()
+    };
+    let absent: Vec<&String> = listed.iter().filter(|v| !seen.contains(v)).collect();
+    let meant = absent.iter().find_map(|v| {
+        let like = |s: &&String| !listed.contains(s) && plain(s) == plain(v);
+        Some((v, seen.iter().find(like)?))
+    });
+    let detail = match (absent.first(), meant) {
+        (_, Some((value, like))) => format!(
+            "no cell has `{value}` in `{column}`: did you mean `{like}`? The values are {}",
+            list(&seen)
+        ),
+        (Some(value), None) => format!(
+            "values of `cancer_vs_normal` that no cell has, as `{value}`; `{column}` has {}",
+            list(&seen)
+        ),
+        (None, None) => "values of `cancer_vs_normal` that no cell has".into(),
+    };
+    QcCheck::new("label_values", meant.is_none(), absent.len() as f64, detail)
 }

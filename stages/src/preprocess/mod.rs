@@ -3,7 +3,8 @@
 //!
 //! Reads `counts` (one patient's raw counts) and the workflow's `genes` (gene positions). Writes
 //! `expr`: natural log1p of counts scaled to `target_sum` per cell in `X`, the counts in
-//! `layers["counts"]`, genes in genome order; and `qc`: what was checked and summary numbers.
+//! `layers["counts"]`, genes in genome order, with their arms where the genome is known
+//! (`uns["genome"]`); and `qc`: what was checked and summary numbers.
 //!
 //! Nothing is filtered unless a parameter asks for it, with one exception: genes without a position
 //! leave (`require_position`), because no later stage can place them. Quality metrics, totals of the
@@ -17,6 +18,7 @@
 
 mod cell_cycle;
 mod checks;
+mod chromosomes;
 mod count_split;
 mod labels;
 mod normalise;
@@ -33,7 +35,7 @@ pub use params::{CancerVsNormal, Counts, PreprocessParams};
 pub use positions::{PlacedGenes, place_genes};
 pub use qc::{QcMetrics, qc_metrics};
 
-use crate::anndata::{AnnData, Reader};
+use crate::anndata::{AnnData, Reader, Uns};
 use crate::cohort::{HELD_OUT, HELD_OUT_COUNTS};
 use crate::error::{StageError, StageResult};
 use crate::frame::{Column, Frame};
@@ -54,7 +56,7 @@ impl Stage for Preprocess {
     type Params = PreprocessParams;
 
     const KIND: &'static str = "preprocess";
-    const CODE_VERSION: u32 = 2;
+    const CODE_VERSION: u32 = 3;
     const ABOUT: &'static str =
         "checks raw counts, adds quality metrics and gene positions, normalises";
 
@@ -233,7 +235,7 @@ pub fn preprocess(
     checks.push(cycle.check());
 
     let columns: Vec<usize> = placed.genes.iter().map(|g| g.column).collect();
-    var = placed.annotate(var.take(&columns));
+    var = placed.annotate(var.take(&columns))?;
     var.set(
         "n_cells",
         Column::I64(columns.iter().map(|&g| n_cells_of[g]).collect()),
@@ -248,19 +250,24 @@ pub fn preprocess(
 
     let counts = normalise::select_columns(&x, &columns);
     let expr_x = normalise::select_columns(&all, &columns);
-    let metrics = headline(
+    let mut metrics = headline(
         &obs,
         &var,
         &counts,
         &metrics,
         [n_cells_before, n_genes_before],
     );
+    metrics.insert("n_genes_without_position".into(), placed.n_unplaced.into());
     let mut expr = AnnData {
         obs,
         var,
         x: Some(Matrix::Csr(expr_x)),
         ..AnnData::default()
     };
+    if let Some(genome) = placed.genome {
+        expr.uns
+            .insert("genome".into(), Uns::Str(genome.name().into()));
+    }
     expr.layers.insert("counts".into(), Matrix::Csr(counts));
     if let Some(test) = held_out {
         let log1p = log1p_normalize_total(&test, &row_sums(&test), params.target_sum);

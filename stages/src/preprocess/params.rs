@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::qc::QcMetrics;
-use crate::genome::Duplicates;
+use crate::genome::{Assembly, Duplicates};
 use crate::params::{Checks, ParamProblem};
 
 /// What the values of the matrix may be.
@@ -55,6 +55,11 @@ pub struct PreprocessParams {
     /// (GSE131907); `{column: cell_type, cancer: [Epithelial]}` suits data without normal samples.
     /// Cells without a value are neither.
     pub cancer_vs_normal: CancerVsNormal,
+    /// The genome of the gene positions, by name: `GRCh37` (`hg19`), `GRCh38` (`hg38`), `T2T-CHM13v2` (`hs1`),
+    /// `GRCm38` (`mm10`), `GRCm39` (`mm39`); `other`: none of these. It gives chromosomes their arms. null
+    /// (default): what the gene table declares, as the built-in one and the GTF and GFF3 of Ensembl do;
+    /// where it declares none there are no arms, and a warning says so.
+    pub genome: Option<Assembly>,
     /// Which place counts for a gene name that the gene table has several times: `first` (default) or
     /// `longest`.
     pub duplicates: Duplicates,
@@ -94,6 +99,7 @@ impl Default for PreprocessParams {
         Self {
             counts: Counts::default(),
             cancer_vs_normal: CancerVsNormal::default(),
+            genome: None,
             duplicates: Duplicates::default(),
             require_position: true,
             min_genes_per_chromosome: 0,

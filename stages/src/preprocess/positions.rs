@@ -6,7 +6,12 @@ use super::checks::QcCheck;
 use super::params::PreprocessParams;
 use crate::error::{StageError, StageResult};
 use crate::frame::{Categorical, Column, Frame};
-use crate::genome::{GeneTable, natural_cmp, normalise_chromosome};
+use crate::genome::{
+    Assembly, GeneTable, annotate_arms, is_ensembl_id, likely_cause, natural_cmp,
+    normalise_chromosome,
+};
+
+use super::chromosomes::Chromosomes;
 
 /// A gene of the data.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,8 +21,11 @@ pub struct PlacedGene {
     /// Its name in the data.
     pub name: String,
     /// Chromosome, first and last base; `None` without a position.
-    pub place: Option<(String, i64, i64)>,
+    pub place: Option<Place>,
 }
+
+/// Chromosome, first and last base.
+pub(super) type Place = (String, i64, i64);
 
 /// Genes with their places.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,20 +44,37 @@ pub struct PlacedGenes {
     pub symbols: (usize, String),
     /// Genes whose symbol the gene table has at several places.
     pub n_ambiguous: usize,
+    /// Rows of the gene table that have no position.
+    pub n_rows_left_out: usize,
+    /// The genome of the positions, where it is declared.
+    pub genome: Option<Assembly>,
+    /// What does not fit that genome, or could.
+    pub(super) chromosomes: Chromosomes,
+    /// Why genes have no position, where many have none and their names say it.
+    pub(super) cause: Option<String>,
 }
+
+/// Shares of genes with a position below which a run stops, and below which it warns. Symbols of other
+/// Ensembl releases cost a few percent; another species or other names cost nearly all.
+const TOO_FEW: f64 = 0.02;
+const FEW: f64 = 0.5;
+
+/// What is behind most genes without a position.
+const CAUSES: &str = "likely causes: the data are of another species than the gene table, the names carry a prefix (`GRCh38_TP53`), or one has symbols and the other ids";
 
 /// Looks up every gene of `var` in `table`, or in its own columns `chromosome`, `start` and `end`. A
 /// gene is looked up by its id in the column `gene_ids` where `var` has one (10x data), then by its
 /// name.
 ///
 /// # Errors
-/// [`StageError::Data`] where neither is there, and where two names are one gene of the table.
+/// [`StageError::Data`] where neither is there, where two names are one gene of the table, where fewer
+/// than 2 % of the genes have a position, and where the positions cannot be of the declared genome.
 pub fn place_genes(
     var: &Frame,
     table: Option<&GeneTable>,
     params: &PreprocessParams,
 ) -> StageResult<PlacedGenes> {
-    let places: Vec<Option<(String, i64, i64)>> = match table {
+    let mut places: Vec<Option<Place>> = match table {
         Some(table) => {
             let place = |g: usize| {
                 let gene = &table.genes[g];
@@ -71,7 +96,9 @@ pub fn place_genes(
         }
         None => own_places(var)?,
     };
-    let is_mt = |(name, place): (&String, &Option<(String, i64, i64)>)| {
+    let genome = genome(params.genome, table)?;
+    let chromosomes = Chromosomes::settle(genome, table, &mut places)?;
+    let is_mt = |(name, place): (&String, &Option<Place>)| {
         name.get(..3).is_some_and(|p| p.eq_ignore_ascii_case("MT-"))
             || place.as_ref().is_some_and(|p| p.0 == "chrM")
     };
@@ -91,6 +118,22 @@ pub fn place_genes(
         let n = of_kind.count() + usize::from(first.is_some());
         (n, first.cloned().unwrap_or_default())
     };
+    let share = 1.0 - n_unplaced as f64 / genes.len().max(1) as f64;
+    let unplaced = || {
+        let genes = genes.iter().filter(|g| g.place.is_none());
+        genes.map(|g| g.name.as_str()).collect::<Vec<_>>()
+    };
+    let cause = match table {
+        _ if share >= FEW => None,
+        Some(table) => likely_cause(&unplaced(), table),
+        None => Some(
+            "the columns `chromosome`, `start` and `end` of the genes are empty for most"
+                .to_string(),
+        ),
+    };
+    if share < TOO_FEW {
+        return Err(too_few_positions(&genes, cause.as_deref()));
+    }
     Ok(PlacedGenes {
         genes,
         mt,
@@ -99,18 +142,29 @@ pub fn place_genes(
         ids: kind(true),
         symbols: kind(false),
         n_ambiguous: table.map_or(0, |t| t.n_ambiguous(&var.index)),
+        n_rows_left_out: table.map_or(0, |t| t.n_left_out),
+        genome,
+        chromosomes,
+        cause,
     })
 }
 
-/// Whether a name is an Ensembl gene id of any species (`ENSG...`, `ENSMUSG...`).
-fn is_ensembl_id(name: &str) -> bool {
-    name.strip_prefix("ENS")
-        .and_then(|rest| rest.split_once('G'))
-        .is_some_and(|(species, number)| {
-            species.len() <= 4
-                && number.len() >= 11
-                && number.as_bytes()[..11].iter().all(u8::is_ascii_digit)
-        })
+/// The genome of the positions: what the parameter says, else what the gene table declares.
+///
+/// # Errors
+/// [`StageError::Param`] where they say different things.
+fn genome(param: Option<Assembly>, table: Option<&GeneTable>) -> StageResult<Option<Assembly>> {
+    match (param, table.and_then(|t| t.assembly)) {
+        (Some(found), Some(declared)) if found != declared => Err(StageError::param(
+            "genome",
+            format!(
+                "expected `{}`, which the gene table is of, found `{}`",
+                declared.name(),
+                found.name()
+            ),
+        )),
+        (param, declared) => Ok(param.or(declared)),
+    }
 }
 
 /// # Errors
@@ -129,7 +183,7 @@ fn one_name_each(names: &[String], found: &[Option<usize>]) -> StageResult<()> {
     Ok(())
 }
 
-fn own_places(var: &Frame) -> StageResult<Vec<Option<(String, i64, i64)>>> {
+fn own_places(var: &Frame) -> StageResult<Vec<Option<Place>>> {
     if !["chromosome", "start", "end"]
         .iter()
         .all(|c| var.columns.contains_key(*c))
@@ -145,7 +199,8 @@ fn own_places(var: &Frame) -> StageResult<Vec<Option<(String, i64, i64)>>> {
         var.numbers("end")?,
     );
     let place = |g: usize| {
-        let known = !chromosome[g].is_empty() && start[g].is_finite() && end[g].is_finite();
+        // Genes without a position have -1 in what this program exports.
+        let known = !chromosome[g].is_empty() && start[g] >= 0.0 && end[g] >= start[g];
         known.then(|| {
             (
                 normalise_chromosome(&chromosome[g]),
@@ -172,7 +227,7 @@ impl PlacedGenes {
     /// [`StageError::Data`] where no gene has a position, or none is on a large enough chromosome.
     pub(super) fn in_genome_order(mut self, params: &PreprocessParams) -> StageResult<Self> {
         if self.n_unplaced == self.genes.len() {
-            return Err(no_position(&self.genes));
+            return Err(too_few_positions(&self.genes, self.cause.as_deref()));
         }
         let mut sizes: BTreeMap<String, usize> = BTreeMap::new();
         for (chromosome, ..) in self.genes.iter().filter_map(|g| g.place.as_ref()) {
@@ -212,10 +267,20 @@ impl PlacedGenes {
         let n =
             self.genes.iter().filter(|g| g.place.is_some()).count() + self.n_on_small_chromosomes;
         let share = n as f64 / (n + self.n_unplaced) as f64;
-        let detail = format!(
-            "share of genes with a position; {} have none",
-            self.n_unplaced
-        );
+        let detail = if share < FEW {
+            format!(
+                "{n} of {} genes have a position ({:.1} %), {} have none; {}",
+                n + self.n_unplaced,
+                100.0 * share,
+                self.n_unplaced,
+                self.cause.as_deref().unwrap_or(CAUSES)
+            )
+        } else {
+            format!(
+                "share of genes with a position; {} have none",
+                self.n_unplaced
+            )
+        };
         let mixed = self.ids.0 > 0 && self.symbols.0 > 0;
         let naming = match (self.ids.0, self.symbols.0) {
             (0, n) => format!("all {n} genes are named by symbol"),
@@ -228,7 +293,7 @@ impl PlacedGenes {
         // Annotations name a gene without a symbol by its id, which is a small share.
         let few =
             self.ids.0.min(self.symbols.0) as f64 <= 0.2 * (self.ids.0 + self.symbols.0) as f64;
-        vec![
+        let mut checks = vec![
             QcCheck::new(
                 "gene_naming",
                 !mixed || few,
@@ -241,20 +306,30 @@ impl PlacedGenes {
                 self.n_ambiguous as f64,
                 "genes whose symbol the gene table has at several places; `duplicates` chooses",
             ),
-            // Symbols of other Ensembl releases cost a few percent; other naming costs nearly all.
-            QcCheck::new("gene_positions", share >= 0.5, share, detail),
+            QcCheck::new("gene_positions", share >= FEW, share, detail),
+            QcCheck::new(
+                "gene_table_rows_without_position",
+                true,
+                self.n_rows_left_out as f64,
+                "rows of the gene table that have no position, or neither name nor id",
+            ),
             QcCheck::new(
                 "genes_on_small_chromosomes",
                 true,
                 self.n_on_small_chromosomes as f64,
                 "genes that left with chromosomes of fewer than `min_genes_per_chromosome` genes",
             ),
-        ]
+        ];
+        checks.extend(self.chromosomes.checks(self.genome));
+        checks
     }
 
-    /// Adds `chromosome` (category in genome order), `start`, `end` and `mt` to `var`, whose rows are
-    /// these genes.
-    pub(super) fn annotate(&self, mut var: Frame) -> Frame {
+    /// Adds `chromosome` (category in genome order), `start`, `end`, `mt` and, where the genome is known,
+    /// `arm` to `var`, whose rows are these genes.
+    ///
+    /// # Errors
+    /// As [`annotate_arms`].
+    pub(super) fn annotate(&self, mut var: Frame) -> StageResult<Frame> {
         let mut categories: Vec<String> = self
             .genes
             .iter()
@@ -279,7 +354,7 @@ impl PlacedGenes {
                 ordered: false,
             }),
         );
-        let number = |f: fn(&(String, i64, i64)) -> i64| {
+        let number = |f: fn(&Place) -> i64| {
             Column::I64(
                 self.genes
                     .iter()
@@ -293,18 +368,32 @@ impl PlacedGenes {
             "mt",
             Column::Bool(self.genes.iter().map(|g| self.mt[g.column]).collect()),
         );
-        var
+        annotate_arms(&mut var, self.genome)?;
+        Ok(var)
     }
 }
 
-fn no_position(genes: &[PlacedGene]) -> StageError {
-    let shown: Vec<&str> = genes.iter().take(3).map(|g| g.name.as_str()).collect();
-    StageError::data_hint(
-        format!(
-            "none of {} genes has a position; the first are `{}`",
-            genes.len(),
-            shown.join("`, `")
+fn too_few_positions(genes: &[PlacedGene], cause: Option<&str>) -> StageError {
+    let unplaced = genes.iter().filter(|g| g.place.is_none());
+    let shown: Vec<&str> = unplaced.take(3).map(|g| g.name.as_str()).collect();
+    let n = genes.iter().filter(|g| g.place.is_some()).count();
+    let found = match n {
+        0 => format!(
+            "none of {} genes has a position; the first are",
+            genes.len()
         ),
-        "genes are looked up by symbol (`TP53`) and by Ensembl id (`ENSG00000141510`); give a `genes` input (a GTF, or a table of gene, chr, start, end) that names them as the data does",
+        n => format!(
+            "{n} of {} genes have a position ({:.1} %), expected at least {:.0} %; the first without one are",
+            genes.len(),
+            100.0 * n as f64 / genes.len() as f64,
+            100.0 * TOO_FEW
+        ),
+    };
+    StageError::data_hint(
+        format!("{found} `{}`", shown.join("`, `")),
+        format!(
+            "{}\n      genes are looked up by symbol (`TP53`) and by Ensembl id (`ENSG00000141510`); give a `genes` input (a GTF, or a table of gene, chr, start, end) that names them as the data does",
+            cause.unwrap_or(CAUSES)
+        ),
     )
 }

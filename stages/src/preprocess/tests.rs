@@ -42,6 +42,7 @@ fn table(names: &[String]) -> GeneTable {
     };
     GeneTable {
         genes: names.iter().enumerate().map(gene).collect(),
+        ..GeneTable::default()
     }
 }
 
@@ -393,7 +394,7 @@ fn both_forms_of_the_label_rule() {
     );
     assert_eq!(
         checks.iter().map(|c| c.value).collect::<Vec<_>>(),
-        [1., 2., 1.]
+        [1., 2., 1., 0.]
     );
     let checks = cancer_vs_normal(
         &mut obs,
@@ -403,8 +404,20 @@ fn both_forms_of_the_label_rule() {
     assert_eq!(checks[1].verdict, Verdict::Warn);
     assert_eq!(
         checks[1].detail,
-        "no cell is Normal: `cell_type` has the values ``, `B`, `Epithelial`, `T`"
+        "no cell is Normal: `cell_type` has the values `B`, `Epithelial`, `T`"
     );
+    // What differs by capitals alone is asked after; what a patient may lack is counted.
+    assert_eq!((checks[3].verdict, checks[3].value), (Verdict::Warn, 1.));
+    assert_eq!(
+        checks[3].detail,
+        "no cell has `t` in `cell_type`: did you mean `T`? The values are `B`, `Epithelial`, `T`"
+    );
+    let checks = cancer_vs_normal(
+        &mut obs,
+        &rule(r#"{"column": "cell_type", "normal": ["T", "NK"]}"#),
+    )
+    .unwrap();
+    assert_eq!((checks[3].verdict, checks[3].value), (Verdict::Pass, 1.));
 }
 
 #[test]
@@ -597,4 +610,50 @@ fn split_counts_have_two_layers_more_and_sum_to_all_counts() {
         ..params
     };
     assert_eq!(any.check()[0].path, "count_split");
+}
+
+#[test]
+fn a_chromosome_23_is_what_the_genome_says() {
+    use crate::genome::Assembly;
+    let place = |chromosomes: [&str; 2], ids: [&str; 2], genome: Option<Assembly>| {
+        let names = ["A", "B"].map(String::from);
+        let mut genes = table(&names);
+        for ((gene, chromosome), id) in genes.genes.iter_mut().zip(chromosomes).zip(ids) {
+            gene.chromosome = chromosome.into();
+            gene.id = (!id.is_empty()).then(|| id.into());
+        }
+        let params = PreprocessParams {
+            genome,
+            ..Default::default()
+        };
+        place_genes(&Frame::new(names.to_vec()), Some(&genes), &params).map(|placed| {
+            let genes = placed.genes.into_iter();
+            genes.map(|g| g.place.unwrap().0).collect::<Vec<_>>()
+        })
+    };
+    let none = ["", ""];
+    let human = Some(Assembly::GRCh38);
+    assert_eq!(
+        place(["chr23", "chr24"], none, human).unwrap(),
+        ["chrX", "chrY"]
+    );
+    // A dog's: its X has a letter. A zebrafish's ids. What the user says.
+    assert_eq!(place(["chr23", "chrX"], none, None).unwrap()[0], "chr23");
+    let fish = ["ENSDARG00000000001", "ENSDARG00000000002"];
+    assert_eq!(place(["chr23", "chr1"], fish, None).unwrap()[0], "chr23");
+    let other = Some(Assembly::Other);
+    assert_eq!(place(["chr23", "chr1"], none, other).unwrap()[0], "chr23");
+    for ids in [none, ["ENSG00000000001", ""]] {
+        let error = place(["chr1", "chr24"], ids, None).unwrap_err();
+        assert!(error.to_string().contains("`chr24`, which is chrY"));
+        assert!(error.hint().unwrap().contains("`GRCh38`"));
+    }
+    // The wrong genome is told which would fit, its numbers understood.
+    let error = place(["chr20", "chr23"], none, Some(Assembly::GRCm39)).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("`chr20`, which is no chromosome of `GRCm39`")
+    );
+    assert!(error.hint().unwrap().contains("`GRCh37`, `GRCh38`"));
 }

@@ -1,6 +1,6 @@
 //! Clones and the chromosome arms that they gain and lose.
 
-use crate::genome::{Arm, centromere, chromosome_length};
+use crate::genome::{Arm, Assembly};
 use crate::rng::Rng;
 
 use super::params::SimulateParams;
@@ -17,16 +17,14 @@ pub struct Event {
 }
 
 impl Event {
-    /// First and last base of the arm, 1-based; the arms meet in the middle of the centromere.
+    /// First and last base of the arm, 1-based, in GRCh38.
     pub fn span(&self) -> (i64, i64) {
-        let c = centromere(&self.chromosome).expect("events lie on chromosomes with arms");
-        let middle = (c.start + c.end) / 2;
+        let c = Assembly::GRCh38
+            .chromosome(&self.chromosome)
+            .expect("events lie on chromosomes with arms");
         match self.arm {
-            Arm::P => (1, middle - 1),
-            Arm::Q => (
-                middle,
-                chromosome_length(&self.chromosome).expect("chromosomes with arms have a length"),
-            ),
+            Arm::P => (1, c.p_end),
+            Arm::Q => (c.p_end + 1, c.length),
         }
     }
 }

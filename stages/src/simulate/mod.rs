@@ -57,7 +57,7 @@ impl Stage for Simulate {
     type Params = SimulateParams;
 
     const KIND: &'static str = "simulate";
-    const CODE_VERSION: u32 = 2;
+    const CODE_VERSION: u32 = 3;
     const ABOUT: &'static str =
         "simulated tumours with known clones, copy number and dosage escape";
     const USES_SEED: bool = true;

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::{StageError, StageResult};
-use crate::genome::{Arm, Gene, GeneClass, GeneTable, arm_of};
+use crate::genome::{Arm, Assembly, Gene, GeneClass, GeneTable};
 use crate::math;
 use crate::preprocess::{G2M_GENES, S_GENES};
 use crate::rng::Rng;
@@ -194,7 +194,7 @@ fn plant_escape(genes: &[Gene], params: &SimulateParams, seed: u64) -> Vec<Simul
         SimulatedGene {
             name: gene.name.clone(),
             chromosome: gene.chromosome.clone(),
-            arm: arm_of(&gene.chromosome, gene.start, gene.end),
+            arm: Assembly::GRCh38.arm_of(&gene.chromosome, gene.start, gene.end),
             start: gene.start,
             end: gene.end,
             slope: if escape_constitutive || !nuclear {

@@ -4,7 +4,7 @@
 //! arms, it leaves together (adjusted Rand index near 0 on simulated tumours of 340 malignant cells,
 //! where this gives .7 to 1). Here malignant cells are compared among themselves, by raw counts:
 //!
-//! 1. Expressed genes are cut into pieces of an arm ([`Blocks`]), consecutive genes in equal numbers.
+//! 1. Expressed genes are cut into pieces of an arm (of a chromosome, where the genome is not known) ([`Blocks`]), consecutive genes in equal numbers.
 //! 2. Each cell has one value a piece: the log of its share of the cell's counts, genes weighted
 //!    `1 / (1 + phi m)` (phi: overdispersion, m: mean count), so that no variable gene decides.
 //! 3. A mixture of normal components with shared variances ([`mixture`]) is fitted for 1, 2, ...
@@ -25,7 +25,7 @@ use ndarray::{Array1, Array2, Axis};
 
 use crate::error::StageResult;
 use crate::frame::Frame;
-use crate::genome::{Arm, arm_of};
+use crate::genome::Arm;
 use crate::math;
 use crate::matrix::Csr;
 use crate::stats::median;
@@ -71,8 +71,8 @@ pub struct Clones {
 pub struct Piece {
     /// Chromosome, with `chr`.
     pub chromosome: String,
-    /// Arm.
-    pub arm: Arm,
+    /// Arm; `None` where the genome's arms are not known, and the piece is one of the chromosome.
+    pub arm: Option<Arm>,
     /// First and last base, 1-based, inclusive.
     pub span: (i64, i64),
     /// Columns of the counts.
@@ -80,7 +80,7 @@ pub struct Piece {
 }
 
 /// Finds the clones among the rows of `counts` (raw, `n_cells x n_genes`) with `malignant`; `var` has
-/// `chromosome`, `start` and `end` of each gene.
+/// `chromosome`, `start` and `end` of each gene, and its `arm` where it is known.
 ///
 /// # Errors
 /// Where a column of `var` is missing.
@@ -161,15 +161,22 @@ fn library(counts: &Csr, cell: usize) -> f64 {
 fn pieces(var: &Frame, mean: &[f64]) -> StageResult<Vec<Piece>> {
     let chromosome = var.texts("chromosome")?;
     let (start, end) = (var.numbers("start")?, var.numbers("end")?);
-    let mut arms: BTreeMap<(&str, char), (Arm, Vec<usize>)> = BTreeMap::new();
+    let known = Arm::of_frame(var);
+    let mut arms: BTreeMap<(&str, Option<Arm>), Vec<usize>> = BTreeMap::new();
     for g in (0..mean.len()).filter(|&g| mean[g] >= MIN_MEAN && chromosome[g] != "chrY") {
-        if let Some(arm) = arm_of(&chromosome[g], start[g] as i64, end[g] as i64) {
-            let key = (chromosome[g].as_str(), arm.letter());
-            arms.entry(key).or_insert((arm, Vec::new())).1.push(g);
+        let arm = known.as_ref().and_then(|arms| arms[g]);
+        let placed = match known {
+            Some(_) => arm.is_some(),
+            None => !matches!(chromosome[g].as_str(), "" | "chrM"),
+        };
+        if placed {
+            arms.entry((chromosome[g].as_str(), arm))
+                .or_default()
+                .push(g);
         }
     }
     let mut out = Vec::new();
-    for ((name, _), (arm, mut genes)) in arms {
+    for ((name, arm), mut genes) in arms {
         if genes.len() < MIN_GENES {
             continue;
         }

@@ -36,7 +36,7 @@ use ndarray::Array2;
 
 use super::layout::{GenePositions, Layout};
 use super::params::InfercnvParams;
-use super::reference::reference_groups;
+use super::reference::{few_reference_cells, reference_groups};
 use crate::error::{StageError, StageResult};
 use crate::frame::Frame;
 use crate::math;
@@ -172,6 +172,13 @@ pub fn run(
             format!("no reference cell has {} counts", hmm.min_counts_per_cell),
             "lower `hmm.min_counts_per_cell`",
         ));
+    }
+    for (name, rows, _) in groups.iter().filter(|g| g.2) {
+        let used = rows.iter().filter(|&&c| selection.used[c]).count();
+        if used < rows.len() {
+            let counts = format!(" with {} counts", hmm.min_counts_per_cell);
+            few_reference_cells(name, used, &counts, progress)?;
+        }
     }
     let layout = candidates.centred(
         &selection.genes,
