@@ -99,6 +99,14 @@ fn every_stage_runs_and_the_results_are_complete() {
     let metrics: Value =
         serde_json::from_slice(&std::fs::read(dir.join("metrics.json")).unwrap()).unwrap();
     assert!(metrics["eval"].as_object().is_some_and(|m| !m.is_empty()));
+    // Classes rest on held-out distances, retrieval on the one model; the report says so.
+    assert_eq!(metrics["concordance"]["n_folds"], 3);
+    assert_eq!(
+        metrics["eval"]["expr_to_cnv_positive_gap_fraction"],
+        metrics["eval"]["expr_to_cnv_top1"]
+    );
+    let page = std::fs::read_to_string(dir.join("report.html")).unwrap();
+    assert!(page.contains("Held-out distances: each cell is measured by the one of 3 models"));
     // Nothing to do, and nothing rewritten.
     let before = std::fs::metadata(dir.join("report.html"))
         .unwrap()
@@ -136,7 +144,14 @@ fn the_real_ovarian_counts_run_from_counts_to_report() {
     let p = Project::new(&std::fs::read_to_string(file).unwrap());
     let input = format!("counts={}", counts.display());
     // Two epochs: the test is about the path, not about the model.
-    let args = ["--input", &input, "--set", "train.epochs=2"];
+    let args = [
+        "--input",
+        &input,
+        "--set",
+        "train.epochs=2",
+        "--set",
+        "train_folds.epochs=2",
+    ];
     let run = p.run_json(&args).expect(0);
     assert!(run.nodes("did_fail").is_empty());
     let dir = p.path().join("results/ovarian4");

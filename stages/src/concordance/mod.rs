@@ -31,7 +31,7 @@ pub use cross_fit::{CrossFit, Fold, FoldSummary, cross_fit};
 pub use null::permuted;
 pub use params::{ClassWithin, ConcordanceParams, NamedShare, Share};
 pub use restrict::Restrict;
-pub(crate) use restrict::{MALIGNANT, is_cancer, is_epithelial};
+pub(crate) use restrict::{MALIGNANT, is_cancer, is_epithelial, is_normal};
 
 use std::collections::BTreeMap;
 

@@ -58,11 +58,20 @@ impl Restrict {
 /// # Errors
 /// [`crate::StageError::Data`] without a `cancer_vs_normal` column.
 pub(crate) fn is_cancer(obs: &Frame) -> StageResult<Vec<bool>> {
-    Ok(obs
-        .texts("cancer_vs_normal")?
-        .iter()
-        .map(|v| v == "Cancer")
-        .collect())
+    labelled(obs, "Cancer")
+}
+
+/// Cells with `cancer_vs_normal` = `Normal`; a cell without a label is neither.
+///
+/// # Errors
+/// As [`is_cancer`].
+pub(crate) fn is_normal(obs: &Frame) -> StageResult<Vec<bool>> {
+    labelled(obs, "Normal")
+}
+
+fn labelled(obs: &Frame, label: &str) -> StageResult<Vec<bool>> {
+    let labels = obs.texts("cancer_vs_normal")?;
+    Ok(labels.iter().map(|v| v == label).collect())
 }
 
 /// Cells whose `cell_type` contains `pithelial`; none without that column.

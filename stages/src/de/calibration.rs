@@ -48,7 +48,7 @@ const PLAIN: World = World {
 struct Drawn {
     log1p: Cohort,
     counts: Csr,
-    sides: [Vec<u8>; 3],
+    sides: Sides,
     cell_type: Vec<String>,
 }
 
@@ -121,7 +121,7 @@ fn draw(w: World, seed: u64) -> Drawn {
     Drawn {
         log1p: cohort,
         counts: Csr::from_rows(w.genes, counts),
-        sides: [side, vec![0; n], vec![0; n]],
+        sides: [side, vec![0; n], vec![0; n], vec![0; n]],
         cell_type,
     }
 }

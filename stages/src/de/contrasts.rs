@@ -1,6 +1,6 @@
 //! Which cells are compared with which.
 
-use crate::concordance::{is_cancer, is_epithelial};
+use crate::concordance::{is_cancer, is_epithelial, is_normal};
 use crate::error::StageResult;
 use crate::frame::Frame;
 use crate::stats::{Contrast, quantile};
@@ -10,15 +10,22 @@ use crate::stats::{Contrast, quantile};
 pub enum Kind {
     /// Discordant against concordant cells.
     Discordance,
-    /// Cancer against normal epithelial cells.
+    /// All cells of tumour samples against all normal cells (CLCC, section 7.2.1).
     CancerNormal,
+    /// The epithelial cells among them (the anchors' paper).
+    Epithelium,
     /// Cells of the highest against cells of the lowest copy-number burden.
     Burden,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Discordance, Self::CancerNormal, Self::Burden];
+    pub const ALL: [Self; 4] = [
+        Self::Discordance,
+        Self::CancerNormal,
+        Self::Epithelium,
+        Self::Burden,
+    ];
 
     /// Its place in [`Kind::ALL`].
     pub fn place(self) -> usize {
@@ -29,7 +36,8 @@ impl Kind {
     pub fn name(self) -> &'static str {
         match self {
             Self::Discordance => "discordant_vs_concordant",
-            Self::CancerNormal => "cancer_vs_normal_epithelial",
+            Self::CancerNormal => "cancer_vs_normal",
+            Self::Epithelium => "cancer_vs_normal_epithelial",
             Self::Burden => "high_vs_low_burden",
         }
     }
@@ -38,7 +46,8 @@ impl Kind {
     pub fn groups(self) -> (&'static str, &'static str) {
         match self {
             Self::Discordance => ("discordant cells", "concordant cells"),
-            Self::CancerNormal => (
+            Self::CancerNormal => ("cells of tumour samples", "cells of normal samples"),
+            Self::Epithelium => (
                 "epithelial cells of tumour samples",
                 "epithelial cells of normal samples",
             ),
@@ -84,12 +93,16 @@ impl Comparison {
     }
 }
 
+/// Of each kind, in the order of [`Kind::ALL`], the side of each cell: 1 group, 2 reference, 0 neither.
+pub type Sides = [Vec<u8>; Kind::ALL.len()];
+
 /// Per cell of the cohort, its side in each comparison within its own patient (and so in the
 /// pooled one).
 ///
 /// `class` is the concordance class (empty: none); `burden` the mean size of the copy-number
 /// signal. Burden groups are cut within each patient over its classed cells, inclusive on both
-/// cuts; a cell on both sides (all burdens equal) is on neither.
+/// cuts; a cell on both sides (all burdens equal) is on neither. A cell that is neither `Cancer` nor
+/// `Normal` is on no side of these.
 ///
 /// # Errors
 /// Where `obs` has no `cancer_vs_normal`.
@@ -100,15 +113,15 @@ pub fn sides<S: AsRef<str>>(
     class: &[S],
     burden: &[f64],
     q: f64,
-) -> StageResult<[Vec<u8>; 3]> {
+) -> StageResult<Sides> {
     let discordance = class
         .iter()
         .map(|c| side(c.as_ref() == "discordant", c.as_ref() == "concordant"))
         .collect();
-    let (cancer, epithelial) = (is_cancer(obs)?, is_epithelial(obs));
-    let origin = (0..obs.len())
-        .map(|i| side(epithelial[i] && cancer[i], epithelial[i] && !cancer[i]))
-        .collect();
+    let (cancer, normal, epithelial) = (is_cancer(obs)?, is_normal(obs)?, is_epithelial(obs));
+    let origin: Vec<u8> = (0..obs.len()).map(|i| side(cancer[i], normal[i])).collect();
+    let of_epithelium = |(&s, &e): (&u8, &bool)| if e { s } else { 0 };
+    let epithelium = origin.iter().zip(&epithelial).map(of_epithelium).collect();
     let mut high_low = vec![0; obs.len()];
     for p in 0..n_patients as u32 {
         let rows: Vec<usize> = (0..obs.len())
@@ -123,7 +136,7 @@ pub fn sides<S: AsRef<str>>(
             );
         }
     }
-    Ok([discordance, origin, high_low])
+    Ok([discordance, origin, epithelium, high_low])
 }
 
 fn side(group: bool, reference: bool) -> u8 {
@@ -140,10 +153,13 @@ mod tests {
 
     #[test]
     fn sides_by_hand() {
-        let mut obs = Frame::new((0..6).map(|i| i.to_string()).collect());
+        // The last cell has no label.
+        let mut obs = Frame::new((0..7).map(|i| i.to_string()).collect());
         obs.set_category(
             "cancer_vs_normal",
-            &["Cancer", "Cancer", "Cancer", "Cancer", "Normal", "Cancer"],
+            &[
+                "Cancer", "Cancer", "Cancer", "Cancer", "Normal", "Cancer", "",
+            ],
         );
         obs.set_category(
             "cell_type",
@@ -154,6 +170,7 @@ mod tests {
                 "T cell",
                 "Epithelial cells",
                 "T cell",
+                "Epithelial cells",
             ],
         );
         let class = [
@@ -163,14 +180,16 @@ mod tests {
             "discordant",
             "",
             "concordant",
+            "",
         ];
-        let burden = [0.4, 0.1, 0.2, 0.3, 9.0, 0.0];
-        let [d, c, b] = sides(&obs, &[0; 6], 1, &class, &burden, 0.25).unwrap();
-        assert_eq!(d, [1, 2, 0, 1, 0, 2]);
-        assert_eq!(c, [1, 0, 1, 0, 2, 0]);
+        let burden = [0.4, 0.1, 0.2, 0.3, 9.0, 0.0, 0.0];
+        let [d, all, c, b] = sides(&obs, &[0; 7], 1, &class, &burden, 0.25).unwrap();
+        assert_eq!(d, [1, 2, 0, 1, 0, 2, 0]);
+        assert_eq!(all, [1, 1, 1, 1, 2, 1, 0]);
+        assert_eq!(c, [1, 0, 1, 0, 2, 0, 0]);
         // Five classed cells: the cuts are the second and the fourth burden, .1 and .3.
-        assert_eq!(b, [1, 2, 0, 1, 0, 2]);
-        let one = Comparison::new(Kind::CancerNormal, c);
+        assert_eq!(b, [1, 2, 0, 1, 0, 2, 0]);
+        let one = Comparison::new(Kind::Epithelium, c);
         assert_eq!(
             one.obstacle.unwrap(),
             "expected at least 2 epithelial cells of normal samples, found 1"

@@ -9,7 +9,7 @@ use crate::stats::{
     sparse_wilcoxon,
 };
 
-use super::contrasts::{Comparison, Kind};
+use super::contrasts::{Comparison, Kind, Sides};
 use super::params::DeParams;
 
 /// A comparison that was made or could not be made.
@@ -36,9 +36,8 @@ impl Tested {
         genes: Vec<GeneTest>,
         aside: &[bool],
     ) -> Self {
-        let (adjusted, adjusted_log10) = adjust(&genes, |g| {
-            comparison.kind == Kind::CancerNormal && aside[g]
-        });
+        let (adjusted, adjusted_log10) =
+            adjust(&genes, |g| comparison.kind == Kind::Epithelium && aside[g]);
         let log2fc = genes
             .iter()
             .map(|g| log2_fold_change(g.mean_group, g.mean_reference))
@@ -110,7 +109,7 @@ pub fn test_all(
     cohort: &Cohort,
     x: &Csr,
     kinds: &[Kind],
-    sides: &[Vec<u8>; 3],
+    sides: &Sides,
     aside: &[bool],
     params: &DeParams,
     cancelled: impl Fn(usize) -> StageResult<()>,

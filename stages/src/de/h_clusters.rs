@@ -1,4 +1,4 @@
-//! What needs no concordance: cancer against normal epithelium, and each Leiden cluster of a model's
+//! What needs no concordance: cancer against normal cells, and each Leiden cluster of a model's
 //! `h` against all other cells (role `h_clusters`).
 //!
 //! Self-contained beside the comparisons of classes: same test, same columns, tables of its own.
@@ -26,6 +26,8 @@ const CELL_NOTE: &str =
 /// One comparison and what it gave.
 struct Compared {
     name: String,
+    /// The group, then the reference, in words.
+    groups: (&'static str, &'static str),
     /// `None`: tested.
     obstacle: Option<String>,
     contrast: Contrast,
@@ -38,6 +40,7 @@ impl Compared {
     fn new(name: String, contrast: Contrast, obstacle: Option<String>) -> Self {
         Self {
             name,
+            groups: ("cells of the cluster", "all other cells"),
             obstacle,
             contrast,
             genes: Vec::new(),
@@ -73,7 +76,7 @@ pub(super) fn run(ctx: &StageContext<'_>, params: &DeParams) -> StageResult<Metr
     let n = cohort.n_cells();
     let mut compared = Vec::new();
     if ctx.optional("concordance").is_none() {
-        compared.push(origin(&cohort, params)?);
+        compared.extend(origin(&cohort, params)?);
     }
     if let Some(input) = ctx.optional("h_clusters") {
         let obs = Reader::open(&input.path)?.obs()?;
@@ -98,7 +101,7 @@ pub(super) fn run(ctx: &StageContext<'_>, params: &DeParams) -> StageResult<Metr
     for c in compared.iter_mut().filter(|c| c.obstacle.is_none()) {
         c.genes = results.next().expect("one result per contrast");
         (c.adjusted, _) = adjust(&c.genes, |g| {
-            c.name == Kind::CancerNormal.name()
+            c.name == Kind::Epithelium.name()
                 && GeneFamily::of(&names[g]).is_some_and(|f| params.set_aside.contains(&f))
         });
         let change = |g: &GeneTest| log2_fold_change(g.mean_group, g.mean_reference);
@@ -115,8 +118,8 @@ pub(super) fn run(ctx: &StageContext<'_>, params: &DeParams) -> StageResult<Metr
     Ok(metrics)
 }
 
-/// Cancer against normal epithelium, over all patients.
-fn origin(cohort: &Cohort, params: &DeParams) -> StageResult<Compared> {
+/// Cancer against normal cells as `cancer_vs_normal` asks, over all patients.
+fn origin(cohort: &Cohort, params: &DeParams) -> StageResult<Vec<Compared>> {
     let n = cohort.n_cells();
     let sides = sides(
         &cohort.obs,
@@ -126,14 +129,17 @@ fn origin(cohort: &Cohort, params: &DeParams) -> StageResult<Compared> {
         &vec![0.0; n],
         params.burden_quantile,
     )?;
-    let [_, origin, _] = sides;
-    let kind = Kind::CancerNormal;
-    let comparison = Comparison::new(kind, origin);
-    Ok(Compared::new(
-        kind.name().into(),
-        comparison.contrast,
-        comparison.obstacle,
-    ))
+    let kinds = params.kinds().into_iter();
+    Ok(kinds
+        .filter(|k| matches!(k, Kind::CancerNormal | Kind::Epithelium))
+        .map(|kind| {
+            let comparison = Comparison::new(kind, sides[kind.place()].clone());
+            Compared {
+                groups: kind.groups(),
+                ..Compared::new(kind.name().into(), comparison.contrast, comparison.obstacle)
+            }
+        })
+        .collect())
 }
 
 /// Each cluster against the others, clusters in the order of their numbers.
@@ -174,7 +180,7 @@ fn write(
         .partition(|c| c.name.starts_with("h_leiden"));
     for c in others.into_iter().filter(|c| c.obstacle.is_none()) {
         let rows: Vec<(&Compared, usize)> = c.order().into_iter().map(|g| (c, g)).collect();
-        let (group, reference) = Kind::CancerNormal.groups();
+        let (group, reference) = c.groups;
         let title = format!(
             "{}: {group} (group, n = {}) against {reference} (reference, n = {}), all patients together",
             c.name,

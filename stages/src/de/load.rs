@@ -3,16 +3,17 @@
 use crate::anndata::Reader;
 use crate::cohort::{Cohort, CohortCnv};
 use crate::error::{StageError, StageResult};
+use crate::frame::Frame;
 use crate::matrix::Csr;
 use crate::stage::StageContext;
 use crate::table::TextTable;
 
 use super::compare::{self, DosageGenes};
-use super::contrasts::sides;
+use super::contrasts::{Sides, sides};
 use super::null;
 use super::paired::{self, Pair};
 use super::params::DeParams;
-use super::scores::SCORES;
+use super::scores::{CNV_SCORE, SCORES};
 use super::set_aside::GeneFamily;
 
 /// Everything that is compared.
@@ -28,13 +29,16 @@ pub(super) struct Data {
     pub(super) distance: Vec<f64>,
     /// Empty where the data has none.
     pub(super) cell_type: Vec<String>,
-    pub(super) sides: [Vec<u8>; 3],
+    pub(super) sides: Sides,
     /// Sums of raw counts, `[kind][patient]`.
     pub(super) sums: Vec<Vec<Option<Pair>>>,
     /// Sides under permuted labels.
     pub(super) null: Vec<Vec<u8>>,
     /// Scores of each cell by name.
     pub(super) scores: Vec<(String, Vec<f64>)>,
+    /// How much copy number a cell shows: `cnv_score` of its cluster, where `clusters` was read, and
+    /// its own burden.
+    pub(super) cnv_scores: Vec<(String, Vec<f64>)>,
     pub(super) dosage: Option<DosageGenes>,
     /// `shortfall_z` of each cell, where `dosage` was read.
     pub(super) shortfall: Option<Vec<f64>>,
@@ -105,7 +109,12 @@ impl Data {
             ),
             None => (None, None),
         };
-        let scores = scores(ctx, &cohort, &distance, shortfall.as_deref())?;
+        let clusters = clusters(ctx, &cohort)?;
+        let scores = scores(&cohort, &clusters, &distance, shortfall.as_deref());
+        let mut cnv_scores = vec![("cnv_burden".to_string(), burden)];
+        if let Ok(of_cluster) = clusters.numbers(CNV_SCORE) {
+            cnv_scores.insert(0, (CNV_SCORE.to_string(), of_cluster));
+        }
         let aside = cohort
             .var
             .index
@@ -123,6 +132,7 @@ impl Data {
             sums,
             null,
             scores,
+            cnv_scores,
             dosage,
             shortfall,
             aside,
@@ -150,24 +160,29 @@ fn classes(cohort: &Cohort, table: &TextTable) -> StageResult<Vec<String>> {
     Ok(classes.into_iter().map(str::to_string).collect())
 }
 
-/// Scores of `expr`, of `clusters`, and those of the two ways; columns that are there.
-fn scores(
-    ctx: &StageContext<'_>,
-    cohort: &Cohort,
-    distance: &[f64],
-    shortfall: Option<&[f64]>,
-) -> StageResult<Vec<(String, Vec<f64>)>> {
-    let clusters = ctx
+/// The cells' columns of `clusters`, without rows where that was not read.
+fn clusters(ctx: &StageContext<'_>, cohort: &Cohort) -> StageResult<Frame> {
+    let parts = ctx
         .all("clusters")
         .into_iter()
         .map(|i| Reader::open(&i.path)?.obs())
         .collect::<StageResult<Vec<_>>>()?;
-    let clusters = crate::cohort::stack_frames(&clusters);
+    let clusters = crate::cohort::stack_frames(&parts);
     if !clusters.is_empty() && clusters.index != cohort.obs.index {
         return Err(StageError::data(
             "`clusters` has other cells than `expr`, or in another order",
         ));
     }
+    Ok(clusters)
+}
+
+/// Scores of `expr`, of `clusters`, and those of the two ways; columns that are there.
+fn scores(
+    cohort: &Cohort,
+    clusters: &Frame,
+    distance: &[f64],
+    shortfall: Option<&[f64]>,
+) -> Vec<(String, Vec<f64>)> {
     let of = |name: &str| -> Option<Vec<f64>> {
         match name {
             "distance" => Some(distance.to_vec()),
@@ -179,9 +194,9 @@ fn scores(
                 .ok(),
         }
     };
-    Ok(SCORES
+    SCORES
         .into_iter()
         .filter_map(|name| Some((name.to_string(), of(name)?)))
         .filter(|(_, values)| values.iter().any(|v| v.is_finite()))
-        .collect())
+        .collect()
 }

@@ -1,6 +1,6 @@
-//! Which genes differ: between discordant and concordant cells, between cancer and normal
-//! epithelium, between cells of high and low copy-number burden; and whether a region's expression
-//! follows its copy number.
+//! Which genes differ: between discordant and concordant cells, between cancer and normal cells
+//! (all of them, or epithelium alone), between cells of high and low copy-number burden; and whether a
+//! region's expression follows its copy number.
 //!
 //! Reads `expr`, `cnv` and `concordance` of all patients; permuted labels, `clusters` and the slopes
 //! of `dosage` where needed stages write them. Where `preprocess.count_split` thinned the counts,
@@ -33,6 +33,7 @@ mod locus;
 mod null;
 mod paired;
 mod params;
+mod per_patient;
 mod scores;
 mod set_aside;
 mod write;
@@ -40,11 +41,11 @@ mod write;
 pub use by_type::{ByType, by_type};
 pub use cis::{CisEffect, Region, cis_effects, region_means, regions};
 pub use cis_left_out::{LeftOut, left_out};
-pub use contrasts::{Comparison, Kind, sides};
+pub use contrasts::{Comparison, Kind, Sides, sides};
 pub use family::{Tested, test_all};
 pub use locus::{Loci, State, mean_profile};
 pub use paired::{Pair, Paired, PairedGene, Sample, pseudobulk, stratified, sums};
-pub use params::{Convention, DeParams};
+pub use params::{CancerNormal, CisCells, Convention, DeParams};
 pub use set_aside::GeneFamily;
 
 use std::path::Path;
@@ -58,6 +59,7 @@ use crate::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
 use crate::stats::{TTest, mean, paired_t};
 
 use load::Data;
+use scores::Question;
 
 /// The stage.
 #[derive(Debug)]
@@ -66,7 +68,7 @@ pub struct De;
 impl Stage for De {
     type Params = DeParams;
     const KIND: &'static str = "de";
-    const CODE_VERSION: u32 = 3;
+    const CODE_VERSION: u32 = 4;
     const ABOUT: &'static str =
         "differential expression between classes of cells, and cis effects of copy number";
     const MULTI_THREADED: bool = true;
@@ -115,10 +117,11 @@ impl Stage for De {
             ctx.progress.step(done, total, what);
             ctx.check_cancelled()
         };
+        let kinds = params.kinds();
         let tested = test_all(
             cohort,
             &cohort.x,
-            &Kind::ALL,
+            &kinds,
             &data.sides,
             &data.aside,
             params,
@@ -143,7 +146,7 @@ impl Stage for De {
             &data.sides[Kind::Discordance.place()],
             &data.cell_type,
         );
-        let paired: Vec<Paired> = Kind::ALL
+        let paired: Vec<Paired> = kinds
             .into_iter()
             .flat_map(|kind| {
                 [
@@ -177,7 +180,7 @@ impl Stage for De {
             metrics.insert("n_genes_without_count_split".into(), json!(without));
         }
         step(total - 2, "cis effects")?;
-        let cis_of_all = cis_tables(&dir, &data)?;
+        let cis_of_all = cis_tables(&dir, &data, params.cis_cells)?;
         metrics.insert(
             "median_cis_spearman".into(),
             cis_of_all.map_or(serde_json::Value::Null, |v| json!(v)),
@@ -194,6 +197,12 @@ struct Found<'a> {
 }
 
 impl Found<'_> {
+    /// Each patient's comparison of this kind, then the pooled one, made or not.
+    fn of(&self, kind: Kind) -> Vec<&Tested> {
+        let of_kind = |t: &&Tested| t.comparison.kind == kind;
+        self.tested.iter().filter(of_kind).collect()
+    }
+
     fn paired(&self, sample: Sample) -> &Paired {
         self.paired
             .iter()
@@ -238,13 +247,21 @@ fn tables(dir: &Path, data: &Data, found: &Found<'_>, params: &DeParams) -> Stag
         found.paired,
         params,
     )?;
-    scores::table(
+    let side = |kind: Kind| data.sides[kind.place()].as_slice();
+    for question in [
+        Question::burden(side(Kind::Burden), &data.scores, params.burden_quantile),
+        Question::origin(side(Kind::CancerNormal), &data.cnv_scores),
+    ] {
+        scores::table(dir, &cohort.patients, &cohort.patient_of, &question)?;
+    }
+    let of_classes = found.of(Kind::Discordance);
+    per_patient::table(
         dir,
+        &of_classes,
         &cohort.patients,
         &cohort.patient_of,
-        &data.sides[Kind::Burden.place()],
-        &data.scores,
-        params.burden_quantile,
+        &data.class,
+        params,
     )?;
     let mut metrics = findings_tables(dir, data, found, &genes, params)?;
     metrics.insert("n_contrasts".into(), json!(made.tested));
@@ -262,11 +279,8 @@ fn findings_tables(
 ) -> StageResult<Metrics> {
     let cohort = &data.cohort;
     let map = GeneWindows::new(&cohort.var.index, &data.cnv.windows, &data.cnv.genes)?;
-    let made: Vec<&Tested> = found
-        .tested
-        .iter()
-        .filter(|t| t.comparison.kind == Kind::Discordance && t.made())
-        .collect();
+    let mut made = found.of(Kind::Discordance);
+    made.retain(|t| t.made());
     let with_loci: Vec<(&Tested, Option<Loci>)> = made
         .iter()
         .map(|&t| {
@@ -385,22 +399,23 @@ fn split(
 }
 
 /// Writes the cis effects; the median over chromosomes in the last set of cells.
-fn cis_tables(dir: &Path, data: &Data) -> StageResult<Option<f64>> {
+fn cis_tables(dir: &Path, data: &Data, of: CisCells) -> StageResult<Option<f64>> {
     let (cohort, cnv, class) = (&data.cohort, &data.cnv, &data.class);
     let regions = regions(&cohort.var, cnv)?;
     let genes: Vec<&[usize]> = regions.iter().map(|r| r.genes.as_slice()).collect();
     let windows: Vec<&[usize]> = regions.iter().map(|r| r.windows.as_slice()).collect();
-    let classed = |cells: std::ops::Range<usize>| -> Vec<usize> {
-        cells.filter(|&i| !class[i].is_empty()).collect()
+    let wanted = |cells: std::ops::Range<usize>| -> Vec<usize> {
+        let is = |i: &usize| of == CisCells::All || !class[*i].is_empty();
+        cells.filter(is).collect()
     };
     let mut sets: Vec<(String, Vec<usize>)> = cohort
         .patients
         .iter()
         .enumerate()
-        .map(|(p, name)| (name.clone(), classed(cohort.cells_of(p))))
+        .map(|(p, name)| (name.clone(), wanted(cohort.cells_of(p))))
         .collect();
     if cohort.patients.len() > 1 {
-        sets.push(("pooled".into(), classed(0..class.len())));
+        sets.push(("pooled".into(), wanted(0..class.len())));
     }
     sets.retain(|(_, rows)| rows.len() >= 3);
     let found: Vec<(String, usize, Vec<CisEffect>)> = sets
@@ -414,7 +429,7 @@ fn cis_tables(dir: &Path, data: &Data) -> StageResult<Option<f64>> {
             (name.clone(), rows.len(), effects)
         })
         .collect();
-    write::cis(dir, &regions, &found)?;
+    write::cis(dir, &regions, &found, of)?;
     let map = GeneWindows::new(&cohort.var.index, &cnv.windows, &cnv.genes)?;
     let mut without: Vec<(String, usize, Vec<LeftOut>)> = sets
         .iter()
@@ -429,7 +444,7 @@ fn cis_tables(dir: &Path, data: &Data) -> StageResult<Option<f64>> {
         let n_cells = without.iter().map(|w| w.1).sum();
         without.push(("pooled".into(), n_cells, over));
     }
-    write::cis_left_out(dir, &regions, &without)?;
+    write::cis_left_out(dir, &regions, &without, of)?;
     let last: Vec<f64> = found.last().map_or_else(Vec::new, |(_, _, effects)| {
         effects
             .iter()
@@ -466,6 +481,8 @@ fn over_patients(found: &[(String, usize, Vec<LeftOut>)], n_regions: usize) -> V
 
 #[cfg(test)]
 mod calibration;
+#[cfg(test)]
+mod published;
 #[cfg(test)]
 mod reference;
 #[cfg(test)]

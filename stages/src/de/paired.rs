@@ -9,7 +9,7 @@ use crate::stats::{
     variance,
 };
 
-use super::contrasts::Kind;
+use super::contrasts::{Kind, Sides};
 use super::family::{Tested, direction};
 
 /// Which of the two.
@@ -129,7 +129,7 @@ pub fn stratified(tested: &[Tested], kind: Kind, aside: &[bool]) -> Paired {
         let log2fc: Vec<f64> = (0..n_genes)
             .map(|g| mean(&patients.iter().map(|t| t.log2fc[g]).collect::<Vec<_>>()))
             .collect();
-        adjust(&tests, &log2fc, |g| kind != Kind::CancerNormal || !aside[g])
+        adjust(&tests, &log2fc, |g| kind != Kind::Epithelium || !aside[g])
     });
     Paired {
         kind,
@@ -154,7 +154,7 @@ pub struct Pair {
 pub fn sums(
     counts: &Csr,
     cells_of: &[std::ops::Range<usize>],
-    sides: &[Vec<u8>; 3],
+    sides: &Sides,
 ) -> Vec<Vec<Option<Pair>>> {
     sides
         .par_iter()
@@ -252,7 +252,7 @@ pub fn pseudobulk(kind: Kind, pairs: &[Option<Pair>], min_count: f64, aside: &[b
     }
     let log2fc: Vec<f64> = tests.iter().map(|t| t.difference).collect();
     let genes = adjust(&tests, &log2fc, |g| {
-        differences[g].is_some() && (kind != Kind::CancerNormal || !aside[g])
+        differences[g].is_some() && (kind != Kind::Epithelium || !aside[g])
     });
     Paired {
         kind,

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::contrasts::Kind;
 use super::set_aside::GeneFamily;
 use crate::params::{Checks, OnlyWith, ParamProblem, When};
 use crate::stats::RankSumOptions;
@@ -24,6 +25,37 @@ impl Convention {
         match self {
             Self::Scanpy => "scanpy",
             Self::Scipy => "scipy",
+        }
+    }
+}
+
+/// Which cells cancer is compared with normal over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CancerNormal {
+    /// All cells of tumour samples against all normal cells, every gene.
+    AllCells,
+    /// The epithelial cells among them, without the genes of `set_aside`.
+    Epithelial,
+}
+
+/// Which cells cis effects are correlated over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CisCells {
+    /// The cancer cells that `concordance` classed.
+    #[default]
+    Classed,
+    /// Every cell, of tumour and of normal samples together.
+    All,
+}
+
+impl CisCells {
+    /// The cells in words.
+    pub(super) fn words(self) -> &'static str {
+        match self {
+            Self::Classed => "classed cancer cells",
+            Self::All => "all cells of tumour and normal samples together",
         }
     }
 }
@@ -54,6 +86,15 @@ pub struct DeParams {
     /// copy-number burden; in (0, 0.5], default 0.25 (quartiles).
     #[schemars(range(max = 0.5), extend("exclusiveMinimum" = 0))]
     pub burden_quantile: f64,
+    /// How cancer is compared with normal, one or both of: `epithelial` (default; the paper of the
+    /// copy-number anchors), like with like, without the genes of `set_aside`; `all_cells` (CLCC,
+    /// section 7.2.1), all cells of tumour samples against all normal cells and every gene, which tells
+    /// above all which cell types the samples hold.
+    pub cancer_vs_normal: Vec<CancerNormal>,
+    /// Cells over which cis effects are correlated, per patient and pooled: `classed` (default), the
+    /// cancer cells that have a class, so that a difference between tumour and normal sample is no cis
+    /// effect; `all` (CLCC, section 7.2.3), every cell of tumour and normal samples together.
+    pub cis_cells: CisCells,
     /// Families of genes that take no part in cancer against normal epithelium and are listed
     /// apart (`set_aside.tsv`): any of `ribosomal`, `mitochondrial`, `immunoglobulin`. Default: all
     /// three. They tell depth, damage and ambient RNA of plasma cells, not tumour cells.
@@ -81,6 +122,8 @@ impl Default for DeParams {
             tie_correct: None,
             continuity: None,
             burden_quantile: 0.25,
+            cancer_vs_normal: vec![CancerNormal::Epithelial],
+            cis_cells: CisCells::Classed,
             set_aside: GeneFamily::ALL.to_vec(),
             pseudobulk_min_count: 10.0,
             min_patients: 2,
@@ -107,11 +150,26 @@ impl DeParams {
         }
     }
 
+    /// The comparisons that are made, in the order of [`Kind::ALL`].
+    pub(super) fn kinds(&self) -> Vec<Kind> {
+        let wanted = |kind: &Kind| match kind {
+            Kind::CancerNormal => self.cancer_vs_normal.contains(&CancerNormal::AllCells),
+            Kind::Epithelium => self.cancer_vs_normal.contains(&CancerNormal::Epithelial),
+            Kind::Discordance | Kind::Burden => true,
+        };
+        Kind::ALL.into_iter().filter(wanted).collect()
+    }
+
     pub(super) fn problems(&self) -> Vec<ParamProblem> {
         let mut c = Checks::default();
         let rising = self.log2fc.windows(2).all(|w| w[0] < w[1]);
         c.require(rising, "log2fc", || {
             format!("expected rising values, found `{:?}`", self.log2fc)
+        });
+        let twice = (1..self.cancer_vs_normal.len())
+            .any(|i| self.cancer_vs_normal[..i].contains(&self.cancer_vs_normal[i]));
+        c.require(!twice, "cancer_vs_normal", || {
+            "expected each of `all_cells` and `epithelial` once at most".into()
         });
         c.finish()
     }

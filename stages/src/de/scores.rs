@@ -1,15 +1,15 @@
-//! Do cells of high copy-number burden score differently? Mann-Whitney on every score of a cell.
+//! Do cells of two sides score differently? Mann-Whitney on scores of cells.
 
 use std::path::Path;
 
 use crate::error::StageResult;
 use crate::frame::{Column, Frame};
-use crate::stats::{PValue, RankSumOptions, auc, benjamini_hochberg, median, rank_sum_dense};
+use crate::stats::{PValue, RankSumOptions, auc, benjamini_hochberg, mean, median, rank_sum_dense};
 use crate::table::write_tsv;
 
 use super::write::who;
 
-/// Scores of `obs` that are compared, where there are such columns.
+/// Scores that cells of high and of low burden are compared by, where there are such columns.
 pub(super) const SCORES: [&str; 9] = [
     "distance",
     "S_score",
@@ -22,10 +22,54 @@ pub(super) const SCORES: [&str; 9] = [
     "pct_counts_mt",
 ];
 
+/// The mean |X_cnv| of a cell's cluster (`infercnvpy.tl.cnv_score`).
+pub(super) const CNV_SCORE: &str = "cnv_score";
+
+/// Who is compared, in which table.
+pub(super) struct Question<'a> {
+    pub(super) file: &'static str,
+    /// First line of the table.
+    pub(super) title: String,
+    /// Names of sides 1 and 2 in its columns.
+    pub(super) names: [&'static str; 2],
+    /// Side of each cell; 0 is neither.
+    pub(super) side: &'a [u8],
+    pub(super) scores: &'a [(String, Vec<f64>)],
+}
+
+impl<'a> Question<'a> {
+    /// Cells of the highest against cells of the lowest burden, by every score.
+    pub(super) fn burden(side: &'a [u8], scores: &'a [(String, Vec<f64>)], quantile: f64) -> Self {
+        Self {
+            file: "burden_scores.tsv",
+            title: format!(
+                "scores of cells in the highest against the lowest {quantile} of copy-number burden within their patient"
+            ),
+            names: ["high", "low"],
+            side,
+            scores,
+        }
+    }
+
+    /// Cells of tumour samples against normal cells, by how much copy number they show (CLCC, section
+    /// 7.2.2).
+    pub(super) fn origin(side: &'a [u8], scores: &'a [(String, Vec<f64>)]) -> Self {
+        Self {
+            file: "cancer_vs_normal_scores.tsv",
+            title: "copy-number scores of all cells of tumour samples against all cells of normal samples; cnv_score: mean |X_cnv| of the cell's cluster, one value a cluster (infercnvpy.tl.cnv_score); cnv_burden: mean |X_cnv| of the cell itself"
+                .into(),
+            names: ["cancer", "normal"],
+            side,
+            scores,
+        }
+    }
+}
+
 struct Row<'a> {
     score: &'a str,
     patient: String,
     sizes: [usize; 2],
+    means: [f64; 2],
     medians: [f64; 2],
     auc: f64,
     z: f64,
@@ -33,16 +77,38 @@ struct Row<'a> {
     adjusted: f64,
 }
 
-/// Writes `burden_scores.tsv`: cells on side 1 (high burden) against side 2 (low) for each score,
-/// per patient and pooled.
+impl<'a> Row<'a> {
+    /// `None` with fewer than two cells on a side.
+    fn new(score: &'a str, patient: String, first: &[f64], second: &[f64]) -> Option<Self> {
+        if first.len() < 2 || second.len() < 2 {
+            return None;
+        }
+        let (z, p) = rank_sum_dense(first, second, RankSumOptions::SCIPY);
+        let all: Vec<f64> = first.iter().chain(second).copied().collect();
+        let labels: Vec<bool> = (0..all.len()).map(|i| i < first.len()).collect();
+        Some(Self {
+            score,
+            patient,
+            sizes: [first.len(), second.len()],
+            means: [mean(first), mean(second)],
+            medians: [median(first), median(second)],
+            auc: auc(&all, &labels),
+            z,
+            p,
+            adjusted: f64::NAN,
+        })
+    }
+}
+
+/// Writes the table of a question: cells on side 1 against side 2 for each score, per patient and
+/// pooled.
 pub(super) fn table(
     dir: &Path,
     patients: &[String],
     patient_of: &[u32],
-    side: &[u8],
-    scores: &[(String, Vec<f64>)],
-    burden_quantile: f64,
+    question: &Question<'_>,
 ) -> StageResult<()> {
+    let side = question.side;
     let mut sets: Vec<Option<usize>> = (0..patients.len()).map(Some).collect();
     if patients.len() > 1 {
         sets.push(None);
@@ -50,7 +116,7 @@ pub(super) fn table(
     let mut rows: Vec<Row<'_>> = Vec::new();
     for patient in sets {
         let first = rows.len();
-        for (name, values) in scores {
+        for (name, values) in question.scores {
             let of = |s: u8| -> Vec<f64> {
                 (0..side.len())
                     .filter(|&i| {
@@ -61,52 +127,46 @@ pub(super) fn table(
                     .map(|i| values[i])
                     .collect()
             };
-            let (high, low) = (of(1), of(2));
-            if high.len() < 2 || low.len() < 2 {
-                continue;
-            }
-            let (z, p) = rank_sum_dense(&high, &low, RankSumOptions::SCIPY);
-            let all: Vec<f64> = high.iter().chain(&low).copied().collect();
-            let labels: Vec<bool> = (0..all.len()).map(|i| i < high.len()).collect();
-            rows.push(Row {
-                score: name,
-                patient: who(patients, patient),
-                sizes: [high.len(), low.len()],
-                medians: [median(&high), median(&low)],
-                auc: auc(&all, &labels),
-                z,
-                p,
-                adjusted: f64::NAN,
-            });
+            rows.extend(Row::new(name, who(patients, patient), &of(1), &of(2)));
         }
         let p: Vec<f64> = rows[first..].iter().map(|r| r.p.p).collect();
         for (row, q) in rows[first..].iter_mut().zip(benjamini_hochberg(&p)) {
             row.adjusted = q;
         }
     }
+    write(dir, question, &rows)
+}
+
+fn write(dir: &Path, question: &Question<'_>, rows: &[Row<'_>]) -> StageResult<()> {
     let mut frame = Frame::new(rows.iter().map(|r| r.score.to_string()).collect());
     frame.set(
         "patient",
         Column::Str(rows.iter().map(|r| r.patient.clone()).collect()),
     );
-    let int = |k: usize| Column::I64(rows.iter().map(|r| r.sizes[k] as i64).collect());
     let num = |f: &dyn Fn(&Row<'_>) -> f64| Column::F64(rows.iter().map(f).collect());
-    frame.set("n_high", int(0));
-    frame.set("n_low", int(1));
-    frame.set("median_high", num(&|r| r.medians[0]));
-    frame.set("median_low", num(&|r| r.medians[1]));
+    for (k, name) in question.names.into_iter().enumerate() {
+        let sizes = rows.iter().map(|r| r.sizes[k] as i64).collect();
+        frame.set(&format!("n_{name}"), Column::I64(sizes));
+    }
+    for (k, name) in question.names.into_iter().enumerate() {
+        frame.set(&format!("mean_{name}"), num(&|r| r.means[k]));
+    }
+    for (k, name) in question.names.into_iter().enumerate() {
+        frame.set(&format!("median_{name}"), num(&|r| r.medians[k]));
+    }
     frame.set("auc", num(&|r| r.auc));
     frame.set("z", num(&|r| r.z));
     frame.set("pvals", num(&|r| r.p.p));
     frame.set("pvals_adj", num(&|r| r.adjusted));
     frame.set("log10_pvals", num(&|r| r.p.log10));
-    let title = format!(
-        "scores of cells in the highest against the lowest {burden_quantile} of copy-number burden within their patient"
+    let [first, second] = question.names;
+    let test = format!(
+        "test: Mann-Whitney (scipy's conventions: tie and continuity corrections, normal approximation), two-sided; auc: probability that a cell of {first} scores more than one of {second}; pvals_adj: Benjamini-Hochberg over the scores of one patient"
     );
     let notes = [
-        title.as_str(),
-        "test: Mann-Whitney (scipy's conventions: tie and continuity corrections, normal approximation), two-sided; auc: probability that a high-burden cell scores more; pvals_adj: Benjamini-Hochberg over the scores of one patient",
+        question.title.as_str(),
+        &test,
         "cells of one tumour are not independent samples: the p-values are too small",
     ];
-    write_tsv(&dir.join("burden_scores.tsv"), "score", &frame, &notes)
+    write_tsv(&dir.join(question.file), "score", &frame, &notes)
 }

@@ -14,7 +14,7 @@ use crate::stage::{Branch, DeviceChoice, InputArtifact, Quiet};
 use crate::table::{TextTable, write_tsv};
 
 const SIZES: [(&str, usize); 2] = [("chr4", 60), ("chr5", 40)];
-/// Cancer cells of a patient; patient A has 30 normal epithelial cells more, patient B none.
+/// Cancer cells of a patient; patient A has 30 normal cells more, patient B none.
 const CANCER: usize = 120;
 /// More in discordant cells; lies on the gained chromosome 4.
 const UP: usize = 7;
@@ -67,7 +67,10 @@ fn write_inputs(dir: &Path) -> Vec<InputArtifact> {
     for (p, n) in [("A", CANCER + 30), ("B", CANCER)] {
         let mut rng = Rng::new(11, "de test", &[n as u64]);
         let mut obs = Frame::new((0..n).map(|i| format!("{p}{i}")).collect());
-        obs.set_category("cell_type", &vec!["Epithelial cells"; n]);
+        // The last ten normal cells of patient A are no epithelium.
+        let cell_type =
+            |i: usize| ["Epithelial cells", "T lymphocytes"][usize::from(i >= CANCER + 20)];
+        obs.set_category("cell_type", &(0..n).map(cell_type).collect::<Vec<_>>());
         obs.set_category(
             "cancer_vs_normal",
             &(0..n)
@@ -125,6 +128,17 @@ fn write_inputs(dir: &Path) -> Vec<InputArtifact> {
         let path = dir.join(format!("cnv.{p}"));
         cnv.write_zarr(&path).unwrap();
         add(&mut inputs, "cnv", Some(p), path);
+        let mut clusters = AnnData {
+            obs: Frame::new(cells[cells.len() - n..].to_vec()),
+            ..AnnData::default()
+        };
+        let score = |i: usize| if i < CANCER { 0.0071 } else { 0.0053 };
+        clusters
+            .obs
+            .set("cnv_score", Column::F64((0..n).map(score).collect()));
+        let path = dir.join(format!("clusters.{p}"));
+        clusters.write_zarr(&path).unwrap();
+        add(&mut inputs, "clusters", Some(p), path);
     }
     let mut table = Frame::new(cells);
     table.set(
@@ -181,6 +195,19 @@ fn write_inputs(dir: &Path) -> Vec<InputArtifact> {
 }
 
 fn run(inputs: Vec<InputArtifact>, out: &Path, threads: usize) -> Metrics {
+    run_with(&DeParams::default(), inputs, out, threads)
+}
+
+/// As the CLCC paper compares.
+fn as_the_paper() -> DeParams {
+    DeParams {
+        cancer_vs_normal: vec![CancerNormal::AllCells, CancerNormal::Epithelial],
+        cis_cells: CisCells::All,
+        ..DeParams::default()
+    }
+}
+
+fn run_with(params: &DeParams, inputs: Vec<InputArtifact>, out: &Path, threads: usize) -> Metrics {
     let cancel = AtomicBool::new(false);
     let ctx = StageContext {
         inputs,
@@ -193,7 +220,7 @@ fn run(inputs: Vec<InputArtifact>, out: &Path, threads: usize) -> Metrics {
         progress: &Quiet,
         cancel: &cancel,
     };
-    at_threads(threads, || De::run(&ctx, &DeParams::default())).unwrap()
+    at_threads(threads, || De::run(&ctx, params)).unwrap()
 }
 
 fn row<'a>(table: &'a TextTable, keys: &[&str]) -> Vec<&'a str> {
@@ -368,8 +395,11 @@ fn genes_set_aside_take_no_part() {
         expr.write_zarr(&input.path).unwrap();
     }
     let out = dir.path().join("one");
-    run(inputs, &out, 1);
+    run_with(&as_the_paper(), inputs, &out, 1);
     let read = |name: &str| TextTable::read(&out.join("de").join(name)).unwrap();
+    // All cells are compared by every gene.
+    let all = read("cancer_vs_normal.A.tsv");
+    assert!(all.rows.len() == 100 && all.rows.iter().any(|r| r[0] == "RPS7"));
     let table = read("cancer_vs_normal_epithelial.A.tsv");
     assert_eq!(table.rows.len(), 99);
     assert!(table.rows.iter().all(|r| r[0] != "RPS7"));
@@ -444,49 +474,124 @@ fn threads_do_not_change_a_byte() {
     assert!(seen >= 12, "{seen} tables");
 }
 
-/// The authors' published table of P0006: BH from its own p-values, and the number of genes at
-/// FDR < .05 and |log2FC| > .5 (2,663), P0018 likewise (3,408).
 #[test]
-fn the_published_tables_are_reproduced_from_their_p_values() {
-    use std::io::Read as _;
-    for (patient, expected) in [("P0006", 2663), ("P0018", 3408)] {
-        let name = format!("paper/{patient}/de_cancer_vs_normal.csv.gz");
-        let Some(path) = crate::genome::shared(&name) else {
-            return;
-        };
-        let mut text = String::new();
-        flate2::read::MultiGzDecoder::new(std::fs::File::open(path).unwrap())
-            .read_to_string(&mut text)
-            .unwrap();
-        let mut lines = text.lines();
-        let header: Vec<&str> = lines.next().unwrap().split(',').collect();
-        let at = |name: &str| header.iter().position(|h| *h == name).unwrap();
-        let (p_at, q_at, fc_at, group_at) = (
-            at("pvals"),
-            at("pvals_adj"),
-            at("logfoldchanges"),
-            at("group"),
+fn cancer_is_compared_with_all_normal_cells_where_the_workflow_asks() {
+    let dir = tempfile::tempdir().unwrap();
+    let inputs = write_inputs(dir.path());
+    let (out, plain) = (dir.path().join("paper"), dir.path().join("plain"));
+    run_with(&as_the_paper(), inputs.clone(), &out, 2);
+    run(inputs, &plain, 2);
+    let read = |dir: &Path, name: &str| TextTable::read(&dir.join("de").join(name)).unwrap();
+    let sizes = |dir: &Path, contrast: &str| -> Option<(String, String)> {
+        let table = read(dir, "contrasts.tsv");
+        let [group, reference] = ["n_group", "n_reference"].map(|n| table.position(n).unwrap());
+        let here = |r: &&Vec<String>| r[0] == contrast && r[1] == "A";
+        let found = table.rows.iter().find(here)?;
+        Some((found[group].clone(), found[reference].clone()))
+    };
+    let pair = |a: &str, b: &str| Some((a.to_string(), b.to_string()));
+    assert_eq!(sizes(&out, "cancer_vs_normal"), pair("120", "30"));
+    for dir in [&out, &plain] {
+        assert_eq!(sizes(dir, "cancer_vs_normal_epithelial"), pair("120", "20"));
+    }
+    assert_eq!(sizes(&plain, "cancer_vs_normal"), None);
+    assert!(!plain.join("de/cancer_vs_normal.A.tsv").exists());
+    assert!(
+        read(&out, "cancer_vs_normal.A.tsv").notes[0]
+            .contains("cells of normal samples (reference, n = 30)")
+    );
+
+    // Cis effects over every cell, by the same tables.
+    let cells = |dir: &Path, file: &str| {
+        let table = read(dir, file);
+        row(&table, &["chr4", "chromosome", "A"])[table.position("n_cells").unwrap()].to_string()
+    };
+    for file in ["cis_effects.tsv", "cis_effects_left_out.tsv"] {
+        assert_eq!(
+            (cells(&out, file), cells(&plain, file)),
+            ("150".into(), "120".into())
         );
-        let rows: Vec<Vec<&str>> = lines
-            .map(|l| l.split(',').collect::<Vec<_>>())
-            .filter(|r| r[group_at] == "Cancer")
-            .collect();
-        let number = |r: &[&str], at: usize| r[at].parse::<f64>().unwrap();
-        let p: Vec<f64> = rows.iter().map(|r| number(r, p_at)).collect();
-        let adjusted = crate::stats::benjamini_hochberg(&p);
-        for (row, q) in rows.iter().zip(&adjusted) {
-            let published = number(row, q_at);
+        assert!(read(&out, file).notes[0].contains("all cells of tumour and normal samples"));
+    }
+    let twice = DeParams {
+        cancer_vs_normal: vec![CancerNormal::Epithelial; 2],
+        ..DeParams::default()
+    };
+    assert_eq!(twice.problems()[0].path, "cancer_vs_normal");
+}
+
+#[test]
+fn copy_number_scores_of_cancer_and_normal_cells_are_compared() {
+    let dir = tempfile::tempdir().unwrap();
+    let inputs = write_inputs(dir.path());
+    let out = dir.path().join("one");
+    run(inputs, &out, 1);
+    let table = TextTable::read(&out.join("de/cancer_vs_normal_scores.tsv")).unwrap();
+    let of = |patient: &str, column: &str| -> f64 {
+        row(&table, &["cnv_score", patient])[table.position(column).unwrap()]
+            .parse()
+            .unwrap()
+    };
+    assert_eq!((of("A", "n_cancer"), of("A", "n_normal")), (120.0, 30.0));
+    assert_eq!(
+        (of("pooled", "n_cancer"), of("pooled", "n_normal")),
+        (240.0, 30.0)
+    );
+    for (column, score) in [("mean_cancer", 0.0071), ("mean_normal", 0.0053)] {
+        assert!((of("A", column) - score).abs() < 1e-15, "{column}");
+    }
+    assert_eq!(of("A", "auc"), 1.0);
+    // scipy.stats.mannwhitneyu([.0071] * 120, [.0053] * 30, method="asymptotic"): U = 3600 and this p.
+    assert!((of("A", "z") - 12.2031649).abs() < 1e-6);
+    assert!((of("A", "pvals") / 2.98973167e-34 - 1.0).abs() < 1e-6);
+    // Patient B has no normal cell.
+    assert!(!table.rows.iter().any(|r| r[1] == "B"));
+    assert!(
+        table
+            .rows
+            .iter()
+            .any(|r| r[0] == "cnv_burden" && r[1] == "A")
+    );
+}
+
+#[test]
+fn the_table_of_patients_has_cells_and_genes() {
+    let dir = tempfile::tempdir().unwrap();
+    let inputs = write_inputs(dir.path());
+    let out = dir.path().join("one");
+    run(inputs, &out, 1);
+    let table = TextTable::read(&out.join("de/discordance_by_patient.tsv")).unwrap();
+    assert_eq!(table.texts("patient").unwrap(), ["A", "B", "pooled"]);
+    // One cell in four is concordant, one discordant.
+    for (column, cells) in [
+        ("n_cancer", [120.0, 120.0, 240.0]),
+        ("n_concordant", [30.0, 30.0, 60.0]),
+        ("n_intermediate", [60.0, 60.0, 120.0]),
+        ("n_discordant", [30.0, 30.0, 60.0]),
+    ] {
+        assert_eq!(table.numbers(column).unwrap(), cells, "{column}");
+    }
+    // Genes as the tables of the comparisons have them.
+    for (at, patient) in ["A", "B", "pooled"].into_iter().enumerate() {
+        let file = out.join(format!("de/discordant_vs_concordant.{patient}.tsv"));
+        let genes = TextTable::read(&file).unwrap();
+        let (q, change) = (
+            genes.numbers("pvals_adj").unwrap(),
+            genes.numbers("logfoldchanges").unwrap(),
+        );
+        for limit in [0.3, 0.5] {
+            let found = |sign: f64| {
+                let is = |i: &usize| q[*i] < 0.05 && sign * change[*i] > limit;
+                (0..q.len()).filter(is).count() as f64
+            };
+            let of = |name: &str| table.numbers(&format!("{name}_{limit}")).unwrap()[at];
+            assert_eq!(of("n_escape"), found(1.0));
+            assert_eq!(of("n_compensation"), found(-1.0));
+            assert_eq!(of("n_genes"), found(1.0) + found(-1.0));
             assert!(
-                (q - published).abs() <= 1e-9 * published,
-                "{}: {q} {published}",
-                row[0]
+                found(1.0) >= 1.0 && found(-1.0) >= 1.0,
+                "one gene each is planted"
             );
         }
-        let found = rows
-            .iter()
-            .zip(&adjusted)
-            .filter(|(r, q)| **q < 0.05 && number(r, fc_at).abs() > 0.5)
-            .count();
-        assert_eq!(found, expected, "{patient}, {} genes", rows.len());
     }
 }

@@ -14,7 +14,7 @@ use super::compare::DosageGenes;
 use super::contrasts::Kind;
 use super::family::Tested;
 use super::paired::{Paired, PairedGene, Sample};
-use super::params::DeParams;
+use super::params::{CisCells, DeParams};
 use super::set_aside::GeneFamily;
 
 /// What the stage knows about genes beside the tests.
@@ -83,7 +83,7 @@ pub(super) fn comparison(
 ) -> StageResult<()> {
     let kind = t.comparison.kind;
     let mut order: Vec<usize> = (0..t.genes.len())
-        .filter(|&g| kind != Kind::CancerNormal || !genes.aside[g])
+        .filter(|&g| kind != Kind::Epithelium || !genes.aside[g])
         .collect();
     order.sort_by(|&a, &b| t.genes[b].z.total_cmp(&t.genes[a].z));
     let mut frame = Frame::new(order.iter().map(|&g| genes.names[g].clone()).collect());
@@ -107,7 +107,7 @@ pub(super) fn comparison(
         COLUMN_NOTE.into(),
         CELL_NOTE.into(),
     ];
-    if kind == Kind::CancerNormal {
+    if kind == Kind::Epithelium {
         let n = genes.aside.iter().filter(|a| **a).count();
         notes.push(format!("{n} genes are set aside: see set_aside.tsv"));
     }
@@ -131,7 +131,7 @@ pub(super) fn paired(
         return Ok(());
     };
     let mut order: Vec<usize> = (0..found.len())
-        .filter(|&g| p.kind != Kind::CancerNormal || !aside[g])
+        .filter(|&g| p.kind != Kind::Epithelium || !aside[g])
         .collect();
     let rank = |g: usize| {
         if found[g].test.p.p.is_nan() {
@@ -261,7 +261,7 @@ pub(super) fn set_aside(
     let genes: Vec<usize> = (0..names.len()).filter(|&g| aside[g]).collect();
     let sets: Vec<&Tested> = tested
         .iter()
-        .filter(|t| t.comparison.kind == Kind::CancerNormal && t.made())
+        .filter(|t| t.comparison.kind == Kind::Epithelium && t.made())
         .collect();
     if sets.is_empty() {
         return Ok(());
@@ -304,6 +304,7 @@ pub(super) fn cis(
     dir: &Path,
     regions: &[Region],
     found: &[(String, usize, Vec<CisEffect>)],
+    of: CisCells,
 ) -> StageResult<()> {
     let rows: Vec<(&str, usize, &CisEffect)> = found
         .iter()
@@ -347,8 +348,12 @@ pub(super) fn cis(
     frame.set("log10_pvals", num(&|e| e.cis.p.log10));
     frame.set("trans_mean", num(&|e| e.trans_mean));
     frame.set("trans_max", num(&|e| e.trans_max));
+    let what = format!(
+        "cis effects: Spearman correlation over {} of a region's mean log1p expression with its mean X_cnv; test: t with n - 2 degrees of freedom, two-sided; pvals_adj: Benjamini-Hochberg over the regions of one level within one patient",
+        of.words()
+    );
     let notes = [
-        "cis effects: Spearman correlation over classed cancer cells of a region's mean log1p expression with its mean X_cnv; test: t with n - 2 degrees of freedom, two-sided; pvals_adj: Benjamini-Hochberg over the regions of one level within one patient",
+        what.as_str(),
         "trans control: the same expression against the X_cnv of regions of the same level on other chromosomes (their mean Spearman, and the largest in size)",
         "the copy number of a region is inferred from the expression of the same genes, so a positive cis value is expected by construction: compare it with the trans control",
     ];
@@ -360,6 +365,7 @@ pub(super) fn cis_left_out(
     dir: &Path,
     regions: &[Region],
     found: &[(String, usize, Vec<LeftOut>)],
+    of: CisCells,
 ) -> StageResult<()> {
     let mut frame = Frame::new(Vec::new());
     let (mut level, mut patient, mut cells, mut genes) = (vec![], vec![], vec![], vec![]);
@@ -410,7 +416,8 @@ pub(super) fn cis_left_out(
         frame.set(name, Column::F64(column));
     }
     let which = format!(
-        "cis effects with the gene's own region left out: spearman is the mean over a region's genes (seen in {MIN_CELLS} cells or more) of the Spearman correlation over classed cells of the gene's log1p expression with the X_cnv of the nearest windows that do not contain it; spearman_own_windows the same with the windows that do"
+        "cis effects with the gene's own region left out: spearman is the mean over a region's genes (seen in {MIN_CELLS} cells or more) of the Spearman correlation over {} of the gene's log1p expression with the X_cnv of the nearest windows that do not contain it; spearman_own_windows the same with the windows that do",
+        of.words()
     );
     let notes = [
         which.as_str(),

@@ -1,8 +1,10 @@
 //! Cross-modal retrieval: does a cell's embedding in one modality find the same cell in the other?
 //!
 //! Rows of the two matrices are the same cells, of unit length. A cell's rank is 1 plus the number
-//! of *other* cells of the gallery that are at least as similar to it: ties count against us. Cost
-//! is `n^2 x dim` products for both directions together, memory a few numbers per cell.
+//! of *other* cells of the gallery that are at least as similar to it: ties count against us. Its gap
+//! is the cosine with its match less that with the most similar other cell (CLCC, section 5.1.7), so
+//! a gap is above 0 exactly where the rank is 1. Cost is `n^2 x dim` products for both directions
+//! together, memory a few numbers per cell.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -23,6 +25,10 @@ pub struct Ranked {
     pub rank: Vec<u32>,
     /// Cosine with the matching cell.
     pub positive: Vec<f64>,
+    /// That cosine less the largest one with another cell of the gallery (the hardest negative), both
+    /// from the products that are ranked: above 0 exactly where the rank is 1. NaN without another cell, and
+    /// where a cosine is not a number.
+    pub gap: Vec<f64>,
     /// Mean cosine with the other cells of the gallery; NaN where there is none.
     pub mean_negative: Vec<f64>,
 }
@@ -49,12 +55,12 @@ impl Ranked {
             })
             .collect();
         let starts: Vec<usize> = (0..n).step_by(QUERIES).collect();
-        let column_counts: Vec<AtomicU32> = (0..n).map(|_| AtomicU32::new(1)).collect();
-        let ranks: Vec<Vec<u32>> = starts
+        let columns: Vec<Column> = (0..n).map(|_| Column::default()).collect();
+        let rows: Vec<Vec<Row>> = starts
             .par_iter()
             .map(|&start| {
                 let cells = start..n.min(start + QUERIES);
-                let mut ranks = vec![1u32; cells.len()];
+                let mut rows = vec![Row::default(); cells.len()];
                 let mut cosines = vec![0f32; cells.len() * GALLERY];
                 for first in (0..n).step_by(GALLERY) {
                     let others = first..n.min(first + GALLERY);
@@ -65,25 +71,23 @@ impl Ranked {
                         width: a.width,
                         out: cosines,
                     });
-                    count(&cells, &others, cosines, &own, &mut ranks, &column_counts);
+                    count(&cells, &others, cosines, &own, &mut rows, &columns);
                 }
-                ranks
+                rows
             })
             .collect();
-        let column_ranks = column_counts
-            .into_iter()
-            .map(AtomicU32::into_inner)
-            .collect();
+        let columns: Vec<Row> = columns.into_iter().map(Row::from).collect();
         debug_assert!(dim <= a.width);
         (
-            Self::with_ranks(ranks.concat(), queries, gallery),
-            Self::with_ranks(column_ranks, gallery, queries),
+            Self::with_rows(&rows.concat(), &own, queries, gallery),
+            Self::with_rows(&columns, &own, gallery, queries),
         )
     }
 
     /// The rest of what is known of each query.
-    fn with_ranks(
-        rank: Vec<u32>,
+    fn with_rows(
+        rows: &[Row],
+        own: &[f32],
         queries: ArrayView2<'_, f32>,
         gallery: ArrayView2<'_, f32>,
     ) -> Self {
@@ -104,8 +108,14 @@ impl Ranked {
             })
             .map(|mean| if n > 1 { mean } else { f64::NAN })
             .collect();
+        // The difference of two f32 is exact in sign.
+        let gap = |(row, own): (&Row, &f32)| match row.hardest() {
+            Some(hardest) => f64::from(*own) - f64::from(hardest),
+            None => f64::NAN,
+        };
         Self {
-            rank,
+            rank: rows.iter().map(|r| 1 + r.ahead).collect(),
+            gap: rows.iter().zip(own).map(gap).collect(),
             positive,
             mean_negative,
         }
@@ -118,6 +128,7 @@ impl Ranked {
         Self {
             rank: rows.iter().map(|&r| self.rank[r]).collect(),
             positive: pick(&self.positive),
+            gap: pick(&self.gap),
             mean_negative: pick(&self.mean_negative),
         }
     }
@@ -186,34 +197,99 @@ impl pulp::WithSimd for Cosines<'_> {
     }
 }
 
-/// Adds the others that are not behind the own match: to the queries' ranks, and to the others'.
+/// The others of one query so far.
+#[derive(Debug, Clone, Copy, Default)]
+struct Row {
+    /// Those that are at least as similar as the own match.
+    ahead: u32,
+    /// [`place`] of the most similar; 0 before the first.
+    hardest: u32,
+}
+
+impl Row {
+    fn hardest(self) -> Option<f32> {
+        (self.hardest > 0).then(|| cosine_at(self.hardest))
+    }
+}
+
+/// The same of a cell of the gallery as a query, which tasks add to at once: sums and maxima do not
+/// hang on their order.
+#[derive(Debug, Default)]
+struct Column {
+    ahead: AtomicU32,
+    hardest: AtomicU32,
+}
+
+impl From<Column> for Row {
+    fn from(column: Column) -> Self {
+        Self {
+            ahead: column.ahead.into_inner(),
+            hardest: column.hardest.into_inner(),
+        }
+    }
+}
+
+/// A number above 0 that rises with the cosine; what is not a number comes last, as the hardest.
+fn place(cosine: f32) -> u32 {
+    let bits = cosine.to_bits();
+    if cosine.is_nan() {
+        u32::MAX
+    } else if bits >> 31 == 1 {
+        !bits
+    } else {
+        bits | 1 << 31
+    }
+}
+
+/// The cosine at a [`place`].
+fn cosine_at(place: u32) -> f32 {
+    if place == u32::MAX {
+        f32::NAN
+    } else if place >> 31 == 1 {
+        f32::from_bits(place & !(1 << 31))
+    } else {
+        f32::from_bits(!place)
+    }
+}
+
+/// Adds a tile's others: to the queries, and to the others as queries.
 fn count(
     cells: &Range<usize>,
     others: &Range<usize>,
     cosines: &[f32],
     own: &[f32],
-    ranks: &mut [u32],
-    column_counts: &[AtomicU32],
+    rows: &mut [Row],
+    columns: &[Column],
 ) {
     let n = others.len();
-    let mut columns = vec![0u32; n];
-    for ((i, rank), row) in cells.clone().zip(ranks).zip(cosines.chunks_exact(n)) {
+    let mut here = vec![Row::default(); n];
+    for ((i, query), row) in cells.clone().zip(rows).zip(cosines.chunks_exact(n)) {
         let mine = own[i];
         // Written so that a cosine that is not a number counts against us too.
         let behind = row.iter().map(|c| u32::from(*c < mine)).sum::<u32>();
-        *rank += n as u32 - behind;
-        for ((count, cosine), own) in columns.iter_mut().zip(row).zip(&own[others.clone()]) {
+        query.ahead += n as u32 - behind;
+        for ((column, cosine), own) in here.iter_mut().zip(row).zip(&own[others.clone()]) {
             let behind = *cosine < *own;
-            *count += u32::from(!behind);
+            column.ahead += u32::from(!behind);
         }
-        if others.contains(&i) {
-            // Itself.
-            *rank -= 1;
-            columns[i - others.start] -= 1;
+        let own_at = others.contains(&i).then(|| i - others.start);
+        if let Some(at) = own_at {
+            // Itself, which is not behind.
+            query.ahead -= 1;
+            here[at].ahead -= 1;
+        }
+        let at = own_at.unwrap_or(n);
+        for part in [0..at, (at + 1).min(n)..n] {
+            for (column, &cosine) in here[part.clone()].iter_mut().zip(&row[part]) {
+                let place = place(cosine);
+                query.hardest = query.hardest.max(place);
+                column.hardest = column.hardest.max(place);
+            }
         }
     }
-    for (total, n) in column_counts[others.clone()].iter().zip(columns) {
-        total.fetch_add(n, Ordering::Relaxed);
+    for (column, here) in columns[others.clone()].iter().zip(here) {
+        column.ahead.fetch_add(here.ahead, Ordering::Relaxed);
+        column.hardest.fetch_max(here.hardest, Ordering::Relaxed);
     }
 }
 
@@ -243,8 +319,13 @@ pub struct Summary {
     pub mean_positive: f64,
     /// Mean over queries of their mean cosine with the other cells of the gallery.
     pub mean_negative: f64,
-    /// Share of queries whose match is more similar than the mean of the others.
+    /// Mean over queries of the cosine with the match less that with the hardest negative.
+    pub alignment_gap: f64,
+    /// Share of queries whose match is more similar than every other cell: top-1, where there is
+    /// another cell.
     pub positive_gap_fraction: f64,
+    /// Share of queries whose match is more similar than the mean of the others.
+    pub mean_negative_gap_fraction: f64,
 }
 
 /// The `k` of the top-k shares.
@@ -271,6 +352,7 @@ impl Summary {
             )
         };
         let pairs = || ranked.positive.iter().zip(&ranked.mean_negative);
+        let where_others = |share: f64| if gallery > 1 { share } else { f64::NAN };
         Self {
             queries: n,
             gallery,
@@ -280,11 +362,13 @@ impl Summary {
             median_rank: median,
             mean_positive: mean(&mut ranked.positive.iter().copied()),
             mean_negative: mean(&mut ranked.mean_negative.iter().copied()),
-            positive_gap_fraction: if gallery > 1 {
-                mean(&mut pairs().map(|(p, m)| f64::from(u8::from(p > m))))
-            } else {
-                f64::NAN
-            },
+            alignment_gap: mean(&mut ranked.gap.iter().copied()),
+            positive_gap_fraction: where_others(mean(
+                &mut ranked.gap.iter().map(|&g| f64::from(u8::from(g > 0.0))),
+            )),
+            mean_negative_gap_fraction: where_others(mean(
+                &mut pairs().map(|(p, m)| f64::from(u8::from(p > m))),
+            )),
         }
     }
 
@@ -300,12 +384,15 @@ impl Summary {
             median_rank: (n + 1.0) / 2.0,
             mean_positive: f64::NAN,
             mean_negative: f64::NAN,
+            alignment_gap: f64::NAN,
             positive_gap_fraction: f64::NAN,
+            mean_negative_gap_fraction: f64::NAN,
         }
     }
 
-    /// Mean positive less mean negative cosine.
-    pub fn alignment_gap(&self) -> f64 {
+    /// Mean cosine of matching pairs less the mean one with all other cells: easier than
+    /// `alignment_gap`, since few others come near.
+    pub fn mean_negative_gap(&self) -> f64 {
         self.mean_positive - self.mean_negative
     }
 }
@@ -337,14 +424,18 @@ mod tests {
         assert_eq!(r.rank, [1, 3, 3]);
         assert_eq!(r.positive, [1.0, 0.0, 0.0]);
         assert_eq!(r.mean_negative, [0.0, 0.5, 0.5]);
+        // Against the hardest: 1 - 0, 0 - 1, 0 - 1.
+        assert_eq!(r.gap, [1.0, -1.0, -1.0]);
         let s = Summary::of(&r, 3);
         assert_eq!(
             (s.top, s.mean_rank, s.median_rank),
             ([1.0 / 3.0, 1.0, 1.0], 7.0 / 3.0, 3.0)
         );
         assert!((s.mrr - (1.0 + 2.0 / 3.0) / 3.0).abs() < 1e-12);
-        assert!((s.alignment_gap() - 0.0).abs() < 1e-12);
+        assert!((s.alignment_gap + 1.0 / 3.0).abs() < 1e-12);
+        assert!((s.mean_negative_gap() - 0.0).abs() < 1e-12);
         assert_eq!(s.positive_gap_fraction, 1.0 / 3.0);
+        assert_eq!(s.mean_negative_gap_fraction, 1.0 / 3.0);
     }
 
     #[test]
@@ -398,9 +489,11 @@ mod tests {
         // Ranks are uniform on 1..600: standard error of their mean 7.1.
         assert!((s.mean_rank - chance.mean_rank).abs() < 30.0, "{s:?}");
         assert!(
-            (s.top[2] - chance.top[2]).abs() < 0.02 && s.alignment_gap().abs() < 0.05,
+            (s.top[2] - chance.top[2]).abs() < 0.02 && s.mean_negative_gap().abs() < 0.05,
             "{s:?}"
         );
+        // The hardest of 599 is far above a match at random: half a unit and more of 16 dimensions.
+        assert!(s.alignment_gap < -0.5, "{s:?}");
         assert_eq!(Summary::chance(3, 4).top, [0.25, 1.0, 1.0]);
         assert!((Summary::chance(3, 4).mrr - 25.0 / 48.0).abs() < 1e-12);
     }
@@ -411,5 +504,105 @@ mod tests {
         let s = Summary::of(&Ranked::both_ways(q.view(), q.view()).0, 1);
         assert_eq!(s.top, [1.0; 3]);
         assert!(s.mean_negative.is_nan() && s.positive_gap_fraction.is_nan());
+        assert!(s.alignment_gap.is_nan() && s.mean_negative_gap_fraction.is_nan());
+    }
+
+    /// Cosines of every pair, their largest off the diagonal and the two figures of CLCC 5.1.7, by
+    /// plain loops over a matrix.
+    fn figures_of_5_1_7(q: &Array2<f32>, g: &Array2<f32>) -> (f64, f64) {
+        let s = q.mapv(f64::from).dot(&g.mapv(f64::from).t());
+        let n = s.nrows();
+        let (mut gaps, mut positive) = (0.0, 0);
+        for i in 0..n {
+            let mut hardest = f64::NEG_INFINITY;
+            for j in 0..n {
+                if j != i {
+                    hardest = hardest.max(s[[i, j]]);
+                }
+            }
+            gaps += s[[i, i]] - hardest;
+            positive += usize::from(s[[i, i]] > hardest);
+        }
+        (gaps / n as f64, positive as f64 / n as f64)
+    }
+
+    #[test]
+    fn the_gap_is_to_the_hardest_negative() {
+        // Partly aligned, more than one tile, so that some gaps are above 0 and some below.
+        const N: usize = 300;
+        let q = unit_rows(N, 12, 7);
+        let mut g = &q + &(unit_rows(N, 12, 8) * 0.7);
+        for mut row in g.rows_mut() {
+            let norm = row.dot(&row).sqrt();
+            row /= norm;
+        }
+        let (forward, backward) = Ranked::both_ways(q.view(), g.view());
+        for (ranked, expected) in [
+            (forward, figures_of_5_1_7(&q, &g)),
+            (backward, figures_of_5_1_7(&g, &q)),
+        ] {
+            let s = Summary::of(&ranked, N);
+            assert!((0.05..0.95).contains(&expected.1), "{expected:?}");
+            assert!(
+                (s.alignment_gap - expected.0).abs() < 1e-6,
+                "{s:?} {expected:?}"
+            );
+            assert_eq!(s.positive_gap_fraction, expected.1);
+            assert!(s.mean_negative_gap() > s.alignment_gap + 0.1);
+        }
+    }
+
+    proptest::proptest! {
+        /// Few distinct values a coordinate, so that ties with the own match are common; now and then a
+        /// value that is not a number.
+        #[test]
+        fn the_positive_fraction_is_top_1(
+            q in proptest::collection::vec(-1i8..=1, 2..150),
+            g in proptest::collection::vec(-1i8..=1, 150),
+            holes in proptest::collection::vec(0usize..600, 0..3),
+        ) {
+            let n = q.len() / 2;
+            let rows = |values: &[i8], holes: &[usize]| {
+                let mut a = Array2::from_shape_fn((n, 2), |(i, k)| f32::from(values[2 * i + k]) * 0.6);
+                for &h in holes.iter().filter(|h| **h < 2 * n) {
+                    a[[h / 2, h % 2]] = f32::NAN;
+                }
+                a
+            };
+            let (q, g) = (rows(&q, &holes), rows(&g, &[]));
+            let (forward, backward) = Ranked::both_ways(q.view(), g.view());
+            for ranked in [forward, backward] {
+                for (rank, gap) in ranked.rank.iter().zip(&ranked.gap) {
+                    proptest::prop_assert_eq!(*rank == 1, *gap > 0.0 || n == 1);
+                }
+                let s = Summary::of(&ranked, n);
+                if n > 1 {
+                    proptest::prop_assert_eq!(s.positive_gap_fraction, s.top[0]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn places_keep_the_order_of_cosines() {
+        let rising = [
+            f32::NEG_INFINITY,
+            -1.0,
+            -f32::MIN_POSITIVE,
+            -0.0,
+            0.0,
+            f32::MIN_POSITIVE,
+            0.5,
+            1.0,
+            f32::INFINITY,
+        ];
+        assert!(rising.windows(2).all(|w| place(w[0]) < place(w[1])));
+        assert!(place(f32::NEG_INFINITY) > 0 && place(f32::NAN) > place(f32::INFINITY));
+        assert!(
+            rising
+                .iter()
+                .all(|&c| cosine_at(place(c)).to_bits() == c.to_bits())
+        );
+        assert!(cosine_at(place(f32::NAN)).is_nan());
     }
 }

@@ -304,7 +304,7 @@ impl Fixture {
             }
         }
         self.file("concordance", text);
-        let composition = "patient\tvariable\tcramers_v\twarning\nall\tcell_type\t0.6\tthe class goes together with cell_type: `Myeloid` is 70 % of the discordant cells\nP1\tcell_type\t0.7\tsaid once is enough\n";
+        let composition = "patient\tvariable\tcramers_v\twarning\nall\tcell_type\t0.6\tthe class goes together with cell_type: `Myeloid` is 70 % of the discordant cells\nP1\tcell_type\t0.7\tsaid once is enough\nP1\tsplit\t0.2\t\nall\tsplit\t0.67\t\n";
         self.table(
             "concordance_summary",
             None,
@@ -351,6 +351,14 @@ impl Fixture {
             None,
             &[
                 ("contrasts.tsv", contrasts.into()),
+                (
+                    "discordance_by_patient.tsv",
+                    "patient\tn_cancer\tn_escape_0.5\tn_compensation_0.5\nP1\t60\t3\t4\npooled\t120\t5\t6\n".into(),
+                ),
+                (
+                    "cancer_vs_normal_scores.tsv",
+                    "score\tpatient\tn_cancer\tn_normal\tmean_cancer\tmean_normal\tauc\tlog10_pvals\ncnv_score\tP1\t60\t30\t0.0071\t0.0053\t0.74\t-733.2\ncnv_burden\tP1\t60\t30\t0.008\t0.007\t0.6\t-5\n".into(),
+                ),
                 ("discordant_vs_concordant.P1.tsv", genes.clone()),
                 ("discordant_vs_concordant.pooled.tsv", genes),
                 ("cis_effects.tsv", cis),
@@ -513,6 +521,12 @@ fn every_role_has_its_figures_and_tables() {
         "<dd>2</dd><dt>genes higher in discordant cells</dt>",
         "The class goes together with cell_type",
         "`empty cells`".trim_matches('`'),
+        "Distances of a single fit",
+        "a Cramer&#39;s V of 0.67",
+        "Cells and genes of each patient",
+        "a mean CNV score of 0.0071, normal cells of 0.0053 (P1; Mann-Whitney p 1e-733, 60 and 30 cells)",
+        ">expression embedding of</text>",
+        ">UMAP 1</text>",
         "240",
     ] {
         assert!(html.contains(said), "the page says `{said}`");
@@ -684,4 +698,18 @@ fn the_figures_of_a_large_patient_are_small() {
         "{} + 5 x {one_map} bytes",
         svg.body.len()
     );
+}
+
+#[test]
+fn held_out_distances_are_named_as_such() {
+    let mut fixture = Fixture::new();
+    fixture.file(
+        "concordance",
+        "cell\tpatient\tsplit\tfold\tdistance\tconcordance_class\na\tP1\ttest\tf1\t1\tconcordant\nb\tP1\ttest\tf2\t2\tdiscordant\n"
+            .into(),
+    );
+    let (dir, _) = fixture.run_in("out", &ReportParams::default());
+    let html = page(&dir);
+    assert!(html.contains("by the one of 2 models that did not train on it"));
+    assert!(!html.contains("single fit"));
 }

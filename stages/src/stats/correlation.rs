@@ -13,6 +13,19 @@ pub struct Correlation {
     pub n: usize,
 }
 
+impl Correlation {
+    /// The test of a correlation `r` of `n` pairs, three or more.
+    pub fn of_r(r: f64, n: usize) -> Self {
+        let df = n as f64 - 2.0;
+        let t = r * (df / ((1.0 - r) * (1.0 + r))).sqrt();
+        Self {
+            r,
+            p: two_sided_t(t, df),
+            n,
+        }
+    }
+}
+
 /// Pearson's correlation.
 ///
 /// # Panics
@@ -35,14 +48,7 @@ pub fn pearson(x: &[f64], y: &[f64]) -> Correlation {
             n,
         };
     }
-    let r = (xy / xx.sqrt() / yy.sqrt()).clamp(-1.0, 1.0);
-    let df = n as f64 - 2.0;
-    let t = r * (df / ((1.0 - r) * (1.0 + r))).sqrt();
-    Correlation {
-        r,
-        p: two_sided_t(t, df),
-        n,
-    }
+    Correlation::of_r((xy / xx.sqrt() / yy.sqrt()).clamp(-1.0, 1.0), n)
 }
 
 /// Spearman's rank correlation (`scipy.stats.spearmanr`): Pearson's of the average ranks.

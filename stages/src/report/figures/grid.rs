@@ -6,12 +6,46 @@ use super::raster::Raster;
 use super::svg::{Svg, TextStyle, clip, number, text_width};
 use crate::error::StageResult;
 
+/// What the rows and the columns of a matrix are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Axes<'a> {
+    /// Beside the rows.
+    pub(crate) rows: &'a str,
+    /// Above the columns.
+    pub(crate) columns: &'a str,
+}
+
+/// Room for the name of an axis.
+const NAME: f64 = 18.0;
+
+impl Axes<'_> {
+    /// Writes both names: the columns' over the middle of `x`, the rows' at the left edge beside the middle of `y`.
+    fn write(self, svg: &mut Svg, x: (f64, f64), y: (f64, f64)) {
+        let style = TextStyle {
+            size: 12.0,
+            anchor: "middle",
+            ..TextStyle::default()
+        };
+        svg.text((x.0 + x.1) / 2.0, 12.0, &style, self.columns);
+        let style = TextStyle {
+            turn: -90.0,
+            ..style
+        };
+        svg.text(12.0, (y.0 + y.1) / 2.0, &style, self.rows);
+    }
+}
+
 /// Most rows or columns that are drawn.
 pub(crate) const MOST: usize = 60;
 
 /// Squares coloured from loss (negative) over nothing to gain (positive), the strongest at the
 /// largest size of a value; `None` where there is no number or more than [`MOST`] rows or columns.
-pub(crate) fn grid(rows: &[String], columns: &[String], values: &[Vec<f64>]) -> Option<Svg> {
+pub(crate) fn grid(
+    rows: &[String],
+    columns: &[String],
+    values: &[Vec<f64>],
+    axes: Axes<'_>,
+) -> Option<Svg> {
     let limit = values
         .iter()
         .flatten()
@@ -28,14 +62,28 @@ pub(crate) fn grid(rows: &[String], columns: &[String], values: &[Vec<f64>]) -> 
     };
     // Slanted labels of neighbours need 16 units.
     let side = (430.0 / columns.len() as f64).clamp(16.0, 46.0);
-    let left = label(rows) + 8.0;
-    let top = label(columns) * 0.71 + 14.0;
+    let left = NAME + label(rows) + 8.0;
+    let top = NAME + label(columns) * 0.71 + 14.0;
     let overhang = label(&columns[columns.len().saturating_sub(1)..]) * 0.71;
+    let (right, bottom) = (
+        left + side * columns.len() as f64,
+        top + side * rows.len() as f64,
+    );
+    let (wide, high) = (
+        text_width(axes.columns, 12.0) / 2.0,
+        text_width(axes.rows, 12.0) / 2.0,
+    );
     let mut svg = Svg {
-        width: (left + side * columns.len() as f64 + overhang.max(6.0)).ceil(),
-        height: (top + side * rows.len() as f64 + 6.0).ceil(),
+        width: (right + overhang.max(6.0))
+            .max((left + right) / 2.0 + wide)
+            .ceil(),
+        height: (bottom + 6.0).max((top + bottom) / 2.0 + high).ceil(),
         body: String::new(),
     };
+    // A name that is longer than its side is wide begins where there is room.
+    let x = (left.max(2.0 * wide - right), right);
+    let y = (top.max(2.0 * high - bottom), bottom);
+    axes.write(&mut svg, x, y);
     for (r, row) in values.iter().enumerate() {
         let y = top + r as f64 * side;
         let style = TextStyle {
@@ -96,7 +144,11 @@ pub(crate) fn grid(rows: &[String], columns: &[String], values: &[Vec<f64>]) -> 
 ///
 /// # Errors
 /// Where the image cannot be encoded.
-pub(crate) fn dense(values: &[Vec<f64>], groups: &[String]) -> StageResult<Option<Svg>> {
+pub(crate) fn dense(
+    values: &[Vec<f64>],
+    groups: &[String],
+    axes: Axes<'_>,
+) -> StageResult<Option<Svg>> {
     const SIDE: f64 = 360.0;
     const STEPS: i32 = 127;
     let limit = values
@@ -126,14 +178,17 @@ pub(crate) fn dense(values: &[Vec<f64>], groups: &[String]) -> StageResult<Optio
         .iter()
         .map(|g| text_width(&clip(g, 12), 11.0))
         .fold(0.0, f64::max)
+        + NAME
         + 6.0;
     let mut svg = Svg {
         width: left + SIDE + 2.0,
-        height: SIDE + 4.0,
+        height: NAME + SIDE + 4.0,
         body: String::new(),
     };
+    let top = NAME + 2.0;
+    axes.write(&mut svg, (left, left + SIDE), (top, top + SIDE));
     svg.body
-        .push_str(&image.image(left, 2.0, SIDE, SIDE, false)?);
+        .push_str(&image.image(left, top, SIDE, SIDE, false)?);
     let at = |i: usize| i as f64 / groups.len() as f64 * SIDE;
     let mut start = 0;
     for end in 1..=groups.len() {
@@ -147,20 +202,20 @@ pub(crate) fn dense(values: &[Vec<f64>], groups: &[String]) -> StageResult<Optio
         };
         svg.text(
             left - 4.0,
-            2.0 + (at(start) + at(end)) / 2.0 + 4.0,
+            top + (at(start) + at(end)) / 2.0 + 4.0,
             &style,
             &clip(&groups[start], 12),
         );
         if end < groups.len() {
             svg.line(
-                (left, 2.0 + at(end)),
-                (left + SIDE, 2.0 + at(end)),
+                (left, top + at(end)),
+                (left + SIDE, top + at(end)),
                 palette::AXIS,
                 0.7,
             );
             svg.line(
-                (left + at(end), 2.0),
-                (left + at(end), 2.0 + SIDE),
+                (left + at(end), top),
+                (left + at(end), top + SIDE),
                 palette::AXIS,
                 0.7,
             );
@@ -168,7 +223,7 @@ pub(crate) fn dense(values: &[Vec<f64>], groups: &[String]) -> StageResult<Optio
         start = end;
     }
     svg.body.push_str(&format!(
-        "<rect x=\"{}\" y=\"2\" width=\"{SIDE}\" height=\"{SIDE}\" fill=\"none\" stroke=\"{}\"/>",
+        "<rect x=\"{}\" y=\"{top}\" width=\"{SIDE}\" height=\"{SIDE}\" fill=\"none\" stroke=\"{}\"/>",
         number(left),
         palette::AXIS
     ));
@@ -179,17 +234,26 @@ pub(crate) fn dense(values: &[Vec<f64>], groups: &[String]) -> StageResult<Optio
 mod tests {
     use super::*;
 
+    const AXES: Axes<'static> = Axes {
+        rows: "of rows",
+        columns: "of <columns>",
+    };
+
     #[test]
     fn a_dense_matrix_marks_its_groups() {
         let groups = ["P1", "P1", "P<2>"].map(String::from);
         let svg = dense(
             &[vec![1.0, -1.0, 0.0], vec![0.5, f64::NAN, 0.0], vec![0.0; 3]],
             &groups,
+            AXES,
         )
         .unwrap()
         .unwrap();
         assert!(svg.body.contains("P&lt;2&gt;") && svg.body.matches("<line").count() == 2);
-        assert!(dense(&[vec![f64::NAN]], &[]).unwrap().is_none());
+        assert!(
+            svg.body.contains(">of rows</text>") && svg.body.contains(">of &lt;columns&gt;</text>")
+        );
+        assert!(dense(&[vec![f64::NAN]], &[], AXES).unwrap().is_none());
     }
 
     #[test]
@@ -199,6 +263,7 @@ mod tests {
             &names(&["T <x>", "B"]),
             &names(&["T", "B"]),
             &[vec![0.5, -0.25], vec![f64::NAN, 0.0]],
+            AXES,
         )
         .unwrap();
         assert!(
@@ -207,6 +272,11 @@ mod tests {
                 && svg.body.contains("fill-opacity=\"0.45\"")
         );
         assert_eq!(svg.body.matches("<rect").count(), 3);
-        assert!(grid(&names(&["a"]), &names(&["b"]), &[vec![f64::NAN]]).is_none());
+        assert!(
+            svg.body.contains(">of rows</text>") && svg.body.contains(">of &lt;columns&gt;</text>")
+        );
+        // Two columns are narrower than the name above them.
+        assert!(svg.width > text_width("of <columns>", 12.0));
+        assert!(grid(&names(&["a"]), &names(&["b"]), &[vec![f64::NAN]], AXES).is_none());
     }
 }

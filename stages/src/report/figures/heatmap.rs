@@ -99,7 +99,8 @@ pub(crate) fn heatmap(
         .iter()
         .map(|g| text_width(&clip(&g.label, 22), 11.0))
         .fold(0.0, f64::max);
-    let left = longest + 34.0;
+    let name = "chromosome";
+    let left = (longest + 34.0).max(text_width(name, 10.0) + 8.0);
     let width = WIDTH - left - 8.0;
     let height = (cells.len() as f64).clamp(180.0, 420.0);
     let mut svg = Svg {
@@ -109,6 +110,12 @@ pub(crate) fn heatmap(
     };
     svg.body
         .push_str(&image.image(left, TOP, width, height, false)?);
+    let style = TextStyle {
+        size: 10.0,
+        anchor: "end",
+        ..TextStyle::default()
+    };
+    svg.text(left - 6.0, TOP - 14.0, &style, name);
     chromosome_bar(&mut svg, chromosomes, &columns, left, width, height);
     row_bars(&mut svg, groups, side, &cells, left, width, height)?;
     svg.body.push_str(&format!(
@@ -369,6 +376,7 @@ mod tests {
         assert_eq!(limit, 0.5);
         assert!(
             svg.body.contains(">7</text>")
+                && svg.body.contains(">chromosome</text>")
                 && svg.body.contains("clone &lt;a&gt;")
                 && svg.body.contains(">Cancer<")
         );

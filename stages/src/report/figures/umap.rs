@@ -65,6 +65,7 @@ pub(crate) fn umap(points: ArrayView2<'_, f32>, colouring: &Colouring) -> StageR
         height: SIDE,
         body: image.image(0.0, 0.0, SIDE, SIDE, true)?,
     };
+    name_axes(&mut svg);
     match colouring {
         Colouring::Category {
             codes,
@@ -88,6 +89,22 @@ pub(crate) fn umap(points: ArrayView2<'_, f32>, colouring: &Colouring) -> StageR
         Colouring::Value { values, label } => value_bar(&mut svg, values, label)?,
     }
     Ok(svg)
+}
+
+/// The names of the axes, in the corners where they end; a map has no units.
+fn name_axes(svg: &mut Svg) {
+    let style = TextStyle {
+        size: 10.0,
+        anchor: "end",
+        halo: true,
+        ..TextStyle::default()
+    };
+    svg.text(SIDE - 3.0, SIDE - 4.0, &style, "UMAP 1");
+    let style = TextStyle {
+        turn: -90.0,
+        ..style
+    };
+    svg.text(10.0, 3.0, &style, "UMAP 2");
 }
 
 /// Palette and each cell's index into it: 0 nothing, 1 missing, 2.. the colours.

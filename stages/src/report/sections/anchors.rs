@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::{Inputs, Part, categories, picked_blocks, table_blocks};
 use crate::anndata::Reader;
 use crate::error::StageResult;
-use crate::report::figures::grid::dense;
+use crate::report::figures::grid::{Axes, dense};
 use crate::report::figures::lines::lines;
 use crate::report::figures::palette;
 use crate::report::figures::umap::{Colouring, umap};
@@ -199,14 +199,16 @@ fn terms(file: &TableFile) -> StageResult<Vec<Figure>> {
 }
 
 fn similarity(file: &TableFile) -> StageResult<Option<Figure>> {
-    let (title, caption) = match file.name.as_str() {
+    let (title, rows_of, caption) = match file.name.as_str() {
         "anchor_similarity" => (
             "Anchors with one another",
+            "anchor",
             "Cosine similarity in z of the anchors with one another, where the frozen map puts them. Red: alike; anchors that are alike in \
              copy number are alike here, and hard to tell apart.",
         ),
         "centroid_similarity" => (
             "Centroids with anchors",
+            "centroid of",
             "Cosine similarity in z of the centroids of training cells (rows) with the anchors (columns). A model that works is reddest on \
              the diagonal.",
         ),
@@ -222,7 +224,11 @@ fn similarity(file: &TableFile) -> StageResult<Option<Figure>> {
         .collect();
     let patient = file.patient.as_deref();
     let title = format!("{title}{}", of(patient));
-    Ok(dense(&rows, &[])?.map(|svg| {
+    let axes = Axes {
+        rows: rows_of,
+        columns: "anchor",
+    };
+    Ok(dense(&rows, &[], axes)?.map(|svg| {
         let id = [file.name.as_str(), patient.unwrap_or("")];
         Figure::new(&id, &title, caption, &["retrieval"], svg)
     }))

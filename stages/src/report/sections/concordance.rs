@@ -1,13 +1,13 @@
 //! How far expression strays from copy number in each cancer cell, by the paper's measure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Inputs, Part, other_tables, table_blocks};
 use crate::error::StageResult;
 use crate::report::figures::bars::shares;
 use crate::report::figures::distribution::{Scale, violins};
 use crate::report::figures::palette;
-use crate::report::html::{count, percent};
+use crate::report::html::{count, percent, short};
 use crate::report::load::{TableFile, numbers, stack, tables, texts};
 use crate::report::page::{Block, Figure, Section, Tone};
 use crate::table::TextTable;
@@ -40,6 +40,7 @@ pub(crate) fn part(inputs: &Inputs<'_, '_>) -> StageResult<Part> {
     let mut tiles = Vec::new();
     for file in &cells {
         let table = file.read()?;
+        blocks.push(whose_distance(&table, &files)?);
         if let Some(classes) = texts(&table, &["concordance_class"]) {
             let n = classes.iter().filter(|c| **c == "discordant").count();
             tiles.push((count(n), "discordant cancer cells (a quantile)".to_string()));
@@ -70,6 +71,46 @@ pub(crate) fn part(inputs: &Inputs<'_, '_>) -> StageResult<Part> {
         },
         tiles,
     })
+}
+
+/// Whether the model that measured a cell had trained on it: of one model the class goes with that, of
+/// held-out distances it cannot.
+fn whose_distance(cells: &TextTable, files: &[TableFile]) -> StageResult<Block> {
+    if let Some(folds) = texts(cells, &["fold"]) {
+        let models = folds.iter().collect::<BTreeSet<_>>().len();
+        let text = format!(
+            "Held-out distances: each cell is measured by the one of {models} models that did not train on it, on a common scale \
+             (`concordance_folds.tsv`). So the class cannot say which cells were trained on."
+        );
+        return Ok(Block::Note(Tone::Info, text));
+    }
+    let v = stack(files, "concordance_composition")?
+        .iter()
+        .find_map(|(table, _)| {
+            let (variables, scope) = (texts(table, &["variable"])?, texts(table, &["patient"])?);
+            let v = numbers(table, &["cramers_v_corrected", "cramers_v"])?;
+            let rows = (0..v.len()).filter(|&i| variables[i] == "split");
+            // Over all patients where there are several.
+            rows.min_by_key(|&i| scope[i] != "all").map(|i| v[i])
+        })
+        .filter(|v| v.is_finite());
+    let found = v.map_or_else(String::new, |v| {
+        format!(
+            " Here class and part of the split go together with a Cramer's V of {} (0: not at all, 1: the same).",
+            short(v)
+        )
+    });
+    let text = format!(
+        "Distances of a single fit: one model measures every cell, and trained on most of them; it puts those nearer.{found} A class of \
+         such distances says first which cells were trained on. Distances from models that held a cell out do not \
+         (`concordance: {{cross_fit: K}}`)."
+    );
+    let tone = if v.is_none_or(|v| v >= 0.3) {
+        Tone::Warning
+    } else {
+        Tone::Info
+    };
+    Ok(Block::Note(tone, text))
 }
 
 /// What the stage itself warns of.

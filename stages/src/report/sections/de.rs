@@ -2,15 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use super::side_by_side::{TABLES, further, labels, side_by_side};
+use super::side_by_side::{CNV_SCORES, TABLES, further, labels, side_by_side};
 use super::{Inputs, Part, table_blocks, title_of};
 use crate::error::StageResult;
 use crate::math;
 use crate::report::figures::bars::bars;
-use crate::report::figures::grid::grid;
+use crate::report::figures::grid::{Axes, grid};
 use crate::report::figures::palette;
 use crate::report::figures::volcano::{Volcano, volcano};
-use crate::report::html::{count, short};
+use crate::report::html::{count, percent, short};
 use crate::report::load::{TableFile, numbers, stack, tables, texts};
 use crate::report::page::{Block, Figure, Section, Tone};
 use crate::report::params::Params;
@@ -60,7 +60,16 @@ pub(crate) fn part(inputs: &Inputs<'_, '_>) -> StageResult<Part> {
             ),
         ));
     }
+    blocks.extend(table_blocks(
+        &files,
+        "discordance_by_patient",
+        "Cells and genes of each patient",
+        "Cells of each concordance class, and genes higher (escape) and lower (compensation) in discordant than in concordant cells, at each \
+         threshold of the log2 fold change.",
+        p,
+    )?);
     blocks.extend(contrasts(&files, p)?);
+    blocks.extend(cnv_scores(&files)?);
     blocks.extend(labels(&files, p)?);
     blocks.extend(side_by_side(&files, p)?);
     let mut by_contrast = Vec::new();
@@ -243,6 +252,48 @@ fn contrasts(files: &[TableFile], p: &Params) -> StageResult<Vec<Block>> {
     Ok(out)
 }
 
+/// The CNV score of cells from tumour samples beside that of normal cells, in words; the table stands
+/// with the further ones.
+fn cnv_scores(files: &[TableFile]) -> StageResult<Vec<Block>> {
+    let mut out = Vec::new();
+    for (table, _) in stack(files, CNV_SCORES)? {
+        let (Some(scores), Some(patients)) =
+            (texts(&table, &["score"]), texts(&table, &["patient"]))
+        else {
+            continue;
+        };
+        // All patients together stand last.
+        let Some(row) = scores.iter().rposition(|s| *s == "cnv_score") else {
+            continue;
+        };
+        let number = |name: &str| numbers(&table, &[name]).map_or(f64::NAN, |v| v[row]);
+        let whose = match patients[row] {
+            "pooled" => "all patients together",
+            patient => patient,
+        };
+        out.push(Block::Text(format!(
+            "Cells of tumour samples have a mean CNV score of {}, normal cells of {} ({whose}; Mann-Whitney p {}, {} and {} cells): the mean size of \
+             the copy-number signal of a cell's cluster. A cell of a tumour sample scores more than a normal one in {} of the pairs.",
+            short(number("mean_cancer")),
+            short(number("mean_normal")),
+            p_words(number("log10_pvals")),
+            count(number("n_cancer") as usize),
+            count(number("n_normal") as usize),
+            percent(number("auc")),
+        )));
+    }
+    Ok(out)
+}
+
+/// A p-value in words, from its decimal logarithm.
+fn p_words(log10: f64) -> String {
+    if log10 < -300.0 {
+        format!("1e{log10:.0}")
+    } else {
+        short(10f64.powf(log10))
+    }
+}
+
 /// One contrast: volcano plot and table.
 fn contrast(file: &TableFile, table: TextTable, p: &Params, open: bool) -> StageResult<Block> {
     let title = titled(file);
@@ -380,7 +431,7 @@ fn cis(file: &TableFile, table: TextTable, p: &Params) -> StageResult<Vec<Block>
                 svg,
             ));
         }
-        if let Some(svg) = patient_grid(&effects) {
+        if let Some(svg) = patient_grid(&effects, what) {
             let caption = format!(
                 "The same correlation by patient (rows) and {what} (columns). Red: positive; blue: negative."
             );
@@ -457,7 +508,7 @@ fn pooled_bars(
     bars(&items, what, "Spearman correlation", None)
 }
 
-fn patient_grid(effects: &[Cis<'_>]) -> Option<crate::report::figures::svg::Svg> {
+fn patient_grid(effects: &[Cis<'_>], what: &str) -> Option<crate::report::figures::svg::Svg> {
     let mut patients: Vec<&str> = Vec::new();
     let mut names: Vec<&str> = Vec::new();
     for e in effects
@@ -484,5 +535,9 @@ fn patient_grid(effects: &[Cis<'_>]) -> Option<crate::report::figures::svg::Svg>
         }
     }
     let owned = |v: &[&str]| v.iter().map(|s| s.to_string()).collect::<Vec<_>>();
-    grid(&owned(&patients), &owned(&names), &values)
+    let axes = Axes {
+        rows: "patient",
+        columns: what,
+    };
+    grid(&owned(&patients), &owned(&names), &values, axes)
 }

@@ -3,7 +3,7 @@
 use super::{Inputs, Part, other_tables, table_blocks};
 use crate::error::StageResult;
 use crate::report::figures::bars::bars;
-use crate::report::figures::grid::{dense, grid};
+use crate::report::figures::grid::{Axes, dense, grid};
 use crate::report::figures::palette;
 use crate::report::html::percent;
 use crate::report::load::{numbers, stack, tables, texts};
@@ -26,7 +26,8 @@ pub(crate) fn part(inputs: &Inputs<'_, '_>) -> StageResult<Part> {
         "Among the held-out test cells: rank all copy-number embeddings by their similarity to one cell's expression embedding, and \
          see where the cell's own stands; then the other way round. Top-1 is the share of cells whose own partner comes first. A \
          guess finds it once in as many tries as the gallery has cells, so read each number beside its gallery size. Ties count \
-         against the model."
+         against the model. The alignment gap is the similarity to the own partner less that to the most similar other cell; above 0 \
+         it is the same as being first."
             .into(),
     )];
     let mut tiles = Vec::new();
@@ -165,6 +166,10 @@ fn similarity(table: &TextTable) -> StageResult<Option<Figure>> {
     if by_row.is_empty() || columns.is_empty() {
         return Ok(None);
     }
+    let axes = Axes {
+        rows: "expression embedding of",
+        columns: "copy-number embedding of",
+    };
     let cells = rows == columns && rows.iter().all(|r| r.contains(':'));
     let svg = if cells || rows.len().max(columns.len()) > 40 {
         let patient = |name: &String| name.split(':').next().unwrap_or_default().to_string();
@@ -173,9 +178,9 @@ fn similarity(table: &TextTable) -> StageResult<Option<Figure>> {
         } else {
             Vec::new()
         };
-        dense(&by_row, &groups)?
+        dense(&by_row, &groups, axes)?
     } else {
-        grid(&rows, &columns, &by_row)
+        grid(&rows, &columns, &by_row, axes)
     };
     let of = if cells {
         "of single test cells, sorted by patient"

@@ -13,14 +13,19 @@ use crate::report::table_view::Pick;
 use crate::table::TextTable;
 
 /// Tables of stage `de` that are shown here.
-pub(crate) const TABLES: [&str; 6] = [
+pub(crate) const TABLES: [&str; 8] = [
     "dosage_vs_discordance",
     "dosage_vs_discordance_cells",
     "discordance_null",
     "count_split",
     "burden_scores",
+    CNV_SCORES,
     "set_aside",
+    "discordance_by_patient",
 ];
+
+/// Scores of cells of tumour samples beside normal cells.
+pub(crate) const CNV_SCORES: &str = "cancer_vs_normal_scores";
 
 /// How many genes are found because of cell types, or because the counts were used twice.
 ///
@@ -221,7 +226,7 @@ fn figure(table: &TextTable, p: &Params) -> StageResult<Option<Figure>> {
 pub(crate) fn further(files: &[TableFile], p: &Params) -> StageResult<Vec<Block>> {
     let here: Vec<TableFile> = files
         .iter()
-        .filter(|f| matches!(f.name.as_str(), "burden_scores" | "set_aside"))
+        .filter(|f| matches!(f.name.as_str(), "burden_scores" | CNV_SCORES | "set_aside"))
         .cloned()
         .collect();
     other_tables(&here, &[], p)
