@@ -2,7 +2,7 @@
 //! parameters, wiring) -> [`key`] and [`decide`] (cached, run or maybe, and why) -> [`schedule`]
 //! (the run loop) -> [`exec`] (child processes) -> [`results`] (what the user gets). [`registry`]
 //! is the one place that knows every stage kind; [`fetch`] brings input files that are not there;
-//! [`cli`] is the one place that prints.
+//! [`text`] makes what comes from data harmless for a terminal; [`cli`] is the one place that prints.
 
 pub mod cli;
 pub mod decide;
@@ -16,4 +16,5 @@ pub mod plan;
 pub mod registry;
 pub mod results;
 pub mod schedule;
+pub mod text;
 pub mod workflow;

@@ -33,8 +33,8 @@ pub(crate) fn slug(text: &str) -> String {
     out.trim_matches('-').to_string()
 }
 
-/// JSON that may stand in a `<script>` element: `<` cannot close it.
-pub(crate) fn script_json(value: &serde_json::Value) -> String {
+/// JSON that may stand in a `<script>` element: no `<` in it closes the element or begins a comment in it.
+pub fn script_json(value: &serde_json::Value) -> String {
     value
         .to_string()
         .replace('<', "\\u003c")
