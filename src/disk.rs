@@ -63,7 +63,13 @@ fn permission(path: &Path) -> Option<String> {
 
 /// The path, or the nearest directory above it that is there.
 fn nearest(path: &Path) -> Option<&Path> {
-    let above = path.ancestors().map(|p| if p.as_os_str().is_empty() { Path::new(".") } else { p });
+    let above = path.ancestors().map(|p| {
+        if p.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            p
+        }
+    });
     above.into_iter().find(|p| p.exists())
 }
 
@@ -81,7 +87,10 @@ mod tests {
             (K::StorageFull, " free at"),
             (K::QuotaExceeded, "quota"),
             (K::ReadOnlyFilesystem, "mounted read-only"),
-            (K::PermissionDenied, "with mode 0700; this process runs as user"),
+            (
+                K::PermissionDenied,
+                "with mode 0700; this process runs as user",
+            ),
         ] {
             let text = of(kind).unwrap();
             assert!(text.contains(words) && text.contains(&here), "{text}");

@@ -53,7 +53,10 @@ mod tests {
             ("a\u{1b}[31mred", "a\\u{1b}[31mred"),
             ("a\nerror: b\r\tc", "a\\nerror: b\\r\\tc"),
             ("\u{7f}\u{9b}2J", "\\u{7f}\\u{9b}2J"),
-            ("a\u{202e}b\u{2066}c\u{2028}d", "a\\u{202e}b\\u{2066}c\\u{2028}d"),
+            (
+                "a\u{202e}b\u{2066}c\u{2028}d",
+                "a\\u{202e}b\\u{2066}c\\u{2028}d",
+            ),
             ("it's \"quoted\" C:\\data", "it's \"quoted\" C:\\data"),
         ] {
             assert_eq!(shown(text), wanted);

@@ -55,7 +55,10 @@ mod tests {
     #[test]
     fn names_differ_and_errors_are_those_of_the_system() {
         let dir = tempfile::tempdir().unwrap();
-        let (a, b) = (fresh_dir(dir.path(), "x.").unwrap(), fresh_dir(dir.path(), "x.").unwrap());
+        let (a, b) = (
+            fresh_dir(dir.path(), "x.").unwrap(),
+            fresh_dir(dir.path(), "x.").unwrap(),
+        );
         assert!(a != b && a.is_dir() && b.is_dir());
         let file = fresh_file(&a, ".tmp.", 0o666).unwrap();
         let lies = file.path().to_path_buf();
@@ -64,6 +67,9 @@ mod tests {
         drop(fresh_file(&a, ".tmp.", 0o666).unwrap());
         assert_eq!(std::fs::read_dir(&a).unwrap().count(), 1);
         let missing = fresh_dir(&a.join("nowhere"), "x.").unwrap_err();
-        assert_eq!(missing.raw_os_error(), Some(rustix::io::Errno::NOENT.raw_os_error()));
+        assert_eq!(
+            missing.raw_os_error(),
+            Some(rustix::io::Errno::NOENT.raw_os_error())
+        );
     }
 }

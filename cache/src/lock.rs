@@ -74,7 +74,9 @@ impl KeyLock {
 pub fn has_no_locks(error: &io::Error) -> bool {
     let code = error.raw_os_error();
     error.kind() == io::ErrorKind::Unsupported
-        || [Errno::NOSYS, Errno::OPNOTSUPP, Errno::NOLCK].iter().any(|e| code == Some(e.raw_os_error()))
+        || [Errno::NOSYS, Errno::OPNOTSUPP, Errno::NOLCK]
+            .iter()
+            .any(|e| code == Some(e.raw_os_error()))
 }
 
 fn lock(file: &File, operation: FlockOperation) -> io::Result<()> {
@@ -86,7 +88,9 @@ fn lock(file: &File, operation: FlockOperation) -> io::Result<()> {
 /// user's file may be read only for us; a network file system wants one to write for a lock alone.
 fn open(path: &Path) -> CacheResult<File> {
     let failed = |e: Errno| match e {
-        Errno::LOOP => CacheError::NotPlain { path: path.to_path_buf() },
+        Errno::LOOP => CacheError::NotPlain {
+            path: path.to_path_buf(),
+        },
         e => CacheError::io("open", path)(e.into()),
     };
     match open_existing(path, OFlags::RDWR | OFlags::CREATE) {
@@ -132,7 +136,10 @@ mod tests {
         let (precious, link) = (dir.path().join("precious"), dir.path().join("link"));
         std::fs::write(&precious, "data").unwrap();
         symlink(&precious, &link).unwrap();
-        assert!(matches!(KeyLock::try_acquire(&link), Err(CacheError::NotPlain { .. })));
+        assert!(matches!(
+            KeyLock::try_acquire(&link),
+            Err(CacheError::NotPlain { .. })
+        ));
         assert_eq!(std::fs::read_to_string(&precious).unwrap(), "data");
         symlink(dir.path().join("new"), dir.path().join("dangling")).unwrap();
         assert!(KeyLock::try_acquire(&dir.path().join("dangling")).is_err());

@@ -110,7 +110,10 @@ impl From<LoadError> for CliError {
     fn from(e: LoadError) -> Self {
         match e {
             LoadError::Invalid(e) => e.into(),
-            LoadError::Read { ref file, ref source } => {
+            LoadError::Read {
+                ref file,
+                ref source,
+            } => {
                 let hint = crate::disk::hint(file, source);
                 Self::from_error(exit::INVALID, &e).with_hint(hint)
             }

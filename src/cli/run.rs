@@ -89,7 +89,9 @@ impl RunPlace {
         let runs = store.root().join("runs");
         if !store.is_writable() {
             let root = store.root().display();
-            tell!("note: the cache `{root}` cannot be written; what it has is used, and this run is not kept in it");
+            tell!(
+                "note: the cache `{root}` cannot be written; what it has is used, and this run is not kept in it"
+            );
             return Ok(Self {
                 dir: runs.join(&time),
                 name: time,
@@ -250,7 +252,13 @@ fn drive(
         passes += 1;
         let mut sink = |event: &Event| reporter.on_event(event);
         let decider = session.decider(0..session.plan.nodes.len());
-        let pass = schedule::run(&decider, &executor, options, heard.cancel.clone(), &mut sink);
+        let pass = schedule::run(
+            &decider,
+            &executor,
+            options,
+            heard.cancel.clone(),
+            &mut sink,
+        );
         let now = runtime.block_on(pass).after(outcome.take());
         remember(session, &now);
         let published = publish(session, args, options, &now, started);

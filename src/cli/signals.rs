@@ -44,7 +44,9 @@ fn code_of(which: i32) -> i32 {
 
 /// A terminal that vanishes sends SIGHUP: from here on nothing follows from it.
 pub(super) fn ignore_hangup() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     if let Ok(runtime) = runtime {
         // The handler stays when its listener goes.
         let _inside = runtime.enter();
@@ -60,10 +62,15 @@ pub(super) fn ignore_hangup() {
 pub(super) fn listen() -> io::Result<Heard> {
     let (raise, cancel) = watch::channel(0u8);
     let which = Arc::new(AtomicI32::new(0));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let (int, term) = {
         let _inside = runtime.enter();
-        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
+        (
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+        )
     };
     let heard = Heard {
         cancel,
@@ -84,7 +91,9 @@ pub(super) fn end_after(undo: impl FnOnce() + Send + 'static) -> io::Result<()> 
     let mut heard = listen()?;
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let end = move || {
-        let raised = runtime.block_on(heard.cancel.wait_for(|level| *level > 0)).is_ok();
+        let raised = runtime
+            .block_on(heard.cancel.wait_for(|level| *level > 0))
+            .is_ok();
         if raised {
             undo();
             std::process::exit(heard.code().unwrap_or(exit::INTERRUPTED));

@@ -25,9 +25,8 @@ pub(super) fn simulate(args: &SimulateArgs) -> Result<i32, CliError> {
         return Err(CliError::new(exit::USAGE, message));
     }
     let out = args.out.clone();
-    super::signals::end_after(move || remove_content(&out)).map_err(|e| {
-        CliError::new(exit::INTERNAL, format!("cannot listen to signals: {e}"))
-    })?;
+    super::signals::end_after(move || remove_content(&out))
+        .map_err(|e| CliError::new(exit::INTERNAL, format!("cannot listen to signals: {e}")))?;
     let mut params = geo::default_params();
     if let Some(genes) = args.genes {
         params.n_genes = genes;

@@ -232,7 +232,9 @@ fn happened(event: &Event, node: &str) -> Option<String> {
             let why = reason.as_ref().map(Reason::text).unwrap_or_default();
             Some(format!("began, threads: {threads}, as: {}", shown(&why)))
         }
-        Event::Warning { id, message } if id == node => Some(format!("warning: {}", shown(message))),
+        Event::Warning { id, message } if id == node => {
+            Some(format!("warning: {}", shown(message)))
+        }
         Event::DidExecute {
             id,
             key,
@@ -258,9 +260,14 @@ fn happened(event: &Event, node: &str) -> Option<String> {
             let hint = hint
                 .as_ref()
                 .map_or(String::new(), |h| format!("\n  hint: {}", hint_lines(h)));
-            Some(format!("failed after {seconds:.3} s: {}{hint}", shown(message)))
+            Some(format!(
+                "failed after {seconds:.3} s: {}{hint}",
+                shown(message)
+            ))
         }
-        Event::DidSkip { id, because } if id == node => Some(format!("skipped: {}", shown(because))),
+        Event::DidSkip { id, because } if id == node => {
+            Some(format!("skipped: {}", shown(because)))
+        }
         Event::DidFindDamage { id, role, .. } if id == node => {
             Some(format!("output {role} was damaged in the cache"))
         }
@@ -273,7 +280,9 @@ pub(super) fn verify(args: &CacheArgs, repair: bool) -> Result<i32, CliError> {
     let report = store.verify(repair)?;
     say!(
         "{} artifacts ({} bytes) and {} records read",
-        report.artifacts, report.bytes, report.records
+        report.artifacts,
+        report.bytes,
+        report.records
     );
     for (path, why) in &report.bad {
         say!("  damaged: {}: {why}", path.display());

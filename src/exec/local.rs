@@ -102,9 +102,9 @@ impl Executor for LocalExecutor {
         });
         tokio::spawn(async move {
             // A panic has dropped the child, which ends it, and the attempt.
-            let (attempt, outcome) = work.await.unwrap_or_else(|e| {
-                (RemoveOnDrop(None), JobOutcome::Failed(panicked(e)))
-            });
+            let (attempt, outcome) = work
+                .await
+                .unwrap_or_else(|e| (RemoveOnDrop(None), JobOutcome::Failed(panicked(e))));
             let _ = events.send(JobEvent::Ended(node, started.elapsed(), outcome));
             // Removing what was not moved takes time that no other node has to wait for.
             tokio::task::spawn_blocking(move || drop(attempt));

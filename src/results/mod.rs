@@ -195,7 +195,10 @@ pub fn publish(
             copy(&dir, &wanted[rel], &dir.join(rel))?;
         }
         // What lies beyond a link is not ours to remove.
-        for rel in gone.iter().filter(|rel| link_on_the_way(&dir, &dir.join(rel)).is_none()) {
+        for rel in gone
+            .iter()
+            .filter(|rel| link_on_the_way(&dir, &dir.join(rel)).is_none())
+        {
             let _ = std::fs::remove_file(dir.join(rel));
             remove_empty_parents(&dir, rel);
         }
@@ -441,5 +444,32 @@ fn status_word(outcome: &Outcome) -> &'static str {
         Outcome::Ran(..) => "ran",
         Outcome::Failed(_) => "failed",
         Outcome::Skipped(_) => "skipped",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_in_the_record_ends_its_script_or_begins_a_comment_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let source = dir.path().join("source");
+        std::fs::write(&source, format!("<p>{PROVENANCE_MARK}</p>")).unwrap();
+        let wanted = Wanted {
+            content: digest_bytes(b""),
+            artifact: digest_bytes(b""),
+            node: "report".into(),
+            source,
+        };
+        let run = json!({"workflow": {"file": "a</script><b>.yaml"}, "normal": "n<!--<script>\u{2028}\""});
+        let files = WantedFiles::from([("report.html".to_string(), wanted)]);
+        embed_provenance(dir.path(), &files, &run).unwrap();
+        let page = std::fs::read_to_string(dir.path().join("report.html")).unwrap();
+        let (_, script) = page.split_once("run-provenance\">").unwrap();
+        let (json, rest) = script.split_once("</script>").unwrap();
+        assert_eq!(rest, "</p>");
+        assert!(!json.contains(['<', '\u{2028}']), "{json}");
+        assert_eq!(serde_json::from_str::<Value>(json).unwrap(), run);
     }
 }

@@ -30,7 +30,9 @@ pub(super) enum Kin {
 impl Origin {
     /// Of a workflow file, for results in `dir`. `None` where it is no file (a pipe): that has no identity.
     pub(super) fn of(workflow: &Path, dir: &Path) -> Option<Self> {
-        let file = std::fs::canonicalize(workflow).ok().filter(|f| f.is_file())?;
+        let file = std::fs::canonicalize(workflow)
+            .ok()
+            .filter(|f| f.is_file())?;
         file.to_str()?;
         let dir = std::fs::canonicalize(dir).unwrap_or_else(|_| dir.to_path_buf());
         Some(Self {

@@ -123,9 +123,16 @@ fn cgroup_limit(proc_self_cgroup: &str, read: &dyn Fn(&str) -> Option<String>) -
             _ => return None,
         };
         // `max` is no number; version 1 says "none" with one beyond any machine.
-        std::iter::successors(Some(group.trim_end_matches('/')), |g| Some(&g[..g.rfind('/')?]))
-            .filter_map(|g| read(&format!("{mount}{g}/{file}"))?.trim().parse::<u64>().ok())
-            .min()
+        std::iter::successors(Some(group.trim_end_matches('/')), |g| {
+            Some(&g[..g.rfind('/')?])
+        })
+        .filter_map(|g| {
+            read(&format!("{mount}{g}/{file}"))?
+                .trim()
+                .parse::<u64>()
+                .ok()
+        })
+        .min()
     });
     groups.min()
 }
@@ -184,7 +191,10 @@ mod tests {
     #[test]
     fn control_groups_of_version_1_count_and_so_do_mixed_ones() {
         let limits = BTreeMap::from([
-            ("/sys/fs/cgroup/memory/job/step/memory.limit_in_bytes", "9223372036854771712\n"),
+            (
+                "/sys/fs/cgroup/memory/job/step/memory.limit_in_bytes",
+                "9223372036854771712\n",
+            ),
             ("/sys/fs/cgroup/memory/job/memory.limit_in_bytes", "2000\n"),
             ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "4000\n"),
             ("/sys/fs/cgroup/unified/memory.max", "7\n"),

@@ -121,7 +121,10 @@ impl Store {
     fn leftovers(&self) -> CacheResult<Vec<PathBuf>> {
         let mut found = entries(&self.tmp())?;
         for dir in [self.root.clone(), self.root.join("last")] {
-            let name = |p: &Path| p.file_name().map(|n| n.to_string_lossy().starts_with(".tmp."));
+            let name = |p: &Path| {
+                p.file_name()
+                    .map(|n| n.to_string_lossy().starts_with(".tmp."))
+            };
             found.extend(entries(&dir)?.into_iter().filter(|p| name(p) == Some(true)));
         }
         Ok(found)

@@ -308,8 +308,8 @@ impl Store {
                 continue;
             }
             let prefix = format!("{}.", name.to_string_lossy());
-            let place = fresh_dir(&dir, &prefix)
-                .map_err(CacheError::io("create a directory in", &dir))?;
+            let place =
+                fresh_dir(&dir, &prefix).map_err(CacheError::io("create a directory in", &dir))?;
             if let Err(e) = std::fs::rename(&path, place.join(name)) {
                 let _ = std::fs::remove_dir(&place);
                 // Another process has set it aside.

@@ -277,7 +277,15 @@ fn no_link_leads_a_sweep_a_collection_or_a_publication_out_of_the_cache() {
     std::fs::write(outside.join("folder/thesis"), "years").unwrap();
     let root = store.root().to_path_buf();
     // Links below the cache's own directories.
-    for place in ["cas/zz", "ac/zz", "tmp/link", "quarantine/link", "ckpt/link", "runs/link", "locks/link"] {
+    for place in [
+        "cas/zz",
+        "ac/zz",
+        "tmp/link",
+        "quarantine/link",
+        "ckpt/link",
+        "runs/link",
+        "locks/link",
+    ] {
         let at = root.join(place);
         std::fs::create_dir_all(at.parent().unwrap()).unwrap();
         symlink(&outside, at).unwrap();
@@ -297,13 +305,20 @@ fn no_link_leads_a_sweep_a_collection_or_a_publication_out_of_the_cache() {
         let _ = std::fs::remove_dir_all(&own);
         symlink(&outside, &own).unwrap();
         store.sweep_attempts();
-        assert!(matches!(Store::open(&root), Err(CacheError::Link { .. })), "{sub}");
+        assert!(
+            matches!(Store::open(&root), Err(CacheError::Link { .. })),
+            "{sub}"
+        );
         std::fs::remove_file(&own).unwrap();
         Store::open(&root).unwrap();
     }
     // A shard that is a link: nothing is published through it.
     let (key, _) = publish_tree(&store);
-    let shard = store.artifact_path(&output.digest).parent().unwrap().to_path_buf();
+    let shard = store
+        .artifact_path(&output.digest)
+        .parent()
+        .unwrap()
+        .to_path_buf();
     std::fs::rename(&shard, dir.path().join("moved")).unwrap();
     symlink(&outside, &shard).unwrap();
     let attempt = store.new_attempt(&key).unwrap();
@@ -326,7 +341,9 @@ fn a_collection_counts_and_removes_old_checkpoints_and_runs() {
     }
     let day = std::time::Duration::from_secs(86_400);
     let yesterday = std::time::SystemTime::now() - day;
-    let state = std::fs::File::options().write(true).open(store.checkpoint_dir(&old).join("state"));
+    let state = std::fs::File::options()
+        .write(true)
+        .open(store.checkpoint_dir(&old).join("state"));
     state.unwrap().set_modified(yesterday).unwrap();
     let run = store.root().join("runs/r1");
     std::fs::create_dir_all(run.join("logs")).unwrap();
@@ -335,7 +352,9 @@ fn a_collection_counts_and_removes_old_checkpoints_and_runs() {
     let report = store.collect(&GcPolicy::default()).unwrap();
     assert_eq!((report.freed_bytes, report.records), (1000, (1, 0)));
     assert!(!store.checkpoint_dir(&done).exists() && store.checkpoint_dir(&old).exists());
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
     let policy = GcPolicy {
         checkpoints_before: Some(now.as_secs() - 3600),
         runs: vec![run.clone()],
@@ -346,7 +365,10 @@ fn a_collection_counts_and_removes_old_checkpoints_and_runs() {
     assert!(!run.exists() && !store.checkpoint_dir(&old).exists());
     assert!(store.checkpoint_dir(&new).exists());
     // It counts towards the size that is allowed.
-    let policy = GcPolicy { max_bytes: Some(900), ..GcPolicy::default() };
+    let policy = GcPolicy {
+        max_bytes: Some(900),
+        ..GcPolicy::default()
+    };
     let report = store.collect(&policy).unwrap();
     assert!(report.kept_bytes <= 900, "{report:?}");
 }
@@ -360,7 +382,9 @@ fn attempts_and_records_of_processes_with_one_number_do_not_meet() {
     names.dedup();
     assert_eq!(names.len(), 50);
     // What another process is writing under a temporary name is never moved into place.
-    let foreign = store.root().join(format!("tmp/.tmp.{}.0", std::process::id()));
+    let foreign = store
+        .root()
+        .join(format!("tmp/.tmp.{}.0", std::process::id()));
     std::fs::write(&foreign, "half").unwrap();
     publish_tree(&store);
     assert_eq!(std::fs::read_to_string(&foreign).unwrap(), "half");

@@ -40,7 +40,7 @@ impl Stage for Report {
     type Params = ReportParams;
 
     const KIND: &'static str = "report";
-    const CODE_VERSION: u32 = 7;
+    const CODE_VERSION: u32 = 8;
     const ABOUT: &'static str =
         "one self-contained HTML page with figures, tables and the run's provenance";
 
