@@ -24,6 +24,7 @@ pub use error::{CliError, exit};
 
 use clap::Parser as _;
 
+use crate::text::shown;
 use args::{Cli, Command};
 
 /// Runs the program; returns its exit code. A panic is an error inside the program like any other.
@@ -53,8 +54,10 @@ fn begin() -> i32 {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(e) if e.use_stderr() => {
-            // It quotes arguments.
-            out::tell_text(&e.render().to_string());
+            // It quotes arguments, so it is made once more of harmless ones.
+            let harmless = |a: std::ffi::OsString| shown(&a.to_string_lossy()).into_owned();
+            let again = Cli::try_parse_from(std::env::args_os().map(harmless));
+            out::tell_text(&again.err().unwrap_or(e).render().to_string());
             return exit::USAGE;
         }
         Err(help) => {

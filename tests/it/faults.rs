@@ -679,3 +679,23 @@ fn a_cache_of_a_group_serves_all_its_users_whatever_their_umask() {
     let record = std::fs::metadata(two.join("results/smallest/run.json")).expect("a record");
     assert_eq!(record.permissions().mode() & 0o777, 0o600);
 }
+
+#[test]
+fn a_signal_reaches_a_patient_that_is_being_simulated() {
+    let p = Project::new(&SMALLEST.replace(
+        "n_cells: 40, n_genes: 1500",
+        "n_cells: 100000, n_genes: 12000",
+    ));
+    let mut child = p.start_json(&[], &[]);
+    wait_for(&mut child, |e| e["event"] == "will_execute");
+    std::thread::sleep(Duration::from_secs(2));
+    let asked = Instant::now();
+    kill_process(pid(&child), Signal::TERM).expect("alive");
+    assert_eq!(child.wait().expect("ended").code(), Some(143));
+    // Sooner than the children are killed.
+    assert!(
+        asked.elapsed() < Duration::from_secs(8),
+        "{:?}",
+        asked.elapsed()
+    );
+}

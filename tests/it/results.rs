@@ -218,7 +218,11 @@ fn results_of_another_workflow_of_the_same_name_are_not_replaced_unasked() {
     std::os::unix::fs::symlink(&w, p.path().join("link.yaml")).expect("linked");
     p.run(&["run", "link.yaml"]).expect(0);
     std::fs::rename(&w, p.path().join("renamed.yaml")).expect("renamed");
-    let moved = p.run(&["run", "renamed.yaml"]).expect(0).stderr;
+    let renamed = p.run(&["run", "renamed.yaml"]).expect(0).stderr;
+    assert!(!renamed.contains("replaces"), "{renamed}");
+    std::fs::remove_file(p.path().join("renamed.yaml")).expect("removed");
+    p.write("third.yaml", &with_tables());
+    let moved = p.run(&["run", "third.yaml"]).expect(0).stderr;
     assert!(moved.contains("no longer there"), "{moved}");
     assert_eq!(p.results(), first);
     // Asked for, it is done and said, before and after.
@@ -227,7 +231,7 @@ fn results_of_another_workflow_of_the_same_name_are_not_replaced_unasked() {
         .expect(0)
         .stderr;
     assert!(
-        forced.contains("renamed.yaml`; this run replaces them"),
+        forced.contains("third.yaml`; this run replaces them"),
         "{forced}"
     );
     assert!(
