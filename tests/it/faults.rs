@@ -427,8 +427,10 @@ fn coordinators_that_are_all_process_1_share_a_cache() {
             .stderr(std::process::Stdio::piped());
         command
     };
-    let alone = inside("r", "simulate.n_cells=39").output();
-    if !alone.is_ok_and(|o| o.status.success()) {
+    let allowed = std::process::Command::new("unshare")
+        .args(["-pf", "--mount-proc", "true"])
+        .output();
+    if !allowed.is_ok_and(|o| o.status.success()) {
         eprintln!("skipped: process namespaces are not allowed here");
         return;
     }
@@ -446,7 +448,7 @@ fn coordinators_that_are_all_process_1_share_a_cache() {
         }
         p.run(&["verify"]).expect(0);
     }
-    assert_eq!(p.names_in(".clcc/runs").len(), 1 + 12 * rounds(1));
+    assert_eq!(p.names_in(".clcc/runs").len(), 12 * rounds(1));
 }
 
 #[test]
