@@ -149,6 +149,9 @@ pub enum Event {
         restored: Vec<String>,
         /// Files of an earlier run that stay, as what makes them did not run.
         files_of_an_earlier_run: Vec<String>,
+        /// Files that were removed, as nothing makes them any more.
+        #[serde(default)]
+        removed: Vec<String>,
     },
     /// The run ended. The last event.
     Finished {

@@ -25,6 +25,12 @@ pub enum CacheError {
         /// The path.
         path: PathBuf,
     },
+    /// A place of the cache is a link: nothing beyond it is written or removed.
+    #[error("`{}` is a symbolic link; the cache follows none", path.display())]
+    Link {
+        /// The path.
+        path: PathBuf,
+    },
     /// A digest in text form is not 64 hexadecimal digits.
     #[error("expected 64 hexadecimal digits, found `{0}`")]
     BadDigest(String),
@@ -34,6 +40,13 @@ impl CacheError {
     pub(crate) fn io(verb: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_path_buf();
         move |source| Self::Io { verb, path, source }
+    }
+
+    /// Whether the cause is that nothing may be written there.
+    pub fn is_read_only(&self) -> bool {
+        use std::io::ErrorKind as K;
+        matches!(self, Self::Io { source, .. }
+            if matches!(source.kind(), K::PermissionDenied | K::ReadOnlyFilesystem))
     }
 
     /// Whether the cause is a full disk, a quota or a missing permission.

@@ -1,9 +1,9 @@
 //! Named places where a test stops the program or makes a write fail.
 //!
 //! `CLCC_FAILPOINT=NAME=ACTION[@N]` acts when the place is reached for the Nth time (default the
-//! first) in a process. Actions: `kill` (SIGKILL to this process), `hang` (for ever), `enospc`, `eio`, `erofs` (the
-//! step fails with that error), `skip` (see [`skipped`]). Builds without debug assertions have no
-//! such places.
+//! first; `@all`: each time) in a process. Actions: `kill` (SIGKILL to this process), `hang` (for ever), `panic`,
+//! an error of the system by its name in small letters (`enospc`, `eio`, `erofs`, ...: the step fails with it),
+//! `skip` (see [`skipped`]). Builds without debug assertions have no such places.
 
 #[cfg(debug_assertions)]
 mod active {
@@ -19,19 +19,16 @@ mod active {
         if place != name {
             return None;
         }
-        let (action, nth) = match action.split_once('@') {
-            Some((action, n)) => (action, n.parse().unwrap_or(1)),
-            None => (action, 1),
-        };
+        let (action, nth) = action.split_once('@').unwrap_or((action, "1"));
         let mut reached = REACHED.lock().ok()?;
         let count = reached.entry(name.to_string()).or_default();
         *count += 1;
-        (*count == nth).then(|| action.to_string())
+        (nth == "all" || nth.parse().ok() == Some(*count)).then(|| action.to_string())
     }
 
     pub(super) fn reach(name: &str) -> io::Result<()> {
-        use io::ErrorKind as K;
-        match action(name).as_deref() {
+        use rustix::io::Errno as E;
+        let error = match action(name).as_deref() {
             Some("kill") => {
                 let me = rustix::process::getpid();
                 let _ = rustix::process::kill_process(me, rustix::process::Signal::KILL);
@@ -42,13 +39,18 @@ mod active {
             Some("hang") => loop {
                 std::thread::park();
             },
-            Some("enospc") => Err(K::StorageFull.into()),
-            Some("erofs") => Err(K::ReadOnlyFilesystem.into()),
-            Some("eio") => Err(io::Error::from_raw_os_error(
-                rustix::io::Errno::IO.raw_os_error(),
-            )),
-            _ => Ok(()),
-        }
+            Some("panic") => panic!("the test asked for it at `{name}`"),
+            Some("enospc") => E::NOSPC,
+            Some("edquot") => E::DQUOT,
+            Some("erofs") => E::ROFS,
+            Some("eacces") => E::ACCESS,
+            Some("eio") => E::IO,
+            Some("enosys") => E::NOSYS,
+            Some("enolck") => E::NOLCK,
+            Some("eopnotsupp") => E::OPNOTSUPP,
+            _ => return Ok(()),
+        };
+        Err(error.into())
     }
 
     pub(super) fn skipped(name: &str) -> bool {

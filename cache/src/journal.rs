@@ -5,9 +5,11 @@
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -69,11 +71,19 @@ impl<V: Serialize + DeserializeOwned + PartialEq + Clone> Journal<V> {
             return self.rewrite();
         }
         // A leading newline closes a torn last line of an earlier process.
-        let mut file = OpenOptions::new()
+        let opened = OpenOptions::new()
             .append(true)
             .create(true)
-            .open(&self.path)
-            .map_err(CacheError::io("open", &self.path))?;
+            .custom_flags(OFlags::NOFOLLOW.bits() as i32)
+            .open(&self.path);
+        let mut file = match opened {
+            Ok(file) => file,
+            // Of another user of a shared cache, or a link: what may not be written may be replaced.
+            Err(e) if matches!(e.kind(), ErrorKind::PermissionDenied) || is_link(&self.path) => {
+                return self.rewrite();
+            }
+            Err(e) => return Err(CacheError::io("open", &self.path)(e)),
+        };
         file.write_all(format!("\n{text}").as_bytes())
             .map_err(CacheError::io("write", &self.path))
     }
@@ -87,6 +97,10 @@ impl<V: Serialize + DeserializeOwned + PartialEq + Clone> Journal<V> {
         let dir = self.path.parent().unwrap_or(Path::new("."));
         crate::store::write_atomic(dir, &self.path, text.as_bytes())
     }
+}
+
+fn is_link(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|m| m.is_symlink())
 }
 
 fn line<V: Serialize>(name: &str, value: &V) -> String {
@@ -145,6 +159,18 @@ mod tests {
             assert!(j.get("a1").is_none_or(|v| *v == 11), "bit {i}");
             assert!(j.get("a2").is_none_or(|v| *v == 22), "bit {i}");
         }
+    }
+
+    #[test]
+    fn a_link_in_its_place_is_replaced_and_what_it_leads_to_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, other) = (dir.path().join("j.jsonl"), dir.path().join("other"));
+        std::fs::write(&other, "precious").unwrap();
+        std::os::unix::fs::symlink(&other, &path).unwrap();
+        let mut j = Journal::<u32>::open(&path);
+        j.set_all([("a".into(), 1)]).unwrap();
+        assert_eq!(std::fs::read_to_string(&other).unwrap(), "precious");
+        assert_eq!(Journal::<u32>::open(&path).get("a"), Some(&1));
     }
 
     #[test]

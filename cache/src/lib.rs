@@ -5,6 +5,8 @@
 //! <cache>/cas/aa/<digest>.tree the directory's listing (path, size, digest of each file)
 //! <cache>/ac/aa/<key>.json     action record: preimage of the key, outputs, measurements
 //! <cache>/tmp/<attempt>/       private directory of one attempt
+//! <cache>/ckpt/<key>/          checkpoint of an action that was interrupted
+//! <cache>/runs/<run>/          events, logs and record of a run
 //! <cache>/last/<workflow>.jsonl  key of each node's last record, for reasons
 //! <cache>/stat.jsonl           digests of input files by (device, inode, size, mtime, ctime)
 //! <cache>/locks/<key>          kernel lock: one computation of a key at a time
@@ -23,6 +25,7 @@ mod action_store;
 mod digest;
 mod error;
 pub mod failpoint;
+mod fresh;
 mod journal;
 mod lock;
 mod record;
@@ -33,8 +36,9 @@ mod tree;
 pub use action_store::ActionStore;
 pub use digest::{Digest, digest_bytes, digest_file};
 pub use error::{CacheError, CacheResult};
+pub use fresh::{fresh_dir, fresh_file, publish};
 pub use journal::Journal;
-pub use lock::KeyLock;
+pub use lock::{KeyLock, has_no_locks};
 pub use record::{ActionRecord, OutputRecord, RECORD_FORMAT};
 pub use stat_cache::{StatCache, stat_name, stat_of};
 pub use store::{Damage, GcItem, GcPolicy, GcReport, Lookup, Store, VerifyReport};

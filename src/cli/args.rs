@@ -103,6 +103,19 @@ pub(super) enum Command {
     },
 }
 
+impl Command {
+    /// Whether it does nothing but print.
+    pub(super) fn only_prints(&self) -> bool {
+        match self {
+            Self::Run(args) => args.dry_run,
+            Self::Verify { repair, .. } => !repair,
+            Self::Gc(args) => args.dry_run,
+            Self::Simulate(_) | Self::Init { .. } | Self::ExecNode { .. } => false,
+            _ => true,
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 pub(super) struct CacheArgs {
     /// The cache directory.
@@ -130,7 +143,7 @@ pub(super) struct DiffArgs {
 pub(super) struct GcArgs {
     #[command(flatten)]
     pub(super) cache: CacheArgs,
-    /// Keep artifacts of at most this size; what was used longest ago goes first.
+    /// Keep artifacts and checkpoints of at most this size; what was used longest ago goes first.
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     pub(super) max_size: Option<u64>,
     /// Keep only what the last N runs of each workflow used.
@@ -142,6 +155,9 @@ pub(super) struct GcArgs {
     /// How long to wait for runs that use the cache, in seconds.
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     pub(super) wait: u64,
+    /// Also where the file system has no locks and cannot say whether a run uses the cache.
+    #[arg(long)]
+    pub(super) without_lock: bool,
 }
 
 /// A workflow with the command line's changes to it.
@@ -190,7 +206,7 @@ impl WorkflowArgs {
 pub(super) struct RunArgs {
     #[command(flatten)]
     pub(super) workflow: WorkflowArgs,
-    /// Cores to use [default: all].
+    /// Cores to use, at most those of the machine [default: all].
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) jobs: Option<u16>,
     /// Only say what would be done.
@@ -205,6 +221,9 @@ pub(super) struct RunArgs {
     /// Where `<workflow name>/` with the results is written.
     #[arg(long, default_value = "results", value_name = "DIR")]
     pub(super) results: PathBuf,
+    /// Replace the results of another workflow file of the same name.
+    #[arg(long)]
+    pub(super) force_results: bool,
     /// Language of the output on stdout.
     #[arg(long, value_enum, default_value = "human")]
     pub(super) format: Format,

@@ -20,7 +20,7 @@ pub(super) fn check(args: &WorkflowArgs) -> Result<i32, CliError> {
         problems.extend(names::problems(workflow, plan));
         problems
     })?;
-    println!(
+    say!(
         "{}: {} nodes, no problems",
         plan.file.display(),
         plan.nodes.len()
@@ -63,10 +63,7 @@ pub(super) fn schema(name: Option<&str>) -> Result<i32, CliError> {
             })?
             .schema(),
     };
-    println!(
-        "{}",
-        serde_json::to_string_pretty(&document).expect("plain values serialise")
-    );
+    super::out::json(&document);
     Ok(exit::OK)
 }
 
@@ -116,7 +113,7 @@ pub(super) fn init(path: &Path) -> Result<i32, CliError> {
             format!("cannot write `{}`: {e}", path.display()),
         )
     })?;
-    println!(
+    say!(
         "wrote {}; run it with: clcc-flow run {}",
         path.display(),
         path.display()
@@ -125,11 +122,8 @@ pub(super) fn init(path: &Path) -> Result<i32, CliError> {
 }
 
 pub(super) fn completions(shell: clap_complete::Shell) -> Result<i32, CliError> {
-    clap_complete::generate(
-        shell,
-        &mut Cli::command(),
-        "clcc-flow",
-        &mut std::io::stdout(),
-    );
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "clcc-flow", &mut text);
+    super::out::exact(&String::from_utf8_lossy(&text));
     Ok(exit::OK)
 }

@@ -33,10 +33,7 @@ pub(super) fn diff(args: &DiffArgs) -> Result<i32, CliError> {
             let document = json!({
                 "old": old["run"], "new": new["run"], "inputs": inputs, "nodes": nodes, "findings": found,
             });
-            println!(
-                "{}",
-                serde_json::to_string_pretty(&document).expect("plain values serialise")
-            );
+            super::out::json(&document);
         }
         Format::Human => {
             print(&old, &new, &inputs, &nodes);
@@ -206,10 +203,10 @@ fn text(value: &Value) -> &str {
 }
 
 fn print(old: &Value, new: &Value, inputs: &[Value], nodes: &[Value]) {
-    println!("old {}  {}", text(&old["run"]), text(&old["started"]));
-    println!("new {}  {}", text(&new["run"]), text(&new["started"]));
+    say!("old {}  {}", text(&old["run"]), text(&old["started"]));
+    say!("new {}  {}", text(&new["run"]), text(&new["started"]));
     for input in inputs {
-        println!("input {}: other content", text(&input["name"]));
+        say!("input {}: other content", text(&input["name"]));
     }
     for node in nodes {
         let (before, now) = (&node["status"]["old"], &node["status"]["new"]);
@@ -236,12 +233,12 @@ fn print(old: &Value, new: &Value, inputs: &[Value], nodes: &[Value]) {
                 }
             }
         };
-        println!("{}: {what}", text(&node["id"]));
+        say!("{}: {what}", text(&node["id"]));
         for p in node["params"].as_array().into_iter().flatten() {
-            println!("    {}: {} -> {}", text(&p["path"]), p["old"], p["new"]);
+            say!("    {}: {} -> {}", text(&p["path"]), p["old"], p["new"]);
         }
     }
     if inputs.is_empty() && nodes.is_empty() {
-        println!("the same keys and outputs");
+        say!("the same keys and outputs");
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use crate::results::ResultsError;
+use crate::text::{hint_lines, shown};
 use crate::workflow::LoadError;
 
 /// Exit codes; documented in docs/cli.md.
@@ -26,6 +28,8 @@ pub mod exit {
     pub const HAS_WORK: i32 = 8;
     /// Disk full, quota, permission.
     pub const DISK: i32 = 9;
+    /// What was to be printed on stdout could not be; all else is as with 0.
+    pub const OUTPUT: i32 = 10;
     /// Ctrl+C.
     pub const INTERRUPTED: i32 = 130;
     /// SIGTERM.
@@ -85,9 +89,9 @@ impl CliError {
         if self.rendered {
             return self.message.clone();
         }
-        let mut text = format!("error: {}\n", self.message);
+        let mut text = format!("error: {}\n", shown(&self.message));
         if let Some(hint) = &self.hint {
-            let _ = writeln!(text, "hint: {hint}");
+            let _ = writeln!(text, "hint: {}", hint_lines(hint));
         }
         text
     }
@@ -106,20 +110,49 @@ impl From<LoadError> for CliError {
     fn from(e: LoadError) -> Self {
         match e {
             LoadError::Invalid(e) => e.into(),
-            LoadError::Read { .. } => Self::from_error(exit::INVALID, &e),
+            LoadError::Read {
+                ref file,
+                ref source,
+            } => {
+                let hint = crate::disk::hint(file, source);
+                Self::from_error(exit::INVALID, &e).with_hint(hint)
+            }
         }
     }
 }
 
 impl From<clcc_cache::CacheError> for CliError {
     fn from(e: clcc_cache::CacheError) -> Self {
-        if !e.is_disk_or_permission() {
-            return Self::from_error(exit::CACHE, &e);
-        }
-        let room = match &e {
-            clcc_cache::CacheError::Io { path, .. } => crate::disk::room(path),
-            _ => None,
+        let code = if e.is_disk_or_permission() {
+            exit::DISK
+        } else {
+            exit::CACHE
         };
-        Self::from_error(exit::DISK, &e).with_hint(room)
+        Self::from_error(code, &e).with_hint(cache_hint(&e))
+    }
+}
+
+/// What the user can do about an error of the cache.
+pub(super) fn cache_hint(e: &clcc_cache::CacheError) -> Option<String> {
+    match e {
+        clcc_cache::CacheError::Io { path, source, .. } => crate::disk::hint(path, source),
+        clcc_cache::CacheError::Link { .. } => {
+            Some("put a directory in its place, or give another --cache".to_string())
+        }
+        _ => None,
+    }
+}
+
+impl From<ResultsError> for CliError {
+    fn from(e: ResultsError) -> Self {
+        match &e {
+            ResultsError::Write { path, source } => {
+                Self::from_error(exit::DISK, &e).with_hint(crate::disk::hint(path, source))
+            }
+            ResultsError::Damaged { .. } => Self::from_error(exit::CACHE, &e),
+            ResultsError::Foreign { .. } => Self::from_error(exit::USAGE, &e).hint(
+                "give the workflow a `name:` of its own or another --results; --force-results replaces them",
+            ),
+        }
     }
 }

@@ -40,14 +40,14 @@ pub(super) fn fetch_missing(args: &WorkflowArgs) -> Result<(), CliError> {
             continue;
         }
         let expected = spec.digest.as_deref().and_then(|d| d.parse().ok());
-        eprintln!("  FETCH {name}: {url}");
+        tell!("  FETCH {name}: {url}");
         let bar = Bar::new(name);
         let outcome = fetch::fetch(url, path, expected.as_ref(), &Options::default(), &|step| {
             bar.on_step(step);
         });
         bar.bar.finish_and_clear();
         outcome.map_err(|e| failed(name, &e))?;
-        eprintln!("FETCHED {name}: {}", path.display());
+        tell!("FETCHED {name}: {}", path.display());
     }
     Ok(())
 }
@@ -79,7 +79,7 @@ impl Bar {
         };
         let style = "        {msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
         bar.set_style(ProgressStyle::with_template(style).expect("the template is a valid one"));
-        bar.set_message(name.to_string());
+        bar.set_message(crate::text::shown(name).into_owned());
         Self {
             name: name.to_string(),
             bar,
@@ -99,12 +99,12 @@ impl Bar {
                     let share = total.map_or(String::new(), |t| {
                         format!(" of {} MB ({} %)", t / 1_000_000, done * 100 / t.max(1))
                     });
-                    eprintln!("  FETCH {}: {} MB{share}", self.name, done / 1_000_000);
+                    tell!("  FETCH {}: {} MB{share}", self.name, done / 1_000_000);
                 }
             }
             Step::Again(why) => self
                 .bar
-                .suspend(|| eprintln!("   WARN {}: {why}; trying again", self.name)),
+                .suspend(|| tell!("   WARN {}: {why}; trying again", self.name)),
         }
     }
 }

@@ -142,18 +142,18 @@ pub(super) fn print(changes: &[Value]) {
     if changes.is_empty() {
         return;
     }
-    println!("findings");
+    say!("findings");
     for c in changes {
         let table = c["table"].as_str().unwrap_or("-");
         if let Some(run) = c["only_in"].as_str() {
-            println!("  {table}: only in the {run} run");
+            say!("  {table}: only in the {run} run");
             continue;
         }
         let rho = c["spearman"].as_f64().map_or_else(String::new, |r| {
             format!("; ranks correlate at {r:.3} over {} rows", c["n_ranked"])
         });
         let count = |list: &str| c[list].as_array().map_or(0, Vec::len);
-        println!(
+        say!(
             "  {table}: {} entered, {} left, {} stayed{rho}",
             count("entered"),
             count("left"),
@@ -171,7 +171,7 @@ pub(super) fn print(changes: &[Value]) {
                     0 => String::new(),
                     n => format!(" and {n} more"),
                 };
-                println!(
+                say!(
                     "    {list}: {}{more}",
                     genes[..genes.len().min(SHOWN)].join(", ")
                 );

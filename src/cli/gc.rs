@@ -14,12 +14,14 @@ use crate::exec::gib;
 
 pub(super) fn gc(args: &GcArgs) -> Result<i32, CliError> {
     let store = open(&args.cache)?;
-    let _own = own(&store, args.wait)?;
+    let _own = own(&store, args.wait, args.without_lock)?;
     let history = History::read(&store, args.keep_last);
     let policy = GcPolicy {
         max_bytes: args.max_size,
         keep: args.keep_last.map(|_| history.keep),
         last_used: history.last_used,
+        checkpoints_before: history.kept_since,
+        runs: history.old_runs.clone(),
         dry_run: args.dry_run,
     };
     let report = store.collect(&policy)?;
@@ -30,15 +32,10 @@ pub(super) fn gc(args: &GcArgs) -> Result<i32, CliError> {
         entry.1 += item.bytes;
     }
     for (why, (count, bytes)) in by_reason {
-        println!("{count:>8} {:>12}  {why}", size(bytes));
-    }
-    for dir in &history.old_runs {
-        if !args.dry_run {
-            let _ = std::fs::remove_dir_all(dir);
-        }
+        say!("{count:>8} {:>12}  {why}", size(bytes));
     }
     let verb = if args.dry_run { "would free" } else { "freed" };
-    println!(
+    say!(
         "{verb} {} ({} bytes); kept {} (records: {}), dropped records: {}, runs: {}",
         size(report.freed_bytes),
         report.freed_bytes,
@@ -59,12 +56,18 @@ fn size(bytes: u64) -> String {
 }
 
 /// The cache for oneself; runs that use it are waited for.
-fn own(store: &Store, wait: u64) -> Result<clcc_cache::KeyLock, CliError> {
+fn own(store: &Store, wait: u64, without_lock: bool) -> Result<clcc_cache::KeyLock, CliError> {
     let until = Instant::now() + Duration::from_secs(wait);
     let mut said = false;
     loop {
-        if let Some(lock) = store.try_own()? {
-            return Ok(lock);
+        match store.try_own()? {
+            Some(lock) if lock.is_held() || without_lock => return Ok(lock),
+            Some(_) => {
+                let message = "the file system of the cache has no locks, so whether a run uses it cannot be told; nothing was removed";
+                return Err(CliError::new(exit::CACHE, message)
+                    .hint("once no run goes on anywhere, give --without-lock"));
+            }
+            None => {}
         }
         if Instant::now() >= until {
             return Err(CliError::new(
@@ -74,7 +77,7 @@ fn own(store: &Store, wait: u64) -> Result<clcc_cache::KeyLock, CliError> {
             .hint("wait for them, or give --wait SECONDS"));
         }
         if !std::mem::replace(&mut said, true) {
-            eprintln!("waiting for runs that use the cache");
+            tell!("waiting for runs that use the cache");
         }
         std::thread::sleep(Duration::from_millis(100));
     }
@@ -88,6 +91,9 @@ struct History {
     keep: BTreeSet<Digest>,
     /// Directories of the runs before those.
     old_runs: Vec<PathBuf>,
+    /// When the first of the kept runs began, in seconds since the epoch: no later one went on from a checkpoint
+    /// that is older.
+    kept_since: Option<u64>,
 }
 
 impl History {
@@ -102,7 +108,7 @@ impl History {
                 }
                 continue;
             };
-            let ended = run["started"]
+            let began = run["started"]
                 .as_str()
                 .and_then(|t| humantime::parse_rfc3339(t).ok())
                 .and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok())
@@ -117,13 +123,18 @@ impl History {
                 .filter_map(|n: &Value| n["key"].as_str()?.parse::<Digest>().ok());
             for key in keys {
                 let last = history.last_used.entry(key).or_default();
-                *last = (*last).max(ended);
+                *last = (*last).max(began);
                 if keep_last.is_some_and(|keep| *nth <= keep) {
                     history.keep.insert(key);
                 }
             }
-            if keep_last.is_some_and(|keep| *nth > keep) {
-                history.old_runs.push(dir);
+            match keep_last {
+                Some(keep) if *nth > keep => history.old_runs.push(dir),
+                Some(_) => {
+                    let first = history.kept_since.unwrap_or(began);
+                    history.kept_since = Some(first.min(began));
+                }
+                None => {}
             }
         }
         history

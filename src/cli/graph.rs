@@ -24,7 +24,7 @@ pub(super) fn graph(args: &WorkflowArgs, format: GraphFormat) -> Result<i32, Cli
         GraphFormat::Mermaid => drawing.mermaid(),
         GraphFormat::Svg => drawing.svg(),
     };
-    print!("{text}");
+    super::out::exact(&text);
     Ok(exit::OK)
 }
 

@@ -32,10 +32,7 @@ pub(super) fn inspect(path: &Path, format: Format) -> Result<i32, CliError> {
         map.insert("provenance".into(), from);
     }
     match format {
-        Format::Json => println!(
-            "{}",
-            serde_json::to_string_pretty(&document).expect("plain values serialise")
-        ),
+        Format::Json => super::out::json(&document),
         Format::Human => print_value(&cut(document), 0),
     }
     Ok(exit::OK)
@@ -200,7 +197,7 @@ fn tensors(path: &Path) -> Result<Value, CliError> {
 /// Nested names with their values, indented; numbers shortened, rows of tables in columns.
 pub(super) fn print_value(value: &Value, depth: usize) {
     for line in lines(value, depth) {
-        println!("{line}");
+        say!("{line}");
     }
 }
 

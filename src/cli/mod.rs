@@ -1,9 +1,7 @@
-//! The command line: arguments in, exit code out. The one place that prints.
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "this module owns the terminal"
-)]
+//! The command line: arguments in, exit code out.
+
+#[macro_use]
+mod out;
 
 mod args;
 mod check;
@@ -17,6 +15,7 @@ mod inspect;
 mod provenance;
 mod run;
 mod session;
+mod signals;
 mod simulate;
 mod store_verbs;
 mod terminal;
@@ -25,32 +24,69 @@ pub use error::{CliError, exit};
 
 use clap::Parser as _;
 
+use crate::text::shown;
 use args::{Cli, Command};
 
-/// Runs the program; returns its exit code.
+/// Runs the program; returns its exit code. A panic is an error inside the program like any other.
 pub fn main() -> i32 {
+    std::panic::set_hook(Box::new(say_panic));
+    let code = std::panic::catch_unwind(begin).unwrap_or(exit::INTERNAL);
+    out::flush();
+    if code == exit::OK && out::is_lost() {
+        tell!("error: not everything could be written to stdout");
+        return exit::OUTPUT;
+    }
+    code
+}
+
+fn say_panic(info: &std::panic::PanicHookInfo<'_>) {
+    let message = info.payload_as_str().unwrap_or("no message");
+    let place = info.location().map(ToString::to_string).unwrap_or_default();
+    tell!("error: a fault of the program, at {place}: {message}");
+    tell!("hint: please report it with this line; RUST_BACKTRACE=1 adds the calls that led there");
+    let calls = std::backtrace::Backtrace::capture();
+    if calls.status() == std::backtrace::BacktraceStatus::Captured {
+        out::tell_text(&format!("{calls}\n"));
+    }
+}
+
+fn begin() -> i32 {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(e) => {
-            let _ = e.print();
-            return if e.use_stderr() {
-                exit::USAGE
-            } else {
-                exit::OK
+        Err(e) if e.use_stderr() => {
+            // It quotes arguments, so it is made once more of harmless ones.
+            let harmless = |a: std::ffi::OsString| shown(&a.to_string_lossy()).into_owned();
+            let again = Cli::try_parse_from(std::env::args_os().map(harmless));
+            out::tell_text(&again.err().unwrap_or(e).render().to_string());
+            return exit::USAGE;
+        }
+        Err(help) => {
+            sigpipe::reset();
+            return match help.print() {
+                Ok(()) => exit::OK,
+                Err(_) => exit::OUTPUT,
             };
         }
     };
-    // A run goes on when nobody reads any more what it prints; what only prints ends.
-    if !matches!(cli.command, Command::Run(_) | Command::ExecNode { .. }) {
+    // What only prints ends with its reader; what does more goes on.
+    if cli.command.only_prints() {
         sigpipe::reset();
     }
     let filter = tracing_subscriber::EnvFilter::try_from_env("CLCC_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(|| out::Diagnostics)
+        .with_ansi(false)
+        .log_internal_errors(false)
         .without_time()
         .init();
+    // The kernel shields the first process of a container from signals that nobody listens to; `run` and
+    // `simulate` listen themselves.
+    let is_first = std::process::id() == 1;
+    if is_first && cli.command.only_prints() {
+        let _ = signals::end_after(|| {});
+    }
     let outcome = match cli.command {
         Command::ExecNode { action } => return crate::exec::exec_node(&action),
         Command::Run(args) => run::run(&args),
@@ -76,7 +112,7 @@ pub fn main() -> i32 {
     match outcome {
         Ok(code) => code,
         Err(e) => {
-            eprint!("{}", e.render());
+            out::tell_text(&e.render());
             e.code
         }
     }

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use clcc_cache::KeyLock;
+use clcc_cache::{KeyLock, Store, fresh_dir};
 use serde_json::{Value, json};
 
 use super::args::{Format, RunArgs, WorkflowArgs};
@@ -18,42 +17,39 @@ use crate::decide::{Decision, Known, Reason, Status, Verdict, dry_run};
 use crate::events::{EVENT_SCHEMA, Event, Stamped};
 use crate::exec::{FailureClass, LocalExecutor, MemoryWatch};
 use crate::plan::Plan;
-use crate::results::{self, Publication, ResultsError, Trace};
+use crate::results::{self, Destination, Publication, ResultsError, Trace};
 use crate::schedule::{self, Options, Outcome, RunOutcome};
 
 pub(super) fn run(args: &RunArgs) -> Result<i32, CliError> {
     if args.dry_run {
         return plan(args);
     }
+    super::signals::ignore_hangup();
     super::fetching::fetch_missing(&args.workflow)?;
     let mut session = Session::open(&args.workflow)?;
     if session.plan.nodes.iter().all(|n| n.cached_only) {
         return Err(CliError::new(exit::NOTHING, "the selection holds no node"));
     }
     session.check_names()?;
+    // Said before hours of work, and asked again when the results are written.
+    if let Some(before) = results::made_before(&session.plan, &destination(args))? {
+        tell!("note: {before}");
+    }
     let _shared = share(&session)?;
     let started = SystemTime::now();
-    let name = run_name(started);
-    let run_dir = session.store.root().join("runs").join(&name);
-    let disk = |e: std::io::Error| {
-        let message = format!("cannot create `{}`: {e}", run_dir.display());
-        CliError::new(exit::DISK, message)
-    };
-    std::fs::create_dir_all(&run_dir).map_err(disk)?;
-    // Held while the run goes on: `status` can tell a running one from a killed one.
-    let _running = KeyLock::try_acquire(&run_dir.join("lock"))?;
+    let place = RunPlace::new(&session.store, started)?;
     let options = Options {
-        jobs: args.jobs.map_or_else(default_jobs, usize::from),
+        jobs: jobs(args.jobs),
         memory: args.memory.unwrap_or_else(schedule::default_budget),
         accelerators: crate::device::accelerators(session.device.choice),
         fail_fast: args.fail_fast,
         device: session.device.choice,
-        run: name,
-        logs: run_dir.join("logs"),
+        run: place.name.clone(),
+        logs: place.dir.join("logs"),
     };
-    let mut reporter = Reporter::new(&session, args.format, &run_dir).map_err(disk)?;
+    let mut reporter = Reporter::new(&session, args.format, &place)?;
     let finished = drive(&mut session, args, &options, &mut reporter, started)?;
-    reporter.write_trace(&run_dir, &session.plan.name);
+    reporter.write_trace(&place, &session.plan.name);
     let Finished {
         outcome,
         published,
@@ -66,6 +62,60 @@ pub(super) fn run(args: &RunArgs) -> Result<i32, CliError> {
     Ok(exit_code(&outcome, args.fail_fast, signal))
 }
 
+fn destination(args: &RunArgs) -> Destination<'_> {
+    Destination {
+        root: &args.results,
+        force: args.force_results,
+    }
+}
+
+/// Where the cache keeps what a run leaves of itself.
+struct RunPlace {
+    name: String,
+    dir: PathBuf,
+    /// `false` in a cache that cannot be written: then nothing is kept.
+    is_kept: bool,
+    /// Held while the run goes on: `status` can tell a running one from a killed one.
+    _running: Option<KeyLock>,
+}
+
+impl RunPlace {
+    /// Names sort by time; the random end keeps those of one moment apart.
+    fn new(store: &Store, started: SystemTime) -> Result<Self, CliError> {
+        let time: String = humantime::format_rfc3339_millis(started)
+            .to_string()
+            .chars()
+            .filter(char::is_ascii_alphanumeric)
+            .collect();
+        let runs = store.root().join("runs");
+        if !store.is_writable() {
+            let root = store.root().display();
+            tell!(
+                "note: the cache `{root}` cannot be written; what it has is used, and this run is not kept in it"
+            );
+            return Ok(Self {
+                dir: runs.join(&time),
+                name: time,
+                is_kept: false,
+                _running: None,
+            });
+        }
+        let dir = fresh_dir(&runs, &format!("{time}-")).map_err(|e| cannot_create(&runs, &e))?;
+        let name = dir.file_name().map(|n| n.to_string_lossy().into_owned());
+        Ok(Self {
+            name: name.unwrap_or(time),
+            _running: KeyLock::try_acquire(&dir.join("lock"))?,
+            dir,
+            is_kept: true,
+        })
+    }
+}
+
+fn cannot_create(path: &Path, e: &std::io::Error) -> CliError {
+    let message = format!("cannot create `{}`: {e}", path.display());
+    CliError::new(exit::DISK, message).with_hint(crate::disk::hint(path, e))
+}
+
 /// Waits for a collection to end, then keeps the next one away until the run has ended.
 fn share(session: &Session) -> Result<KeyLock, CliError> {
     session.store.sweep_attempts();
@@ -75,30 +125,22 @@ fn share(session: &Session) -> Result<KeyLock, CliError> {
             return Ok(lock);
         }
         if !std::mem::replace(&mut said, true) {
-            eprintln!("waiting for `gc` to end");
+            tell!("waiting for `gc` to end");
         }
         std::thread::sleep(Duration::from_millis(100));
     }
 }
 
-fn default_jobs() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-/// Sortable, and different for runs that start in the same second.
-fn run_name(started: SystemTime) -> String {
-    let time: String = humantime::format_rfc3339_seconds(started)
-        .to_string()
-        .chars()
-        .filter(char::is_ascii_alphanumeric)
-        .collect();
-    format!("{time}-{}", std::process::id())
+/// Cores to use: no more than there are, as each is a thread and the memory that it works in.
+fn jobs(asked: Option<u16>) -> usize {
+    let there = std::thread::available_parallelism().map_or(1, usize::from);
+    asked.map_or(there, |n| usize::from(n).min(there))
 }
 
 /// Everything that reads the events of a run.
 struct Reporter {
     format: Format,
-    journal: std::io::BufWriter<std::fs::File>,
+    journal: Option<std::io::BufWriter<std::fs::File>>,
     terminal: Option<Terminal>,
     trace: Trace,
     began: Instant,
@@ -106,10 +148,13 @@ struct Reporter {
 }
 
 impl Reporter {
-    fn new(session: &Session, format: Format, run_dir: &Path) -> std::io::Result<Self> {
+    fn new(session: &Session, format: Format, place: &RunPlace) -> Result<Self, CliError> {
+        let events = place.dir.join("events.jsonl");
+        let create = || std::fs::File::create(&events).map_err(|e| cannot_create(&events, &e));
+        let file = place.is_kept.then(create).transpose()?;
         Ok(Self {
             format,
-            journal: std::io::BufWriter::new(std::fs::File::create(run_dir.join("events.jsonl"))?),
+            journal: file.map(std::io::BufWriter::new),
             terminal: (format == Format::Human).then(|| {
                 let terminal = Terminal::new(session.plan.nodes.len());
                 terminal.opening(&session.plan, &session.device);
@@ -134,12 +179,13 @@ impl Reporter {
         // What is found in the cache comes in thousands and tells nobody anything at once.
         let flush = !matches!(event, Event::DidReuse { .. });
         if self.format == Format::Json {
-            let mut out = std::io::stdout().lock();
-            let _ = writeln!(out, "{line}").and_then(|()| if flush { out.flush() } else { Ok(()) });
+            super::out::json_line(&line, flush);
         }
-        let _ = writeln!(self.journal, "{line}");
-        if flush {
-            let _ = self.journal.flush();
+        if let Some(journal) = &mut self.journal {
+            let _ = writeln!(journal, "{line}");
+            if flush {
+                let _ = journal.flush();
+            }
         }
         if let Some(terminal) = &mut self.terminal {
             terminal.on_event(event);
@@ -147,9 +193,12 @@ impl Reporter {
         self.trace.on_event(event, elapsed);
     }
 
-    fn write_trace(self, run_dir: &Path, workflow: &str) {
+    fn write_trace(self, place: &RunPlace, workflow: &str) {
+        if !place.is_kept {
+            return;
+        }
         let text = self.trace.into_json(workflow).to_string();
-        if let Err(e) = std::fs::write(run_dir.join("trace.json"), text) {
+        if let Err(e) = std::fs::write(place.dir.join("trace.json"), text) {
             tracing::warn!("the trace of this run could not be written: {e}");
         }
     }
@@ -160,7 +209,7 @@ struct Finished {
     published: Publication,
     /// With what was published.
     seconds: f64,
-    /// The signal that cancelled the run.
+    /// The exit code of the signal that cancelled the run.
     signal: Option<i32>,
 }
 
@@ -189,9 +238,7 @@ fn drive(
         .enable_all()
         .build()
         .map_err(internal)?;
-    let (raise, cancel) = tokio::sync::watch::channel(0u8);
-    let signal = Arc::new(AtomicI32::new(0));
-    let watcher = runtime.spawn(watch_signals(raise, Arc::clone(&signal)));
+    let heard = super::signals::listen().map_err(internal)?;
     reporter.on_event(&Event::Started {
         schema: EVENT_SCHEMA,
         run: options.run.clone(),
@@ -206,7 +253,13 @@ fn drive(
         passes += 1;
         let mut sink = |event: &Event| reporter.on_event(event);
         let decider = session.decider(0..session.plan.nodes.len());
-        let pass = schedule::run(&decider, &executor, options, cancel.clone(), &mut sink);
+        let pass = schedule::run(
+            &decider,
+            &executor,
+            options,
+            heard.cancel.clone(),
+            &mut sink,
+        );
         let now = runtime.block_on(pass).after(outcome.take());
         remember(session, &now);
         let published = publish(session, args, options, &now, started);
@@ -226,28 +279,14 @@ fn drive(
                     digest: artifact.to_string(),
                 });
             }
-            Err(e @ ResultsError::Damaged { .. }) => {
-                return Err(CliError::from_error(exit::CACHE, &e));
-            }
-            Err(e @ ResultsError::Write { .. }) => {
-                use std::io::ErrorKind::{QuotaExceeded, StorageFull};
-                let room = match &e {
-                    ResultsError::Write { path, source }
-                        if matches!(source.kind(), StorageFull | QuotaExceeded) =>
-                    {
-                        crate::disk::room(path)
-                    }
-                    _ => None,
-                };
-                return Err(CliError::from_error(exit::DISK, &e).with_hint(room));
-            }
+            Err(e) => return Err(e.into()),
         }
     };
-    watcher.abort();
     reporter.on_event(&Event::DidPublish {
         dir: published.dir.display().to_string(),
         restored: published.restored.clone(),
         files_of_an_earlier_run: published.kept.clone(),
+        removed: published.removed.clone(),
     });
     let outcome = outcome.expect("one pass at least");
     let (ran, cached, failed, skipped) = outcome.counts();
@@ -259,32 +298,13 @@ fn drive(
         skipped,
         seconds,
     });
-    let signal = Some(signal.load(Ordering::Relaxed)).filter(|s| *s != 0);
+    let signal = heard.code();
     Ok(Finished {
         outcome,
         published,
         seconds,
         signal,
     })
-}
-
-/// The first signal asks for a clean end, the second for an end at once.
-async fn watch_signals(raise: tokio::sync::watch::Sender<u8>, which: Arc<AtomicI32>) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut int), Ok(mut term)) = (
-        signal(SignalKind::interrupt()),
-        signal(SignalKind::terminate()),
-    ) else {
-        return;
-    };
-    loop {
-        let kind = tokio::select! {
-            _ = int.recv() => SignalKind::interrupt(),
-            _ = term.recv() => SignalKind::terminate(),
-        };
-        which.store(kind.as_raw_value(), Ordering::Relaxed);
-        raise.send_modify(|level| *level = (*level + 1).min(2));
-    }
 }
 
 /// Writes the run's record and the results.
@@ -300,11 +320,14 @@ fn publish(
     let history = results::run_history(plan, outcome, inputs, options, &started);
     let run_dir = session.store.root().join("runs").join(&options.run);
     let text = serde_json::to_vec(&history).expect("plain values serialise");
-    if let Err(e) = std::fs::write(run_dir.join("run.json"), text) {
+    if session.store.is_writable()
+        && let Err(e) = std::fs::write(run_dir.join("run.json"), text)
+    {
         tracing::warn!("the record of this run could not be kept in the cache: {e}");
     }
     let record = || results::run_record(plan, outcome, inputs, options, &started);
-    results::publish(plan, outcome, &session.store, &args.results, &record)
+    let to = destination(args);
+    session.outside_cache(|| results::publish(plan, outcome, &session.store, &to, &record))
 }
 
 /// Points every node that has a record at it, for the reasons of the next run.
@@ -315,6 +338,9 @@ fn remember(session: &mut Session, outcome: &RunOutcome) {
         .iter()
         .zip(&outcome.nodes)
         .filter_map(|(node, end)| end.record().map(|r| (node.id.clone(), r.key)));
+    if !session.store.is_writable() {
+        return;
+    }
     if let Err(e) = session.last.set_all(items.collect::<Vec<_>>()) {
         tracing::warn!("the keys of this run could not be remembered: {e}");
     }
@@ -322,12 +348,7 @@ fn remember(session: &mut Session, outcome: &RunOutcome) {
 
 fn exit_code(outcome: &RunOutcome, fail_fast: bool, signal: Option<i32>) -> i32 {
     if outcome.cancelled {
-        let terminated = signal == Some(rustix::process::Signal::TERM.as_raw());
-        return if terminated {
-            exit::TERMINATED
-        } else {
-            exit::INTERRUPTED
-        };
+        return signal.unwrap_or(exit::INTERRUPTED);
     }
     let (ran, cached, failed, _) = outcome.counts();
     let disk = outcome
@@ -369,10 +390,7 @@ pub(super) fn plan(args: &RunArgs) -> Result<i32, CliError> {
                 "nodes": nodes,
                 "summary": {"cached": cached, "run": run, "maybe": maybe, "skip": skip},
             });
-            println!(
-                "{}",
-                serde_json::to_string_pretty(&document).expect("plain values serialise")
-            );
+            super::out::json(&document);
         }
         Format::Human => {
             let width = selected
@@ -388,7 +406,7 @@ pub(super) fn plan(args: &RunArgs) -> Result<i32, CliError> {
                     Status::Skip => "SKIP",
                 };
                 let reason = v.reasons.first().map(Reason::text).unwrap_or_default();
-                println!(
+                say!(
                     "{}",
                     format!("{word:>8} {:width$}  {reason}", plan.nodes[*i].id).trim_end()
                 );
@@ -397,7 +415,7 @@ pub(super) fn plan(args: &RunArgs) -> Result<i32, CliError> {
                 0 => String::new(),
                 n => format!(", {n} to skip"),
             };
-            println!(
+            say!(
                 "{:>8} {cached} cached, {run} to run, {maybe} maybe{skip}",
                 ""
             );
@@ -438,14 +456,14 @@ pub(super) fn explain(args: &WorkflowArgs, node: &str) -> Result<i32, CliError> 
     }
     match decider.decide(id, &known) {
         Decision::Hit(record) => {
-            println!("{node} is cached");
-            println!("  key     {}", record.key);
+            say!("{node} is cached");
+            say!("  key     {}", record.key);
             for o in &record.outputs {
                 let key = o.key.as_ref().map(|k| format!("[{k}]")).unwrap_or_default();
-                println!("  output  {}{key}  {}  {} bytes", o.role, o.digest, o.bytes);
+                say!("  output  {}{key}  {}  {} bytes", o.role, o.digest, o.bytes);
             }
             let made = &record.measured;
-            println!(
+            say!(
                 "  made in {:.3} s on {} ({} threads) with {:.0} MiB at the most, by version {}",
                 made["seconds"].as_f64().unwrap_or(0.0),
                 made["device"].as_str().unwrap_or("?"),
@@ -459,28 +477,28 @@ pub(super) fn explain(args: &WorkflowArgs, node: &str) -> Result<i32, CliError> 
                 .unwrap_or_default()
             {
                 if reason != Reason::New {
-                    println!("  since the last run of this node: {}", reason.text());
+                    say!("  since the last run of this node: {}", reason.text());
                 }
             }
         }
         Decision::Run { key, reasons, .. } => {
-            println!("{node} would run");
-            println!("  key     {key}");
+            say!("{node} would run");
+            say!("  key     {key}");
             print_reasons(&reasons);
         }
         Decision::Unknown => {
-            println!("{node} waits for what it reads:");
+            say!("{node} waits for what it reads:");
             for p in session
                 .plan
                 .producers(id)
                 .into_iter()
                 .filter(|p| known[*p].is_none())
             {
-                println!("  {}", session.plan.nodes[p].id);
+                say!("  {}", session.plan.nodes[p].id);
             }
             for name in session.plan.file_inputs(id) {
                 if !session.inputs.contains_key(name) {
-                    println!("  the input `{name}`, which nothing that was asked for reads");
+                    say!("  the input `{name}`, which nothing that was asked for reads");
                 }
             }
             if let Some(reasons) = decider.changes_before_inputs(id) {
@@ -495,9 +513,11 @@ fn print_reasons(reasons: &[Reason]) {
     for reason in reasons {
         match reason {
             Reason::Param { path, old, new } => {
-                println!("  changed {path}\n    old {old}\n    new {new}")
+                say!("  changed {path}");
+                say!("    old {old}");
+                say!("    new {new}");
             }
-            other => println!("  because {}", other.text()),
+            other => say!("  because {}", other.text()),
         }
     }
 }

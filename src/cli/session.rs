@@ -1,11 +1,14 @@
 //! What every workflow verb needs: the plan, the store, the content of the inputs.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 
 use clcc_cache::{Digest, Journal, StatCache, Store};
+use rustix::fs::Mode;
 
 use super::args::WorkflowArgs;
-use super::error::{CliError, exit};
+use super::error::{CliError, cache_hint, exit};
 use crate::decide::{Decider, InputDigests, Lookahead, digest_inputs};
 use crate::device::RunDevice;
 use crate::names;
@@ -21,6 +24,50 @@ pub(super) struct Session {
     pub(super) last: Journal<Digest>,
     pub(super) force: BTreeSet<String>,
     pub(super) device: RunDevice,
+    umask: Umask,
+}
+
+/// Opens the cache for whatever verb. Its path is handed to child processes as JSON, so it must be text.
+pub(super) fn open_cache(path: &Path) -> Result<(Store, Umask), CliError> {
+    let umask = Umask::of_cache(path);
+    let store = Store::open(path)?;
+    if store.root().to_str().is_none() {
+        let message = format!(
+            "the cache lies at `{}`: expected a path that is UTF-8 text",
+            store.root().display()
+        );
+        return Err(CliError::new(exit::USAGE, message).hint("give another place with --cache"));
+    }
+    Ok((store, umask))
+}
+
+/// What the modes of new files leave out.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Umask {
+    /// As the user set it.
+    own: Mode,
+    /// In the cache: a directory that the group may write and hands its group on (`chmod g+ws`) is shared, so
+    /// what lies in it is the group's too, whatever each of its users has set.
+    cache: Mode,
+}
+
+impl Umask {
+    /// Takes effect at once.
+    fn of_cache(root: &Path) -> Self {
+        let shared = std::fs::metadata(root).is_ok_and(|m| m.mode() & 0o2020 == 0o2020);
+        let own = rustix::process::umask(Mode::RWXG | Mode::RWXO);
+        let cache = if shared { own - Mode::RWXG } else { own };
+        rustix::process::umask(cache);
+        Self { own, cache }
+    }
+
+    /// Does what is no matter of the cache.
+    fn outside_cache<T>(self, work: impl FnOnce() -> T) -> T {
+        rustix::process::umask(self.own);
+        let done = work();
+        rustix::process::umask(self.cache);
+        done
+    }
 }
 
 /// Loads and checks a workflow, whether its input files are there, and what `more` finds.
@@ -59,6 +106,14 @@ fn missing_inputs(workflow: &Workflow, plan: &Plan) -> Vec<Problem> {
             problems.push(unknown("built-in table", builtin, &["grch38"]).at(place));
         }
         let Some(path) = &spec.path else { continue };
+        if std::path::absolute(path).is_ok_and(|p| p.to_str().is_none()) {
+            let message = format!(
+                "input `{name}`: expected a path that is UTF-8 text, found `{}`",
+                std::path::absolute(path).unwrap_or_default().display()
+            );
+            problems.push(Problem::new(message).at(workflow.positions.value(&join(&at, "path"))));
+            continue;
+        }
         if path.exists() {
             continue;
         }
@@ -90,14 +145,17 @@ impl Session {
             );
             CliError::from_error(exit::USAGE, &e).hint(hint)
         })?;
-        let store = Store::open(&args.cache)?.checking_content(args.rehash);
+        let (store, umask) = open_cache(&args.cache)?;
+        let store = store.checking_content(args.rehash);
         let mut stat = StatCache::open(&store.root().join("stat.jsonl"), !args.rehash);
         let inputs = digest_inputs(&plan, &mut stat).map_err(|(name, e)| {
             let mut error = CliError::from_error(exit::INVALID, &e);
             error.message = format!("input `{name}`: {}", error.message);
-            error
+            error.with_hint(cache_hint(&e))
         })?;
-        if let Err(e) = stat.save() {
+        if store.is_writable()
+            && let Err(e) = stat.save()
+        {
             tracing::warn!("digests of input files could not be remembered: {e}");
         }
         let last = Journal::open(
@@ -114,6 +172,7 @@ impl Session {
             last,
             force: args.force.iter().cloned().collect(),
             device,
+            umask,
         })
     }
 
@@ -137,6 +196,11 @@ impl Session {
             tracing::warn!("that all names are in the data could not be remembered: {e}");
         }
         Ok(())
+    }
+
+    /// Writes outside the cache, with the user's own umask.
+    pub(super) fn outside_cache<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.umask.outside_cache(work)
     }
 
     /// Digest of the program file, for the records; not part of any key.

@@ -1,5 +1,7 @@
 //! `simulate`.
 
+use std::path::Path;
+
 use clcc_stages::simulate::geo;
 use clcc_stages::stage::Progress;
 use serde_json::Value;
@@ -22,6 +24,9 @@ pub(super) fn simulate(args: &SimulateArgs) -> Result<i32, CliError> {
         let message = format!("`{}` is not empty; nothing was written", args.out.display());
         return Err(CliError::new(exit::USAGE, message));
     }
+    let out = args.out.clone();
+    super::signals::end_after(move || remove_content(&out))
+        .map_err(|e| CliError::new(exit::INTERNAL, format!("cannot listen to signals: {e}")))?;
     let mut params = geo::default_params();
     if let Some(genes) = args.genes {
         params.n_genes = genes;
@@ -29,8 +34,16 @@ pub(super) fn simulate(args: &SimulateArgs) -> Result<i32, CliError> {
     let said = geo::write_file_set(&args.out, &params, args.seed, args.scale, &Lines)
         .map_err(|e| stage_error(&e))?;
     print_value(&Value::Object(said), 0);
-    println!("wrote {}", args.out.display());
+    say!("wrote {}", args.out.display());
     Ok(exit::OK)
+}
+
+/// Half a data set looks like a whole one. Everything in the directory is of this process: it was empty.
+fn remove_content(dir: &Path) {
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let _ = std::fs::remove_dir_all(&path).or_else(|_| std::fs::remove_file(&path));
+    }
 }
 
 /// One line a patient.
@@ -38,10 +51,10 @@ struct Lines;
 
 impl Progress for Lines {
     fn step(&self, done: u64, total: u64, message: &str) {
-        eprintln!("({done:>2}/{total}) {message}");
+        tell!("({done:>2}/{total}) {message}");
     }
 
     fn warn(&self, message: &str) {
-        eprintln!("warning: {message}");
+        tell!("warning: {message}");
     }
 }

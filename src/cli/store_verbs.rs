@@ -11,6 +11,7 @@ use super::terminal::skipped_text;
 use crate::decide::Reason;
 use crate::events::Event;
 use crate::schedule::NOT_SELECTED;
+use crate::text::{hint_lines, shown};
 
 pub(super) fn open(args: &CacheArgs) -> Result<Store, CliError> {
     if !args.cache.is_dir() {
@@ -20,7 +21,7 @@ pub(super) fn open(args: &CacheArgs) -> Result<Store, CliError> {
         )
         .hint("run a workflow first, or give --cache DIR"));
     }
-    Ok(Store::open(&args.cache)?)
+    super::session::open_cache(&args.cache).map(|(store, _)| store)
 }
 
 /// Run directories, newest first.
@@ -29,7 +30,7 @@ pub(super) fn runs(store: &Store) -> Vec<PathBuf> {
         .map(|entries| {
             entries
                 .filter_map(|e| e.ok().map(|e| e.path()))
-                .filter(|p| p.is_dir())
+                .filter(|p| std::fs::symlink_metadata(p).is_ok_and(|m| m.is_dir()))
                 .collect()
         })
         .unwrap_or_default();
@@ -54,10 +55,7 @@ pub(super) fn workflow_of(run: &Value) -> String {
 pub(super) fn status(args: &CacheArgs, format: Format) -> Result<i32, CliError> {
     let runs = last_runs(&open(args)?);
     if format == Format::Json {
-        println!(
-            "{}",
-            serde_json::to_string_pretty(&runs).expect("plain values serialise")
-        );
+        super::out::json(&Value::from(runs));
         return Ok(exit::OK);
     }
     for run in &runs {
@@ -67,14 +65,15 @@ pub(super) fn status(args: &CacheArgs, format: Format) -> Result<i32, CliError> 
             Some("running") => {
                 let now = run["now"].as_array().into_iter().flatten().map(text);
                 let now = now.collect::<Vec<_>>().join(", ");
-                println!("{name}  runs: {ended}, now {now}");
+                say!("{name}  runs: {ended}, now {now}");
             }
-            Some("killed") => println!("{name}  was killed after {ended}"),
+            Some("killed") => say!("{name}  was killed after {ended}"),
+            Some("unknown") => say!("{name}  goes on or was killed: {ended} so far"),
             _ => print_ended(run, &name),
         }
     }
     if runs.iter().all(|r| r["state"] != "ended") {
-        println!("no run has ended in this cache");
+        say!("no run has ended in this cache");
     }
     Ok(exit::OK)
 }
@@ -83,7 +82,7 @@ fn print_ended(run: &Value, name: &str) {
     let s = &run["summary"];
     let count = |value: &Value| value.as_u64().unwrap_or(0);
     let skipped = skipped_text(count(&s["skipped"]), count(&run["not_selected"]));
-    println!(
+    say!(
         "{}  {}  {:.1} s  {} ran, {} cached, {} failed, {skipped}  (run {name})",
         text(&run["workflow"]),
         text(&run["started"]),
@@ -93,7 +92,7 @@ fn print_ended(run: &Value, name: &str) {
         s["failed"],
     );
     for node in run["without_result"].as_array().into_iter().flatten() {
-        println!(
+        say!(
             "  {:7} {}: {}",
             text(&node["status"]),
             text(&node["id"]),
@@ -145,7 +144,7 @@ fn last_runs(store: &Store) -> Vec<Value> {
 
 /// A run without a record: still going, or killed.
 fn unfinished(dir: &Path, name: &str) -> Value {
-    let going = clcc_cache::KeyLock::try_acquire(&dir.join("lock")).is_ok_and(|l| l.is_none());
+    let going = clcc_cache::KeyLock::is_taken(&dir.join("lock"));
     let events = std::fs::read_to_string(dir.join("events.jsonl")).unwrap_or_default();
     let mut workflow = Value::Null;
     let mut nodes = 0;
@@ -169,7 +168,12 @@ fn unfinished(dir: &Path, name: &str) -> Value {
             _ => {}
         }
     }
-    let state = if going { "running" } else { "killed" };
+    // Where the file system has no locks, a killed run looks like one that goes on.
+    let state = match going {
+        Some(true) => "running",
+        Some(false) => "killed",
+        None => "unknown",
+    };
     json!({"run": name, "workflow": workflow, "state": state, "ended": ended, "nodes": nodes, "now": running})
 }
 
@@ -195,12 +199,13 @@ pub(super) fn log(args: &CacheArgs, workflow: Option<&str>, node: &str) -> Resul
             others.push(name);
             continue;
         }
-        println!("{node} of {name}, run {run}");
+        say!("{node} of {name}, run {run}");
         events
             .iter()
             .filter_map(|e| happened(e, node))
-            .for_each(|line| println!("  {line}"));
-        print!("{}", std::fs::read_to_string(&file).unwrap_or_default());
+            .for_each(|line| super::out::say_text(&format!("  {line}\n")));
+        let bytes = std::fs::read(&file).unwrap_or_default();
+        super::out::say_text(&String::from_utf8_lossy(&bytes));
         return Ok(exit::OK);
     }
     let error = CliError::new(
@@ -225,9 +230,11 @@ fn happened(event: &Event, node: &str) -> Option<String> {
             ..
         } if id == node => {
             let why = reason.as_ref().map(Reason::text).unwrap_or_default();
-            Some(format!("began, threads: {threads}, as: {why}"))
+            Some(format!("began, threads: {threads}, as: {}", shown(&why)))
         }
-        Event::Warning { id, message } if id == node => Some(format!("warning: {message}")),
+        Event::Warning { id, message } if id == node => {
+            Some(format!("warning: {}", shown(message)))
+        }
         Event::DidExecute {
             id,
             key,
@@ -242,7 +249,7 @@ fn happened(event: &Event, node: &str) -> Option<String> {
         }
         Event::WillRetry {
             id, because, how, ..
-        } if id == node => Some(format!("again {how}: {because}")),
+        } if id == node => Some(format!("again {how}: {}", shown(because))),
         Event::DidFail {
             id,
             message,
@@ -252,10 +259,15 @@ fn happened(event: &Event, node: &str) -> Option<String> {
         } if id == node => {
             let hint = hint
                 .as_ref()
-                .map_or(String::new(), |h| format!("\n  hint: {h}"));
-            Some(format!("failed after {seconds:.3} s: {message}{hint}"))
+                .map_or(String::new(), |h| format!("\n  hint: {}", hint_lines(h)));
+            Some(format!(
+                "failed after {seconds:.3} s: {}{hint}",
+                shown(message)
+            ))
         }
-        Event::DidSkip { id, because } if id == node => Some(format!("skipped: {because}")),
+        Event::DidSkip { id, because } if id == node => {
+            Some(format!("skipped: {}", shown(because)))
+        }
         Event::DidFindDamage { id, role, .. } if id == node => {
             Some(format!("output {role} was damaged in the cache"))
         }
@@ -266,20 +278,22 @@ fn happened(event: &Event, node: &str) -> Option<String> {
 pub(super) fn verify(args: &CacheArgs, repair: bool) -> Result<i32, CliError> {
     let store = open(args)?;
     let report = store.verify(repair)?;
-    println!(
+    say!(
         "{} artifacts ({} bytes) and {} records read",
-        report.artifacts, report.bytes, report.records
+        report.artifacts,
+        report.bytes,
+        report.records
     );
     for (path, why) in &report.bad {
-        println!("  damaged: {}: {why}", path.display());
+        say!("  damaged: {}: {why}", path.display());
     }
     match (report.bad.len(), repair) {
         (0, _) => {
-            println!("all sound");
+            say!("all sound");
             Ok(exit::OK)
         }
         (n, true) => {
-            println!("{n} set aside; the next run makes them again");
+            say!("{n} set aside; the next run makes them again");
             Ok(exit::OK)
         }
         (n, false) => Err(CliError::new(exit::CACHE, format!("{n} damaged"))

@@ -1,4 +1,5 @@
-//! The run on a terminal: one line a node, bars for what takes long, plain lines in a pipe.
+//! The run on a terminal: one line a node, bars for what takes long, plain lines in a pipe. Whatever comes from
+//! data or paths is made harmless here, once for each line ([`shown`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal as _;
@@ -6,12 +7,14 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::out::tell_drawn;
 use crate::decide::Reason;
 use crate::device::RunDevice;
 use crate::events::Event;
 use crate::plan::{Node, Plan};
 use crate::results::Publication;
 use crate::schedule::{NOT_SELECTED, Outcome, RunOutcome};
+use crate::text::{hint_lines, shown};
 
 /// Places of the results named where there are many.
 const NAMED: usize = 5;
@@ -64,10 +67,15 @@ impl Terminal {
     }
 
     fn print(&self, line: &str) {
+        self.print_drawn(&shown(line));
+    }
+
+    /// A line that may have colours in it.
+    fn print_drawn(&self, line: &str) {
         if self.live() {
             let _ = self.bars.println(line);
         } else {
-            eprintln!("{line}");
+            tell_drawn(line);
         }
     }
 
@@ -96,7 +104,8 @@ impl Terminal {
         } else {
             " ".repeat(2 * width + 3)
         };
-        self.print(format!("{} {time} {counter} {text}", self.paint(word)).trim_end());
+        let text = shown(text);
+        self.print_drawn(format!("{} {time} {counter} {text}", self.paint(word)).trim_end());
     }
 
     pub(super) fn on_event(&mut self, event: &Event) {
@@ -175,7 +184,7 @@ impl Terminal {
                 self.ended += 1;
                 self.line("FAIL", Some(*seconds), true, &format!("{id}: {message}"));
                 if let Some(hint) = hint {
-                    self.print(&format!("   hint: {hint}"));
+                    self.print_drawn(&format!("   hint: {}", hint_lines(hint)));
                 }
                 for text in log_tail {
                     self.print(&format!("      | {text}"));
@@ -204,8 +213,9 @@ impl Terminal {
         let style = ProgressStyle::with_template("    RUN [{elapsed:>9}] {prefix} {wide_msg}")
             .expect("a valid template");
         bar.set_style(style);
-        bar.set_prefix(id.to_string());
-        bar.set_message(reason.map(Reason::text).unwrap_or_default());
+        bar.set_prefix(shown(id).into_owned());
+        let why = reason.map(Reason::text).unwrap_or_default();
+        bar.set_message(shown(&why).into_owned());
         bar.enable_steady_tick(Duration::from_millis(200));
         if !self.live() {
             let why = reason.map(Reason::text).unwrap_or_default();
@@ -239,7 +249,7 @@ impl Terminal {
                 .set_style(style.expect("a valid template").progress_chars("=> "));
         }
         running.bar.set_position(done);
-        running.bar.set_message(message.to_string());
+        running.bar.set_message(shown(message).into_owned());
         if self.bars.is_hidden() && running.said.elapsed() > PLAIN_PROGRESS {
             running.said = Instant::now();
             self.line(
@@ -271,13 +281,13 @@ impl Terminal {
             .filter(|end| matches!(end, Outcome::Skipped(why) if why == NOT_SELECTED))
             .count();
         let skipped = skipped_text(skipped as u64, not_selected as u64);
-        eprintln!(
+        tell!(
             "{:>7} [{seconds:>8.3}s] {ran} ran, {cached} cached, {failed} failed, {skipped}",
             ""
         );
         for (node, end) in plan.nodes.iter().zip(&outcome.nodes) {
             if let Outcome::Failed(f) = end {
-                eprintln!("  failed: {}: {}", node.id, f.message);
+                tell!("  failed: {}: {}", node.id, f.message);
             }
         }
         let cached = outcome.nodes.iter().filter_map(|end| match end {
@@ -286,23 +296,27 @@ impl Terminal {
         });
         match cached.sum::<usize>() {
             0 => {}
-            n => eprintln!("   also: {n} warnings of cached nodes (`warnings` in run.json)"),
+            n => tell!("   also: {n} warnings of cached nodes (`warnings` in run.json)"),
         }
         let dir = published.dir.display();
         if !published.restored.is_empty() {
             let which = some_of(&published.restored);
-            eprintln!("   also: written again in {dir}, as it was changed there: {which}");
+            tell!("   also: written again in {dir}, as it was changed there: {which}");
+        }
+        if !published.removed.is_empty() {
+            let which = some_of(&published.removed);
+            tell!("   also: removed from {dir}, as nothing makes it any more: {which}");
         }
         if !published.kept.is_empty() {
             let which = some_of(&published.kept);
-            eprintln!("   also: of an earlier run in {dir}, as what makes it did not run: {which}");
+            tell!("   also: of an earlier run in {dir}, as what makes it did not run: {which}");
         }
         let report = "report.html";
         let is_new = !published.kept.iter().any(|rel| rel == report);
         if is_new && published.dir.join(report).exists() {
-            eprintln!(" report: {}", published.dir.join(report).display());
+            tell!(" report: {}", published.dir.join(report).display());
         } else {
-            eprintln!("results: {dir}");
+            tell!("results: {dir}");
         }
     }
 }

@@ -183,6 +183,18 @@ impl FailureClass {
     }
 }
 
+/// What to do about a panic.
+pub(super) const FAULT: &str = "this is a fault of the program; its log has the place";
+
+/// The message of a panic.
+pub(super) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no message")
+}
+
 /// The class of an I/O error: what the disk refuses, what may pass, and the rest.
 pub fn io_class(error: &std::io::Error, writing: bool) -> FailureClass {
     use std::io::ErrorKind as K;

@@ -10,7 +10,9 @@ use serde_json::json;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::sync::{mpsc, watch};
 
-use super::action::{Action, Failure, FailureClass, NodeMessage, NodeResult, io_class};
+use super::action::{
+    Action, FAULT, Failure, FailureClass, NodeMessage, NodeResult, io_class, panic_text,
+};
 use super::memory_watch::MemoryWatch;
 use crate::key::Preimage;
 use crate::plan::NodeId;
@@ -91,14 +93,18 @@ pub struct LocalExecutor {
 impl Executor for LocalExecutor {
     fn submit(&self, job: Job, events: mpsc::UnboundedSender<JobEvent>, cancel: Cancel) {
         let this = self.clone();
-        tokio::spawn(async move {
-            let started = Instant::now();
-            let node = job.node;
+        let (started, node) = (Instant::now(), job.node);
+        let messages = events.clone();
+        let work = tokio::spawn(async move {
             let mut attempt = RemoveOnDrop(None);
-            let outcome = this
-                .execute(job, &mut attempt, &events, cancel)
+            let ended = this.execute(job, &mut attempt, &messages, cancel).await;
+            (attempt, ended.unwrap_or_else(JobOutcome::Failed))
+        });
+        tokio::spawn(async move {
+            // A panic has dropped the child, which ends it, and the attempt.
+            let (attempt, outcome) = work
                 .await
-                .unwrap_or_else(JobOutcome::Failed);
+                .unwrap_or_else(|e| (RemoveOnDrop(None), JobOutcome::Failed(panicked(e))));
             let _ = events.send(JobEvent::Ended(node, started.elapsed(), outcome));
             // Removing what was not moved takes time that no other node has to wait for.
             tokio::task::spawn_blocking(move || drop(attempt));
@@ -110,11 +116,24 @@ fn crash(message: impl Into<String>) -> Failure {
     Failure::new(FailureClass::Crash, message)
 }
 
-fn cache_failure(e: &clcc_cache::CacheError) -> Failure {
+/// The executor itself has a fault: its node fails, and the run goes on.
+fn panicked(e: tokio::task::JoinError) -> Failure {
+    let text = match e.try_into_panic() {
+        Ok(panic) => panic_text(panic.as_ref()).to_string(),
+        Err(e) => e.to_string(),
+    };
+    Failure {
+        hint: Some(FAULT.to_string()),
+        ..crash(format!("the engine panicked: {text}"))
+    }
+}
+
+pub(crate) fn cache_failure(e: &clcc_cache::CacheError) -> Failure {
     match e {
-        clcc_cache::CacheError::Io { source, .. } => {
-            Failure::new(io_class(source, true), format!("{e}: {source}"))
-        }
+        clcc_cache::CacheError::Io { source, path, .. } => Failure {
+            hint: crate::disk::hint(path, source),
+            ..Failure::new(io_class(source, true), format!("{e}: {source}"))
+        },
         other => crash(other.to_string()),
     }
 }
@@ -134,10 +153,14 @@ impl LocalExecutor {
         remove.0 = Some(attempt.clone());
         let io = |e: std::io::Error| {
             let message = format!("cannot prepare `{}`: {e}", attempt.display());
-            Failure::new(io_class(&e, true), message)
+            Failure {
+                hint: crate::disk::hint(&attempt, &e),
+                ..Failure::new(io_class(&e, true), message)
+            }
         };
         let action_file = attempt.join("action.json");
-        let text = serde_json::to_vec_pretty(&job.action).expect("plain values serialise");
+        let text = serde_json::to_vec_pretty(&job.action)
+            .map_err(|e| crash(format!("cannot write down what the stage is to do: {e}")))?;
         failpoint::reach("attempt.action")
             .and_then(|()| std::fs::write(&action_file, text))
             .map_err(io)?;

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
@@ -19,6 +19,8 @@ const PERIOD: Duration = Duration::from_millis(100);
 pub struct MemoryWatch {
     budget: u64,
     children: Arc<Mutex<BTreeMap<i32, Child>>>,
+    /// When memory was last read: one reading serves all children, however many watch.
+    read_at: Arc<Mutex<Option<Instant>>>,
 }
 
 #[derive(Debug)]
@@ -33,6 +35,7 @@ impl MemoryWatch {
         Self {
             budget,
             children: Arc::default(),
+            read_at: Arc::default(),
         }
     }
 
@@ -52,8 +55,22 @@ impl MemoryWatch {
         }
         loop {
             tokio::time::sleep(PERIOD).await;
-            self.enforce();
+            if self.is_due() {
+                self.enforce();
+            }
         }
+    }
+
+    fn is_due(&self) -> bool {
+        let Ok(mut read_at) = self.read_at.lock() else {
+            return false;
+        };
+        // Those that wake together a little early count as due.
+        let due = read_at.is_none_or(|t| t.elapsed() >= PERIOD / 2);
+        if due {
+            *read_at = Some(Instant::now());
+        }
+        due
     }
 
     /// Forgets a child that has ended. Returns the memory at which it was killed, if it was.
@@ -128,6 +145,15 @@ mod tests {
         assert_eq!(victim(156, &children, &held), Some(2));
         children.get_mut(&2).unwrap().killed_at = Some(40);
         assert_eq!(victim(156, &children, &held), None, "one at a time");
+    }
+
+    #[test]
+    fn however_many_watch_memory_is_read_once_in_a_while() {
+        let watch = MemoryWatch::new(1 << 40);
+        let due = (0..1000).filter(|_| watch.is_due()).count();
+        assert!(due <= 2, "{due}");
+        std::thread::sleep(PERIOD);
+        assert!(watch.clone().is_due());
     }
 
     #[test]

@@ -11,7 +11,7 @@ mod node;
 pub use action::{
     Action, ActionInput, ActionOutput, Failure, FailureClass, NodeMessage, NodeResult, io_class,
 };
-pub(crate) use local::gib;
 pub use local::{Cancel, Executor, Grant, Job, JobEvent, JobOutcome, LocalExecutor};
+pub(crate) use local::{cache_failure, gib};
 pub use memory_watch::MemoryWatch;
 pub use node::exec_node;

@@ -12,7 +12,9 @@ use clcc_stages::StageError;
 use clcc_stages::stage::{InputArtifact, Progress, StageContext};
 use serde_json::{Map, Value};
 
-use super::action::{Action, Failure, FailureClass, NodeMessage, NodeResult, io_class};
+use super::action::{
+    Action, FAULT, Failure, FailureClass, NodeMessage, NodeResult, io_class, panic_text,
+};
 use crate::decide::{content, content_stat};
 use crate::registry::kind;
 
@@ -183,21 +185,13 @@ fn run_stage(
     match std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)) {
         Ok(done) => done.map_err(|e| failure(&e)),
         Err(panic) => Err(Failure {
-            hint: Some("this is a fault of the program; its log has the place".to_string()),
+            hint: Some(FAULT.to_string()),
             ..Failure::new(
                 FailureClass::Crash,
                 format!("the stage panicked: {}", panic_text(panic.as_ref())),
             )
         }),
     }
-}
-
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
-    panic
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("no message")
 }
 
 fn failure(e: &StageError) -> Failure {
@@ -213,9 +207,13 @@ fn failure(e: &StageError) -> Failure {
         StageError::Io { verb, source, .. } => io_class(source, !matches!(*verb, "read" | "open")),
         _ => FailureClass::Stage,
     };
+    let of_the_system = match e {
+        StageError::Io { path, source, .. } => crate::disk::hint(path, source),
+        _ => None,
+    };
     Failure {
         message,
-        hint: e.hint().map(str::to_string),
+        hint: e.hint().map(str::to_string).or(of_the_system),
         class,
     }
 }
@@ -238,12 +236,15 @@ fn collect(
                     output.relative().display()
                 )));
             }
-            let artifact = measure_synced(&path).map_err(|e| {
-                let class = match &e {
-                    CacheError::Io { source, .. } => io_class(source, true),
-                    _ => FailureClass::Stage,
-                };
-                Failure::new(class, format!("output `{}`: {e}", output.role))
+            let artifact = measure_synced(&path).map_err(|e| match &e {
+                CacheError::Io { path, source, .. } => Failure {
+                    hint: crate::disk::hint(path, source),
+                    ..Failure::new(
+                        io_class(source, true),
+                        format!("output `{}`: {e}: {source}", output.role),
+                    )
+                },
+                _ => wrong(format!("output `{}`: {e}", output.role)),
             })?;
             Ok((output.clone(), artifact))
         })
@@ -251,7 +252,7 @@ fn collect(
 }
 
 /// SIGTERM asks the stage to stop; training then writes a checkpoint. SIGINT is left to the
-/// coordinator, which the terminal tells too.
+/// coordinator, which the terminal tells too; SIGHUP ends nothing.
 fn watch_for_term(cancel: Arc<AtomicBool>) {
     let watch = move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -260,9 +261,10 @@ fn watch_for_term(cancel: Arc<AtomicBool>) {
         let Ok(runtime) = runtime else { return };
         runtime.block_on(async {
             use tokio::signal::unix::{SignalKind, signal};
-            let (Ok(mut term), Ok(mut int)) = (
+            let (Ok(mut term), Ok(mut int), Ok(mut hup)) = (
                 signal(SignalKind::terminate()),
                 signal(SignalKind::interrupt()),
+                signal(SignalKind::hangup()),
             ) else {
                 return;
             };
@@ -270,6 +272,7 @@ fn watch_for_term(cancel: Arc<AtomicBool>) {
                 tokio::select! {
                     _ = term.recv() => cancel.store(true, Ordering::Relaxed),
                     _ = int.recv() => {}
+                    _ = hup.recv() => {}
                 }
             }
         });

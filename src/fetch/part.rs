@@ -2,8 +2,11 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use clcc_cache::has_no_locks;
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
 use super::FetchError;
@@ -55,9 +58,14 @@ impl Part {
                 .write(true)
                 .create(true)
                 .truncate(false)
+                .custom_flags(OFlags::NOFOLLOW.bits() as i32)
                 .open(&path)
                 .map_err(FetchError::io("create", &path))?;
-            file.lock().map_err(FetchError::io("lock", &path))?;
+            match file.lock() {
+                // Two programs may then bring the same file; a part that both wrote has another digest or length.
+                Err(e) if has_no_locks(&e) => {}
+                locked => locked.map_err(FetchError::io("lock", &path))?,
+            }
             // Who held the lock may have moved the file into place: then this is no part any more.
             let here = is_at(&file, &path);
             if to.exists() {

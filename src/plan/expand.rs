@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use clcc_stages::stage::Branch;
 use indexmap::IndexMap;
+use petgraph::Direction;
 use petgraph::algo::toposort;
 use petgraph::graph::DiGraph;
 use serde_json::{Map, Value};
@@ -14,6 +15,9 @@ use super::{Node, NodeId, NodeInput, Overrides, Plan};
 use crate::registry::{Kind, Refused, Resolved, kind, kinds};
 use crate::workflow::{InputSpec, Problem, StageSpec, Workflow, join, unknown};
 
+/// Nodes of a workflow.
+const MAX_NODES: usize = 200_000;
+
 pub(super) fn expand(workflow: &Workflow, overrides: &Overrides) -> Result<Plan, Vec<Problem>> {
     let mut x = Expander {
         workflow,
@@ -22,6 +26,10 @@ pub(super) fn expand(workflow: &Workflow, overrides: &Overrides) -> Result<Plan,
         unused: Unused::default(),
         schemas: BTreeMap::new(),
     };
+    x.check_size();
+    if !x.problems.is_empty() {
+        return Err(x.problems);
+    }
     let order = x.stage_order();
     x.check_overrides(overrides);
     let inputs = x.inputs(overrides);
@@ -117,32 +125,49 @@ impl Expander<'_> {
                 }
             }
         }
-        if let Err(cycle) = toposort(&graph, None) {
-            let name = names[graph[cycle.node_id()]];
-            let at = join("/stages", name);
-            self.problem_key(
-                &at,
-                Problem::new(format!("stage `{name}` needs itself, through its `needs`")),
-            );
-            return Vec::new();
-        }
-        // Kahn's algorithm over the file's order: stable, and independent of hash order.
-        let mut done: BTreeSet<&str> = BTreeSet::new();
-        let mut order: Vec<String> = Vec::new();
-        while order.len() < names.len() {
-            for (name, spec) in &self.workflow.stages {
-                let known = spec
-                    .needs
-                    .iter()
-                    .filter(|n| self.workflow.stages.contains_key(*n));
-                if !done.contains(name.as_str()) && known.clone().all(|n| done.contains(n.as_str()))
-                {
-                    done.insert(name);
-                    order.push(name.clone());
-                }
+        let sorted = match toposort(&graph, None) {
+            Ok(sorted) => sorted,
+            Err(cycle) => {
+                let name = names[graph[cycle.node_id()]];
+                let at = join("/stages", name);
+                self.problem_key(
+                    &at,
+                    Problem::new(format!("stage `{name}` needs itself, through its `needs`")),
+                );
+                return Vec::new();
             }
+        };
+        // In the order in which passes over the file find a stage whose needs are done: each stage's pass follows
+        // from those of its needs.
+        let mut pass = vec![0usize; names.len()];
+        for index in sorted {
+            let to = graph[index];
+            let before = graph.neighbors_directed(index, Direction::Incoming);
+            let found = before
+                .map(|i| graph[i])
+                .map(|from| pass[from] + usize::from(from > to));
+            pass[to] = found.max().unwrap_or(0);
         }
-        order
+        let mut order: Vec<usize> = (0..names.len()).collect();
+        order.sort_by_key(|&i| (pass[i], i));
+        order.into_iter().map(|i| names[i].clone()).collect()
+    }
+
+    /// How many nodes there would be; what cannot be held in memory is refused before any is made.
+    fn check_size(&mut self) {
+        let axes = &self.workflow.axes;
+        let values = |axis: &String| axes.get(axis).map_or(1, |a| a.values.len());
+        let of = |spec: &StageSpec| spec.per.iter().map(values).fold(1, usize::saturating_mul);
+        let n = self
+            .workflow
+            .stages
+            .values()
+            .map(of)
+            .fold(0, usize::saturating_add);
+        if n > MAX_NODES {
+            let message = format!("expected a workflow of at most {MAX_NODES} nodes, found {n}");
+            self.problem_key("/stages", Problem::new(message));
+        }
     }
 
     fn kind_of(&mut self, name: &str, spec: &StageSpec) -> Option<&'static Kind> {

@@ -8,11 +8,16 @@ use std::path::Path;
 use clcc_cache::{Digest, digest_file, stat_name, stat_of};
 use serde::{Deserialize, Serialize};
 
+use super::origin::Origin;
+
 /// The index of a results directory.
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Index {
     /// Digest of what the records beside it are about; nothing while they are being written.
     pub(super) state: Option<Digest>,
+    /// The workflow file; nothing where an earlier version wrote this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) workflow: Option<Origin>,
     /// By relative path.
     pub(super) files: BTreeMap<String, Published>,
 }
@@ -23,6 +28,7 @@ impl Index {
         let bytes = std::fs::read(path).unwrap_or_default();
         serde_json::from_slice(&bytes).unwrap_or_else(|_| Self {
             state: None,
+            workflow: None,
             // Earlier versions wrote the files alone.
             files: serde_json::from_slice(&bytes).unwrap_or_default(),
         })

@@ -6,9 +6,11 @@
 //! while its node is in the workflow and has no outputs in this run (it failed, was stopped or was not asked
 //! for), and is named ([`Publication::kept`]); else it is removed once no node makes it. One run at a time
 //! publishes to a directory. Before anything is written the index stops vouching for it, so that a run that is
-//! killed on the way leaves nothing that the next takes for its own.
+//! killed on the way leaves nothing that the next takes for its own. Results of another workflow file of the same
+//! name are not touched unless that is asked for ([`made_before`]).
 
 mod index;
+mod origin;
 mod record;
 mod ro_crate;
 mod trace;
@@ -19,19 +21,24 @@ pub use ro_crate::ro_crate;
 pub use trace::Trace;
 
 use std::collections::BTreeSet;
-use std::io;
+use std::fs::File;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use clcc_cache::{ActionStore, Digest, KeyLock, digest_bytes, failpoint};
+use clcc_cache::{ActionStore, Digest, KeyLock, digest_bytes, failpoint, fresh_file};
+use clcc_stages::report::script_json;
 use serde_json::{Map, Value, json};
 
 use crate::plan::Plan;
 use crate::schedule::{Outcome, RunOutcome};
 use index::{Found, Index, Published};
+use origin::{Kin, Origin};
 use wanted::{Wanted, WantedFiles, is_beneath, is_page, wanted_files};
 
 const INDEX: &str = ".published.json";
 const LOCK: &str = ".published.lock";
+/// How the name of a file begins that is not whole yet.
+const TEMPORARY: &str = ".tmp.";
 /// Where the report stage leaves room for the run's record.
 const PROVENANCE_MARK: &str = "<!--clcc:provenance-->";
 
@@ -57,6 +64,14 @@ pub enum ResultsError {
         /// The damaged file.
         path: PathBuf,
     },
+    /// The directory holds the results of another workflow.
+    #[error("`{}` holds the results of another workflow of this name, `{}`", dir.display(), file.display())]
+    Foreign {
+        /// The directory.
+        dir: PathBuf,
+        /// The workflow file that they were made from.
+        file: PathBuf,
+    },
 }
 
 fn at(path: &Path) -> impl FnOnce(io::Error) -> ResultsError {
@@ -73,9 +88,55 @@ pub struct Publication {
     pub kept: Vec<String>,
     /// Files that had been changed or removed since they were published, and were written again.
     pub restored: Vec<String>,
+    /// Files that were removed, as nothing makes them any more.
+    pub removed: Vec<String>,
 }
 
-/// Copies every published output of the run to `root/<workflow>/` and writes the records.
+/// Where results go.
+#[derive(Debug, Clone, Copy)]
+pub struct Destination<'a> {
+    /// `<root>/<workflow>/` holds them.
+    pub root: &'a Path,
+    /// Also over the results of another workflow file of the same name.
+    pub force: bool,
+}
+
+/// What is to be said, before a run, of the results that it will replace: those of another file of the same name,
+/// where that file is gone or where replacing was asked for.
+///
+/// # Errors
+/// [`ResultsError::Foreign`] where another file made them and is there.
+pub fn made_before(plan: &Plan, to: &Destination<'_>) -> Result<Option<String>, ResultsError> {
+    let dir = to.root.join(&plan.name);
+    let old = Index::read(&dir.join(INDEX));
+    check_origin(plan, &dir, &old, to.force)
+}
+
+fn check_origin(
+    plan: &Plan,
+    dir: &Path,
+    old: &Index,
+    force: bool,
+) -> Result<Option<String>, ResultsError> {
+    let Some(origin) = &old.workflow else {
+        return Ok(None);
+    };
+    let replaced = |file: &Path, what: &str| {
+        let (n, dir, file) = (old.files.len(), dir.display(), file.display());
+        format!("the {n} files in `{dir}` were made from `{file}`{what}; this run replaces them")
+    };
+    match origin.kin(Origin::of(&plan.file, dir).as_ref()) {
+        Kin::Same => Ok(None),
+        Kin::Gone(file) => Ok(Some(replaced(&file, ", which is no longer there"))),
+        Kin::Other(file) if force => Ok(Some(replaced(&file, ""))),
+        Kin::Other(file) => Err(ResultsError::Foreign {
+            dir: dir.to_path_buf(),
+            file,
+        }),
+    }
+}
+
+/// Copies every published output of the run to `<root>/<workflow>/` and writes the records.
 /// What is copied is compared with its digest on the way.
 ///
 /// # Errors
@@ -84,14 +145,16 @@ pub fn publish(
     plan: &Plan,
     outcome: &RunOutcome,
     store: &dyn ActionStore,
-    root: &Path,
+    to: &Destination<'_>,
     run: &dyn Fn() -> Value,
 ) -> Result<Publication, ResultsError> {
-    let dir = root.join(&plan.name);
+    let dir = to.root.join(&plan.name);
     std::fs::create_dir_all(&dir).map_err(at(&dir))?;
-    let _alone = alone(&dir);
+    let alone = alone(&dir);
     let index_file = dir.join(INDEX);
     let old = Index::read(&index_file);
+    check_origin(plan, &dir, &old, to.force)?;
+    let origin = Origin::of(&plan.file, &dir);
     let wanted = wanted_files(plan, outcome, store);
     let Compared {
         stale,
@@ -106,30 +169,36 @@ pub fn publish(
         || ran + failed + skipped > 0
         || old.state != Some(state)
         || !dir.join("run.json").exists();
-    if !records && !moved {
+    if !records && !moved && old.workflow == origin {
         return Ok(Publication {
             dir,
             kept,
             restored,
+            removed: gone,
         });
     }
     let is_written = |rel: &String| records && (stale.contains(rel) || is_page(rel));
     if records {
         let mut doubtful = Index {
             state: None,
+            workflow: origin.clone(),
             files: old.files.clone(),
         };
         for (rel, file) in wanted.iter().filter(|(rel, _)| is_written(rel)) {
             doubtful.files.insert(rel.clone(), file.published(None));
         }
         write_index(&index_file, &doubtful)?;
-        if !stale.is_empty() {
+        if !stale.is_empty() && alone.as_ref().is_some_and(KeyLock::is_held) {
             sweep(&dir, &wanted);
         }
         for rel in &stale {
             copy(&dir, &wanted[rel], &dir.join(rel))?;
         }
-        for rel in &gone {
+        // What lies beyond a link is not ours to remove.
+        for rel in gone
+            .iter()
+            .filter(|rel| link_on_the_way(&dir, &dir.join(rel)).is_none())
+        {
             let _ = std::fs::remove_file(dir.join(rel));
             remove_empty_parents(&dir, rel);
         }
@@ -146,6 +215,7 @@ pub fn publish(
     let of_others = kept.iter().map(|rel| (rel.clone(), old.files[rel].clone()));
     let mut index = Index {
         state: Some(state),
+        workflow: origin,
         files: of_others.collect(),
     };
     for (rel, file) in &wanted {
@@ -169,6 +239,7 @@ pub fn publish(
         dir,
         kept,
         restored,
+        removed: gone,
     })
 }
 
@@ -266,37 +337,33 @@ fn pretty(value: &Value) -> String {
     text
 }
 
+/// The first directory on the way from `root` to a file beneath it that is a link.
+fn link_on_the_way(root: &Path, file: &Path) -> Option<PathBuf> {
+    let steps = file.ancestors().skip(1).take_while(|step| *step != root);
+    let is_link = |p: &&Path| std::fs::symlink_metadata(p).is_ok_and(|m| m.is_symlink());
+    steps.filter(is_link).last().map(Path::to_path_buf)
+}
+
 /// Copies through a temporary file, so that a result is there whole or not at all, and right.
 /// Directories on the way that turn out to be links are refused.
 fn copy(root: &Path, wanted: &Wanted, target: &Path) -> Result<(), ResultsError> {
+    if let Some(path) = link_on_the_way(root, target) {
+        return Err(ResultsError::Write {
+            path,
+            source: io::Error::other("expected a directory, found a symbolic link"),
+        });
+    }
     let parent = target.parent().unwrap_or(root);
     std::fs::create_dir_all(parent).map_err(at(parent))?;
-    let mut step = parent;
-    while step != root {
-        if std::fs::symlink_metadata(step).is_ok_and(|m| m.is_symlink()) {
-            return Err(ResultsError::Write {
-                path: step.to_path_buf(),
-                source: io::Error::other("expected a directory, found a symbolic link"),
-            });
-        }
-        step = step.parent().unwrap_or(root);
-    }
-    let tmp = parent.join(format!(".tmp.{}", std::process::id()));
     let copied = failpoint::reach("publish.copy")
-        .and_then(|()| std::fs::copy(&wanted.source, &tmp))
-        .and_then(|_| std::fs::metadata(&tmp))
-        .and_then(|meta| {
-            let mut permissions = meta.permissions();
-            std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o644);
-            std::fs::set_permissions(&tmp, permissions)
+        .and_then(|()| fresh_file(parent, TEMPORARY, 0o666))
+        .and_then(|mut tmp| {
+            io::copy(&mut File::open(&wanted.source)?, tmp.as_file_mut())?;
+            Ok(tmp)
         });
-    if let Err(e) = copied {
-        let _ = std::fs::remove_file(&tmp);
-        return Err(at(target)(e));
-    }
+    let tmp = copied.map_err(at(target))?;
     // The copy is in the page cache: reading it back costs next to nothing.
-    if !clcc_cache::digest_file(&tmp).is_ok_and(|d| d == wanted.content) {
-        let _ = std::fs::remove_file(&tmp);
+    if !clcc_cache::digest_file(tmp.path()).is_ok_and(|d| d == wanted.content) {
         return Err(ResultsError::Damaged {
             node: wanted.node.clone(),
             artifact: wanted.artifact,
@@ -304,36 +371,38 @@ fn copy(root: &Path, wanted: &Wanted, target: &Path) -> Result<(), ResultsError>
         });
     }
     failpoint::reach("publish.rename")
-        .and_then(|()| std::fs::rename(&tmp, target))
+        .and_then(|()| clcc_cache::publish(tmp, target))
         .map_err(at(target))
 }
 
-/// Removes the temporary files that a killed run left where this one writes.
+/// Removes the temporary files that a killed run left where this one writes. The caller has the directory for
+/// itself.
 fn sweep(dir: &Path, wanted: &WantedFiles) {
     let parents: BTreeSet<PathBuf> = wanted
         .keys()
-        .filter_map(|rel| dir.join(rel).parent().map(Path::to_path_buf))
+        .map(|rel| dir.join(rel))
+        .filter(|file| link_on_the_way(dir, file).is_none())
+        .filter_map(|file| file.parent().map(Path::to_path_buf))
         .collect();
     for entry in parents
         .iter()
         .flat_map(|p| std::fs::read_dir(p).into_iter().flatten().flatten())
     {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let Some(pid) = name.strip_prefix(".tmp.") else {
-            continue;
-        };
-        if !Path::new("/proc").join(pid).exists() {
+        if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
             let _ = std::fs::remove_file(entry.path());
         }
     }
 }
 
 fn write(path: &Path, text: &str) -> Result<(), ResultsError> {
-    let tmp = path.with_file_name(format!(".tmp.{}", std::process::id()));
+    let parent = path.parent().unwrap_or(Path::new("."));
     failpoint::reach("publish.write")
-        .and_then(|()| std::fs::write(&tmp, text))
-        .map_err(at(path))?;
-    std::fs::rename(&tmp, path).map_err(at(path))
+        .and_then(|()| fresh_file(parent, TEMPORARY, 0o666))
+        .and_then(|mut tmp| {
+            tmp.write_all(text.as_bytes())?;
+            clcc_cache::publish(tmp, path)
+        })
+        .map_err(at(path))
 }
 
 fn remove_empty_parents(dir: &Path, rel: &str) {
@@ -360,10 +429,7 @@ fn embed_provenance(dir: &Path, wanted: &WantedFiles, run: &Value) -> Result<(),
     for (rel, Wanted { source, .. }) in wanted.iter().filter(|(rel, _)| is_page(rel)) {
         let target = dir.join(rel);
         let page = std::fs::read_to_string(source).map_err(at(source))?;
-        // `</` would end the script element early.
-        let json = serde_json::to_string(run)
-            .expect("plain values serialise")
-            .replace("</", "<\\/");
+        let json = script_json(run);
         let script =
             format!("<script type=\"application/json\" id=\"run-provenance\">{json}</script>");
         write(&target, &page.replacen(PROVENANCE_MARK, &script, 1))?;
@@ -378,5 +444,32 @@ fn status_word(outcome: &Outcome) -> &'static str {
         Outcome::Ran(..) => "ran",
         Outcome::Failed(_) => "failed",
         Outcome::Skipped(_) => "skipped",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_in_the_record_ends_its_script_or_begins_a_comment_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let source = dir.path().join("source");
+        std::fs::write(&source, format!("<p>{PROVENANCE_MARK}</p>")).unwrap();
+        let wanted = Wanted {
+            content: digest_bytes(b""),
+            artifact: digest_bytes(b""),
+            node: "report".into(),
+            source,
+        };
+        let run = json!({"workflow": {"file": "a</script><b>.yaml"}, "normal": "n<!--<script>\u{2028}\""});
+        let files = WantedFiles::from([("report.html".to_string(), wanted)]);
+        embed_provenance(dir.path(), &files, &run).unwrap();
+        let page = std::fs::read_to_string(dir.path().join("report.html")).unwrap();
+        let (_, script) = page.split_once("run-provenance\">").unwrap();
+        let (json, rest) = script.split_once("</script>").unwrap();
+        assert_eq!(rest, "</p>");
+        assert!(!json.contains(['<', '\u{2028}']), "{json}");
+        assert_eq!(serde_json::from_str::<Value>(json).unwrap(), run);
     }
 }

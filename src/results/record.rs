@@ -1,5 +1,7 @@
 //! `run.json`: what was run, from what, with which keys, how long and how big.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use super::status_word;
@@ -88,14 +90,14 @@ fn head(
         .iter()
         .map(|(name, (digest, format))| {
             let spec = &plan.inputs[name];
-            json!({"name": name, "path": spec.path, "builtin": spec.builtin, "format": format, "digest": digest})
+            json!({"name": name, "path": spec.path.as_deref().map(Path::to_string_lossy), "builtin": spec.builtin, "format": format, "digest": digest})
         })
         .collect();
     json!({
         "run": options.run,
         "started": started,
         "seconds": outcome.seconds,
-        "workflow": {"name": plan.name, "file": plan.file, "seed": plan.seed},
+        "workflow": {"name": plan.name, "file": plan.file.to_string_lossy(), "seed": plan.seed},
         "program": {"name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION"), "key_format": KEY_FORMAT},
         "machine": {"os": std::env::consts::OS, "arch": std::env::consts::ARCH, "jobs": options.jobs, "memory": options.memory, "device": options.device},
         "summary": {"ran": ran, "cached": cached, "failed": failed, "skipped": skipped},

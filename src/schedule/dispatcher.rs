@@ -14,7 +14,8 @@ use super::{MemoryModel, NOT_SELECTED, Observation, Options, Outcome};
 use crate::decide::{Decider, Decision, Known, Reason};
 use crate::events::Event;
 use crate::exec::{
-    Cancel, Executor, Failure, FailureClass, Grant, Job, JobEvent, JobOutcome, NodeMessage, gib,
+    Cancel, Executor, Failure, FailureClass, Grant, Job, JobEvent, JobOutcome, NodeMessage,
+    cache_failure, gib,
 };
 use crate::key::Preimage;
 use crate::plan::{NodeId, NodeInput, Plan};
@@ -280,14 +281,12 @@ impl<'a> Dispatcher<'a> {
     fn admit(&mut self) -> bool {
         let mut look_again = false;
         let mut misfits = 0;
-        let candidates: Vec<NodeId> = self.ready.keys().copied().collect();
-        for node in candidates {
+        let mut next = 0;
+        while let Some((&node, ready)) = self.ready.range(next..).next() {
             if self.stopped.is_some() || self.free_cores == 0 {
                 break;
             }
-            let Some(ready) = self.ready.get(&node) else {
-                continue;
-            };
+            next = node + 1;
             if ready.not_before.is_some_and(|t| t > Instant::now()) {
                 look_again = true;
                 continue;
@@ -307,14 +306,7 @@ impl<'a> Dispatcher<'a> {
                 }
                 Err(e) => {
                     self.ready.remove(&node);
-                    let class = if e.is_disk_or_permission() {
-                        FailureClass::Disk
-                    } else {
-                        FailureClass::Crash
-                    };
-                    let cause = std::error::Error::source(&e).map(|s| format!(": {s}"));
-                    let message = format!("{e}{}", cause.unwrap_or_default());
-                    self.fail(node, Failure::new(class, message), 0.0, None);
+                    self.fail(node, cache_failure(&e), 0.0, None);
                     continue;
                 }
             };
@@ -327,7 +319,7 @@ impl<'a> Dispatcher<'a> {
             {
                 Decision::Hit(record) => {
                     self.reuse(node, record);
-                    // Its consumers may have become ready after the candidates were listed.
+                    // Consumers that stand before it may have become ready.
                     look_again = true;
                 }
                 _ => self.start(node, ready, lock, grant, waiting),

@@ -108,26 +108,33 @@ pub fn default_budget() -> u64 {
     machine.min(group.unwrap_or(u64::MAX)) / 10 * 9
 }
 
-/// The tightest `memory.max` from this process's group up to the root (control groups, version 2).
+/// The tightest limit from this process's group up to the root: `memory.max` of control groups version 2,
+/// `memory.limit_in_bytes` of the memory controller of version 1. A container may see the host's names of groups that
+/// are not mounted for it; the root of what is mounted is its own group, so it always counts.
 fn cgroup_limit(proc_self_cgroup: &str, read: &dyn Fn(&str) -> Option<String>) -> Option<u64> {
-    let mut group = proc_self_cgroup
-        .lines()
-        .find_map(|l| l.strip_prefix("0::"))?
-        .trim_end_matches('/')
-        .to_string();
-    let mut tightest = None;
-    loop {
-        let limit = read(&format!("/sys/fs/cgroup{group}/memory.max"))
-            .and_then(|text| text.trim().parse::<u64>().ok());
-        tightest = match (tightest, limit) {
-            (Some(a), Some(b)) => Some(std::cmp::min::<u64>(a, b)),
-            (a, b) => a.or(b),
+    let groups = proc_self_cgroup.lines().filter_map(|line| {
+        let (_, rest) = line.split_once(':')?;
+        let (controllers, group) = rest.split_once(':')?;
+        let (mount, file) = match controllers {
+            "" => ("/sys/fs/cgroup", "memory.max"),
+            v1 if v1.split(',').any(|c| c == "memory") => {
+                ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")
+            }
+            _ => return None,
         };
-        match group.rfind('/') {
-            Some(at) => group.truncate(at),
-            None => return tightest,
-        }
-    }
+        // `max` is no number; version 1 says "none" with one beyond any machine.
+        std::iter::successors(Some(group.trim_end_matches('/')), |g| {
+            Some(&g[..g.rfind('/')?])
+        })
+        .filter_map(|g| {
+            read(&format!("{mount}{g}/{file}"))?
+                .trim()
+                .parse::<u64>()
+                .ok()
+        })
+        .min()
+    });
+    groups.min()
 }
 
 #[cfg(test)]
@@ -179,5 +186,24 @@ mod tests {
         assert_eq!(cgroup_limit("0::/a/b\n", &read), Some(1000));
         assert_eq!(cgroup_limit("0::/\n", &read), Some(5000));
         assert_eq!(cgroup_limit("1:cpu:/x\n", &read), None);
+    }
+
+    #[test]
+    fn control_groups_of_version_1_count_and_so_do_mixed_ones() {
+        let limits = BTreeMap::from([
+            (
+                "/sys/fs/cgroup/memory/job/step/memory.limit_in_bytes",
+                "9223372036854771712\n",
+            ),
+            ("/sys/fs/cgroup/memory/job/memory.limit_in_bytes", "2000\n"),
+            ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "4000\n"),
+            ("/sys/fs/cgroup/unified/memory.max", "7\n"),
+        ]);
+        let read = |path: &str| limits.get(path).map(|s| (*s).to_string());
+        let hybrid = "12:cpu,cpuacct:/job\n4:memory:/job/step\n1:name=systemd:/job\n0::/job\n";
+        assert_eq!(cgroup_limit(hybrid, &read), Some(2000));
+        // A container under the host's name for its group.
+        assert_eq!(cgroup_limit("4:memory:/docker/ab12\n", &read), Some(4000));
+        assert_eq!(cgroup_limit("4:hugetlb:/job\n", &read), None);
     }
 }

@@ -12,6 +12,7 @@ mod problem;
 pub use positions::{Positions, join, scan};
 pub use problem::{InvalidWorkflow, Place, Problem, did_you_mean, unknown};
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
@@ -137,10 +138,17 @@ impl Workflow {
     /// # Errors
     /// [`LoadError`]: unreadable, or [`InvalidWorkflow`] with every problem.
     pub fn load(file: &Path) -> Result<Self, LoadError> {
-        let bytes = std::fs::read(file).map_err(|source| LoadError::Read {
-            file: file.to_path_buf(),
-            source,
-        })?;
+        // A device or a pipe may have no end: more than is accepted is not read.
+        let mut bytes = Vec::new();
+        std::fs::File::open(file)
+            .and_then(|f| {
+                f.take(positions::MAX_BYTES as u64 + 1)
+                    .read_to_end(&mut bytes)
+            })
+            .map_err(|source| LoadError::Read {
+                file: file.to_path_buf(),
+                source,
+            })?;
         Ok(Self::parse(file, &bytes)?)
     }
 

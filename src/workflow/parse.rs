@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use indexmap::IndexMap;
+use indexmap::{IndexMap, IndexSet};
 use serde_json::{Map, Value};
 
 use super::positions::{Positions, join};
@@ -23,6 +23,9 @@ const STAGE: &[&str] = &[
 ];
 const JOIN: &[&str] = &["min"];
 const RESOURCES: &[&str] = &["memory", "timeout_secs", "cores"];
+
+/// Values of an axis; a node is made for each.
+const MAX_AXIS_VALUES: usize = 50_000;
 
 /// The format version this program reads.
 const VERSION: u64 = 1;
@@ -211,7 +214,7 @@ impl Checker<'_> {
             Value::Array(a) => a.iter().collect(),
             scalar => vec![scalar],
         };
-        let mut out: Vec<String> = Vec::new();
+        let mut out: IndexSet<String> = IndexSet::new();
         for (i, item) in items.iter().enumerate() {
             let at = if value.is_array() {
                 join(&at, &i.to_string())
@@ -222,11 +225,13 @@ impl Checker<'_> {
                 Some(name) if out.contains(&name) => {
                     self.problem_at(&at, Problem::new(format!("`{name}` is listed twice")))
                 }
-                Some(name) => out.push(name),
+                Some(name) => {
+                    out.insert(name);
+                }
                 None => self.expected(&at, "a name", item),
             }
         }
-        out
+        out.into_iter().collect()
     }
 
     fn axes(&mut self, top: &Map<String, Value>) -> IndexMap<String, Axis> {
@@ -237,6 +242,16 @@ impl Checker<'_> {
         for (name, value) in map {
             let at = join("/axes", name);
             self.name_ok(&at, "axis", name);
+            let n = value
+                .as_array()
+                .map_or(0, Vec::len)
+                .max(value.as_object().map_or(0, Map::len));
+            if n > MAX_AXIS_VALUES {
+                let message =
+                    format!("axis `{name}`: expected at most {MAX_AXIS_VALUES} values, found {n}");
+                self.problem_at(&at, Problem::new(message));
+                continue;
+            }
             let axis = match value {
                 Value::Object(values) => self.axis_with_overrides(&at, values),
                 _ => Axis {

@@ -81,8 +81,7 @@ pub fn scan(text: &str) -> Result<(Value, Positions), Vec<Problem>> {
     if text.len() > MAX_BYTES {
         return Err(vec![
             Problem::new(format!(
-                "workflow file of {} bytes; at most {MAX_BYTES} are read",
-                text.len()
+                "expected a workflow file of at most {MAX_BYTES} bytes, found a longer one"
             ))
             .at(Place { line: 1, column: 1 }),
         ]);

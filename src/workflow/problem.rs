@@ -5,6 +5,8 @@ use std::path::Path;
 
 use strsim::damerau_levenshtein;
 
+use crate::text::{hint_lines, shown};
+
 /// A position in the workflow file, both counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
@@ -81,22 +83,23 @@ impl InvalidWorkflow {
     /// The text shown on the terminal.
     pub fn render(&self) -> String {
         let mut out = String::new();
+        let file = shown(&self.file);
         for p in &self.problems {
-            let _ = writeln!(out, "error: {}", p.message);
+            let _ = writeln!(out, "error: {}", shown(&p.message));
             match p.place {
                 Some(at) => {
-                    let _ = writeln!(out, "  --> {}:{}:{}", self.file, at.line, at.column);
+                    let _ = writeln!(out, "  --> {file}:{}:{}", at.line, at.column);
                 }
                 None => {
-                    let _ = writeln!(out, "  --> {}", self.file);
+                    let _ = writeln!(out, "  --> {file}");
                 }
             }
             if let Some(hint) = &p.hint {
-                let _ = writeln!(out, "hint: {hint}");
+                let _ = writeln!(out, "hint: {}", hint_lines(hint));
             }
             out.push('\n');
         }
-        let _ = writeln!(out, "{self}");
+        let _ = writeln!(out, "{} in `{file}`", count(self.problems.len()));
         out
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::project::{Project, SMALLEST, TINY, command};
+use crate::project::{Project, Ran, SMALLEST, TINY, command};
 
 #[test]
 fn every_workflow_problem_is_named_with_its_place() {
@@ -297,5 +297,277 @@ fn init_writes_a_workflow_under_any_name() {
     for name in ["true.yaml", "null.yml", "12.yaml", "my tumours.yaml"] {
         p.run(&["init", name]).expect(0);
         p.run(&["check", name]).expect(0);
+    }
+}
+
+/// A run with its stdout and stderr on `out` and `err`.
+fn run_to(p: &Project, args: &[&str], out: std::process::Stdio, err: std::process::Stdio) -> i32 {
+    let status = command(p.path(), args).stdout(out).stderr(err).status();
+    status.expect("the program starts").code().unwrap_or(-1)
+}
+
+/// The end of a pipe that nobody reads.
+fn dead() -> std::process::Stdio {
+    std::io::pipe().unwrap().1.into()
+}
+
+fn full() -> std::process::Stdio {
+    let device = std::fs::File::options().write(true).open("/dev/full");
+    device.unwrap().into()
+}
+
+#[test]
+fn a_lost_stderr_or_stdout_never_ends_a_run() {
+    use std::process::Stdio;
+    let json = ["run", "w.yaml", "--format", "json"];
+    for (args, out, err, code) in [
+        (&["run", "w.yaml"][..], dead(), dead(), 0),
+        (&["run", "w.yaml"], full(), full(), 0),
+        (&json, dead(), dead(), 10),
+        (&json, full(), Stdio::null(), 10),
+    ] {
+        let p = Project::new(SMALLEST);
+        assert_eq!(run_to(&p, args, out, err), code, "{args:?}");
+        assert!(
+            p.path().join("results/smallest/run.json").is_file(),
+            "{args:?}"
+        );
+    }
+    // A failure says more than a lost line does.
+    let p = Project::new(&SMALLEST.replace(
+        "  preprocess:\n",
+        "  preprocess:\n    params: {min_counts: 1000000000}\n",
+    ));
+    assert_eq!(run_to(&p, &json, full(), Stdio::null()), 5);
+    // Diagnostics that cannot be written end nothing either.
+    let mut traced = command(p.path(), &["plan", "w.yaml"]);
+    traced
+        .env("CLCC_LOG", "trace")
+        .stdout(Stdio::null())
+        .stderr(full());
+    assert_eq!(traced.status().unwrap().code(), Some(0));
+    for args in [
+        &["plan", "w.yaml"][..],
+        &["schema"],
+        &["completions", "bash"],
+        &["--help"],
+        &["run", "w.yaml", "-n"],
+    ] {
+        assert_eq!(run_to(&p, args, full(), Stdio::null()), 10, "{args:?}");
+        assert_eq!(
+            run_to(&p, args, dead(), Stdio::null()),
+            -1,
+            "ended by SIGPIPE: {args:?}"
+        );
+    }
+    for args in [&["nonsense"][..], &["check", "nothing.yaml"]] {
+        let code = run_to(&p, args, Stdio::null(), full());
+        assert!(code == 2 || code == 3, "{args:?}: {code}");
+    }
+}
+
+#[test]
+fn a_terminal_that_vanishes_never_ends_a_run() {
+    use std::os::unix::process::ExitStatusExt as _;
+    let p = Project::new(SMALLEST);
+    let child = p.start_json(&[], &[]);
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let pid = rustix::process::Pid::from_raw(child.id() as i32).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(
+        (output.status.signal(), output.status.code()),
+        (None, Some(0))
+    );
+    assert!(p.path().join("results/smallest/run.json").is_file());
+}
+
+#[test]
+fn paths_that_are_no_text_work_or_are_refused_at_once() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+    let odd = |bytes: &'static [u8]| OsStr::from_bytes(bytes);
+    let p = Project::new(SMALLEST);
+    let run = |dir: &std::path::Path, args: &[&OsStr]| {
+        let mut command = command(dir, &["run"]);
+        Ran::new(command.args(args).output().unwrap())
+    };
+    let w = OsStr::new("w.yaml");
+    let refused = |ran: Ran, code: i32, what: &str| {
+        let ran = ran.expect(code);
+        assert!(
+            ran.stderr.contains(what) && ran.stderr.contains("UTF-8"),
+            "{}",
+            ran.stderr
+        );
+        assert!(
+            !ran.stderr.contains("nodes on"),
+            "before anything runs: {}",
+            ran.stderr
+        );
+    };
+    refused(
+        run(p.path(), &[w, "--cache".as_ref(), odd(b"c\xff")]),
+        2,
+        "--cache",
+    );
+    let with_input = SMALLEST.replace("genes: {builtin: grch38}", "genes: {path: genes.tsv}");
+    p.write("v.yaml", &with_input);
+    std::fs::write(p.path().join(odd(b"g\xff.tsv")), "x").unwrap();
+    refused(
+        run(
+            p.path(),
+            &[
+                "v.yaml".as_ref(),
+                "--input".as_ref(),
+                odd(b"genes=g\xff.tsv"),
+            ],
+        ),
+        2,
+        "arguments",
+    );
+    // The workflow file, the results and the working directory may have any name.
+    std::fs::copy(p.path().join("w.yaml"), p.path().join(odd(b"w\xfe.yaml"))).unwrap();
+    run(
+        p.path(),
+        &[odd(b"w\xfe.yaml"), "--results".as_ref(), odd(b"r\xff")],
+    )
+    .expect(0);
+    assert!(
+        p.path()
+            .join(odd(b"r\xff"))
+            .join("smallest/run.json")
+            .is_file()
+    );
+    let inside = p.path().join(odd(b"d\xff"));
+    std::fs::create_dir(&inside).unwrap();
+    std::fs::copy(p.path().join("w.yaml"), inside.join("w.yaml")).unwrap();
+    refused(run(&inside, &[w]), 2, "--cache");
+    let cache = p.path().join(".clcc");
+    run(&inside, &[w, "--cache".as_ref(), cache.as_os_str()]).expect(0);
+    std::fs::copy(p.path().join("v.yaml"), inside.join("v.yaml")).unwrap();
+    let relative = [OsStr::new("v.yaml"), "--cache".as_ref(), cache.as_os_str()];
+    refused(run(&inside, &relative), 3, "input `genes`");
+}
+
+#[test]
+fn nothing_from_data_or_paths_acts_on_a_terminal() {
+    let acts = |text: &str| {
+        text.chars().find(|c| {
+            (c.is_control() && *c != '\n')
+                || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        })
+    };
+    let p = Project::new(TINY);
+    let evil = "a\u{1b}[2J\u{9b}31m\u{202e}\nerror: all is lost";
+    let odd = format!("{evil}.yaml");
+    p.write(&odd, "version: 1\nstages: {\"x\\e]0;y\\a\": {}}\n");
+    let counts = format!("{evil}.txt");
+    let genes: String = (0..500).map(|i| format!("G{i}\t1\t2\n")).collect();
+    let odd_gene = evil.replace('\n', "");
+    p.write(
+        &counts,
+        &format!("Index\tc1\tc2\nG\t1\t0\n{odd_gene}\t1\t2\n{genes}"),
+    );
+    let said = [
+        p.run(&["check", &odd]).expect(3),
+        p.run(&["run", &format!("{evil}none.yaml")]).expect(3),
+        p.run(&[&format!("{evil}verb")]).expect(2),
+        p.run(&["run", "w.yaml", "--set", &format!("simulate.{evil}=1")])
+            .expect(3),
+        p.run(&["run", "w.yaml", "--force", evil]).expect(3),
+        p.run(&["explain", "w.yaml", evil]).expect(2),
+        p.run(&["inspect", &counts]).expect(0),
+        p.run(&["inspect", evil]).expect(2),
+        p.run(&["log", evil]).expect(2),
+        p.run(&["diff", evil, evil]).expect(2),
+        p.run(&["status", "--cache", evil]).expect(2),
+        p.run(&["run", "w.yaml", "--until", "simulate", "--results", evil])
+            .expect(0),
+    ];
+    for (i, ran) in said.iter().enumerate() {
+        for text in [&ran.stdout, &ran.stderr] {
+            assert_eq!(acts(text), None, "{i}: {text:?}");
+            assert!(!text.contains("\nerror: all is lost"), "{i}: {text}");
+        }
+    }
+    // Data stays exact where it is for programs.
+    let json = p
+        .run(&["inspect", &counts, "--format", "json"])
+        .expect(0)
+        .stdout;
+    let document: Value = serde_json::from_str(&json).unwrap();
+    assert!(
+        document.to_string().contains("\\u001b[2J\u{9b}31m\u{202e}"),
+        "{document}"
+    );
+}
+
+#[test]
+fn workflows_that_are_too_large_are_refused_early() {
+    use std::fmt::Write as _;
+    let p = Project::new(TINY);
+    let began = std::time::Instant::now();
+    let text = p.run(&["check", "/dev/zero"]).expect(3).stderr;
+    assert!(text.contains("at most 1048576 bytes"), "{text}");
+    let list = |prefix: &str, n: usize| {
+        (0..n).fold(String::new(), |mut out, i| {
+            let _ = write!(out, "{prefix}{i},");
+            out
+        })
+    };
+    p.write(
+        "axis.yaml",
+        &TINY.replace("[A, B]", &format!("[{}]", list("P", 100_000))),
+    );
+    let text = p.run(&["check", "axis.yaml"]).expect(3).stderr;
+    assert!(
+        text.contains("at most 50000 values, found 100000"),
+        "{text}"
+    );
+    let axes = format!("[{}]\n  other: [{}]", list("P", 1000), list("Q", 1000));
+    let product = TINY
+        .replace("[A, B]", &axes)
+        .replace("per: patient", "per: [patient, other]");
+    p.write("product.yaml", &product);
+    let text = p.run(&["check", "product.yaml"]).expect(3).stderr;
+    assert!(
+        text.contains("at most 200000 nodes, found 3000002"),
+        "{text}"
+    );
+    // Stages in the reverse order of their needs, each of which waits for the next.
+    let mut text = String::from(
+        "version: 1\nname: long\naxes: {patient: [A]}\ninputs: {genes: {builtin: grch38}}\nstages:\n",
+    );
+    for i in (2..4000).rev() {
+        let _ = writeln!(
+            text,
+            "  s{i}: {{kind: infercnv, per: patient, needs: [s{}, s0]}}",
+            i - 1
+        );
+    }
+    text.push_str("  s1: {kind: infercnv, per: patient, needs: [s0]}\n  s0: {kind: preprocess, per: patient, needs: [simulate], inputs: [genes]}\n  simulate: {}\n");
+    p.write("long.yaml", &text);
+    p.run(&["check", "long.yaml"]).expect(0);
+    assert!(began.elapsed().as_secs() < 60, "{:?}", began.elapsed());
+}
+
+#[test]
+fn simulate_ends_with_a_signal_and_leaves_no_half_of_a_data_set() {
+    let p = Project::new(TINY);
+    for (signal, code) in [
+        (rustix::process::Signal::TERM, 143),
+        (rustix::process::Signal::INT, 130),
+    ] {
+        let mut child = command(p.path(), &["simulate", "--scale", "1", "--out", "data"])
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(1500));
+        let pid = rustix::process::Pid::from_raw(child.id() as i32).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(code));
+        assert!(p.names_in("data").is_empty());
     }
 }

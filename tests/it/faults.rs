@@ -399,3 +399,305 @@ fn a_signal_ends_the_run_cleanly_with_a_checkpoint_and_no_child_left() {
         assert!(files_of(&p.path().join(".clcc/tmp")).is_empty());
     }
 }
+
+#[test]
+fn coordinators_that_are_all_process_1_share_a_cache() {
+    let p = Project::new(&with_tables());
+    let inside = |results: &str, seed: &str| {
+        let mut command = std::process::Command::new("unshare");
+        command
+            .args([
+                "-pf",
+                "--mount-proc",
+                "--kill-child",
+                env!("CARGO_BIN_EXE_clcc-flow"),
+            ])
+            .args([
+                "run",
+                "w.yaml",
+                "--format",
+                "json",
+                "--results",
+                results,
+                "--set",
+                seed,
+            ])
+            .current_dir(p.path())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped());
+        command
+    };
+    let allowed = std::process::Command::new("unshare")
+        .args(["-pf", "--mount-proc", "true"])
+        .output();
+    if !allowed.is_ok_and(|o| o.status.success()) {
+        eprintln!("skipped: process namespaces are not allowed here");
+        return;
+    }
+    for round in 0..rounds(1) {
+        let children: Vec<Child> = (0..12)
+            .map(|i| {
+                let set = format!("simulate.n_cells={}", 40 + 12 * round + i);
+                inside(&format!("r{i}"), &set)
+                    .spawn()
+                    .expect("unshare starts")
+            })
+            .collect();
+        for child in children {
+            Ran::new(child.wait_with_output().expect("ended")).expect(0);
+        }
+        p.run(&["verify"]).expect(0);
+    }
+    assert_eq!(p.names_in(".clcc/runs").len(), 12 * rounds(1));
+}
+
+#[test]
+fn a_panic_of_the_engine_ends_its_node_and_the_run_goes_on() {
+    // Two patients: the first one's action panics, the second is finished.
+    let p = Project::new(TINY);
+    let fault = [("CLCC_FAILPOINT", "attempt.action=panic@2")];
+    let ran = p
+        .run_with(&["run", "w.yaml", "-j", "1", "--format", "json"], &fault)
+        .expect(5);
+    let events = ran.events();
+    let failed = events
+        .iter()
+        .find(|e| e["event"] == "did_fail")
+        .expect("it fails");
+    assert_eq!(
+        (&failed["class"], &failed["id"]),
+        (&"crash".into(), &"preprocess[A]".into())
+    );
+    assert!(failed["message"].to_string().contains("attempt.action"));
+    assert!(ran.nodes("did_execute").contains(&"cluster[B]".to_string()));
+    assert_eq!(events.last().expect("events")["event"], "finished");
+    // Elsewhere it is an error inside the program, with its place and without 101.
+    let fault = [("CLCC_FAILPOINT", "publish.copy=panic")];
+    let ran = p
+        .run_with(&["run", "w.yaml", "--results", "other"], &fault)
+        .expect(1);
+    assert!(
+        ran.stderr
+            .contains("error: a fault of the program, at cache/src/"),
+        "{}",
+        ran.stderr
+    );
+    p.run_json(&[]).expect(0);
+}
+
+#[test]
+fn a_second_signal_ends_a_run_that_hangs() {
+    let p = Project::new(&with_tables());
+    let hang = [("CLCC_FAILPOINT", "publish.copy=hang")];
+    let mut child = p.start_json(&[], &hang);
+    wait_for(&mut child, |e| {
+        e["event"] == "did_execute" && e["id"] == "cluster[A]"
+    });
+    std::thread::sleep(Duration::from_millis(500));
+    kill_process(pid(&child), Signal::INT).expect("alive");
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(
+        child.try_wait().expect("asked").is_none(),
+        "the first signal waits"
+    );
+    let asked = Instant::now();
+    kill_process(pid(&child), Signal::TERM).expect("alive");
+    assert_eq!(child.wait().expect("ended").code(), Some(143));
+    assert!(asked.elapsed() < Duration::from_secs(6));
+    p.run_json(&[]).expect(0);
+}
+
+#[test]
+fn file_systems_without_locks_serve_runs_and_keep_collections_away() {
+    let fresh = fresh();
+    for error in ["enolck", "enosys", "eopnotsupp"] {
+        let p = Project::new(&with_tables());
+        let all = format!("lock={error}@all");
+        let env = [("CLCC_FAILPOINT", all.as_str())];
+        let two: Vec<Child> = (0..2).map(|_| p.start_json(&[], &env)).collect();
+        for child in two {
+            Ran::new(child.wait_with_output().expect("ended")).expect(0);
+        }
+        assert_eq!(p.artifact_names(), fresh.artifact_names());
+        assert_eq!(p.results(), fresh.results());
+        let refused = p.run_with(&["gc", "--max-size", "1"], &env).expect(7);
+        assert!(
+            refused.stderr.contains("--without-lock"),
+            "{}",
+            refused.stderr
+        );
+        assert_eq!(p.artifact_names(), fresh.artifact_names());
+        p.run_with(&["gc", "--max-size", "1", "--without-lock"], &env)
+            .expect(0);
+        assert!(p.artifact_names().is_empty());
+    }
+}
+
+#[test]
+fn a_cache_that_can_only_be_read_serves_what_it_has() {
+    let p = Project::new(&with_tables());
+    let place = p.path().join("fixed");
+    let Some(_mount) = Mount::tmpfs(&place, "size=64m") else {
+        return;
+    };
+    let cache = ["--cache", "fixed/cache"];
+    let run = |more: &[&str]| p.run(&[&["run", "w.yaml"][..], &cache, more].concat());
+    run(&["--results", "r1"]).expect(0);
+    let only_read = std::process::Command::new("mount")
+        .args(["-o", "remount,ro"])
+        .arg(&place)
+        .status();
+    assert!(only_read.expect("mount starts").success());
+    let served = run(&["--results", "r2"]).expect(0);
+    assert!(
+        served.stderr.contains("cannot be written"),
+        "{}",
+        served.stderr
+    );
+    let table = "smallest/tables/cnv_clusters.A.tsv";
+    let bytes = |r: &str| std::fs::read(p.path().join(r).join(table)).expect("a table");
+    assert_eq!(bytes("r1"), bytes("r2"));
+    for verb in [
+        &["plan", "w.yaml"][..],
+        &["verify"],
+        &["status"],
+        &["log", "simulate"],
+    ] {
+        p.run(&[verb, &cache].concat()).expect(0);
+    }
+    // What must be made cannot be.
+    let refused = run(&["--results", "r3", "--set", "cluster.resolution=9"]).expect(9);
+    assert!(
+        refused.stderr.contains("mounted read-only"),
+        "{}",
+        refused.stderr
+    );
+    let gc = p
+        .run(&["gc", "--max-size", "1", "--cache", "fixed/cache"])
+        .expect(9);
+    assert!(gc.stderr.contains("mounted read-only"), "{}", gc.stderr);
+}
+
+#[test]
+fn each_refusal_of_the_system_has_its_own_hint() {
+    for (error, words) in [
+        ("edquot", "quota"),
+        ("erofs", "mounted read-only"),
+        ("eacces", "this process runs as user"),
+    ] {
+        let p = Project::new(SMALLEST);
+        let fault = format!("commit.begin={error}");
+        let ran = p
+            .run_with(&["run", "w.yaml"], &[("CLCC_FAILPOINT", &fault)])
+            .expect(9);
+        assert!(ran.stderr.contains(words), "{error}: {}", ran.stderr);
+    }
+    let p = Project::new(SMALLEST);
+    let Some(_mount) = Mount::tmpfs(&p.path().join("small"), "nr_inodes=60") else {
+        return;
+    };
+    let ran = p
+        .run(&["run", "w.yaml", "--cache", "small/cache"])
+        .expect(9);
+    assert!(
+        ran.stderr.contains(" inodes ") && ran.stderr.contains(" free"),
+        "{}",
+        ran.stderr
+    );
+}
+
+/// The program as one of two users of a group, with the tightest umask.
+fn as_user(dir: &Path, program: &Path, user: u32, args: &[&str]) -> Ran {
+    let mut command = std::process::Command::new("setpriv");
+    let user = user.to_string();
+    command
+        .args(["--reuid", &user, "--regid", "4242", "--clear-groups"])
+        .args(["sh", "-c", "umask 077; exec \"$@\"", "sh"])
+        .arg(program)
+        .args(args)
+        .current_dir(dir);
+    Ran::new(command.output().expect("setpriv starts"))
+}
+
+#[test]
+fn a_cache_of_a_group_serves_all_its_users_whatever_their_umask() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can be several users");
+        return;
+    }
+    let p = Project::new(SMALLEST);
+    let mode = |path: &Path, mode: u32| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("chmod");
+    };
+    mode(p.path(), 0o755);
+    let program = p.path().join("program");
+    std::fs::copy(env!("CARGO_BIN_EXE_clcc-flow"), &program).expect("copied");
+    mode(&program, 0o755);
+    let shared = p.path().join("shared");
+    std::fs::create_dir(&shared).expect("made");
+    std::os::unix::fs::chown(&shared, None, Some(4242)).expect("chown");
+    mode(&shared, 0o2770);
+    let home = |user: u32| {
+        let home = p.path().join(user.to_string());
+        std::fs::create_dir(&home).expect("made");
+        std::fs::copy(p.path().join("w.yaml"), home.join("w.yaml")).expect("copied");
+        std::os::unix::fs::chown(&home, Some(user), Some(4242)).expect("chown");
+        home
+    };
+    let (one, two) = (home(70_001), home(70_002));
+    let run = ["run", "w.yaml", "--cache", "../shared", "--format", "json"];
+    let first = as_user(&one, &program, 70_001, &run);
+    if first.code == 127 || first.stderr.contains("setpriv:") {
+        eprintln!(
+            "skipped: setpriv is not there or not allowed: {}",
+            first.stderr
+        );
+        return;
+    }
+    assert_eq!(first.expect(0).nodes("did_execute").len(), 3);
+    let second = as_user(&two, &program, 70_002, &run).expect(0);
+    assert_eq!(second.nodes("did_reuse").len(), 3);
+    let other = [&run[..], &["--set", "infercnv.step=11"]].concat();
+    as_user(&two, &program, 70_002, &other).expect(0);
+    as_user(
+        &one,
+        &program,
+        70_001,
+        &[&other[..], &["--rehash"]].concat(),
+    )
+    .expect(0);
+    as_user(&one, &program, 70_001, &["verify", "--cache", "../shared"]).expect(0);
+    let gc = [
+        "gc",
+        "--max-size",
+        "1",
+        "--keep-last",
+        "0",
+        "--cache",
+        "../shared",
+    ];
+    as_user(&one, &program, 70_001, &gc).expect(0);
+    // Outside the cache the user's own umask holds.
+    let record = std::fs::metadata(two.join("results/smallest/run.json")).expect("a record");
+    assert_eq!(record.permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn a_signal_reaches_a_patient_that_is_being_simulated() {
+    let p = Project::new(&SMALLEST.replace(
+        "n_cells: 40, n_genes: 1500",
+        "n_cells: 100000, n_genes: 12000",
+    ));
+    let mut child = p.start_json(&[], &[]);
+    wait_for(&mut child, |e| e["event"] == "will_execute");
+    std::thread::sleep(Duration::from_secs(2));
+    let asked = Instant::now();
+    kill_process(pid(&child), Signal::TERM).expect("alive");
+    assert_eq!(child.wait().expect("ended").code(), Some(143));
+    // Sooner than the children are killed.
+    assert!(
+        asked.elapsed() < Duration::from_secs(8),
+        "{:?}",
+        asked.elapsed()
+    );
+}

@@ -125,7 +125,8 @@ pub(crate) fn command(dir: &Path, args: &[&str]) -> Command {
         .args(args)
         .stdin(Stdio::null())
         .env("NO_COLOR", "1")
-        .env_remove("CLCC_LOG");
+        .env_remove("CLCC_LOG")
+        .env_remove("RUST_BACKTRACE");
     command
 }
 

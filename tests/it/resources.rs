@@ -110,3 +110,14 @@ fn wrong_resources_are_told_with_their_place() {
         assert!(text.contains(expected), "{expected} not in\n{text}");
     }
 }
+
+#[test]
+fn more_jobs_than_cores_cost_what_the_cores_do() {
+    let p = Project::new(SMALLEST);
+    let run = p.run_json(&["-j", "1000"]).expect(0);
+    let cores = std::thread::available_parallelism().expect("cores").get() as u64;
+    let events = run.events();
+    assert_eq!(events[0]["jobs"], cores);
+    let threads = events.iter().filter_map(|e| e["threads"].as_u64());
+    assert_eq!(threads.max(), Some(cores));
+}

@@ -189,3 +189,77 @@ fn runs_that_publish_to_one_directory_wait_for_one_another() {
         assert_eq!(p.results(), now);
     }
 }
+
+#[test]
+fn results_of_another_workflow_of_the_same_name_are_not_replaced_unasked() {
+    let p = Project::new(&with_tables());
+    p.run_json(&[]).expect(0);
+    let first = p.results();
+    // Another file of the same name, which makes no tables.
+    p.write("other.yaml", crate::project::SMALLEST);
+    let run =
+        |more: &[&str]| p.run(&[&["run", "other.yaml", "--format", "json"][..], more].concat());
+    let refused = run(&["--set", "infercnv.step=11"]).expect(2);
+    assert!(
+        refused.stderr.contains("another workflow of this name"),
+        "{}",
+        refused.stderr
+    );
+    assert!(refused.stderr.contains("w.yaml") && refused.stderr.contains("--force-results"));
+    assert!(
+        refused.stdout.is_empty(),
+        "before anything runs: {}",
+        refused.stdout
+    );
+    assert_eq!(p.results(), first);
+    // The same file may be edited, linked and moved.
+    let w = p.path().join("w.yaml");
+    p.write("w.yaml", &format!("# edited\n{}", with_tables()));
+    std::os::unix::fs::symlink(&w, p.path().join("link.yaml")).expect("linked");
+    p.run(&["run", "link.yaml"]).expect(0);
+    std::fs::rename(&w, p.path().join("renamed.yaml")).expect("renamed");
+    let renamed = p.run(&["run", "renamed.yaml"]).expect(0).stderr;
+    assert!(!renamed.contains("replaces"), "{renamed}");
+    std::fs::remove_file(p.path().join("renamed.yaml")).expect("removed");
+    p.write("third.yaml", &with_tables());
+    let moved = p.run(&["run", "third.yaml"]).expect(0).stderr;
+    assert!(moved.contains("no longer there"), "{moved}");
+    assert_eq!(p.results(), first);
+    // Asked for, it is done and said, before and after.
+    let forced = p
+        .run(&["run", "other.yaml", "--force-results"])
+        .expect(0)
+        .stderr;
+    assert!(
+        forced.contains("third.yaml`; this run replaces them"),
+        "{forced}"
+    );
+    assert!(
+        forced.contains("removed from") && forced.contains("tables/"),
+        "{forced}"
+    );
+    assert!(p.results().len() < first.len());
+    let again = run(&[]).expect(0);
+    let events = again.events();
+    let published = events
+        .iter()
+        .find(|e| e["event"] == "did_publish")
+        .expect("it is said");
+    assert_eq!(published["removed"], serde_json::json!([]));
+}
+
+#[test]
+fn nothing_beyond_a_link_in_the_results_is_removed() {
+    let p = Project::new(&with_tables());
+    p.run_json(&[]).expect(0);
+    let outside = p.path().join("outside");
+    let tables = p.path().join("results/smallest/tables");
+    std::fs::rename(&tables, &outside).expect("moved");
+    std::os::unix::fs::symlink(&outside, &tables).expect("linked");
+    std::fs::write(outside.join(".tmp.1"), "precious").expect("written");
+    let before = p.names_in("outside");
+    // The tables go with their stage; what the link leads to stays.
+    p.write("w.yaml", crate::project::SMALLEST);
+    p.run_json(&[]).expect(0);
+    assert_eq!(p.names_in("outside"), before);
+}

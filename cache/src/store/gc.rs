@@ -4,19 +4,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use super::{Store, shard_files};
+use super::{Store, entries, is_real_dir, shard_files};
 use crate::digest::Digest;
 use crate::error::{CacheError, CacheResult};
 
 /// What a collection may remove.
 #[derive(Debug, Clone, Default)]
 pub struct GcPolicy {
-    /// Bytes of artifacts to stay within; the records used longest ago go first.
+    /// Bytes of artifacts and checkpoints to stay within; what was used longest ago goes first.
     pub max_bytes: Option<u64>,
     /// Keep the records of these keys only. They count towards `max_bytes` too.
     pub keep: Option<BTreeSet<Digest>>,
     /// Seconds since the epoch at which a key was last used; others count from when they were made.
     pub last_used: BTreeMap<Digest, u64>,
+    /// Checkpoints that were written before go, in seconds since the epoch.
+    pub checkpoints_before: Option<u64>,
+    /// Directories of runs that go.
+    pub runs: Vec<PathBuf>,
     /// Only say what would go.
     pub dry_run: bool,
 }
@@ -37,25 +41,28 @@ pub struct GcItem {
 pub struct GcReport {
     /// Records kept and dropped.
     pub records: (usize, usize),
-    /// Bytes of artifacts kept.
+    /// Bytes of artifacts and checkpoints kept.
     pub kept_bytes: u64,
     /// Bytes freed in all.
     pub freed_bytes: u64,
-    /// Every artifact and leftover that goes.
+    /// Everything that goes.
     pub items: Vec<GcItem>,
 }
 
+/// A record with its outputs, or a checkpoint.
 struct Held {
     key: Digest,
     path: PathBuf,
     last_used: u64,
     outputs: BTreeMap<Digest, u64>,
+    /// Of a checkpoint.
+    own_bytes: Option<u64>,
 }
 
 impl Store {
-    /// Drops records by `policy`, then every artifact that no record names, and what killed runs
-    /// and repairs left behind. The caller holds [`Store::try_own`]. A collection that is killed
-    /// leaves artifacts without a record, which the next one removes.
+    /// Drops records, checkpoints and runs by `policy`, then every artifact that no record names, and what killed
+    /// runs and repairs left behind. The caller holds [`Store::try_own`]. A collection that is killed
+    /// leaves artifacts without a record, which the next one removes. No link is followed.
     ///
     /// # Errors
     /// [`CacheError::Io`] where the cache cannot be listed or a file cannot be removed.
@@ -65,39 +72,62 @@ impl Store {
         if let Some(keep) = &policy.keep {
             held.retain(|h| keep.contains(&h.key));
         }
+        held.extend(self.checkpoints(policy)?);
         shrink(&mut held, policy.max_bytes);
-        let kept: BTreeSet<Digest> = held.iter().map(|h| h.key).collect();
-        let live: BTreeMap<Digest, u64> = held.iter().flat_map(|h| h.outputs.clone()).collect();
+        let (checkpoints, records): (Vec<Held>, Vec<Held>) =
+            held.into_iter().partition(|h| h.own_bytes.is_some());
+        let kept: BTreeSet<Digest> = records.iter().map(|h| h.key).collect();
+        let live: BTreeMap<Digest, u64> = records.iter().flat_map(|h| h.outputs.clone()).collect();
+        let own = checkpoints.iter().filter_map(|h| h.own_bytes);
         let mut report = GcReport {
             records: (kept.len(), before - kept.len()),
-            kept_bytes: live.values().sum(),
+            kept_bytes: live.values().sum::<u64>() + own.sum::<u64>(),
             ..GcReport::default()
         };
+        let named = |path: &Path| stem(path).and_then(|s| s.parse::<Digest>().ok());
+        let mut drop = |path: &Path, why| self.drop_path(path, why, policy.dry_run, &mut report);
         // Records go before what they name.
         for path in shard_files(&self.root.join("ac"))? {
-            let key = stem(&path).and_then(|s| s.parse::<Digest>().ok());
-            if !key.is_some_and(|k| kept.contains(&k)) {
-                self.drop_path(&path, "record", policy.dry_run, &mut report)?;
+            if !named(&path).is_some_and(|k| kept.contains(&k)) {
+                drop(&path, "record")?;
             }
         }
         for path in shard_files(&self.root.join("cas"))? {
-            let digest = stem(&path).and_then(|s| s.parse::<Digest>().ok());
-            if !digest.is_some_and(|d| live.contains_key(&d)) {
-                self.drop_path(&path, "no record names it", policy.dry_run, &mut report)?;
+            if !named(&path).is_some_and(|d| live.contains_key(&d)) {
+                drop(&path, "no record names it")?;
             }
         }
-        for (dir, why) in [
-            ("tmp", "left by a killed run"),
-            ("quarantine", "damaged"),
-            ("locks", "lock of no run"),
-        ] {
-            let dir = self.root.join(dir);
-            for entry in std::fs::read_dir(&dir).into_iter().flatten() {
-                let path = entry.map_err(CacheError::io("list", &dir))?.path();
-                self.drop_path(&path, why, policy.dry_run, &mut report)?;
+        let resumable: BTreeSet<&PathBuf> = checkpoints.iter().map(|h| &h.path).collect();
+        for path in entries(&self.root.join("ckpt"))? {
+            if !resumable.contains(&path) {
+                drop(&path, "checkpoint that no run goes on from")?;
+            }
+        }
+        for path in &policy.runs {
+            drop(path, "logs and events of an old run")?;
+        }
+        for path in self.leftovers()? {
+            drop(&path, "left by a killed run")?;
+        }
+        for (dir, why) in [("quarantine", "damaged"), ("locks", "lock of no run")] {
+            for path in entries(&self.root.join(dir))? {
+                drop(&path, why)?;
             }
         }
         Ok(report)
+    }
+
+    /// What killed runs left half written: all of `tmp/`, and temporary files beside the journals.
+    fn leftovers(&self) -> CacheResult<Vec<PathBuf>> {
+        let mut found = entries(&self.tmp())?;
+        for dir in [self.root.clone(), self.root.join("last")] {
+            let name = |p: &Path| {
+                p.file_name()
+                    .map(|n| n.to_string_lossy().starts_with(".tmp."))
+            };
+            found.extend(entries(&dir)?.into_iter().filter(|p| name(p) == Some(true)));
+        }
+        Ok(found)
     }
 
     fn held(&self, policy: &GcPolicy) -> CacheResult<Vec<Held>> {
@@ -109,12 +139,37 @@ impl Store {
             let Some(record) = self.record(&key) else {
                 continue;
             };
-            let made = std::fs::metadata(&path).map_or(0, |m| m.mtime().max(0) as u64);
+            let made = modified(&path);
             held.push(Held {
                 key,
                 path,
                 last_used: policy.last_used.get(&key).copied().unwrap_or(made),
                 outputs: record.outputs.iter().map(|o| (o.digest, o.bytes)).collect(),
+                own_bytes: None,
+            });
+        }
+        Ok(held)
+    }
+
+    /// Checkpoints that a run may go on from: not of a key that has a record, and not too old.
+    fn checkpoints(&self, policy: &GcPolicy) -> CacheResult<Vec<Held>> {
+        let mut held = Vec::new();
+        for path in entries(&self.root.join("ckpt"))? {
+            let Some(key) = stem(&path).and_then(|s| s.parse::<Digest>().ok()) else {
+                continue;
+            };
+            let written = entries(&path).unwrap_or_default();
+            let last_used = written.iter().map(|p| modified(p)).max().unwrap_or(0);
+            let is_old = policy.checkpoints_before.is_some_and(|t| last_used < t);
+            if is_old || !is_real_dir(&path) || self.record(&key).is_some() {
+                continue;
+            }
+            held.push(Held {
+                key,
+                last_used,
+                outputs: BTreeMap::new(),
+                own_bytes: Some(bytes_of(&path)),
+                path,
             });
         }
         Ok(held)
@@ -151,7 +206,7 @@ impl Store {
     }
 }
 
-/// Drops the records used longest ago until the artifacts of the rest fit.
+/// Drops the records and checkpoints used longest ago until the artifacts of the rest fit.
 fn shrink(held: &mut Vec<Held>, max_bytes: Option<u64>) {
     let Some(max_bytes) = max_bytes else { return };
     // Newest last; equal times by path, so that the choice is a function of the cache.
@@ -160,9 +215,11 @@ fn shrink(held: &mut Vec<Held>, max_bytes: Option<u64>) {
     for (digest, bytes) in held.iter().flat_map(|h| &h.outputs) {
         users.entry(*digest).or_insert((0, *bytes)).0 += 1;
     }
-    let mut total: u64 = users.values().map(|(_, bytes)| bytes).sum();
+    let own: u64 = held.iter().filter_map(|h| h.own_bytes).sum();
+    let mut total: u64 = users.values().map(|(_, bytes)| bytes).sum::<u64>() + own;
     let mut dropped = 0;
     while total > max_bytes && dropped < held.len() {
+        total -= held[dropped].own_bytes.unwrap_or(0);
         for digest in held[dropped].outputs.keys() {
             let entry = users.get_mut(digest).expect("counted above");
             entry.0 -= 1;
@@ -173,6 +230,11 @@ fn shrink(held: &mut Vec<Held>, max_bytes: Option<u64>) {
         dropped += 1;
     }
     held.drain(..dropped);
+}
+
+/// Seconds since the epoch; 0 where it cannot be told.
+fn modified(path: &Path) -> u64 {
+    std::fs::symlink_metadata(path).map_or(0, |m| m.mtime().max(0) as u64)
 }
 
 fn stem(path: &Path) -> Option<&str> {

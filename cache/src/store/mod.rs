@@ -9,20 +9,24 @@ pub use verify::VerifyReport;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::digest::Digest;
 use crate::error::{CacheError, CacheResult};
 use crate::failpoint;
+use crate::fresh::{fresh_dir, fresh_file, publish};
 use crate::lock::KeyLock;
 use crate::record::{ActionRecord, OutputRecord};
 use crate::tree::{Artifact, ArtifactForm, TreeEntry, measure, sync_path, tree_digest};
+
+/// What lies directly in a cache.
+const DIRS: [&str; 7] = ["cas", "ac", "tmp", "last", "locks", "runs", "ckpt"];
 
 /// A cache directory.
 #[derive(Debug, Clone)]
 pub struct Store {
     root: PathBuf,
     check_content: bool,
+    writable: bool,
 }
 
 /// What the store knows under a key.
@@ -48,21 +52,32 @@ pub struct Damage {
 }
 
 impl Store {
-    /// Opens the cache at `root`, creating what is missing.
+    /// Opens the cache at `root`, creating what is missing. One that is there and cannot be written is
+    /// read ([`Self::is_writable`]).
     ///
     /// # Errors
-    /// [`CacheError::Io`] where a directory cannot be created.
+    /// [`CacheError::Io`] where a directory cannot be created, [`CacheError::Link`] where one is a link.
     pub fn open(root: &Path) -> CacheResult<Self> {
-        for sub in ["cas", "ac", "tmp", "last", "locks", "runs", "ckpt"] {
-            let dir = root.join(sub);
-            std::fs::create_dir_all(&dir).map_err(CacheError::io("create", &dir))?;
+        for sub in DIRS {
+            match make_dir(&root.join(sub)) {
+                Err(e) if e.is_read_only() && root.is_dir() => {}
+                made => made?,
+            }
         }
         // Inputs are handed to child processes by path: make them absolute once.
         let root = std::fs::canonicalize(root).map_err(CacheError::io("open", root))?;
+        let writable = DIRS.iter().all(|sub| is_writable(&root.join(sub)));
         Ok(Self {
             root,
             check_content: false,
+            writable,
         })
+    }
+
+    /// Whether this process may write to the cache. Where it may not, what is cached is used, and whatever must
+    /// be written fails with its path.
+    pub fn is_writable(&self) -> bool {
+        self.writable
     }
 
     /// The same store where every hit also reads and compares the content of its outputs; what is
@@ -171,20 +186,10 @@ impl Store {
     /// # Errors
     /// [`CacheError::Io`].
     pub fn new_attempt(&self, key: &Digest) -> CacheResult<PathBuf> {
-        static COUNTER: AtomicU64 = AtomicU64::new(0);
-        let n = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let nanos = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .map_or(0, |d| d.as_nanos());
-        let dir = self.tmp().join(format!(
-            "{}.{}.{nanos:x}.{n}",
-            key.short(),
-            std::process::id()
-        ));
+        let tmp = self.tmp();
         failpoint::reach("attempt.create")
-            .and_then(|()| std::fs::create_dir(&dir))
-            .map_err(CacheError::io("create", &dir))?;
-        Ok(dir)
+            .and_then(|()| fresh_dir(&tmp, &format!("{}.", key.short())))
+            .map_err(CacheError::io("create a directory in", &tmp))
     }
 
     /// Says that a run uses the store, so that nothing is collected meanwhile. `None` while a
@@ -193,10 +198,15 @@ impl Store {
     /// # Errors
     /// [`CacheError::Io`].
     pub fn try_share(&self) -> CacheResult<Option<KeyLock>> {
-        KeyLock::try_acquire_shared(&self.root.join("gc.lock"))
+        match KeyLock::try_acquire_shared(&self.root.join("gc.lock")) {
+            // Nothing can be locked where nothing can be written, and there is nothing to lose.
+            Err(e) if !self.writable && e.is_read_only() => Ok(Some(KeyLock::without_kernel())),
+            lock => lock,
+        }
     }
 
-    /// Takes the store for oneself. `None` while a run uses it.
+    /// Takes the store for oneself. `None` while a run uses it. Whether one does cannot be told where the lock
+    /// is not [held](KeyLock::is_held) by the kernel.
     ///
     /// # Errors
     /// [`CacheError::Io`].
@@ -205,12 +215,15 @@ impl Store {
     }
 
     /// Removes the private directories and half-written files that killed runs left behind, unless
-    /// a run is at work.
+    /// a run is at work or may be.
     pub fn sweep_attempts(&self) {
-        if let Ok(Some(_own)) = self.try_own() {
-            let entries = std::fs::read_dir(self.tmp());
-            for entry in entries.into_iter().flatten().flatten() {
-                let path = entry.path();
+        if !self.writable {
+            return;
+        }
+        if let Ok(Some(own)) = self.try_own()
+            && own.is_held()
+        {
+            for path in entries(&self.tmp()).unwrap_or_default() {
                 let _ = std::fs::remove_dir_all(&path).or_else(|_| std::fs::remove_file(&path));
             }
         }
@@ -249,7 +262,7 @@ impl Store {
         let parent = target
             .parent()
             .expect("an artifact lies in a shard directory");
-        std::fs::create_dir_all(parent).map_err(CacheError::io("create", parent))?;
+        make_dir(parent)?;
         if artifact.form == ArtifactForm::Tree {
             let listing = serde_json::to_vec(&artifact.entries).expect("plain values serialise");
             write_atomic(&self.tmp(), &self.listing_path(&artifact.digest), &listing)?;
@@ -286,28 +299,23 @@ impl Store {
     /// [`CacheError::Io`].
     pub fn quarantine(&self, digest: &Digest) -> CacheResult<()> {
         let dir = self.root.join("quarantine");
-        std::fs::create_dir_all(&dir).map_err(CacheError::io("create", &dir))?;
+        make_dir(&dir)?;
         for path in [self.artifact_path(digest), self.listing_path(digest)] {
             let Some(name) = path.file_name() else {
                 continue;
             };
-            let mut n = 0;
-            let target = loop {
-                let candidate = dir.join(format!("{}.{n}", name.to_string_lossy()));
-                if !candidate.exists() {
-                    break candidate;
+            if std::fs::symlink_metadata(&path).is_err() {
+                continue;
+            }
+            let prefix = format!("{}.", name.to_string_lossy());
+            let place =
+                fresh_dir(&dir, &prefix).map_err(CacheError::io("create a directory in", &dir))?;
+            if let Err(e) = std::fs::rename(&path, place.join(name)) {
+                let _ = std::fs::remove_dir(&place);
+                // Another process has set it aside.
+                if e.kind() != std::io::ErrorKind::NotFound {
+                    return Err(CacheError::io("set aside", &path)(e));
                 }
-                n += 1;
-            };
-            match std::fs::rename(&path, &target) {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(CacheError::Io {
-                        verb: "set aside",
-                        path,
-                        source: e,
-                    });
-                }
-                _ => {}
             }
         }
         Ok(())
@@ -362,45 +370,71 @@ fn make_read_only(source: &Path, artifact: &Artifact) -> CacheResult<()> {
     }
 }
 
-/// Files and directories of every shard of `cas/` or `ac/`, sorted.
+/// Files and directories of every shard of `cas/` or `ac/`, sorted. A shard that is a link is none: what it
+/// leads to is not ours. A cache that cannot be written may lack the directory.
 fn shard_files(dir: &Path) -> CacheResult<Vec<PathBuf>> {
     let mut files = Vec::new();
-    for shard in std::fs::read_dir(dir).map_err(CacheError::io("list", dir))? {
-        let shard = shard.map_err(CacheError::io("list", dir))?.path();
-        if shard.is_dir() {
-            for entry in std::fs::read_dir(&shard).map_err(CacheError::io("list", &shard))? {
-                files.push(entry.map_err(CacheError::io("list", &shard))?.path());
-            }
+    for shard in entries(dir)? {
+        if is_real_dir(&shard) {
+            files.extend(entries(&shard)?);
         }
     }
     files.sort();
     Ok(files)
 }
 
+/// What lies in a directory; nothing where there is none. A link is refused.
+fn entries(dir: &Path) -> CacheResult<Vec<PathBuf>> {
+    if std::fs::symlink_metadata(dir).is_ok_and(|m| m.is_symlink()) {
+        let path = dir.to_path_buf();
+        return Err(CacheError::Link { path });
+    }
+    match std::fs::read_dir(dir) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        listed => listed
+            .and_then(|entries| entries.map(|e| Ok(e?.path())).collect())
+            .map_err(CacheError::io("list", dir)),
+    }
+}
+
+/// Whether there is a directory that is no link to one.
+fn is_real_dir(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|m| m.is_dir())
+}
+
+/// Makes a directory of the cache, with those above it.
+fn make_dir(path: &Path) -> CacheResult<()> {
+    std::fs::create_dir_all(path).map_err(CacheError::io("create", path))?;
+    if is_real_dir(path) {
+        return Ok(());
+    }
+    Err(CacheError::Link {
+        path: path.to_path_buf(),
+    })
+}
+
+fn is_writable(dir: &Path) -> bool {
+    use rustix::fs::Access;
+    rustix::fs::access(dir, Access::WRITE_OK | Access::EXEC_OK).is_ok()
+}
+
 /// Writes a file so that it is there whole or not at all, also after a power loss:
 /// temporary file in `tmp` (on the same file system), fsync, rename, fsync of the directory.
 pub(crate) fn write_atomic(tmp: &Path, path: &Path, bytes: &[u8]) -> CacheResult<()> {
-    static COUNTER: AtomicU64 = AtomicU64::new(0);
     let parent = path
         .parent()
         .expect("a file of the cache lies in a directory");
-    std::fs::create_dir_all(parent).map_err(CacheError::io("create", parent))?;
-    let n = COUNTER.fetch_add(1, Ordering::Relaxed);
-    let tmp = tmp.join(format!(".tmp.{}.{n}", std::process::id()));
-    let written = failpoint::reach("write.create")
-        .and_then(|()| std::fs::File::create(&tmp))
-        .and_then(|mut f| f.write_all(bytes).and_then(|()| f.sync_all()))
-        .and_then(|()| failpoint::reach("write.rename"))
-        .and_then(|()| std::fs::rename(&tmp, path))
-        .and_then(|()| failpoint::reach("write.renamed"));
-    if let Err(source) = written {
-        let _ = std::fs::remove_file(&tmp);
-        return Err(CacheError::Io {
-            verb: "write",
-            path: path.to_path_buf(),
-            source,
-        });
-    }
+    make_dir(parent)?;
+    failpoint::reach("write.create")
+        .and_then(|()| fresh_file(tmp, ".tmp.", 0o666))
+        .and_then(|mut file| {
+            file.write_all(bytes)?;
+            file.as_file().sync_all()?;
+            failpoint::reach("write.rename")?;
+            publish(file, path)
+        })
+        .and_then(|()| failpoint::reach("write.renamed"))
+        .map_err(CacheError::io("write", path))?;
     sync_path(parent)
 }
 

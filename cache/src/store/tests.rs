@@ -266,3 +266,126 @@ fn runs_share_the_store_and_a_collection_has_it_alone() {
     drop(own);
     assert!(store.try_share().unwrap().is_some());
 }
+
+#[test]
+fn no_link_leads_a_sweep_a_collection_or_a_publication_out_of_the_cache() {
+    use std::os::unix::fs::symlink;
+    let (dir, store) = store();
+    let (_, output) = publish_tree(&store);
+    let outside = dir.path().join("home");
+    std::fs::create_dir_all(outside.join("folder")).unwrap();
+    std::fs::write(outside.join("folder/thesis"), "years").unwrap();
+    let root = store.root().to_path_buf();
+    // Links below the cache's own directories.
+    for place in [
+        "cas/zz",
+        "ac/zz",
+        "tmp/link",
+        "quarantine/link",
+        "ckpt/link",
+        "runs/link",
+        "locks/link",
+    ] {
+        let at = root.join(place);
+        std::fs::create_dir_all(at.parent().unwrap()).unwrap();
+        symlink(&outside, at).unwrap();
+    }
+    let policy = GcPolicy {
+        max_bytes: Some(0),
+        runs: vec![root.join("runs/link")],
+        ..GcPolicy::default()
+    };
+    store.collect(&policy).unwrap();
+    store.sweep_attempts();
+    assert!(outside.join("folder/thesis").is_file());
+    assert!(!store.artifact_path(&output.digest).exists());
+    // The cache's own directories as links.
+    for sub in ["tmp", "cas", "locks"] {
+        let own = root.join(sub);
+        let _ = std::fs::remove_dir_all(&own);
+        symlink(&outside, &own).unwrap();
+        store.sweep_attempts();
+        assert!(
+            matches!(Store::open(&root), Err(CacheError::Link { .. })),
+            "{sub}"
+        );
+        std::fs::remove_file(&own).unwrap();
+        Store::open(&root).unwrap();
+    }
+    // A shard that is a link: nothing is published through it.
+    let (key, _) = publish_tree(&store);
+    let shard = store
+        .artifact_path(&output.digest)
+        .parent()
+        .unwrap()
+        .to_path_buf();
+    std::fs::rename(&shard, dir.path().join("moved")).unwrap();
+    symlink(&outside, &shard).unwrap();
+    let attempt = store.new_attempt(&key).unwrap();
+    std::fs::write(attempt.join("x"), "x").unwrap();
+    let mut artifact = measure_synced(&attempt.join("x")).unwrap();
+    artifact.digest = output.digest;
+    assert!(store.insert(&attempt.join("x"), &artifact).is_err());
+    assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 1);
+}
+
+#[test]
+fn a_collection_counts_and_removes_old_checkpoints_and_runs() {
+    let (_dir, store) = store();
+    let (done, _) = publish_tree(&store);
+    let (old, new) = (digest_bytes(b"old"), digest_bytes(b"new"));
+    for key in [&done, &old, &new] {
+        let dir = store.checkpoint_dir(key);
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::write(dir.join("state"), vec![0; 1000]).unwrap();
+    }
+    let day = std::time::Duration::from_secs(86_400);
+    let yesterday = std::time::SystemTime::now() - day;
+    let state = std::fs::File::options()
+        .write(true)
+        .open(store.checkpoint_dir(&old).join("state"));
+    state.unwrap().set_modified(yesterday).unwrap();
+    let run = store.root().join("runs/r1");
+    std::fs::create_dir_all(run.join("logs")).unwrap();
+    std::fs::write(run.join("logs/a.log"), vec![0; 500]).unwrap();
+    // Without a rule, only what no run can go on from.
+    let report = store.collect(&GcPolicy::default()).unwrap();
+    assert_eq!((report.freed_bytes, report.records), (1000, (1, 0)));
+    assert!(!store.checkpoint_dir(&done).exists() && store.checkpoint_dir(&old).exists());
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
+    let policy = GcPolicy {
+        checkpoints_before: Some(now.as_secs() - 3600),
+        runs: vec![run.clone()],
+        ..GcPolicy::default()
+    };
+    let report = store.collect(&policy).unwrap();
+    assert_eq!(report.freed_bytes, 1500);
+    assert!(!run.exists() && !store.checkpoint_dir(&old).exists());
+    assert!(store.checkpoint_dir(&new).exists());
+    // It counts towards the size that is allowed.
+    let policy = GcPolicy {
+        max_bytes: Some(900),
+        ..GcPolicy::default()
+    };
+    let report = store.collect(&policy).unwrap();
+    assert!(report.kept_bytes <= 900, "{report:?}");
+}
+
+#[test]
+fn attempts_and_records_of_processes_with_one_number_do_not_meet() {
+    let (_dir, store) = store();
+    let key = digest_bytes(b"key");
+    let mut names: Vec<_> = (0..50).map(|_| store.new_attempt(&key).unwrap()).collect();
+    names.sort();
+    names.dedup();
+    assert_eq!(names.len(), 50);
+    // What another process is writing under a temporary name is never moved into place.
+    let foreign = store
+        .root()
+        .join(format!("tmp/.tmp.{}.0", std::process::id()));
+    std::fs::write(&foreign, "half").unwrap();
+    publish_tree(&store);
+    assert_eq!(std::fs::read_to_string(&foreign).unwrap(), "half");
+}

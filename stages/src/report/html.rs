@@ -12,9 +12,27 @@ pub(crate) fn escape(text: &str) -> String {
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
             '\'' => out.push_str("&#39;"),
-            // XML, and so SVG, has no way to write the other control characters.
-            c if c.is_control() && !matches!(c, '\n' | '\t') => out.push(' '),
+            c if acts(c) => out.extend(c.escape_debug()),
             c => out.push(c),
+        }
+    }
+    out
+}
+
+/// What XML, and so SVG, has no way to write, and marks that reorder the text around them: shown as in a program.
+fn acts(c: char) -> bool {
+    (c.is_control() && !matches!(c, '\n' | '\t'))
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// The same for a drawing whose library writes the entities.
+pub(crate) fn visible(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if acts(c) {
+            out.extend(c.escape_debug());
+        } else {
+            out.push(c);
         }
     }
     out
@@ -33,8 +51,8 @@ pub(crate) fn slug(text: &str) -> String {
     out.trim_matches('-').to_string()
 }
 
-/// JSON that may stand in a `<script>` element: `<` cannot close it.
-pub(crate) fn script_json(value: &serde_json::Value) -> String {
+/// JSON that may stand in a `<script>` element: no `<` in it closes the element or begins a comment in it.
+pub fn script_json(value: &serde_json::Value) -> String {
     value
         .to_string()
         .replace('<', "\\u003c")
@@ -80,11 +98,18 @@ mod tests {
     fn markup_in_names_is_text() {
         assert_eq!(
             escape("<script>\"a\" & 'b'</script>\u{7}"),
-            "&lt;script&gt;&quot;a&quot; &amp; &#39;b&#39;&lt;/script&gt; "
+            "&lt;script&gt;&quot;a&quot; &amp; &#39;b&#39;&lt;/script&gt;\\u{7}"
         );
         assert_eq!(
             script_json(&serde_json::json!("</script>")),
             "\"\\u003c/script>\""
+        );
+        assert_eq!(escape("a\u{202e}b"), "a\\u{202e}b");
+        assert_eq!(visible("<\u{1b}[31m\n"), "<\\u{1b}[31m\n");
+        let hidden = serde_json::json!({"norm<!--<script>": "\u{2028}"});
+        assert_eq!(
+            script_json(&hidden),
+            "{\"norm\\u003c!--\\u003cscript>\":\"\\u2028\"}"
         );
         assert_eq!(slug("T cells / CD8+ <x>"), "t-cells-cd8-x");
     }

@@ -19,6 +19,7 @@ mod table_view;
 #[cfg(test)]
 mod tests;
 
+pub use html::script_json;
 pub use page::PROVENANCE_MARK;
 pub use params::Params as ReportParams;
 

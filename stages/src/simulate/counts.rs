@@ -1,6 +1,7 @@
 //! The counts of a patient.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rayon::prelude::*;
 
@@ -46,6 +47,20 @@ pub fn simulate_patient(
     params: &SimulateParams,
     seed: u64,
 ) -> StageResult<Patient> {
+    simulate_until(world, plan, params, seed, &AtomicBool::new(false))
+}
+
+/// The same until `cancel` is set.
+///
+/// # Errors
+/// [`StageError::Cancelled`] then; else as [`simulate_patient`].
+pub(super) fn simulate_until(
+    world: &World,
+    plan: &PatientPlan,
+    params: &SimulateParams,
+    seed: u64,
+    cancel: &AtomicBool,
+) -> StageResult<Patient> {
     if plan.n_cells() == 0 {
         return Err(StageError::data(format!(
             "patient `{}` has no cell",
@@ -68,10 +83,13 @@ pub fn simulate_patient(
     let depths = depths(plan, &cells, params, seed);
     let is_mt: Vec<bool> = (0..world.genes.len()).map(|g| world.is_mt(g)).collect();
     let stream = format!("simulate cell {}", plan.name);
-    let rows: Vec<Vec<(u32, f32)>> = cells
+    let rows = cells
         .par_iter()
         .enumerate()
         .map(|(c, cell)| {
+            if cancel.load(Ordering::Relaxed) {
+                return Err(StageError::Cancelled);
+            }
             let mut rng = Rng::new(seed, &stream, &[c as u64]);
             // Half as variable as its mean: some droplets are much dirtier than others.
             let share = (params.ambient * rng.gamma(4.0) / 4.0).min(0.9);
@@ -92,9 +110,9 @@ pub fn simulate_patient(
                     row.push((g as u32, count as f32));
                 }
             }
-            row
+            Ok(row)
         })
-        .collect();
+        .collect::<StageResult<Vec<Vec<(u32, f32)>>>>()?;
     Ok(assemble(world, plan, clones, &cells, rows))
 }
 

@@ -33,6 +33,7 @@ mod truth;
 mod world;
 
 pub use cell_types::CellType;
+use counts::simulate_until;
 pub use counts::{Patient, simulate_patient};
 pub use events::{Event, TumourClone, plant_events};
 pub use params::SimulateParams;
@@ -108,7 +109,7 @@ impl Stage for Simulate {
         for (i, name) in ctx.keys.iter().enumerate() {
             ctx.check_cancelled()?;
             let plan = PatientPlan::standard(name, params);
-            let patient = simulate_patient(&world, &plan, params, ctx.seed)?;
+            let patient = simulate_until(&world, &plan, params, ctx.seed, ctx.cancel)?;
             truth.add(&patient);
             if let Some(Matrix::Csr(x)) = &patient.counts.x {
                 n_cells += x.n_rows();

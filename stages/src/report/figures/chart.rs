@@ -5,6 +5,7 @@ use kuva::prelude::{Layout, Plot, SvgBackend, Theme, render_multiple};
 use super::palette::{AXIS, GRID, GROUND, INK};
 use super::svg::{Svg, number};
 use crate::error::{StageError, StageResult};
+use crate::report::html::visible;
 
 /// Width of a chart that stands beside others, in CSS pixels; a phone shows it nearly unscaled.
 pub(crate) const WIDTH: f64 = 440.0;
@@ -89,7 +90,7 @@ pub(crate) fn styled(layout: Layout, x_label: &str, y_label: &str) -> Layout {
 
 /// Text as kuva takes it: a dollar sign would begin a formula.
 pub(crate) fn plain(text: &str) -> String {
-    text.replace('$', "\\$")
+    visible(text).replace('$', "\\$")
 }
 
 /// Draws plots in one pair of axes.
