@@ -41,7 +41,9 @@ use crate::error::{StageError, StageResult};
 use crate::frame::{Column, Frame};
 use crate::matrix::{Csr, Matrix};
 use crate::params::ParamProblem;
-use crate::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
+use crate::stage::{
+    self, InputArtifact, Metrics, ObsColumn, OutputDecl, Publish, Read, Stage, StageContext,
+};
 use crate::table;
 
 /// The stage kind `ingest`.
@@ -84,6 +86,34 @@ impl Stage for Ingest {
             OutputDecl::new("ingest_summary", "cells, genes and counts of each patient")
                 .publish(Publish::Into("tables")),
         ]
+    }
+
+    fn survey(
+        params: &Self::Params,
+        inputs: &[InputArtifact],
+        keys: &[String],
+    ) -> StageResult<Option<stage::Survey>> {
+        let input = |role: &str| inputs.iter().find(|i| i.role == role);
+        let Some(counts) = input("counts") else {
+            return Ok(None);
+        };
+        let annotations = input("annotations").map(|a| a.path.as_path());
+        let found = survey(
+            &counts.path,
+            counts.format.as_deref(),
+            annotations,
+            params,
+            keys,
+        )?;
+        // A label that only patients have that are not selected is no slip.
+        let obs = found.obs.iter().map(|(name, selected)| ObsColumn {
+            name: name.clone(),
+            values: Some(found.all_obs.get(name).unwrap_or(selected).counts.clone()),
+        });
+        Ok(Some(stage::Survey {
+            obs: obs.collect(),
+            problems: found.problems,
+        }))
     }
 
     fn run(ctx: &StageContext<'_>, params: &Self::Params) -> StageResult<Metrics> {

@@ -28,6 +28,8 @@ pub struct Survey {
     /// `patient`, `sample`, `sample_origin`, `cell_type`, then the others. Of all cells, and without
     /// `patient`, where the patients cannot be told apart (then `problems` says why).
     pub obs: IndexMap<String, Values>,
+    /// The same of all cells, also of patients that are not asked for; without `patient`.
+    pub all_obs: IndexMap<String, Values>,
     /// The source column whose values make up the patients: `group_by`, or else the one for `sample`. `None`
     /// where there is none.
     pub group_column: Option<String>,
@@ -141,6 +143,7 @@ impl Survey {
                 Vec::new()
             }
         };
+        self.all_obs = columns(&cells::without_patient(cells, &params.columns));
         match cells::standard_columns(cells, &params.columns) {
             Ok(_) if !patients.is_empty() => {
                 for patient in &patients {
@@ -149,7 +152,7 @@ impl Survey {
                     }
                 }
             }
-            Ok(_) => self.obs = columns(&cells::without_patient(cells, &params.columns)),
+            Ok(_) => self.obs = self.all_obs.clone(),
             Err(errors) => {
                 // `columns.sample` is what groups, where `group_by` is empty.
                 let said: Vec<String> = problems.iter().map(ToString::to_string).collect();

@@ -290,7 +290,7 @@ fn p_words(log10: f64) -> String {
     if log10 < -300.0 {
         format!("1e{log10:.0}")
     } else {
-        short(10f64.powf(log10))
+        short(math::pow(10f64, log10))
     }
 }
 
