@@ -10,7 +10,8 @@ use crate::stats::{Contrast, quantile};
 pub enum Kind {
     /// Discordant against concordant cells.
     Discordance,
-    /// All cells of tumour samples against all normal cells (CLCC, section 7.2.1).
+    /// All cells labelled `Cancer` (of tumour samples, in the paper) against all normal cells (CLCC,
+    /// section 7.2.1).
     CancerNormal,
     /// The epithelial cells among them (the anchors' paper).
     Epithelium,
@@ -46,7 +47,7 @@ impl Kind {
     pub fn groups(self) -> (&'static str, &'static str) {
         match self {
             Self::Discordance => ("discordant cells", "concordant cells"),
-            Self::CancerNormal => ("cells of tumour samples", "cells of normal samples"),
+            Self::CancerNormal => ("all cancer cells", "all normal cells"),
             Self::Epithelium => (
                 "epithelial cells of tumour samples",
                 "epithelial cells of normal samples",

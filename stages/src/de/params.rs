@@ -33,7 +33,7 @@ impl Convention {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CancerNormal {
-    /// All cells of tumour samples against all normal cells, every gene.
+    /// All cells labelled `Cancer` (by sample, as a rule) against all normal cells, every gene.
     AllCells,
     /// The epithelial cells among them, without the genes of `set_aside`.
     Epithelial,
@@ -46,7 +46,7 @@ pub enum CisCells {
     /// The cancer cells that `concordance` classed.
     #[default]
     Classed,
-    /// Every cell, of tumour and of normal samples together.
+    /// Every cell, cancer and normal together.
     All,
 }
 
@@ -55,7 +55,7 @@ impl CisCells {
     pub(super) fn words(self) -> &'static str {
         match self {
             Self::Classed => "classed cancer cells",
-            Self::All => "all cells of tumour and normal samples together",
+            Self::All => "all cells, cancer and normal together",
         }
     }
 }

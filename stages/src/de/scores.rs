@@ -51,12 +51,12 @@ impl<'a> Question<'a> {
         }
     }
 
-    /// Cells of tumour samples against normal cells, by how much copy number they show (CLCC, section
+    /// Cancer cells against normal cells, by how much copy number they show (CLCC, section
     /// 7.2.2).
     pub(super) fn origin(side: &'a [u8], scores: &'a [(String, Vec<f64>)]) -> Self {
         Self {
             file: "cancer_vs_normal_scores.tsv",
-            title: "copy-number scores of all cells of tumour samples against all cells of normal samples; cnv_score: mean |X_cnv| of the cell's cluster, one value a cluster (infercnvpy.tl.cnv_score); cnv_burden: mean |X_cnv| of the cell itself"
+            title: "copy-number scores of all cancer cells against all normal cells (cancer_vs_normal); cnv_score: mean |X_cnv| of the cell's cluster, one value a cluster (infercnvpy.tl.cnv_score); cnv_burden: mean |X_cnv| of the cell itself"
                 .into(),
             names: ["cancer", "normal"],
             side,
@@ -161,7 +161,7 @@ fn write(dir: &Path, question: &Question<'_>, rows: &[Row<'_>]) -> StageResult<(
     frame.set("log10_pvals", num(&|r| r.p.log10));
     let [first, second] = question.names;
     let test = format!(
-        "test: Mann-Whitney (scipy's conventions: tie and continuity corrections, normal approximation), two-sided; auc: probability that a cell of {first} scores more than one of {second}; pvals_adj: Benjamini-Hochberg over the scores of one patient"
+        "test: Mann-Whitney (scipy's conventions: tie and continuity corrections, normal approximation), two-sided; auc: probability that a {first} cell scores more than a {second} one; pvals_adj: Benjamini-Hochberg over the scores of one patient"
     );
     let notes = [
         question.title.as_str(),

@@ -498,7 +498,7 @@ fn cancer_is_compared_with_all_normal_cells_where_the_workflow_asks() {
     assert!(!plain.join("de/cancer_vs_normal.A.tsv").exists());
     assert!(
         read(&out, "cancer_vs_normal.A.tsv").notes[0]
-            .contains("cells of normal samples (reference, n = 30)")
+            .contains("all normal cells (reference, n = 30)")
     );
 
     // Cis effects over every cell, by the same tables.
@@ -511,7 +511,7 @@ fn cancer_is_compared_with_all_normal_cells_where_the_workflow_asks() {
             (cells(&out, file), cells(&plain, file)),
             ("150".into(), "120".into())
         );
-        assert!(read(&out, file).notes[0].contains("all cells of tumour and normal samples"));
+        assert!(read(&out, file).notes[0].contains("all cells, cancer and normal together"));
     }
     let twice = DeParams {
         cancer_vs_normal: vec![CancerNormal::Epithelial; 2],

@@ -524,8 +524,8 @@ fn every_role_has_its_figures_and_tables() {
         "Distances of a single fit",
         "a Cramer&#39;s V of 0.67",
         "Cells and genes of each patient",
-        "a mean CNV score of 0.0071, normal cells of 0.0053 (P1; Mann-Whitney p 1e-733, 60 and 30 cells)",
-        ">expression embedding of</text>",
+        "Cancer cells have a mean CNV score of 0.0071, normal cells of 0.0053 (P1; Mann-Whitney p 1e-733, 60 and 30 cells)",
+        ">expression embeddings</text>",
         ">UMAP 1</text>",
         "240",
     ] {
@@ -712,4 +712,6 @@ fn held_out_distances_are_named_as_such() {
     let html = page(&dir);
     assert!(html.contains("by the one of 2 models that did not train on it"));
     assert!(!html.contains("single fit"));
+    // All cells are held out, so their fold is drawn in place of their part of the split.
+    assert!(html.contains("Classes by fold") && !html.contains("Classes by split"));
 }

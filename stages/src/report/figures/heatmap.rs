@@ -100,7 +100,7 @@ pub(crate) fn heatmap(
         .map(|g| text_width(&clip(&g.label, 22), 11.0))
         .fold(0.0, f64::max);
     let name = "chromosome";
-    let left = (longest + 34.0).max(text_width(name, 10.0) + 8.0);
+    let left = (longest + 34.0).max(1.2 * text_width(name, 10.0) + 8.0);
     let width = WIDTH - left - 8.0;
     let height = (cells.len() as f64).clamp(180.0, 420.0);
     let mut svg = Svg {

@@ -96,7 +96,7 @@ fn name_axes(svg: &mut Svg) {
     let style = TextStyle {
         size: 10.0,
         anchor: "end",
-        halo: true,
+        colour: palette::AXIS,
         ..TextStyle::default()
     };
     svg.text(SIDE - 3.0, SIDE - 4.0, &style, "UMAP 1");

@@ -208,7 +208,7 @@ fn similarity(file: &TableFile) -> StageResult<Option<Figure>> {
         ),
         "centroid_similarity" => (
             "Centroids with anchors",
-            "centroid of",
+            "centroid",
             "Cosine similarity in z of the centroids of training cells (rows) with the anchors (columns). A model that works is reddest on \
              the diagonal.",
         ),

@@ -218,10 +218,13 @@ fn figures(table: &TextTable) -> StageResult<Vec<Figure>> {
     let Some(classes) = texts(table, &["concordance_class"]) else {
         return Ok(out);
     };
-    for (column, title) in [
-        ("cell_type", "Classes by cell type"),
-        ("split", "Classes by split membership"),
-    ] {
+    // Where every cell is held out, by which fold is what is left to ask.
+    let membership = if texts(table, &["fold"]).is_some() {
+        ("fold", "Classes by fold")
+    } else {
+        ("split", "Classes by split membership")
+    };
+    for (column, title) in [("cell_type", "Classes by cell type"), membership] {
         let Some(values) = texts(table, &[column]) else {
             continue;
         };

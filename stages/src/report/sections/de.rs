@@ -252,7 +252,7 @@ fn contrasts(files: &[TableFile], p: &Params) -> StageResult<Vec<Block>> {
     Ok(out)
 }
 
-/// The CNV score of cells from tumour samples beside that of normal cells, in words; the table stands
+/// The CNV score of cancer cells beside that of normal cells, in words; the table stands
 /// with the further ones.
 fn cnv_scores(files: &[TableFile]) -> StageResult<Vec<Block>> {
     let mut out = Vec::new();
@@ -272,8 +272,8 @@ fn cnv_scores(files: &[TableFile]) -> StageResult<Vec<Block>> {
             patient => patient,
         };
         out.push(Block::Text(format!(
-            "Cells of tumour samples have a mean CNV score of {}, normal cells of {} ({whose}; Mann-Whitney p {}, {} and {} cells): the mean size of \
-             the copy-number signal of a cell's cluster. A cell of a tumour sample scores more than a normal one in {} of the pairs.",
+            "Cancer cells have a mean CNV score of {}, normal cells of {} ({whose}; Mann-Whitney p {}, {} and {} cells): the mean size of \
+             the copy-number signal of a cell's cluster. A cancer cell scores more than a normal one in {} of the pairs.",
             short(number("mean_cancer")),
             short(number("mean_normal")),
             p_words(number("log10_pvals")),

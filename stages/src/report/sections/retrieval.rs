@@ -167,8 +167,8 @@ fn similarity(table: &TextTable) -> StageResult<Option<Figure>> {
         return Ok(None);
     }
     let axes = Axes {
-        rows: "expression embedding of",
-        columns: "copy-number embedding of",
+        rows: "expression embeddings",
+        columns: "copy-number embeddings",
     };
     let cells = rows == columns && rows.iter().all(|r| r.contains(':'));
     let svg = if cells || rows.len().max(columns.len()) > 40 {
