@@ -1,4 +1,5 @@
-//! Which device a run uses and why, and the numerics class that enters the key of device-sensitive kinds.
+//! Which device a run uses and why, and the numerics class that enters the key of device-sensitive kinds: the
+//! device's name. All CPUs are one class, as they give the same bits.
 
 use clcc_stages::stage::DeviceChoice;
 use clcc_stages::train::{device_name, resolve_device};
@@ -31,10 +32,7 @@ pub struct RunDevice {
 /// accelerator is built in or opens.
 pub fn resolve(choice: DeviceChoice) -> Result<RunDevice, NoDevice> {
     let (choice, reason) = resolve_device(choice);
-    let class = match choice {
-        DeviceChoice::Cpu => cpu_class(),
-        other => device_name(other),
-    };
+    let class = device_name(choice);
     let built = match choice {
         DeviceChoice::Cuda => cfg!(feature = "cuda"),
         DeviceChoice::Metal => cfg!(feature = "metal"),
@@ -48,29 +46,6 @@ pub fn resolve(choice: DeviceChoice) -> Result<RunDevice, NoDevice> {
         })
     } else {
         Err(NoDevice { device: class })
-    }
-}
-
-/// The vector instructions that matrix products pick at run time: other ones sum in another order
-/// and give other last digits.
-pub fn cpu_class() -> &'static str {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if std::arch::is_x86_feature_detected!("avx512f") {
-            return "cpu x86_64 avx512f";
-        }
-        if std::arch::is_x86_feature_detected!("fma") {
-            return "cpu x86_64 fma";
-        }
-        "cpu x86_64"
-    }
-    #[cfg(target_arch = "aarch64")]
-    {
-        "cpu aarch64"
-    }
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    {
-        "cpu"
     }
 }
 

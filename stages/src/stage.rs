@@ -306,7 +306,8 @@ pub trait Stage {
 
     /// The name in the workflow file.
     const KIND: &'static str;
-    /// Raised whenever the bytes of an output change for the same inputs.
+    /// Raised whenever the bytes of an output change for the same inputs. A line above it says what changed at
+    /// each rise.
     const CODE_VERSION: u32;
     /// One line for `schema` and the docs.
     const ABOUT: &'static str;

@@ -49,7 +49,8 @@ pub struct Baselines;
 impl Stage for Baselines {
     type Params = BaselinesParams;
     const KIND: &'static str = "baselines";
-    const CODE_VERSION: u32 = 8;
+    // 9: elementary functions, products and decompositions of `math`.
+    const CODE_VERSION: u32 = 9;
     const ABOUT: &'static str =
         "simple models to compare with: dosage residual, correlation, CCA, linear projection";
     const USES_SEED: bool = true;

@@ -180,6 +180,7 @@ impl Stage for Cluster {
     type Params = ClusterParams;
 
     const KIND: &'static str = "cluster";
+    // 8: arms of the declared genome; elementary functions, products and decompositions of `math`.
     const CODE_VERSION: u32 = 8;
     const ABOUT: &'static str =
         "groups the cells of a patient by copy-number profile: PCA, exact neighbours, Leiden, UMAP";

@@ -33,7 +33,8 @@ pub struct Compare;
 impl Stage for Compare {
     type Params = CompareParams;
     const KIND: &'static str = "compare";
-    const CODE_VERSION: u32 = 2;
+    // 3: elementary functions, products and decompositions of `math`.
+    const CODE_VERSION: u32 = 3;
     const ABOUT: &'static str = "means and intervals over seeds of every method, ablation and control: one table, one figure";
     const ONLY_WITH: &'static [OnlyWith] = CompareParams::ONLY_WITH;
 

@@ -48,7 +48,8 @@ pub struct Concordance;
 impl Stage for Concordance {
     type Params = ConcordanceParams;
     const KIND: &'static str = "concordance";
-    const CODE_VERSION: u32 = 3;
+    // 4: elementary functions, products and decompositions of `math`.
+    const CODE_VERSION: u32 = 4;
     const ABOUT: &'static str =
         "distance between a cell's two embeddings, and classes by quantile within each patient";
     const USES_SEED: bool = true;

@@ -68,6 +68,8 @@ pub struct De;
 impl Stage for De {
     type Params = DeParams;
     const KIND: &'static str = "de";
+    // 4: contrasts and cis effects as the CLCC paper reads them, scores and genes by patient;
+    //    elementary functions, products and decompositions of `math`.
     const CODE_VERSION: u32 = 4;
     const ABOUT: &'static str =
         "differential expression between classes of cells, and cis effects of copy number";

@@ -52,6 +52,7 @@ pub struct Dosage;
 impl Stage for Dosage {
     type Params = DosageParams;
     const KIND: &'static str = "dosage";
+    // 11: arms of the declared genome; elementary functions, products and decompositions of `math`.
     const CODE_VERSION: u32 = 11;
     const ABOUT: &'static str =
         "dosage sensitivity of every gene, and cells that fall short of their dosage";

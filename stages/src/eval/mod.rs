@@ -34,6 +34,8 @@ pub struct Eval;
 impl Stage for Eval {
     type Params = EvalParams;
     const KIND: &'static str = "eval";
+    // 3: gaps against the hardest negative; elementary functions, products and decompositions of
+    //    `math`.
     const CODE_VERSION: u32 = 3;
     const ABOUT: &'static str =
         "cross-modal retrieval on the test cells: pooled, per patient, per cell type";

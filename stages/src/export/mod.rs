@@ -41,6 +41,7 @@ impl Stage for Export {
     type Params = ExportParams;
 
     const KIND: &'static str = "export";
+    // 3: the first with a history.
     const CODE_VERSION: u32 = 3;
     const ABOUT: &'static str = "writes one AnnData per patient with everything that was computed";
     const MULTI_THREADED: bool = true;

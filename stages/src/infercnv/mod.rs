@@ -52,6 +52,7 @@ impl Stage for Infercnv {
     type Params = InfercnvParams;
 
     const KIND: &'static str = "infercnv";
+    // 4: column `arm`; elementary functions, products and decompositions of `math`.
     const CODE_VERSION: u32 = 4;
     const ABOUT: &'static str =
         "copy number of each cell in windows along the genome, against normal cells";

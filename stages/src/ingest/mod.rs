@@ -63,6 +63,7 @@ impl Stage for Ingest {
     type Params = IngestParams;
 
     const KIND: &'static str = "ingest";
+    // 2: columns are text as written, missing is missing, other modalities and double entries.
     const CODE_VERSION: u32 = 2;
     const ABOUT: &'static str =
         "reads the patients' raw counts and annotations out of text, 10x, h5ad or zarr";

@@ -48,7 +48,8 @@ pub struct Mine;
 impl Stage for Mine {
     type Params = MineParams;
     const KIND: &'static str = "mine";
-    const CODE_VERSION: u32 = 1;
+    // 2: elementary functions, products and decompositions of `math`.
+    const CODE_VERSION: u32 = 2;
     const ABOUT: &'static str = "split the cells, take the training moments, find hard negatives: same copy number, other expression";
     const USES_SEED: bool = true;
     const MULTI_THREADED: bool = true;

@@ -56,6 +56,8 @@ impl Stage for Preprocess {
     type Params = PreprocessParams;
 
     const KIND: &'static str = "preprocess";
+    // 3: column `arm`, genes without a position counted; elementary functions, products and
+    //    decompositions of `math`.
     const CODE_VERSION: u32 = 3;
     const ABOUT: &'static str =
         "checks raw counts, adds quality metrics and gene positions, normalises";

@@ -40,6 +40,8 @@ impl Stage for Report {
     type Params = ReportParams;
 
     const KIND: &'static str = "report";
+    // 8: figures name their axes, whose distances the classes rest on; elementary functions,
+    //    products and decompositions of `math`.
     const CODE_VERSION: u32 = 8;
     const ABOUT: &'static str =
         "one self-contained HTML page with figures, tables and the run's provenance";

@@ -58,6 +58,8 @@ impl Stage for Simulate {
     type Params = SimulateParams;
 
     const KIND: &'static str = "simulate";
+    // 3: arms end where the assembly says; elementary functions, products and decompositions of
+    //    `math`.
     const CODE_VERSION: u32 = 3;
     const ABOUT: &'static str =
         "simulated tumours with known clones, copy number and dosage escape";

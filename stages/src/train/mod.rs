@@ -61,7 +61,9 @@ pub struct Train;
 impl Stage for Train {
     type Params = TrainParams;
     const KIND: &'static str = "train";
-    const CODE_VERSION: u32 = 4;
+    // 5: one set of bytes for every processor: elementary functions, products and decompositions of
+    //    `math`.
+    const CODE_VERSION: u32 = 5;
     const ABOUT: &'static str =
         "train an expression and a copy-number encoder to agree on each cell, and embed all cells";
     const USES_SEED: bool = true;
