@@ -42,12 +42,17 @@ pub fn problems(workflow: &Workflow, plan: &Plan) -> Vec<Problem> {
             continue;
         }
         let before = plan.ancestors(id);
-        let mut columns: Vec<&ObsColumn> = before.iter().filter_map(|n| obs.get(n)).flatten().collect();
+        let mut columns: Vec<&ObsColumn> =
+            before.iter().filter_map(|n| obs.get(n)).flatten().collect();
         // Without a survey nothing is known of the cells.
         if columns.is_empty() {
             continue;
         }
-        columns.extend(before.iter().flat_map(|&n| &plan.nodes[n].resolved.obs_writes));
+        columns.extend(
+            before
+                .iter()
+                .flat_map(|&n| &plan.nodes[n].resolved.obs_writes),
+        );
         for read in &node.resolved.obs_reads {
             found.look_up(node, read, &columns);
         }
@@ -63,7 +68,11 @@ pub fn surveyed_inputs(plan: &Plan) -> BTreeSet<&str> {
 
 /// What [`problems`] depends on: the same digest, the same answer.
 pub fn digest(plan: &Plan, inputs: &InputDigests) -> Digest {
-    let nodes = plan.nodes.iter().enumerate().filter(|(_, n)| !n.cached_only);
+    let nodes = plan
+        .nodes
+        .iter()
+        .enumerate()
+        .filter(|(_, n)| !n.cached_only);
     let relevant = nodes.filter(|(_, n)| is_source(n) || !n.resolved.obs_reads.is_empty());
     let facts = relevant.map(|(id, n)| {
         let content = plan.file_inputs(id).into_iter().map(|name| {
@@ -71,8 +80,21 @@ pub fn digest(plan: &Plan, inputs: &InputDigests) -> Digest {
             (name, content.map(|(digest, _)| digest.to_string()))
         });
         let content: BTreeMap<_, _> = content.collect();
-        let reads: Vec<&str> = n.resolved.obs_reads.iter().map(|r| r.column.as_str()).collect();
-        (&n.id, n.kind.name, n.kind.code_version, &n.written, &n.keys, content, reads)
+        let reads: Vec<&str> = n
+            .resolved
+            .obs_reads
+            .iter()
+            .map(|r| r.column.as_str())
+            .collect();
+        (
+            &n.id,
+            n.kind.name,
+            n.kind.code_version,
+            &n.written,
+            &n.keys,
+            content,
+            reads,
+        )
     });
     let facts: Vec<_> = facts.collect();
     digest_bytes(&serde_json::to_vec(&facts).expect("plain values serialise"))
@@ -124,9 +146,9 @@ impl Problems<'_> {
             StageError::Param { param, .. } => positions.value(&self.pointer(node, param)),
             StageError::Format { path, .. } | StageError::Io { path, .. } => {
                 let inputs = &self.workflow.inputs;
-                let named = inputs.iter().find(|(_, spec)| {
-                    spec.path.as_ref().is_some_and(|p| path.starts_with(p))
-                });
+                let named = inputs
+                    .iter()
+                    .find(|(_, spec)| spec.path.as_ref().is_some_and(|p| path.starts_with(p)));
                 named.and_then(|(name, _)| positions.value(&join(&join("/inputs", name), "path")))
             }
             _ => None,
@@ -146,7 +168,8 @@ impl Problems<'_> {
     }
 
     fn look_up(&mut self, node: &Node, read: &ObsRead, columns: &[&ObsColumn]) {
-        let with_name: Vec<&&ObsColumn> = columns.iter().filter(|c| c.name == read.column).collect();
+        let with_name: Vec<&&ObsColumn> =
+            columns.iter().filter(|c| c.name == read.column).collect();
         if with_name.is_empty() {
             if read.required || is_written(node, read.param) {
                 self.no_column(node, read, columns);
@@ -164,13 +187,17 @@ impl Problems<'_> {
             .map(|(value, n)| (value.as_str(), *n))
             .collect();
         for (param, values) in &read.values {
-            let absent = values.iter().enumerate().filter(|(_, v)| !there.contains_key(v.as_str()));
+            let absent = values
+                .iter()
+                .enumerate()
+                .filter(|(_, v)| !there.contains_key(v.as_str()));
             let absent: Vec<(usize, &String)> = absent.collect();
             if is_written(node, param) {
                 for (i, value) in absent {
                     self.no_value(node, read, &format!("{param}.{i}"), value, &there);
                 }
-            } else if let (Some((_, first)), true) = (absent.first(), absent.len() == values.len()) {
+            } else if let (Some((_, first)), true) = (absent.first(), absent.len() == values.len())
+            {
                 self.no_value(node, read, param, first, &there);
             }
         }

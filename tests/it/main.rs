@@ -11,6 +11,7 @@ mod faults;
 mod genomes;
 mod golden;
 mod inputs;
+mod names;
 mod page;
 mod pipeline;
 mod project;

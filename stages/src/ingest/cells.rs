@@ -284,6 +284,13 @@ pub(super) fn select(
     for (name, values) in wanted {
         match values.and_then(|values| rows_of(&name, &values, column, &found)) {
             Ok(rows) => patients.push(Patient { name, rows }),
+            Err(StageError::Data { message, hint }) if params.groups.contains_key(&name) => {
+                errors.push(StageError::Param {
+                    param: format!("groups.{name}"),
+                    message,
+                    hint,
+                });
+            }
             Err(error) => errors.push(error),
         }
     }

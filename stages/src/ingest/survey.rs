@@ -12,7 +12,7 @@ use super::params::IngestParams;
 use super::source::Source;
 use crate::error::{StageError, StageResult};
 use crate::frame::{Frame, LeftOut};
-use crate::stage::Progress;
+use crate::stage::{Progress, Quiet};
 
 /// What [`survey`] found.
 #[derive(Debug, Default)]
@@ -140,6 +140,7 @@ impl Survey {
             Ok(selection) => selection.patients,
             Err(errors) => {
                 problems.extend(errors);
+                problems.extend(wrong_groups(cells, params, keys));
                 Vec::new()
             }
         };
@@ -165,6 +166,23 @@ impl Survey {
             }
         }
     }
+}
+
+/// Under a `group_by` that is no column, what the groups lack in the column of the samples: one look shows both
+/// slips.
+fn wrong_groups(cells: &Cells, params: &IngestParams, keys: &[String]) -> Vec<StageError> {
+    if params.groups.is_empty() || cells::group_column(cells, params).is_ok() {
+        return Vec::new();
+    }
+    let usual = IngestParams {
+        group_by: String::new(),
+        ..params.clone()
+    };
+    let errors = cells::select(cells, &usual, keys, &Quiet).err();
+    let is_of_groups = |e: &StageError| matches!(e, StageError::Param { param, .. } if param.starts_with("groups"));
+    let mut errors = errors.unwrap_or_default();
+    errors.retain(is_of_groups);
+    errors
 }
 
 /// Opens the counts; where the genome is not told apart, under the first one there is.

@@ -1,0 +1,231 @@
+//! Names that a workflow states, looked up in the data before anything runs.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use crate::project::{Project, Ran, TINY};
+
+/// 30 genes of 40 cells of the samples `1.1` and `1.10`, tumour and normal.
+fn write_data(p: &Project) {
+    let mut counts = String::from("Index");
+    let mut cells = String::from("Index\tSample\tCell_type\n");
+    for cell in 0..40 {
+        let (sample, kind) = (["1.1", "1.10"][cell % 2], ["Tumour", "T cell"][cell / 20]);
+        let _ = write!(counts, "\tcell{cell}");
+        let _ = writeln!(cells, "cell{cell}\t{sample}\t{kind}");
+    }
+    counts.push('\n');
+    for gene in 0..30 {
+        let _ = write!(counts, "G{gene}");
+        for cell in 0..40 {
+            let _ = write!(counts, "\t{}", (gene * 5 + cell * 3) % 7);
+        }
+        counts.push('\n');
+    }
+    p.write("counts.txt", &counts);
+    p.write("cells.tsv", &cells);
+}
+
+/// `ingest` and `preprocess` with these parameters, and `infercnv`.
+fn workflow(axis: &str, ingest: &str, labels: &str, infercnv: &str) -> String {
+    format!(
+        "version: 1\nname: names\naxes:\n  patient: {axis}\ninputs:\n  counts: {{path: counts.txt}}\n  \
+         annotations: {{path: cells.tsv}}\nstages:\n  ingest:\n    inputs: [counts, annotations]\n    \
+         params: {{{ingest}}}\n  preprocess:\n    per: patient\n    needs: [ingest]\n    \
+         params: {{cancer_vs_normal: {{{labels}}}}}\n  infercnv:\n    per: patient\n    \
+         needs: [preprocess]\n    params: {{{infercnv}}}\n"
+    )
+}
+
+fn check(text: &str) -> Ran {
+    let p = Project::new(text);
+    write_data(&p);
+    p.run(&["check", "w.yaml"])
+}
+
+const LABELS: &str = "column: cell_type, cancer: [Tumour]";
+
+#[test]
+fn every_name_that_the_data_lack_is_said_at_once_with_its_place() {
+    let text = workflow(
+        "[A]",
+        "group_by: Smaple, groups: {A: ['1.2']}, columns: {cell_type: Cell_typ}",
+        "column: Cell_type, cancer: [tumour]",
+        "reference_key: cancer_vs_norml, reference_cat: [normal]",
+    );
+    let p = Project::new(&text);
+    write_data(&p);
+    for verb in ["check", "run"] {
+        let said = p.run(&[verb, "w.yaml"]).expect(3).stderr;
+        for (place, what) in [
+            (
+                "13:24",
+                "parameter `group_by`: the cells have no column `Smaple`",
+            ),
+            (
+                "13:45",
+                "parameter `groups.A`: patient `A` has no cell: none has `1.2`",
+            ),
+            (
+                "13:75",
+                "parameter `columns.cell_type`: the cells have no column `Cell_typ`",
+            ),
+            (
+                "17:61",
+                "parameter `cancer_vs_normal.cancer`: no cell has `tumour` in `Cell_type`, whose values are `T cell` (20), `Tumour` (20)",
+            ),
+            (
+                "21:29",
+                "parameter `reference_key`: the cells have no column `cancer_vs_norml`",
+            ),
+            (
+                "21:62",
+                "parameter `reference_cat`: no cell has `normal` in `cancer_vs_normal`, whose values are `Cancer`, `Normal`",
+            ),
+        ] {
+            assert!(said.contains(what), "{what}\nnot in\n{said}");
+            assert!(
+                said.contains(&format!("w.yaml:{place}\n")),
+                "{what} at {place}\nnot in\n{said}"
+            );
+        }
+        for hint in [
+            "did you mean `Tumour`?",
+            "did you mean `cancer_vs_normal`?",
+            "did you mean `Normal`?",
+        ] {
+            assert!(said.contains(hint), "{hint}\nnot in\n{said}");
+        }
+        assert!(said.contains("6 problems"), "{said}");
+    }
+    assert!(!p.path().join("results").exists());
+}
+
+#[test]
+fn samples_are_the_text_that_is_written_on_the_axis_in_groups_and_on_the_command_line() {
+    check(&workflow("[1.1, 1.10]", "group_by: Sample", LABELS, "")).expect(0);
+    let wrong = check(&workflow("[1.100]", "group_by: Sample", LABELS, "")).expect(3);
+    assert!(
+        wrong
+            .stderr
+            .contains("none has `1.100` in `Sample`, whose values are `1.1`, `1.10`"),
+        "{}",
+        wrong.stderr
+    );
+    let p = Project::new(&workflow(
+        "[A]",
+        "group_by: Sample, groups: {A: [1.10]}",
+        LABELS,
+        "",
+    ));
+    write_data(&p);
+    p.run(&["run", "w.yaml", "--until", "ingest"]).expect(0);
+    let summary = std::fs::read_to_string(p.path().join("results/names/tables/ingest_summary.tsv"));
+    let summary = summary.expect("published");
+    assert!(summary.contains("A\t1.10\t20\t"), "{summary}");
+    p.run(&["check", "w.yaml", "--set", "ingest.groups={A: [1.1]}"])
+        .expect(0);
+    let wrong = p
+        .run(&["check", "w.yaml", "--set", "ingest.groups.A=[1.0]"])
+        .expect(3);
+    assert!(wrong.stderr.contains("none has `1.0`"), "{}", wrong.stderr);
+}
+
+#[test]
+fn labels_of_patients_that_are_not_selected_and_default_lists_are_no_slips() {
+    // `T cell` is nowhere in the sample that is selected.
+    let p = Project::new(&workflow(
+        "[A]",
+        "group_by: Sample, groups: {A: [X]}",
+        "column: cell_type, cancer: [Tumour, 'T cell']",
+        "",
+    ));
+    write_data(&p);
+    let cells = "Index\tSample\tCell_type\n";
+    let rows = (0..40).map(|c| {
+        format!(
+            "cell{c}\t{}\t{}\n",
+            ["X", "Y"][c / 20],
+            ["Tumour", "T cell"][c / 20]
+        )
+    });
+    p.write(
+        "cells.tsv",
+        &(cells.to_string() + &rows.collect::<String>()),
+    );
+    p.run(&["check", "w.yaml"]).expect(0);
+    // Simulated cells have `nLung` of the default list `[nLung, nLN]`, and columns of their own.
+    Project::new(TINY).run(&["check", "w.yaml"]).expect(0);
+    let p = Project::new(&TINY.replace(
+        "    params: {window_size: 50, step: 10}",
+        "    params: {window_size: 50, step: 10, reference_key: sample_origin, reference_cat: [nLN]}",
+    ));
+    let said = p.run(&["check", "w.yaml"]).expect(3).stderr;
+    assert!(
+        said.contains("no cell has `nLN` in `sample_origin`"),
+        "{said}"
+    );
+}
+
+#[test]
+fn what_was_found_once_is_not_looked_up_again_until_names_or_inputs_change() {
+    let p = Project::new(&workflow(
+        "[A]",
+        "group_by: Sample, groups: {A: [1.10]}",
+        LABELS,
+        "",
+    ));
+    write_data(&p);
+    p.run(&["run", "w.yaml", "--until", "ingest"]).expect(0);
+    assert!(p.path().join(".clcc/names.jsonl").exists());
+    p.run(&["run", "w.yaml", "--until", "ingest"]).expect(0);
+    let text = workflow(
+        "[A]",
+        "group_by: Sample, groups: {A: [1.10]}",
+        "column: cell_type, cancer: [Tumor]",
+        "",
+    );
+    p.write("w.yaml", &text);
+    let said = p.run(&["run", "w.yaml"]).expect(3).stderr;
+    assert!(said.contains("did you mean `Tumour`?"), "{said}");
+}
+
+#[test]
+fn the_real_ovarian_set_is_checked_whole() {
+    let counts = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../shared/data/qian2020_ovarian/Qian2020_Ovarian.h5ad");
+    if !counts.exists() {
+        eprintln!("skipped: the ovarian counts are not here");
+        return;
+    }
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("workflows/ovarian4.yaml");
+    let shipped = std::fs::read_to_string(shipped).expect("read");
+    let place = counts.display().to_string();
+    let right = shipped.replace("data/Qian2020_Ovarian.h5ad", &place);
+    Project::new(&right).run(&["check", "w.yaml"]).expect(0);
+    let wrong = right
+        .replace("group_by: sample", "group_by: smaple\n      layer: countz")
+        .replace("S11: [\"11\"]", "S11: [\"111\"]")
+        .replace("cell_type: cell_type}", "cell_type: cell_tipe}")
+        .replace("cancer: [Epithelial]", "cancer: [epithelial]")
+        .replace(
+            "exclude_genes: [",
+            "reference_key: cancer_vs_norml, reference_cat: [normal], exclude_genes: [",
+        );
+    let said = Project::new(&wrong)
+        .run(&["check", "w.yaml"])
+        .expect(3)
+        .stderr;
+    for name in [
+        "`smaple`",
+        "`countz`",
+        "`111`",
+        "`cell_tipe`",
+        "`epithelial`",
+        "`cancer_vs_norml`",
+        "`normal`",
+    ] {
+        assert!(said.contains(name), "{name}\nnot in\n{said}");
+    }
+    assert!(said.contains("7 problems"), "{said}");
+}
