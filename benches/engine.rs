@@ -74,7 +74,7 @@ fn populate(dir: &Path, file: &Path) -> usize {
         inputs: &inputs,
         last: &last,
         force: &force,
-        numerics: clcc_flow::device::cpu_class(),
+        numerics: "cpu",
         ahead: Lookahead::default(),
     };
     let mut known = vec![None; plan.nodes.len()];

@@ -23,6 +23,10 @@ use crate::error::{StageError, StageResult};
 use crate::frame::{Frame, is_missing};
 use crate::stage::{Progress, StageContext};
 
+/// Fields of a line at most, far more than any matrix of text has cells: each takes dozens of bytes once it is a
+/// name.
+const MAX_FIELDS: usize = 1 << 24;
+
 /// Marks a column whose cell is not kept.
 const DROPPED: u32 = u32::MAX;
 
@@ -190,6 +194,12 @@ fn header(
             "expected `Index` and cell ids, found the comment `{start}`"
         ))
         .or_hint(without_comments(first)));
+    }
+    let n = 1 + memchr::memchr_iter(separator, head).count();
+    if n > MAX_FIELDS {
+        return Err(bad(format!(
+            "expected at most {MAX_FIELDS} fields, found {n}"
+        )));
     }
     let fields = split_names(head, separator);
     let names = fields

@@ -51,6 +51,11 @@ fn what_is_no_text_is_named() {
             gzip(&gzip(b"Index\tc\n")),
             "found a file that is packed with gzip twice: unpack it once",
         ),
+        (
+            "endless_line.txt",
+            [b"Index".as_slice(), &b"\tc".repeat((1 << 24) + 1)].concat(),
+            "expected at most 16777216 fields, found 16777218",
+        ),
     ] {
         let found = refused(&b, &b.file(name, bytes), &all);
         assert!(found.ends_with(expected), "{name}: {found}");
