@@ -168,14 +168,23 @@ impl Problems<'_> {
     }
 
     fn look_up(&mut self, node: &Node, read: &ObsRead, columns: &[&ObsColumn]) {
-        let with_name: Vec<&&ObsColumn> =
-            columns.iter().filter(|c| c.name == read.column).collect();
-        if with_name.is_empty() {
+        let names = || columns.iter().map(|c| c.name.as_str());
+        if !names().any(|name| name == read.column) {
             if read.required || is_written(node, read.param) {
                 self.no_column(node, read, columns);
             }
+            // The values are looked up in the column that was meant: one look shows both slips.
+            if let Some(near) = did_you_mean(&read.column, names()) {
+                let meant = ObsRead {
+                    column: near.to_string(),
+                    ..read.clone()
+                };
+                self.look_up(node, &meant, columns);
+            }
             return;
         }
+        let with_name = columns.iter().filter(|c| c.name == read.column);
+        let with_name: Vec<&&ObsColumn> = with_name.collect();
         // A column that a stage fills in later may have any value.
         if with_name.iter().any(|c| c.values.is_none()) {
             return;

@@ -59,27 +59,27 @@ fn every_name_that_the_data_lack_is_said_at_once_with_its_place() {
         let said = p.run(&[verb, "w.yaml"]).expect(3).stderr;
         for (place, what) in [
             (
-                "13:24",
+                "11:24",
                 "parameter `group_by`: the cells have no column `Smaple`",
             ),
             (
-                "13:45",
+                "11:44",
                 "parameter `groups.A`: patient `A` has no cell: none has `1.2`",
             ),
             (
-                "13:75",
+                "11:75",
                 "parameter `columns.cell_type`: the cells have no column `Cell_typ`",
             ),
             (
-                "17:61",
+                "15:61",
                 "parameter `cancer_vs_normal.cancer`: no cell has `tumour` in `Cell_type`, whose values are `T cell` (20), `Tumour` (20)",
             ),
             (
-                "21:29",
+                "19:29",
                 "parameter `reference_key`: the cells have no column `cancer_vs_norml`",
             ),
             (
-                "21:62",
+                "19:62",
                 "parameter `reference_cat`: no cell has `normal` in `cancer_vs_normal`, whose values are `Cancer`, `Normal`",
             ),
         ] {

@@ -171,7 +171,7 @@ pub fn score(
                 let middle = (start[w] + end[w]) / 2.0;
                 if chromosome[w] == event.chromosome && middle >= from as f64 && middle <= to as f64
                 {
-                    truth[w] = event.ratio.ln();
+                    truth[w] = clcc_stages::math::ln(event.ratio);
                     whole[w] = start[w] >= from as f64 && end[w] <= to as f64;
                 }
             }

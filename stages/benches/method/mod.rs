@@ -1,6 +1,10 @@
 //! What the benchmarks of `mine`, `train` and `eval` share: a stand-in of the paper's cohort, the
 //! peers' processes, and memory.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "draws of a benchmark need not be portable"
+)]
 #![allow(dead_code, reason = "each benchmark uses its part")]
 
 use std::process::Command;

@@ -132,16 +132,13 @@ fn steps(v: &mut [f64], n: usize, d: &mut [f64], e: &mut [f64]) -> bool {
         let Some(m) = (l..n).find(|&m| is_small(e[m])) else {
             return false;
         };
-        let mut taken = 0;
-        while m > l {
-            taken += 1;
-            if taken > MOST_STEPS {
-                return false;
-            }
-            shift += step(v, n, d, e, l, m);
-            if is_small(e[l]) {
-                break;
-            }
+        if m > l
+            && !(0..MOST_STEPS).any(|_| {
+                shift += step(v, n, d, e, l, m);
+                is_small(e[l])
+            })
+        {
+            return false;
         }
         d[l] += shift;
         e[l] = 0.0;

@@ -7,7 +7,7 @@
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 
 use super::real::{Real, dtype, hold, output, tensor, values, with_real};
-use crate::math;
+use crate::math::{View, product_into};
 
 /// `A B^T`: `n x m` from `n x k` and `m x k`, with gradients for both.
 pub(super) fn matmul_nt(a: &Tensor, b: &Tensor) -> Result<Tensor> {
@@ -20,30 +20,21 @@ pub(super) fn matmul_nt(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 
 struct MatMulNt;
 
-/// A row-major matrix of so many columns, read as it is or transposed ([`View::t`]).
-pub(super) struct View;
-
-impl View {
-    /// Of `values` with so many columns.
-    pub(super) fn new<T: Real>(values: &[T], cols: usize) -> math::View<'_, T> {
-        math::View::row_major(values, values.len() / cols, cols)
-    }
+/// A row-major matrix of so many columns; [`View::t`] is its transpose.
+pub(super) fn view<T: Real>(values: &[T], cols: usize) -> View<'_, T> {
+    View::row_major(values, values.len() / cols, cols)
 }
 
 /// `A B`, row-major.
-pub(super) fn product<T: Real>(a: math::View<'_, T>, b: math::View<'_, T>) -> Vec<T> {
+pub(super) fn product<T: Real>(a: View<'_, T>, b: View<'_, T>) -> Vec<T> {
     product_plus(a, b, None)
 }
 
 /// `A B`, with `bias` added to each row.
-pub(super) fn product_plus<T: Real>(
-    a: math::View<'_, T>,
-    b: math::View<'_, T>,
-    bias: Option<&[T]>,
-) -> Vec<T> {
+pub(super) fn product_plus<T: Real>(a: View<'_, T>, b: View<'_, T>, bias: Option<&[T]>) -> Vec<T> {
     let m = b.cols();
     let mut out = vec![T::default(); a.rows() * m];
-    math::product_into(a, b, &mut out);
+    product_into(a, b, &mut out);
     if let Some(bias) = bias {
         for row in out.chunks_exact_mut(m) {
             row.iter_mut().zip(bias).for_each(|(o, &b)| *o += b);
@@ -69,7 +60,7 @@ impl CustomOp2 for MatMulNt {
             bail!("A B^T of {n} x {k} and {m} x {kb}");
         }
         with_real!(dtype(a), T => {
-            let (a, b) = (View::new(values::<T>(a, al)?, k), View::new(values::<T>(b, bl)?, k));
+            let (a, b) = (view(values::<T>(a, al)?, k), view(values::<T>(b, bl)?, k));
             output(product(a, b.t()), (n, m))
         })
     }
@@ -85,8 +76,8 @@ impl CustomOp2 for MatMulNt {
         let grad = grad.contiguous()?;
         let (ha, hb, hg) = (hold(a), hold(b), hold(&grad));
         with_real!(grad.dtype(), T => {
-            let (va, vb) = (View::new(ha.get::<T>()?, k), View::new(hb.get::<T>()?, k));
-            let vg = View::new(hg.get()?, m);
+            let (va, vb) = (view(ha.get::<T>()?, k), view(hb.get::<T>()?, k));
+            let vg = view(hg.get()?, m);
             let (da, db) = (product(vg, vb), product(vg.t(), va));
             Ok((Some(tensor(da, a.shape())?), Some(tensor(db, b.shape())?)))
         })

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::encoder::{Linear, Norm};
 use super::input_layer::{Pending, SparseBatch};
-use super::matmul::{View, product, product_plus};
+use super::matmul::{product, product_plus, view};
 use super::norm::{BatchStats, DropoutStream, NormReluDropout};
 use super::real::{Real, hold, tensor, with_real};
 
@@ -113,11 +113,11 @@ impl Tape {
             let (width, inputs) = next.weight.dims2()?;
             let (x, y) = (hold(&block.x), hold(&block.y));
             let (weight, scale) = (hold(&next.weight), hold(&norm.scale));
-            let view = View::new(&g, width);
+            let grad = view(&g, width);
             found.push(tensor(column_sums(&g, width), width)?);
-            let of_weight = product(view.t(), View::new(y.get()?, inputs));
+            let of_weight = product(grad.t(), view(y.get()?, inputs));
             found.push(tensor(of_weight, (width, inputs))?);
-            let dy = product(view, View::new(weight.get()?, inputs));
+            let dy = product(grad, view(weight.get()?, inputs));
             let (dx, dscale, dshift) = block.norm.backward(x.get()?, scale.get()?, y.get()?, &dy);
             found.push(tensor(dshift, inputs)?);
             found.push(tensor(dscale, inputs)?);
@@ -141,8 +141,8 @@ fn block<T: Real>(
     let (x, scale, shift) = (hold(x), hold(&norm.scale), hold(&norm.shift));
     let y = part.forward::<T>(x.get()?, scale.get()?, shift.get()?);
     let (weight, bias) = (hold(&next.weight), hold(&next.bias));
-    let weight = View::new(weight.get()?, width).t();
-    let out = product_plus(View::new(&y, width), weight, Some(bias.get()?));
+    let weight = view(weight.get()?, width).t();
+    let out = product_plus(view(&y, width), weight, Some(bias.get()?));
     Ok((
         tensor(y, (rows, width))?,
         tensor(out, (rows, next.width()))?,

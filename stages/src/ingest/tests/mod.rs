@@ -324,7 +324,7 @@ fn a_patient_without_cells_is_named_with_the_values_there_are() {
         .unwrap_err();
     assert_eq!(
         error.to_string(),
-        "patient `P9` has no cell: none has `T9` in `Sample`, whose values are `N6`, `N7`, `T6`, `T8`"
+        "parameter `groups.P9`: patient `P9` has no cell: none has `T9` in `Sample`, whose values are `N6`, `N7`, `T6`, `T8`"
     );
     let error = b
         .run(&counts, Some(&table), &two_patients(), &["P7"])
@@ -434,7 +434,7 @@ fn a_value_of_a_group_that_no_cell_has_is_an_error() {
     let error = b.run(&counts, Some(&table), &params, &["P6"]).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "patient `P6`: no cell has `n6` in `Sample`, whose values are `N6`, `N7`, `T6`, `T8`"
+        "parameter `groups.P6`: patient `P6`: no cell has `n6` in `Sample`, whose values are `N6`, `N7`, `T6`, `T8`"
     );
     assert_eq!(error.hint(), Some("did you mean `N6`?"));
 }

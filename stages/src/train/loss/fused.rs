@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::{LEFT_OUT, Pairs, Temperature};
 use crate::math;
-use crate::train::matmul::{View, product};
+use crate::train::matmul::{product, view};
 use crate::train::real::{Real, dtype, hold, output, tensor, values, with_real};
 
 /// What the losses of one step depend on, beside the embeddings.
@@ -126,8 +126,8 @@ impl Fused {
         let n = *n;
         let scale = self.fixed.unwrap_or_else(|| math::exp(scale.to_f64()));
         let cosines = product(
-            View::new(&e[..n * width], width),
-            View::new(&c[..n * width], width).t(),
+            view(&e[..n * width], width),
+            view(&c[..n * width], width).t(),
         );
         let left_out = |i: usize, j: usize| match clusters {
             Some(of) if i != j && of[i] == of[j] => f64::from(LEFT_OUT),
@@ -199,9 +199,9 @@ impl Fused {
         let of_scale: f64 = (0..n * n)
             .map(|at| of_logit(at / n, at % n) * kept.logits[at])
             .sum();
-        let view = View::new(&of_cosine, n);
-        let mut de = product(view, View::new(&c[..n * width], width));
-        let mut dc = product(view.t(), View::new(&e[..n * width], width));
+        let slopes = view(&of_cosine, n);
+        let mut de = product(slopes, view(&c[..n * width], width));
+        let mut dc = product(slopes.t(), view(&e[..n * width], width));
         de.resize(e.len(), T::zero());
         dc.resize(c.len(), T::zero());
         for (at, open) in kept.open.iter().enumerate() {
