@@ -6,6 +6,10 @@
 //! have the matrix in memory (scanpy its CSR of cells, we our CSR of cells: turning it is in our
 //! time), the same number of threads, and scanpy has run once before.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "draws of a benchmark need not be portable"
+)]
 #![allow(clippy::print_stdout, reason = "a benchmark prints what it measured")]
 
 mod method;
