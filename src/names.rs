@@ -142,6 +142,7 @@ impl Problems<'_> {
     /// A stage's error, at the parameter or the input that it is about.
     fn refusal(&self, node: &Node, error: &StageError) -> Problem {
         let positions = &self.workflow.positions;
+        let mut about = format!("stage `{}`", node.stage);
         let place = match error {
             StageError::Param { param, .. } => positions.value(&self.pointer(node, param)),
             StageError::Format { path, .. } | StageError::Io { path, .. } => {
@@ -149,7 +150,10 @@ impl Problems<'_> {
                 let named = inputs
                     .iter()
                     .find(|(_, spec)| spec.path.as_ref().is_some_and(|p| path.starts_with(p)));
-                named.and_then(|(name, _)| positions.value(&join(&join("/inputs", name), "path")))
+                named.and_then(|(name, _)| {
+                    about = format!("input `{name}`");
+                    positions.value(&join(&join("/inputs", name), "path"))
+                })
             }
             _ => None,
         };
@@ -159,7 +163,7 @@ impl Problems<'_> {
             message.push_str(&format!(": {cause}"));
             source = cause.source();
         }
-        let problem = Problem::new(format!("stage `{}`: {message}", node.stage))
+        let problem = Problem::new(format!("{about}: {message}"))
             .at(place.or_else(|| positions.key(&join("/stages", &node.stage))));
         match error.hint() {
             Some(hint) => problem.hint(hint),
@@ -273,7 +277,8 @@ impl Problems<'_> {
     }
 }
 
-/// The node's file inputs as its stage sees them; `None` where one is not there.
+/// The node's file inputs as its stage sees them; `None` where one is not there, or neither a file nor a
+/// folder.
 fn file_inputs(plan: &Plan, node: &Node) -> Option<Vec<InputArtifact>> {
     let mut inputs = Vec::new();
     for input in &node.inputs {
@@ -281,7 +286,8 @@ fn file_inputs(plan: &Plan, node: &Node) -> Option<Vec<InputArtifact>> {
             continue;
         };
         let spec = &plan.inputs[input];
-        if spec.path.as_ref().is_some_and(|p| !p.exists()) {
+        let is_readable = |p: &std::path::PathBuf| p.is_file() || p.is_dir();
+        if !spec.path.as_ref().is_none_or(is_readable) {
             return None;
         }
         inputs.push(InputArtifact {

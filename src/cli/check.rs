@@ -33,13 +33,16 @@ pub(super) fn check(args: &WorkflowArgs) -> Result<i32, CliError> {
 fn unreadable_inputs(workflow: &Workflow, plan: &Plan) -> Vec<Problem> {
     let mut problems = Vec::new();
     let surveyed = names::surveyed_inputs(plan);
-    for name in plan.used_inputs().difference(&surveyed) {
-        let name = *name;
+    for name in plan.used_inputs() {
         let spec = &plan.inputs[name];
         let Some(path) = spec.path.as_ref().filter(|p| p.exists()) else {
             continue;
         };
-        if let Err(error) = inspect::opens(path, spec.format.as_deref()) {
+        let opened = match surveyed.contains(name) {
+            true => inspect::is_file_or_folder(path),
+            false => inspect::opens(path, spec.format.as_deref()),
+        };
+        if let Err(error) = opened {
             let place = join(&join("/inputs", name), "path");
             let mut problem = Problem::new(format!("input `{name}`: {}", error.message))
                 .at(workflow.positions.value(&place));

@@ -16,6 +16,9 @@ const HEAD: usize = 10;
 /// Significant digits of the numbers that are shown.
 const DIGITS: usize = 6;
 
+/// Characters of a field that are shown.
+const WIDEST: usize = 60;
+
 pub(super) fn stage_error(e: &clcc_stages::StageError) -> CliError {
     CliError::from_error(exit::INVALID, e).with_hint(e.hint().map(str::to_string))
 }
@@ -41,11 +44,7 @@ pub(super) fn inspect(path: &Path, format: Format) -> Result<i32, CliError> {
 /// Reads the head of an input: the layout of AnnData and 10x HDF5, the first lines of a text. A folder of
 /// other files is not looked into.
 pub(super) fn opens(path: &Path, format: Option<&str>) -> Result<(), CliError> {
-    let kind = std::fs::metadata(path).map_err(unreadable(path))?;
-    if !kind.is_file() && !kind.is_dir() {
-        let message = format!("`{}` is neither a file nor a folder", path.display());
-        return Err(CliError::new(exit::INVALID, message));
-    }
+    is_file_or_folder(path)?;
     let name = path.to_string_lossy().to_lowercase();
     let in_store = match format {
         Some("h5ad" | "zarr" | "10x_h5") => true,
@@ -54,12 +53,22 @@ pub(super) fn opens(path: &Path, format: Option<&str>) -> Result<(), CliError> {
     };
     let head = if in_store {
         clcc_stages::anndata::describe(path)
-    } else if kind.is_dir() {
+    } else if path.is_dir() {
         return Ok(());
     } else {
         clcc_stages::ingest::preview(path)
     };
     head.map(|_| ()).map_err(|e| stage_error(&e))
+}
+
+/// Whether an input can be read at all: no pipe or device.
+pub(super) fn is_file_or_folder(path: &Path) -> Result<(), CliError> {
+    let kind = std::fs::metadata(path).map_err(unreadable(path))?;
+    if kind.is_file() || kind.is_dir() {
+        return Ok(());
+    }
+    let message = format!("`{}` is neither a file nor a folder", path.display());
+    Err(CliError::new(exit::INVALID, message))
 }
 
 fn describe(path: &Path) -> Result<Value, CliError> {
@@ -260,7 +269,8 @@ fn aligned(rows: &[Value]) -> Vec<String> {
     let width: Vec<usize> = (0..n)
         .map(|c| {
             let cells = rows.iter().filter_map(|r| r.get(c));
-            cells.map(|v| v.chars().count()).max().unwrap_or(0)
+            let widest = cells.map(|v| v.chars().count()).max();
+            widest.unwrap_or(0).min(WIDEST)
         })
         .collect();
     rows.iter()
@@ -275,10 +285,14 @@ fn aligned(rows: &[Value]) -> Vec<String> {
         .collect()
 }
 
-/// A number with more than six digits as one with six; any other text as it is.
+/// A number with more than six digits as one with six; any other text as it is, or its start.
 fn short(text: &str) -> String {
     match text.parse::<f64>() {
         Ok(v) if v.is_finite() && text.contains(['.', 'e']) => shortened(v, DIGITS),
+        _ if text.chars().count() > WIDEST => {
+            let start: String = text.chars().take(WIDEST - 1).collect();
+            format!("{start}…")
+        }
         _ => text.to_string(),
     }
 }
@@ -317,6 +331,11 @@ mod tests {
         assert_eq!(
             lines(&list, 0),
             ["- id: a", "  needs:", "  more:", "    x: y 1", "- id: b"]
+        );
+        let long = json!({"head": [format!("a  {}  x", "y".repeat(70_000))]});
+        assert_eq!(
+            lines(&long, 0)[1],
+            format!("  a  {}…  x", "y".repeat(WIDEST - 1))
         );
         let table = json!({"head": ["a  0.123456789  x", "longer  2  y"]});
         assert_eq!(

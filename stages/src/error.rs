@@ -129,3 +129,25 @@ impl StageError {
         }
     }
 }
+
+/// How many calls of [`catching`] go on.
+static CATCHING: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+
+/// Whether a panic would be caught and become an error: a panic hook then has nothing to say.
+pub fn is_catching() -> bool {
+    CATCHING.load(std::sync::atomic::Ordering::Relaxed) > 0
+}
+
+/// What `work` gives, or what it said when it panicked. For decoders of other people that panic on damaged
+/// data.
+pub(crate) fn catching<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    use std::sync::atomic::Ordering::Relaxed;
+    CATCHING.fetch_add(1, Relaxed);
+    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+    CATCHING.fetch_sub(1, Relaxed);
+    caught.map_err(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        text.unwrap_or("no message").to_string()
+    })
+}

@@ -21,6 +21,7 @@ pub mod cohort;
 pub mod error;
 pub mod frame;
 pub mod genome;
+mod gzip;
 pub mod linalg;
 pub mod math;
 pub mod matrix;

@@ -156,14 +156,14 @@ fn bad_input_is_refused_with_its_place() {
         ),
         (
             refused(&with("column: cell_type", "column: origin"), |_| {}),
-            "`cancer_vs_normal` decides by the column `origin`: no column `origin`",
+            "parameter `cancer_vs_normal.column`: the cells have no column `origin`; the columns are",
         ),
         (
             refused(
                 &with("reference_cat: [Normal]", "reference_cat: [Healthy]"),
                 |_| {},
             ),
-            "no cell has `Healthy` in `cancer_vs_normal`, so there is no reference",
+            "no cell has `Healthy` in `cancer_vs_normal`, whose values are `Cancer`, `Normal`",
         ),
         (
             refused(WORKFLOW, |p| {
@@ -643,4 +643,28 @@ fn inspect_shows_what_a_run_left() {
     assert!(page.stdout.contains("a page for a browser"));
     let text = p.run(&["inspect", "data/nothing"]).expect(2).stderr;
     assert!(text.contains("there is no `data/nothing`"), "{text}");
+}
+
+/// Files of a few kilobytes that say they hold 10^12 values and more.
+#[test]
+fn sizes_that_a_file_states_are_not_believed() {
+    let hostile = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hostile");
+    let p = Project::new("version: 1\n");
+    for file in ["obs_index_huge.h5ad", "tx_barcodes_huge.h5"] {
+        let path = hostile.join(file).display().to_string();
+        let ran = p.run(&["inspect", &path]).expect(3);
+        assert!(ran.stderr.contains("more than the"), "{}", ran.stderr);
+        assert!(ran.stderr.contains(file), "{}", ran.stderr);
+    }
+    let counts = hostile.join("data_huge.h5ad").display().to_string();
+    p.write(
+        "w.yaml",
+        &format!(
+            "version: 1\nname: huge\naxes: {{patient: [A]}}\ninputs:\n  counts: {{path: {counts}}}\n\
+             stages:\n  ingest:\n    inputs: [counts]\n    params: {{group_by: sample}}\n"
+        ),
+    );
+    let ran = p.run(&["run", "w.yaml"]);
+    assert!([3, 6].contains(&ran.code), "{}: {}", ran.code, ran.stderr);
+    assert!(ran.stderr.contains("more than the"), "{}", ran.stderr);
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::blocks::Blocks;
 use super::direct::Direct;
-use super::store::{ArrayInfo, Attributes, Node, Store, Values};
+use super::store::{ArrayInfo, Attributes, Node, Store, Values, decoded};
 use crate::error::{StageError, StageResult};
 
 /// An open HDF5 file; nothing is read before it is asked for.
@@ -19,6 +19,8 @@ pub(super) struct Hdf5Store {
     path: PathBuf,
     file: File,
     direct: Direct,
+    /// Size of the file in bytes.
+    len: u64,
 }
 
 impl Hdf5Store {
@@ -52,6 +54,7 @@ impl Hdf5Store {
             path: path.to_path_buf(),
             file,
             direct: Direct::new(bytes, len),
+            len,
         })
     }
 
@@ -181,16 +184,18 @@ impl Store for Hdf5Store {
 
     fn read(&self, at: &str) -> StageResult<Values> {
         let dataset = self.dataset(at)?;
+        self.fits(at, &dataset)?;
         if let Some(values) = self.direct.read(at, &dataset, None) {
             return Ok(values);
         }
-        values(&dataset, None)
-            .map_err(|e| self.failed(at, &e))?
+        decoded(|| values(&dataset, None))
+            .map_err(|e| self.bad(at, format!("cannot read: {e}")))?
             .ok_or_else(|| self.no_values(at, &dataset))
     }
 
     fn read_rows(&self, at: &str, rows: Range<u64>) -> StageResult<Values> {
         let dataset = self.dataset(at)?;
+        self.fits(at, &dataset)?;
         let shape = dataset.shape().map_err(|e| self.failed(at, &e))?;
         if shape.first().is_none_or(|&n| n < rows.end) {
             return Err(self.bad(
@@ -201,13 +206,29 @@ impl Store for Hdf5Store {
         if let Some(values) = self.direct.read(at, &dataset, Some(rows.clone())) {
             return Ok(values);
         }
-        values(&dataset, Some(rows))
-            .map_err(|e| self.failed(at, &e))?
+        decoded(|| values(&dataset, Some(rows)))
+            .map_err(|e| self.bad(at, format!("cannot read: {e}")))?
             .ok_or_else(|| self.no_values(at, &dataset))
     }
 }
 
 impl Hdf5Store {
+    /// Refuses a dataset of more values than the file can hold.
+    fn fits(&self, at: &str, dataset: &Dataset) -> StageResult<()> {
+        /// Deflate packs at most 1,032 bytes into one.
+        const MOST_PACKED: u64 = 1100;
+        let failed = |e: Error| self.failed(at, &e);
+        let shape = dataset.shape().map_err(failed)?;
+        let value_bytes = match dataset.dtype().map_err(failed)? {
+            DType::F64 | DType::I64 | DType::U64 => 8,
+            DType::F32 | DType::I32 | DType::U32 => 4,
+            DType::I16 | DType::U16 => 2,
+            DType::VariableLengthString => 16,
+            _ => 1,
+        };
+        self.can_hold(at, &shape, value_bytes, &|| self.len, MOST_PACKED)
+    }
+
     fn no_values(&self, at: &str, dataset: &Dataset) -> StageError {
         let found = dataset
             .dtype()

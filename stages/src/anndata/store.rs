@@ -72,6 +72,37 @@ pub(super) trait Store: Send + Sync + Debug {
         StageError::format(self.path(), at, message)
     }
 
+    /// Refuses an array of more values than the file can hold, before anything is reserved for them.
+    /// `value_bytes` is the least that a value takes in memory, `held_bytes` what is stored, and
+    /// `most_packed` the most that its codecs can have packed into a byte. Arrays up to 64 MiB pass: what
+    /// is not stored is the fill value.
+    ///
+    /// # Errors
+    /// [`StageError::Format`] with both sizes.
+    fn can_hold(
+        &self,
+        at: &str,
+        shape: &[u64],
+        value_bytes: u64,
+        held_bytes: &dyn Fn() -> u64,
+        most_packed: u64,
+    ) -> StageResult<()> {
+        const ALWAYS: u64 = 64 << 20;
+        let count = shape.iter().try_fold(1u64, |n, side| n.checked_mul(*side));
+        let bytes = count.and_then(|n| n.checked_mul(value_bytes));
+        if bytes.is_some_and(|b| b <= ALWAYS) {
+            return Ok(());
+        }
+        let held = held_bytes();
+        if bytes.is_some_and(|b| b <= held.saturating_mul(most_packed)) {
+            return Ok(());
+        }
+        Err(self.bad(
+            at,
+            format!("it says that it has the shape {shape:?}, more than the {held} bytes that are stored can hold"),
+        ))
+    }
+
     /// The group or array at `at`.
     fn require(&self, at: &str) -> StageResult<Node> {
         if let Some(node) = self.node(at)? {
@@ -84,6 +115,17 @@ pub(super) trait Store: Send + Sync + Debug {
             format!("there is no `{parent}` either")
         };
         Err(self.bad(at, format!("no such element; {there}")))
+    }
+}
+
+/// What a decoder gives, where it panics an error: damaged files must not end the program.
+pub(super) fn decoded<T, E: std::fmt::Display>(
+    decode: impl FnOnce() -> Result<T, E>,
+) -> Result<T, String> {
+    let caught = crate::error::catching(decode);
+    match caught {
+        Ok(result) => result.map_err(|e| e.to_string()),
+        Err(panic) => Err(format!("it is damaged: its decoder failed with `{panic}`")),
     }
 }
 

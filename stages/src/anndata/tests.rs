@@ -360,6 +360,41 @@ fn a_broken_sparse_matrix_is_refused() {
 }
 
 #[test]
+fn a_size_that_its_chunks_cannot_hold_is_refused_before_anything_is_reserved() {
+    let (_dir, path) = written(&example());
+    for at in ["X/indptr", "obs/_index"] {
+        let file = path.join(at).join("zarr.json");
+        let before = std::fs::read_to_string(&file).unwrap();
+        let mut array: serde_json::Value = serde_json::from_str(&before).unwrap();
+        array["shape"] = serde_json::json!([10_000_000_000_000u64]);
+        std::fs::write(&file, array.to_string()).unwrap();
+        let error = Reader::open(&path).unwrap().read().unwrap_err().to_string();
+        assert!(
+            error.contains(at) && error.contains("more than the"),
+            "{error}"
+        );
+        std::fs::write(&file, before).unwrap();
+    }
+}
+
+#[test]
+fn texts_that_are_damaged_are_an_error_and_no_panic() {
+    let (_dir, path) = written(&example());
+    let chunk = path.join("obs/_index/c/0");
+    assert!(chunk.is_file(), "one chunk of texts");
+    let before = std::fs::read(&chunk).unwrap();
+    for bytes in [
+        &b"\xff\xff\xff\xff"[..],
+        &b""[..],
+        &before[..before.len() / 2],
+    ] {
+        std::fs::write(&chunk, bytes).unwrap();
+        let error = Reader::open(&path).unwrap().read().unwrap_err().to_string();
+        assert!(error.contains("obs/_index"), "{error}");
+    }
+}
+
+#[test]
 fn describe_counts_without_reading_matrices() {
     let (_dir, path) = written(&example());
     std::fs::remove_file(path.join("X/data/c/0")).unwrap();

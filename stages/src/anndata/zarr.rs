@@ -1,14 +1,15 @@
 //! A zarr directory as a [`Store`]: v3, and the v2 that anndata writes.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 use zarrs::array::{Array, ArraySubset, DataType, Element, ElementOwned};
 use zarrs::filesystem::FilesystemStore;
 
-use super::store::{ArrayInfo, Attributes, Node, Store, Values};
+use super::store::{ArrayInfo, Attributes, Node, Store, Values, decoded};
 use crate::error::{StageError, StageResult};
 
 /// An open zarr directory.
@@ -16,6 +17,8 @@ use crate::error::{StageError, StageResult};
 pub(super) struct ZarrStore {
     root: PathBuf,
     store: Arc<FilesystemStore>,
+    /// Bytes of the files of large arrays, as they are asked for.
+    sizes: Mutex<BTreeMap<String, u64>>,
 }
 
 /// Whether the directory at `path` is a zarr store, of either format.
@@ -42,6 +45,7 @@ impl ZarrStore {
         Ok(Self {
             root: root.to_path_buf(),
             store: Arc::new(store),
+            sizes: Mutex::default(),
         })
     }
 
@@ -120,9 +124,21 @@ impl ZarrStore {
         array: &Array<FilesystemStore>,
         subset: &ArraySubset,
     ) -> StageResult<Vec<T>> {
-        array
-            .retrieve_array_subset(subset)
-            .map_err(|e| self.bad(at, format!("cannot read the array: {}", chain(&e))))
+        self.fits(at, array, size_of::<T>() as u64)?;
+        decoded(|| array.retrieve_array_subset(subset).map_err(|e| chain(&e)))
+            .map_err(|e| self.bad(at, format!("cannot read the array: {e}")))
+    }
+
+    /// Refuses an array of more values than its chunks can hold.
+    fn fits(&self, at: &str, array: &Array<FilesystemStore>, value_bytes: u64) -> StageResult<()> {
+        /// zstd and blosc pack runs of one value nearly without limit; real data by less than this.
+        const MOST_PACKED: u64 = 40_000;
+        let held = || {
+            let mut sizes = self.sizes.lock().unwrap_or_else(PoisonError::into_inner);
+            let size = sizes.entry(at.to_string());
+            *size.or_insert_with(|| bytes_below(&self.root.join(at)))
+        };
+        self.can_hold(at, array.shape(), value_bytes, &held, MOST_PACKED)
     }
 }
 
@@ -195,6 +211,17 @@ impl Store for ZarrStore {
         }
         self.subset(at, &array, &ArraySubset::new_with_ranges(&ranges))
     }
+}
+
+/// Bytes of all files of a directory. What cannot be read counts as nothing: reading it says why.
+fn bytes_below(dir: &Path) -> u64 {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let size = |entry: std::fs::DirEntry| match entry.metadata() {
+        Ok(kind) if kind.is_dir() => bytes_below(&entry.path()),
+        Ok(kind) => kind.len(),
+        Err(_) => 0,
+    };
+    entries.map(size).sum()
 }
 
 fn is<T: Element>(stored: &DataType) -> bool {

@@ -7,9 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 
-use flate2::read::MultiGzDecoder;
-
 use crate::error::{StageError, StageResult};
+use crate::gzip::Gunzip;
 
 /// Bytes handed from the unpacking thread to the parser at a time.
 const BLOCK: usize = 1 << 20;
@@ -77,7 +76,7 @@ pub(super) fn open(path: &Path, read: &Arc<AtomicU64>) -> StageResult<Box<dyn Re
     };
     if gzip {
         let packed = std::io::BufReader::with_capacity(BLOCK, whole);
-        Ok(Box::new(MultiGzDecoder::new(packed)))
+        Ok(Box::new(Gunzip::new(packed)))
     } else {
         Ok(Box::new(whole))
     }

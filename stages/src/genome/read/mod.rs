@@ -63,7 +63,7 @@ fn text_of(path: &Path) -> StageResult<String> {
     let mut bytes = std::fs::read(path).map_err(StageError::io("read", path))?;
     if bytes.starts_with(&[0x1f, 0x8b]) {
         let mut unpacked = Vec::new();
-        flate2::read::MultiGzDecoder::new(bytes.as_slice())
+        crate::gzip::Gunzip::new(bytes.as_slice())
             .read_to_end(&mut unpacked)
             .map_err(StageError::io("decompress", path))?;
         bytes = unpacked;
