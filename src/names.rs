@@ -48,11 +48,14 @@ pub fn problems(workflow: &Workflow, plan: &Plan) -> Vec<Problem> {
         if columns.is_empty() {
             continue;
         }
-        columns.extend(
-            before
-                .iter()
-                .flat_map(|&n| &plan.nodes[n].resolved.obs_writes),
-        );
+        let added = before
+            .iter()
+            .flat_map(|&n| &plan.nodes[n].resolved.obs_writes);
+        for column in added {
+            // A stage's column takes the place of one of the data.
+            columns.retain(|c| c.name != column.name);
+            columns.push(column);
+        }
         for read in &node.resolved.obs_reads {
             found.look_up(node, read, &columns);
         }

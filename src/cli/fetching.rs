@@ -17,6 +17,10 @@ const PLAIN_PROGRESS: Duration = Duration::from_secs(10);
 
 /// Downloads what is missing. A workflow with other problems is left to who loads it next.
 pub(super) fn fetch_missing(args: &WorkflowArgs) -> Result<(), CliError> {
+    // A pipe can be read once, and that is for who runs it.
+    if !args.workflow.is_file() {
+        return Ok(());
+    }
     let Ok(workflow) = Workflow::load(&args.workflow) else {
         return Ok(());
     };

@@ -668,3 +668,25 @@ fn sizes_that_a_file_states_are_not_believed() {
     assert!([3, 6].contains(&ran.code), "{}: {}", ran.code, ran.stderr);
     assert!(ran.stderr.contains("more than the"), "{}", ran.stderr);
 }
+
+#[test]
+fn rows_that_count_reads_of_no_gene_are_left_out() {
+    let p = project(WORKFLOW);
+    let summary = |name: &str| format!("{name}{}\n", "\t5000".repeat(43));
+    let text = matrix() + &summary("__no_feature") + &summary("N_unmapped");
+    p.write("data/counts.txt", &text);
+    let ran = p.run(&["run", "w.yaml", "--until", "ingest"]).expect(0);
+    assert!(
+        ran.stderr.contains(
+            "2 rows count reads of no gene and are left out: `__no_feature`, `N_unmapped`"
+        ),
+        "{}",
+        ran.stderr
+    );
+    let with = std::fs::read_to_string(p.path().join("results/inputs/tables/ingest_summary.tsv"));
+    p.write("data/counts.txt", &matrix());
+    p.run(&["run", "w.yaml", "--until", "ingest"]).expect(0);
+    let without =
+        std::fs::read_to_string(p.path().join("results/inputs/tables/ingest_summary.tsv"));
+    assert_eq!(with.expect("published"), without.expect("published"));
+}

@@ -168,6 +168,44 @@ fn labels_of_patients_that_are_not_selected_and_default_lists_are_no_slips() {
 }
 
 #[test]
+fn the_patient_of_a_cell_is_the_axis_value_whatever_the_data_call_so() {
+    let p = Project::new(&workflow(
+        "[A]",
+        "group_by: patient, groups: {A: [d1, d2]}",
+        "column: patient, cancer: [d1]",
+        "",
+    ));
+    write_data(&p);
+    let rows = (0..40).map(|c| format!("cell{c}\t{}\tT cell\n", ["d1", "d2"][c / 20]));
+    let rows: String = rows.collect();
+    p.write("cells.tsv", &format!("Index\tpatient\tCell_type\n{rows}"));
+    let said = p.run(&["check", "w.yaml"]).expect(3).stderr;
+    assert!(
+        said.contains("no cell has `d1` in `patient`, whose values are `A`"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_column_that_a_stage_adds_takes_the_place_of_one_of_the_data() {
+    let p = Project::new(&workflow(
+        "[A]",
+        "group_by: Sample, groups: {A: [1.10]}",
+        LABELS,
+        "reference_key: phase, reference_cat: [I0]",
+    ));
+    write_data(&p);
+    let rows = (0..40).map(|c| format!("cell{c}\t1.10\t{}\tI0\n", ["Tumour", "T cell"][c / 20]));
+    let rows: String = rows.collect();
+    p.write(
+        "cells.tsv",
+        &format!("Index\tSample\tCell_type\tphase\n{rows}"),
+    );
+    let said = p.run(&["check", "w.yaml"]).expect(3).stderr;
+    assert!(said.contains("no cell has `I0` in `phase`"), "{said}");
+}
+
+#[test]
 fn what_was_found_once_is_not_looked_up_again_until_names_or_inputs_change() {
     let p = Project::new(&workflow(
         "[A]",

@@ -106,16 +106,23 @@ impl Assembly {
 
     /// What places cannot be of this assembly: the first on a chromosome that it does not have, and the
     /// first of those that end beyond their chromosome, with their number. Scaffolds and chrM are not
-    /// judged, and nothing is of `Other`.
+    /// judged, unless more than half of the places lie on names that it does not have, and nothing is of
+    /// `Other`.
     pub fn misfit<'a>(self, places: impl Iterator<Item = (&'a str, i64)>) -> Misfit<'a> {
         let mut out = Misfit::default();
         if self == Self::Other {
             return out;
         }
+        let (mut n, mut n_elsewhere, mut elsewhere) = (0, 0, None);
         for (chromosome, end) in places {
+            n += 1;
             match self.chromosome(chromosome) {
                 None if is_numbered(chromosome) => {
                     out.absent.get_or_insert(chromosome);
+                }
+                None if chromosome != "chrM" => {
+                    n_elsewhere += 1;
+                    elsewhere.get_or_insert(chromosome);
                 }
                 Some(c) if end > c.length => {
                     out.n_beyond += 1;
@@ -123,6 +130,10 @@ impl Assembly {
                 }
                 _ => {}
             }
+        }
+        // Scaffolds hold a few genes, not most of them.
+        if n_elsewhere * 2 > n {
+            out.absent = out.absent.or(elsewhere);
         }
         out
     }

@@ -58,8 +58,13 @@ pub fn check_reference(
     if params.reference_is_all() {
         return Ok(());
     }
+    // A cell without counts says nothing of its kind.
+    let totals = obs.numbers("total_counts").ok();
+    let has_counts = |cell: &usize| totals.as_ref().is_none_or(|t| t[*cell] > 0.0);
     for (name, cells) in reference_groups(obs, params)? {
-        few_reference_cells(&name, cells.len(), "", progress)?;
+        let n = cells.iter().filter(|c| has_counts(c)).count();
+        let counted = if n < cells.len() { " with counts" } else { "" };
+        few_reference_cells(&name, n, counted, progress)?;
     }
     Ok(())
 }

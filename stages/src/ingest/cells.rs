@@ -173,7 +173,8 @@ fn no_cell_in_common(
 /// and columns are swapped.
 fn genes_for_cells(cells: &Frame) -> Option<String> {
     const LOOKED_AT: usize = 500;
-    const FEWEST: usize = 10;
+    // Some families of genes are named as people number cells: `C2`, `F11`.
+    const FEWEST: usize = 50;
     let step = cells.len().div_ceil(LOOKED_AT).max(1);
     let names: Vec<String> = (cells.index.iter().step_by(step))
         .map(|name| name.to_uppercase())

@@ -19,6 +19,7 @@ use super::count_problem;
 use super::params::{CountKind, IngestParams};
 use super::source::Matrices;
 use super::text::{self, Lines};
+use crate::anndata::list;
 use crate::error::{StageError, StageResult};
 use crate::frame::{Frame, is_missing};
 use crate::stage::{Progress, StageContext};
@@ -96,6 +97,7 @@ impl Text {
             separator: self.separator,
             target: &mut target,
             genes: Vec::new(),
+            summaries: Vec::new(),
             line_of: HashMap::new(),
             blank: None,
             number: 1,
@@ -112,7 +114,14 @@ impl Text {
                 ctx.progress.step(done, total, &note);
             }
         }
-        let genes = rows.finish()?;
+        let (genes, summaries) = rows.finish()?;
+        if !summaries.is_empty() {
+            ctx.progress.warn(&format!(
+                "{} rows count reads of no gene and are left out: {}",
+                summaries.len(),
+                list(&summaries)
+            ));
+        }
         let mut packed = target.packed.into_iter();
         let matrices = std::iter::from_fn(move || packed.next().map(Packed::into_csr));
         Ok((Frame::new(genes), Box::new(matrices)))
@@ -326,6 +335,8 @@ struct Rows<'a> {
     separator: u8,
     target: &'a mut Target,
     genes: Vec<String>,
+    /// Rows that are no genes: what could not be counted ([`is_summary`]).
+    summaries: Vec<String>,
     line_of: HashMap<String, u64>,
     /// Line of the first blank one.
     blank: Option<u64>,
@@ -356,6 +367,10 @@ impl Rows<'_> {
         if gene.is_empty() {
             return Err(bad("expected the name of a gene, found nothing".to_string()));
         }
+        if is_summary(gene) {
+            self.summaries.push(gene.to_string());
+            return Ok(());
+        }
         let fields = &line[gene_end..];
         let row = match self.separator {
             b',' => parse_row::<b','>(fields, self.kind, self.target),
@@ -371,7 +386,8 @@ impl Rows<'_> {
         Ok(())
     }
 
-    fn finish(self) -> StageResult<Vec<String>> {
+    /// The genes, and the rows that were left out.
+    fn finish(self) -> StageResult<(Vec<String>, Vec<String>)> {
         if self.genes.is_empty() {
             return Err(StageError::format(
                 self.path,
@@ -379,8 +395,21 @@ impl Rows<'_> {
                 "expected a gene and its counts, found the end of the file",
             ));
         }
-        Ok(self.genes)
+        Ok((self.genes, self.summaries))
     }
+}
+
+/// Whether a row counts reads of no gene, as htseq-count and STAR write below and above the genes.
+fn is_summary(name: &str) -> bool {
+    const HTSEQ: [&str; 5] = [
+        "__no_feature",
+        "__ambiguous",
+        "__too_low_aQual",
+        "__not_aligned",
+        "__alignment_not_unique",
+    ];
+    const STAR: [&str; 4] = ["N_unmapped", "N_multimapping", "N_noFeature", "N_ambiguous"];
+    HTSEQ.contains(&name) || STAR.contains(&name)
 }
 
 /// What is wrong with a row.

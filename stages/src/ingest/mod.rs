@@ -107,9 +107,13 @@ impl Stage for Ingest {
             keys,
         )?;
         // A label that only patients have that are not selected is no slip.
-        let obs = found.obs.iter().map(|(name, selected)| ObsColumn {
-            name: name.clone(),
-            values: Some(found.all_obs.get(name).unwrap_or(selected).counts.clone()),
+        let obs = found.obs.iter().map(|(name, selected)| {
+            // The cells' `patient` is the axis value, whatever the data call so.
+            let everywhere = found.all_obs.get(name).filter(|_| name != "patient");
+            ObsColumn {
+                name: name.clone(),
+                values: Some(everywhere.unwrap_or(selected).counts.clone()),
+            }
         });
         Ok(Some(stage::Survey {
             obs: obs.collect(),

@@ -146,6 +146,7 @@ impl Store {
         let Holds { layers, raw, .. } = self.holds()?;
         match params.layer.as_str() {
             "" => Ok(("X".into(), "var")),
+            "X" if !layers.iter().any(|l| l == "X") => Ok(("X".into(), "var")),
             // `raw` has genes of its own; a layer of that name goes first.
             "raw" if raw && !layers.iter().any(|l| l == "raw") => Ok(("raw/X".into(), "raw/var")),
             layer if layers.iter().any(|l| l == layer) => Ok((format!("layers/{layer}"), "var")),

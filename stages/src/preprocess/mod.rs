@@ -188,6 +188,15 @@ pub fn preprocess(
         .into_csr();
     let mut checks = check_counts(&obs, &var, &x, params.counts)?;
 
+    for column in Preprocess::obs_writes(params) {
+        if obs.columns.contains_key(&column.name) {
+            progress.warn(&format!(
+                "the cells have a column `{}` already: this stage's takes its place",
+                column.name
+            ));
+        }
+    }
+
     // Filters look at all genes; the rest of the stage at what they leave.
     let placed_before = place_genes(&var, genes, params)?;
     let metrics = qc_metrics(&x, &placed_before.mt);

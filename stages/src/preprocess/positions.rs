@@ -83,6 +83,7 @@ pub fn place_genes(
             let mut found = table.resolve(&var.index, params.duplicates);
             if var.columns.contains_key("gene_ids") {
                 let by_id = table.resolve_ids(&var.texts("gene_ids")?, params.duplicates);
+                one_name_each(&var.index, &by_id)?;
                 let by_name = found.into_iter();
                 found = by_id
                     .into_iter()

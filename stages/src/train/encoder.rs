@@ -11,7 +11,7 @@ use super::input_layer::{InputLayerStep, LANES, Pending, gradient_square_sum, pa
 use super::inputs::Batch;
 use super::matmul::matmul_nt;
 use super::norm::{BatchStats, DropoutStream, EPS, NormReluDropout};
-use super::tape::{SHORTEST, Tape};
+use super::tape::{self, SHORTEST, Tape};
 use crate::rng::Rng;
 
 /// Share of the new batch in the running statistics, as torch's default.
@@ -191,7 +191,7 @@ impl Encoder {
 
     /// Unit rows with the running statistics, without dropout and without a graph.
     pub(super) fn forward_eval(&self, batch: &Batch) -> Result<Tensor> {
-        unit_rows(&self.hidden_eval(batch)?)
+        tape::unit_rows_of(&self.hidden_eval(batch)?)
     }
 
     /// The same before the rows are brought to unit length.

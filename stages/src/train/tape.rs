@@ -150,6 +150,15 @@ fn block<T: Real>(
 }
 
 /// Rows divided by their length.
+/// Rows of unit length, outside any graph; on the CPU in the same order of operations as in training.
+pub(super) fn unit_rows_of(x: &Tensor) -> Result<Tensor> {
+    if !x.device().is_cpu() {
+        return super::encoder::unit_rows(x);
+    }
+    let x = x.contiguous()?;
+    with_real!(x.dtype(), T => unit_rows::<T>(&x))
+}
+
 fn unit_rows<T: Real>(x: &Tensor) -> Result<Tensor> {
     let width = x.dim(1)?;
     let held = hold(x);

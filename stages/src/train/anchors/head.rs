@@ -7,6 +7,7 @@ use crate::rng::Rng;
 use crate::train::adamw::{AdamMoments, AdamWStep};
 use crate::train::encoder::{NamedArray, square_sum, unit_rows};
 use crate::train::matmul::matmul_nt;
+use crate::train::tape::unit_rows_of;
 
 /// The projection `g`.
 #[derive(Debug)]
@@ -58,7 +59,7 @@ impl Head {
     pub(super) fn forward_eval(&self, h: &Tensor) -> Result<Tensor> {
         let [w0, b0, w1, b1] = self.vars.each_ref().map(|v| v.as_tensor().detach());
         let x = matmul_nt(h, &w0)?.broadcast_add(&b0)?.relu()?;
-        unit_rows(&matmul_nt(&x, &w1)?.broadcast_add(&b1)?)
+        unit_rows_of(&matmul_nt(&x, &w1)?.broadcast_add(&b1)?)
     }
 
     /// Trainable arrays with their names.
