@@ -10,7 +10,7 @@ use super::error::{CliError, exit};
 use super::inspect;
 use super::session::load_checked;
 use crate::names;
-use crate::plan::Plan;
+use crate::plan::{NodeInput, Plan};
 use crate::registry::{kind, kinds, workflow_schema};
 use crate::workflow::{Problem, Workflow, join};
 
@@ -38,9 +38,12 @@ fn unreadable_inputs(workflow: &Workflow, plan: &Plan) -> Vec<Problem> {
         let Some(path) = spec.path.as_ref().filter(|p| p.exists()) else {
             continue;
         };
-        let opened = match surveyed.contains(name) {
-            true => inspect::is_file_or_folder(path),
-            false => inspect::opens(path, spec.format.as_deref()),
+        let opened = if surveyed.contains(name) {
+            inspect::is_file_or_folder(path)
+        } else if is_gene_table(plan, name) {
+            inspect::reads_genes(path)
+        } else {
+            inspect::opens(path, spec.format.as_deref())
         };
         if let Err(error) = opened {
             let place = join(&join("/inputs", name), "path");
@@ -53,6 +56,14 @@ fn unreadable_inputs(workflow: &Workflow, plan: &Plan) -> Vec<Problem> {
         }
     }
     problems
+}
+
+/// Whether a stage reads the input as gene positions.
+fn is_gene_table(plan: &Plan, name: &str) -> bool {
+    let inputs = plan.nodes.iter().flat_map(|n| &n.inputs);
+    inputs
+        .into_iter()
+        .any(|i| matches!(i, NodeInput::File { role: "genes", input } if input == name))
 }
 
 pub(super) fn schema(name: Option<&str>) -> Result<i32, CliError> {

@@ -61,6 +61,17 @@ pub(super) fn opens(path: &Path, format: Option<&str>) -> Result<(), CliError> {
     head.map(|_| ()).map_err(|e| stage_error(&e))
 }
 
+/// Reads a gene table as a run does, up to some size; of a larger one the head.
+pub(super) fn reads_genes(path: &Path) -> Result<(), CliError> {
+    const WHOLE: u64 = 32 << 20;
+    is_file_or_folder(path)?;
+    if size_of(path)? > WHOLE {
+        return opens(path, None);
+    }
+    let read = clcc_stages::genome::GeneTable::read(path);
+    read.map(|_| ()).map_err(|e| stage_error(&e))
+}
+
 /// Whether an input can be read at all: no pipe or device.
 pub(super) fn is_file_or_folder(path: &Path) -> Result<(), CliError> {
     let kind = std::fs::metadata(path).map_err(unreadable(path))?;

@@ -593,6 +593,14 @@ fn check_opens_the_inputs() {
             .stderr
             .contains("neither a file nor a folder")
     );
+    // Gene positions are read as a run reads them.
+    let genes = positions();
+    p.write("data/genes.tsv", &genes.replace('\n', "\r"));
+    p.run(&["check", "w.yaml"]).expect(0);
+    p.write("data/genes.tsv", "name\tplace\nTP53\tshort arm\n");
+    let said = p.run(&["check", "w.yaml"]).expect(3).stderr;
+    assert!(said.contains("genes.tsv"), "{said}");
+    p.write("data/genes.tsv", &genes);
     // Only where something that was asked for reads it.
     p.run(&["check", "w.yaml", "--input", "counts=data/counts.txt"])
         .expect(0);

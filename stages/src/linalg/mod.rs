@@ -1,10 +1,8 @@
 //! Dense and sparse linear algebra shared by the stages: blocked products, symmetric
 //! eigenproblems, principal components, randomized singular values.
 //!
-//! Every function here gives the same bits at any number of threads. Work is cut into blocks whose
-//! sizes depend on the shapes alone; one block is computed by one thread in a fixed order; sums
-//! over blocks are taken in block order. faer's own parallelism is therefore never used: its
-//! partition follows the number of threads.
+//! Every function here gives the same bits at any number of threads and on any processor: products and
+//! decompositions are [`crate::math`]'s, and sums over blocks are taken in block order.
 //!
 //! Accumulation is in f64 throughout; sparse inputs are f32.
 
