@@ -77,6 +77,18 @@ impl Cells {
             if let Some(because) = genes_for_cells(own) {
                 return Err(transposed(path, &because, counts));
             }
+            // With annotations such a column has no row there, and is left out.
+            let first = own.index.first();
+            if let (Source::Text(_), Some(name)) = (counts, first)
+                && super::geo::is_about_genes(name)
+            {
+                return Err(StageError::format(
+                    path,
+                    "line 1",
+                    format!("expected a cell id in the second column, found `{name}`, which is a column about genes"),
+                )
+                .or_hint("remove the columns between the genes and the first cell"));
+            }
             return Ok(Self {
                 source: own.clone(),
                 left_out,
@@ -173,8 +185,7 @@ fn no_cell_in_common(
 /// and columns are swapped.
 fn genes_for_cells(cells: &Frame) -> Option<String> {
     const LOOKED_AT: usize = 500;
-    // Some families of genes are named as people number cells: `C2`, `F11`.
-    const FEWEST: usize = 50;
+    const FEWEST: usize = 10;
     let step = cells.len().div_ceil(LOOKED_AT).max(1);
     let names: Vec<String> = (cells.index.iter().step_by(step))
         .map(|name| name.to_uppercase())
@@ -182,6 +193,14 @@ fn genes_for_cells(cells: &Frame) -> Option<String> {
     // Barcodes are the usual case, and no gene is called like one.
     let is_barcode = |name: &&String| name.len() >= 14 && name.starts_with(|c| "ACGT".contains(c));
     if names.len() < FEWEST || names.iter().filter(is_barcode).count() * 2 > names.len() {
+        return None;
+    }
+    // Some families of genes are named as people number cells: `C2`, `F11`.
+    let stem = |name: &str| {
+        name.trim_end_matches(|c: char| c.is_ascii_digit())
+            .to_string()
+    };
+    if names.iter().all(|name| stem(name) == stem(&names[0])) {
         return None;
     }
     let found = GeneTable::grch38().resolve(&names, Duplicates::First);

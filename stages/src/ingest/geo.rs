@@ -128,6 +128,26 @@ impl Text {
     }
 }
 
+/// Whether a name is that of a column about genes, which stands where cell ids are expected.
+pub(super) fn is_about_genes(name: &str) -> bool {
+    const MORE: [&str; 12] = [
+        "chr",
+        "chrom",
+        "chromosome",
+        "start",
+        "end",
+        "strand",
+        "length",
+        "description",
+        "biotype",
+        "gene_type",
+        "gene_biotype",
+        "unnamed: 0",
+    ];
+    let name = name.to_lowercase();
+    !name.is_empty() && (CORNERS.contains(&name.as_str()) || MORE.contains(&name.as_str()))
+}
+
 /// Names that stand above the genes, in lower case.
 const CORNERS: &[&str] = &[
     "",

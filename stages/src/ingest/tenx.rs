@@ -79,12 +79,19 @@ impl Libraries {
     /// The genes among the features.
     ///
     /// # Errors
-    /// As [`features::genes`].
+    /// As [`features::genes`], and [`StageError::Format`] where the head of a matrix states another size than the
+    /// names have.
     pub(super) fn genes(
         &self,
         params: &IngestParams,
         progress: &dyn Progress,
     ) -> StageResult<Genes> {
+        for library in &self.libraries {
+            if let Source::Triple { matrix, .. } = &library.source {
+                let header = header(&mut Lines::open(matrix)?, matrix)?;
+                check_size(matrix, library, &header)?;
+            }
+        }
         features::genes(&self.libraries[0].features, &self.path, params, progress)
     }
 

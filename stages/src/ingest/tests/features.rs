@@ -238,6 +238,26 @@ fn an_index_that_comes_twice_is_summed_and_said() {
 }
 
 #[test]
+fn numbered_cells_are_no_genes_and_a_column_about_genes_is_no_cell() {
+    let b = Bench::new();
+    let all = IngestParams::default();
+    for letter in ["c", "F"] {
+        let cells: Vec<String> = (0..12).map(|i| format!("{letter}{i}")).collect();
+        let text = format!("gene\t{}\nTP53{}\n", cells.join("\t"), "\t1".repeat(12));
+        b.run(&b.file("n.txt", &text), None, &all, &["S"]).unwrap();
+    }
+    for column in ["Length", "gene_name", "Unnamed: 0"] {
+        let text = format!("Geneid\t{column}\tx1\tx2\nTP53\t2512\t1\t0\n");
+        let error = b.run(&b.file("l.txt", &text), None, &all, &["S"]);
+        let message = error.unwrap_err().to_string();
+        assert!(
+            message.contains(&format!("found `{column}`, which is a column about genes")),
+            "{message}"
+        );
+    }
+}
+
+#[test]
 fn a_transposed_matrix_is_named() {
     let b = Bench::new();
     let all = IngestParams::default();
