@@ -118,7 +118,8 @@ fn check_origin(
     old: &Index,
     force: bool,
 ) -> Result<Option<String>, ResultsError> {
-    let Some(origin) = &old.workflow else {
+    // A run that failed and left no file has nothing to lose.
+    let Some(origin) = old.workflow.as_ref().filter(|_| !old.files.is_empty()) else {
         return Ok(None);
     };
     let replaced = |file: &Path, what: &str| {

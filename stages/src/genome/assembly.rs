@@ -132,7 +132,8 @@ impl Assembly {
             }
         }
         // Scaffolds hold a few genes, not most of them.
-        if n_elsewhere * 2 > n {
+        const SOME: usize = 20;
+        if n_elsewhere >= SOME && n_elsewhere * 2 > n {
             out.absent = out.absent.or(elsewhere);
         }
         out
@@ -344,6 +345,11 @@ mod tests {
         let absent = |a: Assembly| a.misfit(human.into_iter()).absent;
         assert_eq!(absent(Assembly::GRCm39), Some("chr22"));
         assert_eq!(absent(Assembly::ChM13), None);
+        assert_eq!(absent(Assembly::Other), None);
+        // Names of no assembly, for most of many places.
+        let odd: Vec<(&str, i64)> = [("10q12", 5), ("chr1", 5), ("10q12", 5)].repeat(12);
+        let absent = |a: Assembly| a.misfit(odd.iter().copied()).absent;
+        assert_eq!(absent(Assembly::GRCh38), Some("10q12"));
         assert_eq!(absent(Assembly::Other), None);
     }
 
