@@ -233,7 +233,9 @@ impl Problems<'_> {
         let problem = self.at(node, read.param, message);
         self.push(match did_you_mean(&read.column, names) {
             Some(near) => problem.hint(format!("did you mean `{near}`?")),
-            None => problem,
+            None => problem.hint(
+                "columns that the counts lack come from a table of the cells, the input `annotations` of `ingest`",
+            ),
         });
     }
 
