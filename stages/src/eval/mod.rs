@@ -23,6 +23,7 @@ use crate::anndata::Reader;
 use crate::cohort::stack_frames;
 use crate::error::{StageError, StageResult};
 use crate::frame::{Column, Frame};
+use crate::linalg::matmul_nt;
 use crate::mine::{Part, Split};
 use crate::stage::{Metrics, ObsRead, OutputDecl, Publish, Read, Stage, StageContext};
 use crate::table::write_tsv;
@@ -269,10 +270,10 @@ fn write_matrix(path: &std::path::Path, test: &TestCells, most: usize) -> StageR
         .iter()
         .map(|&c| format!("{}:{}", test.patient[c], test.cell[c]))
         .collect();
-    let cosines = test
-        .expr
-        .select(Axis(0), &cells)
-        .dot(&test.cnv.select(Axis(0), &cells).t());
+    let cosines = matmul_nt(
+        &test.expr.select(Axis(0), &cells).view(),
+        &test.cnv.select(Axis(0), &cells).view(),
+    );
     let mut frame = Frame::new(names.clone());
     for (j, name) in names.iter().enumerate() {
         // Six decimals are the precision of the embeddings.
