@@ -262,13 +262,13 @@ impl<T: Element> WithSimd for Whole<'_, T> {
         let Self { a, b, out } = self;
         let n = b.cols;
         let width = Width::<T>(n, std::marker::PhantomData).with_simd(simd);
-        let mut packed = vec![T::default(); n.div_ceil(width) * width * DEPTH.min(a.cols)];
+        let columns = n.div_ceil(width) * width;
+        let mut packed = vec![T::default(); columns * DEPTH.min(a.cols)];
         for first in (0..a.cols).step_by(DEPTH) {
             let depth = DEPTH.min(a.cols - first);
-            for (panel, packed) in packed.chunks_mut(width * depth).enumerate() {
-                if panel * width < n {
-                    pack_columns(&b, first, panel * width, width, packed);
-                }
+            let packed = &mut packed[..columns * depth];
+            for (panel, packed) in packed.chunks_exact_mut(width * depth).enumerate() {
+                pack_columns(&b, first, panel * width, width, packed);
             }
             for (task, out) in out.chunks_mut(ROWS * n).enumerate() {
                 let rows = Rows {
@@ -276,7 +276,7 @@ impl<T: Element> WithSimd for Whole<'_, T> {
                     first_row: task * ROWS,
                     first,
                     depth,
-                    packed: &packed,
+                    packed,
                     out,
                     n,
                 };
