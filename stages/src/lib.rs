@@ -7,45 +7,28 @@
 //!
 //! Cells are rows everywhere. Bytes written are a function of inputs, parameters and seed alone,
 //! at any number of threads, on any processor ([`math`]).
+//!
+//! This crate is the facade of the crates below, in the order in which they may use each other:
+//!
+//! ```text
+//! clcc-data      AnnData, sparse matrices, frames, genome
+//! clcc-numerics  math, random streams, linear algebra, statistics, graphs
+//! clcc-stage     the Stage trait, parameters, cohort
+//! clcc-counts    ingest, preprocess
+//! clcc-cnv       infercnv, cluster
+//! clcc-align     mine, train, eval, concordance
+//! clcc-dosage    dosage, de, baselines
+//! clcc-simulate  simulate, benchmark
+//! clcc-report    report, export, compare
+//! ```
 
-#![cfg_attr(
-    test,
-    allow(
-        clippy::disallowed_methods,
-        reason = "the standard library is the oracle of tests"
-    )
-)]
+pub use clcc_data::{StageError, StageResult, anndata, error, frame, genome, matrix, table};
+pub use clcc_numerics::{graph, linalg, math, rng, stats};
+pub use clcc_stage::{cells, cohort, params, stage};
 
-pub mod anndata;
-pub mod cohort;
-pub mod error;
-pub mod frame;
-pub mod genome;
-mod gzip;
-pub mod linalg;
-pub mod math;
-pub mod matrix;
-pub mod params;
-pub mod rng;
-pub mod stage;
-pub mod stats;
-pub mod table;
-
-pub mod baselines;
-pub mod benchmark;
-pub mod cluster;
-pub mod compare;
-pub mod concordance;
-pub mod de;
-pub mod dosage;
-pub mod eval;
-pub mod export;
-pub mod infercnv;
-pub mod ingest;
-pub mod mine;
-pub mod preprocess;
-pub mod report;
-pub mod simulate;
-pub mod train;
-
-pub use error::{StageError, StageResult};
+pub use clcc_align::{concordance, eval, mine, train};
+pub use clcc_cnv::{cluster, infercnv};
+pub use clcc_counts::{ingest, preprocess};
+pub use clcc_dosage::{baselines, de, dosage};
+pub use clcc_report::{compare, export, report};
+pub use clcc_simulate::{benchmark, simulate};

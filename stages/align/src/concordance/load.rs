@@ -1,0 +1,228 @@
+//! What the stage reads, rows in cohort order.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use ndarray::Array2;
+
+use super::cross_fit::{CrossFit, Fold, cross_fit};
+use super::params::ConcordanceParams;
+use super::row_distances;
+use clcc_data::anndata::Reader;
+use clcc_data::error::{StageError, StageResult};
+use clcc_data::frame::Frame;
+use clcc_data::table::TextTable;
+use clcc_stage::cells::MALIGNANT;
+use clcc_stage::cohort::{patient_name, stack_frames};
+use clcc_stage::stage::{InputArtifact, StageContext};
+
+/// Everything that the stage measures.
+pub(super) struct Cells {
+    pub(super) patients: Vec<String>,
+    pub(super) patient_of: Vec<u32>,
+    /// With `patient`, `split`, and `fold` in a cross-fit.
+    pub(super) obs: Frame,
+    /// Distance of each cell; scaled between folds in a cross-fit.
+    pub(super) distance: Vec<f64>,
+    /// Cells that are classed.
+    pub(super) chosen: Vec<bool>,
+    /// Of a cross-fit.
+    pub(super) fit: Option<CrossFit>,
+}
+
+impl Cells {
+    pub(super) fn load(ctx: &StageContext<'_>, params: &ConcordanceParams) -> StageResult<Self> {
+        let inputs = ctx.all("expr");
+        let mut frames = inputs
+            .iter()
+            .map(|i| Reader::open(&i.path)?.obs())
+            .collect::<StageResult<Vec<_>>>()?;
+        let clusters = ctx.all("clusters");
+        for (frame, input) in frames.iter_mut().zip(&clusters) {
+            let cluster = Reader::open(&input.path)?.obs()?;
+            same_cells(&input.path, &frame.index, &cluster.index)?;
+            frame.set("cnv_leiden", cluster.column("cnv_leiden")?.clone());
+            if let Ok(column) = cluster.column(MALIGNANT) {
+                frame.set(MALIGNANT, column.clone());
+            }
+        }
+        let patients: Vec<String> = inputs.iter().map(|i| patient_name(i)).collect();
+        let patient_of: Vec<u32> = frames
+            .iter()
+            .enumerate()
+            .flat_map(|(p, f)| vec![p as u32; f.len()])
+            .collect();
+        let mut obs = stack_frames(&frames);
+        let names: Vec<&str> = patient_of
+            .iter()
+            .map(|&p| patients[p as usize].as_str())
+            .collect();
+        obs.set_category("patient", &names);
+        let mut chosen = params.restrict.cancer_cells(&obs)?;
+        let folds = folds(ctx, &obs, params.cross_fit)?;
+        let (distance, fit) = if params.cross_fit.is_some() {
+            let fit = cross_fit(&folds, &chosen)?;
+            let of: Vec<&str> = fit
+                .fold
+                .iter()
+                .map(|&f| folds[f as usize].name.as_str())
+                .collect();
+            obs.set_category("split", &vec!["test"; obs.len()]);
+            obs.set_category("fold", &of);
+            (fit.distance.clone(), Some(fit))
+        } else {
+            obs.set_category("split", &folds[0].part);
+            (folds[0].distance.clone(), None)
+        };
+        // A cell of a subcluster without an anchor has no distance.
+        chosen
+            .iter_mut()
+            .zip(&distance)
+            .for_each(|(c, d)| *c = *c && d.is_finite());
+        Ok(Self {
+            patients,
+            patient_of,
+            obs,
+            distance,
+            chosen,
+            fit,
+        })
+    }
+}
+
+/// Split and distances of each model: one, or `expected` of an axis.
+fn folds(ctx: &StageContext<'_>, obs: &Frame, expected: Option<usize>) -> StageResult<Vec<Fold>> {
+    let (splits, embeddings) = (ctx.all("split"), ctx.all("embeddings"));
+    let k = expected.unwrap_or(1);
+    if splits.is_empty() || embeddings.is_empty() {
+        let role = if splits.is_empty() {
+            "split"
+        } else {
+            "embeddings"
+        };
+        return Err(StageError::MissingInput { role: role.into() });
+    }
+    let branches = |of: &[&InputArtifact]| of.iter().map(|i| i.branch.clone()).collect::<Vec<_>>();
+    if embeddings.len() != k || branches(&splits) != branches(&embeddings) {
+        let message = format!(
+            "expected {k} split{0} and {k} embedding{0} of the same models, found {1} and {2}",
+            if k == 1 { "" } else { "s" },
+            splits.len(),
+            embeddings.len()
+        );
+        return Err(StageError::data_hint(
+            message,
+            "give `mine` and `train` an axis with one value per fold, and set `cross_fit` here and in `mine` to their number",
+        ));
+    }
+    let anchors = ctx.all("anchors");
+    splits
+        .iter()
+        .zip(embeddings)
+        .map(|(split, embedding)| {
+            let anchors = anchors.iter().find(|a| a.branch == embedding.branch);
+            fold(split, embedding, anchors.map(|a| a.path.as_path()), obs)
+        })
+        .collect()
+}
+
+/// The two embeddings of each cell, one a row. With anchors the second is that of the cell's own anchor; NaN for
+/// a cell without one.
+fn pairs(
+    reader: &Reader,
+    embedded: &Frame,
+    anchors: Option<&Path>,
+) -> StageResult<(Array2<f32>, Array2<f32>)> {
+    let Some(path) = anchors else {
+        let expr = reader.obsm("X_clcc_expr")?.into_dense();
+        return Ok((expr, reader.obsm("X_clcc_cnv")?.into_dense()));
+    };
+    let bank = Reader::open(path)?;
+    let (names, places) = (bank.obs()?.index, bank.obsm("X_z")?.into_dense());
+    let row: HashMap<&str, usize> = names
+        .iter()
+        .zip(0..)
+        .map(|(n, i)| (n.as_str(), i))
+        .collect();
+    let mut own = Array2::from_elem((embedded.len(), places.ncols()), f32::NAN);
+    for (i, anchor) in embedded.texts("anchor")?.iter().enumerate() {
+        if let Some(&a) = row.get(anchor.as_str()) {
+            own.row_mut(i).assign(&places.row(a));
+        }
+    }
+    Ok((reader.obsm("X_z")?.into_dense(), own))
+}
+
+fn fold(
+    split: &InputArtifact,
+    embedding: &InputArtifact,
+    anchors: Option<&Path>,
+    obs: &Frame,
+) -> StageResult<Fold> {
+    let table = TextTable::read(&split.path)?;
+    same_cells(&split.path, &obs.index, &table.texts("cell")?)?;
+    let path = &embedding.path;
+    let reader = Reader::open(path)?;
+    let embedded = reader.obs()?;
+    same_cells(path, &obs.index, &embedded.index)?;
+    same_cells(path, &obs.texts("patient")?, &embedded.texts("patient")?)?;
+    let (expr, cnv) = pairs(&reader, &embedded, anchors)?;
+    if expr.dim() != cnv.dim() {
+        return Err(StageError::format(
+            path,
+            "obsm",
+            format!(
+                "expected two embeddings of one shape, found {:?} and {:?}",
+                expr.dim(),
+                cnv.dim()
+            ),
+        ));
+    }
+    let without = |v: &f32| anchors.is_some() && v.is_nan();
+    if expr.iter().any(|v| !v.is_finite()) || cnv.iter().any(|v| !v.is_finite() && !without(v)) {
+        return Err(StageError::format(
+            path,
+            "obsm",
+            "expected finite embeddings, found NaN or infinity",
+        ));
+    }
+    Ok(Fold {
+        name: patient_name(embedding),
+        part: table
+            .texts("split")?
+            .into_iter()
+            .map(String::from)
+            .collect(),
+        distance: row_distances(&expr, &cnv),
+    })
+}
+
+pub(super) fn same_cells<S: AsRef<str>>(
+    path: &Path,
+    expected: &[String],
+    found: &[S],
+) -> StageResult<()> {
+    if expected.len() != found.len() {
+        return Err(StageError::format(
+            path,
+            "",
+            format!("expected {} cells, found {}", expected.len(), found.len()),
+        ));
+    }
+    match expected
+        .iter()
+        .zip(found)
+        .position(|(a, b)| a != b.as_ref())
+    {
+        None => Ok(()),
+        Some(i) => Err(StageError::format(
+            path,
+            format!("row {i}"),
+            format!(
+                "expected `{}` as in `expr`, found `{}`",
+                expected[i],
+                found[i].as_ref()
+            ),
+        )),
+    }
+}

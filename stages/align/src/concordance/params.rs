@@ -1,0 +1,122 @@
+//! Parameters of the stage.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use clcc_stage::cells::Restrict;
+
+/// A named share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NamedShare {
+    /// A quarter.
+    Quartiles,
+    /// A third.
+    Tertiles,
+}
+
+/// Share of the cells in each outer class: by one word, or a number in (0, 0.5].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(
+    untagged,
+    expecting = "expected `quartiles`, `tertiles` or a number in (0, 0.5]"
+)]
+pub enum Share {
+    /// As a number.
+    Number(#[schemars(range(max = 0.5), extend("exclusiveMinimum" = 0))] f64),
+    /// By its name.
+    Named(NamedShare),
+}
+
+impl Share {
+    /// The number.
+    pub fn value(self) -> f64 {
+        match self {
+            Self::Number(q) => q,
+            Self::Named(NamedShare::Quartiles) => 0.25,
+            Self::Named(NamedShare::Tertiles) => 1.0 / 3.0,
+        }
+    }
+}
+
+/// Within what the cells are ordered by distance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ClassWithin {
+    /// A patient (the paper).
+    #[default]
+    Patient,
+    /// A cell type of a patient: every cell type has the same share of each class.
+    PatientCellType,
+}
+
+/// Parameters of `concordance`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ConcordanceParams {
+    /// Share of each patient's cells in the concordant and in the discordant class: `quartiles`,
+    /// `tertiles`, or a number in (0, 0.5]. Default 0.25: the paper's text says tertiles, but its
+    /// Table 2 counts are quartiles (3,426 cells -> 857 and 857).
+    pub quantile: Share,
+    /// Which cells are classed: `all` cancer cells (default, as the paper), the `epithelial` ones
+    /// among them, or the `malignant` ones, which `cluster` calls by their copy number. In an atlas
+    /// most cells of a tumour sample are immune cells, and a class of all of them says more about
+    /// cell type than about copy number.
+    pub restrict: Restrict,
+    /// Within what the quantiles are taken: `patient` (default, the paper) or `patient_cell_type`,
+    /// so that the class cannot stand for cell type. A cell type of fewer than four cells has no
+    /// classes then.
+    pub strata: ClassWithin,
+    /// Folds of a cross-fit, 2 to 50; `null` (default): one model, which has trained on most of the
+    /// cells that it measures. With K the stage needs K models of an axis (`mine.cross_fit`), and
+    /// takes each cell's distance from the one that held it out.
+    #[schemars(range(min = 2, max = 50))]
+    pub cross_fit: Option<usize>,
+    /// Permutations of the class labels within patient and cell type, for the null of the
+    /// composition table and of the genes that `de` finds; 0 (none) to 1000, default 39 (the least
+    /// p-value is 1 / 40).
+    #[schemars(range(min = 0, max = 1000))]
+    pub n_null: usize,
+    /// A class that goes together with cell type, sample, split, cluster or cycle phase at a
+    /// corrected Cramer's V of this or more is warned of; in [0, 1], default 0.3 (medium to large
+    /// after Cohen 1988).
+    #[schemars(range(min = 0, max = 1))]
+    pub warn_cramers_v: f64,
+    /// A class that differs in depth by this many pooled standard deviations or more (Cohen's d,
+    /// either sign) is warned of; 0 or more, default 0.5 (medium after Cohen 1988).
+    #[schemars(range(min = 0))]
+    pub warn_cohens_d: f64,
+}
+
+impl Default for ConcordanceParams {
+    fn default() -> Self {
+        Self {
+            quantile: Share::Number(0.25),
+            restrict: Restrict::All,
+            strata: ClassWithin::Patient,
+            cross_fit: None,
+            n_null: 39,
+            warn_cramers_v: 0.3,
+            warn_cohens_d: 0.5,
+        }
+    }
+}
+
+impl ConcordanceParams {
+    /// What the classes are, for the head of each table.
+    pub(super) fn rule(&self) -> String {
+        let who = match self.restrict {
+            Restrict::All => "cancer cells (every cell with cancer_vs_normal = Cancer)",
+            Restrict::Epithelial => "epithelial cancer cells (cell_type contains `pithelial`)",
+            Restrict::Malignant => "malignant cancer cells (cnv_malignant of `cluster`)",
+        };
+        let within = match self.strata {
+            ClassWithin::Patient => "within each patient",
+            ClassWithin::PatientCellType => "within each cell type of each patient",
+        };
+        format!(
+            "classes {within} over its {who}: concordant d <= quantile {0}, discordant d >= quantile 1 - {0}, linear interpolation, cuts inclusive; all other cells have no class",
+            clcc_data::table::number(self.quantile.value())
+        )
+    }
+}

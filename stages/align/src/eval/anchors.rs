@@ -1,0 +1,481 @@
+//! Method B: do cells, and the centroids of an anchor's cells, lie nearest to their own anchor?
+//!
+//! A query's rank is 1 plus the number of *other* anchors that are at least as similar to it (cosine):
+//! ties count against us. A centroid is the mean over an anchor's cells of one part of the split
+//! (unit rows in `z`, rows as they are in `h`). Averaging takes away what is the cell's own, so
+//! centroids find their anchor more easily than cells do, and centroids of training cells most of all:
+//! the model was taught them. Chance for the first k of M anchors is k / M.
+
+use std::path::Path;
+
+use ndarray::{Array2, ArrayView1};
+use serde_json::json;
+
+use crate::mine::{Part, Split};
+use clcc_data::anndata::Reader;
+use clcc_data::error::{StageError, StageResult};
+use clcc_data::frame::{Categorical, Column, Frame};
+use clcc_data::table::write_tsv;
+use clcc_numerics::stats::median;
+use clcc_stage::stage::{Metrics, StageContext};
+
+/// How many first anchors are looked at.
+const TOP: [usize; 2] = [1, 5];
+
+/// Cells and anchors in one space.
+#[derive(Debug, Clone)]
+pub(super) struct Space {
+    name: &'static str,
+    /// Unit rows.
+    cells: Array2<f64>,
+    /// As they are, for the means.
+    raw: Array2<f64>,
+    /// Unit rows.
+    anchors: Array2<f64>,
+}
+
+impl Space {
+    pub(super) fn new(name: &'static str, cells: Array2<f64>, anchors: Array2<f64>) -> Self {
+        Self {
+            name,
+            cells: unit(cells.clone()),
+            raw: cells,
+            anchors: unit(anchors),
+        }
+    }
+
+    /// Mean rows of `cells` by anchor, brought to unit length; none for an anchor without any.
+    fn centroids(&self, cells: &[usize], of: &[Option<usize>]) -> Vec<(usize, Vec<f64>)> {
+        let m = self.anchors.nrows();
+        let mut sums = Array2::<f64>::zeros((m, self.raw.ncols()));
+        let mut counts = vec![0usize; m];
+        for &c in cells {
+            if let Some(a) = of[c] {
+                counts[a] += 1;
+                let mut sum = sums.row_mut(a);
+                sum += &self.raw.row(c);
+            }
+        }
+        let sums = unit(sums);
+        let there = (0..m).filter(|&a| counts[a] > 0);
+        there.map(|a| (a, sums.row(a).to_vec())).collect()
+    }
+
+    /// Rank of the own anchor, its cosine, and the mean cosine of the others.
+    fn rank(&self, query: ArrayView1<'_, f64>, own: usize) -> Found {
+        let cosines = self.anchors.dot(&query);
+        let others = (0..cosines.len()).filter(|&a| a != own);
+        let ahead = others.clone().filter(|&a| cosines[a] >= cosines[own]);
+        let n = cosines.len() as f64 - 1.0;
+        Found {
+            anchor: own,
+            rank: 1 + ahead.count(),
+            own: cosines[own],
+            other: others.map(|a| cosines[a]).sum::<f64>() / n,
+        }
+    }
+}
+
+/// Rows of unit length; a row of zeros stays.
+fn unit(mut rows: Array2<f64>) -> Array2<f64> {
+    for mut row in rows.rows_mut() {
+        let length = row.dot(&row).sqrt();
+        if length > 0.0 {
+            row /= length;
+        }
+    }
+    rows
+}
+
+/// One query.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Found {
+    anchor: usize,
+    pub(super) rank: usize,
+    own: f64,
+    other: f64,
+}
+
+/// One row of `anchor_retrieval.tsv`.
+#[derive(Debug, Clone)]
+pub(super) struct Row {
+    pub(super) level: &'static str,
+    pub(super) space: &'static str,
+    pub(super) cells: &'static str,
+    pub(super) found: Vec<Found>,
+}
+
+impl Row {
+    /// Share of the queries whose own anchor is among the first `k`; NaN without queries.
+    pub(super) fn top(&self, k: usize) -> f64 {
+        self.mean(|f| f64::from(u8::from(f.rank <= k)))
+    }
+
+    fn mean(&self, value: impl Fn(&Found) -> f64) -> f64 {
+        self.found.iter().map(value).sum::<f64>() / self.found.len() as f64
+    }
+}
+
+/// Everything that is evaluated.
+#[derive(Debug)]
+pub(super) struct Anchored {
+    names: Vec<String>,
+    /// Columns of the artifact `anchors`.
+    about: Frame,
+    of: Vec<Option<usize>>,
+    split: Split,
+    spaces: [Space; 2],
+}
+
+impl Anchored {
+    fn load(ctx: &StageContext<'_>, anchors: &Path) -> StageResult<Self> {
+        let embeddings = Reader::open(&ctx.one("embeddings")?.path)?;
+        let anchors = Reader::open(anchors)?;
+        let (obs, about) = (embeddings.obs()?, anchors.obs()?);
+        let split = Split::read(&ctx.one("split")?.path, &obs.index)?;
+        let of = match obs.column("anchor")? {
+            Column::Category(Categorical {
+                codes, categories, ..
+            }) if *categories == about.index => {
+                codes.iter().map(|&c| usize::try_from(c).ok()).collect()
+            }
+            _ => {
+                return Err(StageError::data(
+                    "`embeddings` and `anchors` are of different runs: column `anchor` has other names",
+                ));
+            }
+        };
+        let wide = |reader: &Reader, name: &str| -> StageResult<Array2<f64>> {
+            Ok(reader.obsm(name)?.into_dense().mapv(f64::from))
+        };
+        let space = |name, key: &str| -> StageResult<Space> {
+            Ok(Space::new(
+                name,
+                wide(&embeddings, key)?,
+                wide(&anchors, key)?,
+            ))
+        };
+        Ok(Self {
+            names: about.index.clone(),
+            about,
+            of,
+            split,
+            spaces: [space("z", "X_z")?, space("h", "X_h")?],
+        })
+    }
+
+    /// The cells of a part that have an anchor; `heldout` is validation and test together, of which
+    /// no weight has seen any.
+    fn cells(&self, part: &str) -> Vec<usize> {
+        let wanted = |p: Part| match part {
+            "heldout" => p != Part::Train,
+            name => p.name() == name,
+        };
+        let all = 0..self.of.len();
+        all.filter(|&c| wanted(self.split.part[c]) && self.of[c].is_some())
+            .collect()
+    }
+
+    /// Anchors by falling number of training cells, ties by number: the constant answer to beat.
+    fn by_size(&self) -> Vec<usize> {
+        let mut counts = vec![0usize; self.names.len()];
+        for cell in self.cells("train") {
+            counts[self.of[cell].expect("`cells` have an anchor")] += 1;
+        }
+        let mut order: Vec<usize> = (0..counts.len()).collect();
+        order.sort_by_key(|&a| (std::cmp::Reverse(counts[a]), a));
+        order
+    }
+
+    /// All rows: centroids, then cells; `z`, then `h`.
+    pub(super) fn rows(&self) -> Vec<Row> {
+        let mut rows = Vec::new();
+        for level in ["centroid", "cell"] {
+            for space in &self.spaces {
+                for part in ["train", "heldout", "val", "test"] {
+                    let cells = self.cells(part);
+                    let found = if level == "centroid" {
+                        let centroids = space.centroids(&cells, &self.of);
+                        let rank = |(a, q): &(usize, Vec<f64>)| space.rank(ArrayView1::from(q), *a);
+                        centroids.iter().map(rank).collect()
+                    } else {
+                        let rank =
+                            |&c: &usize| self.of[c].map(|a| space.rank(space.cells.row(c), a));
+                        cells.iter().filter_map(rank).collect()
+                    };
+                    rows.push(Row {
+                        level,
+                        space: space.name,
+                        cells: part,
+                        found,
+                    });
+                }
+            }
+        }
+        rows
+    }
+}
+
+/// Writes the tables of method B; its headline numbers.
+///
+/// # Errors
+/// Where the artifacts do not fit together or a table cannot be written.
+pub(super) fn run(ctx: &StageContext<'_>, anchors: &Path) -> StageResult<Metrics> {
+    let of = Anchored::load(ctx, anchors)?;
+    ctx.check_cancelled()?;
+    let rows = of.rows();
+    let dir = ctx.output("retrieval");
+    write_rows(&dir.join("anchor_retrieval.tsv"), &rows, &of.by_size())?;
+    write_anchors(&dir.join("anchors.tsv"), &of, &rows)?;
+    let z = &of.spaces[0];
+    let bank: Vec<(usize, Vec<f64>)> = z
+        .anchors
+        .rows()
+        .into_iter()
+        .map(|r| r.to_vec())
+        .enumerate()
+        .collect();
+    write_similarity(
+        &dir.join("anchor_similarity.tsv"),
+        &of,
+        &bank,
+        "cosine in z of the anchors with one another: how far apart the frozen map puts them",
+    )?;
+    write_similarity(
+        &dir.join("centroid_similarity.tsv"),
+        &of,
+        &z.centroids(&of.cells("train"), &of.of),
+        "cosine in z of the centroids of training cells (rows, by anchor) with the anchors (columns)",
+    )?;
+    Ok(metrics(&rows, of.names.len()))
+}
+
+fn write_rows(path: &Path, rows: &[Row], by_size: &[usize]) -> StageResult<()> {
+    let m = by_size.len();
+    let mut frame = Frame::new(rows.iter().map(|r| r.level.to_string()).collect());
+    let texts =
+        |f: fn(&Row) -> &'static str| Column::Str(rows.iter().map(|r| f(r).to_string()).collect());
+    frame.set("space", texts(|r| r.space));
+    frame.set("cells", texts(|r| r.cells));
+    frame.set(
+        "queries",
+        Column::I64(rows.iter().map(|r| r.found.len() as i64).collect()),
+    );
+    frame.set("anchors", Column::I64(vec![m as i64; rows.len()]));
+    let mut number = |name: &str, f: &dyn Fn(&Row) -> f64| {
+        frame.set(name, Column::F64(rows.iter().map(f).collect()));
+    };
+    for k in TOP {
+        number(&format!("top{k}"), &|r| r.top(k));
+        number(&format!("chance_top{k}"), &|_| chance(k, m));
+        let largest = &by_size[..k.min(m)];
+        number(&format!("largest_top{k}"), &|r| {
+            r.mean(|f| f64::from(u8::from(largest.contains(&f.anchor))))
+        });
+    }
+    number("mrr", &|r| r.mean(|f| 1.0 / f.rank as f64));
+    number("median_rank", &|r| {
+        let ranks: Vec<f64> = r.found.iter().map(|f| f.rank as f64).collect();
+        if ranks.is_empty() {
+            f64::NAN
+        } else {
+            median(&ranks)
+        }
+    });
+    number("mean_own", &|r| r.mean(|f| f.own));
+    number("mean_other", &|r| r.mean(|f| f.other));
+    let notes = [
+        "how often a query's own anchor is among the k nearest by cosine; rank = 1 + number of other anchors at least as similar (ties count against us); chance_topk = k / anchors; largest_topk: what the k anchors with most training cells, always answered, would give",
+        "level: centroid (mean of an anchor's cells of that part) or cell; cells: train, heldout (val and test together), val, test; mean_own, mean_other: mean cosine with the own anchor and with the others",
+    ];
+    write_tsv(path, "level", &frame, &notes)
+}
+
+fn chance(k: usize, m: usize) -> f64 {
+    k.min(m) as f64 / m as f64
+}
+
+/// One row an anchor.
+fn write_anchors(path: &Path, of: &Anchored, rows: &[Row]) -> StageResult<()> {
+    let m = of.names.len();
+    let mut frame = of.about.clone();
+    for row in rows
+        .iter()
+        .filter(|r| ["train", "heldout"].contains(&r.cells))
+    {
+        let mut values = vec![f64::NAN; m];
+        if row.level == "centroid" {
+            row.found
+                .iter()
+                .for_each(|f| values[f.anchor] = f.rank as f64);
+            frame.set(
+                &format!("rank_{}_{}", row.space, row.cells),
+                Column::F64(values),
+            );
+        } else {
+            for (a, value) in values.iter_mut().enumerate() {
+                let own = Row {
+                    found: row
+                        .found
+                        .iter()
+                        .filter(|f| f.anchor == a)
+                        .copied()
+                        .collect(),
+                    ..row.clone()
+                };
+                *value = own.top(5);
+            }
+            frame.set(
+                &format!("cell_top5_{}_{}", row.space, row.cells),
+                Column::F64(values),
+            );
+        }
+    }
+    let z = &of.spaces[0].anchors;
+    let nearest: Vec<(usize, f64)> = (0..m)
+        .map(|a| {
+            let others = (0..m)
+                .filter(|&b| b != a)
+                .map(|b| (b, z.row(a).dot(&z.row(b))));
+            others.fold(
+                (a, f64::NEG_INFINITY),
+                |best, x| if x.1 > best.1 { x } else { best },
+            )
+        })
+        .collect();
+    let names = nearest.iter().map(|n| of.names[n.0].clone());
+    frame.set("nearest_anchor", Column::Str(names.collect()));
+    let cosines = nearest.iter().map(|n| rounded(n.1));
+    frame.set("nearest_cosine", Column::F64(cosines.collect()));
+    let notes = [
+        "one row an anchor: the subclusters that have its states, their cells, the share of genes not in the normal state; rank_SPACE_PART: rank of the anchor for the centroid of its cells; cell_top5_SPACE_PART: share of its cells that have it among the nearest five; nearest_anchor: the other anchor nearest in z",
+    ];
+    write_tsv(path, "anchor", &frame, &notes)
+}
+
+/// Six decimals are the precision of the embeddings.
+fn rounded(v: f64) -> f64 {
+    (v * 1e6).round() / 1e6
+}
+
+fn write_similarity(
+    path: &Path,
+    of: &Anchored,
+    queries: &[(usize, Vec<f64>)],
+    note: &str,
+) -> StageResult<()> {
+    let mut frame = Frame::new(queries.iter().map(|q| of.names[q.0].clone()).collect());
+    let z = &of.spaces[0].anchors;
+    for (a, name) in of.names.iter().enumerate() {
+        let cosine = |q: &(usize, Vec<f64>)| rounded(z.row(a).dot(&ArrayView1::from(&q.1)));
+        frame.set(name, Column::F64(queries.iter().map(cosine).collect()));
+    }
+    write_tsv(path, "anchor", &frame, &[note])
+}
+
+fn metrics(rows: &[Row], m: usize) -> Metrics {
+    let mut out = Metrics::new();
+    let number = |x: f64| json!(Some(x).filter(|x| x.is_finite()));
+    out.insert("anchors".into(), json!(m));
+    for k in TOP {
+        out.insert(format!("chance_top{k}"), number(chance(k, m)));
+        for row in rows
+            .iter()
+            .filter(|r| ["train", "heldout"].contains(&r.cells))
+        {
+            let name = format!("{}_top{k}_{}_{}", row.level, row.space, row.cells);
+            out.insert(name, number(row.top(k)));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::array;
+
+    /// Three anchors on the axes of the plane and its diagonal; anchor 2 lies between the others.
+    fn example() -> Anchored {
+        let anchors = array![[2.0, 0.0], [0.0, 1.0], [1.0, 1.0]];
+        let cells = array![
+            [1.0, 0.0], // train, anchor 0: rank 1
+            [0.6, 0.8], // train, anchor 0: both others are nearer, rank 3
+            [0.0, 1.0], // val, anchor 1: rank 1
+            [1.0, 1.0], // test, anchor 1: 2 is nearer and 0 as near, which counts against: rank 3
+            [1.0, 0.0], // test, no anchor
+        ];
+        let h = Array2::from_elem((5, 2), 1.0);
+        Anchored {
+            names: ["a", "b", "c"].map(String::from).to_vec(),
+            about: Frame::new(["a", "b", "c"].map(String::from).to_vec()),
+            of: vec![Some(0), Some(0), Some(1), Some(1), None],
+            split: Split {
+                part: vec![Part::Train, Part::Train, Part::Val, Part::Test, Part::Test],
+            },
+            spaces: [
+                Space::new("z", cells, anchors.clone()),
+                Space::new("h", h, anchors),
+            ],
+        }
+    }
+
+    #[test]
+    fn ranks_of_cells_and_centroids_by_hand() {
+        let rows = example().rows();
+        let ranks = |level: &str, space: &str, cells: &str| -> Vec<usize> {
+            let row = rows
+                .iter()
+                .find(|r| r.level == level && r.space == space && r.cells == cells);
+            row.unwrap().found.iter().map(|f| f.rank).collect()
+        };
+        assert_eq!(ranks("cell", "z", "train"), [1, 3]);
+        assert_eq!(ranks("cell", "z", "heldout"), [1, 3]);
+        // (0.8, 0.4): cosines .89, .45, .95. (0.5, 1): .45, .89, .95.
+        assert_eq!(ranks("centroid", "z", "train"), [2]);
+        assert_eq!(ranks("centroid", "z", "heldout"), [2]);
+        assert_eq!(ranks("centroid", "z", "test"), [3]);
+        // In h all cells are on the diagonal.
+        assert_eq!(ranks("centroid", "h", "train"), [3]);
+        assert_eq!(rows.len(), 16);
+        let row = rows.iter().find(|r| r.level == "cell").unwrap();
+        assert_eq!((row.top(1), row.top(5)), (0.5, 1.0));
+        assert_eq!(
+            (chance(1, 4), chance(5, 4), chance(5, 50)),
+            (0.25, 1.0, 0.1)
+        );
+    }
+
+    #[test]
+    fn tables_have_a_row_an_anchor_and_a_row_a_scope() {
+        let dir = tempfile::tempdir().unwrap();
+        let of = example();
+        let rows = of.rows();
+        write_rows(&dir.path().join("r.tsv"), &rows, &of.by_size()).unwrap();
+        write_anchors(&dir.path().join("a.tsv"), &of, &rows).unwrap();
+        let read = |name: &str| clcc_data::table::TextTable::read(&dir.path().join(name)).unwrap();
+        let retrieval = read("r.tsv");
+        assert_eq!(retrieval.rows.len(), 16);
+        assert_eq!(retrieval.numbers("chance_top1").unwrap()[0], 1.0 / 3.0);
+        // Anchor 0 has the two training cells; no held-out cell is of it.
+        assert_eq!(of.by_size(), [0, 1, 2]);
+        let of_cells = |part: &str| {
+            let (level, space, cells) = (
+                retrieval.texts("level").unwrap(),
+                retrieval.texts("space").unwrap(),
+                retrieval.texts("cells").unwrap(),
+            );
+            let at = (0..16).find(|&i| (level[i], space[i], cells[i]) == ("cell", "z", part));
+            retrieval.numbers("largest_top1").unwrap()[at.unwrap()]
+        };
+        assert_eq!((of_cells("train"), of_cells("heldout")), (1.0, 0.0));
+        let anchors = read("a.tsv");
+        assert_eq!(anchors.texts("nearest_anchor").unwrap(), ["c", "c", "a"]);
+        assert_eq!(anchors.numbers("rank_z_train").unwrap()[0], 2.0);
+        assert!(anchors.numbers("rank_z_train").unwrap()[1].is_nan());
+        assert_eq!(anchors.numbers("cell_top5_z_train").unwrap()[0], 1.0);
+        let m = metrics(&rows, 3);
+        assert_eq!(m["centroid_top1_z_train"], json!(0.0));
+        assert_eq!(m["cell_top1_z_train"], json!(0.5));
+    }
+}

@@ -1,0 +1,326 @@
+//! `eval`: retrieval on the test cells, both ways.
+//!
+//! Stands after `train`; reads its embeddings and `mine`'s split, and is the only stage that looks
+//! at the test part. Each test cell's expression embedding is to find its own copy-number embedding
+//! among those of all test cells, and the other way round. Cells of one clone have nearly one copy
+//! number, so an exact match is a hard task: the rank and the chance row beside each figure say
+//! more than top-1 alone. Where `train` had anchors ([`anchors`](self)), cells and centroids are to find
+//! their anchor instead.
+
+mod anchors;
+pub mod grouped;
+mod params;
+mod retrieval;
+
+pub use params::EvalParams;
+pub use retrieval::{Ranked, Summary, TOP};
+
+use std::collections::BTreeMap;
+
+use ndarray::{Array2, Axis};
+use serde_json::json;
+
+use crate::mine::{Part, Split};
+use clcc_data::anndata::Reader;
+use clcc_data::error::{StageError, StageResult};
+use clcc_data::frame::{Column, Frame};
+use clcc_data::table::write_tsv;
+use clcc_numerics::linalg::matmul_nt;
+use clcc_stage::cohort::stack_frames;
+use clcc_stage::stage::{Metrics, ObsRead, OutputDecl, Publish, Read, Stage, StageContext};
+
+/// The stage kind `eval`.
+#[derive(Debug, Clone, Copy)]
+pub struct Eval;
+
+impl Stage for Eval {
+    type Params = EvalParams;
+    const KIND: &'static str = "eval";
+    // 3: gaps against the hardest negative; elementary functions, products and decompositions of
+    //    `math`.
+    const CODE_VERSION: u32 = 3;
+    const ABOUT: &'static str =
+        "cross-modal retrieval on the test cells: pooled, per patient, per cell type";
+
+    fn reads(_: &EvalParams) -> Vec<Read> {
+        vec![
+            Read::one("split"),
+            Read::one("embeddings"),
+            Read::optional("expr"),
+            Read::optional_one("anchors"),
+        ]
+    }
+
+    fn outputs(_: &EvalParams) -> Vec<OutputDecl> {
+        vec![
+            OutputDecl::new(
+                "retrieval",
+                "retrieval.tsv and similarity_matrix.tsv of the test cells; with anchors, how often they are found",
+            )
+            .publish(Publish::Into("tables")),
+        ]
+    }
+
+    fn obs_reads(params: &EvalParams) -> Vec<ObsRead> {
+        vec![ObsRead {
+            param: "cell_type_column",
+            column: params.cell_type_column.clone(),
+            required: false,
+            values: Vec::new(),
+        }]
+    }
+
+    fn run(ctx: &StageContext<'_>, params: &EvalParams) -> StageResult<Metrics> {
+        if let Some(anchors) = ctx.optional("anchors") {
+            return anchors::run(ctx, &anchors.path);
+        }
+        let test = TestCells::load(ctx, params)?;
+        ctx.check_cancelled()?;
+        let rows = evaluate(&test);
+        let dir = ctx.output("retrieval");
+        write_retrieval(&dir.join("retrieval.tsv"), &rows)?;
+        write_matrix(
+            &dir.join("similarity_matrix.tsv"),
+            &test,
+            params.matrix_cells,
+        )?;
+        Ok(metrics(&rows))
+    }
+}
+
+/// The cells of the test split.
+#[derive(Debug)]
+struct TestCells {
+    cell: Vec<String>,
+    patient: Vec<String>,
+    /// Empty where the type is unknown.
+    cell_type: Vec<String>,
+    expr: Array2<f32>,
+    cnv: Array2<f32>,
+}
+
+impl TestCells {
+    fn load(ctx: &StageContext<'_>, params: &EvalParams) -> StageResult<Self> {
+        let embeddings = Reader::open(&ctx.one("embeddings")?.path)?;
+        let obs = embeddings.obs()?;
+        let split = Split::read(&ctx.one("split")?.path, &obs.index)?;
+        let test = split.cells(Part::Test);
+        if test.is_empty() {
+            return Err(StageError::data_hint(
+                "the split has no test cell",
+                "give the third share of `split` in `mine` a value above 0",
+            ));
+        }
+        let types = cell_types(ctx, &params.cell_type_column, obs.len())?;
+        let pick = |values: &[String]| {
+            test.iter()
+                .map(|&c| values[c].clone())
+                .collect::<Vec<String>>()
+        };
+        let rows =
+            |name: &str| Ok::<_, StageError>(embeddings.obsm(name)?.take_rows(&test).into_dense());
+        Ok(Self {
+            cell: pick(&obs.index),
+            patient: pick(&obs.texts("patient")?),
+            cell_type: pick(&types),
+            expr: rows("X_clcc_expr")?,
+            cnv: rows("X_clcc_cnv")?,
+        })
+    }
+
+    fn groups(&self, labels: &[String]) -> BTreeMap<String, Vec<usize>> {
+        let mut groups: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        for (row, label) in labels
+            .iter()
+            .enumerate()
+            .filter(|(_, label)| !label.is_empty())
+        {
+            groups.entry(label.clone()).or_default().push(row);
+        }
+        debug_assert_eq!(labels.len(), self.cell.len());
+        groups
+    }
+}
+
+/// Each cell's type, empty where it is unknown or `expr` is not at hand.
+fn cell_types(ctx: &StageContext<'_>, column: &str, n_cells: usize) -> StageResult<Vec<String>> {
+    let parts = ctx
+        .all("expr")
+        .into_iter()
+        .map(|i| Reader::open(&i.path)?.obs())
+        .collect::<StageResult<Vec<_>>>()?;
+    let obs = stack_frames(&parts);
+    if !obs.is_empty() && obs.len() != n_cells {
+        return Err(StageError::data(format!(
+            "`expr` has {} cells, `embeddings` has {n_cells}",
+            obs.len()
+        )));
+    }
+    if obs.columns.contains_key(column) {
+        obs.texts(column)
+    } else {
+        Ok(vec![String::new(); n_cells])
+    }
+}
+
+/// One row of `retrieval.tsv`.
+#[derive(Debug, Clone)]
+struct Row {
+    scope: &'static str,
+    group: String,
+    direction: &'static str,
+    summary: Summary,
+}
+
+const EXPR_TO_CNV: &str = "expr_to_cnv";
+const CNV_TO_EXPR: &str = "cnv_to_expr";
+
+fn evaluate(test: &TestCells) -> Vec<Row> {
+    let n = test.cell.len();
+    let mut rows = Vec::new();
+    let mut add = |scope, group: &str, forward: &Ranked, backward: &Ranked, gallery| {
+        let summaries = [
+            (EXPR_TO_CNV, Summary::of(forward, gallery)),
+            (CNV_TO_EXPR, Summary::of(backward, gallery)),
+            ("chance", Summary::chance(forward.rank.len(), gallery)),
+        ];
+        for (direction, summary) in summaries {
+            rows.push(Row {
+                scope,
+                group: group.to_string(),
+                direction,
+                summary,
+            });
+        }
+    };
+    let both = |e: &Array2<f32>, c: &Array2<f32>| Ranked::both_ways(e.view(), c.view());
+    let (forward, backward) = both(&test.expr, &test.cnv);
+    add("pooled", "all", &forward, &backward, n);
+    for (patient, cells) in test.groups(&test.patient) {
+        let (f, b) = both(
+            &test.expr.select(Axis(0), &cells),
+            &test.cnv.select(Axis(0), &cells),
+        );
+        add("patient", &patient, &f, &b, cells.len());
+    }
+    for (cell_type, cells) in test.groups(&test.cell_type) {
+        add(
+            "cell_type",
+            &cell_type,
+            &forward.take(&cells),
+            &backward.take(&cells),
+            n,
+        );
+    }
+    rows
+}
+
+fn write_retrieval(path: &std::path::Path, rows: &[Row]) -> StageResult<()> {
+    let mut frame = Frame::new(rows.iter().map(|r| r.scope.to_string()).collect());
+    frame.set(
+        "group",
+        Column::Str(rows.iter().map(|r| r.group.clone()).collect()),
+    );
+    frame.set(
+        "direction",
+        Column::Str(rows.iter().map(|r| r.direction.to_string()).collect()),
+    );
+    frame.set(
+        "queries",
+        Column::I64(rows.iter().map(|r| r.summary.queries as i64).collect()),
+    );
+    frame.set(
+        "gallery",
+        Column::I64(rows.iter().map(|r| r.summary.gallery as i64).collect()),
+    );
+    let mut number = |name: &str, f: &dyn Fn(&Summary) -> f64| {
+        frame.set(
+            name,
+            Column::F64(rows.iter().map(|r| f(&r.summary)).collect()),
+        );
+    };
+    for (at, k) in TOP.iter().enumerate() {
+        number(&format!("top{k}"), &|s| s.top[at]);
+    }
+    number("mrr", &|s| s.mrr);
+    number("mean_rank", &|s| s.mean_rank);
+    number("median_rank", &|s| s.median_rank);
+    number("mean_positive", &|s| s.mean_positive);
+    number("mean_negative", &|s| s.mean_negative);
+    number("alignment_gap", &|s| s.alignment_gap);
+    number("positive_gap_fraction", &|s| s.positive_gap_fraction);
+    number("mean_negative_gap", &Summary::mean_negative_gap);
+    number("mean_negative_gap_fraction", &|s| {
+        s.mean_negative_gap_fraction
+    });
+    let notes = [
+        "cross-modal retrieval of test cells by cosine; rank = 1 + number of other cells of the gallery that are at least as similar (ties count against us); `chance` is the expectation of a random order",
+        "gallery: all test cells (pooled, cell_type: queries of one type among all test cells), or the patient's own test cells (patient)",
+        "alignment_gap = mean over queries of the cosine with the match less that with the most similar other cell of the gallery (the hardest negative); positive_gap_fraction = share of queries in which it is above 0, which is top1 (CLCC, section 5.1.7)",
+        "mean_negative_gap = mean cosine of matching pairs less mean cosine of each query with all other cells of the gallery; mean_negative_gap_fraction = share of queries whose match is above that mean of their own: easier, since few others come near",
+    ];
+    write_tsv(path, "scope", &frame, &notes)
+}
+
+/// Cosines of expression (rows) and copy-number (columns) embeddings of some test cells.
+fn write_matrix(path: &std::path::Path, test: &TestCells, most: usize) -> StageResult<()> {
+    let n = test.cell.len();
+    let m = most.min(n);
+    let cells: Vec<usize> = (0..m).map(|k| k * n / m).collect();
+    let names: Vec<String> = cells
+        .iter()
+        .map(|&c| format!("{}:{}", test.patient[c], test.cell[c]))
+        .collect();
+    let cosines = matmul_nt(
+        &test.expr.select(Axis(0), &cells).view(),
+        &test.cnv.select(Axis(0), &cells).view(),
+    );
+    let mut frame = Frame::new(names.clone());
+    for (j, name) in names.iter().enumerate() {
+        // Six decimals are the precision of the embeddings.
+        let column = cosines
+            .column(j)
+            .iter()
+            .map(|&v| (f64::from(v) * 1e6).round() / 1e6)
+            .collect();
+        frame.set(name, Column::F64(column));
+    }
+    let note = format!(
+        "cosine of expression (rows) and copy-number (columns) embeddings of {m} of {n} test cells, evenly spaced in cohort order; named patient:cell"
+    );
+    write_tsv(path, "cell", &frame, &[&note])
+}
+
+fn metrics(rows: &[Row]) -> Metrics {
+    let mut m = Metrics::new();
+    let number = |x: f64| json!(Some(x).filter(|x| x.is_finite()));
+    for row in rows.iter().filter(|r| r.scope == "pooled") {
+        let s = &row.summary;
+        let mut put = |name: &str, value| m.insert(format!("{}_{name}", row.direction), value);
+        for (at, k) in TOP.iter().enumerate() {
+            put(&format!("top{k}"), number(s.top[at]));
+        }
+        put("mrr", number(s.mrr));
+        put("median_rank", number(s.median_rank));
+        if row.direction != "chance" {
+            put("positive_gap_fraction", number(s.positive_gap_fraction));
+        }
+    }
+    let pooled = &rows[0].summary;
+    m.insert("test_cells".into(), json!(pooled.queries));
+    m.insert("gallery".into(), json!(pooled.gallery));
+    m.insert("alignment_gap".into(), number(pooled.alignment_gap));
+    m.insert(
+        "mean_negative_gap".into(),
+        number(pooled.mean_negative_gap()),
+    );
+    // Mean of both directions, the one figure to compare models by.
+    m.insert(
+        "mrr".into(),
+        number((rows[0].summary.mrr + rows[1].summary.mrr) / 2.0),
+    );
+    m
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,576 @@
+//! Exact all-pairs hard negatives among the training cells.
+//!
+//! A negative of an anchor has nearly its copy number but another expression: copy-number cosine
+//! above one bound, expression cosine below another; the `k` smallest expression cosines are kept,
+//! ties by index. Copy number comes first, as products of dense tiles. Expression cosines are
+//! worked out only for pairs that survive it: in f32 for some anchors side by side, and again in
+//! f64 where the f32 one could be among the `k` smallest or is too close to the bound to tell, so
+//! that every decision is that of f64. Each unordered pair is looked at once and offered to both its
+//! cells. Memory is `n x k` and a tile per thread, never `n x n`.
+//!
+//! Same result at any number of threads: a tile is computed by one thread, and the `k` smallest of
+//! a totally ordered set do not depend on the order in which they are offered.
+
+use std::collections::HashSet;
+use std::ops::Range;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use faer::linalg::matmul::matmul;
+use faer::{Accum, MatMut, MatRef, Par};
+use rayon::prelude::*;
+
+use super::params::MineParams;
+use super::vectors::{CNV_ROUNDING, LANES, Lanes, Vectors};
+use clcc_data::error::{StageError, StageResult};
+use clcc_numerics::rng::Rng;
+
+/// Rows of a tile; cells whose results are locked together.
+const ROWS: usize = 256;
+/// Columns of a tile: the more, the less often a row's expression is laid out.
+const COLUMNS: usize = 8 * ROWS;
+
+/// What is known of one anchor.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Anchor {
+    /// (expression cosine, cell), rising by cosine, then by cell; at most `k`.
+    pub negatives: Vec<(f32, u32)>,
+    /// Cells that pass the copy-number bound.
+    pub cnv_pairs: u32,
+    /// Cells that pass both bounds.
+    pub hard_pairs: u32,
+}
+
+impl Anchor {
+    fn offer(&mut self, cosine: f32, cell: u32, k: usize) {
+        let place = self
+            .negatives
+            .partition_point(|have| have.0.total_cmp(&cosine).then(have.1.cmp(&cell)).is_lt());
+        if place < k {
+            self.negatives.truncate(k - 1);
+            self.negatives.insert(place, (cosine, cell));
+        }
+    }
+}
+
+/// Called with the work done and in all; says whether to stop.
+type Watch<'a> = &'a (dyn Fn(u64, u64) -> bool + Sync);
+
+/// The hard negatives of every cell of `vectors`; cells are numbered by their row there.
+///
+/// With `candidates: N` each anchor looks only at `N` cells drawn for it (stream
+/// `mine.candidates`, anchor), in place of all.
+///
+/// # Errors
+/// [`StageError::Cancelled`] once `watch` says so.
+pub fn hard_negatives(
+    vectors: &Vectors,
+    params: &MineParams,
+    seed: u64,
+    watch: Watch<'_>,
+) -> StageResult<Vec<Anchor>> {
+    match params.candidates {
+        Some(n) if n + 1 < vectors.len() => among_candidates(vectors, params, n, seed, watch),
+        _ => among_all(vectors, params, watch),
+    }
+}
+
+fn among_all(vectors: &Vectors, params: &MineParams, watch: Watch<'_>) -> StageResult<Vec<Anchor>> {
+    let n = vectors.len();
+    let search = Search {
+        vectors,
+        params,
+        blocks: (0..n.div_ceil(ROWS))
+            .map(|b| Mutex::new(vec![Anchor::default(); ROWS.min(n - b * ROWS)]))
+            .collect(),
+        worst: (0..n)
+            .map(|_| AtomicU32::new(f32::INFINITY.to_bits()))
+            .collect(),
+    };
+    // Column blocks first: a block's cells see other cells early and their lists fill soon.
+    let tiles: Vec<(usize, usize)> = (0..n)
+        .step_by(COLUMNS)
+        .flat_map(|col| {
+            let rows = (0..n.min(col + COLUMNS)).step_by(ROWS);
+            rows.map(move |row| (row, col))
+        })
+        .collect();
+    let done = AtomicU64::new(0);
+    tiles.par_iter().try_for_each_init(
+        || Lanes::new(vectors.n_genes()),
+        |lanes, &(row, col)| {
+            if watch(done.fetch_add(1, Ordering::Relaxed), tiles.len() as u64) {
+                return Err(StageError::Cancelled);
+            }
+            search.tile(row, col, lanes);
+            Ok(())
+        },
+    )?;
+    Ok(search
+        .blocks
+        .into_iter()
+        .flat_map(|b| b.into_inner().expect("no tile panicked"))
+        .collect())
+}
+
+/// A search among all pairs.
+struct Search<'a> {
+    vectors: &'a Vectors,
+    params: &'a MineParams,
+    /// Results of [`ROWS`] cells each.
+    blocks: Vec<Mutex<Vec<Anchor>>>,
+    /// The largest cosine that each cell keeps, as bits; infinite until its list is full. It only
+    /// falls, so one read too early costs work and decides nothing.
+    worst: Vec<AtomicU32>,
+}
+
+/// What a tile found: counts of each of its rows and columns, and the pairs to offer.
+#[derive(Default)]
+struct Found {
+    cnv_pairs: Vec<u32>,
+    hard_pairs: Vec<u32>,
+    offers: Vec<(u32, u32, f32)>,
+}
+
+impl Search<'_> {
+    /// All pairs of a cell of the rows and a later cell of the columns.
+    fn tile(&self, row: usize, col: usize, lanes: &mut Lanes) {
+        let n = self.vectors.len();
+        let (rows, cols) = (row..n.min(row + ROWS), col..n.min(col + COLUMNS));
+        let w = self.vectors.n_windows;
+        let block = |cells: &Range<usize>| {
+            let values = &self.vectors.cnv[cells.start * w..cells.end * w];
+            MatRef::from_row_major_slice(values, cells.len(), w)
+        };
+        let mut cosines = vec![0f32; rows.len() * cols.len()];
+        matmul(
+            MatMut::from_row_major_slice_mut(&mut cosines, rows.len(), cols.len()),
+            Accum::Replace,
+            block(&rows),
+            block(&cols).transpose(),
+            1.0f32,
+            Par::Seq,
+        );
+        let (mut by_row, mut by_col) = (Found::default(), Found::default());
+        for (found, n) in [(&mut by_row, rows.len()), (&mut by_col, cols.len())] {
+            found.cnv_pairs = vec![0; n];
+            found.hard_pairs = vec![0; n];
+        }
+        let mut similar = vec![0u8; cols.len()];
+        for first in rows.clone().step_by(LANES) {
+            let anchors = first..rows.end.min(first + LANES);
+            similar.fill(0);
+            let mut any = false;
+            for (lane, a) in anchors.clone().enumerate() {
+                let cosines = &cosines[(a - row) * cols.len()..][..cols.len()];
+                for c in self.similar(a, &cols, cosines) {
+                    similar[c] |= 1 << lane;
+                    by_row.cnv_pairs[a - row] += 1;
+                    by_col.cnv_pairs[c] += 1;
+                    any = true;
+                }
+            }
+            if !any {
+                continue;
+            }
+            self.vectors.spread(anchors.clone(), lanes);
+            for (c, &mask) in similar.iter().enumerate().filter(|s| *s.1 != 0) {
+                let near = self.vectors.near_cosines(lanes, col + c);
+                for (lane, a) in anchors.clone().enumerate() {
+                    if mask & (1 << lane) == 0 {
+                        continue;
+                    }
+                    let (hard, cosine) = self.judge(near[lane], lanes, lane, a, col + c);
+                    by_row.hard_pairs[a - row] += u32::from(hard);
+                    by_col.hard_pairs[c] += u32::from(hard);
+                    if let Some(cosine) = cosine {
+                        by_row.offers.push((a as u32, (col + c) as u32, cosine));
+                    }
+                }
+            }
+        }
+        by_col.offers = by_row
+            .offers
+            .iter()
+            .map(|&(a, b, cosine)| (b, a, cosine))
+            .collect();
+        by_col.offers.sort_unstable_by_key(|o| (o.0, o.1));
+        self.keep(row, &by_row);
+        self.keep(col, &by_col);
+    }
+
+    /// The columns after `a` whose copy number is near that of `a`.
+    fn similar(
+        &self,
+        a: usize,
+        cols: &Range<usize>,
+        cosines: &[f32],
+    ) -> impl Iterator<Item = usize> {
+        let bound = self.params.cnv_cosine_min;
+        let (low, high) = (bound as f32 - CNV_ROUNDING, bound as f32 + CNV_ROUNDING);
+        let first = if self.vectors.has_cnv[a] {
+            (a + 1).saturating_sub(cols.start).min(cols.len())
+        } else {
+            cols.len()
+        };
+        (first..cols.len()).filter(move |&c| {
+            cosines[c] >= low && self.vectors.has_cnv[cols.start + c] && {
+                cosines[c] > high || self.vectors.cnv_cosine(a, cols.start + c) > bound
+            }
+        })
+    }
+
+    /// Whether the expression cosine of a pair is below the bound; and the cosine, where either
+    /// cell may have to keep it.
+    fn judge(
+        &self,
+        near: f64,
+        lanes: &Lanes,
+        lane: usize,
+        a: usize,
+        b: usize,
+    ) -> (bool, Option<f32>) {
+        let (bound, rounding) = (self.params.expr_cosine_max, self.vectors.rounding(a, b));
+        if near > bound + rounding || !self.vectors.has_expr(a) || !self.vectors.has_expr(b) {
+            return (false, None);
+        }
+        let worst = |cell: usize| f32::from_bits(self.worst[cell].load(Ordering::Relaxed));
+        let worst = f64::from(worst(a).max(worst(b)));
+        if near < bound - rounding && near - rounding > worst {
+            return (true, None);
+        }
+        match self.vectors.expr_cosine(lanes, lane, b) {
+            Some(cosine) if cosine < bound => (true, Some(cosine as f32)),
+            _ => (false, None),
+        }
+    }
+
+    /// Adds what was found to the cells from `start` on.
+    fn keep(&self, start: usize, found: &Found) {
+        let k = self.params.n_negatives;
+        let mut offers = found.offers.as_slice();
+        for (block, cells) in (start / ROWS..).zip(found.cnv_pairs.chunks(ROWS)) {
+            let mut anchors = self.blocks[block].lock().expect("no tile panicked");
+            let first = block * ROWS;
+            for (at, anchor) in anchors.iter_mut().enumerate().take(cells.len()) {
+                anchor.cnv_pairs += cells[at];
+                anchor.hard_pairs += found.hard_pairs[first - start + at];
+            }
+            let here = offers.partition_point(|o| (o.0 as usize) < first + ROWS);
+            let (now, later) = offers.split_at(here);
+            offers = later;
+            for &(a, b, cosine) in now {
+                let anchor = &mut anchors[a as usize - first];
+                anchor.offer(cosine, b, k);
+                if let Some(last) = anchor.negatives.get(k - 1) {
+                    self.worst[a as usize].store(last.0.to_bits(), Ordering::Relaxed);
+                }
+            }
+        }
+    }
+}
+
+fn among_candidates(
+    vectors: &Vectors,
+    params: &MineParams,
+    n_candidates: usize,
+    seed: u64,
+    watch: Watch<'_>,
+) -> StageResult<Vec<Anchor>> {
+    let n = vectors.len();
+    let done = AtomicU64::new(0);
+    (0..n)
+        .into_par_iter()
+        .map_init(
+            || Lanes::new(vectors.n_genes()),
+            |lanes, a| {
+                let step = done.fetch_add(1, Ordering::Relaxed);
+                if step.is_multiple_of(64) && watch(step, n as u64) {
+                    return Err(StageError::Cancelled);
+                }
+                let mut anchor = Anchor::default();
+                if !vectors.has_cnv[a] {
+                    return Ok(anchor);
+                }
+                vectors.spread(a..a + 1, lanes);
+                for b in draw_candidates(n, a, n_candidates, seed) {
+                    let bound = params.cnv_cosine_min;
+                    if !vectors.has_cnv[b] || !vectors.cnv_cosine_above(a, b, bound) {
+                        continue;
+                    }
+                    anchor.cnv_pairs += 1;
+                    if let Some(cosine) = vectors.expr_cosine(lanes, 0, b)
+                        && cosine < params.expr_cosine_max
+                    {
+                        anchor.hard_pairs += 1;
+                        anchor.offer(cosine as f32, b as u32, params.n_negatives);
+                    }
+                }
+                Ok(anchor)
+            },
+        )
+        .collect()
+}
+
+/// `k` distinct cells of `0..n` other than `anchor`, rising (Floyd's algorithm).
+fn draw_candidates(n: usize, anchor: usize, k: usize, seed: u64) -> Vec<usize> {
+    let mut rng = Rng::new(seed, "mine.candidates", &[anchor as u64]);
+    let others = n - 1;
+    let mut chosen = HashSet::with_capacity(k);
+    for top in others - k..others {
+        let draw = rng.below(top as u64 + 1) as usize;
+        if !chosen.insert(draw) {
+            chosen.insert(top);
+        }
+    }
+    let mut cells: Vec<usize> = chosen
+        .into_iter()
+        .map(|c| if c < anchor { c } else { c + 1 })
+        .collect();
+    cells.sort_unstable();
+    cells
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mine::moments::{FeatureMoments, Moments};
+    use crate::mine::params::Space;
+    use clcc_data::matrix::Csr;
+    use clcc_testing::at_threads;
+    use ndarray::Array2;
+
+    /// Random sparse expression of three cell types and copy number of three clones with noise,
+    /// with a cell without copy number, one without expression, and a pair of equal cells.
+    pub(crate) fn cells(n: usize, seed: u64) -> (Csr, Csr) {
+        let mut rng = Rng::new(seed, "test.cells", &[]);
+        let (g, w) = (60, 12);
+        let mut x = Array2::<f32>::zeros((n, g));
+        let mut c = Array2::<f32>::zeros((n, w));
+        for i in 0..n {
+            for j in 0..g {
+                let mean = if j % 3 == i % 3 { 1.2 } else { 0.3 };
+                x[[i, j]] = (rng.poisson(mean) as f32).ln_1p();
+            }
+            for j in 0..w {
+                let v = if j / 4 == (i / 3) % 3 { 0.3 } else { 0.0 } + 0.1 * rng.normal() as f32;
+                c[[i, j]] = if v.abs() < 0.05 { 0.0 } else { v };
+            }
+        }
+        c.row_mut(5).fill(0.0);
+        x.row_mut(7).fill(0.0);
+        let copy = x.row(10).to_owned();
+        x.row_mut(11).assign(&copy);
+        (Csr::from_dense(&x), Csr::from_dense(&c))
+    }
+
+    fn moments(x: &Csr, c: &Csr, rows: &[usize]) -> Moments {
+        Moments {
+            expr: FeatureMoments::compute(x, rows),
+            cnv: FeatureMoments::compute(c, rows),
+            genes: None,
+        }
+    }
+
+    /// Every pair from dense f64 vectors: the definition, written out.
+    fn oracle(x: &Csr, c: &Csr, rows: &[usize], m: &Moments, p: &MineParams) -> Vec<Anchor> {
+        let dense = |a: &Csr, f: &FeatureMoments| -> Vec<Vec<f64>> {
+            let a = a.to_dense();
+            let value = |v: f32, j: usize| match p.space {
+                Space::Log1p => f64::from(v),
+                Space::Zscore if f.sd[j] == 0.0 => 0.0,
+                Space::Zscore => (f64::from(v) - f.mean[j]) / f.sd[j],
+            };
+            rows.iter()
+                .map(|&r| {
+                    a.row(r)
+                        .iter()
+                        .enumerate()
+                        .map(|(j, &v)| value(v, j))
+                        .collect()
+                })
+                .collect()
+        };
+        let (x, c) = (dense(x, &m.expr), dense(c, &m.cnv));
+        let cosine = |a: &[f64], b: &[f64]| {
+            let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f64>();
+            dot(a, b) / (dot(a, a).sqrt() * dot(b, b).sqrt())
+        };
+        let mut out = vec![Anchor::default(); rows.len()];
+        for i in 0..rows.len() {
+            let mut found = Vec::new();
+            for j in (0..rows.len()).filter(|&j| j != i) {
+                // A vector without length gives NaN, which passes neither comparison.
+                if cosine(&c[i], &c[j]) > p.cnv_cosine_min {
+                    out[i].cnv_pairs += 1;
+                    let e = cosine(&x[i], &x[j]);
+                    if e < p.expr_cosine_max {
+                        found.push((e as f32, j as u32));
+                    }
+                }
+            }
+            out[i].hard_pairs = found.len() as u32;
+            found.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+            found.truncate(p.n_negatives);
+            out[i].negatives = found;
+        }
+        out
+    }
+
+    fn assert_same(found: &[Anchor], expected: &[Anchor]) {
+        for (i, (f, e)) in found.iter().zip(expected).enumerate() {
+            assert_eq!(
+                (f.cnv_pairs, f.hard_pairs),
+                (e.cnv_pairs, e.hard_pairs),
+                "cell {i}"
+            );
+            let cells = |a: &Anchor| a.negatives.iter().map(|n| n.1).collect::<Vec<_>>();
+            assert_eq!(cells(f), cells(e), "cell {i}");
+            assert!(
+                f.negatives
+                    .iter()
+                    .zip(&e.negatives)
+                    .all(|(a, b)| (a.0 - b.0).abs() < 1e-6),
+                "cell {i}"
+            );
+        }
+    }
+
+    #[test]
+    fn tiles_find_what_all_pairs_in_f64_find() {
+        let (x, c) = cells(230, 3);
+        // Some rows are not training cells.
+        let rows: Vec<usize> = (0..230).filter(|r| r % 7 != 6).collect();
+        for (space, expr_cosine_max) in [(Space::Zscore, 0.05), (Space::Log1p, 0.55)] {
+            let p = MineParams {
+                space,
+                expr_cosine_max,
+                n_negatives: 4,
+                ..MineParams::default()
+            };
+            let m = moments(&x, &c, &rows);
+            let vectors = Vectors::prepare(&x, &c, &rows, &m, space);
+            let expected = oracle(&x, &c, &rows, &m, &p);
+            let total: u32 = expected.iter().map(|a| a.hard_pairs).sum();
+            let full = expected
+                .iter()
+                .filter(|a| a.negatives.len() == 4 && a.hard_pairs > 4)
+                .count();
+            assert!(
+                total > 500 && full > 20,
+                "the example tests something: {total} pairs, {full} full lists"
+            );
+            assert_same(
+                &hard_negatives(&vectors, &p, 1, &|_, _| false).unwrap(),
+                &expected,
+            );
+            // Drawing every other cell as a candidate is the same as no drawing.
+            let all = MineParams {
+                candidates: Some(rows.len() - 1),
+                ..p.clone()
+            };
+            assert_same(
+                &hard_negatives(&vectors, &all, 1, &|_, _| false).unwrap(),
+                &expected,
+            );
+            assert_same(
+                &among_candidates(&vectors, &p, rows.len() - 1, 1, &|_, _| false).unwrap(),
+                &expected,
+            );
+        }
+    }
+
+    /// More cells than a tile has rows or columns, and lists that fill and are pushed out of.
+    #[test]
+    fn many_tiles_find_what_all_pairs_in_f64_find() {
+        let (x, c) = cells(COLUMNS + ROWS + 77, 5);
+        let rows: Vec<usize> = (0..x.n_rows()).collect();
+        let p = MineParams {
+            n_negatives: 3,
+            ..MineParams::default()
+        };
+        let m = moments(&x, &c, &rows);
+        let vectors = Vectors::prepare(&x, &c, &rows, &m, p.space);
+        let found = hard_negatives(&vectors, &p, 1, &|_, _| false).unwrap();
+        assert_same(&found, &oracle(&x, &c, &rows, &m, &p));
+    }
+
+    #[test]
+    fn cells_without_a_cosine_take_no_part() {
+        let (x, c) = cells(60, 4);
+        let rows: Vec<usize> = (0..60).collect();
+        let m = moments(&x, &c, &rows);
+        // Bounds that let every pair with a cosine through.
+        let p = MineParams {
+            space: Space::Log1p,
+            cnv_cosine_min: -1.0,
+            expr_cosine_max: 1.0,
+            n_negatives: 60,
+            ..MineParams::default()
+        };
+        let vectors = Vectors::prepare(&x, &c, &rows, &m, Space::Log1p);
+        assert_eq!(vectors.has_cnv.iter().filter(|h| !**h).count(), 1);
+        let found = hard_negatives(&vectors, &p, 1, &|_, _| false).unwrap();
+        for (i, anchor) in found.iter().enumerate() {
+            assert!(
+                anchor.negatives.iter().all(|n| n.1 != 5 && n.1 != 7),
+                "cell {i}"
+            );
+        }
+        assert!(found[5].negatives.is_empty() && found[7].negatives.is_empty());
+        // 60 cells, less itself, 5 and 7; the equal cells 10 and 11 have cosine 1, which is not below 1.
+        assert_eq!(found[0].negatives.len(), 57);
+    }
+
+    #[test]
+    fn candidates_are_distinct_and_never_the_anchor() {
+        let mut seen = vec![0u32; 20];
+        for anchor in 0..20 {
+            for seed in 0..50 {
+                let drawn = draw_candidates(20, anchor, 6, seed);
+                assert_eq!(drawn.len(), 6);
+                assert!(
+                    drawn.windows(2).all(|w| w[0] < w[1])
+                        && !drawn.contains(&anchor)
+                        && drawn[5] < 20
+                );
+                drawn.iter().for_each(|&c| seen[c] += 1);
+            }
+        }
+        // Each cell is drawn 19 x 50 x 6/19 = 300 times on average, sd about 14.
+        assert!(seen.iter().all(|&s| (220..380).contains(&s)), "{seen:?}");
+    }
+
+    #[test]
+    fn one_and_two_threads_find_the_same_bits() {
+        let (x, c) = cells(300, 9);
+        let rows: Vec<usize> = (0..300).collect();
+        let m = moments(&x, &c, &rows);
+        let p = MineParams {
+            expr_cosine_max: 0.2,
+            ..MineParams::default()
+        };
+        let vectors = Vectors::prepare(&x, &c, &rows, &m, Space::Zscore);
+        let run = |threads: usize, p: &MineParams| {
+            at_threads(threads, || {
+                hard_negatives(&vectors, p, 1, &|_, _| false).unwrap()
+            })
+        };
+        assert_eq!(run(1, &p), run(3, &p));
+        let subsample = MineParams {
+            candidates: Some(50),
+            ..p
+        };
+        assert_eq!(run(1, &subsample), run(3, &subsample));
+    }
+
+    #[test]
+    fn a_cancelled_search_stops() {
+        let (x, c) = cells(30, 1);
+        let rows: Vec<usize> = (0..30).collect();
+        let m = moments(&x, &c, &rows);
+        let vectors = Vectors::prepare(&x, &c, &rows, &m, Space::Zscore);
+        let found = hard_negatives(&vectors, &MineParams::default(), 1, &|_, _| true);
+        assert!(matches!(found, Err(StageError::Cancelled)));
+    }
+}

@@ -1,0 +1,263 @@
+//! `mine`: the split, the training moments and the hard negatives.
+//!
+//! Stands between `infercnv` and `train`, and joins the patients. It owns everything that must be
+//! decided before a weight is learnt and must not see validation or test cells: who is in which
+//! part, the mean and standard deviation that z-score every cell, and which training cells are
+//! hard negatives of which. `train`, `eval` and `concordance` read these and draw nothing of the
+//! kind themselves.
+//!
+//! The papers are not clear on the space of the cosines: see [`MineParams::space`]. Under the
+//! z-score a cell with an all-zero `X_cnv` row is a cell like any other (its vector is
+//! `-mean / sd`); in the raw space it has no cosine, is counted (`without_cnv_cosine`) and takes no
+//! part.
+
+mod coverage;
+mod hard;
+mod hvg;
+mod moments;
+mod negatives;
+mod params;
+mod split;
+pub(crate) mod tensors;
+mod vectors;
+
+pub use coverage::Coverage;
+pub use hard::{Anchor, hard_negatives};
+pub use moments::{FeatureMoments, Moments};
+pub use negatives::Negatives;
+pub use params::{MineParams, Space, SplitBy};
+pub use split::{Part, Split};
+pub use vectors::Vectors;
+
+use serde_json::json;
+
+use clcc_data::error::{StageError, StageResult};
+use clcc_data::genome::normalise_chromosome;
+use clcc_data::table::write_tsv;
+use clcc_stage::cohort::{Cohort, CohortCnv};
+use clcc_stage::params::{OnlyWith, ParamProblem};
+use clcc_stage::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
+
+/// Below this share of anchors with a negative the margin loss does next to nothing.
+const LOW_COVERAGE: f64 = 0.1;
+
+/// The stage kind `mine`.
+#[derive(Debug, Clone, Copy)]
+pub struct Mine;
+
+impl Stage for Mine {
+    type Params = MineParams;
+    const KIND: &'static str = "mine";
+    // 2: elementary functions, products and decompositions of `math`.
+    const CODE_VERSION: u32 = 2;
+    const ABOUT: &'static str = "split the cells, take the training moments, find hard negatives: same copy number, other expression";
+    const USES_SEED: bool = true;
+    const MULTI_THREADED: bool = true;
+    const ONLY_WITH: &'static [OnlyWith] = MineParams::ONLY_WITH;
+
+    fn check(params: &MineParams) -> Vec<ParamProblem> {
+        params.problems()
+    }
+
+    fn reads(_: &MineParams) -> Vec<Read> {
+        vec![Read::required("expr"), Read::required("cnv")]
+    }
+
+    fn outputs(_: &MineParams) -> Vec<OutputDecl> {
+        vec![
+            OutputDecl::new("split", "each cell's part: train, val or test"),
+            OutputDecl::new(
+                "moments",
+                "mean and sd of each feature over the training cells (safetensors)",
+            ),
+            OutputDecl::new(
+                "negatives",
+                "hard negatives of each training cell (safetensors)",
+            ),
+            OutputDecl::new(
+                "mining",
+                "how many anchors have hard negatives, over all and per patient",
+            )
+            .publish(Publish::Into("tables")),
+        ]
+    }
+
+    fn run(ctx: &StageContext<'_>, params: &MineParams) -> StageResult<Metrics> {
+        let cohort = Cohort::load(ctx)?;
+        let cnv = CohortCnv::load(ctx)?;
+        let n = cohort.n_cells();
+        if cnv.x.n_rows() != n {
+            let message = format!("`cnv` has {} cells, `expr` has {n}", cnv.x.n_rows());
+            return Err(StageError::data(message));
+        }
+        let split = match params.cross_fit {
+            None => Split::draw(&cohort.patient_of, params.split, params.split_by, ctx.seed)?,
+            Some(k) => Split::hold_out(
+                &cohort.patient_of,
+                params.split,
+                params.split_by,
+                (params.fold, k),
+                ctx.seed,
+            )?,
+        };
+        let train = split.cells(Part::Train);
+        let genes = chosen_genes(&cohort, &train, params)?;
+        let expr = Moments::chosen(cohort.x, genes.as_deref());
+        let moments = Moments {
+            expr: FeatureMoments::compute(&expr, &train),
+            cnv: FeatureMoments::compute(&cnv.x, &train),
+            genes,
+        };
+        ctx.check_cancelled()?;
+        let vectors = Vectors::prepare(&expr, &cnv.x, &train, &moments, params.space);
+        // Only the vectors are needed from here on, and they are as large as the matrices.
+        drop((expr, cnv));
+        let watch = |done, total| {
+            ctx.progress.step(done, total, "hard negatives");
+            ctx.check_cancelled().is_err()
+        };
+        let anchors = hard_negatives(&vectors, params, ctx.seed, &watch)?;
+
+        split.write(
+            &ctx.output("split"),
+            &cohort.obs.index,
+            &cohort.obs.texts("patient")?,
+        )?;
+        moments.write(&ctx.output("moments"))?;
+        Negatives::new(n, &train, &anchors).write(&ctx.output("negatives"))?;
+        let rows = Coverage::count(
+            &cohort.patient_of,
+            cohort.patients.len(),
+            &split,
+            &vectors.has_cnv,
+            &anchors,
+        );
+        let others = train.len().saturating_sub(1);
+        let partners = params.candidates.unwrap_or(others).min(others) as u64;
+        write_table(ctx, params, &cohort.patients, &rows, partners)?;
+        warn(ctx, params, &rows[0]);
+        let mut metrics = metrics(params, &rows[0], partners);
+        metrics.insert("genes".into(), json!(vectors.n_genes()));
+        Ok(metrics)
+    }
+}
+
+/// The genes that expression vectors consist of; `None`: all.
+fn chosen_genes(
+    cohort: &Cohort,
+    train: &[usize],
+    params: &MineParams,
+) -> StageResult<Option<Vec<u32>>> {
+    let n = cohort.x.n_cols();
+    if params.exclude_chromosomes.is_empty() {
+        let most = params.n_top_genes.filter(|&most| most < n);
+        return Ok(most.map(|most| hvg::highly_variable(&cohort.x, train, most)));
+    }
+    let excluded: Vec<String> = params
+        .exclude_chromosomes
+        .iter()
+        .map(|c| normalise_chromosome(c))
+        .collect();
+    let chromosome = cohort.var.texts("chromosome")?;
+    let kept: Vec<usize> = (0..n)
+        .filter(|&g| !excluded.contains(&normalise_chromosome(&chromosome[g])))
+        .collect();
+    if kept.len() < 2 {
+        return Err(StageError::param(
+            "exclude_chromosomes",
+            format!(
+                "expected at least two genes to be left, found {}",
+                kept.len()
+            ),
+        ));
+    }
+    let number = |g: &usize| *g as u32;
+    Ok(Some(
+        match params.n_top_genes.filter(|&most| most < kept.len()) {
+            None => kept.iter().map(number).collect(),
+            Some(most) => hvg::highly_variable(&cohort.x.take_cols(&kept), train, most)
+                .iter()
+                .map(|&g| kept[g as usize] as u32)
+                .collect(),
+        },
+    ))
+}
+
+fn write_table(
+    ctx: &StageContext<'_>,
+    params: &MineParams,
+    patients: &[String],
+    rows: &[Coverage],
+    partners: u64,
+) -> StageResult<()> {
+    let about = format!(
+        "hard negatives among training cells: copy-number cosine > {}, expression cosine < {}, the {} smallest expression cosines, ties by index; space {}, {partners} partners per anchor",
+        params.cnv_cosine_min,
+        params.expr_cosine_max,
+        params.n_negatives,
+        space_name(params.space),
+    );
+    let notes = [
+        about.as_str(),
+        "cnv_pairs and hard_pairs count ordered pairs (anchor of the row's patient, any training cell); shares are of train_cells, of negatives, and of all pairs looked at",
+    ];
+    let path = ctx.output("mining").join("mining.tsv");
+    write_tsv(
+        &path,
+        "patient",
+        &coverage::table(patients, rows, partners),
+        &notes,
+    )
+}
+
+fn warn(ctx: &StageContext<'_>, params: &MineParams, all: &Coverage) {
+    let share = all.share_with_negative();
+    if share < LOW_COVERAGE {
+        let other = match params.space {
+            Space::Zscore => "`space: log1p`",
+            Space::Log1p => "`space: zscore`",
+        };
+        ctx.progress.warn(&format!(
+            "{:.1} % of the anchors have a hard negative: the margin loss does next to nothing; consider {other} or a higher `expr_cosine_max`",
+            100.0 * share
+        ));
+    }
+    if all.without_cnv_cosine > 0 {
+        ctx.progress.warn(&format!(
+            "{} training cells have no copy-number cosine (an all-zero vector) and no hard negatives",
+            all.without_cnv_cosine
+        ));
+    }
+}
+
+const fn space_name(space: Space) -> &'static str {
+    match space {
+        Space::Zscore => "zscore",
+        Space::Log1p => "log1p",
+    }
+}
+
+fn metrics(params: &MineParams, all: &Coverage, partners: u64) -> Metrics {
+    let mut m = Metrics::new();
+    let mut put = |name: &str, value: serde_json::Value| m.insert(name.to_string(), value);
+    put("space", json!(space_name(params.space)));
+    put("train_cells", json!(all.cells[0]));
+    put("val_cells", json!(all.cells[1]));
+    put("test_cells", json!(all.cells[2]));
+    put("without_cnv_cosine", json!(all.without_cnv_cosine));
+    put("anchors_with_negative", json!(all.anchors_with_negative));
+    put("share_with_negative", json!(all.share_with_negative()));
+    put("mean_negatives", json!(all.mean_negatives()));
+    // Without a negative the share has no value; JSON has no NaN.
+    put(
+        "share_other_patient",
+        json!(Some(all.share_other_patient()).filter(|s| s.is_finite())),
+    );
+    put("cnv_pairs", json!(all.cnv_pairs));
+    put(
+        "share_cnv_pairs",
+        json!(Some(all.share_cnv_pairs(partners)).filter(|s| s.is_finite())),
+    );
+    put("hard_pairs", json!(all.hard_pairs));
+    m
+}

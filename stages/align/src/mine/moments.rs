@@ -1,0 +1,239 @@
+//! Mean and standard deviation of each feature over the training cells.
+
+use std::path::Path;
+
+use super::tensors::TensorFile;
+use clcc_data::error::{StageError, StageResult};
+use clcc_data::matrix::Csr;
+
+/// Per-feature moments of one matrix over a set of rows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FeatureMoments {
+    /// Mean, one per column.
+    pub mean: Vec<f64>,
+    /// Population standard deviation, one per column; exactly 0 where the column is constant.
+    pub sd: Vec<f64>,
+}
+
+impl FeatureMoments {
+    /// Moments of `x` over `rows`, absent entries being zeros. The variance is summed about the
+    /// mean in f64, in row order. `rows` must not be empty.
+    pub fn compute(x: &Csr, rows: &[usize]) -> Self {
+        let g = x.n_cols();
+        let n = rows.len() as f64;
+        let mut mean = vec![0.0f64; g];
+        let mut stored = vec![0u32; g];
+        let mut low = vec![f32::INFINITY; g];
+        let mut high = vec![f32::NEG_INFINITY; g];
+        for &r in rows {
+            let (cols, vals) = x.row(r);
+            for (&c, &v) in cols.iter().zip(vals) {
+                let c = c as usize;
+                mean[c] += f64::from(v);
+                stored[c] += 1;
+                low[c] = low[c].min(v);
+                high[c] = high[c].max(v);
+            }
+        }
+        mean.iter_mut().for_each(|m| *m /= n);
+        let mut sum = vec![0.0f64; g];
+        for &r in rows {
+            let (cols, vals) = x.row(r);
+            for (&c, &v) in cols.iter().zip(vals) {
+                let d = f64::from(v) - mean[c as usize];
+                sum[c as usize] += d * d;
+            }
+        }
+        let sd = (0..g).map(|c| {
+            let absent = rows.len() - stored[c] as usize;
+            let (low, high) = if absent > 0 {
+                (low[c].min(0.0), high[c].max(0.0))
+            } else {
+                (low[c], high[c])
+            };
+            // Exact: rounding of the mean must not turn a constant column into a varying one.
+            if low >= high {
+                0.0
+            } else {
+                ((sum[c] + absent as f64 * mean[c] * mean[c]) / n).sqrt()
+            }
+        });
+        let sd = sd.collect();
+        Self { mean, sd }
+    }
+
+    /// `1 / sd`, and 0 for a constant feature, whose z-score is 0 in every cell.
+    pub fn inverse_sd(&self) -> Vec<f64> {
+        self.sd
+            .iter()
+            .map(|&s| if s > 0.0 { 1.0 / s } else { 0.0 })
+            .collect()
+    }
+
+    /// `mean / sd`, and 0 for a constant feature.
+    pub fn shift(&self) -> Vec<f64> {
+        self.mean
+            .iter()
+            .zip(self.inverse_sd())
+            .map(|(m, i)| m * i)
+            .collect()
+    }
+
+    /// `x / sd` as sparse rows: the part of `z = x / sd - mean / sd` that differs between cells.
+    /// Entries of constant features are dropped.
+    pub fn scale(&self, x: &Csr, rows: &[usize]) -> Csr {
+        let inverse = self.inverse_sd();
+        Csr::from_rows(
+            x.n_cols(),
+            rows.iter().map(|&r| {
+                let (cols, vals) = x.row(r);
+                let entries = cols
+                    .iter()
+                    .zip(vals)
+                    .filter(|(c, v)| inverse[**c as usize] > 0.0 && **v != 0.0);
+                entries
+                    .map(|(&c, &v)| (c, (f64::from(v) * inverse[c as usize]) as f32))
+                    .collect()
+            }),
+        )
+    }
+}
+
+/// The artifact `moments`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Moments {
+    /// Of log1p expression, one per gene.
+    pub expr: FeatureMoments,
+    /// Of `X_cnv`, one per window.
+    pub cnv: FeatureMoments,
+    /// The genes that the expression vectors consist of, as rising numbers among the cohort's;
+    /// `None`: all.
+    pub genes: Option<Vec<u32>>,
+}
+
+impl Moments {
+    /// The columns of `x` that the expression vectors consist of.
+    pub fn chosen(x: Csr, genes: Option<&[u32]>) -> Csr {
+        match genes {
+            None => x,
+            Some(genes) => x.take_cols(&genes.iter().map(|&g| g as usize).collect::<Vec<_>>()),
+        }
+    }
+
+    /// Writes `expr_mean`, `expr_sd`, `cnv_mean`, `cnv_sd` (f64) as safetensors, and `expr_genes`
+    /// (u32) where genes were chosen.
+    ///
+    /// # Errors
+    /// [`StageError::Io`].
+    pub fn write(&self, path: &Path) -> StageResult<()> {
+        let mut file = TensorFile::default();
+        for (name, values) in self.named() {
+            file.put_f64(name, &[values.len()], values);
+        }
+        if let Some(genes) = &self.genes {
+            file.put_u32("expr_genes", &[genes.len()], genes);
+        }
+        file.write(path)
+    }
+
+    /// Reads what [`Moments::write`] wrote for a cohort of so many genes and windows.
+    ///
+    /// # Errors
+    /// [`StageError::Format`] where the file is no such artifact or has other numbers of features.
+    pub fn read(path: &Path, n_genes: usize, n_windows: usize) -> StageResult<Self> {
+        let file = TensorFile::read(path)?;
+        let expr = FeatureMoments {
+            mean: file.f64s("expr_mean")?,
+            sd: file.f64s("expr_sd")?,
+        };
+        let cnv = FeatureMoments {
+            mean: file.f64s("cnv_mean")?,
+            sd: file.f64s("cnv_sd")?,
+        };
+        let genes = match file.has("expr_genes") {
+            true => Some(file.u32s("expr_genes")?),
+            false => None,
+        };
+        let rise = |g: &Vec<u32>| g.windows(2).all(|w| w[0] < w[1]);
+        let in_range = |g: &Vec<u32>| g.last().is_none_or(|&last| (last as usize) < n_genes);
+        let n = genes.as_ref().map_or(n_genes, Vec::len);
+        let found = [expr.mean.len(), expr.sd.len(), cnv.mean.len(), cnv.sd.len()];
+        if found != [n, n, n_windows, n_windows]
+            || !genes.as_ref().is_none_or(|g| rise(g) && in_range(g))
+        {
+            let message =
+                format!("expected moments of {n} genes and {n_windows} windows, found {found:?}");
+            return Err(StageError::format(path, "expr_genes", message));
+        }
+        Ok(Self { expr, cnv, genes })
+    }
+
+    /// The four vectors by name.
+    pub fn named(&self) -> [(&'static str, &[f64]); 4] {
+        [
+            ("expr_mean", &self.expr.mean),
+            ("expr_sd", &self.expr.sd),
+            ("cnv_mean", &self.cnv.mean),
+            ("cnv_sd", &self.cnv.sd),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::array;
+
+    #[test]
+    fn moments_are_those_of_the_chosen_rows() {
+        // Rows 0, 1, 3. Column 0: 0, 3, 0 -> mean 1, variance (1 + 4 + 1) / 3 = 2.
+        // Column 1: constant 0.1, all stored. Column 2: all absent. Column 3: 2, -2, 3 -> mean 1, (1 + 9 + 4) / 3.
+        let x = Csr::from_dense(&array![
+            [0., 0.1, 0., 2.],
+            [3., 0.1, 0., -2.],
+            [9., 9.0, 9., 9.],
+            [0., 0.1, 0., 3.]
+        ]);
+        let m = FeatureMoments::compute(&x, &[0, 1, 3]);
+        for (found, expected) in
+            m.sd.iter()
+                .zip([2f64.sqrt(), 0.0, 0.0, (14.0f64 / 3.0).sqrt()])
+        {
+            assert!((found - expected).abs() < 1e-12, "{found} {expected}");
+        }
+        assert_eq!((m.mean[0], m.mean[2], m.mean[3]), (1.0, 0.0, 1.0));
+        assert_eq!(m.inverse_sd()[1], 0.0);
+        // The constant column has no entry left, not even in row 2, where it differs.
+        let scaled = m.scale(&x, &[2]);
+        assert_eq!(scaled.row(0).0, [0, 3]);
+        assert!((scaled.get(0, 0) - 9.0 / 2f32.sqrt()).abs() < 1e-6);
+    }
+
+    #[test]
+    fn the_file_reads_back_and_other_shapes_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("moments");
+        let m = Moments {
+            expr: FeatureMoments {
+                mean: vec![0.1, 0.2],
+                sd: vec![1.0, 0.0],
+            },
+            cnv: FeatureMoments {
+                mean: vec![0.3],
+                sd: vec![1.0 / 3.0],
+            },
+            genes: None,
+        };
+        m.write(&path).unwrap();
+        assert_eq!(Moments::read(&path, 2, 1).unwrap(), m);
+        assert!(Moments::read(&path, 1, 2).is_err());
+        // Two chosen of five.
+        let m = Moments {
+            genes: Some(vec![1, 4]),
+            ..m
+        };
+        m.write(&path).unwrap();
+        assert_eq!(Moments::read(&path, 5, 1).unwrap(), m);
+        assert!(Moments::read(&path, 4, 1).is_err());
+    }
+}

@@ -1,0 +1,360 @@
+//! What method B learns from: cells, and the copy-number states of their subclusters.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::mine::{FeatureMoments, Moments, Part, Split};
+use crate::train::inputs::Modality;
+use clcc_data::anndata::{Reader, Uns};
+use clcc_data::error::{StageError, StageResult};
+use clcc_data::frame::Frame;
+use clcc_data::matrix::Csr;
+use clcc_stage::cohort::{Cohort, patient_name};
+use clcc_stage::stage::{InputArtifact, StageContext};
+
+/// The anchors: distinct state vectors of subclusters.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Anchors {
+    /// Name of each: its first subcluster.
+    pub(super) names: Vec<String>,
+    /// All subclusters with these states, in order.
+    pub(super) subclusters: Vec<Vec<String>>,
+    /// `n_anchors x n_genes`: copy number over the normal one, less 1.
+    pub(super) states: Csr,
+    /// Genes of the columns.
+    pub(super) genes: Vec<String>,
+    /// Anchor of each cell, in cohort order; none where inferCNV left the cell out.
+    pub(super) of: Vec<Option<u32>>,
+    /// Subcluster of each cell, empty where it has none.
+    pub(super) subcluster_of: Vec<String>,
+}
+
+/// One patient's states.
+struct States {
+    genes: Vec<String>,
+    names: Vec<String>,
+    /// Subclusters x genes.
+    values: ndarray::Array2<f64>,
+    /// Subcluster of each cell.
+    labels: Vec<String>,
+}
+
+impl States {
+    fn read(input: &InputArtifact) -> StageResult<Self> {
+        let reader = Reader::open(&input.path)?;
+        let absent = || {
+            StageError::data_hint(
+                format!(
+                    "`cnv` of patient `{}` has no copy-number states of subclusters",
+                    patient_name(input)
+                ),
+                "set `method: hmm` in `infercnv`",
+            )
+        };
+        let uns = reader.uns()?;
+        let hmm = uns
+            .get("cnv")
+            .and_then(|c| c.at(&["hmm"]))
+            .ok_or_else(absent)?;
+        let (Some(Uns::Matrix(values)), Some(Uns::Strings(names))) =
+            (hmm.at(&["states"]), hmm.at(&["subclusters"]))
+        else {
+            return Err(absent());
+        };
+        Ok(Self {
+            genes: reader.var()?.index,
+            names: names.clone(),
+            values: values.clone(),
+            labels: reader.obs()?.texts("cnv_subcluster")?,
+        })
+    }
+}
+
+impl Anchors {
+    /// From the role `cnv` of all patients, on the genes that all of them retained and `known` has.
+    ///
+    /// Subclusters with the same states on these genes are one anchor: they would be one point of the
+    /// bank, and nothing could tell them apart.
+    ///
+    /// # Errors
+    /// [`StageError::Data`] without states, and where fewer than two anchors or no genes are left.
+    pub(super) fn load(ctx: &StageContext<'_>, known: &dyn Fn(&str) -> bool) -> StageResult<Self> {
+        let inputs = ctx.all("cnv");
+        let parts = inputs
+            .iter()
+            .map(|i| States::read(i))
+            .collect::<StageResult<Vec<_>>>()?;
+        let prefixes: Vec<String> = inputs
+            .iter()
+            .map(|i| match inputs.len() {
+                1 => String::new(),
+                _ => format!("{}:", patient_name(i)),
+            })
+            .collect();
+        Self::join(&parts, &prefixes, known)
+    }
+
+    fn join(
+        parts: &[States],
+        prefixes: &[String],
+        known: &dyn Fn(&str) -> bool,
+    ) -> StageResult<Self> {
+        let place: Vec<HashMap<&str, usize>> = parts
+            .iter()
+            .map(|p| {
+                p.genes
+                    .iter()
+                    .enumerate()
+                    .map(|(i, g)| (g.as_str(), i))
+                    .collect()
+            })
+            .collect();
+        let everywhere = |g: &&String| place.iter().all(|p| p.contains_key(g.as_str()));
+        let genes: Vec<String> = parts
+            .first()
+            .map_or(&[][..], |p| &p.genes)
+            .iter()
+            .filter(everywhere)
+            .filter(|g| known(g))
+            .cloned()
+            .collect();
+        if genes.is_empty() {
+            return Err(StageError::data(
+                "no gene that `infercnv` retained is among the genes of all patients",
+            ));
+        }
+        let mut anchors = Self {
+            names: Vec::new(),
+            subclusters: Vec::new(),
+            states: Csr::from_rows(genes.len(), Vec::new()),
+            genes,
+            of: Vec::new(),
+            subcluster_of: Vec::new(),
+        };
+        let mut rows: Vec<Vec<(u32, f32)>> = Vec::new();
+        let mut number_of: BTreeMap<Vec<(u32, u32)>, u32> = BTreeMap::new();
+        for ((part, place), prefix) in parts.iter().zip(&place).zip(prefixes) {
+            let mut own: HashMap<&str, u32> = HashMap::new();
+            for (s, name) in part.names.iter().enumerate() {
+                let states: Vec<(u32, f32)> = anchors
+                    .genes
+                    .iter()
+                    .enumerate()
+                    .map(|(g, gene)| {
+                        (
+                            g as u32,
+                            (part.values[[s, place[gene.as_str()]]] - 1.0) as f32,
+                        )
+                    })
+                    .filter(|(_, v)| *v != 0.0)
+                    .collect();
+                let key = states.iter().map(|&(g, v)| (g, v.to_bits())).collect();
+                let anchor = *number_of.entry(key).or_insert_with(|| {
+                    anchors.names.push(format!("{prefix}{name}"));
+                    anchors.subclusters.push(Vec::new());
+                    rows.push(states);
+                    rows.len() as u32 - 1
+                });
+                anchors.subclusters[anchor as usize].push(format!("{prefix}{name}"));
+                own.insert(name, anchor);
+            }
+            for label in &part.labels {
+                anchors.of.push(own.get(label.as_str()).copied());
+                let name = if label.is_empty() {
+                    String::new()
+                } else {
+                    format!("{prefix}{label}")
+                };
+                anchors.subcluster_of.push(name);
+            }
+        }
+        if rows.len() < 2 {
+            return Err(StageError::data_hint(
+                format!(
+                    "expected at least 2 anchors, found {}: all subclusters have the same copy-number states",
+                    rows.len()
+                ),
+                "lower `hmm.bayes_max_p_normal` or raise `hmm.leiden_resolution` in `infercnv`",
+            ));
+        }
+        anchors.states = Csr::from_rows(anchors.genes.len(), rows);
+        Ok(anchors)
+    }
+
+    /// Number of anchors.
+    pub(super) fn len(&self) -> usize {
+        self.names.len()
+    }
+}
+
+/// Everything that training reads; nothing of it changes.
+#[derive(Debug)]
+pub(super) struct AnchorData {
+    /// Expression of all cells on the anchors' genes.
+    pub(super) expr: Modality,
+    /// States of the anchors.
+    pub(super) states: Modality,
+    /// Anchor of each cell.
+    pub(super) of: Vec<Option<u32>>,
+    pub(super) n_anchors: usize,
+    /// Training cells that have an anchor.
+    pub(super) train: Vec<usize>,
+    /// Validation cells that have one.
+    pub(super) val: Vec<usize>,
+}
+
+/// The inputs of a run.
+pub(super) struct Inputs {
+    pub(super) data: AnchorData,
+    pub(super) anchors: Anchors,
+    pub(super) split: Split,
+    pub(super) moments: Moments,
+    pub(super) cells: Vec<String>,
+    pub(super) patients: Vec<String>,
+}
+
+impl Inputs {
+    /// Reads `expr`, `cnv`, `split` and `moments`.
+    ///
+    /// # Errors
+    /// As [`Anchors::load`], and where the roles do not fit together.
+    pub(super) fn load(ctx: &StageContext<'_>) -> StageResult<Self> {
+        let cohort = Cohort::load(ctx)?;
+        let split = Split::read(&ctx.one("split")?.path, &cohort.obs.index)?;
+        let n_windows = n_windows(ctx)?;
+        let moments = Moments::read(&ctx.one("moments")?.path, cohort.x.n_cols(), n_windows)?;
+        let column: HashMap<&str, usize> = cohort
+            .var
+            .index
+            .iter()
+            .enumerate()
+            .map(|(g, name)| (name.as_str(), g))
+            .collect();
+        // Place of a cohort gene among the moments.
+        let moment = |g: usize| match &moments.genes {
+            None => Some(g),
+            Some(genes) => genes.binary_search(&(g as u32)).ok(),
+        };
+        let known = |name: &str| column.get(name).is_some_and(|&g| moment(g).is_some());
+        let anchors = Anchors::load(ctx, &known)?;
+        if anchors.of.len() != cohort.n_cells() {
+            return Err(StageError::data(format!(
+                "`cnv` has {} cells, `expr` has {}",
+                anchors.of.len(),
+                cohort.n_cells()
+            )));
+        }
+        let columns: Vec<usize> = anchors.genes.iter().map(|g| column[g.as_str()]).collect();
+        let pick = |values: &[f64]| -> Vec<f64> {
+            let at = |&g: &usize| values[moment(g).expect("`known` genes have moments")];
+            columns.iter().map(at).collect()
+        };
+        let own = FeatureMoments {
+            mean: pick(&moments.expr.mean),
+            sd: pick(&moments.expr.sd),
+        };
+        let identity = FeatureMoments {
+            mean: vec![0.0; anchors.genes.len()],
+            sd: vec![1.0; anchors.genes.len()],
+        };
+        let with_anchor = |part: Part| -> Vec<usize> {
+            let cells = split.cells(part).into_iter();
+            cells.filter(|&c| anchors.of[c].is_some()).collect()
+        };
+        let data = AnchorData {
+            expr: Modality::cells(&cohort.x.take_cols(&columns), &own),
+            states: Modality::cells(&anchors.states, &identity),
+            of: anchors.of.clone(),
+            n_anchors: anchors.len(),
+            train: with_anchor(Part::Train),
+            val: with_anchor(Part::Val),
+        };
+        Ok(Self {
+            data,
+            split,
+            moments: Moments {
+                expr: own,
+                cnv: identity,
+                genes: None,
+            },
+            patients: cohort.obs.texts("patient")?,
+            cells: cohort.obs.index,
+            anchors,
+        })
+    }
+
+    /// One row an anchor: subclusters, cells in all and in training.
+    pub(super) fn anchor_frame(&self) -> Frame {
+        use clcc_data::frame::Column;
+        let count = |cells: &mut dyn Iterator<Item = usize>| {
+            let mut n = vec![0i64; self.anchors.len()];
+            for anchor in cells.filter_map(|c| self.anchors.of[c]) {
+                n[anchor as usize] += 1;
+            }
+            Column::I64(n)
+        };
+        let mut frame = Frame::new(self.anchors.names.clone());
+        let joined = self.anchors.subclusters.iter().map(|s| s.join(" "));
+        frame.set("subclusters", Column::Str(joined.collect()));
+        frame.set("n_cells", count(&mut (0..self.cells.len())));
+        frame.set("n_train_cells", count(&mut self.data.train.iter().copied()));
+        let altered = (0..self.anchors.len())
+            .map(|a| self.anchors.states.row(a).0.len() as f64 / self.anchors.genes.len() as f64);
+        frame.set("share_altered", Column::F64(altered.collect()));
+        frame
+    }
+}
+
+fn n_windows(ctx: &StageContext<'_>) -> StageResult<usize> {
+    let first = ctx.all("cnv");
+    let first = first
+        .first()
+        .ok_or_else(|| StageError::MissingInput { role: "cnv".into() })?;
+    Ok(Reader::open(&first.path)?.obsm("X_cnv")?.shape().1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::array;
+
+    fn strings<const N: usize>(v: [&str; N]) -> Vec<String> {
+        v.map(String::from).to_vec()
+    }
+
+    /// Genes b and c are everywhere. On them s1 and s3 of the first patient are the same, and so is s1 of
+    /// the second.
+    #[test]
+    fn subclusters_with_the_same_states_are_one_anchor() {
+        let parts = [
+            States {
+                genes: strings(["a", "b", "c"]),
+                names: strings(["s1", "s2", "s3"]),
+                values: array![[1.0, 1.0, 1.5], [1.0, 1.0, 1.0], [0.5, 1.0, 1.5]],
+                labels: strings(["s2", "s1", "", "s3"]),
+            },
+            States {
+                genes: strings(["c", "d", "b"]),
+                names: strings(["s1", "s2"]),
+                values: array![[1.5, 1.0, 1.0], [1.0, 1.0, 2.0]],
+                labels: strings(["s2", "s1"]),
+            },
+        ];
+        let all = Anchors::join(&parts, &strings(["P1:", "P2:"]), &|_| true).unwrap();
+        assert_eq!(all.genes, strings(["b", "c"]));
+        assert_eq!(all.names, strings(["P1:s1", "P1:s2", "P2:s2"]));
+        assert_eq!(all.subclusters[0], strings(["P1:s1", "P1:s3", "P2:s1"]));
+        assert_eq!(all.of, [Some(1), Some(0), None, Some(0), Some(2), Some(0)]);
+        assert_eq!(all.subcluster_of[2..5], strings(["", "P1:s3", "P2:s2"]));
+        assert_eq!(all.states.to_dense(), array![[0., 0.5], [0., 0.], [1., 0.]]);
+
+        // With every gene of one patient, s1 and s3 differ; on a gene alike everywhere nothing is left.
+        let one = Anchors::join(&parts[..1], &strings([""]), &|_| true).unwrap();
+        assert_eq!((one.len(), one.names[2].as_str()), (3, "s3"));
+        let error = Anchors::join(&parts[..1], &strings([""]), &|g| g == "b").unwrap_err();
+        assert!(
+            error.to_string().contains("at least 2 anchors, found 1"),
+            "{error}"
+        );
+        assert!(Anchors::join(&parts[..1], &strings([""]), &|_| false).is_err());
+    }
+}

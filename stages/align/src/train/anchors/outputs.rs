@@ -1,0 +1,125 @@
+//! What method B leaves.
+
+use crate::train::error::TrainResult;
+use std::collections::BTreeMap;
+
+use ndarray::Array2;
+
+use super::data::Inputs;
+use super::trainer::{AnchorTrainer, EpochRecord};
+use crate::train::outputs::write_model;
+use clcc_data::anndata::AnnData;
+use clcc_data::error::StageResult;
+use clcc_data::frame::{Categorical, Column, Frame};
+use clcc_data::matrix::Matrix;
+use clcc_data::table::write_tsv;
+use clcc_stage::stage::StageContext;
+
+/// Writes the four artifacts.
+///
+/// # Errors
+/// [`clcc_data::StageError::Io`], and where an embedding is not a number.
+pub(super) fn write(
+    ctx: &StageContext<'_>,
+    inputs: &Inputs,
+    trainer: &AnchorTrainer<'_>,
+) -> TrainResult<()> {
+    let mut weights = trainer.snapshot()?;
+    weights.extend(trainer.frozen.snapshot()?);
+    write_model(
+        &ctx.output("model"),
+        &weights,
+        &inputs.moments,
+        trainer.params,
+        &inputs.anchors.genes,
+        &[],
+    )?;
+    history(ctx, &trainer.cursor.history)?;
+    embeddings(ctx, inputs, trainer)?;
+    anchors(ctx, inputs, trainer)?;
+    Ok(())
+}
+
+fn history(ctx: &StageContext<'_>, history: &[EpochRecord]) -> StageResult<()> {
+    let mut frame = Frame::new((1..=history.len()).map(|e| e.to_string()).collect());
+    let mut column = |name: &str, f: fn(&EpochRecord) -> f64| {
+        frame.set(name, Column::F64(history.iter().map(f).collect()));
+    };
+    column("train_loss", |e| e.train_loss);
+    column("nce", |e| e.nce);
+    column("centroid", |e| e.centroid.unwrap_or(f64::NAN));
+    column("h", |e| e.h);
+    column("gradient", |e| e.gradient);
+    column("val_loss", |e| e.val_loss.unwrap_or(f64::NAN));
+    let notes = [
+        "objective: anchors. Means over the epoch's training cells: train_loss = nce + centroid_weight * centroid + h_weight * h; nce: InfoNCE against the top_k hardest anchors; centroid: squared distance to the centroid of the cell's anchor (from the second epoch on); h: squared distance of h to the anchor's",
+        "gradient: mean length over the steps, before clipping; val_loss: nce of the validation cells in eval mode, which decides nothing; the weights of the last epoch are kept",
+    ];
+    write_tsv(&ctx.output("history"), "epoch", &frame, &notes)
+}
+
+/// Category of each cell, in the order of `names`.
+fn category(codes: Vec<i32>, names: Vec<String>) -> Column {
+    Column::Category(Categorical {
+        codes,
+        categories: names,
+        ordered: false,
+    })
+}
+
+fn embeddings(
+    ctx: &StageContext<'_>,
+    inputs: &Inputs,
+    trainer: &AnchorTrainer<'_>,
+) -> StageResult<()> {
+    let all: Vec<u32> = (0..inputs.cells.len() as u32).collect();
+    let embedded = trainer.embed(&all)?;
+    let anchors = &inputs.anchors;
+    let mut obs = Frame::new(inputs.cells.clone());
+    obs.set_category("patient", &inputs.patients);
+    obs.set_category("split", &inputs.split.names());
+    let names: Vec<String> = anchors.subclusters.concat();
+    let number: BTreeMap<&str, i32> = names
+        .iter()
+        .zip(0..)
+        .map(|(n, i)| (n.as_str(), i))
+        .collect();
+    let codes = anchors.subcluster_of.iter();
+    let codes = codes.map(|s| number.get(s.as_str()).copied().unwrap_or(-1));
+    obs.set("subcluster", category(codes.collect(), names.clone()));
+    let codes = anchors.of.iter().map(|a| a.map_or(-1, |a| a as i32));
+    obs.set("anchor", category(codes.collect(), anchors.names.clone()));
+    AnnData {
+        obs,
+        obsm: BTreeMap::from([
+            ("X_h".to_string(), Matrix::Dense(embedded.h)),
+            ("X_z".to_string(), Matrix::Dense(embedded.z)),
+        ]),
+        ..AnnData::default()
+    }
+    .write_zarr(&ctx.output("embeddings"))
+}
+
+fn anchors(
+    ctx: &StageContext<'_>,
+    inputs: &Inputs,
+    trainer: &AnchorTrainer<'_>,
+) -> StageResult<()> {
+    let dense = |t: &candle_core::Tensor| -> TrainResult<Matrix> {
+        let (n, width) = t.dims2()?;
+        let values = t.flatten_all()?.to_vec1::<f32>()?;
+        let rows = Array2::from_shape_vec((n, width), values).expect("one row an anchor");
+        Ok(Matrix::Dense(rows))
+    };
+    AnnData {
+        obs: inputs.anchor_frame(),
+        var: Frame::new(inputs.anchors.genes.clone()),
+        x: Some(Matrix::Csr(inputs.anchors.states.clone())),
+        obsm: BTreeMap::from([
+            ("X_h".to_string(), dense(&trainer.bank.h)?),
+            ("X_z".to_string(), dense(&trainer.bank.z)?),
+        ]),
+        ..AnnData::default()
+    }
+    .write_zarr(&ctx.output("anchors"))
+}

@@ -1,0 +1,26 @@
+//! The error of the training loops: what candle reports, or what a stage does.
+
+use clcc_data::StageError;
+
+/// Result of what computes with tensors.
+pub(super) type TrainResult<T> = Result<T, TrainError>;
+
+/// Why a step of the training did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TrainError {
+    /// Data, files, parameters, or a cancelled run.
+    #[error(transparent)]
+    Stage(#[from] StageError),
+    /// candle reported an error.
+    #[error("tensor operation failed")]
+    Tensor(#[from] candle_core::Error),
+}
+
+impl From<TrainError> for StageError {
+    fn from(error: TrainError) -> Self {
+        match error {
+            TrainError::Stage(e) => e,
+            TrainError::Tensor(e) => Self::Tensor(Box::new(e)),
+        }
+    }
+}

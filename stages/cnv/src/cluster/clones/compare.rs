@@ -1,0 +1,225 @@
+//! Whether two groups of malignant cells differ by a copy of something.
+//!
+//! Two conditions on some piece or whole arm. The **median** gene differs, by [`MIN_LOG_RATIO`] beyond two
+//! standard errors and by [`MIN_ERRORS`] of them. And **most** genes differ: the likelihood of the genes' log
+//! ratios where [`MOST`] of them or more have changed alike is above that where half or fewer have, by
+//! [`MIN_SUPPORT`]. A gained or lost copy changes all genes of its region but those that escape; a programme,
+//! or cells that hold back a set of genes, changes some and leaves the others where they were.
+
+use super::{MIN_GENES, Piece};
+use clcc_data::matrix::Csr;
+use clcc_numerics::math;
+use clcc_numerics::stats::median;
+
+/// Counts that both groups expect of a gene for it to be asked.
+const MIN_EXPECTED: f64 = 5.0;
+/// Difference of the median gene, natural log, that is beyond two standard errors: a copy more or less of
+/// two is .41 or .69, of three .29 or .41. A set of 30 % of the genes that changes by a copy moves the
+/// median gene by .15 and is no clone.
+const MIN_LOG_RATIO: f64 = 0.18;
+/// And in standard errors of that median.
+const MIN_ERRORS: f64 = 4.0;
+/// Share of a region's genes that a copy changes, at least.
+const MOST: [f64; 4] = [0.7, 0.8, 0.9, 1.0];
+/// Share of them that anything else changes, at most.
+const SOME: [f64; 5] = [0.1, 0.2, 0.3, 0.4, 0.5];
+/// Natural-log likelihood by which most must be likelier than some.
+const MIN_SUPPORT: f64 = 3.0;
+/// Sizes of a change that are tried: from the first to the second by the third.
+const CHANGES: (f64, f64, f64) = (0.15, 1.3, 0.05);
+/// Standard deviation of genes' answers to a copy, over the answer.
+const ANSWERS: f64 = 0.2;
+
+/// Counts of each gene and the weighted library over the cells of each label.
+pub(super) struct Bulk {
+    counts: Vec<f64>,
+    pub(super) library: f64,
+}
+
+pub(super) fn bulks(
+    counts: &Csr,
+    cells: &[usize],
+    labels: &[u32],
+    weighted: &[f64],
+    k: usize,
+) -> Vec<Bulk> {
+    let mut out: Vec<Bulk> = (0..k)
+        .map(|_| Bulk {
+            counts: vec![0.0; counts.n_cols()],
+            library: 0.0,
+        })
+        .collect();
+    for ((&i, &l), w) in cells.iter().zip(labels).zip(weighted) {
+        let bulk = &mut out[l as usize];
+        bulk.library += w;
+        let (cols, values) = counts.row(i);
+        for (&c, &n) in cols.iter().zip(values) {
+            bulk.counts[c as usize] += f64::from(n);
+        }
+    }
+    out
+}
+
+/// Log ratio of each gene with counts enough, and the variance that its counts leave.
+fn log_ratios(a: &Bulk, b: &Bulk, genes: &[usize]) -> Vec<(f64, f64)> {
+    let smaller = a.library.min(b.library) / (a.library + b.library);
+    genes
+        .iter()
+        .filter(|&&g| (a.counts[g] + b.counts[g]) * smaller >= MIN_EXPECTED)
+        .map(|&g| {
+            let (n, m) = (a.counts[g] + 0.5, b.counts[g] + 0.5);
+            let ratio = math::ln(n / a.library) - math::ln(m / b.library);
+            (ratio, 1.0 / n + 1.0 / m)
+        })
+        .collect()
+}
+
+/// The median and its standard error; `None` with too few genes.
+fn middle(ratios: &[(f64, f64)]) -> Option<(f64, f64)> {
+    if ratios.len() < MIN_GENES / 2 {
+        return None;
+    }
+    let middle = median(&ratios.iter().map(|r| r.0).collect::<Vec<_>>());
+    let away: Vec<f64> = ratios.iter().map(|r| (r.0 - middle).abs()).collect();
+    // Standard deviation from the median deviation, and of a median from that, under normal scatter.
+    let error = 1.4826 * 1.2533 * median(&away) / (ratios.len() as f64).sqrt();
+    Some((middle, error))
+}
+
+/// Median log ratio of genes that lie together; NaN with too few counts.
+pub(super) fn median_ratio(a: &Bulk, b: &Bulk, genes: &[usize]) -> f64 {
+    middle(&log_ratios(a, b, genes)).map_or(f64::NAN, |m| m.0)
+}
+
+/// How surely some piece or whole arm tells two groups apart: 1 and more does. Ratios are taken beside the
+/// median piece, so that depth and the gain of other pieces leave no trace.
+pub(super) fn difference(a: &Bulk, b: &Bulk, pieces: &[Piece]) -> f64 {
+    type Region = (Vec<(f64, f64)>, (f64, f64));
+    let region = |genes: &[usize]| -> Option<Region> {
+        let ratios = log_ratios(a, b, genes);
+        let middle = middle(&ratios)?;
+        Some((ratios, middle))
+    };
+    let mut regions: Vec<Region> = pieces.iter().filter_map(|p| region(&p.genes)).collect();
+    if regions.is_empty() {
+        return 0.0;
+    }
+    let level = median(&regions.iter().map(|r| r.1.0).collect::<Vec<_>>());
+    let scatter = scatter(regions.iter().flat_map(|r| &r.0), level);
+    let arms = pieces.chunk_by(|p, q| (&p.chromosome, p.arm) == (&q.chromosome, q.arm));
+    regions.extend(
+        arms.filter(|arm| arm.len() > 1).filter_map(|arm| {
+            region(&arm.iter().flat_map(|p| p.genes.clone()).collect::<Vec<_>>())
+        }),
+    );
+    let mut most = 0.0f64;
+    for (ratios, (middle, error)) in &mut regions {
+        let size = (*middle - level).abs();
+        let beyond = (size - 2.0 * *error) / MIN_LOG_RATIO;
+        let surely = beyond.min(size / (MIN_ERRORS * error.max(1e-9)));
+        // The likelihoods are asked only where they can change the answer.
+        if surely >= 1.0 && surely > most {
+            let sign = (*middle - level).signum();
+            for (ratio, variance) in ratios.iter_mut() {
+                *ratio = sign * (*ratio - level);
+                *variance += scatter;
+            }
+            if support(ratios) >= MIN_SUPPORT {
+                most = surely;
+            }
+        } else if surely < 1.0 {
+            most = most.max(surely);
+        }
+    }
+    most
+}
+
+/// Variance of the genes' ratios around `level` beyond their counts', from the median deviation, so that a
+/// changed region does not make it.
+fn scatter<'a>(ratios: impl Iterator<Item = &'a (f64, f64)>, level: f64) -> f64 {
+    let (deviations, variances): (Vec<f64>, Vec<f64>) = ratios
+        .map(|(r, v)| ((r - level).abs() / v.sqrt(), *v))
+        .unzip();
+    let sd = 1.4826 * median(&deviations);
+    (sd * sd - 1.0).max(0.0) * median(&variances)
+}
+
+/// By how much most genes having changed alike is likelier than some. Ratios are positive in the direction of
+/// the region's median; each gene is a mixture of unchanged and changed.
+fn support(ratios: &[(f64, f64)]) -> f64 {
+    let likeliest = |shares: &[f64]| {
+        let (from, to, by) = CHANGES;
+        let n = ((to - from) / by).round() as usize;
+        let mut best = f64::NEG_INFINITY;
+        for change in (0..=n).map(|i| from + by * i as f64) {
+            // Densities under both, once for all shares.
+            let both: Vec<(f64, f64)> = ratios
+                .iter()
+                .map(|&(r, v)| {
+                    let wide = v + (ANSWERS * change).powi(2);
+                    let density = |x: f64, v: f64| math::exp(-x * x / (2.0 * v)) / v.sqrt();
+                    (density(r, v), density(r - change, wide))
+                })
+                .collect();
+            for &share in shares {
+                let sum: f64 = both
+                    .iter()
+                    .map(|(same, other)| {
+                        math::ln(((1.0 - share) * same + share * other).max(1e-300))
+                    })
+                    .sum();
+                best = best.max(sum);
+            }
+        }
+        best
+    };
+    likeliest(&MOST) - likeliest(&SOME)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clcc_numerics::rng::Rng;
+
+    /// 75 genes of which a share has changed by `change`, with the scatter of counts.
+    fn region(share: f64, change: f64, sd: f64, rng: &mut Rng) -> Vec<(f64, f64)> {
+        (0..75)
+            .map(|_| {
+                let changed = rng.uniform() < share;
+                let mean = if changed { change } else { 0.0 };
+                (mean + sd * rng.normal(), sd * sd)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_copy_changes_most_genes_and_a_programme_some() {
+        let mut rng = Rng::new(1, "clone comparison test", &[]);
+        for (sd, change) in [(0.2, 0.4), (0.3, 0.6), (0.15, 0.3)] {
+            let supported = |share: f64, rng: &mut Rng| {
+                let n = (0..200)
+                    .filter(|_| support(&region(share, change, sd, rng)) >= MIN_SUPPORT)
+                    .count();
+                n as f64 / 200.0
+            };
+            let (copy, escapes) = (supported(1.0, &mut rng), supported(0.9, &mut rng));
+            assert!(
+                copy > 0.95 && escapes > 0.85,
+                "{sd} {change}: {copy} {escapes}"
+            );
+            let (third, half) = (supported(0.3, &mut rng), supported(0.5, &mut rng));
+            assert!(third == 0.0 && half < 0.05, "{sd} {change}: {third} {half}");
+        }
+    }
+
+    #[test]
+    fn scatter_is_what_counts_do_not_explain() {
+        let mut rng = Rng::new(2, "clone comparison test", &[]);
+        let ratios: Vec<(f64, f64)> = (0..20_000)
+            .map(|_| (0.1 + 0.5 * rng.normal(), 0.16))
+            .collect();
+        let found = scatter(ratios.iter(), 0.1);
+        assert!((found - 0.09).abs() < 0.01, "{found}");
+        assert_eq!(scatter([(0.1, 1.0), (0.0, 1.0)].iter(), 0.0), 0.0);
+    }
+}

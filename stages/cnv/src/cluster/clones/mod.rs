@@ -1,0 +1,455 @@
+//! Clones: the malignant cells of a patient, told apart by the copy number of pieces of arms.
+//!
+//! Leiden on the windows of all cells finds tumours and cell types; subclones, which differ by a few
+//! arms, it leaves together (adjusted Rand index near 0 on simulated tumours of 340 malignant cells,
+//! where this gives .7 to 1). Here malignant cells are compared among themselves, by raw counts:
+//!
+//! 1. Expressed genes are cut into pieces of an arm (of a chromosome, where the genome is not known) ([`Blocks`]), consecutive genes in equal numbers.
+//! 2. Each cell has one value a piece: the log of its share of the cell's counts, genes weighted
+//!    `1 / (1 + phi m)` (phi: overdispersion, m: mean count), so that no variable gene decides.
+//! 3. A mixture of normal components with shared variances ([`mixture`]) is fitted for 1, 2, ...
+//!    clones; the least BIC decides how many.
+//! 4. A programme moves some genes of a piece, a copy all of them: a component stays only where its cells
+//!    differ by a copy from those that they would else be put with ([`compare`]); others are given up, the
+//!    least different first.
+//!
+//! Ours; neither paper nor infercnvpy has it. Numbat and CONGAS make clones from counts in a like way,
+//! with alleles or given segments.
+
+mod compare;
+mod mixture;
+
+use std::collections::BTreeMap;
+
+use ndarray::{Array1, Array2, Axis};
+
+use clcc_data::error::StageResult;
+use clcc_data::frame::Frame;
+use clcc_data::genome::Arm;
+use clcc_data::matrix::Csr;
+use clcc_numerics::math;
+use clcc_numerics::stats::median;
+use compare::{bulks, difference, median_ratio};
+
+/// Mean count in malignant cells from which a gene takes part.
+const MIN_MEAN: f64 = 0.02;
+/// Expressed genes of a piece; arms with fewer than [`MIN_GENES`] take no part.
+const PIECE_GENES: usize = 75;
+const MIN_GENES: usize = 20;
+/// Range of the overdispersion.
+const PHI: (f64, f64) = (0.01, 10.0);
+
+/// What decides.
+#[derive(Debug, Clone, Copy)]
+pub struct CloneOptions {
+    /// Most clones.
+    pub max_clones: usize,
+    /// Cells that a clone needs.
+    pub min_cells: usize,
+    /// Seed of the starts.
+    pub seed: u64,
+}
+
+/// The clones of one patient, the largest first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Clones {
+    /// Clone of each cell; `None` for cells that are not malignant.
+    pub of_cell: Vec<Option<u32>>,
+    /// Probability of that clone; NaN for cells that are not malignant.
+    pub confidence: Vec<f64>,
+    /// Cells of each clone.
+    pub n_cells: Vec<usize>,
+    /// The pieces.
+    pub pieces: Vec<Piece>,
+    /// `n_clones x n_pieces`: median over genes of the log ratio to the patient's other clones, beside the
+    /// median piece; NaN with one clone or too few counts.
+    pub log_ratio: Array2<f64>,
+}
+
+/// Consecutive expressed genes of one arm.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Piece {
+    /// Chromosome, with `chr`.
+    pub chromosome: String,
+    /// Arm; `None` where the genome's arms are not known, and the piece is one of the chromosome.
+    pub arm: Option<Arm>,
+    /// First and last base, 1-based, inclusive.
+    pub span: (i64, i64),
+    /// Columns of the counts.
+    pub genes: Vec<usize>,
+}
+
+/// Finds the clones among the rows of `counts` (raw, `n_cells x n_genes`) with `malignant`; `var` has
+/// `chromosome`, `start` and `end` of each gene, and its `arm` where it is known.
+///
+/// # Errors
+/// Where a column of `var` is missing.
+pub fn clones(
+    counts: &Csr,
+    var: &Frame,
+    malignant: &[bool],
+    options: CloneOptions,
+) -> StageResult<Clones> {
+    let cells: Vec<usize> = (0..counts.n_rows())
+        .filter(|&i| malignant[i] && counts.row(i).1.iter().any(|v| *v > 0.0))
+        .collect();
+    let moments = Moments::new(counts, &cells);
+    let pieces = pieces(var, &moments.mean)?;
+    let labels = if cells.len() < 2 * options.min_cells || pieces.len() < 2 {
+        (vec![0u32; cells.len()], vec![1.0; cells.len()])
+    } else {
+        let (features, weighted) = features(counts, &cells, &pieces, &moments);
+        let joint = best_mixture(&features, options);
+        joined(counts, &cells, &pieces, (&features, &weighted), joint)
+    };
+    Ok(Clones::new(counts, malignant, &cells, pieces, labels))
+}
+
+/// Mean and overdispersion of each gene over malignant cells.
+struct Moments {
+    mean: Vec<f64>,
+    phi: Vec<f64>,
+}
+
+impl Moments {
+    fn new(counts: &Csr, cells: &[usize]) -> Self {
+        let libraries: Vec<f64> = cells.iter().map(|&i| library(counts, i)).collect();
+        let (sum, squares): (f64, f64) = libraries
+            .iter()
+            .fold((0.0, 0.0), |(s, q), l| (s + l, q + l * l));
+        let g = counts.n_cols();
+        let (mut total, mut cross, mut own) = (vec![0.0; g], vec![0.0; g], vec![0.0; g]);
+        for (&i, l) in cells.iter().zip(&libraries) {
+            let (cols, values) = counts.row(i);
+            for (&c, &n) in cols.iter().zip(values) {
+                let (c, n) = (c as usize, f64::from(n));
+                total[c] += n;
+                cross[c] += n * l;
+                own[c] += n * n;
+            }
+        }
+        // Moments around l r: sum (n - l r)^2 = sum l r + phi sum (l r)^2.
+        let phi = (0..g)
+            .map(|c| {
+                let r = total[c] / sum;
+                let expected = r * r * squares;
+                if expected > 0.0 {
+                    let excess = own[c] - 2.0 * r * cross[c] + expected - r * sum;
+                    (excess / expected).clamp(PHI.0, PHI.1)
+                } else {
+                    PHI.0
+                }
+            })
+            .collect();
+        let n = cells.len().max(1) as f64;
+        Self {
+            mean: total.iter().map(|t| t / n).collect(),
+            phi,
+        }
+    }
+
+    fn weight(&self, gene: usize) -> f64 {
+        1.0 / (1.0 + self.phi[gene] * self.mean[gene])
+    }
+}
+
+fn library(counts: &Csr, cell: usize) -> f64 {
+    counts.row(cell).1.iter().map(|v| f64::from(*v)).sum()
+}
+
+/// Cuts the expressed genes of each arm into pieces of equal numbers.
+fn pieces(var: &Frame, mean: &[f64]) -> StageResult<Vec<Piece>> {
+    let chromosome = var.texts("chromosome")?;
+    let (start, end) = (var.numbers("start")?, var.numbers("end")?);
+    let known = Arm::of_frame(var);
+    let mut arms: BTreeMap<(&str, Option<Arm>), Vec<usize>> = BTreeMap::new();
+    for g in (0..mean.len()).filter(|&g| mean[g] >= MIN_MEAN && chromosome[g] != "chrY") {
+        let arm = known.as_ref().and_then(|arms| arms[g]);
+        let placed = match known {
+            Some(_) => arm.is_some(),
+            None => !matches!(chromosome[g].as_str(), "" | "chrM"),
+        };
+        if placed {
+            arms.entry((chromosome[g].as_str(), arm))
+                .or_default()
+                .push(g);
+        }
+    }
+    let mut out = Vec::new();
+    for ((name, arm), mut genes) in arms {
+        if genes.len() < MIN_GENES {
+            continue;
+        }
+        genes.sort_by(|&a, &b| start[a].total_cmp(&start[b]).then(a.cmp(&b)));
+        let n = ((genes.len() as f64 / PIECE_GENES as f64).round() as usize).max(1);
+        for piece in 0..n {
+            let own = genes[piece * genes.len() / n..(piece + 1) * genes.len() / n].to_vec();
+            let from = own.iter().map(|&g| start[g] as i64).min().unwrap_or(0);
+            let to = own.iter().map(|&g| end[g] as i64).max().unwrap_or(0);
+            out.push(Piece {
+                chromosome: name.to_string(),
+                arm,
+                span: (from, to),
+                genes: own,
+            });
+        }
+    }
+    Ok(out)
+}
+
+/// The value of each cell and piece, centred, in units of its counting noise; and the weighted library
+/// of each cell.
+fn features(
+    counts: &Csr,
+    cells: &[usize],
+    pieces: &[Piece],
+    moments: &Moments,
+) -> (Array2<f64>, Vec<f64>) {
+    let mut piece_of = vec![usize::MAX; counts.n_cols()];
+    for (p, piece) in pieces.iter().enumerate() {
+        piece.genes.iter().for_each(|&g| piece_of[g] = p);
+    }
+    let mut x = Array2::zeros((cells.len(), pieces.len()));
+    let mut total = vec![0.0; cells.len()];
+    for (row, &i) in cells.iter().enumerate() {
+        let (cols, values) = counts.row(i);
+        for (&c, &n) in cols.iter().zip(values) {
+            if let Some(value) = x.get_mut((row, piece_of[c as usize])) {
+                *value += moments.weight(c as usize) * f64::from(n);
+            }
+        }
+        total[row] = x.row(row).sum();
+    }
+    for mut column in x.axis_iter_mut(Axis(1)) {
+        let scale = column.mean().unwrap_or(0.0).max(1.0).sqrt();
+        column
+            .iter_mut()
+            .zip(&total)
+            .for_each(|(v, t)| *v = math::ln((*v + 0.5) / t.max(1.0)) * scale);
+        let mean = column.mean().unwrap_or(0.0);
+        column -= mean;
+    }
+    (x, total)
+}
+
+/// The mixture with the least BIC: log joint density of each cell and component. Components of fewer cells than a clone needs (normal cells among the
+/// malignant ones, as a rule) are given up: their cells go where they are likeliest among the others.
+fn best_mixture(x: &Array2<f64>, options: CloneOptions) -> Array2<f64> {
+    let mut best = (f64::INFINITY, Array2::ones((x.nrows(), 1)));
+    let mut worse = 0;
+    for k in 1..=options.max_clones {
+        let Some(found) = mixture::fit(&x.view(), k, options.seed) else {
+            break;
+        };
+        if found.bic < best.0 {
+            best = (found.bic, found.log_joint);
+            worse = 0;
+        } else {
+            worse += 1;
+        }
+        if worse == 2 {
+            break;
+        }
+    }
+    let mut joint = best.1;
+    loop {
+        let posterior = mixture::posterior(&joint);
+        let mut size = vec![0usize; posterior.ncols()];
+        posterior
+            .rows()
+            .into_iter()
+            .for_each(|p| size[largest(p.iter().copied()).0] += 1);
+        let (smallest, n) = largest(size.iter().map(|n| -(*n as f64)));
+        if size.len() == 1 || -n >= options.min_cells as f64 {
+            return joint;
+        }
+        joint.remove_index(Axis(1), smallest);
+    }
+}
+
+/// Position and value of the largest, the first of equals.
+fn largest(values: impl Iterator<Item = f64>) -> (usize, f64) {
+    values
+        .enumerate()
+        .fold((0, f64::NEG_INFINITY), |best, (i, v)| {
+            if v > best.1 { (i, v) } else { best }
+        })
+}
+
+/// Gives components up that no copy number tells from the others; the label and its probability of each
+/// cell.
+///
+/// The cells of a component are put with the others as [`fates`] says. Where no part of them differs by a copy
+/// from the cells that are there already, the component is no clone: half of one, or cells of several clones
+/// that share a programme.
+fn joined(
+    counts: &Csr,
+    cells: &[usize],
+    pieces: &[Piece],
+    (features, weighted): (&Array2<f64>, &[f64]),
+    mut joint: Array2<f64>,
+) -> (Vec<u32>, Vec<f64>) {
+    loop {
+        let k = joint.ncols();
+        let (labels, confidence): (Vec<u32>, Vec<f64>) = mixture::posterior(&joint)
+            .rows()
+            .into_iter()
+            .map(|p| largest(p.iter().copied()))
+            .map(|(k, p)| (k as u32, p))
+            .unzip();
+        let least = (0..k)
+            .filter(|_| k > 1)
+            .map(|m| {
+                let fates = fates(features, &labels, k, m);
+                // Components 0..k stay as they are, k.. are the parts of m that go to each.
+                let parted: Vec<u32> = labels
+                    .iter()
+                    .zip(&fates)
+                    .map(|(l, fate)| fate.map_or(*l, |f| k as u32 + f))
+                    .collect();
+                let bulks = bulks(counts, cells, &parted, weighted, 2 * k);
+                let difference = (0..k)
+                    .filter(|&c| c != m && bulks[k + c].library > 0.0)
+                    .map(|c| difference(&bulks[k + c], &bulks[c], pieces))
+                    .fold(0.0, f64::max);
+                (difference, m, fates)
+            })
+            .min_by(|x, y| x.0.total_cmp(&y.0));
+        let Some((_, m, fates)) = least.filter(|l| l.0 < 1.0) else {
+            return (labels, confidence);
+        };
+        for (mut row, fate) in joint.rows_mut().into_iter().zip(fates) {
+            let to = fate.map_or_else(
+                || {
+                    let other = |(c, v): (usize, &f64)| if c == m { f64::NEG_INFINITY } else { *v };
+                    largest(row.iter().enumerate().map(other)).0
+                },
+                |f| f as usize,
+            );
+            let (a, b) = (row[to], row[m]);
+            row[to] = a.max(b) + math::ln_1p(math::exp(-(a - b).abs()));
+        }
+        joint.remove_index(Axis(1), m);
+    }
+}
+
+/// Rounds of [`fates`].
+const FATE_ROUNDS: usize = 20;
+
+/// Which of the other components each cell of component `m` belongs to, if all its cells are shifted alike:
+/// `x ~ N(mean of c + shift, variances)` with one shift for them all, by expectation and maximisation. `None`
+/// for cells of other components.
+fn fates(x: &Array2<f64>, labels: &[u32], k: usize, m: usize) -> Vec<Option<u32>> {
+    let (mut mean, mut size) = (Array2::<f64>::zeros((k, x.ncols())), vec![0.0; k]);
+    for (row, &l) in x.rows().into_iter().zip(labels) {
+        mean.row_mut(l as usize).scaled_add(1.0, &row);
+        size[l as usize] += 1.0;
+    }
+    for (mut row, n) in mean.rows_mut().into_iter().zip(&size) {
+        row.mapv_inplace(|v| v / f64::max(*n, 1.0));
+    }
+    let mut precision = Array1::<f64>::zeros(x.ncols());
+    for (row, &l) in x.rows().into_iter().zip(labels) {
+        precision += &(&row - &mean.row(l as usize)).mapv(|d| d * d);
+    }
+    let n = x.nrows() as f64;
+    precision.mapv_inplace(|v| n / v.max(1e-9 * n));
+    let others: Vec<usize> = (0..k).filter(|&c| c != m && size[c] > 0.0).collect();
+    let own: Vec<usize> = (0..labels.len())
+        .filter(|&i| labels[i] as usize == m)
+        .collect();
+    let mut out = vec![None; labels.len()];
+    if others.is_empty() {
+        return out;
+    }
+    let mut weight = vec![1.0 / others.len() as f64; others.len()];
+    // From no shift: cells of one clone lie nearest to it, and a shift between two others would halve them.
+    let mut shift = Array1::<f64>::zeros(x.ncols());
+    for _ in 0..FATE_ROUNDS {
+        let mut next = Array1::<f64>::zeros(x.ncols());
+        let mut share = vec![0.0; others.len()];
+        for &i in &own {
+            let left = &x.row(i) - &shift;
+            let log: Vec<f64> = others
+                .iter()
+                .zip(&weight)
+                .map(|(&c, w)| {
+                    let away = &left - &mean.row(c);
+                    math::ln(f64::max(*w, 1e-9)) - 0.5 * (&away * &away * &precision).sum()
+                })
+                .collect();
+            let (best, top) = largest(log.iter().copied());
+            out[i] = Some(others[best] as u32);
+            let total: f64 = log.iter().map(|l| math::exp(l - top)).sum();
+            for (o, l) in log.iter().enumerate() {
+                let p = math::exp(l - top) / total;
+                share[o] += p;
+                next.scaled_add(p, &(&x.row(i) - &mean.row(others[o])));
+            }
+        }
+        let n = own.len().max(1) as f64;
+        shift = next / n;
+        weight = share.iter().map(|s| s / n).collect();
+    }
+    out
+}
+
+impl Clones {
+    fn new(
+        counts: &Csr,
+        malignant: &[bool],
+        cells: &[usize],
+        pieces: Vec<Piece>,
+        (labels, probability): (Vec<u32>, Vec<f64>),
+    ) -> Self {
+        let n = labels.iter().map(|l| *l as usize + 1).max().unwrap_or(0);
+        let mut size = vec![0usize; n];
+        labels.iter().for_each(|l| size[*l as usize] += 1);
+        // Largest first; among equals, the one that appears first.
+        let mut order: Vec<usize> = (0..n).filter(|&k| size[k] > 0).collect();
+        let first = |k: usize| labels.iter().position(|l| *l as usize == k);
+        order.sort_by_key(|&k| (std::cmp::Reverse(size[k]), first(k)));
+        let mut rank = vec![0u32; n];
+        order
+            .iter()
+            .enumerate()
+            .for_each(|(r, &k)| rank[k] = r as u32);
+        let labels: Vec<u32> = labels.iter().map(|l| rank[*l as usize]).collect();
+        let (mut of_cell, mut confidence) =
+            (vec![None; malignant.len()], vec![f64::NAN; malignant.len()]);
+        for ((&i, l), p) in cells.iter().zip(&labels).zip(probability) {
+            of_cell[i] = Some(*l);
+            confidence[i] = p;
+        }
+        let k = order.len();
+        let mut log_ratio = Array2::from_elem((k, pieces.len()), f64::NAN);
+        if k > 1 {
+            let libraries: Vec<f64> = cells.iter().map(|&i| library(counts, i)).collect();
+            for c in 0..k {
+                let own: Vec<u32> = labels.iter().map(|l| u32::from(*l as usize != c)).collect();
+                let two = bulks(counts, cells, &own, &libraries, 2);
+                for (p, piece) in pieces.iter().enumerate() {
+                    log_ratio[[c, p]] = median_ratio(&two[0], &two[1], &piece.genes);
+                }
+                let told: Vec<f64> = log_ratio
+                    .row(c)
+                    .iter()
+                    .copied()
+                    .filter(|v| v.is_finite())
+                    .collect();
+                let middle = median(&told);
+                log_ratio.row_mut(c).mapv_inplace(|v| v - middle);
+            }
+        }
+        Self {
+            of_cell,
+            confidence,
+            n_cells: order.iter().map(|&c| size[c]).collect(),
+            pieces,
+            log_ratio,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

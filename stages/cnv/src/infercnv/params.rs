@@ -1,0 +1,297 @@
+//! Parameters of `infercnv`, under infercnvpy's names.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::hmm::HmmParams;
+use clcc_data::genome::normalise_chromosome;
+use clcc_stage::params::{Checks, OnlyWith, ParamProblem, When};
+
+/// How copy number is inferred.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Method {
+    /// Weighted mean over windows of neighbouring genes, as infercnvpy does.
+    #[default]
+    Window,
+    /// Hidden Markov model on subclusters of cells, as R inferCNV does, from raw counts. Writes the
+    /// states too; see `hmm`.
+    Hmm,
+    /// Copy number that was measured, for example by single-cell DNA sequencing, read from a table of
+    /// segments; see `measured`.
+    Measured,
+}
+
+/// What is destroyed on purpose, to see what is left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Control {
+    /// Nothing.
+    #[default]
+    None,
+    /// Genes swap their places on the genome before inference: windows hold genes from anywhere, so
+    /// no copy number is left, but still the cell's own counts.
+    GeneOrder,
+    /// After inference the cells of the patient swap their profiles: expression and copy number of
+    /// a cell have nothing to do with each other.
+    Cells,
+}
+
+/// How a measured copy number is read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct MeasuredParams {
+    /// The column of `obs` that names a cell's clone, for a table with a column `clone`. Default
+    /// `truth_clone`, which simulated cells have.
+    pub clone_key: String,
+    /// Copies that count as no change; above 0, default 2.
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    pub ploidy: f64,
+}
+
+impl Default for MeasuredParams {
+    fn default() -> Self {
+        Self {
+            clone_key: "truth_clone".into(),
+            ploidy: 2.0,
+        }
+    }
+}
+
+/// Over which cells the standard deviation of the noise filter is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NoiseScope {
+    /// Over each run of `chunksize` cells in file order, as infercnvpy does: the result then depends
+    /// on the order of the cells.
+    #[default]
+    Chunk,
+    /// Over all cells: independent of their order.
+    Global,
+}
+
+/// What happens where a window would reach over the end of a chromosome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Edges {
+    /// Only whole windows (infercnvpy 0.5.0 and later).
+    #[default]
+    Valid,
+    /// One window centred at every `step`-th gene, genes beyond the end counting as 0, so the ends
+    /// are shrunk (infercnvpy up to 0.4.5).
+    Same,
+}
+
+/// What happens to a chromosome with fewer genes than `window_size`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ShortChromosomes {
+    /// One window over all its genes, as infercnvpy does: their plain mean with `edges: valid`, the
+    /// pyramid of their number with `edges: same`.
+    #[default]
+    Single,
+    /// It is left out.
+    Drop,
+}
+
+/// Parameters of the stage `infercnv`. Defaults are infercnvpy 0.6.1's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct InfercnvParams {
+    /// `window` (default): infercnvpy's running mean; `hmm`: R inferCNV's run, with its own parameters in `hmm`;
+    /// `measured`: a table, with its own in `measured`. Each parameter that not all of them read says which do.
+    pub method: Method,
+    /// The column of `obs` that names the reference cells; null: all cells are the reference.
+    /// Default `cancer_vs_normal`, which `preprocess` writes (infercnvpy: none).
+    pub reference_key: Option<String>,
+    /// The values of `reference_key` that are reference. With several, a gene counts as changed only
+    /// beyond the highest or below the lowest of the groups' means. At least one; default `[Normal]`.
+    #[schemars(length(min = 1))]
+    pub reference_cat: Vec<String>,
+    /// Log ratios are clipped to +- this, natural log; above 0, default 3.
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    pub lfc_clip: f64,
+    /// Genes in a window, at least 1, default 100 (250 in the LUAD method).
+    #[schemars(range(min = 1))]
+    pub window_size: usize,
+    /// Every `step`-th window is kept, at least 1, default 10.
+    #[schemars(range(min = 1))]
+    pub step: usize,
+    /// Values below this many standard deviations are set to 0; null: no filter. At least 0,
+    /// default 1.5.
+    #[schemars(range(min = 0))]
+    pub dynamic_threshold: Option<f64>,
+    /// Chromosomes left out, with or without `chr`. Default `[chrX, chrY]`. chrM and scaffolds
+    /// without `chr` are always left out.
+    pub exclude_chromosomes: Vec<String>,
+    /// Genes left out, as in `var`; a `*` at the end stands for any more letters. Default none (infercnvpy). The
+    /// HLA genes (`HLA-*`) lie beside one another and follow the cell type, so that macrophages seem to gain
+    /// what fibroblasts seem to lose there; CopyKAT leaves them out too.
+    #[schemars(inner(length(min = 1)))]
+    pub exclude_genes: Vec<String>,
+    /// Cells per run of `noise_scope: chunk`, at least 1, default 5000.
+    #[schemars(range(min = 1))]
+    pub chunksize: usize,
+    /// Cells over which the noise filter's standard deviation is taken: `chunk` (default) or `global`.
+    pub noise_scope: NoiseScope,
+    /// Windows at chromosome ends: `valid` (default) or `same`.
+    pub edges: Edges,
+    /// Chromosomes with fewer genes than a window: `single` (default) or `drop`.
+    pub short_chromosomes: ShortChromosomes,
+    /// Also write `layers["gene_values_cnv"]`: per gene the mean of the windows that contain it (a
+    /// dense matrix of cells x genes). Default false.
+    pub calculate_gene_values: bool,
+    /// Parameters of `method: hmm`.
+    pub hmm: HmmParams,
+    /// Parameters of `method: measured`.
+    pub measured: MeasuredParams,
+    /// A negative control: `none` (default), `gene_order` or `cells`.
+    pub control: Control,
+    /// Seed of the control's permutation, apart from the workflow's so that real runs do not depend on
+    /// a seed. Default 0.
+    pub control_seed: u64,
+}
+
+impl Default for InfercnvParams {
+    fn default() -> Self {
+        Self {
+            method: Method::default(),
+            reference_key: Some("cancer_vs_normal".into()),
+            reference_cat: vec!["Normal".into()],
+            lfc_clip: 3.0,
+            window_size: 100,
+            step: 10,
+            dynamic_threshold: Some(1.5),
+            exclude_chromosomes: vec!["chrX".into(), "chrY".into()],
+            exclude_genes: Vec::new(),
+            chunksize: 5000,
+            noise_scope: NoiseScope::default(),
+            edges: Edges::default(),
+            short_chromosomes: ShortChromosomes::default(),
+            calculate_gene_values: false,
+            hmm: HmmParams::default(),
+            measured: MeasuredParams::default(),
+            control: Control::default(),
+            control_seed: 0,
+        }
+    }
+}
+
+impl InfercnvParams {
+    /// What is read only under other parameters.
+    pub(super) const ONLY_WITH: &'static [OnlyWith] = &[
+        OnlyWith {
+            params: &["lfc_clip", "window_size", "edges", "short_chromosomes"],
+            any: &[When::Is("method", &["window", "measured"])],
+        },
+        OnlyWith {
+            params: &["dynamic_threshold", "noise_scope", "chunksize"],
+            any: &[When::Is("method", &["window"])],
+        },
+        OnlyWith {
+            params: &["calculate_gene_values"],
+            any: &[When::Is("method", &["window", "hmm"])],
+        },
+        OnlyWith {
+            params: &["hmm"],
+            any: &[When::Is("method", &["hmm"])],
+        },
+        OnlyWith {
+            params: &["measured"],
+            any: &[When::Is("method", &["measured"])],
+        },
+        OnlyWith {
+            params: &["reference_cat"],
+            any: &[When::Given("reference_key")],
+        },
+        OnlyWith {
+            params: &["noise_scope", "chunksize"],
+            any: &[When::Given("dynamic_threshold")],
+        },
+        OnlyWith {
+            params: &["chunksize"],
+            any: &[When::Is("noise_scope", &["chunk"])],
+        },
+        OnlyWith {
+            params: &["control_seed"],
+            any: &[When::Is("control", &["gene_order", "cells"])],
+        },
+        OnlyWith {
+            params: &["hmm.sd_trend"],
+            any: &[When::Is("hmm.hmm_type", &["i6"])],
+        },
+        OnlyWith {
+            params: &["hmm.i3_p_val"],
+            any: &[When::Is("hmm.hmm_type", &["i3"])],
+        },
+        OnlyWith {
+            params: &[
+                "hmm.leiden_method",
+                "hmm.leiden_resolution",
+                "hmm.k_nn",
+                "hmm.z_score_filter",
+            ],
+            any: &[When::Is("hmm.analysis_mode", &["subclusters"])],
+        },
+        OnlyWith {
+            params: &["hmm.random_state"],
+            any: &[
+                When::Is("hmm.hmm_type", &["i6"]),
+                When::Is("hmm.analysis_mode", &["subclusters"]),
+            ],
+        },
+    ];
+
+    pub(super) fn check(&self) -> Vec<ParamProblem> {
+        let mut checks = Checks::default();
+        self.hmm.check(&mut checks);
+        checks.finish()
+    }
+
+    /// The seed with which cells swap their profiles, where they do.
+    pub(super) fn cell_shuffle(&self) -> Option<u64> {
+        (self.control == Control::Cells).then_some(self.control_seed)
+    }
+
+    /// Whether all cells are the reference.
+    pub(super) fn reference_is_all(&self) -> bool {
+        self.reference_key.is_none()
+    }
+
+    /// Whether a gene of that name on that chromosome takes part.
+    pub(super) fn includes(&self, chromosome: &str, gene: &str) -> bool {
+        chromosome.starts_with("chr")
+            && chromosome != "chrM"
+            && !self
+                .exclude_chromosomes
+                .iter()
+                .any(|e| normalise_chromosome(e) == chromosome)
+            && !self.exclude_genes.iter().any(|e| names(e, gene))
+    }
+
+    /// Entries of `exclude_chromosomes` that are none of these chromosomes, but for X, Y and M, which data may
+    /// lack.
+    pub(super) fn chromosomes_excluded_in_vain(&self, chromosomes: &[String]) -> Vec<&str> {
+        let all = self.exclude_chromosomes.iter().map(String::as_str);
+        all.filter(|e| {
+            let name = normalise_chromosome(e);
+            !["chrX", "chrY", "chrM"].contains(&name.as_str()) && !chromosomes.contains(&name)
+        })
+        .collect()
+    }
+
+    /// Entries of `exclude_genes` that name none of these genes.
+    pub(super) fn excluded_in_vain(&self, genes: &[String]) -> Vec<&str> {
+        let all = self.exclude_genes.iter().map(String::as_str);
+        all.filter(|e| !genes.iter().any(|gene| names(e, gene)))
+            .collect()
+    }
+}
+
+/// Whether an entry of `exclude_genes` names the gene.
+fn names(entry: &str, gene: &str) -> bool {
+    match entry.strip_suffix('*') {
+        Some(start) => gene.starts_with(start),
+        None => gene == entry,
+    }
+}

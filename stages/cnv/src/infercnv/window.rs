@@ -1,0 +1,326 @@
+//! infercnvpy's inference: log ratio to the reference, clip, smooth, centre, denoise.
+
+use ndarray::Array2;
+use rayon::prelude::*;
+
+use super::gene_values::GeneValues;
+use super::layout::Layout;
+use super::params::{InfercnvParams, NoiseScope};
+use super::reference::Reference;
+use super::smooth::{Scratch, Smoother};
+use clcc_data::error::{StageError, StageResult};
+use clcc_data::matrix::Csr;
+use clcc_stage::stage::Progress;
+
+/// Cells whose dense profiles are held at once where the noise filter does not ask for more.
+const BLOCK: usize = 5000;
+
+/// What [`infer`] returns.
+#[derive(Debug, Clone)]
+pub struct Inferred {
+    /// `n_cells x n_windows`, natural-log ratios; denoised entries are not stored.
+    pub x_cnv: Csr,
+    /// The noise threshold of each chunk; one under `noise_scope: global`; empty without a filter.
+    pub thresholds: Vec<f64>,
+    /// `n_cells x n_genes entered`, NaN for genes in no window; where asked for.
+    pub gene_values: Option<Array2<f32>>,
+}
+
+/// Infers copy number in windows. `x` is log1p expression, `n_cells x n_genes`; `reference` has one
+/// entry per gene of `x`.
+///
+/// Per cell: difference to the reference (bounded between groups), clip to +- `lfc_clip`, pyramid mean
+/// in windows, minus the cell's median over all windows; then values below `dynamic_threshold`
+/// population standard deviations of the chunk's whole matrix become 0. The result is the same at any
+/// number of threads. Memory is one chunk of cells x windows; the dense cells x genes matrix is never
+/// made unless per-gene values are asked for.
+///
+/// **Source**: infercnvpy 0.6.1 `tl.infercnv` (0.4.3 with `edges: same`). **Deviations**: f64 sums and
+/// means; stored as f32; genes of equal start have a stated order.
+///
+/// # Errors
+/// [`StageError::Data`] where there is no cell or a value is not finite.
+pub fn infer(
+    x: &Csr,
+    layout: &Layout,
+    reference: &Reference,
+    params: &InfercnvParams,
+    progress: &dyn Progress,
+) -> StageResult<Inferred> {
+    if x.n_rows() == 0 {
+        return Err(StageError::data(
+            "there is no cell to infer copy number for",
+        ));
+    }
+    if let Some(v) = x.data().iter().find(|v| !v.is_finite()) {
+        return Err(StageError::data(format!(
+            "expression has the value `{v}`, expected finite numbers"
+        )));
+    }
+    let profiler = Profiler::new(x, layout, reference, params.lfc_clip);
+    let n_cells = x.n_rows();
+    let global = params.noise_scope == NoiseScope::Global;
+    let chunk = if global || params.dynamic_threshold.is_none() {
+        BLOCK
+    } else {
+        params.chunksize
+    };
+    let ranges: Vec<std::ops::Range<usize>> = (0..n_cells)
+        .step_by(chunk)
+        .map(|s| s..(s + chunk).min(n_cells))
+        .collect();
+
+    let mut thresholds = Vec::new();
+    let mut fixed = None;
+    if let (true, Some(factor)) = (global, params.dynamic_threshold) {
+        // Profiles are cheap to make twice and expensive to keep.
+        let mut all = Moments::default();
+        for range in &ranges {
+            all.join(&profiler.profiles(range.clone()).moments());
+        }
+        fixed = Some(factor * all.population_sd());
+        thresholds.extend(fixed);
+    }
+    let values = params
+        .calculate_gene_values
+        .then(|| GeneValues::new(layout));
+    let mut gene_values = values
+        .as_ref()
+        .map(|_| Array2::<f32>::zeros((n_cells, layout.genes.len())));
+    let mut parts = Vec::with_capacity(ranges.len());
+    for range in ranges {
+        let profiles = profiler.profiles(range.clone());
+        let threshold = match params.dynamic_threshold {
+            None => 0.0,
+            Some(factor) => fixed.unwrap_or_else(|| {
+                let own = factor * profiles.moments().population_sd();
+                thresholds.push(own);
+                own
+            }),
+        };
+        if let (Some(values), Some(out)) = (&values, &mut gene_values) {
+            let mut rows = out.slice_mut(ndarray::s![range.clone(), ..]);
+            rows.outer_iter_mut()
+                .into_par_iter()
+                .enumerate()
+                .for_each(|(r, mut row)| {
+                    let slice = row.as_slice_mut().expect("rows of a row-major matrix");
+                    values.fill(profiles.smoothed(r), threshold, slice);
+                });
+        }
+        parts.push(profiles.denoise(threshold));
+        progress.step(range.end as u64, n_cells as u64, "cells");
+    }
+    Ok(Inferred {
+        x_cnv: Csr::vstack(&parts.iter().collect::<Vec<_>>()),
+        thresholds,
+        gene_values,
+    })
+}
+
+/// Makes the smoothed profile of a cell from its sparse row.
+struct Profiler<'a> {
+    x: &'a Csr,
+    reference: &'a Reference,
+    clip: f64,
+    /// For each column of `x` its place among the genes that entered, or `u32::MAX`.
+    place: Vec<u32>,
+    /// Whether `place` rises along the columns, so that rows need no sorting.
+    in_order: bool,
+    /// The log ratio of a zero, per column of `x`.
+    zero: Vec<f64>,
+    /// The smoothed profile of a cell without any count.
+    empty: Vec<f64>,
+    smoother: Smoother,
+}
+
+impl<'a> Profiler<'a> {
+    fn new(x: &'a Csr, layout: &Layout, reference: &'a Reference, clip: f64) -> Self {
+        let mut place = vec![u32::MAX; x.n_cols()];
+        layout
+            .genes
+            .iter()
+            .enumerate()
+            .for_each(|(i, &g)| place[g] = i as u32);
+        let zero: Vec<f64> = (0..x.n_cols())
+            .map(|g| reference.ratio(g, 0.0, clip))
+            .collect();
+        let base: Vec<(u32, f64)> = layout
+            .genes
+            .iter()
+            .enumerate()
+            .map(|(i, &g)| (i as u32, zero[g]))
+            .collect();
+        let smoother = Smoother::new(layout);
+        let mut empty = vec![0.0; smoother.n_windows()];
+        smoother.apply(&base, &mut Scratch::default(), &mut empty);
+        let in_order = layout.genes.windows(2).all(|w| w[0] < w[1]);
+        Self {
+            x,
+            reference,
+            clip,
+            place,
+            in_order,
+            zero,
+            empty,
+            smoother,
+        }
+    }
+
+    /// Profiles of a range of cells, before centring. Each cell's depends on its own row only.
+    fn profiles(&self, cells: std::ops::Range<usize>) -> Profiles {
+        let n_windows = self.empty.len();
+        let mut smoothed = vec![0.0; cells.len() * n_windows];
+        let mut medians = vec![0.0; cells.len()];
+        let first = cells.start;
+        smoothed
+            .par_chunks_mut(n_windows)
+            .zip(&mut medians)
+            .enumerate()
+            .for_each_init(
+                || (Vec::new(), Scratch::default(), Vec::new()),
+                |(row, scratch, sorted), (r, (out, median))| {
+                    self.profile(first + r, row, scratch, out);
+                    *median = median_of(out, sorted);
+                },
+            );
+        Profiles {
+            n_windows,
+            smoothed,
+            medians,
+        }
+    }
+
+    /// The profile of an empty cell plus the smoothed change that the cell's counts make.
+    fn profile(
+        &self,
+        cell: usize,
+        row: &mut Vec<(u32, f64)>,
+        scratch: &mut Scratch,
+        out: &mut [f64],
+    ) {
+        row.clear();
+        let (cols, vals) = self.x.row(cell);
+        row.extend(cols.iter().zip(vals).filter_map(|(&c, &v)| {
+            let place = self.place[c as usize];
+            (place != u32::MAX).then(|| {
+                (
+                    place,
+                    self.reference.ratio(c as usize, f64::from(v), self.clip)
+                        - self.zero[c as usize],
+                )
+            })
+        }));
+        if !self.in_order {
+            row.sort_unstable_by_key(|e| e.0);
+        }
+        self.smoother.apply(row, scratch, out);
+        out.iter_mut().zip(&self.empty).for_each(|(o, e)| *o += e);
+    }
+}
+
+/// Smoothed profiles of some cells and their medians.
+struct Profiles {
+    n_windows: usize,
+    smoothed: Vec<f64>,
+    medians: Vec<f64>,
+}
+
+impl Profiles {
+    fn smoothed(&self, row: usize) -> &[f64] {
+        &self.smoothed[row * self.n_windows..(row + 1) * self.n_windows]
+    }
+
+    fn centred(&self, row: usize) -> impl Iterator<Item = f64> + Clone + '_ {
+        let median = self.medians[row];
+        self.smoothed(row).iter().map(move |v| v - median)
+    }
+
+    fn moments(&self) -> Moments {
+        let rows: Vec<Moments> = (0..self.medians.len())
+            .into_par_iter()
+            .map(|r| Moments::of(self.centred(r)))
+            .collect();
+        let mut all = Moments::default();
+        rows.iter().for_each(|m| all.join(m));
+        all
+    }
+
+    fn denoise(&self, threshold: f64) -> Csr {
+        let rows: Vec<Vec<(u32, f32)>> = (0..self.medians.len())
+            .into_par_iter()
+            .map(|r| {
+                let kept = self
+                    .centred(r)
+                    .enumerate()
+                    .filter(|(_, v)| v.abs() >= threshold);
+                kept.map(|(w, v)| (w as u32, v as f32))
+                    .filter(|e| e.1 != 0.0)
+                    .collect()
+            })
+            .collect();
+        Csr::from_rows(self.n_windows, rows)
+    }
+}
+
+/// Count, mean and sum of squared deviations; joined in a fixed order (Chan et al. 1983).
+#[derive(Debug, Clone, Copy, Default)]
+struct Moments {
+    n: f64,
+    mean: f64,
+    m2: f64,
+}
+
+impl Moments {
+    fn of(values: impl Iterator<Item = f64> + Clone) -> Self {
+        let (n, sum) = values
+            .clone()
+            .fold((0.0, 0.0), |(n, s), v| (n + 1.0, s + v));
+        let mean = if n > 0.0 { sum / n } else { 0.0 };
+        Self {
+            n,
+            mean,
+            m2: values.map(|v| (v - mean).powi(2)).sum(),
+        }
+    }
+
+    fn join(&mut self, other: &Self) {
+        let n = self.n + other.n;
+        if n == 0.0 {
+            return;
+        }
+        let delta = other.mean - self.mean;
+        self.m2 += other.m2 + delta * delta * self.n * other.n / n;
+        self.mean += delta * other.n / n;
+        self.n = n;
+    }
+
+    fn population_sd(&self) -> f64 {
+        if self.n > 0.0 {
+            (self.m2 / self.n).sqrt()
+        } else {
+            0.0
+        }
+    }
+}
+
+/// numpy's median: the mean of the two middle values of an even number. `sorted` is working memory.
+pub(super) fn median_of(values: &[f64], sorted: &mut Vec<f64>) -> f64 {
+    sorted.clear();
+    sorted.extend_from_slice(values);
+    let n = sorted.len();
+    if n == 0 {
+        return 0.0;
+    }
+    let (below, upper, _) = sorted.select_nth_unstable_by(n / 2, f64::total_cmp);
+    let upper = *upper;
+    if n % 2 == 1 {
+        return upper;
+    }
+    let lower = below
+        .iter()
+        .copied()
+        .max_by(f64::total_cmp)
+        .expect("an even number of values has a lower half");
+    (lower + upper) / 2.0
+}

@@ -1,0 +1,181 @@
+//! Integrity checks of a count matrix, and the table of what was checked.
+
+use super::params::Counts;
+use clcc_data::error::{StageError, StageResult};
+use clcc_data::frame::{Column, Frame};
+use clcc_data::matrix::Csr;
+
+/// How a check came out. A failed check is an error, so a table never holds one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// As it should be.
+    Pass,
+    /// The run goes on, but the user should know.
+    Warn,
+}
+
+/// One check.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QcCheck {
+    /// Name of the check.
+    pub check: &'static str,
+    /// How it came out.
+    pub verdict: Verdict,
+    /// The number it looked at.
+    pub value: f64,
+    /// What the number is.
+    pub detail: String,
+}
+
+impl QcCheck {
+    pub(super) fn new(
+        check: &'static str,
+        pass: bool,
+        value: f64,
+        detail: impl Into<String>,
+    ) -> Self {
+        Self {
+            check,
+            verdict: if pass { Verdict::Pass } else { Verdict::Warn },
+            value,
+            detail: detail.into(),
+        }
+    }
+}
+
+pub(super) const NOTES: [&str; 2] = [
+    "integrity checks of the raw counts; a broken matrix (repeated ids, negative, missing or fractional counts) stops the run instead",
+    "verdict: pass or warn; value: the number that was looked at; detail: what it is",
+];
+
+pub(super) fn frame(checks: &[QcCheck]) -> Frame {
+    let mut frame = Frame::new(checks.iter().map(|c| c.check.to_string()).collect());
+    let verdict = |c: &QcCheck| {
+        if c.verdict == Verdict::Pass {
+            "pass"
+        } else {
+            "warn"
+        }
+        .to_string()
+    };
+    frame.set("verdict", Column::Str(checks.iter().map(verdict).collect()));
+    frame.set(
+        "value",
+        Column::F64(checks.iter().map(|c| c.value).collect()),
+    );
+    frame.set(
+        "detail",
+        Column::Str(checks.iter().map(|c| c.detail.clone()).collect()),
+    );
+    frame
+}
+
+/// Checks that cells and genes have unique names and that values are what `counts` says.
+///
+/// # Errors
+/// [`StageError::Data`] without a cell or a gene, on a repeated name, and on the first value (with its
+/// cell and gene) that is not finite, is negative, or is no whole number under [`Counts::Integer`].
+pub fn check_counts(
+    obs: &Frame,
+    var: &Frame,
+    x: &Csr,
+    counts: Counts,
+) -> StageResult<Vec<QcCheck>> {
+    if obs.is_empty() || var.is_empty() {
+        return Err(StageError::data(format!(
+            "expected cells and genes, found {} cells and {} genes",
+            obs.len(),
+            var.len()
+        )));
+    }
+    for (what, frame) in [("cell id", obs), ("gene name", var)] {
+        if let Some(name) = frame.first_duplicate() {
+            return Err(StageError::data_hint(
+                format!("{what} `{name}` occurs more than once"),
+                "make the names unique in the input; counts of two rows cannot be told apart by name",
+            ));
+        }
+    }
+    let mut largest = 0f32;
+    let mut fractional = 0usize;
+    let mut empty = 0usize;
+    let mut seen = vec![false; x.n_cols()];
+    for r in 0..x.n_rows() {
+        let (cols, vals) = x.row(r);
+        let mut any = false;
+        for (&c, &v) in cols.iter().zip(vals) {
+            let whole = v.fract() == 0.0;
+            if !(v >= 0.0 && v.is_finite() && (whole || counts == Counts::Any)) {
+                return Err(bad_value(&obs.index[r], &var.index[c as usize], v));
+            }
+            fractional += usize::from(!whole);
+            largest = largest.max(v);
+            any |= v > 0.0;
+            seen[c as usize] |= v > 0.0;
+        }
+        empty += usize::from(!any);
+    }
+    let unseen = seen.iter().filter(|s| !**s).count();
+    let mut checks = vec![
+        QcCheck::new(
+            "unique_cell_ids",
+            true,
+            obs.len() as f64,
+            "cells, each with its own id",
+        ),
+        QcCheck::new(
+            "unique_gene_names",
+            true,
+            var.len() as f64,
+            "genes, each with its own name",
+        ),
+        QcCheck::new(
+            "values",
+            true,
+            x.nnz() as f64,
+            "stored values, none negative or missing",
+        ),
+    ];
+    // Raw counts reach far beyond 20, logarithms of counts do not.
+    let logged = fractional > 0 && largest < 20.0;
+    checks.push(QcCheck::new(
+        "whole_numbers",
+        !logged,
+        fractional as f64,
+        if logged {
+            format!("values are no whole numbers and none is above {largest}: they look like logarithms, and would be normalised and logged again")
+        } else {
+            "values that are no whole numbers".into()
+        },
+    ));
+    checks.push(QcCheck::new(
+        "empty_cells",
+        empty == 0,
+        empty as f64,
+        format!("{empty} of {} cells have no count", obs.len()),
+    ));
+    checks.push(QcCheck::new(
+        "empty_genes",
+        true,
+        unseen as f64,
+        "genes that no cell has",
+    ));
+    Ok(checks)
+}
+
+fn bad_value(cell: &str, gene: &str, value: f32) -> StageError {
+    let place = format!("cell `{cell}`, gene `{gene}`");
+    if !value.is_finite() {
+        return StageError::data(format!("{place}: expected a count, found `{value}`"));
+    }
+    if value < 0.0 {
+        return StageError::data_hint(
+            format!("{place}: expected a count of at least 0, found `{value}`"),
+            "this matrix is scaled or batch-corrected; give the raw counts",
+        );
+    }
+    StageError::data_hint(
+        format!("{place}: expected a whole number, found `{value}`"),
+        "give the raw counts, or set `counts: any` where fractional counts are meant",
+    )
+}

@@ -1,0 +1,352 @@
+//! From raw counts to expression that the other stages can compare: integrity checks, quality
+//! metrics, gene positions, cancer or normal, cell-cycle scores, normalisation.
+//!
+//! Reads `counts` (one patient's raw counts) and the workflow's `genes` (gene positions). Writes
+//! `expr`: natural log1p of counts scaled to `target_sum` per cell in `X`, the counts in
+//! `layers["counts"]`, genes in genome order, with their arms where the genome is known
+//! (`uns["genome"]`); and `qc`: what was checked and summary numbers.
+//!
+//! Nothing is filtered unless a parameter asks for it, with one exception: genes without a position
+//! leave (`require_position`), because no later stage can place them. Quality metrics, totals of the
+//! normalisation and cell-cycle scores are taken before that, over all genes.
+//!
+//! With `count_split: true` each count goes to one of two parts at random: `X` and
+//! `layers["counts"]`, on which everything is learnt, and `layers["held_out"]` and
+//! `layers["held_out_counts"]`, on which `dosage` and `de` test.
+//!
+//! This stage does not correct ambient RNA, find doublets or remove batch effects.
+
+mod cell_cycle;
+mod checks;
+mod chromosomes;
+mod count_split;
+mod labels;
+mod normalise;
+mod params;
+mod positions;
+mod qc;
+
+pub use cell_cycle::{CellCycle, G2M_GENES, Phase, S_GENES, score_cell_cycle, score_genes};
+pub use checks::{QcCheck, Verdict, check_counts};
+pub use count_split::split_counts;
+pub use labels::cancer_vs_normal;
+pub use normalise::{log1p_normalize_total, log1p_normalize_total_in_place};
+pub use params::{CancerVsNormal, Counts, PreprocessParams};
+pub use positions::{PlacedGenes, place_genes};
+pub use qc::{QcMetrics, qc_metrics};
+
+use clcc_data::anndata::{AnnData, Reader, Uns};
+use clcc_data::error::{StageError, StageResult};
+use clcc_data::frame::{Column, Frame};
+use clcc_data::genome::GeneTable;
+use clcc_data::matrix::{Csr, Matrix};
+use clcc_data::table::write_tsv;
+use clcc_stage::cohort::{HELD_OUT, HELD_OUT_COUNTS};
+use clcc_stage::params::ParamProblem;
+use clcc_stage::stage::{
+    InputArtifact, Metrics, ObsColumn, ObsRead, OutputDecl, Progress, Publish, Read, Stage,
+    StageContext,
+};
+
+/// The stage kind `preprocess`.
+#[derive(Debug)]
+pub struct Preprocess;
+
+impl Stage for Preprocess {
+    type Params = PreprocessParams;
+
+    const KIND: &'static str = "preprocess";
+    // 3: column `arm`, genes without a position counted; elementary functions, products and
+    //    decompositions of `math`.
+    const CODE_VERSION: u32 = 3;
+    const ABOUT: &'static str =
+        "checks raw counts, adds quality metrics and gene positions, normalises";
+
+    fn check(params: &Self::Params) -> Vec<ParamProblem> {
+        params.check()
+    }
+
+    fn reads(_: &Self::Params) -> Vec<Read> {
+        vec![Read::one("counts")]
+    }
+
+    fn file_inputs(_: &Self::Params) -> Vec<Read> {
+        vec![Read::optional("genes")]
+    }
+
+    fn outputs(_: &Self::Params) -> Vec<OutputDecl> {
+        vec![
+            OutputDecl::new(
+                "expr",
+                "log1p-normalised expression and counts, genes in genome order (AnnData)",
+            ),
+            OutputDecl::new("qc", "integrity checks and quality summary")
+                .publish(Publish::Into("tables")),
+        ]
+    }
+
+    fn obs_reads(params: &Self::Params) -> Vec<ObsRead> {
+        let rule = &params.cancer_vs_normal;
+        vec![ObsRead {
+            param: "cancer_vs_normal.column",
+            column: rule.column.clone(),
+            required: true,
+            values: vec![
+                ("cancer_vs_normal.normal", rule.normal.clone()),
+                ("cancer_vs_normal.cancer", rule.cancer.clone()),
+            ],
+        }]
+    }
+
+    fn obs_writes(_: &Self::Params) -> Vec<ObsColumn> {
+        let numbers = ["total_counts", "n_genes_by_counts", "pct_counts_mt"];
+        let scores = ["S_score", "G2M_score"];
+        let mut columns: Vec<ObsColumn> = numbers
+            .iter()
+            .chain(&scores)
+            .map(|name| ObsColumn::unknown(name))
+            .collect();
+        columns.push(ObsColumn::of("phase", &["G1", "G2M", "S"]));
+        columns.push(ObsColumn::of("cancer_vs_normal", &["Cancer", "Normal"]));
+        columns
+    }
+
+    fn run(ctx: &StageContext<'_>, params: &Self::Params) -> StageResult<Metrics> {
+        let counts = Reader::open(&ctx.one("counts")?.path)?.read()?;
+        let genes = ctx.optional("genes").map(gene_table).transpose()?;
+        ctx.check_cancelled()?;
+        let done = preprocess(counts, genes.as_ref(), params, ctx.progress)?;
+        ctx.check_cancelled()?;
+        done.expr.write_zarr(&ctx.output("expr"))?;
+        let dir = ctx.output("qc");
+        write_tsv(
+            &dir.join("qc_checks.tsv"),
+            "check",
+            &checks::frame(&done.checks),
+            &checks::NOTES,
+        )?;
+        write_tsv(
+            &dir.join("qc_summary.tsv"),
+            "metric",
+            &qc::summary_frame(&done.metrics),
+            &qc::NOTES,
+        )?;
+        write_tsv(
+            &dir.join("qc_cells.tsv"),
+            "cell",
+            &qc::cell_frame(&done.expr.obs),
+            &qc::CELL_NOTES,
+        )?;
+        Ok(done.metrics)
+    }
+}
+
+/// The gene table that a workflow's `genes` input names.
+fn gene_table(input: &InputArtifact) -> StageResult<GeneTable> {
+    match &input.builtin {
+        None => GeneTable::read(&input.path),
+        Some(name) => GeneTable::builtin(name).ok_or_else(|| {
+            StageError::data(format!(
+                "no built-in gene table `{name}`; there is `{}`",
+                clcc_data::genome::builtin_names().join("`, `")
+            ))
+        }),
+    }
+}
+
+/// What [`preprocess`] makes of one patient.
+#[derive(Debug, Clone)]
+pub struct Preprocessed {
+    /// The artifact `expr`.
+    pub expr: AnnData,
+    /// Every check, in the order made.
+    pub checks: Vec<QcCheck>,
+    /// Headline numbers.
+    pub metrics: Metrics,
+}
+
+/// The stage between reading and writing. `counts.x` is `n_cells x n_genes`; `genes` gives positions,
+/// `None` takes them from the columns `chromosome`, `start` and `end` of `counts.var`.
+///
+/// # Errors
+/// [`StageError::Data`] where the counts are broken (see [`check_counts`]), where the column of
+/// `cancer_vs_normal` is missing, where the filters leave no cell, or where no gene has a position.
+pub fn preprocess(
+    counts: AnnData,
+    genes: Option<&GeneTable>,
+    params: &PreprocessParams,
+    progress: &dyn Progress,
+) -> StageResult<Preprocessed> {
+    let AnnData {
+        mut obs,
+        mut var,
+        x,
+        ..
+    } = counts;
+    let mut x = x
+        .ok_or_else(|| StageError::data("the counts have no matrix `X`"))?
+        .into_csr();
+    let mut checks = check_counts(&obs, &var, &x, params.counts)?;
+
+    for column in Preprocess::obs_writes(params) {
+        if obs.columns.contains_key(&column.name) {
+            progress.warn(&format!(
+                "the cells have a column `{}` already: this stage's takes its place",
+                column.name
+            ));
+        }
+    }
+
+    // Filters look at all genes; the rest of the stage at what they leave.
+    let placed_before = place_genes(&var, genes, params)?;
+    let metrics = qc_metrics(&x, &placed_before.mt);
+    let cells: Vec<usize> = (0..obs.len())
+        .filter(|&c| params.keeps_cell(&metrics, c))
+        .collect();
+    if cells.is_empty() {
+        return Err(StageError::data_hint(
+            format!(
+                "none of {} cells passes `min_counts`, `min_genes` and `max_pct_mt`",
+                obs.len()
+            ),
+            "lower the filters of `preprocess`",
+        ));
+    }
+    let n_cells_before = obs.len();
+    if cells.len() < n_cells_before {
+        obs = obs.take(&cells);
+        x = x.take_rows(&cells);
+    }
+    let metrics = metrics.take(&cells);
+    let n_cells_of = qc::cells_per_gene(&x);
+    let n_genes_before = var.len();
+    let kept: Vec<usize> = (0..var.len())
+        .filter(|&g| n_cells_of[g] >= params.min_cells as i64)
+        .collect();
+    let placed = placed_before.take(&kept).in_genome_order(params)?;
+    checks.extend(placed.checks());
+
+    let mut held_out = None;
+    let totals = if params.count_split {
+        let (learn, test) = split_counts(&x, &obs.index, params.random_state);
+        checks.push(QcCheck::new(
+            "count_split",
+            true,
+            sum(&test) / (sum(&learn) + sum(&test)),
+            "share of the counts held out of everything that is learnt (binomial thinning)",
+        ));
+        x = learn;
+        held_out = Some(test);
+        row_sums(&x)
+    } else {
+        metrics.total_counts.clone()
+    };
+    let all = log1p_normalize_total(&x, &totals, params.target_sum);
+    let cycle = score_cell_cycle(&var.index, &all, &kept, params.random_state);
+    checks.push(cycle.check());
+
+    let columns: Vec<usize> = placed.genes.iter().map(|g| g.column).collect();
+    var = placed.annotate(var.take(&columns))?;
+    var.set(
+        "n_cells",
+        Column::I64(columns.iter().map(|&g| n_cells_of[g]).collect()),
+    );
+    let label_checks = cancer_vs_normal(&mut obs, &params.cancer_vs_normal)?;
+    checks.extend(label_checks);
+    metrics.annotate(&mut obs);
+    cycle.annotate(&mut obs);
+    for check in checks.iter().filter(|c| c.verdict == Verdict::Warn) {
+        progress.warn(&check.detail);
+    }
+
+    let counts = normalise::select_columns(&x, &columns);
+    let expr_x = normalise::select_columns(&all, &columns);
+    let mut metrics = headline(
+        &obs,
+        &var,
+        &counts,
+        &metrics,
+        [n_cells_before, n_genes_before],
+    );
+    metrics.insert("n_genes_without_position".into(), placed.n_unplaced.into());
+    let mut expr = AnnData {
+        obs,
+        var,
+        x: Some(Matrix::Csr(expr_x)),
+        ..AnnData::default()
+    };
+    if let Some(genome) = placed.genome {
+        expr.uns
+            .insert("genome".into(), Uns::Str(genome.name().into()));
+    }
+    expr.layers.insert("counts".into(), Matrix::Csr(counts));
+    if let Some(test) = held_out {
+        let log1p = log1p_normalize_total(&test, &row_sums(&test), params.target_sum);
+        for (name, matrix) in [(HELD_OUT, &log1p), (HELD_OUT_COUNTS, &test)] {
+            let placed = normalise::select_columns(matrix, &columns);
+            expr.layers.insert(name.into(), Matrix::Csr(placed));
+        }
+    }
+    Ok(Preprocessed {
+        expr,
+        checks,
+        metrics,
+    })
+}
+
+fn row_sums(x: &Csr) -> Vec<f64> {
+    (0..x.n_rows())
+        .map(|r| x.row(r).1.iter().map(|&v| f64::from(v)).sum())
+        .collect()
+}
+
+fn sum(x: &Csr) -> f64 {
+    row_sums(x).iter().sum()
+}
+
+fn headline(
+    obs: &Frame,
+    var: &Frame,
+    counts: &Csr,
+    qc: &QcMetrics,
+    [cells, genes]: [usize; 2],
+) -> Metrics {
+    let mut metrics = Metrics::new();
+    let mut put = |name: &str, value: serde_json::Value| {
+        metrics.insert(name.to_string(), value);
+    };
+    put("n_cells", obs.len().into());
+    put("n_cells_filtered_out", (cells - obs.len()).into());
+    put("n_genes", var.len().into());
+    put("n_genes_left_out", (genes - var.len()).into());
+    put("nnz", counts.nnz().into());
+    put(
+        "share_zero",
+        (1.0 - counts.nnz() as f64 / (obs.len() * var.len()) as f64).into(),
+    );
+    put("median_total_counts", qc::median(&qc.total_counts).into());
+    put(
+        "median_n_genes_by_counts",
+        qc::median(
+            &qc.n_genes_by_counts
+                .iter()
+                .map(|&n| n as f64)
+                .collect::<Vec<_>>(),
+        )
+        .into(),
+    );
+    put("median_pct_counts_mt", qc::median(&qc.pct_counts_mt).into());
+    for (name, value) in [("n_cancer", "Cancer"), ("n_normal", "Normal")] {
+        let n = obs
+            .texts("cancer_vs_normal")
+            .map_or(0, |v| v.iter().filter(|v| *v == value).count());
+        put(name, n.into());
+    }
+    let unlabelled = obs.texts("cancer_vs_normal").unwrap_or_default();
+    let unlabelled = unlabelled.iter().filter(|v| v.is_empty()).count();
+    put("n_unlabelled", unlabelled.into());
+    metrics
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,134 @@
+//! AnnData in memory and on disk.
+//!
+//! On disk an `AnnData` is zarr v3 in anndata's own encoding (`encoding-type`,
+//! `encoding-version`), with consolidated metadata, so every intermediate opens with
+//! `anndata.read_zarr`. [`Reader`] opens a store (zarr v3, the part of zarr v2 that anndata writes,
+//! h5ad) and reads only what is asked for.
+//!
+//! `store` is the narrow interface to a container of groups and arrays; `zarr` and `hdf5`
+//! implement it (`direct` and `blocks` read most of an HDF5 file themselves); `decode` turns anndata's encodings into our types, once for both; `write` does
+//! the way back. `tenx` reads the HDF5 layouts of 10x. Not read: awkward arrays, sparse matrices inside `uns`;
+//! each is named in the error or in the list of what was left out, never dropped silently.
+
+mod blocks;
+mod chunk_files;
+mod decode;
+mod describe;
+mod direct;
+mod hdf5;
+mod reader;
+mod store;
+mod stored;
+mod tenx;
+mod write;
+mod write_h5ad;
+mod zarr;
+
+pub use decode::NO_MATRIX;
+pub use describe::describe;
+pub use reader::Reader;
+pub use reader::RowReader;
+pub use store::list;
+pub use tenx::{TenxFeatures, TenxFile};
+pub use write::name_problem;
+pub use zarr::is_zarr;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use ndarray::Array2;
+
+use crate::error::StageResult;
+use crate::frame::Frame;
+use crate::matrix::{Csr, Matrix};
+
+/// Annotated data: cells are rows (`obs`), features are columns (`var`).
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct AnnData {
+    /// One row per cell; the index is the cell id.
+    pub obs: Frame,
+    /// One row per feature; the index is the gene.
+    pub var: Frame,
+    /// `n_obs x n_vars`, or nothing.
+    pub x: Option<Matrix>,
+    /// Other matrices of the shape of `x`.
+    pub layers: BTreeMap<String, Matrix>,
+    /// Per-cell arrays, `n_obs x anything`.
+    pub obsm: BTreeMap<String, Matrix>,
+    /// Per-feature arrays, `n_vars x anything`.
+    pub varm: BTreeMap<String, Matrix>,
+    /// Cell-by-cell graphs, `n_obs x n_obs`.
+    pub obsp: BTreeMap<String, Csr>,
+    /// Everything else.
+    pub uns: BTreeMap<String, Uns>,
+}
+
+/// A value of `uns`.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Uns {
+    /// Nested.
+    Dict(BTreeMap<String, Uns>),
+    /// Text.
+    Str(String),
+    /// A number.
+    F64(f64),
+    /// A whole number.
+    I64(i64),
+    /// A flag.
+    Bool(bool),
+    /// Texts.
+    Strings(Vec<String>),
+    /// Numbers.
+    Numbers(Vec<f64>),
+    /// Whole numbers.
+    Integers(Vec<i64>),
+    /// A dense matrix.
+    Matrix(Array2<f64>),
+    /// A data frame.
+    Frame(Frame),
+}
+
+impl Uns {
+    /// The value at a path of nested dictionaries.
+    pub fn at(&self, path: &[&str]) -> Option<&Self> {
+        match (path, self) {
+            ([], value) => Some(value),
+            ([first, rest @ ..], Self::Dict(d)) => d.get(*first)?.at(rest),
+            _ => None,
+        }
+    }
+}
+
+impl AnnData {
+    /// Number of cells.
+    pub fn n_obs(&self) -> usize {
+        self.obs.len()
+    }
+
+    /// Number of features.
+    pub fn n_vars(&self) -> usize {
+        self.var.len()
+    }
+
+    /// Writes a zarr v3 store at `path`, which must not exist. Same data, same bytes.
+    ///
+    /// # Errors
+    /// [`crate::StageError::Io`] where the store cannot be written, and
+    /// [`crate::StageError::Data`] where a matrix does not have the shape of `obs` and `var`, or a
+    /// name cannot be the name of an element.
+    pub fn write_zarr(&self, path: &Path) -> StageResult<()> {
+        write::write(self, path)
+    }
+
+    /// Writes an h5ad file at `path`, which must not exist. Same data, same bytes. The file is built
+    /// in memory, so this takes about as much again as the data.
+    ///
+    /// # Errors
+    /// As [`AnnData::write_zarr`].
+    pub fn write_h5ad(&self, path: &Path) -> StageResult<()> {
+        write_h5ad::write(self, path)
+    }
+}
+
+#[cfg(test)]
+mod tests;

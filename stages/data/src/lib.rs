@@ -1,0 +1,26 @@
+//! The data that every stage of clcc-flow reads and writes.
+//!
+//! - [`anndata`]: AnnData stores in zarr and HDF5, read lazily, written as anndata writes them.
+//! - [`matrix`]: [`matrix::Csr`], the sparse `cells x genes` matrix; cells are rows everywhere.
+//! - [`frame`]: [`frame::Frame`], the columns of `obs`, `var` and of every result table.
+//! - [`table`]: tab-separated tables with notes.
+//! - [`genome`]: chromosomes, arms, gene positions.
+//! - [`error`]: [`StageError`], what went wrong on which file, with what was expected and found.
+
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        reason = "the standard library is the oracle of tests"
+    )
+)]
+
+pub mod anndata;
+pub mod error;
+pub mod frame;
+pub mod genome;
+pub mod gzip;
+pub mod matrix;
+pub mod table;
+
+pub use error::{StageError, StageResult};

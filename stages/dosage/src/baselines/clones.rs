@@ -1,0 +1,93 @@
+//! `mixture` on the clones of the cohort, as `dosage` makes them.
+
+use serde_json::json;
+
+use super::mixture::{mixture, p_value};
+use super::params::BaselinesParams;
+use super::{Method, Ranked};
+use crate::dosage::copy::{Along, altered, copy_ratios};
+use crate::dosage::rates::Rates;
+use crate::dosage::residual::Residuals;
+use crate::dosage::slope::window_scale;
+use crate::dosage::units::{keys, units};
+use crate::dosage::windows::arm_names;
+use crate::dosage::{DosageParams, GeneWindows};
+use clcc_data::error::StageResult;
+use clcc_numerics::math;
+use clcc_stage::cohort::{Cohort, CohortCnv};
+use clcc_stage::stage::{Metrics, StageContext};
+
+/// Scores of the cells of malignant clones, and of the genes; `None` (with a warning) where expression
+/// does not follow the copy number, so that there is no scale.
+pub(super) fn compensation(
+    ctx: &StageContext<'_>,
+    params: &BaselinesParams,
+    cohort: &Cohort,
+    cnv: &CohortCnv,
+    map: &GeneWindows,
+    chosen: &[bool],
+) -> StageResult<Option<(Method, Metrics)>> {
+    let counts = Cohort::load_counts(ctx)?.x;
+    let chromosome = cohort.var.texts("chromosome")?;
+    let groups = cohort.load_groups(ctx, params.group_by)?;
+    let keys = keys(cohort, &groups, chosen, params.strata)?;
+    let (units, n_strata) = units(&counts, &cnv.x, &keys, params.min_cells.max(2));
+    if units.is_empty() {
+        return Ok(None);
+    }
+    let rates = Rates::new(&units, n_strata, DosageParams::default().min_count);
+    let (scale, _) = window_scale(&rates, &units, n_strata, map);
+    if scale.is_nan() {
+        ctx.progress
+            .warn("expression as a whole does not follow the copy number: no `mixture`");
+        return Ok(None);
+    }
+    let arm = arm_names(&cohort.var)?;
+    let along = Along {
+        arm: &arm,
+        map,
+        scale,
+    };
+    let source = params.clone_copy_number;
+    let copy: Vec<Vec<f64>> = copy_ratios(&units, &rates, along, source, params.altered)
+        .iter()
+        .map(|r| altered(r, params.altered))
+        .collect();
+    let residuals = Residuals::new(&counts, &units, &copy);
+    ctx.check_cancelled()?;
+    let Some(found) = mixture(&residuals, &copy) else {
+        return Ok(None);
+    };
+    let step = |k: usize| {
+        let n = params.n_null as u64;
+        ctx.progress.step(k as u64, n, "permuted profiles");
+        ctx.check_cancelled()
+    };
+    let mut metrics = Metrics::new();
+    if params.n_null > 0 {
+        let p = p_value(
+            &residuals,
+            &copy,
+            &chromosome,
+            found.gain,
+            params.n_null,
+            ctx.seed,
+            &step,
+        )?;
+        metrics.insert("mixture_p".into(), json!(p));
+    }
+    metrics.insert("mixture_share_of_cells".into(), json!(found.p));
+    metrics.insert("mixture_share_of_genes".into(), json!(found.pi));
+    metrics.insert("mixture_gain".into(), json!(found.gain));
+    let gene = |&l: &f64| Ranked {
+        score: l,
+        effect: 1.0 / (1.0 + math::exp(-l)),
+    };
+    let method = Method {
+        name: "mixture",
+        cells: residuals.cells,
+        scores: found.cells,
+        genes: found.genes.iter().map(gene).collect(),
+    };
+    Ok(Some((method, metrics)))
+}

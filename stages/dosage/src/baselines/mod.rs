@@ -1,0 +1,322 @@
+//! What simple models find: the figures that a trained one has to beat.
+//!
+//! Four baselines over the joined patients, each with a score per cancer cell (large: the cell's
+//! expression departs from its copy number) and a ranking of the genes (large: the gene departs):
+//! `dosage_residual` and `correlation` ([`regression`]), `cca` and `linear` ([`projection`]). The
+//! first two leave the windows that hold a gene out of its copy number. All work on sparse
+//! expression and give the same bytes at any number of threads.
+//!
+//! Where a needed stage writes `split`, `cca` and `linear` learn from its training cells alone, and
+//! `baselines_retrieval.tsv` has their retrieval on its test cells, to be set beside `eval`'s.
+//!
+//! Where a needed stage writes `clusters`, a fifth method stands beside them, `mixture` ([`mixture`]): no
+//! baseline but the strongest model that the residuals of `dosage` allow, for cells and genes together.
+//!
+//! The stage knows nothing of planted truth and calls nothing: it ranks.
+
+mod clones;
+pub mod local;
+pub mod mixture;
+mod params;
+pub mod projection;
+pub mod regression;
+mod write;
+
+pub use params::{BaselinesParams, CopyNumber};
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use crate::dosage::units::cell_types;
+use crate::dosage::{GeneWindows, Strata, add_malignant};
+use clcc_align::concordance::{Class, classify, row_distances};
+use clcc_align::mine::{Part, Split};
+use clcc_data::error::{StageError, StageResult};
+use clcc_data::genome::normalise_chromosome;
+use clcc_numerics::stats::{Contrast, RankSumOptions, log2_fold_change, sparse_wilcoxon};
+use clcc_stage::cells::{Restrict, is_cancer};
+use clcc_stage::cohort::{Cohort, CohortCnv};
+use clcc_stage::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
+
+use local::{Profiles, Slots};
+use projection::{Components, Embedded};
+use regression::{Member, Options};
+
+/// The stage.
+#[derive(Debug)]
+pub struct Baselines;
+
+impl Stage for Baselines {
+    type Params = BaselinesParams;
+    const KIND: &'static str = "baselines";
+    // 9: elementary functions, products and decompositions of `math`.
+    const CODE_VERSION: u32 = 9;
+    const ABOUT: &'static str =
+        "simple models to compare with: dosage residual, correlation, CCA, linear projection";
+    const USES_SEED: bool = true;
+    const MULTI_THREADED: bool = true;
+
+    fn reads(params: &BaselinesParams) -> Vec<Read> {
+        let mut roles = vec![
+            Read::required("expr"),
+            Read::required("cnv"),
+            Read::optional_one("split"),
+        ];
+        roles.push(match (params.copy_number, params.restrict) {
+            (CopyNumber::Cluster, _) | (_, Restrict::Malignant) => Read::required("clusters"),
+            (CopyNumber::Cell, _) => Read::optional("clusters"),
+        });
+        roles
+    }
+
+    fn outputs(_: &BaselinesParams) -> Vec<OutputDecl> {
+        vec![
+            OutputDecl::new(
+                "baselines",
+                "score of each cancer cell, ranking of the genes, retrieval; one row per method",
+            )
+            .publish(Publish::Into("tables")),
+        ]
+    }
+
+    fn run(ctx: &StageContext<'_>, params: &BaselinesParams) -> StageResult<Metrics> {
+        let mut cohort = Cohort::load(ctx)?;
+        let cnv = CohortCnv::load(ctx)?;
+        if cnv.x.n_rows() != cohort.n_cells() {
+            return Err(StageError::data(format!(
+                "`cnv` has {} cells, `expr` has {}",
+                cnv.x.n_rows(),
+                cohort.n_cells()
+            )));
+        }
+        let split = ctx
+            .optional("split")
+            .map(|s| Split::read(&s.path, &cohort.obs.index))
+            .transpose()?;
+        let map = GeneWindows::new(&cohort.var.index, &cnv.windows, &cnv.genes)?;
+        let slots = Slots::new(&map);
+        if params.restrict == Restrict::Malignant {
+            add_malignant(ctx, &mut cohort)?;
+        }
+        let scored = params.restrict.cancer_cells(&cohort.obs)?;
+        let mut methods = regressions(ctx, params, &cohort, &cnv, &slots, &scored)?;
+        ctx.check_cancelled()?;
+        let mut retrieval = Vec::new();
+        for (name, embedded) in projections(ctx, params, &cohort, &cnv, split.as_ref())? {
+            ctx.check_cancelled()?;
+            if let Some(split) = &split {
+                let test = split.cells(Part::Test);
+                let rows =
+                    write::retrieval_rows(name, &cohort.obs, &cohort.patient_of, &test, &embedded);
+                retrieval.extend(rows);
+            }
+            methods.push(by_distance(name, &embedded, &cohort, &scored, params));
+        }
+        let mut metrics = Metrics::new();
+        if !ctx.all("clusters").is_empty() {
+            let found = clones::compensation(ctx, params, &cohort, &cnv, &map, &scored)?;
+            if let Some((method, own)) = found {
+                methods.push(method);
+                metrics.extend(own);
+            }
+        }
+        let dir = ctx.output("baselines");
+        write::cells(&dir, &cohort, &methods, params)?;
+        write::genes(&dir, &cohort, &methods, params)?;
+        if split.is_some() {
+            write::retrieval(&dir, &retrieval)?;
+        }
+        metrics.insert("n_cells_scored".into(), json!(methods[0].cells.len()));
+        for m in &methods {
+            let ranked = m.genes.iter().filter(|g| g.score.is_finite()).count();
+            metrics.insert(format!("n_genes_{}", m.name), json!(ranked));
+        }
+        for row in &retrieval {
+            metrics.insert(format!("{}_{}", row.method, row.metric), json!(row.value));
+        }
+        Ok(metrics)
+    }
+}
+
+/// What one baseline says of a gene.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Ranked {
+    /// Large: the gene departs from its copy number.
+    pub score: f64,
+    /// How it departs, in the method's own unit.
+    pub effect: f64,
+}
+
+/// One baseline's answer.
+#[derive(Debug, Clone)]
+pub struct Method {
+    /// Its name in the tables.
+    pub name: &'static str,
+    /// Rows of the scored cells.
+    pub cells: Vec<usize>,
+    /// Large: the cell departs from its copy number.
+    pub scores: Vec<f64>,
+    /// One per gene.
+    pub genes: Vec<Ranked>,
+}
+
+fn regressions(
+    ctx: &StageContext<'_>,
+    params: &BaselinesParams,
+    cohort: &Cohort,
+    cnv: &CohortCnv,
+    slots: &Slots,
+    scored: &[bool],
+) -> StageResult<Vec<Method>> {
+    let profiles = match params.copy_number {
+        CopyNumber::Cell => Profiles::Cells(&cnv.x),
+        CopyNumber::Cluster => Profiles::clusters(&cnv.x, cohort.load_clusters(ctx)?, slots),
+    };
+    let members = members(cohort, scored, params.strata)?;
+    let options = Options {
+        min_cells: params.min_cells,
+        genes_per_bin: params.genes_per_bin,
+    };
+    let found = regression::fit(&cohort.x, &profiles, slots, &members, options);
+    let gene = |score: f64, effect: f64| Ranked { score, effect };
+    Ok(vec![
+        Method {
+            name: "dosage_residual",
+            cells: found.cells.clone(),
+            scores: found.residual,
+            genes: found
+                .genes
+                .iter()
+                .map(|g| gene(g.shortfall(), g.slope / g.expected))
+                .collect(),
+        },
+        Method {
+            name: "correlation",
+            cells: found.cells,
+            scores: found.correlation,
+            genes: found.genes.iter().map(|g| gene(-g.r, g.r)).collect(),
+        },
+    ])
+}
+
+/// The stratum of each cell that takes part: scored cells, and cells of normal samples.
+fn members(cohort: &Cohort, scored: &[bool], strata: Strata) -> StageResult<Vec<Option<Member>>> {
+    let cancer = is_cancer(&cohort.obs)?;
+    let cell_type = cell_types(cohort, strata);
+    let mut number_of: BTreeMap<(u32, &str), u32> = BTreeMap::new();
+    Ok((0..cohort.n_cells())
+        .map(|i| {
+            if cancer[i] && !scored[i] {
+                return None;
+            }
+            let next = number_of.len() as u32;
+            let stratum = *number_of
+                .entry((cohort.patient_of[i], cell_type[i].as_str()))
+                .or_insert(next);
+            Some(Member {
+                stratum,
+                cancer: cancer[i],
+            })
+        })
+        .collect())
+}
+
+fn projections(
+    ctx: &StageContext<'_>,
+    params: &BaselinesParams,
+    cohort: &Cohort,
+    cnv: &CohortCnv,
+    split: Option<&Split>,
+) -> StageResult<Vec<(&'static str, Embedded)>> {
+    let train = split.map_or_else(
+        || (0..cohort.n_cells()).collect::<Vec<_>>(),
+        |s| s.cells(Part::Train),
+    );
+    let expr = if params.exclude_chromosomes.is_empty() {
+        Components::new(&cohort.x, &train, params.n_comps, ctx.seed)?
+    } else {
+        let excluded = &params.exclude_chromosomes;
+        let excluded: Vec<String> = excluded.iter().map(|c| normalise_chromosome(c)).collect();
+        let chromosome = cohort.var.texts("chromosome")?;
+        let kept: Vec<usize> = (0..chromosome.len())
+            .filter(|&g| !excluded.contains(&normalise_chromosome(&chromosome[g])))
+            .collect();
+        let x = cohort.x.take_cols(&kept);
+        Components::new(&x, &train, params.n_comps, ctx.seed)?
+    };
+    ctx.check_cancelled()?;
+    let copy = Components::new(&cnv.x, &train, params.n_comps, ctx.seed);
+    let copy = match copy {
+        Ok(copy) => copy,
+        // Without any copy-number signal there is nothing to project onto.
+        Err(StageError::Data { .. }) => {
+            ctx.progress
+                .warn("the cells' copy number does not differ: no `cca` and no `linear`");
+            return Ok(Vec::new());
+        }
+        Err(e) => return Err(e),
+    };
+    Ok(vec![
+        ("cca", projection::cca(&expr, &copy, ctx.seed)?),
+        ("linear", projection::linear(&expr, &copy, params.ridge)),
+    ])
+}
+
+/// The path of `concordance` and `de` on other embeddings: distance, classes by quantile within each
+/// patient, rank-sum test of discordant against concordant cells of all patients.
+fn by_distance(
+    name: &'static str,
+    embedded: &Embedded,
+    cohort: &Cohort,
+    scored: &[bool],
+    params: &BaselinesParams,
+) -> Method {
+    let distances = row_distances(&embedded.expr, &embedded.cnv);
+    let cells: Vec<usize> = (0..cohort.n_cells()).filter(|&i| scored[i]).collect();
+    let mut side = vec![0u8; cohort.n_cells()];
+    for p in 0..cohort.patients.len() {
+        let rows: Vec<usize> = cohort.cells_of(p).filter(|&i| scored[i]).collect();
+        let here: Vec<f64> = rows.iter().map(|&i| distances[i]).collect();
+        if rows.is_empty() {
+            continue;
+        }
+        for (&i, class) in rows.iter().zip(classify(&here, params.quantile).0) {
+            side[i] = match class {
+                Class::Discordant => 1,
+                Class::Concordant => 2,
+                Class::Intermediate => 0,
+            };
+        }
+    }
+    let genes = if [1, 2].iter().all(|s| side.contains(s)) {
+        let rows: Vec<usize> = (0..side.len()).filter(|&i| side[i] != 0).collect();
+        let contrast = Contrast {
+            side: rows.iter().map(|&i| side[i]).collect(),
+        };
+        let by_gene = cohort.x.take_rows(&rows).transpose();
+        sparse_wilcoxon(&by_gene, &[contrast], RankSumOptions::default())
+            .swap_remove(0)
+            .iter()
+            .map(|t| Ranked {
+                score: t.z.abs(),
+                effect: log2_fold_change(t.mean_group, t.mean_reference),
+            })
+            .collect()
+    } else {
+        let nothing = Ranked {
+            score: f64::NAN,
+            effect: f64::NAN,
+        };
+        vec![nothing; cohort.var.len()]
+    };
+    Method {
+        name,
+        scores: cells.iter().map(|&i| distances[i]).collect(),
+        cells,
+        genes,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,90 @@
+//! Parameters of the stage.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::dosage::{self, Strata};
+use clcc_stage::cells::Restrict;
+use clcc_stage::cohort::GroupBy;
+
+/// Whose copy number a cell's expression is set against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CopyNumber {
+    /// The cell's own `X_cnv` row.
+    #[default]
+    Cell,
+    /// The mean row of its CNV cluster: less noise, and what the cell itself adds to its copy number
+    /// shrinks with the cluster's size.
+    Cluster,
+}
+
+/// Parameters of `baselines`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct BaselinesParams {
+    /// Which cancer cells are scored: `all` (default), `epithelial`, or `malignant`, those that `cluster` calls
+    /// so. Normal cells always serve as
+    /// the level of their stratum.
+    pub restrict: Restrict,
+    /// What shares one level of a gene's expression: `patient` or `patient_cell_type` (default).
+    pub strata: Strata,
+    /// Copy number of a cell: `cell` (default) or `cluster`, which reads `clusters`.
+    pub copy_number: CopyNumber,
+    /// What makes cells of one patient and cell type one clone in `mixture`, as in `dosage`: `cnv_clone`
+    /// (default) or `cnv_leiden`.
+    pub group_by: GroupBy,
+    /// What a clone's local copy number is taken from in `mixture`, as `copy_number` of `dosage`:
+    /// `neighbours` (default) or `windows`.
+    pub clone_copy_number: dosage::CopyNumber,
+    /// Normal cells that a stratum needs to give the level of its cells in `correlation`; with fewer
+    /// it is the mean of all its cells. 1 or more, default 10.
+    #[schemars(range(min = 1))]
+    pub min_cells: usize,
+    /// Genes of like mean expression whose slopes are averaged to the slope that is expected of each;
+    /// 10 or more, default 100.
+    #[schemars(range(min = 10))]
+    pub genes_per_bin: usize,
+    /// Principal components of each modality in `cca` and `linear`; 2 to 200, default 30.
+    #[schemars(range(min = 2, max = 200))]
+    pub n_comps: usize,
+    /// Chromosomes whose genes `cca` and `linear` leave out, with or without `chr`; default none. As in
+    /// `mine`, for the control of two halves of the genome.
+    pub exclude_chromosomes: Vec<String>,
+    /// Ridge of `linear`, as a share of the mean variance of the expression components; 0 to 100,
+    /// default 0.1.
+    #[schemars(range(min = 0, max = 100))]
+    pub ridge: f64,
+    /// Size of a clone's log copy ratio from which a gene counts as altered in `mixture`; above 0,
+    /// default 0.15 as in `dosage`.
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    pub altered: f64,
+    /// Profiles laid elsewhere on the genome that the gain of `mixture` is set against; 0 to 10,000,
+    /// default 19 (the least p-value is 1 / 20); 0 gives none.
+    #[schemars(range(min = 0, max = 10_000))]
+    pub n_null: usize,
+    /// Share of each patient's cells in the discordant and in the concordant class of `cca` and
+    /// `linear`, between which their genes are tested; in (0, 0.5], default 0.25 as in `concordance`.
+    #[schemars(range(max = 0.5), extend("exclusiveMinimum" = 0))]
+    pub quantile: f64,
+}
+
+impl Default for BaselinesParams {
+    fn default() -> Self {
+        Self {
+            restrict: Restrict::All,
+            strata: Strata::PatientCellType,
+            copy_number: CopyNumber::Cell,
+            group_by: GroupBy::CnvClone,
+            clone_copy_number: dosage::CopyNumber::Neighbours,
+            min_cells: 10,
+            genes_per_bin: 100,
+            n_comps: 30,
+            exclude_chromosomes: Vec::new(),
+            ridge: 0.1,
+            altered: 0.15,
+            n_null: 19,
+            quantile: 0.25,
+        }
+    }
+}

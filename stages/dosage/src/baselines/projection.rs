@@ -1,0 +1,146 @@
+//! Two linear counterparts of the trained encoders: canonical correlation, and a linear projection
+//! of expression onto copy number.
+//!
+//! Both modalities are z-scored with the moments of the training cells, as the encoders see them,
+//! and reduced to their leading principal components there: `Z = U S Vᵀ`. What is learnt is learnt
+//! on training cells alone; every cell is then embedded.
+//!
+//! - `cca` (Hotelling 1936): with `Uxᵀ Uy = P R Qᵀ`, the canonical variates are `Ux P` and `Uy Q`; each is
+//!   weighted by the square root of its correlation, so that directions in which the two do not
+//!   agree do not count.
+//! - `linear`: ridge regression of the copy-number components on those of expression; the embeddings
+//!   are the predicted and the actual ones.
+//!
+//! Embeddings are scaled to unit length; a cell's score is the Euclidean distance between its two,
+//! as in `concordance`.
+
+use ndarray::{Array1, Array2, Axis, s};
+
+use clcc_align::mine::FeatureMoments;
+use clcc_data::error::{StageError, StageResult};
+use clcc_data::matrix::Csr;
+use clcc_numerics::linalg::{
+    LinearOperator, SparseOperator, SvdOptions, matmul, matmul_tn, randomized_svd, symmetric_eigen,
+};
+
+/// Principal components of one modality.
+#[derive(Debug, Clone)]
+pub struct Components {
+    /// Left singular vectors of the training cells, `n_train x k`.
+    pub u: Array2<f64>,
+    /// Singular values.
+    pub s: Array1<f64>,
+    /// The same coordinates (`Z V / s`) of every cell, `n_cells x k`.
+    pub all: Array2<f64>,
+}
+
+impl Components {
+    /// The leading `k` components of `x` over the rows `train`; directions without variance are left out.
+    ///
+    /// # Errors
+    /// [`StageError::Data`] where there are fewer than two.
+    pub fn new(x: &Csr, train: &[usize], k: usize, seed: u64) -> StageResult<Self> {
+        let moments = FeatureMoments::compute(x, train);
+        let mean = Array1::from(moments.mean.clone());
+        let scale = Array1::from(moments.inverse_sd());
+        let rows = x.take_rows(train);
+        let own = SparseOperator::new(&rows)
+            .centred(mean.clone())
+            .scaled(scale.clone());
+        let svd = randomized_svd(&own, &SvdOptions::new(k, seed))?;
+        // Directions with little gap converge slowly. Whatever was found of them spans a subspace;
+        // within it the singular triplets are made exact, so that the coordinates of a training cell
+        // are the same as row of `u` and of `all`.
+        let inside = own.apply(&svd.v);
+        let turn = symmetric_eigen(&matmul_tn(&inside.view(), &inside.view()))?;
+        let s = turn.values.mapv(|v| v.max(0.0).sqrt());
+        let kept = s
+            .iter()
+            .take_while(|v| **v > 1e-6 * s[0].max(1e-300))
+            .count();
+        if kept < 2 {
+            return Err(StageError::data(format!(
+                "expected at least two directions in which the {} training cells differ, found {kept}",
+                train.len()
+            )));
+        }
+        let s = s.slice(s![..kept]).to_owned();
+        let turn = turn.vectors.slice(s![.., ..kept]).to_owned();
+        let v = matmul(&svd.v.view(), &turn.view());
+        let coordinates = |of_v: Array2<f64>| of_v / s.view().insert_axis(Axis(0));
+        let u = coordinates(matmul(&inside.view(), &turn.view()));
+        let all = coordinates(SparseOperator::new(x).centred(mean).scaled(scale).apply(&v));
+        Ok(Self { u, s, all })
+    }
+}
+
+/// Unit rows of both modalities, `n_cells x k`.
+#[derive(Debug, Clone)]
+pub struct Embedded {
+    /// Of expression.
+    pub expr: Array2<f32>,
+    /// Of copy number.
+    pub cnv: Array2<f32>,
+    /// Canonical correlations, or the share of each copy-number component that is predicted.
+    pub agreement: Vec<f64>,
+}
+
+/// Canonical correlation analysis.
+///
+/// # Errors
+/// [`StageError::Data`] where a value is not finite.
+pub fn cca(expr: &Components, cnv: &Components, seed: u64) -> StageResult<Embedded> {
+    let cross = matmul_tn(&expr.u.view(), &cnv.u.view());
+    let k = cross.nrows().min(cross.ncols());
+    let found = randomized_svd(&cross, &SvdOptions::new(k, seed))?;
+    let weight = found.s.mapv(|r| r.clamp(0.0, 1.0).sqrt());
+    let weighted = |all: &Array2<f64>, turn: &Array2<f64>| {
+        unit(matmul(&all.view(), &turn.view()) * weight.view().insert_axis(Axis(0)))
+    };
+    Ok(Embedded {
+        expr: weighted(&expr.all, &found.u),
+        cnv: weighted(&cnv.all, &found.v),
+        agreement: found.s.to_vec(),
+    })
+}
+
+/// Ridge regression of copy number on expression; `ridge` is a share of the mean squared singular
+/// value.
+pub fn linear(expr: &Components, cnv: &Components, ridge: f64) -> Embedded {
+    let squares = expr.s.mapv(|s| s * s);
+    let penalty = ridge * squares.mean().unwrap_or(0.0);
+    let shrink = squares.mapv(|s| s / (s + penalty));
+    // Y = U_y S_y; its coefficients on U_x are U_xᵀ Y, each shrunk.
+    let mut map = matmul_tn(&expr.u.view(), &cnv.u.view());
+    map *= &shrink.view().insert_axis(Axis(1));
+    let predicted = matmul(&expr.u.view(), &map.view());
+    let agreement = predicted
+        .columns()
+        .into_iter()
+        .zip(cnv.u.columns())
+        .map(|(p, y)| {
+            let length = p.dot(&p).sqrt();
+            if length > 0.0 {
+                p.dot(&y) / length
+            } else {
+                0.0
+            }
+        })
+        .collect();
+    let lengths = cnv.s.view().insert_axis(Axis(0)).to_owned();
+    Embedded {
+        expr: unit(matmul(&expr.all.view(), &map.view()) * &lengths),
+        cnv: unit(&cnv.all * &lengths),
+        agreement,
+    }
+}
+
+fn unit(mut x: Array2<f64>) -> Array2<f32> {
+    for mut row in x.rows_mut() {
+        let length = row.dot(&row).sqrt();
+        if length > 0.0 {
+            row.mapv_inplace(|v| v / length);
+        }
+    }
+    x.mapv(|v| v as f32)
+}

@@ -1,0 +1,104 @@
+//! The comparison of discordant and concordant cells within cell types.
+
+use std::collections::BTreeMap;
+
+use clcc_data::matrix::Csr;
+use clcc_numerics::stats::{
+    Contrast, Strata, StratifiedRank, Used, benjamini_hochberg, benjamini_hochberg_log10,
+    log2_fold_change, van_elteren,
+};
+use clcc_stage::cohort::Cohort;
+
+use super::family::direction;
+
+/// Van Elteren's test of one set of cells.
+#[derive(Debug, Clone)]
+pub struct ByType {
+    /// `None`: all patients together, each cell type of each patient a stratum.
+    pub patient: Option<usize>,
+    /// What the test rests on; why it could not be made.
+    pub used: Result<Used, String>,
+    /// One per gene; empty where it could not be made.
+    pub genes: Vec<StratifiedRank>,
+    /// Benjamini-Hochberg over the genes.
+    pub adjusted: Vec<f64>,
+    /// The same as a decimal logarithm.
+    pub adjusted_log10: Vec<f64>,
+    /// log2 fold change of the means over strata.
+    pub log2fc: Vec<f64>,
+}
+
+impl ByType {
+    /// As [`super::Tested::direction`].
+    pub fn direction(&self, g: usize, fdr: f64, log2fc: f64) -> i8 {
+        direction(self.adjusted[g], self.log2fc[g], fdr, log2fc)
+    }
+
+    /// Genes found in one direction.
+    pub fn n_found(&self, sign: i8, fdr: f64, log2fc: f64) -> usize {
+        (0..self.genes.len())
+            .filter(|&g| self.direction(g, fdr, log2fc) == sign)
+            .count()
+    }
+}
+
+/// Each patient's test, then that of all patients where there are several. `cell_type` is empty
+/// where the data has none.
+pub fn by_type(cohort: &Cohort, x: &Csr, side: &[u8], cell_type: &[String]) -> Vec<ByType> {
+    let mut sets: Vec<(Option<usize>, Vec<usize>)> = (0..cohort.patients.len())
+        .map(|p| (Some(p), cohort.cells_of(p).collect()))
+        .collect();
+    if cohort.patients.len() > 1 {
+        sets.push((None, (0..cohort.n_cells()).collect()));
+    }
+    sets.into_iter()
+        .map(|(patient, rows)| {
+            let rows: Vec<usize> = rows
+                .into_iter()
+                .filter(|&i| side[i] != 0 && !cell_type.is_empty())
+                .collect();
+            let mut places: BTreeMap<(u32, &str), u32> = BTreeMap::new();
+            let of = rows
+                .iter()
+                .map(|&i| {
+                    let next = places.len() as u32;
+                    *places
+                        .entry((cohort.patient_of[i], cell_type[i].as_str()))
+                        .or_insert(next)
+                })
+                .collect();
+            let strata = Strata {
+                of,
+                n: places.len(),
+            };
+            let contrast = Contrast {
+                side: rows.iter().map(|&i| side[i]).collect(),
+            };
+            let found = (!rows.is_empty())
+                .then(|| van_elteren(&x.take_rows(&rows).transpose(), &contrast, &strata))
+                .flatten();
+            let why = if cell_type.is_empty() {
+                "the cells have no `cell_type`"
+            } else {
+                "expected a cell type with both discordant and concordant cells, found none"
+            };
+            let (used, genes) = match found {
+                Some((used, genes)) => (Ok(used), genes),
+                None => (Err(why.to_string()), Vec::new()),
+            };
+            ByType {
+                patient,
+                used,
+                adjusted: benjamini_hochberg(&genes.iter().map(|g| g.p.p).collect::<Vec<_>>()),
+                adjusted_log10: benjamini_hochberg_log10(
+                    &genes.iter().map(|g| g.p.log10).collect::<Vec<_>>(),
+                ),
+                log2fc: genes
+                    .iter()
+                    .map(|g| log2_fold_change(g.mean_group, g.mean_reference))
+                    .collect(),
+                genes,
+            }
+        })
+        .collect()
+}

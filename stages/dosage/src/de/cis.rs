@@ -1,0 +1,239 @@
+//! Does a region's expression follow its copy number, more than other regions' copy number?
+
+use crate::dosage::windows::gene_arms;
+use clcc_data::error::StageResult;
+use clcc_data::frame::Frame;
+use clcc_data::genome::arm_name;
+use clcc_data::matrix::Csr;
+use clcc_numerics::stats::{Correlation, average_ranks, benjamini_hochberg, mean, pearson};
+use clcc_stage::cohort::CohortCnv;
+
+/// A chromosome or an arm with its genes and windows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Region {
+    /// `chr7` or `chr7p`.
+    pub name: String,
+    /// `chromosome` or `arm`.
+    pub level: &'static str,
+    /// `chr7`.
+    pub chromosome: String,
+    /// Columns of `expr`.
+    pub genes: Vec<usize>,
+    /// Windows of `X_cnv`.
+    pub windows: Vec<usize>,
+}
+
+/// The chromosomes and arms that have both genes and windows, in the order of the windows. A
+/// window belongs to the arm on which the middle of its bases lies; chromosomes without known arms
+/// appear as chromosomes only.
+///
+/// # Errors
+/// Where a column of positions is missing.
+pub fn regions(var: &Frame, cnv: &CohortCnv) -> StageResult<Vec<Region>> {
+    let (genes, windows) = (var.texts("chromosome")?, cnv.windows.texts("chromosome")?);
+    let (gene_arm, window_arm) = (gene_arms(var), gene_arms(&cnv.windows));
+    let mut order: Vec<&String> = Vec::new();
+    for name in &windows {
+        if order.last() != Some(&name) {
+            order.push(name);
+        }
+    }
+    let mut out = Vec::new();
+    for chromosome in order {
+        let mut arms: Vec<_> = (0..windows.len())
+            .filter(|&w| windows[w] == *chromosome)
+            .filter_map(|w| window_arm[w])
+            .collect();
+        arms.sort_unstable();
+        arms.dedup();
+        let parts = std::iter::once(None).chain(arms.into_iter().map(Some));
+        for arm in parts {
+            let pick = |names: &[String], of: &[Option<clcc_data::genome::Arm>]| -> Vec<usize> {
+                (0..names.len())
+                    .filter(|&i| names[i] == *chromosome && (arm.is_none() || of[i] == arm))
+                    .collect()
+            };
+            let region = Region {
+                name: arm_name(chromosome, arm),
+                level: if arm.is_some() { "arm" } else { "chromosome" },
+                chromosome: chromosome.clone(),
+                genes: pick(&genes, &gene_arm),
+                windows: pick(&windows, &window_arm),
+            };
+            if !region.genes.is_empty() {
+                out.push(region);
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// Per region, the mean of `x` over the region's columns in each row of `rows`.
+pub fn region_means(x: &Csr, rows: &[usize], columns: &[&[usize]]) -> Vec<Vec<f64>> {
+    let mut regions_of: Vec<Vec<u32>> = vec![Vec::new(); x.n_cols()];
+    for (r, columns) in columns.iter().enumerate() {
+        for &c in *columns {
+            regions_of[c].push(r as u32);
+        }
+    }
+    let mut out = vec![vec![0.0; rows.len()]; columns.len()];
+    for (at, &row) in rows.iter().enumerate() {
+        let (cols, values) = x.row(row);
+        for (&c, &v) in cols.iter().zip(values) {
+            for &r in &regions_of[c as usize] {
+                out[r as usize][at] += f64::from(v);
+            }
+        }
+    }
+    for (means, columns) in out.iter_mut().zip(columns) {
+        means.iter_mut().for_each(|m| *m /= columns.len() as f64);
+    }
+    out
+}
+
+/// A region's cis effect in one set of cells.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CisEffect {
+    /// Which of the regions.
+    pub region: usize,
+    /// Spearman of expression and own copy number.
+    pub cis: Correlation,
+    /// Adjusted over the regions of the same level.
+    pub p_adjusted: f64,
+    /// Mean over cells of the region's copy number.
+    pub mean_cnv: f64,
+    /// Trans control: mean Spearman of the same expression with the copy number of each region of
+    /// the same level on other chromosomes; NaN where there is none.
+    pub trans_mean: f64,
+    /// The largest of those in size.
+    pub trans_max: f64,
+}
+
+/// Cis effects of all regions from region means (`[region][cell]`).
+pub fn cis_effects(
+    regions: &[Region],
+    expression: &[Vec<f64>],
+    cnv: &[Vec<f64>],
+) -> Vec<CisEffect> {
+    let ranks = |v: &[Vec<f64>]| -> Vec<Vec<f64>> { v.iter().map(|x| average_ranks(x)).collect() };
+    let (e, c) = (ranks(expression), ranks(cnv));
+    let mut out: Vec<CisEffect> = (0..regions.len())
+        .map(|r| {
+            let trans: Vec<f64> = (0..regions.len())
+                .filter(|&o| {
+                    regions[o].level == regions[r].level
+                        && regions[o].chromosome != regions[r].chromosome
+                })
+                .map(|o| pearson(&e[r], &c[o]).r)
+                .filter(|rho| rho.is_finite())
+                .collect();
+            CisEffect {
+                region: r,
+                cis: pearson(&e[r], &c[r]),
+                p_adjusted: f64::NAN,
+                mean_cnv: mean(&cnv[r]),
+                trans_mean: mean(&trans),
+                trans_max: trans.iter().copied().fold(f64::NAN, |m, v| {
+                    if m.is_nan() || v.abs() > m.abs() {
+                        v
+                    } else {
+                        m
+                    }
+                }),
+            }
+        })
+        .collect();
+    for level in ["chromosome", "arm"] {
+        // A region without variation is no test.
+        let tested: Vec<usize> = (0..out.len())
+            .filter(|&i| regions[i].level == level && out[i].cis.r.is_finite())
+            .collect();
+        let adjusted =
+            benjamini_hochberg(&tested.iter().map(|&i| out[i].cis.p.p).collect::<Vec<_>>());
+        for (&i, q) in tested.iter().zip(adjusted) {
+            out[i].p_adjusted = q;
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dosage::windows::tests::{genes, windows};
+    use clcc_data::frame::Column;
+    use clcc_numerics::rng::Rng;
+
+    #[test]
+    fn regions_split_at_the_centromere() {
+        // chr4, centromere at 50 Mb, one gene each Mb; windows of 20 every 20.
+        let sizes = [("chr4", 100), ("chrUn", 20)];
+        let g = genes(&sizes);
+        let mut w = windows(&sizes, 20, 20);
+        let first = w.numbers("first_gene").unwrap();
+        let start: Vec<i64> = first
+            .iter()
+            .map(|&f| (f as i64 % 100) * 1_000_000)
+            .collect();
+        w.set("start", Column::I64(start.clone()));
+        w.set(
+            "end",
+            Column::I64(start.iter().map(|s| s + 19_000_000).collect()),
+        );
+        clcc_data::genome::annotate_arms(&mut w, Some(clcc_data::genome::Assembly::GRCh38))
+            .unwrap();
+        let cnv = CohortCnv {
+            x: Csr::from_rows(w.len(), Vec::new()),
+            windows: w,
+            genes: g.clone(),
+        };
+        let found = regions(&g, &cnv).unwrap();
+        let names: Vec<&str> = found.iter().map(|r| r.name.as_str()).collect();
+        assert_eq!(names, ["chr4", "chr4p", "chr4q", "chrUn"]);
+        // Windows [0,19] .. [80,99]: middles 9.5, 29.5, 49.5, 69.5, 89.5 Mb.
+        assert_eq!(found[1].windows, [0, 1, 2]);
+        assert_eq!((found[1].genes.len(), found[2].genes.len()), (50, 50));
+    }
+
+    #[test]
+    fn expression_that_follows_its_own_copy_number_is_cis_not_trans() {
+        let region = |name: &str| Region {
+            name: name.into(),
+            level: "chromosome",
+            chromosome: name.into(),
+            genes: vec![0],
+            windows: vec![0],
+        };
+        let regions = [region("a"), region("b"), region("c")];
+        let mut rng = Rng::new(5, "cis", &[]);
+        let cnv: Vec<Vec<f64>> = (0..3)
+            .map(|_| (0..200).map(|_| rng.normal()).collect())
+            .collect();
+        let expression: Vec<Vec<f64>> = (0..3)
+            .map(|r| {
+                (0..200)
+                    .map(|i| {
+                        if r == 2 {
+                            1.0
+                        } else {
+                            cnv[r][i] + 0.5 * rng.normal()
+                        }
+                    })
+                    .collect()
+            })
+            .collect();
+        let found = cis_effects(&regions, &expression, &cnv);
+        assert!(found[0].cis.r > 0.8 && found[0].p_adjusted < 1e-20);
+        assert!(found[0].trans_mean.abs() < 0.2 && found[0].trans_max.abs() < 0.25);
+        assert!(found[2].cis.r.is_nan() && found[2].p_adjusted.is_nan());
+    }
+
+    #[test]
+    fn region_means_count_the_zeros() {
+        let x = Csr::from_dense(&ndarray::array![[1.0, 0.0, 2.0], [0.0, 0.0, 0.0]]);
+        assert_eq!(
+            region_means(&x, &[1, 0], &[&[0, 1], &[2]]),
+            [[0.0, 0.5], [0.0, 2.0]]
+        );
+    }
+}

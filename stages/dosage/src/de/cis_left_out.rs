@@ -1,0 +1,321 @@
+//! Cis effects gene by gene, with the copy number of windows that do not contain the gene.
+//!
+//! The copy number of a window is a mean over its genes' expression, so a region's expression
+//! correlates with its own copy number by construction. Here a gene's expression meets the copy
+//! number of the nearest windows beside it.
+
+use std::collections::BTreeMap;
+
+use rayon::prelude::*;
+
+use crate::dosage::GeneWindows;
+use clcc_data::matrix::Csr;
+use clcc_numerics::stats::{TTest, average_ranks, mean, paired_t};
+
+use super::cis::Region;
+
+/// Cells in which a gene must be seen to take part.
+pub(super) const MIN_CELLS: usize = 10;
+
+/// A region's genes in one set of cells.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LeftOut {
+    /// Which of the regions.
+    pub region: usize,
+    /// Genes seen in [`MIN_CELLS`] cells, with windows over and beside them that vary.
+    pub n_genes: usize,
+    /// Mean Spearman with the windows that contain the gene.
+    pub own: f64,
+    /// Mean Spearman with the nearest windows that do not contain it.
+    pub beside: f64,
+    /// Mean Spearman with the copy number of the other chromosomes.
+    pub trans: f64,
+    /// Paired t test over genes of `beside` against `trans`.
+    pub test: TTest,
+}
+
+/// Correlations of one gene: own, beside, trans.
+type GeneRho = Option<[f64; 3]>;
+
+/// Left-out cis effects of all regions over the cells `rows` of `x` (expression) and `cnv`.
+pub fn left_out(
+    regions: &[Region],
+    map: &GeneWindows,
+    x: &Csr,
+    cnv: &Csr,
+    rows: &[usize],
+) -> Vec<LeftOut> {
+    let mut rho: Vec<GeneRho> = vec![None; map.len()];
+    let windows = dense_windows(&cnv.take_rows(rows));
+    let chromosomes: Vec<&Region> = regions.iter().filter(|r| r.level == "chromosome").collect();
+    let of_chromosome: Vec<Option<Ranks>> = chromosomes
+        .par_iter()
+        .map(|r| {
+            let weight = 1.0 / r.windows.len() as f64;
+            let parts: Vec<(usize, f64)> = r.windows.iter().map(|&w| (w, weight)).collect();
+            Ranks::of(&windows, &parts, rows.len())
+        })
+        .collect();
+    // Genes with the same windows over and beside them share the ranks of those.
+    let mut groups: BTreeMap<(usize, usize, Vec<(usize, u64)>), Vec<usize>> = BTreeMap::new();
+    let mut chromosome_of = vec![usize::MAX; map.len()];
+    for (c, region) in chromosomes.iter().enumerate() {
+        for &g in &region.genes {
+            chromosome_of[g] = c;
+            let (own, beside) = (map.own(g), map.beside(g));
+            if !own.is_empty() && !beside.is_empty() {
+                let beside = beside.iter().map(|b| (b.0, b.1.to_bits())).collect();
+                groups
+                    .entry((own.start, own.end, beside))
+                    .or_default()
+                    .push(g);
+            }
+        }
+    }
+    let genes = x.take_rows(rows).transpose();
+    let groups: Vec<_> = groups.into_iter().collect();
+    let found: Vec<Vec<(usize, GeneRho)>> = groups
+        .par_iter()
+        .map(|((start, end, beside), members)| {
+            let weight = 1.0 / (end - start) as f64;
+            let own: Vec<(usize, f64)> = (*start..*end).map(|w| (w, weight)).collect();
+            let beside: Vec<(usize, f64)> =
+                beside.iter().map(|b| (b.0, f64::from_bits(b.1))).collect();
+            let (Some(own), Some(beside)) = (
+                Ranks::of(&windows, &own, rows.len()),
+                Ranks::of(&windows, &beside, rows.len()),
+            ) else {
+                return Vec::new();
+            };
+            members
+                .iter()
+                .map(|&g| {
+                    let rho = SparseRanks::of(genes.row(g), rows.len()).map(|e| {
+                        let trans: Vec<f64> = of_chromosome
+                            .iter()
+                            .enumerate()
+                            .filter(|(c, _)| *c != chromosome_of[g])
+                            .filter_map(|(_, r)| r.as_ref())
+                            .map(|r| e.correlation(r))
+                            .collect();
+                        [e.correlation(&own), e.correlation(&beside), mean(&trans)]
+                    });
+                    (g, rho)
+                })
+                .collect()
+        })
+        .collect();
+    for (g, r) in found.into_iter().flatten() {
+        rho[g] = r;
+    }
+    (0..regions.len())
+        .map(|r| summary(r, &regions[r].genes, &rho))
+        .collect()
+}
+
+fn summary(region: usize, genes: &[usize], rho: &[GeneRho]) -> LeftOut {
+    let known: Vec<[f64; 3]> = genes.iter().filter_map(|&g| rho[g]).collect();
+    let of = |k: usize| known.iter().map(|r| r[k]).collect::<Vec<f64>>();
+    let (beside, trans) = (of(1), of(2));
+    LeftOut {
+        region,
+        n_genes: known.len(),
+        own: mean(&of(0)),
+        beside: mean(&beside),
+        trans: mean(&trans),
+        test: paired_t(&beside, &trans),
+    }
+}
+
+/// `[window][cell]`.
+fn dense_windows(cnv: &Csr) -> Vec<Vec<f32>> {
+    let mut out = vec![vec![0.0; cnv.n_rows()]; cnv.n_cols()];
+    for r in 0..cnv.n_rows() {
+        let (cols, values) = cnv.row(r);
+        for (&c, &v) in cols.iter().zip(values) {
+            out[c as usize][r] = v;
+        }
+    }
+    out
+}
+
+/// Ranks around their mean, of a vector without mostly one value.
+struct Ranks {
+    centred: Vec<f32>,
+    norm: f64,
+}
+
+impl Ranks {
+    /// Of a weighted sum of windows; `None` where it does not vary.
+    fn of(windows: &[Vec<f32>], parts: &[(usize, f64)], n: usize) -> Option<Self> {
+        let mut sum = vec![0.0; n];
+        for &(w, weight) in parts {
+            for (s, &v) in sum.iter_mut().zip(&windows[w]) {
+                *s += weight * f64::from(v);
+            }
+        }
+        let middle = (n as f64 + 1.0) / 2.0;
+        let centred: Vec<f32> = average_ranks(&sum)
+            .iter()
+            .map(|r| (r - middle) as f32)
+            .collect();
+        let norm = centred
+            .iter()
+            .map(|&c| f64::from(c) * f64::from(c))
+            .sum::<f64>()
+            .sqrt();
+        (norm > 0.0).then_some(Self { centred, norm })
+    }
+}
+
+/// Ranks of a gene's values, held as what the cells above 0 rank beyond the zeros.
+struct SparseRanks {
+    beyond_zero: Vec<(u32, f64)>,
+    norm: f64,
+}
+
+impl SparseRanks {
+    /// `None` where fewer than [`MIN_CELLS`] of the `n` cells have a value, or all the same one.
+    /// Values are above 0.
+    fn of((cells, values): (&[u32], &[f32]), n: usize) -> Option<Self> {
+        let mut order: Vec<usize> = (0..cells.len()).filter(|&i| values[i] > 0.0).collect();
+        if order.len() < MIN_CELLS {
+            return None;
+        }
+        order.sort_by(|&a, &b| values[a].total_cmp(&values[b]).then(a.cmp(&b)));
+        let zeros = (n - order.len()) as f64;
+        let zero_rank = (zeros + 1.0) / 2.0;
+        let n = n as f64;
+        let cube = |t: f64| t * t * t - t;
+        let mut ties = cube(zeros);
+        let mut beyond_zero = Vec::with_capacity(order.len());
+        let mut below = zeros;
+        for tied in order.chunk_by(|&a, &b| values[a] == values[b]) {
+            let t = tied.len() as f64;
+            let rank = below + (t + 1.0) / 2.0;
+            beyond_zero.extend(tied.iter().map(|&i| (cells[i], rank - zero_rank)));
+            ties += cube(t);
+            below += t;
+        }
+        // Sum of squares of ranks around their mean, less what ties take (Kendall).
+        let square = (cube(n) - ties) / 12.0;
+        (square > 0.0).then(|| Self {
+            beyond_zero,
+            norm: square.sqrt(),
+        })
+    }
+
+    /// Spearman's correlation: the other ranks sum to 0, so the zeros' common rank drops out.
+    fn correlation(&self, other: &Ranks) -> f64 {
+        self.beyond_zero
+            .iter()
+            .map(|&(cell, r)| r * f64::from(other.centred[cell as usize]))
+            .sum::<f64>()
+            / (self.norm * other.norm)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dosage::windows::tests::{genes, windows};
+    use clcc_numerics::rng::Rng;
+    use clcc_numerics::stats::spearman;
+
+    /// 300 cells, three chromosomes; windows hold their own noise only, or the copy number of chr4.
+    fn data(dosage: f64) -> (Vec<Region>, GeneWindows, Csr, Csr) {
+        let sizes = [("chr4", 60), ("chr5", 60), ("chr6", 60)];
+        let g = genes(&sizes);
+        let w = windows(&sizes, 20, 10);
+        let map = GeneWindows::new(&g.index, &w, &g).unwrap();
+        let mut rng = Rng::new(2, "left out", &[]);
+        let n = 300;
+        let (first, last) = (
+            w.numbers("first_gene").unwrap(),
+            w.numbers("last_gene").unwrap(),
+        );
+        let mut x = ndarray::Array2::<f32>::zeros((n, 180));
+        let mut c = ndarray::Array2::<f32>::zeros((n, w.len()));
+        for i in 0..n {
+            let gain = rng.uniform();
+            for k in 0..180 {
+                let mean = 0.6 + if k < 60 { dosage * gain } else { 0.0 };
+                x[[i, k]] = (rng.poisson(mean) as f32).ln_1p();
+            }
+            // As infercnv: a window is the mean of its genes.
+            for k in 0..w.len() {
+                let own = first[k] as usize..=last[k] as usize;
+                c[[i, k]] = own.clone().map(|g| x[[i, g]]).sum::<f32>() / own.count() as f32;
+            }
+        }
+        let regions = ["chr4", "chr5", "chr6"]
+            .iter()
+            .enumerate()
+            .map(|(r, name)| Region {
+                name: (*name).into(),
+                level: "chromosome",
+                chromosome: (*name).into(),
+                genes: (60 * r..60 * r + 60).collect(),
+                windows: (0..w.len())
+                    .filter(|&k| first[k] as usize / 60 == r)
+                    .collect(),
+            })
+            .collect();
+        (regions, map, Csr::from_dense(&x), Csr::from_dense(&c))
+    }
+
+    #[test]
+    fn own_windows_correlate_by_construction_and_those_beside_do_not() {
+        let (regions, map, x, cnv) = data(0.0);
+        let rows: Vec<usize> = (0..300).collect();
+        let found = left_out(&regions, &map, &x, &cnv, &rows);
+        for f in &found {
+            assert!(f.n_genes > 50 && f.own > 0.1, "{f:?}");
+            assert!(f.beside.abs() < 0.03 && f.trans.abs() < 0.03, "{f:?}");
+        }
+        let (regions, map, x, cnv) = data(2.0);
+        let found = left_out(&regions, &map, &x, &cnv, &rows);
+        assert!(
+            found[0].beside > 0.1 && found[0].test.p.p < 1e-6,
+            "{:?}",
+            found[0]
+        );
+        assert!(
+            found[1].beside.abs() < 0.03 && found[1].trans.abs() < 0.03,
+            "{:?}",
+            found[1]
+        );
+    }
+
+    #[test]
+    fn one_gene_equals_spearman() {
+        let (regions, map, x, cnv) = data(1.0);
+        // Half of the cells, out of order.
+        let rows: Vec<usize> = (0..150).map(|i| (i * 7) % 300).collect();
+        let gene = 25;
+        let only = [
+            Region {
+                genes: vec![gene],
+                ..regions[0].clone()
+            },
+            regions[1].clone(),
+        ];
+        let found = &left_out(&only, &map, &x, &cnv, &rows)[0];
+        let dense: Vec<f64> = rows.iter().map(|&i| f64::from(x.get(i, gene))).collect();
+        let profile = |i: usize| -> Vec<f64> {
+            (0..cnv.n_cols())
+                .map(|w| f64::from(cnv.get(i, w)))
+                .collect()
+        };
+        let beside: Vec<f64> = rows
+            .iter()
+            .map(|&i| map.without_gene(gene, &profile(i)))
+            .collect();
+        let own: Vec<f64> = rows
+            .iter()
+            .map(|&i| map.with_gene(gene, &profile(i)))
+            .collect();
+        assert!((found.beside - spearman(&dense, &beside).r).abs() < 1e-9);
+        assert!((found.own - spearman(&dense, &own).r).abs() < 1e-9);
+    }
+}

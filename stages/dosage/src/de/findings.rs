@@ -1,0 +1,250 @@
+//! The tables of findings: escape, compensation, recurrence.
+
+use std::path::Path;
+
+use clcc_data::error::StageResult;
+use clcc_data::frame::{Column, Frame};
+use clcc_data::table::write_tsv;
+
+use super::compare::DosageGenes;
+use super::family::Tested;
+use super::locus::{Loci, State};
+use super::params::DeParams;
+use super::write::{GeneNotes, who};
+
+/// Rows of a table of findings by what they sit at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) rows: usize,
+    pub(super) gain: usize,
+    pub(super) loss: usize,
+    pub(super) neutral: usize,
+    pub(super) unknown: usize,
+    /// Of those at a gain or a loss, the ones that go against it.
+    pub(super) escaped: usize,
+}
+
+/// Genes that the discordant cells have more (`sign` 1: escape) or less (-1: compensation) of.
+pub(super) fn findings(
+    dir: &Path,
+    sign: i8,
+    tested: &[(&Tested, Option<Loci>)],
+    recurrence: &[usize],
+    patients: &[String],
+    genes: &GeneNotes<'_>,
+    params: &DeParams,
+) -> StageResult<Counts> {
+    let least = params.log2fc[0];
+    let mut rows: Vec<(usize, usize)> = Vec::new();
+    for (at, (t, _)) in tested.iter().enumerate() {
+        let mut found: Vec<usize> = (0..t.genes.len())
+            .filter(|&g| t.direction(g, params.fdr, least) == sign)
+            .collect();
+        found.sort_by(|&a, &b| t.genes[b].z.abs().total_cmp(&t.genes[a].z.abs()));
+        rows.extend(found.into_iter().map(|g| (at, g)));
+    }
+    let mut frame = Frame::new(rows.iter().map(|r| genes.names[r.1].clone()).collect());
+    let num = |f: &dyn Fn(&Tested, usize) -> f64| {
+        Column::F64(rows.iter().map(|&(at, g)| f(tested[at].0, g)).collect())
+    };
+    frame.set(
+        "patient",
+        Column::Str(
+            rows.iter()
+                .map(|r| who(patients, tested[r.0].0.patient))
+                .collect(),
+        ),
+    );
+    frame.set("scores", num(&|t, g| t.genes[g].z));
+    frame.set("logfoldchanges", num(&|t, g| t.log2fc[g]));
+    frame.set("pvals", num(&|t, g| t.genes[g].p.p));
+    frame.set("pvals_adj", num(&|t, g| t.adjusted[g]));
+    frame.set("log10_pvals", num(&|t, g| t.genes[g].p.log10));
+    frame.set("pct_nz_group", num(&|t, g| t.genes[g].pct_group));
+    frame.set("pct_nz_reference", num(&|t, g| t.genes[g].pct_reference));
+    for &limit in &params.log2fc {
+        let passes = rows
+            .iter()
+            .map(|&(at, g)| tested[at].0.direction(g, params.fdr, limit) == sign)
+            .collect();
+        frame.set(&format!("passes_{limit}"), Column::Bool(passes));
+    }
+    let locus = |f: &dyn Fn(&Loci, usize) -> f64| {
+        Column::F64(
+            rows.iter()
+                .map(|&(at, g)| tested[at].1.as_ref().map_or(f64::NAN, |l| f(l, g)))
+                .collect(),
+        )
+    };
+    frame.set("cnv_discordant", locus(&|l, g| l.discordant[g]));
+    frame.set("cnv_concordant", locus(&|l, g| l.concordant[g]));
+    let states: Vec<&str> = rows
+        .iter()
+        .map(|&(at, g)| {
+            tested[at]
+                .1
+                .as_ref()
+                .map_or("unknown", |l| l.state[g].name())
+        })
+        .collect();
+    for (name, part) in [("share_gained", 0), ("share_neutral", 1), ("share_lost", 2)] {
+        let share = |l: &Loci, g: usize| {
+            let (gained, lost) = l.shares[g];
+            [gained, 1.0 - gained - lost, lost][part]
+        };
+        frame.set(name, locus(&share));
+    }
+    frame.set_category("locus_state", &states);
+    let escaped: Vec<&str> = rows
+        .iter()
+        .map(|&(at, g)| {
+            tested[at]
+                .1
+                .as_ref()
+                .map_or(State::Unknown, |l| l.state[g])
+                .escaped(sign)
+        })
+        .collect();
+    frame.set_category("escapes_from", &escaped);
+    frame.set(
+        "n_patients",
+        Column::I64(rows.iter().map(|r| recurrence[r.1] as i64).collect()),
+    );
+    for (name, paired) in [
+        ("stratified_pvals_adj", genes.stratified),
+        ("pseudobulk_pvals_adj", genes.pseudobulk),
+    ] {
+        if let Some(found) = paired.and_then(|p| p.genes.as_ref()) {
+            frame.set(
+                name,
+                Column::F64(rows.iter().map(|r| found[r.1].adjusted).collect()),
+            );
+        }
+    }
+    if let Some(DosageGenes { slope, class, .. }) = genes.dosage {
+        frame.set(
+            "dosage_slope",
+            Column::F64(rows.iter().map(|r| slope[r.1]).collect()),
+        );
+        frame.set(
+            "dosage_class",
+            Column::Str(rows.iter().map(|r| class[r.1].clone()).collect()),
+        );
+    }
+    let (file, word) = if sign > 0 {
+        ("escape_genes.tsv", "escape")
+    } else {
+        ("compensation_genes.tsv", "compensation")
+    };
+    let count = |state: &str| states.iter().filter(|s| **s == state).count();
+    let counts = Counts {
+        rows: rows.len(),
+        gain: count("gain"),
+        loss: count("loss"),
+        neutral: count("neutral"),
+        unknown: count("unknown"),
+        escaped: escaped
+            .iter()
+            .filter(|e| matches!(**e, "gain" | "loss"))
+            .count(),
+    };
+    let title = format!(
+        "{word}: genes that discordant cells express {} than concordant ones at an FDR below {} and a log2 fold change beyond {least}; passes_T says which thresholds a row meets",
+        if sign > 0 { "more" } else { "less" },
+        params.fdr
+    );
+    let loci = format!(
+        "cnv_*: mean X_cnv of the windows over the gene; locus_state from the mean of both groups (gain above {0}, loss below -{0}): {1} rows at a gain, {2} at a loss, {3} at a neutral locus, where there is no copy-number change to escape from, {4} without windows; share_*: of the cells of both groups, by their own local X_cnv",
+        params.locus_threshold, counts.gain, counts.loss, counts.neutral, counts.unknown
+    );
+    let escapes = format!(
+        "escapes_from: {} of the {} rows at a change go against it ({}); those that go with the change, and those at a neutral locus, escape from nothing",
+        counts.escaped,
+        counts.gain + counts.loss,
+        if sign > 0 {
+            "expressed more where copies are lost"
+        } else {
+            "expressed less where copies are gained"
+        }
+    );
+    let limits = "a class of cells by embedding distance follows cell type and depth (concordance_composition.tsv); on simulated tumours these tables find planted escape genes at chance, dosage_genes.tsv does not";
+    write_tsv(
+        &dir.join(file),
+        "names",
+        &frame,
+        &[
+            &title,
+            &params.test_note(),
+            &loci,
+            &escapes,
+            "n_patients: patients in which the gene is found in the same direction at the lowest threshold",
+            limits,
+        ],
+    )?;
+    Ok(counts)
+}
+
+/// Genes found in the same direction in several patients.
+pub(super) fn recurrence(
+    dir: &Path,
+    tested: &[&Tested],
+    patients: &[String],
+    names: &[String],
+    params: &DeParams,
+) -> StageResult<usize> {
+    let mut rows: Vec<(usize, &str, f64, Vec<usize>)> = Vec::new();
+    for (sign, word) in [(1, "escape"), (-1, "compensation")] {
+        for &limit in &params.log2fc {
+            for g in 0..names.len() {
+                let found: Vec<usize> = tested
+                    .iter()
+                    .filter(|t| t.direction(g, params.fdr, limit) == sign)
+                    .filter_map(|t| t.patient)
+                    .collect();
+                if found.len() >= params.min_patients {
+                    rows.push((g, word, limit, found));
+                }
+            }
+        }
+    }
+    // Escape first, the lowest threshold first, the most patients first; genes in genome order.
+    rows.sort_by(|a, b| {
+        b.1.cmp(a.1)
+            .then(a.2.total_cmp(&b.2))
+            .then(b.3.len().cmp(&a.3.len()))
+            .then(a.0.cmp(&b.0))
+    });
+    let mut frame = Frame::new(rows.iter().map(|r| names[r.0].clone()).collect());
+    frame.set(
+        "direction",
+        Column::Str(rows.iter().map(|r| r.1.to_string()).collect()),
+    );
+    frame.set(
+        "log2fc_threshold",
+        Column::F64(rows.iter().map(|r| r.2).collect()),
+    );
+    frame.set(
+        "n_patients",
+        Column::I64(rows.iter().map(|r| r.3.len() as i64).collect()),
+    );
+    let list = |r: &(usize, &str, f64, Vec<usize>)| {
+        r.3.iter()
+            .map(|&p| patients[p].as_str())
+            .collect::<Vec<_>>()
+            .join(",")
+    };
+    frame.set("patients", Column::Str(rows.iter().map(list).collect()));
+    let title = format!(
+        "genes found in the same direction in at least {} of {} patients: discordant against concordant cells within each patient, FDR below {}, log2 fold change beyond log2fc_threshold",
+        params.min_patients,
+        tested.len(),
+        params.fdr
+    );
+    write_tsv(
+        &dir.join("recurrence.tsv"),
+        "names",
+        &frame,
+        &[&title, &params.test_note()],
+    )?;
+    Ok(rows.iter().filter(|r| r.2 == params.log2fc[0]).count())
+}

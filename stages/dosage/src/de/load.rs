@@ -1,0 +1,202 @@
+//! What the stage reads, in cohort order.
+
+use clcc_data::anndata::Reader;
+use clcc_data::error::{StageError, StageResult};
+use clcc_data::frame::Frame;
+use clcc_data::matrix::Csr;
+use clcc_data::table::TextTable;
+use clcc_stage::cohort::{Cohort, CohortCnv};
+use clcc_stage::stage::StageContext;
+
+use super::compare::{self, DosageGenes};
+use super::contrasts::{Sides, sides};
+use super::null;
+use super::paired::{self, Pair};
+use super::params::DeParams;
+use super::scores::{CNV_SCORE, SCORES};
+use super::set_aside::GeneFamily;
+
+/// Everything that is compared.
+pub(super) struct Data {
+    /// `x` is the expression that is tested: the held-out part where the counts were split.
+    pub(super) cohort: Cohort,
+    /// The part that the classes were learnt on, where the counts were split.
+    pub(super) learnt: Option<Csr>,
+    pub(super) cnv: CohortCnv,
+    /// Concordance class of each cell; empty where it has none.
+    pub(super) class: Vec<String>,
+    /// Distance between a cell's embeddings; NaN where the table has none.
+    pub(super) distance: Vec<f64>,
+    /// Empty where the data has none.
+    pub(super) cell_type: Vec<String>,
+    pub(super) sides: Sides,
+    /// Sums of raw counts, `[kind][patient]`.
+    pub(super) sums: Vec<Vec<Option<Pair>>>,
+    /// Sides under permuted labels.
+    pub(super) null: Vec<Vec<u8>>,
+    /// Scores of each cell by name.
+    pub(super) scores: Vec<(String, Vec<f64>)>,
+    /// How much copy number a cell shows: `cnv_score` of its cluster, where `clusters` was read, and
+    /// its own burden.
+    pub(super) cnv_scores: Vec<(String, Vec<f64>)>,
+    pub(super) dosage: Option<DosageGenes>,
+    /// `shortfall_z` of each cell, where `dosage` was read.
+    pub(super) shortfall: Option<Vec<f64>>,
+    /// Genes set aside from cancer against normal epithelium.
+    pub(super) aside: Vec<bool>,
+}
+
+impl Data {
+    pub(super) fn load(ctx: &StageContext<'_>, params: &DeParams) -> StageResult<Self> {
+        // Raw counts first: only their sums stay.
+        let mut cohort = Cohort::load_test_counts(ctx)?;
+        let cnv = CohortCnv::load(ctx)?;
+        if cnv.x.n_rows() != cohort.n_cells() {
+            return Err(StageError::data(format!(
+                "`cnv` has {} cells, `expr` has {}",
+                cnv.x.n_rows(),
+                cohort.n_cells()
+            )));
+        }
+        let table = TextTable::read(&ctx.one("concordance")?.path)?;
+        let class = classes(&cohort, &table)?;
+        let distance = if table.position("distance").is_some() {
+            table.numbers("distance")?
+        } else {
+            vec![f64::NAN; cohort.n_cells()]
+        };
+        let n_windows = cnv.x.n_cols() as f64;
+        let burden: Vec<f64> = (0..cnv.x.n_rows())
+            .map(|r| {
+                let values = cnv.x.row(r).1;
+                values.iter().map(|v| f64::from(v.abs())).sum::<f64>() / n_windows
+            })
+            .collect();
+        let sides = sides(
+            &cohort.obs,
+            &cohort.patient_of,
+            cohort.patients.len(),
+            &class,
+            &burden,
+            params.burden_quantile,
+        )?;
+        let ranges: Vec<_> = (0..cohort.patients.len())
+            .map(|p| cohort.cells_of(p))
+            .collect();
+        let sums = paired::sums(&cohort.x, &ranges, &sides);
+        ctx.check_cancelled()?;
+        let is_split = Cohort::is_split(ctx)?;
+        cohort.x = Csr::from_rows(0, Vec::new());
+        let learnt = is_split.then(|| Cohort::load(ctx)).transpose()?;
+        cohort.x = Cohort::load_test(ctx)?.x;
+        let null = match ctx.optional("concordance_null") {
+            Some(input) => null::read(&input.path, &cohort.obs.index)?,
+            None => Vec::new(),
+        };
+        let (dosage, shortfall) = match ctx.optional("dosage") {
+            Some(input) => (
+                Some(DosageGenes::read(
+                    &input.path.join("dosage_genes.tsv"),
+                    &cohort.var.index,
+                )?),
+                compare::shortfall(
+                    &input.path.join("dosage_cells.tsv"),
+                    &cohort.obs.index,
+                    &cohort.patients,
+                    &cohort.patient_of,
+                )
+                .map(Some)?,
+            ),
+            None => (None, None),
+        };
+        let clusters = clusters(ctx, &cohort)?;
+        let scores = scores(&cohort, &clusters, &distance, shortfall.as_deref());
+        let mut cnv_scores = vec![("cnv_burden".to_string(), burden)];
+        if let Ok(of_cluster) = clusters.numbers(CNV_SCORE) {
+            cnv_scores.insert(0, (CNV_SCORE.to_string(), of_cluster));
+        }
+        let aside = cohort
+            .var
+            .index
+            .iter()
+            .map(|g| GeneFamily::of(g).is_some_and(|f| params.set_aside.contains(&f)))
+            .collect();
+        Ok(Self {
+            learnt: learnt.map(|c| c.x),
+            cell_type: cohort.obs.texts("cell_type").unwrap_or_default(),
+            cohort,
+            cnv,
+            class,
+            distance,
+            sides,
+            sums,
+            null,
+            scores,
+            cnv_scores,
+            dosage,
+            shortfall,
+            aside,
+        })
+    }
+}
+
+/// The class of each cell, checked to be in cohort order.
+fn classes(cohort: &Cohort, table: &TextTable) -> StageResult<Vec<String>> {
+    let cells = table.texts("cell")?;
+    if cells.len() != cohort.n_cells() {
+        return Err(StageError::data(format!(
+            "`concordance` has {} cells, `expr` has {}",
+            cells.len(),
+            cohort.n_cells()
+        )));
+    }
+    if let Some(i) = (0..cells.len()).find(|&i| cells[i] != cohort.obs.index[i]) {
+        return Err(StageError::data(format!(
+            "row {i} of `concordance`: expected cell `{}` as in `expr`, found `{}`",
+            cohort.obs.index[i], cells[i]
+        )));
+    }
+    let classes = table.texts("concordance_class")?;
+    Ok(classes.into_iter().map(str::to_string).collect())
+}
+
+/// The cells' columns of `clusters`, without rows where that was not read.
+fn clusters(ctx: &StageContext<'_>, cohort: &Cohort) -> StageResult<Frame> {
+    let parts = ctx
+        .all("clusters")
+        .into_iter()
+        .map(|i| Reader::open(&i.path)?.obs())
+        .collect::<StageResult<Vec<_>>>()?;
+    let clusters = clcc_stage::cohort::stack_frames(&parts);
+    if !clusters.is_empty() && clusters.index != cohort.obs.index {
+        return Err(StageError::data(
+            "`clusters` has other cells than `expr`, or in another order",
+        ));
+    }
+    Ok(clusters)
+}
+
+/// Scores of `expr`, of `clusters`, and those of the two ways; columns that are there.
+fn scores(
+    cohort: &Cohort,
+    clusters: &Frame,
+    distance: &[f64],
+    shortfall: Option<&[f64]>,
+) -> Vec<(String, Vec<f64>)> {
+    let of = |name: &str| -> Option<Vec<f64>> {
+        match name {
+            "distance" => Some(distance.to_vec()),
+            "shortfall_z" => shortfall.map(<[f64]>::to_vec),
+            _ => cohort
+                .obs
+                .numbers(name)
+                .or_else(|_| clusters.numbers(name))
+                .ok(),
+        }
+    };
+    SCORES
+        .into_iter()
+        .filter_map(|name| Some((name.to_string(), of(name)?)))
+        .filter(|(_, values)| values.iter().any(|v| v.is_finite()))
+        .collect()
+}

@@ -1,0 +1,491 @@
+//! Which genes differ: between discordant and concordant cells, between cancer and normal cells
+//! (all of them, or epithelium alone), between cells of high and low copy-number burden; and whether a
+//! region's expression follows its copy number.
+//!
+//! Reads `expr`, `cnv` and `concordance` of all patients; permuted labels, `clusters` and the slopes
+//! of `dosage` where needed stages write them. Where `preprocess.count_split` thinned the counts,
+//! everything here is tested on the part that nothing was learnt on.
+//!
+//! One comparison, several tests (docs/findings.md): Wilcoxon rank-sum per patient and pooled in
+//! one pass over the genes each ([`family`]), van Elteren within cell types ([`by_type`]), and two
+//! whose sample is a patient ([`paired`]). A comparison with an empty group, or a group of one
+//! cell, is recorded as not applicable in `contrasts.tsv`.
+//!
+//! Without `concordance` (method B) cancer against normal epithelium is compared alone; where a needed stage
+//! writes `h_clusters`, each cluster is compared with the rest (`h_clusters`).
+//!
+//! `escape` and `compensation` are the paper's words for genes that discordant cells have more or
+//! less of. They rest on the classes of `concordance` and inherit their limits;
+//! `dosage_vs_discordance.tsv` puts them beside what `dosage` finds.
+
+mod by_type;
+mod cis;
+mod cis_left_out;
+mod compare;
+mod contrasts;
+mod contrasts_table;
+mod count_split;
+mod family;
+mod findings;
+mod h_clusters;
+mod load;
+mod locus;
+mod null;
+mod paired;
+mod params;
+mod per_patient;
+mod scores;
+mod set_aside;
+mod write;
+
+pub use by_type::{ByType, by_type};
+pub use cis::{CisEffect, Region, cis_effects, region_means, regions};
+pub use cis_left_out::{LeftOut, left_out};
+pub use contrasts::{Comparison, Kind, Sides, sides};
+pub use family::{Tested, test_all};
+pub use locus::{Loci, State, mean_profile};
+pub use paired::{Pair, Paired, PairedGene, Sample, pseudobulk, stratified, sums};
+pub use params::{CancerNormal, CisCells, Convention, DeParams};
+pub use set_aside::GeneFamily;
+
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::dosage::GeneWindows;
+use clcc_data::error::{StageError, StageResult};
+use clcc_numerics::stats::{TTest, mean, paired_t};
+use clcc_stage::params::{OnlyWith, ParamProblem};
+use clcc_stage::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
+
+use load::Data;
+use scores::Question;
+
+/// The stage.
+#[derive(Debug)]
+pub struct De;
+
+impl Stage for De {
+    type Params = DeParams;
+    const KIND: &'static str = "de";
+    // 4: contrasts and cis effects as the CLCC paper reads them, scores and genes by patient;
+    //    elementary functions, products and decompositions of `math`.
+    const CODE_VERSION: u32 = 4;
+    const ABOUT: &'static str =
+        "differential expression between classes of cells, and cis effects of copy number";
+    const MULTI_THREADED: bool = true;
+    const ONLY_WITH: &'static [OnlyWith] = DeParams::ONLY_WITH;
+
+    fn check(params: &DeParams) -> Vec<ParamProblem> {
+        params.problems()
+    }
+
+    fn reads(_: &DeParams) -> Vec<Read> {
+        vec![
+            Read::required("expr"),
+            Read::required("cnv"),
+            Read::optional_one("concordance"),
+            Read::optional_one("concordance_null"),
+            Read::optional("clusters"),
+            Read::optional_one("dosage"),
+            Read::optional_one("h_clusters"),
+        ]
+    }
+
+    fn outputs(_: &DeParams) -> Vec<OutputDecl> {
+        vec![
+            OutputDecl::new(
+                "de",
+                "one table per comparison and test, escape and compensation genes, cis effects, dosage beside discordance",
+            )
+            .publish(Publish::Into("tables")),
+        ]
+    }
+
+    fn run(ctx: &StageContext<'_>, params: &DeParams) -> StageResult<Metrics> {
+        let classed = ctx.optional("concordance").is_some();
+        if !classed || ctx.optional("h_clusters").is_some() {
+            let metrics = h_clusters::run(ctx, params)?;
+            if !classed {
+                return Ok(metrics);
+            }
+        }
+        let data = Data::load(ctx, params)?;
+        let cohort = &data.cohort;
+        let dir = ctx.output("de");
+        std::fs::create_dir_all(&dir).map_err(StageError::io("create", &dir))?;
+        let total = cohort.patients.len() as u64 + 5;
+        let step = |done: u64, what: &str| {
+            ctx.progress.step(done, total, what);
+            ctx.check_cancelled()
+        };
+        let kinds = params.kinds();
+        let tested = test_all(
+            cohort,
+            &cohort.x,
+            &kinds,
+            &data.sides,
+            &data.aside,
+            params,
+            |done| step(done as u64, "Wilcoxon"),
+        )?;
+        for t in tested
+            .iter()
+            .filter(|t| t.comparison.kind == Kind::Discordance)
+        {
+            if let Some(why) = &t.comparison.obstacle {
+                ctx.progress.warn(&format!(
+                    "{}, {}: {why}",
+                    t.comparison.kind.name(),
+                    write::who(&cohort.patients, t.patient)
+                ));
+            }
+        }
+        step(total - 4, "van Elteren")?;
+        let within = by_type(
+            cohort,
+            &cohort.x,
+            &data.sides[Kind::Discordance.place()],
+            &data.cell_type,
+        );
+        let paired: Vec<Paired> = kinds
+            .into_iter()
+            .flat_map(|kind| {
+                [
+                    stratified(&tested, kind, &data.aside),
+                    pseudobulk(
+                        kind,
+                        &data.sums[kind.place()],
+                        params.pseudobulk_min_count,
+                        &data.aside,
+                    ),
+                ]
+            })
+            .collect();
+        let found = Found {
+            tested: &tested,
+            within: &within,
+            paired: &paired,
+        };
+        let mut metrics = tables(&dir, &data, &found, params)?;
+        step(total - 3, "permuted labels")?;
+        let explained = null::table(&dir, cohort, &cohort.x, &tested, &data.null, params)?;
+        metrics.insert("null_share_explained".into(), json!(explained));
+        if let Some(share) = explained.filter(|s| *s >= 0.5) {
+            ctx.progress.warn(&format!(
+                "{:.0} % of the genes found between discordant and concordant cells are found as well when the labels are permuted within cell types: they tell cell types apart",
+                100.0 * share
+            ));
+        }
+        if let Some((with, without)) = split(&dir, &data, &tested, params)? {
+            metrics.insert("n_genes_with_count_split".into(), json!(with));
+            metrics.insert("n_genes_without_count_split".into(), json!(without));
+        }
+        step(total - 2, "cis effects")?;
+        let cis_of_all = cis_tables(&dir, &data, params.cis_cells)?;
+        metrics.insert(
+            "median_cis_spearman".into(),
+            cis_of_all.map_or(serde_json::Value::Null, |v| json!(v)),
+        );
+        Ok(metrics)
+    }
+}
+
+/// Every test of the comparisons.
+struct Found<'a> {
+    tested: &'a [Tested],
+    within: &'a [ByType],
+    paired: &'a [Paired],
+}
+
+impl Found<'_> {
+    /// Each patient's comparison of this kind, then the pooled one, made or not.
+    fn of(&self, kind: Kind) -> Vec<&Tested> {
+        let of_kind = |t: &&Tested| t.comparison.kind == kind;
+        self.tested.iter().filter(of_kind).collect()
+    }
+
+    fn paired(&self, sample: Sample) -> &Paired {
+        self.paired
+            .iter()
+            .find(|p| p.kind == Kind::Discordance && p.sample == sample)
+            .expect("every comparison is tested over patients")
+    }
+}
+
+/// Writes what was tested and found.
+fn tables(dir: &Path, data: &Data, found: &Found<'_>, params: &DeParams) -> StageResult<Metrics> {
+    let cohort = &data.cohort;
+    let names = &cohort.var.index;
+    let genes = write::GeneNotes {
+        names,
+        dosage: data.dosage.as_ref(),
+        stratified: Some(found.paired(Sample::MeanOfCells)),
+        pseudobulk: Some(found.paired(Sample::Pseudobulk)),
+        aside: &data.aside,
+    };
+    for t in found.tested.iter().filter(|t| t.made()) {
+        write::comparison(dir, t, &cohort.patients, &genes, params)?;
+    }
+    for t in found.within {
+        write::by_type(dir, t, &cohort.patients, names)?;
+    }
+    for p in found.paired {
+        write::paired(dir, p, names, &data.aside, params)?;
+    }
+    write::set_aside(
+        dir,
+        found.tested,
+        &cohort.patients,
+        names,
+        &data.aside,
+        params,
+    )?;
+    let made = contrasts_table::write(
+        dir,
+        &cohort.patients,
+        found.tested,
+        found.within,
+        found.paired,
+        params,
+    )?;
+    let side = |kind: Kind| data.sides[kind.place()].as_slice();
+    for question in [
+        Question::burden(side(Kind::Burden), &data.scores, params.burden_quantile),
+        Question::origin(side(Kind::CancerNormal), &data.cnv_scores),
+    ] {
+        scores::table(dir, &cohort.patients, &cohort.patient_of, &question)?;
+    }
+    let of_classes = found.of(Kind::Discordance);
+    per_patient::table(
+        dir,
+        &of_classes,
+        &cohort.patients,
+        &cohort.patient_of,
+        &data.class,
+        params,
+    )?;
+    let mut metrics = findings_tables(dir, data, found, &genes, params)?;
+    metrics.insert("n_contrasts".into(), json!(made.tested));
+    metrics.insert("n_not_applicable".into(), json!(made.not_applicable));
+    Ok(metrics)
+}
+
+/// Escape, compensation, recurrence, and dosage beside them.
+fn findings_tables(
+    dir: &Path,
+    data: &Data,
+    found: &Found<'_>,
+    genes: &write::GeneNotes<'_>,
+    params: &DeParams,
+) -> StageResult<Metrics> {
+    let cohort = &data.cohort;
+    let map = GeneWindows::new(&cohort.var.index, &data.cnv.windows, &data.cnv.genes)?;
+    let mut made = found.of(Kind::Discordance);
+    made.retain(|t| t.made());
+    let with_loci: Vec<(&Tested, Option<Loci>)> = made
+        .iter()
+        .map(|&t| {
+            let rows = |name: &str| -> Vec<usize> {
+                (0..data.class.len())
+                    .filter(|&i| {
+                        data.class[i] == name
+                            && t.patient.is_none_or(|p| p == cohort.patient_of[i] as usize)
+                    })
+                    .collect()
+            };
+            let (d, c) = (rows("discordant"), rows("concordant"));
+            let loci = Loci::new(&map, &data.cnv.x, &d, &c, params.locus_threshold);
+            (t, loci)
+        })
+        .collect();
+    let patients: Vec<&Tested> = made
+        .iter()
+        .copied()
+        .filter(|t| t.patient.is_some())
+        .collect();
+    let mut metrics = Metrics::new();
+    let mut in_patients = Vec::new();
+    for (sign, word) in [(1, "escape"), (-1, "compensation")] {
+        let here: Vec<usize> = (0..cohort.var.len())
+            .map(|g| {
+                patients
+                    .iter()
+                    .filter(|t| t.direction(g, params.fdr, params.log2fc[0]) == sign)
+                    .count()
+            })
+            .collect();
+        let counts = findings::findings(
+            dir,
+            sign,
+            &with_loci,
+            &here,
+            &cohort.patients,
+            genes,
+            params,
+        )?;
+        in_patients.push(here);
+        metrics.insert(format!("n_{word}_rows"), json!(counts.rows));
+        metrics.insert(
+            format!("n_{word}_rows_at_neutral_loci"),
+            json!(counts.neutral),
+        );
+        metrics.insert(
+            format!("n_{word}_rows_against_a_change"),
+            json!(counts.escaped),
+        );
+    }
+    let recurrent =
+        findings::recurrence(dir, &patients, &cohort.patients, &cohort.var.index, params)?;
+    metrics.insert("n_recurrent".into(), json!(recurrent));
+    if let Some(dosage) = &data.dosage {
+        let discordance = compare::Discordance {
+            // The pooled test is the last one; of one patient, its own.
+            pooled: made.last().copied(),
+            by_type: found.within.last().filter(|t| t.used.is_ok()),
+            paired: found.paired(Sample::MeanOfCells),
+            pseudobulk: found.paired(Sample::Pseudobulk),
+            n_patients: [&in_patients[0], &in_patients[1]],
+        };
+        let [both_test, by_dosage, by_discordance, both] =
+            compare::genes(dir, &cohort.var.index, dosage, &discordance, params)?;
+        metrics.insert("n_genes_both_test".into(), json!(both_test));
+        metrics.insert("n_genes_by_dosage".into(), json!(by_dosage));
+        metrics.insert("n_genes_by_discordance".into(), json!(by_discordance));
+        metrics.insert("n_genes_by_both".into(), json!(both));
+    }
+    if let Some(shortfall) = &data.shortfall {
+        compare::cells(
+            dir,
+            &cohort.patients,
+            &cohort.patient_of,
+            &data.class,
+            &data.distance,
+            shortfall,
+        )?;
+    }
+    Ok(metrics)
+}
+
+/// The discordance comparison on the part of the counts that the classes were learnt on, beside
+/// `tested`; genes found (with, without) the split. `None` without one.
+fn split(
+    dir: &Path,
+    data: &Data,
+    tested: &[Tested],
+    params: &DeParams,
+) -> StageResult<Option<(usize, usize)>> {
+    let Some(learnt) = &data.learnt else {
+        return Ok(None);
+    };
+    let without = test_all(
+        &data.cohort,
+        learnt,
+        &[Kind::Discordance],
+        &data.sides,
+        &data.aside,
+        params,
+        |_| Ok(()),
+    )?;
+    let with: Vec<&Tested> = tested
+        .iter()
+        .filter(|t| t.comparison.kind == Kind::Discordance)
+        .collect();
+    count_split::table(
+        dir,
+        &with,
+        &without.iter().collect::<Vec<_>>(),
+        &data.cohort.patients,
+        params,
+    )
+}
+
+/// Writes the cis effects; the median over chromosomes in the last set of cells.
+fn cis_tables(dir: &Path, data: &Data, of: CisCells) -> StageResult<Option<f64>> {
+    let (cohort, cnv, class) = (&data.cohort, &data.cnv, &data.class);
+    let regions = regions(&cohort.var, cnv)?;
+    let genes: Vec<&[usize]> = regions.iter().map(|r| r.genes.as_slice()).collect();
+    let windows: Vec<&[usize]> = regions.iter().map(|r| r.windows.as_slice()).collect();
+    let wanted = |cells: std::ops::Range<usize>| -> Vec<usize> {
+        let is = |i: &usize| of == CisCells::All || !class[*i].is_empty();
+        cells.filter(is).collect()
+    };
+    let mut sets: Vec<(String, Vec<usize>)> = cohort
+        .patients
+        .iter()
+        .enumerate()
+        .map(|(p, name)| (name.clone(), wanted(cohort.cells_of(p))))
+        .collect();
+    if cohort.patients.len() > 1 {
+        sets.push(("pooled".into(), wanted(0..class.len())));
+    }
+    sets.retain(|(_, rows)| rows.len() >= 3);
+    let found: Vec<(String, usize, Vec<CisEffect>)> = sets
+        .iter()
+        .map(|(name, rows)| {
+            let effects = cis_effects(
+                &regions,
+                &region_means(&cohort.x, rows, &genes),
+                &region_means(&cnv.x, rows, &windows),
+            );
+            (name.clone(), rows.len(), effects)
+        })
+        .collect();
+    write::cis(dir, &regions, &found, of)?;
+    let map = GeneWindows::new(&cohort.var.index, &cnv.windows, &cnv.genes)?;
+    let mut without: Vec<(String, usize, Vec<LeftOut>)> = sets
+        .iter()
+        .filter(|(name, _)| name != "pooled")
+        .map(|(name, rows)| {
+            let effects = left_out(&regions, &map, &cohort.x, &cnv.x, rows);
+            (name.clone(), rows.len(), effects)
+        })
+        .collect();
+    if without.len() > 1 {
+        let over = over_patients(&without, regions.len());
+        let n_cells = without.iter().map(|w| w.1).sum();
+        without.push(("pooled".into(), n_cells, over));
+    }
+    write::cis_left_out(dir, &regions, &without, of)?;
+    let last: Vec<f64> = found.last().map_or_else(Vec::new, |(_, _, effects)| {
+        effects
+            .iter()
+            .filter(|e| regions[e.region].level == "chromosome" && e.cis.r.is_finite())
+            .map(|e| e.cis.r)
+            .collect()
+    });
+    Ok((!last.is_empty()).then(|| clcc_numerics::stats::median(&last)))
+}
+
+/// The patients' left-out effects, a patient an observation: means, and the paired t test.
+fn over_patients(found: &[(String, usize, Vec<LeftOut>)], n_regions: usize) -> Vec<LeftOut> {
+    (0..n_regions)
+        .map(|region| {
+            let here: Vec<&LeftOut> = found
+                .iter()
+                .map(|f| &f.2[region])
+                .filter(|e| e.beside.is_finite() && e.trans.is_finite())
+                .collect();
+            let of = |f: &dyn Fn(&LeftOut) -> f64| here.iter().map(|e| f(e)).collect::<Vec<f64>>();
+            let (beside, trans) = (of(&|e| e.beside), of(&|e| e.trans));
+            let test: TTest = paired_t(&beside, &trans);
+            LeftOut {
+                region,
+                n_genes: here.iter().map(|e| e.n_genes).max().unwrap_or(0),
+                own: mean(&of(&|e| e.own)),
+                beside: mean(&beside),
+                trans: mean(&trans),
+                test,
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod calibration;
+#[cfg(test)]
+mod published;
+#[cfg(test)]
+mod reference;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,162 @@
+//! How many genes are found when the class labels mean nothing: labels permuted within patient and
+//! cell type, so that each class keeps its share of every cell type.
+
+use std::path::Path;
+
+use clcc_data::error::{StageError, StageResult};
+use clcc_data::frame::{Column, Frame};
+use clcc_data::matrix::Csr;
+use clcc_data::table::{TextTable, write_tsv};
+use clcc_numerics::stats::{
+    Contrast, benjamini_hochberg, log2_fold_change, quantile, sparse_wilcoxon,
+};
+use clcc_stage::cohort::Cohort;
+
+use super::contrasts::Kind;
+use super::family::{Tested, direction};
+use super::params::DeParams;
+use super::write::who;
+
+/// Sides of every cell under each permutation, from the role `concordance_null`: one letter per
+/// permutation, `d` discordant, `c` concordant, else neither.
+///
+/// # Errors
+/// Where the rows are not the cells of `expr`.
+pub(super) fn read(path: &Path, cells: &[String]) -> StageResult<Vec<Vec<u8>>> {
+    let table = TextTable::read(path)?;
+    let (names, labels) = (table.texts("cell")?, table.texts("labels")?);
+    if names.len() != cells.len() || names.iter().zip(cells).any(|(a, b)| a != b) {
+        return Err(StageError::format(
+            path,
+            "",
+            "expected the cells of `expr`, in their order",
+        ));
+    }
+    let n = labels.first().map_or(0, |l| l.len());
+    Ok((0..n)
+        .map(|k| {
+            labels
+                .iter()
+                .map(|l| match l.as_bytes().get(k) {
+                    Some(b'd') => 1,
+                    Some(b'c') => 2,
+                    _ => 0,
+                })
+                .collect()
+        })
+        .collect())
+}
+
+/// Genes found under each permutation, `[threshold][permutation]`, in one set of cells.
+fn counts(
+    cohort: &Cohort,
+    x: &Csr,
+    patient: Option<usize>,
+    sides: &[Vec<u8>],
+    params: &DeParams,
+) -> Vec<Vec<f64>> {
+    let rows: Vec<usize> = (0..cohort.n_cells())
+        .filter(|&i| {
+            patient.is_none_or(|p| p == cohort.patient_of[i] as usize)
+                && sides.iter().any(|s| s[i] != 0)
+        })
+        .collect();
+    let contrasts: Vec<Contrast> = sides
+        .iter()
+        .map(|s| Contrast {
+            side: rows.iter().map(|&i| s[i]).collect(),
+        })
+        .collect();
+    let genes = x.take_rows(&rows).transpose();
+    let mut out = vec![Vec::new(); params.log2fc.len()];
+    // A few permutations at a time: the tests of all of them would not be small.
+    for part in contrasts.chunks(8) {
+        for tests in sparse_wilcoxon(&genes, part, params.rank_sum()) {
+            let q = benjamini_hochberg(&tests.iter().map(|t| t.p.p).collect::<Vec<_>>());
+            for (found, &limit) in out.iter_mut().zip(&params.log2fc) {
+                let n = tests
+                    .iter()
+                    .zip(&q)
+                    .filter(|(t, q)| {
+                        let change = log2_fold_change(t.mean_group, t.mean_reference);
+                        direction(**q, change, params.fdr, limit) != 0
+                    })
+                    .count();
+                found.push(n as f64);
+            }
+        }
+    }
+    out
+}
+
+/// Writes `discordance_null.tsv`; the pooled (or only) share of findings that the null explains
+/// at the lowest threshold.
+pub(super) fn table(
+    dir: &Path,
+    cohort: &Cohort,
+    x: &Csr,
+    tested: &[Tested],
+    sides: &[Vec<u8>],
+    params: &DeParams,
+) -> StageResult<Option<f64>> {
+    if sides.is_empty() {
+        return Ok(None);
+    }
+    let mut frame = Frame::new(Vec::new());
+    let mut columns: [Vec<f64>; 7] = Default::default();
+    let mut explained = None;
+    for t in tested
+        .iter()
+        .filter(|t| t.comparison.kind == Kind::Discordance && t.made())
+    {
+        let null = counts(cohort, x, t.patient, sides, params);
+        for (&limit, null) in params.log2fc.iter().zip(&null) {
+            let n = (t.n_found(1, params.fdr, limit) + t.n_found(-1, params.fdr, limit)) as f64;
+            let at_least = null.iter().filter(|&&v| v >= n).count() as f64;
+            let median = clcc_numerics::stats::median(null);
+            frame.index.push(who(&cohort.patients, t.patient));
+            let row = [
+                limit,
+                n,
+                median,
+                quantile(null, 0.95),
+                quantile(null, 1.0),
+                (1.0 + at_least) / (1.0 + null.len() as f64),
+                if n > 0.0 {
+                    (median / n).min(1.0)
+                } else {
+                    f64::NAN
+                },
+            ];
+            columns.iter_mut().zip(row).for_each(|(c, v)| c.push(v));
+            if limit == params.log2fc[0] {
+                explained = Some(row[6]).filter(|v| v.is_finite());
+            }
+        }
+    }
+    let names = [
+        "log2fc_threshold",
+        "n_genes",
+        "null_median",
+        "null_95",
+        "null_max",
+        "pvals",
+        "share_explained",
+    ];
+    for (name, column) in names.into_iter().zip(columns) {
+        frame.set(name, Column::F64(column));
+    }
+    let note = format!(
+        "genes found between discordant and concordant cells (n_genes: FDR below {}, log2 fold change beyond the threshold), and how many are found under {} permutations of the labels within patient and cell type",
+        params.fdr,
+        sides.len()
+    );
+    let notes = [
+        note.as_str(),
+        "the permuted classes keep their share of every cell type of every patient: what is found there are differences between cell types, not between classes; share_explained is null_median / n_genes",
+        "pvals: share of permutations with at least as many genes, counting the observed labels among them",
+        &params.test_note(),
+    ];
+    write_tsv(&dir.join("discordance_null.tsv"), "patient", &frame, &notes)?;
+    Ok(explained)
+}

@@ -1,0 +1,264 @@
+//! Tests whose sample is a patient: the paired t test of means, and of pseudobulk counts.
+
+use rayon::prelude::*;
+
+use clcc_data::matrix::Csr;
+use clcc_numerics::math;
+use clcc_numerics::stats::{
+    GeneTest, TTest, VariancePrior, benjamini_hochberg, benjamini_hochberg_log10, mean, paired_t,
+    variance,
+};
+
+use super::contrasts::{Kind, Sides};
+use super::family::{Tested, direction};
+
+/// Which of the two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sample {
+    /// Mean log1p expression of each group's cells.
+    MeanOfCells,
+    /// log2 counts per million of each group's summed raw counts.
+    Pseudobulk,
+}
+
+impl Sample {
+    /// In file names.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::MeanOfCells => "stratified",
+            Self::Pseudobulk => "pseudobulk",
+        }
+    }
+
+    /// In the column `test`.
+    pub fn test(self) -> &'static str {
+        match self {
+            Self::MeanOfCells => "paired t over patients",
+            Self::Pseudobulk => "pseudobulk, moderated paired t",
+        }
+    }
+}
+
+/// One gene.
+#[derive(Debug, Clone, Copy)]
+pub struct PairedGene {
+    /// Over the patients' differences.
+    pub test: TTest,
+    /// Benjamini-Hochberg over the genes that are not set aside; NaN for those and for genes
+    /// that were not tested.
+    pub adjusted: f64,
+    /// The same as a decimal logarithm.
+    pub adjusted_log10: f64,
+    /// Mean over patients of the log2 fold change.
+    pub log2fc: f64,
+}
+
+/// A comparison over patients.
+#[derive(Debug, Clone)]
+pub struct Paired {
+    /// What is compared.
+    pub kind: Kind,
+    /// How.
+    pub sample: Sample,
+    /// Patients with both groups.
+    pub n_pairs: usize,
+    /// One per gene; `None` with fewer than two such patients.
+    pub genes: Option<Vec<PairedGene>>,
+    /// What each gene's variance is drawn towards (pseudobulk); empty elsewhere.
+    pub prior: Vec<VariancePrior>,
+}
+
+impl Paired {
+    /// As [`Tested::direction`].
+    pub fn direction(&self, g: usize, fdr: f64, log2fc: f64) -> i8 {
+        self.genes.as_ref().map_or(0, |genes| {
+            direction(genes[g].adjusted, genes[g].log2fc, fdr, log2fc)
+        })
+    }
+
+    /// Genes found in one direction.
+    pub fn n_found(&self, sign: i8, fdr: f64, log2fc: f64) -> usize {
+        (0..self.genes.as_ref().map_or(0, Vec::len))
+            .filter(|&g| self.direction(g, fdr, log2fc) == sign)
+            .count()
+    }
+}
+
+fn adjust(tests: &[TTest], log2fc: &[f64], in_family: impl Fn(usize) -> bool) -> Vec<PairedGene> {
+    let family: Vec<usize> = (0..tests.len()).filter(|&g| in_family(g)).collect();
+    let q = benjamini_hochberg(&family.iter().map(|&g| tests[g].p.p).collect::<Vec<_>>());
+    let log =
+        benjamini_hochberg_log10(&family.iter().map(|&g| tests[g].p.log10).collect::<Vec<_>>());
+    let mut out: Vec<PairedGene> = tests
+        .iter()
+        .zip(log2fc)
+        .map(|(&test, &log2fc)| PairedGene {
+            test,
+            adjusted: f64::NAN,
+            adjusted_log10: f64::NAN,
+            log2fc,
+        })
+        .collect();
+    for (at, &g) in family.iter().enumerate() {
+        out[g].adjusted = q[at];
+        out[g].adjusted_log10 = log[at];
+    }
+    out
+}
+
+/// Per gene, the paired t test over the patients in which the comparison `kind` was made: one pair
+/// of means a patient, degrees of freedom = patients - 1.
+pub fn stratified(tested: &[Tested], kind: Kind, aside: &[bool]) -> Paired {
+    let patients: Vec<&Tested> = tested
+        .iter()
+        .filter(|t| t.patient.is_some() && t.comparison.kind == kind && t.made())
+        .collect();
+    let genes = (patients.len() >= 2).then(|| {
+        let n_genes = patients[0].genes.len();
+        let tests: Vec<TTest> = (0..n_genes)
+            .map(|g| {
+                let of = |f: fn(&GeneTest) -> f64| {
+                    patients
+                        .iter()
+                        .map(|t| f(&t.genes[g]))
+                        .collect::<Vec<f64>>()
+                };
+                paired_t(&of(|t| t.mean_group), &of(|t| t.mean_reference))
+            })
+            .collect();
+        let log2fc: Vec<f64> = (0..n_genes)
+            .map(|g| mean(&patients.iter().map(|t| t.log2fc[g]).collect::<Vec<_>>()))
+            .collect();
+        adjust(&tests, &log2fc, |g| kind != Kind::Epithelium || !aside[g])
+    });
+    Paired {
+        kind,
+        sample: Sample::MeanOfCells,
+        n_pairs: patients.len(),
+        genes,
+        prior: Vec::new(),
+    }
+}
+
+/// Summed raw counts of the group and of the reference in one patient.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pair {
+    /// Per gene.
+    pub group: Vec<f64>,
+    /// Per gene.
+    pub reference: Vec<f64>,
+}
+
+/// Sums of raw counts over the cells of each side, one pair per patient and comparison
+/// (`[kind][patient]`); `None` where a side has fewer than two cells.
+pub fn sums(
+    counts: &Csr,
+    cells_of: &[std::ops::Range<usize>],
+    sides: &Sides,
+) -> Vec<Vec<Option<Pair>>> {
+    sides
+        .par_iter()
+        .map(|side| {
+            cells_of
+                .iter()
+                .map(|cells| {
+                    let count = |s: u8| cells.clone().filter(|&i| side[i] == s).count();
+                    if count(1) < 2 || count(2) < 2 {
+                        return None;
+                    }
+                    let sum = |s: u8| {
+                        let mut out = vec![0.0; counts.n_cols()];
+                        for i in cells.clone().filter(|&i| side[i] == s) {
+                            let (genes, values) = counts.row(i);
+                            for (&g, &v) in genes.iter().zip(values) {
+                                out[g as usize] += f64::from(v);
+                            }
+                        }
+                        out
+                    };
+                    Some(Pair {
+                        group: sum(1),
+                        reference: sum(2),
+                    })
+                })
+                .collect()
+        })
+        .collect()
+}
+
+/// The moderated paired t test of pseudobulk samples: per patient log2 counts per million of the
+/// group minus those of the reference (`log2((count + 0.5) / (library + 1) 1e6)`, limma's voom
+/// scale), then limma's `eBayes` with a trend: each gene's variance is drawn towards that of genes of
+/// like mean expression (Smyth 2004; Sartor et al. 2006). Genes with fewer than `min_count` counts in all samples together
+/// are not tested.
+pub fn pseudobulk(kind: Kind, pairs: &[Option<Pair>], min_count: f64, aside: &[bool]) -> Paired {
+    let pairs: Vec<&Pair> = pairs.iter().flatten().collect();
+    let n = pairs.len();
+    if n < 2 {
+        return Paired {
+            kind,
+            sample: Sample::Pseudobulk,
+            n_pairs: n,
+            genes: None,
+            prior: Vec::new(),
+        };
+    }
+    let n_genes = pairs[0].group.len();
+    let library: Vec<(f64, f64)> = pairs
+        .iter()
+        .map(|p| (p.group.iter().sum(), p.reference.iter().sum()))
+        .collect();
+    let cpm = |count: f64, library: f64| math::log2((count + 0.5) / (library + 1.0) * 1e6);
+    let level = |g: usize| -> f64 {
+        let both = pairs.iter().zip(&library);
+        both.map(|(p, l)| cpm(p.group[g], l.0) + cpm(p.reference[g], l.1))
+            .sum::<f64>()
+            / (2 * n) as f64
+    };
+    let difference = |g: usize| -> Vec<f64> {
+        pairs
+            .iter()
+            .zip(&library)
+            .map(|(p, l)| cpm(p.group[g], l.0) - cpm(p.reference[g], l.1))
+            .collect()
+    };
+    let enough = |g: usize| {
+        pairs
+            .iter()
+            .map(|p| p.group[g] + p.reference[g])
+            .sum::<f64>()
+            >= min_count
+    };
+    let differences: Vec<Option<Vec<f64>>> = (0..n_genes)
+        .map(|g| enough(g).then(|| difference(g)))
+        .collect();
+    let df = (n - 1) as f64;
+    let tested: Vec<usize> = (0..n_genes).filter(|&g| differences[g].is_some()).collect();
+    let of = |f: &dyn Fn(usize) -> f64| tested.iter().map(|&g| f(g)).collect::<Vec<f64>>();
+    let own = |g: usize| differences[g].as_ref().map_or(f64::NAN, |d| variance(d, 1));
+    let prior = VariancePrior::fit_along(&of(&own), df, &of(&level));
+    let untested = TTest {
+        t: f64::NAN,
+        df: f64::NAN,
+        p: clcc_numerics::stats::PValue::UNDEFINED,
+        difference: f64::NAN,
+        se: f64::NAN,
+    };
+    let mut tests = vec![untested; n_genes];
+    for (&g, prior) in tested.iter().zip(&prior) {
+        let (v, df) = prior.moderate(own(g), df);
+        let change = differences[g].as_ref().map_or(f64::NAN, |d| mean(d));
+        tests[g] = TTest::new(change, (v / n as f64).sqrt(), df);
+    }
+    let log2fc: Vec<f64> = tests.iter().map(|t| t.difference).collect();
+    let genes = adjust(&tests, &log2fc, |g| {
+        differences[g].is_some() && (kind != Kind::Epithelium || !aside[g])
+    });
+    Paired {
+        kind,
+        sample: Sample::Pseudobulk,
+        n_pairs: n,
+        genes: Some(genes),
+        prior,
+    }
+}

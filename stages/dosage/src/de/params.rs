@@ -1,0 +1,204 @@
+//! Parameters of the stage.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::contrasts::Kind;
+use super::set_aside::GeneFamily;
+use clcc_numerics::stats::RankSumOptions;
+use clcc_stage::params::{Checks, OnlyWith, ParamProblem, When};
+
+/// Whose conventions the rank-sum test follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Convention {
+    /// `scanpy.tl.rank_genes_groups(method="wilcoxon")`: neither tie nor continuity correction.
+    #[default]
+    Scanpy,
+    /// `scipy.stats.mannwhitneyu(method="asymptotic")`: both.
+    Scipy,
+}
+
+impl Convention {
+    /// The name in the workflow file and the tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Scanpy => "scanpy",
+            Self::Scipy => "scipy",
+        }
+    }
+}
+
+/// Which cells cancer is compared with normal over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CancerNormal {
+    /// All cells labelled `Cancer` (by sample, as a rule) against all normal cells, every gene.
+    AllCells,
+    /// The epithelial cells among them, without the genes of `set_aside`.
+    Epithelial,
+}
+
+/// Which cells cis effects are correlated over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CisCells {
+    /// The cancer cells that `concordance` classed.
+    #[default]
+    Classed,
+    /// Every cell, cancer and normal together.
+    All,
+}
+
+impl CisCells {
+    /// The cells in words.
+    pub(super) fn words(self) -> &'static str {
+        match self {
+            Self::Classed => "classed cancer cells",
+            Self::All => "all cells, cancer and normal together",
+        }
+    }
+}
+
+/// Parameters of `de`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct DeParams {
+    /// False discovery rate (Benjamini-Hochberg) below which a gene counts; in (0, 1), default
+    /// 0.05 (the paper).
+    #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
+    pub fdr: f64,
+    /// Sizes of log2 fold change that a gene must exceed; 0 or more, rising. Default
+    /// `[0.3, 0.5]`: the paper uses both.
+    #[schemars(length(min = 1), inner(range(min = 0)))]
+    pub log2fc: Vec<f64>,
+    /// Conventions of the rank-sum test by name: `scanpy` (default, the paper: neither correction)
+    /// or `scipy` (both corrections).
+    pub convention: Convention,
+    /// Shrink the variance of the rank sum by its ties, as scipy does and scanpy with
+    /// `tie_correct=True`. `null` (default): as the convention. Without it the test is conservative
+    /// where most values are zero.
+    pub tie_correct: Option<bool>,
+    /// Move the rank sum half a rank towards its mean, as scipy's `use_continuity`. `null`
+    /// (default): as the convention.
+    pub continuity: Option<bool>,
+    /// Share of each patient's classed cells in the lowest and in the highest group of
+    /// copy-number burden; in (0, 0.5], default 0.25 (quartiles).
+    #[schemars(range(max = 0.5), extend("exclusiveMinimum" = 0))]
+    pub burden_quantile: f64,
+    /// How cancer is compared with normal, one or both of: `epithelial` (default; the paper of the
+    /// copy-number anchors), like with like, without the genes of `set_aside`; `all_cells` (CLCC,
+    /// section 7.2.1), all cells of tumour samples against all normal cells and every gene, which tells
+    /// above all which cell types the samples hold.
+    pub cancer_vs_normal: Vec<CancerNormal>,
+    /// Cells over which cis effects are correlated, per patient and pooled: `classed` (default), the
+    /// cancer cells that have a class, so that a difference between tumour and normal sample is no cis
+    /// effect; `all` (CLCC, section 7.2.3), every cell of tumour and normal samples together.
+    pub cis_cells: CisCells,
+    /// Families of genes that take no part in cancer against normal epithelium and are listed
+    /// apart (`set_aside.tsv`): any of `ribosomal`, `mitochondrial`, `immunoglobulin`. Default: all
+    /// three. They tell depth, damage and ambient RNA of plasma cells, not tumour cells.
+    pub set_aside: Vec<GeneFamily>,
+    /// Counts over all patients and both groups that a gene needs for the pseudobulk test; 1 or
+    /// more, default 10 (as edgeR's `filterByExpr` has `min.total.count` 15 and `min.count` 10).
+    #[schemars(range(min = 1))]
+    pub pseudobulk_min_count: f64,
+    /// Patients in which a gene must be found to be recurrent; 2 or more, default 2.
+    #[schemars(range(min = 2))]
+    pub min_patients: usize,
+    /// Mean `X_cnv` beyond which a locus counts as gained or lost (natural-log expression ratio
+    /// of the windows over the gene, which smoothing and denoising shrink); above 0, default 0.01:
+    /// about one tenth of the windows of the paper's cluster profiles of P0006 lie beyond it.
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    pub locus_threshold: f64,
+}
+
+impl Default for DeParams {
+    fn default() -> Self {
+        Self {
+            fdr: 0.05,
+            log2fc: vec![0.3, 0.5],
+            convention: Convention::Scanpy,
+            tie_correct: None,
+            continuity: None,
+            burden_quantile: 0.25,
+            cancer_vs_normal: vec![CancerNormal::Epithelial],
+            cis_cells: CisCells::Classed,
+            set_aside: GeneFamily::ALL.to_vec(),
+            pseudobulk_min_count: 10.0,
+            min_patients: 2,
+            locus_threshold: 0.01,
+        }
+    }
+}
+
+impl DeParams {
+    /// What is read only under other parameters.
+    pub(super) const ONLY_WITH: &'static [OnlyWith] = &[OnlyWith {
+        params: &["convention"],
+        any: &[When::Null("tie_correct"), When::Null("continuity")],
+    }];
+
+    pub(super) fn rank_sum(&self) -> RankSumOptions {
+        let named = match self.convention {
+            Convention::Scanpy => RankSumOptions::SCANPY,
+            Convention::Scipy => RankSumOptions::SCIPY,
+        };
+        RankSumOptions {
+            tie_correct: self.tie_correct.unwrap_or(named.tie_correct),
+            continuity: self.continuity.unwrap_or(named.continuity),
+        }
+    }
+
+    /// The comparisons that are made, in the order of [`Kind::ALL`].
+    pub(super) fn kinds(&self) -> Vec<Kind> {
+        let wanted = |kind: &Kind| match kind {
+            Kind::CancerNormal => self.cancer_vs_normal.contains(&CancerNormal::AllCells),
+            Kind::Epithelium => self.cancer_vs_normal.contains(&CancerNormal::Epithelial),
+            Kind::Discordance | Kind::Burden => true,
+        };
+        Kind::ALL.into_iter().filter(wanted).collect()
+    }
+
+    pub(super) fn problems(&self) -> Vec<ParamProblem> {
+        let mut c = Checks::default();
+        let rising = self.log2fc.windows(2).all(|w| w[0] < w[1]);
+        c.require(rising, "log2fc", || {
+            format!("expected rising values, found `{:?}`", self.log2fc)
+        });
+        let twice = (1..self.cancer_vs_normal.len())
+            .any(|i| self.cancer_vs_normal[..i].contains(&self.cancer_vs_normal[i]));
+        c.require(!twice, "cancer_vs_normal", || {
+            "expected each of `all_cells` and `epithelial` once at most".into()
+        });
+        c.finish()
+    }
+
+    /// The rank-sum test by the name of its conventions: `wilcoxon (scanpy)`.
+    pub(super) fn test_name(&self) -> String {
+        let (is, named) = (self.rank_sum(), |o: RankSumOptions| {
+            (o.tie_correct, o.continuity)
+        });
+        if named(is) == named(RankSumOptions::SCANPY) {
+            "wilcoxon (scanpy)".into()
+        } else if named(is) == named(RankSumOptions::SCIPY) {
+            "wilcoxon (scipy)".into()
+        } else if is.tie_correct {
+            "wilcoxon (scanpy, tie_correct)".into()
+        } else {
+            "wilcoxon (continuity only)".into()
+        }
+    }
+
+    /// The words of the rank-sum test, for the head of each table.
+    pub(super) fn test_note(&self) -> String {
+        let is = self.rank_sum();
+        let word = |on: bool| if on { "with" } else { "without" };
+        format!(
+            "test: {}: Wilcoxon rank-sum, normal approximation, {} tie correction, {} continuity correction, two-sided; pvals_adj: Benjamini-Hochberg over all genes of the table; log10_pvals and log10_pvals_adj hold where pvals underflows",
+            self.test_name(),
+            word(is.tie_correct),
+            word(is.continuity)
+        )
+    }
+}

@@ -1,0 +1,174 @@
+//! Do cells of two sides score differently? Mann-Whitney on scores of cells.
+
+use std::path::Path;
+
+use clcc_data::error::StageResult;
+use clcc_data::frame::{Column, Frame};
+use clcc_data::table::write_tsv;
+use clcc_numerics::stats::{
+    PValue, RankSumOptions, auc, benjamini_hochberg, mean, median, rank_sum_dense,
+};
+
+use super::write::who;
+
+/// Scores that cells of high and of low burden are compared by, where there are such columns.
+pub(super) const SCORES: [&str; 9] = [
+    "distance",
+    "S_score",
+    "G2M_score",
+    "cnv_malignancy",
+    "cnv_correlation",
+    "shortfall_z",
+    "total_counts",
+    "n_genes_by_counts",
+    "pct_counts_mt",
+];
+
+/// The mean |X_cnv| of a cell's cluster (`infercnvpy.tl.cnv_score`).
+pub(super) const CNV_SCORE: &str = "cnv_score";
+
+/// Who is compared, in which table.
+pub(super) struct Question<'a> {
+    pub(super) file: &'static str,
+    /// First line of the table.
+    pub(super) title: String,
+    /// Names of sides 1 and 2 in its columns.
+    pub(super) names: [&'static str; 2],
+    /// Side of each cell; 0 is neither.
+    pub(super) side: &'a [u8],
+    pub(super) scores: &'a [(String, Vec<f64>)],
+}
+
+impl<'a> Question<'a> {
+    /// Cells of the highest against cells of the lowest burden, by every score.
+    pub(super) fn burden(side: &'a [u8], scores: &'a [(String, Vec<f64>)], quantile: f64) -> Self {
+        Self {
+            file: "burden_scores.tsv",
+            title: format!(
+                "scores of cells in the highest against the lowest {quantile} of copy-number burden within their patient"
+            ),
+            names: ["high", "low"],
+            side,
+            scores,
+        }
+    }
+
+    /// Cancer cells against normal cells, by how much copy number they show (CLCC, section
+    /// 7.2.2).
+    pub(super) fn origin(side: &'a [u8], scores: &'a [(String, Vec<f64>)]) -> Self {
+        Self {
+            file: "cancer_vs_normal_scores.tsv",
+            title: "copy-number scores of all cancer cells against all normal cells (cancer_vs_normal); cnv_score: mean |X_cnv| of the cell's cluster, one value a cluster (infercnvpy.tl.cnv_score); cnv_burden: mean |X_cnv| of the cell itself"
+                .into(),
+            names: ["cancer", "normal"],
+            side,
+            scores,
+        }
+    }
+}
+
+struct Row<'a> {
+    score: &'a str,
+    patient: String,
+    sizes: [usize; 2],
+    means: [f64; 2],
+    medians: [f64; 2],
+    auc: f64,
+    z: f64,
+    p: PValue,
+    adjusted: f64,
+}
+
+impl<'a> Row<'a> {
+    /// `None` with fewer than two cells on a side.
+    fn new(score: &'a str, patient: String, first: &[f64], second: &[f64]) -> Option<Self> {
+        if first.len() < 2 || second.len() < 2 {
+            return None;
+        }
+        let (z, p) = rank_sum_dense(first, second, RankSumOptions::SCIPY);
+        let all: Vec<f64> = first.iter().chain(second).copied().collect();
+        let labels: Vec<bool> = (0..all.len()).map(|i| i < first.len()).collect();
+        Some(Self {
+            score,
+            patient,
+            sizes: [first.len(), second.len()],
+            means: [mean(first), mean(second)],
+            medians: [median(first), median(second)],
+            auc: auc(&all, &labels),
+            z,
+            p,
+            adjusted: f64::NAN,
+        })
+    }
+}
+
+/// Writes the table of a question: cells on side 1 against side 2 for each score, per patient and
+/// pooled.
+pub(super) fn table(
+    dir: &Path,
+    patients: &[String],
+    patient_of: &[u32],
+    question: &Question<'_>,
+) -> StageResult<()> {
+    let side = question.side;
+    let mut sets: Vec<Option<usize>> = (0..patients.len()).map(Some).collect();
+    if patients.len() > 1 {
+        sets.push(None);
+    }
+    let mut rows: Vec<Row<'_>> = Vec::new();
+    for patient in sets {
+        let first = rows.len();
+        for (name, values) in question.scores {
+            let of = |s: u8| -> Vec<f64> {
+                (0..side.len())
+                    .filter(|&i| {
+                        side[i] == s
+                            && values[i].is_finite()
+                            && patient.is_none_or(|p| p == patient_of[i] as usize)
+                    })
+                    .map(|i| values[i])
+                    .collect()
+            };
+            rows.extend(Row::new(name, who(patients, patient), &of(1), &of(2)));
+        }
+        let p: Vec<f64> = rows[first..].iter().map(|r| r.p.p).collect();
+        for (row, q) in rows[first..].iter_mut().zip(benjamini_hochberg(&p)) {
+            row.adjusted = q;
+        }
+    }
+    write(dir, question, &rows)
+}
+
+fn write(dir: &Path, question: &Question<'_>, rows: &[Row<'_>]) -> StageResult<()> {
+    let mut frame = Frame::new(rows.iter().map(|r| r.score.to_string()).collect());
+    frame.set(
+        "patient",
+        Column::Str(rows.iter().map(|r| r.patient.clone()).collect()),
+    );
+    let num = |f: &dyn Fn(&Row<'_>) -> f64| Column::F64(rows.iter().map(f).collect());
+    for (k, name) in question.names.into_iter().enumerate() {
+        let sizes = rows.iter().map(|r| r.sizes[k] as i64).collect();
+        frame.set(&format!("n_{name}"), Column::I64(sizes));
+    }
+    for (k, name) in question.names.into_iter().enumerate() {
+        frame.set(&format!("mean_{name}"), num(&|r| r.means[k]));
+    }
+    for (k, name) in question.names.into_iter().enumerate() {
+        frame.set(&format!("median_{name}"), num(&|r| r.medians[k]));
+    }
+    frame.set("auc", num(&|r| r.auc));
+    frame.set("z", num(&|r| r.z));
+    frame.set("pvals", num(&|r| r.p.p));
+    frame.set("pvals_adj", num(&|r| r.adjusted));
+    frame.set("log10_pvals", num(&|r| r.p.log10));
+    let [first, second] = question.names;
+    let test = format!(
+        "test: Mann-Whitney (scipy's conventions: tie and continuity corrections, normal approximation), two-sided; auc: probability that a {first} cell scores more than a {second} one; pvals_adj: Benjamini-Hochberg over the scores of one patient"
+    );
+    let notes = [
+        question.title.as_str(),
+        &test,
+        "cells of one tumour are not independent samples: the p-values are too small",
+    ];
+    write_tsv(&dir.join(question.file), "score", &frame, &notes)
+}

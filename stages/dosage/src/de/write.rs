@@ -1,0 +1,436 @@
+//! The tables.
+
+use std::path::Path;
+
+use clcc_data::error::StageResult;
+use clcc_data::frame::{Column, Frame};
+use clcc_data::table::write_tsv;
+use clcc_numerics::stats::GeneTest;
+
+use super::by_type::ByType;
+use super::cis::{CisEffect, Region};
+use super::cis_left_out::{LeftOut, MIN_CELLS};
+use super::compare::DosageGenes;
+use super::contrasts::Kind;
+use super::family::Tested;
+use super::paired::{Paired, PairedGene, Sample};
+use super::params::{CisCells, DeParams};
+use super::set_aside::GeneFamily;
+
+/// What the stage knows about genes beside the tests.
+pub(super) struct GeneNotes<'a> {
+    pub(super) names: &'a [String],
+    /// Where `dosage` was read.
+    pub(super) dosage: Option<&'a DosageGenes>,
+    pub(super) stratified: Option<&'a Paired>,
+    pub(super) pseudobulk: Option<&'a Paired>,
+    /// Set aside from cancer against normal epithelium.
+    pub(super) aside: &'a [bool],
+}
+
+/// `patients[p]`, or `pooled`.
+pub(super) fn who(patients: &[String], patient: Option<usize>) -> String {
+    patient.map_or_else(|| "pooled".to_string(), |p| patients[p].clone())
+}
+
+/// A name that is safe inside a file name.
+fn file_part(name: &str) -> String {
+    name.chars()
+        .map(|c| {
+            if c.is_alphanumeric() || "-_.".contains(c) {
+                c
+            } else {
+                '_'
+            }
+        })
+        .collect()
+}
+
+fn gene_columns(frame: &mut Frame, t: &Tested, order: &[usize]) {
+    let num =
+        |f: &dyn Fn(&GeneTest) -> f64| Column::F64(order.iter().map(|&g| f(&t.genes[g])).collect());
+    frame.set("scores", num(&|g| g.z));
+    frame.set(
+        "logfoldchanges",
+        Column::F64(order.iter().map(|&g| t.log2fc[g]).collect()),
+    );
+    frame.set("pvals", num(&|g| g.p.p));
+    frame.set(
+        "pvals_adj",
+        Column::F64(order.iter().map(|&g| t.adjusted[g]).collect()),
+    );
+    frame.set("log10_pvals", num(&|g| g.p.log10));
+    frame.set(
+        "log10_pvals_adj",
+        Column::F64(order.iter().map(|&g| t.adjusted_log10[g]).collect()),
+    );
+    frame.set("pct_nz_group", num(&|g| g.pct_group));
+    frame.set("pct_nz_reference", num(&|g| g.pct_reference));
+    frame.set("mean_group", num(&|g| g.mean_group));
+    frame.set("mean_reference", num(&|g| g.mean_reference));
+}
+
+const COLUMN_NOTE: &str = "columns as scanpy's rank_genes_groups: scores is z, logfoldchanges is log2((expm1(mean log1p of the group) + 1e-9) / (the same of the reference)), pct_nz the share of cells above 0, mean_* the mean log1p expression";
+const CELL_NOTE: &str = "cells of one tumour are not independent samples: these p-values are too small; see the patient-stratified test";
+
+/// One comparison, genes by falling score.
+pub(super) fn comparison(
+    dir: &Path,
+    t: &Tested,
+    patients: &[String],
+    genes: &GeneNotes<'_>,
+    params: &DeParams,
+) -> StageResult<()> {
+    let kind = t.comparison.kind;
+    let mut order: Vec<usize> = (0..t.genes.len())
+        .filter(|&g| kind != Kind::Epithelium || !genes.aside[g])
+        .collect();
+    order.sort_by(|&a, &b| t.genes[b].z.total_cmp(&t.genes[a].z));
+    let mut frame = Frame::new(order.iter().map(|&g| genes.names[g].clone()).collect());
+    gene_columns(&mut frame, t, &order);
+    let name = who(patients, t.patient);
+    let (group, reference) = kind.groups();
+    let title = format!(
+        "{}: {group} (group, n = {}) against {reference} (reference, n = {}), {}",
+        kind.name(),
+        t.comparison.n_group,
+        t.comparison.n_reference,
+        if t.patient.is_some() {
+            format!("patient {name}")
+        } else {
+            "all patients together".to_string()
+        }
+    );
+    let mut notes = vec![
+        title,
+        params.test_note(),
+        COLUMN_NOTE.into(),
+        CELL_NOTE.into(),
+    ];
+    if kind == Kind::Epithelium {
+        let n = genes.aside.iter().filter(|a| **a).count();
+        notes.push(format!("{n} genes are set aside: see set_aside.tsv"));
+    }
+    write_tsv(
+        &dir.join(format!("{}.{}.tsv", kind.name(), file_part(&name))),
+        "names",
+        &frame,
+        &notes.iter().map(String::as_str).collect::<Vec<_>>(),
+    )
+}
+
+/// A test over patients.
+pub(super) fn paired(
+    dir: &Path,
+    p: &Paired,
+    names: &[String],
+    aside: &[bool],
+    params: &DeParams,
+) -> StageResult<()> {
+    let Some(found) = &p.genes else {
+        return Ok(());
+    };
+    let mut order: Vec<usize> = (0..found.len())
+        .filter(|&g| p.kind != Kind::Epithelium || !aside[g])
+        .collect();
+    let rank = |g: usize| {
+        if found[g].test.p.p.is_nan() {
+            1.0
+        } else {
+            found[g].test.p.log10
+        }
+    };
+    order.sort_by(|&a, &b| rank(a).total_cmp(&rank(b)));
+    let mut frame = Frame::new(order.iter().map(|&g| names[g].clone()).collect());
+    let num =
+        |f: &dyn Fn(&PairedGene) -> f64| Column::F64(order.iter().map(|&g| f(&found[g])).collect());
+    frame.set("t", num(&|s| s.test.t));
+    frame.set("df", num(&|s| s.test.df));
+    frame.set("mean_difference", num(&|s| s.test.difference));
+    frame.set("se", num(&|s| s.test.se));
+    frame.set("logfoldchanges", num(&|s| s.log2fc));
+    frame.set("pvals", num(&|s| s.test.p.p));
+    frame.set("pvals_adj", num(&|s| s.adjusted));
+    frame.set("log10_pvals", num(&|s| s.test.p.log10));
+    frame.set("log10_pvals_adj", num(&|s| s.adjusted_log10));
+    let (group, reference) = p.kind.groups();
+    let (n, df) = (p.n_pairs, p.n_pairs - 1);
+    let (title, change) = match p.sample {
+        Sample::MeanOfCells => (
+            format!(
+                "{}, patient-stratified: paired t test over {n} patients (df = {df}) of the mean log1p expression of {group} and of {reference}; two-sided",
+                p.kind.name()
+            ),
+            "logfoldchanges: mean over patients of log2((expm1(mean of the group) + 1e-9) / (expm1(mean of the reference) + 1e-9))".to_string(),
+        ),
+        Sample::Pseudobulk => {
+            let variances = || p.prior.iter().map(|v| v.variance);
+            let range = (
+                variances().fold(f64::NAN, f64::min),
+                variances().fold(f64::NAN, f64::max),
+            );
+            let prior_df = p.prior.first().map_or(f64::NAN, |v| v.df);
+            (
+                format!(
+                    "{}, pseudobulk: moderated paired t test over {n} patients of log2 counts per million of the summed raw counts of {group} and of {reference}; two-sided",
+                    p.kind.name()
+                ),
+                format!(
+                    "log2((count + 0.5) / (library + 1) 1e6); each gene's variance ({df} df) is drawn towards that of genes of like mean expression, {} to {}, with {} df (limma's eBayes with a trend, Smyth 2004); genes with fewer than {} counts in all samples are not tested; logfoldchanges: mean difference over patients",
+                    clcc_data::table::number(range.0),
+                    clcc_data::table::number(range.1),
+                    clcc_data::table::number(prior_df),
+                    params.pseudobulk_min_count
+                ),
+            )
+        }
+    };
+    let notes = [
+        title.as_str(),
+        &change,
+        "a patient is one observation here: this test holds where patients differ at random",
+        "pvals_adj: Benjamini-Hochberg over the genes of the table, a gene without a test counting as p = 1 (pseudobulk: over the tested ones)",
+    ];
+    write_tsv(
+        &dir.join(format!("{}.{}.tsv", p.kind.name(), p.sample.name())),
+        "names",
+        &frame,
+        &notes,
+    )
+}
+
+/// Van Elteren's test of one set of cells.
+pub(super) fn by_type(
+    dir: &Path,
+    t: &ByType,
+    patients: &[String],
+    names: &[String],
+) -> StageResult<()> {
+    let Ok(used) = &t.used else {
+        return Ok(());
+    };
+    let mut order: Vec<usize> = (0..t.genes.len()).collect();
+    order.sort_by(|&a, &b| t.genes[b].z.total_cmp(&t.genes[a].z));
+    let mut frame = Frame::new(order.iter().map(|&g| names[g].clone()).collect());
+    let num = |f: &dyn Fn(usize) -> f64| Column::F64(order.iter().map(|&g| f(g)).collect());
+    frame.set("scores", num(&|g| t.genes[g].z));
+    frame.set("logfoldchanges", num(&|g| t.log2fc[g]));
+    frame.set("pvals", num(&|g| t.genes[g].p.p));
+    frame.set("pvals_adj", num(&|g| t.adjusted[g]));
+    frame.set("log10_pvals", num(&|g| t.genes[g].p.log10));
+    frame.set("log10_pvals_adj", num(&|g| t.adjusted_log10[g]));
+    frame.set("pct_nz_group", num(&|g| t.genes[g].pct_group));
+    frame.set("pct_nz_reference", num(&|g| t.genes[g].pct_reference));
+    let title = format!(
+        "discordant_vs_concordant within cell types, {}: {} discordant against {} concordant cells in {} strata (a cell type of a patient) that have both",
+        t.patient.map_or_else(
+            || "all patients".to_string(),
+            |p| format!("patient {}", patients[p])
+        ),
+        used.group,
+        used.reference,
+        used.strata
+    );
+    let notes = [
+        title.as_str(),
+        "test: van Elteren (rank sums within strata, weights 1 / (N + 1), ties corrected, no continuity correction), normal approximation, two-sided: a difference between cell types is none between classes; pvals_adj: Benjamini-Hochberg over all genes of the table",
+        "logfoldchanges and pct_nz_* from means over strata with the same weights in both groups",
+        CELL_NOTE,
+    ];
+    let file = t.patient.map_or_else(
+        || "discordant_vs_concordant.within_cell_types.tsv".to_string(),
+        |p| {
+            format!(
+                "discordant_vs_concordant.within_cell_types.{}.tsv",
+                file_part(&patients[p])
+            )
+        },
+    );
+    write_tsv(&dir.join(file), "names", &frame, &notes)
+}
+
+/// The genes that cancer against normal epithelium leaves out, with what they would have given.
+pub(super) fn set_aside(
+    dir: &Path,
+    tested: &[Tested],
+    patients: &[String],
+    names: &[String],
+    aside: &[bool],
+    params: &DeParams,
+) -> StageResult<()> {
+    let genes: Vec<usize> = (0..names.len()).filter(|&g| aside[g]).collect();
+    let sets: Vec<&Tested> = tested
+        .iter()
+        .filter(|t| t.comparison.kind == Kind::Epithelium && t.made())
+        .collect();
+    if sets.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<(&Tested, usize)> = sets
+        .iter()
+        .flat_map(|t| genes.iter().map(move |&g| (*t, g)))
+        .collect();
+    let mut frame = Frame::new(rows.iter().map(|r| names[r.1].clone()).collect());
+    let family = |g: usize| GeneFamily::of(&names[g]).map_or("", GeneFamily::name);
+    frame.set_category(
+        "family",
+        &rows.iter().map(|r| family(r.1)).collect::<Vec<_>>(),
+    );
+    frame.set(
+        "patient",
+        Column::Str(rows.iter().map(|r| who(patients, r.0.patient)).collect()),
+    );
+    let num =
+        |f: &dyn Fn(&Tested, usize) -> f64| Column::F64(rows.iter().map(|r| f(r.0, r.1)).collect());
+    frame.set("scores", num(&|t, g| t.genes[g].z));
+    frame.set("logfoldchanges", num(&|t, g| t.log2fc[g]));
+    frame.set("pvals", num(&|t, g| t.genes[g].p.p));
+    frame.set("log10_pvals", num(&|t, g| t.genes[g].p.log10));
+    let families: Vec<&str> = params.set_aside.iter().map(|f| f.name()).collect();
+    let title = format!(
+        "genes set aside from cancer against normal epithelium ({}): they tell depth, damage and ambient RNA; no part of that table or of its false discovery rate",
+        families.join(", ")
+    );
+    write_tsv(
+        &dir.join("set_aside.tsv"),
+        "names",
+        &frame,
+        &[&title, &params.test_note()],
+    )
+}
+
+/// Cis effects of all patients and of all cells together.
+pub(super) fn cis(
+    dir: &Path,
+    regions: &[Region],
+    found: &[(String, usize, Vec<CisEffect>)],
+    of: CisCells,
+) -> StageResult<()> {
+    let rows: Vec<(&str, usize, &CisEffect)> = found
+        .iter()
+        .flat_map(|(who, n, effects)| effects.iter().map(move |e| (who.as_str(), *n, e)))
+        .collect();
+    let mut frame = Frame::new(
+        rows.iter()
+            .map(|r| regions[r.2.region].name.clone())
+            .collect(),
+    );
+    let num = |f: &dyn Fn(&CisEffect) -> f64| Column::F64(rows.iter().map(|r| f(r.2)).collect());
+    let int = |f: &dyn Fn(&Region) -> usize| {
+        Column::I64(
+            rows.iter()
+                .map(|r| f(&regions[r.2.region]) as i64)
+                .collect(),
+        )
+    };
+    frame.set(
+        "level",
+        Column::Str(
+            rows.iter()
+                .map(|r| regions[r.2.region].level.to_string())
+                .collect(),
+        ),
+    );
+    frame.set(
+        "patient",
+        Column::Str(rows.iter().map(|r| r.0.to_string()).collect()),
+    );
+    frame.set(
+        "n_cells",
+        Column::I64(rows.iter().map(|r| r.1 as i64).collect()),
+    );
+    frame.set("n_genes", int(&|r| r.genes.len()));
+    frame.set("n_windows", int(&|r| r.windows.len()));
+    frame.set("mean_cnv", num(&|e| e.mean_cnv));
+    frame.set("spearman", num(&|e| e.cis.r));
+    frame.set("pvals", num(&|e| e.cis.p.p));
+    frame.set("pvals_adj", num(&|e| e.p_adjusted));
+    frame.set("log10_pvals", num(&|e| e.cis.p.log10));
+    frame.set("trans_mean", num(&|e| e.trans_mean));
+    frame.set("trans_max", num(&|e| e.trans_max));
+    let what = format!(
+        "cis effects: Spearman correlation over {} of a region's mean log1p expression with its mean X_cnv; test: t with n - 2 degrees of freedom, two-sided; pvals_adj: Benjamini-Hochberg over the regions of one level within one patient",
+        of.words()
+    );
+    let notes = [
+        what.as_str(),
+        "trans control: the same expression against the X_cnv of regions of the same level on other chromosomes (their mean Spearman, and the largest in size)",
+        "the copy number of a region is inferred from the expression of the same genes, so a positive cis value is expected by construction: compare it with the trans control",
+    ];
+    write_tsv(&dir.join("cis_effects.tsv"), "region", &frame, &notes)
+}
+
+/// Left-out cis effects of each patient, and over the patients.
+pub(super) fn cis_left_out(
+    dir: &Path,
+    regions: &[Region],
+    found: &[(String, usize, Vec<LeftOut>)],
+    of: CisCells,
+) -> StageResult<()> {
+    let mut frame = Frame::new(Vec::new());
+    let (mut level, mut patient, mut cells, mut genes) = (vec![], vec![], vec![], vec![]);
+    let mut columns: [Vec<f64>; 7] = Default::default();
+    for (who, n_cells, effects) in found {
+        let first = columns[0].len();
+        for e in effects {
+            frame.index.push(regions[e.region].name.clone());
+            level.push(regions[e.region].level.to_string());
+            patient.push(who.clone());
+            cells.push(*n_cells as i64);
+            genes.push(e.n_genes as i64);
+            let row = [
+                e.beside,
+                e.own,
+                e.trans,
+                e.test.t,
+                e.test.p.p,
+                f64::NAN,
+                e.test.p.log10,
+            ];
+            columns.iter_mut().zip(row).for_each(|(c, v)| c.push(v));
+        }
+        for name in ["chromosome", "arm"] {
+            let rows: Vec<usize> = (first..columns[0].len())
+                .filter(|&i| level[i] == name && columns[4][i].is_finite())
+                .collect();
+            let p: Vec<f64> = rows.iter().map(|&i| columns[4][i]).collect();
+            for (&i, q) in rows
+                .iter()
+                .zip(clcc_numerics::stats::benjamini_hochberg(&p))
+            {
+                columns[5][i] = q;
+            }
+        }
+    }
+    frame.set("level", Column::Str(level));
+    frame.set("patient", Column::Str(patient));
+    frame.set("n_cells", Column::I64(cells));
+    frame.set("n_genes", Column::I64(genes));
+    let names = [
+        "spearman",
+        "spearman_own_windows",
+        "trans_mean",
+        "t",
+        "pvals",
+        "pvals_adj",
+        "log10_pvals",
+    ];
+    for (name, column) in names.into_iter().zip(columns) {
+        frame.set(name, Column::F64(column));
+    }
+    let which = format!(
+        "cis effects with the gene's own region left out: spearman is the mean over a region's genes (seen in {MIN_CELLS} cells or more) of the Spearman correlation over {} of the gene's log1p expression with the X_cnv of the nearest windows that do not contain it; spearman_own_windows the same with the windows that do",
+        of.words()
+    );
+    let notes = [
+        which.as_str(),
+        "trans_mean: the same genes' correlation with the X_cnv of the other chromosomes; test: paired t over genes of spearman against the trans correlation (neighbouring genes share windows, so p is too small); pooled: paired t over patients of the region's two means; pvals_adj: Benjamini-Hochberg over the regions of one level within one patient",
+        "spearman_own_windows minus spearman is what a gene contributes to its own copy number; spearman beside trans_mean is the dosage effect that is left",
+    ];
+    write_tsv(
+        &dir.join("cis_effects_left_out.tsv"),
+        "region",
+        &frame,
+        &notes,
+    )
+}

@@ -1,0 +1,110 @@
+//! What arms and chromosomes look like: their copy number, and how their genes answer.
+
+use std::collections::BTreeMap;
+
+use clcc_data::error::StageResult;
+use clcc_data::frame::Frame;
+use clcc_data::genome::arm_name;
+use clcc_numerics::stats::{mean, median, quantile};
+
+use super::Analysis;
+use super::slope::Class;
+use super::windows::gene_arms;
+
+/// What is summed up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Level {
+    Chromosome,
+    Arm,
+}
+
+/// A chromosome or an arm.
+#[derive(Debug, Clone)]
+pub(super) struct ArmSummary {
+    /// `chr7`, or `chr7p` (the chromosome itself where it has no known arms).
+    pub(super) name: String,
+    pub(super) n_genes: usize,
+    pub(super) n_tested: usize,
+    /// Of the tested genes.
+    pub(super) median_slope: f64,
+    /// Middle half of their slopes.
+    pub(super) quartiles: (f64, f64),
+    /// Sensitive, insensitive, over-compensated, unresolved.
+    pub(super) classes: [usize; 4],
+    /// Smallest and largest mean log copy ratio of the arm in a malignant clone; NaN without one.
+    pub(super) copy: (f64, f64),
+    /// Malignant clones in which at least half of the arm's genes are gained, and lost.
+    pub(super) gained_lost: (usize, usize),
+}
+
+/// Chromosomes or arms in the order of the genes.
+pub(super) fn arms(level: Level, var: &Frame, found: &Analysis) -> StageResult<Vec<ArmSummary>> {
+    let chromosome = var.texts("chromosome")?;
+    let arm = gene_arms(var);
+    let mut genes_of: BTreeMap<usize, (String, Vec<usize>)> = BTreeMap::new();
+    let mut first: BTreeMap<String, usize> = BTreeMap::new();
+    for g in (0..var.len()).filter(|&g| !chromosome[g].is_empty()) {
+        let name = arm_name(&chromosome[g], arm[g].filter(|_| level == Level::Arm));
+        let at = *first.entry(name.clone()).or_insert(g);
+        genes_of
+            .entry(at)
+            .or_insert_with(|| (name, Vec::new()))
+            .1
+            .push(g);
+    }
+    Ok(genes_of
+        .into_values()
+        .map(|(name, genes)| {
+            let of = |class: Class| {
+                genes
+                    .iter()
+                    .filter(|&&g| found.slopes.genes[g].class == class)
+                    .count()
+            };
+            let slopes: Vec<f64> = genes
+                .iter()
+                .map(|&g| &found.slopes.genes[g])
+                .filter(|g| g.class != Class::Untested)
+                .map(|g| g.slope)
+                .collect();
+            let mut copy = (f64::NAN, f64::NAN);
+            let mut gained_lost = (0, 0);
+            for u in (0..found.units.len()).filter(|&u| found.units[u].key.cancer) {
+                let local: Vec<f64> = genes
+                    .iter()
+                    .map(|&g| found.ratios[u][g])
+                    .filter(|v| v.is_finite())
+                    .collect();
+                if local.is_empty() {
+                    continue;
+                }
+                let m = mean(&local);
+                copy = (copy.0.min(m), copy.1.max(m));
+                let half = |sign: f64| {
+                    2 * genes
+                        .iter()
+                        .filter(|&&g| sign * found.copy[u][g] > 0.0)
+                        .count()
+                        >= genes.len()
+                };
+                gained_lost.0 += usize::from(half(1.0));
+                gained_lost.1 += usize::from(half(-1.0));
+            }
+            ArmSummary {
+                name,
+                n_genes: genes.len(),
+                n_tested: slopes.len(),
+                median_slope: median(&slopes),
+                quartiles: (quantile(&slopes, 0.25), quantile(&slopes, 0.75)),
+                classes: [
+                    of(Class::Sensitive),
+                    of(Class::Insensitive),
+                    of(Class::OverCompensated),
+                    of(Class::Unresolved),
+                ],
+                copy,
+                gained_lost,
+            }
+        })
+        .collect())
+}

@@ -1,0 +1,283 @@
+//! Log copy ratios of malignant clones along the genome: what their cells' residuals are set against.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::GeneWindows;
+use super::params::CopyNumber;
+use super::rates::{LEAST_NEIGHBOURS, NEIGHBOURS, Rates, level};
+use super::units::Unit;
+use clcc_numerics::stats::interquartile_mean;
+
+/// Share of altered genes from which a clone counts as malignant.
+const MALIGNANT_SHARE: f64 = 0.05;
+
+/// Where the genes lie and what the windows say of them.
+#[derive(Clone, Copy)]
+pub(crate) struct Along<'a> {
+    /// Chromosome and arm of each gene, in genome order; empty where unknown.
+    pub(crate) arm: &'a [String],
+    /// The windows of each gene.
+    pub(crate) map: &'a GeneWindows,
+    /// Natural-log copy ratio per unit of `X_cnv`.
+    pub(crate) scale: f64,
+}
+
+/// Local log copy ratio of each clone and gene, `[unit][gene]`; 0 in normal cells, NaN where nothing is
+/// known.
+///
+/// `Neighbours`: the clone's log rates less those of the normal cells of its stratum; of these
+/// differences the interquartile mean, weighted by precision, over the nearest 50 genes on either side in
+/// the arm, the gene itself left out. Genes that tumours express at another level do not move it. It is in
+/// units of the typical gene's response and needs no scale; 0 is the clone's median gene, so a clone with
+/// more than half of its genes gained shows what it did not gain as lost, as inferred profiles do. `Windows`, and where the clone is not malignant
+/// by its windows ([`is_malignant`]: other cells of a tumour differ from normal ones too, but not by
+/// copies), its stratum has no normal cells or an arm too few genes: [`from_windows`].
+pub(crate) fn copy_ratios(
+    units: &[Unit],
+    rates: &Rates,
+    along: Along<'_>,
+    source: CopyNumber,
+    least: f64,
+) -> Vec<Vec<f64>> {
+    let arms = runs(along.arm);
+    (0..units.len())
+        .into_par_iter()
+        .map(|u| {
+            if !units[u].key.cancer {
+                return vec![0.0; along.map.len()];
+            }
+            let mut out = from_windows(&units[u], along);
+            let normal: Vec<usize> = (0..units.len())
+                .filter(|&v| units[v].stratum == units[u].stratum && !units[v].key.cancer)
+                .collect();
+            let usable = !normal.is_empty() && is_malignant(&out, least);
+            if source == CopyNumber::Neighbours && usable {
+                for arm in &arms {
+                    let near = Arm::new(arm.clone(), u, &normal, rates);
+                    arm.clone().for_each(|g| {
+                        if let Some(c) = near.around(g) {
+                            out[g] = c;
+                        }
+                    });
+                }
+            }
+            out
+        })
+        .collect()
+}
+
+/// Whether a clone of a tumour is malignant by its windows' log copy ratios: a twentieth of the genes has
+/// `least` or more in size. Never where expression does not follow the windows.
+pub(crate) fn is_malignant(from_windows: &[f64], least: f64) -> bool {
+    let altered = from_windows.iter().filter(|c| c.abs() >= least).count();
+    altered as f64 >= MALIGNANT_SHARE * from_windows.len() as f64
+}
+
+/// From the windows beside a gene; where every window of the chromosome contains it, from those. That is
+/// harmless here: residuals are taken around the clone's own mean of the gene, so what the gene adds to
+/// its clone's copy number says nothing about which cells fall short.
+pub(crate) fn from_windows(unit: &Unit, along: Along<'_>) -> Vec<f64> {
+    let Along { map, scale, .. } = along;
+    (0..map.len())
+        .map(|g| {
+            let beside = map.without_gene(g, &unit.profile);
+            scale
+                * if beside.is_nan() {
+                    map.with_gene(g, &unit.profile)
+                } else {
+                    beside
+                }
+        })
+        .collect()
+}
+
+/// A malignant clone's log copy ratios where they are `least` or more in size, 0 elsewhere.
+pub(crate) fn altered(ratios: &[f64], least: f64) -> Vec<f64> {
+    ratios
+        .iter()
+        .map(|&c| if c.abs() >= least { c } else { 0.0 })
+        .collect()
+}
+
+/// Runs of genes of one known arm.
+fn runs(arm: &[String]) -> Vec<Range<usize>> {
+    let mut out: Vec<Range<usize>> = Vec::new();
+    for g in (0..arm.len()).filter(|&g| !arm[g].is_empty()) {
+        match out.last_mut() {
+            Some(run) if run.end == g && arm[run.start] == arm[g] => run.end = g + 1,
+            _ => out.push(g..g + 1),
+        }
+    }
+    out
+}
+
+/// The differences of a clone's log rates to those of normal cells, over the genes of an arm that both
+/// speak for.
+struct Arm {
+    genes: Vec<usize>,
+    /// Difference and weight.
+    differences: Vec<(f64, f64)>,
+}
+
+impl Arm {
+    fn new(arm: Range<usize>, u: usize, normal: &[usize], rates: &Rates) -> Self {
+        let difference = |g: usize| {
+            let (level, weight) = level(g, normal, &rates.y, &rates.w)?;
+            (rates.w[u][g] > 0.0).then_some((
+                rates.y[u][g] - level,
+                1.0 / (1.0 / rates.w[u][g] + 1.0 / weight),
+            ))
+        };
+        let (genes, differences) = arm.filter_map(|g| Some((g, difference(g)?))).unzip();
+        Self { genes, differences }
+    }
+
+    /// Over the genes nearest to `g`, `g` left out; `None` where they are too few.
+    fn around(&self, g: usize) -> Option<f64> {
+        let at = self.genes.partition_point(|&h| h < g);
+        let after = at + usize::from(self.genes.get(at) == Some(&g));
+        let left = &self.differences[at.saturating_sub(NEIGHBOURS)..at];
+        let right = &self.differences[after..(after + NEIGHBOURS).min(self.genes.len())];
+        if left.len() + right.len() < LEAST_NEIGHBOURS {
+            return None;
+        }
+        let near = [left, right].concat();
+        Some(interquartile_mean(&near))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::super::units::UnitKey;
+    use super::super::windows::{arm_names, tests as layout};
+    use super::*;
+
+    const SIZES: [(&str, usize); 2] = [("chr4", 120), ("chr5", 8)];
+
+    /// Normal cells and clones of one stratum, a clone's rate of each gene beside theirs; last, normal cells
+    /// of another stratum with rates of their own. Every eleventh gene has too few counts to speak.
+    fn units(clones: &[&dyn Fn(usize) -> f64]) -> Vec<Unit> {
+        let unit = |stratum: usize, cancer: bool, ratio: &dyn Fn(usize) -> f64| {
+            let level = |g: usize| if g % 11 == 5 { 0.5 } else { 1000.0 };
+            let counts: Vec<f64> = (0..128).map(|g| level(g) * ratio(g)).collect();
+            Unit {
+                key: UnitKey {
+                    patient: 0,
+                    cell_type: String::new(),
+                    cancer,
+                    group: String::new(),
+                    unplaced: false,
+                },
+                stratum,
+                cells: vec![0],
+                library: counts.iter().sum(),
+                counts,
+                profile: vec![f64::from(u8::from(cancer)); 12],
+            }
+        };
+        let mut out = vec![unit(0, false, &|_| 1.0), unit(0, false, &|_| 1.0)];
+        out.extend(clones.iter().map(|c| unit(0, true, c)));
+        out.push(unit(1, false, &|g| 1.0 + (g % 5) as f64));
+        out
+    }
+
+    fn ratios(units: &[Unit], source: CopyNumber, scale: f64) -> Vec<Vec<f64>> {
+        let genes = layout::genes(&SIZES);
+        let map = GeneWindows::new(&genes.index, &layout::windows(&SIZES, 20, 10), &genes).unwrap();
+        let arm = arm_names(&genes).unwrap();
+        let along = Along {
+            arm: &arm,
+            map: &map,
+            scale,
+        };
+        copy_ratios(units, &Rates::new(units, 2, 2.0), along, source, 0.15)
+    }
+
+    /// Half as much again from gene 80 on (in chr4q), every ninth gene eight times as much.
+    fn gained(g: usize) -> f64 {
+        let copies = if (80..120).contains(&g) { 1.5 } else { 1.0 };
+        if g.is_multiple_of(9) {
+            8.0 * copies
+        } else {
+            copies
+        }
+    }
+
+    #[test]
+    fn a_gain_is_measured_beside_the_normal_cells_and_outliers_do_not_move_it() {
+        let found = &ratios(&units(&[&gained]), CopyNumber::Neighbours, 0.2)[2];
+        // Genes 0 to 49 are the p arm, 50 to 119 q; gene 119 has 50 neighbours, 40 of them gained, and gene
+        // 100 all of q, 30 as they were and 40 gained.
+        assert!(found[..49].iter().all(|c| c.abs() < 1e-3), "{found:?}");
+        assert!((found[119] - 1.5f64.ln()).abs() < 0.15, "{found:?}");
+        assert!(found[100] > 0.2 && found[100] < 1.5f64.ln(), "{found:?}");
+        // chr5 has too few genes: its windows, of 1 at scale 0.2.
+        assert!(found[120..].iter().all(|c| *c == 0.2), "{found:?}");
+    }
+
+    #[test]
+    fn every_value_is_the_interquartile_mean_of_the_neighbours_by_hand() {
+        let units = units(&[&gained, &|g| 1.0 + (g % 7) as f64 / 10.0]);
+        let rates = Rates::new(&units, 2, 2.0);
+        let arm = arm_names(&layout::genes(&SIZES)).unwrap();
+        let found = ratios(&units, CopyNumber::Neighbours, 0.2);
+        let mut of_arm: HashMap<&str, Vec<usize>> = HashMap::new();
+        for (g, name) in arm.iter().enumerate().take(120) {
+            of_arm.entry(name).or_default().push(g);
+        }
+        assert_eq!(of_arm.len(), 2);
+        assert!(rates.w[2][5] == 0.0 && rates.w[2][6] > 0.0);
+        for u in [2, 3] {
+            for g in 0..120 {
+                let mut near: Vec<usize> = of_arm[arm[g].as_str()].clone();
+                let speaks = |h: usize| rates.w[u][h] > 0.0 && rates.w[0][h] + rates.w[1][h] > 0.0;
+                near.retain(|&h| h != g && speaks(h));
+                let (mut left, mut right): (Vec<usize>, Vec<usize>) =
+                    near.into_iter().partition(|&h| h < g);
+                left.reverse();
+                left.truncate(50);
+                right.truncate(50);
+                let values: Vec<(f64, f64)> = left
+                    .iter()
+                    .chain(&right)
+                    .map(|&h| {
+                        let (a, b) = (rates.w[0][h], rates.w[1][h]);
+                        let level = (a * rates.y[0][h] + b * rates.y[1][h]) / (a + b);
+                        let variance = 1.0 / rates.w[u][h] + 1.0 / (a + b);
+                        (rates.y[u][h] - level, 1.0 / variance)
+                    })
+                    .collect();
+                let by_hand = interquartile_mean(&values);
+                assert!((found[u][g] - by_hand).abs() < 1e-12, "unit {u}, gene {g}");
+            }
+        }
+    }
+
+    #[test]
+    fn windows_serve_where_neighbours_cannot() {
+        let two = units(&[&gained]);
+        assert!(
+            ratios(&two, CopyNumber::Neighbours, 0.2)[..2]
+                .iter()
+                .flatten()
+                .all(|c| *c == 0.0)
+        );
+        let windows = |found: &[f64]| found.iter().all(|c| (c - 0.2).abs() < 1e-12);
+        assert!(windows(&ratios(&two, CopyNumber::Windows, 0.2)[2]));
+        // No normal cells in the stratum; there are in another.
+        assert!(windows(&ratios(&two[2..], CopyNumber::Neighbours, 0.2)[0]));
+        assert!(!windows(&ratios(&two, CopyNumber::Neighbours, 0.2)[2]));
+        // Not malignant by its windows.
+        let found = &ratios(&two, CopyNumber::Neighbours, 0.1)[2];
+        assert!(found.iter().all(|c| (c - 0.1).abs() < 1e-12));
+        // Nothing follows the windows: nothing is known.
+        let nothing = &ratios(&two, CopyNumber::Neighbours, f64::NAN)[2];
+        assert!(nothing.iter().all(|c| c.is_nan()));
+        assert!(altered(nothing, 0.15).iter().all(|c| *c == 0.0));
+        assert_eq!(altered(&[0.1, -0.2, 0.15], 0.15), [0.0, -0.2, 0.15]);
+    }
+}

@@ -1,0 +1,264 @@
+//! Cells that fall short of their dosage together: the sum of S, its leading factors, and what
+//! both look like when the copy-number profile is laid elsewhere on the genome.
+//!
+//! A programme of genes that has nothing to do with copy number is a factor of S as well, often
+//! the largest: multiplying by c only turns signs. What it lacks is one direction: its genes go
+//! either way from their dosage. So a factor is judged by how much of the sum over genes it
+//! carries, `T = s |sum of v| / (sqrt(n altered genes) |S|)` with s its singular value and v its
+//! loadings, against the largest T of any factor when chromosomes are put into another order,
+//! turned around and rotated under the same residuals.
+
+use ndarray::{Array2, Axis};
+
+use super::residual::{Residuals, SignedResiduals};
+use clcc_data::error::StageResult;
+use clcc_numerics::linalg::{LinearOperator, SvdOptions, randomized_svd};
+use clcc_numerics::rng::Rng;
+use clcc_numerics::stats::{mean, variance};
+
+/// A factor of S.
+#[derive(Debug, Clone)]
+pub struct Factor {
+    /// Singular value, in the cells that the factors were found in.
+    pub singular_value: f64,
+    /// Share of the squared norm of S.
+    pub share: f64,
+    /// T: the share of the sum over genes that it carries.
+    pub coherence: f64,
+    /// Probability of a T this large in any factor of a permuted profile.
+    pub p: f64,
+    /// One per gene; positive genes fall short of their dosage in cells with a high score. Unit
+    /// length; 0 for genes that are not altered.
+    pub loadings: Vec<f64>,
+    /// One per cell of the residuals; positive cells fall short.
+    pub scores: Vec<f64>,
+}
+
+/// The sum and the factors.
+#[derive(Debug, Clone)]
+pub struct CellScores {
+    /// How far each cell falls short of its dosage: minus the sum of S over |c|; standard deviation
+    /// near 1 where nothing is planted.
+    pub shortfall: Vec<f64>,
+    /// The same as a z score against the cell's own values under permuted profiles.
+    pub shortfall_z: Vec<f64>,
+    /// Standard deviation over cells of the shortfall, and the probability of one as large under
+    /// permuted profiles.
+    pub shortfall_sd: (f64, f64),
+    /// The factors, largest singular value first.
+    pub factors: Vec<Factor>,
+    /// The 95th percentile of the largest T under permuted profiles.
+    pub null_coherence: f64,
+}
+
+/// How many and from what.
+#[derive(Debug, Clone, Copy)]
+pub struct FactorOptions {
+    /// Factors.
+    pub n_factors: usize,
+    /// Permuted profiles.
+    pub n_null: usize,
+    /// Cells in which factors are sought.
+    pub max_cells: usize,
+    /// Seed.
+    pub seed: u64,
+}
+
+/// Scores for copy ratios `[unit][gene]` (0: not altered). `chromosome[gene]` is empty where a gene
+/// has no place; `step(done, total)` may stop the work.
+///
+/// # Errors
+/// What `step` reports.
+pub fn cell_scores(
+    residuals: &Residuals,
+    copy: &[Vec<f64>],
+    chromosome: &[String],
+    options: FactorOptions,
+    step: &dyn Fn(usize, usize) -> StageResult<()>,
+) -> StageResult<CellScores> {
+    let orders: Vec<Vec<(usize, usize)>> = (0..options.n_null)
+        .map(|k| relaid(chromosome, options.seed, k))
+        .collect();
+    let permuted = |k: usize| -> Vec<Vec<f64>> {
+        copy.iter()
+            .map(|c| {
+                let mut out = vec![0.0; c.len()];
+                orders[k].iter().for_each(|&(to, from)| out[to] = c[from]);
+                out
+            })
+            .collect()
+    };
+    let shortfall: Vec<f64> = negative(residuals.sums(&[copy.to_vec()]).swap_remove(0));
+    let chosen = choose(residuals, options);
+    let subset = residuals.take(&chosen);
+    let svd = Found::new(&subset.signed(copy), options)?;
+    let (mut null_sums, mut null_tops) = (Vec::new(), Vec::new());
+    for k in 0..options.n_null {
+        step(k, options.n_null)?;
+        let profile = permuted(k);
+        let signed = subset.signed(&profile);
+        null_tops.push(
+            Found::new(&signed, options)?
+                .coherence
+                .into_iter()
+                .fold(0.0, f64::max),
+        );
+        null_sums.push(negative(residuals.sums(&[profile]).swap_remove(0)));
+    }
+    let tail = |value: f64, null: &[f64]| {
+        (1 + null.iter().filter(|&&n| n >= value).count()) as f64 / (1 + null.len()) as f64
+    };
+    let all = residuals.signed(copy);
+    let scores = all.apply(&svd.loadings);
+    let factors = (0..svd.values.len())
+        .map(|j| Factor {
+            singular_value: svd.values[j],
+            share: svd.values[j] * svd.values[j] / svd.squared_norm,
+            coherence: svd.coherence[j],
+            p: tail(svd.coherence[j], &null_tops),
+            loadings: svd.loadings.column(j).to_vec(),
+            scores: scores
+                .column(j)
+                .iter()
+                .map(|v| -v / svd.values[j])
+                .collect(),
+        })
+        .collect();
+    let spread = |v: &[f64]| variance(v, 0).sqrt();
+    let null_spread: Vec<f64> = null_sums.iter().map(|s| spread(s)).collect();
+    let shortfall_z = (0..shortfall.len())
+        .map(|i| {
+            let null: Vec<f64> = null_sums.iter().map(|s| s[i]).collect();
+            (shortfall[i] - mean(&null)) / spread(&null)
+        })
+        .collect();
+    Ok(CellScores {
+        shortfall_sd: (spread(&shortfall), tail(spread(&shortfall), &null_spread)),
+        shortfall,
+        shortfall_z,
+        factors,
+        null_coherence: clcc_numerics::stats::quantile(&null_tops, 0.95),
+    })
+}
+
+fn negative(mut v: Vec<f64>) -> Vec<f64> {
+    v.iter_mut().for_each(|x| *x = -*x);
+    v
+}
+
+/// A fixed random choice of the cells that speak (of all, where none does), in rising order.
+fn choose(residuals: &Residuals, options: FactorOptions) -> Vec<usize> {
+    let all = 0..residuals.n_cells();
+    let mut rows: Vec<usize> = all.clone().filter(|&i| residuals.speaks(i)).collect();
+    if rows.is_empty() {
+        rows = all.collect();
+    }
+    if rows.len() > options.max_cells {
+        Rng::new(options.seed, "dosage cells", &[]).shuffle(&mut rows);
+        rows.truncate(options.max_cells);
+        rows.sort_unstable();
+    }
+    rows
+}
+
+/// The factors of one S, loadings turned so that their sum is not negative.
+struct Found {
+    values: Vec<f64>,
+    loadings: Array2<f64>,
+    coherence: Vec<f64>,
+    squared_norm: f64,
+}
+
+impl Found {
+    fn new(signed: &SignedResiduals, options: FactorOptions) -> StageResult<Self> {
+        let squared_norm = signed.squared_norm();
+        let altered = signed.n_altered() as f64;
+        if altered == 0.0 || squared_norm == 0.0 {
+            let loadings = Array2::zeros((signed.n_cols(), 0));
+            return Ok(Self {
+                values: Vec::new(),
+                loadings,
+                coherence: Vec::new(),
+                squared_norm,
+            });
+        }
+        let svd = randomized_svd(
+            signed,
+            &SvdOptions {
+                n_comps: options.n_factors,
+                oversample: 10,
+                n_power_iterations: 4,
+                seed: options.seed,
+            },
+        )?;
+        // No factor beyond the rank.
+        let kept = svd.s.iter().take_while(|s| **s > 1e-9 * svd.s[0]).count();
+        let mut loadings = svd.v.slice(ndarray::s![.., ..kept]).to_owned();
+        let mut coherence = Vec::new();
+        for (j, mut column) in loadings.axis_iter_mut(Axis(1)).enumerate() {
+            let sum = column.sum();
+            if sum < 0.0 {
+                column.mapv_inplace(|v| -v);
+            }
+            coherence.push(svd.s[j] * sum.abs() / (altered * squared_norm).sqrt());
+        }
+        Ok(Self {
+            values: svd.s.iter().take(kept).copied().collect(),
+            loadings,
+            coherence,
+            squared_norm,
+        })
+    }
+}
+
+/// Genes with a place, each with the gene whose copy ratio it gets in permutation `k`: chromosomes
+/// in random order, each turned around or not, the whole rotated by a random length.
+pub(crate) fn relaid(chromosome: &[String], seed: u64, k: usize) -> Vec<(usize, usize)> {
+    let mut rng = Rng::new(seed, "dosage null", &[k as u64]);
+    let placed: Vec<usize> = (0..chromosome.len())
+        .filter(|&g| !chromosome[g].is_empty())
+        .collect();
+    let mut blocks: Vec<Vec<usize>> = placed
+        .chunk_by(|a, b| chromosome[*a] == chromosome[*b])
+        .map(<[usize]>::to_vec)
+        .collect();
+    rng.shuffle(&mut blocks);
+    for block in &mut blocks {
+        if rng.below(2) == 1 {
+            block.reverse();
+        }
+    }
+    let mut from: Vec<usize> = blocks.concat();
+    if !from.is_empty() {
+        let by = rng.below(from.len() as u64) as usize;
+        from.rotate_left(by);
+    }
+    placed.into_iter().zip(from).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_relaid_profile_keeps_every_gene_and_its_neighbours() {
+        let chromosome: Vec<String> = (0..60)
+            .map(|g| {
+                if g == 30 {
+                    String::new()
+                } else {
+                    format!("chr{}", g / 20)
+                }
+            })
+            .collect();
+        let order = relaid(&chromosome, 1, 0);
+        let mut from: Vec<usize> = order.iter().map(|o| o.1).collect();
+        let steps = from.windows(2).filter(|w| w[0].abs_diff(w[1]) <= 2).count();
+        // 59 genes in a row have 58 steps; two joints of chromosomes and the rotation break three.
+        assert!(steps >= 55, "{steps}");
+        assert_ne!(from, order.iter().map(|o| o.0).collect::<Vec<_>>());
+        from.sort_unstable();
+        assert_eq!(from, (0..60).filter(|g| *g != 30).collect::<Vec<_>>());
+        assert_ne!(relaid(&chromosome, 1, 1), order);
+    }
+}

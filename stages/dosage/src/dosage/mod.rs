@@ -1,0 +1,341 @@
+//! Which genes follow their copy number, and which cells hold their genome's dosage back.
+//!
+//! Reads `expr` (raw counts), `cnv` and `clusters` of all patients. Two answers:
+//!
+//! - per gene, the slope of expression on local copy number over clones ([`slope`]): 1 is full
+//!   dosage, 0 is escape. This finds genes that escape in every malignant cell;
+//! - per cell, the copy-number-signed residual around the clone's mean ([`residual`]): its sum and
+//!   its leading factors ([`factors`]), each against profiles permuted along the genome. This finds
+//!   cells that hold back a set of genes while the rest of their clone does not. The clone's copy number
+//!   is its genes' expression beside that of normal cells, region by region (`copy`).
+//!
+//! What it cannot tell apart: a cell that compensates, and a normal cell (or a doublet) that the
+//! clustering put among malignant ones, or a subclone that lacks the change. Both fall short of the
+//! clone's dosage. `dosage_loadings.tsv` shows whether a factor rests on one region (a subclone) or
+//! on genes here and there.
+
+mod arms;
+pub(crate) mod copy;
+pub mod factors;
+mod params;
+pub(crate) mod rates;
+pub mod residual;
+mod response;
+pub mod slope;
+pub mod units;
+pub(crate) mod windows;
+mod write;
+
+pub use params::{CopyNumber, DosageParams, Strata, TumourLevel};
+pub use windows::GeneWindows;
+
+use serde_json::json;
+
+use clcc_data::anndata::Reader;
+use clcc_data::error::{StageError, StageResult};
+use clcc_data::matrix::Csr;
+use clcc_stage::cells::MALIGNANT;
+use clcc_stage::cohort::{Cohort, CohortCnv};
+use clcc_stage::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
+
+use copy::{Along, altered, copy_ratios};
+use factors::{CellScores, FactorOptions, cell_scores};
+use rates::Rates;
+use residual::Residuals;
+use slope::{Class, Slopes, slopes, window_scale};
+use units::{Unit, UnitKey, keys, units};
+
+/// The stage.
+#[derive(Debug)]
+pub struct Dosage;
+
+impl Stage for Dosage {
+    type Params = DosageParams;
+    const KIND: &'static str = "dosage";
+    // 11: arms of the declared genome; elementary functions, products and decompositions of `math`.
+    const CODE_VERSION: u32 = 11;
+    const ABOUT: &'static str =
+        "dosage sensitivity of every gene, and cells that fall short of their dosage";
+    const USES_SEED: bool = true;
+    const MULTI_THREADED: bool = true;
+
+    fn reads(_: &DosageParams) -> Vec<Read> {
+        vec![
+            Read::required("expr"),
+            Read::required("cnv"),
+            Read::required("clusters"),
+        ]
+    }
+
+    fn outputs(_: &DosageParams) -> Vec<OutputDecl> {
+        vec![
+            OutputDecl::new(
+                "dosage",
+                "slopes per gene, shortfall and factors per cell, loadings, arms",
+            )
+            .publish(Publish::Into("tables")),
+        ]
+    }
+
+    fn run(ctx: &StageContext<'_>, params: &DosageParams) -> StageResult<Metrics> {
+        let mut cohort = Cohort::load_test_counts(ctx)?;
+        let cnv = CohortCnv::load(ctx)?;
+        if cnv.x.n_rows() != cohort.n_cells() {
+            return Err(StageError::data(format!(
+                "`cnv` has {} cells, `expr` has {}",
+                cnv.x.n_rows(),
+                cohort.n_cells()
+            )));
+        }
+        let groups = cohort.load_groups(ctx, params.group_by)?;
+        add_malignant(ctx, &mut cohort)?;
+        let chosen = params.restrict.cancer_cells(&cohort.obs)?;
+        let keys = keys(&cohort, &groups, &chosen, params.strata)?;
+        ctx.check_cancelled()?;
+        let map = GeneWindows::new(&cohort.var.index, &cnv.windows, &cnv.genes)?;
+        let chromosome = cohort.var.texts("chromosome")?;
+        let arm = windows::arm_names(&cohort.var)?;
+        let step = |done: usize, total: usize| {
+            ctx.progress
+                .step(done as u64, total as u64, "permuted profiles");
+            ctx.check_cancelled()
+        };
+        let found = analyse(
+            &cohort.x,
+            &cnv.x,
+            &keys,
+            &map,
+            Places {
+                chromosome: &chromosome,
+                arm: &arm,
+            },
+            params,
+            ctx.seed,
+            &step,
+        )?;
+        for warning in found.warnings(params) {
+            ctx.progress.warn(&warning);
+        }
+        let dir = ctx.output("dosage");
+        write::all(&dir, &cohort, &found, params)?;
+        Ok(metrics(&found, &keys))
+    }
+}
+
+/// Everything the stage computes.
+#[derive(Debug, Clone)]
+pub struct Analysis {
+    /// Clones.
+    pub units: Vec<Unit>,
+    /// Natural-log copy ratio per unit of `X_cnv`; NaN where the genes do not follow it.
+    pub scale: f64,
+    /// t value of the slope on the windows that all genes share, which the scale is.
+    pub scale_t: f64,
+    /// Per gene.
+    pub slopes: Slopes,
+    /// Local log copy ratio of each clone and gene, `[unit][gene]`; NaN where unknown, 0 in normal cells.
+    pub ratios: Vec<Vec<f64>>,
+    /// The same, 0 where it is not altered.
+    pub copy: Vec<Vec<f64>>,
+    /// Row of each scored cell.
+    pub cells: Vec<usize>,
+    /// Clone of each scored cell.
+    pub unit_of: Vec<usize>,
+    /// Per scored cell; `None` where no clone has an altered gene.
+    pub scores: Option<CellScores>,
+}
+
+impl Analysis {
+    fn warnings(&self, params: &DosageParams) -> Vec<String> {
+        let mut out = Vec::new();
+        if self.units.is_empty() {
+            out.push(format!(
+                "no clone has {} cells with counts: nothing could be tested",
+                params.min_cells
+            ));
+        } else if self.scale.is_nan() && !self.scale_t.is_finite() {
+            out.push(
+                "no gene has an inferred copy number that differs between the clones of a patient, so expression cannot be compared with it: no gene was tested and no cell scored"
+                    .to_string(),
+            );
+        } else if self.scale.is_nan() {
+            out.push(format!(
+                "expression as a whole does not follow the inferred copy number (t = {:.1}): no gene was tested and no cell scored",
+                self.scale_t
+            ));
+        } else {
+            if self.slopes.n_units == 0 {
+                out.push(format!(
+                    "no clone is malignant (a twentieth of the genes with a log copy ratio of {} or more in size): no gene was tested",
+                    params.altered
+                ));
+            }
+            if self.scores.is_none() {
+                out.push(format!(
+                    "no clone has a log copy ratio of {} or more: no cell was scored",
+                    params.altered
+                ));
+            }
+        }
+        out
+    }
+}
+
+/// Where each gene lies; empty where unknown.
+#[derive(Debug, Clone, Copy)]
+pub struct Places<'a> {
+    /// Chromosome.
+    pub chromosome: &'a [String],
+    /// Chromosome and arm.
+    pub arm: &'a [String],
+}
+
+/// The pure part: raw counts (`n_cells x n_genes`), `X_cnv` (`n_cells x n_windows`), the clone of
+/// each cell (`None`: takes no part), windows and places of the genes, which are in genome order.
+///
+/// # Errors
+/// What `step` reports between permuted profiles.
+pub fn analyse(
+    counts: &Csr,
+    cnv: &Csr,
+    keys: &[Option<UnitKey>],
+    map: &GeneWindows,
+    places: Places<'_>,
+    params: &DosageParams,
+    seed: u64,
+    step: &dyn Fn(usize, usize) -> StageResult<()>,
+) -> StageResult<Analysis> {
+    let (units, n_strata) = units(counts, cnv, keys, params.min_cells);
+    let rates = Rates::new(&units, n_strata, params.min_count);
+    let (scale, scale_t) = window_scale(&rates, &units, n_strata, map);
+    let along = Along {
+        arm: places.arm,
+        map,
+        scale,
+    };
+    let slopes = slopes(&units, n_strata, along, params);
+    let ratios = copy_ratios(&units, &rates, along, params.copy_number, params.altered);
+    let copy: Vec<Vec<f64>> = ratios.iter().map(|r| altered(r, params.altered)).collect();
+    let residuals = Residuals::new(counts, &units, &copy);
+    let options = FactorOptions {
+        n_factors: params.n_factors,
+        n_null: params.n_null,
+        max_cells: params.max_cells,
+        seed,
+    };
+    let scores = if residuals.n_cells() > 0 {
+        Some(cell_scores(
+            &residuals,
+            &copy,
+            places.chromosome,
+            options,
+            step,
+        )?)
+    } else {
+        None
+    };
+    Ok(Analysis {
+        units,
+        scale,
+        scale_t,
+        slopes,
+        ratios,
+        copy,
+        cells: residuals.cells,
+        unit_of: residuals.unit_of,
+        scores,
+    })
+}
+
+/// Adds `cnv_malignant` of `clusters`, whose cells are known to be those of `expr`, where every patient
+/// has it.
+pub(crate) fn add_malignant(ctx: &StageContext<'_>, cohort: &mut Cohort) -> StageResult<()> {
+    let mut calls = Vec::with_capacity(cohort.n_cells());
+    for input in ctx.all("clusters") {
+        calls.extend(
+            Reader::open(&input.path)?
+                .obs()?
+                .texts(MALIGNANT)
+                .unwrap_or_default(),
+        );
+    }
+    if calls.len() == cohort.n_cells() {
+        cohort.obs.set_category(MALIGNANT, &calls);
+    }
+    Ok(())
+}
+
+fn metrics(found: &Analysis, keys: &[Option<UnitKey>]) -> Metrics {
+    let mut out = Metrics::new();
+    let count = |class: Class| {
+        found
+            .slopes
+            .genes
+            .iter()
+            .filter(|g| g.class == class)
+            .count()
+    };
+    out.insert("n_clones".into(), json!(found.units.len()));
+    for class in [
+        Class::Sensitive,
+        Class::Insensitive,
+        Class::OverCompensated,
+        Class::Unresolved,
+        Class::Untested,
+    ] {
+        out.insert(
+            format!("n_{}", class.name().replace('-', "_")),
+            json!(count(class)),
+        );
+    }
+    if found.slopes.slope_sd.is_finite() {
+        out.insert("slope_sd".into(), json!(found.slopes.slope_sd));
+    }
+    out.insert(
+        "tumour_level".into(),
+        json!(found.slopes.tumour_level_sd.is_some()),
+    );
+    if let Some(sd) = found.slopes.tumour_level_sd {
+        out.insert("tumour_level_sd".into(), json!(sd));
+    }
+    out.insert("dispersion".into(), json!(found.slopes.dispersion));
+    if found.scale.is_finite() {
+        out.insert("copy_ratio_scale".into(), json!(found.scale));
+        let tested: Vec<f64> = found
+            .slopes
+            .genes
+            .iter()
+            .filter(|g| g.class != Class::Untested)
+            .map(|g| g.slope)
+            .collect();
+        if !tested.is_empty() {
+            out.insert(
+                "median_slope".into(),
+                json!(clcc_numerics::stats::median(&tested)),
+            );
+        }
+    }
+    out.insert("n_cells_scored".into(), json!(found.cells.len()));
+    let unplaced = keys.iter().flatten().filter(|k| k.cancer && k.unplaced);
+    out.insert("n_cells_unplaced".into(), json!(unplaced.count()));
+    if let Some(scores) = &found.scores {
+        out.insert("shortfall_sd".into(), json!(scores.shortfall_sd.0));
+        out.insert("shortfall_p".into(), json!(scores.shortfall_sd.1));
+        out.insert(
+            "n_factors_above_null".into(),
+            json!(
+                scores
+                    .factors
+                    .iter()
+                    .filter(|f| f.p <= write::ABOVE_NULL)
+                    .count()
+            ),
+        );
+    }
+    out
+}
+
+#[cfg(test)]
+mod simulated;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,195 @@
+//! Log expression rates of clones and genes, how much each says, and what a gene's neighbours say.
+
+use super::units::Unit;
+use clcc_numerics::math;
+use clcc_numerics::stats::median;
+
+/// Standard deviation of log expression between clones of one copy number, beside counting noise.
+const BETWEEN_CLONES: f64 = 0.2;
+/// Counts added to a clone of mean library size before the logarithm.
+const PRIOR_COUNT: f64 = 0.5;
+/// Counts expected of the genes that a unit's size factor rests on, where it has such.
+const SIZE_COUNT: f64 = 10.0;
+/// Genes on each side of a gene that speak for its place.
+pub(super) const NEIGHBOURS: usize = 50;
+/// Fewer say more about themselves than about the place.
+pub(super) const LEAST_NEIGHBOURS: usize = 10;
+
+/// Log rates and weights, `[unit][gene]`.
+pub(crate) struct Rates {
+    pub(super) y: Vec<Vec<f64>>,
+    pub(super) w: Vec<Vec<f64>>,
+    /// Log size factor of each unit beside its library: already taken from `y`.
+    pub(super) size: Vec<f64>,
+    /// Sum of the weights of a gene over units.
+    pub(super) information: Vec<f64>,
+}
+
+impl Rates {
+    pub(crate) fn new(units: &[Unit], n_strata: usize, min_count: f64) -> Self {
+        let n_genes = units.first().map_or(0, |u| u.counts.len());
+        let mean_library = units.iter().map(|u| u.library).sum::<f64>() / units.len() as f64;
+        let mut y: Vec<Vec<f64>> = units
+            .iter()
+            .map(|u| {
+                u.counts
+                    .iter()
+                    .map(|n| math::ln(n / u.library + PRIOR_COUNT / mean_library))
+                    .collect()
+            })
+            .collect();
+        let mut w = vec![vec![0.0; n_genes]; units.len()];
+        let mut size = vec![0.0; units.len()];
+        for s in 0..n_strata {
+            let members: Vec<usize> = (0..units.len())
+                .filter(|&u| units[u].stratum == s)
+                .collect();
+            let library: f64 = members.iter().map(|&u| units[u].library).sum();
+            let mut rate = vec![0.0; n_genes];
+            for g in 0..n_genes {
+                rate[g] = members.iter().map(|&u| units[u].counts[g]).sum::<f64>() / library;
+                for &u in &members {
+                    let expected = rate[g] * units[u].library;
+                    if expected >= min_count {
+                        w[u][g] = 1.0 / (BETWEEN_CLONES * BETWEEN_CLONES + 1.0 / expected);
+                    }
+                }
+            }
+            // Weighted: the logarithm of a count near 0 in a small unit says what was added to it.
+            let centre: Vec<f64> = (0..n_genes)
+                .map(|g| level(g, &members, &y, &w).map_or(0.0, |l| l.0))
+                .collect();
+            for &u in &members {
+                // Genes with counts enough that the count added to them says nothing.
+                let enough =
+                    |g: &usize| w[u][*g] > 0.0 && rate[*g] * units[u].library >= SIZE_COUNT;
+                let mut differences: Vec<f64> = (0..n_genes)
+                    .filter(enough)
+                    .map(|g| y[u][g] - centre[g])
+                    .collect();
+                if differences.is_empty() {
+                    differences = (0..n_genes)
+                        .filter(|&g| w[u][g] > 0.0)
+                        .map(|g| y[u][g] - centre[g])
+                        .collect();
+                }
+                if !differences.is_empty() {
+                    size[u] = median(&differences);
+                    y[u].iter_mut().for_each(|v| *v -= size[u]);
+                }
+            }
+        }
+        let information = (0..n_genes).map(|g| w.iter().map(|r| r[g]).sum()).collect();
+        Self {
+            y,
+            w,
+            size,
+            information,
+        }
+    }
+
+    /// `y` less its stratum's weighted mean; 0 where the unit does not speak for the gene.
+    pub(super) fn centred(&self, strata: &[usize], n_strata: usize) -> Vec<Vec<f64>> {
+        let n_genes = self.information.len();
+        let mut out = vec![vec![0.0; n_genes]; self.y.len()];
+        for s in 0..n_strata {
+            let members: Vec<usize> = (0..strata.len()).filter(|&u| strata[u] == s).collect();
+            for g in 0..n_genes {
+                if let Some((mean, _)) = level(g, &members, &self.y, &self.w) {
+                    for &u in members.iter().filter(|&&u| self.w[u][g] > 0.0) {
+                        out[u][g] = self.y[u][g] - mean;
+                    }
+                }
+            }
+        }
+        out
+    }
+}
+
+/// Weighted mean log rate of gene `g` over these units, and its weight; `None` where none speaks for it.
+pub(super) fn level(
+    g: usize,
+    units: &[usize],
+    y: &[Vec<f64>],
+    w: &[Vec<f64>],
+) -> Option<(f64, f64)> {
+    let total: f64 = units.iter().map(|&u| w[u][g]).sum();
+    (total > 0.0).then(|| {
+        let sum: f64 = units.iter().map(|&u| w[u][g] * y[u][g]).sum();
+        (sum / total, total)
+    })
+}
+
+/// Mean centred log rate of the nearest informative genes of the same arm, per unit.
+pub(super) fn neighbours(
+    g: usize,
+    centred: &[Vec<f64>],
+    information: &[f64],
+    arm: &[String],
+) -> Option<Vec<f64>> {
+    // Without a clone no gene is informative.
+    if arm[g].is_empty() || centred.is_empty() {
+        return None;
+    }
+    let usable = |h: &usize| information[*h] > 0.0;
+    let same = |h: &usize| arm[*h] == arm[g];
+    let left = (0..g)
+        .rev()
+        .take_while(same)
+        .filter(usable)
+        .take(NEIGHBOURS);
+    let right = (g + 1..arm.len())
+        .take_while(same)
+        .filter(usable)
+        .take(NEIGHBOURS);
+    let near: Vec<usize> = left.chain(right).collect();
+    if near.len() < LEAST_NEIGHBOURS {
+        return None;
+    }
+    let total: f64 = near.iter().map(|&h| information[h]).sum();
+    Some(
+        centred
+            .iter()
+            .map(|y| near.iter().map(|&h| information[h] * y[h]).sum::<f64>() / total)
+            .collect(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::units::UnitKey;
+    use super::*;
+
+    #[test]
+    fn a_small_unit_does_not_move_the_size_of_the_others() {
+        // One profile of expression from 10 to 10,000 counts, seen whole, by a tenth and by a thousandth.
+        let unit = |share: f64| {
+            let counts: Vec<f64> = (0..40u32)
+                .map(|g| (10f64.powi(1 + (g % 4) as i32) * share).floor())
+                .collect();
+            Unit {
+                key: UnitKey {
+                    patient: 0,
+                    cell_type: String::new(),
+                    cancer: false,
+                    group: share.to_string(),
+                    unplaced: false,
+                },
+                stratum: 0,
+                cells: vec![0],
+                library: counts.iter().sum(),
+                counts,
+                profile: Vec::new(),
+            }
+        };
+        let units = [unit(1.0), unit(0.1), unit(0.001)];
+        let rates = Rates::new(&units, 1, 2.0);
+        assert!(
+            (rates.size[0] - rates.size[1]).abs() < 0.01,
+            "{:?}",
+            rates.size
+        );
+        // The genes of 10 counts say nothing in the smallest.
+        assert!(rates.w[2][0] == 0.0 && rates.w[0][0] > 0.0);
+    }
+}

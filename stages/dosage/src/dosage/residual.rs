@@ -1,0 +1,346 @@
+//! The copy-number-signed residual of each cell and gene, as an operator that is never filled in.
+//!
+//! For cell i of clone u with n counts of gene g: let l be the cell's library, m the clone's mean
+//! library, t = l/m, and mu = m times the clone's rate of the gene. The Pearson residual is
+//! `r = (n - t mu) / sqrt(t (mu + phi mu^2))`, with phi the gene's overdispersion by moments; and
+//! `S = r c`, with c the clone's local log copy ratio, over altered genes alone.
+//!
+//! Deviation: the negative-binomial variance is taken at the clone's mean library and scaled by
+//! depth, `t (mu + phi mu^2)` for `t mu + phi t^2 mu^2`. The two are equal at the clone's mean
+//! depth and differ only for genes with phi mu near 1 and more. In exchange the zeros of a cell are
+//! its depth times one vector of its clone, and S is sparse plus rank one per clone.
+
+use ndarray::Array2;
+use rayon::prelude::*;
+
+use super::units::Unit;
+#[cfg(doc)]
+use super::units::UnitKey;
+use clcc_data::matrix::Csr;
+use clcc_numerics::linalg::{LinearOperator, csr_dot};
+
+/// Least overdispersion: that of technical replicates (Lause et al. 2021 take theta = 100).
+const LEAST_PHI: f64 = 0.01;
+const MOST_PHI: f64 = 10.0;
+/// Genes with a mean below this in a clone are left out: their residuals are all tail.
+const LEAST_MEAN: f64 = 0.01;
+
+/// Residuals of the cells of the clones that take part.
+#[derive(Debug, Clone)]
+pub struct Residuals {
+    /// Row of each cell in the cohort.
+    pub cells: Vec<usize>,
+    /// Clone of each cell, an index into the units that were handed in.
+    pub unit_of: Vec<usize>,
+    /// Of each unit: whether its cells say which genes vary together, as cells of one clone do
+    /// ([`UnitKey::unplaced`]).
+    placed: Vec<bool>,
+    /// sqrt(t) of each cell.
+    depth: Vec<f64>,
+    /// `n / (sqrt(t) sd)`, clipped so that `r <= sqrt(n_cells)`.
+    stored: Csr,
+    /// `mu / sd`, `[unit][gene]`; 0 for genes that are left out.
+    base: Vec<Vec<f64>>,
+}
+
+impl Residuals {
+    /// From raw counts, for the cells of the units that have an altered gene: log copy ratios `[unit][gene]`,
+    /// 0 where not altered.
+    pub fn new(counts: &Csr, units: &[Unit], copy: &[Vec<f64>]) -> Self {
+        let takes_part: Vec<bool> = copy.iter().map(|c| c.iter().any(|v| *v != 0.0)).collect();
+        let mut of_cell: Vec<(usize, usize)> = (0..units.len())
+            .filter(|&u| takes_part[u])
+            .flat_map(|u| units[u].cells.iter().map(move |&i| (i, u)))
+            .collect();
+        of_cell.sort_unstable();
+        let total = |i: usize| counts.row(i).1.iter().map(|v| f64::from(*v)).sum::<f64>();
+        let libraries: Vec<f64> = of_cell.iter().map(|&(i, _)| total(i)).collect();
+        let phi = overdispersion(counts, units, &of_cell, &libraries);
+        let mean = |u: usize, g: usize| units[u].counts[g] / units[u].cells.len() as f64;
+        let deviation = |mu: f64, g: usize| (mu + phi[g] * mu * mu).sqrt();
+        let base: Vec<Vec<f64>> = (0..units.len())
+            .map(|u| {
+                let of = |g: usize| match mean(u, g) {
+                    mu if takes_part[u] && mu >= LEAST_MEAN => mu / deviation(mu, g),
+                    _ => 0.0,
+                };
+                (0..counts.n_cols()).map(of).collect()
+            })
+            .collect();
+        let clip = (of_cell.len() as f64).sqrt();
+        let depth: Vec<f64> = of_cell
+            .iter()
+            .zip(&libraries)
+            .map(|(&(_, u), l)| (l * units[u].cells.len() as f64 / units[u].library).sqrt())
+            .collect();
+        let rows: Vec<Vec<(u32, f32)>> = of_cell
+            .par_iter()
+            .zip(&depth)
+            .map(|(&(i, u), &t)| {
+                let (cols, values) = counts.row(i);
+                let entry = |(&c, &n): (&u32, &f32)| {
+                    let g = c as usize;
+                    let b = base[u][g];
+                    (b > 0.0 && n > 0.0).then(|| {
+                        let stored = f64::from(n) / (t * deviation(mean(u, g), g));
+                        (c, stored.min(clip + t * b) as f32)
+                    })
+                };
+                cols.iter().zip(values).filter_map(entry).collect()
+            })
+            .collect();
+        Self {
+            cells: of_cell.iter().map(|c| c.0).collect(),
+            unit_of: of_cell.iter().map(|c| c.1).collect(),
+            placed: units.iter().map(|u| !u.key.unplaced).collect(),
+            depth,
+            stored: Csr::from_rows(counts.n_cols(), rows),
+            base,
+        }
+    }
+
+    /// Number of cells.
+    pub fn n_cells(&self) -> usize {
+        self.cells.len()
+    }
+
+    /// Whether cell `i` is in a clone, so that it says which genes vary together.
+    pub(crate) fn speaks(&self, i: usize) -> bool {
+        self.placed[self.unit_of[i]]
+    }
+
+    /// The cells at `rows`.
+    #[must_use]
+    pub fn take(&self, rows: &[usize]) -> Self {
+        Self {
+            cells: rows.iter().map(|&r| self.cells[r]).collect(),
+            unit_of: rows.iter().map(|&r| self.unit_of[r]).collect(),
+            placed: self.placed.clone(),
+            depth: rows.iter().map(|&r| self.depth[r]).collect(),
+            stored: self.stored.take_rows(rows),
+            base: self.base.clone(),
+        }
+    }
+
+    /// `mu / sd` of gene `g` in unit `u`: minus the residual of a zero at the clone's mean depth.
+    pub(crate) fn base(&self, u: usize, g: usize) -> f64 {
+        self.base[u][g]
+    }
+
+    /// `sqrt(t)` of each cell.
+    pub(crate) fn depths(&self) -> &[f64] {
+        &self.depth
+    }
+
+    /// Whether gene `g` has residuals in unit `u`.
+    pub fn has(&self, u: usize, g: usize) -> bool {
+        self.base[u][g] > 0.0
+    }
+
+    /// `S` for copy ratios `[unit][gene]` (0 where a gene is not altered).
+    pub fn signed(&self, copy: &[Vec<f64>]) -> SignedResiduals {
+        let rows: Vec<Vec<(u32, f32)>> = (0..self.n_cells())
+            .into_par_iter()
+            .map(|i| {
+                let c = &copy[self.unit_of[i]];
+                let (cols, values) = self.stored.row(i);
+                cols.iter()
+                    .zip(values)
+                    .filter(|(g, _)| c[**g as usize] != 0.0)
+                    .map(|(&g, &v)| (g, (f64::from(v) * c[g as usize]) as f32))
+                    .collect()
+            })
+            .collect();
+        let stored = Csr::from_rows(self.stored.n_cols(), rows);
+        let base: Vec<Vec<(u32, f64)>> = self
+            .base
+            .iter()
+            .zip(copy)
+            .map(|(b, c)| {
+                (0..b.len())
+                    .filter(|&g| b[g] * c[g] != 0.0)
+                    .map(|g| (g as u32, b[g] * c[g]))
+                    .collect()
+            })
+            .collect();
+        SignedResiduals {
+            transposed: stored.transpose(),
+            stored,
+            base,
+            unit_of: self.unit_of.clone(),
+            depth: self.depth.clone(),
+        }
+    }
+
+    /// For each profile set `copies[k][unit][gene]`, `sum over g of S / |c|` of every cell:
+    /// `[k][cell]`, 0 where nothing is altered. |c| is over the genes that have residuals, so a sum
+    /// of independent residuals has variance near 1.
+    pub fn sums(&self, copies: &[Vec<Vec<f64>>]) -> Vec<Vec<f64>> {
+        copies
+            .iter()
+            .map(|copy| {
+                let shared: Vec<(f64, f64)> = copy
+                    .iter()
+                    .zip(&self.base)
+                    .map(|(c, b)| {
+                        let norm = c
+                            .iter()
+                            .zip(b)
+                            .filter(|(_, b)| **b > 0.0)
+                            .map(|(c, _)| c * c)
+                            .sum::<f64>()
+                            .sqrt();
+                        (c.iter().zip(b).map(|(c, b)| c * b).sum(), norm)
+                    })
+                    .collect();
+                (0..self.n_cells())
+                    .into_par_iter()
+                    .map(|i| {
+                        let (zeros, norm) = shared[self.unit_of[i]];
+                        let c = &copy[self.unit_of[i]];
+                        let (cols, values) = self.stored.row(i);
+                        let sum: f64 = cols
+                            .iter()
+                            .zip(values)
+                            .map(|(&g, &v)| f64::from(v) * c[g as usize])
+                            .sum();
+                        if norm > 0.0 {
+                            (sum - self.depth[i] * zeros) / norm
+                        } else {
+                            0.0
+                        }
+                    })
+                    .collect()
+            })
+            .collect()
+    }
+}
+
+/// By moments over all cells: `sum((n - mu)^2 - mu) / sum(mu^2)`, mu at the cell's own depth.
+fn overdispersion(
+    counts: &Csr,
+    units: &[Unit],
+    of_cell: &[(usize, usize)],
+    libraries: &[f64],
+) -> Vec<f64> {
+    let n_genes = counts.n_cols();
+    let rate = |u: usize, g: usize| units[u].counts[g] / units[u].library;
+    let mut squares = vec![0.0; units.len()];
+    let mut sums = vec![0.0; units.len()];
+    let (mut excess, mut scale) = (vec![0.0; n_genes], vec![0.0; n_genes]);
+    for (&(i, u), l) in of_cell.iter().zip(libraries) {
+        squares[u] += l * l;
+        sums[u] += l;
+        let (cols, values) = counts.row(i);
+        for (&c, &n) in cols.iter().zip(values) {
+            let (g, n) = (c as usize, f64::from(n));
+            excess[g] += n * n - 2.0 * n * l * rate(u, g);
+        }
+    }
+    for u in (0..units.len()).filter(|&u| squares[u] > 0.0) {
+        for g in 0..n_genes {
+            let r = rate(u, g);
+            excess[g] += r * r * squares[u] - r * sums[u];
+            scale[g] += r * r * squares[u];
+        }
+    }
+    excess
+        .iter()
+        .zip(&scale)
+        .map(|(e, s)| {
+            if *s > 0.0 {
+                (e / s).clamp(LEAST_PHI, MOST_PHI)
+            } else {
+                LEAST_PHI
+            }
+        })
+        .collect()
+}
+
+/// `S` as an operator, `n_cells x n_genes`.
+#[derive(Debug, Clone)]
+pub struct SignedResiduals {
+    stored: Csr,
+    transposed: Csr,
+    base: Vec<Vec<(u32, f64)>>,
+    unit_of: Vec<usize>,
+    depth: Vec<f64>,
+}
+
+impl LinearOperator for SignedResiduals {
+    fn n_rows(&self) -> usize {
+        self.stored.n_rows()
+    }
+
+    fn n_cols(&self) -> usize {
+        self.stored.n_cols()
+    }
+
+    fn apply(&self, x: &Array2<f64>) -> Array2<f64> {
+        let mut out = csr_dot(&self.stored, x);
+        let mut shared = Array2::<f64>::zeros((self.base.len(), x.ncols()));
+        for (u, base) in self.base.iter().enumerate() {
+            for &(g, b) in base {
+                shared.row_mut(u).scaled_add(b, &x.row(g as usize));
+            }
+        }
+        for (i, mut row) in out.rows_mut().into_iter().enumerate() {
+            row.scaled_add(-self.depth[i], &shared.row(self.unit_of[i]));
+        }
+        out
+    }
+
+    fn apply_t(&self, y: &Array2<f64>) -> Array2<f64> {
+        let mut out = csr_dot(&self.transposed, y);
+        let mut shared = Array2::<f64>::zeros((self.base.len(), y.ncols()));
+        for (i, row) in y.rows().into_iter().enumerate() {
+            shared
+                .row_mut(self.unit_of[i])
+                .scaled_add(self.depth[i], &row);
+        }
+        for (u, base) in self.base.iter().enumerate() {
+            for &(g, b) in base {
+                out.row_mut(g as usize).scaled_add(-b, &shared.row(u));
+            }
+        }
+        out
+    }
+}
+
+impl SignedResiduals {
+    /// Squared Frobenius norm, exactly: stored entries as they are, the rest from the rank-one part.
+    pub fn squared_norm(&self) -> f64 {
+        let all: Vec<f64> = self
+            .base
+            .iter()
+            .map(|b| b.iter().map(|e| e.1 * e.1).sum())
+            .collect();
+        (0..self.n_rows())
+            .map(|i| {
+                let (u, t) = (self.unit_of[i], self.depth[i]);
+                let (cols, values) = self.stored.row(i);
+                let mut sum = t * t * all[u];
+                let base = &self.base[u];
+                let mut at = 0;
+                for (&g, &v) in cols.iter().zip(values) {
+                    while base[at].0 < g {
+                        at += 1;
+                    }
+                    let (zero, v) = (t * base[at].1, f64::from(v));
+                    sum += (v - zero) * (v - zero) - zero * zero;
+                }
+                sum
+            })
+            .sum()
+    }
+
+    /// Genes with a value in some cell.
+    pub fn n_altered(&self) -> usize {
+        let mut seen = vec![false; self.n_cols()];
+        self.base
+            .iter()
+            .flatten()
+            .for_each(|e| seen[e.0 as usize] = true);
+        seen.iter().filter(|s| **s).count()
+    }
+}

@@ -1,0 +1,322 @@
+//! One gene's response to its copy number: a negative binomial regression of the clones' counts.
+//!
+//! For gene g and clone u of stratum s: `ln E N = ln(L size) + a_s + slope x + level`, variance
+//! `mu + dispersion mu^2`. Strata are fixed effects; the level of malignant clones of a cell type is a random
+//! effect, normal with mean 0 and one variance for all genes; a prior on the slope is optional. Fisher
+//! scoring (McCullagh and Nelder 1989, section 2.5): each step is the weighted line through the working
+//! responses, strata and levels eliminated. The log likelihood is concave in the linear predictor, so there
+//! is one maximum, and drawing the slope to a prior moves it towards the prior's mean and never past it.
+//!
+//! Counts and not their logarithms, because a clone of 20 cells has 0 to 5 counts of most genes: a
+//! logarithm needs a count added to it, which draws every such clone to one value.
+
+use clcc_numerics::math;
+use clcc_numerics::stats::median;
+
+/// Steps of Fisher scoring; twenty are ample where the slope is determined at all.
+const STEPS: usize = 50;
+/// Change of a linear predictor below which the fit has converged.
+const TOLERANCE: f64 = 1e-9;
+/// Largest change of the slope in one step.
+const LARGEST_STEP: f64 = 2.0;
+/// Standard deviation of the prior that keeps slopes and levels finite where all counts of a stratum lie on
+/// one side.
+const WIDE: f64 = 10.0;
+
+/// What all genes share.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Design<'a> {
+    /// ln of library and size factor of each unit.
+    pub(super) offset: &'a [f64],
+    /// Stratum of each unit.
+    pub(super) strata: &'a [usize],
+    pub(super) n_strata: usize,
+    /// Per cell type, 1 for its malignant units. No stratum has units of two types.
+    pub(super) tumour: &'a [Vec<f64>],
+}
+
+/// Variances, the same for all genes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Model {
+    /// Squared coefficient of variation between clones of one copy number, beside counting noise.
+    pub(super) dispersion: f64,
+    /// Variance of the levels of malignant clones; infinite: fixed effects without any prior.
+    pub(super) level_variance: f64,
+    /// Mean and variance of the slope's prior.
+    pub(super) prior: (f64, f64),
+}
+
+impl Model {
+    /// Levels and slope left to the counts.
+    pub(super) fn fixed(dispersion: f64) -> Self {
+        Self {
+            dispersion,
+            level_variance: WIDE * WIDE,
+            prior: (1.0, WIDE * WIDE),
+        }
+    }
+}
+
+/// One gene's counts.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Gene<'a> {
+    /// Local log copy ratio of each unit.
+    pub(super) x: &'a [f64],
+    pub(super) counts: &'a [f64],
+    /// Whether a unit expects counts enough to speak.
+    pub(super) speaks: &'a [bool],
+}
+
+/// A fitted gene.
+#[derive(Debug, Clone)]
+pub(super) struct Response {
+    pub(super) slope: f64,
+    /// What the slope rests on: 1 / sxx is its variance where the model's variance is right.
+    pub(super) sxx: f64,
+    /// Units - strata - 1, less what the levels spend.
+    pub(super) df: f64,
+    /// Pearson's statistic over `df`.
+    pub(super) residual_variance: f64,
+    /// Expected count of each unit that speaks, 0 of others.
+    pub(super) fitted: Vec<f64>,
+    /// Level of each cell type and its variance without a prior; `None` where its clones say nothing of it.
+    pub(super) levels: Vec<Option<(f64, f64)>>,
+}
+
+/// Sums of products of x, y and the levels z around the means of their strata.
+struct Moments {
+    /// Per stratum: weight, and weighted means of x and y.
+    means: Vec<(f64, f64, f64)>,
+    /// Per level and stratum, the weighted mean of z.
+    level_means: Vec<Vec<f64>>,
+    xx: f64,
+    xy: f64,
+    /// Per level.
+    zz: Vec<f64>,
+    xz: Vec<f64>,
+    zy: Vec<f64>,
+}
+
+impl Moments {
+    fn new(x: &[f64], y: &[f64], w: &[f64], design: &Design<'_>) -> Self {
+        let mut means = vec![(0.0, 0.0, 0.0); design.n_strata];
+        for u in 0..x.len() {
+            let m = &mut means[design.strata[u]];
+            m.0 += w[u];
+            m.1 += w[u] * x[u];
+            m.2 += w[u] * y[u];
+        }
+        for m in means.iter_mut().filter(|m| m.0 > 0.0) {
+            m.1 /= m.0;
+            m.2 /= m.0;
+        }
+        let level_means: Vec<Vec<f64>> = design
+            .tumour
+            .iter()
+            .map(|z| {
+                let mut sums = vec![0.0; design.n_strata];
+                for u in 0..x.len() {
+                    sums[design.strata[u]] += w[u] * z[u];
+                }
+                sums.iter_mut()
+                    .zip(&means)
+                    .for_each(|(s, m)| *s = if m.0 > 0.0 { *s / m.0 } else { 0.0 });
+                sums
+            })
+            .collect();
+        let n = design.tumour.len();
+        let mut out = Self {
+            means,
+            level_means,
+            xx: 0.0,
+            xy: 0.0,
+            zz: vec![0.0; n],
+            xz: vec![0.0; n],
+            zy: vec![0.0; n],
+        };
+        for u in (0..x.len()).filter(|&u| w[u] > 0.0) {
+            let s = design.strata[u];
+            let (dx, dy) = (x[u] - out.means[s].1, y[u] - out.means[s].2);
+            out.xx += w[u] * dx * dx;
+            out.xy += w[u] * dx * dy;
+            for k in 0..n {
+                let dz = design.tumour[k][u] - out.level_means[k][s];
+                out.zz[k] += w[u] * dz * dz;
+                out.xz[k] += w[u] * dx * dz;
+                out.zy[k] += w[u] * dz * dy;
+            }
+        }
+        out
+    }
+
+    /// Precision of level `k`, its prior's included; `None` where nothing tells it.
+    fn precision(&self, k: usize, model: &Model) -> Option<f64> {
+        (self.zz[k] > 1e-12).then(|| self.zz[k] + 1.0 / model.level_variance)
+    }
+
+    /// Sum of squares of x, and of x with y, with the levels eliminated.
+    fn without_levels(&self, model: &Model) -> (f64, f64) {
+        let (mut xx, mut xy) = (self.xx, self.xy);
+        for k in 0..self.zz.len() {
+            if let Some(precision) = self.precision(k, model) {
+                xx -= self.xz[k] * self.xz[k] / precision;
+                xy -= self.xz[k] * self.zy[k] / precision;
+            }
+        }
+        (xx, xy)
+    }
+
+    fn level(&self, k: usize, slope: f64, model: &Model) -> Option<f64> {
+        let precision = self.precision(k, model)?;
+        Some((self.zy[k] - slope * self.xz[k]) / precision)
+    }
+}
+
+/// Fits a gene, from the slope that the prior expects. `None` where x does not vary within a stratum beside
+/// what the levels take, or fewer than one degree of freedom is left.
+pub(super) fn fit(gene: Gene<'_>, design: &Design<'_>, model: &Model) -> Option<Response> {
+    let n = gene.x.len();
+    let mut totals = vec![(0.0, 0.0); design.n_strata];
+    for u in (0..n).filter(|&u| gene.speaks[u]) {
+        let t = &mut totals[design.strata[u]];
+        t.0 += gene.counts[u];
+        t.1 += math::exp(design.offset[u] + model.prior.0 * gene.x[u]);
+    }
+    let speaks = |u: usize| gene.speaks[u] && totals[design.strata[u]].0 > 0.0;
+    let points = (0..n).filter(|&u| speaks(u)).count();
+    let used = totals.iter().filter(|t| t.0 > 0.0).count();
+    // Linear predictors without the offset.
+    let mut eta: Vec<f64> = (0..n)
+        .map(|u| {
+            let t = totals[design.strata[u]];
+            if speaks(u) {
+                math::ln(t.0 / t.1) + model.prior.0 * gene.x[u]
+            } else {
+                0.0
+            }
+        })
+        .collect();
+    let mut slope = model.prior.0;
+    let (mut w, mut y, mut mu) = (vec![0.0; n], vec![0.0; n], vec![0.0; n]);
+    let mut weigh = |eta: &[f64], w: &mut [f64], mu: &mut [f64]| {
+        for u in (0..n).filter(|&u| speaks(u)) {
+            mu[u] = math::exp((eta[u] + design.offset[u]).clamp(-30.0, 30.0));
+            w[u] = 1.0 / (1.0 / mu[u] + model.dispersion);
+            y[u] = eta[u] + (gene.counts[u] - mu[u]) / mu[u];
+        }
+        Moments::new(gene.x, &y, w, design)
+    };
+    let mut moments = weigh(&eta, &mut w, &mut mu);
+    let magnitude: f64 = (0..n).map(|u| w[u] * gene.x[u] * gene.x[u]).sum();
+    for _ in 0..STEPS {
+        let (xx, xy) = moments.without_levels(model);
+        if xx <= 1e-12 * magnitude || xx.is_nan() {
+            return None;
+        }
+        let wanted = (xy + model.prior.0 / model.prior.1) / (xx + 1.0 / model.prior.1);
+        slope += (wanted - slope).clamp(-LARGEST_STEP, LARGEST_STEP);
+        let levels: Vec<f64> = (0..design.tumour.len())
+            .map(|k| moments.level(k, slope, model).unwrap_or(0.0))
+            .collect();
+        let mut moved = 0.0f64;
+        for u in (0..n).filter(|&u| speaks(u)) {
+            let s = design.strata[u];
+            let (_, x, y) = moments.means[s];
+            let mut to = y + slope * (gene.x[u] - x);
+            for (k, level) in levels.iter().enumerate() {
+                to += level * (design.tumour[k][u] - moments.level_means[k][s]);
+            }
+            moved = moved.max((to - eta[u]).abs());
+            eta[u] = to;
+        }
+        moments = weigh(&eta, &mut w, &mut mu);
+        if moved < TOLERANCE {
+            break;
+        }
+    }
+    let (sxx, _) = moments.without_levels(model);
+    let spent: f64 = (0..moments.zz.len())
+        .filter_map(|k| Some(moments.zz[k] / moments.precision(k, model)?))
+        .sum();
+    let df = points as f64 - used as f64 - 1.0 - spent;
+    if df < 1.0 - 1e-9 {
+        return None;
+    }
+    let pearson: f64 = (0..n)
+        .filter(|&u| speaks(u))
+        .map(|u| w[u] * ((gene.counts[u] - mu[u]) / mu[u]).powi(2))
+        .sum();
+    let levels = (0..moments.zz.len())
+        .map(|k| {
+            let level = moments.level(k, slope, model)?;
+            // Beside the slope; the other levels lie in other strata.
+            let alone = moments.zz[k] - moments.xz[k] * moments.xz[k] / moments.xx;
+            (alone > 1e-9 * moments.zz[k]).then(|| (level, 1.0 / alone))
+        })
+        .collect();
+    Some(Response {
+        slope,
+        sxx,
+        df,
+        residual_variance: pearson / df,
+        fitted: mu,
+        levels,
+    })
+}
+
+/// The dispersion at which half of the genes have more than the median of their chi-squared distribution as
+/// Pearson's statistic; between 1e-4 and 1. Each fit stands with
+/// its gene's counts, one a unit.
+pub(super) fn common_dispersion(fits: &[(&Response, &[f64])]) -> f64 {
+    // Wilson and Hilferty 1931: the median of chi-squared over its degrees of freedom.
+    let half = |df: f64| (1.0 - 2.0 / (9.0 * df)).powi(3);
+    let ratio = |dispersion: f64| {
+        let all: Vec<f64> = fits
+            .iter()
+            .map(|(fit, counts)| {
+                let sum: f64 = fit
+                    .fitted
+                    .iter()
+                    .zip(*counts)
+                    .filter(|(mu, _)| **mu > 0.0)
+                    .map(|(mu, n)| (n - mu).powi(2) / (mu + dispersion * mu * mu))
+                    .sum();
+                sum / (fit.df * half(fit.df))
+            })
+            .collect();
+        median(&all)
+    };
+    let (mut low, mut high) = (math::ln(1e-4f64), 0.0f64);
+    if fits.is_empty() {
+        return math::exp(low);
+    }
+    for _ in 0..30 {
+        let middle = f64::midpoint(low, high);
+        // More dispersion, a smaller statistic.
+        if ratio(math::exp(middle)) > 1.0 {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    math::exp(f64::midpoint(low, high))
+}
+
+/// Variance of estimates around `mean` beyond what their own variances explain (DerSimonian and Laird 1986,
+/// the mean known); 0 where nothing is beyond. Pairs are estimate and variance.
+pub(super) fn excess_variance(estimates: impl Iterator<Item = (f64, f64)>, mean: f64) -> f64 {
+    let (mut excess, mut weight) = (0.0, 0.0);
+    for (estimate, variance) in estimates {
+        let w = 1.0 / variance;
+        excess += w * (estimate - mean).powi(2) - 1.0;
+        weight += w;
+    }
+    if weight > 0.0 {
+        (excess / weight).max(0.0)
+    } else {
+        0.0
+    }
+}
+
+#[cfg(test)]
+mod tests;

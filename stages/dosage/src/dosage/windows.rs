@@ -1,0 +1,222 @@
+//! From windows to genes: which copy-number windows speak for a gene, with and without itself.
+
+use std::collections::HashMap;
+
+use clcc_data::error::StageResult;
+use clcc_data::frame::Frame;
+use clcc_data::genome::{Arm, arm_name};
+
+/// For each gene of `expr`, the windows over it and the nearest ones beside it.
+#[derive(Debug, Clone)]
+pub struct GeneWindows {
+    own: Vec<std::ops::Range<usize>>,
+    beside: Vec<Vec<(usize, f64)>>,
+}
+
+impl GeneWindows {
+    /// `genes` are the names of `expr`; `windows` and `cnv_genes` are the layout that `infercnv`
+    /// writes: windows in genome order with `chromosome`, `first_gene` and `last_gene` (inclusive
+    /// positions in `cnv_genes`).
+    ///
+    /// Beside a gene are the nearest window on its left and the nearest on its right that lie on
+    /// its chromosome and do not contain it, each with the share of its genes that lie on the
+    /// gene's arm as its weight (both with weight 1 where neither has any, or without arms).
+    ///
+    /// # Errors
+    /// Where a column is missing.
+    pub fn new(genes: &[String], windows: &Frame, cnv_genes: &Frame) -> StageResult<Self> {
+        let chromosome = windows.texts("chromosome")?;
+        let first: Vec<usize> = windows
+            .numbers("first_gene")?
+            .iter()
+            .map(|&v| v as usize)
+            .collect();
+        let last: Vec<usize> = windows
+            .numbers("last_gene")?
+            .iter()
+            .map(|&v| v as usize)
+            .collect();
+        let arms = gene_arms(cnv_genes);
+        let gene_chromosome = cnv_genes.texts("chromosome")?;
+        let at: HashMap<&str, usize> = cnv_genes
+            .index
+            .iter()
+            .enumerate()
+            .map(|(i, g)| (g.as_str(), i))
+            .collect();
+        let mut spans: HashMap<&str, std::ops::Range<usize>> = HashMap::new();
+        for (w, name) in chromosome.iter().enumerate() {
+            spans.entry(name.as_str()).or_insert(w..w).end = w + 1;
+        }
+        let share = |w: usize, arm: Option<Arm>| {
+            let genes = first[w]..last[w] + 1;
+            let same = genes.clone().filter(|&g| arms[g] == arm).count();
+            same as f64 / genes.len() as f64
+        };
+        let mut out = Self {
+            own: Vec::with_capacity(genes.len()),
+            beside: Vec::with_capacity(genes.len()),
+        };
+        for gene in genes {
+            let found = at
+                .get(gene.as_str())
+                .and_then(|&g| Some((g, spans.get(gene_chromosome[g].as_str())?.clone())));
+            let Some((g, span)) = found else {
+                out.own.push(0..0);
+                out.beside.push(Vec::new());
+                continue;
+            };
+            // Windows rise in first and in last gene along a chromosome.
+            let begin = span.start + last[span.clone()].partition_point(|&l| l < g);
+            let end = span.start + first[span.clone()].partition_point(|&f| f <= g);
+            let neighbours = [
+                begin.checked_sub(1).filter(|w| span.contains(w)),
+                Some(end).filter(|w| span.contains(w)),
+            ];
+            let mut beside: Vec<(usize, f64)> = neighbours
+                .into_iter()
+                .flatten()
+                .map(|w| (w, share(w, arms[g])))
+                .collect();
+            if beside.iter().all(|b| b.1 == 0.0) {
+                beside.iter_mut().for_each(|b| b.1 = 1.0);
+            }
+            let total: f64 = beside.iter().map(|b| b.1).sum();
+            beside.iter_mut().for_each(|b| b.1 /= total);
+            out.own.push(begin..end.max(begin));
+            out.beside.push(beside);
+        }
+        Ok(out)
+    }
+
+    /// Number of genes.
+    pub fn len(&self) -> usize {
+        self.own.len()
+    }
+
+    /// Whether there are no genes.
+    pub fn is_empty(&self) -> bool {
+        self.own.is_empty()
+    }
+
+    /// The windows that contain the gene; empty where there is none.
+    pub fn own(&self, gene: usize) -> std::ops::Range<usize> {
+        self.own[gene].clone()
+    }
+
+    /// The windows beside the gene with their weights, which sum to 1; empty where there is none.
+    pub fn beside(&self, gene: usize) -> &[(usize, f64)] {
+        &self.beside[gene]
+    }
+
+    /// Mean of the windows that contain the gene; NaN where there is none.
+    pub fn with_gene(&self, gene: usize, profile: &[f64]) -> f64 {
+        clcc_numerics::stats::mean(&profile[self.own[gene].clone()])
+    }
+
+    /// Weighted mean of the windows beside the gene; NaN where every window of its chromosome
+    /// contains it, or it has none.
+    pub fn without_gene(&self, gene: usize, profile: &[f64]) -> f64 {
+        if self.beside[gene].is_empty() {
+            return f64::NAN;
+        }
+        self.beside[gene]
+            .iter()
+            .map(|&(w, weight)| weight * profile[w])
+            .sum()
+    }
+}
+
+/// Chromosome and arm of each gene (`chr1p`; the chromosome alone where it has no known arms), empty
+/// where it has no place. `var` has `chromosome` and, where arms are known, `arm`.
+///
+/// # Errors
+/// Where a column is missing.
+pub(crate) fn arm_names(var: &Frame) -> StageResult<Vec<String>> {
+    let chromosome = var.texts("chromosome")?;
+    Ok(chromosome
+        .into_iter()
+        .zip(gene_arms(var))
+        .map(|(name, arm)| arm_name(&name, arm))
+        .collect())
+}
+
+/// The arm of each gene or window of a frame, by its column `arm`; none without that column.
+pub(crate) fn gene_arms(genes: &Frame) -> Vec<Option<Arm>> {
+    Arm::of_frame(genes).unwrap_or_else(|| vec![None; genes.len()])
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use clcc_data::frame::Column;
+    use clcc_data::genome::{Assembly, annotate_arms};
+
+    /// Genes of one megabase each along chromosomes of the given numbers of genes.
+    pub(crate) fn genes(sizes: &[(&str, usize)]) -> Frame {
+        let all: Vec<(&str, usize)> = sizes
+            .iter()
+            .flat_map(|&(c, n)| (0..n).map(move |i| (c, i)))
+            .collect();
+        let mut frame = Frame::new(all.iter().map(|(c, i)| format!("{c}g{i}")).collect());
+        frame.set_category("chromosome", &all.iter().map(|a| a.0).collect::<Vec<_>>());
+        frame.set(
+            "start",
+            Column::I64(all.iter().map(|a| a.1 as i64 * 1_000_000 + 1).collect()),
+        );
+        frame.set(
+            "end",
+            Column::I64(all.iter().map(|a| a.1 as i64 * 1_000_000 + 1000).collect()),
+        );
+        annotate_arms(&mut frame, Some(Assembly::GRCh38)).unwrap();
+        frame
+    }
+
+    /// Windows of `size` genes every `step` genes over each chromosome.
+    pub(crate) fn windows(sizes: &[(&str, usize)], size: usize, step: usize) -> Frame {
+        let mut rows: Vec<(&str, usize, usize)> = Vec::new();
+        let mut base = 0;
+        for &(c, n) in sizes {
+            let mut at = 0;
+            while at == 0 || at + size <= n {
+                rows.push((c, base + at, base + (at + size).min(n) - 1));
+                at += step;
+            }
+            base += n;
+        }
+        let mut frame = Frame::new((0..rows.len()).map(|i| i.to_string()).collect());
+        frame.set_category("chromosome", &rows.iter().map(|r| r.0).collect::<Vec<_>>());
+        frame.set(
+            "first_gene",
+            Column::I64(rows.iter().map(|r| r.1 as i64).collect()),
+        );
+        frame.set(
+            "last_gene",
+            Column::I64(rows.iter().map(|r| r.2 as i64).collect()),
+        );
+        frame
+    }
+
+    #[test]
+    fn own_and_neighbouring_windows_by_hand() {
+        // chr4 (centromere near 50 Mb): 90 genes, windows of 20 every 10: [0,19] [10,29] .. [70,89],
+        // 8 windows; chr5: 15 genes, one window over all.
+        let sizes = [("chr4", 90), ("chr5", 15)];
+        let g = genes(&sizes);
+        let map = GeneWindows::new(&g.index, &windows(&sizes, 20, 10), &g).unwrap();
+        // Gene 25 is in [10,29] and [20,39]; beside it [0,19] (all p) and [30,49] (all p).
+        let profile: Vec<f64> = (0..9).map(|w| f64::from(w * w)).collect();
+        assert_eq!(map.with_gene(25, &profile), (1.0 + 4.0) / 2.0);
+        assert_eq!(map.without_gene(25, &profile), (0.0 + 9.0) / 2.0);
+        // Gene 45 (p): beside it [20,39], all p, and [50,69], all q: only the left speaks.
+        assert_eq!(map.without_gene(45, &profile), 4.0);
+        // The last gene has no right neighbour.
+        assert_eq!(map.without_gene(89, &profile), 36.0);
+        // chr5 has one window, which contains every gene.
+        assert_eq!(map.with_gene(95, &profile), 64.0);
+        assert!(map.without_gene(95, &profile).is_nan());
+        // A gene without a place in the inference.
+        let other = GeneWindows::new(&["X".to_string()], &windows(&sizes, 20, 10), &g).unwrap();
+        assert!(other.with_gene(0, &profile).is_nan() && other.without_gene(0, &profile).is_nan());
+    }
+}

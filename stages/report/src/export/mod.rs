@@ -1,0 +1,282 @@
+//! `export`: all results of one patient in one AnnData that scanpy and infercnvpy work on.
+//!
+//! `X` is log1p expression, `layers["counts"]` the raw counts. `obs` has all columns of `expr`, and
+//! `cnv_burden`, `cnv_leiden`, `cnv_score`, `cnv_malignant`, `cnv_clone`, `split`, `concordance` (the distance between a cell's
+//! two embeddings) and `concordance_class`; with anchors `subcluster` and `h_leiden`. `obsm` has X_cnv, X_cnv_pca, X_cnv_umap, X_clcc_expr and
+//! X_clcc_cnv (with anchors X_h, X_z, X_h_umap and X_h_umap_3d), and X_umap, which is X_cnv_umap under the name that `scanpy.pl.umap` draws; `obsp` the copy-number neighbour graph, `var` chromosome, start and end.
+//! `uns["cnv"]["chr_pos"]` is what `infercnvpy.tl.infercnv` writes, so
+//! `infercnvpy.pl.chromosome_heatmap(adata)` draws; `uns["cnv_neighbors"]` names the graph as
+//! `scanpy.pp.neighbors` does, so `neighbors_key="cnv_neighbors"` works.
+//!
+//! It computes nothing. What a workflow does not make (clusters, embeddings, concordance) is left
+//! out. `gene_values_cnv` is not exported: its genes are a subset of `var`.
+
+mod joined;
+mod params;
+
+#[cfg(test)]
+mod tests;
+
+pub use params::ExportParams;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::json;
+
+use clcc_data::anndata::{AnnData, Reader, Uns};
+use clcc_data::error::StageResult;
+use clcc_data::frame::{Categorical, Column};
+use clcc_data::matrix::Matrix;
+use clcc_data::table::TextTable;
+use clcc_stage::cells::CLONE;
+use clcc_stage::cells::MALIGNANT;
+use clcc_stage::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
+
+/// The stage kind `export`.
+#[derive(Debug)]
+pub struct Export;
+
+impl Stage for Export {
+    type Params = ExportParams;
+
+    const KIND: &'static str = "export";
+    // 3: the first with a history.
+    const CODE_VERSION: u32 = 3;
+    const ABOUT: &'static str = "writes one AnnData per patient with everything that was computed";
+    const MULTI_THREADED: bool = true;
+
+    fn reads(_: &Self::Params) -> Vec<Read> {
+        vec![
+            Read::one("expr"),
+            Read::one("cnv"),
+            Read::optional_one("clusters"),
+            Read::optional_one("embeddings"),
+            Read::optional_one("h_clusters"),
+            Read::optional_one("concordance"),
+        ]
+    }
+
+    fn outputs(params: &Self::Params) -> Vec<OutputDecl> {
+        const WHAT: &str = "everything computed for the patient, for scanpy and infercnvpy";
+        let mut outputs =
+            vec![OutputDecl::new("anndata", WHAT).publish(Publish::At("{branch}.zarr"))];
+        if params.h5ad {
+            outputs.push(OutputDecl::new("h5ad", WHAT).publish(Publish::At("{branch}.h5ad")));
+        }
+        outputs
+    }
+
+    fn run(ctx: &StageContext<'_>, params: &Self::Params) -> StageResult<Metrics> {
+        let mut data = expression(&ctx.one("expr")?.path, params)?;
+        ctx.check_cancelled()?;
+        add_cnv(&mut data, &ctx.one("cnv")?.path)?;
+        if let Some(input) = ctx.optional("clusters") {
+            add_clusters(&mut data, &input.path)?;
+        }
+        let patient = joined::one_patient(&data.obs)?;
+        if let Some(input) = ctx.optional("embeddings") {
+            add_embeddings(&mut data, &patient, &input.path)?;
+        }
+        if let Some(input) = ctx.optional("h_clusters") {
+            add_h_clusters(&mut data, &patient, &input.path)?;
+        }
+        if let Some(input) = ctx.optional("concordance") {
+            add_concordance(&mut data, &patient, &input.path)?;
+        }
+        ctx.check_cancelled()?;
+        data.write_zarr(&ctx.output("anndata"))?;
+        if params.h5ad {
+            data.write_h5ad(&ctx.output("h5ad"))?;
+        }
+        let mut metrics = Metrics::new();
+        metrics.insert("cells".into(), json!(data.n_obs()));
+        metrics.insert("genes".into(), json!(data.n_vars()));
+        Ok(metrics)
+    }
+}
+
+fn expression(path: &Path, params: &ExportParams) -> StageResult<AnnData> {
+    let reader = Reader::open(path)?;
+    let mut data = AnnData {
+        obs: reader.obs()?,
+        var: reader.var()?,
+        x: Some(reader.x()?),
+        ..AnnData::default()
+    };
+    if params.counts {
+        data.layers.insert("counts".into(), reader.layer("counts")?);
+    }
+    Ok(data)
+}
+
+fn add_cnv(data: &mut AnnData, path: &Path) -> StageResult<()> {
+    let reader = Reader::open(path)?;
+    let obs = reader.obs()?;
+    joined::same_cells("cnv", &obs.index, &data.obs.index)?;
+    data.obs
+        .set("cnv_burden", obs.column("cnv_burden")?.clone());
+    data.obsm.insert("X_cnv".into(), reader.obsm("X_cnv")?);
+    if let Some(cnv) = reader.uns()?.remove("cnv") {
+        data.uns.insert("cnv".into(), cnv);
+    }
+    Ok(())
+}
+
+fn add_clusters(data: &mut AnnData, path: &Path) -> StageResult<()> {
+    let reader = Reader::open(path)?;
+    let obs = reader.obs()?;
+    joined::same_cells("clusters", &obs.index, &data.obs.index)?;
+    for name in ["cnv_leiden", "cnv_score"] {
+        data.obs.set(name, obs.column(name)?.clone());
+    }
+    for name in [MALIGNANT, CLONE] {
+        if let Ok(column) = obs.column(name) {
+            data.obs.set(name, column.clone());
+        }
+    }
+    for name in ["X_cnv_pca", "X_cnv_umap"] {
+        if reader.has(&format!("obsm/{name}"))? {
+            data.obsm.insert(name.into(), reader.obsm(name)?);
+        }
+    }
+    // `scanpy.pl.umap` draws what is called `X_umap`; the map there is, is that of the copy number.
+    if let Some(map) = data.obsm.get("X_cnv_umap").cloned() {
+        data.obsm.insert("X_umap".into(), map);
+    }
+    for name in ["cnv_neighbors_connectivities", "cnv_neighbors_distances"] {
+        data.obsp.insert(name.into(), reader.obsp(name)?);
+    }
+    for (name, value) in reader.uns()? {
+        data.uns.entry(name).or_insert(value);
+    }
+    data.uns
+        .entry("cnv_neighbors".into())
+        .or_insert_with(neighbors_entry);
+    Ok(())
+}
+
+/// What `scanpy.pp.neighbors(adata, use_rep="X_cnv_pca", key_added="cnv_neighbors")` leaves in `uns`
+/// for those who look the graph up.
+fn neighbors_entry() -> Uns {
+    let text = |t: &str| Uns::Str(t.to_string());
+    Uns::Dict(BTreeMap::from([
+        (
+            "connectivities_key".to_string(),
+            text("cnv_neighbors_connectivities"),
+        ),
+        ("distances_key".to_string(), text("cnv_neighbors_distances")),
+        (
+            "params".to_string(),
+            Uns::Dict(BTreeMap::from([
+                ("method".to_string(), text("umap")),
+                ("use_rep".to_string(), text("X_cnv_pca")),
+            ])),
+        ),
+    ]))
+}
+
+fn add_embeddings(data: &mut AnnData, patient: &str, path: &Path) -> StageResult<()> {
+    let reader = Reader::open(path)?;
+    let obs = reader.obs()?;
+    let rows = joined::all_rows_of(
+        "embeddings",
+        &data.obs.index,
+        patient,
+        &obs.texts("patient")?,
+        &obs.index,
+    )?;
+    for name in reader.names("obsm")? {
+        let own = reader.obsm(&name)?.take_rows(&rows).into_dense();
+        data.obsm.insert(name, Matrix::Dense(own));
+    }
+    for name in ["split", "subcluster"] {
+        if let Some(column) = obs.columns.get(name) {
+            data.obs.set(name, column.take(&rows));
+        }
+    }
+    Ok(())
+}
+
+/// Clusters and maps of `h`. Its neighbour graph is of all cells of the model and stays out.
+fn add_h_clusters(data: &mut AnnData, patient: &str, path: &Path) -> StageResult<()> {
+    let reader = Reader::open(path)?;
+    let obs = reader.obs()?;
+    let rows = joined::all_rows_of(
+        "h_clusters",
+        &data.obs.index,
+        patient,
+        &obs.texts("patient")?,
+        &obs.index,
+    )?;
+    data.obs
+        .set("h_leiden", obs.column("h_leiden")?.take(&rows));
+    for name in ["X_h_umap", "X_h_umap_3d"] {
+        let own = reader.obsm(name)?.take_rows(&rows).into_dense();
+        data.obsm.insert(name.into(), Matrix::Dense(own));
+    }
+    // Without clusters of the copy number this is the map that `scanpy.pl.umap` draws.
+    if let Some(map) = data.obsm.get("X_h_umap").cloned() {
+        data.obsm.entry("X_umap".into()).or_insert(map);
+    }
+    Ok(())
+}
+
+fn add_concordance(data: &mut AnnData, patient: &str, path: &Path) -> StageResult<()> {
+    let table = TextTable::read(path)?;
+    let owned = |name: &str| -> StageResult<Vec<String>> {
+        Ok(table.texts(name)?.into_iter().map(str::to_string).collect())
+    };
+    let rows = joined::rows_of(
+        &data.obs.index,
+        patient,
+        &owned("patient")?,
+        &owned("cell")?,
+    );
+    let (distances, classes) = (
+        table.numbers("distance")?,
+        table.texts("concordance_class")?,
+    );
+    // A cell that the table lacks has no distance: only cancer cells need one.
+    let distance = rows
+        .iter()
+        .map(|row| row.map_or(f64::NAN, |r| distances[r]))
+        .collect();
+    let class: Vec<&str> = rows
+        .iter()
+        .map(|row| row.map_or("", |r| classes[r]))
+        .collect();
+    data.obs.set("concordance", Column::F64(distance));
+    data.obs.set(
+        "concordance_class",
+        Column::Category(class_category(&class)),
+    );
+    Ok(())
+}
+
+/// Concordant first, whatever classes this patient has.
+fn class_category(values: &[&str]) -> Categorical {
+    let order = ["concordant", "intermediate", "discordant"];
+    let mut category = Categorical::from_values(values);
+    let rank = |name: &String| order.iter().position(|o| o == name).unwrap_or(order.len());
+    let mut by_rank: Vec<usize> = (0..category.categories.len()).collect();
+    by_rank.sort_by_key(|&c| {
+        (
+            rank(&category.categories[c]),
+            category.categories[c].clone(),
+        )
+    });
+    let mut new_code = vec![0; by_rank.len()];
+    for (new, &old) in by_rank.iter().enumerate() {
+        new_code[old] = new as i32;
+    }
+    category
+        .codes
+        .iter_mut()
+        .for_each(|c| *c = usize::try_from(*c).map_or(-1, |c| new_code[c]));
+    category.categories = by_rank
+        .iter()
+        .map(|&c| category.categories[c].clone())
+        .collect();
+    category
+}

@@ -1,0 +1,346 @@
+#![allow(clippy::print_stderr, reason = "a skipped test says why")]
+
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+
+use ndarray::array;
+
+use super::*;
+use clcc_data::StageError;
+use clcc_data::frame::Frame;
+use clcc_data::matrix::Csr;
+use clcc_data::table::write_tsv;
+use clcc_stage::stage::{Branch, DeviceChoice, InputArtifact, Quiet};
+
+struct Bench {
+    dir: tempfile::TempDir,
+}
+
+fn names(prefix: &str, n: usize) -> Vec<String> {
+    (0..n).map(|i| format!("{prefix}{i}")).collect()
+}
+
+fn csr(rows: usize, cols: usize, seed: usize) -> Csr {
+    Csr::from_dense(&ndarray::Array2::from_shape_fn((rows, cols), |(r, c)| {
+        ((r * 3 + c + seed) % 4) as f32
+    }))
+}
+
+impl Bench {
+    /// Patient `P2` with four cells; the joined artifacts also hold `P1`, which has a cell `c1` too.
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let mut obs = Frame::new(names("c", 4));
+        obs.set_category("patient", &["P2"; 4]);
+        obs.set_category("cell_type", &["a", "b", "a", "b"]);
+        let mut var = Frame::new(names("g", 6));
+        var.set_category(
+            "chromosome",
+            &["chr1", "chr1", "chr1", "chr2", "chr2", "chr2"],
+        );
+        let counts = csr(4, 6, 0);
+        let expr = AnnData {
+            obs: obs.clone(),
+            var: var.clone(),
+            x: Some(Matrix::Csr(counts.map(|_, _, v| v.ln_1p()))),
+            layers: BTreeMap::from([("counts".into(), Matrix::Csr(counts))]),
+            ..AnnData::default()
+        };
+        expr.write_zarr(&at("expr")).unwrap();
+        let mut cnv_obs = Frame::new(names("c", 4));
+        cnv_obs.set("cnv_burden", Column::F64(vec![0.1, 0.2, 0.3, 0.4]));
+        let chr_pos = Uns::Dict(BTreeMap::from([
+            ("chr1".into(), Uns::I64(0)),
+            ("chr2".into(), Uns::I64(1)),
+        ]));
+        let cnv = AnnData {
+            obs: cnv_obs.clone(),
+            var,
+            obsm: BTreeMap::from([("X_cnv".into(), Matrix::Csr(csr(4, 3, 1)))]),
+            uns: BTreeMap::from([(
+                "cnv".into(),
+                Uns::Dict(BTreeMap::from([("chr_pos".into(), chr_pos)])),
+            )]),
+            ..AnnData::default()
+        };
+        cnv.write_zarr(&at("cnv")).unwrap();
+        let mut cluster_obs = Frame::new(names("c", 4));
+        cluster_obs.set_category("cnv_leiden", &["0", "1", "0", "0"]);
+        cluster_obs.set("cnv_score", Column::F64(vec![1.0, 2.0, 1.0, 1.0]));
+        let clusters = AnnData {
+            obs: cluster_obs,
+            obsm: BTreeMap::from([
+                ("X_cnv_pca".into(), Matrix::Dense(csr(4, 2, 2).to_dense())),
+                ("X_cnv_umap".into(), Matrix::Dense(csr(4, 2, 3).to_dense())),
+            ]),
+            obsp: BTreeMap::from([
+                ("cnv_neighbors_connectivities".into(), csr(4, 4, 1)),
+                ("cnv_neighbors_distances".into(), csr(4, 4, 2)),
+            ]),
+            ..AnnData::default()
+        };
+        clusters.write_zarr(&at("clusters")).unwrap();
+        // P1's c1 first, then P2's cells out of order.
+        let mut joined = Frame::new(["c1", "c3", "c1", "c0", "c2"].map(str::to_string).to_vec());
+        joined.set_category("patient", &["P1", "P2", "P2", "P2", "P2"]);
+        joined.set_category("split", &["test", "train", "val", "train", "test"]);
+        let of_row = array![[9f32, 9.], [3., 0.], [1., 0.], [0., 0.], [2., 0.]];
+        let embeddings = AnnData {
+            obs: joined,
+            obsm: BTreeMap::from([
+                ("X_clcc_expr".into(), Matrix::Dense(of_row.clone())),
+                ("X_clcc_cnv".into(), Matrix::Dense(of_row * 2.0)),
+            ]),
+            ..AnnData::default()
+        };
+        embeddings.write_zarr(&at("embeddings")).unwrap();
+        let mut table = Frame::new(["c1", "c2", "c1", "c0"].map(str::to_string).to_vec());
+        table.set_category("patient", &["P1", "P2", "P2", "P2"]);
+        table.set("distance", Column::F64(vec![9.0, 0.25, 0.5, f64::NAN]));
+        table.set_category(
+            "concordance_class",
+            &["concordant", "concordant", "discordant", ""],
+        );
+        write_tsv(&at("concordance"), "cell", &table, &["a note"]).unwrap();
+        Self { dir }
+    }
+
+    fn run(&self, roles: &[&str]) -> StageResult<Metrics> {
+        self.run_with(roles, &ExportParams::default())
+    }
+
+    fn run_with(&self, roles: &[&str], params: &ExportParams) -> StageResult<Metrics> {
+        let inputs = roles.iter().map(|role| InputArtifact {
+            role: role.to_string(),
+            branch: Branch::new(),
+            path: self.dir.path().join(role),
+            format: None,
+            builtin: None,
+        });
+        Export::run(
+            &StageContext {
+                inputs: inputs.collect(),
+                out_dir: self.dir.path().join("out"),
+                keys: vec![],
+                seed: 0,
+                threads: 1,
+                device: DeviceChoice::Cpu,
+                checkpoint_dir: None,
+                progress: &Quiet,
+                cancel: &AtomicBool::new(false),
+            },
+            params,
+        )
+    }
+
+    fn out(&self) -> PathBuf {
+        self.dir.path().join("out/anndata")
+    }
+}
+
+const ALL: [&str; 5] = ["expr", "cnv", "clusters", "embeddings", "concordance"];
+
+#[test]
+fn one_store_holds_everything_of_the_patient_in_its_own_cell_order() {
+    let b = Bench::new();
+    b.run(&ALL).unwrap();
+    let d = Reader::open(&b.out()).unwrap().read().unwrap();
+    assert_eq!(
+        d.obs.columns.keys().collect::<Vec<_>>(),
+        [
+            "patient",
+            "cell_type",
+            "cnv_burden",
+            "cnv_leiden",
+            "cnv_score",
+            "split",
+            "concordance",
+            "concordance_class"
+        ]
+    );
+    assert_eq!(d.layers["counts"].clone().into_csr(), csr(4, 6, 0));
+    assert_eq!(d.obsm["X_cnv"].clone().into_csr(), csr(4, 3, 1));
+    assert_eq!(
+        d.obsp.keys().collect::<Vec<_>>(),
+        ["cnv_neighbors_connectivities", "cnv_neighbors_distances"]
+    );
+    // The embedding of cell i starts with i: rows were matched by patient and id.
+    assert_eq!(
+        d.obsm["X_clcc_expr"],
+        Matrix::Dense(array![[0., 0.], [1., 0.], [2., 0.], [3., 0.]])
+    );
+    assert_eq!(
+        d.obsm["X_clcc_cnv"],
+        Matrix::Dense(array![[0., 0.], [2., 0.], [4., 0.], [6., 0.]])
+    );
+    assert_eq!(
+        d.obs.texts("split").unwrap(),
+        ["train", "val", "test", "train"]
+    );
+    assert_eq!(d.obsm["X_umap"], d.obsm["X_cnv_umap"]);
+    let distance = d.obs.numbers("concordance").unwrap();
+    assert!(
+        distance[0].is_nan() && distance[3].is_nan(),
+        "not classed, and not in the table"
+    );
+    assert_eq!(distance[1..3], [0.5, 0.25]);
+    let Column::Category(class) = &d.obs.columns["concordance_class"] else {
+        panic!("a category")
+    };
+    assert_eq!(class.categories, ["concordant", "discordant"]);
+    assert_eq!(class.codes, [-1, 1, 0, -1]);
+    let uns = Uns::Dict(d.uns);
+    assert_eq!(uns.at(&["cnv", "chr_pos", "chr2"]), Some(&Uns::I64(1)));
+    assert_eq!(
+        uns.at(&["cnv_neighbors", "connectivities_key"]),
+        Some(&Uns::Str("cnv_neighbors_connectivities".into()))
+    );
+}
+
+#[test]
+fn what_a_workflow_does_not_make_is_left_out() {
+    let b = Bench::new();
+    b.run(&["expr", "cnv"]).unwrap();
+    let d = Reader::open(&b.out()).unwrap().read().unwrap();
+    assert_eq!(d.obsm.keys().collect::<Vec<_>>(), ["X_cnv"]);
+    assert!(!d.obs.columns.contains_key("concordance"));
+    let error = Bench::new().run(&["expr"]).unwrap_err();
+    assert!(matches!(error, StageError::MissingInput { role } if role == "cnv"));
+}
+
+#[test]
+fn cells_that_do_not_fit_are_refused() {
+    let b = Bench::new();
+    let path = b.dir.path().join("cnv");
+    let mut cnv = Reader::open(&path).unwrap().read().unwrap();
+    std::fs::remove_dir_all(&path).unwrap();
+    cnv.obs.index.swap(1, 2);
+    cnv.write_zarr(&path).unwrap();
+    let error = b.run(&ALL).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "`cnv` has 4 cells, `expr` 4; cell 2 is `c2` in `cnv`, `c1` in `expr`"
+    );
+    let b = Bench::new();
+    let path = b.dir.path().join("embeddings");
+    let mut embeddings = Reader::open(&path).unwrap().read().unwrap();
+    std::fs::remove_dir_all(&path).unwrap();
+    embeddings
+        .obs
+        .set_category("patient", &["P1", "P2", "P2", "P1", "P2"]);
+    embeddings.write_zarr(&path).unwrap();
+    let error = b.run(&ALL).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "`embeddings` lacks 1 of 4 cells of patient `P2`: `c0`"
+    );
+}
+
+/// infercnvpy draws its heatmap from the store, and scanpy finds the graph. Runs where
+/// `CLCC_PYTHON` names an interpreter with infercnvpy.
+#[test]
+fn infercnvpy_draws_from_the_store() {
+    let Some(python) = std::env::var_os("CLCC_PYTHON") else {
+        eprintln!("skipped: set CLCC_PYTHON to an interpreter with infercnvpy");
+        return;
+    };
+    let b = Bench::new();
+    let params = ExportParams {
+        h5ad: true,
+        ..ExportParams::default()
+    };
+    b.run_with(&ALL, &params).unwrap();
+    std::fs::rename(b.dir.path().join("out/h5ad"), b.dir.path().join("p.h5ad")).unwrap();
+    let script =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/reference/export/check.py");
+    for store in [b.out(), b.dir.path().join("p.h5ad")] {
+        let out = std::process::Command::new(&python)
+            .arg(&script)
+            .arg(store)
+            .output()
+            .unwrap();
+        assert!(
+            out.status.success(),
+            "{}",
+            String::from_utf8_lossy(&out.stderr)
+        );
+    }
+}
+
+#[test]
+fn the_h5ad_has_what_the_zarr_has() {
+    let b = Bench::new();
+    b.run(&ALL).unwrap();
+    assert!(!b.dir.path().join("out/h5ad").exists());
+    let (zarr, b) = (
+        Reader::open(&b.out()).unwrap().read().unwrap(),
+        Bench::new(),
+    );
+    let params = ExportParams {
+        h5ad: true,
+        ..ExportParams::default()
+    };
+    b.run_with(&ALL, &params).unwrap();
+    let h5ad = Reader::open(&b.dir.path().join("out/h5ad")).unwrap();
+    let h5ad = h5ad.read().unwrap();
+    // NaN is not equal to itself.
+    assert_eq!(format!("{h5ad:?}"), format!("{zarr:?}"));
+}
+
+/// Method B: `h`, `z`, subclusters, clusters and maps of `h`, for the patient's own cells.
+#[test]
+fn anchors_come_with_their_clusters_and_maps() {
+    let b = Bench::new();
+    let joined = || Frame::new(["c1", "c3", "c1", "c0", "c2"].map(str::to_string).to_vec());
+    let of_row = array![[9f32, 9.], [3., 0.], [1., 0.], [0., 0.], [2., 0.]];
+    let patients = ["P1", "P2", "P2", "P2", "P2"];
+    let mut obs = joined();
+    obs.set_category("patient", &patients);
+    obs.set_category("subcluster", &["x", "s3", "s1", "s0", ""]);
+    let embeddings = AnnData {
+        obs,
+        obsm: BTreeMap::from([
+            ("X_h".into(), Matrix::Dense(of_row.clone())),
+            ("X_z".into(), Matrix::Dense(&of_row * 2.0)),
+        ]),
+        ..AnnData::default()
+    };
+    std::fs::remove_dir_all(b.dir.path().join("embeddings")).unwrap();
+    embeddings
+        .write_zarr(&b.dir.path().join("embeddings"))
+        .unwrap();
+    let mut obs = joined();
+    obs.set_category("patient", &patients);
+    obs.set_category("h_leiden", &["0", "1", "1", "0", "1"]);
+    let clusters = AnnData {
+        obs,
+        obsm: BTreeMap::from([
+            ("X_h_umap".into(), Matrix::Dense(&of_row * 3.0)),
+            ("X_h_umap_3d".into(), Matrix::Dense(&of_row * 4.0)),
+        ]),
+        ..AnnData::default()
+    };
+    clusters
+        .write_zarr(&b.dir.path().join("h_clusters"))
+        .unwrap();
+    b.run(&["expr", "cnv", "embeddings", "h_clusters"]).unwrap();
+    let d = Reader::open(&b.out()).unwrap().read().unwrap();
+    assert_eq!(d.obs.texts("subcluster").unwrap(), ["s0", "s1", "", "s3"]);
+    assert_eq!(d.obs.texts("h_leiden").unwrap(), ["0", "1", "1", "1"]);
+    for (name, times) in [
+        ("X_h", 1f32),
+        ("X_z", 2.0),
+        ("X_h_umap", 3.0),
+        ("X_h_umap_3d", 4.0),
+        ("X_umap", 3.0),
+    ] {
+        let rows = d.obsm[name].clone().into_dense();
+        assert_eq!(
+            rows.column(0).to_vec(),
+            [0.0, times, 2.0 * times, 3.0 * times],
+            "{name}"
+        );
+    }
+    assert!(!d.obsm.contains_key("X_clcc_expr"));
+}

@@ -1,0 +1,339 @@
+//! What the sections show, read from the input artifacts. Every role may be absent.
+
+use std::path::{Path, PathBuf};
+
+use indexmap::IndexMap;
+use ndarray::Array2;
+
+use clcc_data::anndata::{Reader, Uns};
+use clcc_data::error::{StageError, StageResult};
+use clcc_data::frame::Frame;
+use clcc_data::matrix::Csr;
+use clcc_data::table::TextTable;
+use clcc_stage::cohort::patient_name;
+use clcc_stage::stage::{InputArtifact, StageContext};
+
+/// The cells of one patient: everything that is known of each, without the matrices.
+#[derive(Debug, Default)]
+pub(crate) struct Patient {
+    /// Name.
+    pub(crate) name: String,
+    /// Cells with the columns of `expr`, `cnv` and `clusters`.
+    pub(crate) obs: Frame,
+    /// Genes of `expr`.
+    pub(crate) n_genes: Option<usize>,
+    /// `X_cnv_umap`, rows as `obs`.
+    pub(crate) umap: Option<Array2<f32>>,
+    /// Where the copy-number matrix lies.
+    pub(crate) cnv: Option<PathBuf>,
+}
+
+/// A patient's copy-number matrix.
+pub(crate) struct Windows {
+    /// Cells, in the order of [`Patient::obs`], by windows.
+    pub(crate) x: Csr,
+    /// Chromosome of each window.
+    pub(crate) chromosomes: Vec<String>,
+}
+
+/// The patients of roles `expr`, `cnv` and `clusters`, in axis order.
+///
+/// # Errors
+/// What the reader reports, and [`StageError::Data`] where two roles disagree on a patient's cells.
+pub(crate) fn patients(ctx: &StageContext<'_>) -> StageResult<Vec<Patient>> {
+    let mut found: IndexMap<String, Patient> = IndexMap::new();
+    for role in ["expr", "cnv", "clusters"] {
+        for input in ctx.all(role) {
+            ctx.check_cancelled()?;
+            let name = patient_name(input);
+            let patient = found.entry(name.clone()).or_insert_with(|| Patient {
+                name,
+                ..Patient::default()
+            });
+            add(patient, role, input)?;
+        }
+    }
+    Ok(found.into_values().collect())
+}
+
+fn add(patient: &mut Patient, role: &str, input: &InputArtifact) -> StageResult<()> {
+    let reader = Reader::open(&input.path)?;
+    let obs = reader.obs()?;
+    let order = if patient.obs.columns.is_empty() && patient.obs.is_empty() {
+        patient.obs = Frame::new(obs.index.clone());
+        None
+    } else {
+        order_of(&obs.index, &patient.obs.index)
+            .map_err(|cell| other_cells(&patient.name, role, &cell))?
+    };
+    let obs = order
+        .as_ref()
+        .map_or_else(|| obs.clone(), |rows| obs.take(rows));
+    for (name, column) in obs.columns {
+        if !patient.obs.columns.contains_key(&name) {
+            patient.obs.set(&name, column);
+        }
+    }
+    match role {
+        "expr" => patient.n_genes = Some(reader.var()?.len()),
+        "cnv" => patient.cnv = Some(input.path.clone()),
+        _ if reader.names("obsm")?.iter().any(|n| n == "X_cnv_umap") => {
+            let umap = reader.obsm("X_cnv_umap")?;
+            let umap = order
+                .as_ref()
+                .map_or_else(|| umap.clone(), |rows| umap.take_rows(rows));
+            patient.umap = Some(umap.into_dense()).filter(|u| u.ncols() >= 2);
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn other_cells(patient: &str, role: &str, cell: &str) -> StageError {
+    StageError::data(format!(
+        "patient `{patient}`: cell `{cell}` is in only one of `{role}` and the roles read before it"
+    ))
+}
+
+/// Rows of `index` in the order of `wanted`; `None` where they are in that order already. The
+/// first cell that only one of them has is the error.
+fn order_of(index: &[String], wanted: &[String]) -> Result<Option<Vec<usize>>, String> {
+    if index == wanted {
+        return Ok(None);
+    }
+    let at: std::collections::HashMap<&str, usize> = index
+        .iter()
+        .enumerate()
+        .map(|(i, c)| (c.as_str(), i))
+        .collect();
+    let rows = wanted
+        .iter()
+        .map(|c| at.get(c.as_str()).copied().ok_or_else(|| c.clone()))
+        .collect::<Result<Vec<_>, _>>()?;
+    if index.len() != wanted.len() {
+        let known: std::collections::HashSet<&str> = wanted.iter().map(String::as_str).collect();
+        return Err(index
+            .iter()
+            .find(|c| !known.contains(c.as_str()))
+            .cloned()
+            .unwrap_or_default());
+    }
+    Ok(Some(rows))
+}
+
+/// The copy-number matrix of a patient; `None` where the workflow has no `cnv`.
+///
+/// # Errors
+/// What the reader reports.
+pub(crate) fn windows(patient: &Patient) -> StageResult<Option<Windows>> {
+    let Some(path) = &patient.cnv else {
+        return Ok(None);
+    };
+    let reader = Reader::open(path)?;
+    let Some(frame) = reader
+        .uns()?
+        .remove("cnv")
+        .and_then(|cnv| match cnv.at(&["windows"]) {
+            Some(Uns::Frame(f)) => Some(f.clone()),
+            _ => None,
+        })
+    else {
+        return Err(StageError::format(
+            path,
+            "uns/cnv/windows",
+            "expected a data frame of the windows",
+        ));
+    };
+    let chromosomes = frame.texts("chromosome")?;
+    let x = reader.obsm("X_cnv")?.into_csr();
+    let x = match order_of(&reader.obs()?.index, &patient.obs.index)
+        .map_err(|c| other_cells(&patient.name, "cnv", &c))?
+    {
+        Some(rows) => x.take_rows(&rows),
+        None => x,
+    };
+    if x.n_cols() != chromosomes.len() {
+        return Err(StageError::format(
+            path,
+            "obsm/X_cnv",
+            format!(
+                "expected {} columns, one a window, found {}",
+                chromosomes.len(),
+                x.n_cols()
+            ),
+        ));
+    }
+    Ok(Some(Windows { x, chromosomes }))
+}
+
+/// A table that another stage wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TableFile {
+    /// Patient of a fanned-out node.
+    pub(crate) patient: Option<String>,
+    /// File name without extension.
+    pub(crate) name: String,
+    /// Where it is read.
+    pub(crate) path: PathBuf,
+    /// Where the user finds it, relative to the page.
+    pub(crate) published: String,
+}
+
+impl TableFile {
+    /// Reads the table.
+    ///
+    /// # Errors
+    /// As [`TextTable::read`].
+    pub(crate) fn read(&self) -> StageResult<TextTable> {
+        TextTable::read(&self.path)
+    }
+}
+
+/// The tables of a role: the file itself (published as `published`), or the `.tsv` files of its
+/// directory in order of their names, patient by patient.
+///
+/// # Errors
+/// [`StageError::Io`] where a directory cannot be read.
+pub(crate) fn tables(
+    ctx: &StageContext<'_>,
+    role: &str,
+    published: &str,
+) -> StageResult<Vec<TableFile>> {
+    let mut found = Vec::new();
+    for input in ctx.all(role) {
+        let patient = (!input.branch.is_empty()).then(|| patient_name(input));
+        if input.path.is_dir() {
+            for name in tsv_names(&input.path)? {
+                let suffix = patient
+                    .as_ref()
+                    .map(|p| format!(".{p}"))
+                    .unwrap_or_default();
+                found.push(TableFile {
+                    patient: patient.clone(),
+                    path: input.path.join(format!("{name}.tsv")),
+                    published: format!("tables/{name}{suffix}.tsv"),
+                    name,
+                });
+            }
+        } else {
+            found.push(TableFile {
+                patient,
+                name: role.to_string(),
+                path: input.path.clone(),
+                published: published.to_string(),
+            });
+        }
+    }
+    Ok(found)
+}
+
+fn tsv_names(dir: &Path) -> StageResult<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(StageError::io("read", dir))? {
+        let path = entry.map_err(StageError::io("read", dir))?.path();
+        if path.extension().is_some_and(|e| e == "tsv") {
+            names.extend(
+                path.file_stem()
+                    .and_then(|s| s.to_str())
+                    .map(str::to_string),
+            );
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Tables of one name from several patients below one another, with a leading column `patient`;
+/// tables whose columns differ from the first's are left out of the stack and returned after it.
+///
+/// # Errors
+/// As [`TableFile::read`].
+pub(crate) fn stack(files: &[TableFile], name: &str) -> StageResult<Vec<(TextTable, String)>> {
+    let mut stacks: Vec<(TextTable, String)> = Vec::new();
+    for file in files.iter().filter(|f| f.name == name) {
+        let mut table = file.read()?;
+        let Some(patient) = &file.patient else {
+            stacks.push((table, file.published.clone()));
+            continue;
+        };
+        if table.position("patient").is_none() {
+            table.header.insert(0, "patient".to_string());
+            table
+                .rows
+                .iter_mut()
+                .for_each(|r| r.insert(0, patient.clone()));
+        }
+        match stacks.iter_mut().find(|(t, _)| t.header == table.header) {
+            Some((all, place)) => {
+                all.rows.extend(table.rows);
+                *place = format!("tables/{name}.*.tsv");
+            }
+            None => stacks.push((table, file.published.clone())),
+        }
+    }
+    Ok(stacks)
+}
+
+/// A column of numbers; `None` where the table has no such column or it holds text.
+pub(crate) fn numbers(table: &TextTable, names: &[&str]) -> Option<Vec<f64>> {
+    names.iter().find_map(|name| table.numbers(name).ok())
+}
+
+/// A column of text; `None` where the table has no such column.
+pub(crate) fn texts<'a>(table: &'a TextTable, names: &[&str]) -> Option<Vec<&'a str>> {
+    names.iter().find_map(|name| table.texts(name).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_in_another_order_are_found_and_other_cells_are_named() {
+        let s = |v: &[&str]| v.iter().map(|s| s.to_string()).collect::<Vec<_>>();
+        assert_eq!(order_of(&s(&["a", "b"]), &s(&["a", "b"])), Ok(None));
+        assert_eq!(
+            order_of(&s(&["b", "a"]), &s(&["a", "b"])),
+            Ok(Some(vec![1, 0]))
+        );
+        assert_eq!(
+            order_of(&s(&["b", "c"]), &s(&["a", "b"])),
+            Err("a".to_string())
+        );
+        assert_eq!(
+            order_of(&s(&["a", "b", "c"]), &s(&["a", "b"])),
+            Err("c".to_string())
+        );
+    }
+
+    #[test]
+    fn tables_of_several_patients_become_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |patient: &str, text: &str| {
+            let path = dir.path().join(patient);
+            std::fs::write(&path, text).unwrap();
+            TableFile {
+                patient: Some(patient.into()),
+                name: "t".into(),
+                path,
+                published: format!("tables/t.{patient}.tsv"),
+            }
+        };
+        let files = [
+            file("P1", "# n\ncheck\tvalue\na\t1\n"),
+            file("P2", "check\tvalue\nb\t2\n"),
+            file("P3", "other\nx\n"),
+        ];
+        let stacks = stack(&files, "t").unwrap();
+        assert_eq!(stacks.len(), 2);
+        assert_eq!(stacks[0].0.header, ["patient", "check", "value"]);
+        assert_eq!(stacks[0].0.rows, [["P1", "a", "1"], ["P2", "b", "2"]]);
+        assert_eq!(stacks[0].1, "tables/t.*.tsv");
+        assert_eq!(stacks[1].1, "tables/t.P3.tsv");
+        assert_eq!(
+            numbers(&stacks[0].0, &["nothing", "value"]),
+            Some(vec![1.0, 2.0])
+        );
+        assert_eq!(numbers(&stacks[0].0, &["check"]), None);
+    }
+}

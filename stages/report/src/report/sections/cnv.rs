@@ -1,0 +1,360 @@
+//! Inferred copy number: heatmaps along the genome and maps of the cells.
+
+use super::{Inputs, Part, categories, other_tables, table_blocks};
+use crate::report::figures::distribution::histogram;
+use crate::report::figures::heatmap::{Group, SideBar, heatmap, subsample};
+use crate::report::figures::palette;
+use crate::report::figures::umap::{Colouring, umap};
+use crate::report::html::{count, short};
+use crate::report::load::{Patient, TableFile, numbers, tables, windows};
+use crate::report::page::{Block, Figure, Section};
+use clcc_data::error::StageResult;
+
+const ID: &str = "copy-number";
+const TITLE: &str = "Copy number";
+
+/// Columns that may stand for groups of cells, best first, and what a reader calls them.
+const GROUPINGS: [(&str, &str); 3] = [
+    ("cnv_leiden", "copy-number cluster"),
+    ("cell_type", "cell type"),
+    ("cancer_vs_normal", "cancer or normal label"),
+];
+
+/// Heatmap and maps per patient.
+///
+/// # Errors
+/// Where an artifact cannot be read or a figure cannot be drawn.
+pub(crate) fn part(inputs: &Inputs<'_, '_>) -> StageResult<Part> {
+    let files = tables(inputs.ctx, "cluster_tables", "tables/cluster_tables.tsv")?;
+    let any = inputs
+        .patients
+        .iter()
+        .any(|p| p.cnv.is_some() || p.umap.is_some());
+    if !any && files.is_empty() {
+        return Ok(Section::absent(ID, TITLE, "infercnv").into());
+    }
+    let mut blocks = vec![Block::Text(
+        "Expression, averaged over many neighbouring genes and compared with the patient's reference cells, shows which stretches of \
+         the genome are gained (red) or lost (blue) in a cell. Normal cells should be nearly blank; clones of a tumour share their \
+         stripes. This is inferred from RNA, not measured on DNA."
+            .into(),
+    )];
+    let mut n_windows = None;
+    for (i, patient) in inputs.patients.iter().enumerate() {
+        inputs.ctx.check_cancelled()?;
+        inputs.ctx.progress.step(
+            i as u64,
+            inputs.patients.len() as u64,
+            &format!("figures of {}", patient.name),
+        );
+        let mut figures = Vec::new();
+        if let Some(cnv) = windows(patient)? {
+            n_windows = Some(cnv.chromosomes.len());
+            figures.push(genome(
+                patient,
+                &cnv.x,
+                &cnv.chromosomes,
+                inputs.params.heatmap_cells,
+            )?);
+        }
+        figures.extend(maps(patient)?);
+        figures.extend(malignancy(patient, threshold(&files, patient)?)?);
+        if !figures.is_empty() {
+            blocks.push(Block::Heading(format!(
+                "{}: {} cells",
+                patient.name,
+                count(patient.obs.len())
+            )));
+            blocks.push(Block::Figures(figures));
+        }
+    }
+    blocks.extend(table_blocks(
+        &files,
+        "cnv_clusters",
+        "Copy-number clusters",
+        "",
+        inputs.params,
+    )?);
+    if files.iter().any(|f| f.name == "cnv_cluster_profiles") {
+        blocks.push(Block::Text("The mean profile of each cluster: `tables/cnv_cluster_profiles.*.tsv`, beside this page.".into()));
+    }
+    blocks.extend(other_tables(
+        &files,
+        &["cnv_clusters", "cnv_cluster_profiles"],
+        inputs.params,
+    )?);
+    let mut tiles: Vec<(String, String)> = n_windows
+        .map(|n| (count(n), "windows along the genome".to_string()))
+        .into_iter()
+        .collect();
+    let clusters: usize = inputs
+        .patients
+        .iter()
+        .filter_map(|p| Some(categories(&p.obs, "cnv_leiden")?.1.len()))
+        .sum();
+    if clusters > 0 {
+        tiles.push((
+            count(clusters),
+            "copy-number clusters, all patients".to_string(),
+        ));
+    }
+    Ok(Part {
+        section: Section {
+            id: ID,
+            title: TITLE,
+            blocks,
+        },
+        tiles,
+    })
+}
+
+fn genome(
+    patient: &Patient,
+    x: &clcc_data::matrix::Csr,
+    chromosomes: &[String],
+    n: usize,
+) -> StageResult<Figure> {
+    let (grouped, what) = groups(patient);
+    let side = side_bar(patient);
+    let shown = subsample(&grouped, n);
+    let (svg, limit) = heatmap(x, chromosomes, &shown, &side)?;
+    let cells: usize = shown.iter().map(|g| g.rows.len()).sum();
+    let caption = format!(
+        "Each row is a cell ({} of {}, taken evenly from every {what}), each column a window of neighbouring genes in genome order. \
+         Colour is the smoothed log expression relative to the reference, cut at ±{}. The bars at the left give the {what}{}.",
+        count(cells),
+        count(patient.obs.len()),
+        short(limit),
+        if side.entries.is_empty() {
+            ""
+        } else {
+            " and the cancer or normal label"
+        },
+    );
+    let title = format!("Copy number along the genome, {}", patient.name);
+    Ok(Figure::new(
+        &["cnv heatmap", &patient.name],
+        &title,
+        &caption,
+        &["cnv", "clusters", "expr"],
+        svg,
+    ))
+}
+
+/// Cells by the best grouping there is; within a group, normal cells first.
+fn groups(patient: &Patient) -> (Vec<Group>, &'static str) {
+    let label = categories(&patient.obs, "cancer_vs_normal");
+    let rank = |cell: usize| {
+        label.as_ref().map_or(0, |(codes, names)| {
+            usize::try_from(codes[cell]).map_or(2, |c| usize::from(names[c] != "Normal"))
+        })
+    };
+    for (column, what) in GROUPINGS {
+        let Some((codes, names)) = categories(&patient.obs, column) else {
+            continue;
+        };
+        let groups = names.iter().enumerate().map(|(code, name)| {
+            let mut rows: Vec<usize> = (0..codes.len())
+                .filter(|&i| codes[i] == code as i32)
+                .collect();
+            rows.sort_by_key(|&i| rank(i));
+            Group {
+                label: name.clone(),
+                colour: palette::named(name, code),
+                rows,
+            }
+        });
+        return (groups.filter(|g| !g.rows.is_empty()).collect(), what);
+    }
+    (
+        vec![Group {
+            label: "all".into(),
+            colour: palette::MUTED,
+            rows: (0..patient.obs.len()).collect(),
+        }],
+        "cell group",
+    )
+}
+
+fn side_bar(patient: &Patient) -> SideBar {
+    let Some((codes, names)) = categories(&patient.obs, "cancer_vs_normal") else {
+        return SideBar::default();
+    };
+    let colour =
+        |c: i32| usize::try_from(c).map_or(palette::MUTED, |c| palette::named(&names[c], c));
+    SideBar {
+        colours: codes.iter().map(|&c| colour(c)).collect(),
+        entries: names
+            .iter()
+            .enumerate()
+            .map(|(i, n)| (n.clone(), palette::named(n, i)))
+            .collect(),
+    }
+}
+
+/// The score above which cells of the patient are called malignant; `None` where none are.
+fn threshold(files: &[TableFile], patient: &Patient) -> StageResult<Option<f64>> {
+    let of_patient = |f: &&TableFile| f.patient.as_ref().is_none_or(|p| *p == patient.name);
+    let mut files = files.iter().filter(|f| f.name == "cnv_malignancy");
+    let Some(file) = files.find(of_patient) else {
+        return Ok(None);
+    };
+    Ok(numbers(&file.read()?, &["threshold"]).and_then(|t| t.first().copied()))
+}
+
+/// The scores that decide who is malignant: reference cells, other cells, and those that are called.
+fn malignancy(patient: &Patient, threshold: Option<f64>) -> StageResult<Option<Figure>> {
+    let Ok(scores) = patient.obs.numbers("cnv_malignancy") else {
+        return Ok(None);
+    };
+    let reference = patient.obs.flags("cnv_reference").ok();
+    let calls = categories(&patient.obs, "cnv_malignant");
+    let is_called = |i: usize| {
+        calls.as_ref().is_some_and(|(codes, names)| {
+            usize::try_from(codes[i]).is_ok_and(|c| names[c] == "Malignant")
+        })
+    };
+    let is_reference = |i: usize| reference.is_some_and(|r| r[i]);
+    let of = |wanted: &dyn Fn(usize) -> bool| -> Vec<f64> {
+        let cells = (0..scores.len()).filter(|&i| wanted(i));
+        cells.map(|i| scores[i]).collect()
+    };
+    let malignant = of(&is_called);
+    let n_reference = (0..scores.len()).filter(|&i| is_reference(i)).count();
+    let line = match threshold {
+        Some(t) if malignant.is_empty() => {
+            format!("No cell that is no reference lies above the threshold ({})", short(t))
+        }
+        Some(t) => format!(
+            "Cells right of the dashed line ({}) that are no reference are called malignant",
+            short(t)
+        ),
+        None => "No two components could be told apart, so no cell is called; the parameter malignancy_threshold of cluster sets a \
+                 threshold by hand"
+            .into(),
+    };
+    let beside = match n_reference {
+        0 => String::new(),
+        n if n == scores.len() => " All are reference cells.".into(),
+        _ => " Reference cells far to the right have a profile of their own, as cell types do: other normal cells like them would \
+              be called too."
+            .into(),
+    };
+    let parts = [
+        (
+            "reference",
+            palette::LOW,
+            of(&|i| is_reference(i) && !is_called(i)),
+        ),
+        (
+            "not called",
+            palette::MUTED,
+            of(&|i| !is_reference(i) && !is_called(i)),
+        ),
+        ("malignant", palette::HIGH, malignant),
+    ]
+    .map(|(name, colour, values)| (name.to_string(), colour, values));
+    let Some(svg) = histogram(&parts, "malignancy score of the cell", "cells", threshold)? else {
+        return Ok(None);
+    };
+    let caption = format!(
+        "How far each cell of {} goes along the mean copy-number profile of its cluster, bars stacked. {line}.{beside}",
+        patient.name
+    );
+    let title = format!("Malignancy score, {}", patient.name);
+    Ok(Some(Figure::new(
+        &["cnv malignancy", &patient.name],
+        &title,
+        &caption,
+        &["clusters", "cluster_tables", "cnv"],
+        svg,
+    )))
+}
+
+fn maps(patient: &Patient) -> StageResult<Vec<Figure>> {
+    let Some(points) = &patient.umap else {
+        return Ok(Vec::new());
+    };
+    let mut out = Vec::new();
+    let mut add = |column: &str,
+                   title: &str,
+                   shows: &str,
+                   colouring: Colouring|
+     -> StageResult<()> {
+        let svg = umap(points.view(), &colouring)?;
+        let caption = format!(
+            "UMAP of the principal components of the copy-number windows; each dot is a cell of {}. Colour: {shows}.",
+            patient.name
+        );
+        let title = format!("{title}, {}", patient.name);
+        out.push(Figure::new(
+            &["cnv umap", column, &patient.name],
+            &title,
+            &caption,
+            &["clusters", "cnv", "expr"],
+            svg,
+        ));
+        Ok(())
+    };
+    for (column, title, shows, on_map) in [
+        (
+            "cancer_vs_normal",
+            "By label",
+            "cancer or normal, as the sample's origin or the workflow says",
+            false,
+        ),
+        (
+            "cnv_leiden",
+            "By copy-number cluster",
+            "Leiden cluster of the copy-number profile; 0 is the largest",
+            true,
+        ),
+        (
+            "cnv_clone",
+            "By clone",
+            "clone of the malignant cells, told apart by the counts of pieces of chromosome arms; 1 is the largest, other cells have none",
+            true,
+        ),
+        (
+            "cnv_malignant",
+            "By malignancy",
+            "called malignant or normal by the malignancy score, drawn below",
+            false,
+        ),
+        ("cell_type", "By cell type", "annotated cell type", false),
+    ] {
+        let known =
+            categories(&patient.obs, column).filter(|(codes, _)| codes.iter().any(|c| *c >= 0));
+        if let Some((codes, names)) = known {
+            let colours = names
+                .iter()
+                .enumerate()
+                .map(|(i, n)| palette::named(n, i))
+                .collect();
+            add(
+                column,
+                title,
+                shows,
+                Colouring::Category {
+                    codes,
+                    names,
+                    colours,
+                    on_map,
+                },
+            )?;
+        }
+    }
+    if let Ok(values) = patient.obs.numbers("cnv_burden") {
+        let shows = "copy-number burden, the mean size of the cell's values over all windows";
+        add(
+            "cnv_burden",
+            "By burden",
+            shows,
+            Colouring::Value {
+                values,
+                label: "copy-number burden".into(),
+            },
+        )?;
+    }
+    Ok(out)
+}

@@ -1,0 +1,195 @@
+//! The sections of the page: each reads its roles, or says which stage was not there.
+
+pub(crate) mod anchors;
+pub(crate) mod cnv;
+pub(crate) mod concordance;
+pub(crate) mod de;
+pub(crate) mod dosage;
+pub(crate) mod qc;
+pub(crate) mod retrieval;
+pub(crate) mod side_by_side;
+pub(crate) mod summary;
+pub(crate) mod training;
+
+use std::collections::BTreeSet;
+
+use super::load::{Patient, TableFile};
+use super::page::{Block, Section};
+use super::params::Params;
+use super::table_view::{BY_P, Pick, TableView};
+use clcc_data::error::StageResult;
+use clcc_data::frame::{Column, Frame};
+use clcc_stage::stage::StageContext;
+
+/// What every section may read.
+pub(crate) struct Inputs<'a, 'c> {
+    /// Input artifacts.
+    pub(crate) ctx: &'a StageContext<'c>,
+    /// Parameters.
+    pub(crate) params: &'a Params,
+    /// Cells of each patient.
+    pub(crate) patients: &'a [Patient],
+}
+
+/// A section, and the headline numbers that it has for the summary.
+pub(crate) struct Part {
+    /// The section.
+    pub(crate) section: Section,
+    /// Value and what it is.
+    pub(crate) tiles: Vec<(String, String)>,
+}
+
+impl From<Section> for Part {
+    fn from(section: Section) -> Self {
+        Self {
+            section,
+            tiles: Vec::new(),
+        }
+    }
+}
+
+/// Codes, names and size of a column of text; names are in order of their numbers where they are
+/// numbers, else as stored. `None` where there is no such column.
+pub(crate) fn categories(obs: &Frame, column: &str) -> Option<(Vec<i32>, Vec<String>)> {
+    let (codes, names) = match obs.columns.get(column)? {
+        Column::Category(c) => (c.codes.clone(), c.categories.clone()),
+        Column::Str(v) => {
+            let c = clcc_data::frame::Categorical::from_values(v);
+            (c.codes, c.categories)
+        }
+        Column::Bool(v) => (
+            v.iter().map(|&b| i32::from(b)).collect(),
+            vec!["False".to_string(), "True".to_string()],
+        ),
+        Column::F64(_) | Column::I64(_) => return None,
+    };
+    let numbers: Option<Vec<u64>> = names.iter().map(|n| n.parse().ok()).collect();
+    let Some(numbers) = numbers else {
+        return Some((codes, names));
+    };
+    let mut order: Vec<usize> = (0..names.len()).collect();
+    order.sort_by_key(|&i| numbers[i]);
+    let mut new_of_old = vec![0i32; names.len()];
+    order
+        .iter()
+        .enumerate()
+        .for_each(|(new, &old)| new_of_old[old] = new as i32);
+    let codes = codes
+        .iter()
+        .map(|&c| usize::try_from(c).map_or(-1, |c| new_of_old[c]))
+        .collect();
+    Some((codes, order.iter().map(|&i| names[i].clone()).collect()))
+}
+
+/// A table block for every stack of the files of one name.
+///
+/// # Errors
+/// Where a table cannot be read.
+pub(crate) fn table_blocks(
+    files: &[TableFile],
+    name: &str,
+    title: &str,
+    lead: &str,
+    params: &Params,
+) -> StageResult<Vec<Block>> {
+    picked_blocks(files, name, title, lead, params, BY_P)
+}
+
+/// The same, with the rows that a long table keeps.
+///
+/// # Errors
+/// Where a table cannot be read.
+pub(crate) fn picked_blocks(
+    files: &[TableFile],
+    name: &str,
+    title: &str,
+    lead: &str,
+    params: &Params,
+    pick: Pick<'_>,
+) -> StageResult<Vec<Block>> {
+    let mut stacks = super::load::stack(files, name)?;
+    // What says nothing of some patients has no rows for them.
+    if stacks.iter().any(|(table, _)| !table.rows.is_empty()) {
+        stacks.retain(|(table, _)| !table.rows.is_empty());
+    }
+    let several = stacks.len() > 1;
+    Ok(stacks
+        .into_iter()
+        .map(|(table, place)| {
+            let whose = match table.texts("patient") {
+                Ok(patients) if several => patients.iter().copied().collect::<BTreeSet<_>>(),
+                _ => BTreeSet::new(),
+            };
+            // Tables of other columns stand apart: one patient's is named, that of the others is the table.
+            let title = match whose.len() {
+                1 => format!("{title}, {}", whose.into_iter().next().unwrap_or_default()),
+                _ => title.to_string(),
+            };
+            Block::Table(
+                TableView::new(&title, table, &place, params.table_rows, pick).caption(lead),
+            )
+        })
+        .collect())
+}
+
+/// Table blocks for the files that no section has named: later versions of a stage may write more.
+///
+/// # Errors
+/// Where a table cannot be read.
+pub(crate) fn other_tables(
+    files: &[TableFile],
+    known: &[&str],
+    params: &Params,
+) -> StageResult<Vec<Block>> {
+    let mut names: Vec<&str> = files
+        .iter()
+        .map(|f| f.name.as_str())
+        .filter(|n| !known.contains(n))
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    let mut out = Vec::new();
+    for name in names {
+        let blocks = table_blocks(files, name, &title_of(name), "", params)?;
+        out.push(Block::Fold(title_of(name), false, blocks));
+    }
+    Ok(out)
+}
+
+/// A file name as words.
+pub(crate) fn title_of(name: &str) -> String {
+    let words = name.replace(['_', '-'], " ").replace('.', ", ");
+    let words = match words.strip_prefix("cnv ") {
+        Some(rest) => format!("copy-number {rest}"),
+        None => words,
+    };
+    let mut letters = words.chars();
+    letters
+        .next()
+        .map(|c| c.to_uppercase().chain(letters).collect())
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clusters_are_in_order_of_their_numbers() {
+        let mut obs = Frame::new(["a", "b", "c"].map(String::from).to_vec());
+        obs.set_category("cnv_leiden", &["10", "2", ""]);
+        obs.set_category("cell_type", &["T", "B", "T"]);
+        // Sorted as text the categories are "10", "2".
+        assert_eq!(
+            categories(&obs, "cnv_leiden"),
+            Some((vec![1, 0, -1], vec!["2".to_string(), "10".to_string()]))
+        );
+        assert_eq!(
+            categories(&obs, "cell_type"),
+            Some((vec![1, 0, 1], vec!["B".to_string(), "T".to_string()]))
+        );
+        assert_eq!(categories(&obs, "nothing"), None);
+        assert_eq!(title_of("cancer_vs_normal.P1"), "Cancer vs normal, P1");
+        assert_eq!(title_of("cnv_arms.P1"), "Copy-number arms, P1");
+    }
+}

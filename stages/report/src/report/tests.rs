@@ -1,0 +1,717 @@
+//! The stage on small artifacts of every role, as the other stages write them.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use ndarray::Array2;
+
+use super::{PROVENANCE_MARK, Report, ReportParams};
+use clcc_data::anndata::{AnnData, Uns};
+use clcc_data::frame::{Column, Frame};
+use clcc_data::matrix::{Csr, Matrix};
+use clcc_numerics::rng::Rng;
+use clcc_stage::stage::{Branch, DeviceChoice, InputArtifact, Quiet, Stage, StageContext};
+
+const CELLS: usize = 120;
+/// A cell type that would be markup if it were not escaped.
+const NASTY: &str = "Epithelial <img src=x onerror=alert(1)> & \"co\"";
+
+fn noise(purpose: &'static str, coordinates: &[u64], n: usize) -> Vec<f64> {
+    let mut rng = Rng::new(7, purpose, coordinates);
+    (0..n).map(|_| rng.normal()).collect()
+}
+
+/// A cell is cancer in the second half, in two clones.
+fn clone_of(cell: usize) -> usize {
+    match cell {
+        c if c < CELLS / 2 => 0,
+        c if c < CELLS * 3 / 4 => 1,
+        _ => 2,
+    }
+}
+
+fn obs(patient: &str) -> Frame {
+    let mut obs = Frame::new((0..CELLS).map(|i| format!("{patient}_cell{i}")).collect());
+    let text = |f: &dyn Fn(usize) -> String| (0..CELLS).map(f).collect::<Vec<String>>();
+    obs.set_category("patient", &text(&|_| patient.to_string()));
+    obs.set_category("sample", &text(&|i| format!("S{}", i % 2)));
+    obs.set_category(
+        "cell_type",
+        &text(&|i| {
+            if clone_of(i) > 0 {
+                NASTY.to_string()
+            } else {
+                "T lymphocytes".to_string()
+            }
+        }),
+    );
+    obs.set_category(
+        "cancer_vs_normal",
+        &text(&|i| {
+            if clone_of(i) > 0 {
+                "Cancer".into()
+            } else {
+                "Normal".into()
+            }
+        }),
+    );
+    let counts = noise("counts", &[patient.len() as u64], CELLS);
+    obs.set(
+        "total_counts",
+        Column::F64(
+            counts
+                .iter()
+                .map(|z| (8.0 + 0.4 * z).exp().round())
+                .collect(),
+        ),
+    );
+    obs.set(
+        "n_genes_by_counts",
+        Column::I64(
+            counts
+                .iter()
+                .map(|z| (7.0 + 0.3 * z).exp() as i64)
+                .collect(),
+        ),
+    );
+    obs.set(
+        "pct_counts_mt",
+        Column::F64(counts.iter().map(|z| (4.0 + z).max(0.0)).collect()),
+    );
+    obs
+}
+
+fn expr(patient: &str) -> AnnData {
+    AnnData {
+        obs: obs(patient),
+        var: Frame::new((0..5).map(|g| format!("G{g}")).collect()),
+        ..AnnData::default()
+    }
+}
+
+fn cnv(patient: &str) -> AnnData {
+    const WINDOWS: usize = 60;
+    let mut windows = Frame::new(
+        (0..WINDOWS)
+            .map(|w| format!("chr{}:{}", 1 + w / 20, w % 20))
+            .collect(),
+    );
+    let chromosomes: Vec<String> = (0..WINDOWS).map(|w| format!("chr{}", 1 + w / 20)).collect();
+    windows.set_category("chromosome", &chromosomes);
+    let jitter = noise("cnv", &[patient.len() as u64], CELLS * WINDOWS);
+    let dense = Array2::from_shape_fn((CELLS, WINDOWS), |(c, w)| {
+        let event = match (clone_of(c), w / 20) {
+            (1 | 2, 0) => 0.3,
+            (2, 2) => -0.25,
+            _ => 0.0,
+        };
+        (event + 0.05 * jitter[c * WINDOWS + w]) as f32
+    });
+    let mut cells = Frame::new(obs(patient).index);
+    let burden = dense
+        .rows()
+        .into_iter()
+        .map(|r| f64::from(r.iter().map(|v| v.abs()).sum::<f32>()) / WINDOWS as f64);
+    cells.set("cnv_burden", Column::F64(burden.collect()));
+    cells.set(
+        "cnv_reference",
+        Column::Bool((0..CELLS).map(|c| clone_of(c) == 0).collect()),
+    );
+    let mut data = AnnData {
+        obs: cells,
+        var: Frame::new(vec!["G0".into()]),
+        ..AnnData::default()
+    };
+    data.obsm
+        .insert("X_cnv".into(), Matrix::Csr(Csr::from_dense(&dense)));
+    data.uns.insert(
+        "cnv".into(),
+        Uns::Dict([("windows".to_string(), Uns::Frame(windows))].into()),
+    );
+    data
+}
+
+/// Cells in another order than in `expr`: the report joins them by name.
+fn clusters(patient: &str) -> AnnData {
+    let order: Vec<usize> = (0..CELLS).rev().collect();
+    let mut cells = Frame::new(obs(patient).index).take(&order);
+    cells.set_category(
+        "cnv_leiden",
+        &order
+            .iter()
+            .map(|&c| clone_of(c).to_string())
+            .collect::<Vec<_>>(),
+    );
+    let jitter = noise("malignancy", &[patient.len() as u64], CELLS);
+    let score = |(r, &c): (usize, &usize)| 0.02 * clone_of(c) as f64 + 0.003 * jitter[r];
+    let scores: Vec<f64> = order.iter().enumerate().map(score).collect();
+    // One component explains the scores of the second patient.
+    let call = |s: &f64| match (patient, *s > 0.01) {
+        ("P1", true) => "Malignant",
+        ("P1", false) => "Normal",
+        _ => "",
+    };
+    let calls: Vec<String> = scores.iter().map(|s| call(s).to_string()).collect();
+    cells.set_category("cnv_malignant", &calls);
+    cells.set("cnv_malignancy", Column::F64(scores));
+    let jitter = noise("umap", &[patient.len() as u64], CELLS * 2);
+    let umap = Array2::from_shape_fn((CELLS, 2), |(r, d)| {
+        (clone_of(order[r]) as f64 * 4.0 + jitter[r * 2 + d]) as f32
+    });
+    let mut data = AnnData {
+        obs: cells,
+        ..AnnData::default()
+    };
+    data.obsm.insert("X_cnv_umap".into(), Matrix::Dense(umap));
+    data
+}
+
+struct Fixture {
+    dir: tempfile::TempDir,
+    inputs: Vec<InputArtifact>,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+            inputs: Vec::new(),
+        }
+    }
+
+    fn put(&mut self, role: &str, patient: Option<&str>) -> PathBuf {
+        let branch: Branch = patient
+            .map(|p| ("patient".to_string(), p.to_string()))
+            .into_iter()
+            .collect();
+        let path = self
+            .dir
+            .path()
+            .join(format!("{role}-{}", patient.unwrap_or("joined")));
+        self.inputs.push(InputArtifact {
+            role: role.into(),
+            branch,
+            path: path.clone(),
+            format: None,
+            builtin: None,
+        });
+        path
+    }
+
+    fn table(&mut self, role: &str, patient: Option<&str>, files: &[(&str, String)]) {
+        let dir = self.put(role, patient);
+        std::fs::create_dir_all(&dir).unwrap();
+        files
+            .iter()
+            .for_each(|(name, text)| std::fs::write(dir.join(name), text).unwrap());
+    }
+
+    fn file(&mut self, role: &str, text: String) {
+        let path = self.put(role, None);
+        std::fs::write(path, text).unwrap();
+    }
+
+    /// Every role for two patients.
+    fn full() -> Self {
+        let mut f = Self::new();
+        for patient in ["P1", "P02"] {
+            expr(patient)
+                .write_zarr(&f.put("expr", Some(patient)))
+                .unwrap();
+            cnv(patient)
+                .write_zarr(&f.put("cnv", Some(patient)))
+                .unwrap();
+            clusters(patient)
+                .write_zarr(&f.put("clusters", Some(patient)))
+                .unwrap();
+            let checks = "# verdict: pass or warn\ncheck\tverdict\tvalue\tdetail\nunique cells\tpass\t0\tduplicates\nempty cells\twarn\t3\tcells\n";
+            let summary = "metric\tvalue\nn_cells\t120\nmedian_counts\t2980.5\n";
+            f.table(
+                "qc",
+                Some(patient),
+                &[
+                    ("qc_checks.tsv", checks.into()),
+                    ("qc_summary.tsv", summary.into()),
+                ],
+            );
+            f.table(
+                "cluster_tables",
+                Some(patient),
+                &[
+                    (
+                        "cnv_clusters.tsv",
+                        "cluster\tn_cells\tcnv_score\n0\t60\t0.02\n1\t30\t0.1\n".into(),
+                    ),
+                    (
+                        "cnv_malignancy.tsv",
+                        match patient {
+                            "P1" => "component\tthreshold\nnormal\t0.01\nmalignant\t0.01\n".into(),
+                            _ => "component\n".into(),
+                        },
+                    ),
+                ],
+            );
+        }
+        f.table("mining", None, &[("mining.tsv", "group\ttrain_cells\tshare_with_negative\nall\t190\t0.04\nP1\t95\t0.05\nP02\t95\t0.03\n".into())]);
+        let epochs: String = (1..=12)
+            .map(|e| {
+                let x = 5.0 / f64::from(e);
+                format!(
+                    "{e}\t0.001\t{}\t{}\t{}\t{}\t{}\n",
+                    x + 0.2,
+                    x,
+                    0.4,
+                    x + 0.5,
+                    if e == 9 { "True" } else { "False" }
+                )
+            })
+            .collect();
+        f.file(
+            "history",
+            format!("# losses\nepoch\tlr\ttrain_loss\tnce\tmargin\tval_loss\tbest\n{epochs}"),
+        );
+        f.table("retrieval", None, &[
+            (
+                "retrieval.tsv",
+                "scope\tgroup\tdirection\tgallery_size\ttop1\ttop5\ttop10\tmrr\tmedian_rank\tmean_rank\npooled\tall\texpr_to_cnv\t24\t0.5\t0.8\t0.9\t0.6\t1.5\t3\n\
+                 pooled\tall\tcnv_to_expr\t24\t0.45\t0.7\t0.9\t0.55\t2\t3.5\npooled\tall\tchance\t24\t0.04\t0.2\t0.4\t0.15\t12\t12.5\n"
+                    .into(),
+            ),
+            ("similarity_matrix.tsv", format!("cell_type\tT lymphocytes\t{NASTY}\nT lymphocytes\t0.5\t-0.25\n{NASTY}\t-0.1\t0.6\n")),
+        ]);
+        f.concordance();
+        f.de();
+        f.dosage();
+        f
+    }
+
+    fn concordance(&mut self) {
+        let mut text = "cell\tpatient\tsample\tcell_type\tcancer_vs_normal\tsplit\tdistance\tconcordance_class\n".to_string();
+        for patient in ["P1", "P02"] {
+            let distance = noise("distance", &[patient.len() as u64], CELLS);
+            for (i, cell) in obs(patient).index.iter().enumerate() {
+                let class = if clone_of(i) == 0 {
+                    ""
+                } else {
+                    ["concordant", "intermediate", "intermediate", "discordant"][i % 4]
+                };
+                let kind = if i % 3 == 0 { NASTY } else { "T lymphocytes" };
+                let label = if clone_of(i) == 0 { "Normal" } else { "Cancer" };
+                text.push_str(&format!(
+                    "{cell}\t{patient}\tS\t{kind}\t{label}\ttrain\t{}\t{class}\n",
+                    0.8 + 0.1 * distance[i]
+                ));
+            }
+        }
+        self.file("concordance", text);
+        let composition = "patient\tvariable\tcramers_v\twarning\nall\tcell_type\t0.6\tthe class goes together with cell_type: `Myeloid` is 70 % of the discordant cells\nP1\tcell_type\t0.7\tsaid once is enough\nP1\tsplit\t0.2\t\nall\tsplit\t0.67\t\n";
+        self.table(
+            "concordance_summary",
+            None,
+            &[
+                (
+                    "concordance_by_patient.tsv",
+                    "patient\tn_cancer\tn_discordant\nP1\t60\t15\nP02\t60\t15\n".into(),
+                ),
+                ("concordance_composition.tsv", composition.into()),
+            ],
+        );
+    }
+
+    fn de(&mut self) {
+        let effects = noise("de", &[], 900);
+        let mut genes =
+            "# Wilcoxon rank-sum test\nnames\tscores\tlogfoldchanges\tpvals\tpvals_adj\n"
+                .to_string();
+        for (g, e) in effects.iter().enumerate() {
+            let p = if g == 0 {
+                0.0
+            } else {
+                10f64.powf(-6.0 * e * e)
+            };
+            genes.push_str(&format!(
+                "GENE{g}\t{e}\t{e}\t{p:e}\t{:e}\n",
+                (p * 3.0).min(1.0)
+            ));
+        }
+        let contrasts = "contrast\tpatient\tstatus\treason\tn_group\tn_reference\ndiscordant_vs_concordant\tpooled\ttested\t\t30\t30\ncancer_vs_normal_epithelial\tP1\tnot applicable\tno normal <epithelial> cell\t60\t0\ncancer_vs_normal_epithelial\tP02\tnot applicable\tno normal <epithelial> cell\t60\t0\n";
+        let mut cis = "region\tlevel\tpatient\tspearman\tpvals_adj\ttrans_mean\n".to_string();
+        for patient in ["P1", "P02", "pooled"] {
+            for (region, level, rho, q) in [
+                ("chr1", "chromosome", 0.5, 0.001),
+                ("chr2", "chromosome", -0.1, 0.5),
+                ("chr1p", "arm", 0.4, 0.01),
+            ] {
+                cis.push_str(&format!("{region}\t{level}\t{patient}\t{rho}\t{q}\t0.02\n"));
+            }
+        }
+        let escape = "names\tpatient\tlogfoldchanges\tpvals_adj\tlocus_state\nGENE0\tP1\t1.5\t1e-9\tgain\nGENE0\tP02\t1.2\t1e-5\tneutral\nGENE3\tP02\t1.2\t1e-4\tneutral\n";
+        self.table(
+            "de",
+            None,
+            &[
+                ("contrasts.tsv", contrasts.into()),
+                (
+                    "discordance_by_patient.tsv",
+                    "patient\tn_cancer\tn_escape_0.5\tn_compensation_0.5\nP1\t60\t3\t4\npooled\t120\t5\t6\n".into(),
+                ),
+                (
+                    "cancer_vs_normal_scores.tsv",
+                    "score\tpatient\tn_cancer\tn_normal\tmean_cancer\tmean_normal\tauc\tlog10_pvals\ncnv_score\tP1\t60\t30\t0.0071\t0.0053\t0.74\t-733.2\ncnv_burden\tP1\t60\t30\t0.008\t0.007\t0.6\t-5\n".into(),
+                ),
+                ("discordant_vs_concordant.P1.tsv", genes.clone()),
+                ("discordant_vs_concordant.pooled.tsv", genes),
+                ("cis_effects.tsv", cis),
+                ("escape_genes.tsv", escape.into()),
+                ("recurrence.tsv", "names\tn_patients\nGENE0\t2\n".into()),
+            ],
+        );
+    }
+
+    fn dosage(&mut self) {
+        let slopes = noise("slope", &[], 300);
+        let mut genes =
+            "names\tslope\tci_low\tci_high\tpvals_zero_adj\tpvals_one_adj\tclass\n".to_string();
+        for (g, z) in slopes.iter().enumerate() {
+            let slope = 0.8 + 0.4 * z;
+            let class =
+                ["sensitive", "insensitive", "over-compensated", "unresolved"][if slope > 0.5 {
+                    0
+                } else if slope > 0.0 {
+                    1
+                } else {
+                    2 + g % 2
+                }];
+            genes.push_str(&format!(
+                "GENE{g}\t{slope}\t{}\t{}\t{p:e}\t{p:e}\t{class}\n",
+                slope - 0.2,
+                slope + 0.2,
+                p = 10f64.powf(-slope.abs() * 5.0)
+            ));
+        }
+        let mut cells = "cell\tpatient\tshortfall_z\tfactor_1\n".to_string();
+        for patient in ["P1", "P02"] {
+            for (cell, z) in
+                obs(patient)
+                    .index
+                    .iter()
+                    .zip(noise("score", &[patient.len() as u64], CELLS))
+            {
+                cells.push_str(&format!("{cell}\t{patient}\t{z}\t{z}\n"));
+            }
+        }
+        self.table("dosage", None, &[
+            ("dosage_genes.tsv", genes),
+            ("dosage_cells.tsv", cells),
+            ("dosage_factors.tsv", "factor\tsingular_value\tcoherence\tnull_95\tabove_null\nfactor_1\t12\t0.8\t0.3\tTrue\nfactor_2\t7\t0.1\t0.3\tFalse\n".into()),
+            ("dosage_arms.tsv", "arm\tn_genes\tmedian_slope\nchr1p\t30\t0.8\nchr1q\t20\tNA\n".into()),
+            ("dosage_loadings.tsv", "names\tfactor_1\nGENE1\t0.2\n".into()),
+        ]);
+    }
+
+    fn run_in(&self, name: &str, params: &ReportParams) -> (PathBuf, clcc_stage::stage::Metrics) {
+        let out_dir = self.dir.path().join(name);
+        std::fs::create_dir_all(&out_dir).unwrap();
+        let ctx = StageContext {
+            inputs: self.inputs.clone(),
+            out_dir: out_dir.clone(),
+            keys: Vec::new(),
+            seed: 1,
+            threads: 1,
+            device: DeviceChoice::Cpu,
+            checkpoint_dir: None,
+            progress: &Quiet,
+            cancel: &AtomicBool::new(false),
+        };
+        let metrics = Report::run(&ctx, params).unwrap();
+        (out_dir, metrics)
+    }
+}
+
+fn page(dir: &Path) -> String {
+    std::fs::read_to_string(dir.join("report")).unwrap()
+}
+
+#[test]
+fn every_role_has_its_figures_and_tables() {
+    let fixture = Fixture::full();
+    let (dir, metrics) = fixture.run_in("out", &ReportParams::default());
+    let html = page(&dir);
+    if let Ok(copy) = std::env::var("CLCC_KEEP_REPORT") {
+        std::fs::write(copy, &html).unwrap();
+    }
+    for id in [
+        "summary",
+        "qc",
+        "copy-number",
+        "mining",
+        "training",
+        "retrieval",
+        "concordance",
+        "differential-expression",
+        "dosage",
+        "provenance",
+    ] {
+        assert_eq!(
+            html.matches(&format!("<section id=\"{id}\">")).count(),
+            1,
+            "section `{id}`"
+        );
+    }
+    assert!(!html.contains("cnv-umap-cnv-malignant-p02"));
+    assert!(!html.contains("was not part of this workflow") && !html.contains("does not have"));
+    for figure in [
+        "qc-total-counts",
+        "qc-n-genes-by-counts",
+        "qc-pct-counts-mt",
+        "cnv-heatmap-p1",
+        "cnv-heatmap-p02",
+        "cnv-umap-cancer-vs-normal-p1",
+        "cnv-umap-cnv-leiden-p02",
+        "cnv-umap-cell-type-p1",
+        "cnv-umap-cnv-burden-p1",
+        "cnv-umap-cnv-malignant-p1",
+        "cnv-malignancy-p1",
+        "cnv-malignancy-p02",
+        "mining-coverage",
+        "training-loss",
+        "training-parts",
+        "retrieval-rates",
+        "similarity-matrix",
+        "concordance-distance",
+        "concordance-cell-type",
+        "volcano-discordant-vs-concordant-pooled",
+        "volcano-discordant-vs-concordant-p1",
+        "cis-bars-cis-effects-chromosome",
+        "cis-grid-cis-effects-chromosome",
+        "dosage-slopes",
+        "dosage-volcano-one",
+        "dosage-volcano-zero",
+        "dosage-arms",
+        "dosage-score",
+        "dosage-umap-p1",
+        "dosage-factors",
+    ] {
+        assert!(
+            html.contains(&format!("id=\"{figure}\"")),
+            "figure `{figure}` is in the page"
+        );
+        let file =
+            std::fs::read_to_string(dir.join("figures").join(format!("{figure}.svg"))).unwrap();
+        assert!(
+            file.starts_with("<svg xmlns=") && !file.contains("var(") && !file.contains("NaN"),
+            "file of `{figure}`"
+        );
+    }
+    assert_eq!(
+        metrics["n_figures"],
+        std::fs::read_dir(dir.join("figures")).unwrap().count()
+    );
+    assert_eq!(
+        html.matches("<figure").count(),
+        html.matches("<figcaption>").count()
+    );
+    for said in [
+        "Only 4.0 % of the training cells have a hard negative",
+        "lowest, 1.056, at epoch 9",
+        "no normal &lt;epithelial&gt; cell (P1, P02)",
+        "right of the dashed line (0.01) that are no reference are called malignant",
+        "so no cell is called; the parameter malignancy_threshold of cluster",
+        "1 lie in a gained region, 0 in a lost one, and 2 at a locus without a change",
+        "<dd>2</dd><dt>genes higher in discordant cells</dt>",
+        "The class goes together with cell_type",
+        "`empty cells`".trim_matches('`'),
+        "Distances of a single fit",
+        "a Cramer&#39;s V of 0.67",
+        "Cells and genes of each patient",
+        "Cancer cells have a mean CNV score of 0.0071, normal cells of 0.0053 (P1; Mann-Whitney p 1e-733, 60 and 30 cells)",
+        ">expression embeddings</text>",
+        ">UMAP 1</text>",
+        "240",
+    ] {
+        assert!(html.contains(said), "the page says `{said}`");
+    }
+    assert!(
+        !html.contains("<p class=\"note warning\">said once"),
+        "a patient's row repeats what the row of all says"
+    );
+}
+
+#[test]
+fn text_from_the_data_is_escaped_and_nothing_is_fetched() {
+    let fixture = Fixture::full();
+    let (dir, _) = fixture.run_in(
+        "out",
+        &ReportParams {
+            title: "<b>T</b>".into(),
+            ..ReportParams::default()
+        },
+    );
+    let html = page(&dir);
+    assert!(!html.contains("<img") && !html.contains("<b>T"));
+    assert!(html.contains("Epithelial &lt;img src=x"));
+    assert_eq!(html.matches(PROVENANCE_MARK).count(), 1);
+    // One script of the page, and one of data for each table.
+    let data = html.matches("<script type=\"application/json\">").count();
+    assert_eq!(html.matches("<script>").count(), 1);
+    assert_eq!(html.matches("</script>").count(), data + 1);
+    for bad in [
+        "http://", "https://", "//cdn", " src=\"", "@import", "xlink", "NaN\"",
+    ] {
+        assert!(!html.contains(bad), "the page holds `{bad}`");
+    }
+}
+
+#[test]
+fn a_workflow_without_any_of_it_says_what_is_missing() {
+    let fixture = Fixture::new();
+    let (dir, metrics) = fixture.run_in("out", &ReportParams::default());
+    let html = page(&dir);
+    for stage in [
+        "preprocess",
+        "infercnv",
+        "mine",
+        "train",
+        "eval",
+        "concordance",
+        "de",
+        "dosage",
+    ] {
+        assert!(
+            html.contains(&format!(
+                "<code>{stage}</code> was not part of this workflow"
+            )),
+            "`{stage}`"
+        );
+    }
+    assert_eq!(metrics["n_figures"], 0);
+}
+
+#[test]
+fn unfamiliar_tables_are_shown_without_figures() {
+    let mut fixture = Fixture::new();
+    fixture.table(
+        "retrieval",
+        None,
+        &[
+            ("retrieval.tsv", "something\telse\na\tb\n".into()),
+            ("new_table.tsv", "x\n1\n".into()),
+        ],
+    );
+    fixture.table("de", None, &[("odd.tsv", "a\tb\n1\t2\n".into())]);
+    fixture.table(
+        "dosage",
+        None,
+        &[("dosage_genes.tsv", "names\nG1\n".into())],
+    );
+    fixture.file("history", "step\n1\n".into());
+    let (dir, _) = fixture.run_in("out", &ReportParams::default());
+    let html = page(&dir);
+    assert!(
+        html.contains("New table")
+            && html.contains("something")
+            && html.contains("no column <code>epoch</code>")
+    );
+    assert!(!html.contains("<figure"));
+}
+
+#[test]
+fn the_same_inputs_give_the_same_bytes() {
+    let fixture = Fixture::full();
+    let (a, _) = fixture.run_in("a", &ReportParams::default());
+    let (b, _) = fixture.run_in("b", &ReportParams::default());
+    assert!(page(&a) == page(&b));
+    let figure = "figures/cnv-heatmap-p1.svg";
+    assert!(std::fs::read(a.join(figure)).unwrap() == std::fs::read(b.join(figure)).unwrap());
+}
+
+#[test]
+fn cells_that_only_one_role_has_are_an_error() {
+    let mut fixture = Fixture::new();
+    expr("P1")
+        .write_zarr(&fixture.put("expr", Some("P1")))
+        .unwrap();
+    let mut other = clusters("P1");
+    other.obs.index[0] = "stranger".into();
+    other
+        .write_zarr(&fixture.put("clusters", Some("P1")))
+        .unwrap();
+    let ctx = StageContext {
+        inputs: fixture.inputs.clone(),
+        out_dir: fixture.dir.path().to_path_buf(),
+        keys: Vec::new(),
+        seed: 1,
+        threads: 1,
+        device: DeviceChoice::Cpu,
+        checkpoint_dir: None,
+        progress: &Quiet,
+        cancel: &AtomicBool::new(false),
+    };
+    let error = Report::run(&ctx, &ReportParams::default())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("patient `P1`") && error.contains("only one of"),
+        "{error}"
+    );
+}
+
+/// Ten patients of the size of the lung atlas must stay under 15 MB. Noise without any zero is the
+/// worst case for the compression of the heatmap.
+#[test]
+fn the_figures_of_a_large_patient_are_small() {
+    use super::figures::heatmap::{Group, SideBar, heatmap, subsample};
+    use super::figures::umap::{Colouring, umap};
+    const N: usize = 8_000;
+    const WINDOWS: usize = 1_305;
+    let shown = 400;
+    let groups = [Group {
+        label: "0".into(),
+        colour: [0; 3],
+        rows: (0..N).collect(),
+    }];
+    let noise_row = noise("large", &[], shown * WINDOWS);
+    let groups = subsample(&groups, shown);
+    // Only the shown cells need values.
+    let mut rows: Vec<Vec<(u32, f32)>> = vec![Vec::new(); N];
+    for (k, &cell) in groups[0].rows.iter().enumerate() {
+        rows[cell] = (0..WINDOWS)
+            .map(|w| (w as u32, noise_row[k * WINDOWS + w] as f32))
+            .collect();
+    }
+    let x = Csr::from_rows(WINDOWS, rows);
+    let chromosomes: Vec<String> = (0..WINDOWS).map(|w| format!("chr{}", 1 + w / 60)).collect();
+    let (svg, _) = heatmap(&x, &chromosomes, &groups, &SideBar::default()).unwrap();
+    let map = Array2::from_shape_vec(
+        (N, 2),
+        noise("map", &[], 2 * N).iter().map(|&v| v as f32).collect(),
+    )
+    .unwrap();
+    let values = Colouring::Value {
+        values: noise("values", &[], N),
+        label: "burden".into(),
+    };
+    let one_map = umap(map.view(), &values).unwrap().body.len();
+    let patient = svg.body.len() + 5 * one_map;
+    assert!(
+        patient < 1_200_000,
+        "{} + 5 x {one_map} bytes",
+        svg.body.len()
+    );
+}
+
+#[test]
+fn held_out_distances_are_named_as_such() {
+    let mut fixture = Fixture::new();
+    fixture.file(
+        "concordance",
+        "cell\tpatient\tsplit\tfold\tdistance\tconcordance_class\na\tP1\ttest\tf1\t1\tconcordant\nb\tP1\ttest\tf2\t2\tdiscordant\n"
+            .into(),
+    );
+    let (dir, _) = fixture.run_in("out", &ReportParams::default());
+    let html = page(&dir);
+    assert!(html.contains("by the one of 2 models that did not train on it"));
+    assert!(!html.contains("single fit"));
+    // All cells are held out, so their fold is drawn in place of their part of the split.
+    assert!(html.contains("Classes by fold") && !html.contains("Classes by split"));
+}

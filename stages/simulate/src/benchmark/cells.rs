@@ -1,0 +1,168 @@
+//! Cell scores of every method against planted discordance, and retrieval.
+
+use std::collections::{BTreeMap, HashMap};
+
+use ndarray::Axis;
+
+use super::genes::factor_columns;
+use super::metrics::ranking;
+use super::truth::Truth;
+use super::{Score, mean_ranking};
+use clcc_align::eval::grouped::{Hits, groups, retrieval as retrieve};
+use clcc_align::mine::{Part, Split};
+use clcc_data::anndata::Reader;
+use clcc_data::error::StageResult;
+use clcc_data::table::TextTable;
+use clcc_stage::stage::StageContext;
+
+/// Scores of all cells, in cohort order; NaN where there is none.
+struct CellScores {
+    method: String,
+    scores: Vec<f64>,
+}
+
+pub(super) fn scores(ctx: &StageContext<'_>, truth: &Truth) -> StageResult<Vec<Score>> {
+    let at = truth.cells_at();
+    let mut found = Vec::new();
+    if let Some(concordance) = ctx.optional("concordance") {
+        let table = TextTable::read(&concordance.path)?;
+        found.push(column(truth, &at, &table, "concordance", "distance")?);
+    }
+    if let Some(dosage) = ctx.optional("dosage") {
+        let table = TextTable::read(&dosage.path.join("dosage_cells.tsv"))?;
+        for name in table.header.iter().filter(|h| h.starts_with("shortfall")) {
+            found.push(column(truth, &at, &table, &format!("dosage_{name}"), name)?);
+        }
+        for (method, name) in factor_columns(&dosage.path)? {
+            if table.position(&name).is_some() {
+                found.push(column(truth, &at, &table, &method, &name)?);
+            }
+        }
+    }
+    if let Some(baselines) = ctx.optional("baselines") {
+        let table = TextTable::read(&baselines.path.join("baselines_cells.tsv"))?;
+        found.extend(by_method(truth, &at, &table)?);
+    }
+    Ok(found
+        .iter()
+        .flat_map(|f| {
+            let rankings: Vec<_> = (0..truth.patients.len())
+                .map(|p| {
+                    let rows: Vec<usize> = (0..truth.malignant.len())
+                        .filter(|&i| truth.patient_of[i] as usize == p && truth.malignant[i])
+                        .collect();
+                    let scores: Vec<f64> = rows.iter().map(|&i| f.scores[i]).collect();
+                    let positive: Vec<bool> = rows.iter().map(|&i| truth.discordant[i]).collect();
+                    ranking(&scores, &positive)
+                })
+                .collect();
+            mean_ranking(&rankings)
+                .map(|r| Score::of_ranking("discordant_cells", &f.method, r))
+                .unwrap_or_default()
+        })
+        .collect())
+}
+
+fn column(
+    truth: &Truth,
+    at: &HashMap<(&str, &str), usize>,
+    table: &TextTable,
+    method: &str,
+    name: &str,
+) -> StageResult<CellScores> {
+    let mut scores = vec![f64::NAN; truth.obs.len()];
+    let (patient, cell, values) = (
+        table.texts("patient")?,
+        table.texts("cell")?,
+        table.numbers(name)?,
+    );
+    for i in 0..values.len() {
+        if let Some(&row) = at.get(&(patient[i], cell[i])) {
+            scores[row] = values[i];
+        }
+    }
+    Ok(CellScores {
+        method: method.to_string(),
+        scores,
+    })
+}
+
+fn by_method(
+    truth: &Truth,
+    at: &HashMap<(&str, &str), usize>,
+    table: &TextTable,
+) -> StageResult<Vec<CellScores>> {
+    let (patient, cell, method) = (
+        table.texts("patient")?,
+        table.texts("cell")?,
+        table.texts("method")?,
+    );
+    let values = table.numbers("score")?;
+    let mut out: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    for i in 0..values.len() {
+        let scores = out
+            .entry(method[i])
+            .or_insert_with(|| vec![f64::NAN; truth.obs.len()]);
+        if let Some(&row) = at.get(&(patient[i], cell[i])) {
+            scores[row] = values[i];
+        }
+    }
+    Ok(out
+        .into_iter()
+        .map(|(method, scores)| CellScores {
+            method: method.to_string(),
+            scores,
+        })
+        .collect())
+}
+
+/// Retrieval of the test cells with the trained embeddings, and what the baselines wrote of theirs.
+pub(super) fn retrieval(ctx: &StageContext<'_>, truth: &Truth) -> StageResult<Vec<Score>> {
+    let mut out = Vec::new();
+    // Cells matched with anchors have no cell to be retrieved.
+    let embeddings = ctx
+        .optional("embeddings")
+        .filter(|e| ctx.optional("anchors").is_none_or(|a| a.branch != e.branch));
+    if let (Some(embeddings), Some(split)) = (embeddings, ctx.optional("split")) {
+        let split = Split::read(&split.path, &truth.obs.index)?;
+        let test = split.cells(Part::Test);
+        let reader = Reader::open(&embeddings.path)?;
+        let [expr, cnv] = ["X_clcc_expr", "X_clcc_cnv"].map(|name| reader.obsm(name));
+        let rows = |m: clcc_data::matrix::Matrix| m.into_dense().select(Axis(0), &test);
+        let hits = retrieve(
+            &rows(expr?),
+            &rows(cnv?),
+            &groups(&truth.obs, &truth.patient_of, &test),
+        );
+        out.extend(hits.into_iter().map(|h| of_hits("trained", h)));
+    }
+    if let Some(baselines) = ctx.optional("baselines") {
+        let path = baselines.path.join("baselines_retrieval.tsv");
+        if path.exists() {
+            let table = TextTable::read(&path)?;
+            let (method, metric) = (table.texts("method")?, table.texts("metric")?);
+            let number = |name: &str| table.numbers(name);
+            let (value, chance) = (number("value")?, number("chance")?);
+            let (se, n) = (number("se")?, number("n")?);
+            for i in 0..value.len() {
+                let hits = Hits {
+                    metric: metric[i].to_string(),
+                    value: value[i],
+                    chance: chance[i],
+                    se: se[i],
+                    n: n[i] as usize,
+                };
+                out.push(of_hits(method[i], hits));
+            }
+        }
+    }
+    Ok(out)
+}
+
+fn of_hits(method: &str, h: Hits) -> Score {
+    Score {
+        chance: h.chance,
+        se: h.se,
+        ..Score::single("retrieval", method, &h.metric, h.value, h.n)
+    }
+}

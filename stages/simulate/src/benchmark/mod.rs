@@ -1,0 +1,165 @@
+//! How much of the planted truth each method finds.
+//!
+//! Reads `truth` of a simulation and whatever the workflow made from its counts: `cnv`, `clusters`,
+//! `embeddings`, `concordance`, `dosage`, `de`, `baselines`. Every figure stands beside what chance
+//! gives. One row per target, method and metric, so that `compare` can join seeds and ablations:
+//!
+//! - `constitutive_genes`, `state_genes`: planted escape genes among genes without planted escape, in
+//!   arms that a clone has altered and expressed in enough malignant cells;
+//! - `discordant_cells`: planted discordant cells among the malignant cells of each patient;
+//! - `gains`, `losses`, `copy_number`: inferred copy number of malignant cells in each window;
+//! - `malignant_cells`, `clones`: what the copy-number map tells of cells;
+//! - `retrieval`: test cells with the trained embeddings and with those of the baselines;
+//! - `escape_calls`: genes that a method calls escape at its own thresholds, and how many of them
+//!   were planted.
+//!
+//! What a method gives no score stands last in its ranking, and `coverage` says how much that is.
+
+mod calls;
+mod cells;
+mod genes;
+mod metrics;
+mod params;
+mod truth;
+mod write;
+
+pub use metrics::{Ranking, adjusted_rand, average_precision, ranking};
+pub use params::BenchmarkParams;
+
+use serde_json::json;
+
+use clcc_data::error::StageResult;
+use clcc_stage::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
+
+use truth::Truth;
+
+/// The stage.
+#[derive(Debug)]
+pub struct Benchmark;
+
+impl Stage for Benchmark {
+    type Params = BenchmarkParams;
+    const KIND: &'static str = "benchmark";
+    // 3: elementary functions, products and decompositions of `math`.
+    const CODE_VERSION: u32 = 3;
+    const ABOUT: &'static str = "scores every method against the planted truth of a simulation";
+    const MULTI_THREADED: bool = true;
+
+    fn reads(_: &BenchmarkParams) -> Vec<Read> {
+        let mut roles = vec![Read::one("truth"), Read::required("expr")];
+        roles.extend(["cnv", "clusters", "split", "embeddings", "anchors"].map(Read::optional));
+        roles.extend(["concordance", "dosage", "de", "baselines"].map(Read::optional_one));
+        roles
+    }
+
+    fn outputs(_: &BenchmarkParams) -> Vec<OutputDecl> {
+        vec![
+            OutputDecl::new("benchmark", "target, method, metric, value, chance")
+                .publish(Publish::Into("tables")),
+        ]
+    }
+
+    fn run(ctx: &StageContext<'_>, params: &BenchmarkParams) -> StageResult<Metrics> {
+        let truth = Truth::load(ctx, params.min_expressed)?;
+        ctx.check_cancelled()?;
+        let mut scores = genes::scores(ctx, &truth)?;
+        scores.extend(cells::scores(ctx, &truth)?);
+        ctx.check_cancelled()?;
+        scores.extend(calls::scores(ctx, &truth, params.max_cells)?);
+        ctx.check_cancelled()?;
+        scores.extend(cells::retrieval(ctx, &truth)?);
+        write::table(&ctx.output("benchmark"), &scores, params)?;
+        let mut metrics = Metrics::new();
+        metrics.insert("n_rows".into(), json!(scores.len()));
+        for s in scores
+            .iter()
+            .filter(|s| s.metric == "auroc" && s.value.is_finite())
+        {
+            metrics.insert(format!("{}_{}_auroc", s.target, s.method), json!(s.value));
+        }
+        Ok(metrics)
+    }
+}
+
+/// One figure.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Score {
+    /// What was to be found.
+    pub(crate) target: &'static str,
+    /// By what.
+    pub(crate) method: String,
+    /// `ap`, `auroc`, `top1`, ...
+    pub(crate) metric: String,
+    /// The figure.
+    pub(crate) value: f64,
+    /// What chance gives; NaN where that has no meaning.
+    pub(crate) chance: f64,
+    /// Standard deviation at chance, where it is known.
+    pub(crate) se: f64,
+    /// Items ranked, and positives among them.
+    pub(crate) n: usize,
+    pub(crate) n_positive: usize,
+    /// Share of the items with a score.
+    pub(crate) coverage: f64,
+}
+
+impl Score {
+    /// Average precision and AUROC of a ranking; nothing without positives or negatives.
+    fn of_ranking(target: &'static str, method: &str, r: Ranking) -> Vec<Self> {
+        if r.n_positive == 0 || r.n_positive == r.n {
+            return Vec::new();
+        }
+        [("ap", r.ap, r.base_rate), ("auroc", r.auroc, 0.5)]
+            .into_iter()
+            .map(|(metric, value, chance)| Self {
+                target,
+                method: method.to_string(),
+                metric: metric.to_string(),
+                value,
+                chance,
+                se: f64::NAN,
+                n: r.n,
+                n_positive: r.n_positive,
+                coverage: r.coverage,
+            })
+            .collect()
+    }
+
+    /// A figure that is no ranking.
+    fn single(target: &'static str, method: &str, metric: &str, value: f64, n: usize) -> Self {
+        Self {
+            target,
+            method: method.to_string(),
+            metric: metric.to_string(),
+            value,
+            chance: f64::NAN,
+            se: f64::NAN,
+            n,
+            n_positive: 0,
+            coverage: 1.0,
+        }
+    }
+}
+
+/// The mean of several rankings (one a patient), those without positives or negatives left out.
+fn mean_ranking(rankings: &[Ranking]) -> Option<Ranking> {
+    let kept: Vec<&Ranking> = rankings
+        .iter()
+        .filter(|r| r.n_positive > 0 && r.n_positive < r.n)
+        .collect();
+    if kept.is_empty() {
+        return None;
+    }
+    let mean = |f: fn(&Ranking) -> f64| kept.iter().map(|r| f(r)).sum::<f64>() / kept.len() as f64;
+    Some(Ranking {
+        ap: mean(|r| r.ap),
+        auroc: mean(|r| r.auroc),
+        base_rate: mean(|r| r.base_rate),
+        n: kept.iter().map(|r| r.n).sum(),
+        n_positive: kept.iter().map(|r| r.n_positive).sum(),
+        coverage: mean(|r| r.coverage),
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,223 @@
+//! The whole stage on eight cells and twelve genes whose figures can be worked out by hand.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use ndarray::Array2;
+
+use super::*;
+use clcc_data::anndata::AnnData;
+use clcc_data::frame::{Column, Frame};
+use clcc_data::matrix::{Csr, Matrix};
+use clcc_data::table::TextTable;
+use clcc_stage::stage::{Branch, DeviceChoice, InputArtifact, Quiet};
+
+const N: usize = 8;
+const G: usize = 12;
+
+fn write(path: &Path, text: &str) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, text.replace(' ', "\t")).unwrap();
+}
+
+/// Genes 0 to 7 lie on 1p, which clone `c1` of patient P7 has doubled; the other tables, of a run on that patient
+/// alone, name no patient. A second patient has a cell of its own. 0 and 1 escape in every
+/// malignant cell, 2 and 3 in discordant ones. Cells 0 to 5 are malignant, 0 and 1 discordant.
+fn truth(dir: &Path) {
+    let mut genes = "gene chromosome arm escape_constitutive escape_state\n".to_string();
+    for g in 0..G {
+        let place = if g < 8 { "chr1" } else { "chr2" };
+        genes += &format!("g{g} {place} p {} {}\n", g < 2, g == 2 || g == 3);
+    }
+    write(&dir.join("truth_genes.tsv"), &genes);
+    let mut cells = "cell patient malignant clone discordant\n".to_string();
+    for c in 0..N {
+        let clone = if c < 6 { "c1" } else { "" };
+        cells += &format!("c{c} P7 {} {clone} {}\n", c < 6, c < 2);
+    }
+    cells += "d0 P8 true c1 true\n";
+    write(&dir.join("truth_cells.tsv"), &cells);
+    write(
+        &dir.join("truth_events.tsv"),
+        "event patient clone chromosome arm ratio\ne P7 c1 chr1 p 2\n",
+    );
+}
+
+/// Every gene is seen in every cell, but for gene 7, which no malignant cell has.
+fn expr(path: &Path) {
+    let mut obs = Frame::new((0..N).map(|c| format!("c{c}")).collect());
+    obs.set_category("cell_type", &["Epithelial cells"; N]);
+    let side: Vec<&str> = (0..N)
+        .map(|c| if c < 6 { "Cancer" } else { "Normal" })
+        .collect();
+    obs.set_category("cancer_vs_normal", &side);
+    let rows = (0..N).map(|c| {
+        (0..G as u32)
+            .filter(|&g| g != 7 || c >= 6)
+            .map(|g| (g, 1.0))
+            .collect::<Vec<_>>()
+    });
+    AnnData {
+        obs,
+        var: Frame::new((0..G).map(|g| format!("g{g}")).collect()),
+        x: Some(Matrix::Csr(Csr::from_rows(G, rows))),
+        ..AnnData::default()
+    }
+    .write_zarr(path)
+    .unwrap();
+}
+
+fn dosage(dir: &Path) {
+    write(
+        &dir.join("dosage_genes.tsv"),
+        "names slope slope_shrunken se class\ng0 0 0.1 0.1 insensitive\ng1 0.5 0.5 0.1 insensitive\ng4 0.2 0.3 0.1 insensitive\ng5 1 1 0.1 sensitive\n",
+    );
+    // The second factor carries more of the sum.
+    write(
+        &dir.join("dosage_factors.tsv"),
+        "factor coherence\nfactor_1 0.1\nfactor_2 0.9\n",
+    );
+    write(
+        &dir.join("dosage_loadings.tsv"),
+        "names factor_1 factor_2\ng2 0 3\ng3 0 2\ng4 1 1\ng5 1 0\n",
+    );
+    let mut cells = "cell patient shortfall factor_1 factor_2\n".to_string();
+    for c in 0..6 {
+        cells += &format!("c{c} all {} 0 {}\n", 6 - c, if c < 2 { 1 } else { 0 });
+    }
+    write(&dir.join("dosage_cells.tsv"), &cells);
+}
+
+fn run(dir: &Path, roles: &[(&str, PathBuf)]) -> TextTable {
+    let inputs = roles
+        .iter()
+        .map(|(role, path)| InputArtifact {
+            role: (*role).into(),
+            branch: Branch::new(),
+            path: path.clone(),
+            format: None,
+            builtin: None,
+        })
+        .collect();
+    let cancel = AtomicBool::new(false);
+    let ctx = StageContext {
+        inputs,
+        out_dir: dir.join("out"),
+        keys: Vec::new(),
+        seed: 1,
+        threads: 1,
+        device: DeviceChoice::Cpu,
+        checkpoint_dir: None,
+        progress: &Quiet,
+        cancel: &cancel,
+    };
+    Benchmark::run(&ctx, &BenchmarkParams::default()).unwrap();
+    TextTable::read(&dir.join("out/benchmark/benchmark.tsv")).unwrap()
+}
+
+fn value(table: &TextTable, target: &str, method: &str, metric: &str, column: &str) -> f64 {
+    let at = |name: &str| table.position(name).unwrap();
+    let row = table.rows.iter().find(|r| {
+        r[at("target")] == target && r[at("method")] == method && r[at("metric")] == metric
+    });
+    let row = row.unwrap_or_else(|| panic!("no row {target} {method} {metric}"));
+    row[at(column)].parse().unwrap_or(f64::NAN)
+}
+
+#[test]
+fn rankings_and_calls_against_the_truth_by_hand() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    truth(&at("truth"));
+    expr(&at("expr"));
+    dosage(&at("dosage"));
+    write(
+        &at("concordance"),
+        "cell patient distance\nc0 all 2\nc1 all 1\nc2 all 1.5\nc3 all 0\nc4 all 0\nc5 all 0\nc6 all 9\n",
+    );
+    let table = run(
+        dir.path(),
+        &["truth", "expr", "dosage", "concordance"].map(|r| (r, at(r))),
+    );
+    let of = |target, method, metric| value(&table, target, method, metric, "value");
+    let close = |a: f64, b: f64| assert!((a - b).abs() < 1e-12, "{a}, expected {b}");
+    // Genes 0 and 1 against 4, 5 and 6; gene 7 is silent, 8 to 11 are not altered, 6 has no slope and
+    // stands last: 0 > 4 > 1 > 5 > 6.
+    close(of("constitutive_genes", "dosage_slope", "auroc"), 5.0 / 6.0);
+    close(
+        of("constitutive_genes", "dosage_slope", "ap"),
+        (1.0 + 2.0 / 3.0) / 2.0,
+    );
+    let column = |name| value(&table, "constitutive_genes", "dosage_slope", "ap", name);
+    close(column("chance"), 0.4);
+    close(column("coverage"), 0.8);
+    // Both state genes lead the coherent factor; in the leading one they tie below 4 and 5, above 6.
+    close(of("state_genes", "dosage_coherent_factor", "auroc"), 1.0);
+    close(of("state_genes", "dosage_factor_1", "auroc"), 1.0 / 3.0);
+    // Distances of malignant cells: 0 > 2 > 1 > the rest; the normal cell does not count.
+    close(of("discordant_cells", "concordance", "auroc"), 7.0 / 8.0);
+    close(of("discordant_cells", "dosage_shortfall", "auroc"), 1.0);
+    close(of("discordant_cells", "dosage_coherent_factor", "ap"), 1.0);
+    // Three genes are called, two of the four planted ones among them.
+    close(of("escape_calls", "dosage", "n_called"), 3.0);
+    close(of("escape_calls", "dosage", "precision"), 2.0 / 3.0);
+    close(of("escape_calls", "dosage", "recall"), 0.5);
+}
+
+/// Six windows of two genes; X_cnv says what is true but for the third cell, which has nothing.
+#[test]
+fn copy_number_against_the_events_by_hand() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    truth(&at("truth"));
+    expr(&at("expr"));
+    let mut genes = Frame::new((0..G).map(|g| format!("g{g}")).collect());
+    let place: Vec<&str> = (0..G)
+        .map(|g| if g < 8 { "chr1" } else { "chr2" })
+        .collect();
+    genes.set_category("chromosome", &place);
+    genes.set("start", Column::I64((0..G as i64).collect()));
+    genes.set("end", Column::I64((0..G as i64).collect()));
+    let mut windows = Frame::new((0..6).map(|w| format!("w{w}")).collect());
+    windows.set_category(
+        "chromosome",
+        &["chr1", "chr1", "chr1", "chr1", "chr2", "chr2"],
+    );
+    windows.set("first_gene", Column::I64((0..6).map(|w| 2 * w).collect()));
+    windows.set(
+        "last_gene",
+        Column::I64((0..6).map(|w| 2 * w + 1).collect()),
+    );
+    let x = Array2::from_shape_fn((N, 6), |(c, w)| {
+        f32::from(u8::from(c < 6 && c != 2 && w < 4))
+    });
+    let mut cnv = AnnData {
+        obs: Frame::new((0..N).map(|c| format!("c{c}")).collect()),
+        var: genes,
+        ..AnnData::default()
+    };
+    cnv.obsm
+        .insert("X_cnv".into(), Matrix::Csr(Csr::from_dense(&x)));
+    let inner = [(
+        "windows".to_string(),
+        clcc_data::anndata::Uns::Frame(windows),
+    )];
+    cnv.uns
+        .insert("cnv".into(), clcc_data::anndata::Uns::Dict(inner.into()));
+    cnv.write_zarr(&at("cnv")).unwrap();
+    let table = run(dir.path(), &["truth", "expr", "cnv"].map(|r| (r, at(r))));
+    let of = |target, method, metric| value(&table, target, method, metric, "value");
+    // 20 gains of value 1, 4 gains and 12 neutral pairs tied at 0.
+    let auroc = (20.0 * 12.0 + 4.0 * 12.0 / 2.0) / (24.0 * 12.0);
+    assert!((of("gains", "cell", "auroc") - auroc).abs() < 1e-12);
+    // Five of six malignant cells have a burden, no normal one has: 5 * 2 pairs and 2 half ones of 12.
+    assert!((of("malignant_cells", "cnv_burden", "auroc") - 11.0 / 12.0).abs() < 1e-12);
+    // No loss was planted, so none is ranked.
+    assert!(
+        table
+            .texts("target")
+            .unwrap()
+            .iter()
+            .all(|t| *t != "losses")
+    );
+}

@@ -1,0 +1,12 @@
+//! Simulated tumours with planted truth, [`simulate`], and how well a pipeline finds it, [`benchmark`].
+
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        reason = "the standard library is the oracle of tests"
+    )
+)]
+
+pub mod benchmark;
+pub mod simulate;

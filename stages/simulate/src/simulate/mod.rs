@@ -1,0 +1,167 @@
+//! Simulated patients with known truth: tumour and normal samples, cell types, clones with arm-level
+//! copy-number events, and genes that escape their dosage.
+//!
+//! The stage reads nothing and writes one `counts` per patient, which `preprocess` takes with its
+//! defaults, `truth`, three tables of what was planted, and `segments`, the planted copy number as
+//! `infercnv` takes a measured one. [`geo::write_file_set`] writes the same
+//! kind of patients in the exact files of GSE131907, at any scale.
+//!
+//! How a count is made, in order ([`counts`]):
+//! 1. each gene has a base expression (log-normal over genes, [`world`]);
+//! 2. each cell type, tumour, patient and tumour sample shifts some genes, and markers are placed;
+//! 3. a malignant cell's gene is multiplied by ratio^slope, where ratio is the relative copy number of
+//!    its arm in the cell's clone (.5, 1.5 or 2) and slope the gene's dosage sensitivity, normal
+//!    (.85, .2); slope is 0 in every malignant cell for genes of **constitutive** escape, and
+//!    `state_slope` for genes of **cell-state** escape in the discordant cells of each clone;
+//! 4. the cell's profile is mixed with its sample's ambient profile and scaled to its depth;
+//! 5. the count is gamma-Poisson (negative binomial) around that.
+//!
+//! A patient depends on the seed, the parameters and its own name only, so adding a patient changes
+//! no other. What is not simulated: focal events, allelic imbalance, doublets, batch effects between
+//! patients beyond their own expression shifts, and correlation between neighbouring genes.
+
+pub mod geo;
+
+mod atlas;
+mod cell_types;
+mod cells;
+mod counts;
+mod events;
+mod params;
+mod plan;
+mod truth;
+mod world;
+
+pub use cell_types::CellType;
+use counts::simulate_until;
+pub use counts::{Patient, simulate_patient};
+pub use events::{Event, TumourClone, plant_events};
+pub use params::SimulateParams;
+pub use plan::{CellGroup, PatientPlan, SamplePlan};
+pub use truth::Truth;
+pub use world::{SimulatedGene, World};
+
+use std::collections::BTreeMap;
+
+use clcc_data::error::{StageError, StageResult};
+use clcc_data::matrix::Matrix;
+use clcc_stage::params::ParamProblem;
+use clcc_stage::stage::{
+    InputArtifact, Metrics, ObsColumn, OutputDecl, Publish, Read, Stage, StageContext, Survey,
+};
+
+/// The stage kind `simulate`.
+#[derive(Debug)]
+pub struct Simulate;
+
+impl Stage for Simulate {
+    type Params = SimulateParams;
+
+    const KIND: &'static str = "simulate";
+    // 3: arms end where the assembly says; elementary functions, products and decompositions of
+    //    `math`.
+    const CODE_VERSION: u32 = 3;
+    const ABOUT: &'static str =
+        "simulated tumours with known clones, copy number and dosage escape";
+    const USES_SEED: bool = true;
+    const MULTI_THREADED: bool = true;
+
+    fn check(params: &Self::Params) -> Vec<ParamProblem> {
+        params.check()
+    }
+
+    fn reads(_: &Self::Params) -> Vec<Read> {
+        Vec::new()
+    }
+
+    fn outputs(_: &Self::Params) -> Vec<OutputDecl> {
+        vec![
+            OutputDecl::new("counts", "raw counts of one simulated patient (AnnData)").keyed(),
+            OutputDecl::new("truth", "planted genes, cells and events")
+                .publish(Publish::Into("tables")),
+            OutputDecl::new(
+                "segments",
+                "planted copy number of each clone, as a measured table",
+            ),
+        ]
+    }
+
+    fn survey(
+        params: &Self::Params,
+        _: &[InputArtifact],
+        keys: &[String],
+    ) -> StageResult<Option<Survey>> {
+        let plans = keys.iter().map(|name| PatientPlan::standard(name, params));
+        Ok(Some(Survey {
+            obs: planned_obs(&plans.collect::<Vec<_>>()),
+            problems: Vec::new(),
+        }))
+    }
+
+    fn run(ctx: &StageContext<'_>, params: &Self::Params) -> StageResult<Metrics> {
+        if ctx.keys.is_empty() {
+            return Err(StageError::data_hint(
+                "there is no patient to simulate",
+                "name patients under the workflow's `axes`, for example `patient: [A, B, C]`",
+            ));
+        }
+        let world = World::new(params, ctx.seed)?;
+        let mut truth = Truth::new(&world);
+        let (mut n_cells, mut nnz, mut totals) = (0, 0, Vec::new());
+        for (i, name) in ctx.keys.iter().enumerate() {
+            ctx.check_cancelled()?;
+            let plan = PatientPlan::standard(name, params);
+            let patient = simulate_until(&world, &plan, params, ctx.seed, ctx.cancel)?;
+            truth.add(&patient);
+            if let Some(Matrix::Csr(x)) = &patient.counts.x {
+                n_cells += x.n_rows();
+                nnz += x.nnz();
+                totals.extend(
+                    (0..x.n_rows()).map(|r| x.row(r).1.iter().map(|v| f64::from(*v)).sum::<f64>()),
+                );
+            }
+            patient
+                .counts
+                .write_zarr(&ctx.keyed_output("counts", name)?)?;
+            ctx.progress.step(i as u64 + 1, ctx.keys.len() as u64, name);
+        }
+        let n_genes = world.genes.len();
+        truth.write_segments(&ctx.output("segments"))?;
+        let mut metrics = truth.write(&ctx.output("truth"))?;
+        metrics.insert("n_patients".into(), ctx.keys.len().into());
+        metrics.insert("n_cells".into(), n_cells.into());
+        metrics.insert("n_genes".into(), n_genes.into());
+        metrics.insert(
+            "share_zero".into(),
+            (1.0 - nnz as f64 / (n_cells * n_genes) as f64).into(),
+        );
+        metrics.insert("median_total_counts".into(), counts::median(&totals).into());
+        Ok(metrics)
+    }
+}
+
+/// The columns that the cells of these patients will have.
+fn planned_obs(plans: &[PatientPlan]) -> Vec<ObsColumn> {
+    let mut columns = ["patient", "sample", "sample_origin", "cell_type"].map(|name| ObsColumn {
+        name: name.to_string(),
+        values: Some(BTreeMap::new()),
+    });
+    for plan in plans {
+        for sample in &plan.samples {
+            for group in sample.groups.iter().filter(|g| g.n_cells > 0) {
+                let kind = group.cell_type.name();
+                let values = [plan.name.as_str(), &sample.name, &sample.origin, kind];
+                for (column, value) in columns.iter_mut().zip(values) {
+                    let values = column.values.get_or_insert_default();
+                    *values.entry(value.to_string()).or_default() += group.n_cells;
+                }
+            }
+        }
+    }
+    let truth = ["truth_malignant", "truth_clone", "truth_discordant"];
+    let truth = truth.iter().map(|name| ObsColumn::unknown(name));
+    columns.into_iter().chain(truth).collect()
+}
+
+#[cfg(test)]
+mod tests;

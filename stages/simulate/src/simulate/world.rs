@@ -1,0 +1,301 @@
+//! What all patients of a simulation share: the genes, their expression in each cell type, and how
+//! each follows its copy number.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use clcc_counts::preprocess::{G2M_GENES, S_GENES};
+use clcc_data::error::{StageError, StageResult};
+use clcc_data::genome::{Arm, Assembly, Gene, GeneClass, GeneTable};
+use clcc_numerics::math;
+use clcc_numerics::rng::Rng;
+
+use super::cell_types::{CellType, TYPES};
+use super::params::SimulateParams;
+
+/// Share of a cell's counts in mitochondrial genes before its own variation (4 % in GSE131907).
+const MT_SHARE: f64 = 0.04;
+/// Standard deviation of log expression over the expressed genes.
+const LOG_SD: f64 = 2.2;
+/// Genes that the tissue expresses; of a larger draw the others are nearly silent. With 20,000 genes
+/// and 4,000 counts a cell that leaves 94 % zeros.
+const N_EXPRESSED: f64 = 9_500.0;
+/// How far below the others the silent genes lie, natural log.
+const SILENT: f64 = 5.0;
+/// Largest share of one gene in the counts, before the patient's own shifts.
+const TOP_SHARE: f64 = 0.012;
+/// Groups of genes that vary together from cell to cell.
+pub(super) const N_PROGRAMMES: usize = 8;
+
+/// A gene of the simulation and its truth.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SimulatedGene {
+    /// Symbol.
+    pub name: String,
+    /// Chromosome.
+    pub chromosome: String,
+    /// Arm; `None` on chrM.
+    pub arm: Option<Arm>,
+    /// First base.
+    pub start: i64,
+    /// Last base.
+    pub end: i64,
+    /// Dosage slope in malignant cells: 0 for constitutive escape.
+    pub slope: f64,
+    /// Slope 0 in every malignant cell.
+    pub escape_constitutive: bool,
+    /// Leaves its dosage in discordant cells.
+    pub escape_state: bool,
+    pub(super) phase: Option<CyclePhase>,
+    /// Programme it belongs to.
+    pub(super) programme: Option<usize>,
+}
+
+/// Phases that raise genes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum CyclePhase {
+    S,
+    G2M,
+}
+
+/// The shared part of a simulation.
+#[derive(Debug, Clone)]
+pub struct World {
+    /// Genes in alphabetical order, as in GSE131907.
+    pub genes: Vec<SimulatedGene>,
+    /// For each cell type the log of each gene's relative expression.
+    log_profiles: BTreeMap<CellType, Vec<f64>>,
+    /// What being malignant adds to the epithelial profile.
+    tumour_shift: Vec<f64>,
+}
+
+impl World {
+    /// Draws genes, profiles and slopes.
+    ///
+    /// # Errors
+    /// [`StageError::Param`] where the built-in table has fewer genes than `n_genes`.
+    pub fn new(params: &SimulateParams, seed: u64) -> StageResult<Self> {
+        let table = GeneTable::grch38();
+        let chosen = choose_genes(&table, params.n_genes, seed)?;
+        let genes = plant_escape(&chosen, params, seed);
+        let base = base_expression(&chosen, seed);
+        let log_profiles = TYPES
+            .iter()
+            .map(|(t, _)| (*t, type_profile(&genes, &base, *t, seed)))
+            .collect();
+        let mut tumour_shift = shifts(
+            genes.len(),
+            0.15,
+            0.6,
+            &mut Rng::new(seed, "simulate tumour", &[]),
+        );
+        clear_fixed(&genes, &mut tumour_shift);
+        Ok(Self {
+            genes,
+            log_profiles,
+            tumour_shift,
+        })
+    }
+
+    /// The log profile of a cell type, malignant or not.
+    pub(super) fn log_profile(&self, cell_type: CellType, malignant: bool) -> Vec<f64> {
+        let mut profile = self.log_profiles[&cell_type].clone();
+        if malignant {
+            profile
+                .iter_mut()
+                .zip(&self.tumour_shift)
+                .for_each(|(p, s)| *p += s);
+        }
+        profile
+    }
+
+    /// Shifts of a `share` of genes by normal numbers of this deviation; mitochondrial genes stay.
+    pub(super) fn shift(&self, share: f64, sd: f64, rng: &mut Rng) -> Vec<f64> {
+        let mut shift = shifts(self.genes.len(), share, sd, rng);
+        clear_fixed(&self.genes, &mut shift);
+        shift
+    }
+
+    /// Positions of the mitochondrial genes.
+    pub(super) fn is_mt(&self, gene: usize) -> bool {
+        self.genes[gene].chromosome == "chrM"
+    }
+}
+
+/// Markers, cell-cycle genes and the protein-coding mitochondrial genes always; then 85 % protein
+/// coding and 15 % long non-coding genes at random. Names are unique; alphabetical.
+fn choose_genes(table: &GeneTable, n_genes: usize, seed: u64) -> StageResult<Vec<Gene>> {
+    let cycle = S_GENES
+        .iter()
+        .chain(G2M_GENES.iter())
+        .flat_map(|aliases| aliases.iter());
+    let wanted: BTreeSet<&str> = TYPES
+        .iter()
+        .filter(|t| t.1.is_of_lung())
+        .flat_map(|t| t.1.markers)
+        .chain(cycle)
+        .copied()
+        .collect();
+    let mut seen = BTreeSet::new();
+    let (mut chosen, mut coding, mut long) = (Vec::new(), Vec::new(), Vec::new());
+    for gene in table.genes.iter().filter(|g| seen.insert(g.name.as_str())) {
+        let class = gene.class.unwrap_or(GeneClass::Other);
+        match class {
+            _ if wanted.contains(gene.name.as_str()) => chosen.push(gene),
+            GeneClass::ProteinCoding if gene.chromosome == "chrM" => chosen.push(gene),
+            GeneClass::ProteinCoding => coding.push(gene),
+            GeneClass::LongNonCoding => long.push(gene),
+            _ => {}
+        }
+    }
+    let available = chosen.len() + coding.len() + long.len();
+    if n_genes > available || n_genes < chosen.len() {
+        return Err(StageError::param(
+            "n_genes",
+            format!(
+                "expected {} to {available}, found `{n_genes}`",
+                chosen.len()
+            ),
+        ));
+    }
+    let rest = n_genes - chosen.len();
+    let mut rng = Rng::new(seed, "simulate genes", &[]);
+    rng.shuffle(&mut coding);
+    rng.shuffle(&mut long);
+    let n_coding = ((rest as f64 * 0.85).round() as usize)
+        .min(coding.len())
+        .max(rest.saturating_sub(long.len()));
+    chosen.extend(&coding[..n_coding]);
+    chosen.extend(&long[..rest - n_coding]);
+    chosen.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(chosen.into_iter().cloned().collect())
+}
+
+/// Slopes and escape. Mitochondrial genes have neither.
+fn plant_escape(genes: &[Gene], params: &SimulateParams, seed: u64) -> Vec<SimulatedGene> {
+    let mut rng = Rng::new(seed, "simulate slopes", &[]);
+    let phase = |name: &str| {
+        let among = |list: &[&[&str]]| list.iter().any(|aliases| aliases.contains(&name));
+        if among(&S_GENES) {
+            Some(CyclePhase::S)
+        } else {
+            among(&G2M_GENES).then_some(CyclePhase::G2M)
+        }
+    };
+    let plant = |gene: &Gene| {
+        let nuclear = gene.chromosome != "chrM";
+        // Every gene takes the same draws, so a share changes only the genes that it concerns.
+        let (slope, u, v, w) = (
+            params.slope_mean + params.slope_sd * rng.normal(),
+            rng.uniform(),
+            rng.uniform(),
+            rng.uniform(),
+        );
+        let escape_constitutive = nuclear && u < params.constitutive_share;
+        SimulatedGene {
+            name: gene.name.clone(),
+            chromosome: gene.chromosome.clone(),
+            arm: Assembly::GRCh38.arm_of(&gene.chromosome, gene.start, gene.end),
+            start: gene.start,
+            end: gene.end,
+            slope: if escape_constitutive || !nuclear {
+                0.0
+            } else {
+                slope
+            },
+            escape_constitutive,
+            escape_state: nuclear && !escape_constitutive && v < params.state_gene_share,
+            phase: phase(&gene.name),
+            // Three of ten genes vary together with others.
+            programme: (nuclear && w < 0.3).then(|| (w / 0.3 * N_PROGRAMMES as f64) as usize),
+        }
+    };
+    genes.iter().map(plant).collect()
+}
+
+/// Log expression of each gene relative to all: normal quantiles in random order, so that every seed
+/// has the same distribution; silent and long non-coding genes lower; mitochondrial genes share [`MT_SHARE`].
+fn base_expression(genes: &[Gene], seed: u64) -> Vec<f64> {
+    let n = genes.len();
+    let mut rng = Rng::new(seed, "simulate base expression", &[]);
+    let order = rng.permutation(n);
+    let silent_share = (1.0 - N_EXPRESSED / n as f64).max(0.0);
+    let mut log: Vec<f64> = order
+        .iter()
+        .zip(genes)
+        .map(|(&rank, gene)| {
+            let low = if gene.class == Some(GeneClass::LongNonCoding) {
+                1.5
+            } else {
+                0.0
+            };
+            let silent = if rng.uniform() < silent_share {
+                SILENT
+            } else {
+                0.0
+            };
+            LOG_SD * math::normal_quantile((rank as f64 + 0.5) / n as f64) - low - silent
+        })
+        .collect();
+    let nuclear: f64 = log
+        .iter()
+        .zip(genes)
+        .filter(|(_, g)| g.chromosome != "chrM")
+        .map(|(l, _)| math::exp(*l))
+        .sum();
+    let n_mt = genes.iter().filter(|g| g.chromosome == "chrM").count();
+    let top = math::ln(TOP_SHARE * nuclear);
+    for (log, gene) in log.iter_mut().zip(genes) {
+        *log = if gene.chromosome == "chrM" {
+            math::ln(MT_SHARE / (1.0 - MT_SHARE) / n_mt as f64)
+        } else {
+            log.min(top) - math::ln(nuclear)
+        };
+    }
+    log
+}
+
+/// The base with the type's own shifts, its markers high and other types' markers low.
+fn type_profile(genes: &[SimulatedGene], base: &[f64], cell_type: CellType, seed: u64) -> Vec<f64> {
+    let mut rng = Rng::new(seed, "simulate cell type", &[cell_type as u64]);
+    let mut shift = shifts(genes.len(), 0.2, 1.0, &mut rng);
+    clear_fixed(genes, &mut shift);
+    let mut profile: Vec<f64> = base.iter().zip(&shift).map(|(b, s)| b + s).collect();
+    // A shift must not let one gene take a large part of the cell.
+    let top = math::ln(TOP_SHARE * profile.iter().map(|l| math::exp(*l)).sum::<f64>());
+    profile.iter_mut().for_each(|l| *l = l.min(top));
+    for (gene, log) in genes.iter().zip(&mut profile) {
+        let own = |t: &CellType| t.facts().markers.contains(&gene.name.as_str());
+        let mut of_lung = CellType::all()
+            .into_iter()
+            .filter(|t| t.facts().is_of_lung());
+        if let Some(owner) = of_lung.find(own) {
+            *log = if owner == cell_type { -6.9 } else { -11.5 };
+        } else if own(&cell_type) {
+            *log = -6.9;
+        } else if gene.phase.is_some() {
+            // Low in resting cells; a cycling cell raises them.
+            *log = -11.0;
+        }
+    }
+    profile
+}
+
+fn shifts(n: usize, share: f64, sd: f64, rng: &mut Rng) -> Vec<f64> {
+    (0..n)
+        .map(|_| {
+            if rng.uniform() < share {
+                sd * rng.normal()
+            } else {
+                0.0
+            }
+        })
+        .collect()
+}
+
+fn clear_fixed(genes: &[SimulatedGene], shift: &mut [f64]) {
+    genes
+        .iter()
+        .zip(shift)
+        .filter(|(g, _)| g.chromosome == "chrM")
+        .for_each(|(_, s)| *s = 0.0);
+}
