@@ -1,4 +1,4 @@
-"""Opens the example store of stages/src/anndata/tests.rs with anndata and compares every value.
+"""Opens the example store of stages/data/src/anndata/tests.rs with anndata and compares every value.
 
 Run by the test `anndata_opens_what_is_written` with CLCC_PYTHON set, as
 `python -W error check.py STORE`; checked with anndata 0.12.19, zarr 3.1.6, numpy 2, scipy 1.

@@ -1,7 +1,7 @@
 """Canonical correlations and ridge predictions of two small matrices given by a formula.
 
 numpy 2, scipy 1.16: python make.py > values.json
-The matrices are those of `stages/src/baselines/tests.rs::formula`.
+The matrices are those of `stages/dosage/src/baselines/tests.rs::formula`.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Reference values for stages/src/concordance: classes by numpy's quantile, Cramer's V with Bergsma's correction, Cohen's d.
+"""Reference values for stages/align/src/concordance: classes by numpy's quantile, Cramer's V with Bergsma's correction, Cohen's d.
 
     python make.py > values.json
 """

@@ -1,4 +1,4 @@
-"""Reference values for stages/src/de: van Elteren's test, limma's moderated paired t, left-out cis effects.
+"""Reference values for stages/dosage/src/de: van Elteren's test, limma's moderated paired t, left-out cis effects.
 
     python make.py > values.json
 

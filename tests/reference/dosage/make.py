@@ -1,4 +1,4 @@
-"""Reference values for stages/src/dosage.
+"""Reference values for stages/dosage/src/dosage.
 
     python make.py > values.json
 

@@ -1,6 +1,6 @@
-"""Makes stages/src/genome/data/grch38.txt.gz, the gene table that is part of the program.
+"""Makes stages/data/src/genome/data/grch38.txt.gz, the gene table that is part of the program.
 
-    python make_grch38.py GENES.tsv[.gz] ../../../stages/src/genome/data/grch38.txt.gz
+    python make_grch38.py GENES.tsv[.gz] ../../../stages/data/src/genome/data/grch38.txt.gz
 
 GENES is a tab-separated table of the Ensembl genes of GRCh38.p12 (gene build of November 2018) with
 the columns gene, chr, start, end, biotype, gene_id, in the order of the Ensembl GTF; 1-based,

@@ -1,4 +1,4 @@
-"""Reference values for stages/src/stats, from the field's own libraries.
+"""Reference values for stages/numerics/src/stats, from the field's own libraries.
 
     python make.py > values.json
 

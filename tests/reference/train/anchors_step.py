@@ -2,7 +2,7 @@
 
     python anchors_step.py > anchors_step.json
 
-The formulas are repeated in stages/src/train/anchors/tests.rs. Every array is reported whole, in torch's row-major order.
+The formulas are repeated in stages/align/src/train/anchors/tests.rs. Every array is reported whole, in torch's row-major order.
 """
 import json, sys
 import numpy as np, torch, torch.nn as nn, torch.nn.functional as F

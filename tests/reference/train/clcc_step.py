@@ -2,7 +2,7 @@
 
     python clcc_step.py > clcc_step.json
 
-The objective follows the paper's text; the formula is repeated in stages/src/train/tests.rs. Every array is reported whole,
+The objective follows the paper's text; the formula is repeated in stages/align/src/train/tests.rs. Every array is reported whole,
 in torch's row-major order.
 """
 import json, sys
