@@ -17,9 +17,9 @@ use clcc_stages::params::{self, Unread};
 use clcc_stages::stage::{InputArtifact, Metrics, Stage, StageContext, Survey};
 use clcc_stages::{
     StageError, StageResult, baselines::Baselines, benchmark::Benchmark, cluster::Cluster,
-    compare::Compare, concordance::Concordance, de::De, dosage::Dosage, eval::Eval, export::Export,
-    infercnv::Infercnv, ingest::Ingest, mine::Mine, preprocess::Preprocess, report::Report,
-    simulate::Simulate, train::Train,
+    compare::Compare, concordance::Concordance, de::De, dosage::Dosage, doublets::Doublets,
+    eval::Eval, export::Export, infercnv::Infercnv, ingest::Ingest, mine::Mine,
+    preprocess::Preprocess, report::Report, simulate::Simulate, train::Train,
 };
 use serde_json::{Map, Value};
 
@@ -29,6 +29,7 @@ pub fn kinds() -> &'static [Kind] {
         Kind::of::<Simulate>(),
         Kind::of::<Ingest>(),
         Kind::of::<Preprocess>(),
+        Kind::of::<Doublets>(),
         Kind::of::<Infercnv>(),
         Kind::of::<Cluster>(),
         Kind::of::<Mine>(),

@@ -1,6 +1,8 @@
 //! What holds for the parameters of every kind: ranges, defaults, documentation, messages, and which
 //! are read only under others.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::{Map, Value, json};
 
 use super::{Kind, kind, kinds};
@@ -507,4 +509,44 @@ fn named(condition: &Value, at: &str) -> Vec<(String, Value)> {
         }
     }
     out
+}
+
+/// A role that nobody writes can never be read, and one that no kind has is a slip of the pen.
+#[test]
+fn every_role_that_is_read_is_written_and_every_role_belongs_to_a_kind() {
+    let mut read: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut written: BTreeSet<&str> = BTreeSet::new();
+    let mut from_files: BTreeSet<&str> = BTreeSet::new();
+    for kind in kinds() {
+        let mut all: Vec<(String, Vec<Value>)> = vec![(String::new(), Vec::new())];
+        properties(&kind.schema(), "", &mut |path, property, _| {
+            if !property["properties"].is_object() {
+                all.push((format!("/{}", path.replace('.', "/")), values(property)));
+            }
+        });
+        let single = all
+            .iter()
+            .flat_map(|(path, values)| values.iter().map(|v| with(path, v.clone())));
+        for params in single.chain([Map::new()]) {
+            // Values that need another parameter beside them are refused alone.
+            let Ok(found) = kind.resolve(&params) else {
+                continue;
+            };
+            read.extend(found.reads.iter().map(|r| (r.role, kind.name)));
+            written.extend(found.outputs.iter().map(|o| o.role));
+            from_files.extend(found.file_inputs.iter().map(|r| r.role));
+        }
+    }
+    for (role, reader) in &read {
+        assert!(
+            written.contains(role),
+            "`{reader}` reads `{role}`, which no kind writes"
+        );
+    }
+    let known: BTreeSet<&str> = clcc_stages::roles::ALL.iter().map(|r| r.0).collect();
+    let used: BTreeSet<&str> = written.union(&from_files).copied().collect();
+    assert_eq!(
+        known, used,
+        "roles::ALL and the kinds' outputs and file inputs"
+    );
 }

@@ -11,7 +11,7 @@ use clcc_cache::{
     measure_synced,
 };
 use clcc_stages::rng::Rng;
-use clcc_stages::stage::{Branch, DeviceChoice, OutputDecl};
+use clcc_stages::stage::{Branch, DeviceChoice, OutputDecl, Publish};
 use petgraph::graph::DiGraph;
 use serde_json::json;
 
@@ -98,7 +98,12 @@ impl World {
                     params: json!({ "x": spec.x }),
                     reads: vec![],
                     file_inputs: vec![],
-                    outputs: vec![OutputDecl::new("value", "")],
+                    outputs: vec![OutputDecl {
+                        role: "value",
+                        keyed: false,
+                        publish: Publish::No,
+                        about: "",
+                    }],
                     obs_reads: vec![],
                     obs_writes: vec![],
                 },

@@ -24,11 +24,11 @@
 
 pub use clcc_data::{StageError, StageResult, anndata, error, frame, genome, matrix, table};
 pub use clcc_numerics::{graph, linalg, math, rng, stats};
-pub use clcc_stage::{cells, cohort, params, stage};
+pub use clcc_stage::{cells, cohort, params, roles, stage, tables};
 
 pub use clcc_align::{concordance, eval, mine, train};
 pub use clcc_cnv::{cluster, infercnv};
-pub use clcc_counts::{ingest, preprocess};
+pub use clcc_counts::{doublets, ingest, preprocess};
 pub use clcc_dosage::{baselines, de, dosage};
 pub use clcc_report::{compare, export, report};
 pub use clcc_simulate::{benchmark, simulate};

@@ -1,4 +1,5 @@
-//! From files of counts to normalised expression: [`ingest`] and [`preprocess`].
+//! From files of counts to normalised expression: [`ingest`] and [`preprocess`]; and [`doublets`] among
+//! the cells.
 
 #![cfg_attr(
     test,
@@ -8,5 +9,6 @@
     )
 )]
 
+pub mod doublets;
 pub mod ingest;
 pub mod preprocess;

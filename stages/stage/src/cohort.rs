@@ -9,7 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::cells::CLONE;
-use crate::stage::{InputArtifact, StageContext};
+use crate::roles;
+use crate::stage::{InputArtifact, StageContext, missing};
 use clcc_data::anndata::{Reader, Uns};
 use clcc_data::error::{StageError, StageResult};
 use clcc_data::frame::{Column, Frame};
@@ -104,7 +105,7 @@ impl Cohort {
     /// # Errors
     /// What the reader reports.
     pub fn is_split(ctx: &StageContext<'_>) -> StageResult<bool> {
-        let inputs = ctx.all("expr");
+        let inputs = ctx.all(roles::EXPR);
         let split = inputs
             .iter()
             .map(|i| Reader::open(&i.path)?.has(&format!("layers/{HELD_OUT}")))
@@ -144,7 +145,7 @@ impl Cohort {
     /// [`StageError::Data`] where some are missing, and what the reader reports.
     pub fn load_groups(&self, ctx: &StageContext<'_>, by: GroupBy) -> StageResult<Vec<Group>> {
         let mut out: Vec<Group> = Vec::with_capacity(self.n_cells());
-        for input in ctx.all("clusters") {
+        for input in ctx.all(roles::CLUSTERS) {
             let obs = Reader::open(&input.path)?.obs()?;
             let known = self.obs.index.get(out.len()..out.len() + obs.len());
             if known.is_none_or(|k| k != obs.index) {
@@ -201,13 +202,11 @@ impl Cohort {
         ctx: &StageContext<'_>,
         matrix: impl Fn(&Reader) -> StageResult<Csr>,
     ) -> StageResult<Self> {
-        let inputs = ctx.all("expr");
-        let first = inputs.first().ok_or_else(|| StageError::MissingInput {
-            role: "expr".into(),
-        })?;
+        let inputs = ctx.all(roles::EXPR);
+        let first = inputs.first().ok_or_else(|| missing(roles::EXPR))?;
         let readers = inputs
             .iter()
-            .map(|i| Reader::open(&i.path))
+            .map(|input| input.open())
             .collect::<StageResult<Vec<_>>>()?;
         let vars = readers
             .iter()
@@ -280,7 +279,7 @@ impl CohortCnv {
     /// [`StageError::MissingInput`] without `cnv`; [`StageError::Data`] where the patients' windows
     /// differ (their gene sets differ).
     pub fn load(ctx: &StageContext<'_>) -> StageResult<Self> {
-        let inputs = ctx.all("cnv");
+        let inputs = ctx.all(roles::CNV);
         let mut parts = Vec::new();
         let mut layout: Option<(Frame, Frame)> = None;
         for input in &inputs {
@@ -320,8 +319,7 @@ impl CohortCnv {
             }
             parts.push(reader.obsm("X_cnv")?.into_csr());
         }
-        let (windows, genes) =
-            layout.ok_or_else(|| StageError::MissingInput { role: "cnv".into() })?;
+        let (windows, genes) = layout.ok_or_else(|| missing(roles::CNV))?;
         Ok(Self {
             x: Csr::vstack(&parts.iter().collect::<Vec<_>>()),
             windows,

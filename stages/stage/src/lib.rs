@@ -2,6 +2,8 @@
 //!
 //! - [`stage`]: the trait [`stage::Stage`], roles, outputs, the context that a stage runs in.
 //! - [`params`]: JSON Schema of the parameters, and what may be wrong with their values.
+//! - [`roles`]: every role, with the type of its artifacts.
+//! - [`tables`]: result tables as types.
 //! - [`cohort`]: the matrices of all patients, below one another.
 //! - [`cells`]: names of the columns that several stages share, and which cancer cells an analysis is about.
 
@@ -16,4 +18,6 @@
 pub mod cells;
 pub mod cohort;
 pub mod params;
+pub mod roles;
 pub mod stage;
+pub mod tables;

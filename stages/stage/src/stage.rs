@@ -18,6 +18,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::params::{OnlyWith, ParamProblem};
+use crate::roles::{Input, Role};
 use clcc_data::error::{StageError, StageResult};
 
 /// Axis name to axis value.
@@ -36,36 +37,36 @@ pub struct Read {
 
 impl Read {
     /// A role that must be there.
-    pub const fn required(role: &'static str) -> Self {
+    pub const fn required<T>(role: Role<T>) -> Self {
         Self {
-            role,
+            role: role.name(),
             required: true,
             single: false,
         }
     }
 
     /// A role that must be there, once.
-    pub const fn one(role: &'static str) -> Self {
+    pub const fn one<T>(role: Role<T>) -> Self {
         Self {
-            role,
+            role: role.name(),
             required: true,
             single: true,
         }
     }
 
     /// A role that is read where a needed stage writes it.
-    pub const fn optional(role: &'static str) -> Self {
+    pub const fn optional<T>(role: Role<T>) -> Self {
         Self {
-            role,
+            role: role.name(),
             required: false,
             single: false,
         }
     }
 
     /// A role that is read where a needed stage writes it, once.
-    pub const fn optional_one(role: &'static str) -> Self {
+    pub const fn optional_one<T>(role: Role<T>) -> Self {
         Self {
-            role,
+            role: role.name(),
             required: false,
             single: true,
         }
@@ -101,9 +102,9 @@ pub struct OutputDecl {
 
 impl OutputDecl {
     /// An intermediate.
-    pub const fn new(role: &'static str, about: &'static str) -> Self {
+    pub const fn new<T>(role: Role<T>, about: &'static str) -> Self {
         Self {
-            role,
+            role: role.name(),
             keyed: false,
             publish: Publish::No,
             about,
@@ -246,31 +247,30 @@ pub struct StageContext<'a> {
 
 impl StageContext<'_> {
     /// The artifacts of `role`, in axis order; empty where there is none.
-    pub fn all(&self, role: &str) -> Vec<&InputArtifact> {
-        self.inputs.iter().filter(|i| i.role == role).collect()
+    pub fn all<T>(&self, role: Role<T>) -> Vec<Input<'_, T>> {
+        let of_role = self.inputs.iter().filter(|i| i.role == role.name());
+        of_role.map(Input::new).collect()
     }
 
     /// The one artifact of `role`.
     ///
     /// # Errors
     /// [`StageError::MissingInput`] where there is none or more than one.
-    pub fn one(&self, role: &str) -> StageResult<&InputArtifact> {
+    pub fn one<T>(&self, role: Role<T>) -> StageResult<Input<'_, T>> {
         match self.all(role).as_slice() {
-            [one] => Ok(one),
-            _ => Err(StageError::MissingInput {
-                role: role.to_string(),
-            }),
+            [one] => Ok(*one),
+            _ => Err(missing(role)),
         }
     }
 
-    /// The one artifact of `role`, if there is one.
-    pub fn optional(&self, role: &str) -> Option<&InputArtifact> {
+    /// The first artifact of `role`, if there is one.
+    pub fn optional<T>(&self, role: Role<T>) -> Option<Input<'_, T>> {
         self.all(role).first().copied()
     }
 
     /// Where output `role` is written (a file or a directory of that name, without extension).
-    pub fn output(&self, role: &str) -> PathBuf {
-        self.out_dir.join(role)
+    pub fn output<T>(&self, role: Role<T>) -> PathBuf {
+        self.out_dir.join(role.name())
     }
 
     /// Where the artifact of keyed output `role` for axis value `key` is written.
@@ -278,8 +278,8 @@ impl StageContext<'_> {
     ///
     /// # Errors
     /// [`StageError::Io`] where the parent cannot be created.
-    pub fn keyed_output(&self, role: &str, key: &str) -> StageResult<PathBuf> {
-        let parent: PathBuf = Path::join(&self.out_dir, role);
+    pub fn keyed_output<T>(&self, role: Role<T>, key: &str) -> StageResult<PathBuf> {
+        let parent: PathBuf = Path::join(&self.out_dir, role.name());
         std::fs::create_dir_all(&parent).map_err(StageError::io("create", &parent))?;
         Ok(parent.join(key))
     }
@@ -292,6 +292,13 @@ impl StageContext<'_> {
         } else {
             Ok(())
         }
+    }
+}
+
+/// An input of `role` that the stage needs was not handed to it.
+pub fn missing<T>(role: Role<T>) -> StageError {
+    StageError::MissingInput {
+        role: role.name().to_string(),
     }
 }
 

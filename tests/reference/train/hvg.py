@@ -2,7 +2,7 @@
 
     python hvg.py > hvg.json
 
-The formula is repeated in stages/align/src/mine/hvg.rs; rows 0, 3, 6, ... stand for the training cells.
+The formula is repeated in stages/numerics/src/stats/hvg.rs; rows 0, 3, 6, ... stand for the training cells.
 """
 import json, sys, warnings
 import anndata as ad, numpy as np, scanpy as sc

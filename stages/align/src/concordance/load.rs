@@ -14,7 +14,8 @@ use clcc_data::frame::Frame;
 use clcc_data::table::TextTable;
 use clcc_stage::cells::MALIGNANT;
 use clcc_stage::cohort::{patient_name, stack_frames};
-use clcc_stage::stage::{InputArtifact, StageContext};
+use clcc_stage::roles::{self, Input};
+use clcc_stage::stage::{Branch, InputArtifact, StageContext, missing};
 
 /// Everything that the stage measures.
 pub(super) struct Cells {
@@ -32,12 +33,12 @@ pub(super) struct Cells {
 
 impl Cells {
     pub(super) fn load(ctx: &StageContext<'_>, params: &ConcordanceParams) -> StageResult<Self> {
-        let inputs = ctx.all("expr");
+        let inputs = ctx.all(roles::EXPR);
         let mut frames = inputs
             .iter()
-            .map(|i| Reader::open(&i.path)?.obs())
+            .map(|input| input.open()?.obs())
             .collect::<StageResult<Vec<_>>>()?;
-        let clusters = ctx.all("clusters");
+        let clusters = ctx.all(roles::CLUSTERS);
         for (frame, input) in frames.iter_mut().zip(&clusters) {
             let cluster = Reader::open(&input.path)?.obs()?;
             same_cells(&input.path, &frame.index, &cluster.index)?;
@@ -90,19 +91,21 @@ impl Cells {
     }
 }
 
+fn branches<T>(inputs: &[Input<'_, T>]) -> Vec<Branch> {
+    inputs.iter().map(|input| input.branch.clone()).collect()
+}
+
 /// Split and distances of each model: one, or `expected` of an axis.
 fn folds(ctx: &StageContext<'_>, obs: &Frame, expected: Option<usize>) -> StageResult<Vec<Fold>> {
-    let (splits, embeddings) = (ctx.all("split"), ctx.all("embeddings"));
+    let (splits, embeddings) = (ctx.all(roles::SPLIT), ctx.all(roles::EMBEDDINGS));
     let k = expected.unwrap_or(1);
     if splits.is_empty() || embeddings.is_empty() {
-        let role = if splits.is_empty() {
-            "split"
+        return Err(if splits.is_empty() {
+            missing(roles::SPLIT)
         } else {
-            "embeddings"
-        };
-        return Err(StageError::MissingInput { role: role.into() });
+            missing(roles::EMBEDDINGS)
+        });
     }
-    let branches = |of: &[&InputArtifact]| of.iter().map(|i| i.branch.clone()).collect::<Vec<_>>();
     if embeddings.len() != k || branches(&splits) != branches(&embeddings) {
         let message = format!(
             "expected {k} split{0} and {k} embedding{0} of the same models, found {1} and {2}",
@@ -115,13 +118,13 @@ fn folds(ctx: &StageContext<'_>, obs: &Frame, expected: Option<usize>) -> StageR
             "give `mine` and `train` an axis with one value per fold, and set `cross_fit` here and in `mine` to their number",
         ));
     }
-    let anchors = ctx.all("anchors");
+    let anchors = ctx.all(roles::ANCHORS);
     splits
         .iter()
         .zip(embeddings)
         .map(|(split, embedding)| {
             let anchors = anchors.iter().find(|a| a.branch == embedding.branch);
-            fold(split, embedding, anchors.map(|a| a.path.as_path()), obs)
+            fold(split, &embedding, anchors.map(|a| a.path.as_path()), obs)
         })
         .collect()
 }

@@ -26,6 +26,7 @@ mod write;
 
 pub use classes::{Class, PatientClasses, classify, row_distances};
 use clcc_stage::cells::Restrict;
+use clcc_stage::roles;
 pub use composition::{Composition, Limits, Null, compose};
 pub use cross_fit::{CrossFit, Fold, FoldSummary, cross_fit};
 pub use null::permuted;
@@ -54,31 +55,31 @@ impl Stage for Concordance {
 
     fn reads(p: &ConcordanceParams) -> Vec<Read> {
         vec![
-            Read::required("expr"),
-            Read::required("embeddings"),
-            Read::required("split"),
-            Read::optional("anchors"),
+            Read::required(roles::EXPR),
+            Read::required(roles::EMBEDDINGS),
+            Read::required(roles::SPLIT),
+            Read::optional(roles::ANCHORS),
             if p.restrict == Restrict::Malignant {
-                Read::required("clusters")
+                Read::required(roles::CLUSTERS)
             } else {
-                Read::optional("clusters")
+                Read::optional(roles::CLUSTERS)
             },
         ]
     }
 
     fn outputs(p: &ConcordanceParams) -> Vec<OutputDecl> {
         let mut out = vec![
-            OutputDecl::new("concordance", "distance and class of every cell")
+            OutputDecl::new(roles::CONCORDANCE, "distance and class of every cell")
                 .publish(Publish::At("tables/concordance.tsv")),
             OutputDecl::new(
-                "concordance_summary",
+                roles::CONCORDANCE_SUMMARY,
                 "classes per patient, and what they are made of",
             )
             .publish(Publish::Into("tables")),
         ];
         if p.n_null > 0 {
             out.push(OutputDecl::new(
-                "concordance_null",
+                roles::CONCORDANCE_NULL,
                 "class labels permuted within patient and cell type",
             ));
         }
@@ -112,14 +113,18 @@ impl Stage for Concordance {
         );
         warn(ctx, &cells, &composition, &by_patient);
         write::cells(ctx, &cells, &classes, params)?;
-        let summary = ctx.output("concordance_summary");
+        let summary = ctx.output(roles::CONCORDANCE_SUMMARY);
         write::patients(&summary, &cells.patients, &by_patient, params)?;
         write::composition(&summary, &composition, params)?;
         if let Some(fit) = &cells.fit {
             write::folds(&summary, &fit.folds)?;
         }
         if params.n_null > 0 {
-            null::write(&ctx.output("concordance_null"), &cells.obs.index, &null)?;
+            null::write(
+                &ctx.output(roles::CONCORDANCE_NULL),
+                &cells.obs.index,
+                &null,
+            )?;
         }
         Ok(metrics(&cells, &by_patient, &composition))
     }

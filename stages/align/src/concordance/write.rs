@@ -9,6 +9,7 @@ use super::{Class, Composition, Null, PatientClasses};
 use clcc_data::error::StageResult;
 use clcc_data::frame::{Column, Frame};
 use clcc_data::table::write_tsv;
+use clcc_stage::roles;
 use clcc_stage::stage::StageContext;
 
 pub(super) fn cells(
@@ -47,7 +48,7 @@ pub(super) fn cells(
         "Euclidean distance between a cell's expression and copy-number embeddings (unit vectors: 0 to 2), all cells in cohort order"
     };
     write_tsv(
-        &ctx.output("concordance"),
+        &ctx.output(roles::CONCORDANCE),
         "cell",
         &frame,
         &[distance, &p.rule()],

@@ -17,6 +17,7 @@ use clcc_data::error::{StageError, StageResult};
 use clcc_data::frame::{Categorical, Column, Frame};
 use clcc_data::table::write_tsv;
 use clcc_numerics::stats::median;
+use clcc_stage::roles;
 use clcc_stage::stage::{Metrics, StageContext};
 
 /// How many first anchors are looked at.
@@ -129,10 +130,10 @@ pub(super) struct Anchored {
 
 impl Anchored {
     fn load(ctx: &StageContext<'_>, anchors: &Path) -> StageResult<Self> {
-        let embeddings = Reader::open(&ctx.one("embeddings")?.path)?;
+        let embeddings = ctx.one(roles::EMBEDDINGS)?.open()?;
         let anchors = Reader::open(anchors)?;
         let (obs, about) = (embeddings.obs()?, anchors.obs()?);
-        let split = Split::read(&ctx.one("split")?.path, &obs.index)?;
+        let split = Split::read(&ctx.one(roles::SPLIT)?.path, &obs.index)?;
         let of = match obs.column("anchor")? {
             Column::Category(Categorical {
                 codes, categories, ..
@@ -224,7 +225,7 @@ pub(super) fn run(ctx: &StageContext<'_>, anchors: &Path) -> StageResult<Metrics
     let of = Anchored::load(ctx, anchors)?;
     ctx.check_cancelled()?;
     let rows = of.rows();
-    let dir = ctx.output("retrieval");
+    let dir = ctx.output(roles::RETRIEVAL);
     write_rows(&dir.join("anchor_retrieval.tsv"), &rows, &of.by_size())?;
     write_anchors(&dir.join("anchors.tsv"), &of, &rows)?;
     let z = &of.spaces[0];

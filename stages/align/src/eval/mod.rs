@@ -21,12 +21,12 @@ use ndarray::{Array2, Axis};
 use serde_json::json;
 
 use crate::mine::{Part, Split};
-use clcc_data::anndata::Reader;
 use clcc_data::error::{StageError, StageResult};
 use clcc_data::frame::{Column, Frame};
 use clcc_data::table::write_tsv;
 use clcc_numerics::linalg::matmul_nt;
 use clcc_stage::cohort::stack_frames;
+use clcc_stage::roles;
 use clcc_stage::stage::{Metrics, ObsRead, OutputDecl, Publish, Read, Stage, StageContext};
 
 /// The stage kind `eval`.
@@ -44,17 +44,17 @@ impl Stage for Eval {
 
     fn reads(_: &EvalParams) -> Vec<Read> {
         vec![
-            Read::one("split"),
-            Read::one("embeddings"),
-            Read::optional("expr"),
-            Read::optional_one("anchors"),
+            Read::one(roles::SPLIT),
+            Read::one(roles::EMBEDDINGS),
+            Read::optional(roles::EXPR),
+            Read::optional_one(roles::ANCHORS),
         ]
     }
 
     fn outputs(_: &EvalParams) -> Vec<OutputDecl> {
         vec![
             OutputDecl::new(
-                "retrieval",
+                roles::RETRIEVAL,
                 "retrieval.tsv and similarity_matrix.tsv of the test cells; with anchors, how often they are found",
             )
             .publish(Publish::Into("tables")),
@@ -71,13 +71,13 @@ impl Stage for Eval {
     }
 
     fn run(ctx: &StageContext<'_>, params: &EvalParams) -> StageResult<Metrics> {
-        if let Some(anchors) = ctx.optional("anchors") {
+        if let Some(anchors) = ctx.optional(roles::ANCHORS) {
             return anchors::run(ctx, &anchors.path);
         }
         let test = TestCells::load(ctx, params)?;
         ctx.check_cancelled()?;
         let rows = evaluate(&test);
-        let dir = ctx.output("retrieval");
+        let dir = ctx.output(roles::RETRIEVAL);
         write_retrieval(&dir.join("retrieval.tsv"), &rows)?;
         write_matrix(
             &dir.join("similarity_matrix.tsv"),
@@ -101,9 +101,9 @@ struct TestCells {
 
 impl TestCells {
     fn load(ctx: &StageContext<'_>, params: &EvalParams) -> StageResult<Self> {
-        let embeddings = Reader::open(&ctx.one("embeddings")?.path)?;
+        let embeddings = ctx.one(roles::EMBEDDINGS)?.open()?;
         let obs = embeddings.obs()?;
-        let split = Split::read(&ctx.one("split")?.path, &obs.index)?;
+        let split = Split::read(&ctx.one(roles::SPLIT)?.path, &obs.index)?;
         let test = split.cells(Part::Test);
         if test.is_empty() {
             return Err(StageError::data_hint(
@@ -145,9 +145,9 @@ impl TestCells {
 /// Each cell's type, empty where it is unknown or `expr` is not at hand.
 fn cell_types(ctx: &StageContext<'_>, column: &str, n_cells: usize) -> StageResult<Vec<String>> {
     let parts = ctx
-        .all("expr")
+        .all(roles::EXPR)
         .into_iter()
-        .map(|i| Reader::open(&i.path)?.obs())
+        .map(|input| input.open()?.obs())
         .collect::<StageResult<Vec<_>>>()?;
     let obs = stack_frames(&parts);
     if !obs.is_empty() && obs.len() != n_cells {

@@ -296,7 +296,7 @@ fn test_cells_find_their_other_half_far_above_chance() {
     assert_eq!((matrix.header.len(), matrix.rows.len()), (8, 7));
     assert_eq!(matrix.header[1], matrix.rows[0][0]);
 
-    let embeddings = Reader::open(&out.path().join("embeddings")).unwrap();
+    let embeddings = clcc_data::anndata::Reader::open(&out.path().join("embeddings")).unwrap();
     let e = embeddings.obsm("X_clcc_expr").unwrap().into_dense();
     assert_eq!(e.dim(), (200, 8));
     assert!(e.rows().into_iter().all(|r| (r.dot(&r) - 1.0).abs() < 1e-5));
@@ -429,7 +429,7 @@ fn cluster_means_give_one_copy_number_embedding_per_cluster() {
         mask_same_cluster: true,
         ..quick()
     });
-    let c = Reader::open(&out.path().join("embeddings"))
+    let c = clcc_data::anndata::Reader::open(&out.path().join("embeddings"))
         .unwrap()
         .obsm("X_clcc_cnv")
         .unwrap()

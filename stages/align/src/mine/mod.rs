@@ -13,7 +13,6 @@
 
 mod coverage;
 mod hard;
-mod hvg;
 mod moments;
 mod negatives;
 mod params;
@@ -36,6 +35,7 @@ use clcc_data::genome::normalise_chromosome;
 use clcc_data::table::write_tsv;
 use clcc_stage::cohort::{Cohort, CohortCnv};
 use clcc_stage::params::{OnlyWith, ParamProblem};
+use clcc_stage::roles;
 use clcc_stage::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
 
 /// Below this share of anchors with a negative the margin loss does next to nothing.
@@ -60,22 +60,22 @@ impl Stage for Mine {
     }
 
     fn reads(_: &MineParams) -> Vec<Read> {
-        vec![Read::required("expr"), Read::required("cnv")]
+        vec![Read::required(roles::EXPR), Read::required(roles::CNV)]
     }
 
     fn outputs(_: &MineParams) -> Vec<OutputDecl> {
         vec![
-            OutputDecl::new("split", "each cell's part: train, val or test"),
+            OutputDecl::new(roles::SPLIT, "each cell's part: train, val or test"),
             OutputDecl::new(
-                "moments",
+                roles::MOMENTS,
                 "mean and sd of each feature over the training cells (safetensors)",
             ),
             OutputDecl::new(
-                "negatives",
+                roles::NEGATIVES,
                 "hard negatives of each training cell (safetensors)",
             ),
             OutputDecl::new(
-                "mining",
+                roles::MINING,
                 "how many anchors have hard negatives, over all and per patient",
             )
             .publish(Publish::Into("tables")),
@@ -119,12 +119,12 @@ impl Stage for Mine {
         let anchors = hard_negatives(&vectors, params, ctx.seed, &watch)?;
 
         split.write(
-            &ctx.output("split"),
+            &ctx.output(roles::SPLIT),
             &cohort.obs.index,
             &cohort.obs.texts("patient")?,
         )?;
-        moments.write(&ctx.output("moments"))?;
-        Negatives::new(n, &train, &anchors).write(&ctx.output("negatives"))?;
+        moments.write(&ctx.output(roles::MOMENTS))?;
+        Negatives::new(n, &train, &anchors).write(&ctx.output(roles::NEGATIVES))?;
         let rows = Coverage::count(
             &cohort.patient_of,
             cohort.patients.len(),
@@ -151,7 +151,7 @@ fn chosen_genes(
     let n = cohort.x.n_cols();
     if params.exclude_chromosomes.is_empty() {
         let most = params.n_top_genes.filter(|&most| most < n);
-        return Ok(most.map(|most| hvg::highly_variable(&cohort.x, train, most)));
+        return Ok(most.map(|most| clcc_numerics::stats::highly_variable(&cohort.x, train, most)));
     }
     let excluded: Vec<String> = params
         .exclude_chromosomes
@@ -175,10 +175,12 @@ fn chosen_genes(
     Ok(Some(
         match params.n_top_genes.filter(|&most| most < kept.len()) {
             None => kept.iter().map(number).collect(),
-            Some(most) => hvg::highly_variable(&cohort.x.take_cols(&kept), train, most)
-                .iter()
-                .map(|&g| kept[g as usize] as u32)
-                .collect(),
+            Some(most) => {
+                clcc_numerics::stats::highly_variable(&cohort.x.take_cols(&kept), train, most)
+                    .iter()
+                    .map(|&g| kept[g as usize] as u32)
+                    .collect()
+            }
         },
     ))
 }
@@ -201,7 +203,7 @@ fn write_table(
         about.as_str(),
         "cnv_pairs and hard_pairs count ordered pairs (anchor of the row's patient, any training cell); shares are of train_cells, of negatives, and of all pairs looked at",
     ];
-    let path = ctx.output("mining").join("mining.tsv");
+    let path = ctx.output(roles::MINING).join("mining.tsv");
     write_tsv(
         &path,
         "patient",

@@ -36,6 +36,7 @@ pub use device::{device_name, resolve_device};
 pub use params::{BnScope, CnvInput, Objective, Precision, TrainParams};
 
 use crate::train::error::TrainError;
+use clcc_stage::roles;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -78,29 +79,34 @@ impl Stage for Train {
     }
 
     fn reads(params: &TrainParams) -> Vec<Read> {
-        let mut roles = ["expr", "cnv"].map(Read::required).to_vec();
-        roles.extend(["split", "moments"].map(Read::one));
+        let mut roles = vec![
+            Read::required(roles::EXPR),
+            Read::required(roles::CNV),
+            Read::one(roles::SPLIT),
+            Read::one(roles::MOMENTS),
+        ];
         if params.objective == Objective::Clcc {
-            roles.push(Read::one("negatives"));
+            roles.push(Read::one(roles::NEGATIVES));
         }
         if params.needs_clusters() {
-            roles.push(Read::required("clusters"));
+            roles.push(Read::required(roles::CLUSTERS));
         }
         roles
     }
 
     fn outputs(params: &TrainParams) -> Vec<OutputDecl> {
         let model = |about| {
-            OutputDecl::new("model", about).publish(Publish::At("model/model{.branch}.safetensors"))
+            OutputDecl::new(roles::MODEL, about)
+                .publish(Publish::At("model/model{.branch}.safetensors"))
         };
-        let history = OutputDecl::new("history", "losses of each epoch")
+        let history = OutputDecl::new(roles::HISTORY, "losses of each epoch")
             .publish(Publish::At("model/history{.branch}.tsv"));
         match params.objective {
             Objective::Clcc => vec![
                 model("weights of the best epoch, running statistics, moments (safetensors)"),
                 history,
                 OutputDecl::new(
-                    "embeddings",
+                    roles::EMBEDDINGS,
                     "obsm X_clcc_expr and X_clcc_cnv of every cell, in cohort order",
                 ),
             ],
@@ -108,10 +114,13 @@ impl Stage for Train {
                 model("weights of the last epoch, the frozen map's, moments (safetensors)"),
                 history,
                 OutputDecl::new(
-                    "embeddings",
+                    roles::EMBEDDINGS,
                     "obsm X_h and X_z of every cell, obs subcluster and anchor, in cohort order",
                 ),
-                OutputDecl::new("anchors", "states, X_h and X_z of every anchor (AnnData)"),
+                OutputDecl::new(
+                    roles::ANCHORS,
+                    "states, X_h and X_z of every anchor (AnnData)",
+                ),
             ],
         }
     }
@@ -140,7 +149,7 @@ impl Stage for Train {
         let best = std::mem::take(&mut trainer.best);
         trainer.restore(&best)?;
         write_model(
-            &ctx.output("model"),
+            &ctx.output(roles::MODEL),
             &best,
             &inputs.moments,
             params,
@@ -148,7 +157,7 @@ impl Stage for Train {
             &inputs.windows,
         )?;
         write_history(
-            &ctx.output("history"),
+            &ctx.output(roles::HISTORY),
             &trainer.cursor.history,
             trainer.cursor.best_epoch,
         )?;
@@ -167,7 +176,7 @@ impl Stage for Train {
             obsm,
             ..AnnData::default()
         }
-        .write_zarr(&ctx.output("embeddings"))?;
+        .write_zarr(&ctx.output(roles::EMBEDDINGS))?;
         warn_if_nothing_was_learnt(ctx, &trainer);
         metrics(&trainer, opened.name)
     }
@@ -195,9 +204,13 @@ impl Inputs {
                 cnv.x.n_rows()
             )));
         }
-        let split = Split::read(&ctx.one("split")?.path, &cohort.obs.index)?;
-        let moments = Moments::read(&ctx.one("moments")?.path, cohort.x.n_cols(), cnv.x.n_cols())?;
-        let negatives = Negatives::read(&ctx.one("negatives")?.path, n)?;
+        let split = Split::read(&ctx.one(roles::SPLIT)?.path, &cohort.obs.index)?;
+        let moments = Moments::read(
+            &ctx.one(roles::MOMENTS)?.path,
+            cohort.x.n_cols(),
+            cnv.x.n_cols(),
+        )?;
+        let negatives = Negatives::read(&ctx.one(roles::NEGATIVES)?.path, n)?;
         let clusters = if params.needs_clusters() {
             Some(cohort.load_clusters(ctx)?)
         } else {

@@ -39,6 +39,7 @@ use clcc_numerics::graph::{
     nearest_neighbors, neighborhood_size, umap,
 };
 use clcc_stage::cells::CLONE;
+use clcc_stage::roles;
 
 use ndarray::Array2;
 use serde_json::json;
@@ -190,10 +191,10 @@ impl Stage for Cluster {
     fn reads(params: &Self::Params) -> Vec<Read> {
         match params.on {
             On::Cnv if params.max_clones > 1 => {
-                vec![Read::one("cnv"), Read::optional_one("expr")]
+                vec![Read::one(roles::CNV), Read::optional_one(roles::EXPR)]
             }
-            On::Cnv => vec![Read::one("cnv")],
-            On::H => vec![Read::one("embeddings")],
+            On::Cnv => vec![Read::one(roles::CNV)],
+            On::H => vec![Read::one(roles::EMBEDDINGS)],
         }
     }
 
@@ -203,11 +204,11 @@ impl Stage for Cluster {
         }
         vec![
             OutputDecl::new(
-                "clusters",
+                roles::CLUSTERS,
                 "AnnData: obs cnv_leiden, cnv_score, cnv_signal, cnv_correlation, cnv_malignancy, cnv_malignant and cnv_clone, obsm X_cnv_pca and X_cnv_umap, neighbour graph",
             ),
             OutputDecl::new(
-                "cluster_tables",
+                roles::CLUSTER_TABLES,
                 "score, mean profile, gains and losses of each cluster; scores of each cell",
             )
             .publish(Publish::Into("tables")),
@@ -218,7 +219,7 @@ impl Stage for Cluster {
         if params.on == On::H {
             return on_h::run(ctx, params);
         }
-        let reader = Reader::open(&ctx.one("cnv")?.path)?;
+        let reader = ctx.one(roles::CNV)?.open()?;
         let mut obs = reader.obs()?;
         let x_cnv = reader.obsm("X_cnv")?.into_csr();
         if obs.is_empty() || x_cnv.n_cols() == 0 {
@@ -253,7 +254,7 @@ impl Stage for Cluster {
             ));
         }
         ctx.progress.step(4, 5, "clones");
-        let clones = match ctx.optional("expr") {
+        let clones = match ctx.optional(roles::EXPR) {
             Some(expr) => {
                 let (clones, types) = clones_of(&expr.path, &obs, &found, params, ctx.seed)?;
                 if let Some(types) = types {
@@ -278,7 +279,7 @@ impl Stage for Cluster {
             ctx.progress.warn("no two components could be told apart in the malignancy scores: no cell is called malignant or normal; `malignancy_threshold` sets a threshold by hand");
         }
         tables::write(
-            &ctx.output("cluster_tables"),
+            &ctx.output(roles::CLUSTER_TABLES),
             &obs,
             windows.as_ref(),
             &found,
@@ -292,7 +293,7 @@ impl Stage for Cluster {
         if let Some(clones) = &clones {
             metrics.insert("n_clones".into(), json!(clones.n_cells.len()));
         }
-        annotated(obs, found, clones.as_ref()).write_zarr(&ctx.output("clusters"))?;
+        annotated(obs, found, clones.as_ref()).write_zarr(&ctx.output(roles::CLUSTERS))?;
         Ok(metrics)
     }
 }

@@ -8,7 +8,7 @@ use ndarray::Array2;
 use serde_json::json;
 
 use super::{ClusterParams, cluster_column, leiden_options, umap_options};
-use clcc_data::anndata::{AnnData, Reader};
+use clcc_data::anndata::AnnData;
 use clcc_data::error::{StageError, StageResult};
 use clcc_data::frame::{Column, Frame};
 use clcc_data::matrix::{Csr, Matrix};
@@ -17,17 +17,21 @@ use clcc_numerics::graph::{
     Partition, connected_parts, connectivities, leiden, nearest_neighbors, neighborhood_size, umap,
     umap_3d,
 };
+use clcc_stage::roles;
 use clcc_stage::stage::{Metrics, OutputDecl, Publish, StageContext};
 
 /// The outputs of `on: h`.
 pub(super) fn outputs() -> Vec<OutputDecl> {
     vec![
         OutputDecl::new(
-            "h_clusters",
+            roles::H_CLUSTERS,
             "AnnData: obs h_leiden, obsm X_h_umap (plane) and X_h_umap_3d (space), neighbour graph",
         ),
-        OutputDecl::new("h_cluster_tables", "size and subclusters of each cluster")
-            .publish(Publish::Into("tables")),
+        OutputDecl::new(
+            roles::H_CLUSTER_TABLES,
+            "size and subclusters of each cluster",
+        )
+        .publish(Publish::Into("tables")),
     ]
 }
 
@@ -81,7 +85,7 @@ pub(super) fn cluster_h(
 /// # Errors
 /// As [`cluster_h`], and where `embeddings` has no `X_h`.
 pub(super) fn run(ctx: &StageContext<'_>, params: &ClusterParams) -> StageResult<Metrics> {
-    let reader = Reader::open(&ctx.one("embeddings")?.path)?;
+    let reader = ctx.one(roles::EMBEDDINGS)?.open()?;
     if !reader.has("obsm/X_h")? {
         return Err(StageError::data_hint(
             "`embeddings` has no `X_h`",
@@ -99,7 +103,7 @@ pub(super) fn run(ctx: &StageContext<'_>, params: &ClusterParams) -> StageResult
         Ok(())
     })?;
     ctx.progress.step(4, 4, "writing");
-    let path = ctx.output("h_cluster_tables").join("h_clusters.tsv");
+    let path = ctx.output(roles::H_CLUSTER_TABLES).join("h_clusters.tsv");
     write_table(&path, &obs, &found.partition)?;
     let mut metrics = Metrics::new();
     metrics.insert("n_cells".into(), json!(h.nrows()));
@@ -128,7 +132,7 @@ pub(super) fn run(ctx: &StageContext<'_>, params: &ClusterParams) -> StageResult
         ]),
         ..AnnData::default()
     }
-    .write_zarr(&ctx.output("h_clusters"))?;
+    .write_zarr(&ctx.output(roles::H_CLUSTERS))?;
     Ok(metrics)
 }
 
@@ -270,10 +274,10 @@ mod tests {
         std::fs::create_dir_all(&ctx.out_dir).unwrap();
         let metrics = run(&ctx, &params()).unwrap();
         assert_eq!(metrics["n_clusters"], json!(2));
-        let written = Reader::open(&ctx.output("h_clusters")).unwrap();
+        let written = clcc_data::anndata::Reader::open(&ctx.output(roles::H_CLUSTERS)).unwrap();
         assert_eq!(written.obsm("X_h_umap_3d").unwrap().shape(), (100, 3));
         assert_eq!(written.obs().unwrap().texts("h_leiden").unwrap()[99], "1");
-        let path = ctx.output("h_cluster_tables").join("h_clusters.tsv");
+        let path = ctx.output(roles::H_CLUSTER_TABLES).join("h_clusters.tsv");
         let table = clcc_data::table::TextTable::read(&path).unwrap();
         assert_eq!(table.texts("top_subcluster").unwrap(), ["s1", "s2"]);
         assert_eq!(table.numbers("top_share").unwrap(), [1.0, 0.75]);

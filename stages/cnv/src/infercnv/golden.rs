@@ -86,7 +86,10 @@ fn oligodendroglioma_shows_its_codeletion() {
         ..Default::default()
     };
     let expr = preprocess(
-        Reader::open(&path).unwrap().read().unwrap(),
+        clcc_data::anndata::Reader::open(&path)
+            .unwrap()
+            .read()
+            .unwrap(),
         None,
         &params,
         &Quiet,

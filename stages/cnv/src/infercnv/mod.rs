@@ -33,15 +33,16 @@ pub use window::{Inferred, infer};
 
 use std::collections::BTreeMap;
 
-use clcc_data::anndata::{AnnData, Reader, Uns};
+use clcc_data::anndata::{AnnData, Uns};
 use clcc_data::error::{StageError, StageResult};
 use clcc_data::frame::{Categorical, Column, Frame};
 use clcc_data::genome::{Assembly, annotate_arms};
 use clcc_data::matrix::{Csr, Matrix};
 use clcc_numerics::rng::Rng;
 use clcc_stage::params::{OnlyWith, ParamProblem};
+use clcc_stage::roles::{self, Input};
 use clcc_stage::stage::{
-    InputArtifact, Metrics, ObsRead, OutputDecl, Progress, Publish, Read, Stage, StageContext,
+    Metrics, ObsRead, OutputDecl, Progress, Publish, Read, Stage, StageContext,
 };
 
 /// The stage kind `infercnv`.
@@ -64,26 +65,26 @@ impl Stage for Infercnv {
     }
 
     fn reads(params: &Self::Params) -> Vec<Read> {
-        let mut roles = vec![Read::one("expr")];
+        let mut roles = vec![Read::one(roles::EXPR)];
         if params.method == Method::Measured {
-            roles.push(Read::optional("segments"));
+            roles.push(Read::optional(roles::SEGMENTS));
         }
         roles
     }
 
     fn file_inputs(params: &Self::Params) -> Vec<Read> {
         match params.method {
-            Method::Measured => vec![Read::optional("segments")],
+            Method::Measured => vec![Read::optional(roles::SEGMENTS)],
             Method::Window | Method::Hmm => Vec::new(),
         }
     }
 
     fn outputs(params: &Self::Params) -> Vec<OutputDecl> {
         let cnv = OutputDecl::new(
-            "cnv",
+            roles::CNV,
             "copy-number signal per cell and window (AnnData, obsm X_cnv)",
         );
-        let tables = OutputDecl::new("cnv_tables", "states of subclusters and their regions");
+        let tables = OutputDecl::new(roles::CNV_TABLES, "states of subclusters and their regions");
         match params.method {
             Method::Window | Method::Measured => vec![cnv],
             Method::Hmm => vec![cnv, tables.publish(Publish::Into("tables"))],
@@ -107,7 +108,7 @@ impl Stage for Infercnv {
     }
 
     fn run(ctx: &StageContext<'_>, params: &Self::Params) -> StageResult<Metrics> {
-        let reader = Reader::open(&ctx.one("expr")?.path)?;
+        let reader = ctx.one(roles::EXPR)?.open()?;
         let (obs, var) = (reader.obs()?, reader.var()?);
         for entry in params.excluded_in_vain(&var.index) {
             ctx.progress.warn(&format!(
@@ -140,7 +141,7 @@ impl Stage for Infercnv {
                     annotate_hmm(&obs, &var, &counts, params, ctx.progress)?;
                 let positions = places(&var, params)?;
                 hmm::write_tables(
-                    &ctx.output("cnv_tables"),
+                    &ctx.output(roles::CNV_TABLES),
                     &found,
                     &positions,
                     params.hmm.hmm_type,
@@ -154,7 +155,7 @@ impl Stage for Infercnv {
             _ => None,
         };
         add_arms(&mut cnv, genome)?;
-        cnv.write_zarr(&ctx.output("cnv"))?;
+        cnv.write_zarr(&ctx.output(roles::CNV))?;
         Ok(metrics)
     }
 }
@@ -223,9 +224,9 @@ fn places(var: &Frame, params: &InfercnvParams) -> StageResult<GenePositions> {
 }
 
 /// The table of `method: measured`.
-fn segments<'a>(ctx: &'a StageContext<'_>) -> StageResult<&'a InputArtifact> {
-    match ctx.all("segments").as_slice() {
-        [one] => Ok(one),
+fn segments<'a>(ctx: &'a StageContext<'_>) -> StageResult<Input<'a, roles::File>> {
+    match ctx.all(roles::SEGMENTS).as_slice() {
+        [one] => Ok(*one),
         [] => Err(StageError::data_hint(
             "`method: measured` found no table of segments",
             "give the stage a file input `segments`, or a needed stage that writes it (`simulate`)",

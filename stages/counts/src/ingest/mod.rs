@@ -42,6 +42,7 @@ use clcc_data::frame::{Column, Frame};
 use clcc_data::matrix::{Csr, Matrix};
 use clcc_data::table;
 use clcc_stage::params::ParamProblem;
+use clcc_stage::roles;
 use clcc_stage::stage::{
     self, InputArtifact, Metrics, ObsColumn, OutputDecl, Publish, Read, Stage, StageContext,
 };
@@ -78,14 +79,21 @@ impl Stage for Ingest {
     }
 
     fn file_inputs(_: &Self::Params) -> Vec<Read> {
-        vec![Read::one("counts"), Read::optional("annotations")]
+        vec![Read::one(roles::COUNTS), Read::optional(roles::ANNOTATIONS)]
     }
 
     fn outputs(_: &Self::Params) -> Vec<OutputDecl> {
         vec![
-            OutputDecl::new("counts", "raw counts of a patient: AnnData, X = CSR counts").keyed(),
-            OutputDecl::new("ingest_summary", "cells, genes and counts of each patient")
-                .publish(Publish::Into("tables")),
+            OutputDecl::new(
+                roles::COUNTS,
+                "raw counts of a patient: AnnData, X = CSR counts",
+            )
+            .keyed(),
+            OutputDecl::new(
+                roles::INGEST_SUMMARY,
+                "cells, genes and counts of each patient",
+            )
+            .publish(Publish::Into("tables")),
         ]
     }
 
@@ -127,9 +135,9 @@ impl Stage for Ingest {
 }
 
 fn read_and_save(ctx: &StageContext<'_>, params: &IngestParams) -> StageResult<Metrics> {
-    let input = ctx.one("counts")?;
+    let input = ctx.one(roles::COUNTS)?;
     let counts = Source::open(&input.path, input.format.as_deref(), params, ctx.progress)?;
-    let annotations = ctx.optional("annotations");
+    let annotations = ctx.optional(roles::ANNOTATIONS);
     let annotations = annotations
         .map(|a| annotations::Table::read(&a.path)?.cells(&params.cell_id))
         .transpose()?;
@@ -225,7 +233,7 @@ fn save(ctx: &StageContext<'_>, params: &IngestParams, ingested: Ingested) -> St
             x: Some(Matrix::Csr(x)),
             ..AnnData::default()
         };
-        data.write_zarr(&ctx.keyed_output("counts", &patient.name)?)?;
+        data.write_zarr(&ctx.keyed_output(roles::COUNTS, &patient.name)?)?;
     }
     summary.write(ctx)?;
     let total = |values: &[i64]| values.iter().sum::<i64>();
@@ -286,7 +294,7 @@ impl Summary {
         frame.set("total_counts", Column::F64(self.total_counts.clone()));
         frame.set("median_counts", Column::F64(self.median_counts.clone()));
         frame.set("median_genes", Column::F64(self.median_genes.clone()));
-        let path = ctx.output("ingest_summary").join("ingest_summary.tsv");
+        let path = ctx.output(roles::INGEST_SUMMARY).join("ingest_summary.tsv");
         table::write_tsv(
             &path,
             "patient",

@@ -35,7 +35,7 @@ pub use params::{CancerVsNormal, Counts, PreprocessParams};
 pub use positions::{PlacedGenes, place_genes};
 pub use qc::{QcMetrics, qc_metrics};
 
-use clcc_data::anndata::{AnnData, Reader, Uns};
+use clcc_data::anndata::{AnnData, Uns};
 use clcc_data::error::{StageError, StageResult};
 use clcc_data::frame::{Column, Frame};
 use clcc_data::genome::GeneTable;
@@ -43,6 +43,7 @@ use clcc_data::matrix::{Csr, Matrix};
 use clcc_data::table::write_tsv;
 use clcc_stage::cohort::{HELD_OUT, HELD_OUT_COUNTS};
 use clcc_stage::params::ParamProblem;
+use clcc_stage::roles;
 use clcc_stage::stage::{
     InputArtifact, Metrics, ObsColumn, ObsRead, OutputDecl, Progress, Publish, Read, Stage,
     StageContext,
@@ -67,20 +68,20 @@ impl Stage for Preprocess {
     }
 
     fn reads(_: &Self::Params) -> Vec<Read> {
-        vec![Read::one("counts")]
+        vec![Read::one(roles::COUNTS)]
     }
 
     fn file_inputs(_: &Self::Params) -> Vec<Read> {
-        vec![Read::optional("genes")]
+        vec![Read::optional(roles::GENES)]
     }
 
     fn outputs(_: &Self::Params) -> Vec<OutputDecl> {
         vec![
             OutputDecl::new(
-                "expr",
+                roles::EXPR,
                 "log1p-normalised expression and counts, genes in genome order (AnnData)",
             ),
-            OutputDecl::new("qc", "integrity checks and quality summary")
+            OutputDecl::new(roles::QC, "integrity checks and quality summary")
                 .publish(Publish::Into("tables")),
         ]
     }
@@ -112,13 +113,16 @@ impl Stage for Preprocess {
     }
 
     fn run(ctx: &StageContext<'_>, params: &Self::Params) -> StageResult<Metrics> {
-        let counts = Reader::open(&ctx.one("counts")?.path)?.read()?;
-        let genes = ctx.optional("genes").map(gene_table).transpose()?;
+        let counts = ctx.one(roles::COUNTS)?.open()?.read()?;
+        let genes = ctx
+            .optional(roles::GENES)
+            .map(|input| gene_table(&input))
+            .transpose()?;
         ctx.check_cancelled()?;
         let done = preprocess(counts, genes.as_ref(), params, ctx.progress)?;
         ctx.check_cancelled()?;
-        done.expr.write_zarr(&ctx.output("expr"))?;
-        let dir = ctx.output("qc");
+        done.expr.write_zarr(&ctx.output(roles::EXPR))?;
+        let dir = ctx.output(roles::QC);
         write_tsv(
             &dir.join("qc_checks.tsv"),
             "check",

@@ -491,7 +491,10 @@ fn ovarian_cells_and_genes_resolve() {
     let Some(path) = shared_data("qian2020_ovarian/Qian2020_Ovarian.h5ad") else {
         return;
     };
-    let counts = Reader::open(&path).unwrap().read().unwrap();
+    let counts = clcc_data::anndata::Reader::open(&path)
+        .unwrap()
+        .read()
+        .unwrap();
     let rule = CancerVsNormal {
         column: "cell_type".into(),
         normal: vec![],

@@ -37,6 +37,7 @@ use clcc_data::genome::normalise_chromosome;
 use clcc_numerics::stats::{Contrast, RankSumOptions, log2_fold_change, sparse_wilcoxon};
 use clcc_stage::cells::{Restrict, is_cancer};
 use clcc_stage::cohort::{Cohort, CohortCnv};
+use clcc_stage::roles;
 use clcc_stage::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
 
 use local::{Profiles, Slots};
@@ -59,13 +60,13 @@ impl Stage for Baselines {
 
     fn reads(params: &BaselinesParams) -> Vec<Read> {
         let mut roles = vec![
-            Read::required("expr"),
-            Read::required("cnv"),
-            Read::optional_one("split"),
+            Read::required(roles::EXPR),
+            Read::required(roles::CNV),
+            Read::optional_one(roles::SPLIT),
         ];
         roles.push(match (params.copy_number, params.restrict) {
-            (CopyNumber::Cluster, _) | (_, Restrict::Malignant) => Read::required("clusters"),
-            (CopyNumber::Cell, _) => Read::optional("clusters"),
+            (CopyNumber::Cluster, _) | (_, Restrict::Malignant) => Read::required(roles::CLUSTERS),
+            (CopyNumber::Cell, _) => Read::optional(roles::CLUSTERS),
         });
         roles
     }
@@ -73,7 +74,7 @@ impl Stage for Baselines {
     fn outputs(_: &BaselinesParams) -> Vec<OutputDecl> {
         vec![
             OutputDecl::new(
-                "baselines",
+                roles::BASELINES,
                 "score of each cancer cell, ranking of the genes, retrieval; one row per method",
             )
             .publish(Publish::Into("tables")),
@@ -91,7 +92,7 @@ impl Stage for Baselines {
             )));
         }
         let split = ctx
-            .optional("split")
+            .optional(roles::SPLIT)
             .map(|s| Split::read(&s.path, &cohort.obs.index))
             .transpose()?;
         let map = GeneWindows::new(&cohort.var.index, &cnv.windows, &cnv.genes)?;
@@ -114,14 +115,14 @@ impl Stage for Baselines {
             methods.push(by_distance(name, &embedded, &cohort, &scored, params));
         }
         let mut metrics = Metrics::new();
-        if !ctx.all("clusters").is_empty() {
+        if !ctx.all(roles::CLUSTERS).is_empty() {
             let found = clones::compensation(ctx, params, &cohort, &cnv, &map, &scored)?;
             if let Some((method, own)) = found {
                 methods.push(method);
                 metrics.extend(own);
             }
         }
-        let dir = ctx.output("baselines");
+        let dir = ctx.output(roles::BASELINES);
         write::cells(&dir, &cohort, &methods, params)?;
         write::genes(&dir, &cohort, &methods, params)?;
         if split.is_some() {

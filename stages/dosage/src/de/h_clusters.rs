@@ -17,6 +17,7 @@ use clcc_data::frame::{Column, Frame};
 use clcc_data::table::write_tsv;
 use clcc_numerics::stats::{Contrast, GeneTest, log2_fold_change, sparse_wilcoxon};
 use clcc_stage::cohort::Cohort;
+use clcc_stage::roles;
 use clcc_stage::stage::{Metrics, StageContext};
 
 const COLUMN_NOTE: &str = "columns as scanpy's rank_genes_groups: scores is z, logfoldchanges is log2((expm1(mean log1p of the group) + 1e-9) / (the same of the reference)), pct_nz the share of cells above 0, mean_* the mean log1p expression";
@@ -75,10 +76,10 @@ pub(super) fn run(ctx: &StageContext<'_>, params: &DeParams) -> StageResult<Metr
     let cohort = Cohort::load_test(ctx)?;
     let n = cohort.n_cells();
     let mut compared = Vec::new();
-    if ctx.optional("concordance").is_none() {
+    if ctx.optional(roles::CONCORDANCE).is_none() {
         compared.extend(origin(&cohort, params)?);
     }
-    if let Some(input) = ctx.optional("h_clusters") {
+    if let Some(input) = ctx.optional(roles::H_CLUSTERS) {
         let obs = Reader::open(&input.path)?.obs()?;
         if obs.index != cohort.obs.index {
             return Err(StageError::data(format!(
@@ -108,7 +109,7 @@ pub(super) fn run(ctx: &StageContext<'_>, params: &DeParams) -> StageResult<Metr
         c.log2fc = c.genes.iter().map(change).collect();
     }
     ctx.check_cancelled()?;
-    let dir = ctx.output("de");
+    let dir = ctx.output(roles::DE);
     std::fs::create_dir_all(&dir).map_err(StageError::io("create", &dir))?;
     write(&dir, &compared, &cohort.var.index, params)?;
     let mut metrics = Metrics::new();
@@ -356,7 +357,7 @@ mod tests {
         };
         let metrics = run(&ctx, &DeParams::default()).unwrap();
         assert_eq!(metrics["n_contrasts"], json!(4));
-        let read = |name: &str| TextTable::read(&ctx.output("de").join(name)).unwrap();
+        let read = |name: &str| TextTable::read(&ctx.output(roles::DE).join(name)).unwrap();
         let all = read("h_contrasts.tsv");
         let expected = [
             "cancer_vs_normal_epithelial",

@@ -1,11 +1,11 @@
 //! What the stage reads, in cohort order.
 
-use clcc_data::anndata::Reader;
 use clcc_data::error::{StageError, StageResult};
 use clcc_data::frame::Frame;
 use clcc_data::matrix::Csr;
 use clcc_data::table::TextTable;
 use clcc_stage::cohort::{Cohort, CohortCnv};
+use clcc_stage::roles;
 use clcc_stage::stage::StageContext;
 
 use super::compare::{self, DosageGenes};
@@ -58,7 +58,7 @@ impl Data {
                 cohort.n_cells()
             )));
         }
-        let table = TextTable::read(&ctx.one("concordance")?.path)?;
+        let table = TextTable::read(&ctx.one(roles::CONCORDANCE)?.path)?;
         let class = classes(&cohort, &table)?;
         let distance = if table.position("distance").is_some() {
             table.numbers("distance")?
@@ -89,11 +89,11 @@ impl Data {
         cohort.x = Csr::from_rows(0, Vec::new());
         let learnt = is_split.then(|| Cohort::load(ctx)).transpose()?;
         cohort.x = Cohort::load_test(ctx)?.x;
-        let null = match ctx.optional("concordance_null") {
+        let null = match ctx.optional(roles::CONCORDANCE_NULL) {
             Some(input) => null::read(&input.path, &cohort.obs.index)?,
             None => Vec::new(),
         };
-        let (dosage, shortfall) = match ctx.optional("dosage") {
+        let (dosage, shortfall) = match ctx.optional(roles::DOSAGE) {
             Some(input) => (
                 Some(DosageGenes::read(
                     &input.path.join("dosage_genes.tsv"),
@@ -163,9 +163,9 @@ fn classes(cohort: &Cohort, table: &TextTable) -> StageResult<Vec<String>> {
 /// The cells' columns of `clusters`, without rows where that was not read.
 fn clusters(ctx: &StageContext<'_>, cohort: &Cohort) -> StageResult<Frame> {
     let parts = ctx
-        .all("clusters")
+        .all(roles::CLUSTERS)
         .into_iter()
-        .map(|i| Reader::open(&i.path)?.obs())
+        .map(|input| input.open()?.obs())
         .collect::<StageResult<Vec<_>>>()?;
     let clusters = clcc_stage::cohort::stack_frames(&parts);
     if !clusters.is_empty() && clusters.index != cohort.obs.index {

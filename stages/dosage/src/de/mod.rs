@@ -56,6 +56,7 @@ use crate::dosage::GeneWindows;
 use clcc_data::error::{StageError, StageResult};
 use clcc_numerics::stats::{TTest, mean, paired_t};
 use clcc_stage::params::{OnlyWith, ParamProblem};
+use clcc_stage::roles;
 use clcc_stage::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
 
 use load::Data;
@@ -82,20 +83,20 @@ impl Stage for De {
 
     fn reads(_: &DeParams) -> Vec<Read> {
         vec![
-            Read::required("expr"),
-            Read::required("cnv"),
-            Read::optional_one("concordance"),
-            Read::optional_one("concordance_null"),
-            Read::optional("clusters"),
-            Read::optional_one("dosage"),
-            Read::optional_one("h_clusters"),
+            Read::required(roles::EXPR),
+            Read::required(roles::CNV),
+            Read::optional_one(roles::CONCORDANCE),
+            Read::optional_one(roles::CONCORDANCE_NULL),
+            Read::optional(roles::CLUSTERS),
+            Read::optional_one(roles::DOSAGE),
+            Read::optional_one(roles::H_CLUSTERS),
         ]
     }
 
     fn outputs(_: &DeParams) -> Vec<OutputDecl> {
         vec![
             OutputDecl::new(
-                "de",
+                roles::DE,
                 "one table per comparison and test, escape and compensation genes, cis effects, dosage beside discordance",
             )
             .publish(Publish::Into("tables")),
@@ -103,8 +104,8 @@ impl Stage for De {
     }
 
     fn run(ctx: &StageContext<'_>, params: &DeParams) -> StageResult<Metrics> {
-        let classed = ctx.optional("concordance").is_some();
-        if !classed || ctx.optional("h_clusters").is_some() {
+        let classed = ctx.optional(roles::CONCORDANCE).is_some();
+        if !classed || ctx.optional(roles::H_CLUSTERS).is_some() {
             let metrics = h_clusters::run(ctx, params)?;
             if !classed {
                 return Ok(metrics);
@@ -112,7 +113,7 @@ impl Stage for De {
         }
         let data = Data::load(ctx, params)?;
         let cohort = &data.cohort;
-        let dir = ctx.output("de");
+        let dir = ctx.output(roles::DE);
         std::fs::create_dir_all(&dir).map_err(StageError::io("create", &dir))?;
         let total = cohort.patients.len() as u64 + 5;
         let step = |done: u64, what: &str| {

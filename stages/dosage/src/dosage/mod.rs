@@ -36,6 +36,7 @@ use clcc_data::error::{StageError, StageResult};
 use clcc_data::matrix::Csr;
 use clcc_stage::cells::MALIGNANT;
 use clcc_stage::cohort::{Cohort, CohortCnv};
+use clcc_stage::roles;
 use clcc_stage::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
 
 use copy::{Along, altered, copy_ratios};
@@ -61,16 +62,16 @@ impl Stage for Dosage {
 
     fn reads(_: &DosageParams) -> Vec<Read> {
         vec![
-            Read::required("expr"),
-            Read::required("cnv"),
-            Read::required("clusters"),
+            Read::required(roles::EXPR),
+            Read::required(roles::CNV),
+            Read::required(roles::CLUSTERS),
         ]
     }
 
     fn outputs(_: &DosageParams) -> Vec<OutputDecl> {
         vec![
             OutputDecl::new(
-                "dosage",
+                roles::DOSAGE,
                 "slopes per gene, shortfall and factors per cell, loadings, arms",
             )
             .publish(Publish::Into("tables")),
@@ -116,7 +117,7 @@ impl Stage for Dosage {
         for warning in found.warnings(params) {
             ctx.progress.warn(&warning);
         }
-        let dir = ctx.output("dosage");
+        let dir = ctx.output(roles::DOSAGE);
         write::all(&dir, &cohort, &found, params)?;
         Ok(metrics(&found, &keys))
     }
@@ -251,7 +252,7 @@ pub fn analyse(
 /// has it.
 pub(crate) fn add_malignant(ctx: &StageContext<'_>, cohort: &mut Cohort) -> StageResult<()> {
     let mut calls = Vec::with_capacity(cohort.n_cells());
-    for input in ctx.all("clusters") {
+    for input in ctx.all(roles::CLUSTERS) {
         calls.extend(
             Reader::open(&input.path)?
                 .obs()?

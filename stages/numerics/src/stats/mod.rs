@@ -10,6 +10,7 @@
 mod correlation;
 mod describe;
 mod effect;
+mod hvg;
 mod line;
 mod moderate;
 mod multiple;
@@ -26,6 +27,7 @@ use crate::math;
 pub use correlation::{Correlation, pearson, spearman};
 pub use describe::{interquartile_mean, mean, median, quantile, quantile_sorted, variance};
 pub use effect::{Association, auc, cohens_d, cramers_v, log2_fold_change};
+pub use hvg::highly_variable;
 pub use line::{Line, weighted_line};
 pub use moderate::VariancePrior;
 pub use multiple::{benjamini_hochberg, benjamini_hochberg_log10};

@@ -19,8 +19,9 @@ use serde_json::json;
 
 use clcc_data::error::{StageError, StageResult};
 use clcc_data::frame::{Column, Frame};
-use clcc_data::table::{TextTable, number, write_tsv};
+use clcc_data::table::{number, write_tsv};
 use clcc_stage::params::{OnlyWith, ParamProblem};
+use clcc_stage::roles;
 use clcc_stage::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
 
 use summary::{Figure, Row, summarise};
@@ -43,17 +44,17 @@ impl Stage for Compare {
     }
 
     fn reads(_: &CompareParams) -> Vec<Read> {
-        vec![Read::required("benchmark")]
+        vec![Read::required(roles::BENCHMARK)]
     }
 
     fn outputs(_: &CompareParams) -> Vec<OutputDecl> {
         vec![
             OutputDecl::new(
-                "comparison",
+                roles::COMPARISON,
                 "means, intervals and differences; findings in words",
             )
             .publish(Publish::Into("tables")),
-            OutputDecl::new("comparison_figure", "the same as one drawing")
+            OutputDecl::new(roles::COMPARISON_FIGURE, "the same as one drawing")
                 .publish(Publish::Into("figures")),
         ]
     }
@@ -81,10 +82,10 @@ impl Stage for Compare {
             ));
         }
         let found = findings(&rows, &params.against, params.controls);
-        let dir = ctx.output("comparison");
+        let dir = ctx.output(roles::COMPARISON);
         write_rows(&dir.join("comparison.tsv"), &rows, params)?;
         write_findings(&dir.join("comparison_findings.tsv"), &rows, &found)?;
-        let figures = ctx.output("comparison_figure");
+        let figures = ctx.output(roles::COMPARISON_FIGURE);
         std::fs::create_dir_all(&figures).map_err(StageError::io("create", &figures))?;
         if let Some(svg) = figure::draw(&rows, &params.panels) {
             let path = figures.join("comparison.svg");
@@ -111,8 +112,8 @@ impl Stage for Compare {
 
 fn load(ctx: &StageContext<'_>) -> StageResult<Vec<Figure>> {
     let mut out = Vec::new();
-    for input in ctx.all("benchmark") {
-        let table = TextTable::read(&input.path.join("benchmark.tsv"))?;
+    for input in ctx.all(roles::BENCHMARK) {
+        let table = input.read("benchmark.tsv")?;
         let text = |name: &str| table.texts(name);
         let (target, method, metric) = (text("target")?, text("method")?, text("metric")?);
         let (value, chance, se) = (

@@ -25,12 +25,13 @@ use std::path::Path;
 use serde_json::json;
 
 use clcc_data::anndata::{AnnData, Reader, Uns};
-use clcc_data::error::StageResult;
+use clcc_data::error::{StageError, StageResult};
 use clcc_data::frame::{Categorical, Column};
 use clcc_data::matrix::Matrix;
 use clcc_data::table::TextTable;
 use clcc_stage::cells::CLONE;
 use clcc_stage::cells::MALIGNANT;
+use clcc_stage::roles;
 use clcc_stage::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
 
 /// The stage kind `export`.
@@ -48,46 +49,50 @@ impl Stage for Export {
 
     fn reads(_: &Self::Params) -> Vec<Read> {
         vec![
-            Read::one("expr"),
-            Read::one("cnv"),
-            Read::optional_one("clusters"),
-            Read::optional_one("embeddings"),
-            Read::optional_one("h_clusters"),
-            Read::optional_one("concordance"),
+            Read::one(roles::EXPR),
+            Read::one(roles::CNV),
+            Read::optional_one(roles::CLUSTERS),
+            Read::optional_one(roles::EMBEDDINGS),
+            Read::optional_one(roles::H_CLUSTERS),
+            Read::optional_one(roles::CONCORDANCE),
+            Read::optional_one(roles::DOUBLETS),
         ]
     }
 
     fn outputs(params: &Self::Params) -> Vec<OutputDecl> {
         const WHAT: &str = "everything computed for the patient, for scanpy and infercnvpy";
         let mut outputs =
-            vec![OutputDecl::new("anndata", WHAT).publish(Publish::At("{branch}.zarr"))];
+            vec![OutputDecl::new(roles::ANNDATA, WHAT).publish(Publish::At("{branch}.zarr"))];
         if params.h5ad {
-            outputs.push(OutputDecl::new("h5ad", WHAT).publish(Publish::At("{branch}.h5ad")));
+            outputs.push(OutputDecl::new(roles::H5AD, WHAT).publish(Publish::At("{branch}.h5ad")));
         }
         outputs
     }
 
     fn run(ctx: &StageContext<'_>, params: &Self::Params) -> StageResult<Metrics> {
-        let mut data = expression(&ctx.one("expr")?.path, params)?;
+        let mut data = expression(&ctx.one(roles::EXPR)?.path, params)?;
         ctx.check_cancelled()?;
-        add_cnv(&mut data, &ctx.one("cnv")?.path)?;
-        if let Some(input) = ctx.optional("clusters") {
+        add_cnv(&mut data, &ctx.one(roles::CNV)?.path)?;
+        if let Some(input) = ctx.optional(roles::CLUSTERS) {
             add_clusters(&mut data, &input.path)?;
         }
         let patient = joined::one_patient(&data.obs)?;
-        if let Some(input) = ctx.optional("embeddings") {
+        if let Some(input) = ctx.optional(roles::EMBEDDINGS) {
             add_embeddings(&mut data, &patient, &input.path)?;
         }
-        if let Some(input) = ctx.optional("h_clusters") {
+        if let Some(input) = ctx.optional(roles::H_CLUSTERS) {
             add_h_clusters(&mut data, &patient, &input.path)?;
         }
-        if let Some(input) = ctx.optional("concordance") {
+        if let Some(input) = ctx.optional(roles::CONCORDANCE) {
             add_concordance(&mut data, &patient, &input.path)?;
         }
+        if let Some(input) = ctx.optional(roles::DOUBLETS) {
+            add_doublets(&mut data, &input.read()?)?;
+        }
         ctx.check_cancelled()?;
-        data.write_zarr(&ctx.output("anndata"))?;
+        data.write_zarr(&ctx.output(roles::ANNDATA))?;
         if params.h5ad {
-            data.write_h5ad(&ctx.output("h5ad"))?;
+            data.write_h5ad(&ctx.output(roles::H5AD))?;
         }
         let mut metrics = Metrics::new();
         metrics.insert("cells".into(), json!(data.n_obs()));
@@ -218,6 +223,23 @@ fn add_h_clusters(data: &mut AnnData, patient: &str, path: &Path) -> StageResult
     // Without clusters of the copy number this is the map that `scanpy.pl.umap` draws.
     if let Some(map) = data.obsm.get("X_h_umap").cloned() {
         data.obsm.entry("X_umap".into()).or_insert(map);
+    }
+    Ok(())
+}
+
+/// `doublet_score` and, where doublets were called, `predicted_doublet`, as `scanpy.pp.scrublet` names them.
+fn add_doublets(data: &mut AnnData, table: &TextTable) -> StageResult<()> {
+    if table.texts("cell")? != data.obs.index {
+        return Err(StageError::data(
+            "`doublets` and `expr` do not have the same cells in the same order",
+        ));
+    }
+    let scores = table.numbers("doublet_score")?;
+    data.obs.set("doublet_score", Column::F64(scores));
+    if table.position("predicted_doublet").is_some() {
+        let called = table.texts("predicted_doublet")?;
+        let called = called.iter().map(|value| *value == "True").collect();
+        data.obs.set("predicted_doublet", Column::Bool(called));
     }
     Ok(())
 }

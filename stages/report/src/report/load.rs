@@ -11,7 +11,8 @@ use clcc_data::frame::Frame;
 use clcc_data::matrix::Csr;
 use clcc_data::table::TextTable;
 use clcc_stage::cohort::patient_name;
-use clcc_stage::stage::{InputArtifact, StageContext};
+use clcc_stage::roles::{self, Any, Input, Role, Store};
+use clcc_stage::stage::StageContext;
 
 /// The cells of one patient: everything that is known of each, without the matrices.
 #[derive(Debug, Default)]
@@ -42,10 +43,10 @@ pub(crate) struct Windows {
 /// What the reader reports, and [`StageError::Data`] where two roles disagree on a patient's cells.
 pub(crate) fn patients(ctx: &StageContext<'_>) -> StageResult<Vec<Patient>> {
     let mut found: IndexMap<String, Patient> = IndexMap::new();
-    for role in ["expr", "cnv", "clusters"] {
+    for role in [roles::EXPR, roles::CNV, roles::CLUSTERS] {
         for input in ctx.all(role) {
             ctx.check_cancelled()?;
-            let name = patient_name(input);
+            let name = patient_name(&input);
             let patient = found.entry(name.clone()).or_insert_with(|| Patient {
                 name,
                 ..Patient::default()
@@ -56,15 +57,15 @@ pub(crate) fn patients(ctx: &StageContext<'_>) -> StageResult<Vec<Patient>> {
     Ok(found.into_values().collect())
 }
 
-fn add(patient: &mut Patient, role: &str, input: &InputArtifact) -> StageResult<()> {
-    let reader = Reader::open(&input.path)?;
+fn add(patient: &mut Patient, role: Role<Store>, input: Input<'_, Store>) -> StageResult<()> {
+    let reader = input.open()?;
     let obs = reader.obs()?;
     let order = if patient.obs.columns.is_empty() && patient.obs.is_empty() {
         patient.obs = Frame::new(obs.index.clone());
         None
     } else {
         order_of(&obs.index, &patient.obs.index)
-            .map_err(|cell| other_cells(&patient.name, role, &cell))?
+            .map_err(|cell| other_cells(&patient.name, role.name(), &cell))?
     };
     let obs = order
         .as_ref()
@@ -74,9 +75,9 @@ fn add(patient: &mut Patient, role: &str, input: &InputArtifact) -> StageResult<
             patient.obs.set(&name, column);
         }
     }
-    match role {
-        "expr" => patient.n_genes = Some(reader.var()?.len()),
-        "cnv" => patient.cnv = Some(input.path.clone()),
+    match role.name() {
+        name if name == roles::EXPR.name() => patient.n_genes = Some(reader.var()?.len()),
+        name if name == roles::CNV.name() => patient.cnv = Some(input.path.clone()),
         _ if reader.names("obsm")?.iter().any(|n| n == "X_cnv_umap") => {
             let umap = reader.obsm("X_cnv_umap")?;
             let umap = order
@@ -196,12 +197,12 @@ impl TableFile {
 /// [`StageError::Io`] where a directory cannot be read.
 pub(crate) fn tables(
     ctx: &StageContext<'_>,
-    role: &str,
+    role: Role<Any>,
     published: &str,
 ) -> StageResult<Vec<TableFile>> {
     let mut found = Vec::new();
     for input in ctx.all(role) {
-        let patient = (!input.branch.is_empty()).then(|| patient_name(input));
+        let patient = (!input.branch.is_empty()).then(|| patient_name(&input));
         if input.path.is_dir() {
             for name in tsv_names(&input.path)? {
                 let suffix = patient
@@ -218,7 +219,7 @@ pub(crate) fn tables(
         } else {
             found.push(TableFile {
                 patient,
-                name: role.to_string(),
+                name: role.name().to_string(),
                 path: input.path.clone(),
                 published: published.to_string(),
             });

@@ -29,6 +29,7 @@ use serde_json::json;
 
 use clcc_data::error::{StageError, StageResult};
 use clcc_stage::params::ParamProblem;
+use clcc_stage::roles;
 use clcc_stage::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
 use page::{Figure, Section};
 use sections::{Inputs, Part};
@@ -51,14 +52,15 @@ impl Stage for Report {
     }
 
     fn reads(_params: &Self::Params) -> Vec<Read> {
-        sections::summary::roles().map(Read::optional).collect()
+        sections::summary::read().map(Read::optional).collect()
     }
 
     fn outputs(_params: &Self::Params) -> Vec<OutputDecl> {
         vec![
-            OutputDecl::new("report", "the page, one HTML file")
+            OutputDecl::new(roles::REPORT, "the page, one HTML file")
                 .publish(Publish::At("report.html")),
-            OutputDecl::new("figures", "every figure as SVG").publish(Publish::Into("figures")),
+            OutputDecl::new(roles::FIGURES, "every figure as SVG")
+                .publish(Publish::Into("figures")),
         ]
     }
 
@@ -73,7 +75,7 @@ impl Stage for Report {
         let figures: Vec<&Figure> = sections.iter().flat_map(Section::figures).collect();
         save_figures(ctx, &figures)?;
         let html = page::page(&params.title, &sections);
-        let path = ctx.output("report");
+        let path = ctx.output(roles::REPORT);
         std::fs::write(&path, &html).map_err(StageError::io("write", &path))?;
         let mut metrics = Metrics::new();
         metrics.insert("n_figures".into(), json!(figures.len()));
@@ -119,7 +121,7 @@ fn make_ids_unique(sections: &mut [Section]) {
 }
 
 fn save_figures(ctx: &StageContext<'_>, figures: &[&Figure]) -> StageResult<()> {
-    let dir = ctx.output("figures");
+    let dir = ctx.output(roles::FIGURES);
     std::fs::create_dir_all(&dir).map_err(StageError::io("create", &dir))?;
     for figure in figures {
         let path = dir.join(format!("{}.svg", figure.id));

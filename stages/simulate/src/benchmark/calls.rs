@@ -11,6 +11,7 @@ use clcc_data::matrix::Csr;
 use clcc_numerics::stats::pearson;
 use clcc_stage::cells::CLONE;
 use clcc_stage::cohort::CohortCnv;
+use clcc_stage::roles;
 use clcc_stage::stage::StageContext;
 
 /// Change from which a window counts as gained or lost: more than half of its genes are.
@@ -21,7 +22,7 @@ pub(super) fn scores(
     truth: &Truth,
     max_cells: usize,
 ) -> StageResult<Vec<Score>> {
-    if ctx.all("cnv").is_empty() {
+    if ctx.all(roles::CNV).is_empty() {
         return Ok(Vec::new());
     }
     let cnv = CohortCnv::load(ctx)?;
@@ -70,7 +71,7 @@ struct Clusters {
 }
 
 fn clusters(ctx: &StageContext<'_>, n: usize) -> StageResult<Option<Clusters>> {
-    let inputs = ctx.all("clusters");
+    let inputs = ctx.all(roles::CLUSTERS);
     if inputs.is_empty() {
         return Ok(None);
     }

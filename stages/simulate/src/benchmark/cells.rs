@@ -13,6 +13,7 @@ use clcc_align::mine::{Part, Split};
 use clcc_data::anndata::Reader;
 use clcc_data::error::StageResult;
 use clcc_data::table::TextTable;
+use clcc_stage::roles;
 use clcc_stage::stage::StageContext;
 
 /// Scores of all cells, in cohort order; NaN where there is none.
@@ -24,12 +25,12 @@ struct CellScores {
 pub(super) fn scores(ctx: &StageContext<'_>, truth: &Truth) -> StageResult<Vec<Score>> {
     let at = truth.cells_at();
     let mut found = Vec::new();
-    if let Some(concordance) = ctx.optional("concordance") {
-        let table = TextTable::read(&concordance.path)?;
+    if let Some(concordance) = ctx.optional(roles::CONCORDANCE) {
+        let table = concordance.read()?;
         found.push(column(truth, &at, &table, "concordance", "distance")?);
     }
-    if let Some(dosage) = ctx.optional("dosage") {
-        let table = TextTable::read(&dosage.path.join("dosage_cells.tsv"))?;
+    if let Some(dosage) = ctx.optional(roles::DOSAGE) {
+        let table = dosage.read("dosage_cells.tsv")?;
         for name in table.header.iter().filter(|h| h.starts_with("shortfall")) {
             found.push(column(truth, &at, &table, &format!("dosage_{name}"), name)?);
         }
@@ -39,8 +40,8 @@ pub(super) fn scores(ctx: &StageContext<'_>, truth: &Truth) -> StageResult<Vec<S
             }
         }
     }
-    if let Some(baselines) = ctx.optional("baselines") {
-        let table = TextTable::read(&baselines.path.join("baselines_cells.tsv"))?;
+    if let Some(baselines) = ctx.optional(roles::BASELINES) {
+        let table = baselines.read("baselines_cells.tsv")?;
         found.extend(by_method(truth, &at, &table)?);
     }
     Ok(found
@@ -120,10 +121,11 @@ fn by_method(
 pub(super) fn retrieval(ctx: &StageContext<'_>, truth: &Truth) -> StageResult<Vec<Score>> {
     let mut out = Vec::new();
     // Cells matched with anchors have no cell to be retrieved.
-    let embeddings = ctx
-        .optional("embeddings")
-        .filter(|e| ctx.optional("anchors").is_none_or(|a| a.branch != e.branch));
-    if let (Some(embeddings), Some(split)) = (embeddings, ctx.optional("split")) {
+    let embeddings = ctx.optional(roles::EMBEDDINGS).filter(|e| {
+        ctx.optional(roles::ANCHORS)
+            .is_none_or(|a| a.branch != e.branch)
+    });
+    if let (Some(embeddings), Some(split)) = (embeddings, ctx.optional(roles::SPLIT)) {
         let split = Split::read(&split.path, &truth.obs.index)?;
         let test = split.cells(Part::Test);
         let reader = Reader::open(&embeddings.path)?;
@@ -136,7 +138,7 @@ pub(super) fn retrieval(ctx: &StageContext<'_>, truth: &Truth) -> StageResult<Ve
         );
         out.extend(hits.into_iter().map(|h| of_hits("trained", h)));
     }
-    if let Some(baselines) = ctx.optional("baselines") {
+    if let Some(baselines) = ctx.optional(roles::BASELINES) {
         let path = baselines.path.join("baselines_retrieval.tsv");
         if path.exists() {
             let table = TextTable::read(&path)?;

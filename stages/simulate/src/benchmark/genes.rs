@@ -8,6 +8,7 @@ use super::metrics::ranking;
 use super::truth::Truth;
 use clcc_data::error::StageResult;
 use clcc_data::table::TextTable;
+use clcc_stage::roles;
 use clcc_stage::stage::StageContext;
 
 /// A ranking by gene name.
@@ -19,16 +20,16 @@ struct GeneRanking {
 pub(super) fn scores(ctx: &StageContext<'_>, truth: &Truth) -> StageResult<Vec<Score>> {
     let mut rankings = Vec::new();
     let mut called: Vec<(&str, HashSet<String>)> = Vec::new();
-    if let Some(dosage) = ctx.optional("dosage") {
-        let genes = TextTable::read(&dosage.path.join("dosage_genes.tsv"))?;
+    if let Some(dosage) = ctx.optional(roles::DOSAGE) {
+        let genes = dosage.read("dosage_genes.tsv")?;
         rankings.extend(dosage_rankings(&genes, &dosage.path)?);
         called.push(("dosage", dosage_calls(&genes)?));
     }
-    if let Some(de) = ctx.optional("de") {
+    if let Some(de) = ctx.optional(roles::DE) {
         rankings.extend(de_rankings(&de.path)?);
         called.push(("de", de_calls(&de.path)?));
     }
-    if let Some(baselines) = ctx.optional("baselines") {
+    if let Some(baselines) = ctx.optional(roles::BASELINES) {
         rankings.extend(baseline_rankings(
             &baselines.path.join("baselines_genes.tsv"),
         )?);

@@ -29,6 +29,7 @@ pub use params::BenchmarkParams;
 use serde_json::json;
 
 use clcc_data::error::StageResult;
+use clcc_stage::roles;
 use clcc_stage::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
 
 use truth::Truth;
@@ -46,15 +47,24 @@ impl Stage for Benchmark {
     const MULTI_THREADED: bool = true;
 
     fn reads(_: &BenchmarkParams) -> Vec<Read> {
-        let mut roles = vec![Read::one("truth"), Read::required("expr")];
-        roles.extend(["cnv", "clusters", "split", "embeddings", "anchors"].map(Read::optional));
-        roles.extend(["concordance", "dosage", "de", "baselines"].map(Read::optional_one));
-        roles
+        vec![
+            Read::one(roles::TRUTH),
+            Read::required(roles::EXPR),
+            Read::optional(roles::CNV),
+            Read::optional(roles::CLUSTERS),
+            Read::optional(roles::SPLIT),
+            Read::optional(roles::EMBEDDINGS),
+            Read::optional(roles::ANCHORS),
+            Read::optional_one(roles::CONCORDANCE),
+            Read::optional_one(roles::DOSAGE),
+            Read::optional_one(roles::DE),
+            Read::optional_one(roles::BASELINES),
+        ]
     }
 
     fn outputs(_: &BenchmarkParams) -> Vec<OutputDecl> {
         vec![
-            OutputDecl::new("benchmark", "target, method, metric, value, chance")
+            OutputDecl::new(roles::BENCHMARK, "target, method, metric, value, chance")
                 .publish(Publish::Into("tables")),
         ]
     }
@@ -68,7 +78,7 @@ impl Stage for Benchmark {
         scores.extend(calls::scores(ctx, &truth, params.max_cells)?);
         ctx.check_cancelled()?;
         scores.extend(cells::retrieval(ctx, &truth)?);
-        write::table(&ctx.output("benchmark"), &scores, params)?;
+        write::table(&ctx.output(roles::BENCHMARK), &scores, params)?;
         let mut metrics = Metrics::new();
         metrics.insert("n_rows".into(), json!(scores.len()));
         for s in scores

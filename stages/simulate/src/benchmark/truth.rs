@@ -9,7 +9,8 @@ use clcc_data::frame::Frame;
 use clcc_data::table::TextTable;
 use clcc_numerics::math;
 use clcc_stage::cohort::{patient_name, stack_frames};
-use clcc_stage::stage::StageContext;
+use clcc_stage::roles;
+use clcc_stage::stage::{StageContext, missing};
 
 /// Planted truth of a gene.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,7 +50,7 @@ fn flags(table: &TextTable, name: &str) -> StageResult<Vec<bool>> {
 
 impl Truth {
     pub(super) fn load(ctx: &StageContext<'_>, min_expressed: f64) -> StageResult<Self> {
-        let dir = &ctx.one("truth")?.path;
+        let dir = &ctx.one(roles::TRUTH)?.path;
         let genes = TextTable::read(&dir.join("truth_genes.tsv"))?;
         let cells = TextTable::read(&dir.join("truth_cells.tsv"))?;
         let (events, places) = (events(&dir.join("truth_events.tsv"))?, places(&genes)?);
@@ -60,14 +61,12 @@ impl Truth {
             .enumerate()
             .map(|(row, key)| (key, row))
             .collect();
-        let inputs = ctx.all("expr");
+        let inputs = ctx.all(roles::EXPR);
         let readers = inputs
             .iter()
-            .map(|i| Reader::open(&i.path))
+            .map(|input| input.open())
             .collect::<StageResult<Vec<_>>>()?;
-        let first = readers.first().ok_or_else(|| StageError::MissingInput {
-            role: "expr".into(),
-        })?;
+        let first = readers.first().ok_or_else(|| missing(roles::EXPR))?;
         let gene_names = first.var()?.index;
         let frames = readers
             .iter()

@@ -46,6 +46,7 @@ use std::collections::BTreeMap;
 use clcc_data::error::{StageError, StageResult};
 use clcc_data::matrix::Matrix;
 use clcc_stage::params::ParamProblem;
+use clcc_stage::roles;
 use clcc_stage::stage::{
     InputArtifact, Metrics, ObsColumn, OutputDecl, Publish, Read, Stage, StageContext, Survey,
 };
@@ -76,11 +77,15 @@ impl Stage for Simulate {
 
     fn outputs(_: &Self::Params) -> Vec<OutputDecl> {
         vec![
-            OutputDecl::new("counts", "raw counts of one simulated patient (AnnData)").keyed(),
-            OutputDecl::new("truth", "planted genes, cells and events")
+            OutputDecl::new(
+                roles::COUNTS,
+                "raw counts of one simulated patient (AnnData)",
+            )
+            .keyed(),
+            OutputDecl::new(roles::TRUTH, "planted genes, cells and events")
                 .publish(Publish::Into("tables")),
             OutputDecl::new(
-                "segments",
+                roles::SEGMENTS,
                 "planted copy number of each clone, as a measured table",
             ),
         ]
@@ -122,12 +127,12 @@ impl Stage for Simulate {
             }
             patient
                 .counts
-                .write_zarr(&ctx.keyed_output("counts", name)?)?;
+                .write_zarr(&ctx.keyed_output(roles::COUNTS, name)?)?;
             ctx.progress.step(i as u64 + 1, ctx.keys.len() as u64, name);
         }
         let n_genes = world.genes.len();
-        truth.write_segments(&ctx.output("segments"))?;
-        let mut metrics = truth.write(&ctx.output("truth"))?;
+        truth.write_segments(&ctx.output(roles::SEGMENTS))?;
+        let mut metrics = truth.write(&ctx.output(roles::TRUTH))?;
         metrics.insert("n_patients".into(), ctx.keys.len().into());
         metrics.insert("n_cells".into(), n_cells.into());
         metrics.insert("n_genes".into(), n_genes.into());

@@ -9,7 +9,8 @@ use clcc_data::error::{StageError, StageResult};
 use clcc_data::frame::Frame;
 use clcc_data::matrix::Csr;
 use clcc_stage::cohort::{Cohort, patient_name};
-use clcc_stage::stage::{InputArtifact, StageContext};
+use clcc_stage::roles;
+use clcc_stage::stage::{InputArtifact, StageContext, missing};
 
 /// The anchors: distinct state vectors of subclusters.
 #[derive(Debug, Clone, PartialEq)]
@@ -78,7 +79,7 @@ impl Anchors {
     /// # Errors
     /// [`StageError::Data`] without states, and where fewer than two anchors or no genes are left.
     pub(super) fn load(ctx: &StageContext<'_>, known: &dyn Fn(&str) -> bool) -> StageResult<Self> {
-        let inputs = ctx.all("cnv");
+        let inputs = ctx.all(roles::CNV);
         let parts = inputs
             .iter()
             .map(|i| States::read(i))
@@ -219,9 +220,9 @@ impl Inputs {
     /// As [`Anchors::load`], and where the roles do not fit together.
     pub(super) fn load(ctx: &StageContext<'_>) -> StageResult<Self> {
         let cohort = Cohort::load(ctx)?;
-        let split = Split::read(&ctx.one("split")?.path, &cohort.obs.index)?;
+        let split = Split::read(&ctx.one(roles::SPLIT)?.path, &cohort.obs.index)?;
         let n_windows = n_windows(ctx)?;
-        let moments = Moments::read(&ctx.one("moments")?.path, cohort.x.n_cols(), n_windows)?;
+        let moments = Moments::read(&ctx.one(roles::MOMENTS)?.path, cohort.x.n_cols(), n_windows)?;
         let column: HashMap<&str, usize> = cohort
             .var
             .index
@@ -305,10 +306,8 @@ impl Inputs {
 }
 
 fn n_windows(ctx: &StageContext<'_>) -> StageResult<usize> {
-    let first = ctx.all("cnv");
-    let first = first
-        .first()
-        .ok_or_else(|| StageError::MissingInput { role: "cnv".into() })?;
+    let first = ctx.all(roles::CNV);
+    let first = first.first().ok_or_else(|| missing(roles::CNV))?;
     Ok(Reader::open(&first.path)?.obsm("X_cnv")?.shape().1)
 }
 

@@ -1,6 +1,7 @@
 //! What method B leaves.
 
 use crate::train::error::TrainResult;
+use clcc_stage::roles;
 use std::collections::BTreeMap;
 
 use ndarray::Array2;
@@ -27,7 +28,7 @@ pub(super) fn write(
     let mut weights = trainer.snapshot()?;
     weights.extend(trainer.frozen.snapshot()?);
     write_model(
-        &ctx.output("model"),
+        &ctx.output(roles::MODEL),
         &weights,
         &inputs.moments,
         trainer.params,
@@ -55,7 +56,7 @@ fn history(ctx: &StageContext<'_>, history: &[EpochRecord]) -> StageResult<()> {
         "objective: anchors. Means over the epoch's training cells: train_loss = nce + centroid_weight * centroid + h_weight * h; nce: InfoNCE against the top_k hardest anchors; centroid: squared distance to the centroid of the cell's anchor (from the second epoch on); h: squared distance of h to the anchor's",
         "gradient: mean length over the steps, before clipping; val_loss: nce of the validation cells in eval mode, which decides nothing; the weights of the last epoch are kept",
     ];
-    write_tsv(&ctx.output("history"), "epoch", &frame, &notes)
+    write_tsv(&ctx.output(roles::HISTORY), "epoch", &frame, &notes)
 }
 
 /// Category of each cell, in the order of `names`.
@@ -97,7 +98,7 @@ fn embeddings(
         ]),
         ..AnnData::default()
     }
-    .write_zarr(&ctx.output("embeddings"))
+    .write_zarr(&ctx.output(roles::EMBEDDINGS))
 }
 
 fn anchors(
@@ -121,5 +122,5 @@ fn anchors(
         ]),
         ..AnnData::default()
     }
-    .write_zarr(&ctx.output("anchors"))
+    .write_zarr(&ctx.output(roles::ANCHORS))
 }

@@ -14,6 +14,7 @@ use crate::report::table_view::Pick;
 use clcc_data::anndata::Reader;
 use clcc_data::error::StageResult;
 use clcc_data::table::TextTable;
+use clcc_stage::roles;
 
 const ID: &str = "anchors";
 const TITLE: &str = "Anchors";
@@ -23,7 +24,7 @@ const TITLE: &str = "Anchors";
 /// # Errors
 /// Where an artifact cannot be read or a figure cannot be drawn.
 pub(crate) fn part(inputs: &Inputs<'_, '_>) -> StageResult<Option<Part>> {
-    let files = tables(inputs.ctx, "retrieval", "tables/retrieval.tsv")?;
+    let files = tables(inputs.ctx, roles::RETRIEVAL.any(), "tables/retrieval.tsv")?;
     if !files.iter().any(|f| f.name == "anchor_retrieval") {
         return Ok(None);
     }
@@ -59,7 +60,7 @@ pub(crate) fn part(inputs: &Inputs<'_, '_>) -> StageResult<Option<Part>> {
         Pick::First,
     )?);
     let mut figures = Vec::new();
-    for file in tables(inputs.ctx, "history", "model/history.tsv")? {
+    for file in tables(inputs.ctx, roles::HISTORY.any(), "model/history.tsv")? {
         figures.extend(terms(&file)?);
     }
     for file in &files {
@@ -79,7 +80,11 @@ pub(crate) fn part(inputs: &Inputs<'_, '_>) -> StageResult<Option<Part>> {
         blocks.push(Block::Heading("Map of h".into()));
         blocks.push(Block::Figures(maps));
     }
-    let clusters = tables(inputs.ctx, "h_cluster_tables", "tables/h_clusters.tsv")?;
+    let clusters = tables(
+        inputs.ctx,
+        roles::H_CLUSTER_TABLES.any(),
+        "tables/h_clusters.tsv",
+    )?;
     blocks.extend(table_blocks(
         &clusters,
         "h_clusters",
@@ -243,12 +248,12 @@ fn maps(inputs: &Inputs<'_, '_>) -> StageResult<Vec<Figure>> {
         }
     }
     let mut out = Vec::new();
-    for input in inputs.ctx.all("h_clusters") {
+    for input in inputs.ctx.all(roles::H_CLUSTERS) {
         let reader = Reader::open(&input.path)?;
         let obs = reader.obs()?;
         let points = reader.obsm("X_h_umap")?.into_dense();
         let mut frames = vec![obs.clone()];
-        let name = (!input.branch.is_empty()).then(|| clcc_stage::cohort::patient_name(input));
+        let name = (!input.branch.is_empty()).then(|| clcc_stage::cohort::patient_name(&input));
         // The cells of a model of one patient do not say whose they are.
         let patients = match &name {
             Some(name) => vec![name.clone(); obs.len()],

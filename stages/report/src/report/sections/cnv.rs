@@ -9,6 +9,7 @@ use crate::report::html::{count, short};
 use crate::report::load::{Patient, TableFile, numbers, tables, windows};
 use crate::report::page::{Block, Figure, Section};
 use clcc_data::error::StageResult;
+use clcc_stage::roles;
 
 const ID: &str = "copy-number";
 const TITLE: &str = "Copy number";
@@ -25,7 +26,11 @@ const GROUPINGS: [(&str, &str); 3] = [
 /// # Errors
 /// Where an artifact cannot be read or a figure cannot be drawn.
 pub(crate) fn part(inputs: &Inputs<'_, '_>) -> StageResult<Part> {
-    let files = tables(inputs.ctx, "cluster_tables", "tables/cluster_tables.tsv")?;
+    let files = tables(
+        inputs.ctx,
+        roles::CLUSTER_TABLES.any(),
+        "tables/cluster_tables.tsv",
+    )?;
     let any = inputs
         .patients
         .iter()

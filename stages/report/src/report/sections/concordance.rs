@@ -1,5 +1,6 @@
 //! How far expression strays from copy number in each cancer cell, by the paper's measure.
 
+use clcc_stage::roles;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Inputs, Part, other_tables, table_blocks};
@@ -21,10 +22,14 @@ const CLASSES: [&str; 3] = ["concordant", "intermediate", "discordant"];
 /// # Errors
 /// Where a table cannot be read or a figure cannot be drawn.
 pub(crate) fn part(inputs: &Inputs<'_, '_>) -> StageResult<Part> {
-    let cells = tables(inputs.ctx, "concordance", "tables/concordance.tsv")?;
+    let cells = tables(
+        inputs.ctx,
+        roles::CONCORDANCE.any(),
+        "tables/concordance.tsv",
+    )?;
     let files = tables(
         inputs.ctx,
-        "concordance_summary",
+        roles::CONCORDANCE_SUMMARY.any(),
         "tables/concordance_summary.tsv",
     )?;
     if cells.is_empty() && files.is_empty() {

@@ -16,6 +16,7 @@ use crate::report::table_view::{BY_P, TableView};
 use clcc_data::error::StageResult;
 use clcc_data::table::TextTable;
 use clcc_numerics::math;
+use clcc_stage::roles;
 
 /// Column of the tables whose rows are genes in clusters.
 const H_LEIDEN: &str = "h_leiden";
@@ -31,7 +32,7 @@ const ADJUSTED: [&str; 2] = ["pvals_adj", "qvals"];
 /// # Errors
 /// Where a table cannot be read or a figure cannot be drawn.
 pub(crate) fn part(inputs: &Inputs<'_, '_>) -> StageResult<Part> {
-    let files = tables(inputs.ctx, "de", "tables/de.tsv")?;
+    let files = tables(inputs.ctx, roles::DE.any(), "tables/de.tsv")?;
     if files.is_empty() {
         return Ok(Section::absent(ID, TITLE, "de").into());
     }
@@ -43,8 +44,8 @@ pub(crate) fn part(inputs: &Inputs<'_, '_>) -> StageResult<Part> {
                 .into(),
         ),
     ];
-    if inputs.ctx.optional("concordance").is_some() {
-        let instead = match inputs.ctx.optional("dosage") {
+    if inputs.ctx.optional(roles::CONCORDANCE).is_some() {
+        let instead = match inputs.ctx.optional(roles::DOSAGE) {
             Some(_) => {
                 "The dosage section below tests each gene's dependence on copy number itself: believe it first."
             }

@@ -15,6 +15,7 @@ use crate::report::table_view::Pick;
 use clcc_data::error::StageResult;
 use clcc_data::table::TextTable;
 use clcc_numerics::math;
+use clcc_stage::roles;
 
 const ID: &str = "dosage";
 const TITLE: &str = "Dosage sensitivity";
@@ -32,7 +33,7 @@ const TABLES: [&str; 6] = [
 /// # Errors
 /// Where a table cannot be read or a figure cannot be drawn.
 pub(crate) fn part(inputs: &Inputs<'_, '_>) -> StageResult<Part> {
-    let files = tables(inputs.ctx, "dosage", "tables/dosage.tsv")?;
+    let files = tables(inputs.ctx, roles::DOSAGE.any(), "tables/dosage.tsv")?;
     if files.is_empty() {
         return Ok(Section::absent(ID, TITLE, "dosage").into());
     }

@@ -7,6 +7,7 @@ use crate::report::page::{Block, Figure, Section, Tone};
 use crate::report::table_view::{Pick, TableView};
 use clcc_data::error::StageResult;
 use clcc_data::table::TextTable;
+use clcc_stage::roles;
 
 const ID: &str = "qc";
 const TITLE: &str = "Quality of the cells";
@@ -37,7 +38,7 @@ const MEASURES: [(&str, &str, &str, Scale); 3] = [
 /// # Errors
 /// Where a table cannot be read or a figure cannot be drawn.
 pub(crate) fn part(inputs: &Inputs<'_, '_>) -> StageResult<Part> {
-    let files = tables(inputs.ctx, "qc", "tables/qc.tsv")?;
+    let files = tables(inputs.ctx, roles::QC.any(), "tables/qc.tsv")?;
     let with_expr = inputs.patients.iter().any(|p| p.n_genes.is_some());
     if files.is_empty() && !with_expr {
         return Ok(Section::absent(ID, TITLE, "preprocess").into());

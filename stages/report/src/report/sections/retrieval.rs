@@ -9,6 +9,7 @@ use crate::report::load::{numbers, stack, tables, texts};
 use crate::report::page::{Block, Figure, Section};
 use clcc_data::error::StageResult;
 use clcc_data::table::TextTable;
+use clcc_stage::roles;
 
 const ID: &str = "retrieval";
 const TITLE: &str = "Cross-modal retrieval";
@@ -18,7 +19,7 @@ const TITLE: &str = "Cross-modal retrieval";
 /// # Errors
 /// Where a table cannot be read or a figure cannot be drawn.
 pub(crate) fn part(inputs: &Inputs<'_, '_>) -> StageResult<Part> {
-    let files = tables(inputs.ctx, "retrieval", "tables/retrieval.tsv")?;
+    let files = tables(inputs.ctx, roles::RETRIEVAL.any(), "tables/retrieval.tsv")?;
     if files.is_empty() {
         return Ok(Section::absent(ID, TITLE, "eval").into());
     }

@@ -1,30 +1,32 @@
 //! What this page is, and where it comes from.
 
+use clcc_stage::roles::{self, Any, Role};
+
 use super::{Inputs, Part};
 use crate::report::html::count;
 use crate::report::page::{Block, Section, Tone};
 
 /// Roles and the stage that writes them, in the order of the flow.
-const ROLES: [(&str, &str); 12] = [
-    ("expr", "preprocess"),
-    ("qc", "preprocess"),
-    ("cnv", "infercnv"),
-    ("clusters", "cluster"),
-    ("cluster_tables", "cluster"),
-    ("mining", "mine"),
-    ("history", "train"),
-    ("retrieval", "eval"),
-    ("concordance", "concordance"),
-    ("concordance_summary", "concordance"),
-    ("dosage", "dosage"),
-    ("de", "de"),
+const ROLES: [(Role<Any>, &str); 12] = [
+    (roles::EXPR.any(), "preprocess"),
+    (roles::QC.any(), "preprocess"),
+    (roles::CNV.any(), "infercnv"),
+    (roles::CLUSTERS.any(), "cluster"),
+    (roles::CLUSTER_TABLES.any(), "cluster"),
+    (roles::MINING.any(), "mine"),
+    (roles::HISTORY.any(), "train"),
+    (roles::RETRIEVAL.any(), "eval"),
+    (roles::CONCORDANCE.any(), "concordance"),
+    (roles::CONCORDANCE_SUMMARY.any(), "concordance"),
+    (roles::DOSAGE.any(), "dosage"),
+    (roles::DE.any(), "de"),
 ];
 
 /// Roles of method B, whose absence nobody misses.
-const OF_ANCHORS: [&str; 2] = ["h_clusters", "h_cluster_tables"];
+const OF_ANCHORS: [Role<Any>; 2] = [roles::H_CLUSTERS.any(), roles::H_CLUSTER_TABLES.any()];
 
 /// All roles that the report reads.
-pub(crate) fn roles() -> impl Iterator<Item = &'static str> {
+pub(crate) fn read() -> impl Iterator<Item = Role<Any>> {
     ROLES.iter().map(|r| r.0).chain(OF_ANCHORS)
 }
 
@@ -60,7 +62,7 @@ pub(crate) fn summary(inputs: &Inputs<'_, '_>, parts: &[Part]) -> Section {
     }
     let mut absent: Vec<&str> = ROLES
         .iter()
-        .filter(|(role, _)| inputs.ctx.all(role).is_empty())
+        .filter(|(role, _)| inputs.ctx.all(*role).is_empty())
         .map(|r| r.1)
         .collect();
     absent.dedup();
@@ -68,7 +70,7 @@ pub(crate) fn summary(inputs: &Inputs<'_, '_>, parts: &[Part]) -> Section {
         ROLES
             .iter()
             .filter(|r| r.1 == *stage)
-            .all(|(role, _)| inputs.ctx.all(role).is_empty())
+            .all(|(role, _)| inputs.ctx.all(*role).is_empty())
     });
     if !absent.is_empty() {
         let names = absent

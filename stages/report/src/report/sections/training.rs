@@ -10,6 +10,7 @@ use crate::report::page::{Block, Figure, Section, Tone};
 use crate::report::table_view::{Pick, TableView};
 use clcc_data::error::StageResult;
 use clcc_data::table::TextTable;
+use clcc_stage::roles;
 
 /// Coverage of the hard negatives.
 ///
@@ -18,7 +19,7 @@ use clcc_data::table::TextTable;
 pub(crate) fn mining(inputs: &Inputs<'_, '_>) -> StageResult<Part> {
     const ID: &str = "mining";
     const TITLE: &str = "Hard negatives";
-    let files = tables(inputs.ctx, "mining", "tables/mining.tsv")?;
+    let files = tables(inputs.ctx, roles::MINING.any(), "tables/mining.tsv")?;
     if files.is_empty() {
         return Ok(Section::absent(ID, TITLE, "mine").into());
     }
@@ -111,7 +112,7 @@ fn coverage_figure(table: &TextTable) -> StageResult<Option<Figure>> {
 pub(crate) fn training(inputs: &Inputs<'_, '_>) -> StageResult<Part> {
     const ID: &str = "training";
     const TITLE: &str = "Training";
-    let Some(file) = tables(inputs.ctx, "history", "model/history.tsv")?
+    let Some(file) = tables(inputs.ctx, roles::HISTORY.any(), "model/history.tsv")?
         .into_iter()
         .next()
     else {

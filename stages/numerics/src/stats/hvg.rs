@@ -1,20 +1,20 @@
-//! Highly variable genes, chosen on the training cells.
+//! Highly variable genes.
 //!
 //! Follows `scanpy.pp.highly_variable_genes(flavor="seurat", n_top_genes=n)` (Satija et al. 2015):
 //! dispersion (variance over mean, of counts per 1e4) as a logarithm, normalised by the mean and sd
 //! of the genes of its mean-expression bin. Deviation: exactly `n` genes, ties by index, where
 //! scanpy takes every gene at the cut.
 
-use super::moments::FeatureMoments;
 use clcc_data::matrix::Csr;
-use clcc_numerics::math;
+
+use crate::math;
 
 /// Bins of mean expression, scanpy's default.
 const BINS: usize = 20;
 
-/// The `n` most variable genes over `rows` of log1p expression, rising; all with a dispersion where
-/// there are fewer. At least two rows.
-pub(super) fn highly_variable(x: &Csr, rows: &[usize], n: usize) -> Vec<u32> {
+/// Select the `n` most variable genes over `rows` of log1p expression `x` (`n_cells x n_genes`), in rising order;
+/// all genes that vary where there are fewer. Needs two rows or more.
+pub fn highly_variable(x: &Csr, rows: &[usize], n: usize) -> Vec<u32> {
     let mut ranked: Vec<(f64, u32)> = normalised_dispersions(x, rows)
         .into_iter()
         .enumerate()
@@ -105,8 +105,20 @@ fn count_moments(x: &Csr, rows: &[usize]) -> (Vec<f64>, Vec<f64>) {
 }
 
 fn constant_columns(x: &Csr, rows: &[usize]) -> Vec<bool> {
-    let moments = FeatureMoments::compute(x, rows);
-    moments.sd.iter().map(|&sd| sd == 0.0).collect()
+    let mut range = vec![(f32::INFINITY, f32::NEG_INFINITY, 0usize); x.n_cols()];
+    for &r in rows {
+        let (cols, values) = x.row(r);
+        for (&c, &v) in cols.iter().zip(values) {
+            let (low, high, stored) = &mut range[c as usize];
+            (*low, *high, *stored) = (low.min(v), high.max(v), *stored + 1);
+        }
+    }
+    let of = |(low, high, stored): (f32, f32, usize)| match rows.len() - stored {
+        0 => low == high,
+        n if n == rows.len() => true,
+        _ => low == 0.0 && high == 0.0,
+    };
+    range.into_iter().map(of).collect()
 }
 
 /// `pandas.cut(level, bins=20)`: equal widths, closed on the right, the lowest value in the first.
