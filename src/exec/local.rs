@@ -5,7 +5,9 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use clcc_cache::{ActionRecord, ActionStore, Digest, OutputRecord, RECORD_FORMAT, failpoint};
+use clcc_cache::{
+    ActionRecord, ActionStore, Digest, OutputRecord, RECORD_FORMAT, failpoint, read_plain,
+};
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::sync::{mpsc, watch};
@@ -209,7 +211,7 @@ impl LocalExecutor {
             Some(messages) => messages.await.ok().flatten(),
             None => None,
         };
-        let result: Option<NodeResult> = std::fs::read(attempt.join("result.json"))
+        let result: Option<NodeResult> = read_plain(&attempt.join("result.json"))
             .ok()
             .and_then(|b| serde_json::from_slice(&b).ok());
         let store = Arc::clone(&self.store);

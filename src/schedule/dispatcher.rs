@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use clcc_cache::{ActionRecord, Digest, KeyLock};
+use clcc_cache::{ActionRecord, Digest, KeyLock, read_plain};
 use clcc_stages::stage::{Branch, DeviceChoice};
 use tokio::sync::mpsc;
 
@@ -586,8 +586,9 @@ impl<'a> Dispatcher<'a> {
         }
         let tail = log
             .as_deref()
-            .and_then(|l| std::fs::read_to_string(l).ok())
+            .and_then(|l| read_plain(l).ok())
             .unwrap_or_default();
+        let tail = String::from_utf8_lossy(&tail);
         let lines: Vec<String> = tail.lines().map(str::to_string).collect();
         let event = Event::DidFail {
             id: self.id(node),

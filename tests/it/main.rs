@@ -10,6 +10,7 @@ mod engine;
 mod faults;
 mod genomes;
 mod golden;
+mod hostile;
 mod inputs;
 mod names;
 mod page;

@@ -15,6 +15,7 @@ use crate::error::{CacheError, CacheResult};
 use crate::failpoint;
 use crate::fresh::{fresh_dir, fresh_file, publish};
 use crate::lock::KeyLock;
+use crate::plain::read_plain;
 use crate::record::{ActionRecord, OutputRecord};
 use crate::tree::{Artifact, ArtifactForm, TreeEntry, measure, sync_path, tree_digest};
 
@@ -123,7 +124,7 @@ impl Store {
 
     /// The record of a key, parsed and of this version, whether or not its outputs are there.
     pub fn record(&self, key: &Digest) -> Option<ActionRecord> {
-        let bytes = std::fs::read(self.record_path(key)).ok()?;
+        let bytes = read_plain(&self.record_path(key)).ok()?;
         ActionRecord::from_file(&bytes).filter(|record| record.key == *key)
     }
 
@@ -176,7 +177,7 @@ impl Store {
 
     /// The files of a directory artifact, if its listing is whole.
     pub fn listing(&self, digest: &Digest) -> Option<Vec<TreeEntry>> {
-        let bytes = std::fs::read(self.listing_path(digest)).ok()?;
+        let bytes = read_plain(&self.listing_path(digest)).ok()?;
         let entries: Vec<TreeEntry> = serde_json::from_slice(&bytes).ok()?;
         (tree_digest(&entries) == *digest).then_some(entries)
     }
