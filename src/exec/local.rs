@@ -160,6 +160,11 @@ impl LocalExecutor {
                 ..Failure::new(io_class(&e, true), message)
             }
         };
+        let checkpoints = &job.action.checkpoint_dir;
+        if std::fs::symlink_metadata(checkpoints).is_ok_and(|m| m.is_symlink()) {
+            // A stage would write beyond it.
+            std::fs::remove_file(checkpoints).map_err(io)?;
+        }
         let action_file = attempt.join("action.json");
         let text = serde_json::to_vec_pretty(&job.action)
             .map_err(|e| crash(format!("cannot write down what the stage is to do: {e}")))?;

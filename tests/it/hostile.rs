@@ -1,5 +1,6 @@
 //! What somebody may have put where the engine keeps its files: pipes, sockets, links.
 
+use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -150,4 +151,60 @@ fn a_workflow_may_come_from_an_open_pipe() {
     stdin.write_all(SMALLEST.as_bytes()).expect("written");
     drop(stdin);
     Ran::new(child.wait_with_output().expect("ended")).expect(0);
+}
+
+#[test]
+fn no_directory_of_the_cache_is_followed_where_it_is_a_link() {
+    let p = Project::new(SMALLEST);
+    p.run_json(&[]).expect(0);
+    let outside = p.path().join("outside");
+    for sub in [
+        "cas",
+        "ac",
+        "tmp",
+        "last",
+        "locks",
+        "runs",
+        "ckpt",
+        "quarantine",
+    ] {
+        let own = p.path().join(".clcc").join(sub);
+        std::fs::rename(&own, &outside).expect("moved");
+        std::fs::write(outside.join("thesis.tex"), "precious").expect("written");
+        symlink(&outside, &own).expect("linked");
+        let before = p.names_in("outside");
+        for args in [
+            &["run", "w.yaml", "--rehash"][..],
+            &["verify", "--repair"],
+            &["gc", "--max-size", "1"],
+            &["plan", "w.yaml"],
+        ] {
+            let said = ends(&p, args).expect(7).stderr;
+            assert!(said.contains("is a symbolic link"), "{sub}: {said}");
+        }
+        assert_eq!(p.names_in("outside"), before, "{sub}");
+        std::fs::remove_file(&own).expect("removed");
+        std::fs::remove_file(outside.join("thesis.tex")).expect("removed");
+        std::fs::rename(&outside, &own).expect("moved back");
+    }
+    let run = p.run_json(&[]).expect(0);
+    assert!(run.nodes("did_execute").is_empty());
+}
+
+#[test]
+fn checkpoints_are_not_written_beyond_a_link() {
+    let p = Project::new(SMALLEST);
+    let events = p.run_json(&[]).expect(0).events();
+    let ran = events.iter().find(|e| e["event"] == "did_execute");
+    let key = ran.expect("one ran")["key"].as_str().expect("a key");
+    let (outside, own) = (
+        p.path().join("outside"),
+        p.path().join(".clcc/ckpt").join(key),
+    );
+    std::fs::create_dir(&outside).expect("made");
+    std::fs::write(outside.join("thesis.tex"), "precious").expect("written");
+    symlink(&outside, &own).expect("linked");
+    p.run_json(&["--force", "simulate"]).expect(0);
+    assert_eq!(p.names_in("outside"), ["thesis.tex"]);
+    assert!(std::fs::symlink_metadata(&own).is_err(), "the link is gone");
 }

@@ -20,7 +20,16 @@ use crate::record::{ActionRecord, OutputRecord};
 use crate::tree::{Artifact, ArtifactForm, TreeEntry, measure, sync_path, tree_digest};
 
 /// What lies directly in a cache.
-const DIRS: [&str; 7] = ["cas", "ac", "tmp", "last", "locks", "runs", "ckpt"];
+const DIRS: [&str; 8] = [
+    "cas",
+    "ac",
+    "tmp",
+    "last",
+    "locks",
+    "runs",
+    "ckpt",
+    "quarantine",
+];
 
 /// A cache directory.
 #[derive(Debug, Clone)]
@@ -297,11 +306,13 @@ impl Store {
     /// Sets an artifact aside, so that it is never used again.
     ///
     /// # Errors
-    /// [`CacheError::Io`].
+    /// [`CacheError::Io`]; [`CacheError::Link`] where its shard is a link: what lies beyond is not ours to move.
     pub fn quarantine(&self, digest: &Digest) -> CacheResult<()> {
         let dir = self.root.join("quarantine");
         make_dir(&dir)?;
-        for path in [self.artifact_path(digest), self.listing_path(digest)] {
+        let artifact = self.artifact_path(digest);
+        refuse_link(artifact.parent().unwrap_or(&self.root))?;
+        for path in [artifact, self.listing_path(digest)] {
             let Some(name) = path.file_name() else {
                 continue;
             };
@@ -386,15 +397,21 @@ fn shard_files(dir: &Path) -> CacheResult<Vec<PathBuf>> {
 
 /// What lies in a directory; nothing where there is none. A link is refused.
 fn entries(dir: &Path) -> CacheResult<Vec<PathBuf>> {
-    if std::fs::symlink_metadata(dir).is_ok_and(|m| m.is_symlink()) {
-        let path = dir.to_path_buf();
-        return Err(CacheError::Link { path });
-    }
+    refuse_link(dir)?;
     match std::fs::read_dir(dir) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
         listed => listed
             .and_then(|entries| entries.map(|e| Ok(e?.path())).collect())
             .map_err(CacheError::io("list", dir)),
+    }
+}
+
+fn refuse_link(path: &Path) -> CacheResult<()> {
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if found.is_symlink() => Err(CacheError::Link {
+            path: path.to_path_buf(),
+        }),
+        _ => Ok(()),
     }
 }
 

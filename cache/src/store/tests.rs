@@ -300,7 +300,7 @@ fn no_link_leads_a_sweep_a_collection_or_a_publication_out_of_the_cache() {
     assert!(outside.join("folder/thesis").is_file());
     assert!(!store.artifact_path(&output.digest).exists());
     // The cache's own directories as links.
-    for sub in ["tmp", "cas", "locks"] {
+    for sub in super::DIRS {
         let own = root.join(sub);
         let _ = std::fs::remove_dir_all(&own);
         symlink(&outside, &own).unwrap();
@@ -327,6 +327,12 @@ fn no_link_leads_a_sweep_a_collection_or_a_publication_out_of_the_cache() {
     artifact.digest = output.digest;
     assert!(store.insert(&attempt.join("x"), &artifact).is_err());
     assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 1);
+    // Nor set aside through it, whatever lies there under the artifact's name.
+    let namesake = outside.join(output.digest.to_string());
+    std::fs::write(&namesake, "precious").unwrap();
+    let refused = store.quarantine(&output.digest).unwrap_err();
+    assert!(matches!(refused, CacheError::Link { .. }), "{refused}");
+    assert_eq!(std::fs::read_to_string(&namesake).unwrap(), "precious");
 }
 
 #[test]
