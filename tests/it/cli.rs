@@ -316,6 +316,38 @@ fn full() -> std::process::Stdio {
     device.unwrap().into()
 }
 
+/// The program as a shell starts it, with a redirection.
+fn through_shell(p: &Project, line: &str) -> Ran {
+    let program = env!("CARGO_BIN_EXE_clcc-flow");
+    let mut shell = std::process::Command::new("sh");
+    shell
+        .args(["-c", &format!("\"$0\" {line}"), program])
+        .current_dir(p.path());
+    Ran::new(shell.output().expect("a shell"))
+}
+
+#[test]
+fn a_stdout_that_is_closed_or_cannot_be_written_is_said_by_the_exit_code() {
+    let p = Project::new(SMALLEST);
+    for closed in [">&-", "1</dev/null"] {
+        let run = through_shell(&p, &format!("run w.yaml --format json {closed}"));
+        assert!(run.stderr.contains("stdout"), "{}", run.stderr);
+        assert_eq!(run.code, 10, "{closed}: {}", run.stderr);
+        for verb in ["plan w.yaml", "status", "schema", "--help", "run --help"] {
+            let ran = through_shell(&p, &format!("{verb} {closed}"));
+            assert_eq!(ran.code, 10, "{verb} {closed}: {}", ran.stderr);
+        }
+        // What was to be printed there was nothing.
+        through_shell(&p, &format!("run w.yaml {closed}")).expect(0);
+    }
+    assert!(p.path().join("results/smallest/run.json").is_file());
+    // To throw it away is another thing.
+    for thrown in [">/dev/null", "1<>/dev/null"] {
+        through_shell(&p, &format!("run w.yaml --format json {thrown}")).expect(0);
+    }
+    through_shell(&p, "run w.yaml --format json <&- 2>&- >/dev/null").expect(0);
+}
+
 #[test]
 fn a_lost_stderr_or_stdout_never_ends_a_run() {
     use std::process::Stdio;
