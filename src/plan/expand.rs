@@ -10,6 +10,7 @@ use petgraph::graph::DiGraph;
 use serde_json::{Map, Value};
 
 use super::layers::{Layer, Unused, label, layers, merged, place};
+use super::published;
 use super::wire;
 use super::{Node, NodeId, NodeInput, Overrides, Plan};
 use crate::registry::{Kind, Refused, Resolved, kind, kinds};
@@ -50,6 +51,7 @@ pub(super) fn expand(workflow: &Workflow, overrides: &Overrides) -> Result<Plan,
     x.problems.extend(std::mem::take(&mut x.unused).problems());
     if x.problems.is_empty() {
         x.problems = wire::wire(workflow, &mut nodes);
+        x.problems.extend(published::clashes(workflow, &nodes));
     }
     if !x.problems.is_empty() {
         x.problems.dedup();

@@ -65,6 +65,14 @@ pub enum ResultsError {
         /// The damaged file.
         path: PathBuf,
     },
+    /// Two nodes would publish other content at one path.
+    #[error("`{}` and `{}` both publish `{path}`, with other content; nothing was published", nodes[0], nodes[1])]
+    Clash {
+        /// The path.
+        path: String,
+        /// The nodes.
+        nodes: [String; 2],
+    },
     /// The directory holds the results of another workflow.
     #[error("`{}` holds the results of another workflow of this name, `{}`", dir.display(), file.display())]
     Foreign {
@@ -157,7 +165,7 @@ pub fn publish(
     let old = Index::read(&index_file);
     check_origin(plan, &dir, &old, to.force)?;
     let origin = Origin::of(&plan.file, &dir);
-    let wanted = wanted_files(plan, outcome, store);
+    let wanted = wanted_files(plan, outcome, store)?;
     let Compared {
         stale,
         restored,

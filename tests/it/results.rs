@@ -309,3 +309,51 @@ fn nothing_beyond_a_link_in_the_results_is_removed() {
     p.run_json(&[]).expect(0);
     assert_eq!(p.names_in("outside"), before);
 }
+
+#[test]
+fn stages_that_would_publish_over_one_another_are_refused() {
+    let second = "  finer:\n    kind: cluster\n    per: patient\n    needs: [infercnv]\n    params: {resolution: 2}\n";
+    let p = Project::new(&format!("{}{second}", with_tables()));
+    for verb in ["check", "plan", "run"] {
+        let said = p.run(&[verb, "w.yaml"]).expect(3).stderr;
+        assert!(
+            said.contains(
+                "stages `cluster` and `finer` both publish the same files (`cluster_tables` of `A`) into `tables/`"
+            ),
+            "{said}"
+        );
+        assert!(said.contains("--> w.yaml:22:3"), "{said}");
+    }
+    assert!(!p.path().join(".clcc").exists());
+    // An axis is the way to have both.
+    let axis =
+        format!("{SMALLEST}  cluster:\n    per: [patient, variant]\n    needs: [infercnv]\n")
+            .replace(
+                "  patient: [A]\n",
+                "  patient: [A]\n  variant: {a: {}, b: {cluster: {resolution: 2}}}\n",
+            );
+    p.write("w.yaml", &axis);
+    p.run(&["run", "w.yaml"]).expect(0);
+    assert!(
+        p.path()
+            .join("results/smallest/tables/cnv_clusters.A.b.tsv")
+            .is_file()
+    );
+    // Values that are the same once they are joined; one named path.
+    let joined = axis
+        .replace("patient: [A]", "patient: [A, A.b]")
+        .replace("{a: {}, b: ", "{b.c: {}, c: ");
+    p.write("w.yaml", &joined);
+    let said = p.run(&["check", "w.yaml"]).expect(3).stderr;
+    assert!(
+        said.contains("`cluster[A,b.c]` and `cluster[A.b,c]` both publish"),
+        "{said}"
+    );
+    let export = "  e1: {kind: export, per: patient, needs: [preprocess, infercnv]}\n  e2: {kind: export, per: patient, needs: [preprocess, infercnv]}\n";
+    p.write("w.yaml", &format!("{SMALLEST}{export}"));
+    let said = p.run(&["check", "w.yaml"]).expect(3).stderr;
+    assert!(
+        said.contains("stages `e1` and `e2` both publish `A.zarr`"),
+        "{said}"
+    );
+}
