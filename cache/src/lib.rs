@@ -46,5 +46,7 @@ pub use plain::{
 };
 pub use record::{ActionRecord, OutputRecord, RECORD_FORMAT};
 pub use stat_cache::{StatCache, stat_name, stat_of};
-pub use store::{Damage, GcItem, GcPolicy, GcReport, Lookup, Store, VerifyReport};
+pub use store::{
+    Damage, Defect, GcItem, GcPolicy, GcReason, GcReport, Lookup, Store, VerifyReport,
+};
 pub use tree::{Artifact, ArtifactForm, TreeEntry, measure, measure_linked, measure_synced};

@@ -10,7 +10,7 @@ use super::error::{CliError, exit};
 use super::terminal::skipped_text;
 use crate::decide::Reason;
 use crate::events::Event;
-use crate::schedule::NOT_SELECTED;
+use crate::schedule::SkipReason;
 use crate::text::{hint_lines, shown};
 
 pub(super) fn open(args: &CacheArgs) -> Result<Store, CliError> {
@@ -128,7 +128,7 @@ fn last_runs(store: &Store) -> Vec<Value> {
         let nodes = run["nodes"].as_array().into_iter().flatten();
         let (not_selected, without): (Vec<&Value>, Vec<&Value>) = nodes
             .filter(|n| matches!(n["status"].as_str(), Some("failed" | "skipped")))
-            .partition(|n| n["error"] == NOT_SELECTED);
+            .partition(|n| skip_reason(n) == Some(SkipReason::NotSelected));
         let without = without
             .iter()
             .map(|n| json!({"id": n["id"], "status": n["status"], "error": n["error"]}))
@@ -146,6 +146,11 @@ fn last_runs(store: &Store) -> Vec<Value> {
         seen.push(workflow);
     }
     out
+}
+
+/// Why a node of a run's record was skipped.
+fn skip_reason(node: &Value) -> Option<SkipReason> {
+    serde_json::from_value(node["skipped_as"].clone()).ok()
 }
 
 /// A run without a record: still going, or killed.
@@ -270,7 +275,7 @@ fn happened(event: &Event, node: &str) -> Option<String> {
                 shown(message)
             ))
         }
-        Event::DidSkip { id, because } if id == node => {
+        Event::DidSkip { id, because, .. } if id == node => {
             Some(format!("skipped: {}", shown(because)))
         }
         Event::DidFindDamage { id, role, .. } if id == node => {

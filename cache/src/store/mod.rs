@@ -3,8 +3,8 @@
 mod gc;
 mod verify;
 
-pub use gc::{GcItem, GcPolicy, GcReport};
-pub use verify::VerifyReport;
+pub use gc::{GcItem, GcPolicy, GcReason, GcReport};
+pub use verify::{Defect, VerifyReport};
 
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;

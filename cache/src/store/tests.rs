@@ -395,3 +395,35 @@ fn attempts_and_records_of_processes_with_one_number_do_not_meet() {
     publish_tree(&store);
     assert_eq!(std::fs::read_to_string(&foreign).unwrap(), "half");
 }
+
+#[test]
+fn every_reason_to_go_and_every_defect_has_its_words() {
+    let words = [
+        (GcReason::Unnamed, "no record names it"),
+        (GcReason::Checkpoint, "checkpoint that no run goes on from"),
+        (GcReason::Damaged, "damaged"),
+        (GcReason::Leftover, "left by a killed run"),
+        (GcReason::Lock, "lock of no run"),
+        (GcReason::Run, "logs and events of an old run"),
+        (GcReason::Record, "record"),
+    ];
+    for (reason, said) in words {
+        assert_eq!(reason.to_string(), said);
+    }
+    let found = digest_bytes(b"x");
+    let not_plain = CacheError::NotPlain { path: "a".into() };
+    for (defect, said) in [
+        (
+            Defect::Content { found },
+            format!("content has digest {}", found.short()),
+        ),
+        (Defect::Listing, "its listing is missing or damaged".into()),
+        (
+            Defect::Unreadable(not_plain),
+            "`a` is neither a regular file nor a directory".into(),
+        ),
+        (Defect::Record, "not a readable action record".into()),
+    ] {
+        assert_eq!(defect.to_string(), said);
+    }
+}
