@@ -300,6 +300,7 @@ impl Terminal {
         });
         match cached.sum::<usize>() {
             0 => {}
+            1 => tell!("   also: 1 warning of a cached node (`warnings` in run.json)"),
             n => tell!("   also: {n} warnings of cached nodes (`warnings` in run.json)"),
         }
         let dir = published.dir.display();

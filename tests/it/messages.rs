@@ -316,6 +316,70 @@ fn the_lines_of_a_run_that_fails() {
     compare(&p, "run_tries_again", &told(&args, &ran));
 }
 
+/// One byte of the largest file of an artifact.
+fn flip(artifact: &std::path::Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mut files = vec![artifact.to_path_buf()];
+    let mut largest = (0, artifact.to_path_buf());
+    while let Some(path) = files.pop() {
+        let meta = std::fs::metadata(&path).expect("there");
+        if meta.is_dir() {
+            files.extend(
+                std::fs::read_dir(&path)
+                    .expect("listed")
+                    .map(|e| e.expect("an entry").path()),
+            );
+        } else if meta.len() > largest.0 {
+            largest = (meta.len(), path);
+        }
+    }
+    let mut bytes = std::fs::read(&largest.1).expect("read");
+    bytes[0] ^= 1;
+    let writable = std::fs::Permissions::from_mode(0o644);
+    std::fs::set_permissions(&largest.1, writable).expect("chmod");
+    std::fs::write(&largest.1, bytes).expect("written");
+}
+
+#[test]
+fn the_lines_of_a_run_in_trouble() {
+    let p = Project::new(SMALLEST);
+    let run = ["run", "w.yaml", "-j", "1"];
+    let warned = [&run[..], &["--set", "infercnv.reference_key="]].concat();
+    let faulty = |place: &str| {
+        let args = [&run[..], &["--set", "infercnv.step=20"]].concat();
+        told(&args, &p.run_with(&args, &[("CLCC_FAILPOINT", place)]))
+    };
+    let mut said = Transcript::of(&p)
+        .then(&warned)
+        .then(&warned)
+        .then(&["log", "infercnv[A]"])
+        .then(&run)
+        .note("what `preprocess[A]` wrote is damaged", |p| {
+            let text = p
+                .run(&["explain", "w.yaml", "preprocess[A]"])
+                .expect(0)
+                .stdout;
+            let mut digests = text.split_whitespace().filter(|w| w.len() == 64);
+            let digest = digests.nth(1).expect("an output");
+            let place = p.path().join(".clcc/cas").join(&digest[..2]).join(digest);
+            flip(&place);
+        })
+        .then(&[&run[..], &["--set", "infercnv.step=15"]].concat());
+    said.text.push_str("# the stage's process is killed\n\n");
+    said.text.push_str(&faulty("child.ran=kill"));
+    said.text.push_str("# the engine is killed\n\n");
+    said.text.push_str(&faulty("commit.begin=kill"));
+    said.then(&["status"])
+        .then(&[&run[..], &["--set", "infercnv.step=20"]].concat())
+        .note("the workflow is another one under another name", |p| {
+            std::fs::remove_file(p.path().join("w.yaml")).expect("removed");
+            p.write("v.yaml", &format!("# edited\n{SMALLEST}"));
+        })
+        .then(&["run", "v.yaml", "-j", "1"])
+        .then(&["run", "v.yaml", "-j", "1", "--until", "nothing"])
+        .is("run_in_trouble");
+}
+
 #[test]
 fn the_verbs_that_read() {
     let p = Project::new(TINY);
