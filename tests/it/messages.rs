@@ -32,7 +32,7 @@ const REDACTED: [(&str, &str); 15] = [
 ];
 
 /// Compares with the snapshot of that name.
-fn compare(p: &Project, name: &str, said: &str) {
+pub(crate) fn compare(p: &Project, name: &str, said: &str) {
     let mut settings = Settings::clone_current();
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
