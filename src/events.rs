@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::decide::Reason;
+use crate::schedule::SkipReason;
 
 /// Raised when a field changes its meaning.
 pub const EVENT_SCHEMA: u32 = 1;
@@ -138,8 +139,11 @@ pub enum Event {
     DidSkip {
         /// The node.
         id: String,
-        /// Why.
+        /// Why, in words.
         because: String,
+        /// Why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<SkipReason>,
     },
     /// The results are in place.
     DidPublish {

@@ -1,7 +1,6 @@
 //! blake3 digests.
 
 use std::fmt;
-use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 use std::str::FromStr;
@@ -9,6 +8,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::{CacheError, CacheResult};
+use crate::plain::open_plain_linked;
 
 /// A 256-bit blake3 digest; 64 hexadecimal digits in text.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -82,12 +82,12 @@ pub fn digest_bytes(bytes: &[u8]) -> Digest {
     Digest(*blake3::hash(bytes).as_bytes())
 }
 
-/// Digest of a file's content.
+/// Digest of a file's content, links followed.
 ///
 /// # Errors
-/// [`CacheError::Io`] where it cannot be read.
+/// [`CacheError::Io`] where it cannot be read or is no file.
 pub fn digest_file(path: &Path) -> CacheResult<Digest> {
-    let mut file = File::open(path).map_err(CacheError::io("open", path))?;
+    let mut file = open_plain_linked(path).map_err(CacheError::io("open", path))?;
     let size = file.metadata().map_err(CacheError::io("stat", path))?.len();
     let mut hasher = blake3::Hasher::new();
     // Mapping pays for big files only; small ones are one read.

@@ -4,17 +4,15 @@
 //! own; a torn, foreign or damaged line is skipped.
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::digest::digest_bytes;
 use crate::error::{CacheError, CacheResult};
+use crate::plain::{append_plain, is_not_plain, read_plain};
 
 /// Names to values, kept in a file.
 #[derive(Debug)]
@@ -27,7 +25,7 @@ pub struct Journal<V> {
 impl<V: Serialize + DeserializeOwned + PartialEq + Clone> Journal<V> {
     /// Reads the journal; a missing or unreadable one is empty.
     pub fn open(path: &Path) -> Self {
-        let text = std::fs::read(path).unwrap_or_default();
+        let text = read_plain(path).unwrap_or_default();
         let mut values = BTreeMap::new();
         let mut lines = 0;
         for line in text.split(|&b| b == b'\n').filter(|l| !l.is_empty()) {
@@ -71,15 +69,10 @@ impl<V: Serialize + DeserializeOwned + PartialEq + Clone> Journal<V> {
             return self.rewrite();
         }
         // A leading newline closes a torn last line of an earlier process.
-        let opened = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .custom_flags(OFlags::NOFOLLOW.bits() as i32)
-            .open(&self.path);
-        let mut file = match opened {
+        let mut file = match append_plain(&self.path) {
             Ok(file) => file,
-            // Of another user of a shared cache, or a link: what may not be written may be replaced.
-            Err(e) if matches!(e.kind(), ErrorKind::PermissionDenied) || is_link(&self.path) => {
+            // Of another user of a shared cache, or no file: what may not be written may be replaced.
+            Err(e) if matches!(e.kind(), ErrorKind::PermissionDenied) || is_not_plain(&e) => {
                 return self.rewrite();
             }
             Err(e) => return Err(CacheError::io("open", &self.path)(e)),
@@ -97,10 +90,6 @@ impl<V: Serialize + DeserializeOwned + PartialEq + Clone> Journal<V> {
         let dir = self.path.parent().unwrap_or(Path::new("."));
         crate::store::write_atomic(dir, &self.path, text.as_bytes())
     }
-}
-
-fn is_link(path: &Path) -> bool {
-    std::fs::symlink_metadata(path).is_ok_and(|m| m.is_symlink())
 }
 
 fn line<V: Serialize>(name: &str, value: &V) -> String {
@@ -170,6 +159,18 @@ mod tests {
         let mut j = Journal::<u32>::open(&path);
         j.set_all([("a".into(), 1)]).unwrap();
         assert_eq!(std::fs::read_to_string(&other).unwrap(), "precious");
+        assert_eq!(Journal::<u32>::open(&path).get("a"), Some(&1));
+    }
+
+    #[test]
+    fn a_pipe_in_its_place_is_replaced_and_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("j.jsonl");
+        let mode = rustix::fs::Mode::from_raw_mode(0o644);
+        let pipe = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &path, pipe, mode, 0).unwrap();
+        let mut j = Journal::<u32>::open(&path);
+        j.set_all([("a".into(), 1)]).unwrap();
         assert_eq!(Journal::<u32>::open(&path).get("a"), Some(&1));
     }
 

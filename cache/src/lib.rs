@@ -28,6 +28,7 @@ pub mod failpoint;
 mod fresh;
 mod journal;
 mod lock;
+mod plain;
 mod record;
 mod stat_cache;
 mod store;
@@ -39,7 +40,13 @@ pub use error::{CacheError, CacheResult};
 pub use fresh::{fresh_dir, fresh_file, publish};
 pub use journal::Journal;
 pub use lock::{KeyLock, has_no_locks};
+pub use plain::{
+    append_plain, edit_plain, is_not_plain, open_plain, open_plain_linked, read_plain,
+    read_plain_linked,
+};
 pub use record::{ActionRecord, OutputRecord, RECORD_FORMAT};
 pub use stat_cache::{StatCache, stat_name, stat_of};
-pub use store::{Damage, GcItem, GcPolicy, GcReport, Lookup, Store, VerifyReport};
+pub use store::{
+    Damage, Defect, GcItem, GcPolicy, GcReason, GcReport, Lookup, Store, VerifyReport,
+};
 pub use tree::{Artifact, ArtifactForm, TreeEntry, measure, measure_linked, measure_synced};

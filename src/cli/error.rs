@@ -150,6 +150,8 @@ impl From<ResultsError> for CliError {
                 Self::from_error(exit::DISK, &e).with_hint(crate::disk::hint(path, source))
             }
             ResultsError::Damaged { .. } => Self::from_error(exit::CACHE, &e),
+            ResultsError::Clash { .. } => Self::from_error(exit::INVALID, &e)
+                .hint("all of it is in the cache; leave one of the two out of the workflow, or rename an axis value"),
             ResultsError::Foreign { .. } => Self::from_error(exit::USAGE, &e).hint(
                 "give the workflow a `name:` of its own or another --results; --force-results replaces them",
             ),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use clcc_cache::{Digest, Store};
+use clcc_cache::{Digest, Store, read_plain_linked};
 use clcc_stages::stats::spearman;
 use clcc_stages::table::TextTable;
 use serde_json::{Value, json};
@@ -78,7 +78,7 @@ pub(super) fn between([old_dir, new_dir]: [&Path; 2], fdr: f64, left_out: &[Stri
             continue;
         }
         let paths = [old_dir, new_dir].map(|d| d.join(file));
-        let [was, is] = [&paths[0], &paths[1]].map(|p| std::fs::read(p).ok());
+        let [was, is] = [&paths[0], &paths[1]].map(|p| read_plain_linked(p).ok());
         if was == is {
             continue;
         }
@@ -132,7 +132,9 @@ fn names(dir: &Path) -> BTreeSet<String> {
     std::fs::read_dir(dir)
         .into_iter()
         .flatten()
-        .filter_map(|e| e.ok()?.file_name().into_string().ok())
+        .filter_map(Result::ok)
+        .filter(|e| e.path().is_file())
+        .filter_map(|e| e.file_name().into_string().ok())
         .filter(|n| n.ends_with(".tsv"))
         .collect()
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use clcc_cache::{Digest, GcPolicy, Store};
+use clcc_cache::{Digest, GcPolicy, GcReason, Store};
 use serde_json::Value;
 
 use super::args::GcArgs;
@@ -25,7 +25,7 @@ pub(super) fn gc(args: &GcArgs) -> Result<i32, CliError> {
         dry_run: args.dry_run,
     };
     let report = store.collect(&policy)?;
-    let mut by_reason: BTreeMap<&str, (usize, u64)> = BTreeMap::new();
+    let mut by_reason: BTreeMap<GcReason, (usize, u64)> = BTreeMap::new();
     for item in &report.items {
         let entry = by_reason.entry(item.why).or_default();
         entry.0 += 1;

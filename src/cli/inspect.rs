@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use clcc_cache::read_plain_linked;
 use clcc_stages::anndata::is_zarr;
 use clcc_stages::table::{TextTable, shortened};
 use serde_json::{Map, Value, json};
@@ -91,6 +92,7 @@ fn describe(path: &Path) -> Result<Value, CliError> {
             folder(path)
         };
     }
+    is_file_or_folder(path)?;
     let name = path
         .file_name()
         .map(|n| n.to_string_lossy().to_lowercase())
@@ -135,7 +137,7 @@ fn size_of(path: &Path) -> Result<u64, CliError> {
 }
 
 fn json_document(path: &Path) -> Result<Value, CliError> {
-    let bytes = std::fs::read(path).map_err(unreadable(path))?;
+    let bytes = read_plain_linked(path).map_err(unreadable(path))?;
     serde_json::from_slice(&bytes).map_err(|e| {
         CliError::new(
             exit::INVALID,
@@ -196,7 +198,7 @@ fn table(path: &Path) -> Result<Value, CliError> {
 
 fn tensors(path: &Path) -> Result<Value, CliError> {
     let wrong = |e: &dyn std::error::Error| CliError::from_error(exit::INVALID, e);
-    let bytes = std::fs::read(path).map_err(|e| wrong(&e))?;
+    let bytes = read_plain_linked(path).map_err(|e| wrong(&e))?;
     let file = safetensors::SafeTensors::deserialize(&bytes).map_err(|e| wrong(&e))?;
     let mut names = file.names();
     names.sort_unstable();

@@ -67,8 +67,8 @@ fn begin() -> i32 {
         Err(help) => {
             sigpipe::reset();
             return match help.print() {
-                Ok(()) => exit::OK,
-                Err(_) => exit::OUTPUT,
+                Ok(()) if !out::is_absent() => exit::OK,
+                _ => exit::OUTPUT,
             };
         }
     };

@@ -5,14 +5,40 @@
 //! vanished are remembered, and where it was stdout the exit code says so ([`is_lost`]).
 
 use std::io::{self, Write};
+use std::os::fd::AsFd as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustix::fs::OFlags;
 use serde_json::Value;
 
 use crate::text::{shown, shown_lines};
 
 /// Whether something meant for stdout could not be written there.
 static LOST: AtomicBool = AtomicBool::new(false);
+
+/// Whether stdout was closed when the program began, or cannot be written to. The standard library puts `/dev/null`
+/// in the place of a closed stdout before `main`, and takes a write to one that is open for reading alone for done:
+/// then nothing fails that could be noticed later.
+static ABSENT: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn look_at_stdout() {
+    let mode = rustix::fs::fcntl_getfl(io::stdout().as_fd());
+    let can_write = mode.is_ok_and(|m| m & OFlags::RWMODE != OFlags::RDONLY);
+    ABSENT.store(!can_write, Ordering::Relaxed);
+}
+
+#[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+#[allow(
+    unsafe_code,
+    reason = "runs before main: it only asks the kernel for the mode of a descriptor"
+)]
+#[used]
+#[cfg_attr(
+    target_vendor = "apple",
+    unsafe(link_section = "__DATA,__mod_init_func")
+)]
+#[cfg_attr(not(target_vendor = "apple"), unsafe(link_section = ".init_array"))]
+static BEFORE_MAIN: extern "C" fn() = look_at_stdout;
 
 /// A line on stdout, for people.
 macro_rules! say {
@@ -49,7 +75,11 @@ pub(super) fn tell_drawn(line: &str) {
 
 /// A document on stdout, to the byte.
 pub(super) fn exact(text: &str) {
-    written(io::stdout().write_all(text.as_bytes()));
+    if is_absent() {
+        LOST.store(true, Ordering::Relaxed);
+    } else {
+        written(io::stdout().write_all(text.as_bytes()));
+    }
 }
 
 /// One JSON document on stdout.
@@ -59,6 +89,9 @@ pub(super) fn json(document: &Value) {
 
 /// One JSON event on stdout, kept back where nobody needs it at once.
 pub(super) fn json_line(line: &str, flush: bool) {
+    if is_absent() {
+        LOST.store(true, Ordering::Relaxed);
+    }
     // What nobody reads need not be tried again for each event.
     if !is_lost() {
         let mut out = io::stdout().lock();
@@ -75,6 +108,11 @@ fn written(result: io::Result<()>) {
 /// Whether something meant for stdout was lost, also what is still kept back.
 pub(super) fn is_lost() -> bool {
     LOST.load(Ordering::Relaxed)
+}
+
+/// Whether there is no stdout to write to.
+pub(super) fn is_absent() -> bool {
+    ABSENT.load(Ordering::Relaxed)
 }
 
 /// Writes what is kept back.

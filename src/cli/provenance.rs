@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use clcc_cache::{ActionRecord, Digest, measure};
+use clcc_cache::{ActionRecord, Digest, measure, read_plain, read_plain_linked};
 use serde_json::{Map, Value, json};
 
 /// What is known of the origin of `path`; nothing where no record names it.
@@ -26,7 +26,7 @@ fn from_cache(path: &Path) -> Option<Value> {
         .collect();
     records.sort();
     records.iter().find_map(|file| {
-        let bytes = std::fs::read(file).ok()?;
+        let bytes = read_plain(file).ok()?;
         let record = ActionRecord::from_file(&bytes)?;
         let output = record.outputs.iter().find(|o| o.digest == digest)?;
         Some(json!({
@@ -49,7 +49,8 @@ fn from_results(path: &Path) -> Option<Value> {
         .skip(1)
         .take(3)
         .find(|f| f.join("run.json").is_file() && f.join(".published.json").is_file())?;
-    let run: Value = serde_json::from_slice(&std::fs::read(folder.join("run.json")).ok()?).ok()?;
+    let run: Value =
+        serde_json::from_slice(&read_plain_linked(&folder.join("run.json")).ok()?).ok()?;
     let rel = path.strip_prefix(folder).ok()?.to_str()?;
     let earlier = run["files_of_an_earlier_run"].as_array();
     if earlier.is_some_and(|files| files.iter().any(|f| f == rel)) {

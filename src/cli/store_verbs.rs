@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use clcc_cache::Store;
+use clcc_cache::{Store, read_plain, read_plain_linked};
 use serde_json::{Value, json};
 
 use super::args::{CacheArgs, Format};
@@ -10,7 +10,7 @@ use super::error::{CliError, exit};
 use super::terminal::skipped_text;
 use crate::decide::Reason;
 use crate::events::Event;
-use crate::schedule::NOT_SELECTED;
+use crate::schedule::SkipReason;
 use crate::text::{hint_lines, shown};
 
 pub(super) fn open(args: &CacheArgs) -> Result<Store, CliError> {
@@ -40,7 +40,13 @@ pub(super) fn runs(store: &Store) -> Vec<PathBuf> {
 }
 
 pub(super) fn read_run(dir: &Path) -> Option<Value> {
-    serde_json::from_slice(&std::fs::read(dir.join("run.json")).ok()?).ok()
+    serde_json::from_slice(&read_plain_linked(&dir.join("run.json")).ok()?).ok()
+}
+
+/// What a run left in a file of the cache, as far as it is there.
+fn read_text(path: &Path) -> String {
+    let bytes = read_plain(path).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 fn text(value: &Value) -> String {
@@ -122,7 +128,7 @@ fn last_runs(store: &Store) -> Vec<Value> {
         let nodes = run["nodes"].as_array().into_iter().flatten();
         let (not_selected, without): (Vec<&Value>, Vec<&Value>) = nodes
             .filter(|n| matches!(n["status"].as_str(), Some("failed" | "skipped")))
-            .partition(|n| n["error"] == NOT_SELECTED);
+            .partition(|n| skip_reason(n) == Some(SkipReason::NotSelected));
         let without = without
             .iter()
             .map(|n| json!({"id": n["id"], "status": n["status"], "error": n["error"]}))
@@ -142,10 +148,15 @@ fn last_runs(store: &Store) -> Vec<Value> {
     out
 }
 
+/// Why a node of a run's record was skipped.
+fn skip_reason(node: &Value) -> Option<SkipReason> {
+    serde_json::from_value(node["skipped_as"].clone()).ok()
+}
+
 /// A run without a record: still going, or killed.
 fn unfinished(dir: &Path, name: &str) -> Value {
     let going = clcc_cache::KeyLock::is_taken(&dir.join("lock"));
-    let events = std::fs::read_to_string(dir.join("events.jsonl")).unwrap_or_default();
+    let events = read_text(&dir.join("events.jsonl"));
     let mut workflow = Value::Null;
     let mut nodes = 0;
     let mut ended = 0;
@@ -185,7 +196,7 @@ pub(super) fn log(args: &CacheArgs, workflow: Option<&str>, node: &str) -> Resul
         if node.contains('/') || !file.is_file() {
             continue;
         }
-        let text = std::fs::read_to_string(dir.join("events.jsonl")).unwrap_or_default();
+        let text = read_text(&dir.join("events.jsonl"));
         let events: Vec<Event> = text
             .lines()
             .filter_map(|l| serde_json::from_str(l).ok())
@@ -204,8 +215,7 @@ pub(super) fn log(args: &CacheArgs, workflow: Option<&str>, node: &str) -> Resul
             .iter()
             .filter_map(|e| happened(e, node))
             .for_each(|line| super::out::say_text(&format!("  {line}\n")));
-        let bytes = std::fs::read(&file).unwrap_or_default();
-        super::out::say_text(&String::from_utf8_lossy(&bytes));
+        super::out::say_text(&read_text(&file));
         return Ok(exit::OK);
     }
     let error = CliError::new(
@@ -265,7 +275,7 @@ fn happened(event: &Event, node: &str) -> Option<String> {
                 shown(message)
             ))
         }
-        Event::DidSkip { id, because } if id == node => {
+        Event::DidSkip { id, because, .. } if id == node => {
             Some(format!("skipped: {}", shown(because)))
         }
         Event::DidFindDamage { id, role, .. } if id == node => {

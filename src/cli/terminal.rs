@@ -13,7 +13,7 @@ use crate::device::RunDevice;
 use crate::events::Event;
 use crate::plan::{Node, Plan};
 use crate::results::Publication;
-use crate::schedule::{NOT_SELECTED, Outcome, RunOutcome};
+use crate::schedule::{Outcome, RunOutcome, SkipReason};
 use crate::text::{hint_lines, shown};
 
 /// Places of the results named where there are many.
@@ -193,10 +193,14 @@ impl Terminal {
                     self.print(&format!("    log: {log}"));
                 }
             }
-            Event::DidSkip { id, because } => {
+            Event::DidSkip {
+                id,
+                because,
+                reason,
+            } => {
                 self.finish(id);
                 self.ended += 1;
-                if because == NOT_SELECTED {
+                if *reason == Some(SkipReason::NotSelected) {
                     return;
                 }
                 self.line("SKIP", None, true, &format!("{id}: {because}"));
@@ -278,7 +282,7 @@ impl Terminal {
         let not_selected = outcome
             .nodes
             .iter()
-            .filter(|end| matches!(end, Outcome::Skipped(why) if why == NOT_SELECTED))
+            .filter(|end| matches!(end, Outcome::Skipped(SkipReason::NotSelected)))
             .count();
         let skipped = skipped_text(skipped as u64, not_selected as u64);
         tell!(
@@ -296,6 +300,7 @@ impl Terminal {
         });
         match cached.sum::<usize>() {
             0 => {}
+            1 => tell!("   also: 1 warning of a cached node (`warnings` in run.json)"),
             n => tell!("   also: {n} warnings of cached nodes (`warnings` in run.json)"),
         }
         let dir = published.dir.display();

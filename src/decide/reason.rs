@@ -220,3 +220,91 @@ fn param_changes(path: &str, old: &Value, new: &Value, out: &mut Vec<Reason>) {
         _ => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_reason_has_its_words_and_its_json() {
+        let nodes = |n: usize| (1..=n).map(|i| format!("n{i}")).collect();
+        let role = || "cnv".to_string();
+        for (reason, words, kind) in [
+            (Reason::New, "new", "new"),
+            (
+                Reason::Param {
+                    path: "hmm.states".into(),
+                    old: Value::Null,
+                    new: json!(6),
+                },
+                "hmm.states changed: unset -> 6",
+                "param",
+            ),
+            (
+                Reason::Input { role: role() },
+                "input `cnv` changed",
+                "input",
+            ),
+            (
+                Reason::Code { old: 1, new: 2 },
+                "stage code version 1 -> 2",
+                "code",
+            ),
+            (
+                Reason::Numerics {
+                    old: None,
+                    new: Some("cuda".into()),
+                },
+                "device class any -> cuda",
+                "numerics",
+            ),
+            (Reason::Format, "cache format changed", "format"),
+            (
+                Reason::OutputMissing { role: role() },
+                "output `cnv` is missing from the cache",
+                "output_missing",
+            ),
+            (
+                Reason::OutputCorrupt { role: role() },
+                "output `cnv` is damaged in the cache",
+                "output_corrupt",
+            ),
+            (Reason::Forced, "forced", "forced"),
+            (
+                Reason::NotSelected { nodes: nodes(3) },
+                "it needs n1 and 2 more, which this selection does not make",
+                "not_selected",
+            ),
+            (
+                Reason::Upstream { nodes: nodes(1) },
+                "n1 changed",
+                "upstream",
+            ),
+            (
+                Reason::Upstream { nodes: nodes(0) },
+                "upstream changed",
+                "upstream",
+            ),
+        ] {
+            assert_eq!(reason.text(), words);
+            let as_json = serde_json::to_value(&reason).unwrap();
+            assert_eq!(as_json["kind"], kind);
+            assert_eq!(serde_json::from_value::<Reason>(as_json).unwrap(), reason);
+        }
+    }
+
+    #[test]
+    fn a_long_value_is_cut_in_words_and_whole_in_json() {
+        let reason = Reason::Param {
+            path: "list".into(),
+            old: json!([]),
+            new: json!("x".repeat(60)),
+        };
+        assert_eq!(
+            reason.text(),
+            format!("list changed: [] -> \"{}...", "x".repeat(36))
+        );
+    }
+}

@@ -210,3 +210,64 @@ pub fn io_class(error: &std::io::Error, writing: bool) -> FailureClass {
         _ => FailureClass::Stage,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Error, ErrorKind};
+
+    use super::*;
+
+    #[test]
+    fn every_class_has_its_word_and_travels_from_the_child() {
+        use FailureClass as C;
+        let digest = clcc_cache::digest_bytes(b"x");
+        for (class, word) in [
+            (C::Stage, "stage"),
+            (C::Cancelled, "cancelled"),
+            (C::Disk, "disk"),
+            (C::Transient, "transient"),
+            (C::Memory, "memory"),
+            (C::Timeout, "timeout"),
+            (C::Crash, "crash"),
+            (C::DamagedInput { digest }, "damaged_input"),
+            (C::ChangedInput, "changed_input"),
+        ] {
+            assert_eq!(class.word(), word);
+            let message = NodeMessage::Failed {
+                failure: Failure::new(class, "as said"),
+            };
+            let line = serde_json::to_string(&message).unwrap();
+            assert_eq!(
+                serde_json::from_str::<NodeMessage>(&line).unwrap(),
+                message,
+                "{line}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_fault_of_the_system_is_classed_by_its_kind() {
+        use FailureClass as C;
+        for (kind, writing, reading) in [
+            (ErrorKind::StorageFull, C::Disk, C::Disk),
+            (ErrorKind::QuotaExceeded, C::Disk, C::Disk),
+            (ErrorKind::ReadOnlyFilesystem, C::Disk, C::Disk),
+            (ErrorKind::PermissionDenied, C::Disk, C::Stage),
+            (ErrorKind::TimedOut, C::Transient, C::Transient),
+            (ErrorKind::Interrupted, C::Transient, C::Transient),
+            (
+                ErrorKind::StaleNetworkFileHandle,
+                C::Transient,
+                C::Transient,
+            ),
+            (ErrorKind::HostUnreachable, C::Transient, C::Transient),
+            (ErrorKind::NotFound, C::Stage, C::Stage),
+            (ErrorKind::InvalidData, C::Stage, C::Stage),
+        ] {
+            assert_eq!(io_class(&Error::from(kind), true), writing, "{kind}");
+            assert_eq!(io_class(&Error::from(kind), false), reading, "{kind}");
+        }
+        let io = Error::from_raw_os_error(rustix::io::Errno::IO.raw_os_error());
+        assert_eq!(io_class(&io, false), C::Transient);
+    }
+}

@@ -5,7 +5,9 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use clcc_cache::{ActionRecord, ActionStore, Digest, OutputRecord, RECORD_FORMAT, failpoint};
+use clcc_cache::{
+    ActionRecord, ActionStore, Digest, OutputRecord, RECORD_FORMAT, failpoint, read_plain,
+};
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::sync::{mpsc, watch};
@@ -158,6 +160,11 @@ impl LocalExecutor {
                 ..Failure::new(io_class(&e, true), message)
             }
         };
+        let checkpoints = &job.action.checkpoint_dir;
+        if std::fs::symlink_metadata(checkpoints).is_ok_and(|m| m.is_symlink()) {
+            // A stage would write beyond it.
+            std::fs::remove_file(checkpoints).map_err(io)?;
+        }
         let action_file = attempt.join("action.json");
         let text = serde_json::to_vec_pretty(&job.action)
             .map_err(|e| crash(format!("cannot write down what the stage is to do: {e}")))?;
@@ -209,7 +216,7 @@ impl LocalExecutor {
             Some(messages) => messages.await.ok().flatten(),
             None => None,
         };
-        let result: Option<NodeResult> = std::fs::read(attempt.join("result.json"))
+        let result: Option<NodeResult> = read_plain(&attempt.join("result.json"))
             .ok()
             .and_then(|b| serde_json::from_slice(&b).ok());
         let store = Arc::clone(&self.store);

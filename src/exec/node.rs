@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use clcc_cache::{CacheError, failpoint, measure, measure_linked, measure_synced};
+use clcc_cache::{CacheError, failpoint, measure, measure_linked, measure_synced, read_plain};
 use clcc_stages::StageError;
 use clcc_stages::stage::{InputArtifact, Progress, StageContext};
 use serde_json::{Map, Value};
@@ -27,7 +27,7 @@ pub fn exec_node(action_file: &Path) -> i32 {
     }
     let started = Instant::now();
     let attempt = action_file.parent().unwrap_or(Path::new("."));
-    let action: Action = match std::fs::read(action_file)
+    let action: Action = match read_plain(action_file)
         .map_err(|e| e.to_string())
         .and_then(|b| serde_json::from_slice(&b).map_err(|e| e.to_string()))
     {

@@ -1,12 +1,10 @@
 //! The part of a file that has arrived.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use clcc_cache::has_no_locks;
-use rustix::fs::OFlags;
+use clcc_cache::{edit_plain, has_no_locks, read_plain};
 use serde::{Deserialize, Serialize};
 
 use super::FetchError;
@@ -53,14 +51,7 @@ impl Part {
     pub(super) fn open(to: &Path, url: &str) -> Result<Option<Self>, FetchError> {
         let (path, about_path) = (beside(to, ".part"), beside(to, ".part.json"));
         let file = loop {
-            let file = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .custom_flags(OFlags::NOFOLLOW.bits() as i32)
-                .open(&path)
-                .map_err(FetchError::io("create", &path))?;
+            let file = edit_plain(&path).map_err(FetchError::io("create", &path))?;
             match file.lock() {
                 // Two programs may then bring the same file; a part that both wrote has another digest or length.
                 Err(e) if has_no_locks(&e) => {}
@@ -82,7 +73,7 @@ impl Part {
             .metadata()
             .map_err(FetchError::io("read", &path))?
             .len();
-        let about = std::fs::read(&about_path)
+        let about = read_plain(&about_path)
             .ok()
             .and_then(|bytes| serde_json::from_slice::<About>(&bytes).ok())
             .filter(|about| about.url == url && !about.version.is_empty());

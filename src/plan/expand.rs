@@ -10,6 +10,7 @@ use petgraph::graph::DiGraph;
 use serde_json::{Map, Value};
 
 use super::layers::{Layer, Unused, label, layers, merged, place};
+use super::published;
 use super::wire;
 use super::{Node, NodeId, NodeInput, Overrides, Plan};
 use crate::registry::{Kind, Refused, Resolved, kind, kinds};
@@ -50,6 +51,7 @@ pub(super) fn expand(workflow: &Workflow, overrides: &Overrides) -> Result<Plan,
     x.problems.extend(std::mem::take(&mut x.unused).problems());
     if x.problems.is_empty() {
         x.problems = wire::wire(workflow, &mut nodes);
+        x.problems.extend(published::clashes(workflow, &nodes));
     }
     if !x.problems.is_empty() {
         x.problems.dedup();
@@ -328,13 +330,14 @@ impl Expander<'_> {
     fn refused(&mut self, stage: &str, layers: &[Layer], refused: Vec<Refused>) {
         for r in refused {
             let label = label(&r.pointer);
-            let message = match (r.key, label.is_empty()) {
-                (true, _) | (_, true) => r.message,
-                (false, false) => format!("parameter `{label}`: {}", r.message),
+            let of_key = r.why.is_of_key();
+            let message = match (of_key, label.is_empty()) {
+                (true, _) | (_, true) => r.why.text(),
+                (false, false) => format!("parameter `{label}`: {}", r.why.text()),
             };
-            let place = place(layers, &r.pointer, r.key, &self.workflow.positions);
+            let place = place(layers, &r.pointer, of_key, &self.workflow.positions);
             let problem = Problem {
-                hint: r.hint,
+                hint: r.why.hint(),
                 ..Problem::new(format!("stage `{stage}`: {message}")).at(place)
             };
             if !self.problems.contains(&problem) {

@@ -9,9 +9,11 @@ mod as_written;
 mod expand;
 mod layers;
 mod overrides;
+mod published;
 mod wire;
 
 pub use overrides::{Overrides, Setting, parse_input, parse_only, parse_set};
+pub(crate) use published::{branch_in_paths, place, with_branch};
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

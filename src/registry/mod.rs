@@ -3,12 +3,15 @@
 //! A [`Kind`] is a stage with its types erased: parameters are JSON values that the typed struct
 //! has checked and completed with its defaults.
 
+mod refused;
 mod resolve;
 #[cfg(test)]
 mod tests;
+mod typed;
 mod workflow_schema;
 
-pub use resolve::{Refused, Resolved};
+pub use refused::{Refusal, Refused};
+pub use resolve::Resolved;
 pub use workflow_schema::workflow_schema;
 
 use std::fmt;

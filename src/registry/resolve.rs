@@ -4,8 +4,9 @@ use clcc_stages::params::{self, Fault};
 use clcc_stages::stage::{ObsColumn, ObsRead, OutputDecl, Read, Stage};
 use serde_json::{Map, Value};
 
+use super::refused::{Refusal, Refused};
 use super::sorted;
-use crate::workflow::{did_you_mean, unknown};
+use super::typed::Parameters;
 
 /// What a kind reads and writes under given parameters.
 #[derive(Debug, Clone)]
@@ -22,38 +23,6 @@ pub struct Resolved {
     pub obs_reads: Vec<ObsRead>,
     /// Columns that it adds to the cells' table.
     pub obs_writes: Vec<ObsColumn>,
-}
-
-/// A parameter that is wrong.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refused {
-    /// JSON pointer inside `params`.
-    pub pointer: String,
-    /// What was expected and what was found; of an unknown key the whole message.
-    pub message: String,
-    /// What may have been meant.
-    pub hint: Option<String>,
-    /// Whether it is the key that is wrong and not its value.
-    pub key: bool,
-}
-
-impl From<Fault> for Refused {
-    fn from(fault: Fault) -> Self {
-        let known: Vec<&str> = fault.known.iter().map(String::as_str).collect();
-        let hint = match (&fault.key, &fault.name) {
-            (Some(key), _) => unknown("parameter", key, &known).hint,
-            (None, Some(name)) => {
-                did_you_mean(name, known).map(|near| format!("did you mean `{near}`?"))
-            }
-            (None, None) => None,
-        };
-        Self {
-            pointer: fault.pointer,
-            message: fault.message,
-            hint,
-            key: fault.key.is_some(),
-        }
-    }
 }
 
 pub(super) fn resolve<S: Stage>(written: &Map<String, Value>) -> Result<Resolved, Vec<Refused>> {
@@ -80,9 +49,9 @@ pub(super) fn resolve<S: Stage>(written: &Map<String, Value>) -> Result<Resolved
         if !refused.iter().any(|r| r.pointer == pointer) {
             refused.push(Refused {
                 pointer,
-                message: problem.message,
-                hint: None,
-                key: false,
+                why: Refusal::NotTogether {
+                    message: problem.message,
+                },
             });
         }
     }
@@ -116,29 +85,14 @@ fn is_a_spelling<S: Stage>(fault: &Fault, written: &Value) -> bool {
 }
 
 fn read<S: Stage>(params: &Value) -> Result<S::Params, Refused> {
-    serde_path_to_error::deserialize(params).map_err(|e| {
+    serde_path_to_error::deserialize(Parameters(params)).map_err(|e| {
         let pointer: String = e.path().iter().map(segment).collect();
         let value = params.pointer(&pointer).unwrap_or(params);
         Refused {
-            message: plain(&e.inner().to_string(), value),
+            why: Refusal::by_type(e.into_inner(), value),
             pointer,
-            hint: None,
-            key: false,
         }
     })
-}
-
-/// What a type says of a value that its schema allows, without its own types.
-fn plain(message: &str, value: &Value) -> String {
-    let found = params::found(value);
-    let names = message
-        .strip_prefix("unknown variant ")
-        .and_then(|m| m.split_once(", expected "));
-    match names {
-        Some((name, known)) => format!("expected {known}, found {name}"),
-        None if message.starts_with("expected ") => message.to_string(),
-        None => format!("expected another value, found {found}"),
-    }
 }
 
 fn segment(segment: &serde_path_to_error::Segment) -> String {
@@ -164,23 +118,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-
-    #[test]
-    fn what_a_type_says_is_told_without_its_types() {
-        let plain = |message: &str| plain(message, &json!("x"));
-        assert_eq!(
-            plain("unknown variant `x`, expected one of `a`, `b`"),
-            "expected one of `a`, `b`, found `x`"
-        );
-        assert_eq!(
-            plain("expected a date, found `x`"),
-            "expected a date, found `x`"
-        );
-        assert_eq!(
-            plain("invalid type: string \"x\", expected u64"),
-            "expected another value, found the text `x`"
-        );
-    }
 
     #[test]
     fn a_spelling_that_the_type_knows_is_none_that_the_schema_must_list() {

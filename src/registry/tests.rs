@@ -15,7 +15,7 @@ fn resolved(kind: &Kind, params: Value) -> Result<Value, Vec<String>> {
     kind.resolve(params).map(|r| r.params).map_err(|refused| {
         refused
             .into_iter()
-            .map(|r| format!("{} {}", r.pointer, r.message))
+            .map(|r| format!("{} {}", r.pointer, r.why.text()))
             .collect()
     })
 }
@@ -249,15 +249,21 @@ fn a_misspelt_name_is_answered_with_the_nearest() {
     let params = with("/method", json!("windw"));
     let refused = kind("infercnv").unwrap().resolve(&params).unwrap_err();
     assert_eq!(
-        refused[0].message,
+        refused[0].why.text(),
         "expected one of `window`, `hmm`, `measured`, found `windw`"
     );
-    assert_eq!(refused[0].hint.as_deref(), Some("did you mean `window`?"));
+    assert_eq!(
+        refused[0].why.hint().as_deref(),
+        Some("did you mean `window`?")
+    );
     let params = with("/hmm/k_n", json!(3));
     let refused = kind("infercnv").unwrap().resolve(&params).unwrap_err();
-    assert_eq!(refused[0].message, "unknown parameter `k_n`");
-    assert!(refused[0].key);
-    assert_eq!(refused[0].hint.as_deref(), Some("did you mean `k_nn`?"));
+    assert_eq!(refused[0].why.text(), "unknown parameter `k_n`");
+    assert!(refused[0].why.is_of_key());
+    assert_eq!(
+        refused[0].why.hint().as_deref(),
+        Some("did you mean `k_nn`?")
+    );
 }
 
 #[test]
@@ -282,7 +288,7 @@ fn a_number_too_large_for_any_field_is_refused_in_plain_words() {
     let refused = kind("cluster").unwrap().resolve(&params).unwrap_err();
     assert_eq!(refused[0].pointer, "/n_iterations");
     assert_eq!(
-        refused[0].message,
+        refused[0].why.text(),
         format!("expected another value, found `{}`", u64::MAX)
     );
 }

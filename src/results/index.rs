@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs::Metadata;
 use std::path::Path;
 
-use clcc_cache::{Digest, digest_file, stat_name, stat_of};
+use clcc_cache::{Digest, digest_file, read_plain, stat_name, stat_of};
 use serde::{Deserialize, Serialize};
 
 use super::origin::Origin;
@@ -23,9 +23,9 @@ pub(super) struct Index {
 }
 
 impl Index {
-    /// The index at `path`; empty where there is none that can be read.
+    /// The index at `path`; empty where there is no file that can be read.
     pub(super) fn read(path: &Path) -> Self {
-        let bytes = std::fs::read(path).unwrap_or_default();
+        let bytes = read_plain(path).unwrap_or_default();
         serde_json::from_slice(&bytes).unwrap_or_else(|_| Self {
             state: None,
             workflow: None,

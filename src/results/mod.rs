@@ -21,11 +21,12 @@ pub use ro_crate::ro_crate;
 pub use trace::Trace;
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use clcc_cache::{ActionStore, Digest, KeyLock, digest_bytes, failpoint, fresh_file};
+use clcc_cache::{
+    ActionStore, Digest, KeyLock, digest_bytes, failpoint, fresh_file, open_plain, read_plain,
+};
 use clcc_stages::report::script_json;
 use serde_json::{Map, Value, json};
 
@@ -63,6 +64,14 @@ pub enum ResultsError {
         artifact: Digest,
         /// The damaged file.
         path: PathBuf,
+    },
+    /// Two nodes would publish other content at one path.
+    #[error("`{}` and `{}` both publish `{path}`, with other content; nothing was published", nodes[0], nodes[1])]
+    Clash {
+        /// The path.
+        path: String,
+        /// The nodes.
+        nodes: [String; 2],
     },
     /// The directory holds the results of another workflow.
     #[error("`{}` holds the results of another workflow of this name, `{}`", dir.display(), file.display())]
@@ -156,7 +165,7 @@ pub fn publish(
     let old = Index::read(&index_file);
     check_origin(plan, &dir, &old, to.force)?;
     let origin = Origin::of(&plan.file, &dir);
-    let wanted = wanted_files(plan, outcome, store);
+    let wanted = wanted_files(plan, outcome, store)?;
     let Compared {
         stale,
         restored,
@@ -359,7 +368,7 @@ fn copy(root: &Path, wanted: &Wanted, target: &Path) -> Result<(), ResultsError>
     let copied = failpoint::reach("publish.copy")
         .and_then(|()| fresh_file(parent, TEMPORARY, 0o666))
         .and_then(|mut tmp| {
-            io::copy(&mut File::open(&wanted.source)?, tmp.as_file_mut())?;
+            io::copy(&mut open_plain(&wanted.source)?, tmp.as_file_mut())?;
             Ok(tmp)
         });
     let tmp = copied.map_err(at(target))?;
@@ -429,7 +438,8 @@ fn metrics(plan: &Plan, outcome: &RunOutcome) -> Value {
 fn embed_provenance(dir: &Path, wanted: &WantedFiles, run: &Value) -> Result<(), ResultsError> {
     for (rel, Wanted { source, .. }) in wanted.iter().filter(|(rel, _)| is_page(rel)) {
         let target = dir.join(rel);
-        let page = std::fs::read_to_string(source).map_err(at(source))?;
+        let page = read_plain(source).map_err(at(source))?;
+        let page = String::from_utf8_lossy(&page);
         let json = script_json(run);
         let script =
             format!("<script type=\"application/json\" id=\"run-provenance\">{json}</script>");

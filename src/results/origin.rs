@@ -1,5 +1,7 @@
 //! Whose results a directory holds: results go by the workflow's name, and two files may have one name.
 
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use clcc_cache::{Digest, digest_file};
@@ -19,11 +21,12 @@ pub(super) struct Origin {
 /// How a workflow file stands to that which the results were made from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Kin {
-    /// The same file, also edited, linked or moved with the results; or a copy with the same text.
+    /// The same file, also edited, linked, renamed, or moved with the results.
     Same,
-    /// That file is no longer where it was: this may be it under another name.
+    /// That file is no longer where it was, and has another text: this may be it under another name.
     Gone(PathBuf),
-    /// Another file, that is there.
+    /// Another file, and that one is still there. What stands in them does not matter: of two copies either may be
+    /// edited next.
     Other(PathBuf),
 }
 
@@ -44,15 +47,28 @@ impl Origin {
 
     /// How `now` stands to this one.
     pub(super) fn kin(&self, now: Option<&Self>) -> Kin {
-        let same = now.is_some_and(|now| {
-            now.file == self.file || now.from_here == self.from_here || now.text == self.text
-        });
-        match same {
-            true => Kin::Same,
-            false if self.file.exists() => Kin::Other(self.file.clone()),
-            false => Kin::Gone(self.file.clone()),
+        let Some(now) = now else {
+            return match self.file.exists() {
+                true => Kin::Other(self.file.clone()),
+                false => Kin::Gone(self.file.clone()),
+            };
+        };
+        if now.file == self.file || now.from_here == self.from_here {
+            return Kin::Same;
+        }
+        match std::fs::metadata(&self.file) {
+            // Mounted at two places, or of two names.
+            Ok(made) if is_file(&made, &now.file) => Kin::Same,
+            Ok(_) => Kin::Other(self.file.clone()),
+            Err(_) if now.text == self.text => Kin::Same,
+            Err(_) => Kin::Gone(self.file.clone()),
         }
     }
+}
+
+/// Whether that is the file at `path`.
+fn is_file(found: &Metadata, path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|m| (m.dev(), m.ino()) == (found.dev(), found.ino()))
 }
 
 /// The way from a directory to a file, both absolute.
@@ -87,18 +103,25 @@ mod tests {
         let link = root.join("link.yaml");
         std::os::unix::fs::symlink(&w, &link).unwrap();
         assert_eq!(kin(&link, &results), Kin::Same);
-        // A copy of the file elsewhere, as long as its text is the same.
+        let second_name = root.join("second-name.yaml");
+        std::fs::hard_link(&w, &second_name).unwrap();
+        assert_eq!(kin(&second_name, &results), Kin::Same);
+        // A copy of the file is another file.
         write(&v, "one");
-        assert_eq!(kin(&v, &results), Kin::Same);
-        write(&v, "two");
+        assert_eq!(kin(&v, &results), Kin::Other(w.clone()));
         // The project copied, and edited there.
         let copy = root.join("copy/results/tiny");
         std::fs::create_dir_all(&copy).unwrap();
         write(&root.join("copy/w.yaml"), "three");
         assert_eq!(kin(&root.join("copy/w.yaml"), &copy), Kin::Same);
         assert_eq!(made.kin(None), Kin::Other(w.clone()));
-        std::fs::remove_file(&w).unwrap();
-        assert_eq!(kin(&v, &results), Kin::Gone(w));
+        // The project moved, its results elsewhere; then edited there.
+        let moved = root.join("moved.yaml");
+        write(&w, "one");
+        std::fs::rename(&w, &moved).unwrap();
+        assert_eq!(kin(&moved, &results), Kin::Same);
+        write(&moved, "one, edited");
+        assert_eq!(kin(&moved, &results), Kin::Gone(w));
         assert_eq!(Origin::of(&project, &results), None);
     }
 }

@@ -8,7 +8,7 @@ use super::status_word;
 use crate::decide::InputDigests;
 use crate::key::KEY_FORMAT;
 use crate::plan::Plan;
-use crate::schedule::{Options, Outcome, RunOutcome};
+use crate::schedule::{Options, Outcome, RunOutcome, SkipReason};
 
 /// What the cache keeps of a run: which node had which key. The rest stands in the records of the
 /// keys, so that a run that does nothing writes next to nothing.
@@ -23,6 +23,7 @@ pub fn run_history(
     let nodes = plan.nodes.iter().zip(&outcome.nodes).map(|(node, end)| {
         json!({
             "id": node.id, "stage": node.stage, "status": status_word(end), "error": error(end),
+            "skipped_as": skipped_as(end),
             "key": end.record().map(|r| r.key.to_string()),
         })
     });
@@ -30,11 +31,18 @@ pub fn run_history(
     history
 }
 
-fn error(end: &Outcome) -> Option<&str> {
+fn error(end: &Outcome) -> Option<String> {
     match end {
-        Outcome::Failed(f) => Some(f.message.as_str()),
-        Outcome::Skipped(why) => Some(why.as_str()),
+        Outcome::Failed(f) => Some(f.message.clone()),
+        Outcome::Skipped(why) => Some(why.to_string()),
         Outcome::Cached(_) | Outcome::Ran(..) => None,
+    }
+}
+
+fn skipped_as(end: &Outcome) -> Option<&SkipReason> {
+    match end {
+        Outcome::Skipped(why) => Some(why),
+        Outcome::Failed(_) | Outcome::Cached(_) | Outcome::Ran(..) => None,
     }
 }
 
@@ -62,6 +70,7 @@ pub fn run_record(
                 "axes": node.branch,
                 "status": status_word(end),
                 "error": error(end),
+                "skipped_as": skipped_as(end),
                 "key": record.map(|r| r.key.to_string()),
                 "params": node.resolved.params,
                 "outputs": record.map(|r| r.outputs.iter().map(|o| json!({

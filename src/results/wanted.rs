@@ -6,8 +6,9 @@ use std::path::{Component, Path, PathBuf};
 use clcc_cache::{ActionStore, ArtifactForm, Digest, OutputRecord, digest_file};
 use clcc_stages::stage::Publish;
 
+use super::ResultsError;
 use super::index::Published;
-use crate::plan::{Node, Plan};
+use crate::plan::{Node, Plan, branch_in_paths, place, with_branch};
 use crate::schedule::RunOutcome;
 
 /// A file to be published.
@@ -37,11 +38,14 @@ impl Wanted {
 pub(super) type WantedFiles = BTreeMap<String, Wanted>;
 
 /// Every file that the nodes of the run publish.
+///
+/// # Errors
+/// [`ResultsError::Clash`] where two of them publish other content at one path, which the plan could not foresee.
 pub(super) fn wanted_files(
     plan: &Plan,
     outcome: &RunOutcome,
     store: &dyn ActionStore,
-) -> WantedFiles {
+) -> Result<WantedFiles, ResultsError> {
     let mut wanted = BTreeMap::new();
     for (node, end) in plan.nodes.iter().zip(&outcome.nodes) {
         let Some(record) = end.record() else { continue };
@@ -52,28 +56,42 @@ pub(super) fn wanted_files(
             .filter(|d| d.publish != Publish::No)
         {
             for output in record.outputs.iter().filter(|o| o.role == decl.role) {
-                add_output(&mut wanted, node, decl.publish, output, store);
+                for (rel, file) in files_of(node, decl.publish, output, store) {
+                    add(&mut wanted, rel, file)?;
+                }
             }
         }
     }
-    wanted
+    Ok(wanted)
 }
 
-fn add_output(
-    wanted: &mut WantedFiles,
+fn add(wanted: &mut WantedFiles, rel: String, file: Wanted) -> Result<(), ResultsError> {
+    match wanted.get(&rel) {
+        Some(other) if other.content != file.content => Err(ResultsError::Clash {
+            path: rel,
+            nodes: [other.node.clone(), file.node],
+        }),
+        _ => {
+            wanted.insert(rel, file);
+            Ok(())
+        }
+    }
+}
+
+/// The files of one output, by relative path.
+fn files_of(
     node: &Node,
     publish: Publish,
     output: &OutputRecord,
     store: &dyn ActionStore,
-) {
+) -> Vec<(String, Wanted)> {
+    let mut files = Vec::new();
     let source = store.artifact_path(&output.digest);
-    let mut branch = node.branch_values.clone();
-    branch.extend(output.key.clone());
-    let branch = branch.join(".");
+    let branch = branch_in_paths(node, output.key.as_deref());
     let mut add = |rel: String, source: PathBuf, content: Digest| {
         if is_beneath(&rel) {
             let (artifact, node) = (output.digest, node.id.clone());
-            wanted.insert(
+            files.push((
                 rel,
                 Wanted {
                     source,
@@ -81,7 +99,7 @@ fn add_output(
                     artifact,
                     node,
                 },
-            );
+            ));
         }
     };
     let entries = match output.form {
@@ -104,30 +122,7 @@ fn add_output(
             }
         }
     }
-}
-
-/// `tables/x{.branch}.tsv` at branch `P1` is `tables/x.P1.tsv`.
-fn place(pattern: &str, branch: &str) -> String {
-    let dotted = if branch.is_empty() {
-        String::new()
-    } else {
-        format!(".{branch}")
-    };
-    let bare = if branch.is_empty() { "all" } else { branch };
-    pattern
-        .replace("{.branch}", &dotted)
-        .replace("{branch}", bare)
-}
-
-/// `cnv_clusters.tsv` of node `[P1]` is `cnv_clusters.P1.tsv`.
-fn with_branch(file: &str, branch: &str) -> String {
-    if branch.is_empty() {
-        return file.to_string();
-    }
-    match file.rsplit_once('.') {
-        Some((stem, ext)) if !ext.contains('/') => format!("{stem}.{branch}.{ext}"),
-        _ => format!("{file}.{branch}"),
-    }
+    files
 }
 
 /// Only plain relative paths are written or removed.
@@ -146,22 +141,6 @@ pub(super) fn is_page(path: impl AsRef<Path>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn published_paths_carry_the_branch() {
-        assert_eq!(place("{branch}.zarr", "P1"), "P1.zarr");
-        assert_eq!(place("{branch}.zarr", ""), "all.zarr");
-        assert_eq!(
-            place("model/model{.branch}.safetensors", ""),
-            "model/model.safetensors"
-        );
-        assert_eq!(
-            place("model/model{.branch}.safetensors", "full"),
-            "model/model.full.safetensors"
-        );
-        assert_eq!(with_branch("cnv_clusters.tsv", "P1"), "cnv_clusters.P1.tsv");
-        assert_eq!(with_branch("cnv_clusters.tsv", ""), "cnv_clusters.tsv");
-    }
 
     #[test]
     fn paths_that_leave_the_directory_are_refused() {

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use clcc_cache::{ActionRecord, Digest, KeyLock};
+use clcc_cache::{ActionRecord, Digest, KeyLock, read_plain};
 use clcc_stages::stage::{Branch, DeviceChoice};
 use tokio::sync::mpsc;
 
 use super::action::action;
-use super::{MemoryModel, NOT_SELECTED, Observation, Options, Outcome};
+use super::{MemoryModel, Observation, Options, Outcome, SkipReason, StopReason};
 use crate::decide::{Decider, Decision, Known, Reason};
 use crate::events::Event;
 use crate::exec::{
@@ -29,10 +29,6 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(2
 const MAX_DAMAGE: u32 = 3;
 /// How many nodes that do not fit into memory are passed over in search of one that does.
 const MAX_MISFITS: usize = 64;
-/// Nodes that a skipped one names as those it needs.
-const NAMED: usize = 3;
-/// Why nodes are skipped after Ctrl+C.
-const CANCELLED: &str = "the run was cancelled";
 
 /// A node whose inputs are known and which is not cached.
 pub(super) struct Ready {
@@ -88,7 +84,7 @@ pub(super) struct Dispatcher<'a> {
     free_cores: usize,
     free_accelerators: Vec<String>,
     /// Why nothing is admitted any more.
-    stopped: Option<String>,
+    stopped: Option<StopReason>,
 }
 
 impl<'a> Dispatcher<'a> {
@@ -129,7 +125,7 @@ impl<'a> Dispatcher<'a> {
     }
 
     pub(super) fn was_cancelled(&self) -> bool {
-        self.stopped.as_deref() == Some(CANCELLED)
+        self.stopped == Some(StopReason::Cancelled)
     }
 
     pub(super) fn into_outcomes(self) -> Vec<Outcome> {
@@ -156,12 +152,12 @@ impl<'a> Dispatcher<'a> {
         }
         loop {
             if *self.cancel.borrow_and_update() > 0 && self.stopped.is_none() {
-                self.stopped = Some(CANCELLED.to_string());
+                self.stopped = Some(StopReason::Cancelled);
             }
             let look_again = self.admit();
             if let Some(why) = self.stopped.clone() {
                 for node in std::mem::take(&mut self.ready).into_keys() {
-                    self.skip(node, why.clone());
+                    self.skip(node, why.clone().into());
                 }
             }
             if self.running.is_empty() && self.ready.is_empty() {
@@ -175,11 +171,8 @@ impl<'a> Dispatcher<'a> {
         }
         for node in 0..self.plan.nodes.len() {
             if self.outcomes[node].is_none() {
-                let why = self
-                    .stopped
-                    .clone()
-                    .unwrap_or_else(|| "it never became ready".to_string());
-                self.skip(node, why);
+                let stopped = self.stopped.clone().map(SkipReason::from);
+                self.skip(node, stopped.unwrap_or(SkipReason::NeverReady));
             }
         }
     }
@@ -189,27 +182,19 @@ impl<'a> Dispatcher<'a> {
         let without = match self.plan.left_out(node, |p| self.known[p].is_some()) {
             Ok(without) => without,
             Err(_) if self.plan.nodes[node].cached_only => {
-                self.skip(node, NOT_SELECTED.to_string());
+                self.skip(node, SkipReason::NotSelected);
                 return;
             }
             Err(blocked_by) => {
-                let names: Vec<&str> = blocked_by
-                    .iter()
-                    .take(NAMED)
-                    .map(|&p| self.plan.nodes[p].id.as_str())
-                    .collect();
-                let more = match blocked_by.len() - names.len() {
-                    0 => String::new(),
-                    n => format!(" and {n} more"),
-                };
-                self.skip(node, format!("it needs `{}`{more}", names.join("`, `")));
+                let nodes = blocked_by.into_iter().map(|p| self.id(p)).collect();
+                self.skip(node, SkipReason::Needs { nodes });
                 return;
             }
         };
         match self.decider.decide_without(node, &self.known, &without) {
             Decision::Hit(record) => self.reuse(node, record),
             _ if self.plan.nodes[node].cached_only => {
-                self.skip(node, NOT_SELECTED.to_string());
+                self.skip(node, SkipReason::NotSelected);
             }
             Decision::Run {
                 key,
@@ -233,7 +218,7 @@ impl<'a> Dispatcher<'a> {
                     },
                 );
             }
-            Decision::Unknown => self.skip(node, "what it reads is not known".to_string()),
+            Decision::Unknown => self.skip(node, SkipReason::InputsUnknown),
         }
     }
 
@@ -253,13 +238,14 @@ impl<'a> Dispatcher<'a> {
         }
     }
 
-    fn skip(&mut self, node: NodeId, because: String) {
+    fn skip(&mut self, node: NodeId, why: SkipReason) {
         let event = Event::DidSkip {
             id: self.id(node),
-            because: because.clone(),
+            because: why.to_string(),
+            reason: Some(why.clone()),
         };
         self.emit(&event);
-        self.end(node, Outcome::Skipped(because));
+        self.end(node, Outcome::Skipped(why));
     }
 
     fn end(&mut self, node: NodeId, outcome: Outcome) {
@@ -580,14 +566,15 @@ impl<'a> Dispatcher<'a> {
             failure.hint = crate::disk::room(self.decider.store.root());
         }
         if failure.class == FailureClass::Cancelled || *self.cancel.borrow() > 0 {
-            self.stopped.get_or_insert_with(|| CANCELLED.to_string());
-            self.skip(node, CANCELLED.to_string());
+            self.stopped.get_or_insert(StopReason::Cancelled);
+            self.skip(node, SkipReason::Cancelled);
             return;
         }
         let tail = log
             .as_deref()
-            .and_then(|l| std::fs::read_to_string(l).ok())
+            .and_then(|l| read_plain(l).ok())
             .unwrap_or_default();
+        let tail = String::from_utf8_lossy(&tail);
         let lines: Vec<String> = tail.lines().map(str::to_string).collect();
         let event = Event::DidFail {
             id: self.id(node),
@@ -600,9 +587,8 @@ impl<'a> Dispatcher<'a> {
         };
         self.emit(&event);
         if self.options.fail_fast {
-            self.stopped.get_or_insert_with(|| {
-                format!("`{}` failed (--fail-fast)", self.plan.nodes[node].id)
-            });
+            let node = self.id(node);
+            self.stopped.get_or_insert(StopReason::FailFast { node });
         }
         self.end(node, Outcome::Failed(failure));
     }

@@ -5,10 +5,12 @@
 mod action;
 mod dispatcher;
 mod memory;
+mod reason;
 #[cfg(test)]
 mod tests;
 
 pub use memory::{MemoryModel, Observation, default_budget};
+pub use reason::{SkipReason, StopReason};
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -41,9 +43,6 @@ pub struct Options {
     pub logs: PathBuf,
 }
 
-/// Why a node was skipped that the selection leaves out.
-pub const NOT_SELECTED: &str = "not selected, and not in the cache";
-
 /// Where a node ended.
 #[derive(Debug, Clone)]
 pub enum Outcome {
@@ -54,7 +53,7 @@ pub enum Outcome {
     /// Failed.
     Failed(Failure),
     /// Not run, and why.
-    Skipped(String),
+    Skipped(SkipReason),
 }
 
 impl Outcome {

@@ -13,6 +13,7 @@ pub use positions::{Positions, join, scan};
 pub use problem::{InvalidWorkflow, Place, Problem, did_you_mean, unknown};
 
 use std::io::Read as _;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
@@ -138,9 +139,9 @@ impl Workflow {
     /// # Errors
     /// [`LoadError`]: unreadable, or [`InvalidWorkflow`] with every problem.
     pub fn load(file: &Path) -> Result<Self, LoadError> {
-        // A device or a pipe may have no end: more than is accepted is not read.
+        // More than is accepted is not read: a pipe may have no end.
         let mut bytes = Vec::new();
-        std::fs::File::open(file)
+        open(file)
             .and_then(|f| {
                 f.take(positions::MAX_BYTES as u64 + 1)
                     .read_to_end(&mut bytes)
@@ -170,6 +171,18 @@ impl Workflow {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let (value, positions) = positions::scan(text).map_err(invalid)?;
         parse::workflow(file, &value, positions).map_err(invalid)
+    }
+}
+
+/// Opens a workflow file. What a shell makes of `<(...)` and of `/dev/stdin` is read too: that has been opened
+/// already, so there is somebody at its other end.
+fn open(file: &Path) -> std::io::Result<std::fs::File> {
+    let is_open_pipe = std::fs::metadata(file).is_ok_and(|m| m.file_type().is_fifo())
+        && std::fs::canonicalize(file).is_err();
+    if is_open_pipe {
+        std::fs::File::open(file)
+    } else {
+        clcc_cache::open_plain_linked(file)
     }
 }
 

@@ -104,22 +104,27 @@ impl InvalidWorkflow {
     }
 }
 
-/// The known name nearest to `name`, if it is near enough to be a slip.
+/// Letters from which on the beginning of a name is taken for it.
+const BEGINNING: usize = 3;
+
+/// The known name nearest to `name`, if it is near enough to be a slip: by the letters that differ whatever their
+/// case; of equally near ones that which differs in case alone, then that which begins or ends where the other does.
 pub fn did_you_mean<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let lower = name.to_lowercase();
     known
         .into_iter()
-        .map(|k| {
-            (
-                damerau_levenshtein(&name.to_lowercase(), &k.to_lowercase()),
-                k,
-            )
-        })
-        .filter(|(d, k)| {
+        .filter_map(|k| {
+            let other = k.to_lowercase();
+            let distance = damerau_levenshtein(&lower, &other);
+            let begins = other.starts_with(&lower) || lower.starts_with(&other);
             let longer = k.len().max(name.len());
-            *d <= 1 + longer / 4 && *d < longer
+            let is_slip = distance <= 1 + longer / 4 && distance < longer;
+            let is_beginning = other.starts_with(&lower) && lower.len() >= BEGINNING;
+            let rank = (distance, damerau_levenshtein(name, k), !begins, k);
+            (is_slip || is_beginning).then_some(rank)
         })
         .min()
-        .map(|(_, k)| k)
+        .map(|(.., k)| k)
 }
 
 /// `unknown <what> \`name\``, with the nearest known name or all of them as the hint.
@@ -147,5 +152,37 @@ mod tests {
             Some("preprocess")
         );
         assert_eq!(did_you_mean("banana", ["resolution", "n_comps"]), None);
+    }
+
+    #[test]
+    fn of_equally_near_names_the_one_that_fits_better_is_meant() {
+        for (name, known, meant) in [
+            // Case alone is no letter.
+            ("p0006", &["P0008", "P0006", "p0008"][..], "P0006"),
+            // Both are one letter away in any case; of one the letters are those of the name.
+            ("NORMAL", &["Normal", "NORMAL_"], "Normal"),
+            ("LUNG_t06", &["lung_t06", "LUNG_T06"], "LUNG_T06"),
+            // Both are one letter away; one goes on where the name ends.
+            ("epoch", &["epoca", "epochs"], "epochs"),
+            ("epochs", &["epocha", "epoch"], "epoch"),
+            ("P1", &["P2", "P10"], "P10"),
+            // Far by letters, and its beginning.
+            (
+                "resol",
+                &["n_comps", "resolution", "resolve_ties_by"],
+                "resolution",
+            ),
+        ] {
+            assert_eq!(
+                did_you_mean(name, known.iter().copied()),
+                Some(meant),
+                "{name}"
+            );
+            let back = known.iter().rev().copied();
+            assert_eq!(did_you_mean(name, back), Some(meant), "{name}");
+        }
+        // Two letters begin too many names.
+        assert_eq!(did_you_mean("re", ["resolution"]), None);
+        assert_eq!(did_you_mean("percentile", ["per", "needs"]), None);
     }
 }

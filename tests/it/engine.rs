@@ -175,18 +175,6 @@ fn a_failed_patient_leaves_the_others_finished_and_names_the_joins() {
     );
 }
 
-#[test]
-fn a_failure_shows_the_stage_the_patient_and_the_cause_last() {
-    let p = Project::new(&with_a_failing_patient());
-    let run = p.run(&["run", "w.yaml"]).expect(5);
-    let last = run
-        .stderr
-        .lines()
-        .rfind(|l| l.contains("failed: preprocess[B]: "))
-        .unwrap_or_default();
-    assert!(last.contains("min_counts"), "{}", run.stderr);
-}
-
 fn corrupt(p: &Project, id: &str, damage: impl Fn(&std::path::Path)) {
     let explain = p.run(&["explain", "w.yaml", id]).expect(0).stdout;
     let digest = explain
@@ -370,30 +358,4 @@ fn a_new_patient_leaves_the_others_cached() {
             "simulate"
         ]
     );
-}
-
-#[test]
-fn explain_names_every_changed_field_old_and_new() {
-    let p = Project::new(TINY);
-    p.run_json(&[]).expect(0);
-    let set = [
-        "explain",
-        "w.yaml",
-        "cluster[A]",
-        "--set",
-        "cluster.resolution=0.8",
-        "--set",
-        "cluster.n_neighbors=10",
-    ];
-    let text = p.run(&set).expect(0).stdout;
-    for expected in [
-        "changed n_neighbors",
-        "old 15",
-        "new 10",
-        "changed resolution",
-        "old 0.5",
-        "new 0.8",
-    ] {
-        assert!(text.contains(expected), "{expected} not in\n{text}");
-    }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::project::{Project, Ran, TINY, with_tables};
+use crate::project::{Project, Ran, SMALLEST, TINY, command, with_tables};
 
 fn names(files: &BTreeMap<PathBuf, Vec<u8>>) -> Vec<&PathBuf> {
     files.keys().collect()
@@ -196,7 +196,7 @@ fn results_of_another_workflow_of_the_same_name_are_not_replaced_unasked() {
     p.run_json(&[]).expect(0);
     let first = p.results();
     // Another file of the same name, which makes no tables.
-    p.write("other.yaml", crate::project::SMALLEST);
+    p.write("other.yaml", SMALLEST);
     let run =
         |more: &[&str]| p.run(&[&["run", "other.yaml", "--format", "json"][..], more].concat());
     let refused = run(&["--set", "infercnv.step=11"]).expect(2);
@@ -249,6 +249,52 @@ fn results_of_another_workflow_of_the_same_name_are_not_replaced_unasked() {
 }
 
 #[test]
+fn a_copy_of_a_workflow_file_is_another_workflow() {
+    let p = Project::new(&with_tables());
+    p.run_json(&[]).expect(0);
+    let first = (p.results(), p.json("results/smallest/run.json"));
+    p.write("copy.yaml", &with_tables());
+    for verb in [&["run", "copy.yaml"][..], &["run", "copy.yaml", "-j", "1"]] {
+        let said = p.run(verb).expect(2).stderr;
+        assert!(said.contains("another workflow of this name"), "{said}");
+        assert!(said.contains("--force-results"), "{said}");
+    }
+    let now = (p.results(), p.json("results/smallest/run.json"));
+    assert_eq!(now, first);
+    let forced = p.run(&["run", "copy.yaml", "--force-results"]).expect(0);
+    assert!(forced.stderr.contains("w.yaml`; this run replaces them"));
+    // From now on they are the copy's.
+    p.run(&["run", "copy.yaml"]).expect(0);
+    p.run(&["run", "w.yaml"]).expect(2);
+}
+
+#[test]
+fn a_project_that_is_moved_or_copied_whole_keeps_its_results() {
+    let p = Project::new(SMALLEST);
+    let here = p.path().join("here");
+    std::fs::create_dir(&here).expect("made");
+    std::fs::rename(p.path().join("w.yaml"), here.join("w.yaml")).expect("moved");
+    let run = |dir: &str| {
+        let dir = p.path().join(dir);
+        let output = command(&dir, &["run", "w.yaml"]).output();
+        let ran = Ran::new(output.expect("the program starts")).expect(0);
+        assert!(!ran.stderr.contains("replaces"), "{}", ran.stderr);
+    };
+    run("here");
+    let copied = std::process::Command::new("cp")
+        .args(["-r", "here", "copy"])
+        .current_dir(p.path())
+        .status();
+    assert!(copied.expect("cp").success());
+    // Edited in the copy, while the first is there.
+    p.write("copy/w.yaml", &format!("# of the copy\n{SMALLEST}"));
+    run("copy");
+    std::fs::rename(&here, p.path().join("there")).expect("moved");
+    p.write("there/w.yaml", &format!("# moved\n{SMALLEST}"));
+    run("there");
+}
+
+#[test]
 fn nothing_beyond_a_link_in_the_results_is_removed() {
     let p = Project::new(&with_tables());
     p.run_json(&[]).expect(0);
@@ -259,7 +305,55 @@ fn nothing_beyond_a_link_in_the_results_is_removed() {
     std::fs::write(outside.join(".tmp.1"), "precious").expect("written");
     let before = p.names_in("outside");
     // The tables go with their stage; what the link leads to stays.
-    p.write("w.yaml", crate::project::SMALLEST);
+    p.write("w.yaml", SMALLEST);
     p.run_json(&[]).expect(0);
     assert_eq!(p.names_in("outside"), before);
+}
+
+#[test]
+fn stages_that_would_publish_over_one_another_are_refused() {
+    let second = "  finer:\n    kind: cluster\n    per: patient\n    needs: [infercnv]\n    params: {resolution: 2}\n";
+    let p = Project::new(&format!("{}{second}", with_tables()));
+    for verb in ["check", "plan", "run"] {
+        let said = p.run(&[verb, "w.yaml"]).expect(3).stderr;
+        assert!(
+            said.contains(
+                "stages `cluster` and `finer` both publish the same files (`cluster_tables` of `A`) into `tables/`"
+            ),
+            "{said}"
+        );
+        assert!(said.contains("--> w.yaml:22:3"), "{said}");
+    }
+    assert!(!p.path().join(".clcc").exists());
+    // An axis is the way to have both.
+    let axis =
+        format!("{SMALLEST}  cluster:\n    per: [patient, variant]\n    needs: [infercnv]\n")
+            .replace(
+                "  patient: [A]\n",
+                "  patient: [A]\n  variant: {a: {}, b: {cluster: {resolution: 2}}}\n",
+            );
+    p.write("w.yaml", &axis);
+    p.run(&["run", "w.yaml"]).expect(0);
+    assert!(
+        p.path()
+            .join("results/smallest/tables/cnv_clusters.A.b.tsv")
+            .is_file()
+    );
+    // Values that are the same once they are joined; one named path.
+    let joined = axis
+        .replace("patient: [A]", "patient: [A, A.b]")
+        .replace("{a: {}, b: ", "{b.c: {}, c: ");
+    p.write("w.yaml", &joined);
+    let said = p.run(&["check", "w.yaml"]).expect(3).stderr;
+    assert!(
+        said.contains("`cluster[A,b.c]` and `cluster[A.b,c]` both publish"),
+        "{said}"
+    );
+    let export = "  e1: {kind: export, per: patient, needs: [preprocess, infercnv]}\n  e2: {kind: export, per: patient, needs: [preprocess, infercnv]}\n";
+    p.write("w.yaml", &format!("{SMALLEST}{export}"));
+    let said = p.run(&["check", "w.yaml"]).expect(3).stderr;
+    assert!(
+        said.contains("stages `e1` and `e2` both publish `A.zarr`"),
+        "{said}"
+    );
 }

@@ -1,6 +1,7 @@
 //! Collection: which records and artifacts go when the cache is to be smaller.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -32,8 +33,41 @@ pub struct GcItem {
     pub path: PathBuf,
     /// Bytes freed.
     pub bytes: u64,
-    /// Why, in a few words.
-    pub why: &'static str,
+    /// Why.
+    pub why: GcReason,
+}
+
+/// Why something goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum GcReason {
+    /// An artifact that no record names.
+    Unnamed,
+    /// A checkpoint of an action that is done, or too old.
+    Checkpoint,
+    /// It was found damaged and set aside.
+    Damaged,
+    /// What a killed run left half written.
+    Leftover,
+    /// The lock of a key: no run holds one now.
+    Lock,
+    /// Logs and events of an old run.
+    Run,
+    /// A record that was not to be kept, or that cannot be read.
+    Record,
+}
+
+impl fmt::Display for GcReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unnamed => "no record names it",
+            Self::Checkpoint => "checkpoint that no run goes on from",
+            Self::Damaged => "damaged",
+            Self::Leftover => "left by a killed run",
+            Self::Lock => "lock of no run",
+            Self::Run => "logs and events of an old run",
+            Self::Record => "record",
+        })
+    }
 }
 
 /// What a collection did, or would do.
@@ -89,27 +123,27 @@ impl Store {
         // Records go before what they name.
         for path in shard_files(&self.root.join("ac"))? {
             if !named(&path).is_some_and(|k| kept.contains(&k)) {
-                drop(&path, "record")?;
+                drop(&path, GcReason::Record)?;
             }
         }
         for path in shard_files(&self.root.join("cas"))? {
             if !named(&path).is_some_and(|d| live.contains_key(&d)) {
-                drop(&path, "no record names it")?;
+                drop(&path, GcReason::Unnamed)?;
             }
         }
         let resumable: BTreeSet<&PathBuf> = checkpoints.iter().map(|h| &h.path).collect();
         for path in entries(&self.root.join("ckpt"))? {
             if !resumable.contains(&path) {
-                drop(&path, "checkpoint that no run goes on from")?;
+                drop(&path, GcReason::Checkpoint)?;
             }
         }
         for path in &policy.runs {
-            drop(path, "logs and events of an old run")?;
+            drop(path, GcReason::Run)?;
         }
         for path in self.leftovers()? {
-            drop(&path, "left by a killed run")?;
+            drop(&path, GcReason::Leftover)?;
         }
-        for (dir, why) in [("quarantine", "damaged"), ("locks", "lock of no run")] {
+        for (dir, why) in [("quarantine", GcReason::Damaged), ("locks", GcReason::Lock)] {
             for path in entries(&self.root.join(dir))? {
                 drop(&path, why)?;
             }
@@ -178,7 +212,7 @@ impl Store {
     fn drop_path(
         &self,
         path: &Path,
-        why: &'static str,
+        why: GcReason,
         dry_run: bool,
         report: &mut GcReport,
     ) -> CacheResult<()> {

@@ -3,8 +3,8 @@
 mod gc;
 mod verify;
 
-pub use gc::{GcItem, GcPolicy, GcReport};
-pub use verify::VerifyReport;
+pub use gc::{GcItem, GcPolicy, GcReason, GcReport};
+pub use verify::{Defect, VerifyReport};
 
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -15,11 +15,21 @@ use crate::error::{CacheError, CacheResult};
 use crate::failpoint;
 use crate::fresh::{fresh_dir, fresh_file, publish};
 use crate::lock::KeyLock;
+use crate::plain::read_plain;
 use crate::record::{ActionRecord, OutputRecord};
 use crate::tree::{Artifact, ArtifactForm, TreeEntry, measure, sync_path, tree_digest};
 
 /// What lies directly in a cache.
-const DIRS: [&str; 7] = ["cas", "ac", "tmp", "last", "locks", "runs", "ckpt"];
+const DIRS: [&str; 8] = [
+    "cas",
+    "ac",
+    "tmp",
+    "last",
+    "locks",
+    "runs",
+    "ckpt",
+    "quarantine",
+];
 
 /// A cache directory.
 #[derive(Debug, Clone)]
@@ -123,7 +133,7 @@ impl Store {
 
     /// The record of a key, parsed and of this version, whether or not its outputs are there.
     pub fn record(&self, key: &Digest) -> Option<ActionRecord> {
-        let bytes = std::fs::read(self.record_path(key)).ok()?;
+        let bytes = read_plain(&self.record_path(key)).ok()?;
         ActionRecord::from_file(&bytes).filter(|record| record.key == *key)
     }
 
@@ -176,7 +186,7 @@ impl Store {
 
     /// The files of a directory artifact, if its listing is whole.
     pub fn listing(&self, digest: &Digest) -> Option<Vec<TreeEntry>> {
-        let bytes = std::fs::read(self.listing_path(digest)).ok()?;
+        let bytes = read_plain(&self.listing_path(digest)).ok()?;
         let entries: Vec<TreeEntry> = serde_json::from_slice(&bytes).ok()?;
         (tree_digest(&entries) == *digest).then_some(entries)
     }
@@ -296,11 +306,13 @@ impl Store {
     /// Sets an artifact aside, so that it is never used again.
     ///
     /// # Errors
-    /// [`CacheError::Io`].
+    /// [`CacheError::Io`]; [`CacheError::Link`] where its shard is a link: what lies beyond is not ours to move.
     pub fn quarantine(&self, digest: &Digest) -> CacheResult<()> {
         let dir = self.root.join("quarantine");
         make_dir(&dir)?;
-        for path in [self.artifact_path(digest), self.listing_path(digest)] {
+        let artifact = self.artifact_path(digest);
+        refuse_link(artifact.parent().unwrap_or(&self.root))?;
+        for path in [artifact, self.listing_path(digest)] {
             let Some(name) = path.file_name() else {
                 continue;
             };
@@ -385,15 +397,21 @@ fn shard_files(dir: &Path) -> CacheResult<Vec<PathBuf>> {
 
 /// What lies in a directory; nothing where there is none. A link is refused.
 fn entries(dir: &Path) -> CacheResult<Vec<PathBuf>> {
-    if std::fs::symlink_metadata(dir).is_ok_and(|m| m.is_symlink()) {
-        let path = dir.to_path_buf();
-        return Err(CacheError::Link { path });
-    }
+    refuse_link(dir)?;
     match std::fs::read_dir(dir) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
         listed => listed
             .and_then(|entries| entries.map(|e| Ok(e?.path())).collect())
             .map_err(CacheError::io("list", dir)),
+    }
+}
+
+fn refuse_link(path: &Path) -> CacheResult<()> {
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if found.is_symlink() => Err(CacheError::Link {
+            path: path.to_path_buf(),
+        }),
+        _ => Ok(()),
     }
 }
 

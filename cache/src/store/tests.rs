@@ -300,7 +300,7 @@ fn no_link_leads_a_sweep_a_collection_or_a_publication_out_of_the_cache() {
     assert!(outside.join("folder/thesis").is_file());
     assert!(!store.artifact_path(&output.digest).exists());
     // The cache's own directories as links.
-    for sub in ["tmp", "cas", "locks"] {
+    for sub in super::DIRS {
         let own = root.join(sub);
         let _ = std::fs::remove_dir_all(&own);
         symlink(&outside, &own).unwrap();
@@ -327,6 +327,12 @@ fn no_link_leads_a_sweep_a_collection_or_a_publication_out_of_the_cache() {
     artifact.digest = output.digest;
     assert!(store.insert(&attempt.join("x"), &artifact).is_err());
     assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 1);
+    // Nor set aside through it, whatever lies there under the artifact's name.
+    let namesake = outside.join(output.digest.to_string());
+    std::fs::write(&namesake, "precious").unwrap();
+    let refused = store.quarantine(&output.digest).unwrap_err();
+    assert!(matches!(refused, CacheError::Link { .. }), "{refused}");
+    assert_eq!(std::fs::read_to_string(&namesake).unwrap(), "precious");
 }
 
 #[test]
@@ -388,4 +394,36 @@ fn attempts_and_records_of_processes_with_one_number_do_not_meet() {
     std::fs::write(&foreign, "half").unwrap();
     publish_tree(&store);
     assert_eq!(std::fs::read_to_string(&foreign).unwrap(), "half");
+}
+
+#[test]
+fn every_reason_to_go_and_every_defect_has_its_words() {
+    let words = [
+        (GcReason::Unnamed, "no record names it"),
+        (GcReason::Checkpoint, "checkpoint that no run goes on from"),
+        (GcReason::Damaged, "damaged"),
+        (GcReason::Leftover, "left by a killed run"),
+        (GcReason::Lock, "lock of no run"),
+        (GcReason::Run, "logs and events of an old run"),
+        (GcReason::Record, "record"),
+    ];
+    for (reason, said) in words {
+        assert_eq!(reason.to_string(), said);
+    }
+    let found = digest_bytes(b"x");
+    let not_plain = CacheError::NotPlain { path: "a".into() };
+    for (defect, said) in [
+        (
+            Defect::Content { found },
+            format!("content has digest {}", found.short()),
+        ),
+        (Defect::Listing, "its listing is missing or damaged".into()),
+        (
+            Defect::Unreadable(not_plain),
+            "`a` is neither a regular file nor a directory".into(),
+        ),
+        (Defect::Record, "not a readable action record".into()),
+    ] {
+        assert_eq!(defect.to_string(), said);
+    }
 }

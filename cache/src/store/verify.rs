@@ -16,8 +16,28 @@ pub struct VerifyReport {
     pub records: usize,
     /// Bytes read.
     pub bytes: u64,
-    /// Paths of damaged artifacts and records, relative to the cache, each with the reason.
-    pub bad: Vec<(PathBuf, String)>,
+    /// Paths of damaged artifacts and records, relative to the cache, each with what is wrong.
+    pub bad: Vec<(PathBuf, Defect)>,
+}
+
+/// What is wrong with an artifact or a record.
+#[derive(Debug, thiserror::Error)]
+pub enum Defect {
+    /// Other content than its name says.
+    #[error("content has digest {}", found.short())]
+    Content {
+        /// Of what is there.
+        found: Digest,
+    },
+    /// A directory without a whole listing.
+    #[error("its listing is missing or damaged")]
+    Listing,
+    /// It cannot be read.
+    #[error(transparent)]
+    Unreadable(CacheError),
+    /// A record that is none, or of another version.
+    #[error("not a readable action record")]
+    Record,
 }
 
 impl Store {
@@ -41,14 +61,16 @@ impl Store {
                 Ok(found) => {
                     report.bytes += found.bytes;
                     if found.digest != digest {
-                        Some(format!("content has digest {}", found.digest.short()))
+                        Some(Defect::Content {
+                            found: found.digest,
+                        })
                     } else if found.form == ArtifactForm::Tree && self.listing(&digest).is_none() {
-                        Some("its listing is missing or damaged".to_string())
+                        Some(Defect::Listing)
                     } else {
                         None
                     }
                 }
-                Err(e) => Some(e.to_string()),
+                Err(e) => Some(Defect::Unreadable(e)),
             };
             if let Some(problem) = problem {
                 report.bad.push((self.relative(&path), problem));
@@ -64,10 +86,7 @@ impl Store {
                 .and_then(|s| s.to_str())
                 .and_then(|s| s.parse::<Digest>().ok());
             if key.is_none_or(|k| self.record(&k).is_none()) {
-                report.bad.push((
-                    self.relative(&path),
-                    "not a readable action record".to_string(),
-                ));
+                report.bad.push((self.relative(&path), Defect::Record));
                 if repair {
                     std::fs::remove_file(&path).map_err(CacheError::io("remove", &path))?;
                 }
