@@ -6,7 +6,6 @@ use std::sync::atomic::AtomicBool;
 use ndarray::array;
 
 use super::*;
-use clcc_data::StageError;
 use clcc_data::frame::Frame;
 use clcc_data::matrix::Csr;
 use clcc_data::table::write_tsv;
@@ -343,4 +342,46 @@ fn anchors_come_with_their_clusters_and_maps() {
         );
     }
     assert!(!d.obsm.contains_key("X_clcc_expr"));
+}
+
+#[test]
+fn doublet_scores_come_under_scanpy_s_names_and_other_cells_are_refused() {
+    let p = Bench::new();
+    let cells = Reader::open(&p.dir.path().join("expr"))
+        .unwrap()
+        .obs()
+        .unwrap()
+        .index;
+    let write = |cells: Vec<String>, called: bool| {
+        let n = cells.len();
+        let mut table = Frame::new(cells);
+        table.set(
+            "doublet_score",
+            Column::F64((0..n).map(|i| i as f64 / 10.0).collect()),
+        );
+        if called {
+            table.set(
+                "predicted_doublet",
+                Column::Bool((0..n).map(|i| i == 1).collect()),
+            );
+        }
+        write_tsv(&p.dir.path().join("doublets"), "cell", &table, &[]).unwrap();
+    };
+    let obs = || {
+        Reader::open(&p.dir.path().join("out/anndata"))
+            .unwrap()
+            .obs()
+            .unwrap()
+    };
+    write(cells.clone(), true);
+    p.run(&["expr", "cnv", "doublets"]).unwrap();
+    assert_eq!(obs().numbers("doublet_score").unwrap()[1], 0.1);
+    let called = Column::Bool((0..cells.len()).map(|i| i == 1).collect());
+    assert_eq!(obs().columns["predicted_doublet"], called);
+    write(cells.clone(), false);
+    p.run(&["expr", "cnv", "doublets"]).unwrap();
+    assert!(!obs().columns.contains_key("predicted_doublet"));
+    write(cells.into_iter().rev().collect(), true);
+    let error = p.run(&["expr", "cnv", "doublets"]).unwrap_err().to_string();
+    assert!(error.contains("same cells"), "{error}");
 }
