@@ -379,9 +379,11 @@ fn doublet_scores_come_under_scanpy_s_names_and_other_cells_are_refused() {
     let called = Column::Bool((0..cells.len()).map(|i| i == 1).collect());
     assert_eq!(obs().columns["predicted_doublet"], called);
     write(cells.clone(), false);
+    std::fs::remove_dir_all(p.dir.path().join("out")).unwrap();
     p.run(&["expr", "cnv", "doublets"]).unwrap();
     assert!(!obs().columns.contains_key("predicted_doublet"));
     write(cells.into_iter().rev().collect(), true);
+    std::fs::remove_dir_all(p.dir.path().join("out")).unwrap();
     let error = p.run(&["expr", "cnv", "doublets"]).unwrap_err().to_string();
     assert!(error.contains("same cells"), "{error}");
 }
