@@ -18,35 +18,15 @@ use std::fmt;
 
 use clcc_stages::params::{self, Unread};
 use clcc_stages::stage::{InputArtifact, Metrics, Stage, StageContext, Survey};
-use clcc_stages::{
-    StageError, StageResult, baselines::Baselines, benchmark::Benchmark, cluster::Cluster,
-    compare::Compare, concordance::Concordance, de::De, dosage::Dosage, doublets::Doublets,
-    eval::Eval, export::Export, infercnv::Infercnv, ingest::Ingest, mine::Mine,
-    preprocess::Preprocess, report::Report, simulate::Simulate, train::Train,
-};
+use clcc_stages::{StageError, StageResult};
 use serde_json::{Map, Value};
 
 /// Every kind, in the order of the pipeline.
 pub fn kinds() -> &'static [Kind] {
-    const KINDS: &[Kind] = &[
-        Kind::of::<Simulate>(),
-        Kind::of::<Ingest>(),
-        Kind::of::<Preprocess>(),
-        Kind::of::<Doublets>(),
-        Kind::of::<Infercnv>(),
-        Kind::of::<Cluster>(),
-        Kind::of::<Mine>(),
-        Kind::of::<Train>(),
-        Kind::of::<Eval>(),
-        Kind::of::<Concordance>(),
-        Kind::of::<Dosage>(),
-        Kind::of::<De>(),
-        Kind::of::<Baselines>(),
-        Kind::of::<Benchmark>(),
-        Kind::of::<Compare>(),
-        Kind::of::<Export>(),
-        Kind::of::<Report>(),
-    ];
+    const fn of<S: Stage>() -> Kind {
+        Kind::of::<S>()
+    }
+    const KINDS: &[Kind] = &clcc_stages::kinds!(of);
     KINDS
 }
 

@@ -32,3 +32,38 @@ pub use clcc_counts::{doublets, ingest, preprocess};
 pub use clcc_dosage::{baselines, de, dosage};
 pub use clcc_report::{compare, export, report};
 pub use clcc_simulate::{benchmark, simulate};
+
+/// Every stage kind, in the order of the pipeline: `kinds!(f)` is an array of `f::<Kind>()`.
+///
+/// ```
+/// use clcc_stages::stage::Stage;
+///
+/// const fn name<S: Stage>() -> &'static str {
+///     S::KIND
+/// }
+/// assert_eq!(clcc_stages::kinds!(name)[..2], ["simulate", "ingest"]);
+/// ```
+#[macro_export]
+macro_rules! kinds {
+    ($make:ident) => {
+        [
+            $make::<$crate::simulate::Simulate>(),
+            $make::<$crate::ingest::Ingest>(),
+            $make::<$crate::preprocess::Preprocess>(),
+            $make::<$crate::doublets::Doublets>(),
+            $make::<$crate::infercnv::Infercnv>(),
+            $make::<$crate::cluster::Cluster>(),
+            $make::<$crate::mine::Mine>(),
+            $make::<$crate::train::Train>(),
+            $make::<$crate::eval::Eval>(),
+            $make::<$crate::concordance::Concordance>(),
+            $make::<$crate::dosage::Dosage>(),
+            $make::<$crate::de::De>(),
+            $make::<$crate::baselines::Baselines>(),
+            $make::<$crate::benchmark::Benchmark>(),
+            $make::<$crate::compare::Compare>(),
+            $make::<$crate::export::Export>(),
+            $make::<$crate::report::Report>(),
+        ]
+    };
+}

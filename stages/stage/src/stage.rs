@@ -79,7 +79,8 @@ pub enum Publish {
     /// Nowhere: an intermediate, kept in the cache.
     No,
     /// At this path; `{branch}` is replaced by the node's axis values joined by `.`
-    /// and `{.branch}` by the same with a leading dot, or by nothing without axes.
+    /// and `{.branch}` by the same with a leading dot, or by nothing without axes. A path with
+    /// neither gets `.<branch>` before its extension where the stage is fanned out.
     At(&'static str),
     /// Each file of the directory, into this directory; a fanned-out node's files get
     /// `.<branch>` before their extension.
