@@ -451,8 +451,8 @@ fn burden(x_cnv: &Csr) -> Vec<f64> {
 }
 
 #[cfg(test)]
-mod golden;
+mod golden_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
-mod wide;
+mod wide_tests;

@@ -5,11 +5,11 @@ use serde_json::json;
 use super::mixture::{mixture, p_value};
 use super::params::BaselinesParams;
 use super::{Method, Ranked};
+use crate::dosage::clones::{clone_ids, pseudobulks};
 use crate::dosage::copy::{Along, altered, copy_ratios};
 use crate::dosage::rates::Rates;
 use crate::dosage::residual::Residuals;
 use crate::dosage::slope::window_scale;
-use crate::dosage::units::{keys, units};
 use crate::dosage::windows::arm_names;
 use crate::dosage::{DosageParams, GeneWindows};
 use clcc_data::error::StageResult;
@@ -30,13 +30,13 @@ pub(super) fn compensation(
     let counts = Cohort::load_counts(ctx)?.x;
     let chromosome = cohort.var.texts("chromosome")?;
     let groups = cohort.load_groups(ctx, params.group_by)?;
-    let keys = keys(cohort, &groups, chosen, params.strata)?;
-    let (units, n_strata) = units(&counts, &cnv.x, &keys, params.min_cells.max(2));
-    if units.is_empty() {
+    let ids = clone_ids(cohort, &groups, chosen, params.strata)?;
+    let (clones, n_strata) = pseudobulks(&counts, &cnv.x, &ids, params.min_cells.max(2));
+    if clones.is_empty() {
         return Ok(None);
     }
-    let rates = Rates::new(&units, n_strata, DosageParams::default().min_count);
-    let (scale, _) = window_scale(&rates, &units, n_strata, map);
+    let rates = Rates::new(&clones, n_strata, DosageParams::default().min_count);
+    let (scale, _) = window_scale(&rates, &clones, n_strata, map);
     if scale.is_nan() {
         ctx.progress
             .warn("expression as a whole does not follow the copy number: no `mixture`");
@@ -49,11 +49,11 @@ pub(super) fn compensation(
         scale,
     };
     let source = params.clone_copy_number;
-    let copy: Vec<Vec<f64>> = copy_ratios(&units, &rates, along, source, params.altered)
+    let copy: Vec<Vec<f64>> = copy_ratios(&clones, &rates, along, source, params.altered)
         .iter()
         .map(|r| altered(r, params.altered))
         .collect();
-    let residuals = Residuals::new(&counts, &units, &copy);
+    let residuals = Residuals::new(&counts, &clones, &copy);
     ctx.check_cancelled()?;
     let Some(found) = mixture(&residuals, &copy) else {
         return Ok(None);

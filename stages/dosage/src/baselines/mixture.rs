@@ -24,7 +24,7 @@
 
 use ndarray::{Array2, Axis};
 
-use crate::dosage::factors::relaid;
+use crate::dosage::factors::permute_genome;
 use crate::dosage::residual::{Residuals, SignedResiduals};
 use clcc_data::error::StageResult;
 use clcc_numerics::linalg::LinearOperator;
@@ -54,13 +54,13 @@ pub struct Mixture {
     pub gain: f64,
 }
 
-/// Fits the mixture to residuals and log copy ratios `[unit][gene]` (0: not altered).
+/// Fits the mixture to residuals and log copy ratios `[clone][gene]` (0: not altered).
 /// `None` where no gene is altered.
 pub fn mixture(residuals: &Residuals, copy: &[Vec<f64>]) -> Option<Mixture> {
     fit(residuals, &shifts(residuals, copy))
 }
 
-/// `a_ig / sqrt(t_i)` of a cell without dosage response, `[unit][gene]`.
+/// `a_ig / sqrt(t_i)` of a cell without dosage response, `[clone][gene]`.
 fn shifts(residuals: &Residuals, copy: &[Vec<f64>]) -> Vec<Vec<f64>> {
     copy.iter()
         .enumerate()
@@ -81,7 +81,7 @@ fn fit(residuals: &Residuals, shift: &[Vec<f64>]) -> Option<Mixture> {
     let altered: Vec<bool> = (0..n_genes)
         .map(|g| shift.iter().any(|s| s[g] != 0.0))
         .collect();
-    if !altered.contains(&true) || !(0..residuals.n_cells()).any(|i| residuals.speaks(i)) {
+    if !altered.contains(&true) || !(0..residuals.n_cells()).any(|i| residuals.is_placed(i)) {
         return None;
     }
     let model = Model {
@@ -100,7 +100,7 @@ fn fit(residuals: &Residuals, shift: &[Vec<f64>]) -> Option<Mixture> {
 struct Model<'a> {
     /// `r_ig a_ig / sqrt(t_i)`.
     signed: SignedResiduals,
-    /// `a_ig^2 / t_i`, `[unit][gene]`.
+    /// `a_ig^2 / t_i`, `[clone][gene]`.
     square: Vec<Vec<f64>>,
     depth: &'a [f64],
     /// Which cells there are, and which of them say what belongs to the set.
@@ -156,8 +156,8 @@ impl Model<'_> {
                 .fold(0.0, f64::max);
             z = next;
             if update >= HELD {
-                let speaking = (0..z.len()).filter(|&i| self.residuals.speaks(i));
-                let (sum, n) = speaking.fold((0.0, 0.0), |(s, n), i| (s + z[i], n + 1.0));
+                let placed = (0..z.len()).filter(|&i| self.residuals.is_placed(i));
+                let (sum, n) = placed.fold((0.0, 0.0), |(s, n), i| (s + z[i], n + 1.0));
                 p = (sum / n).clamp(P.1, P.2);
             }
             if moved < SETTLED && update > HELD {
@@ -204,7 +204,7 @@ impl Model<'_> {
     fn project(&self, q: &[f64]) -> (Vec<f64>, Vec<f64>) {
         let column = Array2::from_shape_fn((q.len(), 1), |(g, _)| q[g]);
         let sums = self.signed.apply(&column);
-        let of_unit: Vec<f64> = self
+        let of_clone: Vec<f64> = self
             .square
             .iter()
             .map(|s| s.iter().zip(q).map(|(s, q)| s * q * q).sum())
@@ -217,10 +217,10 @@ impl Model<'_> {
             .collect();
         let power = self
             .residuals
-            .unit_of
+            .clone_of
             .iter()
             .zip(self.depth)
-            .map(|(&u, d)| of_unit[u] * d * d)
+            .map(|(&u, d)| of_clone[u] * d * d)
             .collect();
         (projected, power)
     }
@@ -228,25 +228,25 @@ impl Model<'_> {
     /// Gain in log likelihood of each gene if it belongs to the set, with `square(z)` for `(z - p)^2`.
     fn gene_gains(&self, z: &[f64], p: f64, square: impl Fn(f64) -> f64) -> Vec<f64> {
         let column = Array2::from_shape_fn((z.len(), 1), |(i, _)| {
-            if self.residuals.speaks(i) {
+            if self.residuals.is_placed(i) {
                 self.depth[i] * (z[i] - p)
             } else {
                 0.0
             }
         });
         let sums = self.signed.apply_t(&column);
-        let mut of_unit = vec![0.0; self.square.len()];
-        for i in (0..z.len()).filter(|&i| self.residuals.speaks(i)) {
-            let u = self.residuals.unit_of[i];
+        let mut of_clone = vec![0.0; self.square.len()];
+        for i in (0..z.len()).filter(|&i| self.residuals.is_placed(i)) {
+            let u = self.residuals.clone_of[i];
             let d = self.depth[i];
-            of_unit[u] += d * d * square(z[i]);
+            of_clone[u] += d * d * square(z[i]);
         }
         (0..self.altered.len())
             .map(|g| {
                 let power: f64 = self
                     .square
                     .iter()
-                    .zip(&of_unit)
+                    .zip(&of_clone)
                     .map(|(s, w)| s[g] * w)
                     .sum();
                 sums[[g, 0]] - power / 2.0
@@ -284,7 +284,7 @@ pub fn p_value(
     let shift = shifts(residuals, copy);
     for k in 0..n_null {
         step(k)?;
-        let order = relaid(chromosome, seed, k);
+        let order = permute_genome(chromosome, seed, k);
         let laid: Vec<Vec<f64>> = shift
             .iter()
             .enumerate()

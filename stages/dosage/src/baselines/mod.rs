@@ -28,7 +28,7 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use crate::dosage::units::cell_types;
+use crate::dosage::clones::cell_types;
 use crate::dosage::{GeneWindows, Strata, add_malignant};
 use clcc_align::concordance::{Class, classify, row_distances};
 use clcc_align::mine::{Part, Split};

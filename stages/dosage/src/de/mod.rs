@@ -483,10 +483,10 @@ fn over_patients(found: &[(String, usize, Vec<LeftOut>)], n_regions: usize) -> V
 }
 
 #[cfg(test)]
-mod calibration;
+mod calibration_tests;
 #[cfg(test)]
-mod published;
+mod published_tests;
 #[cfg(test)]
-mod reference;
+mod reference_tests;
 #[cfg(test)]
 mod tests;

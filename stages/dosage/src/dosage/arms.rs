@@ -69,7 +69,7 @@ pub(super) fn arms(level: Level, var: &Frame, found: &Analysis) -> StageResult<V
                 .collect();
             let mut copy = (f64::NAN, f64::NAN);
             let mut gained_lost = (0, 0);
-            for u in (0..found.units.len()).filter(|&u| found.units[u].key.cancer) {
+            for u in (0..found.clones.len()).filter(|&u| found.clones[u].id.cancer) {
                 let local: Vec<f64> = genes
                     .iter()
                     .map(|&g| found.ratios[u][g])

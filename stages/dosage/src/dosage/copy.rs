@@ -5,9 +5,9 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::GeneWindows;
+use super::clones::ClonePseudobulk;
 use super::params::CopyNumber;
 use super::rates::{LEAST_NEIGHBOURS, NEIGHBOURS, Rates, level};
-use super::units::Unit;
 use clcc_numerics::stats::interquartile_mean;
 
 /// Share of altered genes from which a clone counts as malignant.
@@ -24,7 +24,7 @@ pub(crate) struct Along<'a> {
     pub(crate) scale: f64,
 }
 
-/// Local log copy ratio of each clone and gene, `[unit][gene]`; 0 in normal cells, NaN where nothing is
+/// Local log copy ratio of each clone and gene, `[clone][gene]`; 0 in normal cells, NaN where nothing is
 /// known.
 ///
 /// `Neighbours`: the clone's log rates less those of the normal cells of its stratum; of these
@@ -35,22 +35,22 @@ pub(crate) struct Along<'a> {
 /// by its windows ([`is_malignant`]: other cells of a tumour differ from normal ones too, but not by
 /// copies), its stratum has no normal cells or an arm too few genes: [`from_windows`].
 pub(crate) fn copy_ratios(
-    units: &[Unit],
+    clones: &[ClonePseudobulk],
     rates: &Rates,
     along: Along<'_>,
     source: CopyNumber,
     least: f64,
 ) -> Vec<Vec<f64>> {
     let arms = runs(along.arm);
-    (0..units.len())
+    (0..clones.len())
         .into_par_iter()
         .map(|u| {
-            if !units[u].key.cancer {
+            if !clones[u].id.cancer {
                 return vec![0.0; along.map.len()];
             }
-            let mut out = from_windows(&units[u], along);
-            let normal: Vec<usize> = (0..units.len())
-                .filter(|&v| units[v].stratum == units[u].stratum && !units[v].key.cancer)
+            let mut out = from_windows(&clones[u], along);
+            let normal: Vec<usize> = (0..clones.len())
+                .filter(|&v| clones[v].stratum == clones[u].stratum && !clones[v].id.cancer)
                 .collect();
             let usable = !normal.is_empty() && is_malignant(&out, least);
             if source == CopyNumber::Neighbours && usable {
@@ -78,14 +78,14 @@ pub(crate) fn is_malignant(from_windows: &[f64], least: f64) -> bool {
 /// From the windows beside a gene; where every window of the chromosome contains it, from those. That is
 /// harmless here: residuals are taken around the clone's own mean of the gene, so what the gene adds to
 /// its clone's copy number says nothing about which cells fall short.
-pub(crate) fn from_windows(unit: &Unit, along: Along<'_>) -> Vec<f64> {
+pub(crate) fn from_windows(clone: &ClonePseudobulk, along: Along<'_>) -> Vec<f64> {
     let Along { map, scale, .. } = along;
     (0..map.len())
         .map(|g| {
-            let beside = map.without_gene(g, &unit.profile);
+            let beside = map.without_gene(g, &clone.profile);
             scale
                 * if beside.is_nan() {
-                    map.with_gene(g, &unit.profile)
+                    map.with_gene(g, &clone.profile)
                 } else {
                     beside
                 }
@@ -152,7 +152,7 @@ impl Arm {
 mod tests {
     use std::collections::HashMap;
 
-    use super::super::units::UnitKey;
+    use super::super::clones::CloneId;
     use super::super::windows::{arm_names, tests as layout};
     use super::*;
 
@@ -160,12 +160,12 @@ mod tests {
 
     /// Normal cells and clones of one stratum, a clone's rate of each gene beside theirs; last, normal cells
     /// of another stratum with rates of their own. Every eleventh gene has too few counts to speak.
-    fn units(clones: &[&dyn Fn(usize) -> f64]) -> Vec<Unit> {
-        let unit = |stratum: usize, cancer: bool, ratio: &dyn Fn(usize) -> f64| {
+    fn pseudobulks(clones: &[&dyn Fn(usize) -> f64]) -> Vec<ClonePseudobulk> {
+        let clone = |stratum: usize, cancer: bool, ratio: &dyn Fn(usize) -> f64| {
             let level = |g: usize| if g % 11 == 5 { 0.5 } else { 1000.0 };
             let counts: Vec<f64> = (0..128).map(|g| level(g) * ratio(g)).collect();
-            Unit {
-                key: UnitKey {
+            ClonePseudobulk {
+                id: CloneId {
                     patient: 0,
                     cell_type: String::new(),
                     cancer,
@@ -179,13 +179,13 @@ mod tests {
                 profile: vec![f64::from(u8::from(cancer)); 12],
             }
         };
-        let mut out = vec![unit(0, false, &|_| 1.0), unit(0, false, &|_| 1.0)];
-        out.extend(clones.iter().map(|c| unit(0, true, c)));
-        out.push(unit(1, false, &|g| 1.0 + (g % 5) as f64));
+        let mut out = vec![clone(0, false, &|_| 1.0), clone(0, false, &|_| 1.0)];
+        out.extend(clones.iter().map(|c| clone(0, true, c)));
+        out.push(clone(1, false, &|g| 1.0 + (g % 5) as f64));
         out
     }
 
-    fn ratios(units: &[Unit], source: CopyNumber, scale: f64) -> Vec<Vec<f64>> {
+    fn ratios(clones: &[ClonePseudobulk], source: CopyNumber, scale: f64) -> Vec<Vec<f64>> {
         let genes = layout::genes(&SIZES);
         let map = GeneWindows::new(&genes.index, &layout::windows(&SIZES, 20, 10), &genes).unwrap();
         let arm = arm_names(&genes).unwrap();
@@ -194,7 +194,7 @@ mod tests {
             map: &map,
             scale,
         };
-        copy_ratios(units, &Rates::new(units, 2, 2.0), along, source, 0.15)
+        copy_ratios(clones, &Rates::new(clones, 2, 2.0), along, source, 0.15)
     }
 
     /// Half as much again from gene 80 on (in chr4q), every ninth gene eight times as much.
@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn a_gain_is_measured_beside_the_normal_cells_and_outliers_do_not_move_it() {
-        let found = &ratios(&units(&[&gained]), CopyNumber::Neighbours, 0.2)[2];
+        let found = &ratios(&pseudobulks(&[&gained]), CopyNumber::Neighbours, 0.2)[2];
         // Genes 0 to 49 are the p arm, 50 to 119 q; gene 119 has 50 neighbours, 40 of them gained, and gene
         // 100 all of q, 30 as they were and 40 gained.
         assert!(found[..49].iter().all(|c| c.abs() < 1e-3), "{found:?}");
@@ -221,10 +221,10 @@ mod tests {
 
     #[test]
     fn every_value_is_the_interquartile_mean_of_the_neighbours_by_hand() {
-        let units = units(&[&gained, &|g| 1.0 + (g % 7) as f64 / 10.0]);
-        let rates = Rates::new(&units, 2, 2.0);
+        let clones = pseudobulks(&[&gained, &|g| 1.0 + (g % 7) as f64 / 10.0]);
+        let rates = Rates::new(&clones, 2, 2.0);
         let arm = arm_names(&layout::genes(&SIZES)).unwrap();
-        let found = ratios(&units, CopyNumber::Neighbours, 0.2);
+        let found = ratios(&clones, CopyNumber::Neighbours, 0.2);
         let mut of_arm: HashMap<&str, Vec<usize>> = HashMap::new();
         for (g, name) in arm.iter().enumerate().take(120) {
             of_arm.entry(name).or_default().push(g);
@@ -234,8 +234,9 @@ mod tests {
         for u in [2, 3] {
             for g in 0..120 {
                 let mut near: Vec<usize> = of_arm[arm[g].as_str()].clone();
-                let speaks = |h: usize| rates.w[u][h] > 0.0 && rates.w[0][h] + rates.w[1][h] > 0.0;
-                near.retain(|&h| h != g && speaks(h));
+                let is_informative =
+                    |h: usize| rates.w[u][h] > 0.0 && rates.w[0][h] + rates.w[1][h] > 0.0;
+                near.retain(|&h| h != g && is_informative(h));
                 let (mut left, mut right): (Vec<usize>, Vec<usize>) =
                     near.into_iter().partition(|&h| h < g);
                 left.reverse();
@@ -252,14 +253,14 @@ mod tests {
                     })
                     .collect();
                 let by_hand = interquartile_mean(&values);
-                assert!((found[u][g] - by_hand).abs() < 1e-12, "unit {u}, gene {g}");
+                assert!((found[u][g] - by_hand).abs() < 1e-12, "clone {u}, gene {g}");
             }
         }
     }
 
     #[test]
     fn windows_serve_where_neighbours_cannot() {
-        let two = units(&[&gained]);
+        let two = pseudobulks(&[&gained]);
         assert!(
             ratios(&two, CopyNumber::Neighbours, 0.2)[..2]
                 .iter()

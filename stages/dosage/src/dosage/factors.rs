@@ -27,7 +27,7 @@ pub struct Factor {
     pub coherence: f64,
     /// Probability of a T this large in any factor of a permuted profile.
     pub p: f64,
-    /// One per gene; positive genes fall short of their dosage in cells with a high score. Unit
+    /// One per gene; positive genes fall short of their dosage in cells with a high score. ClonePseudobulk
     /// length; 0 for genes that are not altered.
     pub loadings: Vec<f64>,
     /// One per cell of the residuals; positive cells fall short.
@@ -64,7 +64,7 @@ pub struct FactorOptions {
     pub seed: u64,
 }
 
-/// Scores for copy ratios `[unit][gene]` (0: not altered). `chromosome[gene]` is empty where a gene
+/// Scores for copy ratios `[clone][gene]` (0: not altered). `chromosome[gene]` is empty where a gene
 /// has no place; `step(done, total)` may stop the work.
 ///
 /// # Errors
@@ -77,7 +77,7 @@ pub fn cell_scores(
     step: &dyn Fn(usize, usize) -> StageResult<()>,
 ) -> StageResult<CellScores> {
     let orders: Vec<Vec<(usize, usize)>> = (0..options.n_null)
-        .map(|k| relaid(chromosome, options.seed, k))
+        .map(|k| permute_genome(chromosome, options.seed, k))
         .collect();
     let permuted = |k: usize| -> Vec<Vec<f64>> {
         copy.iter()
@@ -149,7 +149,7 @@ fn negative(mut v: Vec<f64>) -> Vec<f64> {
 /// A fixed random choice of the cells that speak (of all, where none does), in rising order.
 fn choose(residuals: &Residuals, options: FactorOptions) -> Vec<usize> {
     let all = 0..residuals.n_cells();
-    let mut rows: Vec<usize> = all.clone().filter(|&i| residuals.speaks(i)).collect();
+    let mut rows: Vec<usize> = all.clone().filter(|&i| residuals.is_placed(i)).collect();
     if rows.is_empty() {
         rows = all.collect();
     }
@@ -213,7 +213,7 @@ impl Found {
 
 /// Genes with a place, each with the gene whose copy ratio it gets in permutation `k`: chromosomes
 /// in random order, each turned around or not, the whole rotated by a random length.
-pub(crate) fn relaid(chromosome: &[String], seed: u64, k: usize) -> Vec<(usize, usize)> {
+pub(crate) fn permute_genome(chromosome: &[String], seed: u64, k: usize) -> Vec<(usize, usize)> {
     let mut rng = Rng::new(seed, "dosage null", &[k as u64]);
     let placed: Vec<usize> = (0..chromosome.len())
         .filter(|&g| !chromosome[g].is_empty())
@@ -241,7 +241,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_relaid_profile_keeps_every_gene_and_its_neighbours() {
+    fn a_permuted_profile_keeps_every_gene_and_its_neighbours() {
         let chromosome: Vec<String> = (0..60)
             .map(|g| {
                 if g == 30 {
@@ -251,7 +251,7 @@ mod tests {
                 }
             })
             .collect();
-        let order = relaid(&chromosome, 1, 0);
+        let order = permute_genome(&chromosome, 1, 0);
         let mut from: Vec<usize> = order.iter().map(|o| o.1).collect();
         let steps = from.windows(2).filter(|w| w[0].abs_diff(w[1]) <= 2).count();
         // 59 genes in a row have 58 steps; two joints of chromosomes and the rotation break three.
@@ -259,6 +259,6 @@ mod tests {
         assert_ne!(from, order.iter().map(|o| o.0).collect::<Vec<_>>());
         from.sort_unstable();
         assert_eq!(from, (0..60).filter(|g| *g != 30).collect::<Vec<_>>());
-        assert_ne!(relaid(&chromosome, 1, 1), order);
+        assert_ne!(permute_genome(&chromosome, 1, 1), order);
     }
 }

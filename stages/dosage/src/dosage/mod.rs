@@ -15,6 +15,7 @@
 //! on genes here and there.
 
 mod arms;
+pub mod clones;
 pub(crate) mod copy;
 pub mod factors;
 mod params;
@@ -22,7 +23,6 @@ pub(crate) mod rates;
 pub mod residual;
 mod response;
 pub mod slope;
-pub mod units;
 pub(crate) mod windows;
 mod write;
 
@@ -39,12 +39,12 @@ use clcc_stage::cohort::{Cohort, CohortCnv};
 use clcc_stage::roles;
 use clcc_stage::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
 
+use clones::{CloneId, ClonePseudobulk, clone_ids, pseudobulks};
 use copy::{Along, altered, copy_ratios};
 use factors::{CellScores, FactorOptions, cell_scores};
 use rates::Rates;
 use residual::Residuals;
 use slope::{Class, Slopes, slopes, window_scale};
-use units::{Unit, UnitKey, keys, units};
 
 /// The stage.
 #[derive(Debug)]
@@ -91,7 +91,7 @@ impl Stage for Dosage {
         let groups = cohort.load_groups(ctx, params.group_by)?;
         add_malignant(ctx, &mut cohort)?;
         let chosen = params.restrict.cancer_cells(&cohort.obs)?;
-        let keys = keys(&cohort, &groups, &chosen, params.strata)?;
+        let ids = clone_ids(&cohort, &groups, &chosen, params.strata)?;
         ctx.check_cancelled()?;
         let map = GeneWindows::new(&cohort.var.index, &cnv.windows, &cnv.genes)?;
         let chromosome = cohort.var.texts("chromosome")?;
@@ -104,7 +104,7 @@ impl Stage for Dosage {
         let found = analyse(
             &cohort.x,
             &cnv.x,
-            &keys,
+            &ids,
             &map,
             Places {
                 chromosome: &chromosome,
@@ -119,7 +119,7 @@ impl Stage for Dosage {
         }
         let dir = ctx.output(roles::DOSAGE);
         write::all(&dir, &cohort, &found, params)?;
-        Ok(metrics(&found, &keys))
+        Ok(metrics(&found, &ids))
     }
 }
 
@@ -127,21 +127,21 @@ impl Stage for Dosage {
 #[derive(Debug, Clone)]
 pub struct Analysis {
     /// Clones.
-    pub units: Vec<Unit>,
+    pub clones: Vec<ClonePseudobulk>,
     /// Natural-log copy ratio per unit of `X_cnv`; NaN where the genes do not follow it.
     pub scale: f64,
     /// t value of the slope on the windows that all genes share, which the scale is.
     pub scale_t: f64,
     /// Per gene.
     pub slopes: Slopes,
-    /// Local log copy ratio of each clone and gene, `[unit][gene]`; NaN where unknown, 0 in normal cells.
+    /// Local log copy ratio of each clone and gene, `[clone][gene]`; NaN where unknown, 0 in normal cells.
     pub ratios: Vec<Vec<f64>>,
     /// The same, 0 where it is not altered.
     pub copy: Vec<Vec<f64>>,
     /// Row of each scored cell.
     pub cells: Vec<usize>,
     /// Clone of each scored cell.
-    pub unit_of: Vec<usize>,
+    pub clone_of: Vec<usize>,
     /// Per scored cell; `None` where no clone has an altered gene.
     pub scores: Option<CellScores>,
 }
@@ -149,7 +149,7 @@ pub struct Analysis {
 impl Analysis {
     fn warnings(&self, params: &DosageParams) -> Vec<String> {
         let mut out = Vec::new();
-        if self.units.is_empty() {
+        if self.clones.is_empty() {
             out.push(format!(
                 "no clone has {} cells with counts: nothing could be tested",
                 params.min_cells
@@ -165,7 +165,7 @@ impl Analysis {
                 self.scale_t
             ));
         } else {
-            if self.slopes.n_units == 0 {
+            if self.slopes.n_clones == 0 {
                 out.push(format!(
                     "no clone is malignant (a twentieth of the genes with a log copy ratio of {} or more in size): no gene was tested",
                     params.altered
@@ -199,25 +199,25 @@ pub struct Places<'a> {
 pub fn analyse(
     counts: &Csr,
     cnv: &Csr,
-    keys: &[Option<UnitKey>],
+    ids: &[Option<CloneId>],
     map: &GeneWindows,
     places: Places<'_>,
     params: &DosageParams,
     seed: u64,
     step: &dyn Fn(usize, usize) -> StageResult<()>,
 ) -> StageResult<Analysis> {
-    let (units, n_strata) = units(counts, cnv, keys, params.min_cells);
-    let rates = Rates::new(&units, n_strata, params.min_count);
-    let (scale, scale_t) = window_scale(&rates, &units, n_strata, map);
+    let (clones, n_strata) = pseudobulks(counts, cnv, ids, params.min_cells);
+    let rates = Rates::new(&clones, n_strata, params.min_count);
+    let (scale, scale_t) = window_scale(&rates, &clones, n_strata, map);
     let along = Along {
         arm: places.arm,
         map,
         scale,
     };
-    let slopes = slopes(&units, n_strata, along, params);
-    let ratios = copy_ratios(&units, &rates, along, params.copy_number, params.altered);
+    let slopes = slopes(&clones, n_strata, along, params);
+    let ratios = copy_ratios(&clones, &rates, along, params.copy_number, params.altered);
     let copy: Vec<Vec<f64>> = ratios.iter().map(|r| altered(r, params.altered)).collect();
-    let residuals = Residuals::new(counts, &units, &copy);
+    let residuals = Residuals::new(counts, &clones, &copy);
     let options = FactorOptions {
         n_factors: params.n_factors,
         n_null: params.n_null,
@@ -236,14 +236,14 @@ pub fn analyse(
         None
     };
     Ok(Analysis {
-        units,
+        clones,
         scale,
         scale_t,
         slopes,
         ratios,
         copy,
         cells: residuals.cells,
-        unit_of: residuals.unit_of,
+        clone_of: residuals.clone_of,
         scores,
     })
 }
@@ -266,7 +266,7 @@ pub(crate) fn add_malignant(ctx: &StageContext<'_>, cohort: &mut Cohort) -> Stag
     Ok(())
 }
 
-fn metrics(found: &Analysis, keys: &[Option<UnitKey>]) -> Metrics {
+fn metrics(found: &Analysis, ids: &[Option<CloneId>]) -> Metrics {
     let mut out = Metrics::new();
     let count = |class: Class| {
         found
@@ -276,7 +276,7 @@ fn metrics(found: &Analysis, keys: &[Option<UnitKey>]) -> Metrics {
             .filter(|g| g.class == class)
             .count()
     };
-    out.insert("n_clones".into(), json!(found.units.len()));
+    out.insert("n_clones".into(), json!(found.clones.len()));
     for class in [
         Class::Sensitive,
         Class::Insensitive,
@@ -317,7 +317,7 @@ fn metrics(found: &Analysis, keys: &[Option<UnitKey>]) -> Metrics {
         }
     }
     out.insert("n_cells_scored".into(), json!(found.cells.len()));
-    let unplaced = keys.iter().flatten().filter(|k| k.cancer && k.unplaced);
+    let unplaced = ids.iter().flatten().filter(|k| k.cancer && k.unplaced);
     out.insert("n_cells_unplaced".into(), json!(unplaced.count()));
     if let Some(scores) = &found.scores {
         out.insert("shortfall_sd".into(), json!(scores.shortfall_sd.0));
@@ -337,6 +337,6 @@ fn metrics(found: &Analysis, keys: &[Option<UnitKey>]) -> Metrics {
 }
 
 #[cfg(test)]
-mod simulated;
+mod simulated_tests;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! Log expression rates of clones and genes, how much each says, and what a gene's neighbours say.
 
-use super::units::Unit;
+use super::clones::ClonePseudobulk;
 use clcc_numerics::math;
 use clcc_numerics::stats::median;
 
@@ -8,28 +8,28 @@ use clcc_numerics::stats::median;
 const BETWEEN_CLONES: f64 = 0.2;
 /// Counts added to a clone of mean library size before the logarithm.
 const PRIOR_COUNT: f64 = 0.5;
-/// Counts expected of the genes that a unit's size factor rests on, where it has such.
+/// Counts expected of the genes that a clone's size factor rests on, where it has such.
 const SIZE_COUNT: f64 = 10.0;
 /// Genes on each side of a gene that speak for its place.
 pub(super) const NEIGHBOURS: usize = 50;
 /// Fewer say more about themselves than about the place.
 pub(super) const LEAST_NEIGHBOURS: usize = 10;
 
-/// Log rates and weights, `[unit][gene]`.
+/// Log rates and weights, `[clone][gene]`.
 pub(crate) struct Rates {
     pub(super) y: Vec<Vec<f64>>,
     pub(super) w: Vec<Vec<f64>>,
-    /// Log size factor of each unit beside its library: already taken from `y`.
+    /// Log size factor of each clone beside its library: already taken from `y`.
     pub(super) size: Vec<f64>,
-    /// Sum of the weights of a gene over units.
+    /// Sum of the weights of a gene over clones.
     pub(super) information: Vec<f64>,
 }
 
 impl Rates {
-    pub(crate) fn new(units: &[Unit], n_strata: usize, min_count: f64) -> Self {
-        let n_genes = units.first().map_or(0, |u| u.counts.len());
-        let mean_library = units.iter().map(|u| u.library).sum::<f64>() / units.len() as f64;
-        let mut y: Vec<Vec<f64>> = units
+    pub(crate) fn new(clones: &[ClonePseudobulk], n_strata: usize, min_count: f64) -> Self {
+        let n_genes = clones.first().map_or(0, |u| u.counts.len());
+        let mean_library = clones.iter().map(|u| u.library).sum::<f64>() / clones.len() as f64;
+        let mut y: Vec<Vec<f64>> = clones
             .iter()
             .map(|u| {
                 u.counts
@@ -38,31 +38,31 @@ impl Rates {
                     .collect()
             })
             .collect();
-        let mut w = vec![vec![0.0; n_genes]; units.len()];
-        let mut size = vec![0.0; units.len()];
+        let mut w = vec![vec![0.0; n_genes]; clones.len()];
+        let mut size = vec![0.0; clones.len()];
         for s in 0..n_strata {
-            let members: Vec<usize> = (0..units.len())
-                .filter(|&u| units[u].stratum == s)
+            let members: Vec<usize> = (0..clones.len())
+                .filter(|&u| clones[u].stratum == s)
                 .collect();
-            let library: f64 = members.iter().map(|&u| units[u].library).sum();
+            let library: f64 = members.iter().map(|&u| clones[u].library).sum();
             let mut rate = vec![0.0; n_genes];
             for g in 0..n_genes {
-                rate[g] = members.iter().map(|&u| units[u].counts[g]).sum::<f64>() / library;
+                rate[g] = members.iter().map(|&u| clones[u].counts[g]).sum::<f64>() / library;
                 for &u in &members {
-                    let expected = rate[g] * units[u].library;
+                    let expected = rate[g] * clones[u].library;
                     if expected >= min_count {
                         w[u][g] = 1.0 / (BETWEEN_CLONES * BETWEEN_CLONES + 1.0 / expected);
                     }
                 }
             }
-            // Weighted: the logarithm of a count near 0 in a small unit says what was added to it.
+            // Weighted: the logarithm of a count near 0 in a small clone says what was added to it.
             let centre: Vec<f64> = (0..n_genes)
                 .map(|g| level(g, &members, &y, &w).map_or(0.0, |l| l.0))
                 .collect();
             for &u in &members {
                 // Genes with counts enough that the count added to them says nothing.
                 let enough =
-                    |g: &usize| w[u][*g] > 0.0 && rate[*g] * units[u].library >= SIZE_COUNT;
+                    |g: &usize| w[u][*g] > 0.0 && rate[*g] * clones[u].library >= SIZE_COUNT;
                 let mut differences: Vec<f64> = (0..n_genes)
                     .filter(enough)
                     .map(|g| y[u][g] - centre[g])
@@ -88,7 +88,7 @@ impl Rates {
         }
     }
 
-    /// `y` less its stratum's weighted mean; 0 where the unit does not speak for the gene.
+    /// `y` less its stratum's weighted mean; 0 where the clone does not speak for the gene.
     pub(super) fn centred(&self, strata: &[usize], n_strata: usize) -> Vec<Vec<f64>> {
         let n_genes = self.information.len();
         let mut out = vec![vec![0.0; n_genes]; self.y.len()];
@@ -106,21 +106,21 @@ impl Rates {
     }
 }
 
-/// Weighted mean log rate of gene `g` over these units, and its weight; `None` where none speaks for it.
+/// Weighted mean log rate of gene `g` over these clones, and its weight; `None` where none speaks for it.
 pub(super) fn level(
     g: usize,
-    units: &[usize],
+    clones: &[usize],
     y: &[Vec<f64>],
     w: &[Vec<f64>],
 ) -> Option<(f64, f64)> {
-    let total: f64 = units.iter().map(|&u| w[u][g]).sum();
+    let total: f64 = clones.iter().map(|&u| w[u][g]).sum();
     (total > 0.0).then(|| {
-        let sum: f64 = units.iter().map(|&u| w[u][g] * y[u][g]).sum();
+        let sum: f64 = clones.iter().map(|&u| w[u][g] * y[u][g]).sum();
         (sum / total, total)
     })
 }
 
-/// Mean centred log rate of the nearest informative genes of the same arm, per unit.
+/// Mean centred log rate of the nearest informative genes of the same arm, per clone.
 pub(super) fn neighbours(
     g: usize,
     centred: &[Vec<f64>],
@@ -157,18 +157,18 @@ pub(super) fn neighbours(
 
 #[cfg(test)]
 mod tests {
-    use super::super::units::UnitKey;
+    use super::super::clones::CloneId;
     use super::*;
 
     #[test]
-    fn a_small_unit_does_not_move_the_size_of_the_others() {
+    fn a_small_clone_does_not_move_the_size_of_the_others() {
         // One profile of expression from 10 to 10,000 counts, seen whole, by a tenth and by a thousandth.
-        let unit = |share: f64| {
+        let clone = |share: f64| {
             let counts: Vec<f64> = (0..40u32)
                 .map(|g| (10f64.powi(1 + (g % 4) as i32) * share).floor())
                 .collect();
-            Unit {
-                key: UnitKey {
+            ClonePseudobulk {
+                id: CloneId {
                     patient: 0,
                     cell_type: String::new(),
                     cancer: false,
@@ -182,8 +182,8 @@ mod tests {
                 profile: Vec::new(),
             }
         };
-        let units = [unit(1.0), unit(0.1), unit(0.001)];
-        let rates = Rates::new(&units, 1, 2.0);
+        let clones = [clone(1.0), clone(0.1), clone(0.001)];
+        let rates = Rates::new(&clones, 1, 2.0);
         assert!(
             (rates.size[0] - rates.size[1]).abs() < 0.01,
             "{:?}",

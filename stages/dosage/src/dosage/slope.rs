@@ -37,11 +37,11 @@ use std::collections::BTreeSet;
 use rayon::prelude::*;
 
 use super::GeneWindows;
+use super::clones::ClonePseudobulk;
 use super::copy::{Along, from_windows, is_malignant};
 use super::params::{CopyNumber, DosageParams, TumourLevel};
 use super::rates::{Rates, neighbours};
 use super::response::{Design, Gene, Model, Response, common_dispersion, excess_variance, fit};
-use super::units::Unit;
 use clcc_numerics::math;
 use clcc_numerics::stats::{
     Line, PValue, VariancePrior, benjamini_hochberg, t_quantile, two_sided_t, weighted_line,
@@ -116,7 +116,7 @@ pub struct GeneDosage {
     /// Test of slope = 1, and adjusted over tested genes.
     pub one: (PValue, f64),
     /// Clones with enough counts.
-    pub n_units: usize,
+    pub n_clones: usize,
     /// Largest difference of log copy ratio between clones of one stratum.
     pub spread: f64,
     /// Where the local copy number comes from.
@@ -139,22 +139,25 @@ pub struct Slopes {
     /// Variance between clones of one copy number over the squared mean, beside counting noise.
     pub dispersion: f64,
     /// Clones of the strata with a malignant one: those that the slopes rest on. 0: nothing is tested.
-    pub n_units: usize,
+    pub n_clones: usize,
 }
 
-/// Patients with malignant units from which their level can be told from their copy number.
+/// Patients with malignant clones from which their level can be told from their copy number.
 const PATIENTS_FOR_LEVEL: usize = 3;
 
-/// The units of the strata that have a malignant one, strata numbered anew, and which are malignant.
-fn informative(units: &[Unit], malignant: &[bool]) -> (Vec<Unit>, usize, Vec<bool>) {
-    let strata: BTreeSet<usize> = units
+/// The clones of the strata that have a malignant one, strata numbered anew, and which are malignant.
+fn informative(
+    clones: &[ClonePseudobulk],
+    malignant: &[bool],
+) -> (Vec<ClonePseudobulk>, usize, Vec<bool>) {
+    let strata: BTreeSet<usize> = clones
         .iter()
         .zip(malignant)
         .filter(|(_, m)| **m)
         .map(|(u, _)| u.stratum)
         .collect();
     let number = |s: usize| strata.iter().position(|&t| t == s);
-    let (kept, flags) = units
+    let (kept, flags) = clones
         .iter()
         .zip(malignant)
         .filter_map(|(u, &m)| {
@@ -166,28 +169,32 @@ fn informative(units: &[Unit], malignant: &[bool]) -> (Vec<Unit>, usize, Vec<boo
     (kept, strata.len(), flags)
 }
 
-/// Per cell type, an indicator of its malignant units; none where no level is to be taken out.
-fn tumour_levels(units: &[Unit], malignant: &[bool], params: &DosageParams) -> Vec<Vec<f64>> {
-    let patients: BTreeSet<u32> = units
+/// Per cell type, an indicator of its malignant clones; none where no level is to be taken out.
+fn tumour_levels(
+    clones: &[ClonePseudobulk],
+    malignant: &[bool],
+    params: &DosageParams,
+) -> Vec<Vec<f64>> {
+    let patients: BTreeSet<u32> = clones
         .iter()
         .zip(malignant)
         .filter(|(_, m)| **m)
-        .map(|(u, _)| u.key.patient)
+        .map(|(u, _)| u.id.patient)
         .collect();
     let wanted = match params.tumour_level {
         TumourLevel::Auto => patients.len() >= PATIENTS_FOR_LEVEL,
         TumourLevel::Shared => true,
         TumourLevel::None => false,
     };
-    let types: BTreeSet<&str> = units.iter().map(|u| u.key.cell_type.as_str()).collect();
+    let types: BTreeSet<&str> = clones.iter().map(|u| u.id.cell_type.as_str()).collect();
     types
         .into_iter()
         .filter(|_| wanted)
         .map(|t| {
-            units
+            clones
                 .iter()
                 .zip(malignant)
-                .map(|(u, &m)| f64::from(u8::from(m && u.key.cell_type == t)))
+                .map(|(u, &m)| f64::from(u8::from(m && u.id.cell_type == t)))
                 .collect::<Vec<f64>>()
         })
         .filter(|z| z.iter().any(|v| *v > 0.0))
@@ -215,14 +222,14 @@ impl Points {
 /// genes share on the windows beside them. And its t value.
 pub(crate) fn window_scale(
     rates: &Rates,
-    units: &[Unit],
+    clones: &[ClonePseudobulk],
     n_strata: usize,
     map: &GeneWindows,
 ) -> (f64, f64) {
-    let strata: Vec<usize> = units.iter().map(|u| u.stratum).collect();
+    let strata: Vec<usize> = clones.iter().map(|u| u.stratum).collect();
     let points: Vec<Points> = (0..map.len())
         .into_par_iter()
-        .filter_map(|g| Some(Points::new(rates, g, beside(g, units, map)?)))
+        .filter_map(|g| Some(Points::new(rates, g, beside(g, clones, map)?)))
         .collect();
     let (slope, t) = shared_slope(points.iter(), &strata, n_strata);
     (if usable(slope, t) { slope } else { f64::NAN }, t)
@@ -233,27 +240,27 @@ fn usable(slope: f64, t: f64) -> bool {
     slope > 0.0 && t > 3.0
 }
 
-/// The windows beside a gene in each unit; `None` where one has none.
-fn beside(g: usize, units: &[Unit], map: &GeneWindows) -> Option<Vec<f64>> {
-    let x: Vec<f64> = units
+/// The windows beside a gene in each clone; `None` where one has none.
+fn beside(g: usize, clones: &[ClonePseudobulk], map: &GeneWindows) -> Option<Vec<f64>> {
+    let x: Vec<f64> = clones
         .iter()
         .map(|u| map.without_gene(g, &u.profile))
         .collect();
     x.iter().all(|v| v.is_finite()).then_some(x)
 }
 
-/// The local copy number of a gene in each unit, from either source, before any scale.
+/// The local copy number of a gene in each clone, from either source, before any scale.
 fn local(
     source: Source,
     g: usize,
-    units: &[Unit],
+    clones: &[ClonePseudobulk],
     map: &GeneWindows,
     centred: &[Vec<f64>],
     information: &[f64],
     arm: &[String],
 ) -> Option<Vec<f64>> {
     match source {
-        Source::Windows => beside(g, units, map),
+        Source::Windows => beside(g, clones, map),
         Source::Neighbours => neighbours(g, centred, information, arm),
         Source::None => None,
     }
@@ -261,39 +268,39 @@ fn local(
 
 /// Fits every gene. The scale is that of [`window_scale`].
 pub(super) fn slopes(
-    units: &[Unit],
+    clones: &[ClonePseudobulk],
     n_strata: usize,
     along: Along<'_>,
     params: &DosageParams,
 ) -> Slopes {
     let Along { arm, map, scale } = along;
-    let malignant: Vec<bool> = units
+    let malignant: Vec<bool> = clones
         .iter()
-        .map(|u| u.key.cancer && is_malignant(&from_windows(u, along), params.altered))
+        .map(|u| u.id.cancer && is_malignant(&from_windows(u, along), params.altered))
         .collect();
-    let (chosen, n_chosen, flags) = informative(units, &malignant);
+    let (chosen, n_chosen, flags) = informative(clones, &malignant);
     let levels = tumour_levels(&chosen, &flags, params);
     let n_informative = chosen.len();
-    // Without a malignant clone nothing is tested; the reasons are those of all units.
+    // Without a malignant clone nothing is tested; the reasons are those of all clones.
     let no_scale = match (scale.is_finite(), chosen.is_empty()) {
         (false, _) => "expression as a whole does not follow the inferred copy number",
         (true, true) => "no malignant clone: none has a twentieth of the genes altered",
         (true, false) => "",
     };
-    let (units, n_strata) = if chosen.is_empty() {
-        (units, n_strata)
+    let (clones, n_strata) = if chosen.is_empty() {
+        (clones, n_strata)
     } else {
         (chosen.as_slice(), n_chosen)
     };
-    let strata: Vec<usize> = units.iter().map(|u| u.stratum).collect();
-    let rates = Rates::new(units, n_strata, params.min_count);
+    let strata: Vec<usize> = clones.iter().map(|u| u.stratum).collect();
+    let rates = Rates::new(clones, n_strata, params.min_count);
     let centred = rates.centred(&strata, n_strata);
     let order = match params.copy_number {
         CopyNumber::Neighbours => [Source::Neighbours, Source::Windows],
         CopyNumber::Windows => [Source::Windows, Source::Neighbours],
     };
     let from =
-        |source: Source, g: usize| local(source, g, units, map, &centred, &rates.information, arm);
+        |source: Source, g: usize| local(source, g, clones, map, &centred, &rates.information, arm);
     let mut points: Vec<(Points, Source)> = (0..map.len())
         .into_par_iter()
         .map(|g| {
@@ -301,7 +308,7 @@ pub(super) fn slopes(
                 .iter()
                 .find_map(|&source| Some((Points::new(&rates, g, from(source, g)?), source)))
                 .unwrap_or_else(|| {
-                    let nothing = vec![0.0; units.len()];
+                    let nothing = vec![0.0; clones.len()];
                     (Points::new(&rates, g, nothing), Source::None)
                 })
         })
@@ -326,7 +333,7 @@ pub(super) fn slopes(
         let scale = scale_of(*source).unwrap_or(1.0);
         p.x.iter_mut().for_each(|x| *x *= scale);
     }
-    let offset: Vec<f64> = units
+    let offset: Vec<f64> = clones
         .iter()
         .zip(&rates.size)
         .map(|(u, size)| math::ln(u.library) + size)
@@ -341,7 +348,7 @@ pub(super) fn slopes(
         .into_par_iter()
         .enumerate()
         .map(|(g, (p, source))| {
-            let counts = units.iter().map(|u| u.counts[g]).collect();
+            let counts = clones.iter().map(|u| u.counts[g]).collect();
             let scaled = scale_of(source).map(|_| ());
             Candidate::new(p, counts, source, scaled, &design, params)
         })
@@ -353,7 +360,7 @@ pub(super) fn slopes(
         slope_sd,
         tumour_level_sd: (!levels.is_empty()).then(|| fitted.model.level_variance.sqrt()),
         dispersion: fitted.model.dispersion,
-        n_units: n_informative,
+        n_clones: n_informative,
     }
 }
 
@@ -380,7 +387,7 @@ fn shared_slope<'a>(
 struct Candidate {
     x: Vec<f64>,
     counts: Vec<f64>,
-    speaks: Vec<bool>,
+    included: Vec<bool>,
     /// What is known of it; `reason` is empty where it can be fitted.
     gene: GeneDosage,
 }
@@ -394,12 +401,12 @@ impl Candidate {
         design: &Design<'_>,
         params: &DosageParams,
     ) -> Self {
-        let speaks: Vec<bool> = p.w.iter().map(|w| *w > 0.0).collect();
-        let n_units = speaks.iter().filter(|s| **s).count();
+        let included: Vec<bool> = p.w.iter().map(|w| *w > 0.0).collect();
+        let n_clones = included.iter().filter(|s| **s).count();
         let spread = (0..design.n_strata)
             .map(|s| {
                 let here = (0..p.x.len())
-                    .filter(|&u| design.strata[u] == s && speaks[u])
+                    .filter(|&u| design.strata[u] == s && included[u])
                     .map(|u| p.x[u]);
                 let (lo, hi) = here.fold((f64::INFINITY, f64::NEG_INFINITY), |(lo, hi), x| {
                     (lo.min(x), hi.max(x))
@@ -409,9 +416,9 @@ impl Candidate {
             .fold(0.0, f64::max);
         let reason = if source == Source::None {
             "no copy-number window or too few genes near it".to_string()
-        } else if n_units < 3 {
+        } else if n_clones < 3 {
             format!(
-                "too few counts: {n_units} clones expect {} or more",
+                "too few counts: {n_clones} clones expect {} or more",
                 params.min_count
             )
         } else if let Err(why) = scaled {
@@ -430,7 +437,7 @@ impl Candidate {
             df: f64::NAN,
             zero: nothing,
             one: nothing,
-            n_units,
+            n_clones,
             spread: if scaled.is_ok() { spread } else { f64::NAN },
             source,
             class: Class::Untested,
@@ -439,7 +446,7 @@ impl Candidate {
         Self {
             x: p.x,
             counts,
-            speaks,
+            included,
             gene,
         }
     }
@@ -451,7 +458,7 @@ impl Candidate {
         let gene = Gene {
             x: &self.x,
             counts: &self.counts,
-            speaks: &self.speaks,
+            included: &self.included,
         };
         fit(gene, design, model)
     }

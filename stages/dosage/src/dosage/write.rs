@@ -60,7 +60,7 @@ fn genes(dir: &Path, cohort: &Cohort, found: &Analysis, params: &DosageParams) -
     frame.set("reason", text(&|g| &g.reason));
     frame.set(
         "n_clones",
-        Column::I64(all.iter().map(|g| g.n_units as i64).collect()),
+        Column::I64(all.iter().map(|g| g.n_clones as i64).collect()),
     );
     frame.set("copy_spread", num(&|g| g.spread));
     frame.set("copy_source", text(&|g| g.source.name()));
@@ -70,7 +70,7 @@ fn genes(dir: &Path, cohort: &Cohort, found: &Analysis, params: &DosageParams) -
     };
     let test = format!(
         "test: negative binomial regression of clone counts (pseudobulk of raw counts, log link, offset library and size factor) on the local log copy ratio over the {} clones of strata with a malignant one, one level per {stratum}, common dispersion {}; Pearson's statistic over its degrees of freedom as the variance, moderated over genes (Smyth 2004); t tests of slope = 0 and slope = 1, two-sided; *_adj: Benjamini-Hochberg over tested genes; ci: 95 %",
-        found.slopes.n_units,
+        found.slopes.n_clones,
         clcc_data::table::number(found.slopes.dispersion)
     );
     let scale = format!(
@@ -112,17 +112,17 @@ fn cells(dir: &Path, cohort: &Cohort, found: &Analysis, params: &DosageParams) -
                 .collect(),
         ),
     );
-    let key = |f: &dyn Fn(&super::UnitKey) -> String| {
+    let of_clone = |f: &dyn Fn(&super::CloneId) -> String| {
         Column::Str(
             found
-                .unit_of
+                .clone_of
                 .iter()
-                .map(|&u| f(&found.units[u].key))
+                .map(|&u| f(&found.clones[u].id))
                 .collect(),
         )
     };
-    frame.set("cell_type", key(&|k| k.cell_type.clone()));
-    frame.set("group", key(&|k| k.group.clone()));
+    frame.set("cell_type", of_clone(&|id| id.cell_type.clone()));
+    frame.set("group", of_clone(&|id| id.group.clone()));
     let altered: Vec<i64> = found
         .copy
         .iter()
@@ -130,7 +130,7 @@ fn cells(dir: &Path, cohort: &Cohort, found: &Analysis, params: &DosageParams) -
         .collect();
     frame.set(
         "n_altered_genes",
-        Column::I64(found.unit_of.iter().map(|&u| altered[u]).collect()),
+        Column::I64(found.clone_of.iter().map(|&u| altered[u]).collect()),
     );
     if let Some(scores) = &found.scores {
         frame.set("shortfall", Column::F64(scores.shortfall.clone()));

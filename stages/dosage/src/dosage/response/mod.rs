@@ -26,12 +26,12 @@ const WIDE: f64 = 10.0;
 /// What all genes share.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Design<'a> {
-    /// ln of library and size factor of each unit.
+    /// ln of library and size factor of each clone.
     pub(super) offset: &'a [f64],
-    /// Stratum of each unit.
+    /// Stratum of each clone.
     pub(super) strata: &'a [usize],
     pub(super) n_strata: usize,
-    /// Per cell type, 1 for its malignant units. No stratum has units of two types.
+    /// Per cell type, 1 for its malignant clones. No stratum has clones of two types.
     pub(super) tumour: &'a [Vec<f64>],
 }
 
@@ -60,11 +60,11 @@ impl Model {
 /// One gene's counts.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Gene<'a> {
-    /// Local log copy ratio of each unit.
+    /// Local log copy ratio of each clone.
     pub(super) x: &'a [f64],
     pub(super) counts: &'a [f64],
-    /// Whether a unit expects counts enough to speak.
-    pub(super) speaks: &'a [bool],
+    /// Whether a clone expects counts enough to speak.
+    pub(super) included: &'a [bool],
 }
 
 /// A fitted gene.
@@ -77,7 +77,7 @@ pub(super) struct Response {
     pub(super) df: f64,
     /// Pearson's statistic over `df`.
     pub(super) residual_variance: f64,
-    /// Expected count of each unit that speaks, 0 of others.
+    /// Expected count of each clone that speaks, 0 of others.
     pub(super) fitted: Vec<f64>,
     /// Level of each cell type and its variance without a prior; `None` where its clones say nothing of it.
     pub(super) levels: Vec<Option<(f64, f64)>>,
@@ -177,19 +177,19 @@ impl Moments {
 pub(super) fn fit(gene: Gene<'_>, design: &Design<'_>, model: &Model) -> Option<Response> {
     let n = gene.x.len();
     let mut totals = vec![(0.0, 0.0); design.n_strata];
-    for u in (0..n).filter(|&u| gene.speaks[u]) {
+    for u in (0..n).filter(|&u| gene.included[u]) {
         let t = &mut totals[design.strata[u]];
         t.0 += gene.counts[u];
         t.1 += math::exp(design.offset[u] + model.prior.0 * gene.x[u]);
     }
-    let speaks = |u: usize| gene.speaks[u] && totals[design.strata[u]].0 > 0.0;
-    let points = (0..n).filter(|&u| speaks(u)).count();
+    let is_included = |u: usize| gene.included[u] && totals[design.strata[u]].0 > 0.0;
+    let points = (0..n).filter(|&u| is_included(u)).count();
     let used = totals.iter().filter(|t| t.0 > 0.0).count();
     // Linear predictors without the offset.
     let mut eta: Vec<f64> = (0..n)
         .map(|u| {
             let t = totals[design.strata[u]];
-            if speaks(u) {
+            if is_included(u) {
                 math::ln(t.0 / t.1) + model.prior.0 * gene.x[u]
             } else {
                 0.0
@@ -199,7 +199,7 @@ pub(super) fn fit(gene: Gene<'_>, design: &Design<'_>, model: &Model) -> Option<
     let mut slope = model.prior.0;
     let (mut w, mut y, mut mu) = (vec![0.0; n], vec![0.0; n], vec![0.0; n]);
     let mut weigh = |eta: &[f64], w: &mut [f64], mu: &mut [f64]| {
-        for u in (0..n).filter(|&u| speaks(u)) {
+        for u in (0..n).filter(|&u| is_included(u)) {
             mu[u] = math::exp((eta[u] + design.offset[u]).clamp(-30.0, 30.0));
             w[u] = 1.0 / (1.0 / mu[u] + model.dispersion);
             y[u] = eta[u] + (gene.counts[u] - mu[u]) / mu[u];
@@ -219,7 +219,7 @@ pub(super) fn fit(gene: Gene<'_>, design: &Design<'_>, model: &Model) -> Option<
             .map(|k| moments.level(k, slope, model).unwrap_or(0.0))
             .collect();
         let mut moved = 0.0f64;
-        for u in (0..n).filter(|&u| speaks(u)) {
+        for u in (0..n).filter(|&u| is_included(u)) {
             let s = design.strata[u];
             let (_, x, y) = moments.means[s];
             let mut to = y + slope * (gene.x[u] - x);
@@ -243,7 +243,7 @@ pub(super) fn fit(gene: Gene<'_>, design: &Design<'_>, model: &Model) -> Option<
         return None;
     }
     let pearson: f64 = (0..n)
-        .filter(|&u| speaks(u))
+        .filter(|&u| is_included(u))
         .map(|u| w[u] * ((gene.counts[u] - mu[u]) / mu[u]).powi(2))
         .sum();
     let levels = (0..moments.zz.len())
@@ -266,7 +266,7 @@ pub(super) fn fit(gene: Gene<'_>, design: &Design<'_>, model: &Model) -> Option<
 
 /// The dispersion at which half of the genes have more than the median of their chi-squared distribution as
 /// Pearson's statistic; between 1e-4 and 1. Each fit stands with
-/// its gene's counts, one a unit.
+/// its gene's counts, one a clone.
 pub(super) fn common_dispersion(fits: &[(&Response, &[f64])]) -> f64 {
     // Wilson and Hilferty 1931: the median of chi-squared over its degrees of freedom.
     let half = |df: f64| (1.0 - 2.0 / (9.0 * df)).powi(3);

@@ -28,7 +28,7 @@ impl Case {
         let gene = Gene {
             x: &self.x,
             counts: &self.counts,
-            speaks: &vec![true; self.x.len()],
+            included: &vec![true; self.x.len()],
         };
         fit(gene, &self.design(), model)
     }

@@ -10,7 +10,7 @@ use clcc_stage::cohort::{Cohort, Group};
 
 /// What makes two cells the same clone, in the order in which clones are numbered.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct UnitKey {
+pub struct CloneId {
     /// Patient, by number.
     pub patient: u32,
     /// Cell type; empty where there is none, or where strata are patients.
@@ -38,18 +38,18 @@ pub(crate) fn cell_types(cohort: &Cohort, strata: Strata) -> Vec<String> {
 ///
 /// # Errors
 /// [`clcc_data::error::StageError::Data`] where `obs` does not tell tumour from normal samples.
-pub(crate) fn keys(
+pub(crate) fn clone_ids(
     cohort: &Cohort,
     groups: &[Group],
     chosen: &[bool],
     strata: Strata,
-) -> StageResult<Vec<Option<UnitKey>>> {
+) -> StageResult<Vec<Option<CloneId>>> {
     let cancer = is_cancer(&cohort.obs)?;
     let cell_type = cell_types(cohort, strata);
     Ok((0..cohort.n_cells())
         .map(|i| {
-            let takes_part = (chosen[i] || !cancer[i]) && !groups[i].name.is_empty();
-            takes_part.then(|| UnitKey {
+            let is_included = (chosen[i] || !cancer[i]) && !groups[i].name.is_empty();
+            is_included.then(|| CloneId {
                 patient: cohort.patient_of[i],
                 cell_type: cell_type[i].clone(),
                 cancer: cancer[i],
@@ -62,10 +62,10 @@ pub(crate) fn keys(
 
 /// A clone's sums.
 #[derive(Debug, Clone)]
-pub struct Unit {
+pub struct ClonePseudobulk {
     /// What its cells share.
-    pub key: UnitKey,
-    /// Its stratum: units of one stratum share a level of expression.
+    pub id: CloneId,
+    /// Its stratum: clones of one stratum share a level of expression.
     pub stratum: usize,
     /// Rows.
     pub cells: Vec<usize>,
@@ -77,35 +77,35 @@ pub struct Unit {
     pub profile: Vec<f64>,
 }
 
-/// The clones of at least `min_cells` cells, and the number of strata. `keys[cell]` is `None` for
+/// The clones of at least `min_cells` cells, and the number of strata. `ids[cell]` is `None` for
 /// cells that do not take part; cells without counts do not either.
-pub fn units(
+pub fn pseudobulks(
     counts: &Csr,
     cnv: &Csr,
-    keys: &[Option<UnitKey>],
+    ids: &[Option<CloneId>],
     min_cells: usize,
-) -> (Vec<Unit>, usize) {
-    let mut cells: BTreeMap<&UnitKey, Vec<usize>> = BTreeMap::new();
-    for (i, key) in keys.iter().enumerate() {
-        if let Some(key) = key
+) -> (Vec<ClonePseudobulk>, usize) {
+    let mut cells: BTreeMap<&CloneId, Vec<usize>> = BTreeMap::new();
+    for (i, id) in ids.iter().enumerate() {
+        if let Some(id) = id
             .as_ref()
             .filter(|_| counts.row(i).1.iter().any(|v| *v > 0.0))
         {
-            cells.entry(key).or_default().push(i);
+            cells.entry(id).or_default().push(i);
         }
     }
     cells.retain(|_, c| c.len() >= min_cells);
     let mut strata: BTreeMap<(u32, &str), usize> = BTreeMap::new();
-    for key in cells.keys() {
+    for id in cells.keys() {
         let next = strata.len();
         strata
-            .entry((key.patient, key.cell_type.as_str()))
+            .entry((id.patient, id.cell_type.as_str()))
             .or_insert(next);
     }
     let n_strata = strata.len();
     let out = cells
         .iter()
-        .map(|(key, cells)| {
+        .map(|(id, cells)| {
             let sum = |m: &Csr| {
                 let mut out = vec![0.0; m.n_cols()];
                 for &i in cells {
@@ -119,9 +119,9 @@ pub fn units(
             let counts = sum(counts);
             let mut profile = sum(cnv);
             profile.iter_mut().for_each(|v| *v /= cells.len() as f64);
-            Unit {
-                key: (*key).clone(),
-                stratum: strata[&(key.patient, key.cell_type.as_str())],
+            ClonePseudobulk {
+                id: (*id).clone(),
+                stratum: strata[&(id.patient, id.cell_type.as_str())],
                 cells: cells.clone(),
                 library: counts.iter().sum(),
                 counts,
