@@ -1,4 +1,4 @@
-//! `mixture` on the clones of the cohort, as `dosage` makes them.
+//! Runs `mixture` on the clones of the cohort, made as in `dosage`.
 
 use serde_json::json;
 
@@ -17,8 +17,8 @@ use clcc_numerics::math;
 use clcc_stage::cohort::{Cohort, CohortCnv};
 use clcc_stage::stage::{Metrics, StageContext};
 
-/// Scores of the cells of malignant clones, and of the genes; `None` (with a warning) where expression
-/// does not follow the copy number, so that there is no scale.
+/// Scores cells of malignant clones, and genes, by the mixture; also returns its metrics. `None`, with
+/// a warning, where expression does not follow the copy number, so that no scale can be found.
 pub(super) fn compensation(
     ctx: &StageContext<'_>,
     params: &BaselinesParams,

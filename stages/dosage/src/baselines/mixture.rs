@@ -1,26 +1,26 @@
-//! Cells that hold back a set of genes, found together with the set.
+//! Finds cells that hold back a set of genes together with that set, by a two-way mixture model.
 //!
-//! The weak case of compensation has too few genes and counts for a sum over all altered genes (most
-//! of them follow their dosage) and for a factor of the residuals (other programmes vary more). What
-//! neither uses: a gene that ignores its copy number changes by a **known** amount. In a clone with
-//! log copy ratio c, a cell without dosage response expresses the gene at exp(-c) of the clone's
-//! level, so the shift of its Pearson residual is
+//! Weak compensation has too few genes and counts for a sum over all altered genes (most of them follow
+//! their dosage) and for a factor of the residuals (other programmes vary more). Neither uses that a
+//! gene which ignores its copy number changes by a **known** amount. In a clone with log copy ratio c,
+//! a cell without dosage response expresses the gene at exp(-c) of the clone's level, so the shift of
+//! its Pearson residual is
 //!
 //! `a_ig = sqrt(t_i) (mu_ug / sd_ug) (exp(-c_ug) - 1)`
 //!
-//! in the notation of `dosage`'s residuals. The model: cell i is discordant (z_i) with probability p, gene
-//! g belongs to the set (q_g) with probability pi, both over all patients, and
-//! `r_ig ~ N(a_ig q_g (z_i - p), 1)`. The probabilities of z and q are updated in turn, each with the
-//! other's in its place, started from the sum with equal weights; p and pi come from their means once both
-//! have settled. Each update is two products with the sparse signed residuals.
+//! in the notation of `dosage`'s residuals. In the model, cell i is discordant (z_i) with probability
+//! p, gene g belongs to the set (q_g) with probability pi, both over all patients, and `r_ig ~ N(a_ig
+//! q_g (z_i - p), 1)`. The probabilities of z and q are updated in turn, each given the other's,
+//! starting from the sum with equal weights; p and pi are re-estimated as their means once both have
+//! settled. Each update is two products with the sparse signed residuals.
 //!
-//! Scores are log odds. What it cannot tell apart is what `dosage` cannot: a normal cell in a malignant
-//! clone, or a subclone without the change, falls short too. An unrelated programme whose genes happen
-//! to lie as the copy number does is fitted as well: so the gain in log likelihood is set against expected
-//! shifts laid elsewhere on the genome. The shifts are laid and not the copy ratios: a shift has its gene's level of
-//! expression in it, which a gain or loss has moved, so ratios laid elsewhere expect other shifts than the
-//! real ones, and the gain without any set lay above theirs (p of .05 in 18 of 40 sketched tumours; so laid
-//! in 6 of 30).
+//! Scores are log odds. The limits are those of `dosage`: a normal cell in a malignant clone, or a
+//! subclone without the change, falls short too. An unrelated programme whose genes happen to follow
+//! the copy-number profile is fitted as well, so the gain in log likelihood is compared with that of
+//! permuted shifts. The expected shifts are permuted along the genome rather than the copy ratios,
+//! because a shift includes its gene's expression level, which the gain or loss has moved: with
+//! permuted ratios the gain without any set was above theirs (p of .05 in 18 of 40 simulated tumours;
+//! with permuted shifts in 6 of 30).
 
 use ndarray::{Array2, Axis};
 
@@ -31,31 +31,32 @@ use clcc_numerics::linalg::LinearOperator;
 use clcc_numerics::math;
 
 const MOST_UPDATES: usize = 200;
-/// Updates in which p and pi stay at their start, so that a weak start is not taken for an empty set.
+/// Updates during which p and pi keep their initial values, so that a weak start is not mistaken for an
+/// empty set.
 const HELD: usize = 15;
-/// Updates end once no cell's probability moves by more.
+/// Largest change of any cell's probability at which the updates have converged.
 const SETTLED: f64 = 1e-3;
-/// Start and bounds of p and pi.
+/// Initial value, lower and upper bound of p and pi.
 const P: (f64, f64, f64) = (0.3, 0.05, 0.6);
 const PI: (f64, f64, f64) = (0.2, 0.01, 0.5);
 
-/// A fitted mixture.
+/// Fitted two-way mixture of cells and genes.
 #[derive(Debug, Clone)]
 pub struct Mixture {
-    /// Log odds of each cell of the residuals to hold its dosage back.
+    /// Log odds, per cell of the residuals, that the cell holds back its dosage.
     pub cells: Vec<f64>,
-    /// Log odds of each gene to be held back; NaN where no clone has it altered.
+    /// Log odds, per gene, that the gene is held back; NaN where no clone has it altered.
     pub genes: Vec<f64>,
-    /// Share of such cells.
+    /// Estimated share of discordant cells, in (0, 1).
     pub p: f64,
-    /// Share of such genes among altered ones.
+    /// Estimated share of held-back genes among altered ones, in (0, 1).
     pub pi: f64,
-    /// Expected gain in log likelihood over no discordant cell.
+    /// Expected gain in log likelihood over the model without discordant cells.
     pub gain: f64,
 }
 
-/// Fits the mixture to residuals and log copy ratios `[clone][gene]` (0: not altered).
-/// `None` where no gene is altered.
+/// Fit the mixture to residuals and log copy ratios `[clone][gene]` (0: not altered). `None` where no
+/// gene is altered.
 pub fn mixture(residuals: &Residuals, copy: &[Vec<f64>]) -> Option<Mixture> {
     fit(residuals, &shifts(residuals, copy))
 }
@@ -103,7 +104,7 @@ struct Model<'a> {
     /// `a_ig^2 / t_i`, `[clone][gene]`.
     square: Vec<Vec<f64>>,
     depth: &'a [f64],
-    /// Which cells there are, and which of them say what belongs to the set.
+    /// The cells, and which of them are placed in a clone and so determine the set.
     residuals: &'a Residuals,
     altered: Vec<bool>,
 }
@@ -184,8 +185,8 @@ impl Model<'_> {
         }
     }
 
-    /// Probabilities from the sum over all altered genes: its centre is p, two standard deviations
-    /// (those of the lower half) nearly certain.
+    /// Initial probabilities of the cells, linear in the sum over all altered genes: p at the median,
+    /// and nearly certain two standard deviations (of the lower half) above it.
     fn start(&self, q: &[f64], p: f64) -> Vec<f64> {
         let (projected, power) = self.project(q);
         let t: Vec<f64> = projected
@@ -225,7 +226,7 @@ impl Model<'_> {
         (projected, power)
     }
 
-    /// Gain in log likelihood of each gene if it belongs to the set, with `square(z)` for `(z - p)^2`.
+    /// Gain in log likelihood of each gene from belonging to the set, with `square(z)` for `(z - p)^2`.
     fn gene_gains(&self, z: &[f64], p: f64, square: impl Fn(f64) -> f64) -> Vec<f64> {
         let column = Array2::from_shape_fn((z.len(), 1), |(i, _)| {
             if self.residuals.is_placed(i) {
@@ -254,11 +255,11 @@ impl Model<'_> {
             .collect()
     }
 
-    /// Log odds of each gene, by its residuals' regression on the shifts that are expected of the cells.
+    /// Log odds of each gene, from the regression of its residuals on the cells' expected shifts.
     ///
-    /// Mean-field updates would take the expectation of `(z - p)^2`, which is p (1 - p) however little is
-    /// known of a cell: with cells half known every gene of the set loses, the set dries up and updates end
-    /// at nothing. With the probabilities themselves a gene of the set gains by what is known.
+    /// Mean-field updates would take the expectation of `(z - p)^2`, which is p (1 - p) however
+    /// uncertain a cell is: with uncertain cells every gene of the set loses, and the set empties. With
+    /// the probabilities themselves, a gene of the set gains by what is known.
     fn gene_odds(&self, z: &[f64], p: f64, pi: f64) -> Vec<f64> {
         let mut out = self.gene_gains(z, p, |z| (z - p) * (z - p));
         out.iter_mut().for_each(|l| *l += logit(pi));
@@ -266,11 +267,11 @@ impl Model<'_> {
     }
 }
 
-/// The share of `n_null` profiles of expected shifts laid elsewhere on the genome, and the real one, whose gain is
-/// at least `gain`.
+/// Permutation p-value: the share of the real and `n_null` permuted profiles of expected shifts whose
+/// gain is at least `gain`.
 ///
 /// # Errors
-/// What `step` reports between profiles.
+/// Any error of `step`, which is called between profiles.
 pub fn p_value(
     residuals: &Residuals,
     copy: &[Vec<f64>],

@@ -2,69 +2,70 @@
 //! correlation.
 //!
 //! For gene g and cell i of stratum s, x is log1p expression and c the local copy number without the
-//! gene's own windows. One slope per gene, one level per stratum:
-//! `x_ig = a_sg + b_g c_ig + e_ig`, by least squares over the cells of the strata that hold a cancer
-//! cell. What a slope would be without escape depends on how highly the gene is expressed (the
-//! derivative of log1p), so each is set against the mean slope of the genes of like mean expression.
+//! gene's own windows. One slope per gene, one level per stratum: `x_ig = a_sg + b_g c_ig + e_ig`, by
+//! least squares over the cells of the strata that have a cancer cell. The slope expected without
+//! escape depends on how highly the gene is expressed (the derivative of log1p), so each is compared
+//! with the mean slope of genes of similar mean expression.
 //!
-//! - `dosage_residual`, gene: how many standard errors the slope falls short of the expected one.
-//!   Cell: minus the sum over genes of the residual e times the change that its copy number lets
-//!   expect, each gene weighted by its precision, in standard deviations.
+//! - `dosage_residual`, gene: how many standard errors the slope falls short of the expected one. Cell:
+//!   minus the sum over genes of the residual e times the change expected from the copy number, each
+//!   gene weighted by its precision, in standard deviations.
 //! - `correlation`, gene: minus Pearson's r of x and c around the stratum's means. Cell: minus
 //!   Pearson's r over genes of its standardised deviation from the normal cells of its stratum with
 //!   its local copy number.
 //!
-//! Costs the stored values and cells x slots; nothing of cells x genes is made.
+//! Time is linear in the stored values and in cells x slots; no matrix of cells x genes is built.
 
 use rayon::prelude::*;
 
 use super::local::{Profiles, Slots};
 use clcc_data::matrix::Csr;
 
-/// What a cell is to the model.
+/// Role of an included cell in the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Member {
     /// Stratum, from 0.
     pub stratum: u32,
-    /// A cancer cell, which is scored; others give the level.
+    /// Whether it is a cancer cell, which is scored; other cells set the reference level.
     pub cancer: bool,
 }
 
-/// Options.
+/// Options of [`fit`].
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
-    /// Normal cells that a stratum needs to give the level in `correlation`.
+    /// Normal cells that a stratum needs to set the reference level in `correlation`.
     pub min_cells: usize,
-    /// Genes whose slopes are averaged.
+    /// Genes of similar mean expression whose slopes are averaged.
     pub genes_per_bin: usize,
 }
 
-/// Per gene; NaN where the gene has no slot, does not vary or no degree of freedom is left.
+/// Fit of one gene; NaN where the gene has no slot, does not vary or no degree of freedom is left.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GeneFit {
-    /// b.
+    /// Slope b: change of log1p expression per unit of local copy number.
     pub slope: f64,
-    /// Its standard error.
+    /// Standard error of the slope.
     pub se: f64,
-    /// The slope of genes of like expression.
+    /// Mean slope of genes of similar mean expression, weighted by precision.
     pub expected: f64,
     /// Pearson's r of expression and local copy number.
     pub r: f64,
-    /// Mean expression of the cells of the model.
+    /// Mean log1p expression over the included cells.
     pub mean: f64,
 }
 
 impl GeneFit {
-    /// (expected - slope) / se: large for genes that fall short.
+    /// Shortfall of the slope in standard errors, `(expected - slope) / se`: large for genes that
+    /// respond too little.
     pub fn shortfall(&self) -> f64 {
         (self.expected - self.slope) / self.se
     }
 }
 
-/// Both baselines.
+/// Results of both baselines.
 #[derive(Debug, Clone)]
 pub struct Found {
-    /// One per gene.
+    /// Fit of each gene.
     pub genes: Vec<GeneFit>,
     /// Rows of the scored cells.
     pub cells: Vec<usize>,
@@ -77,11 +78,11 @@ pub struct Found {
 /// Sums over the cells of one stratum.
 struct Sums {
     n: f64,
-    /// Over genes: of x, of x c, of x^2.
+    /// Over genes: sums of x, of x c, and of x^2.
     x: Vec<f64>,
     xc: Vec<f64>,
     xx: Vec<f64>,
-    /// Over slots: of c and c^2.
+    /// Over slots: sums of c and of c^2.
     c: Vec<f64>,
     cc: Vec<f64>,
     /// Normal cells, and their sums of x.
@@ -125,7 +126,8 @@ impl Sums {
     }
 }
 
-/// Fits all genes and scores the cancer cells. `members[cell]` is `None` for cells without a part.
+/// Fit all genes and score the cancer cells. `x` is log1p expression (`n_cells x n_genes`);
+/// `members[cell]` is `None` for cells that are not included.
 pub fn fit(
     x: &Csr,
     copy: &Profiles<'_>,
@@ -141,7 +143,7 @@ pub fn fit(
             cells[m.stratum as usize].push((i, m.cancer));
         }
     }
-    // A stratum without a cancer cell knows nothing of copy number.
+    // A stratum without a cancer cell carries no information on copy number.
     cells
         .iter_mut()
         .filter(|c| c.iter().all(|c| !c.1))
@@ -172,7 +174,7 @@ pub fn fit(
     }
 }
 
-/// The fit of each gene, and the standard deviation of each around the strata's means.
+/// Fit of each gene, and its standard deviation around the strata's means.
 fn fit_genes(n_genes: usize, sums: &[Sums], slots: &Slots) -> (Vec<GeneFit>, Vec<f64>) {
     let used: Vec<&Sums> = sums.iter().filter(|s| s.n > 0.0).collect();
     let n: f64 = used.iter().map(|s| s.n).sum();
@@ -209,7 +211,7 @@ fn fit_genes(n_genes: usize, sums: &[Sums], slots: &Slots) -> (Vec<GeneFit>, Vec
     (0..n_genes).into_par_iter().map(of_gene).unzip()
 }
 
-/// Sets `expected`: the precision-weighted mean slope of the gene's bin by mean expression.
+/// Set `expected` to the precision-weighted mean slope of the gene's bin by mean expression.
 fn expect(genes: &mut [GeneFit], per_bin: usize) {
     let mut order: Vec<usize> = (0..genes.len())
         .filter(|&g| genes[g].slope.is_finite())
@@ -227,24 +229,25 @@ fn expect(genes: &mut [GeneFit], per_bin: usize) {
     }
 }
 
-/// Everything that does not depend on the cell.
+/// Terms of the two cell scores that do not depend on the cell.
 struct Scorer<'a> {
     slots: &'a Slots,
-    /// `expected / variance` of each gene, 0 where it takes no part.
+    /// `expected / variance` of each gene, 0 where it is not included.
     weight: Vec<f64>,
-    /// Over slots: of `weight x level`, per stratum.
+    /// Over slots: sum of `weight x level`, per stratum.
     level: Vec<Vec<f64>>,
-    /// Over slots: of `weight x slope`, and of `weight x expected`.
+    /// Over slots: sums of `weight x slope` and of `weight x expected`.
     slope: Vec<f64>,
     power: Vec<f64>,
-    /// Of `correlation`: 1 / standard deviation of each gene, 0 where it takes no part.
+    /// For `correlation`: 1 / standard deviation of each gene, 0 where it is not included.
     inverse: Vec<f64>,
-    /// Per stratum: the level of each gene.
+    /// For `correlation`: reference level of each gene, per stratum.
     normal: Vec<Vec<f64>>,
-    /// Per stratum, over slots: of standardised levels; and over all genes, of them and their squares.
+    /// Per stratum: the sum of standardised levels of each slot, and their sum and sum of squares over
+    /// all genes.
     normal_slots: Vec<Vec<f64>>,
     normal_sums: Vec<(f64, f64)>,
-    /// Genes of each slot.
+    /// Number of included genes of each slot.
     n_genes: Vec<f64>,
 }
 
@@ -324,7 +327,7 @@ impl<'a> Scorer<'a> {
     fn cell(&self, (cols, values): (&[u32], &[f32]), c: &[f64], s: usize) -> (f64, f64) {
         let over = |v: &[f64]| c.iter().zip(v).map(|(c, v)| c * v).sum::<f64>();
         let squares = |v: &[f64]| c.iter().zip(v).map(|(c, v)| c * c * v).sum::<f64>();
-        // Residuals times expected change: stored values, less levels, less what the slope explains.
+        // Residuals times expected change: stored values, minus levels, minus what the slope explains.
         let mut fall = -over(&self.level[s]) - squares(&self.slope);
         let (m, (sum, square)) = (&self.normal[s], self.normal_sums[s]);
         let (mut dot, mut total, mut size) = (-over(&self.normal_slots[s]), -sum, square);

@@ -399,8 +399,8 @@ mod of_mixture {
                 let t = tumour(1.0, programme, seed);
                 mixture(&t.residuals, &t.copy).unwrap().gain
             };
-            // Without the set it fits the programme, whose genes lie against copy number here and there; without
-            // either, nothing.
+            // Without the set it fits the programme, some of whose genes go against copy number;
+            // without either, nothing.
             let (other, nothing) = (gain(PROGRAMME), gain(0.0));
             assert!(
                 found.gain > 1.2 * other && found.gain > 1.4 * nothing,

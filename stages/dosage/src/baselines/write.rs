@@ -1,4 +1,4 @@
-//! The tables.
+//! Tables of `baselines`.
 
 use std::path::Path;
 
@@ -30,7 +30,7 @@ fn copy_note(params: &BaselinesParams) -> String {
     )
 }
 
-/// One row per method and scored cell.
+/// Write `baselines_cells.tsv`: one row per method and scored cell.
 pub(super) fn cells(
     dir: &Path,
     cohort: &Cohort,
@@ -72,7 +72,7 @@ pub(super) fn cells(
     write_tsv(&dir.join("baselines_cells.tsv"), "cell", &frame, &notes)
 }
 
-/// One row per method and gene, in genome order.
+/// Write `baselines_genes.tsv`: one row per method and gene, in genome order.
 pub(super) fn genes(
     dir: &Path,
     cohort: &Cohort,
@@ -109,7 +109,7 @@ fn names(rows: &[(&Method, usize)]) -> Vec<String> {
     rows.iter().map(|r| r.0.name.to_string()).collect()
 }
 
-/// Ranks from 1 by falling score; equal scores in genome order.
+/// Ranks from 1 by descending score; ties in genome order.
 fn ranks(genes: &[Ranked]) -> Vec<i64> {
     let key = |g: usize| match genes[g].score {
         s if s.is_nan() => f64::NEG_INFINITY,
@@ -124,7 +124,7 @@ fn ranks(genes: &[Ranked]) -> Vec<i64> {
     out
 }
 
-/// A figure of `baselines_retrieval.tsv`.
+/// One row of `baselines_retrieval.tsv`.
 #[derive(Debug, Clone)]
 pub(super) struct RetrievalRow {
     pub(super) method: &'static str,
@@ -135,7 +135,7 @@ pub(super) struct RetrievalRow {
     n: usize,
 }
 
-/// Retrieval of the test cells with these embeddings.
+/// Compute the retrieval of the test cells with these embeddings.
 pub(super) fn retrieval_rows(
     method: &'static str,
     obs: &Frame,

@@ -1,4 +1,4 @@
-//! The two answers side by side: genes and cells by discordance, and by dosage.
+//! Genes and cells by discordance compared with the same by dosage.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -13,17 +13,17 @@ use super::family::Tested;
 use super::paired::Paired;
 use super::params::DeParams;
 
-/// What `dosage` says of each gene; NaN and empty where it says nothing.
+/// Result of `dosage` per gene; NaN and empty where a gene is not in its table.
 #[derive(Debug, Clone)]
 pub(super) struct DosageGenes {
     pub(super) slope: Vec<f64>,
-    /// Adjusted p of slope = 1.
+    /// Adjusted p-value of slope = 1.
     pub(super) not_one: Vec<f64>,
     pub(super) class: Vec<String>,
 }
 
 impl DosageGenes {
-    /// From `dosage_genes.tsv`.
+    /// Read `dosage_genes.tsv`.
     pub(super) fn read(path: &Path, genes: &[String]) -> StageResult<Self> {
         let table = TextTable::read(path)?;
         let names = table.texts("names")?;
@@ -46,7 +46,7 @@ impl DosageGenes {
         })
     }
 
-    /// Whether dosage calls the gene one that does not follow its copy number.
+    /// Whether the class of gene `g` is insensitive or over-compensated.
     pub(super) fn escapes(&self, g: usize) -> bool {
         matches!(self.class[g].as_str(), "insensitive" | "over-compensated")
     }
@@ -56,7 +56,7 @@ impl DosageGenes {
     }
 }
 
-/// `shortfall_z` of every cell of the cohort from `dosage_cells.tsv`; NaN where a cell has none.
+/// Read `shortfall_z` of every cell of the cohort from `dosage_cells.tsv`; NaN where a cell has none.
 pub(super) fn shortfall(
     path: &Path,
     cells: &[String],
@@ -90,12 +90,12 @@ pub(super) struct Discordance<'a> {
     pub(super) by_type: Option<&'a ByType>,
     pub(super) paired: &'a Paired,
     pub(super) pseudobulk: &'a Paired,
-    /// Patients in which the gene is found: higher, lower.
+    /// Number of patients in which each gene is found higher, and lower.
     pub(super) n_patients: [&'a [usize]; 2],
 }
 
-/// Writes `dosage_vs_discordance.tsv`, one row a gene; the counts of genes that dosage finds, that
-/// discordance finds, that both find, of those that both could test.
+/// Write `dosage_vs_discordance.tsv`, one row per gene. Returns the number of genes that both methods
+/// could test, and of those the numbers found by dosage, by discordance, and by both.
 pub(super) fn genes(
     dir: &Path,
     names: &[String],
@@ -179,7 +179,7 @@ pub(super) fn genes(
     Ok(counts)
 }
 
-/// Writes `dosage_vs_discordance_cells.tsv`: each patient's cells by distance and by shortfall.
+/// Write `dosage_vs_discordance_cells.tsv`: each patient's cells by distance and by shortfall.
 pub(super) fn cells(
     dir: &Path,
     patients: &[String],

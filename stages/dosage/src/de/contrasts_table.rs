@@ -1,4 +1,4 @@
-//! Which comparisons were made, by which test, and why the others were not.
+//! `contrasts.tsv`: which comparisons were made, by which test, and why the others were not.
 
 use std::path::Path;
 
@@ -18,20 +18,20 @@ struct Line {
     contrast: &'static str,
     patient: String,
     test: String,
-    /// `None`: tested.
+    /// Why it was not tested; `None` where it was.
     reason: Option<String>,
     sizes: (usize, usize),
-    /// Up and down at each threshold.
+    /// Number of genes up and down at each fold-change threshold.
     found: Vec<(usize, usize)>,
 }
 
-/// Lines that were tested, and that could not be.
+/// Numbers of comparisons that were tested and that could not be.
 pub(super) struct Made {
     pub(super) tested: usize,
     pub(super) not_applicable: usize,
 }
 
-/// Writes `contrasts.tsv`.
+/// Write `contrasts.tsv`.
 pub(super) fn write(
     dir: &Path,
     patients: &[String],

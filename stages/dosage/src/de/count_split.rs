@@ -1,5 +1,5 @@
-//! What testing on the counts that the classes were learnt on adds: the same comparison on the part
-//! that was held out (`preprocess.count_split`), and on the part that was learnt from.
+//! Effect of double use of counts: the same comparison on the held-out part of the counts
+//! (`preprocess.count_split`) and on the part that the classes were learnt on.
 
 use std::path::Path;
 
@@ -12,8 +12,8 @@ use super::family::Tested;
 use super::params::DeParams;
 use super::write::who;
 
-/// Writes `count_split.tsv`; genes found (with, without) at the lowest threshold in the last set of
-/// cells, which is the pooled one where there are several patients.
+/// Write `count_split.tsv`. Returns the numbers of genes found (with, without) the split at the lowest
+/// threshold in the last set of cells, which is the pooled one where there are several patients.
 pub(super) fn table(
     dir: &Path,
     held_out: &[&Tested],

@@ -1,4 +1,4 @@
-//! The tables of findings: escape, compensation, recurrence.
+//! Tables of findings: escape, compensation, recurrence.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use super::locus::{Loci, State};
 use super::params::DeParams;
 use super::write::{GeneNotes, who};
 
-/// Rows of a table of findings by what they sit at.
+/// Numbers of rows of a table of findings, by the state of the locus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Counts {
     pub(super) rows: usize,
@@ -20,11 +20,11 @@ pub(super) struct Counts {
     pub(super) loss: usize,
     pub(super) neutral: usize,
     pub(super) unknown: usize,
-    /// Of those at a gain or a loss, the ones that go against it.
+    /// Rows at a gain or a loss whose direction is opposite to it.
     pub(super) escaped: usize,
 }
 
-/// Genes that the discordant cells have more (`sign` 1: escape) or less (-1: compensation) of.
+/// Write the genes expressed more (`sign` 1: escape) or less (-1: compensation) in discordant cells.
 pub(super) fn findings(
     dir: &Path,
     sign: i8,
@@ -184,7 +184,7 @@ pub(super) fn findings(
     Ok(counts)
 }
 
-/// Genes found in the same direction in several patients.
+/// Write the genes found in the same direction in several patients.
 pub(super) fn recurrence(
     dir: &Path,
     tested: &[&Tested],
@@ -207,7 +207,7 @@ pub(super) fn recurrence(
             }
         }
     }
-    // Escape first, the lowest threshold first, the most patients first; genes in genome order.
+    // Escape first, then the lowest threshold, then the most patients; genes in genome order.
     rows.sort_by(|a, b| {
         b.1.cmp(a.1)
             .then(a.2.total_cmp(&b.2))

@@ -1,4 +1,4 @@
-//! What the stage reads, in cohort order.
+//! Inputs of the stage, in cohort order.
 
 use clcc_data::error::{StageError, StageResult};
 use clcc_data::frame::Frame;
@@ -16,28 +16,28 @@ use super::params::DeParams;
 use super::scores::{CNV_SCORE, SCORES};
 use super::set_aside::GeneFamily;
 
-/// Everything that is compared.
+/// Everything that the comparisons use.
 pub(super) struct Data {
-    /// `x` is the expression that is tested: the held-out part where the counts were split.
+    /// The cohort; `x` is the expression to test: the held-out part where the counts were split.
     pub(super) cohort: Cohort,
     /// The part that the classes were learnt on, where the counts were split.
     pub(super) learnt: Option<Csr>,
     pub(super) cnv: CohortCnv,
-    /// Concordance class of each cell; empty where it has none.
+    /// Concordance class of each cell; empty where a cell has none.
     pub(super) class: Vec<String>,
-    /// Distance between a cell's embeddings; NaN where the table has none.
+    /// Distance between each cell's embeddings; NaN where the table has none.
     pub(super) distance: Vec<f64>,
-    /// Empty where the data has none.
+    /// Cell type of each cell; empty where the data has none.
     pub(super) cell_type: Vec<String>,
     pub(super) sides: Sides,
-    /// Sums of raw counts, `[kind][patient]`.
+    /// Sums of raw counts per side, `[kind][patient]`.
     pub(super) sums: Vec<Vec<Option<Pair>>>,
-    /// Sides under permuted labels.
+    /// Sides of the cells under each permutation of the labels.
     pub(super) null: Vec<Vec<u8>>,
-    /// Scores of each cell by name.
+    /// Scores of cells, by name.
     pub(super) scores: Vec<(String, Vec<f64>)>,
-    /// How much copy number a cell shows: `cnv_score` of its cluster, where `clusters` was read, and
-    /// its own burden.
+    /// Copy-number signal of each cell, by name: `cnv_score` of its cluster, where `clusters` was read,
+    /// and its own burden.
     pub(super) cnv_scores: Vec<(String, Vec<f64>)>,
     pub(super) dosage: Option<DosageGenes>,
     /// `shortfall_z` of each cell, where `dosage` was read.
@@ -48,7 +48,7 @@ pub(super) struct Data {
 
 impl Data {
     pub(super) fn load(ctx: &StageContext<'_>, params: &DeParams) -> StageResult<Self> {
-        // Raw counts first: only their sums stay.
+        // Raw counts first, so that only their sums are kept in memory.
         let mut cohort = Cohort::load_test_counts(ctx)?;
         let cnv = CohortCnv::load(ctx)?;
         if cnv.x.n_rows() != cohort.n_cells() {
@@ -140,7 +140,7 @@ impl Data {
     }
 }
 
-/// The class of each cell, checked to be in cohort order.
+/// Class of each cell, after a check that the table is in cohort order.
 fn classes(cohort: &Cohort, table: &TextTable) -> StageResult<Vec<String>> {
     let cells = table.texts("cell")?;
     if cells.len() != cohort.n_cells() {
@@ -160,7 +160,7 @@ fn classes(cohort: &Cohort, table: &TextTable) -> StageResult<Vec<String>> {
     Ok(classes.into_iter().map(str::to_string).collect())
 }
 
-/// The cells' columns of `clusters`, without rows where that was not read.
+/// Columns of `clusters` for the cells, without rows where that role was not read.
 fn clusters(ctx: &StageContext<'_>, cohort: &Cohort) -> StageResult<Frame> {
     let parts = ctx
         .all(roles::CLUSTERS)
@@ -176,7 +176,7 @@ fn clusters(ctx: &StageContext<'_>, cohort: &Cohort) -> StageResult<Frame> {
     Ok(clusters)
 }
 
-/// Scores of `expr`, of `clusters`, and those of the two ways; columns that are there.
+/// Collect the available scores: of `expr`, of `clusters`, and of both copy-number scores.
 fn scores(
     cohort: &Cohort,
     clusters: &Frame,

@@ -1,22 +1,22 @@
-//! Which genes differ: between discordant and concordant cells, between cancer and normal cells
-//! (all of them, or epithelium alone), between cells of high and low copy-number burden; and whether a
+//! Differential expression: between discordant and concordant cells, cancer and normal cells (all of
+//! them, or epithelium alone), cells of high and low copy-number burden; and cis effects, whether a
 //! region's expression follows its copy number.
 //!
-//! Reads `expr`, `cnv` and `concordance` of all patients; permuted labels, `clusters` and the slopes
-//! of `dosage` where needed stages write them. Where `preprocess.count_split` thinned the counts,
-//! everything here is tested on the part that nothing was learnt on.
+//! Reads `expr`, `cnv` and `concordance` of all patients; permuted labels, `clusters` and the slopes of
+//! `dosage` where needed stages write them. Where `preprocess.count_split` thinned the counts, all
+//! tests use the part that nothing was learnt on.
 //!
-//! One comparison, several tests (docs/findings.md): Wilcoxon rank-sum per patient and pooled in
-//! one pass over the genes each ([`family`]), van Elteren within cell types ([`by_type`]), and two
-//! whose sample is a patient ([`paired`]). A comparison with an empty group, or a group of one
-//! cell, is recorded as not applicable in `contrasts.tsv`.
+//! Each comparison is tested in several ways (docs/findings.md): Wilcoxon rank-sum per patient and
+//! pooled, each in one pass over the genes ([`family`]), van Elteren within cell types ([`by_type`]),
+//! and two tests whose sample is a patient ([`paired`]). A comparison with an empty group, or a group
+//! of one cell, is recorded as not applicable in `contrasts.tsv`.
 //!
-//! Without `concordance` (method B) cancer against normal epithelium is compared alone; where a needed stage
-//! writes `h_clusters`, each cluster is compared with the rest (`h_clusters`).
+//! Without `concordance` (method B) only cancer against normal epithelium is compared; where a needed
+//! stage writes `h_clusters`, each cluster is compared with the rest (`h_clusters`).
 //!
-//! `escape` and `compensation` are the paper's words for genes that discordant cells have more or
-//! less of. They rest on the classes of `concordance` and inherit their limits;
-//! `dosage_vs_discordance.tsv` puts them beside what `dosage` finds.
+//! `escape` and `compensation` are the paper's words for genes that discordant cells express more or
+//! less. They rest on the classes of `concordance` and inherit their limits;
+//! `dosage_vs_discordance.tsv` compares them with the results of `dosage`.
 
 mod by_type;
 mod cis;
@@ -62,7 +62,7 @@ use clcc_stage::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext}
 use load::Data;
 use scores::Question;
 
-/// The stage.
+/// The stage kind `de`.
 #[derive(Debug)]
 pub struct De;
 
@@ -97,7 +97,7 @@ impl Stage for De {
         vec![
             OutputDecl::new(
                 roles::DE,
-                "one table per comparison and test, escape and compensation genes, cis effects, dosage beside discordance",
+                "one table per comparison and test, escape and compensation genes, cis effects, dosage compared with discordance",
             )
             .publish(Publish::Into("tables")),
         ]
@@ -192,7 +192,7 @@ impl Stage for De {
     }
 }
 
-/// Every test of the comparisons.
+/// Results of all tests.
 struct Found<'a> {
     tested: &'a [Tested],
     within: &'a [ByType],
@@ -200,7 +200,8 @@ struct Found<'a> {
 }
 
 impl Found<'_> {
-    /// Each patient's comparison of this kind, then the pooled one, made or not.
+    /// Each patient's comparison of this kind, then the pooled one, including those that could not be
+    /// made.
     fn of(&self, kind: Kind) -> Vec<&Tested> {
         let of_kind = |t: &&Tested| t.comparison.kind == kind;
         self.tested.iter().filter(of_kind).collect()
@@ -214,7 +215,7 @@ impl Found<'_> {
     }
 }
 
-/// Writes what was tested and found.
+/// Write the tables of tests and findings.
 fn tables(dir: &Path, data: &Data, found: &Found<'_>, params: &DeParams) -> StageResult<Metrics> {
     let cohort = &data.cohort;
     let names = &cohort.var.index;
@@ -272,7 +273,7 @@ fn tables(dir: &Path, data: &Data, found: &Found<'_>, params: &DeParams) -> Stag
     Ok(metrics)
 }
 
-/// Escape, compensation, recurrence, and dosage beside them.
+/// Write the tables of escape, compensation and recurrence, and their comparison with dosage.
 fn findings_tables(
     dir: &Path,
     data: &Data,
@@ -341,7 +342,7 @@ fn findings_tables(
     metrics.insert("n_recurrent".into(), json!(recurrent));
     if let Some(dosage) = &data.dosage {
         let discordance = compare::Discordance {
-            // The pooled test is the last one; of one patient, its own.
+            // The pooled test is last; with one patient, it is that patient's own.
             pooled: made.last().copied(),
             by_type: found.within.last().filter(|t| t.used.is_ok()),
             paired: found.paired(Sample::MeanOfCells),
@@ -368,8 +369,9 @@ fn findings_tables(
     Ok(metrics)
 }
 
-/// The discordance comparison on the part of the counts that the classes were learnt on, beside
-/// `tested`; genes found (with, without) the split. `None` without one.
+/// Repeat the discordance comparison on the part of the counts that the classes were learnt on, and
+/// write it next to `tested`. Returns the numbers of genes found (with, without) the split; `None`
+/// where the counts were not split.
 fn split(
     dir: &Path,
     data: &Data,
@@ -401,7 +403,7 @@ fn split(
     )
 }
 
-/// Writes the cis effects; the median over chromosomes in the last set of cells.
+/// Write the cis effects. Returns the median over chromosomes in the last set of cells.
 fn cis_tables(dir: &Path, data: &Data, of: CisCells) -> StageResult<Option<f64>> {
     let (cohort, cnv, class) = (&data.cohort, &data.cnv, &data.class);
     let regions = regions(&cohort.var, cnv)?;
@@ -458,23 +460,23 @@ fn cis_tables(dir: &Path, data: &Data, of: CisCells) -> StageResult<Option<f64>>
     Ok((!last.is_empty()).then(|| clcc_numerics::stats::median(&last)))
 }
 
-/// The patients' left-out effects, a patient an observation: means, and the paired t test.
+/// Left-out effects over patients, with each patient as one observation: means, and the paired t test.
 fn over_patients(found: &[(String, usize, Vec<LeftOut>)], n_regions: usize) -> Vec<LeftOut> {
     (0..n_regions)
         .map(|region| {
             let here: Vec<&LeftOut> = found
                 .iter()
                 .map(|f| &f.2[region])
-                .filter(|e| e.beside.is_finite() && e.trans.is_finite())
+                .filter(|e| e.adjacent.is_finite() && e.trans.is_finite())
                 .collect();
             let of = |f: &dyn Fn(&LeftOut) -> f64| here.iter().map(|e| f(e)).collect::<Vec<f64>>();
-            let (beside, trans) = (of(&|e| e.beside), of(&|e| e.trans));
-            let test: TTest = paired_t(&beside, &trans);
+            let (adjacent, trans) = (of(&|e| e.adjacent), of(&|e| e.trans));
+            let test: TTest = paired_t(&adjacent, &trans);
             LeftOut {
                 region,
                 n_genes: here.iter().map(|e| e.n_genes).max().unwrap_or(0),
                 own: mean(&of(&|e| e.own)),
-                beside: mean(&beside),
+                adjacent: mean(&adjacent),
                 trans: mean(&trans),
                 test,
             }

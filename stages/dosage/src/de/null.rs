@@ -1,5 +1,5 @@
-//! How many genes are found when the class labels mean nothing: labels permuted within patient and
-//! cell type, so that each class keeps its share of every cell type.
+//! Permutation null of the discordance comparison: numbers of genes found with class labels permuted
+//! within patient and cell type, so that each class keeps its share of every cell type.
 
 use std::path::Path;
 
@@ -17,11 +17,11 @@ use super::family::{Tested, direction};
 use super::params::DeParams;
 use super::write::who;
 
-/// Sides of every cell under each permutation, from the role `concordance_null`: one letter per
+/// Read the side of every cell under each permutation, from the role `concordance_null`: one letter per
 /// permutation, `d` discordant, `c` concordant, else neither.
 ///
 /// # Errors
-/// Where the rows are not the cells of `expr`.
+/// [`StageError::Data`] where the rows are not the cells of `expr`.
 pub(super) fn read(path: &Path, cells: &[String]) -> StageResult<Vec<Vec<u8>>> {
     let table = TextTable::read(path)?;
     let (names, labels) = (table.texts("cell")?, table.texts("labels")?);
@@ -47,7 +47,7 @@ pub(super) fn read(path: &Path, cells: &[String]) -> StageResult<Vec<Vec<u8>>> {
         .collect())
 }
 
-/// Genes found under each permutation, `[threshold][permutation]`, in one set of cells.
+/// Numbers of genes found under each permutation, `[threshold][permutation]`, in one set of cells.
 fn counts(
     cohort: &Cohort,
     x: &Csr,
@@ -69,7 +69,7 @@ fn counts(
         .collect();
     let genes = x.take_rows(&rows).transpose();
     let mut out = vec![Vec::new(); params.log2fc.len()];
-    // A few permutations at a time: the tests of all of them would not be small.
+    // A few permutations at a time, to bound the memory of their tests.
     for part in contrasts.chunks(8) {
         for tests in sparse_wilcoxon(&genes, part, params.rank_sum()) {
             let q = benjamini_hochberg(&tests.iter().map(|t| t.p.p).collect::<Vec<_>>());
@@ -89,7 +89,7 @@ fn counts(
     out
 }
 
-/// Writes `discordance_null.tsv`; the pooled (or only) share of findings that the null explains
+/// Write `discordance_null.tsv`. Returns the pooled (or only) share of findings that the null explains
 /// at the lowest threshold.
 pub(super) fn table(
     dir: &Path,

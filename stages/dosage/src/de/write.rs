@@ -1,4 +1,4 @@
-//! The tables.
+//! Tables of `de`.
 
 use std::path::Path;
 
@@ -17,23 +17,23 @@ use super::paired::{Paired, PairedGene, Sample};
 use super::params::{CisCells, DeParams};
 use super::set_aside::GeneFamily;
 
-/// What the stage knows about genes beside the tests.
+/// Per-gene results that the tables of tests repeat.
 pub(super) struct GeneNotes<'a> {
     pub(super) names: &'a [String],
-    /// Where `dosage` was read.
+    /// Results of `dosage`, where it was read.
     pub(super) dosage: Option<&'a DosageGenes>,
     pub(super) stratified: Option<&'a Paired>,
     pub(super) pseudobulk: Option<&'a Paired>,
-    /// Set aside from cancer against normal epithelium.
+    /// Whether each gene is set aside from cancer against normal epithelium.
     pub(super) aside: &'a [bool],
 }
 
-/// `patients[p]`, or `pooled`.
+/// Name of the patient, or `pooled` for all.
 pub(super) fn who(patients: &[String], patient: Option<usize>) -> String {
     patient.map_or_else(|| "pooled".to_string(), |p| patients[p].clone())
 }
 
-/// A name that is safe inside a file name.
+/// Make a name safe for use in a file name.
 fn file_part(name: &str) -> String {
     name.chars()
         .map(|c| {
@@ -73,7 +73,7 @@ fn gene_columns(frame: &mut Frame, t: &Tested, order: &[usize]) {
 const COLUMN_NOTE: &str = "columns as scanpy's rank_genes_groups: scores is z, logfoldchanges is log2((expm1(mean log1p of the group) + 1e-9) / (the same of the reference)), pct_nz the share of cells above 0, mean_* the mean log1p expression";
 const CELL_NOTE: &str = "cells of one tumour are not independent samples: these p-values are too small; see the patient-stratified test";
 
-/// One comparison, genes by falling score.
+/// Write one comparison, genes by descending score.
 pub(super) fn comparison(
     dir: &Path,
     t: &Tested,
@@ -119,7 +119,7 @@ pub(super) fn comparison(
     )
 }
 
-/// A test over patients.
+/// Write a paired test over patients.
 pub(super) fn paired(
     dir: &Path,
     p: &Paired,
@@ -199,7 +199,7 @@ pub(super) fn paired(
     )
 }
 
-/// Van Elteren's test of one set of cells.
+/// Write van Elteren's test of one set of cells.
 pub(super) fn by_type(
     dir: &Path,
     t: &ByType,
@@ -249,7 +249,8 @@ pub(super) fn by_type(
     write_tsv(&dir.join(file), "names", &frame, &notes)
 }
 
-/// The genes that cancer against normal epithelium leaves out, with what they would have given.
+/// Write `set_aside.tsv`: the genes that cancer against normal epithelium leaves out, with the results
+/// they would have had.
 pub(super) fn set_aside(
     dir: &Path,
     tested: &[Tested],
@@ -299,7 +300,7 @@ pub(super) fn set_aside(
     )
 }
 
-/// Cis effects of all patients and of all cells together.
+/// Write the cis effects of each set of cells.
 pub(super) fn cis(
     dir: &Path,
     regions: &[Region],
@@ -360,7 +361,7 @@ pub(super) fn cis(
     write_tsv(&dir.join("cis_effects.tsv"), "region", &frame, &notes)
 }
 
-/// Left-out cis effects of each patient, and over the patients.
+/// Write the left-out cis effects of each patient, and over the patients.
 pub(super) fn cis_left_out(
     dir: &Path,
     regions: &[Region],
@@ -379,7 +380,7 @@ pub(super) fn cis_left_out(
             cells.push(*n_cells as i64);
             genes.push(e.n_genes as i64);
             let row = [
-                e.beside,
+                e.adjacent,
                 e.own,
                 e.trans,
                 e.test.t,

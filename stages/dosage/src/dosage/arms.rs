@@ -1,4 +1,4 @@
-//! What arms and chromosomes look like: their copy number, and how their genes answer.
+//! Summaries of chromosomes and arms: their copy number, and the dosage slopes of their genes.
 
 use std::collections::BTreeMap;
 
@@ -11,33 +11,33 @@ use super::Analysis;
 use super::slope::Class;
 use super::windows::gene_arms;
 
-/// What is summed up.
+/// Level of a summary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Level {
     Chromosome,
     Arm,
 }
 
-/// A chromosome or an arm.
+/// Summary of one chromosome or arm.
 #[derive(Debug, Clone)]
 pub(super) struct ArmSummary {
     /// `chr7`, or `chr7p` (the chromosome itself where it has no known arms).
     pub(super) name: String,
     pub(super) n_genes: usize,
     pub(super) n_tested: usize,
-    /// Of the tested genes.
+    /// Median slope of the tested genes.
     pub(super) median_slope: f64,
-    /// Middle half of their slopes.
+    /// First and third quartile of their slopes.
     pub(super) quartiles: (f64, f64),
-    /// Sensitive, insensitive, over-compensated, unresolved.
+    /// Numbers of sensitive, insensitive, over-compensated and unresolved genes.
     pub(super) classes: [usize; 4],
-    /// Smallest and largest mean log copy ratio of the arm in a malignant clone; NaN without one.
+    /// Smallest and largest mean log copy ratio of the arm over the malignant clones; NaN without one.
     pub(super) copy: (f64, f64),
-    /// Malignant clones in which at least half of the arm's genes are gained, and lost.
+    /// Numbers of malignant clones in which at least half of the arm's genes are gained, and lost.
     pub(super) gained_lost: (usize, usize),
 }
 
-/// Chromosomes or arms in the order of the genes.
+/// Summarise each chromosome or arm, in the order of the genes.
 pub(super) fn arms(level: Level, var: &Frame, found: &Analysis) -> StageResult<Vec<ArmSummary>> {
     let chromosome = var.texts("chromosome")?;
     let arm = gene_arms(var);

@@ -1,4 +1,4 @@
-//! Clones: the cells of one clone or copy-number cluster, one cell type and one patient, as one sample.
+//! Clones as samples: the cells of one clone or copy-number cluster, of one cell type and one patient.
 
 use std::collections::BTreeMap;
 
@@ -8,23 +8,24 @@ use clcc_data::matrix::Csr;
 use clcc_stage::cells::is_cancer;
 use clcc_stage::cohort::{Cohort, Group};
 
-/// What makes two cells the same clone, in the order in which clones are numbered.
+/// Identity of a clone: patient, cell type, tumour or normal, group. Ordered as clones are numbered.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CloneId {
-    /// Patient, by number.
+    /// Index of the patient.
     pub patient: u32,
     /// Cell type; empty where there is none, or where strata are patients.
     pub cell_type: String,
-    /// `true`: cells of a tumour sample. Normal cells of a cluster are a clone of their own.
+    /// Whether the cells are of a tumour sample. Normal cells of a cluster are a clone of their own.
     pub cancer: bool,
-    /// Clone, or copy-number cluster ([`clcc_stage::cohort::GroupBy`]).
+    /// Name of the clone, or of the copy-number cluster ([`clcc_stage::cohort::GroupBy`]).
     pub group: String,
-    /// A cluster of cells that are in no clone, normal and malignant ones ([`Group::unplaced`]).
+    /// Whether this is a cluster of cells that are in no clone, normal and malignant ones
+    /// ([`Group::unplaced`]).
     pub unplaced: bool,
 }
 
-/// Cell type of each cell, which with its patient is its stratum; empty where there is none, or where strata
-/// are patients.
+/// Cell type of each cell, which with its patient defines its stratum; empty where there is none, or
+/// where strata are patients.
 pub(crate) fn cell_types(cohort: &Cohort, strata: Strata) -> Vec<String> {
     let none = vec![String::new(); cohort.n_cells()];
     match strata {
@@ -33,11 +34,13 @@ pub(crate) fn cell_types(cohort: &Cohort, strata: Strata) -> Vec<String> {
     }
 }
 
-/// The clone of each cell of the cohort: cells of normal samples and those that are `chosen`, which have a
-/// group. One stratum a patient, or a patient and cell type.
+/// Assign each cell of the cohort its clone: cells of normal samples, and the `chosen` cells of tumour
+/// samples, where they have a group. Other cells get `None`. A stratum is a patient, or a patient and
+/// cell type.
 ///
 /// # Errors
-/// [`clcc_data::error::StageError::Data`] where `obs` does not tell tumour from normal samples.
+/// [`clcc_data::error::StageError::Data`] where `obs` does not say which samples are tumour and which
+/// are normal.
 pub(crate) fn clone_ids(
     cohort: &Cohort,
     groups: &[Group],
@@ -60,25 +63,25 @@ pub(crate) fn clone_ids(
         .collect())
 }
 
-/// A clone's sums.
+/// Pseudobulk of one clone: cells, summed counts, library size, mean profile.
 #[derive(Debug, Clone)]
 pub struct ClonePseudobulk {
-    /// What its cells share.
+    /// Identity of the clone.
     pub id: CloneId,
-    /// Its stratum: clones of one stratum share a level of expression.
+    /// Stratum, from 0: clones of one stratum share an expression level per gene.
     pub stratum: usize,
-    /// Rows.
+    /// Rows of its cells in the cohort.
     pub cells: Vec<usize>,
-    /// Counts of each gene.
+    /// Summed raw counts of each gene.
     pub counts: Vec<f64>,
-    /// Sum of the counts.
+    /// Library size: sum of the counts.
     pub library: f64,
-    /// Mean of `X_cnv`, one value a window.
+    /// Mean `X_cnv` of its cells, one value per window.
     pub profile: Vec<f64>,
 }
 
-/// The clones of at least `min_cells` cells, and the number of strata. `ids[cell]` is `None` for
-/// cells that do not take part; cells without counts do not either.
+/// Sum the counts of each clone of at least `min_cells` cells; also returns the number of strata.
+/// `ids[cell]` is `None` for cells that are not included; cells without counts are not included either.
 pub fn pseudobulks(
     counts: &Csr,
     cnv: &Csr,

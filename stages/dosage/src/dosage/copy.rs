@@ -1,4 +1,5 @@
-//! Log copy ratios of malignant clones along the genome: what their cells' residuals are set against.
+//! Log copy ratios of malignant clones along the genome, by which the residuals of their cells are
+//! signed.
 
 use std::ops::Range;
 
@@ -13,27 +14,29 @@ use clcc_numerics::stats::interquartile_mean;
 /// Share of altered genes from which a clone counts as malignant.
 const MALIGNANT_SHARE: f64 = 0.05;
 
-/// Where the genes lie and what the windows say of them.
+/// Positions of the genes, their windows, and the scale of `X_cnv`.
 #[derive(Clone, Copy)]
 pub(crate) struct Along<'a> {
     /// Chromosome and arm of each gene, in genome order; empty where unknown.
     pub(crate) arm: &'a [String],
-    /// The windows of each gene.
+    /// Windows of each gene.
     pub(crate) map: &'a GeneWindows,
-    /// Natural-log copy ratio per unit of `X_cnv`.
+    /// Natural-log copy ratio per unit of `X_cnv`; NaN where the genes do not follow it.
     pub(crate) scale: f64,
 }
 
-/// Local log copy ratio of each clone and gene, `[clone][gene]`; 0 in normal cells, NaN where nothing is
-/// known.
+/// Compute the local log copy ratio of each clone and gene, `[clone][gene]`; 0 in normal cells, NaN
+/// where unknown.
 ///
-/// `Neighbours`: the clone's log rates less those of the normal cells of its stratum; of these
-/// differences the interquartile mean, weighted by precision, over the nearest 50 genes on either side in
-/// the arm, the gene itself left out. Genes that tumours express at another level do not move it. It is in
-/// units of the typical gene's response and needs no scale; 0 is the clone's median gene, so a clone with
-/// more than half of its genes gained shows what it did not gain as lost, as inferred profiles do. `Windows`, and where the clone is not malignant
-/// by its windows ([`is_malignant`]: other cells of a tumour differ from normal ones too, but not by
-/// copies), its stratum has no normal cells or an arm too few genes: [`from_windows`].
+/// `Neighbours`: the clone's log rates minus those of the normal cells of its stratum, summarised by
+/// the interquartile mean, weighted by precision, over the nearest 50 genes on either side in the arm,
+/// without the gene itself. Genes that tumours express at another level do not move it. The unit is the
+/// response of the typical gene, so no scale is needed. 0 is the clone's median gene: a clone with more
+/// than half of its genes gained shows the others as lost, as inferred profiles do.
+///
+/// `Windows` uses [`from_windows`], and so does `Neighbours` where the clone is not malignant by its
+/// windows ([`is_malignant`]: other cells of a tumour differ from normal ones too, but not in copy
+/// number), its stratum has no normal cells, or an arm has too few genes.
 pub(crate) fn copy_ratios(
     clones: &[ClonePseudobulk],
     rates: &Rates,
@@ -68,32 +71,33 @@ pub(crate) fn copy_ratios(
         .collect()
 }
 
-/// Whether a clone of a tumour is malignant by its windows' log copy ratios: a twentieth of the genes has
-/// `least` or more in size. Never where expression does not follow the windows.
+/// Whether a clone of a tumour sample is malignant by its windows' log copy ratios: a twentieth of the
+/// genes has an absolute value of `least` or more. Never where expression does not follow the windows.
 pub(crate) fn is_malignant(from_windows: &[f64], least: f64) -> bool {
     let altered = from_windows.iter().filter(|c| c.abs() >= least).count();
     altered as f64 >= MALIGNANT_SHARE * from_windows.len() as f64
 }
 
-/// From the windows beside a gene; where every window of the chromosome contains it, from those. That is
-/// harmless here: residuals are taken around the clone's own mean of the gene, so what the gene adds to
-/// its clone's copy number says nothing about which cells fall short.
+/// Log copy ratio of each gene from the windows next to it; where every window of the chromosome
+/// contains the gene, from those. The latter is harmless here: residuals are taken around the clone's
+/// own mean of the gene, so the gene's contribution to its clone's copy number does not affect which
+/// cells fall short.
 pub(crate) fn from_windows(clone: &ClonePseudobulk, along: Along<'_>) -> Vec<f64> {
     let Along { map, scale, .. } = along;
     (0..map.len())
         .map(|g| {
-            let beside = map.without_gene(g, &clone.profile);
+            let adjacent = map.without_gene(g, &clone.profile);
             scale
-                * if beside.is_nan() {
+                * if adjacent.is_nan() {
                     map.with_gene(g, &clone.profile)
                 } else {
-                    beside
+                    adjacent
                 }
         })
         .collect()
 }
 
-/// A malignant clone's log copy ratios where they are `least` or more in size, 0 elsewhere.
+/// Set log copy ratios below `least` in absolute value, and unknown ones, to 0.
 pub(crate) fn altered(ratios: &[f64], least: f64) -> Vec<f64> {
     ratios
         .iter()
@@ -101,7 +105,7 @@ pub(crate) fn altered(ratios: &[f64], least: f64) -> Vec<f64> {
         .collect()
 }
 
-/// Runs of genes of one known arm.
+/// Runs of consecutive genes on one known arm.
 fn runs(arm: &[String]) -> Vec<Range<usize>> {
     let mut out: Vec<Range<usize>> = Vec::new();
     for g in (0..arm.len()).filter(|&g| !arm[g].is_empty()) {
@@ -113,11 +117,11 @@ fn runs(arm: &[String]) -> Vec<Range<usize>> {
     out
 }
 
-/// The differences of a clone's log rates to those of normal cells, over the genes of an arm that both
-/// speak for.
+/// Differences of a clone's log rates from those of normal cells, over the genes of an arm that are
+/// informative in both.
 struct Arm {
     genes: Vec<usize>,
-    /// Difference and weight.
+    /// Difference and weight of each informative gene.
     differences: Vec<(f64, f64)>,
 }
 
@@ -134,7 +138,7 @@ impl Arm {
         Self { genes, differences }
     }
 
-    /// Over the genes nearest to `g`, `g` left out; `None` where they are too few.
+    /// Interquartile mean over the genes nearest to `g`, without `g`; `None` where they are too few.
     fn around(&self, g: usize) -> Option<f64> {
         let at = self.genes.partition_point(|&h| h < g);
         let after = at + usize::from(self.genes.get(at) == Some(&g));
@@ -158,8 +162,9 @@ mod tests {
 
     const SIZES: [(&str, usize); 2] = [("chr4", 120), ("chr5", 8)];
 
-    /// Normal cells and clones of one stratum, a clone's rate of each gene beside theirs; last, normal cells
-    /// of another stratum with rates of their own. Every eleventh gene has too few counts to speak.
+    /// Normal cells and clones of one stratum, a clone's rate of each gene relative to theirs; last,
+    /// normal cells of another stratum with rates of their own. Every eleventh gene has too few counts
+    /// to be informative.
     fn pseudobulks(clones: &[&dyn Fn(usize) -> f64]) -> Vec<ClonePseudobulk> {
         let clone = |stratum: usize, cancer: bool, ratio: &dyn Fn(usize) -> f64| {
             let level = |g: usize| if g % 11 == 5 { 0.5 } else { 1000.0 };
@@ -208,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gain_is_measured_beside_the_normal_cells_and_outliers_do_not_move_it() {
+    fn a_gain_is_measured_against_the_normal_cells_and_outliers_do_not_move_it() {
         let found = &ratios(&pseudobulks(&[&gained]), CopyNumber::Neighbours, 0.2)[2];
         // Genes 0 to 49 are the p arm, 50 to 119 q; gene 119 has 50 neighbours, 40 of them gained, and gene
         // 100 all of q, 30 as they were and 40 gained.

@@ -1,18 +1,18 @@
-//! Which genes follow their copy number, and which cells hold their genome's dosage back.
+//! Dosage sensitivity of genes, and cells that fall short of their dosage.
 //!
-//! Reads `expr` (raw counts), `cnv` and `clusters` of all patients. Two answers:
+//! Reads `expr` (raw counts), `cnv` and `clusters` of all patients, and computes
 //!
-//! - per gene, the slope of expression on local copy number over clones ([`slope`]): 1 is full
-//!   dosage, 0 is escape. This finds genes that escape in every malignant cell;
-//! - per cell, the copy-number-signed residual around the clone's mean ([`residual`]): its sum and
-//!   its leading factors ([`factors`]), each against profiles permuted along the genome. This finds
-//!   cells that hold back a set of genes while the rest of their clone does not. The clone's copy number
-//!   is its genes' expression beside that of normal cells, region by region (`copy`).
+//! - per gene, the slope of expression on local copy number over clones ([`slope`]): 1 is full dosage,
+//!   0 is escape. This finds genes that escape in every malignant cell;
+//! - per cell, the copy-number-signed residual around the clone's mean ([`residual`]): its sum and its
+//!   leading factors ([`factors`]), each compared with profiles permuted along the genome. This finds
+//!   cells that hold back a set of genes while the rest of their clone does not. The clone's copy
+//!   number is the expression of its genes relative to normal cells, region by region (`copy`).
 //!
-//! What it cannot tell apart: a cell that compensates, and a normal cell (or a doublet) that the
-//! clustering put among malignant ones, or a subclone that lacks the change. Both fall short of the
-//! clone's dosage. `dosage_loadings.tsv` shows whether a factor rests on one region (a subclone) or
-//! on genes here and there.
+//! Limits: a cell that compensates cannot be distinguished from a normal cell (or a doublet) that the
+//! clustering put among malignant ones, nor from a subclone that lacks the change, since all of them
+//! fall short of the clone's dosage. `dosage_loadings.tsv` shows whether a factor rests on one region
+//! (a subclone) or on scattered genes.
 
 mod arms;
 pub mod clones;
@@ -46,7 +46,7 @@ use rates::Rates;
 use residual::Residuals;
 use slope::{Class, Slopes, slopes, window_scale};
 
-/// The stage.
+/// The stage kind `dosage`.
 #[derive(Debug)]
 pub struct Dosage;
 
@@ -123,26 +123,26 @@ impl Stage for Dosage {
     }
 }
 
-/// Everything the stage computes.
+/// Results of the stage.
 #[derive(Debug, Clone)]
 pub struct Analysis {
-    /// Clones.
+    /// Pseudobulks of the clones.
     pub clones: Vec<ClonePseudobulk>,
     /// Natural-log copy ratio per unit of `X_cnv`; NaN where the genes do not follow it.
     pub scale: f64,
-    /// t value of the slope on the windows that all genes share, which the scale is.
+    /// t statistic of `scale`, the slope on window copy number shared by all genes.
     pub scale_t: f64,
-    /// Per gene.
+    /// Dosage slopes of the genes.
     pub slopes: Slopes,
     /// Local log copy ratio of each clone and gene, `[clone][gene]`; NaN where unknown, 0 in normal cells.
     pub ratios: Vec<Vec<f64>>,
-    /// The same, 0 where it is not altered.
+    /// The same, 0 where the gene is not altered.
     pub copy: Vec<Vec<f64>>,
-    /// Row of each scored cell.
+    /// Row of each scored cell in the cohort.
     pub cells: Vec<usize>,
-    /// Clone of each scored cell.
+    /// Clone of each scored cell, as an index into `clones`.
     pub clone_of: Vec<usize>,
-    /// Per scored cell; `None` where no clone has an altered gene.
+    /// Scores of these cells; `None` where no clone has an altered gene.
     pub scores: Option<CellScores>,
 }
 
@@ -182,20 +182,21 @@ impl Analysis {
     }
 }
 
-/// Where each gene lies; empty where unknown.
+/// Position of each gene; empty where unknown.
 #[derive(Debug, Clone, Copy)]
 pub struct Places<'a> {
-    /// Chromosome.
+    /// Chromosome of each gene.
     pub chromosome: &'a [String],
-    /// Chromosome and arm.
+    /// Chromosome and arm of each gene.
     pub arm: &'a [String],
 }
 
-/// The pure part: raw counts (`n_cells x n_genes`), `X_cnv` (`n_cells x n_windows`), the clone of
-/// each cell (`None`: takes no part), windows and places of the genes, which are in genome order.
+/// Compute slopes and scores from raw counts (`n_cells x n_genes`), `X_cnv` (`n_cells x n_windows`),
+/// the clone of each cell (`None`: not included), and windows and positions of the genes, which are in
+/// genome order. The result does not depend on the number of threads.
 ///
 /// # Errors
-/// What `step` reports between permuted profiles.
+/// Any error of `step`, which is called between permuted profiles.
 pub fn analyse(
     counts: &Csr,
     cnv: &Csr,
@@ -248,8 +249,8 @@ pub fn analyse(
     })
 }
 
-/// Adds `cnv_malignant` of `clusters`, whose cells are known to be those of `expr`, where every patient
-/// has it.
+/// Add the column `cnv_malignant` of `clusters` to the cohort where every patient has it. The cells of
+/// `clusters` must already be known to be those of `expr`.
 pub(crate) fn add_malignant(ctx: &StageContext<'_>, cohort: &mut Cohort) -> StageResult<()> {
     let mut calls = Vec::with_capacity(cohort.n_cells());
     for input in ctx.all(roles::CLUSTERS) {

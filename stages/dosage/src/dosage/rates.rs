@@ -1,27 +1,28 @@
-//! Log expression rates of clones and genes, how much each says, and what a gene's neighbours say.
+//! Log expression rates of clones and genes, their precision, and local copy number from neighbouring
+//! genes.
 
 use super::clones::ClonePseudobulk;
 use clcc_numerics::math;
 use clcc_numerics::stats::median;
 
-/// Standard deviation of log expression between clones of one copy number, beside counting noise.
+/// Standard deviation of log expression between clones of equal copy number, excluding counting noise.
 const BETWEEN_CLONES: f64 = 0.2;
 /// Counts added to a clone of mean library size before the logarithm.
 const PRIOR_COUNT: f64 = 0.5;
-/// Counts expected of the genes that a clone's size factor rests on, where it has such.
+/// Expected counts from which a gene is used for a clone's size factor, where the clone has such genes.
 const SIZE_COUNT: f64 = 10.0;
-/// Genes on each side of a gene that speak for its place.
+/// Genes on each side of a gene that determine its local copy number.
 pub(super) const NEIGHBOURS: usize = 50;
-/// Fewer say more about themselves than about the place.
+/// Fewer neighbours than this reflect themselves rather than the region.
 pub(super) const LEAST_NEIGHBOURS: usize = 10;
 
-/// Log rates and weights, `[clone][gene]`.
+/// Log rates `y` and their weights `w` (precision), both `[clone][gene]`.
 pub(crate) struct Rates {
     pub(super) y: Vec<Vec<f64>>,
     pub(super) w: Vec<Vec<f64>>,
-    /// Log size factor of each clone beside its library: already taken from `y`.
+    /// Log size factor of each clone, in addition to its library size; already subtracted from `y`.
     pub(super) size: Vec<f64>,
-    /// Sum of the weights of a gene over clones.
+    /// Sum of each gene's weights over clones.
     pub(super) information: Vec<f64>,
 }
 
@@ -55,12 +56,13 @@ impl Rates {
                     }
                 }
             }
-            // Weighted: the logarithm of a count near 0 in a small clone says what was added to it.
+            // Weighted, since the logarithm of a count near 0 in a small clone mostly reflects the
+            // count added to it.
             let centre: Vec<f64> = (0..n_genes)
                 .map(|g| level(g, &members, &y, &w).map_or(0.0, |l| l.0))
                 .collect();
             for &u in &members {
-                // Genes with counts enough that the count added to them says nothing.
+                // Genes with enough counts for the added count not to matter.
                 let enough =
                     |g: &usize| w[u][*g] > 0.0 && rate[*g] * clones[u].library >= SIZE_COUNT;
                 let mut differences: Vec<f64> = (0..n_genes)
@@ -88,7 +90,8 @@ impl Rates {
         }
     }
 
-    /// `y` less its stratum's weighted mean; 0 where the clone does not speak for the gene.
+    /// `y` minus its stratum's weighted mean, `[clone][gene]`; 0 where the gene is not informative in
+    /// the clone.
     pub(super) fn centred(&self, strata: &[usize], n_strata: usize) -> Vec<Vec<f64>> {
         let n_genes = self.information.len();
         let mut out = vec![vec![0.0; n_genes]; self.y.len()];
@@ -106,7 +109,8 @@ impl Rates {
     }
 }
 
-/// Weighted mean log rate of gene `g` over these clones, and its weight; `None` where none speaks for it.
+/// Weighted mean log rate of gene `g` over the clones `clones`, and its weight; `None` where it is
+/// informative in none of them.
 pub(super) fn level(
     g: usize,
     clones: &[usize],
@@ -120,7 +124,8 @@ pub(super) fn level(
     })
 }
 
-/// Mean centred log rate of the nearest informative genes of the same arm, per clone.
+/// Mean centred log rate of the nearest informative genes of the same arm, per clone; `None` where
+/// fewer than [`LEAST_NEIGHBOURS`] are informative.
 pub(super) fn neighbours(
     g: usize,
     centred: &[Vec<f64>],
@@ -189,7 +194,7 @@ mod tests {
             "{:?}",
             rates.size
         );
-        // The genes of 10 counts say nothing in the smallest.
+        // The genes of 10 counts are not informative in the smallest.
         assert!(rates.w[2][0] == 0.0 && rates.w[0][0] > 0.0);
     }
 }

@@ -1,14 +1,15 @@
-//! The copy-number-signed residual of each cell and gene, as an operator that is never filled in.
+//! The copy-number-signed residual of each cell and gene, as a sparse operator: no dense matrix of
+//! cells x genes is built.
 //!
 //! For cell i of clone u with n counts of gene g: let l be the cell's library, m the clone's mean
 //! library, t = l/m, and mu = m times the clone's rate of the gene. The Pearson residual is
 //! `r = (n - t mu) / sqrt(t (mu + phi mu^2))`, with phi the gene's overdispersion by moments; and
 //! `S = r c`, with c the clone's local log copy ratio, over altered genes alone.
 //!
-//! Deviation: the negative-binomial variance is taken at the clone's mean library and scaled by
-//! depth, `t (mu + phi mu^2)` for `t mu + phi t^2 mu^2`. The two are equal at the clone's mean
-//! depth and differ only for genes with phi mu near 1 and more. In exchange the zeros of a cell are
-//! its depth times one vector of its clone, and S is sparse plus rank one per clone.
+//! Deviation: the negative-binomial variance is taken at the clone's mean library and scaled by depth,
+//! `t (mu + phi mu^2)` instead of `t mu + phi t^2 mu^2`. The two are equal at the clone's mean depth
+//! and differ only for genes with phi mu near 1 and more. In exchange, the zeros of a cell are its
+//! depth times one vector of its clone, and S is sparse plus rank one per clone.
 
 use ndarray::Array2;
 use rayon::prelude::*;
@@ -19,33 +20,33 @@ use super::clones::ClonePseudobulk;
 use clcc_data::matrix::Csr;
 use clcc_numerics::linalg::{LinearOperator, csr_dot};
 
-/// Least overdispersion: that of technical replicates (Lause et al. 2021 take theta = 100).
+/// Smallest overdispersion: that of technical replicates (Lause et al. 2021 use theta = 100).
 const LEAST_PHI: f64 = 0.01;
 const MOST_PHI: f64 = 10.0;
-/// Genes with a mean below this in a clone are left out: their residuals are all tail.
+/// Genes with a mean below this in a clone are excluded: their residuals are dominated by rare counts.
 const LEAST_MEAN: f64 = 0.01;
 
-/// Residuals of the cells of the clones that take part.
+/// Pearson residuals of the cells of the included clones.
 #[derive(Debug, Clone)]
 pub struct Residuals {
     /// Row of each cell in the cohort.
     pub cells: Vec<usize>,
-    /// Clone of each cell, an index into the clones that were handed in.
+    /// Clone of each cell, as an index into the clones passed to [`Residuals::new`].
     pub clone_of: Vec<usize>,
-    /// Of each clone: whether its cells say which genes vary together, as cells of one clone do
+    /// Whether each clone's cells show which genes vary together, as the cells of one clone do
     /// ([`CloneId::unplaced`]).
     placed: Vec<bool>,
-    /// sqrt(t) of each cell.
+    /// `sqrt(t)` of each cell: relative depth.
     depth: Vec<f64>,
     /// `n / (sqrt(t) sd)`, clipped so that `r <= sqrt(n_cells)`.
     stored: Csr,
-    /// `mu / sd`, `[clone][gene]`; 0 for genes that are left out.
+    /// `mu / sd`, `[clone][gene]`; 0 for excluded genes.
     base: Vec<Vec<f64>>,
 }
 
 impl Residuals {
-    /// From raw counts, for the cells of the clones that have an altered gene: log copy ratios `[clone][gene]`,
-    /// 0 where not altered.
+    /// Compute residuals from raw counts (`n_cells x n_genes`) for the cells of the clones that have an
+    /// altered gene. `copy` are log copy ratios `[clone][gene]`, 0 where not altered.
     pub fn new(counts: &Csr, clones: &[ClonePseudobulk], copy: &[Vec<f64>]) -> Self {
         let is_included: Vec<bool> = copy.iter().map(|c| c.iter().any(|v| *v != 0.0)).collect();
         let mut of_cell: Vec<(usize, usize)> = (0..clones.len())
@@ -104,12 +105,12 @@ impl Residuals {
         self.cells.len()
     }
 
-    /// Whether cell `i` is in a clone, so that it says which genes vary together.
+    /// Whether cell `i` is placed in a clone, and so used to find which genes vary together.
     pub(crate) fn is_placed(&self, i: usize) -> bool {
         self.placed[self.clone_of[i]]
     }
 
-    /// The cells at `rows`.
+    /// Keep the cells at `rows`.
     #[must_use]
     pub fn take(&self, rows: &[usize]) -> Self {
         Self {
@@ -137,7 +138,8 @@ impl Residuals {
         self.base[u][g] > 0.0
     }
 
-    /// `S` for copy ratios `[clone][gene]` (0 where a gene is not altered).
+    /// Multiply the residuals by copy ratios `[clone][gene]` (0 where a gene is not altered), which
+    /// gives `S`.
     pub fn signed(&self, copy: &[Vec<f64>]) -> SignedResiduals {
         let rows: Vec<Vec<(u32, f32)>> = (0..self.n_cells())
             .into_par_iter()
@@ -172,9 +174,9 @@ impl Residuals {
         }
     }
 
-    /// For each profile set `copies[k][clone][gene]`, `sum over g of S / |c|` of every cell:
-    /// `[k][cell]`, 0 where nothing is altered. |c| is over the genes that have residuals, so a sum
-    /// of independent residuals has variance near 1.
+    /// Sum of S over genes divided by |c|, for each profile set `copies[k][clone][gene]` and cell:
+    /// `[k][cell]`, 0 where nothing is altered. |c| is taken over the genes that have residuals, so
+    /// that a sum of independent residuals has variance near 1.
     pub fn sums(&self, copies: &[Vec<Vec<f64>>]) -> Vec<Vec<f64>> {
         copies
             .iter()
@@ -216,7 +218,8 @@ impl Residuals {
     }
 }
 
-/// By moments over all cells: `sum((n - mu)^2 - mu) / sum(mu^2)`, mu at the cell's own depth.
+/// Overdispersion of each gene by moments over all cells: `sum((n - mu)^2 - mu) / sum(mu^2)`, mu at the
+/// cell's own depth.
 fn overdispersion(
     counts: &Csr,
     clones: &[ClonePseudobulk],
@@ -308,7 +311,7 @@ impl LinearOperator for SignedResiduals {
 }
 
 impl SignedResiduals {
-    /// Squared Frobenius norm, exactly: stored entries as they are, the rest from the rank-one part.
+    /// Squared Frobenius norm, exact: stored entries directly, the others from the rank-one part.
     pub fn squared_norm(&self) -> f64 {
         let all: Vec<f64> = self
             .base
@@ -334,7 +337,7 @@ impl SignedResiduals {
             .sum()
     }
 
-    /// Genes with a value in some cell.
+    /// Number of genes with a value in some cell.
     pub fn n_altered(&self) -> usize {
         let mut seen = vec![false; self.n_cols()];
         self.base

@@ -1,36 +1,39 @@
-//! How much of a change of copy number reaches a gene's expression.
+//! Dosage slopes: how much of a change of copy number reaches a gene's expression.
 //!
-//! A negative binomial regression of the clones' counts ([`super::response`]): `x` is the clone's local log
-//! copy ratio with the gene's own windows left out, each stratum has a level, and what clones of one copy
-//! number differ by beside counting noise is one dispersion, at which half of the genes have more than the
-//! median of their chi-squared distribution. Pearson's statistic of each gene over its degrees of freedom is
-//! its variance beside that, moderated over genes (Smyth 2004; the quasi-likelihood of Lund et al. 2012).
-//! Counts are offset by library size and a size factor: the median over genes of the clone's log rate less
-//! its stratum's mean.
+//! A negative binomial regression of the clones' counts ([`super::response`]): `x` is the clone's local
+//! log copy ratio without the gene's own windows, and each stratum has a level. The variation between
+//! clones of equal copy number, excluding counting noise, is one dispersion, chosen so that half of the
+//! genes have a Pearson statistic above the median of their chi-squared distribution. Pearson's
+//! statistic of each gene over its degrees of freedom is the gene's remaining variance, moderated over
+//! genes (Smyth 2004; the quasi-likelihood of Lund et al. 2012). Counts are offset by library size and
+//! a size factor: the median over genes of the clone's log rate minus its stratum's mean.
 //!
-//! **Strata.** Only strata with a malignant clone (a twentieth of the genes altered) take part: the others'
-//! clones differ by what samples differ by, and not by copy number.
+//! **Strata.** Only strata with a malignant clone (a twentieth of the genes altered) are included:
+//! clones of other strata differ between samples, but not by copy number.
 //!
-//! **Scale.** `X_cnv` is a smoothed, denoised difference of log1p expression: a gain of one copy of
-//! two shows as a small part of ln(1.5). So x is `X_cnv` times the one slope that all tested genes
-//! share: slope 1 is the response of the typical gene, taken as full dosage. Where genes respond
-//! with 0.85 of their dosage on average, 1 here is 0.85 of the true copy ratio.
+//! **Scale.** `X_cnv` is a smoothed, denoised difference of log1p expression: a gain of one copy on two
+//! appears as a small part of ln(1.5). So x is `X_cnv` times the one slope that all tested genes share:
+//! slope 1 is the response of the typical gene, taken as full dosage. If genes respond with 0.85 of
+//! their dosage on average, 1 here is 0.85 of the true copy ratio.
 //!
-//! **Tumour level.** Tumours express genes more or less for other reasons than copies. Where three
-//! or more patients have malignant clones, each gene has one difference between malignant and other clones of
-//! a cell type, shared by the patients (`tumour_level`): a random effect, whose variance is what the genes'
-//! differences as fixed effects have beyond their errors. Where tumours are nothing like normal cells, the
-//! slope then rests on copy number that differs between patients and between clones of a patient; where they
-//! are, normal cells speak as well. The scale is found before.
+//! **Tumour level.** Tumours express genes more or less for other reasons than copy number. Where three
+//! or more patients have malignant clones, each gene has one difference between malignant and other
+//! clones of a cell type, shared by the patients (`tumour_level`): a random effect, whose variance is
+//! the excess of the genes' differences, fitted as fixed effects, over their errors. Where this
+//! variance is large, the slope rests on copy number that differs between patients and between clones
+//! of a patient; where it is small, the difference from normal cells contributes too. The scale is
+//! estimated first, without it.
 //!
-//! **The gene itself out.** x is the mean of `y` over the nearest 100 genes of the gene's arm, 50 on
-//! each side, itself left out (`copy_source` = `neighbours`): a clone's counts say more of its copy
-//! number than the mean of its cells' windows, which inference has smoothed and denoised. Where an arm
-//! has too few genes, or with `copy_number: windows`, x is the mean of the nearest windows left and right
-//! that do not contain the gene ([`super::GeneWindows`]). Each source has its own scale.
+//! **Leaving out the gene itself.** x is the mean of `y` over the nearest 100 genes of the gene's arm,
+//! 50 on each side, without the gene (`copy_source` = `neighbours`): a clone's counts are more
+//! informative about its copy number than the mean of its cells' windows, which inference has smoothed
+//! and denoised. Where an arm has too few genes, or with `copy_number: windows`, x is the mean of the
+//! nearest windows left and right that do not contain the gene ([`super::GeneWindows`]). Each source
+//! has its own scale.
 //!
-//! **Ranking.** Slopes of genes with few counts are wide. `shrunken` is the slope where it is drawn to 1 by a
-//! normal prior (maximum a posteriori), whose variance is that of the slopes beyond their errors.
+//! **Ranking.** Slopes of genes with few counts are uncertain. `shrunken` is the slope shrunk towards 1
+//! by a normal prior (maximum a posteriori), whose variance is the excess of the slopes' variance over
+//! their errors.
 
 use std::collections::BTreeSet;
 
@@ -47,19 +50,19 @@ use clcc_numerics::stats::{
     Line, PValue, VariancePrior, benjamini_hochberg, t_quantile, two_sided_t, weighted_line,
 };
 
-/// Where a gene's local copy number comes from.
+/// Source of a gene's local copy number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
     /// The nearest windows without the gene.
     Windows,
-    /// The expression of the nearest genes.
+    /// The expression of the nearest genes, without the gene.
     Neighbours,
-    /// Nowhere.
+    /// No source: the local copy number is unknown.
     None,
 }
 
 impl Source {
-    /// The word in the tables.
+    /// Name in the tables.
     pub fn name(self) -> &'static str {
         match self {
             Self::Windows => "windows",
@@ -69,7 +72,7 @@ impl Source {
     }
 }
 
-/// What a gene does with its dosage.
+/// Dosage class of a gene.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
     /// Slope above 0 (at the FDR), and not insensitive.
@@ -78,14 +81,14 @@ pub enum Class {
     Insensitive,
     /// Slope below 0 (at the FDR): less expression from more copies.
     OverCompensated,
-    /// Tested, but neither 0 nor 1 can be told from the slope.
+    /// Tested, but the slope differs from neither 0 nor 1.
     Unresolved,
-    /// See the reason.
+    /// Not tested; [`GeneDosage::reason`] says why.
     Untested,
 }
 
 impl Class {
-    /// The word in the tables.
+    /// Name in the tables.
     pub fn name(self) -> &'static str {
         match self {
             Self::Sensitive => "sensitive",
@@ -97,55 +100,57 @@ impl Class {
     }
 }
 
-/// A gene's answer.
+/// Dosage slope of one gene, with its tests and class.
 #[derive(Debug, Clone)]
 pub struct GeneDosage {
-    /// Change of log expression per change of log copy ratio; NaN where there is no line. Told, but not
-    /// tested, where its standard error is above `max_se`.
+    /// Change of log expression per change of log copy ratio; NaN where it could not be fitted.
+    /// Reported, but not tested, where its standard error is above `max_se`.
     pub slope: f64,
-    /// The slope drawn to 1 by its uncertainty.
+    /// Slope shrunk towards 1 by its uncertainty, for ranking.
     pub shrunken: f64,
     /// Standard error, from the moderated variance.
     pub se: f64,
-    /// 95 % interval.
+    /// 95 % confidence interval.
     pub interval: (f64, f64),
-    /// Degrees of freedom, the prior's share included.
+    /// Degrees of freedom, including the prior's.
     pub df: f64,
-    /// Test of slope = 0, and adjusted over tested genes.
+    /// Test of slope = 0, and its p-value adjusted over tested genes.
     pub zero: (PValue, f64),
-    /// Test of slope = 1, and adjusted over tested genes.
+    /// Test of slope = 1, and its p-value adjusted over tested genes.
     pub one: (PValue, f64),
-    /// Clones with enough counts.
+    /// Number of clones with enough counts.
     pub n_clones: usize,
     /// Largest difference of log copy ratio between clones of one stratum.
     pub spread: f64,
-    /// Where the local copy number comes from.
+    /// Source of the local copy number.
     pub source: Source,
-    /// The class.
+    /// Dosage class.
     pub class: Class,
-    /// Why it is untested; empty otherwise.
+    /// Why the gene is untested; empty otherwise.
     pub reason: String,
 }
 
-/// Slopes of all genes.
+/// Dosage slopes of all genes.
 #[derive(Debug, Clone)]
 pub struct Slopes {
-    /// One per gene.
+    /// Slope of each gene.
     pub genes: Vec<GeneDosage>,
     /// Standard deviation of true slopes around 1.
     pub slope_sd: f64,
-    /// Standard deviation of the tumour level over genes; `None` where malignant clones have none.
+    /// Standard deviation of the tumour level over genes; `None` where malignant clones have no level
+    /// of their own.
     pub tumour_level_sd: Option<f64>,
-    /// Variance between clones of one copy number over the squared mean, beside counting noise.
+    /// Squared coefficient of variation between clones of equal copy number, excluding counting noise.
     pub dispersion: f64,
-    /// Clones of the strata with a malignant one: those that the slopes rest on. 0: nothing is tested.
+    /// Number of clones in strata with a malignant one, on which the slopes rest. 0: nothing is tested.
     pub n_clones: usize,
 }
 
-/// Patients with malignant clones from which their level can be told from their copy number.
+/// Patients with malignant clones from which the tumour level can be separated from copy number.
 const PATIENTS_FOR_LEVEL: usize = 3;
 
-/// The clones of the strata that have a malignant one, strata numbered anew, and which are malignant.
+/// Clones of the strata that have a malignant one, with strata renumbered from 0, the number of strata,
+/// and which clones are malignant.
 fn informative(
     clones: &[ClonePseudobulk],
     malignant: &[bool],
@@ -169,7 +174,7 @@ fn informative(
     (kept, strata.len(), flags)
 }
 
-/// Per cell type, an indicator of its malignant clones; none where no level is to be taken out.
+/// Indicator of the malignant clones, per cell type; empty where the model has no tumour level.
 fn tumour_levels(
     clones: &[ClonePseudobulk],
     malignant: &[bool],
@@ -201,7 +206,7 @@ fn tumour_levels(
         .collect()
 }
 
-/// One gene's points before the fit.
+/// Data of one gene before the fit.
 struct Points {
     x: Vec<f64>,
     y: Vec<f64>,
@@ -218,8 +223,8 @@ impl Points {
     }
 }
 
-/// Natural-log copy ratio per unit of `X_cnv` (NaN where the genes do not follow it): the slope that all
-/// genes share on the windows beside them. And its t value.
+/// Estimate the natural-log copy ratio per unit of `X_cnv` (NaN where the genes do not follow it), and
+/// its t statistic: the slope shared by all genes on their adjacent windows.
 pub(crate) fn window_scale(
     rates: &Rates,
     clones: &[ClonePseudobulk],
@@ -229,19 +234,19 @@ pub(crate) fn window_scale(
     let strata: Vec<usize> = clones.iter().map(|u| u.stratum).collect();
     let points: Vec<Points> = (0..map.len())
         .into_par_iter()
-        .filter_map(|g| Some(Points::new(rates, g, beside(g, clones, map)?)))
+        .filter_map(|g| Some(Points::new(rates, g, adjacent_windows(g, clones, map)?)))
         .collect();
     let (slope, t) = shared_slope(points.iter(), &strata, n_strata);
     (if usable(slope, t) { slope } else { f64::NAN }, t)
 }
 
-/// Whether a shared slope is a scale: one that cannot be told from 0 is none.
+/// Whether a shared slope is a usable scale: it differs from 0.
 fn usable(slope: f64, t: f64) -> bool {
     slope > 0.0 && t > 3.0
 }
 
-/// The windows beside a gene in each clone; `None` where one has none.
-fn beside(g: usize, clones: &[ClonePseudobulk], map: &GeneWindows) -> Option<Vec<f64>> {
+/// Mean copy number of the windows next to a gene, per clone; `None` where a clone has none.
+fn adjacent_windows(g: usize, clones: &[ClonePseudobulk], map: &GeneWindows) -> Option<Vec<f64>> {
     let x: Vec<f64> = clones
         .iter()
         .map(|u| map.without_gene(g, &u.profile))
@@ -249,7 +254,7 @@ fn beside(g: usize, clones: &[ClonePseudobulk], map: &GeneWindows) -> Option<Vec
     x.iter().all(|v| v.is_finite()).then_some(x)
 }
 
-/// The local copy number of a gene in each clone, from either source, before any scale.
+/// Local copy number of a gene in each clone, from either source, before scaling.
 fn local(
     source: Source,
     g: usize,
@@ -260,13 +265,13 @@ fn local(
     arm: &[String],
 ) -> Option<Vec<f64>> {
     match source {
-        Source::Windows => beside(g, clones, map),
+        Source::Windows => adjacent_windows(g, clones, map),
         Source::Neighbours => neighbours(g, centred, information, arm),
         Source::None => None,
     }
 }
 
-/// Fits every gene. The scale is that of [`window_scale`].
+/// Fit the slopes of all genes, given the scale of [`window_scale`].
 pub(super) fn slopes(
     clones: &[ClonePseudobulk],
     n_strata: usize,
@@ -281,7 +286,7 @@ pub(super) fn slopes(
     let (chosen, n_chosen, flags) = informative(clones, &malignant);
     let levels = tumour_levels(&chosen, &flags, params);
     let n_informative = chosen.len();
-    // Without a malignant clone nothing is tested; the reasons are those of all clones.
+    // Without a malignant clone nothing is tested, and the reasons are given over all clones.
     let no_scale = match (scale.is_finite(), chosen.is_empty()) {
         (false, _) => "expression as a whole does not follow the inferred copy number",
         (true, true) => "no malignant clone: none has a twentieth of the genes altered",
@@ -322,8 +327,8 @@ pub(super) fn slopes(
         n_strata,
     );
     let scale_of = |source: Source| match source {
-        // Genes agree with their neighbours for other reasons as well; without copy number in the
-        // windows they say nothing of it.
+        // Genes correlate with their neighbours for other reasons too; where the windows carry no copy
+        // number, neighbours carry no information on it.
         _ if !no_scale.is_empty() => Err(no_scale),
         Source::Windows => Ok(scale),
         Source::Neighbours if usable(near, near_t) => Ok(near),
@@ -364,7 +369,7 @@ pub(super) fn slopes(
     }
 }
 
-/// The slope that all genes share, each with its own levels, and its t value.
+/// Slope shared by all genes, each with its own levels, and its t statistic.
 fn shared_slope<'a>(
     genes: impl Iterator<Item = &'a Points>,
     strata: &[usize],
@@ -375,7 +380,7 @@ fn shared_slope<'a>(
         .collect();
     let sxx: f64 = lines.iter().map(|l| l.sxx).sum();
     let slope = lines.iter().map(|l| l.sxx * l.slope).sum::<f64>() / sxx;
-    // Between genes: their slopes scatter around the shared one by more than counting noise.
+    // Variance between genes: their slopes scatter around the shared one by more than counting noise.
     let scatter: f64 = lines
         .iter()
         .map(|l| (l.sxx * (l.slope - slope)).powi(2))
@@ -388,7 +393,7 @@ struct Candidate {
     x: Vec<f64>,
     counts: Vec<f64>,
     included: Vec<bool>,
-    /// What is known of it; `reason` is empty where it can be fitted.
+    /// Result so far; `reason` is empty where the gene can be fitted.
     gene: GeneDosage,
 }
 
@@ -464,19 +469,20 @@ impl Candidate {
     }
 }
 
-/// Dispersion of the first fits, from which the common one is found.
+/// Dispersion of the initial fits, from which the common one is estimated.
 const FIRST_DISPERSION: f64 = 0.04;
 
-/// All genes under one model.
+/// Fits of all genes under one model.
 struct Fitted {
     candidates: Vec<Candidate>,
-    /// One per candidate.
+    /// Fit of each candidate.
     responses: Vec<Option<Response>>,
     model: Model,
 }
 
 impl Fitted {
-    /// Finds the dispersion from fits with fixed levels, then the variance of the levels, then the slopes.
+    /// Estimate the dispersion from fits with fixed levels, then the variance of the levels, then fit
+    /// the slopes.
     fn new(candidates: Vec<Candidate>, design: &Design<'_>) -> Self {
         let all = |model: &Model| -> Vec<Option<Response>> {
             candidates
@@ -507,8 +513,8 @@ impl Fitted {
         }
     }
 
-    /// Moderates the variances over genes, tests, adjusts and classes; with the standard deviation of true
-    /// slopes.
+    /// Moderate the variances over genes, test, adjust and classify; also returns the standard
+    /// deviation of true slopes.
     fn tell(&self, design: &Design<'_>, params: &DosageParams) -> (Vec<GeneDosage>, f64) {
         let told: Vec<&Response> = self.responses.iter().flatten().collect();
         let prior = VariancePrior::fit(
@@ -558,10 +564,10 @@ impl Fitted {
     }
 }
 
-/// Least variance of levels and of slopes, so that what is drawn to a mean stays defined.
+/// Smallest variance of levels and of slopes, so that shrinkage stays defined.
 const LEAST_VARIANCE: f64 = 1e-6;
 
-/// Adjusts the p-values over tested genes and sets the classes.
+/// Adjust the p-values over tested genes and set the classes.
 fn classify(genes: &mut [GeneDosage], params: &DosageParams) {
     let tested: Vec<usize> = (0..genes.len())
         .filter(|&g| genes[g].reason.is_empty())

@@ -345,7 +345,7 @@ fn what_all_tumours_share_is_no_dosage() {
         ..Plant::default()
     };
     let t = tumours(3000.0, plant, 8);
-    // How far the shifted genes lie from the others, and the ranking of escape.
+    // Distance of the shifted genes from the others, and the ranking of escape.
     let measure = |tumour_level: TumourLevel| {
         let params = DosageParams {
             tumour_level,
@@ -431,7 +431,7 @@ fn intervals_hold_the_slope_of_genes_that_do_not_answer() {
 }
 
 #[test]
-fn compensating_cells_are_found_beside_an_unrelated_programme() {
+fn compensating_cells_are_found_despite_an_unrelated_programme() {
     for (programme, sum_least, factor_least) in [(false, 0.85, 0.95), (true, 0.8, 0.95)] {
         let t = tumours(
             5000.0,

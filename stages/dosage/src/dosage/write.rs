@@ -1,4 +1,4 @@
-//! The tables.
+//! Tables of `dosage`.
 
 use std::path::Path;
 
@@ -14,8 +14,8 @@ use super::factors::CellScores;
 use super::params::{CopyNumber, DosageParams, Strata};
 use super::slope::{Class, GeneDosage};
 
-/// A factor with a p-value up to this lies above its null: with the default 39 permuted profiles, it
-/// carries more of the sum than the best factor of each of them.
+/// Largest p-value at which a factor counts as above its null: with the default 39 permuted profiles,
+/// the factor carries more of the sum than the best factor of each of them.
 pub(super) const ABOVE_NULL: f64 = 0.025;
 
 pub(super) fn all(
@@ -181,7 +181,7 @@ fn top_genes(loadings: &[f64], names: &[String]) -> String {
         .join(",")
 }
 
-/// The chromosome that holds most of a factor's squared loadings, and its share.
+/// Chromosome with the largest share of a factor's squared loadings, and that share.
 fn main_chromosome(loadings: &[f64], chromosome: &[String]) -> (String, f64) {
     let mut weight: std::collections::BTreeMap<&str, f64> = std::collections::BTreeMap::new();
     loadings

@@ -1,53 +1,54 @@
-//! One gene's response to its copy number: a negative binomial regression of the clones' counts.
+//! Fits one gene's response to its copy number: a negative binomial regression of the clones' counts.
 //!
-//! For gene g and clone u of stratum s: `ln E N = ln(L size) + a_s + slope x + level`, variance
-//! `mu + dispersion mu^2`. Strata are fixed effects; the level of malignant clones of a cell type is a random
-//! effect, normal with mean 0 and one variance for all genes; a prior on the slope is optional. Fisher
-//! scoring (McCullagh and Nelder 1989, section 2.5): each step is the weighted line through the working
-//! responses, strata and levels eliminated. The log likelihood is concave in the linear predictor, so there
-//! is one maximum, and drawing the slope to a prior moves it towards the prior's mean and never past it.
+//! For gene g and clone u of stratum s: `ln E N = ln(L size) + a_s + slope x + level`, variance `mu +
+//! dispersion mu^2`. Strata are fixed effects; the level of malignant clones of a cell type is a random
+//! effect, normal with mean 0 and one variance for all genes; a prior on the slope is optional. Fitted
+//! by Fisher scoring (McCullagh and Nelder 1989, section 2.5): each step is the weighted line through
+//! the working responses, with strata and levels eliminated. The log likelihood is concave in the
+//! linear predictor, so it has one maximum, and shrinking the slope moves it towards the prior's mean
+//! and never past it.
 //!
-//! Counts and not their logarithms, because a clone of 20 cells has 0 to 5 counts of most genes: a
-//! logarithm needs a count added to it, which draws every such clone to one value.
+//! Counts are used rather than their logarithms because a clone of 20 cells has 0 to 5 counts of most
+//! genes: a logarithm needs a count added to it, which pulls all such clones to one value.
 
 use clcc_numerics::math;
 use clcc_numerics::stats::median;
 
-/// Steps of Fisher scoring; twenty are ample where the slope is determined at all.
+/// Largest number of steps of Fisher scoring; twenty are ample where the slope is determined at all.
 const STEPS: usize = 50;
 /// Change of a linear predictor below which the fit has converged.
 const TOLERANCE: f64 = 1e-9;
 /// Largest change of the slope in one step.
 const LARGEST_STEP: f64 = 2.0;
-/// Standard deviation of the prior that keeps slopes and levels finite where all counts of a stratum lie on
-/// one side.
+/// Standard deviation of the prior that keeps slopes and levels finite where all counts of a stratum
+/// are on one side.
 const WIDE: f64 = 10.0;
 
-/// What all genes share.
+/// Design shared by all genes: offsets, strata, tumour indicators.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Design<'a> {
-    /// ln of library and size factor of each clone.
+    /// ln(library size x size factor) of each clone.
     pub(super) offset: &'a [f64],
     /// Stratum of each clone.
     pub(super) strata: &'a [usize],
     pub(super) n_strata: usize,
-    /// Per cell type, 1 for its malignant clones. No stratum has clones of two types.
+    /// Per cell type, 1 for its malignant clones, else 0. No stratum has clones of two types.
     pub(super) tumour: &'a [Vec<f64>],
 }
 
-/// Variances, the same for all genes.
+/// Variance parameters, the same for all genes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Model {
-    /// Squared coefficient of variation between clones of one copy number, beside counting noise.
+    /// Squared coefficient of variation between clones of equal copy number, excluding counting noise.
     pub(super) dispersion: f64,
-    /// Variance of the levels of malignant clones; infinite: fixed effects without any prior.
+    /// Variance of the levels of malignant clones; infinite for fixed effects without a prior.
     pub(super) level_variance: f64,
     /// Mean and variance of the slope's prior.
     pub(super) prior: (f64, f64),
 }
 
 impl Model {
-    /// Levels and slope left to the counts.
+    /// Model with fixed levels and a slope determined by the counts alone.
     pub(super) fn fixed(dispersion: f64) -> Self {
         Self {
             dispersion,
@@ -57,41 +58,42 @@ impl Model {
     }
 }
 
-/// One gene's counts.
+/// Counts and local copy number of one gene.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Gene<'a> {
     /// Local log copy ratio of each clone.
     pub(super) x: &'a [f64],
     pub(super) counts: &'a [f64],
-    /// Whether a clone expects counts enough to speak.
+    /// Whether each clone's expected counts suffice for it to be included.
     pub(super) included: &'a [bool],
 }
 
-/// A fitted gene.
+/// Fit of one gene.
 #[derive(Debug, Clone)]
 pub(super) struct Response {
     pub(super) slope: f64,
-    /// What the slope rests on: 1 / sxx is its variance where the model's variance is right.
+    /// Information on the slope: its variance is `1 / sxx` where the model's variance is right.
     pub(super) sxx: f64,
-    /// Units - strata - 1, less what the levels spend.
+    /// Degrees of freedom: clones - strata - 1, minus those the levels use.
     pub(super) df: f64,
-    /// Pearson's statistic over `df`.
+    /// Pearson's statistic divided by `df`.
     pub(super) residual_variance: f64,
-    /// Expected count of each clone that speaks, 0 of others.
+    /// Expected count of each included clone, 0 for others.
     pub(super) fitted: Vec<f64>,
-    /// Level of each cell type and its variance without a prior; `None` where its clones say nothing of it.
+    /// Level of each cell type and its variance without a prior; `None` where its clones do not
+    /// determine it.
     pub(super) levels: Vec<Option<(f64, f64)>>,
 }
 
 /// Sums of products of x, y and the levels z around the means of their strata.
 struct Moments {
-    /// Per stratum: weight, and weighted means of x and y.
+    /// Weight and weighted means of x and y, per stratum.
     means: Vec<(f64, f64, f64)>,
-    /// Per level and stratum, the weighted mean of z.
+    /// Weighted mean of z, per level and stratum.
     level_means: Vec<Vec<f64>>,
     xx: f64,
     xy: f64,
-    /// Per level.
+    /// Sums of squares of z, and of z with x and with y, per level.
     zz: Vec<f64>,
     xz: Vec<f64>,
     zy: Vec<f64>,
@@ -149,12 +151,12 @@ impl Moments {
         out
     }
 
-    /// Precision of level `k`, its prior's included; `None` where nothing tells it.
+    /// Precision of level `k`, including its prior's; `None` where it is not determined.
     fn precision(&self, k: usize, model: &Model) -> Option<f64> {
         (self.zz[k] > 1e-12).then(|| self.zz[k] + 1.0 / model.level_variance)
     }
 
-    /// Sum of squares of x, and of x with y, with the levels eliminated.
+    /// Sum of squares of x, and sum of products of x and y, with the levels eliminated.
     fn without_levels(&self, model: &Model) -> (f64, f64) {
         let (mut xx, mut xy) = (self.xx, self.xy);
         for k in 0..self.zz.len() {
@@ -172,8 +174,8 @@ impl Moments {
     }
 }
 
-/// Fits a gene, from the slope that the prior expects. `None` where x does not vary within a stratum beside
-/// what the levels take, or fewer than one degree of freedom is left.
+/// Fit a gene, starting from the prior mean of the slope. `None` where x does not vary within a stratum
+/// beyond what the levels explain, or fewer than one degree of freedom is left.
 pub(super) fn fit(gene: Gene<'_>, design: &Design<'_>, model: &Model) -> Option<Response> {
     let n = gene.x.len();
     let mut totals = vec![(0.0, 0.0); design.n_strata];
@@ -249,7 +251,7 @@ pub(super) fn fit(gene: Gene<'_>, design: &Design<'_>, model: &Model) -> Option<
     let levels = (0..moments.zz.len())
         .map(|k| {
             let level = moments.level(k, slope, model)?;
-            // Beside the slope; the other levels lie in other strata.
+            // Given the slope; the other levels are in other strata.
             let alone = moments.zz[k] - moments.xz[k] * moments.xz[k] / moments.xx;
             (alone > 1e-9 * moments.zz[k]).then(|| (level, 1.0 / alone))
         })
@@ -264,9 +266,9 @@ pub(super) fn fit(gene: Gene<'_>, design: &Design<'_>, model: &Model) -> Option<
     })
 }
 
-/// The dispersion at which half of the genes have more than the median of their chi-squared distribution as
-/// Pearson's statistic; between 1e-4 and 1. Each fit stands with
-/// its gene's counts, one a clone.
+/// Estimate the dispersion at which half of the genes have a Pearson statistic above the median of
+/// their chi-squared distribution, between 1e-4 and 1. Each fit is paired with its gene's counts, one
+/// per clone.
 pub(super) fn common_dispersion(fits: &[(&Response, &[f64])]) -> f64 {
     // Wilson and Hilferty 1931: the median of chi-squared over its degrees of freedom.
     let half = |df: f64| (1.0 - 2.0 / (9.0 * df)).powi(3);
@@ -292,7 +294,7 @@ pub(super) fn common_dispersion(fits: &[(&Response, &[f64])]) -> f64 {
     }
     for _ in 0..30 {
         let middle = f64::midpoint(low, high);
-        // More dispersion, a smaller statistic.
+        // The statistic falls with rising dispersion.
         if ratio(math::exp(middle)) > 1.0 {
             low = middle;
         } else {
@@ -302,8 +304,8 @@ pub(super) fn common_dispersion(fits: &[(&Response, &[f64])]) -> f64 {
     math::exp(f64::midpoint(low, high))
 }
 
-/// Variance of estimates around `mean` beyond what their own variances explain (DerSimonian and Laird 1986,
-/// the mean known); 0 where nothing is beyond. Pairs are estimate and variance.
+/// Variance of estimates around `mean` in excess of their own variances (DerSimonian and Laird 1986,
+/// with known mean); 0 where there is no excess. Pairs are (estimate, variance).
 pub(super) fn excess_variance(estimates: impl Iterator<Item = (f64, f64)>, mean: f64) -> f64 {
     let (mut excess, mut weight) = (0.0, 0.0);
     for (estimate, variance) in estimates {

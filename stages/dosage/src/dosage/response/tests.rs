@@ -1,4 +1,4 @@
-//! Beside statsmodels, and beside the same model with every coefficient written out.
+//! Compares the fit with statsmodels, and with the same model with every coefficient written out.
 
 use ndarray::{Array1, Array2};
 
