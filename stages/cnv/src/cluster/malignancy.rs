@@ -1,15 +1,16 @@
-//! Which cells are malignant, since "from a tumour sample" is not.
+//! Calls malignant cells from their copy-number profiles, since not every cell of a tumour sample is
+//! malignant.
 //!
-//! A cell's score is how far its profile goes along the mean profile of its cluster: the size of its
-//! copy-number signal times its correlation with that profile, which noise in either leaves near 0, on
-//! either side (cut off at 0, the scores of normal cells would be no normal component). Two normal
-//! components are fitted to the scores of all cells; the threshold is where a cell is as likely of
-//! one as of the other. Where the two cannot be told apart ([`two_components`]), no cell is called.
+//! A cell's score measures its profile along the mean profile of its cluster: the size of its
+//! copy-number signal times its correlation with that profile. Noise in either leaves the score near 0,
+//! on either side (scores cut off at 0 would not let normal cells form a normal component). Two normal
+//! components are fitted to the scores of all cells; the threshold is where a cell is equally likely
+//! under both. Where the two components are not distinct ([`two_components`]), no cell is called.
 //!
-//! Cell types differ by their expression, and a type's own profile gives its cells a score: on real tumours
-//! macrophages score as high as weakly altered malignant cells. Reference cells are known to be normal and are
-//! called so ([`Malignancy::take_reference`]); how many of them score above the threshold says how far
-//! the other cells' calls can be trusted. Someone who has seen the scores may set the threshold
+//! Cell types differ in expression, and a type's own profile gives its cells a score: on real tumours
+//! macrophages score as high as weakly altered malignant cells. Reference cells are known to be normal
+//! and are called so ([`Malignancy::take_reference`]); the share of them above the threshold shows how
+//! far the other calls can be trusted. A user who has seen the scores may set the threshold
 //! ([`Malignancy::threshold`]).
 
 use ndarray::ArrayView1;
@@ -19,34 +20,35 @@ use clcc_numerics::math;
 
 use super::profiles::Profiles;
 
-/// Copy-number signal of each cell.
+/// Malignancy scores and calls of the cells of one patient.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Malignancy {
-    /// Root mean square of the cell's `X_cnv`, zeros included, natural log ratio.
+    /// Root mean square of the cell's `X_cnv`, zeros included; natural log ratio.
     pub signal: Vec<f64>,
     /// Pearson's correlation of the cell's profile with the mean profile of its cluster's other cells; 0
     /// where either is flat.
     pub correlation: Vec<f64>,
     /// `signal` times `correlation`.
     pub score: Vec<f64>,
-    /// The two components; `None` where one does as well.
+    /// The two fitted components; `None` where one fits as well.
     pub fit: Option<TwoComponents>,
-    /// Above it a cell is called malignant: that of `fit`, unless someone sets another.
+    /// Score above which a cell is called malignant: that of `fit`, unless it was set.
     pub threshold: Option<f64>,
     /// Cells that are known to be normal.
     pub reference: Vec<bool>,
 }
 
 impl Malignancy {
-    /// Whether each cell is above the threshold and no reference; `None` without a threshold.
+    /// Whether each cell is called malignant: above the threshold and not a reference cell; `None`
+    /// without a threshold.
     pub fn calls(&self) -> Option<Vec<bool>> {
         let threshold = self.threshold?;
         let cells = self.score.iter().zip(&self.reference);
         Some(cells.map(|(s, r)| *s > threshold && !r).collect())
     }
 
-    /// Takes these cells for normal, whatever they score, and says what share of them scores above the
-    /// threshold; `None` without a threshold or such cells.
+    /// Mark these cells as normal, whatever their score. Returns the share of them that scores above
+    /// the threshold; `None` without a threshold or without such cells.
     pub fn take_reference(&mut self, reference: &[bool]) -> Option<f64> {
         self.reference = reference.to_vec();
         let threshold = self.threshold?;
@@ -57,22 +59,23 @@ impl Malignancy {
     }
 }
 
-/// Two normal components.
+/// A mixture of two normal components fitted to the scores.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TwoComponents {
-    /// Share of the cells in the lower and in the higher.
+    /// Share of the cells in the lower and in the higher component.
     pub weight: [f64; 2],
-    /// Means, rising.
+    /// Means, in ascending order.
     pub mean: [f64; 2],
     /// Standard deviations.
     pub sd: [f64; 2],
-    /// Between the means, where both are equally likely.
+    /// Score between the means at which both components are equally likely.
     pub threshold: f64,
-    /// Bayesian information criterion of one component minus that of two; above 0 where two are better.
+    /// Bayesian information criterion of one component minus that of two; positive where two fit
+    /// better.
     pub bic_gain: f64,
 }
 
-/// Scores the cells of `x` (`n_cells x n_windows`) by the clusters in `membership`.
+/// Score the cells of `x` (`n_cells x n_windows`) by the clusters in `membership`.
 pub fn malignancy(x: &Csr, membership: &[u32], profiles: &Profiles) -> Malignancy {
     let n = x.n_rows();
     let mut out = Malignancy {
@@ -108,7 +111,8 @@ pub fn malignancy(x: &Csr, membership: &[u32], profiles: &Profiles) -> Malignanc
     out
 }
 
-/// Signal, and correlation with the others' mean (n m - x) / (n - 1), in the time of the stored entries.
+/// Signal of a cell, and its correlation with the mean of its cluster's other cells, `(n m - x) / (n -
+/// 1)`, in time linear in the stored entries.
 fn compare(
     x: &Csr,
     cell: usize,
@@ -126,11 +130,11 @@ fn compare(
         xm += v * mean[c as usize];
     }
     let signal = if w > 0.0 { (xx / w).sqrt() } else { 0.0 };
-    // Times n - 1, which no correlation sees.
+    // Multiplied by n - 1, which does not change a correlation.
     let (sum_o, oo, xo) = (n * sum_m - sum, n * n * mm - 2.0 * n * xm + xx, n * xm - xx);
     let (var_x, var_o) = (xx - sum * sum / w, oo - sum_o * sum_o / w);
     let covariance = xo - sum * sum_o / w;
-    // Below, all that is left is rounding.
+    // Below this, only rounding is left.
     let flat = n < 2.0 || var_x <= 1e-12 * xx || var_o <= 1e-9 * (n * n * mm + xx) || w < 2.0;
     let correlation = if flat {
         0.0
@@ -140,12 +144,13 @@ fn compare(
     (signal, correlation)
 }
 
-/// Cells below which no components are sought.
+/// Fewest cells for which components are fitted.
 const ENOUGH: usize = 20;
 
-/// Fits two normal components by expectation maximisation, from the halves left and right of the best cut
-/// in two (least sum of squares); `None` where there are fewer than 20 values, one component is as good, or
-/// no threshold lies between the means. No standard deviation may fall below a hundredth of all values'.
+/// Fit two normal components by expectation maximisation, starting from the two sides of the best cut
+/// (least sum of squares). `None` where there are fewer than 20 values, one component fits as well, or
+/// no threshold exists between the means. No standard deviation may fall below a hundredth of that of
+/// all values.
 pub fn two_components(values: &[f64]) -> Option<TwoComponents> {
     let n = values.len();
     if n < ENOUGH {
@@ -220,7 +225,7 @@ pub fn two_components(values: &[f64]) -> Option<TwoComponents> {
         variances.swap(0, 1);
     }
     let one: f64 = sorted.iter().map(|v| log_density(*v, mean, variance)).sum();
-    // Five parameters against two.
+    // Five parameters instead of two.
     let bic_gain = 2.0 * (likelihood - one) - 3.0 * math::ln(n as f64);
     let lean = |v: f64| {
         let p = |k: usize| math::ln(weight[k]) + log_density(v, means[k], variances[k]);

@@ -1,4 +1,4 @@
-//! The tables of `cluster`.
+//! Tables of `cluster`.
 
 use std::path::Path;
 
@@ -11,11 +11,12 @@ use clcc_data::genome::arm_name;
 use clcc_data::table::write_tsv;
 use clcc_numerics::stats::normal_sf;
 
-/// Bins of the histogram of scores.
+/// Number of bins of the histogram of scores.
 const BINS: usize = 50;
 
-/// Writes `cnv_clones.tsv` and `cnv_clone_pieces.tsv` where clones were sought, `cnv_clusters.tsv`, `cnv_cells.tsv`, `cnv_malignancy.tsv`, `cnv_malignancy_histogram.tsv` and,
-/// where the windows are known, `cnv_cluster_profiles.tsv`, `cnv_segments.tsv` and `cnv_arms.tsv`.
+/// Write `cnv_clusters.tsv`, `cnv_cells.tsv`, `cnv_malignancy.tsv`, `cnv_malignancy_histogram.tsv`;
+/// where clones were sought, `cnv_clones.tsv` and `cnv_clone_pieces.tsv`; and where the windows are
+/// known, `cnv_cluster_profiles.tsv`, `cnv_segments.tsv` and `cnv_arms.tsv`.
 pub(super) fn write(
     dir: &Path,
     obs: &Frame,
@@ -239,7 +240,7 @@ fn components(found: &Clustered) -> Frame {
     table
 }
 
-/// Cells in equal bins of the score, and how many each component expects there.
+/// Number of cells in equal bins of the score, observed and expected from each component.
 fn histogram(found: &Clustered) -> Frame {
     let score = &found.malignancy.score;
     let (low, top) = score
@@ -320,7 +321,7 @@ fn arms(found: &Segmented) -> Frame {
     table
 }
 
-/// Mean of each cluster's values that are numbers; NaN without any.
+/// Mean of each cluster's values that are not NaN; NaN without any.
 fn means(values: &[f64], membership: &[u32], n: usize) -> Vec<f64> {
     let mut sums = vec![(0.0f64, 0usize); n];
     for (&v, &c) in values.iter().zip(membership).filter(|(v, _)| !v.is_nan()) {

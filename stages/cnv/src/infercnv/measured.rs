@@ -1,13 +1,14 @@
-//! A measured copy number in the windows of the inferred one, so that every later stage takes it.
+//! Measured copy number in the windows of the inferred one, so that later stages can use it in its
+//! place.
 //!
-//! The table of segments (tab-separated, `#` lines are notes) has the columns `chromosome`, `start`, `end`
-//! (1-based, inclusive) and `copy_number`, and says whose they are by `cell` (the name in `obs`) or by
-//! `clone` (the value of `measured.clone_key` in `obs`); a column `patient`, where it has one, must agree
-//! with `obs` as well. A gene has the copy number of the segment that holds its middle, and `ploidy`
-//! where there is none; a cell without segments is unchanged throughout.
+//! The table of segments (tab-separated, `#` lines are notes) has the columns `chromosome`, `start`,
+//! `end` (1-based, inclusive) and `copy_number`, and identifies their owner by `cell` (the name in
+//! `obs`) or by `clone` (the value of `measured.clone_key` in `obs`); a column `patient`, if present,
+//! must agree with `obs` as well. A gene has the copy number of the segment that contains its middle,
+//! or `ploidy` where there is none; a cell without segments is unchanged throughout.
 //!
 //! Values are ln(copy number / ploidy), clipped to `lfc_clip`, in the same weighted windows as inferred
-//! ones. Unlike those they are not centred on the cell's median: what was measured has a zero.
+//! ones. Unlike those they are not centred on the cell's median, since a measurement has a zero.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
@@ -22,14 +23,14 @@ use clcc_data::matrix::Csr;
 use clcc_data::table::TextTable;
 use clcc_numerics::math;
 
-/// Whose segments they are.
+/// Owner of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Owner {
     Cell,
     Clone,
 }
 
-/// A stretch of one chromosome.
+/// Interval of one chromosome with its copy number.
 #[derive(Debug, Clone, PartialEq)]
 struct Segment {
     chromosome: String,
@@ -38,21 +39,21 @@ struct Segment {
     copy_number: f64,
 }
 
-/// A table of measured copy number.
+/// Table of measured copy number.
 #[derive(Debug, Clone)]
 pub struct Segments {
     owner: Owner,
-    /// Whether segments are told apart by patient too.
+    /// Whether the owner includes the patient.
     by_patient: bool,
     of: BTreeMap<(String, String), Vec<Segment>>,
 }
 
 impl Segments {
-    /// Reads the table.
+    /// Read the table.
     ///
     /// # Errors
-    /// [`StageError::Data`] where a column is missing, a value is no number, a segment ends before it
-    /// starts, two segments of one owner overlap, or a copy number is negative.
+    /// [`StageError::Data`] where a column is missing, a value is not a number, a segment ends before
+    /// it starts, two segments of one owner overlap, or a copy number is negative.
     pub fn read(path: &Path) -> StageResult<Self> {
         let table = TextTable::read(path)?;
         let owner = match (table.position("cell"), table.position("clone")) {
@@ -137,8 +138,8 @@ impl Segments {
         })
     }
 
-    /// Chromosomes with a segment and without a gene, as a human's X under the number 23; X, Y and M, which data
-    /// may lack, are not among them.
+    /// Chromosomes with a segment but without a gene, such as a human's X under the number 23; X, Y and
+    /// M, which data may lack, are not reported.
     pub(super) fn chromosomes_without_genes(&self, positions: &GenePositions) -> Vec<&str> {
         let with_genes: BTreeSet<&str> = positions.chromosome.iter().map(String::as_str).collect();
         let all: BTreeSet<&str> = self
@@ -161,7 +162,7 @@ fn copies(segments: &[Segment], chromosome: &str, middle: f64) -> Option<f64> {
     (s.chromosome == chromosome && middle <= s.end).then_some(s.copy_number)
 }
 
-/// `X_cnv` of every cell (`n_cells x n_windows`) and the number of cells without segments.
+/// Compute `X_cnv` of every cell (`n_cells x n_windows`), and the number of cells without segments.
 ///
 /// # Errors
 /// [`StageError::Data`] where `obs` lacks the column that names a cell's clone or patient.
@@ -199,7 +200,7 @@ pub fn measured(
         smoother.apply(&values, &mut Scratch::default(), &mut out);
         out.iter()
             .enumerate()
-            // Sums of equal and opposite terms leave rounding.
+            // Sums of equal and opposite terms leave rounding errors.
             .filter(|(_, v)| v.abs() > 1e-9)
             .map(|(w, &v)| (w as u32, v as f32))
             .collect()

@@ -12,28 +12,28 @@ use clcc_data::error::{StageError, StageResult};
 use clcc_data::matrix::Csr;
 use clcc_stage::stage::Progress;
 
-/// Cells whose dense profiles are held at once where the noise filter does not ask for more.
+/// Cells whose dense profiles are held at once where the noise filter does not need more.
 const BLOCK: usize = 5000;
 
-/// What [`infer`] returns.
+/// Result of [`infer`].
 #[derive(Debug, Clone)]
 pub struct Inferred {
     /// `n_cells x n_windows`, natural-log ratios; denoised entries are not stored.
     pub x_cnv: Csr,
-    /// The noise threshold of each chunk; one under `noise_scope: global`; empty without a filter.
+    /// Noise threshold of each chunk; one under `noise_scope: global`; empty without a filter.
     pub thresholds: Vec<f64>,
-    /// `n_cells x n_genes entered`, NaN for genes in no window; where asked for.
+    /// `n_cells x n_genes included`, NaN for genes in no window; only under `calculate_gene_values`.
     pub gene_values: Option<Array2<f32>>,
 }
 
-/// Infers copy number in windows. `x` is log1p expression, `n_cells x n_genes`; `reference` has one
+/// Infer copy number in windows. `x` is log1p expression, `n_cells x n_genes`; `reference` has one
 /// entry per gene of `x`.
 ///
-/// Per cell: difference to the reference (bounded between groups), clip to +- `lfc_clip`, pyramid mean
-/// in windows, minus the cell's median over all windows; then values below `dynamic_threshold`
-/// population standard deviations of the chunk's whole matrix become 0. The result is the same at any
-/// number of threads. Memory is one chunk of cells x windows; the dense cells x genes matrix is never
-/// made unless per-gene values are asked for.
+/// Per cell: difference from the reference (0 between the bounds of the groups), clipped to +-
+/// `lfc_clip`, pyramid mean in windows, minus the cell's median over all windows; then values below
+/// `dynamic_threshold` population standard deviations of the chunk's whole matrix become 0. The result
+/// is the same at any number of threads. Memory is one chunk of cells x windows; no dense matrix of
+/// cells x genes is built unless per-gene values are requested.
 ///
 /// **Source**: infercnvpy 0.6.1 `tl.infercnv` (0.4.3 with `edges: same`). **Deviations**: f64 sums and
 /// means; stored as f32; genes of equal start have a stated order.
@@ -73,7 +73,7 @@ pub fn infer(
     let mut thresholds = Vec::new();
     let mut fixed = None;
     if let (true, Some(factor)) = (global, params.dynamic_threshold) {
-        // Profiles are cheap to make twice and expensive to keep.
+        // Profiles are cheap to compute twice and expensive to keep.
         let mut all = Moments::default();
         for range in &ranges {
             all.join(&profiler.profiles(range.clone()).moments());
@@ -118,18 +118,18 @@ pub fn infer(
     })
 }
 
-/// Makes the smoothed profile of a cell from its sparse row.
+/// Computes the smoothed profile of a cell from its sparse row.
 struct Profiler<'a> {
     x: &'a Csr,
     reference: &'a Reference,
     clip: f64,
-    /// For each column of `x` its place among the genes that entered, or `u32::MAX`.
+    /// Position of each column of `x` among the included genes, or `u32::MAX`.
     place: Vec<u32>,
-    /// Whether `place` rises along the columns, so that rows need no sorting.
+    /// Whether `place` ascends along the columns, so that rows need no sorting.
     in_order: bool,
-    /// The log ratio of a zero, per column of `x`.
+    /// Log ratio of a zero, per column of `x`.
     zero: Vec<f64>,
-    /// The smoothed profile of a cell without any count.
+    /// Smoothed profile of a cell without any count.
     empty: Vec<f64>,
     smoother: Smoother,
 }
@@ -167,7 +167,7 @@ impl<'a> Profiler<'a> {
         }
     }
 
-    /// Profiles of a range of cells, before centring. Each cell's depends on its own row only.
+    /// Compute the profiles of a range of cells, before centring. Each depends on its own row only.
     fn profiles(&self, cells: std::ops::Range<usize>) -> Profiles {
         let n_windows = self.empty.len();
         let mut smoothed = vec![0.0; cells.len() * n_windows];
@@ -191,7 +191,7 @@ impl<'a> Profiler<'a> {
         }
     }
 
-    /// The profile of an empty cell plus the smoothed change that the cell's counts make.
+    /// Compute the profile of an empty cell plus the smoothed change due to the cell's counts.
     fn profile(
         &self,
         cell: usize,
@@ -263,7 +263,7 @@ impl Profiles {
     }
 }
 
-/// Count, mean and sum of squared deviations; joined in a fixed order (Chan et al. 1983).
+/// Count, mean and sum of squared deviations; combined in a fixed order (Chan et al. 1983).
 #[derive(Debug, Clone, Copy, Default)]
 struct Moments {
     n: f64,
@@ -304,7 +304,7 @@ impl Moments {
     }
 }
 
-/// numpy's median: the mean of the two middle values of an even number. `sorted` is working memory.
+/// Median as numpy's: the mean of the two middle values of an even number. `sorted` is working memory.
 pub(super) fn median_of(values: &[f64], sorted: &mut Vec<f64>) -> f64 {
     sorted.clear();
     sorted.extend_from_slice(values);

@@ -1,4 +1,5 @@
-//! Normal components that share the variances, one a feature, fitted by expectation maximisation.
+//! Mixture of normal components with shared variances, one per feature, fitted by expectation
+//! maximisation.
 
 use ndarray::{Array2, ArrayView2, ArrayViewMut1};
 use rayon::prelude::*;
@@ -6,16 +7,16 @@ use rayon::prelude::*;
 use clcc_numerics::math;
 use clcc_numerics::rng::Rng;
 
-/// Starts per number of components.
+/// Random starts per number of components.
 const STARTS: usize = 8;
-/// Steps of a fit.
+/// Largest number of steps of a fit.
 const STEPS: usize = 200;
-/// A fit ends where the log likelihood grows by less than this share of itself.
+/// Relative growth of the log likelihood below which a fit has converged.
 const TOLERANCE: f64 = 1e-7;
-/// Least variance, as a share of the feature's own.
+/// Smallest variance, as a share of the feature's own.
 const LEAST_VARIANCE: f64 = 1e-3;
 
-/// A fitted mixture.
+/// Fitted mixture.
 #[derive(Debug, Clone)]
 pub(super) struct Mixture {
     /// Log of weight times density of each component at each row, `n x k`.
@@ -24,7 +25,7 @@ pub(super) struct Mixture {
     pub(super) bic: f64,
 }
 
-/// The best of several starts with `k` components on `x` (`n x d`), the same at any number of threads.
+/// Fit `k` components to `x` (`n x d`): the best of several starts, the same at any number of threads.
 /// `None` where there are fewer than `2 k` rows or no feature varies.
 pub(super) fn fit(x: &ArrayView2<'_, f64>, k: usize, seed: u64) -> Option<Mixture> {
     let (n, d) = x.dim();
@@ -50,7 +51,7 @@ pub(super) fn fit(x: &ArrayView2<'_, f64>, k: usize, seed: u64) -> Option<Mixtur
     })
 }
 
-/// Probability of each component for each row.
+/// Posterior probability of each component for each row.
 pub(super) fn posterior(log_joint: &Array2<f64>) -> Array2<f64> {
     let mut out = log_joint.clone();
     out.rows_mut().into_iter().for_each(|mut row| {
@@ -59,7 +60,7 @@ pub(super) fn posterior(log_joint: &Array2<f64>) -> Array2<f64> {
     out
 }
 
-/// Turns logs into shares that sum to 1; the log of their sum before.
+/// Turn logarithms into shares that sum to 1, in place; returns the logarithm of their sum.
 fn normalise(row: &mut ArrayViewMut1<'_, f64>) -> f64 {
     let top = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     row.mapv_inplace(|l| math::exp(l - top));
@@ -68,7 +69,7 @@ fn normalise(row: &mut ArrayViewMut1<'_, f64>) -> f64 {
     top + math::ln(sum)
 }
 
-/// Rows far from one another (k-means++ on standardised features).
+/// Choose `k` rows far from one another (k-means++ on standardised features).
 fn spread_rows(x: &ArrayView2<'_, f64>, k: usize, variance: &[f64], rng: &mut Rng) -> Array2<f64> {
     let (n, d) = x.dim();
     let mut chosen = vec![rng.below(n as u64) as usize];
@@ -97,7 +98,7 @@ fn spread_rows(x: &ArrayView2<'_, f64>, k: usize, variance: &[f64], rng: &mut Rn
     x.select(ndarray::Axis(0), &chosen)
 }
 
-/// Log likelihood and log joint from means `mu`.
+/// Run expectation maximisation from means `mu`; returns the log likelihood and the log joint density.
 fn maximise(x: &ArrayView2<'_, f64>, mu: &Array2<f64>, variance: &[f64]) -> (f64, Array2<f64>) {
     let (n, d) = x.dim();
     let k = mu.nrows();
