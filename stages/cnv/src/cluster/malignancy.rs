@@ -405,7 +405,7 @@ mod tests {
                 && (fit.mean[1] - 6.0).abs() < 0.1,
             "{fit:?}"
         );
-        // Equal sds: the crossing lies at the middle plus ln(3) / 5.
+        // Equal sds: the crossing is at the middle plus ln(3) / 5.
         assert!(
             (fit.threshold - (3.5 + 3f64.ln() / 5.0)).abs() < 0.1,
             "{}",

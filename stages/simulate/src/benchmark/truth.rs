@@ -1,4 +1,4 @@
-//! What was planted, laid beside the cells and genes of `expr`.
+//! Planted truth, matched to the cells and genes of `expr`.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
@@ -17,7 +17,8 @@ use clcc_stage::stage::{StageContext, missing};
 pub(super) struct TrueGene {
     pub(super) constitutive: bool,
     pub(super) state: bool,
-    /// Altered in a clone of a patient, and expressed in enough malignant cells: it can be found.
+    /// Whether the gene can be found: altered in a clone of a patient, and expressed in enough
+    /// malignant cells.
     pub(super) eligible: bool,
 }
 
@@ -73,7 +74,7 @@ impl Truth {
             .map(Reader::obs)
             .collect::<StageResult<Vec<_>>>()?;
         let joined_as: Vec<String> = inputs.iter().map(|i| patient_name(i)).collect();
-        // Where the stage runs once a patient its inputs do not say which: its cells do.
+        // Where the stage runs once per patient, its inputs do not name the patient; its cells do.
         let patients = inputs
             .iter()
             .zip(&frames)
@@ -209,7 +210,7 @@ impl Truth {
         self.events.get(&key).copied().unwrap_or(0.0)
     }
 
-    /// Position of each cell by patient, as the other stages' tables name it, and name.
+    /// Index of each cell, by patient (as named in the tables of other stages) and cell name.
     pub(super) fn cells_at(&self) -> HashMap<(&str, &str), usize> {
         (0..self.obs.len())
             .map(|i| {
@@ -220,7 +221,7 @@ impl Truth {
     }
 }
 
-/// The planted patient that has a cell of this name; more than one is an error.
+/// Planted patient that has a cell of this name; more than one is an error.
 fn patient_of_cell(cells: &TextTable, cell: &str) -> StageResult<String> {
     let (names, patients) = (cells.texts("cell")?, cells.texts("patient")?);
     let found: BTreeSet<&str> = names

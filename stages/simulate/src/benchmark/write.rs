@@ -1,4 +1,4 @@
-//! The table.
+//! Table of `benchmark`.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use clcc_data::error::StageResult;
 use clcc_data::frame::{Column, Frame};
 use clcc_data::table::write_tsv;
 
-/// `benchmark.tsv`.
+/// Write `benchmark.tsv`.
 pub(super) fn table(dir: &Path, scores: &[Score], params: &BenchmarkParams) -> StageResult<()> {
     let mut frame = Frame::new(scores.iter().map(|s| s.target.to_string()).collect());
     let text =

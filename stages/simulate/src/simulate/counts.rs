@@ -1,4 +1,4 @@
-//! The counts of a patient.
+//! Counts of a patient.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +22,7 @@ use super::world::{CyclePhase, N_PROGRAMMES, World};
 /// A simulated patient.
 #[derive(Debug, Clone)]
 pub struct Patient {
-    /// Name.
+    /// Name of the patient.
     pub name: String,
     /// Raw counts; `obs` has patient, sample, sample_origin, cell_type and `truth_*`, `var` has
     /// `truth_*`.
@@ -37,7 +37,7 @@ pub struct Patient {
     pub(super) phases: Vec<&'static str>,
 }
 
-/// Simulates the cells of `plan`. The result depends on `world`, `params`, `seed` and the plan only.
+/// Simulate the cells of `plan`. The result depends on `world`, `params`, `seed` and the plan only.
 ///
 /// # Errors
 /// [`StageError::Data`] where the plan has no cell.
@@ -50,7 +50,7 @@ pub fn simulate_patient(
     simulate_until(world, plan, params, seed, &AtomicBool::new(false))
 }
 
-/// The same until `cancel` is set.
+/// Simulate the cells of `plan` until `cancel` is set.
 ///
 /// # Errors
 /// [`StageError::Cancelled`] then; else as [`simulate_patient`].
@@ -116,7 +116,7 @@ pub(super) fn simulate_until(
     Ok(assemble(world, plan, clones, &cells, rows))
 }
 
-/// The expected share of each gene in the counts of each kind of cell; sums to 1.
+/// Expected share of each gene in the counts of each kind of cell; sums to 1.
 fn profiles(
     world: &World,
     plan: &PatientPlan,
@@ -126,8 +126,8 @@ fn profiles(
     seed: u64,
 ) -> BTreeMap<Kind, Vec<f64>> {
     let stream = |what: &str| Rng::new(seed, &format!("simulate {what} {}", plan.name), &[]);
-    // Inherited and technical differences of the patient; his tumour's own programme; what the tumour
-    // does to the cells around it.
+    // Inherited and technical differences of the patient; the programme of the patient's tumour; the
+    // tumour's effect on the cells around it.
     let patient = world.shift(0.1, 0.4, &mut stream("patient"));
     let tumour = world.shift(0.05, 0.6, &mut stream("patient tumour"));
     let surroundings = world.shift(0.05, 0.3, &mut stream("patient surroundings"));
@@ -174,7 +174,7 @@ fn log_ratio(clone: &TumourClone, gene: &super::world::SimulatedGene) -> f64 {
     event.map_or(0.0, |e| math::ln(e.ratio))
 }
 
-/// The mean profile of each sample's cells.
+/// Mean profile of each sample's cells.
 fn ambient(
     profiles: &BTreeMap<Kind, Vec<f64>>,
     cells: &[Cell],
@@ -196,8 +196,8 @@ fn ambient(
     out
 }
 
-/// A negative binomial number of this mean and dispersion (variance = mean + dispersion * mean^2), by
-/// inversion below a mean of 30 and as a Poisson number around a gamma number above.
+/// Draw a negative binomial number of this mean and dispersion (variance = mean + dispersion * mean^2),
+/// by inversion below a mean of 30 and as a Poisson number around a gamma number above.
 fn negative_binomial(mean: f64, dispersion: f64, rng: &mut Rng) -> u64 {
     if mean > 30.0 || dispersion < 1e-9 {
         let rate = if dispersion < 1e-9 {
@@ -228,7 +228,7 @@ fn negative_binomial(mean: f64, dispersion: f64, rng: &mut Rng) -> u64 {
     k
 }
 
-/// The mean of the two middle values of an even number; 0 for none.
+/// Median: the mean of the two middle values of an even number; 0 for none.
 pub(super) fn median(values: &[f64]) -> f64 {
     let mut v = values.to_vec();
     v.sort_by(f64::total_cmp);

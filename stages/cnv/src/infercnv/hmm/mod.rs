@@ -1,4 +1,4 @@
-//! `method: hmm`: the run of R inferCNV, from raw counts to copy-number states of subclusters.
+//! `method: hmm`: R inferCNV's method, from raw counts to copy-number states of subclusters.
 //!
 //! 1. genes with few counts are left out ([`Selection`]);
 //! 2. ratios to the reference, gene by gene ([`Ratios`]);
@@ -8,12 +8,12 @@
 //! 6. regions that are probably normal over the subcluster's cells are dropped ([`bayes`]);
 //! 7. values within the reference's noise become neutral (`X_cnv`; the states do not depend on it).
 //!
-//! Follows R inferCNV 1.23 `run(cutoff = .1, denoise = TRUE, HMM = TRUE, analysis_mode = "subclusters")`.
-//! Deviations, beside those in the parts: chromosomes are in natural order, not in the file's; cells with
-//! fewer than `min_counts_per_cell` counts stay in the artifact, without signal and without a
-//! subcluster; the spread of a mean over n cells is exactly 1/sqrt(n) of one cell's, where R fits a line
-//! to resampled means (`sd_trend`). No cells x genes matrix is held: profiles are made again where they
-//! are needed.
+//! Follows R inferCNV 1.23 `run(cutoff = .1, denoise = TRUE, HMM = TRUE, analysis_mode =
+//! "subclusters")`. Deviations, in addition to those of the parts: chromosomes are in natural order,
+//! not in the file's; cells with fewer than `min_counts_per_cell` counts stay in the artifact, without
+//! signal and without a subcluster; the spread of a mean over n cells is exactly 1/sqrt(n) of one
+//! cell's, where R fits a line to resampled means (`sd_trend`). No matrix of cells x genes is kept:
+//! profiles are recomputed where they are needed.
 
 pub mod bayes;
 pub mod params;
@@ -43,22 +43,22 @@ use clcc_data::matrix::Csr;
 use clcc_numerics::math;
 use clcc_stage::stage::Progress;
 
-/// A run of genes of one chromosome that a subcluster has in one state other than normal.
+/// Region: consecutive genes of one chromosome that a subcluster has in one state other than normal.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Region {
     /// Index into [`Hmm::subclusters`].
     pub subcluster: usize,
     /// Genes, as positions in [`Layout::genes`].
     pub genes: Range<usize>,
-    /// The state that the hidden Markov model called.
+    /// State called by the hidden Markov model.
     pub called: u8,
     /// Posterior mean share of the subcluster's cells in each state; empty without the filter.
     pub shares: Vec<f64>,
-    /// The state after the filter: the one of the largest share, or normal where the region is dropped.
+    /// State after the filter: that of the largest share, or normal where the region is dropped.
     pub state: u8,
 }
 
-/// What [`run`] finds.
+/// Result of [`run`].
 #[derive(Debug, Clone)]
 pub struct Hmm {
     /// Genes, chromosomes and windows: one window around every `step`-th gene.
@@ -73,22 +73,22 @@ pub struct Hmm {
     pub levels: Levels,
     /// Mean ratio of the reference cells.
     pub neutral: f64,
-    /// Ratios nearer to `neutral` than this are noise.
+    /// Ratios closer to `neutral` than this are noise.
     pub noise: f64,
-    /// `n_cells x n_windows`: natural log of the ratio over `neutral` at the window's middle gene; 0 where
-    /// it is noise, and for cells that take no part.
+    /// `n_cells x n_windows`: natural log of the ratio over `neutral` at the window's middle gene; 0
+    /// where it is noise, and for cells that are not included.
     pub x_cnv: Csr,
-    /// Natural log of each gene's ratio over `neutral` before the noise filter, NaN for cells that take no
-    /// part; where asked for.
+    /// Natural log of each gene's ratio over `neutral` before the noise filter, NaN for cells that are
+    /// not included; only under `calculate_gene_values`.
     pub gene_values: Option<Array2<f32>>,
 }
 
-/// Groups of cells by the values of `reference_key`: name, rows, whether it is reference. Observation
-/// groups come first, by name.
+/// Group the cells by the values of `reference_key`: name, rows, whether it is a reference group.
+/// Observation groups come first, by name.
 fn groups(obs: &Frame, params: &InfercnvParams) -> StageResult<Vec<(String, Vec<usize>, bool)>> {
     let references = reference_groups(obs, params)?;
     let Some(key) = params.reference_key.as_ref() else {
-        // Without a reference all cells stand in for it.
+        // Without a reference all cells take its place.
         return Ok(vec![("all".into(), (0..obs.len()).collect(), false)]);
     };
     let values = obs.texts(key)?;
@@ -118,11 +118,11 @@ fn groups(obs: &Frame, params: &InfercnvParams) -> StageResult<Vec<(String, Vec<
     Ok(out)
 }
 
-/// Runs the method on raw `counts` (`n_cells x n_genes`, columns placed by `positions`).
+/// Run the method on raw `counts` (`n_cells x n_genes`, columns placed by `positions`).
 ///
 /// # Errors
-/// [`StageError::Data`] where the counts are not finite or negative, no gene or no reference cell takes
-/// part, and as [`reference_groups`].
+/// [`StageError::Data`] where counts are not finite or negative, or no gene or no reference cell is
+/// included, and as [`reference_groups`].
 pub fn run(
     obs: &Frame,
     positions: &GenePositions,
@@ -267,19 +267,19 @@ pub fn run(
     })
 }
 
-/// The ratios of all cells to the reference, whole: for comparison with other programs.
+/// Ratios of all cells to the reference as one dense matrix, for comparison with other programs.
 #[derive(Debug, Clone)]
 pub struct RatioMatrix {
     /// Columns of the counts, in genome order.
     pub genes: Vec<usize>,
-    /// For each chromosome its genes, as positions in `genes`.
+    /// Genes of each chromosome, as positions in `genes`.
     pub chromosomes: Vec<Range<usize>>,
-    /// `n_cells x n_genes`, 1 is the reference's copy number; NaN for cells that take no part.
+    /// `n_cells x n_genes`, 1 is the reference's copy number; NaN for cells that are not included.
     pub values: Array2<f32>,
 }
 
 impl RatioMatrix {
-    /// Steps 1 and 2 of [`run`], kept.
+    /// Run steps 1 and 2 of [`run`] and keep all ratios.
     ///
     /// # Errors
     /// As [`run`].
@@ -328,7 +328,7 @@ pub struct Noise {
 }
 
 impl Noise {
-    /// Of the ratios of these cells.
+    /// Compute from the ratios of the reference cells.
     pub fn of(ratios: &Ratios<'_>, reference: &[usize]) -> Self {
         let g = ratios.n_genes() as f64;
         let cells = ratios.map(reference, |_, row| {
@@ -346,7 +346,8 @@ impl Noise {
     }
 }
 
-/// Means at the normal level and where a reference value is beyond with probability `p`.
+/// Levels with means at the normal level and at the points that a reference value exceeds with
+/// probability `p`.
 ///
 /// **Source**: R inferCNV 1.23 `.i3HMM_get_sd_trend_by_num_cells_fit`, `determine_mean_delta_via_Z`.
 pub fn i3_levels(mean: f64, sd: f64, p: f64) -> Levels {
@@ -357,7 +358,7 @@ pub fn i3_levels(mean: f64, sd: f64, p: f64) -> Levels {
     }
 }
 
-/// States of one subcluster's mean profile, chromosome by chromosome.
+/// Call the states of one subcluster's mean profile, chromosome by chromosome.
 pub fn call(
     mean: &[f64],
     chromosomes: &[Range<usize>],
@@ -385,7 +386,7 @@ pub fn call(
     states
 }
 
-/// Runs of one state other than `neutral` within chromosomes of at least two genes.
+/// List the runs of one state other than `neutral`, within chromosomes of at least two genes.
 fn regions_of(
     subcluster: usize,
     states: &[u8],
@@ -412,7 +413,7 @@ fn regions_of(
     out
 }
 
-/// Posterior shares of each region, and the states that follow.
+/// Compute the posterior shares of each region, and apply the filter to the states.
 fn filter(
     regions: &mut [Region],
     ratios: &Ratios<'_>,
@@ -453,8 +454,8 @@ fn filter(
     }
 }
 
-/// Genes that shape the subclusters: quiet ones in the reference, and with `leiden_method: pca` the middle
-/// genes of the windows only.
+/// Genes used to find subclusters: those with little variation in the reference, and with
+/// `leiden_method: pca` only the middle genes of the windows.
 fn shaping_genes(
     ratios: &Ratios<'_>,
     layout: &Layout,
@@ -474,7 +475,7 @@ fn shaping_genes(
         LeidenMethod::Simple => (0..n).collect(),
     };
     let kept: Vec<usize> = candidates.iter().copied().filter(|&g| quiet[g]).collect();
-    // Without quiet genes all of them have to do.
+    // If no genes with little variation are left, all are used.
     if kept.len() < 2 { candidates } else { kept }
 }
 

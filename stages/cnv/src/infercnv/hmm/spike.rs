@@ -1,4 +1,4 @@
-//! The levels of the six states, from simulated cells of known copy number ("hidden spike").
+//! Levels of the six states, from simulated cells of known copy number ("hidden spike").
 
 use std::ops::Range;
 
@@ -16,10 +16,10 @@ const CELLS: usize = 100;
 const GENES: usize = 400;
 /// Relative copy number of the simulated chromosomes; the last takes the rest of the genes.
 const CHROMOSOMES: [f64; 11] = [1.0, 0.01, 1.0, 0.5, 1.0, 1.5, 1.0, 2.0, 1.0, 3.0, 1.0];
-/// In the order of the states.
+/// Relative copy number of each state.
 const LEVELS: [f64; 6] = [0.01, 0.5, 1.0, 1.5, 2.0, 3.0];
 
-/// Means of genes in the cells of one group, their variances and shares of zeros, on scaled counts.
+/// Moments of genes over the cells of one group, on scaled counts: mean, variance, share of zeros.
 struct GeneMoments {
     mean: Vec<f64>,
     variance: Vec<f64>,
@@ -63,14 +63,15 @@ fn moments(counts: &Csr, selection: &Selection, rows: &[usize]) -> GeneMoments {
     }
 }
 
-/// Mean and standard deviation of the ratios that simulated cells have at each copy number.
+/// Estimate the mean and standard deviation of the ratios of simulated cells at each copy number.
 ///
 /// For each reference group, 100 cells are drawn around that group's gene means (drawn with replacement
-/// into fake chromosomes) and 100 more with the means of five chromosomes multiplied by .01, .5, 1.5, 2
-/// and 3; counts are normal with the variance that genes of that mean have, rounded, at least 0, with
-/// zeros added up to the share that genes of that mean have. The cells then pass through the same steps
-/// as the real ones, the first hundred of each group as reference. `groups` are all groups of cells, from
-/// which the variances and zeros are learned; `references` those among them that are reference.
+/// into simulated chromosomes) and 100 more with the means of five chromosomes multiplied by .01, .5,
+/// 1.5, 2 and 3. Counts are normal with the variance that genes of that mean have, rounded, at least 0,
+/// with zeros added up to the share that genes of that mean have. The cells then go through the same
+/// steps as the real ones, the first hundred of each group as reference. `groups` are all groups of
+/// cells, from which the variances and zeros are estimated; `references` those among them that are
+/// reference.
 ///
 /// **Source**: R inferCNV 1.23 `.build_and_add_hspike`, `.get_simulated_cell_matrix_using_meanvar_trend`,
 /// `get_spike_dists`. **Deviations**: the two trends are P-splines; draws are seeded.
@@ -192,7 +193,7 @@ pub fn levels(
     Levels { means, sds }
 }
 
-/// The counts of one gene in [`CELLS`] cells.
+/// Draw the counts of one gene in [`CELLS`] cells.
 fn gene_counts(mean: f64, variance: &Spline, dropout: &Spline, rng: &mut Rng) -> Vec<f64> {
     let sd = (math::exp(variance.at(math::ln_1p(mean))) - 1.0)
         .max(0.0)

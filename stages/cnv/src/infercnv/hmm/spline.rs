@@ -1,7 +1,7 @@
-//! A smooth curve through many points.
+//! Smoothing spline for many points.
 
 use clcc_numerics::math;
-/// Pieces of the curve.
+/// Number of pieces of the curve.
 const PIECES: usize = 20;
 
 /// A cubic spline with a penalty on its second differences.
@@ -13,7 +13,7 @@ pub(super) struct Spline {
 }
 
 impl Spline {
-    /// The curve of y over x whose penalty has the least generalised cross-validation error.
+    /// Fit y over x, with the penalty that has the least generalised cross-validation error.
     ///
     /// **Source**: P-splines (Eilers and Marx 1996) on 20 equal pieces. **Deviation** from R's
     /// `smooth.spline`, which has a knot at most points and a penalty on the second derivative; both
@@ -85,7 +85,7 @@ impl Spline {
                 .sum();
             let cross: f64 = c.iter().zip(&right).map(|(a, b)| a * b).sum();
             let residual = (yy - 2.0 * cross + fitted).max(0.0);
-            // 1.4: against following single points (Kim and Gu 2004).
+            // 1.4 guards against following single points (Kim and Gu 2004).
             let error = points * residual / (points - 1.4 * freedom).max(1e-9).powi(2);
             if error < best {
                 (best, curve.coefficients) = (error, c);
@@ -94,7 +94,7 @@ impl Spline {
         curve
     }
 
-    /// First basis function that is not 0 at x, and the values of the four that are not.
+    /// Index of the first basis function that is not 0 at x, and the values of the four that are not.
     fn basis(&self, x: f64) -> (usize, [f64; 4]) {
         let at = ((x - self.low) / self.width).clamp(0.0, PIECES as f64);
         let piece = (at as usize).min(PIECES - 1);
@@ -118,8 +118,8 @@ impl Spline {
             .sum()
     }
 
-    /// The curve at x; beyond the points a straight line with the mean slope of the nearest quarter of the
-    /// curve (the slope at the very end hangs on the last few points).
+    /// Value of the curve at x. Beyond the points it is a straight line with the mean slope of the
+    /// nearest quarter of the curve, since the slope at the very end depends on the last few points.
     pub(super) fn at(&self, x: f64) -> f64 {
         let high = self.low + self.width * PIECES as f64;
         let quarter = self.width * (PIECES / 4) as f64;
@@ -135,7 +135,7 @@ impl Spline {
     }
 }
 
-/// Lower factor of a positive definite matrix.
+/// Lower Cholesky factor of a positive definite matrix.
 fn cholesky(a: &[f64], n: usize) -> Vec<f64> {
     let mut l = vec![0.0; n * n];
     for i in 0..n {

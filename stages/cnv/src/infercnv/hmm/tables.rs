@@ -1,4 +1,4 @@
-//! The tables of `method: hmm`.
+//! Tables of `method: hmm`.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use clcc_data::error::StageResult;
 use clcc_data::frame::{Column, Frame};
 use clcc_data::table::write_tsv;
 
-/// Writes `hmm_regions.tsv` and `hmm_subclusters.tsv` into `dir`.
+/// Write `hmm_regions.tsv` and `hmm_subclusters.tsv` into `dir`.
 ///
 /// # Errors
 /// [`clcc_data::StageError::Io`] where a file cannot be written.
