@@ -158,46 +158,95 @@ pub fn two_components(values: &[f64]) -> Option<TwoComponents> {
     }
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
-    let total: f64 = sorted.iter().sum();
-    let mean = total / n as f64;
+    let mean = sorted.iter().sum::<f64>() / n as f64;
     let variance = sorted.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n as f64;
     if variance <= 0.0 {
         return None;
     }
     let floor = 1e-4 * variance;
-    let mut left = 0.0;
-    let mut best = (1, f64::NEG_INFINITY);
-    for k in 1..n {
-        left += sorted[k - 1];
-        let (a, b) = (k as f64, (n - k) as f64);
-        let between = left * left / a + (total - left).powi(2) / b;
-        if between > best.1 {
-            best = (k, between);
-        }
-    }
-    let moments = |part: &[f64]| {
-        let m = part.iter().sum::<f64>() / part.len() as f64;
-        (
-            m,
-            (part.iter().map(|v| (v - m).powi(2)).sum::<f64>() / part.len() as f64).max(floor),
-        )
-    };
-    let (low, high) = (moments(&sorted[..best.0]), moments(&sorted[best.0..]));
-    let share = best.0 as f64 / n as f64;
-    let (mut weight, mut means, mut variances) =
-        ([share, 1.0 - share], [low.0, high.0], [low.1, high.1]);
-    let log_density = |v: f64, m: f64, s: f64| {
-        -0.5 * ((v - m).powi(2) / s + math::ln(s) + math::ln(std::f64::consts::TAU))
-    };
+    let mut pair = NormalPair::from_halves(&sorted, floor);
     let mut likelihood = f64::NEG_INFINITY;
     for _ in 0..1000 {
+        let next = pair.step(&sorted, floor)?;
+        let done = next - likelihood < 1e-9 * next.abs().max(1.0);
+        likelihood = next;
+        if done {
+            break;
+        }
+    }
+    pair.sort();
+    let one: f64 = sorted.iter().map(|v| log_density(*v, mean, variance)).sum();
+    // Five parameters instead of two.
+    let bic_gain = 2.0 * (likelihood - one) - 3.0 * math::ln(n as f64);
+    if bic_gain <= 0.0 {
+        return None;
+    }
+    Some(TwoComponents {
+        weight: pair.weight,
+        mean: pair.mean,
+        sd: pair.variance.map(f64::sqrt),
+        threshold: pair.threshold()?,
+        bic_gain,
+    })
+}
+
+/// Log density of a normal distribution with mean `m` and variance `s`.
+fn log_density(v: f64, m: f64, s: f64) -> f64 {
+    -0.5 * ((v - m).powi(2) / s + math::ln(s) + math::ln(std::f64::consts::TAU))
+}
+
+/// Two weighted normal distributions during the fit.
+struct NormalPair {
+    weight: [f64; 2],
+    mean: [f64; 2],
+    variance: [f64; 2],
+}
+
+impl NormalPair {
+    /// Components of the two sides of the cut with the least sum of squares, with variances of at least
+    /// `floor`.
+    fn from_halves(sorted: &[f64], floor: f64) -> Self {
+        let n = sorted.len();
+        let total: f64 = sorted.iter().sum();
+        let mut left = 0.0;
+        let mut best = (1, f64::NEG_INFINITY);
+        for k in 1..n {
+            left += sorted[k - 1];
+            let (a, b) = (k as f64, (n - k) as f64);
+            let between = left * left / a + (total - left).powi(2) / b;
+            if between > best.1 {
+                best = (k, between);
+            }
+        }
+        let moments = |part: &[f64]| {
+            let m = part.iter().sum::<f64>() / part.len() as f64;
+            let v = part.iter().map(|v| (v - m).powi(2)).sum::<f64>() / part.len() as f64;
+            (m, v.max(floor))
+        };
+        let (low, high) = (moments(&sorted[..best.0]), moments(&sorted[best.0..]));
+        let share = best.0 as f64 / n as f64;
+        Self {
+            weight: [share, 1.0 - share],
+            mean: [low.0, high.0],
+            variance: [low.1, high.1],
+        }
+    }
+
+    /// Log of weight times density of component `k`.
+    fn log_joint(&self, k: usize, v: f64) -> f64 {
+        math::ln(self.weight[k]) + log_density(v, self.mean[k], self.variance[k])
+    }
+
+    /// One step of expectation maximisation. Returns the log likelihood before it; `None` where a
+    /// component is left with less than one value.
+    fn step(&mut self, values: &[f64], floor: f64) -> Option<f64> {
         let (mut r, mut rv, mut rvv) = ([0.0; 2], [0.0; 2], [0.0; 2]);
-        let mut next = 0.0;
-        for &v in &sorted {
-            let logs = [0, 1].map(|k| math::ln(weight[k]) + log_density(v, means[k], variances[k]));
+        let mut likelihood = 0.0;
+        for &v in values {
+            let logs = [0, 1].map(|k| self.log_joint(k, v));
             let top = logs[0].max(logs[1]);
             let sum = math::exp(logs[0] - top) + math::exp(logs[1] - top);
-            next += top + math::ln(sum);
+            likelihood += top + math::ln(sum);
             for k in 0..2 {
                 let p = math::exp(logs[k] - top) / sum;
                 r[k] += p;
@@ -209,47 +258,40 @@ pub fn two_components(values: &[f64]) -> Option<TwoComponents> {
             return None;
         }
         for k in 0..2 {
-            weight[k] = r[k] / n as f64;
-            means[k] = rv[k] / r[k];
-            variances[k] = (rvv[k] / r[k] - means[k] * means[k]).max(floor);
+            self.weight[k] = r[k] / values.len() as f64;
+            self.mean[k] = rv[k] / r[k];
+            self.variance[k] = (rvv[k] / r[k] - self.mean[k] * self.mean[k]).max(floor);
         }
-        let done = next - likelihood < 1e-9 * next.abs().max(1.0);
-        likelihood = next;
-        if done {
-            break;
-        }
+        Some(likelihood)
     }
-    if means[0] > means[1] {
-        weight.swap(0, 1);
-        means.swap(0, 1);
-        variances.swap(0, 1);
-    }
-    let one: f64 = sorted.iter().map(|v| log_density(*v, mean, variance)).sum();
-    // Five parameters instead of two.
-    let bic_gain = 2.0 * (likelihood - one) - 3.0 * math::ln(n as f64);
-    let lean = |v: f64| {
-        let p = |k: usize| math::ln(weight[k]) + log_density(v, means[k], variances[k]);
-        p(1) - p(0)
-    };
-    let (mut low, mut high) = (means[0], means[1]);
-    if bic_gain <= 0.0 || lean(low) >= 0.0 || lean(high) <= 0.0 {
-        return None;
-    }
-    for _ in 0..100 {
-        let middle = f64::midpoint(low, high);
-        if lean(middle) > 0.0 {
-            high = middle
-        } else {
-            low = middle
+
+    /// Put the component with the lower mean first.
+    fn sort(&mut self) {
+        if self.mean[0] > self.mean[1] {
+            self.weight.swap(0, 1);
+            self.mean.swap(0, 1);
+            self.variance.swap(0, 1);
         }
     }
-    Some(TwoComponents {
-        weight,
-        mean: means,
-        sd: variances.map(f64::sqrt),
-        threshold: f64::midpoint(low, high),
-        bic_gain,
-    })
+
+    /// Value between the means at which both components are equally likely, by bisection; `None` where
+    /// one of them is likelier at both means.
+    fn threshold(&self) -> Option<f64> {
+        let lean = |v: f64| self.log_joint(1, v) - self.log_joint(0, v);
+        let [mut low, mut high] = self.mean;
+        if lean(low) >= 0.0 || lean(high) <= 0.0 {
+            return None;
+        }
+        for _ in 0..100 {
+            let middle = f64::midpoint(low, high);
+            if lean(middle) > 0.0 {
+                high = middle
+            } else {
+                low = middle
+            }
+        }
+        Some(f64::midpoint(low, high))
+    }
 }
 
 /// Interquartile range of Pearson's correlations of all pairs of the rows `cells` of `x`, each row with

@@ -222,37 +222,13 @@ impl Stage for Cluster {
         let reader = ctx.one(roles::CNV)?.open()?;
         let mut obs = reader.obs()?;
         let x_cnv = reader.obsm("X_cnv")?.into_csr();
-        if obs.is_empty() || x_cnv.n_cols() == 0 {
-            return Err(StageError::data(format!(
-                "`X_cnv`: expected cells and windows, found {} cells and {} windows",
-                obs.len(),
-                x_cnv.n_cols()
-            )));
-        }
-        let without_signal = (0..x_cnv.n_rows())
-            .filter(|&r| x_cnv.row(r).1.iter().all(|&v| v == 0.0))
-            .count();
-        if without_signal == obs.len() {
-            ctx.progress
-                .warn("no cell has any copy-number signal: its clusters mean nothing");
-        }
+        let without_signal = count_without_signal(ctx, &x_cnv, obs.len())?;
         let mut found = cluster_profiles(&x_cnv, params, ctx.seed, &|done, next| {
             ctx.check_cancelled()?;
             ctx.progress.step(done, 5, next);
             Ok(())
         })?;
-        let threshold = params.malignancy_threshold;
-        found.malignancy.threshold = threshold.or(found.malignancy.threshold);
-        let above = match obs.flags("cnv_reference") {
-            Ok(reference) => found.malignancy.take_reference(reference),
-            Err(_) => None,
-        };
-        if let Some(share) = above.filter(|share| *share > TRUSTED) {
-            ctx.progress.warn(&format!(
-                "{:.0} % of the reference cells score above the malignancy threshold: they are called normal, but other normal cells like them are not",
-                100.0 * share
-            ));
-        }
+        let above = set_threshold(ctx, params, &obs, &mut found.malignancy);
         ctx.progress.step(4, 5, "clones");
         let clones = match ctx.optional(roles::EXPR) {
             Some(expr) => {
@@ -328,6 +304,47 @@ fn clones_of(
     };
     let clones = clones::clones(&counts, &reader.var()?, &malignant, options)?;
     Ok((clones, expr_obs.columns.get(CANCER_VS_NORMAL).cloned()))
+}
+
+/// Number of cells without any copy-number signal; warns where that is all of them.
+///
+/// # Errors
+/// [`StageError::Data`] where there are no cells or no windows.
+fn count_without_signal(ctx: &StageContext<'_>, x_cnv: &Csr, n_cells: usize) -> StageResult<usize> {
+    if n_cells == 0 || x_cnv.n_cols() == 0 {
+        return Err(StageError::data(format!(
+            "`X_cnv`: expected cells and windows, found {n_cells} cells and {} windows",
+            x_cnv.n_cols()
+        )));
+    }
+    let count = (0..x_cnv.n_rows())
+        .filter(|&r| x_cnv.row(r).1.iter().all(|&v| v == 0.0))
+        .count();
+    if count == n_cells {
+        ctx.progress
+            .warn("no cell has any copy-number signal: its clusters mean nothing");
+    }
+    Ok(count)
+}
+
+/// Set the threshold of the parameters, if any, and mark the reference cells as normal. Returns the share
+/// of them above the threshold, and warns where it is large.
+fn set_threshold(
+    ctx: &StageContext<'_>,
+    params: &ClusterParams,
+    obs: &Frame,
+    malignancy: &mut Malignancy,
+) -> Option<f64> {
+    malignancy.threshold = params.malignancy_threshold.or(malignancy.threshold);
+    let reference = obs.flags("cnv_reference").ok()?;
+    let above = malignancy.take_reference(reference);
+    if let Some(share) = above.filter(|share| *share > TRUSTED) {
+        ctx.progress.warn(&format!(
+            "{:.0} % of the reference cells score above the malignancy threshold: they are called normal, but other normal cells like them are not",
+            100.0 * share
+        ));
+    }
+    above
 }
 
 /// Results for the tables in addition to [`Clustered`].

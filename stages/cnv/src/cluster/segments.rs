@@ -109,10 +109,14 @@ pub struct Segmented {
     pub stray: f64,
 }
 
+/// An arm of the genome: chromosome, arm (`None` for a whole chromosome), windows.
+type GenomeArm = (String, Option<Arm>, Vec<usize>);
+
+/// Chromosomes and arms of the windows.
 struct Genome {
     /// Windows of each chromosome.
     chromosomes: Vec<Range<usize>>,
-    arms: Vec<(String, Option<Arm>, Vec<usize>)>,
+    arms: Vec<GenomeArm>,
     /// Approximate number of windows that overlap with one window.
     reach: f64,
 }
@@ -128,7 +132,7 @@ impl Genome {
             first += run.len();
         }
         let known = Arm::of_frame(windows);
-        let mut arms: Vec<(String, Option<Arm>, Vec<usize>)> = Vec::new();
+        let mut arms: Vec<GenomeArm> = Vec::new();
         for w in 0..windows.len() {
             let arm = known.as_ref().and_then(|arms| arms[w]);
             if known.is_some() && arm.is_none() {
@@ -145,6 +149,20 @@ impl Genome {
             chromosomes,
             arms,
         })
+    }
+
+    /// Cut a cluster's profile, whose windows have the variance `noise`, chromosome by chromosome.
+    fn pieces(&self, profile: &[f64], noise: f64) -> Vec<Range<usize>> {
+        let windows = (profile.len() as f64 / self.reach).max(2.0);
+        let penalty = noise * self.reach * 2.0 * math::ln(windows);
+        self.chromosomes
+            .iter()
+            .flat_map(|span| {
+                cut(&profile[span.clone()], penalty)
+                    .into_iter()
+                    .map(move |r| r.start + span.start..r.end + span.start)
+            })
+            .collect()
     }
 }
 
@@ -190,8 +208,7 @@ pub fn segment(
     options: &SegmentOptions,
 ) -> Option<Segmented> {
     let genome = Genome::new(windows)?;
-    let n_clusters = profiles.n_cells.len();
-    let mut cells: Vec<Vec<usize>> = vec![Vec::new(); n_clusters];
+    let mut cells: Vec<Vec<usize>> = vec![Vec::new(); profiles.n_cells.len()];
     membership
         .iter()
         .enumerate()
@@ -204,68 +221,74 @@ pub fn segment(
     for (cluster, cells) in cells.iter().enumerate() {
         let profile: Vec<f64> = profiles.mean.row(cluster).to_vec();
         let noise = (sampling_variance(x, cells, &profile) + stray * stray).max(1e-12);
-        let pieces: Vec<Range<usize>> = genome
-            .chromosomes
-            .iter()
-            .flat_map(|span| {
-                let penalty = noise
-                    * genome.reach
-                    * 2.0
-                    * math::ln((profile.len() as f64 / genome.reach).max(2.0));
-                cut(&profile[span.clone()], penalty)
-                    .into_iter()
-                    .map(move |r| r.start + span.start..r.end + span.start)
-            })
-            .collect();
-        let arms: Vec<Vec<usize>> = genome.arms.iter().map(|a| a.2.clone()).collect();
+        let pieces = genome.pieces(&profile, noise);
+        let arms = genome.arms.iter().map(|a| a.2.clone());
         let groups: Vec<Vec<usize>> = pieces
             .iter()
             .map(|p| p.clone().collect())
             .chain(arms)
             .collect();
         let levels = levels(x, cells, &groups, stray, genome.reach);
+        let (of_pieces, of_arms) = levels.split_at(pieces.len());
         let mut calls = vec![Call::Neutral; profile.len()];
-        for (piece, level) in pieces.iter().zip(&levels) {
-            let sure =
-                level.confidence >= options.confidence && level.mean.abs() >= options.min_amplitude;
-            let call = match (sure, level.mean > 0.0) {
-                (false, _) => Call::Neutral,
-                (true, true) => Call::Gain,
-                (true, false) => Call::Loss,
-            };
-            calls[piece.clone()].fill(call);
+        for (windows, level) in pieces.into_iter().zip(of_pieces) {
+            let call = options.call(level);
+            calls[windows.clone()].fill(call);
             out.segments.push(Segment {
                 cluster,
-                windows: piece.clone(),
+                windows,
                 level: *level,
                 call,
             });
         }
-        for ((chromosome, arm, own), level) in genome.arms.iter().zip(&levels[pieces.len()..]) {
-            let share = |wanted: Call| {
-                own.iter().filter(|&&w| calls[w] == wanted).count() as f64 / own.len() as f64
-            };
-            let (share_gain, share_loss) = (share(Call::Gain), share(Call::Loss));
-            let call = if share_gain >= options.arm_share && share_gain > share_loss {
-                Call::Gain
-            } else if share_loss >= options.arm_share && share_loss > share_gain {
-                Call::Loss
-            } else {
-                Call::Neutral
-            };
-            out.arms.push(ArmCall {
-                cluster,
-                chromosome: chromosome.clone(),
-                arm: *arm,
-                n_windows: own.len(),
-                level: *level,
-                share_gain,
-                share_loss,
-                call,
-            });
-        }
+        let arms = genome.arms.iter().zip(of_arms);
+        out.arms
+            .extend(arms.map(|(arm, level)| options.call_arm(cluster, arm, *level, &calls)));
     }
     Some(out)
+}
+
+impl SegmentOptions {
+    /// Call of a segment with this level.
+    fn call(&self, level: &Level) -> Call {
+        let sure = level.confidence >= self.confidence && level.mean.abs() >= self.min_amplitude;
+        match (sure, level.mean > 0.0) {
+            (false, _) => Call::Neutral,
+            (true, true) => Call::Gain,
+            (true, false) => Call::Loss,
+        }
+    }
+
+    /// Call of an arm, from the calls of all windows.
+    fn call_arm(
+        &self,
+        cluster: usize,
+        (chromosome, arm, windows): &GenomeArm,
+        level: Level,
+        calls: &[Call],
+    ) -> ArmCall {
+        let share = |wanted: Call| {
+            windows.iter().filter(|&&w| calls[w] == wanted).count() as f64 / windows.len() as f64
+        };
+        let (share_gain, share_loss) = (share(Call::Gain), share(Call::Loss));
+        let call = if share_gain >= self.arm_share && share_gain > share_loss {
+            Call::Gain
+        } else if share_loss >= self.arm_share && share_loss > share_gain {
+            Call::Loss
+        } else {
+            Call::Neutral
+        };
+        ArmCall {
+            cluster,
+            chromosome: chromosome.clone(),
+            arm: *arm,
+            n_windows: windows.len(),
+            level,
+            share_gain,
+            share_loss,
+            call,
+        }
+    }
 }
 
 fn stray(x: &Csr, cells: &[Vec<usize>], profiles: &Profiles, reference: Option<&[bool]>) -> f64 {

@@ -56,9 +56,9 @@ impl Segments {
     /// it starts, two segments of one owner overlap, or a copy number is negative.
     pub fn read(path: &Path) -> StageResult<Self> {
         let table = TextTable::read(path)?;
-        let owner = match (table.position("cell"), table.position("clone")) {
-            (Some(_), _) => Owner::Cell,
-            (None, Some(_)) => Owner::Clone,
+        let (owner, column) = match (table.position("cell"), table.position("clone")) {
+            (Some(_), _) => (Owner::Cell, "cell"),
+            (None, Some(_)) => (Owner::Clone, "clone"),
             (None, None) => {
                 return Err(StageError::data(format!(
                     "expected a column `cell` or `clone` in the table of segments; the columns are `{}`",
@@ -66,11 +66,7 @@ impl Segments {
                 )));
             }
         };
-        let name = table.texts(if owner == Owner::Cell {
-            "cell"
-        } else {
-            "clone"
-        })?;
+        let name = table.texts(column)?;
         let by_patient = table.position("patient").is_some();
         let patient = if by_patient {
             table.texts("patient")?
@@ -83,53 +79,19 @@ impl Segments {
         let (start, end, copies) = (start?, end?, copies?);
         let mut of: BTreeMap<(String, String), Vec<Segment>> = BTreeMap::new();
         for i in 0..name.len() {
-            let place = || format!("row {} of the segments", i + 1);
-            if is_missing(name[i]) {
-                return Err(StageError::data(format!(
-                    "{}: expected whose segment it is, found `{}`",
-                    place(),
-                    name[i]
-                )));
-            }
-            if start[i] > end[i] || (start[i] - end[i]).is_nan() {
-                return Err(StageError::data(format!(
-                    "{}: expected start <= end, found {} and {}",
-                    place(),
-                    start[i],
-                    end[i]
-                )));
-            }
-            if !(copies[i] >= 0.0 && copies[i].is_finite()) {
-                return Err(StageError::data(format!(
-                    "{}: expected a copy number of at least 0, found {}",
-                    place(),
-                    copies[i]
-                )));
-            }
+            let segment = Segment {
+                chromosome: normalise_chromosome(chromosome[i]),
+                start: start[i],
+                end: end[i],
+                copy_number: copies[i],
+            };
+            check_row(i, name[i], &segment)?;
             of.entry((patient[i].to_string(), name[i].to_string()))
                 .or_default()
-                .push(Segment {
-                    chromosome: normalise_chromosome(chromosome[i]),
-                    start: start[i],
-                    end: end[i],
-                    copy_number: copies[i],
-                });
+                .push(segment);
         }
         for ((_, name), segments) in &mut of {
-            segments.sort_by(|a, b| {
-                a.chromosome
-                    .cmp(&b.chromosome)
-                    .then(a.start.total_cmp(&b.start))
-            });
-            let overlap = segments
-                .windows(2)
-                .find(|w| w[0].chromosome == w[1].chromosome && w[1].start <= w[0].end);
-            if let Some(w) = overlap {
-                return Err(StageError::data(format!(
-                    "segments of `{name}` overlap on {}: {}-{} and {}-{}",
-                    w[0].chromosome, w[0].start, w[0].end, w[1].start, w[1].end
-                )));
-            }
+            sort_disjoint(name, segments)?;
         }
         Ok(Self {
             owner,
@@ -151,6 +113,55 @@ impl Segments {
         all.into_iter()
             .filter(|c| !with_genes.contains(c) && !["chrX", "chrY", "chrM"].contains(c))
             .collect()
+    }
+}
+
+/// Check that row `i` of the table names an owner and has a valid interval and copy number.
+fn check_row(i: usize, name: &str, segment: &Segment) -> StageResult<()> {
+    let row = || format!("row {} of the segments", i + 1);
+    let Segment {
+        start,
+        end,
+        copy_number,
+        ..
+    } = *segment;
+    if is_missing(name) {
+        return Err(StageError::data(format!(
+            "{}: expected whose segment it is, found `{name}`",
+            row()
+        )));
+    }
+    if start > end || (start - end).is_nan() {
+        return Err(StageError::data(format!(
+            "{}: expected start <= end, found {start} and {end}",
+            row()
+        )));
+    }
+    if !(copy_number >= 0.0 && copy_number.is_finite()) {
+        return Err(StageError::data(format!(
+            "{}: expected a copy number of at least 0, found {copy_number}",
+            row()
+        )));
+    }
+    Ok(())
+}
+
+/// Sort the segments of the owner `name` along the genome, and check that they do not overlap.
+fn sort_disjoint(name: &str, segments: &mut [Segment]) -> StageResult<()> {
+    segments.sort_by(|a, b| {
+        a.chromosome
+            .cmp(&b.chromosome)
+            .then(a.start.total_cmp(&b.start))
+    });
+    let overlap = segments
+        .windows(2)
+        .find(|w| w[0].chromosome == w[1].chromosome && w[1].start <= w[0].end);
+    match overlap {
+        None => Ok(()),
+        Some(w) => Err(StageError::data(format!(
+            "segments of `{name}` overlap on {}: {}-{} and {}-{}",
+            w[0].chromosome, w[0].start, w[0].end, w[1].start, w[1].end
+        ))),
     }
 }
 

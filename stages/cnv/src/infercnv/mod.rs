@@ -278,8 +278,8 @@ pub fn annotate_measured(
     Ok(artifact.make(x_cnv, None, metrics))
 }
 
-/// Run `method: hmm`, from raw counts (`n_cells x n_genes`); otherwise as [`annotate`]. Also returns
-/// the full result, for its tables.
+/// Run `method: hmm`, from raw counts (`n_cells x n_genes`); otherwise as [`annotate`]. Also returns the
+/// full result, for its tables.
 ///
 /// # Errors
 /// As [`hmm::run`].
@@ -315,8 +315,13 @@ pub fn annotate_hmm(
         shuffle: params.cell_shuffle(),
     };
     let (mut cnv, metrics) = artifact.make(found.x_cnv.clone(), found.gene_values.clone(), metrics);
+    add_states(&mut cnv, &found, kind);
+    Ok((found, cnv, metrics))
+}
 
-    let mut codes = vec![-1; obs.len()];
+/// Add the subcluster of each cell, and the states of the subclusters (`uns["cnv"]["hmm"]`).
+fn add_states(cnv: &mut AnnData, found: &hmm::Hmm, kind: hmm::HmmType) {
+    let mut codes = vec![-1; cnv.obs.len()];
     for (s, subcluster) in found.subclusters.iter().enumerate() {
         subcluster.cells.iter().for_each(|&c| codes[c] = s as i32);
     }
@@ -335,24 +340,19 @@ pub fn annotate_hmm(
             ratios[found.states[s][g] as usize]
         });
     let n_cells = found.subclusters.iter().map(|s| s.cells.len() as i64);
-    let hmm = BTreeMap::from([
-        ("states".to_string(), Uns::Matrix(states)),
-        ("subclusters".to_string(), Uns::Strings(names)),
-        ("n_cells".to_string(), Uns::Integers(n_cells.collect())),
-        ("state_ratios".to_string(), Uns::Numbers(ratios.to_vec())),
-        (
-            "state_means".to_string(),
-            Uns::Numbers(found.levels.means.clone()),
-        ),
-        (
-            "state_sds".to_string(),
-            Uns::Numbers(found.levels.sds.clone()),
-        ),
-    ]);
+    let numbers = |v: &[f64]| Uns::Numbers(v.to_vec());
+    let hmm = [
+        ("states", Uns::Matrix(states)),
+        ("subclusters", Uns::Strings(names)),
+        ("n_cells", Uns::Integers(n_cells.collect())),
+        ("state_ratios", numbers(ratios)),
+        ("state_means", numbers(&found.levels.means)),
+        ("state_sds", numbers(&found.levels.sds)),
+    ];
+    let hmm = BTreeMap::from(hmm.map(|(name, value)| (name.to_string(), value)));
     if let Some(Uns::Dict(cnv)) = cnv.uns.get_mut("cnv") {
         cnv.insert("hmm".into(), Uns::Dict(hmm));
     }
-    Ok((found, cnv, metrics))
 }
 
 /// Parts of the artifact `cnv` that all methods share.
@@ -369,6 +369,7 @@ struct Artifact<'a> {
 }
 
 impl Artifact<'_> {
+    /// Build the artifact and its metrics, `own` being those of the method.
     fn make(
         &self,
         x_cnv: Csr,
@@ -384,37 +385,10 @@ impl Artifact<'_> {
                 (x_cnv.take_rows(&order), values)
             }
         };
-        let n_windows = self.layout.windows.len();
         let burden = burden(&x_cnv);
-        let mut metrics = Metrics::new();
-        metrics.insert("n_cells".into(), n_cells.into());
-        metrics.insert("n_genes".into(), self.layout.genes.len().into());
-        metrics.insert("n_windows".into(), n_windows.into());
-        metrics.insert("n_chromosomes".into(), self.layout.chromosomes.len().into());
-        metrics.insert("n_reference_cells".into(), self.reference.len().into());
-        let share = x_cnv.nnz() as f64 / (n_cells * n_windows).max(1) as f64;
-        metrics.insert("share_nonzero".into(), share.into());
-        metrics.extend(own);
         let mut is_reference = vec![false; n_cells];
         self.reference.iter().for_each(|&c| is_reference[c] = true);
-        for (name, wanted) in [
-            ("mean_burden_reference", true),
-            ("mean_burden_other", false),
-        ] {
-            let values: Vec<f64> = burden
-                .iter()
-                .zip(&is_reference)
-                .filter(|(_, r)| **r == wanted)
-                .map(|(b, _)| *b)
-                .collect();
-            let mean = values.iter().sum::<f64>() / values.len() as f64;
-            let value = if values.is_empty() {
-                serde_json::Value::Null
-            } else {
-                mean.into()
-            };
-            metrics.insert(name.into(), value);
-        }
+        let metrics = self.metrics(&x_cnv, &burden, &is_reference, own);
         let mut cnv = AnnData {
             obs: Frame::new(self.obs.index.clone()),
             ..AnnData::default()
@@ -437,6 +411,39 @@ impl Artifact<'_> {
         cnv.uns.insert("cnv".into(), Uns::Dict(uns));
         cnv.obsm.insert("X_cnv".into(), Matrix::Csr(x_cnv));
         (cnv, metrics)
+    }
+
+    /// Metrics of the artifact.
+    fn metrics(&self, x_cnv: &Csr, burden: &[f64], is_reference: &[bool], own: Metrics) -> Metrics {
+        let (n_cells, n_windows) = (self.obs.len(), self.layout.windows.len());
+        let mut metrics = Metrics::new();
+        metrics.insert("n_cells".into(), n_cells.into());
+        metrics.insert("n_genes".into(), self.layout.genes.len().into());
+        metrics.insert("n_windows".into(), n_windows.into());
+        metrics.insert("n_chromosomes".into(), self.layout.chromosomes.len().into());
+        metrics.insert("n_reference_cells".into(), self.reference.len().into());
+        let share = x_cnv.nnz() as f64 / (n_cells * n_windows).max(1) as f64;
+        metrics.insert("share_nonzero".into(), share.into());
+        metrics.extend(own);
+        for (name, wanted) in [
+            ("mean_burden_reference", true),
+            ("mean_burden_other", false),
+        ] {
+            let values: Vec<f64> = burden
+                .iter()
+                .zip(is_reference)
+                .filter(|(_, r)| **r == wanted)
+                .map(|(b, _)| *b)
+                .collect();
+            let mean = values.iter().sum::<f64>() / values.len() as f64;
+            let value = if values.is_empty() {
+                serde_json::Value::Null
+            } else {
+                mean.into()
+            };
+            metrics.insert(name.into(), value);
+        }
+        metrics
     }
 }
 

@@ -1,6 +1,8 @@
 //! infercnvpy's inference: log ratio to the reference, clip, smooth, centre, denoise.
 
-use ndarray::Array2;
+use std::ops::Range;
+
+use ndarray::{Array2, ArrayViewMut2};
 use rayon::prelude::*;
 
 use super::gene_values::GeneValues;
@@ -65,28 +67,20 @@ pub fn infer(
     } else {
         params.chunksize
     };
-    let ranges: Vec<std::ops::Range<usize>> = (0..n_cells)
+    let ranges: Vec<Range<usize>> = (0..n_cells)
         .step_by(chunk)
         .map(|s| s..(s + chunk).min(n_cells))
         .collect();
 
-    let mut thresholds = Vec::new();
-    let mut fixed = None;
-    if let (true, Some(factor)) = (global, params.dynamic_threshold) {
-        // Profiles are cheap to compute twice and expensive to keep.
-        let mut all = Moments::default();
-        for range in &ranges {
-            all.join(&profiler.profiles(range.clone()).moments());
-        }
-        fixed = Some(factor * all.population_sd());
-        thresholds.extend(fixed);
-    }
-    let values = params
-        .calculate_gene_values
-        .then(|| GeneValues::new(layout));
-    let mut gene_values = values
-        .as_ref()
-        .map(|_| Array2::<f32>::zeros((n_cells, layout.genes.len())));
+    let fixed = params
+        .dynamic_threshold
+        .filter(|_| global)
+        .map(|factor| factor * profiler.population_sd(&ranges));
+    let mut thresholds: Vec<f64> = fixed.into_iter().collect();
+    let mut gene_values = params.calculate_gene_values.then(|| {
+        let values = Array2::<f32>::zeros((n_cells, layout.genes.len()));
+        (GeneValues::new(layout), values)
+    });
     let mut parts = Vec::with_capacity(ranges.len());
     for range in ranges {
         let profiles = profiler.profiles(range.clone());
@@ -98,15 +92,9 @@ pub fn infer(
                 own
             }),
         };
-        if let (Some(values), Some(out)) = (&values, &mut gene_values) {
-            let mut rows = out.slice_mut(ndarray::s![range.clone(), ..]);
-            rows.outer_iter_mut()
-                .into_par_iter()
-                .enumerate()
-                .for_each(|(r, mut row)| {
-                    let slice = row.as_slice_mut().expect("rows of a row-major matrix");
-                    values.fill(profiles.smoothed(r), threshold, slice);
-                });
+        if let Some((values, out)) = &mut gene_values {
+            let rows = out.slice_mut(ndarray::s![range.clone(), ..]);
+            profiles.fill_gene_values(values, threshold, rows);
         }
         parts.push(profiles.denoise(threshold));
         progress.step(range.end as u64, n_cells as u64, "cells");
@@ -114,7 +102,7 @@ pub fn infer(
     Ok(Inferred {
         x_cnv: Csr::vstack(&parts.iter().collect::<Vec<_>>()),
         thresholds,
-        gene_values,
+        gene_values: gene_values.map(|v| v.1),
     })
 }
 
@@ -167,8 +155,18 @@ impl<'a> Profiler<'a> {
         }
     }
 
+    /// Population standard deviation of the centred profiles of all cells, range by range: profiles are
+    /// cheap to compute twice and expensive to keep.
+    fn population_sd(&self, ranges: &[Range<usize>]) -> f64 {
+        let mut all = Moments::default();
+        for range in ranges {
+            all.join(&self.profiles(range.clone()).moments());
+        }
+        all.population_sd()
+    }
+
     /// Compute the profiles of a range of cells, before centring. Each depends on its own row only.
-    fn profiles(&self, cells: std::ops::Range<usize>) -> Profiles {
+    fn profiles(&self, cells: Range<usize>) -> Profiles {
         let n_windows = self.empty.len();
         let mut smoothed = vec![0.0; cells.len() * n_windows];
         let mut medians = vec![0.0; cells.len()];
@@ -234,6 +232,22 @@ impl Profiles {
     fn centred(&self, row: usize) -> impl Iterator<Item = f64> + Clone + '_ {
         let median = self.medians[row];
         self.smoothed(row).iter().map(move |v| v - median)
+    }
+
+    /// Write the per-gene values of these cells into `rows`.
+    fn fill_gene_values(
+        &self,
+        values: &GeneValues,
+        threshold: f64,
+        mut rows: ArrayViewMut2<'_, f32>,
+    ) {
+        rows.outer_iter_mut()
+            .into_par_iter()
+            .enumerate()
+            .for_each(|(r, mut row)| {
+                let slice = row.as_slice_mut().expect("rows of a row-major matrix");
+                values.fill(self.smoothed(r), threshold, slice);
+            });
     }
 
     fn moments(&self) -> Moments {

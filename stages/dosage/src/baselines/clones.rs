@@ -17,8 +17,8 @@ use clcc_numerics::math;
 use clcc_stage::cohort::{Cohort, CohortCnv};
 use clcc_stage::stage::{Metrics, StageContext};
 
-/// Scores cells of malignant clones, and genes, by the mixture; also returns its metrics. `None`, with
-/// a warning, where expression does not follow the copy number, so that no scale can be found.
+/// Score cells of malignant clones, and genes, by the mixture; also returns its metrics. `None`, with a
+/// warning, where expression does not follow the copy number, so that no scale can be found.
 pub(super) fn compensation(
     ctx: &StageContext<'_>,
     params: &BaselinesParams,
@@ -27,33 +27,10 @@ pub(super) fn compensation(
     map: &GeneWindows,
     chosen: &[bool],
 ) -> StageResult<Option<(Method, Metrics)>> {
-    let counts = Cohort::load_counts(ctx)?.x;
     let chromosome = cohort.var.texts("chromosome")?;
-    let groups = cohort.load_groups(ctx, params.group_by)?;
-    let ids = clone_ids(cohort, &groups, chosen, params.strata)?;
-    let (clones, n_strata) = pseudobulks(&counts, &cnv.x, &ids, params.min_cells.max(2));
-    if clones.is_empty() {
+    let Some((residuals, copy)) = clone_residuals(ctx, params, cohort, cnv, map, chosen)? else {
         return Ok(None);
-    }
-    let rates = Rates::new(&clones, n_strata, DosageParams::default().min_count);
-    let (scale, _) = window_scale(&rates, &clones, n_strata, map);
-    if scale.is_nan() {
-        ctx.progress
-            .warn("expression as a whole does not follow the copy number: no `mixture`");
-        return Ok(None);
-    }
-    let arm = arm_names(&cohort.var)?;
-    let along = Along {
-        arm: &arm,
-        map,
-        scale,
     };
-    let source = params.clone_copy_number;
-    let copy: Vec<Vec<f64>> = copy_ratios(&clones, &rates, along, source, params.altered)
-        .iter()
-        .map(|r| altered(r, params.altered))
-        .collect();
-    let residuals = Residuals::new(&counts, &clones, &copy);
     ctx.check_cancelled()?;
     let Some(found) = mixture(&residuals, &copy) else {
         return Ok(None);
@@ -90,4 +67,42 @@ pub(super) fn compensation(
         genes: found.genes.iter().map(gene).collect(),
     };
     Ok(Some((method, metrics)))
+}
+
+/// Residuals of the clones' cells and the clones' log copy ratios `[clone][gene]` (0: not altered).
+/// `None` without clones, and with a warning where expression does not follow the copy number.
+fn clone_residuals(
+    ctx: &StageContext<'_>,
+    params: &BaselinesParams,
+    cohort: &Cohort,
+    cnv: &CohortCnv,
+    map: &GeneWindows,
+    chosen: &[bool],
+) -> StageResult<Option<(Residuals, Vec<Vec<f64>>)>> {
+    let counts = Cohort::load_counts(ctx)?.x;
+    let groups = cohort.load_groups(ctx, params.group_by)?;
+    let ids = clone_ids(cohort, &groups, chosen, params.strata)?;
+    let (clones, n_strata) = pseudobulks(&counts, &cnv.x, &ids, params.min_cells.max(2));
+    if clones.is_empty() {
+        return Ok(None);
+    }
+    let rates = Rates::new(&clones, n_strata, DosageParams::default().min_count);
+    let (scale, _) = window_scale(&rates, &clones, n_strata, map);
+    if scale.is_nan() {
+        ctx.progress
+            .warn("expression as a whole does not follow the copy number: no `mixture`");
+        return Ok(None);
+    }
+    let arm = arm_names(&cohort.var)?;
+    let along = Along {
+        arm: &arm,
+        map,
+        scale,
+    };
+    let source = params.clone_copy_number;
+    let copy: Vec<Vec<f64>> = copy_ratios(&clones, &rates, along, source, params.altered)
+        .iter()
+        .map(|r| altered(r, params.altered))
+        .collect();
+    Ok(Some((Residuals::new(&counts, &clones, &copy), copy)))
 }

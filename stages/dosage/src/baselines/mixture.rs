@@ -118,6 +118,7 @@ fn logit(p: f64) -> f64 {
 }
 
 impl Model<'_> {
+    /// Update the probabilities of cells and genes in turn until they settle.
     fn fit(&self) -> Mixture {
         let n_altered = self.altered.iter().filter(|a| **a).count() as f64;
         let (mut p, mut pi) = (P.0, PI.0);
@@ -131,24 +132,11 @@ impl Model<'_> {
         let mut genes = vec![0.0; q.len()];
         for update in 0..MOST_UPDATES {
             genes = self.gene_odds(&z, p, pi);
-            q = (0..q.len())
-                .map(|g| {
-                    if self.altered[g] {
-                        logistic(genes[g])
-                    } else {
-                        0.0
-                    }
-                })
-                .collect();
+            q = self.of_altered(&genes, logistic, 0.0);
             if update >= HELD {
                 pi = (q.iter().sum::<f64>() / n_altered).clamp(PI.1, PI.2);
             }
-            let (projected, power) = self.project(&q);
-            cells = projected
-                .iter()
-                .zip(&power)
-                .map(|(t, w)| logit(p) + t - (1.0 - 2.0 * p) / 2.0 * w)
-                .collect();
+            cells = self.cell_odds(&q, p);
             let next: Vec<f64> = cells.iter().map(|&l| logistic(l)).collect();
             let moved = next
                 .iter()
@@ -174,15 +162,30 @@ impl Model<'_> {
             .sum();
         Mixture {
             cells,
-            genes: genes
-                .iter()
-                .zip(&self.altered)
-                .map(|(&l, &a)| if a { l } else { f64::NAN })
-                .collect(),
+            genes: self.of_altered(&genes, |l| l, f64::NAN),
             p,
             pi,
             gain,
         }
+    }
+
+    /// `f` of the values of altered genes, `otherwise` for the others.
+    fn of_altered(&self, values: &[f64], f: impl Fn(f64) -> f64, otherwise: f64) -> Vec<f64> {
+        values
+            .iter()
+            .zip(&self.altered)
+            .map(|(&v, &a)| if a { f(v) } else { otherwise })
+            .collect()
+    }
+
+    /// Log odds of each cell, given the genes' probabilities `q`.
+    fn cell_odds(&self, q: &[f64], p: f64) -> Vec<f64> {
+        let (projected, power) = self.project(q);
+        projected
+            .iter()
+            .zip(&power)
+            .map(|(t, w)| logit(p) + t - (1.0 - 2.0 * p) / 2.0 * w)
+            .collect()
     }
 
     /// Initial probabilities of the cells, linear in the sum over all altered genes: p at the median,

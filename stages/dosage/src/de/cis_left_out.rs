@@ -22,7 +22,7 @@ pub(super) const MIN_CELLS: usize = 10;
 pub struct LeftOut {
     /// Index of the region.
     pub region: usize,
-    /// Genes expressed in [`MIN_CELLS`] cells or more whose own and adjacent windows vary.
+    /// Genes expressed in 10 cells or more whose own and adjacent windows vary.
     pub n_genes: usize,
     /// Mean Spearman correlation with the windows that contain the gene.
     pub own: f64,

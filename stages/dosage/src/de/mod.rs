@@ -7,8 +7,8 @@
 //! tests use the part that nothing was learnt on.
 //!
 //! Each comparison is tested in several ways (docs/findings.md): Wilcoxon rank-sum per patient and
-//! pooled, each in one pass over the genes ([`family`]), van Elteren within cell types ([`by_type`]),
-//! and two tests whose sample is a patient ([`paired`]). A comparison with an empty group, or a group
+//! pooled, each in one pass over the genes (`family`), van Elteren within cell types (`by_type`),
+//! and two tests whose sample is a patient (`paired`). A comparison with an empty group, or a group
 //! of one cell, is recorded as not applicable in `contrasts.tsv`.
 //!
 //! Without `concordance` (method B) only cancer against normal epithelium is compared; where a needed

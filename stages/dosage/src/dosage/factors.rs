@@ -76,69 +76,99 @@ pub fn cell_scores(
     options: FactorOptions,
     step: &dyn Fn(usize, usize) -> StageResult<()>,
 ) -> StageResult<CellScores> {
-    let orders: Vec<Vec<(usize, usize)>> = (0..options.n_null)
-        .map(|k| permute_genome(chromosome, options.seed, k))
-        .collect();
-    let permuted = |k: usize| -> Vec<Vec<f64>> {
-        copy.iter()
-            .map(|c| {
-                let mut out = vec![0.0; c.len()];
-                orders[k].iter().for_each(|&(to, from)| out[to] = c[from]);
-                out
-            })
-            .collect()
-    };
-    let shortfall: Vec<f64> = negative(residuals.sums(&[copy.to_vec()]).swap_remove(0));
-    let chosen = choose(residuals, options);
-    let subset = residuals.take(&chosen);
-    let svd = Found::new(&subset.signed(copy), options)?;
-    let (mut null_sums, mut null_tops) = (Vec::new(), Vec::new());
-    for k in 0..options.n_null {
-        step(k, options.n_null)?;
-        let profile = permuted(k);
-        let signed = subset.signed(&profile);
-        null_tops.push(
-            Found::new(&signed, options)?
-                .coherence
-                .into_iter()
-                .fold(0.0, f64::max),
-        );
-        null_sums.push(negative(residuals.sums(&[profile]).swap_remove(0)));
-    }
-    let tail = |value: f64, null: &[f64]| {
-        (1 + null.iter().filter(|&&n| n >= value).count()) as f64 / (1 + null.len()) as f64
-    };
-    let all = residuals.signed(copy);
-    let scores = all.apply(&svd.loadings);
-    let factors = (0..svd.values.len())
+    let shortfall: Vec<f64> = shortfall(residuals, copy.to_vec());
+    let subset = residuals.take(&choose(residuals, options));
+    let found = Found::new(&subset.signed(copy), options)?;
+    let null = Null::new(residuals, &subset, copy, chromosome, options, step)?;
+    let scores = residuals.signed(copy).apply(&found.loadings);
+    let factors = (0..found.values.len())
         .map(|j| Factor {
-            singular_value: svd.values[j],
-            share: svd.values[j] * svd.values[j] / svd.squared_norm,
-            coherence: svd.coherence[j],
-            p: tail(svd.coherence[j], &null_tops),
-            loadings: svd.loadings.column(j).to_vec(),
+            singular_value: found.values[j],
+            share: found.values[j] * found.values[j] / found.squared_norm,
+            coherence: found.coherence[j],
+            p: tail(found.coherence[j], &null.coherence),
+            loadings: found.loadings.column(j).to_vec(),
             scores: scores
                 .column(j)
                 .iter()
-                .map(|v| -v / svd.values[j])
+                .map(|v| -v / found.values[j])
                 .collect(),
         })
         .collect();
-    let spread = |v: &[f64]| variance(v, 0).sqrt();
-    let null_spread: Vec<f64> = null_sums.iter().map(|s| spread(s)).collect();
-    let shortfall_z = (0..shortfall.len())
-        .map(|i| {
-            let null: Vec<f64> = null_sums.iter().map(|s| s[i]).collect();
-            (shortfall[i] - mean(&null)) / spread(&null)
-        })
-        .collect();
+    let null_spread: Vec<f64> = null.shortfall.iter().map(|s| spread(s)).collect();
     Ok(CellScores {
         shortfall_sd: (spread(&shortfall), tail(spread(&shortfall), &null_spread)),
+        shortfall_z: null.z_scores(&shortfall),
         shortfall,
-        shortfall_z,
         factors,
-        null_coherence: clcc_numerics::stats::quantile(&null_tops, 0.95),
+        null_coherence: clcc_numerics::stats::quantile(&null.coherence, 0.95),
     })
+}
+
+/// Shortfall of every cell and largest coherence of a factor, under each permuted profile.
+struct Null {
+    /// `[permutation][cell]`.
+    shortfall: Vec<Vec<f64>>,
+    coherence: Vec<f64>,
+}
+
+impl Null {
+    /// Permute the profiles along the genome. Shortfalls are of all cells, factors of `subset`.
+    fn new(
+        residuals: &Residuals,
+        subset: &Residuals,
+        copy: &[Vec<f64>],
+        chromosome: &[String],
+        options: FactorOptions,
+        step: &dyn Fn(usize, usize) -> StageResult<()>,
+    ) -> StageResult<Self> {
+        let mut out = Self {
+            shortfall: Vec::new(),
+            coherence: Vec::new(),
+        };
+        for k in 0..options.n_null {
+            step(k, options.n_null)?;
+            let order = permute_genome(chromosome, options.seed, k);
+            let profile: Vec<Vec<f64>> = copy
+                .iter()
+                .map(|c| {
+                    let mut out = vec![0.0; c.len()];
+                    order.iter().for_each(|&(to, from)| out[to] = c[from]);
+                    out
+                })
+                .collect();
+            let found = Found::new(&subset.signed(&profile), options)?;
+            out.coherence
+                .push(found.coherence.into_iter().fold(0.0, f64::max));
+            out.shortfall.push(shortfall(residuals, profile));
+        }
+        Ok(out)
+    }
+
+    /// z-score of each cell's shortfall against its own values under permuted profiles.
+    fn z_scores(&self, shortfall: &[f64]) -> Vec<f64> {
+        (0..shortfall.len())
+            .map(|i| {
+                let null: Vec<f64> = self.shortfall.iter().map(|s| s[i]).collect();
+                (shortfall[i] - mean(&null)) / spread(&null)
+            })
+            .collect()
+    }
+}
+
+/// Minus the sum of S over |c| of every cell, for one profile set.
+fn shortfall(residuals: &Residuals, profile: Vec<Vec<f64>>) -> Vec<f64> {
+    negative(residuals.sums(&[profile]).swap_remove(0))
+}
+
+/// Share of `value` and the values of the null that are at least `value`.
+fn tail(value: f64, null: &[f64]) -> f64 {
+    (1 + null.iter().filter(|&&n| n >= value).count()) as f64 / (1 + null.len()) as f64
+}
+
+/// Population standard deviation.
+fn spread(v: &[f64]) -> f64 {
+    variance(v, 0).sqrt()
 }
 
 fn negative(mut v: Vec<f64>) -> Vec<f64> {

@@ -30,7 +30,7 @@ impl Rates {
     pub(crate) fn new(clones: &[ClonePseudobulk], n_strata: usize, min_count: f64) -> Self {
         let n_genes = clones.first().map_or(0, |u| u.counts.len());
         let mean_library = clones.iter().map(|u| u.library).sum::<f64>() / clones.len() as f64;
-        let mut y: Vec<Vec<f64>> = clones
+        let y: Vec<Vec<f64>> = clones
             .iter()
             .map(|u| {
                 u.counts
@@ -39,55 +39,75 @@ impl Rates {
                     .collect()
             })
             .collect();
-        let mut w = vec![vec![0.0; n_genes]; clones.len()];
-        let mut size = vec![0.0; clones.len()];
+        let mut out = Self {
+            y,
+            w: vec![vec![0.0; n_genes]; clones.len()],
+            size: vec![0.0; clones.len()],
+            information: Vec::new(),
+        };
         for s in 0..n_strata {
             let members: Vec<usize> = (0..clones.len())
                 .filter(|&u| clones[u].stratum == s)
                 .collect();
-            let library: f64 = members.iter().map(|&u| clones[u].library).sum();
-            let mut rate = vec![0.0; n_genes];
-            for g in 0..n_genes {
-                rate[g] = members.iter().map(|&u| clones[u].counts[g]).sum::<f64>() / library;
-                for &u in &members {
-                    let expected = rate[g] * clones[u].library;
-                    if expected >= min_count {
-                        w[u][g] = 1.0 / (BETWEEN_CLONES * BETWEEN_CLONES + 1.0 / expected);
-                    }
-                }
-            }
-            // Weighted, since the logarithm of a count near 0 in a small clone mostly reflects the
-            // count added to it.
-            let centre: Vec<f64> = (0..n_genes)
-                .map(|g| level(g, &members, &y, &w).map_or(0.0, |l| l.0))
-                .collect();
-            for &u in &members {
-                // Genes with enough counts for the added count not to matter.
-                let enough =
-                    |g: &usize| w[u][*g] > 0.0 && rate[*g] * clones[u].library >= SIZE_COUNT;
-                let mut differences: Vec<f64> = (0..n_genes)
-                    .filter(enough)
-                    .map(|g| y[u][g] - centre[g])
-                    .collect();
-                if differences.is_empty() {
-                    differences = (0..n_genes)
-                        .filter(|&g| w[u][g] > 0.0)
-                        .map(|g| y[u][g] - centre[g])
-                        .collect();
-                }
-                if !differences.is_empty() {
-                    size[u] = median(&differences);
-                    y[u].iter_mut().for_each(|v| *v -= size[u]);
+            let rate = out.weigh(clones, &members, min_count);
+            out.normalise(clones, &members, &rate);
+        }
+        out.information = (0..n_genes)
+            .map(|g| out.w.iter().map(|r| r[g]).sum())
+            .collect();
+        out
+    }
+
+    /// Set the weights of a stratum's clones; returns the stratum's rate of each gene. Genes with fewer
+    /// than `min_count` expected counts in a clone have weight 0 there.
+    fn weigh(&mut self, clones: &[ClonePseudobulk], members: &[usize], min_count: f64) -> Vec<f64> {
+        let n_genes = self.y.first().map_or(0, Vec::len);
+        let library: f64 = members.iter().map(|&u| clones[u].library).sum();
+        let mut rate = vec![0.0; n_genes];
+        for g in 0..n_genes {
+            rate[g] = members.iter().map(|&u| clones[u].counts[g]).sum::<f64>() / library;
+            for &u in members {
+                let expected = rate[g] * clones[u].library;
+                if expected >= min_count {
+                    self.w[u][g] = 1.0 / (BETWEEN_CLONES * BETWEEN_CLONES + 1.0 / expected);
                 }
             }
         }
-        let information = (0..n_genes).map(|g| w.iter().map(|r| r[g]).sum()).collect();
-        Self {
-            y,
-            w,
-            size,
-            information,
+        rate
+    }
+
+    /// Set the size factors of a stratum's clones and subtract them from `y`: the median difference from
+    /// the stratum's mean over the genes with enough counts.
+    fn normalise(&mut self, clones: &[ClonePseudobulk], members: &[usize], rate: &[f64]) {
+        // Weighted, since the logarithm of a count near 0 in a small clone mostly reflects the count
+        // added to it.
+        let centre: Vec<f64> = (0..rate.len())
+            .map(|g| level(g, members, &self.y, &self.w).map_or(0.0, |l| l.0))
+            .collect();
+        for &u in members {
+            let (y, w) = (&mut self.y[u], &self.w[u]);
+            let difference = |g: usize| y[g] - centre[g];
+            // Genes with enough counts for the added count not to matter.
+            let enough = |g: &usize| w[*g] > 0.0 && rate[*g] * clones[u].library >= SIZE_COUNT;
+            let genes = 0..rate.len();
+            let mut differences: Vec<f64> = genes.clone().filter(enough).map(difference).collect();
+            if differences.is_empty() {
+                differences = genes.filter(|&g| w[g] > 0.0).map(difference).collect();
+            }
+            if !differences.is_empty() {
+                self.size[u] = median(&differences);
+                y.iter_mut().for_each(|v| *v -= self.size[u]);
+            }
         }
+    }
+
+    /// ln(library size x size factor) of each clone.
+    pub(super) fn offsets(&self, clones: &[ClonePseudobulk]) -> Vec<f64> {
+        clones
+            .iter()
+            .zip(&self.size)
+            .map(|(u, size)| math::ln(u.library) + size)
+            .collect()
     }
 
     /// `y` minus its stratum's weighted mean, `[clone][gene]`; 0 where the gene is not informative in

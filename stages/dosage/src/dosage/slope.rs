@@ -1,6 +1,6 @@
 //! Dosage slopes: how much of a change of copy number reaches a gene's expression.
 //!
-//! A negative binomial regression of the clones' counts ([`super::response`]): `x` is the clone's local
+//! A negative binomial regression of the clones' counts (`dosage::response`): `x` is the clone's local
 //! log copy ratio without the gene's own windows, and each stratum has a level. The variation between
 //! clones of equal copy number, excluding counting noise, is one dispersion, chosen so that half of the
 //! genes have a Pearson statistic above the median of their chi-squared distribution. Pearson's
@@ -45,7 +45,6 @@ use super::copy::{Along, from_windows, is_malignant};
 use super::params::{CopyNumber, DosageParams, TumourLevel};
 use super::rates::{Rates, neighbours};
 use super::response::{Design, Gene, Model, Response, common_dispersion, excess_variance, fit};
-use clcc_numerics::math;
 use clcc_numerics::stats::{
     Line, PValue, VariancePrior, benjamini_hochberg, t_quantile, two_sided_t, weighted_line,
 };
@@ -278,7 +277,6 @@ pub(super) fn slopes(
     along: Along<'_>,
     params: &DosageParams,
 ) -> Slopes {
-    let Along { arm, map, scale } = along;
     let malignant: Vec<bool> = clones
         .iter()
         .map(|u| u.id.cancer && is_malignant(&from_windows(u, along), params.altered))
@@ -287,11 +285,6 @@ pub(super) fn slopes(
     let levels = tumour_levels(&chosen, &flags, params);
     let n_informative = chosen.len();
     // Without a malignant clone nothing is tested, and the reasons are given over all clones.
-    let no_scale = match (scale.is_finite(), chosen.is_empty()) {
-        (false, _) => "expression as a whole does not follow the inferred copy number",
-        (true, true) => "no malignant clone: none has a twentieth of the genes altered",
-        (true, false) => "",
-    };
     let (clones, n_strata) = if chosen.is_empty() {
         (clones, n_strata)
     } else {
@@ -299,52 +292,22 @@ pub(super) fn slopes(
     };
     let strata: Vec<usize> = clones.iter().map(|u| u.stratum).collect();
     let rates = Rates::new(clones, n_strata, params.min_count);
-    let centred = rates.centred(&strata, n_strata);
-    let order = match params.copy_number {
-        CopyNumber::Neighbours => [Source::Neighbours, Source::Windows],
-        CopyNumber::Windows => [Source::Windows, Source::Neighbours],
-    };
-    let from =
-        |source: Source, g: usize| local(source, g, clones, map, &centred, &rates.information, arm);
-    let mut points: Vec<(Points, Source)> = (0..map.len())
-        .into_par_iter()
-        .map(|g| {
-            order
-                .iter()
-                .find_map(|&source| Some((Points::new(&rates, g, from(source, g)?), source)))
-                .unwrap_or_else(|| {
-                    let nothing = vec![0.0; clones.len()];
-                    (Points::new(&rates, g, nothing), Source::None)
-                })
-        })
-        .collect();
-    let (near, near_t) = shared_slope(
-        points
-            .iter()
-            .filter(|p| p.1 == Source::Neighbours)
-            .map(|p| &p.0),
-        &strata,
-        n_strata,
-    );
-    let scale_of = |source: Source| match source {
-        // Genes correlate with their neighbours for other reasons too; where the windows carry no copy
-        // number, neighbours carry no information on it.
-        _ if !no_scale.is_empty() => Err(no_scale),
-        Source::Windows => Ok(scale),
-        Source::Neighbours if usable(near, near_t) => Ok(near),
-        _ => Err("expression as a whole does not follow the neighbours' copy number"),
+    let mut points = gene_points(clones, &rates, &strata, n_strata, along, params.copy_number);
+    let scales = Scales {
+        obstacle: match (along.scale.is_finite(), n_informative) {
+            (false, _) => "expression as a whole does not follow the inferred copy number",
+            (true, 0) => "no malignant clone: none has a twentieth of the genes altered",
+            (true, _) => "",
+        },
+        windows: along.scale,
+        neighbours: neighbour_scale(&points, &strata, n_strata),
     };
     for (p, source) in &mut points {
-        let scale = scale_of(*source).unwrap_or(1.0);
+        let scale = scales.of(*source).unwrap_or(1.0);
         p.x.iter_mut().for_each(|x| *x *= scale);
     }
-    let offset: Vec<f64> = clones
-        .iter()
-        .zip(&rates.size)
-        .map(|(u, size)| math::ln(u.library) + size)
-        .collect();
     let design = Design {
-        offset: &offset,
+        offset: &rates.offsets(clones),
         strata: &strata,
         n_strata,
         tumour: &levels,
@@ -354,7 +317,7 @@ pub(super) fn slopes(
         .enumerate()
         .map(|(g, (p, source))| {
             let counts = clones.iter().map(|u| u.counts[g]).collect();
-            let scaled = scale_of(source).map(|_| ());
+            let scaled = scales.of(source).map(|_| ());
             Candidate::new(p, counts, source, scaled, &design, params)
         })
         .collect();
@@ -366,6 +329,72 @@ pub(super) fn slopes(
         tumour_level_sd: (!levels.is_empty()).then(|| fitted.model.level_variance.sqrt()),
         dispersion: fitted.model.dispersion,
         n_clones: n_informative,
+    }
+}
+
+/// Data of every gene, with the unscaled local copy number of the first source that has one.
+fn gene_points(
+    clones: &[ClonePseudobulk],
+    rates: &Rates,
+    strata: &[usize],
+    n_strata: usize,
+    along: Along<'_>,
+    preferred: CopyNumber,
+) -> Vec<(Points, Source)> {
+    let centred = rates.centred(strata, n_strata);
+    let order = match preferred {
+        CopyNumber::Neighbours => [Source::Neighbours, Source::Windows],
+        CopyNumber::Windows => [Source::Windows, Source::Neighbours],
+    };
+    let Along { arm, map, .. } = along;
+    let from =
+        |source: Source, g: usize| local(source, g, clones, map, &centred, &rates.information, arm);
+    (0..map.len())
+        .into_par_iter()
+        .map(|g| {
+            order
+                .iter()
+                .find_map(|&source| Some((Points::new(rates, g, from(source, g)?), source)))
+                .unwrap_or_else(|| {
+                    let nothing = vec![0.0; clones.len()];
+                    (Points::new(rates, g, nothing), Source::None)
+                })
+        })
+        .collect()
+}
+
+/// Scale of copy number from neighbouring genes; `None` where expression does not follow it.
+fn neighbour_scale(points: &[(Points, Source)], strata: &[usize], n_strata: usize) -> Option<f64> {
+    let near = points
+        .iter()
+        .filter(|p| p.1 == Source::Neighbours)
+        .map(|p| &p.0);
+    let (slope, t) = shared_slope(near, strata, n_strata);
+    usable(slope, t).then_some(slope)
+}
+
+/// Factors from the values of each source to log copy ratios.
+struct Scales {
+    /// Why no source has a scale; empty where they may have.
+    obstacle: &'static str,
+    windows: f64,
+    neighbours: Option<f64>,
+}
+
+impl Scales {
+    /// Scale of a source, or the reason why it has none.
+    fn of(&self, source: Source) -> Result<f64, &'static str> {
+        // Genes correlate with their neighbours for other reasons too; where the windows carry no copy
+        // number, neighbours carry no information on it.
+        if !self.obstacle.is_empty() {
+            return Err(self.obstacle);
+        }
+        let scale = match source {
+            Source::Windows => Some(self.windows),
+            Source::Neighbours => self.neighbours,
+            Source::None => None,
+        };
+        scale.ok_or("expression as a whole does not follow the neighbours' copy number")
     }
 }
 

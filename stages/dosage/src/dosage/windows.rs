@@ -1,6 +1,7 @@
 //! Maps genes to copy-number windows: those that contain the gene, and the nearest that do not.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use clcc_data::error::StageResult;
 use clcc_data::frame::Frame;
@@ -9,7 +10,7 @@ use clcc_data::genome::{Arm, arm_name};
 /// Windows of each gene of `expr`: those that contain it, and the nearest that do not.
 #[derive(Debug, Clone)]
 pub struct GeneWindows {
-    own: Vec<std::ops::Range<usize>>,
+    own: Vec<Range<usize>>,
     adjacent: Vec<Vec<(usize, f64)>>,
 }
 
@@ -19,24 +20,18 @@ impl GeneWindows {
     /// (inclusive positions in `cnv_genes`).
     ///
     /// The adjacent windows of a gene are the nearest on its left and on its right that are on its
-    /// chromosome and do not contain it. Each is weighted by the share of its genes that are on the
-    /// gene's arm (both by 1 where neither has any, or without arms).
+    /// chromosome and do not contain it. Each is weighted by the share of its genes that are on the gene's
+    /// arm (both by 1 where neither has any, or without arms).
     ///
     /// # Errors
     /// [`clcc_data::error::StageError::Data`] where a column is missing.
     pub fn new(genes: &[String], windows: &Frame, cnv_genes: &Frame) -> StageResult<Self> {
         let chromosome = windows.texts("chromosome")?;
-        let first: Vec<usize> = windows
-            .numbers("first_gene")?
-            .iter()
-            .map(|&v| v as usize)
-            .collect();
-        let last: Vec<usize> = windows
-            .numbers("last_gene")?
-            .iter()
-            .map(|&v| v as usize)
-            .collect();
-        let arms = gene_arms(cnv_genes);
+        let spans = Spans {
+            first: positions(windows, "first_gene")?,
+            last: positions(windows, "last_gene")?,
+            arms: gene_arms(cnv_genes),
+        };
         let gene_chromosome = cnv_genes.texts("chromosome")?;
         let at: HashMap<&str, usize> = cnv_genes
             .index
@@ -44,46 +39,21 @@ impl GeneWindows {
             .enumerate()
             .map(|(i, g)| (g.as_str(), i))
             .collect();
-        let mut spans: HashMap<&str, std::ops::Range<usize>> = HashMap::new();
+        let mut of_chromosome: HashMap<&str, Range<usize>> = HashMap::new();
         for (w, name) in chromosome.iter().enumerate() {
-            spans.entry(name.as_str()).or_insert(w..w).end = w + 1;
+            of_chromosome.entry(name.as_str()).or_insert(w..w).end = w + 1;
         }
-        let share = |w: usize, arm: Option<Arm>| {
-            let genes = first[w]..last[w] + 1;
-            let same = genes.clone().filter(|&g| arms[g] == arm).count();
-            same as f64 / genes.len() as f64
-        };
         let mut out = Self {
             own: Vec::with_capacity(genes.len()),
             adjacent: Vec::with_capacity(genes.len()),
         };
         for gene in genes {
-            let found = at
-                .get(gene.as_str())
-                .and_then(|&g| Some((g, spans.get(gene_chromosome[g].as_str())?.clone())));
-            let Some((g, span)) = found else {
-                out.own.push(0..0);
-                out.adjacent.push(Vec::new());
-                continue;
-            };
-            // First and last genes of windows ascend along a chromosome.
-            let begin = span.start + last[span.clone()].partition_point(|&l| l < g);
-            let end = span.start + first[span.clone()].partition_point(|&f| f <= g);
-            let neighbours = [
-                begin.checked_sub(1).filter(|w| span.contains(w)),
-                Some(end).filter(|w| span.contains(w)),
-            ];
-            let mut adjacent: Vec<(usize, f64)> = neighbours
-                .into_iter()
-                .flatten()
-                .map(|w| (w, share(w, arms[g])))
-                .collect();
-            if adjacent.iter().all(|b| b.1 == 0.0) {
-                adjacent.iter_mut().for_each(|b| b.1 = 1.0);
-            }
-            let total: f64 = adjacent.iter().map(|b| b.1).sum();
-            adjacent.iter_mut().for_each(|b| b.1 /= total);
-            out.own.push(begin..end.max(begin));
+            let found = at.get(gene.as_str()).and_then(|&g| {
+                let windows = of_chromosome.get(gene_chromosome[g].as_str())?;
+                Some(spans.around(g, windows.clone()))
+            });
+            let (own, adjacent) = found.unwrap_or_default();
+            out.own.push(own);
             out.adjacent.push(adjacent);
         }
         Ok(out)
@@ -100,7 +70,7 @@ impl GeneWindows {
     }
 
     /// Windows that contain the gene; empty where there are none.
-    pub fn own(&self, gene: usize) -> std::ops::Range<usize> {
+    pub fn own(&self, gene: usize) -> Range<usize> {
         self.own[gene].clone()
     }
 
@@ -125,6 +95,51 @@ impl GeneWindows {
             .map(|&(w, weight)| weight * profile[w])
             .sum()
     }
+}
+
+/// First and last genes of the windows, and arms of the genes.
+struct Spans {
+    first: Vec<usize>,
+    last: Vec<usize>,
+    arms: Vec<Option<Arm>>,
+}
+
+impl Spans {
+    /// Windows that contain gene `g`, and its adjacent windows with their weights, among the `windows` of
+    /// its chromosome.
+    fn around(&self, g: usize, windows: Range<usize>) -> (Range<usize>, Vec<(usize, f64)>) {
+        // First and last genes of windows ascend along a chromosome.
+        let begin = windows.start + self.last[windows.clone()].partition_point(|&l| l < g);
+        let end = windows.start + self.first[windows.clone()].partition_point(|&f| f <= g);
+        let neighbours = [
+            begin.checked_sub(1).filter(|w| windows.contains(w)),
+            Some(end).filter(|w| windows.contains(w)),
+        ];
+        let mut adjacent: Vec<(usize, f64)> = neighbours
+            .into_iter()
+            .flatten()
+            .map(|w| (w, self.share(w, self.arms[g])))
+            .collect();
+        if adjacent.iter().all(|b| b.1 == 0.0) {
+            adjacent.iter_mut().for_each(|b| b.1 = 1.0);
+        }
+        let total: f64 = adjacent.iter().map(|b| b.1).sum();
+        adjacent.iter_mut().for_each(|b| b.1 /= total);
+        (begin..end.max(begin), adjacent)
+    }
+
+    /// Share of a window's genes that are on the arm.
+    fn share(&self, window: usize, arm: Option<Arm>) -> f64 {
+        let genes = self.first[window]..self.last[window] + 1;
+        let same = genes.clone().filter(|&g| self.arms[g] == arm).count();
+        same as f64 / genes.len() as f64
+    }
+}
+
+/// A column of positions.
+fn positions(windows: &Frame, column: &str) -> StageResult<Vec<usize>> {
+    let values = windows.numbers(column)?;
+    Ok(values.iter().map(|&v| v as usize).collect())
 }
 
 /// Chromosome and arm of each gene (`chr1p`; the chromosome alone where it has no known arms), empty

@@ -6,8 +6,8 @@
 //! format that `infercnv` reads as measured. [`geo::write_file_set`] writes the same kind of patients
 //! in the exact file formats of GSE131907, at any scale.
 //!
-//! A count is drawn in these steps ([`counts`]):
-//! 1. each gene has a base expression (log-normal over genes, [`world`]);
+//! A count is drawn in these steps (`counts`):
+//! 1. each gene has a base expression (log-normal over genes, `world`);
 //! 2. each cell type, tumour, patient and tumour sample shifts some genes, and markers are placed;
 //! 3. a malignant cell's gene is multiplied by ratio^slope, where ratio is the relative copy number of
 //!    its arm in the cell's clone (.5, 1.5 or 2) and slope the gene's dosage sensitivity, normal

@@ -100,36 +100,20 @@ fn spread_rows(x: &ArrayView2<'_, f64>, k: usize, variance: &[f64], rng: &mut Rn
 
 /// Run expectation maximisation from means `mu`; returns the log likelihood and the log joint density.
 fn maximise(x: &ArrayView2<'_, f64>, mu: &Array2<f64>, variance: &[f64]) -> (f64, Array2<f64>) {
-    let (n, d) = x.dim();
     let k = mu.nrows();
-    let floor: Vec<f64> = variance
-        .iter()
-        .map(|v| (LEAST_VARIANCE * v).max(f64::MIN_POSITIVE))
-        .collect();
-    let (mut mu, mut variance) = (mu.clone(), variance.to_vec());
-    let mut weight = vec![1.0 / k as f64; k];
-    let mut joint = Array2::zeros((n, k));
+    let mut components = Components {
+        mu: mu.clone(),
+        variance: variance.to_vec(),
+        floor: variance
+            .iter()
+            .map(|v| (LEAST_VARIANCE * v).max(f64::MIN_POSITIVE))
+            .collect(),
+        weight: vec![1.0 / k as f64; k],
+    };
+    let mut joint = Array2::zeros((x.nrows(), k));
     let mut likelihood = f64::NEG_INFINITY;
     for _ in 0..STEPS {
-        let precision: Vec<f64> = variance
-            .iter()
-            .zip(&floor)
-            .map(|(v, f)| 1.0 / v.max(*f))
-            .collect();
-        let constant = precision
-            .iter()
-            .map(|p| 0.5 * (math::ln(*p) - math::ln(std::f64::consts::TAU)))
-            .sum::<f64>();
-        for i in 0..n {
-            let row = x.row(i);
-            for c in 0..k {
-                let centre = mu.row(c);
-                let distance: f64 = (0..d)
-                    .map(|j| (row[j] - centre[j]).powi(2) * precision[j])
-                    .sum();
-                joint[[i, c]] = math::ln(weight[c]) + constant - 0.5 * distance;
-            }
-        }
+        components.log_joint(x, &mut joint);
         let mut posterior = joint.clone();
         let next = posterior
             .rows_mut()
@@ -141,12 +125,52 @@ fn maximise(x: &ArrayView2<'_, f64>, mu: &Array2<f64>, variance: &[f64]) -> (f64
         if done {
             break;
         }
+        components.update(x, &posterior);
+    }
+    (likelihood, joint)
+}
+
+/// Parameters of the mixture: means `k x d`, and the variances that all components share.
+struct Components {
+    mu: Array2<f64>,
+    variance: Vec<f64>,
+    /// Smallest variance of each feature.
+    floor: Vec<f64>,
+    weight: Vec<f64>,
+}
+
+impl Components {
+    /// Log of weight times density of each component at each row, into `joint` (`n x k`).
+    fn log_joint(&self, x: &ArrayView2<'_, f64>, joint: &mut Array2<f64>) {
+        let precision: Vec<f64> = self
+            .variance
+            .iter()
+            .zip(&self.floor)
+            .map(|(v, f)| 1.0 / v.max(*f))
+            .collect();
+        let constant = precision
+            .iter()
+            .map(|p| 0.5 * (math::ln(*p) - math::ln(std::f64::consts::TAU)))
+            .sum::<f64>();
+        for (i, row) in x.rows().into_iter().enumerate() {
+            for (c, centre) in self.mu.rows().into_iter().enumerate() {
+                let distance: f64 = (0..x.ncols())
+                    .map(|j| (row[j] - centre[j]).powi(2) * precision[j])
+                    .sum();
+                joint[[i, c]] = math::ln(self.weight[c]) + constant - 0.5 * distance;
+            }
+        }
+    }
+
+    /// Set weights, means and variances to their maximum likelihood under the posterior.
+    fn update(&mut self, x: &ArrayView2<'_, f64>, posterior: &Array2<f64>) {
+        let (n, d) = x.dim();
         let mut squares = vec![0.0; d];
-        for c in 0..k {
+        for c in 0..self.weight.len() {
             let p = posterior.column(c);
             let total = p.sum().max(1e-9);
-            weight[c] = (total / n as f64).max(1e-12);
-            let mut centre = mu.row_mut(c);
+            self.weight[c] = (total / n as f64).max(1e-12);
+            let mut centre = self.mu.row_mut(c);
             centre.fill(0.0);
             for i in 0..n {
                 centre.scaled_add(p[i], &x.row(i));
@@ -158,11 +182,10 @@ fn maximise(x: &ArrayView2<'_, f64>, mu: &Array2<f64>, variance: &[f64]) -> (f64
                 }
             }
         }
-        variance = squares
+        self.variance = squares
             .iter()
-            .zip(&floor)
+            .zip(&self.floor)
             .map(|(s, f)| (s / n as f64).max(*f))
             .collect();
     }
-    (likelihood, joint)
 }

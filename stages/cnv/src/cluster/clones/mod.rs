@@ -9,11 +9,11 @@
 //!    consecutive genes in equal numbers ([`Piece`]).
 //! 2. Each cell has one value per piece: the log of its share of the cell's counts, with genes weighted
 //!    by `1 / (1 + phi m)` (phi: overdispersion, m: mean count), so that no variable gene dominates.
-//! 3. A mixture of normal components with shared variances ([`mixture`]) is fitted for 1, 2, ...
+//! 3. A mixture of normal components with shared variances (`mixture`) is fitted for 1, 2, ...
 //!    clones; BIC chooses their number.
 //! 4. An expression programme moves some genes of a piece, a copy-number change all of them: a
 //!    component is kept only if its cells differ by a copy-number change from those that they would
-//!    otherwise join ([`compare`]); others are dissolved, the least different first.
+//!    otherwise join (`compare`); others are dissolved, the least different first.
 //!
 //! This method is ours; neither paper nor infercnvpy has it. Numbat and CONGAS find clones from counts
 //! in a similar way, with alleles or given segments.

@@ -4,7 +4,7 @@
 //! 2. ratios to the reference, gene by gene ([`Ratios`]);
 //! 3. subclusters of each group of cells ([`subclusters::split`]);
 //! 4. levels of the states: from simulated cells ([`spike::levels`]) or from the reference's spread;
-//! 5. the most likely states of each subcluster's mean profile ([`viterbi`]);
+//! 5. the most likely states of each subcluster's mean profile ([`viterbi()`]);
 //! 6. regions that are probably normal over the subcluster's cells are dropped ([`bayes`]);
 //! 7. values within the reference's noise become neutral (`X_cnv`; the states do not depend on it).
 //!
@@ -83,13 +83,23 @@ pub struct Hmm {
     pub gene_values: Option<Array2<f32>>,
 }
 
-/// Group the cells by the values of `reference_key`: name, rows, whether it is a reference group.
-/// Observation groups come first, by name.
-fn groups(obs: &Frame, params: &InfercnvParams) -> StageResult<Vec<(String, Vec<usize>, bool)>> {
+/// A group of cells: a value of `reference_key`.
+struct Group {
+    name: String,
+    cells: Vec<usize>,
+    is_reference: bool,
+}
+
+/// Group the cells by the values of `reference_key`. Observation groups come first, by name.
+fn groups(obs: &Frame, params: &InfercnvParams) -> StageResult<Vec<Group>> {
     let references = reference_groups(obs, params)?;
     let Some(key) = params.reference_key.as_ref() else {
         // Without a reference all cells take its place.
-        return Ok(vec![("all".into(), (0..obs.len()).collect(), false)]);
+        return Ok(vec![Group {
+            name: "all".into(),
+            cells: (0..obs.len()).collect(),
+            is_reference: false,
+        }]);
     };
     let values = obs.texts(key)?;
     let mut names: Vec<&String> = values
@@ -98,24 +108,22 @@ fn groups(obs: &Frame, params: &InfercnvParams) -> StageResult<Vec<(String, Vec<
         .collect();
     names.sort();
     names.dedup();
-    let named = |name: &String| {
-        if name.is_empty() {
+    let observed = |name: &String| Group {
+        name: if name.is_empty() {
             "unlabelled".to_string()
         } else {
             name.clone()
-        }
+        },
+        cells: (0..values.len()).filter(|&r| values[r] == *name).collect(),
+        is_reference: false,
     };
-    let rows = |name: &String| (0..values.len()).filter(|&r| values[r] == *name).collect();
-    let mut out: Vec<_> = names
-        .into_iter()
-        .map(|n| (named(n), rows(n), false))
-        .collect();
-    out.extend(
-        references
-            .into_iter()
-            .map(|(name, rows)| (name, rows, true)),
-    );
-    Ok(out)
+    let reference = |(name, cells)| Group {
+        name,
+        cells,
+        is_reference: true,
+    };
+    let names = names.into_iter().map(observed);
+    Ok(names.chain(references.into_iter().map(reference)).collect())
 }
 
 /// Run the method on raw `counts` (`n_cells x n_genes`, columns placed by `positions`).
@@ -131,55 +139,18 @@ pub fn run(
     progress: &dyn Progress,
 ) -> StageResult<Hmm> {
     let hmm = &params.hmm;
-    if let Some(v) = counts
-        .data()
-        .iter()
-        .find(|v| !(v.is_finite() && **v >= 0.0))
-    {
-        return Err(StageError::data(format!(
-            "counts have the value `{v}`, expected finite numbers of at least 0"
-        )));
-    }
+    check_counts(counts)?;
     let groups = groups(obs, params)?;
     let candidates = Layout::genes_in_order(positions, params)?;
     let selection = Selection::new(counts, &candidates.genes, &candidates.spans(), hmm);
-    if selection.genes.len() < 2 {
-        return Err(StageError::data_hint(
-            format!(
-                "{} of {} genes have a mean count of at least `{}` in at least {} cells, expected more",
-                selection.genes.len(),
-                candidates.genes.len(),
-                hmm.cutoff,
-                hmm.min_cells_per_gene
-            ),
-            "lower `hmm.cutoff`",
-        ));
-    }
-    let is_reference = |g: &&(String, Vec<usize>, bool)| g.2 || params.reference_is_all();
+    check_genes(&selection, candidates.genes.len(), hmm)?;
     let references: Vec<Vec<usize>> = groups
         .iter()
-        .filter(is_reference)
-        .map(|g| g.1.clone())
+        .filter(|g| g.is_reference || params.reference_is_all())
+        .map(|g| g.cells.clone())
         .collect();
-    let reference: Vec<usize> = references
-        .iter()
-        .flatten()
-        .copied()
-        .filter(|&c| selection.used[c])
-        .collect();
-    if reference.is_empty() {
-        return Err(StageError::data_hint(
-            format!("no reference cell has {} counts", hmm.min_counts_per_cell),
-            "lower `hmm.min_counts_per_cell`",
-        ));
-    }
-    for (name, rows, _) in groups.iter().filter(|g| g.2) {
-        let used = rows.iter().filter(|&&c| selection.used[c]).count();
-        if used < rows.len() {
-            let counts = format!(" with {} counts", hmm.min_counts_per_cell);
-            few_reference_cells(name, used, &counts, progress)?;
-        }
-    }
+    let reference = included(&selection, references.iter().flatten().copied());
+    check_reference_cells(&groups, &reference, &selection, hmm, progress)?;
     let layout = candidates.centred(
         &selection.genes,
         &selection.chromosomes,
@@ -192,56 +163,19 @@ pub fn run(
 
     progress.step(2, 6, "subclusters");
     let shaping = shaping_genes(&ratios, &layout, &noise, &reference, hmm);
-    let features = |cells: &[usize]| {
-        let rows = ratios.map(cells, |_, row| {
-            shaping.iter().map(|&g| row[g] as f32).collect::<Vec<_>>()
-        });
-        Array2::from_shape_fn((cells.len(), shaping.len()), |(c, g)| rows[c][g])
-    };
-    let mut found = Vec::new();
-    for (name, rows, reference) in &groups {
-        let cells: Vec<usize> = rows
-            .iter()
-            .copied()
-            .filter(|&c| selection.used[c])
-            .collect();
-        found.extend(subclusters::split(
-            name, *reference, &cells, hmm, &features,
-        )?);
-    }
+    let subclusters = all_subclusters(&groups, &ratios, &selection, &shaping, hmm)?;
 
     progress.step(3, 6, "levels of the states");
     let levels = match hmm.hmm_type {
         HmmType::I6 => {
-            let all: Vec<Vec<usize>> = groups.iter().map(|g| g.1.clone()).collect();
+            let all: Vec<Vec<usize>> = groups.iter().map(|g| g.cells.clone()).collect();
             spike::levels(counts, &selection, &all, &references, hmm)
         }
         HmmType::I3 => i3_levels(noise.mean, noise.sd, hmm.i3_p_val),
     };
 
     progress.step(4, 6, "states");
-    let mut states = Vec::with_capacity(found.len());
-    let mut regions = Vec::new();
-    for (s, subcluster) in found.iter().enumerate() {
-        let mean = ratios.mean_of(&subcluster.cells, |v| v);
-        let called = call(
-            &mean,
-            &selection.chromosomes,
-            &levels,
-            subcluster.cells.len(),
-            hmm,
-        );
-        let mut own = regions_of(s, &called, &selection.chromosomes, hmm.hmm_type.neutral());
-        let mut called = called;
-        if hmm.bayes_max_p_normal > 0.0 {
-            filter(&mut own, &ratios, &subcluster.cells, &levels, hmm);
-            for region in &own {
-                called[region.genes.clone()].fill(region.state);
-            }
-        }
-        states.push(called);
-        regions.extend(own);
-    }
+    let (states, regions) = all_states(&subclusters, &ratios, &selection, &levels, hmm);
 
     progress.step(5, 6, "profiles");
     let half = hmm.sd_amplifier * noise.cell_sd;
@@ -256,7 +190,7 @@ pub fn run(
     progress.step(6, 6, "done");
     Ok(Hmm {
         layout,
-        subclusters: found,
+        subclusters,
         states,
         regions,
         levels,
@@ -265,6 +199,119 @@ pub fn run(
         x_cnv,
         gene_values,
     })
+}
+
+/// Keep the included cells.
+fn included(selection: &Selection, cells: impl Iterator<Item = usize>) -> Vec<usize> {
+    cells.filter(|&c| selection.used[c]).collect()
+}
+
+fn check_counts(counts: &Csr) -> StageResult<()> {
+    let bad = |v: &&f32| !(v.is_finite() && **v >= 0.0);
+    match counts.data().iter().find(bad) {
+        None => Ok(()),
+        Some(v) => Err(StageError::data(format!(
+            "counts have the value `{v}`, expected finite numbers of at least 0"
+        ))),
+    }
+}
+
+/// Check that genes are left of `n_candidates`.
+fn check_genes(selection: &Selection, n_candidates: usize, params: &HmmParams) -> StageResult<()> {
+    if selection.genes.len() >= 2 {
+        return Ok(());
+    }
+    Err(StageError::data_hint(
+        format!(
+            "{} of {n_candidates} genes have a mean count of at least `{}` in at least {} cells, expected more",
+            selection.genes.len(),
+            params.cutoff,
+            params.min_cells_per_gene
+        ),
+        "lower `hmm.cutoff`",
+    ))
+}
+
+/// Check that there are reference cells, and warn of groups that are left with few.
+fn check_reference_cells(
+    groups: &[Group],
+    reference: &[usize],
+    selection: &Selection,
+    params: &HmmParams,
+    progress: &dyn Progress,
+) -> StageResult<()> {
+    if reference.is_empty() {
+        return Err(StageError::data_hint(
+            format!(
+                "no reference cell has {} counts",
+                params.min_counts_per_cell
+            ),
+            "lower `hmm.min_counts_per_cell`",
+        ));
+    }
+    for group in groups.iter().filter(|g| g.is_reference) {
+        let used = included(selection, group.cells.iter().copied()).len();
+        if used < group.cells.len() {
+            let counts = format!(" with {} counts", params.min_counts_per_cell);
+            few_reference_cells(&group.name, used, &counts, progress)?;
+        }
+    }
+    Ok(())
+}
+
+/// Split every group of cells into subclusters, by the `shaping` genes.
+fn all_subclusters(
+    groups: &[Group],
+    ratios: &Ratios<'_>,
+    selection: &Selection,
+    shaping: &[usize],
+    params: &HmmParams,
+) -> StageResult<Vec<Subcluster>> {
+    let features = |cells: &[usize]| {
+        let rows = ratios.map(cells, |_, row| {
+            shaping.iter().map(|&g| row[g] as f32).collect::<Vec<_>>()
+        });
+        Array2::from_shape_fn((cells.len(), shaping.len()), |(c, g)| rows[c][g])
+    };
+    let mut out = Vec::new();
+    for group in groups {
+        let cells = included(selection, group.cells.iter().copied());
+        out.extend(subclusters::split(
+            &group.name,
+            group.is_reference,
+            &cells,
+            params,
+            &features,
+        )?);
+    }
+    Ok(out)
+}
+
+/// States of each subcluster after the filter, and all called regions.
+fn all_states(
+    subclusters: &[Subcluster],
+    ratios: &Ratios<'_>,
+    selection: &Selection,
+    levels: &Levels,
+    params: &HmmParams,
+) -> (Vec<Vec<u8>>, Vec<Region>) {
+    let (mut states, mut regions) = (Vec::with_capacity(subclusters.len()), Vec::new());
+    for (s, subcluster) in subclusters.iter().enumerate() {
+        let mean = ratios.mean_of(&subcluster.cells, |v| v);
+        let n_cells = subcluster.cells.len();
+        let mut called = call(&mean, &selection.chromosomes, levels, n_cells, params);
+        let neutral = params.hmm_type.neutral();
+        let mut own = regions_of(s, &called, &selection.chromosomes, neutral);
+        if params.bayes_max_p_normal > 0.0 {
+            filter(&mut own, ratios, &subcluster.cells, levels, params);
+            for region in &own {
+                called[region.genes.clone()].fill(region.state);
+            }
+        }
+        states.push(called);
+        regions.extend(own);
+    }
+    (states, regions)
 }
 
 /// Ratios of all cells to the reference as one dense matrix, for comparison with other programs.

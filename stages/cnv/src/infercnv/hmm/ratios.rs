@@ -195,36 +195,38 @@ impl<'a> Ratios<'a> {
         let groups: Vec<Vec<usize>> = groups
             .iter()
             .map(|g| g.iter().copied().filter(|&c| selection.used[c]).collect())
+            .filter(|g: &Vec<usize>| !g.is_empty())
             .collect();
-        let groups: Vec<&Vec<usize>> = groups.iter().filter(|g| !g.is_empty()).collect();
-        let logs: Vec<Vec<f64>> = groups
-            .iter()
-            .map(|rows| {
-                let mut mean = this.sum(rows, &|this, cell, sum| {
-                    this.logs(cell, |gene, value| sum[gene] += value);
-                });
-                mean.iter_mut().for_each(|m| *m /= rows.len() as f64);
-                mean
-            })
-            .collect();
+        let logs = this.group_means(&groups, &|this, cell, sum| {
+            this.logs(cell, |gene, value| sum[gene] += value);
+        });
         this.first = Bounds::new(&logs, params.ref_subtract_use_mean_bounds);
         this.zero = (0..n)
             .map(|g| this.first.apply(g, 0.0).clamp(-this.clip, this.clip))
             .collect();
-        let smooth: Vec<Vec<f64>> = groups
+        let smooth = this.group_means(&groups, &|this, cell, sum| {
+            let mut row = vec![0.0; n];
+            this.centred(cell, &mut row);
+            sum.iter_mut().zip(&row).for_each(|(s, r)| *s += r);
+        });
+        this.second = Bounds::new(&smooth, params.ref_subtract_use_mean_bounds);
+        this
+    }
+
+    /// Mean over the cells of each group of what `add` adds per gene, `[group][gene]`.
+    fn group_means(
+        &self,
+        groups: &[Vec<usize>],
+        add: &(dyn Fn(&Self, usize, &mut [f64]) + Sync),
+    ) -> Vec<Vec<f64>> {
+        groups
             .iter()
             .map(|rows| {
-                let mut mean = this.sum(rows, &|this, cell, sum| {
-                    let mut row = vec![0.0; n];
-                    this.centred(cell, &mut row);
-                    sum.iter_mut().zip(&row).for_each(|(s, r)| *s += r);
-                });
+                let mut mean = self.sum(rows, add);
                 mean.iter_mut().for_each(|m| *m /= rows.len() as f64);
                 mean
             })
-            .collect();
-        this.second = Bounds::new(&smooth, params.ref_subtract_use_mean_bounds);
-        this
+            .collect()
     }
 
     /// Number of genes of a profile.

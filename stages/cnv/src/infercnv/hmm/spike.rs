@@ -82,93 +82,134 @@ pub fn levels(
     references: &[Vec<usize>],
     params: &HmmParams,
 ) -> Levels {
-    let own = |rows: &[usize]| -> Vec<usize> {
-        rows.iter()
-            .copied()
-            .filter(|&c| selection.used[c])
-            .collect()
+    let own = |rows: &Vec<usize>| -> Option<Vec<usize>> {
+        let used = rows.iter().copied().filter(|&c| selection.used[c]);
+        Some(used.collect::<Vec<_>>()).filter(|cells| !cells.is_empty())
     };
-    let (mut log_mean, mut log_variance, mut log_seen, mut zeros) =
-        (vec![], vec![], vec![], vec![]);
-    for rows in groups.iter().map(|g| own(g)).filter(|g| !g.is_empty()) {
-        let m = moments(counts, selection, &rows);
-        log_mean.extend(m.mean.iter().map(|m| math::ln_1p(*m)));
-        log_variance.extend(m.variance.iter().map(|v| math::ln_1p(*v)));
-        for (mean, zero) in m.mean.iter().zip(&m.zeros).filter(|(m, _)| **m > 0.0) {
-            log_seen.push(math::ln(*mean));
-            zeros.push(*zero);
-        }
-    }
-    let variance = Spline::fit(&log_mean, &log_variance);
-    let dropout = Spline::fit(&log_seen, &zeros);
-
-    let n_genes = selection.genes.len();
-    let last = n_genes.saturating_sub(10 * GENES).max(GENES);
-    let mut spans: Vec<Range<usize>> = (0..10).map(|c| c * GENES..(c + 1) * GENES).collect();
-    spans.push(10 * GENES..10 * GENES + last);
-    let total = 10 * GENES + last;
-    let mut rng = Rng::new(params.random_state, "hspike genes", &[]);
-    let drawn: Vec<usize> = (0..total)
-        .map(|_| rng.below(n_genes as u64) as usize)
-        .collect();
-
-    let mut rows: Vec<Vec<(u32, f32)>> = Vec::new();
-    let mut normal = Vec::new();
-    let mut spiked = Vec::new();
-    for (group, cells) in references
+    let of_groups = groups
         .iter()
-        .map(|g| own(g))
-        .filter(|g| !g.is_empty())
-        .enumerate()
-    {
-        let means = moments(counts, selection, &cells).mean;
-        for altered in [false, true] {
-            let first = rows.len();
-            rows.resize(first + CELLS, Vec::new());
-            for (chromosome, span) in spans.iter().enumerate() {
-                let ratio = if altered {
-                    CHROMOSOMES[chromosome]
-                } else {
-                    1.0
-                };
-                for gene in span.clone() {
-                    let mean = means[drawn[gene]];
-                    let mean = ratio * if mean == 0.0 { 1e-3 } else { mean };
-                    let coordinates = [group as u64, u64::from(altered), gene as u64];
-                    let mut rng = Rng::new(params.random_state, "hspike counts", &coordinates);
-                    for (cell, value) in gene_counts(mean, &variance, &dropout, &mut rng)
-                        .into_iter()
-                        .enumerate()
-                    {
-                        if value > 0.0 {
-                            rows[first + cell].push((gene as u32, value as f32));
-                        }
-                    }
-                }
-            }
-            let cells: Vec<usize> = (first..first + CELLS).collect();
-            if altered {
-                spiked.extend(cells);
-            } else {
-                normal.push(cells);
-            }
-        }
-    }
-    let x = Csr::from_rows(total, rows);
-    let totals: Vec<f64> = (0..x.n_rows())
-        .map(|r| x.row(r).1.iter().map(|v| f64::from(*v)).sum())
+        .filter_map(own)
+        .map(|cells| moments(counts, selection, &cells));
+    let trends = Trends::fit(of_groups);
+    let means: Vec<Vec<f64>> = references
+        .iter()
+        .filter_map(own)
+        .map(|cells| moments(counts, selection, &cells).mean)
+        .collect();
+    let spans = simulated_chromosomes(selection.genes.len());
+    let cells = SimulatedCells::draw(&means, &spans, &trends, params.random_state);
+    let totals: Vec<f64> = (0..cells.counts.n_rows())
+        .map(|r| cells.counts.row(r).1.iter().map(|v| f64::from(*v)).sum())
         .collect();
     let simulated = Selection {
-        genes: (0..total).collect(),
+        genes: (0..cells.counts.n_cols()).collect(),
         chromosomes: spans.clone(),
         used: totals.iter().map(|t| *t > 0.0).collect(),
         totals,
         target: selection.target,
     };
-    let ratios = Ratios::new(&x, &simulated, &normal, params);
-    let spiked: Vec<usize> = spiked.into_iter().filter(|&c| simulated.used[c]).collect();
+    let ratios = Ratios::new(&cells.counts, &simulated, &cells.normal, params);
+    let spiked = cells.spiked.into_iter().filter(|&c| simulated.used[c]);
+    summarise(&ratios, &spiked.collect::<Vec<_>>(), &spans)
+}
+
+/// Genes of each simulated chromosome: [`GENES`] each, the last with the rest of `n_genes`.
+fn simulated_chromosomes(n_genes: usize) -> Vec<Range<usize>> {
+    let last = n_genes.saturating_sub(10 * GENES).max(GENES);
+    let mut spans: Vec<Range<usize>> = (0..10).map(|c| c * GENES..(c + 1) * GENES).collect();
+    spans.push(10 * GENES..10 * GENES + last);
+    spans
+}
+
+/// Variance and share of zeros of a gene, as functions of its mean.
+struct Trends {
+    /// ln(1 + variance) over ln(1 + mean).
+    variance: Spline,
+    /// Share of zeros over ln(mean).
+    dropout: Spline,
+}
+
+impl Trends {
+    fn fit(groups: impl Iterator<Item = GeneMoments>) -> Self {
+        let (mut log_mean, mut log_variance) = (vec![], vec![]);
+        let (mut log_seen, mut zeros) = (vec![], vec![]);
+        for m in groups {
+            log_mean.extend(m.mean.iter().map(|m| math::ln_1p(*m)));
+            log_variance.extend(m.variance.iter().map(|v| math::ln_1p(*v)));
+            for (mean, zero) in m.mean.iter().zip(&m.zeros).filter(|(m, _)| **m > 0.0) {
+                log_seen.push(math::ln(*mean));
+                zeros.push(*zero);
+            }
+        }
+        Self {
+            variance: Spline::fit(&log_mean, &log_variance),
+            dropout: Spline::fit(&log_seen, &zeros),
+        }
+    }
+}
+
+/// Simulated cells: [`CELLS`] normal and as many altered ones per reference group.
+struct SimulatedCells {
+    /// Simulated cells x simulated genes.
+    counts: Csr,
+    /// Rows of the normal cells, per reference group.
+    normal: Vec<Vec<usize>>,
+    /// Rows of the altered cells.
+    spiked: Vec<usize>,
+}
+
+impl SimulatedCells {
+    /// Draw the cells around the gene means of each reference group.
+    fn draw(means: &[Vec<f64>], spans: &[Range<usize>], trends: &Trends, seed: u64) -> Self {
+        let total = spans.last().map_or(0, |s| s.end);
+        let mut rng = Rng::new(seed, "hspike genes", &[]);
+        let n_genes = means.first().map_or(0, Vec::len) as u64;
+        let drawn: Vec<usize> = if n_genes == 0 {
+            Vec::new()
+        } else {
+            (0..total).map(|_| rng.below(n_genes) as usize).collect()
+        };
+        let mut rows: Vec<Vec<(u32, f32)>> = Vec::new();
+        let (mut normal, mut spiked) = (Vec::new(), Vec::new());
+        for (group, means) in means.iter().enumerate() {
+            for altered in [false, true] {
+                let first = rows.len();
+                rows.resize(first + CELLS, Vec::new());
+                for (span, copies) in spans.iter().zip(CHROMOSOMES) {
+                    let ratio = if altered { copies } else { 1.0 };
+                    for gene in span.clone() {
+                        let mean = means[drawn[gene]];
+                        let mean = ratio * if mean == 0.0 { 1e-3 } else { mean };
+                        let coordinates = [group as u64, u64::from(altered), gene as u64];
+                        let mut rng = Rng::new(seed, "hspike counts", &coordinates);
+                        let values = gene_counts(mean, &trends.variance, &trends.dropout, &mut rng);
+                        for (row, value) in rows[first..].iter_mut().zip(values) {
+                            if value > 0.0 {
+                                row.push((gene as u32, value as f32));
+                            }
+                        }
+                    }
+                }
+                let cells = first..first + CELLS;
+                if altered {
+                    spiked.extend(cells);
+                } else {
+                    normal.push(cells.collect());
+                }
+            }
+        }
+        Self {
+            counts: Csr::from_rows(total, rows),
+            normal,
+            spiked,
+        }
+    }
+}
+
+/// Mean and standard deviation of the altered cells' ratios at each level.
+fn summarise(ratios: &Ratios<'_>, spiked: &[usize], spans: &[Range<usize>]) -> Levels {
     // Per cell and level: count, sum and sum of squares around 1.
-    let parts = ratios.map(&spiked, |_, row| {
+    let parts = ratios.map(spiked, |_, row| {
         LEVELS.map(|level| {
             let mut sums = [0.0; 3];
             for (span, _) in spans.iter().zip(CHROMOSOMES).filter(|(_, c)| *c == level) {

@@ -3,6 +3,8 @@
 use clcc_numerics::math;
 /// Number of pieces of the curve.
 const PIECES: usize = 20;
+/// Number of basis functions.
+const N_BASIS: usize = PIECES + 3;
 
 /// A cubic spline with a penalty on its second differences.
 #[derive(Debug, Clone)]
@@ -26,67 +28,25 @@ impl Spline {
             .fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), &v| {
                 (a.min(v), b.max(v))
             });
-        let n = PIECES + 3;
         let mean = y.iter().sum::<f64>() / y.len().max(1) as f64;
         if x.is_empty() || high <= low {
             return Self {
                 low: 0.0,
                 width: 1.0,
-                coefficients: vec![mean; n],
+                coefficients: vec![mean; N_BASIS],
             };
         }
         let mut curve = Self {
             low,
             width: (high - low) / PIECES as f64,
-            coefficients: vec![0.0; n],
+            coefficients: vec![0.0; N_BASIS],
         };
-        let mut gram = vec![0.0; n * n];
-        let mut right = vec![0.0; n];
-        let mut yy = 0.0;
-        for (&x, &y) in x.iter().zip(y) {
-            let (first, weights) = curve.basis(x);
-            yy += y * y;
-            for i in 0..4 {
-                right[first + i] += weights[i] * y;
-                for j in 0..4 {
-                    gram[(first + i) * n + first + j] += weights[i] * weights[j];
-                }
-            }
-        }
-        let mut penalty = vec![0.0; n * n];
-        for d in 0..n - 2 {
-            let row = [1.0, -2.0, 1.0];
-            for i in 0..3 {
-                for j in 0..3 {
-                    penalty[(d + i) * n + d + j] += row[i] * row[j];
-                }
-            }
-        }
-        let points = x.len() as f64;
+        let normal = Normal::new(&curve, x, y);
+        let penalty = second_differences();
         let mut best = f64::INFINITY;
         for step in 0..37 {
             let lambda = math::pow(10f64, -6.0 + f64::from(step) / 3.0);
-            let system: Vec<f64> = gram
-                .iter()
-                .zip(&penalty)
-                .enumerate()
-                .map(|(i, (g, p))| g + lambda * p + if i % (n + 1) == 0 { 1e-9 } else { 0.0 })
-                .collect();
-            let factor = cholesky(&system, n);
-            let c = solve(&factor, n, &right);
-            let freedom: f64 = (0..n)
-                .map(|j| {
-                    let column: Vec<f64> = (0..n).map(|i| gram[i * n + j]).collect();
-                    solve(&factor, n, &column)[j]
-                })
-                .sum();
-            let fitted: f64 = (0..n)
-                .map(|i| c[i] * (0..n).map(|j| gram[i * n + j] * c[j]).sum::<f64>())
-                .sum();
-            let cross: f64 = c.iter().zip(&right).map(|(a, b)| a * b).sum();
-            let residual = (yy - 2.0 * cross + fitted).max(0.0);
-            // 1.4 guards against following single points (Kim and Gu 2004).
-            let error = points * residual / (points - 1.4 * freedom).max(1e-9).powi(2);
+            let (error, c) = normal.solve(lambda, &penalty);
             if error < best {
                 (best, curve.coefficients) = (error, c);
             }
@@ -133,6 +93,85 @@ impl Spline {
             self.inside(x)
         }
     }
+}
+
+/// Normal equations of the unpenalised fit.
+struct Normal {
+    /// `N_BASIS x N_BASIS`: inner products of the basis functions over the points.
+    gram: Vec<f64>,
+    /// Inner products of the basis functions with y.
+    right: Vec<f64>,
+    /// Sum of squares of y.
+    yy: f64,
+    /// Number of points.
+    points: f64,
+}
+
+impl Normal {
+    fn new(curve: &Spline, x: &[f64], y: &[f64]) -> Self {
+        let n = N_BASIS;
+        let mut out = Self {
+            gram: vec![0.0; n * n],
+            right: vec![0.0; n],
+            yy: 0.0,
+            points: x.len() as f64,
+        };
+        for (&x, &y) in x.iter().zip(y) {
+            let (first, weights) = curve.basis(x);
+            out.yy += y * y;
+            for i in 0..4 {
+                out.right[first + i] += weights[i] * y;
+                for j in 0..4 {
+                    out.gram[(first + i) * n + first + j] += weights[i] * weights[j];
+                }
+            }
+        }
+        out
+    }
+
+    /// Solve with `lambda` times the penalty. Returns the generalised cross-validation error and the
+    /// coefficients.
+    fn solve(&self, lambda: f64, penalty: &[f64]) -> (f64, Vec<f64>) {
+        let n = N_BASIS;
+        let system: Vec<f64> = self
+            .gram
+            .iter()
+            .zip(penalty)
+            .enumerate()
+            .map(|(i, (g, p))| g + lambda * p + if i % (n + 1) == 0 { 1e-9 } else { 0.0 })
+            .collect();
+        let factor = cholesky(&system, n);
+        let c = solve(&factor, n, &self.right);
+        let freedom: f64 = (0..n)
+            .map(|j| {
+                let column: Vec<f64> = (0..n).map(|i| self.gram[i * n + j]).collect();
+                solve(&factor, n, &column)[j]
+            })
+            .sum();
+        let fitted: f64 = (0..n)
+            .map(|i| c[i] * (0..n).map(|j| self.gram[i * n + j] * c[j]).sum::<f64>())
+            .sum();
+        let cross: f64 = c.iter().zip(&self.right).map(|(a, b)| a * b).sum();
+        let residual = (self.yy - 2.0 * cross + fitted).max(0.0);
+        // 1.4 guards against following single points (Kim and Gu 2004).
+        let error = self.points * residual / (self.points - 1.4 * freedom).max(1e-9).powi(2);
+        (error, c)
+    }
+}
+
+/// Penalty matrix: squared second differences of the coefficients.
+fn second_differences() -> Vec<f64> {
+    let n = N_BASIS;
+    let mut penalty = vec![0.0; n * n];
+    let row = [1.0, -2.0, 1.0];
+    for d in 0..n - 2 {
+        for i in 0..3 {
+            for j in 0..3 {
+                penalty[(d + i) * n + d + j] += row[i] * row[j];
+            }
+        }
+    }
+    penalty
 }
 
 /// Lower Cholesky factor of a positive definite matrix.

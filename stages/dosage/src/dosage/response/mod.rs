@@ -177,93 +177,146 @@ impl Moments {
 /// Fit a gene, starting from the prior mean of the slope. `None` where x does not vary within a stratum
 /// beyond what the levels explain, or fewer than one degree of freedom is left.
 pub(super) fn fit(gene: Gene<'_>, design: &Design<'_>, model: &Model) -> Option<Response> {
-    let n = gene.x.len();
-    let mut totals = vec![(0.0, 0.0); design.n_strata];
-    for u in (0..n).filter(|&u| gene.included[u]) {
-        let t = &mut totals[design.strata[u]];
-        t.0 += gene.counts[u];
-        t.1 += math::exp(design.offset[u] + model.prior.0 * gene.x[u]);
-    }
-    let is_included = |u: usize| gene.included[u] && totals[design.strata[u]].0 > 0.0;
-    let points = (0..n).filter(|&u| is_included(u)).count();
-    let used = totals.iter().filter(|t| t.0 > 0.0).count();
-    // Linear predictors without the offset.
-    let mut eta: Vec<f64> = (0..n)
-        .map(|u| {
-            let t = totals[design.strata[u]];
-            if is_included(u) {
-                math::ln(t.0 / t.1) + model.prior.0 * gene.x[u]
-            } else {
-                0.0
-            }
-        })
-        .collect();
-    let mut slope = model.prior.0;
-    let (mut w, mut y, mut mu) = (vec![0.0; n], vec![0.0; n], vec![0.0; n]);
-    let mut weigh = |eta: &[f64], w: &mut [f64], mu: &mut [f64]| {
-        for u in (0..n).filter(|&u| is_included(u)) {
-            mu[u] = math::exp((eta[u] + design.offset[u]).clamp(-30.0, 30.0));
-            w[u] = 1.0 / (1.0 / mu[u] + model.dispersion);
-            y[u] = eta[u] + (gene.counts[u] - mu[u]) / mu[u];
-        }
-        Moments::new(gene.x, &y, w, design)
-    };
-    let mut moments = weigh(&eta, &mut w, &mut mu);
-    let magnitude: f64 = (0..n).map(|u| w[u] * gene.x[u] * gene.x[u]).sum();
+    let mut scoring = Scoring::new(gene, design, model);
+    let magnitude: f64 = (0..gene.x.len())
+        .map(|u| scoring.w[u] * gene.x[u] * gene.x[u])
+        .sum();
     for _ in 0..STEPS {
-        let (xx, xy) = moments.without_levels(model);
+        let (xx, xy) = scoring.moments.without_levels(model);
         if xx <= 1e-12 * magnitude || xx.is_nan() {
             return None;
         }
         let wanted = (xy + model.prior.0 / model.prior.1) / (xx + 1.0 / model.prior.1);
-        slope += (wanted - slope).clamp(-LARGEST_STEP, LARGEST_STEP);
-        let levels: Vec<f64> = (0..design.tumour.len())
-            .map(|k| moments.level(k, slope, model).unwrap_or(0.0))
-            .collect();
-        let mut moved = 0.0f64;
-        for u in (0..n).filter(|&u| is_included(u)) {
-            let s = design.strata[u];
-            let (_, x, y) = moments.means[s];
-            let mut to = y + slope * (gene.x[u] - x);
-            for (k, level) in levels.iter().enumerate() {
-                to += level * (design.tumour[k][u] - moments.level_means[k][s]);
-            }
-            moved = moved.max((to - eta[u]).abs());
-            eta[u] = to;
-        }
-        moments = weigh(&eta, &mut w, &mut mu);
-        if moved < TOLERANCE {
+        if scoring.step_towards(wanted) < TOLERANCE {
             break;
         }
     }
-    let (sxx, _) = moments.without_levels(model);
-    let spent: f64 = (0..moments.zz.len())
-        .filter_map(|k| Some(moments.zz[k] / moments.precision(k, model)?))
-        .sum();
-    let df = points as f64 - used as f64 - 1.0 - spent;
-    if df < 1.0 - 1e-9 {
-        return None;
+    scoring.response()
+}
+
+/// State of Fisher scoring for one gene. Vectors have one value per clone, 0 for excluded ones.
+struct Scoring<'a> {
+    gene: Gene<'a>,
+    design: &'a Design<'a>,
+    model: &'a Model,
+    /// Included clones of the strata with a count.
+    included: Vec<usize>,
+    /// Number of strata with a count.
+    n_strata: usize,
+    slope: f64,
+    /// Linear predictors without the offset.
+    eta: Vec<f64>,
+    /// Expected counts.
+    mu: Vec<f64>,
+    /// Weights of the working responses.
+    w: Vec<f64>,
+    /// Working responses without the offset.
+    y: Vec<f64>,
+    moments: Moments,
+}
+
+impl<'a> Scoring<'a> {
+    /// Start from the prior mean of the slope, with each stratum at its own mean count.
+    fn new(gene: Gene<'a>, design: &'a Design<'a>, model: &'a Model) -> Self {
+        let n = gene.x.len();
+        let mut totals = vec![(0.0, 0.0); design.n_strata];
+        for u in (0..n).filter(|&u| gene.included[u]) {
+            let t = &mut totals[design.strata[u]];
+            t.0 += gene.counts[u];
+            t.1 += math::exp(design.offset[u] + model.prior.0 * gene.x[u]);
+        }
+        let included: Vec<usize> = (0..n)
+            .filter(|&u| gene.included[u] && totals[design.strata[u]].0 > 0.0)
+            .collect();
+        let mut eta = vec![0.0; n];
+        for &u in &included {
+            let t = totals[design.strata[u]];
+            eta[u] = math::ln(t.0 / t.1) + model.prior.0 * gene.x[u];
+        }
+        let mut out = Self {
+            gene,
+            design,
+            model,
+            included,
+            n_strata: totals.iter().filter(|t| t.0 > 0.0).count(),
+            slope: model.prior.0,
+            eta,
+            mu: vec![0.0; n],
+            w: vec![0.0; n],
+            y: vec![0.0; n],
+            moments: Moments::new(gene.x, &vec![0.0; n], &vec![0.0; n], design),
+        };
+        out.weigh();
+        out
     }
-    let pearson: f64 = (0..n)
-        .filter(|&u| is_included(u))
-        .map(|u| w[u] * ((gene.counts[u] - mu[u]) / mu[u]).powi(2))
-        .sum();
-    let levels = (0..moments.zz.len())
-        .map(|k| {
-            let level = moments.level(k, slope, model)?;
-            // Given the slope; the other levels are in other strata.
-            let alone = moments.zz[k] - moments.xz[k] * moments.xz[k] / moments.xx;
-            (alone > 1e-9 * moments.zz[k]).then(|| (level, 1.0 / alone))
+
+    /// Update expected counts, weights, working responses and their moments.
+    fn weigh(&mut self) {
+        for &u in &self.included {
+            let mu = math::exp((self.eta[u] + self.design.offset[u]).clamp(-30.0, 30.0));
+            self.mu[u] = mu;
+            self.w[u] = 1.0 / (1.0 / mu + self.model.dispersion);
+            self.y[u] = self.eta[u] + (self.gene.counts[u] - mu) / mu;
+        }
+        self.moments = Moments::new(self.gene.x, &self.y, &self.w, self.design);
+    }
+
+    /// Move the slope towards `wanted`, and levels and strata with it. Returns the largest change of a
+    /// linear predictor.
+    fn step_towards(&mut self, wanted: f64) -> f64 {
+        self.slope += (wanted - self.slope).clamp(-LARGEST_STEP, LARGEST_STEP);
+        let (slope, moments) = (self.slope, &self.moments);
+        let levels: Vec<f64> = (0..self.design.tumour.len())
+            .map(|k| moments.level(k, slope, self.model).unwrap_or(0.0))
+            .collect();
+        let mut moved = 0.0f64;
+        for &u in &self.included {
+            let s = self.design.strata[u];
+            let (_, x, y) = moments.means[s];
+            let mut to = y + slope * (self.gene.x[u] - x);
+            for (k, level) in levels.iter().enumerate() {
+                to += level * (self.design.tumour[k][u] - moments.level_means[k][s]);
+            }
+            moved = moved.max((to - self.eta[u]).abs());
+            self.eta[u] = to;
+        }
+        self.weigh();
+        moved
+    }
+
+    /// The fit at the current state; `None` where fewer than one degree of freedom is left.
+    fn response(self) -> Option<Response> {
+        let (moments, model) = (&self.moments, self.model);
+        let (sxx, _) = moments.without_levels(model);
+        let spent: f64 = (0..moments.zz.len())
+            .filter_map(|k| Some(moments.zz[k] / moments.precision(k, model)?))
+            .sum();
+        let df = self.included.len() as f64 - self.n_strata as f64 - 1.0 - spent;
+        if df < 1.0 - 1e-9 {
+            return None;
+        }
+        let pearson: f64 = self
+            .included
+            .iter()
+            .map(|&u| self.w[u] * ((self.gene.counts[u] - self.mu[u]) / self.mu[u]).powi(2))
+            .sum();
+        let levels = (0..moments.zz.len())
+            .map(|k| {
+                let level = moments.level(k, self.slope, model)?;
+                // Given the slope; the other levels are in other strata.
+                let alone = moments.zz[k] - moments.xz[k] * moments.xz[k] / moments.xx;
+                (alone > 1e-9 * moments.zz[k]).then(|| (level, 1.0 / alone))
+            })
+            .collect();
+        Some(Response {
+            slope: self.slope,
+            sxx,
+            df,
+            residual_variance: pearson / df,
+            fitted: self.mu,
+            levels,
         })
-        .collect();
-    Some(Response {
-        slope,
-        sxx,
-        df,
-        residual_variance: pearson / df,
-        fitted: mu,
-        levels,
-    })
+    }
 }
 
 /// Estimate the dispersion at which half of the genes have a Pearson statistic above the median of
