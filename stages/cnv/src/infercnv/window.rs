@@ -49,16 +49,7 @@ pub fn infer(
     params: &InfercnvParams,
     progress: &dyn Progress,
 ) -> StageResult<Inferred> {
-    if x.n_rows() == 0 {
-        return Err(StageError::data(
-            "there is no cell to infer copy number for",
-        ));
-    }
-    if let Some(v) = x.data().iter().find(|v| !v.is_finite()) {
-        return Err(StageError::data(format!(
-            "expression has the value `{v}`, expected finite numbers"
-        )));
-    }
+    check_expression(x)?;
     let profiler = Profiler::new(x, layout, reference, params.lfc_clip);
     let n_cells = x.n_rows();
     let global = params.noise_scope == NoiseScope::Global;
@@ -104,6 +95,21 @@ pub fn infer(
         thresholds,
         gene_values: gene_values.map(|v| v.1),
     })
+}
+
+/// Check that there are cells, and that all values are finite.
+fn check_expression(x: &Csr) -> StageResult<()> {
+    if x.n_rows() == 0 {
+        return Err(StageError::data(
+            "there is no cell to infer copy number for",
+        ));
+    }
+    match x.data().iter().find(|v| !v.is_finite()) {
+        None => Ok(()),
+        Some(v) => Err(StageError::data(format!(
+            "expression has the value `{v}`, expected finite numbers"
+        ))),
+    }
 }
 
 /// Computes the smoothed profile of a cell from its sparse row.

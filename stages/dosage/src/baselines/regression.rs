@@ -91,6 +91,28 @@ struct Sums {
 }
 
 impl Sums {
+    /// Over slots: sum of `weight x level`, the level being the mean of x without what the slope explains.
+    fn weighted_levels(&self, weight: &[f64], slope: &[f64], slots: &Slots) -> Vec<f64> {
+        slots.sums(|g| {
+            if self.n == 0.0 || weight[g] == 0.0 {
+                return 0.0;
+            }
+            let k = slots.of_gene[g].expect("a gene with a weight has a slot") as usize;
+            weight[g] * (self.x[g] - slope[g] * self.c[k]) / self.n
+        })
+    }
+
+    /// Mean expression of each gene over the normal cells, or over all cells with fewer than `min_cells` normal
+    /// ones.
+    fn reference_level(&self, min_cells: usize) -> Vec<f64> {
+        let (sums, n) = if self.n_normal >= min_cells as f64 {
+            (&self.normal, self.n_normal)
+        } else {
+            (&self.x, self.n.max(1.0))
+        };
+        sums.iter().map(|x| x / n).collect()
+    }
+
     fn of(x: &Csr, cells: &[(usize, bool)], copy: &Profiles<'_>, slots: &Slots) -> Self {
         let genes = || vec![0.0; x.n_cols()];
         let mut s = Self {
@@ -259,45 +281,21 @@ impl<'a> Scorer<'a> {
         slots: &'a Slots,
         min_cells: usize,
     ) -> Self {
-        let has = |g: usize| slots.of_gene[g].is_some() && genes[g].slope.is_finite();
-        let variance = |g: usize| deviation[g] * deviation[g];
-        let weight: Vec<f64> = (0..genes.len())
-            .map(|g| {
-                if has(g) {
-                    genes[g].expected / variance(g)
-                } else {
-                    0.0
-                }
-            })
-            .collect();
-        let inverse: Vec<f64> = (0..genes.len())
-            .map(|g| if has(g) { 1.0 / deviation[g] } else { 0.0 })
-            .collect();
-        let slope_of = |g: usize| if has(g) { genes[g].slope } else { 0.0 };
-        let expected_of = |g: usize| if has(g) { genes[g].expected } else { 0.0 };
+        let included = |g: usize| slots.of_gene[g].is_some() && genes[g].slope.is_finite();
+        // A value of the included genes, 0 for the others.
+        let of = |f: &dyn Fn(usize) -> f64| -> Vec<f64> {
+            let value = |g| if included(g) { f(g) } else { 0.0 };
+            (0..genes.len()).map(value).collect()
+        };
+        let weight = of(&|g| genes[g].expected / (deviation[g] * deviation[g]));
+        let inverse = of(&|g| 1.0 / deviation[g]);
+        let slope = of(&|g| genes[g].slope);
+        let expected = of(&|g| genes[g].expected);
         let level = sums
             .iter()
-            .map(|s| {
-                slots.sums(|g| {
-                    if s.n == 0.0 || weight[g] == 0.0 {
-                        return 0.0;
-                    }
-                    let k = slots.of_gene[g].expect("a gene with a weight has a slot") as usize;
-                    weight[g] * (s.x[g] - slope_of(g) * s.c[k]) / s.n
-                })
-            })
+            .map(|s| s.weighted_levels(&weight, &slope, slots))
             .collect();
-        let normal: Vec<Vec<f64>> = sums
-            .iter()
-            .map(|s| {
-                let from_normal = s.n_normal >= min_cells as f64;
-                let of = |g: usize| match from_normal {
-                    true => s.normal[g] / s.n_normal,
-                    false => s.x[g] / s.n.max(1.0),
-                };
-                (0..genes.len()).map(of).collect()
-            })
-            .collect();
+        let normal: Vec<Vec<f64>> = sums.iter().map(|s| s.reference_level(min_cells)).collect();
         let normal_slots = normal
             .iter()
             .map(|m| slots.sums(|g| m[g] * inverse[g]))
@@ -310,9 +308,9 @@ impl<'a> Scorer<'a> {
             })
             .collect();
         Self {
-            slope: slots.sums(|g| weight[g] * slope_of(g)),
-            power: slots.sums(|g| weight[g] * expected_of(g)),
-            n_genes: slots.sums(|g| if has(g) { 1.0 } else { 0.0 }),
+            slope: slots.sums(|g| weight[g] * slope[g]),
+            power: slots.sums(|g| weight[g] * expected[g]),
+            n_genes: slots.sums(|g| f64::from(u8::from(included(g)))),
             slots,
             weight,
             level,

@@ -45,74 +45,91 @@ pub fn left_out(
     cnv: &Csr,
     rows: &[usize],
 ) -> Vec<LeftOut> {
-    let mut rho: Vec<GeneRho> = vec![None; map.len()];
     let windows = dense_windows(&cnv.take_rows(rows));
     let chromosomes: Vec<&Region> = regions.iter().filter(|r| r.level == "chromosome").collect();
     let of_chromosome: Vec<Option<Ranks>> = chromosomes
         .par_iter()
-        .map(|r| {
-            let weight = 1.0 / r.windows.len() as f64;
-            let parts: Vec<(usize, f64)> = r.windows.iter().map(|&w| (w, weight)).collect();
-            Ranks::of(&windows, &parts, rows.len())
-        })
+        .map(|r| Ranks::of(&windows, &evenly(&r.windows), rows.len()))
         .collect();
-    // Genes with the same own and adjacent windows share those windows' ranks.
-    let mut groups: BTreeMap<(usize, usize, Vec<(usize, u64)>), Vec<usize>> = BTreeMap::new();
-    let mut chromosome_of = vec![usize::MAX; map.len()];
-    for (c, region) in chromosomes.iter().enumerate() {
-        for &g in &region.genes {
-            chromosome_of[g] = c;
-            let (own, adjacent) = (map.own(g), map.adjacent(g));
-            if !own.is_empty() && !adjacent.is_empty() {
-                let adjacent = adjacent.iter().map(|b| (b.0, b.1.to_bits())).collect();
-                groups
-                    .entry((own.start, own.end, adjacent))
-                    .or_default()
-                    .push(g);
-            }
-        }
-    }
     let genes = x.take_rows(rows).transpose();
-    let groups: Vec<_> = groups.into_iter().collect();
-    let found: Vec<Vec<(usize, GeneRho)>> = groups
+    let found: Vec<Vec<(usize, GeneRho)>> = groups(&chromosomes, map)
         .par_iter()
-        .map(|((start, end, adjacent), members)| {
-            let weight = 1.0 / (end - start) as f64;
-            let own: Vec<(usize, f64)> = (*start..*end).map(|w| (w, weight)).collect();
-            let adjacent: Vec<(usize, f64)> = adjacent
-                .iter()
-                .map(|b| (b.0, f64::from_bits(b.1)))
-                .collect();
-            let (Some(own), Some(adjacent)) = (
-                Ranks::of(&windows, &own, rows.len()),
-                Ranks::of(&windows, &adjacent, rows.len()),
-            ) else {
+        .map(|(windows_of, members)| {
+            let Some((own, adjacent)) = windows_of.ranks(&windows, rows.len()) else {
                 return Vec::new();
             };
-            members
-                .iter()
-                .map(|&g| {
-                    let rho = SparseRanks::of(genes.row(g), rows.len()).map(|e| {
-                        let trans: Vec<f64> = of_chromosome
-                            .iter()
-                            .enumerate()
-                            .filter(|(c, _)| *c != chromosome_of[g])
-                            .filter_map(|(_, r)| r.as_ref())
-                            .map(|r| e.correlation(r))
-                            .collect();
-                        [e.correlation(&own), e.correlation(&adjacent), mean(&trans)]
-                    });
-                    (g, rho)
-                })
-                .collect()
+            let rho = |&(g, chromosome): &(usize, usize)| {
+                let rho = SparseRanks::of(genes.row(g), rows.len()).map(|e| {
+                    let trans: Vec<f64> = of_chromosome
+                        .iter()
+                        .enumerate()
+                        .filter(|(c, _)| *c != chromosome)
+                        .filter_map(|(_, r)| r.as_ref())
+                        .map(|r| e.correlation(r))
+                        .collect();
+                    [e.correlation(&own), e.correlation(&adjacent), mean(&trans)]
+                });
+                (g, rho)
+            };
+            members.iter().map(rho).collect()
         })
         .collect();
+    let mut rho: Vec<GeneRho> = vec![None; map.len()];
     for (g, r) in found.into_iter().flatten() {
         rho[g] = r;
     }
     (0..regions.len())
         .map(|r| summary(r, &regions[r].genes, &rho))
         .collect()
+}
+
+/// Own windows of a gene, and its adjacent windows with the bits of their weights.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct WindowsOf {
+    own: (usize, usize),
+    adjacent: Vec<(usize, u64)>,
+}
+
+impl WindowsOf {
+    /// Ranks of the mean over the own windows and of that over the adjacent ones, in `n` cells; `None` where
+    /// either does not vary.
+    fn ranks(&self, windows: &[Vec<f32>], n: usize) -> Option<(Ranks, Ranks)> {
+        let own: Vec<usize> = (self.own.0..self.own.1).collect();
+        let adjacent: Vec<(usize, f64)> = self
+            .adjacent
+            .iter()
+            .map(|b| (b.0, f64::from_bits(b.1)))
+            .collect();
+        Some((
+            Ranks::of(windows, &evenly(&own), n)?,
+            Ranks::of(windows, &adjacent, n)?,
+        ))
+    }
+}
+
+/// These windows with equal weights that sum to 1.
+fn evenly(windows: &[usize]) -> Vec<(usize, f64)> {
+    let weight = 1.0 / windows.len() as f64;
+    windows.iter().map(|&w| (w, weight)).collect()
+}
+
+/// Genes with their chromosomes, grouped by their windows: genes with the same own and adjacent windows share
+/// those windows' ranks.
+fn groups(chromosomes: &[&Region], map: &GeneWindows) -> Vec<(WindowsOf, Vec<(usize, usize)>)> {
+    let mut groups: BTreeMap<WindowsOf, Vec<(usize, usize)>> = BTreeMap::new();
+    for (c, region) in chromosomes.iter().enumerate() {
+        for &g in &region.genes {
+            let (own, adjacent) = (map.own(g), map.adjacent(g));
+            if !own.is_empty() && !adjacent.is_empty() {
+                let windows = WindowsOf {
+                    own: (own.start, own.end),
+                    adjacent: adjacent.iter().map(|b| (b.0, b.1.to_bits())).collect(),
+                };
+                groups.entry(windows).or_default().push((g, c));
+            }
+        }
+    }
+    groups.into_iter().collect()
 }
 
 fn summary(region: usize, genes: &[usize], rho: &[GeneRho]) -> LeftOut {

@@ -14,7 +14,6 @@ use super::null;
 use super::paired::{self, Pair};
 use super::params::DeParams;
 use super::scores::{CNV_SCORE, SCORES};
-use super::set_aside::GeneFamily;
 
 /// Everything that the comparisons use.
 pub(super) struct Data {
@@ -65,13 +64,7 @@ impl Data {
         } else {
             vec![f64::NAN; cohort.n_cells()]
         };
-        let n_windows = cnv.x.n_cols() as f64;
-        let burden: Vec<f64> = (0..cnv.x.n_rows())
-            .map(|r| {
-                let values = cnv.x.row(r).1;
-                values.iter().map(|v| f64::from(v.abs())).sum::<f64>() / n_windows
-            })
-            .collect();
+        let burden = burden(&cnv.x);
         let sides = sides(
             &cohort.obs,
             &cohort.patient_of,
@@ -80,9 +73,8 @@ impl Data {
             &burden,
             params.burden_quantile,
         )?;
-        let ranges: Vec<_> = (0..cohort.patients.len())
-            .map(|p| cohort.cells_of(p))
-            .collect();
+        let patients = 0..cohort.patients.len();
+        let ranges: Vec<_> = patients.map(|p| cohort.cells_of(p)).collect();
         let sums = paired::sums(&cohort.x, &ranges, &sides);
         ctx.check_cancelled()?;
         let is_split = Cohort::is_split(ctx)?;
@@ -93,37 +85,17 @@ impl Data {
             Some(input) => null::read(&input.path, &cohort.obs.index)?,
             None => Vec::new(),
         };
-        let (dosage, shortfall) = match ctx.optional(roles::DOSAGE) {
-            Some(input) => (
-                Some(DosageGenes::read(
-                    &input.path.join("dosage_genes.tsv"),
-                    &cohort.var.index,
-                )?),
-                compare::shortfall(
-                    &input.path.join("dosage_cells.tsv"),
-                    &cohort.obs.index,
-                    &cohort.patients,
-                    &cohort.patient_of,
-                )
-                .map(Some)?,
-            ),
-            None => (None, None),
-        };
+        let (dosage, shortfall) = dosage(ctx, &cohort)?.unzip();
         let clusters = clusters(ctx, &cohort)?;
         let scores = scores(&cohort, &clusters, &distance, shortfall.as_deref());
         let mut cnv_scores = vec![("cnv_burden".to_string(), burden)];
         if let Ok(of_cluster) = clusters.numbers(CNV_SCORE) {
             cnv_scores.insert(0, (CNV_SCORE.to_string(), of_cluster));
         }
-        let aside = cohort
-            .var
-            .index
-            .iter()
-            .map(|g| GeneFamily::of(g).is_some_and(|f| params.set_aside.contains(&f)))
-            .collect();
         Ok(Self {
             learnt: learnt.map(|c| c.x),
             cell_type: cohort.obs.texts("cell_type").unwrap_or_default(),
+            aside: params.aside(&cohort.var.index),
             cohort,
             cnv,
             class,
@@ -135,9 +107,34 @@ impl Data {
             cnv_scores,
             dosage,
             shortfall,
-            aside,
         })
     }
+}
+
+/// Burden of each cell: mean absolute copy-number signal over all windows.
+fn burden(x_cnv: &Csr) -> Vec<f64> {
+    let n_windows = x_cnv.n_cols() as f64;
+    (0..x_cnv.n_rows())
+        .map(|r| {
+            let values = x_cnv.row(r).1;
+            values.iter().map(|v| f64::from(v.abs())).sum::<f64>() / n_windows
+        })
+        .collect()
+}
+
+/// Genes, and `shortfall_z` of the cells, from the tables of `dosage`, where that role was read.
+fn dosage(ctx: &StageContext<'_>, cohort: &Cohort) -> StageResult<Option<(DosageGenes, Vec<f64>)>> {
+    let Some(input) = ctx.optional(roles::DOSAGE) else {
+        return Ok(None);
+    };
+    let genes = DosageGenes::read(&input.path.join("dosage_genes.tsv"), &cohort.var.index)?;
+    let shortfall = compare::shortfall(
+        &input.path.join("dosage_cells.tsv"),
+        &cohort.obs.index,
+        &cohort.patients,
+        &cohort.patient_of,
+    )?;
+    Ok(Some((genes, shortfall)))
 }
 
 /// Class of each cell, after a check that the table is in cohort order.

@@ -186,57 +186,43 @@ pub fn sums(
         .collect()
 }
 
-/// Moderated paired t test of pseudobulk samples: per patient log2 counts per million of the group
-/// minus those of the reference (`log2((count + 0.5) / (library + 1) 1e6)`, limma's voom scale), then
-/// limma's `eBayes` with a trend: each gene's variance is shrunk towards that of genes of similar mean
-/// expression (Smyth 2004; Sartor et al. 2006). Genes with fewer than `min_count` counts in all samples
-/// together are not tested.
+/// Moderated paired t test of pseudobulk samples: per patient log2 counts per million of the group minus
+/// those of the reference (`log2((count + 0.5) / (library + 1) 1e6)`, limma's voom scale), then limma's
+/// `eBayes` with a trend: each gene's variance is shrunk towards that of genes of similar mean expression
+/// (Smyth 2004; Sartor et al. 2006). Genes with fewer than `min_count` counts in all samples together
+/// are not tested.
 pub fn pseudobulk(kind: Kind, pairs: &[Option<Pair>], min_count: f64, aside: &[bool]) -> Paired {
     let pairs: Vec<&Pair> = pairs.iter().flatten().collect();
     let n = pairs.len();
+    let mut out = Paired {
+        kind,
+        sample: Sample::Pseudobulk,
+        n_pairs: n,
+        genes: None,
+        prior: Vec::new(),
+    };
     if n < 2 {
-        return Paired {
-            kind,
-            sample: Sample::Pseudobulk,
-            n_pairs: n,
-            genes: None,
-            prior: Vec::new(),
-        };
+        return out;
     }
     let n_genes = pairs[0].group.len();
-    let library: Vec<(f64, f64)> = pairs
-        .iter()
-        .map(|p| (p.group.iter().sum(), p.reference.iter().sum()))
-        .collect();
-    let cpm = |count: f64, library: f64| math::log2((count + 0.5) / (library + 1.0) * 1e6);
-    let level = |g: usize| -> f64 {
-        let both = pairs.iter().zip(&library);
-        both.map(|(p, l)| cpm(p.group[g], l.0) + cpm(p.reference[g], l.1))
-            .sum::<f64>()
-            / (2 * n) as f64
-    };
-    let difference = |g: usize| -> Vec<f64> {
-        pairs
+    let samples: Vec<Option<Changes>> = {
+        let library: Vec<(f64, f64)> = pairs
             .iter()
-            .zip(&library)
-            .map(|(p, l)| cpm(p.group[g], l.0) - cpm(p.reference[g], l.1))
+            .map(|p| (p.group.iter().sum(), p.reference.iter().sum()))
+            .collect();
+        (0..n_genes)
+            .map(|g| Changes::of(g, &pairs, &library, min_count))
             .collect()
     };
-    let enough = |g: usize| {
-        pairs
-            .iter()
-            .map(|p| p.group[g] + p.reference[g])
-            .sum::<f64>()
-            >= min_count
-    };
-    let differences: Vec<Option<Vec<f64>>> = (0..n_genes)
-        .map(|g| enough(g).then(|| difference(g)))
-        .collect();
     let df = (n - 1) as f64;
-    let tested: Vec<usize> = (0..n_genes).filter(|&g| differences[g].is_some()).collect();
-    let of = |f: &dyn Fn(usize) -> f64| tested.iter().map(|&g| f(g)).collect::<Vec<f64>>();
-    let own = |g: usize| differences[g].as_ref().map_or(f64::NAN, |d| variance(d, 1));
-    let prior = VariancePrior::fit_along(&of(&own), df, &of(&level));
+    let tested: Vec<(usize, &Changes)> = samples
+        .iter()
+        .enumerate()
+        .filter_map(|(g, s)| Some((g, s.as_ref()?)))
+        .collect();
+    let variances: Vec<f64> = tested.iter().map(|t| variance(&t.1.changes, 1)).collect();
+    let levels: Vec<f64> = tested.iter().map(|t| t.1.level).collect();
+    out.prior = VariancePrior::fit_along(&variances, df, &levels);
     let untested = TTest {
         t: f64::NAN,
         df: f64::NAN,
@@ -245,20 +231,37 @@ pub fn pseudobulk(kind: Kind, pairs: &[Option<Pair>], min_count: f64, aside: &[b
         se: f64::NAN,
     };
     let mut tests = vec![untested; n_genes];
-    for (&g, prior) in tested.iter().zip(&prior) {
-        let (v, df) = prior.moderate(own(g), df);
-        let change = differences[g].as_ref().map_or(f64::NAN, |d| mean(d));
-        tests[g] = TTest::new(change, (v / n as f64).sqrt(), df);
+    for ((&(g, sample), variance), prior) in tested.iter().zip(&variances).zip(&out.prior) {
+        let (v, df) = prior.moderate(*variance, df);
+        tests[g] = TTest::new(mean(&sample.changes), (v / n as f64).sqrt(), df);
     }
     let log2fc: Vec<f64> = tests.iter().map(|t| t.difference).collect();
-    let genes = adjust(&tests, &log2fc, |g| {
-        differences[g].is_some() && (kind != Kind::Epithelium || !aside[g])
-    });
-    Paired {
-        kind,
-        sample: Sample::Pseudobulk,
-        n_pairs: n,
-        genes: Some(genes),
-        prior,
+    out.genes = Some(adjust(&tests, &log2fc, |g| {
+        samples[g].is_some() && (kind != Kind::Epithelium || !aside[g])
+    }));
+    out
+}
+
+/// Log2 counts per million of one gene: the difference between the groups of each patient, and the mean over
+/// all samples.
+struct Changes {
+    changes: Vec<f64>,
+    level: f64,
+}
+
+impl Changes {
+    /// `None` where the gene has fewer than `min_count` counts. `library` are the sums of the pairs' counts.
+    fn of(g: usize, pairs: &[&Pair], library: &[(f64, f64)], min_count: f64) -> Option<Self> {
+        let counts = pairs.iter().map(|p| p.group[g] + p.reference[g]);
+        if counts.sum::<f64>() < min_count {
+            return None;
+        }
+        let cpm = |count: f64, library: f64| math::log2((count + 0.5) / (library + 1.0) * 1e6);
+        let both = pairs.iter().zip(library);
+        let both = both.map(|(p, l)| (cpm(p.group[g], l.0), cpm(p.reference[g], l.1)));
+        Some(Self {
+            changes: both.clone().map(|(a, b)| a - b).collect(),
+            level: both.map(|(a, b)| a + b).sum::<f64>() / (2 * pairs.len()) as f64,
+        })
     }
 }

@@ -151,6 +151,12 @@ impl DeParams {
         }
     }
 
+    /// Whether each gene is of a family of `set_aside`.
+    pub(super) fn aside(&self, genes: &[String]) -> Vec<bool> {
+        let is_aside = |g: &String| GeneFamily::of(g).is_some_and(|f| self.set_aside.contains(&f));
+        genes.iter().map(is_aside).collect()
+    }
+
     /// Comparisons to make, in the order of [`Kind::ALL`].
     pub(super) fn kinds(&self) -> Vec<Kind> {
         let wanted = |kind: &Kind| match kind {

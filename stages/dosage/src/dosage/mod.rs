@@ -267,17 +267,9 @@ pub(crate) fn add_malignant(ctx: &StageContext<'_>, cohort: &mut Cohort) -> Stag
     Ok(())
 }
 
-fn metrics(found: &Analysis, ids: &[Option<CloneId>]) -> Metrics {
+/// Numbers of genes per class, and the variances of the model.
+fn slope_metrics(slopes: &Slopes) -> Metrics {
     let mut out = Metrics::new();
-    let count = |class: Class| {
-        found
-            .slopes
-            .genes
-            .iter()
-            .filter(|g| g.class == class)
-            .count()
-    };
-    out.insert("n_clones".into(), json!(found.clones.len()));
     for class in [
         Class::Sensitive,
         Class::Insensitive,
@@ -285,22 +277,27 @@ fn metrics(found: &Analysis, ids: &[Option<CloneId>]) -> Metrics {
         Class::Unresolved,
         Class::Untested,
     ] {
-        out.insert(
-            format!("n_{}", class.name().replace('-', "_")),
-            json!(count(class)),
-        );
+        let name = format!("n_{}", class.name().replace('-', "_"));
+        let n = slopes.genes.iter().filter(|g| g.class == class).count();
+        out.insert(name, json!(n));
     }
-    if found.slopes.slope_sd.is_finite() {
-        out.insert("slope_sd".into(), json!(found.slopes.slope_sd));
+    if slopes.slope_sd.is_finite() {
+        out.insert("slope_sd".into(), json!(slopes.slope_sd));
     }
-    out.insert(
-        "tumour_level".into(),
-        json!(found.slopes.tumour_level_sd.is_some()),
-    );
-    if let Some(sd) = found.slopes.tumour_level_sd {
+    let level = slopes.tumour_level_sd;
+    out.insert("tumour_level".into(), json!(level.is_some()));
+    if let Some(sd) = level {
         out.insert("tumour_level_sd".into(), json!(sd));
     }
-    out.insert("dispersion".into(), json!(found.slopes.dispersion));
+    out.insert("dispersion".into(), json!(slopes.dispersion));
+    out
+}
+
+/// Metrics of the stage.
+fn metrics(found: &Analysis, ids: &[Option<CloneId>]) -> Metrics {
+    let mut out = Metrics::new();
+    out.insert("n_clones".into(), json!(found.clones.len()));
+    out.extend(slope_metrics(&found.slopes));
     if found.scale.is_finite() {
         out.insert("copy_ratio_scale".into(), json!(found.scale));
         let tested: Vec<f64> = found
@@ -311,10 +308,8 @@ fn metrics(found: &Analysis, ids: &[Option<CloneId>]) -> Metrics {
             .map(|g| g.slope)
             .collect();
         if !tested.is_empty() {
-            out.insert(
-                "median_slope".into(),
-                json!(clcc_numerics::stats::median(&tested)),
-            );
+            let median = clcc_numerics::stats::median(&tested);
+            out.insert("median_slope".into(), json!(median));
         }
     }
     out.insert("n_cells_scored".into(), json!(found.cells.len()));
@@ -323,16 +318,8 @@ fn metrics(found: &Analysis, ids: &[Option<CloneId>]) -> Metrics {
     if let Some(scores) = &found.scores {
         out.insert("shortfall_sd".into(), json!(scores.shortfall_sd.0));
         out.insert("shortfall_p".into(), json!(scores.shortfall_sd.1));
-        out.insert(
-            "n_factors_above_null".into(),
-            json!(
-                scores
-                    .factors
-                    .iter()
-                    .filter(|f| f.p <= write::ABOVE_NULL)
-                    .count()
-            ),
-        );
+        let above = scores.factors.iter().filter(|f| f.p <= write::ABOVE_NULL);
+        out.insert("n_factors_above_null".into(), json!(above.count()));
     }
     out
 }

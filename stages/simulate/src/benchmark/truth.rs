@@ -55,13 +55,6 @@ impl Truth {
         let genes = TextTable::read(&dir.join("truth_genes.tsv"))?;
         let cells = TextTable::read(&dir.join("truth_cells.tsv"))?;
         let (events, places) = (events(&dir.join("truth_events.tsv"))?, places(&genes)?);
-        let planted: HashMap<(&str, &str), usize> = cells
-            .texts("patient")?
-            .into_iter()
-            .zip(cells.texts("cell")?)
-            .enumerate()
-            .map(|(row, key)| (key, row))
-            .collect();
         let inputs = ctx.all(roles::EXPR);
         let readers = inputs
             .iter()
@@ -89,34 +82,19 @@ impl Truth {
             .flat_map(|(p, f)| vec![p as u32; f.len()])
             .collect();
         let obs = stack_frames(&frames);
-        let rows = (0..obs.len())
-            .map(|i| {
-                let patient = patients[patient_of[i] as usize].as_str();
-                let key = (patient, obs.index[i].as_str());
-                planted.get(&key).copied().ok_or_else(|| {
-                    StageError::data_hint(
-                        format!(
-                            "cell `{}` of patient `{patient}` is not in the truth",
-                            key.1
-                        ),
-                        "`truth` and `expr` must come from one simulation",
-                    )
-                })
-            })
-            .collect::<StageResult<Vec<usize>>>()?;
+        let rows = truth_rows(&cells, &obs, &patients, &patient_of)?;
         let pick = |v: &[bool]| rows.iter().map(|&r| v[r]).collect::<Vec<bool>>();
-        let malignant = pick(&flags(&cells, "malignant")?);
         let names = cells.texts("clone")?;
         let mut truth = Self {
             genes: Vec::new(),
             gene_names,
+            malignant: pick(&flags(&cells, "malignant")?),
             discordant: pick(&flags(&cells, "discordant")?),
             clone: rows.iter().map(|&r| names[r].to_string()).collect(),
             obs,
             patients,
             joined_as,
             patient_of,
-            malignant,
             events,
             places,
         };
@@ -219,6 +197,37 @@ impl Truth {
             })
             .collect()
     }
+}
+
+/// Row of each cell of the cohort in the table of planted cells.
+///
+/// # Errors
+/// [`StageError::Data`] where a cell is not in it.
+fn truth_rows(
+    cells: &TextTable,
+    obs: &Frame,
+    patients: &[String],
+    patient_of: &[u32],
+) -> StageResult<Vec<usize>> {
+    let planted: HashMap<(&str, &str), usize> = cells
+        .texts("patient")?
+        .into_iter()
+        .zip(cells.texts("cell")?)
+        .enumerate()
+        .map(|(row, cell)| (cell, row))
+        .collect();
+    (0..obs.len())
+        .map(|i| {
+            let patient = patients[patient_of[i] as usize].as_str();
+            let cell = obs.index[i].as_str();
+            planted.get(&(patient, cell)).copied().ok_or_else(|| {
+                StageError::data_hint(
+                    format!("cell `{cell}` of patient `{patient}` is not in the truth"),
+                    "`truth` and `expr` must come from one simulation",
+                )
+            })
+        })
+        .collect()
 }
 
 /// Planted patient that has a cell of this name; more than one is an error.

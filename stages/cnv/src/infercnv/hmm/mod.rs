@@ -151,12 +151,8 @@ pub fn run(
         .collect();
     let reference = included(&selection, references.iter().flatten().copied());
     check_reference_cells(&groups, &reference, &selection, hmm, progress)?;
-    let layout = candidates.centred(
-        &selection.genes,
-        &selection.chromosomes,
-        hmm.window_length,
-        params.step,
-    );
+    let spans = &selection.chromosomes;
+    let layout = candidates.centred(&selection.genes, spans, hmm.window_length, params.step);
     let ratios = Ratios::new(counts, &selection, &references, hmm);
     progress.step(1, 6, "noise of the reference");
     let noise = Noise::of(&ratios, &reference);
@@ -166,11 +162,9 @@ pub fn run(
     let subclusters = all_subclusters(&groups, &ratios, &selection, &shaping, hmm)?;
 
     progress.step(3, 6, "levels of the states");
+    let all: Vec<Vec<usize>> = groups.iter().map(|g| g.cells.clone()).collect();
     let levels = match hmm.hmm_type {
-        HmmType::I6 => {
-            let all: Vec<Vec<usize>> = groups.iter().map(|g| g.cells.clone()).collect();
-            spike::levels(counts, &selection, &all, &references, hmm)
-        }
+        HmmType::I6 => spike::levels(counts, &selection, &all, &references, hmm),
         HmmType::I3 => i3_levels(noise.mean, noise.sd, hmm.i3_p_val),
     };
 
@@ -179,14 +173,9 @@ pub fn run(
 
     progress.step(5, 6, "profiles");
     let half = hmm.sd_amplifier * noise.cell_sd;
-    let (x_cnv, gene_values) = profiles(
-        &ratios,
-        &layout,
-        &selection.used,
-        noise.mean,
-        half,
-        params.calculate_gene_values,
-    );
+    let keep_genes = params.calculate_gene_values;
+    let used = &selection.used;
+    let (x_cnv, gene_values) = profiles(&ratios, &layout, used, noise.mean, half, keep_genes);
     progress.step(6, 6, "done");
     Ok(Hmm {
         layout,
@@ -206,6 +195,7 @@ fn included(selection: &Selection, cells: impl Iterator<Item = usize>) -> Vec<us
     cells.filter(|&c| selection.used[c]).collect()
 }
 
+/// Check that the counts are finite and not negative.
 fn check_counts(counts: &Csr) -> StageResult<()> {
     let bad = |v: &&f32| !(v.is_finite() && **v >= 0.0);
     match counts.data().iter().find(bad) {
