@@ -61,6 +61,15 @@ pub(super) fn write(
         &cells(obs, found),
         &notes,
     )?;
+    malignancy_tables(dir, found)?;
+    match (windows, &details.segmented) {
+        (Some(windows), Some(segmented)) => genome_tables(dir, windows, segmented),
+        _ => Ok(()),
+    }
+}
+
+/// Write `cnv_malignancy.tsv` and `cnv_malignancy_histogram.tsv`.
+fn malignancy_tables(dir: &Path, found: &Clustered) -> StageResult<()> {
     let notes = [
         "two normal components fitted to the cells' cnv_malignancy; empty where they could not be told apart (fewer than 20 cells, one does as well, or no crossing between the means)",
         "threshold: cells above it that are no reference are malignant; where a cell is as likely of one component as of the other, or the parameter malignancy_threshold; without either there are no rows",
@@ -80,10 +89,11 @@ pub(super) fn write(
         "bin",
         &histogram(found),
         &notes,
-    )?;
-    let (Some(windows), Some(segmented)) = (windows, &details.segmented) else {
-        return Ok(());
-    };
+    )
+}
+
+/// Write `cnv_segments.tsv` and `cnv_arms.tsv`.
+fn genome_tables(dir: &Path, windows: &Frame, segmented: &Segmented) -> StageResult<()> {
     let stray = format!(
         "windows of normal profiles stray from 0 by {}",
         clcc_data::table::number(segmented.stray)

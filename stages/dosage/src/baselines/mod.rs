@@ -29,7 +29,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use crate::dosage::clones::cell_types;
-use crate::dosage::{GeneWindows, Strata, add_malignant};
+use crate::dosage::{GeneWindows, Strata, add_malignant, load_cnv};
 use clcc_align::concordance::{Class, classify, row_distances};
 use clcc_align::mine::{Part, Split};
 use clcc_data::error::{StageError, StageResult};
@@ -83,14 +83,7 @@ impl Stage for Baselines {
 
     fn run(ctx: &StageContext<'_>, params: &BaselinesParams) -> StageResult<Metrics> {
         let mut cohort = Cohort::load(ctx)?;
-        let cnv = CohortCnv::load(ctx)?;
-        if cnv.x.n_rows() != cohort.n_cells() {
-            return Err(StageError::data(format!(
-                "`cnv` has {} cells, `expr` has {}",
-                cnv.x.n_rows(),
-                cohort.n_cells()
-            )));
-        }
+        let cnv = load_cnv(ctx, cohort.n_cells())?;
         let split = ctx
             .optional(roles::SPLIT)
             .map(|s| Split::read(&s.path, &cohort.obs.index))

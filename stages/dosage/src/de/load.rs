@@ -10,10 +10,12 @@ use clcc_stage::stage::StageContext;
 
 use super::compare::{self, DosageGenes};
 use super::contrasts::{Sides, sides};
+use super::locus::Loci;
 use super::null;
 use super::paired::{self, Pair};
 use super::params::DeParams;
 use super::scores::{CNV_SCORE, SCORES};
+use crate::dosage::{GeneWindows, load_cnv};
 
 /// Everything that the comparisons use.
 pub(super) struct Data {
@@ -49,14 +51,7 @@ impl Data {
     pub(super) fn load(ctx: &StageContext<'_>, params: &DeParams) -> StageResult<Self> {
         // Raw counts first, so that only their sums are kept in memory.
         let mut cohort = Cohort::load_test_counts(ctx)?;
-        let cnv = CohortCnv::load(ctx)?;
-        if cnv.x.n_rows() != cohort.n_cells() {
-            return Err(StageError::data(format!(
-                "`cnv` has {} cells, `expr` has {}",
-                cnv.x.n_rows(),
-                cohort.n_cells()
-            )));
-        }
+        let cnv = load_cnv(ctx, cohort.n_cells())?;
         let table = TextTable::read(&ctx.one(roles::CONCORDANCE)?.path)?;
         let class = classes(&cohort, &table)?;
         let distance = if table.position("distance").is_some() {
@@ -108,6 +103,24 @@ impl Data {
             dosage,
             shortfall,
         })
+    }
+
+    /// Copy number of every gene in the discordant and the concordant cells of a patient, or of all.
+    pub(super) fn loci(
+        &self,
+        patient: Option<usize>,
+        map: &GeneWindows,
+        threshold: f64,
+    ) -> Option<Loci> {
+        let rows = |name: &str| -> Vec<usize> {
+            let of_patient =
+                |i: usize| patient.is_none_or(|p| p == self.cohort.patient_of[i] as usize);
+            (0..self.class.len())
+                .filter(|&i| self.class[i] == name && of_patient(i))
+                .collect()
+        };
+        let (d, c) = (rows("discordant"), rows("concordant"));
+        Loci::new(map, &self.cnv.x, &d, &c, threshold)
     }
 }
 

@@ -120,53 +120,23 @@ impl Stage for De {
             ctx.progress.step(done, total, what);
             ctx.check_cancelled()
         };
-        let kinds = params.kinds();
         let tested = test_all(
             cohort,
             &cohort.x,
-            &kinds,
+            &params.kinds(),
             &data.sides,
             &data.aside,
             params,
             |done| step(done as u64, "Wilcoxon"),
         )?;
-        for t in tested
-            .iter()
-            .filter(|t| t.comparison.kind == Kind::Discordance)
-        {
-            if let Some(why) = &t.comparison.obstacle {
-                ctx.progress.warn(&format!(
-                    "{}, {}: {why}",
-                    t.comparison.kind.name(),
-                    write::who(&cohort.patients, t.patient)
-                ));
-            }
-        }
+        warn_of_obstacles(ctx, &tested, &cohort.patients);
         step(total - 4, "van Elteren")?;
-        let within = by_type(
-            cohort,
-            &cohort.x,
-            &data.sides[Kind::Discordance.place()],
-            &data.cell_type,
-        );
-        let paired: Vec<Paired> = kinds
-            .into_iter()
-            .flat_map(|kind| {
-                [
-                    stratified(&tested, kind, &data.aside),
-                    pseudobulk(
-                        kind,
-                        &data.sums[kind.place()],
-                        params.pseudobulk_min_count,
-                        &data.aside,
-                    ),
-                ]
-            })
-            .collect();
+        let side = &data.sides[Kind::Discordance.place()];
+        let within = by_type(cohort, &cohort.x, side, &data.cell_type);
         let found = Found {
             tested: &tested,
             within: &within,
-            paired: &paired,
+            paired: &over_patients_tests(&data, &tested, params),
         };
         let mut metrics = tables(&dir, &data, &found, params)?;
         step(total - 3, "permuted labels")?;
@@ -184,12 +154,35 @@ impl Stage for De {
         }
         step(total - 2, "cis effects")?;
         let cis_of_all = cis_tables(&dir, &data, params.cis_cells)?;
-        metrics.insert(
-            "median_cis_spearman".into(),
-            cis_of_all.map_or(serde_json::Value::Null, |v| json!(v)),
-        );
+        metrics.insert("median_cis_spearman".into(), json!(cis_of_all));
         Ok(metrics)
     }
+}
+
+/// Warn of the discordance comparisons that could not be made.
+fn warn_of_obstacles(ctx: &StageContext<'_>, tested: &[Tested], patients: &[String]) {
+    for t in tested {
+        if let (Kind::Discordance, Some(why)) = (t.comparison.kind, &t.comparison.obstacle) {
+            ctx.progress.warn(&format!(
+                "{}, {}: {why}",
+                t.comparison.kind.name(),
+                write::who(patients, t.patient)
+            ));
+        }
+    }
+}
+
+/// Both tests over patients of each kind of comparison.
+fn over_patients_tests(data: &Data, tested: &[Tested], params: &DeParams) -> Vec<Paired> {
+    let least = params.pseudobulk_min_count;
+    let both = |kind: Kind| {
+        let sums = &data.sums[kind.place()];
+        [
+            stratified(tested, kind, &data.aside),
+            pseudobulk(kind, sums, least, &data.aside),
+        ]
+    };
+    params.kinds().into_iter().flat_map(both).collect()
 }
 
 /// Results of all tests.
@@ -287,19 +280,7 @@ fn findings_tables(
     made.retain(|t| t.made());
     let with_loci: Vec<(&Tested, Option<Loci>)> = made
         .iter()
-        .map(|&t| {
-            let rows = |name: &str| -> Vec<usize> {
-                (0..data.class.len())
-                    .filter(|&i| {
-                        data.class[i] == name
-                            && t.patient.is_none_or(|p| p == cohort.patient_of[i] as usize)
-                    })
-                    .collect()
-            };
-            let (d, c) = (rows("discordant"), rows("concordant"));
-            let loci = Loci::new(&map, &data.cnv.x, &d, &c, params.locus_threshold);
-            (t, loci)
-        })
+        .map(|&t| (t, data.loci(t.patient, &map, params.locus_threshold)))
         .collect();
     let patients: Vec<&Tested> = made
         .iter()
@@ -309,48 +290,49 @@ fn findings_tables(
     let mut metrics = Metrics::new();
     let mut in_patients = Vec::new();
     for (sign, word) in [(1, "escape"), (-1, "compensation")] {
-        let here: Vec<usize> = (0..cohort.var.len())
-            .map(|g| {
-                patients
-                    .iter()
-                    .filter(|t| t.direction(g, params.fdr, params.log2fc[0]) == sign)
-                    .count()
-            })
-            .collect();
-        let counts = findings::findings(
-            dir,
-            sign,
-            &with_loci,
-            &here,
-            &cohort.patients,
-            genes,
-            params,
-        )?;
+        let n_patients = |g: usize| {
+            let found = |t: &&&Tested| t.direction(g, params.fdr, params.log2fc[0]) == sign;
+            patients.iter().filter(found).count()
+        };
+        let here: Vec<usize> = (0..cohort.var.len()).map(n_patients).collect();
+        let names = &cohort.patients;
+        let counts = findings::findings(dir, sign, &with_loci, &here, names, genes, params)?;
         in_patients.push(here);
-        metrics.insert(format!("n_{word}_rows"), json!(counts.rows));
-        metrics.insert(
-            format!("n_{word}_rows_at_neutral_loci"),
-            json!(counts.neutral),
-        );
-        metrics.insert(
-            format!("n_{word}_rows_against_a_change"),
-            json!(counts.escaped),
-        );
+        for (what, n) in [
+            ("rows", counts.rows),
+            ("rows_at_neutral_loci", counts.neutral),
+            ("rows_against_a_change", counts.escaped),
+        ] {
+            metrics.insert(format!("n_{word}_{what}"), json!(n));
+        }
     }
     let recurrent =
         findings::recurrence(dir, &patients, &cohort.patients, &cohort.var.index, params)?;
     metrics.insert("n_recurrent".into(), json!(recurrent));
+    let discordance = compare::Discordance {
+        // The pooled test is last; with one patient, it is that patient's own.
+        pooled: made.last().copied(),
+        by_type: found.within.last().filter(|t| t.used.is_ok()),
+        paired: found.paired(Sample::MeanOfCells),
+        pseudobulk: found.paired(Sample::Pseudobulk),
+        n_patients: [&in_patients[0], &in_patients[1]],
+    };
+    metrics.extend(dosage_tables(dir, data, &discordance, params)?);
+    Ok(metrics)
+}
+
+/// Write the comparison of genes and cells with `dosage`, where that role was read.
+fn dosage_tables(
+    dir: &Path,
+    data: &Data,
+    discordance: &compare::Discordance<'_>,
+    params: &DeParams,
+) -> StageResult<Metrics> {
+    let cohort = &data.cohort;
+    let mut metrics = Metrics::new();
     if let Some(dosage) = &data.dosage {
-        let discordance = compare::Discordance {
-            // The pooled test is last; with one patient, it is that patient's own.
-            pooled: made.last().copied(),
-            by_type: found.within.last().filter(|t| t.used.is_ok()),
-            paired: found.paired(Sample::MeanOfCells),
-            pseudobulk: found.paired(Sample::Pseudobulk),
-            n_patients: [&in_patients[0], &in_patients[1]],
-        };
         let [both_test, by_dosage, by_discordance, both] =
-            compare::genes(dir, &cohort.var.index, dosage, &discordance, params)?;
+            compare::genes(dir, &cohort.var.index, dosage, discordance, params)?;
         metrics.insert("n_genes_both_test".into(), json!(both_test));
         metrics.insert("n_genes_by_dosage".into(), json!(by_dosage));
         metrics.insert("n_genes_by_discordance".into(), json!(by_discordance));

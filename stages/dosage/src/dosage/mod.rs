@@ -80,14 +80,7 @@ impl Stage for Dosage {
 
     fn run(ctx: &StageContext<'_>, params: &DosageParams) -> StageResult<Metrics> {
         let mut cohort = Cohort::load_test_counts(ctx)?;
-        let cnv = CohortCnv::load(ctx)?;
-        if cnv.x.n_rows() != cohort.n_cells() {
-            return Err(StageError::data(format!(
-                "`cnv` has {} cells, `expr` has {}",
-                cnv.x.n_rows(),
-                cohort.n_cells()
-            )));
-        }
+        let cnv = load_cnv(ctx, cohort.n_cells())?;
         let groups = cohort.load_groups(ctx, params.group_by)?;
         add_malignant(ctx, &mut cohort)?;
         let chosen = params.restrict.cancer_cells(&cohort.obs)?;
@@ -247,6 +240,21 @@ pub fn analyse(
         clone_of: residuals.clone_of,
         scores,
     })
+}
+
+/// Load `cnv` of all patients.
+///
+/// # Errors
+/// [`StageError::Data`] where it does not have the `n_cells` cells of `expr`.
+pub(crate) fn load_cnv(ctx: &StageContext<'_>, n_cells: usize) -> StageResult<CohortCnv> {
+    let cnv = CohortCnv::load(ctx)?;
+    if cnv.x.n_rows() != n_cells {
+        return Err(StageError::data(format!(
+            "`cnv` has {} cells, `expr` has {n_cells}",
+            cnv.x.n_rows(),
+        )));
+    }
+    Ok(cnv)
 }
 
 /// Add the column `cnv_malignant` of `clusters` to the cohort where every patient has it. The cells of
