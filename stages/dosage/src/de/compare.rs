@@ -94,6 +94,38 @@ pub(super) struct Discordance<'a> {
     pub(super) n_patients: [&'a [usize]; 2],
 }
 
+impl Discordance<'_> {
+    /// Whether gene `g` is found by the pooled test, in either direction.
+    fn finds(&self, g: usize, params: &DeParams) -> bool {
+        self.pooled
+            .is_some_and(|t| t.direction(g, params.fdr, params.log2fc[0]) != 0)
+    }
+
+    /// Numbers of the `n` genes that both methods could test, and of those the ones found by dosage, by
+    /// discordance, and by both.
+    fn agreement(&self, dosage: &DosageGenes, n: usize, params: &DeParams) -> [usize; 4] {
+        let tested: Vec<usize> = (0..n)
+            .filter(|&g| dosage.tested(g) && self.pooled.is_some())
+            .collect();
+        let count = |f: &dyn Fn(usize) -> bool| tested.iter().filter(|&&g| f(g)).count();
+        [
+            tested.len(),
+            count(&|g| dosage.escapes(g)),
+            count(&|g| self.finds(g, params)),
+            count(&|g| dosage.escapes(g) && self.finds(g, params)),
+        ]
+    }
+}
+
+/// The counts of [`Discordance::agreement`] in words.
+fn agreement_note(counts: [usize; 4], params: &DeParams) -> String {
+    let chance = counts[1] as f64 * counts[2] as f64 / (counts[0].max(1)) as f64;
+    format!(
+        "of {} genes that both could test, dosage finds {} (class insensitive or over-compensated) and discordance {} (FDR below {}, log2 fold change beyond {}, all patients together); both find {}, where chance alone gives {chance:.1}",
+        counts[0], counts[1], counts[2], params.fdr, params.log2fc[0], counts[3]
+    )
+}
+
 /// Write `dosage_vs_discordance.tsv`, one row per gene. Returns the number of genes that both methods
 /// could test, and of those the numbers found by dosage, by discordance, and by both.
 pub(super) fn genes(
@@ -103,12 +135,6 @@ pub(super) fn genes(
     found: &Discordance<'_>,
     params: &DeParams,
 ) -> StageResult<[usize; 4]> {
-    let least = params.log2fc[0];
-    let by_discordance = |g: usize| {
-        found
-            .pooled
-            .is_some_and(|t| t.direction(g, params.fdr, least) != 0)
-    };
     let n = names.len();
     let mut frame = Frame::new(names.to_vec());
     frame.set("dosage_slope", Column::F64(dosage.slope.clone()));
@@ -142,28 +168,15 @@ pub(super) fn genes(
             Column::I64(counts.iter().map(|&v| v as i64).collect()),
         );
     }
-    let word = |g: usize| match (dosage.escapes(g), by_discordance(g)) {
+    let word = |g: usize| match (dosage.escapes(g), found.finds(g, params)) {
         (true, true) => "both",
         (true, false) => "dosage",
         (false, true) => "discordance",
         (false, false) => "neither",
     };
     frame.set_category("found_by", &(0..n).map(word).collect::<Vec<_>>());
-    let tested: Vec<usize> = (0..n)
-        .filter(|&g| dosage.tested(g) && found.pooled.is_some())
-        .collect();
-    let count = |f: &dyn Fn(usize) -> bool| tested.iter().filter(|&&g| f(g)).count();
-    let counts = [
-        tested.len(),
-        count(&|g| dosage.escapes(g)),
-        count(&by_discordance),
-        count(&|g| dosage.escapes(g) && by_discordance(g)),
-    ];
-    let chance = counts[1] as f64 * counts[2] as f64 / (counts[0].max(1)) as f64;
-    let agreement = format!(
-        "of {} genes that both could test, dosage finds {} (class insensitive or over-compensated) and discordance {} (FDR below {}, log2 fold change beyond {least}, all patients together); both find {}, where chance alone gives {chance:.1}",
-        counts[0], counts[1], counts[2], params.fdr, counts[3]
-    );
+    let counts = found.agreement(dosage, n, params);
+    let agreement = agreement_note(counts, params);
     let notes = [
         "each gene by the two ways: its dosage slope over clones (stage dosage), and discordant against concordant cells (this stage)",
         &agreement,
@@ -177,6 +190,30 @@ pub(super) fn genes(
         &notes,
     )?;
     Ok(counts)
+}
+
+/// Correlation of distance and shortfall over the cells `rows` with its p-value and the logarithm of that, mean
+/// shortfall of discordant and of concordant cells, and the AUC between them.
+fn cells_row(rows: &[usize], class: &[String], distance: &[f64], shortfall: &[f64]) -> [f64; 6] {
+    let of = |v: &[f64]| rows.iter().map(|&i| v[i]).collect::<Vec<f64>>();
+    let rho = spearman(&of(distance), &of(shortfall));
+    let of_class = |name: &str| -> Vec<f64> {
+        rows.iter()
+            .filter(|&&i| class[i] == name)
+            .map(|&i| shortfall[i])
+            .collect()
+    };
+    let (d, c) = (of_class("discordant"), of_class("concordant"));
+    let all: Vec<f64> = d.iter().chain(&c).copied().collect();
+    let labels: Vec<bool> = (0..all.len()).map(|i| i < d.len()).collect();
+    [
+        rho.r,
+        rho.p.p,
+        rho.p.log10,
+        mean(&d),
+        mean(&c),
+        auc(&all, &labels),
+    ]
 }
 
 /// Write `dosage_vs_discordance_cells.tsv`: each patient's cells by distance and by shortfall.
@@ -208,26 +245,8 @@ pub(super) fn cells(
                     && distance[i].is_finite()
             })
             .collect();
-        let of = |v: &[f64]| rows.iter().map(|&i| v[i]).collect::<Vec<f64>>();
-        let rho = spearman(&of(distance), &of(shortfall));
-        let of_class = |name: &str| -> Vec<f64> {
-            rows.iter()
-                .filter(|&&i| class[i] == name)
-                .map(|&i| shortfall[i])
-                .collect()
-        };
-        let (d, c) = (of_class("discordant"), of_class("concordant"));
-        let all: Vec<f64> = d.iter().chain(&c).copied().collect();
-        let labels: Vec<bool> = (0..all.len()).map(|i| i < d.len()).collect();
         n_cells.push(rows.len() as i64);
-        let row = [
-            rho.r,
-            rho.p.p,
-            rho.p.log10,
-            mean(&d),
-            mean(&c),
-            auc(&all, &labels),
-        ];
+        let row = cells_row(&rows, class, distance, shortfall);
         columns.iter_mut().zip(row).for_each(|(c, v)| c.push(v));
     }
     frame.set("n_cells", Column::I64(n_cells));

@@ -12,6 +12,22 @@ use super::family::Tested;
 use super::params::DeParams;
 use super::write::who;
 
+/// Numbers of genes found without the split, with it, and by both in the same direction.
+fn found_by(with: &Tested, without: &Tested, limit: f64, params: &DeParams) -> [usize; 3] {
+    let found = |t: &Tested| -> Vec<i8> {
+        (0..t.genes.len())
+            .map(|g| t.direction(g, params.fdr, limit))
+            .collect()
+    };
+    let (a, b) = (found(with), found(without));
+    let n = |f: &dyn Fn(i8, i8) -> bool| a.iter().zip(&b).filter(|(x, y)| f(**x, **y)).count();
+    [
+        n(&|_, without| without != 0),
+        n(&|with, _| with != 0),
+        n(&|with, without| with != 0 && with == without),
+    ]
+}
+
 /// Write `count_split.tsv`. Returns the numbers of genes found (with, without) the split at the lowest
 /// threshold in the last set of cells, which is the pooled one where there are several patients.
 pub(super) fn table(
@@ -34,19 +50,7 @@ pub(super) fn table(
         let z = |t: &Tested| t.genes.iter().map(|g| g.z).collect::<Vec<f64>>();
         let agreement = spearman(&z(with), &z(without)).r;
         for &limit in &params.log2fc {
-            let found = |t: &Tested| -> Vec<i8> {
-                (0..t.genes.len())
-                    .map(|g| t.direction(g, params.fdr, limit))
-                    .collect()
-            };
-            let (a, b) = (found(with), found(without));
-            let n =
-                |f: &dyn Fn(i8, i8) -> bool| a.iter().zip(&b).filter(|(x, y)| f(**x, **y)).count();
-            let row = [
-                n(&|_, without| without != 0),
-                n(&|with, _| with != 0),
-                n(&|with, without| with != 0 && with == without),
-            ];
+            let row = found_by(with, without, limit, params);
             frame.index.push(who(patients, with.patient));
             limits.push(limit);
             counts

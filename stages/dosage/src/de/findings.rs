@@ -196,18 +196,15 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// Write the genes found in the same direction in several patients.
-pub(super) fn recurrence(
-    dir: &Path,
-    tested: &[&Tested],
-    patients: &[String],
-    names: &[String],
-    params: &DeParams,
-) -> StageResult<usize> {
-    let mut rows: Vec<(usize, &str, f64, Vec<usize>)> = Vec::new();
+/// Gene, direction, fold-change threshold and patients of a recurrent finding.
+type Recurrent = (usize, &'static str, f64, Vec<usize>);
+
+/// Findings in at least `min_patients` patients.
+fn recurrent(tested: &[&Tested], n_genes: usize, params: &DeParams) -> Vec<Recurrent> {
+    let mut rows: Vec<Recurrent> = Vec::new();
     for (sign, word) in [(1, "escape"), (-1, "compensation")] {
         for &limit in &params.log2fc {
-            for g in 0..names.len() {
+            for g in 0..n_genes {
                 let found: Vec<usize> = tested
                     .iter()
                     .filter(|t| t.direction(g, params.fdr, limit) == sign)
@@ -226,6 +223,18 @@ pub(super) fn recurrence(
             .then(b.3.len().cmp(&a.3.len()))
             .then(a.0.cmp(&b.0))
     });
+    rows
+}
+
+/// Write the genes found in the same direction in several patients.
+pub(super) fn recurrence(
+    dir: &Path,
+    tested: &[&Tested],
+    patients: &[String],
+    names: &[String],
+    params: &DeParams,
+) -> StageResult<usize> {
+    let rows = recurrent(tested, names.len(), params);
     let mut frame = Frame::new(rows.iter().map(|r| names[r.0].clone()).collect());
     frame.set(
         "direction",
@@ -239,7 +248,7 @@ pub(super) fn recurrence(
         "n_patients",
         Column::I64(rows.iter().map(|r| r.3.len() as i64).collect()),
     );
-    let list = |r: &(usize, &str, f64, Vec<usize>)| {
+    let list = |r: &Recurrent| {
         r.3.iter()
             .map(|&p| patients[p].as_str())
             .collect::<Vec<_>>()

@@ -89,6 +89,26 @@ fn counts(
     out
 }
 
+/// Columns of a row: threshold, genes found, median, 95th percentile and maximum of the null, p-value, and
+/// the share of the genes that the null explains (NaN without genes).
+fn null_row(limit: f64, n: f64, null: &[f64]) -> [f64; 7] {
+    let at_least = null.iter().filter(|&&v| v >= n).count() as f64;
+    let median = clcc_numerics::stats::median(null);
+    [
+        limit,
+        n,
+        median,
+        quantile(null, 0.95),
+        quantile(null, 1.0),
+        (1.0 + at_least) / (1.0 + null.len() as f64),
+        if n > 0.0 {
+            (median / n).min(1.0)
+        } else {
+            f64::NAN
+        },
+    ]
+}
+
 /// Write `discordance_null.tsv`. Returns the pooled (or only) share of findings that the null explains
 /// at the lowest threshold.
 pub(super) fn table(
@@ -111,23 +131,9 @@ pub(super) fn table(
     {
         let null = counts(cohort, x, t.patient, sides, params);
         for (&limit, null) in params.log2fc.iter().zip(&null) {
-            let n = (t.n_found(1, params.fdr, limit) + t.n_found(-1, params.fdr, limit)) as f64;
-            let at_least = null.iter().filter(|&&v| v >= n).count() as f64;
-            let median = clcc_numerics::stats::median(null);
+            let n = t.n_found(1, params.fdr, limit) + t.n_found(-1, params.fdr, limit);
             frame.index.push(who(&cohort.patients, t.patient));
-            let row = [
-                limit,
-                n,
-                median,
-                quantile(null, 0.95),
-                quantile(null, 1.0),
-                (1.0 + at_least) / (1.0 + null.len() as f64),
-                if n > 0.0 {
-                    (median / n).min(1.0)
-                } else {
-                    f64::NAN
-                },
-            ];
+            let row = null_row(limit, n as f64, null);
             columns.iter_mut().zip(row).for_each(|(c, v)| c.push(v));
             if limit == params.log2fc[0] {
                 explained = Some(row[6]).filter(|v| v.is_finite());

@@ -119,6 +119,42 @@ pub(super) fn comparison(
     )
 }
 
+/// Title of a paired test, and what its fold change is.
+fn paired_notes(p: &Paired, params: &DeParams) -> (String, String) {
+    let (group, reference) = p.kind.groups();
+    let (n, df) = (p.n_pairs, p.n_pairs - 1);
+    match p.sample {
+        Sample::MeanOfCells => (
+            format!(
+                "{}, patient-stratified: paired t test over {n} patients (df = {df}) of the mean log1p expression of {group} and of {reference}; two-sided",
+                p.kind.name()
+            ),
+            "logfoldchanges: mean over patients of log2((expm1(mean of the group) + 1e-9) / (expm1(mean of the reference) + 1e-9))".to_string(),
+        ),
+        Sample::Pseudobulk => {
+            let variances = || p.prior.iter().map(|v| v.variance);
+            let range = (
+                variances().fold(f64::NAN, f64::min),
+                variances().fold(f64::NAN, f64::max),
+            );
+            let prior_df = p.prior.first().map_or(f64::NAN, |v| v.df);
+            (
+                format!(
+                    "{}, pseudobulk: moderated paired t test over {n} patients of log2 counts per million of the summed raw counts of {group} and of {reference}; two-sided",
+                    p.kind.name()
+                ),
+                format!(
+                    "log2((count + 0.5) / (library + 1) 1e6); each gene's variance ({df} df) is drawn towards that of genes of like mean expression, {} to {}, with {} df (limma's eBayes with a trend, Smyth 2004); genes with fewer than {} counts in all samples are not tested; logfoldchanges: mean difference over patients",
+                    clcc_data::table::number(range.0),
+                    clcc_data::table::number(range.1),
+                    clcc_data::table::number(prior_df),
+                    params.pseudobulk_min_count
+                ),
+            )
+        }
+    }
+}
+
 /// Write a paired test over patients.
 pub(super) fn paired(
     dir: &Path,
@@ -153,38 +189,7 @@ pub(super) fn paired(
     frame.set("pvals_adj", num(&|s| s.adjusted));
     frame.set("log10_pvals", num(&|s| s.test.p.log10));
     frame.set("log10_pvals_adj", num(&|s| s.adjusted_log10));
-    let (group, reference) = p.kind.groups();
-    let (n, df) = (p.n_pairs, p.n_pairs - 1);
-    let (title, change) = match p.sample {
-        Sample::MeanOfCells => (
-            format!(
-                "{}, patient-stratified: paired t test over {n} patients (df = {df}) of the mean log1p expression of {group} and of {reference}; two-sided",
-                p.kind.name()
-            ),
-            "logfoldchanges: mean over patients of log2((expm1(mean of the group) + 1e-9) / (expm1(mean of the reference) + 1e-9))".to_string(),
-        ),
-        Sample::Pseudobulk => {
-            let variances = || p.prior.iter().map(|v| v.variance);
-            let range = (
-                variances().fold(f64::NAN, f64::min),
-                variances().fold(f64::NAN, f64::max),
-            );
-            let prior_df = p.prior.first().map_or(f64::NAN, |v| v.df);
-            (
-                format!(
-                    "{}, pseudobulk: moderated paired t test over {n} patients of log2 counts per million of the summed raw counts of {group} and of {reference}; two-sided",
-                    p.kind.name()
-                ),
-                format!(
-                    "log2((count + 0.5) / (library + 1) 1e6); each gene's variance ({df} df) is drawn towards that of genes of like mean expression, {} to {}, with {} df (limma's eBayes with a trend, Smyth 2004); genes with fewer than {} counts in all samples are not tested; logfoldchanges: mean difference over patients",
-                    clcc_data::table::number(range.0),
-                    clcc_data::table::number(range.1),
-                    clcc_data::table::number(prior_df),
-                    params.pseudobulk_min_count
-                ),
-            )
-        }
-    };
+    let (title, change) = paired_notes(p, params);
     let notes = [
         title.as_str(),
         &change,
@@ -361,6 +366,33 @@ pub(super) fn cis(
     write_tsv(&dir.join("cis_effects.tsv"), "region", &frame, &notes)
 }
 
+/// Number columns of `cis_effects_left_out.tsv`.
+const LEFT_OUT_COLUMNS: [&str; 7] = [
+    "spearman",
+    "spearman_own_windows",
+    "trans_mean",
+    "t",
+    "pvals",
+    "pvals_adj",
+    "log10_pvals",
+];
+
+/// Adjust the p-values (column 4, into column 5) of the rows from `first` on, over the regions of one level.
+fn adjust_levels(level: &[String], first: usize, columns: &mut [Vec<f64>; 7]) {
+    for name in ["chromosome", "arm"] {
+        let rows: Vec<usize> = (first..columns[0].len())
+            .filter(|&i| level[i] == name && columns[4][i].is_finite())
+            .collect();
+        let p: Vec<f64> = rows.iter().map(|&i| columns[4][i]).collect();
+        for (&i, q) in rows
+            .iter()
+            .zip(clcc_numerics::stats::benjamini_hochberg(&p))
+        {
+            columns[5][i] = q;
+        }
+    }
+}
+
 /// Write the left-out cis effects of each patient, and over the patients.
 pub(super) fn cis_left_out(
     dir: &Path,
@@ -390,33 +422,13 @@ pub(super) fn cis_left_out(
             ];
             columns.iter_mut().zip(row).for_each(|(c, v)| c.push(v));
         }
-        for name in ["chromosome", "arm"] {
-            let rows: Vec<usize> = (first..columns[0].len())
-                .filter(|&i| level[i] == name && columns[4][i].is_finite())
-                .collect();
-            let p: Vec<f64> = rows.iter().map(|&i| columns[4][i]).collect();
-            for (&i, q) in rows
-                .iter()
-                .zip(clcc_numerics::stats::benjamini_hochberg(&p))
-            {
-                columns[5][i] = q;
-            }
-        }
+        adjust_levels(&level, first, &mut columns);
     }
     frame.set("level", Column::Str(level));
     frame.set("patient", Column::Str(patient));
     frame.set("n_cells", Column::I64(cells));
     frame.set("n_genes", Column::I64(genes));
-    let names = [
-        "spearman",
-        "spearman_own_windows",
-        "trans_mean",
-        "t",
-        "pvals",
-        "pvals_adj",
-        "log10_pvals",
-    ];
-    for (name, column) in names.into_iter().zip(columns) {
+    for (name, column) in LEFT_OUT_COLUMNS.into_iter().zip(columns) {
         frame.set(name, Column::F64(column));
     }
     let which = format!(
