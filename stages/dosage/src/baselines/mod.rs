@@ -118,9 +118,6 @@ impl Stage for Baselines {
         let dir = ctx.output(roles::BASELINES);
         write::cells(&dir, &cohort, &methods, params)?;
         write::genes(&dir, &cohort, &methods, params)?;
-        if split.is_some() {
-            write::retrieval(&dir, &retrieval)?;
-        }
         metrics.insert("n_cells_scored".into(), json!(methods[0].cells.len()));
         for m in &methods {
             let ranked = m.genes.iter().filter(|g| g.score.is_finite()).count();
@@ -128,6 +125,9 @@ impl Stage for Baselines {
         }
         for row in &retrieval {
             metrics.insert(format!("{}_{}", row.method, row.metric), json!(row.value));
+        }
+        if split.is_some() {
+            write::retrieval(&dir, retrieval)?;
         }
         Ok(metrics)
     }

@@ -7,6 +7,7 @@ use clcc_data::error::StageResult;
 use clcc_data::frame::{Column, Frame};
 use clcc_data::table::{TextTable, write_tsv};
 use clcc_numerics::stats::{auc, mean, spearman};
+use clcc_stage::tables::Table;
 
 use super::by_type::ByType;
 use super::family::Tested;
@@ -192,28 +193,59 @@ pub(super) fn genes(
     Ok(counts)
 }
 
-/// Correlation of distance and shortfall over the cells `rows` with its p-value and the logarithm of that, mean
-/// shortfall of discordant and of concordant cells, and the AUC between them.
-fn cells_row(rows: &[usize], class: &[String], distance: &[f64], shortfall: &[f64]) -> [f64; 6] {
-    let of = |v: &[f64]| rows.iter().map(|&i| v[i]).collect::<Vec<f64>>();
-    let rho = spearman(&of(distance), &of(shortfall));
-    let of_class = |name: &str| -> Vec<f64> {
-        rows.iter()
-            .filter(|&&i| class[i] == name)
-            .map(|&i| shortfall[i])
-            .collect()
-    };
-    let (d, c) = (of_class("discordant"), of_class("concordant"));
-    let all: Vec<f64> = d.iter().chain(&c).copied().collect();
-    let labels: Vec<bool> = (0..all.len()).map(|i| i < d.len()).collect();
-    [
-        rho.r,
-        rho.p.p,
-        rho.p.log10,
-        mean(&d),
-        mean(&c),
-        auc(&all, &labels),
-    ]
+clcc_stage::table! {
+    /// Agreement of discordance and dosage over the classed cells of a patient, or of all.
+    pub(super) struct CellsRow = "dosage_vs_discordance_cells.tsv" {
+        /// Patient, or `pooled`.
+        patient: String,
+        /// Classed cells with a shortfall.
+        n_cells: i64,
+        /// Spearman correlation of distance and shortfall.
+        spearman: f64,
+        /// Its p-value.
+        pvals: f64,
+        /// Decimal logarithm of the p-value.
+        log10_pvals: f64,
+        /// Mean shortfall of discordant cells.
+        shortfall_z_discordant: f64,
+        /// Mean shortfall of concordant cells.
+        shortfall_z_concordant: f64,
+        /// Probability that a discordant cell falls short more than a concordant one.
+        auc: f64,
+    }
+}
+
+impl CellsRow {
+    /// Compare distance and shortfall over the cells `rows`.
+    fn new(
+        patient: String,
+        rows: &[usize],
+        class: &[String],
+        distance: &[f64],
+        shortfall: &[f64],
+    ) -> Self {
+        let of = |v: &[f64]| rows.iter().map(|&i| v[i]).collect::<Vec<f64>>();
+        let rho = spearman(&of(distance), &of(shortfall));
+        let of_class = |name: &str| -> Vec<f64> {
+            rows.iter()
+                .filter(|&&i| class[i] == name)
+                .map(|&i| shortfall[i])
+                .collect()
+        };
+        let (d, c) = (of_class("discordant"), of_class("concordant"));
+        let all: Vec<f64> = d.iter().chain(&c).copied().collect();
+        let labels: Vec<bool> = (0..all.len()).map(|i| i < d.len()).collect();
+        Self {
+            patient,
+            n_cells: rows.len() as i64,
+            spearman: rho.r,
+            pvals: rho.p.p,
+            log10_pvals: rho.p.log10,
+            shortfall_z_discordant: mean(&d),
+            shortfall_z_concordant: mean(&c),
+            auc: auc(&all, &labels),
+        }
+    }
 }
 
 /// Write `dosage_vs_discordance_cells.tsv`: each patient's cells by distance and by shortfall.
@@ -233,10 +265,7 @@ pub(super) fn cells(
     if patients.len() > 1 {
         sets.push(("pooled".into(), None));
     }
-    let mut frame = Frame::new(sets.iter().map(|s| s.0.clone()).collect());
-    let mut n_cells = Vec::new();
-    let mut columns: [Vec<f64>; 6] = Default::default();
-    for (_, patient) in &sets {
+    let row = |(name, patient): (String, Option<usize>)| {
         let rows: Vec<usize> = (0..class.len())
             .filter(|&i| {
                 patient.is_none_or(|p| p == patient_of[i] as usize)
@@ -245,30 +274,10 @@ pub(super) fn cells(
                     && distance[i].is_finite()
             })
             .collect();
-        n_cells.push(rows.len() as i64);
-        let row = cells_row(&rows, class, distance, shortfall);
-        columns.iter_mut().zip(row).for_each(|(c, v)| c.push(v));
-    }
-    frame.set("n_cells", Column::I64(n_cells));
-    let names = [
-        "spearman",
-        "pvals",
-        "log10_pvals",
-        "shortfall_z_discordant",
-        "shortfall_z_concordant",
-        "auc",
-    ];
-    for (name, column) in names.into_iter().zip(columns) {
-        frame.set(name, Column::F64(column));
-    }
-    let notes = [
-        "classed cells that both ways score: Spearman correlation of the distance between a cell's embeddings (concordance) with its shortfall_z (dosage), test by t with n - 2 degrees of freedom; mean shortfall_z of each class; auc: probability that a discordant cell falls short more",
-        "cells of one tumour are not independent samples: the p-values are too small",
-    ];
-    write_tsv(
-        &dir.join("dosage_vs_discordance_cells.tsv"),
-        "patient",
-        &frame,
-        &notes,
-    )
+        CellsRow::new(name, &rows, class, distance, shortfall)
+    };
+    Table::new(sets.into_iter().map(row).collect())
+        .note("classed cells that both ways score: Spearman correlation of the distance between a cell's embeddings (concordance) with its shortfall_z (dosage), test by t with n - 2 degrees of freedom; mean shortfall_z of each class; auc: probability that a discordant cell falls short more")
+        .note("cells of one tumour are not independent samples: the p-values are too small")
+        .write(dir)
 }

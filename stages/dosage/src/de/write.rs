@@ -6,6 +6,7 @@ use clcc_data::error::StageResult;
 use clcc_data::frame::{Column, Frame};
 use clcc_data::table::write_tsv;
 use clcc_numerics::stats::GeneTest;
+use clcc_stage::tables::Table;
 
 use super::by_type::ByType;
 use super::cis::{CisEffect, Region};
@@ -366,29 +367,49 @@ pub(super) fn cis(
     write_tsv(&dir.join("cis_effects.tsv"), "region", &frame, &notes)
 }
 
-/// Number columns of `cis_effects_left_out.tsv`.
-const LEFT_OUT_COLUMNS: [&str; 7] = [
-    "spearman",
-    "spearman_own_windows",
-    "trans_mean",
-    "t",
-    "pvals",
-    "pvals_adj",
-    "log10_pvals",
-];
+clcc_stage::table! {
+    /// Left-out cis effect of a region in one set of cells.
+    pub(super) struct LeftOutRow = "cis_effects_left_out.tsv" {
+        /// Chromosome or arm.
+        region: String,
+        /// `chromosome` or `arm`.
+        level: String,
+        /// Patient, or `pooled`.
+        patient: String,
+        /// Cells; for `pooled`, patients' cells together.
+        n_cells: i64,
+        /// Genes of the region that were correlated.
+        n_genes: i64,
+        /// Mean Spearman correlation of genes with the nearest windows without them.
+        spearman: f64,
+        /// Mean Spearman correlation of genes with the windows that contain them.
+        spearman_own_windows: f64,
+        /// Mean Spearman correlation of the same genes with other chromosomes.
+        trans_mean: f64,
+        /// t statistic of `spearman` against the trans correlation.
+        t: f64,
+        /// Its p-value.
+        pvals: f64,
+        /// Adjusted p-value, over the regions of one level in one set of cells.
+        pvals_adj: f64,
+        /// Decimal logarithm of the p-value.
+        log10_pvals: f64,
+    }
+}
 
-/// Adjust the p-values (column 4, into column 5) of the rows from `first` on, over the regions of one level.
-fn adjust_levels(level: &[String], first: usize, columns: &mut [Vec<f64>; 7]) {
+/// Adjust the p-values of one set of cells, over the regions of one level.
+fn adjust_levels(rows: &mut [LeftOutRow]) {
     for name in ["chromosome", "arm"] {
-        let rows: Vec<usize> = (first..columns[0].len())
-            .filter(|&i| level[i] == name && columns[4][i].is_finite())
+        let mut tested: Vec<&mut LeftOutRow> = rows
+            .iter_mut()
+            .filter(|r| r.level == name && r.pvals.is_finite())
             .collect();
-        let p: Vec<f64> = rows.iter().map(|&i| columns[4][i]).collect();
-        for (&i, q) in rows
-            .iter()
+        let p: Vec<f64> = tested.iter().map(|r| r.pvals).collect();
+        for (row, q) in tested
+            .iter_mut()
             .zip(clcc_numerics::stats::benjamini_hochberg(&p))
         {
-            columns[5][i] = q;
+            row.pvals_adj = q;
         }
     }
 }
@@ -400,50 +421,32 @@ pub(super) fn cis_left_out(
     found: &[(String, usize, Vec<LeftOut>)],
     of: CisCells,
 ) -> StageResult<()> {
-    let mut frame = Frame::new(Vec::new());
-    let (mut level, mut patient, mut cells, mut genes) = (vec![], vec![], vec![], vec![]);
-    let mut columns: [Vec<f64>; 7] = Default::default();
+    let mut rows: Vec<LeftOutRow> = Vec::new();
     for (who, n_cells, effects) in found {
-        let first = columns[0].len();
-        for e in effects {
-            frame.index.push(regions[e.region].name.clone());
-            level.push(regions[e.region].level.to_string());
-            patient.push(who.clone());
-            cells.push(*n_cells as i64);
-            genes.push(e.n_genes as i64);
-            let row = [
-                e.adjacent,
-                e.own,
-                e.trans,
-                e.test.t,
-                e.test.p.p,
-                f64::NAN,
-                e.test.p.log10,
-            ];
-            columns.iter_mut().zip(row).for_each(|(c, v)| c.push(v));
-        }
-        adjust_levels(&level, first, &mut columns);
-    }
-    frame.set("level", Column::Str(level));
-    frame.set("patient", Column::Str(patient));
-    frame.set("n_cells", Column::I64(cells));
-    frame.set("n_genes", Column::I64(genes));
-    for (name, column) in LEFT_OUT_COLUMNS.into_iter().zip(columns) {
-        frame.set(name, Column::F64(column));
+        let first = rows.len();
+        rows.extend(effects.iter().map(|e| LeftOutRow {
+            region: regions[e.region].name.clone(),
+            level: regions[e.region].level.to_string(),
+            patient: who.clone(),
+            n_cells: *n_cells as i64,
+            n_genes: e.n_genes as i64,
+            spearman: e.adjacent,
+            spearman_own_windows: e.own,
+            trans_mean: e.trans,
+            t: e.test.t,
+            pvals: e.test.p.p,
+            pvals_adj: f64::NAN,
+            log10_pvals: e.test.p.log10,
+        }));
+        adjust_levels(&mut rows[first..]);
     }
     let which = format!(
         "cis effects with the gene's own region left out: spearman is the mean over a region's genes (seen in {MIN_CELLS} cells or more) of the Spearman correlation over {} of the gene's log1p expression with the X_cnv of the nearest windows that do not contain it; spearman_own_windows the same with the windows that do",
         of.words()
     );
-    let notes = [
-        which.as_str(),
-        "trans_mean: the same genes' correlation with the X_cnv of the other chromosomes; test: paired t over genes of spearman against the trans correlation (neighbouring genes share windows, so p is too small); pooled: paired t over patients of the region's two means; pvals_adj: Benjamini-Hochberg over the regions of one level within one patient",
-        "spearman_own_windows minus spearman is what a gene contributes to its own copy number; spearman beside trans_mean is the dosage effect that is left",
-    ];
-    write_tsv(
-        &dir.join("cis_effects_left_out.tsv"),
-        "region",
-        &frame,
-        &notes,
-    )
+    Table::new(rows)
+        .note(which)
+        .note("trans_mean: the same genes' correlation with the X_cnv of the other chromosomes; test: paired t over genes of spearman against the trans correlation (neighbouring genes share windows, so p is too small); pooled: paired t over patients of the region's two means; pvals_adj: Benjamini-Hochberg over the regions of one level within one patient")
+        .note("spearman_own_windows minus spearman is what a gene contributes to its own copy number; spearman beside trans_mean is the dosage effect that is left")
+        .write(dir)
 }
