@@ -1,5 +1,6 @@
-//! Genes and cells that escape copy-number dosage: [`dosage`] (a slope per gene), [`de`] (differential
-//! expression and cis effects) and [`baselines`] (the methods that the alignment is measured against).
+//! Genes and cells that escape copy-number dosage: [`dosage`] (a dosage slope per gene, scores per
+//! cell), [`de`] (differential expression and cis effects) and [`baselines`] (simple methods to measure
+//! the alignment against).
 
 #![cfg_attr(
     test,

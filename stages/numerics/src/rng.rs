@@ -31,7 +31,7 @@ pub fn philox4x32(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
     counter
 }
 
-/// Counters worked on side by side.
+/// Counters processed together.
 const PHILOX_BATCH: usize = 16;
 
 /// Batches of consecutive counters, for the widest registers that the machine has.

@@ -1,4 +1,5 @@
-//! Simulated tumours with planted truth, [`simulate`], and how well a pipeline finds it, [`benchmark`].
+//! Simulated tumours with planted truth, [`simulate`], and scores of how well a pipeline recovers it,
+//! [`benchmark`].
 
 #![cfg_attr(
     test,

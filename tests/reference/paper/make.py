@@ -1,4 +1,4 @@
-"""Figures of the authors' published tables of P0006 and P0018, which stages/dosage/src/de/published.rs asks for again.
+"""Figures of the authors' published tables of P0006 and P0018, which stages/dosage/src/de/published_tests.rs asks for again.
 
     python make.py FOLDER > values.json
 

@@ -1,15 +1,16 @@
-//! Which cells are malignant, since "from a tumour sample" is not.
+//! Calls malignant cells from their copy-number profiles, since not every cell of a tumour sample is
+//! malignant.
 //!
-//! A cell's score is how far its profile goes along the mean profile of its cluster: the size of its
-//! copy-number signal times its correlation with that profile, which noise in either leaves near 0, on
-//! either side (cut off at 0, the scores of normal cells would be no normal component). Two normal
-//! components are fitted to the scores of all cells; the threshold is where a cell is as likely of
-//! one as of the other. Where the two cannot be told apart ([`two_components`]), no cell is called.
+//! A cell's score measures its profile along the mean profile of its cluster: the size of its
+//! copy-number signal times its correlation with that profile. Noise in either leaves the score near 0,
+//! on either side (scores cut off at 0 would not let normal cells form a normal component). Two normal
+//! components are fitted to the scores of all cells; the threshold is where a cell is equally likely
+//! under both. Where the two components are not distinct ([`two_components`]), no cell is called.
 //!
-//! Cell types differ by their expression, and a type's own profile gives its cells a score: on real tumours
-//! macrophages score as high as weakly altered malignant cells. Reference cells are known to be normal and are
-//! called so ([`Malignancy::take_reference`]); how many of them score above the threshold says how far
-//! the other cells' calls can be trusted. Someone who has seen the scores may set the threshold
+//! Cell types differ in expression, and a type's own profile gives its cells a score: on real tumours
+//! macrophages score as high as weakly altered malignant cells. Reference cells are known to be normal
+//! and are called so ([`Malignancy::take_reference`]); the share of them above the threshold shows how
+//! far the other calls can be trusted. A user who has seen the scores may set the threshold
 //! ([`Malignancy::threshold`]).
 
 use ndarray::ArrayView1;
@@ -19,34 +20,35 @@ use clcc_numerics::math;
 
 use super::profiles::Profiles;
 
-/// Copy-number signal of each cell.
+/// Malignancy scores and calls of the cells of one patient.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Malignancy {
-    /// Root mean square of the cell's `X_cnv`, zeros included, natural log ratio.
+    /// Root mean square of the cell's `X_cnv`, zeros included; natural log ratio.
     pub signal: Vec<f64>,
     /// Pearson's correlation of the cell's profile with the mean profile of its cluster's other cells; 0
     /// where either is flat.
     pub correlation: Vec<f64>,
     /// `signal` times `correlation`.
     pub score: Vec<f64>,
-    /// The two components; `None` where one does as well.
+    /// The two fitted components; `None` where one fits as well.
     pub fit: Option<TwoComponents>,
-    /// Above it a cell is called malignant: that of `fit`, unless someone sets another.
+    /// Score above which a cell is called malignant: that of `fit`, unless it was set.
     pub threshold: Option<f64>,
     /// Cells that are known to be normal.
     pub reference: Vec<bool>,
 }
 
 impl Malignancy {
-    /// Whether each cell is above the threshold and no reference; `None` without a threshold.
+    /// Whether each cell is called malignant: above the threshold and not a reference cell; `None`
+    /// without a threshold.
     pub fn calls(&self) -> Option<Vec<bool>> {
         let threshold = self.threshold?;
         let cells = self.score.iter().zip(&self.reference);
         Some(cells.map(|(s, r)| *s > threshold && !r).collect())
     }
 
-    /// Takes these cells for normal, whatever they score, and says what share of them scores above the
-    /// threshold; `None` without a threshold or such cells.
+    /// Mark these cells as normal, whatever their score. Returns the share of them that scores above
+    /// the threshold; `None` without a threshold or without such cells.
     pub fn take_reference(&mut self, reference: &[bool]) -> Option<f64> {
         self.reference = reference.to_vec();
         let threshold = self.threshold?;
@@ -57,22 +59,23 @@ impl Malignancy {
     }
 }
 
-/// Two normal components.
+/// A mixture of two normal components fitted to the scores.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TwoComponents {
-    /// Share of the cells in the lower and in the higher.
+    /// Share of the cells in the lower and in the higher component.
     pub weight: [f64; 2],
-    /// Means, rising.
+    /// Means, in ascending order.
     pub mean: [f64; 2],
     /// Standard deviations.
     pub sd: [f64; 2],
-    /// Between the means, where both are equally likely.
+    /// Score between the means at which both components are equally likely.
     pub threshold: f64,
-    /// Bayesian information criterion of one component minus that of two; above 0 where two are better.
+    /// Bayesian information criterion of one component minus that of two; positive where two fit
+    /// better.
     pub bic_gain: f64,
 }
 
-/// Scores the cells of `x` (`n_cells x n_windows`) by the clusters in `membership`.
+/// Score the cells of `x` (`n_cells x n_windows`) by the clusters in `membership`.
 pub fn malignancy(x: &Csr, membership: &[u32], profiles: &Profiles) -> Malignancy {
     let n = x.n_rows();
     let mut out = Malignancy {
@@ -108,7 +111,8 @@ pub fn malignancy(x: &Csr, membership: &[u32], profiles: &Profiles) -> Malignanc
     out
 }
 
-/// Signal, and correlation with the others' mean (n m - x) / (n - 1), in the time of the stored entries.
+/// Signal of a cell, and its correlation with the mean of its cluster's other cells, `(n m - x) / (n -
+/// 1)`, in time linear in the stored entries.
 fn compare(
     x: &Csr,
     cell: usize,
@@ -126,11 +130,11 @@ fn compare(
         xm += v * mean[c as usize];
     }
     let signal = if w > 0.0 { (xx / w).sqrt() } else { 0.0 };
-    // Times n - 1, which no correlation sees.
+    // Multiplied by n - 1, which does not change a correlation.
     let (sum_o, oo, xo) = (n * sum_m - sum, n * n * mm - 2.0 * n * xm + xx, n * xm - xx);
     let (var_x, var_o) = (xx - sum * sum / w, oo - sum_o * sum_o / w);
     let covariance = xo - sum * sum_o / w;
-    // Below, all that is left is rounding.
+    // Below this, only rounding is left.
     let flat = n < 2.0 || var_x <= 1e-12 * xx || var_o <= 1e-9 * (n * n * mm + xx) || w < 2.0;
     let correlation = if flat {
         0.0
@@ -140,12 +144,13 @@ fn compare(
     (signal, correlation)
 }
 
-/// Cells below which no components are sought.
+/// Fewest cells for which components are fitted.
 const ENOUGH: usize = 20;
 
-/// Fits two normal components by expectation maximisation, from the halves left and right of the best cut
-/// in two (least sum of squares); `None` where there are fewer than 20 values, one component is as good, or
-/// no threshold lies between the means. No standard deviation may fall below a hundredth of all values'.
+/// Fit two normal components by expectation maximisation, starting from the two sides of the best cut
+/// (least sum of squares). `None` where there are fewer than 20 values, one component fits as well, or
+/// no threshold exists between the means. No standard deviation may fall below a hundredth of that of
+/// all values.
 pub fn two_components(values: &[f64]) -> Option<TwoComponents> {
     let n = values.len();
     if n < ENOUGH {
@@ -153,46 +158,95 @@ pub fn two_components(values: &[f64]) -> Option<TwoComponents> {
     }
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
-    let total: f64 = sorted.iter().sum();
-    let mean = total / n as f64;
+    let mean = sorted.iter().sum::<f64>() / n as f64;
     let variance = sorted.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n as f64;
     if variance <= 0.0 {
         return None;
     }
     let floor = 1e-4 * variance;
-    let mut left = 0.0;
-    let mut best = (1, f64::NEG_INFINITY);
-    for k in 1..n {
-        left += sorted[k - 1];
-        let (a, b) = (k as f64, (n - k) as f64);
-        let between = left * left / a + (total - left).powi(2) / b;
-        if between > best.1 {
-            best = (k, between);
-        }
-    }
-    let moments = |part: &[f64]| {
-        let m = part.iter().sum::<f64>() / part.len() as f64;
-        (
-            m,
-            (part.iter().map(|v| (v - m).powi(2)).sum::<f64>() / part.len() as f64).max(floor),
-        )
-    };
-    let (low, high) = (moments(&sorted[..best.0]), moments(&sorted[best.0..]));
-    let share = best.0 as f64 / n as f64;
-    let (mut weight, mut means, mut variances) =
-        ([share, 1.0 - share], [low.0, high.0], [low.1, high.1]);
-    let log_density = |v: f64, m: f64, s: f64| {
-        -0.5 * ((v - m).powi(2) / s + math::ln(s) + math::ln(std::f64::consts::TAU))
-    };
+    let mut pair = NormalPair::from_halves(&sorted, floor);
     let mut likelihood = f64::NEG_INFINITY;
     for _ in 0..1000 {
+        let next = pair.step(&sorted, floor)?;
+        let done = next - likelihood < 1e-9 * next.abs().max(1.0);
+        likelihood = next;
+        if done {
+            break;
+        }
+    }
+    pair.sort();
+    let one: f64 = sorted.iter().map(|v| log_density(*v, mean, variance)).sum();
+    // Five parameters instead of two.
+    let bic_gain = 2.0 * (likelihood - one) - 3.0 * math::ln(n as f64);
+    if bic_gain <= 0.0 {
+        return None;
+    }
+    Some(TwoComponents {
+        weight: pair.weight,
+        mean: pair.mean,
+        sd: pair.variance.map(f64::sqrt),
+        threshold: pair.threshold()?,
+        bic_gain,
+    })
+}
+
+/// Log density of a normal distribution with mean `m` and variance `s`.
+fn log_density(v: f64, m: f64, s: f64) -> f64 {
+    -0.5 * ((v - m).powi(2) / s + math::ln(s) + math::ln(std::f64::consts::TAU))
+}
+
+/// Two weighted normal distributions during the fit.
+struct NormalPair {
+    weight: [f64; 2],
+    mean: [f64; 2],
+    variance: [f64; 2],
+}
+
+impl NormalPair {
+    /// Components of the two sides of the cut with the least sum of squares, with variances of at least
+    /// `floor`.
+    fn from_halves(sorted: &[f64], floor: f64) -> Self {
+        let n = sorted.len();
+        let total: f64 = sorted.iter().sum();
+        let mut left = 0.0;
+        let mut best = (1, f64::NEG_INFINITY);
+        for k in 1..n {
+            left += sorted[k - 1];
+            let (a, b) = (k as f64, (n - k) as f64);
+            let between = left * left / a + (total - left).powi(2) / b;
+            if between > best.1 {
+                best = (k, between);
+            }
+        }
+        let moments = |part: &[f64]| {
+            let m = part.iter().sum::<f64>() / part.len() as f64;
+            let v = part.iter().map(|v| (v - m).powi(2)).sum::<f64>() / part.len() as f64;
+            (m, v.max(floor))
+        };
+        let (low, high) = (moments(&sorted[..best.0]), moments(&sorted[best.0..]));
+        let share = best.0 as f64 / n as f64;
+        Self {
+            weight: [share, 1.0 - share],
+            mean: [low.0, high.0],
+            variance: [low.1, high.1],
+        }
+    }
+
+    /// Log of weight times density of component `k`.
+    fn log_joint(&self, k: usize, v: f64) -> f64 {
+        math::ln(self.weight[k]) + log_density(v, self.mean[k], self.variance[k])
+    }
+
+    /// One step of expectation maximisation. Returns the log likelihood before it; `None` where a
+    /// component is left with less than one value.
+    fn step(&mut self, values: &[f64], floor: f64) -> Option<f64> {
         let (mut r, mut rv, mut rvv) = ([0.0; 2], [0.0; 2], [0.0; 2]);
-        let mut next = 0.0;
-        for &v in &sorted {
-            let logs = [0, 1].map(|k| math::ln(weight[k]) + log_density(v, means[k], variances[k]));
+        let mut likelihood = 0.0;
+        for &v in values {
+            let logs = [0, 1].map(|k| self.log_joint(k, v));
             let top = logs[0].max(logs[1]);
             let sum = math::exp(logs[0] - top) + math::exp(logs[1] - top);
-            next += top + math::ln(sum);
+            likelihood += top + math::ln(sum);
             for k in 0..2 {
                 let p = math::exp(logs[k] - top) / sum;
                 r[k] += p;
@@ -204,47 +258,40 @@ pub fn two_components(values: &[f64]) -> Option<TwoComponents> {
             return None;
         }
         for k in 0..2 {
-            weight[k] = r[k] / n as f64;
-            means[k] = rv[k] / r[k];
-            variances[k] = (rvv[k] / r[k] - means[k] * means[k]).max(floor);
+            self.weight[k] = r[k] / values.len() as f64;
+            self.mean[k] = rv[k] / r[k];
+            self.variance[k] = (rvv[k] / r[k] - self.mean[k] * self.mean[k]).max(floor);
         }
-        let done = next - likelihood < 1e-9 * next.abs().max(1.0);
-        likelihood = next;
-        if done {
-            break;
-        }
+        Some(likelihood)
     }
-    if means[0] > means[1] {
-        weight.swap(0, 1);
-        means.swap(0, 1);
-        variances.swap(0, 1);
-    }
-    let one: f64 = sorted.iter().map(|v| log_density(*v, mean, variance)).sum();
-    // Five parameters against two.
-    let bic_gain = 2.0 * (likelihood - one) - 3.0 * math::ln(n as f64);
-    let lean = |v: f64| {
-        let p = |k: usize| math::ln(weight[k]) + log_density(v, means[k], variances[k]);
-        p(1) - p(0)
-    };
-    let (mut low, mut high) = (means[0], means[1]);
-    if bic_gain <= 0.0 || lean(low) >= 0.0 || lean(high) <= 0.0 {
-        return None;
-    }
-    for _ in 0..100 {
-        let middle = f64::midpoint(low, high);
-        if lean(middle) > 0.0 {
-            high = middle
-        } else {
-            low = middle
+
+    /// Put the component with the lower mean first.
+    fn sort(&mut self) {
+        if self.mean[0] > self.mean[1] {
+            self.weight.swap(0, 1);
+            self.mean.swap(0, 1);
+            self.variance.swap(0, 1);
         }
     }
-    Some(TwoComponents {
-        weight,
-        mean: means,
-        sd: variances.map(f64::sqrt),
-        threshold: f64::midpoint(low, high),
-        bic_gain,
-    })
+
+    /// Value between the means at which both components are equally likely, by bisection; `None` where
+    /// one of them is likelier at both means.
+    fn threshold(&self) -> Option<f64> {
+        let lean = |v: f64| self.log_joint(1, v) - self.log_joint(0, v);
+        let [mut low, mut high] = self.mean;
+        if lean(low) >= 0.0 || lean(high) <= 0.0 {
+            return None;
+        }
+        for _ in 0..100 {
+            let middle = f64::midpoint(low, high);
+            if lean(middle) > 0.0 {
+                high = middle
+            } else {
+                low = middle
+            }
+        }
+        Some(f64::midpoint(low, high))
+    }
 }
 
 /// Interquartile range of Pearson's correlations of all pairs of the rows `cells` of `x`, each row with
@@ -400,7 +447,7 @@ mod tests {
                 && (fit.mean[1] - 6.0).abs() < 0.1,
             "{fit:?}"
         );
-        // Equal sds: the crossing lies at the middle plus ln(3) / 5.
+        // Equal sds: the crossing is at the middle plus ln(3) / 5.
         assert!(
             (fit.threshold - (3.5 + 3f64.ln() / 5.0)).abs() < 0.1,
             "{}",

@@ -1,19 +1,18 @@
-//! `cluster`: cells of one patient grouped by their copy-number profiles.
+//! Groups the cells of one patient by their copy-number profiles.
 //!
 //! PCA of `X_cnv` (`linalg::pca`) -> exact nearest neighbours (`neighbors`) -> UMAP's fuzzy graph
 //! (`connectivities`) -> Leiden (`leiden`) and a layout in the plane (`umap`); then the score and the
-//! mean profile of each cluster (`profiles`), its gains and losses (`segments`), and how malignant
-//! each cell looks (`malignancy`), and which clone of the tumour it belongs to (`clones`, where the raw
-//! counts are there to be read). Names, defaults and meanings are those of infercnvpy,
-//! which calls scanpy.
+//! mean profile of each cluster (`profiles`), its gains and losses (`segments`), malignancy scores of
+//! cells (`malignancy`), and, where raw counts are read, the clones of the tumour (`clones`). Names,
+//! defaults and meanings are those of infercnvpy, which calls scanpy.
 //!
 //! Unlike scanpy, neighbours are exact at any number of cells, and every step gives the same bytes
 //! at any number of threads.
 //!
-//! Edges: fewer cells than `n_neighbors` shrink the neighbourhood (`neighborhood_size`), fewer cells
-//! or windows than `n_comps` shrink the components. Cells without any copy-number signal are copies
-//! of one another, at distance 0; ties go by cell order. Where no cell has a signal, a warning says
-//! that the clusters mean nothing. No step makes a NaN.
+//! Edge cases: fewer cells than `n_neighbors` shrink the neighbourhood (`neighborhood_size`), fewer
+//! cells or windows than `n_comps` shrink the components. Cells without any copy-number signal are
+//! copies of one another, at distance 0; ties are resolved by cell order. Where no cell has a signal, a
+//! warning says that the clusters are meaningless. No step produces a NaN.
 
 pub mod clones;
 mod malignancy;
@@ -53,18 +52,19 @@ use clcc_numerics::rng::Rng;
 use clcc_stage::params::{OnlyWith, ParamProblem};
 use clcc_stage::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
 
-/// Up to this many windows (or cells, where they are fewer) the components are found from all eigenvectors.
+/// Largest number of windows (or cells, where they are fewer) at which the components are computed from
+/// all eigenvectors.
 const EXACT_PCA_UP_TO: usize = 512;
-/// Share of the reference cells that may score above the malignancy threshold without a word.
+/// Share of the reference cells that may score above the malignancy threshold without a warning.
 const TRUSTED: f64 = 0.05;
-/// Column of `expr`: `Cancer`, `Normal` or nothing.
+/// Column of `expr` with `Cancer`, `Normal` or nothing.
 const CANCER_VS_NORMAL: &str = "cancer_vs_normal";
 
 /// The stage kind `cluster`.
 #[derive(Debug)]
 pub struct Cluster;
 
-/// Everything that is computed from `X_cnv`.
+/// Everything computed from `X_cnv`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Clustered {
     /// Principal components.
@@ -73,21 +73,21 @@ pub struct Clustered {
     pub distances: Csr,
     /// Connectivities, `n x n`, symmetric.
     pub connectivities: Csr,
-    /// Clusters.
+    /// Leiden clusters.
     pub partition: Partition,
-    /// Layout, `n x 2`.
+    /// UMAP layout, `n x 2`.
     pub umap: Array2<f32>,
     /// Score and mean profile of each cluster.
     pub profiles: Profiles,
-    /// How malignant each cell looks.
+    /// Malignancy of the cells.
     pub malignancy: Malignancy,
 }
 
-/// Clusters the rows of `x_cnv` (`n_cells x n_windows`). `after_step` is called between the steps
-/// with the number of steps done and the next one's name, and may stop the work with an error.
+/// Cluster the rows of `x_cnv` (`n_cells x n_windows`). `after_step` is called between the steps with
+/// the number of steps done and the next one's name, and may stop the work with an error.
 ///
 /// # Errors
-/// [`StageError::Data`] where `x_cnv` holds a value that is not finite, and what `after_step` gives.
+/// [`StageError::Data`] where `x_cnv` has a value that is not finite, and any error of `after_step`.
 pub fn cluster_profiles(
     x_cnv: &Csr,
     params: &ClusterParams,
@@ -150,7 +150,7 @@ fn umap_options(params: &ClusterParams, seed: u64) -> UmapOptions {
     }
 }
 
-/// Clusters as a column, named by their numbers.
+/// Build a column of cluster numbers.
 fn cluster_column(partition: &Partition) -> Column {
     Column::Category(Categorical {
         codes: partition.membership.iter().map(|&c| c as i32).collect(),
@@ -159,7 +159,7 @@ fn cluster_column(partition: &Partition) -> Column {
     })
 }
 
-/// Clones as a column, `1` the largest.
+/// Build a column of clone numbers; `1` is the largest.
 fn clone_column(clones: &Clones) -> Column {
     Column::Category(Categorical {
         codes: clones
@@ -222,37 +222,13 @@ impl Stage for Cluster {
         let reader = ctx.one(roles::CNV)?.open()?;
         let mut obs = reader.obs()?;
         let x_cnv = reader.obsm("X_cnv")?.into_csr();
-        if obs.is_empty() || x_cnv.n_cols() == 0 {
-            return Err(StageError::data(format!(
-                "`X_cnv`: expected cells and windows, found {} cells and {} windows",
-                obs.len(),
-                x_cnv.n_cols()
-            )));
-        }
-        let without_signal = (0..x_cnv.n_rows())
-            .filter(|&r| x_cnv.row(r).1.iter().all(|&v| v == 0.0))
-            .count();
-        if without_signal == obs.len() {
-            ctx.progress
-                .warn("no cell has any copy-number signal: its clusters mean nothing");
-        }
+        let without_signal = count_without_signal(ctx, &x_cnv, obs.len())?;
         let mut found = cluster_profiles(&x_cnv, params, ctx.seed, &|done, next| {
             ctx.check_cancelled()?;
             ctx.progress.step(done, 5, next);
             Ok(())
         })?;
-        let threshold = params.malignancy_threshold;
-        found.malignancy.threshold = threshold.or(found.malignancy.threshold);
-        let above = match obs.flags("cnv_reference") {
-            Ok(reference) => found.malignancy.take_reference(reference),
-            Err(_) => None,
-        };
-        if let Some(share) = above.filter(|share| *share > TRUSTED) {
-            ctx.progress.warn(&format!(
-                "{:.0} % of the reference cells score above the malignancy threshold: they are called normal, but other normal cells like them are not",
-                100.0 * share
-            ));
-        }
+        let above = set_threshold(ctx, params, &obs, &mut found.malignancy);
         ctx.progress.step(4, 5, "clones");
         let clones = match ctx.optional(roles::EXPR) {
             Some(expr) => {
@@ -298,8 +274,8 @@ impl Stage for Cluster {
     }
 }
 
-/// The clones among the cells that are called malignant, from the raw counts of `expr` (none where no cell is
-/// called), and its column [`CANCER_VS_NORMAL`].
+/// Find the clones among the cells that are called malignant, from the raw counts of `expr` (none where
+/// no cell is called); also returns its column [`CANCER_VS_NORMAL`].
 fn clones_of(
     expr: &std::path::Path,
     obs: &Frame,
@@ -330,9 +306,50 @@ fn clones_of(
     Ok((clones, expr_obs.columns.get(CANCER_VS_NORMAL).cloned()))
 }
 
-/// What the tables say beyond [`Clustered`].
+/// Number of cells without any copy-number signal; warns where that is all of them.
+///
+/// # Errors
+/// [`StageError::Data`] where there are no cells or no windows.
+fn count_without_signal(ctx: &StageContext<'_>, x_cnv: &Csr, n_cells: usize) -> StageResult<usize> {
+    if n_cells == 0 || x_cnv.n_cols() == 0 {
+        return Err(StageError::data(format!(
+            "`X_cnv`: expected cells and windows, found {n_cells} cells and {} windows",
+            x_cnv.n_cols()
+        )));
+    }
+    let count = (0..x_cnv.n_rows())
+        .filter(|&r| x_cnv.row(r).1.iter().all(|&v| v == 0.0))
+        .count();
+    if count == n_cells {
+        ctx.progress
+            .warn("no cell has any copy-number signal: its clusters mean nothing");
+    }
+    Ok(count)
+}
+
+/// Set the threshold of the parameters, if any, and mark the reference cells as normal. Returns the share
+/// of them above the threshold, and warns where it is large.
+fn set_threshold(
+    ctx: &StageContext<'_>,
+    params: &ClusterParams,
+    obs: &Frame,
+    malignancy: &mut Malignancy,
+) -> Option<f64> {
+    malignancy.threshold = params.malignancy_threshold.or(malignancy.threshold);
+    let reference = obs.flags("cnv_reference").ok()?;
+    let above = malignancy.take_reference(reference);
+    if let Some(share) = above.filter(|share| *share > TRUSTED) {
+        ctx.progress.warn(&format!(
+            "{:.0} % of the reference cells score above the malignancy threshold: they are called normal, but other normal cells like them are not",
+            100.0 * share
+        ));
+    }
+    above
+}
+
+/// Results for the tables in addition to [`Clustered`].
 struct Details {
-    /// Gains and losses, where the windows have places.
+    /// Gains and losses, where the windows have positions.
     segmented: Option<Segmented>,
     /// `ithcna` of each cluster.
     ithcna: Vec<f64>,
@@ -408,7 +425,7 @@ fn metrics(found: &Clustered, details: &Details, without_signal: usize) -> Metri
     metrics
 }
 
-/// The `clusters` artifact.
+/// Build the `clusters` artifact.
 fn annotated(obs: Frame, found: Clustered, clones: Option<&Clones>) -> AnnData {
     let membership = &found.partition.membership;
     let names: Vec<String> = (0..found.partition.n_clusters)

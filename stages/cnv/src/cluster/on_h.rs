@@ -1,6 +1,7 @@
-//! Clusters and maps of the cells of one model, by their rows of `X_h`.
+//! Clusters and maps the cells of one model by their rows of `X_h`.
 //!
-//! The steps of [`super::cluster_profiles`] without the components: `h` is narrow already.
+//! The steps are those of [`super::cluster_profiles`] without the components, since `h` is narrow
+//! already.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +21,7 @@ use clcc_numerics::graph::{
 use clcc_stage::roles;
 use clcc_stage::stage::{Metrics, OutputDecl, Publish, StageContext};
 
-/// The outputs of `on: h`.
+/// Outputs of `on: h`.
 pub(super) fn outputs() -> Vec<OutputDecl> {
     vec![
         OutputDecl::new(
@@ -35,7 +36,7 @@ pub(super) fn outputs() -> Vec<OutputDecl> {
     ]
 }
 
-/// What is computed from `h`.
+/// Everything computed from `h`.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct HClustered {
     pub(super) distances: Csr,
@@ -45,10 +46,10 @@ pub(super) struct HClustered {
     pub(super) space: Array2<f32>,
 }
 
-/// Neighbours, Leiden and both maps of the rows of `h` (`n_cells x width`).
+/// Compute neighbours, Leiden clusters and both maps from the rows of `h` (`n_cells x width`).
 ///
 /// # Errors
-/// [`StageError::Data`] where `h` holds a value that is not finite, and what `after_step` gives.
+/// [`StageError::Data`] where `h` has a value that is not finite, and any error of `after_step`.
 pub(super) fn cluster_h(
     h: &Array2<f64>,
     params: &ClusterParams,
@@ -80,7 +81,7 @@ pub(super) fn cluster_h(
     })
 }
 
-/// The stage with `on: h`.
+/// Run the stage with `on: h`.
 ///
 /// # Errors
 /// As [`cluster_h`], and where `embeddings` has no `X_h`.
@@ -136,7 +137,7 @@ pub(super) fn run(ctx: &StageContext<'_>, params: &ClusterParams) -> StageResult
     Ok(metrics)
 }
 
-/// Size of each cluster, and the subcluster that most of its cells are of.
+/// Write the size of each cluster, and the subcluster that most of its cells belong to.
 fn write_table(path: &std::path::Path, obs: &Frame, partition: &Partition) -> StageResult<()> {
     let subclusters = obs.texts("subcluster")?;
     let n = partition.n_clusters;
@@ -145,7 +146,7 @@ fn write_table(path: &std::path::Path, obs: &Frame, partition: &Partition) -> St
         *counts[cluster as usize].entry(name.as_str()).or_insert(0) += 1;
     }
     let sizes: Vec<i64> = counts.iter().map(|c| c.values().sum()).collect();
-    // The first in the order of names among equals.
+    // Ties go to the first in the order of names.
     let largest: Vec<(&str, i64)> = counts
         .iter()
         .map(|c| {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use clcc_stage::params::{Checks, OnlyWith, ParamProblem, When};
 
-/// How far apart two cells are.
+/// Distance between two cells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Metric {
@@ -14,14 +14,14 @@ pub enum Metric {
     Euclidean,
 }
 
-/// What cells are compared by.
+/// Coordinates by which cells are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum On {
-    /// Their copy-number profile `X_cnv`, by patient.
+    /// The copy-number profile `X_cnv`, patient by patient.
     #[default]
     Cnv,
-    /// Their place `X_h` in the model that `train` made with `objective: anchors`, all cells of the
+    /// The embedding `X_h` of a model that `train` made with `objective: anchors`, all cells of the
     /// model together.
     H,
 }
@@ -31,15 +31,15 @@ pub enum On {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClusterParams {
-    /// What cells are compared by. Default `cnv`; `h` reads `embeddings`, takes its rows as they are
-    /// (no components), and lays the map out in the plane and in space.
+    /// Coordinates by which cells are compared. Default `cnv`; `h` reads `embeddings`, uses its rows as
+    /// they are (no components), and computes maps in two and three dimensions.
     pub on: On,
     /// Principal components of `X_cnv`; fewer where there are fewer cells or windows. At least 1;
     /// default 50 (scanpy).
     #[schemars(range(min = 1))]
     pub n_comps: usize,
-    /// Subtract the mean profile before the decomposition. Default `false` (infercnvpy), which
-    /// keeps 0, "no change against normal", where it is.
+    /// Subtract the mean profile before the decomposition. Default `false` (infercnvpy), which keeps 0
+    /// as "no change from normal".
     pub zero_center: bool,
     /// Cells of a neighbourhood, the cell itself included. At least 2; default 15 (scanpy). With
     /// fewer cells than this, half of the cells plus one, as scanpy does.
@@ -74,32 +74,33 @@ pub struct ClusterParams {
     /// At most 100; default 5 (umap-learn).
     #[schemars(range(min = 0, max = 100))]
     pub negative_sample_rate: usize,
-    /// Least confidence at which a piece of a cluster's profile is called a gain or a loss. In [0.5, 1);
-    /// default 0.95.
+    /// Least confidence at which a segment of a cluster's profile is called a gain or a loss. In [0.5,
+    /// 1); default 0.95.
     #[schemars(range(min = 0.5), extend("exclusiveMaximum" = 1))]
     pub segment_confidence: f64,
-    /// Least mean (natural log ratio, either sign) of a gain or loss. In [0, 10]; default 0.01.
+    /// Least absolute mean (natural log ratio) of a gain or loss. In [0, 10]; default 0.01.
     #[schemars(range(min = 0, max = 10))]
     pub min_amplitude: f64,
-    /// Share of an arm's windows that must lie in gains, or in losses, for the arm to be called. In
+    /// Share of an arm's windows that must be in gains, or in losses, for the arm to be called. In
     /// [0.1, 1]; default 0.5.
     #[schemars(range(min = 0.1, max = 1))]
     pub arm_share: f64,
-    /// Cells of a cluster whose pairs make its `ithcna`, drawn where it has more (infercnvpy takes all).
-    /// 0 (none) to 20,000; default 500.
+    /// Number of cells of a cluster whose pairs make its `ithcna`, drawn at random where it has more
+    /// (infercnvpy uses all). 0 (none) to 20,000; default 500.
     #[schemars(range(min = 0, max = 20_000))]
     pub ithcna_cells: usize,
-    /// Score `cnv_malignancy` (in [0, 10]) above which a cell that is no reference is called malignant, in
-    /// every patient. Default: where two normal components fitted to the patient's scores cross; none, and no
-    /// calls, where these cannot be told apart (fewer than 20 cells, or one explains the scores as well). The report shows the scores.
+    /// Score `cnv_malignancy` (in [0, 10]) above which a cell that is not a reference cell is called
+    /// malignant, in every patient. Default: where two normal components fitted to the patient's scores
+    /// cross; no threshold, and no calls, where the components are not distinct (fewer than 20 cells,
+    /// or one component fits as well). The report shows the scores.
     #[schemars(range(min = 0, max = 10))]
     pub malignancy_threshold: Option<f64>,
-    /// Most clones that the malignant cells of a patient are told apart into (column `cnv_clone`), from
-    /// the raw counts, where `needs` lists a stage that writes `expr`. In [1, 50]; 1: none are sought;
-    /// default 10.
+    /// Largest number of clones into which the malignant cells of a patient are divided (column
+    /// `cnv_clone`), from the raw counts, where `needs` lists a stage that writes `expr`. In [1, 50];
+    /// 1: clones are not sought; default 10.
     #[schemars(range(min = 1, max = 50))]
     pub max_clones: usize,
-    /// Cells that a clone needs. At least 2; default 20.
+    /// Fewest cells of a clone. At least 2; default 20.
     #[schemars(range(min = 2))]
     pub min_clone_cells: usize,
 }
@@ -131,7 +132,7 @@ impl Default for ClusterParams {
 }
 
 impl ClusterParams {
-    /// What is read only under other parameters.
+    /// Parameters that are read only under certain values of others.
     pub(super) const ONLY_WITH: &'static [OnlyWith] = &[
         OnlyWith {
             params: &[
@@ -153,7 +154,7 @@ impl ClusterParams {
         },
     ];
 
-    /// Values out of range.
+    /// Problems with values out of range.
     pub(super) fn problems(&self) -> Vec<ParamProblem> {
         let mut checks = Checks::default();
         checks.require(self.n_iterations != 0, "n_iterations", || {

@@ -1,10 +1,10 @@
-//! What a cluster looks like: its mean profile and infercnvpy's score.
+//! Mean profile and infercnvpy's score of each cluster.
 
 use ndarray::{Array2, Axis};
 
 use clcc_data::matrix::Csr;
 
-/// Means over the cells of each cluster.
+/// Mean profiles and scores of the clusters.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Profiles {
     /// `n_clusters x n_windows`: mean of `X_cnv`, zeros included.
@@ -12,12 +12,13 @@ pub struct Profiles {
     /// `cnv_score` of each cluster: mean of |X_cnv| over all entries of its cells, zeros included
     /// (`infercnvpy.tl.cnv_score`).
     pub score: Vec<f64>,
-    /// Cells of each cluster.
+    /// Number of cells of each cluster.
     pub n_cells: Vec<usize>,
 }
 
-/// Mean profile and score of each cluster; `membership` has a number below `n_clusters` for each
-/// row of `x`. Sums run in cell order. A cluster without cells, or a matrix without windows, has 0.
+/// Compute the mean profile and score of each cluster; `membership` has a number below `n_clusters` for
+/// each row of `x`. Sums run in cell order. A cluster without cells, or a matrix without windows, gives
+/// 0.
 pub fn profiles(x: &Csr, membership: &[u32], n_clusters: usize) -> Profiles {
     let mut mean = Array2::<f64>::zeros((n_clusters, x.n_cols()));
     let mut score = vec![0.0f64; n_clusters];

@@ -1,9 +1,11 @@
-//! Gains and losses of each cluster: its mean profile cut into level pieces, and calls per arm.
+//! Gains and losses of each cluster: its mean profile cut into segments of constant level, and calls
+//! per arm.
 //!
-//! No peer does this. A cluster's mean profile is cut where its level changes (optimal partition, Jackson
-//! et al. 2005, with a penalty that knows how far windows overlap); each piece, and each chromosome arm,
-//! then gets a z-score from two sources of doubt: how much the cluster's cells differ from each other
-//! there, and how far profiles of normal cells stray from 0 for reasons other than copy number.
+//! Not in infercnvpy. A cluster's mean profile is cut where its level changes (optimal partition,
+//! Jackson et al. 2005, with a penalty that accounts for the overlap of windows). Each segment, and
+//! each chromosome arm, then gets a z-score from two sources of error: how much the cluster's cells
+//! differ from each other there, and how far profiles of normal cells depart from 0 for reasons other
+//! than copy number.
 
 use std::ops::Range;
 
@@ -15,30 +17,30 @@ use clcc_numerics::stats::two_sided_t;
 
 use super::profiles::Profiles;
 
-/// How [`segment`] decides.
+/// Options of [`segment`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SegmentOptions {
     /// Least confidence of a gain or loss.
     pub confidence: f64,
-    /// Least size of a gain's or loss's mean, natural log ratio.
+    /// Least absolute mean of a gain or loss, natural log ratio.
     pub min_amplitude: f64,
-    /// Share of an arm's windows that must lie in gains (losses) for the arm to be called gained (lost).
+    /// Share of an arm's windows that must be in gains (losses) for the arm to be called gained (lost).
     pub arm_share: f64,
 }
 
-/// What a piece or an arm is called.
+/// Call of a segment or an arm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Call {
-    /// More than the reference.
+    /// Copy number above that of the reference.
     Gain,
-    /// Less.
+    /// Copy number below that of the reference.
     Loss,
-    /// Neither, or too doubtful.
+    /// No change, or too uncertain.
     Neutral,
 }
 
 impl Call {
-    /// `gain`, `loss` or `neutral`.
+    /// Name in the tables: `gain`, `loss` or `neutral`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Gain => "gain",
@@ -48,69 +50,74 @@ impl Call {
     }
 }
 
-/// A level piece of a cluster's profile.
+/// A segment of a cluster's profile with constant level.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Segment {
-    /// Cluster.
+    /// Index of the cluster.
     pub cluster: usize,
-    /// Windows, of one chromosome.
+    /// Windows, all of one chromosome.
     pub windows: Range<usize>,
-    /// Its level.
+    /// Mean level and its uncertainty.
     pub level: Level,
-    /// Its call.
+    /// Gain, loss or neutral.
     pub call: Call,
 }
 
-/// A mean over windows, and how sure it is.
+/// Mean over windows with its uncertainty.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Level {
     /// Mean of `X_cnv` over windows and cells, natural log ratio.
     pub mean: f64,
-    /// Standard error: of the mean over the cells, and of what normal profiles stray by.
+    /// Standard error, of sampling cells and of the stray of normal profiles.
     pub standard_error: f64,
-    /// Probability that a level of this size is not chance: 1 minus the two-sided p of mean over error
-    /// (Student's t with the cells less one), not corrected for the number of pieces.
+    /// Probability that a level of this size is not chance: 1 minus the two-sided p of mean over
+    /// standard error (Student's t with the number of cells minus one), not corrected for the number of
+    /// segments.
     pub confidence: f64,
 }
 
-/// A chromosome arm of a cluster.
+/// Call of one chromosome arm in one cluster.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ArmCall {
-    /// Cluster.
+    /// Index of the cluster.
     pub cluster: usize,
-    /// `chr1`.
+    /// Chromosome, such as `chr1`.
     pub chromosome: String,
     /// The arm; `None` for the whole chromosome, where the genome's arms are not known.
     pub arm: Option<Arm>,
-    /// Windows whose middle lies on it.
+    /// Number of windows whose middle is on the arm.
     pub n_windows: usize,
-    /// Its level.
+    /// Mean level and its uncertainty.
     pub level: Level,
-    /// Share of its windows in gains.
+    /// Share of the arm's windows in gains.
     pub share_gain: f64,
-    /// Share of its windows in losses.
+    /// Share of the arm's windows in losses.
     pub share_loss: f64,
-    /// Its call.
+    /// Gain, loss or neutral.
     pub call: Call,
 }
 
-/// What [`segment`] finds.
+/// Segments and arm calls of all clusters.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Segmented {
-    /// In the order of clusters and windows; every window of every cluster is in one.
+    /// Segments in the order of clusters and windows; each window of each cluster is in exactly one.
     pub segments: Vec<Segment>,
-    /// In the order of clusters and the genome; only arms with windows. Whole chromosomes where the windows have
-    /// no column `arm`.
+    /// Arm calls in the order of clusters and the genome, for arms with windows. Whole chromosomes
+    /// where the windows have no column `arm`.
     pub arms: Vec<ArmCall>,
-    /// Standard deviation by which a window of a normal profile strays from 0.
+    /// Stray: standard deviation of a window of a normal profile around 0.
     pub stray: f64,
 }
 
+/// An arm of the genome: chromosome, arm (`None` for a whole chromosome), windows.
+type GenomeArm = (String, Option<Arm>, Vec<usize>);
+
+/// Chromosomes and arms of the windows.
 struct Genome {
     /// Windows of each chromosome.
     chromosomes: Vec<Range<usize>>,
-    arms: Vec<(String, Option<Arm>, Vec<usize>)>,
-    /// Windows that one window overlaps with, about.
+    arms: Vec<GenomeArm>,
+    /// Approximate number of windows that overlap with one window.
     reach: f64,
 }
 
@@ -125,7 +132,7 @@ impl Genome {
             first += run.len();
         }
         let known = Arm::of_frame(windows);
-        let mut arms: Vec<(String, Option<Arm>, Vec<usize>)> = Vec::new();
+        let mut arms: Vec<GenomeArm> = Vec::new();
         for w in 0..windows.len() {
             let arm = known.as_ref().and_then(|arms| arms[w]);
             if known.is_some() && arm.is_none() {
@@ -143,10 +150,24 @@ impl Genome {
             arms,
         })
     }
+
+    /// Cut a cluster's profile, whose windows have the variance `noise`, chromosome by chromosome.
+    fn pieces(&self, profile: &[f64], noise: f64) -> Vec<Range<usize>> {
+        let windows = (profile.len() as f64 / self.reach).max(2.0);
+        let penalty = noise * self.reach * 2.0 * math::ln(windows);
+        self.chromosomes
+            .iter()
+            .flat_map(|span| {
+                cut(&profile[span.clone()], penalty)
+                    .into_iter()
+                    .map(move |r| r.start + span.start..r.end + span.start)
+            })
+            .collect()
+    }
 }
 
-/// Windows that share information with one window: two thirds of its genes (the pyramid's effective width)
-/// over the genes between windows. 1 where the windows do not say.
+/// Number of windows that share information with one window: two thirds of its genes (the pyramid's
+/// effective width) divided by the genes between windows. 1 where the windows do not list their genes.
 fn reach(windows: &Frame, chromosomes: &[Range<usize>]) -> f64 {
     let (Ok(first), Ok(last)) = (windows.numbers("first_gene"), windows.numbers("last_gene"))
     else {
@@ -169,14 +190,15 @@ fn reach(windows: &Frame, chromosomes: &[Range<usize>]) -> f64 {
     }
 }
 
-/// Cuts the mean profile of each cluster. `x` is `n_cells x n_windows`, `membership` has the cluster of
-/// each row, `windows` the place of each column (`chromosome`, `start`, `end`; `arm`, `first_gene` and `last_gene`
-/// where known); `reference` flags normal cells where they are known. `None` where the windows have no
-/// places.
+/// Cut the mean profile of each cluster and call gains and losses. `x` is `n_cells x n_windows`,
+/// `membership` has the cluster of each row, `windows` the position of each column (`chromosome`,
+/// `start`, `end`; `arm`, `first_gene` and `last_gene` where known); `reference` flags normal cells
+/// where they are known. `None` where the windows have no positions.
 ///
-/// Stray: the root mean square of the mean profiles of the reference cells of each cluster that has ten of
-/// them (weighted by cells), less what their own sampling explains; without a reference the median
-/// absolute value of all clusters' profiles times 1.4826, which takes most of the genome for normal.
+/// Stray is the root mean square of the mean profiles of the reference cells of each cluster that has
+/// ten of them (weighted by cells), minus what their own sampling explains. Without a reference it is
+/// the median absolute value of all clusters' profiles times 1.4826, which assumes that most of the
+/// genome is normal.
 pub fn segment(
     x: &Csr,
     membership: &[u32],
@@ -186,8 +208,7 @@ pub fn segment(
     options: &SegmentOptions,
 ) -> Option<Segmented> {
     let genome = Genome::new(windows)?;
-    let n_clusters = profiles.n_cells.len();
-    let mut cells: Vec<Vec<usize>> = vec![Vec::new(); n_clusters];
+    let mut cells: Vec<Vec<usize>> = vec![Vec::new(); profiles.n_cells.len()];
     membership
         .iter()
         .enumerate()
@@ -200,68 +221,74 @@ pub fn segment(
     for (cluster, cells) in cells.iter().enumerate() {
         let profile: Vec<f64> = profiles.mean.row(cluster).to_vec();
         let noise = (sampling_variance(x, cells, &profile) + stray * stray).max(1e-12);
-        let pieces: Vec<Range<usize>> = genome
-            .chromosomes
-            .iter()
-            .flat_map(|span| {
-                let penalty = noise
-                    * genome.reach
-                    * 2.0
-                    * math::ln((profile.len() as f64 / genome.reach).max(2.0));
-                cut(&profile[span.clone()], penalty)
-                    .into_iter()
-                    .map(move |r| r.start + span.start..r.end + span.start)
-            })
-            .collect();
-        let arms: Vec<Vec<usize>> = genome.arms.iter().map(|a| a.2.clone()).collect();
+        let pieces = genome.pieces(&profile, noise);
+        let arms = genome.arms.iter().map(|a| a.2.clone());
         let groups: Vec<Vec<usize>> = pieces
             .iter()
             .map(|p| p.clone().collect())
             .chain(arms)
             .collect();
         let levels = levels(x, cells, &groups, stray, genome.reach);
+        let (of_pieces, of_arms) = levels.split_at(pieces.len());
         let mut calls = vec![Call::Neutral; profile.len()];
-        for (piece, level) in pieces.iter().zip(&levels) {
-            let sure =
-                level.confidence >= options.confidence && level.mean.abs() >= options.min_amplitude;
-            let call = match (sure, level.mean > 0.0) {
-                (false, _) => Call::Neutral,
-                (true, true) => Call::Gain,
-                (true, false) => Call::Loss,
-            };
-            calls[piece.clone()].fill(call);
+        for (windows, level) in pieces.into_iter().zip(of_pieces) {
+            let call = options.call(level);
+            calls[windows.clone()].fill(call);
             out.segments.push(Segment {
                 cluster,
-                windows: piece.clone(),
+                windows,
                 level: *level,
                 call,
             });
         }
-        for ((chromosome, arm, own), level) in genome.arms.iter().zip(&levels[pieces.len()..]) {
-            let share = |wanted: Call| {
-                own.iter().filter(|&&w| calls[w] == wanted).count() as f64 / own.len() as f64
-            };
-            let (share_gain, share_loss) = (share(Call::Gain), share(Call::Loss));
-            let call = if share_gain >= options.arm_share && share_gain > share_loss {
-                Call::Gain
-            } else if share_loss >= options.arm_share && share_loss > share_gain {
-                Call::Loss
-            } else {
-                Call::Neutral
-            };
-            out.arms.push(ArmCall {
-                cluster,
-                chromosome: chromosome.clone(),
-                arm: *arm,
-                n_windows: own.len(),
-                level: *level,
-                share_gain,
-                share_loss,
-                call,
-            });
-        }
+        let arms = genome.arms.iter().zip(of_arms);
+        out.arms
+            .extend(arms.map(|(arm, level)| options.call_arm(cluster, arm, *level, &calls)));
     }
     Some(out)
+}
+
+impl SegmentOptions {
+    /// Call of a segment with this level.
+    fn call(&self, level: &Level) -> Call {
+        let sure = level.confidence >= self.confidence && level.mean.abs() >= self.min_amplitude;
+        match (sure, level.mean > 0.0) {
+            (false, _) => Call::Neutral,
+            (true, true) => Call::Gain,
+            (true, false) => Call::Loss,
+        }
+    }
+
+    /// Call of an arm, from the calls of all windows.
+    fn call_arm(
+        &self,
+        cluster: usize,
+        (chromosome, arm, windows): &GenomeArm,
+        level: Level,
+        calls: &[Call],
+    ) -> ArmCall {
+        let share = |wanted: Call| {
+            windows.iter().filter(|&&w| calls[w] == wanted).count() as f64 / windows.len() as f64
+        };
+        let (share_gain, share_loss) = (share(Call::Gain), share(Call::Loss));
+        let call = if share_gain >= self.arm_share && share_gain > share_loss {
+            Call::Gain
+        } else if share_loss >= self.arm_share && share_loss > share_gain {
+            Call::Loss
+        } else {
+            Call::Neutral
+        };
+        ArmCall {
+            cluster,
+            chromosome: chromosome.clone(),
+            arm: *arm,
+            n_windows: windows.len(),
+            level,
+            share_gain,
+            share_loss,
+            call,
+        }
+    }
 }
 
 fn stray(x: &Csr, cells: &[Vec<usize>], profiles: &Profiles, reference: Option<&[bool]>) -> f64 {
@@ -303,11 +330,11 @@ fn mean_profile(x: &Csr, cells: &[usize]) -> Vec<f64> {
     mean
 }
 
-/// Variance of a window of the mean over these cells, on average over windows.
+/// Sampling variance of a window's mean over these cells, averaged over windows.
 fn sampling_variance(x: &Csr, cells: &[usize], mean: &[f64]) -> f64 {
     let n = cells.len() as f64;
     if n < 2.0 || mean.is_empty() {
-        // One cell says nothing of its own spread; its values are all there is.
+        // The spread of one cell cannot be estimated; its values are used instead.
         return mean.iter().map(|m| m * m).sum::<f64>() / mean.len().max(1) as f64;
     }
     let squares: f64 = cells
@@ -319,8 +346,8 @@ fn sampling_variance(x: &Csr, cells: &[usize], mean: &[f64]) -> f64 {
     (centred / (n - 1.0) / n / mean.len() as f64).max(0.0)
 }
 
-/// The partition of `y` into pieces that has the least sum of squares around the pieces' means plus
-/// `penalty` per piece; the fewest pieces on ties. Quadratic in the length.
+/// Cut `y` into the segments with the least sum of squares around their means plus `penalty` per
+/// segment; the fewest segments on ties. Quadratic in the length.
 fn cut(y: &[f64], penalty: f64) -> Vec<Range<usize>> {
     let n = y.len();
     let (mut sum, mut squares) = (vec![0.0; n + 1], vec![0.0; n + 1]);
@@ -352,7 +379,7 @@ fn cut(y: &[f64], penalty: f64) -> Vec<Range<usize>> {
     pieces
 }
 
-/// The level of each group of windows. A cell's mean over the group is one observation.
+/// Level of each group of windows. A cell's mean over the group is one observation.
 fn levels(x: &Csr, cells: &[usize], groups: &[Vec<usize>], stray: f64, reach: f64) -> Vec<Level> {
     let mut row = vec![0.0; x.n_cols()];
     let (mut sum, mut squares) = (vec![0.0; groups.len()], vec![0.0; groups.len()]);
@@ -377,7 +404,7 @@ fn levels(x: &Csr, cells: &[usize], groups: &[Vec<usize>], stray: f64, reach: f6
             } else {
                 mean * mean
             };
-            // Stray windows further apart than the overlap stray on their own.
+            // Windows further apart than the overlap stray independently.
             let independent = (groups[g].len() as f64 / reach).max(1.0);
             let standard_error = (variance / n + stray * stray / independent).sqrt();
             let confidence = if standard_error > 0.0 {

@@ -1,4 +1,4 @@
-//! The tables of `cluster`.
+//! Tables of `cluster`.
 
 use std::path::Path;
 
@@ -11,11 +11,12 @@ use clcc_data::genome::arm_name;
 use clcc_data::table::write_tsv;
 use clcc_numerics::stats::normal_sf;
 
-/// Bins of the histogram of scores.
+/// Number of bins of the histogram of scores.
 const BINS: usize = 50;
 
-/// Writes `cnv_clones.tsv` and `cnv_clone_pieces.tsv` where clones were sought, `cnv_clusters.tsv`, `cnv_cells.tsv`, `cnv_malignancy.tsv`, `cnv_malignancy_histogram.tsv` and,
-/// where the windows are known, `cnv_cluster_profiles.tsv`, `cnv_segments.tsv` and `cnv_arms.tsv`.
+/// Write `cnv_clusters.tsv`, `cnv_cells.tsv`, `cnv_malignancy.tsv`, `cnv_malignancy_histogram.tsv`;
+/// where clones were sought, `cnv_clones.tsv` and `cnv_clone_pieces.tsv`; and where the windows are
+/// known, `cnv_cluster_profiles.tsv`, `cnv_segments.tsv` and `cnv_arms.tsv`.
 pub(super) fn write(
     dir: &Path,
     obs: &Frame,
@@ -60,6 +61,15 @@ pub(super) fn write(
         &cells(obs, found),
         &notes,
     )?;
+    malignancy_tables(dir, found)?;
+    match (windows, &details.segmented) {
+        (Some(windows), Some(segmented)) => genome_tables(dir, windows, segmented),
+        _ => Ok(()),
+    }
+}
+
+/// Write `cnv_malignancy.tsv` and `cnv_malignancy_histogram.tsv`.
+fn malignancy_tables(dir: &Path, found: &Clustered) -> StageResult<()> {
     let notes = [
         "two normal components fitted to the cells' cnv_malignancy; empty where they could not be told apart (fewer than 20 cells, one does as well, or no crossing between the means)",
         "threshold: cells above it that are no reference are malignant; where a cell is as likely of one component as of the other, or the parameter malignancy_threshold; without either there are no rows",
@@ -79,10 +89,11 @@ pub(super) fn write(
         "bin",
         &histogram(found),
         &notes,
-    )?;
-    let (Some(windows), Some(segmented)) = (windows, &details.segmented) else {
-        return Ok(());
-    };
+    )
+}
+
+/// Write `cnv_segments.tsv` and `cnv_arms.tsv`.
+fn genome_tables(dir: &Path, windows: &Frame, segmented: &Segmented) -> StageResult<()> {
     let stray = format!(
         "windows of normal profiles stray from 0 by {}",
         clcc_data::table::number(segmented.stray)
@@ -239,7 +250,7 @@ fn components(found: &Clustered) -> Frame {
     table
 }
 
-/// Cells in equal bins of the score, and how many each component expects there.
+/// Number of cells in equal bins of the score, observed and expected from each component.
 fn histogram(found: &Clustered) -> Frame {
     let score = &found.malignancy.score;
     let (low, top) = score
@@ -320,7 +331,7 @@ fn arms(found: &Segmented) -> Frame {
     table
 }
 
-/// Mean of each cluster's values that are numbers; NaN without any.
+/// Mean of each cluster's values that are not NaN; NaN without any.
 fn means(values: &[f64], membership: &[u32], n: usize) -> Vec<f64> {
     let mut sums = vec![(0.0f64, 0usize); n];
     for (&v, &c) in values.iter().zip(membership).filter(|(v, _)| !v.is_nan()) {

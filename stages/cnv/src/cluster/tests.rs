@@ -140,7 +140,7 @@ fn bits_do_not_depend_on_the_number_of_threads() {
     assert!(at_threads(2, || go(&x, &ClusterParams::default())) == one);
 }
 
-/// A `cnv` store of 60 cells beside `dir/out`, and the stage run on it.
+/// Writes a `cnv` store of 60 cells next to `dir/out`, and runs the stage on it.
 fn run_stage(dir: &Path, out: &str) -> Metrics {
     let (x, truth) = clones(60, 40, 8);
     let mut obs = Frame::new((0..60).map(|i| format!("cell{i}")).collect());

@@ -3,7 +3,7 @@
 use super::layout::Layout;
 use super::window::median_of;
 
-/// For each gene that entered, the windows that contain it.
+/// Windows that contain each gene of the layout.
 #[derive(Debug, Clone)]
 pub(super) struct GeneValues {
     windows_of: Vec<std::ops::Range<usize>>,
@@ -14,7 +14,7 @@ impl GeneValues {
         let mut windows_of = vec![0..0; layout.genes.len()];
         for (w, window) in layout.windows.iter().enumerate() {
             for range in &mut windows_of[window.first_gene..=window.last_gene] {
-                // Windows that contain a gene follow each other.
+                // Windows that contain a gene are consecutive.
                 *range = if range.start == range.end {
                     w..w + 1
                 } else {
@@ -25,8 +25,8 @@ impl GeneValues {
         Self { windows_of }
     }
 
-    /// Writes a cell's values: mean of its smoothed windows over each gene, minus their median over
-    /// the genes that lie in a window, below `threshold` set to 0; NaN for a gene in no window.
+    /// Write a cell's values: the mean of its smoothed windows over each gene, minus the median of that
+    /// over the genes in a window, set to 0 below `threshold`; NaN for a gene in no window.
     ///
     /// **Source**: infercnvpy 0.6.1 `calculate_gene_values`.
     pub(super) fn fill(&self, smoothed: &[f64], threshold: f64, out: &mut [f32]) {

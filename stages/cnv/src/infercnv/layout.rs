@@ -1,4 +1,4 @@
-//! Which genes enter, in which order, and which windows lie over them.
+//! Layout of the inference: the included genes in genome order, and the windows over them.
 
 use clcc_data::error::{StageError, StageResult};
 use clcc_data::frame::{Categorical, Column, Frame};
@@ -7,24 +7,24 @@ use clcc_numerics::rng::Rng;
 
 use super::params::{Edges, InfercnvParams, ShortChromosomes};
 
-/// Names and places of the genes of `expr`, in its order.
+/// Names and positions of the genes of `expr`, in its order.
 #[derive(Debug, Clone)]
 pub struct GenePositions {
     /// Gene names.
     pub names: Vec<String>,
-    /// Chromosome; empty where unknown.
+    /// Chromosome of each gene; empty where unknown.
     pub chromosome: Vec<String>,
-    /// First base.
+    /// First base of each gene, 1-based.
     pub start: Vec<f64>,
-    /// Last base.
+    /// Last base of each gene, inclusive.
     pub end: Vec<f64>,
 }
 
 impl GenePositions {
-    /// From the columns `chromosome`, `start` and `end` of `var`.
+    /// Read the columns `chromosome`, `start` and `end` of `var`.
     ///
     /// # Errors
-    /// Where a column is missing.
+    /// [`StageError::Data`] where a column is missing.
     pub fn from_var(var: &Frame) -> StageResult<Self> {
         Ok(Self {
             names: var.index.clone(),
@@ -34,7 +34,7 @@ impl GenePositions {
         })
     }
 
-    /// The same places in random order, among the genes on chromosomes that take part.
+    /// The same positions in random order, among the genes on included chromosomes.
     pub(super) fn shuffled(&self, params: &InfercnvParams) -> Self {
         let genes: Vec<usize> = (0..self.names.len())
             .filter(|&g| params.includes(&self.chromosome[g], &self.names[g]))
@@ -50,16 +50,16 @@ impl GenePositions {
     }
 }
 
-/// A chromosome that takes part.
+/// An included chromosome, with its genes and windows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChromosomeSpan {
-    /// `chr1`.
+    /// Name, such as `chr1`.
     pub name: String,
-    /// Its genes, as positions in [`Layout::genes`].
+    /// Genes, as positions in [`Layout::genes`].
     pub genes: std::ops::Range<usize>,
-    /// Its first window.
+    /// Index of the first window.
     pub first_window: usize,
-    /// Number of its windows.
+    /// Number of windows.
     pub n_windows: usize,
 }
 
@@ -68,23 +68,23 @@ pub struct ChromosomeSpan {
 pub struct Window {
     /// Index into [`Layout::chromosomes`].
     pub chromosome: usize,
-    /// First gene of the weighting, counted from the chromosome's first gene; negative where
-    /// `edges: same` reaches over the end.
+    /// First gene of the weighting, counted from the chromosome's first gene; negative where `edges:
+    /// same` extends beyond the end.
     pub offset: i64,
-    /// Genes in the weighting.
+    /// Number of genes in the weighting.
     pub size: usize,
-    /// Equal weights rather than the pyramid.
+    /// Whether weights are equal instead of the pyramid.
     pub flat: bool,
-    /// First gene inside, a position in [`Layout::genes`].
+    /// First gene inside the window, as a position in [`Layout::genes`].
     pub first_gene: usize,
-    /// Last gene inside, inclusive.
+    /// Last gene inside the window, inclusive.
     pub last_gene: usize,
 }
 
-/// The genes that enter and the windows over them.
+/// Included genes and the windows over them.
 #[derive(Debug, Clone)]
 pub struct Layout {
-    /// Columns of `expr` that enter, in genome order.
+    /// Included columns of `expr`, in genome order.
     pub genes: Vec<usize>,
     /// Chromosomes in natural order.
     pub chromosomes: Vec<ChromosomeSpan>,
@@ -93,14 +93,14 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Lays the windows. Genes are ordered by chromosome (natural), start, end and name.
+    /// Lay out the windows. Genes are ordered by chromosome (natural), start, end and name.
     ///
     /// **Deviation**: infercnvpy sorts by `start` with an unstable sort, so that genes of equal start
     /// may swap there.
     ///
     /// # Errors
-    /// [`StageError::Data`] where no gene lies on a chromosome that takes part, and where a position
-    /// is missing on one that does.
+    /// [`StageError::Data`] where no gene is on an included chromosome, and where a position is missing
+    /// on one that is.
     pub fn new(positions: &GenePositions, params: &InfercnvParams) -> StageResult<Self> {
         let genes = Self::sorted(positions, params)?;
         let mut layout = Self {
@@ -117,7 +117,7 @@ impl Layout {
         Ok(layout)
     }
 
-    /// The genes of all chromosomes that take part, in genome order, without windows.
+    /// Genes of all included chromosomes in genome order, without windows.
     ///
     /// # Errors
     /// As [`Self::new`].
@@ -147,13 +147,13 @@ impl Layout {
         })
     }
 
-    /// The genes of each chromosome.
+    /// Genes of each chromosome.
     pub(super) fn spans(&self) -> Vec<std::ops::Range<usize>> {
         self.chromosomes.iter().map(|c| c.genes.clone()).collect()
     }
 
-    /// Windows of `size` genes (odd) around every `step`-th of `genes`, cut off at the ends. `spans` are
-    /// the genes of each of this layout's chromosomes; empty ones are left out.
+    /// Lay out windows of `size` genes (odd) around every `step`-th of `genes`, truncated at the ends.
+    /// `spans` are the genes of each of this layout's chromosomes; empty ones are left out.
     pub(super) fn centred(
         &self,
         genes: &[usize],
@@ -194,7 +194,7 @@ impl Layout {
         out
     }
 
-    /// The gene in the middle of each window of [`Self::centred`].
+    /// Middle gene of each window of [`Self::centred`].
     pub(super) fn middle_genes(&self) -> impl Iterator<Item = usize> + '_ {
         self.windows.iter().map(|w| {
             let first = self.chromosomes[w.chromosome].genes.start as i64;
@@ -265,7 +265,7 @@ impl Layout {
         });
     }
 
-    /// `var` of the artifact: the genes that entered, with their columns.
+    /// Build `var` of the artifact: the included genes, with their columns.
     pub(super) fn gene_frame(&self, var: &Frame, positions: &GenePositions) -> Frame {
         let mut frame = Frame::new(self.genes.iter().map(|&g| var.index[g].clone()).collect());
         frame.set(
@@ -293,7 +293,7 @@ impl Layout {
         frame
     }
 
-    /// `uns["cnv"]["windows"]`: one row per window, named `chr1:0`, `chr1:1`, ...; `start` is the
+    /// Build `uns["cnv"]["windows"]`: one row per window, named `chr1:0`, `chr1:1`, ...; `start` is the
     /// first base of its first gene, `end` the last base of any of its genes.
     pub(super) fn window_frame(&self, positions: &GenePositions) -> Frame {
         let name_of = |w: &Window| self.chromosomes[w.chromosome].name.as_str();

@@ -1,13 +1,14 @@
-//! A measured copy number in the windows of the inferred one, so that every later stage takes it.
+//! Measured copy number in the windows of the inferred one, so that later stages can use it in its
+//! place.
 //!
-//! The table of segments (tab-separated, `#` lines are notes) has the columns `chromosome`, `start`, `end`
-//! (1-based, inclusive) and `copy_number`, and says whose they are by `cell` (the name in `obs`) or by
-//! `clone` (the value of `measured.clone_key` in `obs`); a column `patient`, where it has one, must agree
-//! with `obs` as well. A gene has the copy number of the segment that holds its middle, and `ploidy`
-//! where there is none; a cell without segments is unchanged throughout.
+//! The table of segments (tab-separated, `#` lines are notes) has the columns `chromosome`, `start`,
+//! `end` (1-based, inclusive) and `copy_number`, and identifies their owner by `cell` (the name in
+//! `obs`) or by `clone` (the value of `measured.clone_key` in `obs`); a column `patient`, if present,
+//! must agree with `obs` as well. A gene has the copy number of the segment that contains its middle,
+//! or `ploidy` where there is none; a cell without segments is unchanged throughout.
 //!
 //! Values are ln(copy number / ploidy), clipped to `lfc_clip`, in the same weighted windows as inferred
-//! ones. Unlike those they are not centred on the cell's median: what was measured has a zero.
+//! ones. Unlike those they are not centred on the cell's median, since a measurement has a zero.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
@@ -22,14 +23,14 @@ use clcc_data::matrix::Csr;
 use clcc_data::table::TextTable;
 use clcc_numerics::math;
 
-/// Whose segments they are.
+/// Owner of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Owner {
     Cell,
     Clone,
 }
 
-/// A stretch of one chromosome.
+/// Interval of one chromosome with its copy number.
 #[derive(Debug, Clone, PartialEq)]
 struct Segment {
     chromosome: String,
@@ -38,26 +39,26 @@ struct Segment {
     copy_number: f64,
 }
 
-/// A table of measured copy number.
+/// Table of measured copy number.
 #[derive(Debug, Clone)]
 pub struct Segments {
     owner: Owner,
-    /// Whether segments are told apart by patient too.
+    /// Whether the owner includes the patient.
     by_patient: bool,
     of: BTreeMap<(String, String), Vec<Segment>>,
 }
 
 impl Segments {
-    /// Reads the table.
+    /// Read the table.
     ///
     /// # Errors
-    /// [`StageError::Data`] where a column is missing, a value is no number, a segment ends before it
-    /// starts, two segments of one owner overlap, or a copy number is negative.
+    /// [`StageError::Data`] where a column is missing, a value is not a number, a segment ends before
+    /// it starts, two segments of one owner overlap, or a copy number is negative.
     pub fn read(path: &Path) -> StageResult<Self> {
         let table = TextTable::read(path)?;
-        let owner = match (table.position("cell"), table.position("clone")) {
-            (Some(_), _) => Owner::Cell,
-            (None, Some(_)) => Owner::Clone,
+        let (owner, column) = match (table.position("cell"), table.position("clone")) {
+            (Some(_), _) => (Owner::Cell, "cell"),
+            (None, Some(_)) => (Owner::Clone, "clone"),
             (None, None) => {
                 return Err(StageError::data(format!(
                     "expected a column `cell` or `clone` in the table of segments; the columns are `{}`",
@@ -65,11 +66,7 @@ impl Segments {
                 )));
             }
         };
-        let name = table.texts(if owner == Owner::Cell {
-            "cell"
-        } else {
-            "clone"
-        })?;
+        let name = table.texts(column)?;
         let by_patient = table.position("patient").is_some();
         let patient = if by_patient {
             table.texts("patient")?
@@ -82,53 +79,19 @@ impl Segments {
         let (start, end, copies) = (start?, end?, copies?);
         let mut of: BTreeMap<(String, String), Vec<Segment>> = BTreeMap::new();
         for i in 0..name.len() {
-            let place = || format!("row {} of the segments", i + 1);
-            if is_missing(name[i]) {
-                return Err(StageError::data(format!(
-                    "{}: expected whose segment it is, found `{}`",
-                    place(),
-                    name[i]
-                )));
-            }
-            if start[i] > end[i] || (start[i] - end[i]).is_nan() {
-                return Err(StageError::data(format!(
-                    "{}: expected start <= end, found {} and {}",
-                    place(),
-                    start[i],
-                    end[i]
-                )));
-            }
-            if !(copies[i] >= 0.0 && copies[i].is_finite()) {
-                return Err(StageError::data(format!(
-                    "{}: expected a copy number of at least 0, found {}",
-                    place(),
-                    copies[i]
-                )));
-            }
+            let segment = Segment {
+                chromosome: normalise_chromosome(chromosome[i]),
+                start: start[i],
+                end: end[i],
+                copy_number: copies[i],
+            };
+            check_row(i, name[i], &segment)?;
             of.entry((patient[i].to_string(), name[i].to_string()))
                 .or_default()
-                .push(Segment {
-                    chromosome: normalise_chromosome(chromosome[i]),
-                    start: start[i],
-                    end: end[i],
-                    copy_number: copies[i],
-                });
+                .push(segment);
         }
         for ((_, name), segments) in &mut of {
-            segments.sort_by(|a, b| {
-                a.chromosome
-                    .cmp(&b.chromosome)
-                    .then(a.start.total_cmp(&b.start))
-            });
-            let overlap = segments
-                .windows(2)
-                .find(|w| w[0].chromosome == w[1].chromosome && w[1].start <= w[0].end);
-            if let Some(w) = overlap {
-                return Err(StageError::data(format!(
-                    "segments of `{name}` overlap on {}: {}-{} and {}-{}",
-                    w[0].chromosome, w[0].start, w[0].end, w[1].start, w[1].end
-                )));
-            }
+            sort_disjoint(name, segments)?;
         }
         Ok(Self {
             owner,
@@ -137,8 +100,8 @@ impl Segments {
         })
     }
 
-    /// Chromosomes with a segment and without a gene, as a human's X under the number 23; X, Y and M, which data
-    /// may lack, are not among them.
+    /// Chromosomes with a segment but without a gene, such as a human's X under the number 23; X, Y and
+    /// M, which data may lack, are not reported.
     pub(super) fn chromosomes_without_genes(&self, positions: &GenePositions) -> Vec<&str> {
         let with_genes: BTreeSet<&str> = positions.chromosome.iter().map(String::as_str).collect();
         let all: BTreeSet<&str> = self
@@ -153,6 +116,55 @@ impl Segments {
     }
 }
 
+/// Check that row `i` of the table names an owner and has a valid interval and copy number.
+fn check_row(i: usize, name: &str, segment: &Segment) -> StageResult<()> {
+    let row = || format!("row {} of the segments", i + 1);
+    let Segment {
+        start,
+        end,
+        copy_number,
+        ..
+    } = *segment;
+    if is_missing(name) {
+        return Err(StageError::data(format!(
+            "{}: expected whose segment it is, found `{name}`",
+            row()
+        )));
+    }
+    if start > end || (start - end).is_nan() {
+        return Err(StageError::data(format!(
+            "{}: expected start <= end, found {start} and {end}",
+            row()
+        )));
+    }
+    if !(copy_number >= 0.0 && copy_number.is_finite()) {
+        return Err(StageError::data(format!(
+            "{}: expected a copy number of at least 0, found {copy_number}",
+            row()
+        )));
+    }
+    Ok(())
+}
+
+/// Sort the segments of the owner `name` along the genome, and check that they do not overlap.
+fn sort_disjoint(name: &str, segments: &mut [Segment]) -> StageResult<()> {
+    segments.sort_by(|a, b| {
+        a.chromosome
+            .cmp(&b.chromosome)
+            .then(a.start.total_cmp(&b.start))
+    });
+    let overlap = segments
+        .windows(2)
+        .find(|w| w[0].chromosome == w[1].chromosome && w[1].start <= w[0].end);
+    match overlap {
+        None => Ok(()),
+        Some(w) => Err(StageError::data(format!(
+            "segments of `{name}` overlap on {}: {}-{} and {}-{}",
+            w[0].chromosome, w[0].start, w[0].end, w[1].start, w[1].end
+        ))),
+    }
+}
+
 fn copies(segments: &[Segment], chromosome: &str, middle: f64) -> Option<f64> {
     let after = segments.partition_point(|s| {
         s.chromosome.as_str() < chromosome || (s.chromosome == chromosome && s.start <= middle)
@@ -161,7 +173,7 @@ fn copies(segments: &[Segment], chromosome: &str, middle: f64) -> Option<f64> {
     (s.chromosome == chromosome && middle <= s.end).then_some(s.copy_number)
 }
 
-/// `X_cnv` of every cell (`n_cells x n_windows`) and the number of cells without segments.
+/// Compute `X_cnv` of every cell (`n_cells x n_windows`), and the number of cells without segments.
 ///
 /// # Errors
 /// [`StageError::Data`] where `obs` lacks the column that names a cell's clone or patient.
@@ -199,7 +211,7 @@ pub fn measured(
         smoother.apply(&values, &mut Scratch::default(), &mut out);
         out.iter()
             .enumerate()
-            // Sums of equal and opposite terms leave rounding.
+            // Sums of equal and opposite terms leave rounding errors.
             .filter(|(_, v)| v.abs() > 1e-9)
             .map(|(w, &v)| (w as u32, v as f32))
             .collect()

@@ -1,4 +1,4 @@
-//! Copy number of each cell along the genome, from its expression against normal cells.
+//! Infers the copy number of each cell along the genome, from its expression relative to normal cells.
 //!
 //! Reads `expr` (log1p-normalised expression with gene positions), writes `cnv`: for each cell the
 //! smoothed, centred and denoised log ratio to the reference in windows of genes (`obsm["X_cnv"]`),
@@ -7,11 +7,12 @@
 //!
 //! `method: window` is infercnvpy's ([`window::infer`]); `method: hmm` is R inferCNV's ([`hmm::run`]),
 //! which also gives copy-number states per subcluster (`uns["cnv"]["hmm"]`, `obs["cnv_subcluster"]`).
-//! `method: measured` infers nothing: it lays a measured copy number ([`measured()`]) into the same windows.
-//! Values of `X_cnv` are natural-log expression ratios under both, not copy numbers: 0 is the reference's copy number, and a gain of one copy of two is less than
-//! ln(1.5) because smoothing, median centring and dosage compensation shrink it.
+//! `method: measured` infers nothing: it puts a measured copy number ([`measured()`]) into the same
+//! windows. Inferred values of `X_cnv` are natural-log expression ratios, not copy numbers: 0 is the
+//! reference's copy number, and a gain of one copy on two is less than ln(1.5) because smoothing,
+//! median centring and dosage compensation shrink it.
 //!
-//! This stage decides nothing about which cells are malignant, and does not cluster.
+//! This stage does not call malignant cells and does not cluster.
 
 mod gene_values;
 pub mod hmm;
@@ -160,12 +161,12 @@ impl Stage for Infercnv {
     }
 }
 
-/// Everything the stage does between reading and writing: the artifact `cnv` and its headline
-/// numbers, from `obs`, `var` and log1p expression (`n_cells x n_genes`).
+/// Run `method: window` between reading and writing: returns the artifact `cnv` and its metrics, from
+/// `obs`, `var` and log1p expression (`n_cells x n_genes`).
 ///
 /// # Errors
-/// Where `var` has no positions, where `reference_key` or a value of `reference_cat` is not in
-/// `obs`, and as [`infer`].
+/// [`StageError::Data`] where `var` has no positions, where `reference_key` or a value of
+/// `reference_cat` is not in `obs`, and as [`infer`].
 pub fn annotate(
     obs: &Frame,
     var: &Frame,
@@ -199,8 +200,8 @@ pub fn annotate(
     Ok(artifact.make(inferred.x_cnv, inferred.gene_values, metrics))
 }
 
-/// Adds the column `arm` to the genes and the windows, where the genome is known: the arm of a window is that
-/// on which the middle of its bases lies.
+/// Add the column `arm` to the genes and the windows, where the genome is known: the arm of a window is
+/// that of the middle of its bases.
 ///
 /// # Errors
 /// As [`annotate_arms`].
@@ -214,7 +215,7 @@ fn add_arms(cnv: &mut AnnData, genome: Option<Assembly>) -> StageResult<()> {
     Ok(())
 }
 
-/// Gene positions, in random order under `control: gene_order`.
+/// Read the gene positions; shuffle them under `control: gene_order`.
 fn places(var: &Frame, params: &InfercnvParams) -> StageResult<GenePositions> {
     let positions = GenePositions::from_var(var)?;
     Ok(match params.control {
@@ -223,7 +224,7 @@ fn places(var: &Frame, params: &InfercnvParams) -> StageResult<GenePositions> {
     })
 }
 
-/// The table of `method: measured`.
+/// Input table of `method: measured`.
 fn segments<'a>(ctx: &'a StageContext<'_>) -> StageResult<Input<'a, roles::File>> {
     match ctx.all(roles::SEGMENTS).as_slice() {
         [one] => Ok(*one),
@@ -237,7 +238,7 @@ fn segments<'a>(ctx: &'a StageContext<'_>) -> StageResult<Input<'a, roles::File>
     }
 }
 
-/// The same for `method: measured`, from a table of segments.
+/// Run `method: measured`, from a table of segments; otherwise as [`annotate`].
 ///
 /// # Errors
 /// As [`measured()`].
@@ -277,7 +278,8 @@ pub fn annotate_measured(
     Ok(artifact.make(x_cnv, None, metrics))
 }
 
-/// The same for `method: hmm`, from raw counts (`n_cells x n_genes`): also what was found, for its tables.
+/// Run `method: hmm`, from raw counts (`n_cells x n_genes`); otherwise as [`annotate`]. Also returns the
+/// full result, for its tables.
 ///
 /// # Errors
 /// As [`hmm::run`].
@@ -313,8 +315,13 @@ pub fn annotate_hmm(
         shuffle: params.cell_shuffle(),
     };
     let (mut cnv, metrics) = artifact.make(found.x_cnv.clone(), found.gene_values.clone(), metrics);
+    add_states(&mut cnv, &found, kind);
+    Ok((found, cnv, metrics))
+}
 
-    let mut codes = vec![-1; obs.len()];
+/// Add the subcluster of each cell, and the states of the subclusters (`uns["cnv"]["hmm"]`).
+fn add_states(cnv: &mut AnnData, found: &hmm::Hmm, kind: hmm::HmmType) {
+    let mut codes = vec![-1; cnv.obs.len()];
     for (s, subcluster) in found.subclusters.iter().enumerate() {
         subcluster.cells.iter().for_each(|&c| codes[c] = s as i32);
     }
@@ -333,40 +340,36 @@ pub fn annotate_hmm(
             ratios[found.states[s][g] as usize]
         });
     let n_cells = found.subclusters.iter().map(|s| s.cells.len() as i64);
-    let hmm = BTreeMap::from([
-        ("states".to_string(), Uns::Matrix(states)),
-        ("subclusters".to_string(), Uns::Strings(names)),
-        ("n_cells".to_string(), Uns::Integers(n_cells.collect())),
-        ("state_ratios".to_string(), Uns::Numbers(ratios.to_vec())),
-        (
-            "state_means".to_string(),
-            Uns::Numbers(found.levels.means.clone()),
-        ),
-        (
-            "state_sds".to_string(),
-            Uns::Numbers(found.levels.sds.clone()),
-        ),
-    ]);
+    let numbers = |v: &[f64]| Uns::Numbers(v.to_vec());
+    let hmm = [
+        ("states", Uns::Matrix(states)),
+        ("subclusters", Uns::Strings(names)),
+        ("n_cells", Uns::Integers(n_cells.collect())),
+        ("state_ratios", numbers(ratios)),
+        ("state_means", numbers(&found.levels.means)),
+        ("state_sds", numbers(&found.levels.sds)),
+    ];
+    let hmm = BTreeMap::from(hmm.map(|(name, value)| (name.to_string(), value)));
     if let Some(Uns::Dict(cnv)) = cnv.uns.get_mut("cnv") {
         cnv.insert("hmm".into(), Uns::Dict(hmm));
     }
-    Ok((found, cnv, metrics))
 }
 
-/// What both methods say of the cells and the genome.
+/// Parts of the artifact `cnv` that all methods share.
 struct Artifact<'a> {
     obs: &'a Frame,
     var: &'a Frame,
     positions: &'a GenePositions,
     layout: &'a Layout,
     reference: Vec<usize>,
-    /// Whether the reference was named, rather than all cells standing in for it.
+    /// Whether the reference was named; otherwise all cells are the reference.
     named: bool,
-    /// Seed of `control: cells`.
+    /// Seed of `control: cells`, where that is set.
     shuffle: Option<u64>,
 }
 
 impl Artifact<'_> {
+    /// Build the artifact and its metrics, `own` being those of the method.
     fn make(
         &self,
         x_cnv: Csr,
@@ -382,37 +385,10 @@ impl Artifact<'_> {
                 (x_cnv.take_rows(&order), values)
             }
         };
-        let n_windows = self.layout.windows.len();
         let burden = burden(&x_cnv);
-        let mut metrics = Metrics::new();
-        metrics.insert("n_cells".into(), n_cells.into());
-        metrics.insert("n_genes".into(), self.layout.genes.len().into());
-        metrics.insert("n_windows".into(), n_windows.into());
-        metrics.insert("n_chromosomes".into(), self.layout.chromosomes.len().into());
-        metrics.insert("n_reference_cells".into(), self.reference.len().into());
-        let share = x_cnv.nnz() as f64 / (n_cells * n_windows).max(1) as f64;
-        metrics.insert("share_nonzero".into(), share.into());
-        metrics.extend(own);
         let mut is_reference = vec![false; n_cells];
         self.reference.iter().for_each(|&c| is_reference[c] = true);
-        for (name, wanted) in [
-            ("mean_burden_reference", true),
-            ("mean_burden_other", false),
-        ] {
-            let values: Vec<f64> = burden
-                .iter()
-                .zip(&is_reference)
-                .filter(|(_, r)| **r == wanted)
-                .map(|(b, _)| *b)
-                .collect();
-            let mean = values.iter().sum::<f64>() / values.len() as f64;
-            let value = if values.is_empty() {
-                serde_json::Value::Null
-            } else {
-                mean.into()
-            };
-            metrics.insert(name.into(), value);
-        }
+        let metrics = self.metrics(&x_cnv, &burden, &is_reference, own);
         let mut cnv = AnnData {
             obs: Frame::new(self.obs.index.clone()),
             ..AnnData::default()
@@ -436,14 +412,47 @@ impl Artifact<'_> {
         cnv.obsm.insert("X_cnv".into(), Matrix::Csr(x_cnv));
         (cnv, metrics)
     }
+
+    /// Metrics of the artifact.
+    fn metrics(&self, x_cnv: &Csr, burden: &[f64], is_reference: &[bool], own: Metrics) -> Metrics {
+        let (n_cells, n_windows) = (self.obs.len(), self.layout.windows.len());
+        let mut metrics = Metrics::new();
+        metrics.insert("n_cells".into(), n_cells.into());
+        metrics.insert("n_genes".into(), self.layout.genes.len().into());
+        metrics.insert("n_windows".into(), n_windows.into());
+        metrics.insert("n_chromosomes".into(), self.layout.chromosomes.len().into());
+        metrics.insert("n_reference_cells".into(), self.reference.len().into());
+        let share = x_cnv.nnz() as f64 / (n_cells * n_windows).max(1) as f64;
+        metrics.insert("share_nonzero".into(), share.into());
+        metrics.extend(own);
+        for (name, wanted) in [
+            ("mean_burden_reference", true),
+            ("mean_burden_other", false),
+        ] {
+            let values: Vec<f64> = burden
+                .iter()
+                .zip(is_reference)
+                .filter(|(_, r)| **r == wanted)
+                .map(|(b, _)| *b)
+                .collect();
+            let mean = values.iter().sum::<f64>() / values.len() as f64;
+            let value = if values.is_empty() {
+                serde_json::Value::Null
+            } else {
+                mean.into()
+            };
+            metrics.insert(name.into(), value);
+        }
+        metrics
+    }
 }
 
-/// Mean |X_cnv| of each cell, zeros included.
+/// Burden: mean |X_cnv| of each cell, zeros included.
 fn burden(x_cnv: &Csr) -> Vec<f64> {
     let n_windows = x_cnv.n_cols().max(1) as f64;
     (0..x_cnv.n_rows())
         .map(|c| {
-            // From 0: the sum of no value at all is -0.
+            // Starts from 0, since the sum of no values is -0.
             let sizes = x_cnv.row(c).1.iter().map(|v| f64::from(v.abs()));
             sizes.fold(0.0, |sum, v| sum + v) / n_windows
         })
@@ -451,8 +460,8 @@ fn burden(x_cnv: &Csr) -> Vec<f64> {
 }
 
 #[cfg(test)]
-mod golden;
+mod golden_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
-mod wide;
+mod wide_tests;

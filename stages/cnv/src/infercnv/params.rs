@@ -7,7 +7,7 @@ use super::hmm::HmmParams;
 use clcc_data::genome::normalise_chromosome;
 use clcc_stage::params::{Checks, OnlyWith, ParamProblem, When};
 
-/// How copy number is inferred.
+/// Method of inference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Method {
@@ -22,29 +22,29 @@ pub enum Method {
     Measured,
 }
 
-/// What is destroyed on purpose, to see what is left.
+/// Negative control: the structure to destroy by permutation, to see what remains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Control {
-    /// Nothing.
+    /// No permutation.
     #[default]
     None,
-    /// Genes swap their places on the genome before inference: windows hold genes from anywhere, so
-    /// no copy number is left, but still the cell's own counts.
+    /// Permute the positions of genes before inference: windows contain genes from anywhere, so no copy
+    /// number is left, but values still come from the cell's own counts.
     GeneOrder,
-    /// After inference the cells of the patient swap their profiles: expression and copy number of
-    /// a cell have nothing to do with each other.
+    /// Permute the profiles among the cells of the patient after inference: expression and copy number
+    /// of a cell become unrelated.
     Cells,
 }
 
-/// How a measured copy number is read.
+/// Parameters of `method: measured`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct MeasuredParams {
-    /// The column of `obs` that names a cell's clone, for a table with a column `clone`. Default
+    /// Column of `obs` that names a cell's clone, for a table with a column `clone`. Default
     /// `truth_clone`, which simulated cells have.
     pub clone_key: String,
-    /// Copies that count as no change; above 0, default 2.
+    /// Copy number that counts as unchanged; above 0, default 2.
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub ploidy: f64,
 }
@@ -58,19 +58,19 @@ impl Default for MeasuredParams {
     }
 }
 
-/// Over which cells the standard deviation of the noise filter is taken.
+/// Cells over which the standard deviation of the noise filter is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum NoiseScope {
-    /// Over each run of `chunksize` cells in file order, as infercnvpy does: the result then depends
-    /// on the order of the cells.
+    /// Each run of `chunksize` cells in file order, as infercnvpy does: the result then depends on the
+    /// order of the cells.
     #[default]
     Chunk,
-    /// Over all cells: independent of their order.
+    /// All cells: independent of their order.
     Global,
 }
 
-/// What happens where a window would reach over the end of a chromosome.
+/// Treatment of windows that would extend beyond the end of a chromosome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Edges {
@@ -82,7 +82,7 @@ pub enum Edges {
     Same,
 }
 
-/// What happens to a chromosome with fewer genes than `window_size`.
+/// Treatment of chromosomes with fewer genes than `window_size`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ShortChromosomes {
@@ -90,7 +90,7 @@ pub enum ShortChromosomes {
     /// pyramid of their number with `edges: same`.
     #[default]
     Single,
-    /// It is left out.
+    /// The chromosome is left out.
     Drop,
 }
 
@@ -98,14 +98,15 @@ pub enum ShortChromosomes {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct InfercnvParams {
-    /// `window` (default): infercnvpy's running mean; `hmm`: R inferCNV's run, with its own parameters in `hmm`;
-    /// `measured`: a table, with its own in `measured`. Each parameter that not all of them read says which do.
+    /// Method of inference: `window` (default), infercnvpy's running mean; `hmm`, R inferCNV's method,
+    /// with its own parameters in `hmm`; `measured`, a table, with its own parameters in `measured`.
+    /// Parameters that only some methods read say so.
     pub method: Method,
-    /// The column of `obs` that names the reference cells; null: all cells are the reference.
-    /// Default `cancer_vs_normal`, which `preprocess` writes (infercnvpy: none).
+    /// Column of `obs` that names the reference cells; null: all cells are the reference. Default
+    /// `cancer_vs_normal`, which `preprocess` writes (infercnvpy: none).
     pub reference_key: Option<String>,
-    /// The values of `reference_key` that are reference. With several, a gene counts as changed only
-    /// beyond the highest or below the lowest of the groups' means. At least one; default `[Normal]`.
+    /// Values of `reference_key` that are reference. With several, a gene counts as changed only above
+    /// the highest or below the lowest of the groups' means. At least one; default `[Normal]`.
     #[schemars(length(min = 1))]
     pub reference_cat: Vec<String>,
     /// Log ratios are clipped to +- this, natural log; above 0, default 3.
@@ -124,9 +125,9 @@ pub struct InfercnvParams {
     /// Chromosomes left out, with or without `chr`. Default `[chrX, chrY]`. chrM and scaffolds
     /// without `chr` are always left out.
     pub exclude_chromosomes: Vec<String>,
-    /// Genes left out, as in `var`; a `*` at the end stands for any more letters. Default none (infercnvpy). The
-    /// HLA genes (`HLA-*`) lie beside one another and follow the cell type, so that macrophages seem to gain
-    /// what fibroblasts seem to lose there; CopyKAT leaves them out too.
+    /// Genes left out, by their names in `var`; a `*` at the end matches any further characters.
+    /// Default none (infercnvpy). The HLA genes (`HLA-*`) are neighbours and vary by cell type, so that
+    /// macrophages seem to gain what fibroblasts seem to lose there; CopyKAT leaves them out too.
     #[schemars(inner(length(min = 1)))]
     pub exclude_genes: Vec<String>,
     /// Cells per run of `noise_scope: chunk`, at least 1, default 5000.
@@ -147,8 +148,8 @@ pub struct InfercnvParams {
     pub measured: MeasuredParams,
     /// A negative control: `none` (default), `gene_order` or `cells`.
     pub control: Control,
-    /// Seed of the control's permutation, apart from the workflow's so that real runs do not depend on
-    /// a seed. Default 0.
+    /// Seed of the control's permutation, separate from the workflow's so that real runs do not depend
+    /// on a seed. Default 0.
     pub control_seed: u64,
 }
 
@@ -178,7 +179,7 @@ impl Default for InfercnvParams {
 }
 
 impl InfercnvParams {
-    /// What is read only under other parameters.
+    /// Parameters that are read only under certain values of others.
     pub(super) const ONLY_WITH: &'static [OnlyWith] = &[
         OnlyWith {
             params: &["lfc_clip", "window_size", "edges", "short_chromosomes"],
@@ -248,7 +249,7 @@ impl InfercnvParams {
         checks.finish()
     }
 
-    /// The seed with which cells swap their profiles, where they do.
+    /// Seed of the permutation of cells under `control: cells`; `None` otherwise.
     pub(super) fn cell_shuffle(&self) -> Option<u64> {
         (self.control == Control::Cells).then_some(self.control_seed)
     }
@@ -258,7 +259,7 @@ impl InfercnvParams {
         self.reference_key.is_none()
     }
 
-    /// Whether a gene of that name on that chromosome takes part.
+    /// Whether a gene of that name on that chromosome is included.
     pub(super) fn includes(&self, chromosome: &str, gene: &str) -> bool {
         chromosome.starts_with("chr")
             && chromosome != "chrM"
@@ -269,8 +270,8 @@ impl InfercnvParams {
             && !self.exclude_genes.iter().any(|e| names(e, gene))
     }
 
-    /// Entries of `exclude_chromosomes` that are none of these chromosomes, but for X, Y and M, which data may
-    /// lack.
+    /// Entries of `exclude_chromosomes` that match none of these chromosomes, except X, Y and M, which
+    /// data may lack.
     pub(super) fn chromosomes_excluded_in_vain(&self, chromosomes: &[String]) -> Vec<&str> {
         let all = self.exclude_chromosomes.iter().map(String::as_str);
         all.filter(|e| {
@@ -280,7 +281,7 @@ impl InfercnvParams {
         .collect()
     }
 
-    /// Entries of `exclude_genes` that name none of these genes.
+    /// Entries of `exclude_genes` that match none of these genes.
     pub(super) fn excluded_in_vain(&self, genes: &[String]) -> Vec<&str> {
         let all = self.exclude_genes.iter().map(String::as_str);
         all.filter(|e| !genes.iter().any(|gene| names(e, gene)))
@@ -288,7 +289,7 @@ impl InfercnvParams {
     }
 }
 
-/// Whether an entry of `exclude_genes` names the gene.
+/// Whether an entry of `exclude_genes` matches the gene.
 fn names(entry: &str, gene: &str) -> bool {
     match entry.strip_suffix('*') {
         Some(start) => gene.starts_with(start),

@@ -1,4 +1,4 @@
-//! The normal cells' expression, and a cell's log ratio to it.
+//! Reference expression of the normal cells, and log ratios to it.
 
 use clcc_data::error::{StageError, StageResult};
 use clcc_data::frame::Frame;
@@ -7,7 +7,7 @@ use clcc_data::matrix::Csr;
 use super::params::InfercnvParams;
 use clcc_stage::stage::Progress;
 
-/// The reference groups as (name, rows): one per value of `reference_cat`, or all cells.
+/// List the reference groups as (name, rows): one per value of `reference_cat`, or all cells.
 ///
 /// # Errors
 /// [`StageError::Data`] where the column is missing or no cell has one of the values.
@@ -41,12 +41,14 @@ pub fn reference_groups(
     Ok(groups)
 }
 
-/// Reference cells of a group below which a run stops: its mean is that of single cells.
+/// Number of reference cells of a group below which a run stops, since its mean is that of single
+/// cells.
 const TOO_FEW: usize = 3;
-/// And below which it warns.
+/// Number of reference cells of a group below which a run warns.
 const FEW: usize = 20;
 
-/// Looks at how many cells each reference group of this patient has; nothing where all cells are the reference.
+/// Check the number of cells of each reference group of this patient; no check where all cells are the
+/// reference.
 ///
 /// # Errors
 /// [`StageError::Data`] where a group has fewer than 3 cells, and as [`reference_groups`].
@@ -58,7 +60,7 @@ pub fn check_reference(
     if params.reference_is_all() {
         return Ok(());
     }
-    // A cell without counts says nothing of its kind.
+    // A cell without counts carries no information on its type.
     let totals = obs.numbers("total_counts").ok();
     let has_counts = |cell: &usize| totals.as_ref().is_none_or(|t| t[*cell] > 0.0);
     for (name, cells) in reference_groups(obs, params)? {
@@ -69,7 +71,8 @@ pub fn check_reference(
     Ok(())
 }
 
-/// Warns of a reference group of `n` cells, fewer than 20; `counted` says which of its cells those are.
+/// Warn of a reference group of `n` cells, fewer than 20; `counted` describes which of its cells were
+/// counted.
 ///
 /// # Errors
 /// [`StageError::Data`] where it has fewer than 3.
@@ -100,18 +103,18 @@ pub(super) fn few_reference_cells(
     Ok(())
 }
 
-/// Per gene the lowest and the highest group mean of log1p expression.
+/// Lowest and highest group mean of log1p expression, per gene.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reference {
-    /// One per gene of `expr`.
+    /// Lowest group mean of each gene of `expr`.
     pub low: Vec<f64>,
-    /// Equal to `low` with one group.
+    /// Highest group mean of each gene; equal to `low` with one group.
     pub high: Vec<f64>,
 }
 
 impl Reference {
-    /// Means of logs, in f64. **Deviation**: scipy sums f32 matrices in f32, so infercnvpy's means
-    /// differ by about 1e-6 relative.
+    /// Compute the group means, of logs and in f64. **Deviation**: scipy sums f32 matrices in f32, so
+    /// infercnvpy's means differ by about 1e-6 relative.
     pub fn new(x: &Csr, groups: &[(String, Vec<usize>)]) -> Self {
         let mut low = vec![f64::INFINITY; x.n_cols()];
         let mut high = vec![f64::NEG_INFINITY; x.n_cols()];
@@ -132,7 +135,7 @@ impl Reference {
         Self { low, high }
     }
 
-    /// The log ratio of `value` at `gene`: 0 between the bounds, else the distance to the nearer one;
+    /// Log ratio of `value` at `gene`: 0 between the bounds, else the distance to the nearer one;
     /// clipped to +- `clip`.
     pub fn ratio(&self, gene: usize, value: f64, clip: f64) -> f64 {
         let ratio = if value > self.high[gene] {

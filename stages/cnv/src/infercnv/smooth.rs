@@ -1,4 +1,4 @@
-//! The pyramid-weighted running mean, in time linear in the non-zeros and the windows.
+//! Pyramid-weighted running mean, in time linear in the non-zeros and the windows.
 //!
 //! The pyramid of n genes is the convolution of two boxes of a and b genes, a = (n+1)/2 rounded down
 //! and b = n+1-a, so its sum over a window is a second difference of the twice-summed values
@@ -6,8 +6,8 @@
 //!
 //!   sum_r min(r, n+1-r) x_{s+r-1} = C2(s+n) - C2(s+a-1) - C2(s+b-1) + C2(s-1)
 //!
-//! Between two non-zeros C2 is a straight line, so it is evaluated only at the points that some
-//! window needs. Cost does not depend on the window's size.
+//! Between two non-zeros C2 is a straight line, so it is evaluated only at the points that some window
+//! needs. The cost does not depend on the window's size.
 
 use super::layout::Layout;
 
@@ -15,7 +15,7 @@ use super::layout::Layout;
 #[derive(Debug, Clone)]
 pub struct Smoother {
     chromosomes: Vec<Points>,
-    /// For each window the slots of its four points, and one over the sum of the weights.
+    /// Slots of the four points of each window, and the inverse sum of its weights.
     windows: Vec<([u32; 4], f64)>,
     n_slots: usize,
 }
@@ -24,9 +24,9 @@ pub struct Smoother {
 struct Points {
     first_gene: usize,
     end_gene: usize,
-    /// Distinct rising positions at which C2 is needed, relative to `first_gene`.
+    /// Distinct ascending positions at which C2 is needed, relative to `first_gene`.
     at: Vec<i64>,
-    /// Slot of the first of them.
+    /// Slot of the first position.
     first_slot: usize,
 }
 
@@ -37,7 +37,7 @@ pub struct Scratch {
 }
 
 impl Smoother {
-    /// Prepares the windows of `layout`.
+    /// Prepare the windows of `layout`.
     pub fn new(layout: &Layout) -> Self {
         let mut chromosomes = Vec::new();
         let mut windows = Vec::with_capacity(layout.windows.len());
@@ -85,9 +85,9 @@ impl Smoother {
         self.windows.len()
     }
 
-    /// Weighted means of the windows. `values` are (gene, value) with strictly rising genes, which are
-    /// positions in [`Layout::genes`]; genes that are not listed count as 0. `out` has one entry per
-    /// window and is overwritten.
+    /// Compute the weighted means of the windows. `values` are (gene, value) with strictly ascending
+    /// genes, which are positions in [`Layout::genes`]; genes that are not listed count as 0. `out` has
+    /// one entry per window and is overwritten.
     pub fn apply(&self, values: &[(u32, f64)], scratch: &mut Scratch, out: &mut [f64]) {
         scratch.c2.resize(self.n_slots, 0.0);
         let mut next = 0;
@@ -96,7 +96,7 @@ impl Smoother {
                 next += 1;
             }
             let slots = &mut scratch.c2[points.first_slot..points.first_slot + points.at.len()];
-            // C1 and C2 at `here`; nothing lies before the first gene.
+            // C1 and C2 at `here`; both are 0 before the first gene.
             let (mut c1, mut c2, mut here) =
                 (0.0, 0.0, points.at.first().copied().unwrap_or(0).min(0));
             for (&p, slot) in points.at.iter().zip(slots) {
@@ -129,7 +129,7 @@ fn pyramid(s: i64, n: usize) -> ([i64; 4], f64) {
     ([s + n as i64, s + a - 1, s + b - 1, s - 1], (a * b) as f64)
 }
 
-/// The same for equal weights: a box of n genes and a box of one.
+/// Corner points for equal weights: a box of n genes and a box of one.
 fn flat(s: i64, n: usize) -> ([i64; 4], f64) {
     let n = n as i64;
     ([s + n, s + n - 1, s, s - 1], n as f64)

@@ -1,6 +1,8 @@
 //! infercnvpy's inference: log ratio to the reference, clip, smooth, centre, denoise.
 
-use ndarray::Array2;
+use std::ops::Range;
+
+use ndarray::{Array2, ArrayViewMut2};
 use rayon::prelude::*;
 
 use super::gene_values::GeneValues;
@@ -12,28 +14,28 @@ use clcc_data::error::{StageError, StageResult};
 use clcc_data::matrix::Csr;
 use clcc_stage::stage::Progress;
 
-/// Cells whose dense profiles are held at once where the noise filter does not ask for more.
+/// Cells whose dense profiles are held at once where the noise filter does not need more.
 const BLOCK: usize = 5000;
 
-/// What [`infer`] returns.
+/// Result of [`infer`].
 #[derive(Debug, Clone)]
 pub struct Inferred {
     /// `n_cells x n_windows`, natural-log ratios; denoised entries are not stored.
     pub x_cnv: Csr,
-    /// The noise threshold of each chunk; one under `noise_scope: global`; empty without a filter.
+    /// Noise threshold of each chunk; one under `noise_scope: global`; empty without a filter.
     pub thresholds: Vec<f64>,
-    /// `n_cells x n_genes entered`, NaN for genes in no window; where asked for.
+    /// `n_cells x n_genes included`, NaN for genes in no window; only under `calculate_gene_values`.
     pub gene_values: Option<Array2<f32>>,
 }
 
-/// Infers copy number in windows. `x` is log1p expression, `n_cells x n_genes`; `reference` has one
+/// Infer copy number in windows. `x` is log1p expression, `n_cells x n_genes`; `reference` has one
 /// entry per gene of `x`.
 ///
-/// Per cell: difference to the reference (bounded between groups), clip to +- `lfc_clip`, pyramid mean
-/// in windows, minus the cell's median over all windows; then values below `dynamic_threshold`
-/// population standard deviations of the chunk's whole matrix become 0. The result is the same at any
-/// number of threads. Memory is one chunk of cells x windows; the dense cells x genes matrix is never
-/// made unless per-gene values are asked for.
+/// Per cell: difference from the reference (0 between the bounds of the groups), clipped to +-
+/// `lfc_clip`, pyramid mean in windows, minus the cell's median over all windows; then values below
+/// `dynamic_threshold` population standard deviations of the chunk's whole matrix become 0. The result
+/// is the same at any number of threads. Memory is one chunk of cells x windows; no dense matrix of
+/// cells x genes is built unless per-gene values are requested.
 ///
 /// **Source**: infercnvpy 0.6.1 `tl.infercnv` (0.4.3 with `edges: same`). **Deviations**: f64 sums and
 /// means; stored as f32; genes of equal start have a stated order.
@@ -47,16 +49,7 @@ pub fn infer(
     params: &InfercnvParams,
     progress: &dyn Progress,
 ) -> StageResult<Inferred> {
-    if x.n_rows() == 0 {
-        return Err(StageError::data(
-            "there is no cell to infer copy number for",
-        ));
-    }
-    if let Some(v) = x.data().iter().find(|v| !v.is_finite()) {
-        return Err(StageError::data(format!(
-            "expression has the value `{v}`, expected finite numbers"
-        )));
-    }
+    check_expression(x)?;
     let profiler = Profiler::new(x, layout, reference, params.lfc_clip);
     let n_cells = x.n_rows();
     let global = params.noise_scope == NoiseScope::Global;
@@ -65,28 +58,20 @@ pub fn infer(
     } else {
         params.chunksize
     };
-    let ranges: Vec<std::ops::Range<usize>> = (0..n_cells)
+    let ranges: Vec<Range<usize>> = (0..n_cells)
         .step_by(chunk)
         .map(|s| s..(s + chunk).min(n_cells))
         .collect();
 
-    let mut thresholds = Vec::new();
-    let mut fixed = None;
-    if let (true, Some(factor)) = (global, params.dynamic_threshold) {
-        // Profiles are cheap to make twice and expensive to keep.
-        let mut all = Moments::default();
-        for range in &ranges {
-            all.join(&profiler.profiles(range.clone()).moments());
-        }
-        fixed = Some(factor * all.population_sd());
-        thresholds.extend(fixed);
-    }
-    let values = params
-        .calculate_gene_values
-        .then(|| GeneValues::new(layout));
-    let mut gene_values = values
-        .as_ref()
-        .map(|_| Array2::<f32>::zeros((n_cells, layout.genes.len())));
+    let fixed = params
+        .dynamic_threshold
+        .filter(|_| global)
+        .map(|factor| factor * profiler.population_sd(&ranges));
+    let mut thresholds: Vec<f64> = fixed.into_iter().collect();
+    let mut gene_values = params.calculate_gene_values.then(|| {
+        let values = Array2::<f32>::zeros((n_cells, layout.genes.len()));
+        (GeneValues::new(layout), values)
+    });
     let mut parts = Vec::with_capacity(ranges.len());
     for range in ranges {
         let profiles = profiler.profiles(range.clone());
@@ -98,15 +83,9 @@ pub fn infer(
                 own
             }),
         };
-        if let (Some(values), Some(out)) = (&values, &mut gene_values) {
-            let mut rows = out.slice_mut(ndarray::s![range.clone(), ..]);
-            rows.outer_iter_mut()
-                .into_par_iter()
-                .enumerate()
-                .for_each(|(r, mut row)| {
-                    let slice = row.as_slice_mut().expect("rows of a row-major matrix");
-                    values.fill(profiles.smoothed(r), threshold, slice);
-                });
+        if let Some((values, out)) = &mut gene_values {
+            let rows = out.slice_mut(ndarray::s![range.clone(), ..]);
+            profiles.fill_gene_values(values, threshold, rows);
         }
         parts.push(profiles.denoise(threshold));
         progress.step(range.end as u64, n_cells as u64, "cells");
@@ -114,22 +93,37 @@ pub fn infer(
     Ok(Inferred {
         x_cnv: Csr::vstack(&parts.iter().collect::<Vec<_>>()),
         thresholds,
-        gene_values,
+        gene_values: gene_values.map(|v| v.1),
     })
 }
 
-/// Makes the smoothed profile of a cell from its sparse row.
+/// Check that there are cells, and that all values are finite.
+fn check_expression(x: &Csr) -> StageResult<()> {
+    if x.n_rows() == 0 {
+        return Err(StageError::data(
+            "there is no cell to infer copy number for",
+        ));
+    }
+    match x.data().iter().find(|v| !v.is_finite()) {
+        None => Ok(()),
+        Some(v) => Err(StageError::data(format!(
+            "expression has the value `{v}`, expected finite numbers"
+        ))),
+    }
+}
+
+/// Computes the smoothed profile of a cell from its sparse row.
 struct Profiler<'a> {
     x: &'a Csr,
     reference: &'a Reference,
     clip: f64,
-    /// For each column of `x` its place among the genes that entered, or `u32::MAX`.
+    /// Position of each column of `x` among the included genes, or `u32::MAX`.
     place: Vec<u32>,
-    /// Whether `place` rises along the columns, so that rows need no sorting.
+    /// Whether `place` ascends along the columns, so that rows need no sorting.
     in_order: bool,
-    /// The log ratio of a zero, per column of `x`.
+    /// Log ratio of a zero, per column of `x`.
     zero: Vec<f64>,
-    /// The smoothed profile of a cell without any count.
+    /// Smoothed profile of a cell without any count.
     empty: Vec<f64>,
     smoother: Smoother,
 }
@@ -167,8 +161,18 @@ impl<'a> Profiler<'a> {
         }
     }
 
-    /// Profiles of a range of cells, before centring. Each cell's depends on its own row only.
-    fn profiles(&self, cells: std::ops::Range<usize>) -> Profiles {
+    /// Population standard deviation of the centred profiles of all cells, range by range: profiles are
+    /// cheap to compute twice and expensive to keep.
+    fn population_sd(&self, ranges: &[Range<usize>]) -> f64 {
+        let mut all = Moments::default();
+        for range in ranges {
+            all.join(&self.profiles(range.clone()).moments());
+        }
+        all.population_sd()
+    }
+
+    /// Compute the profiles of a range of cells, before centring. Each depends on its own row only.
+    fn profiles(&self, cells: Range<usize>) -> Profiles {
         let n_windows = self.empty.len();
         let mut smoothed = vec![0.0; cells.len() * n_windows];
         let mut medians = vec![0.0; cells.len()];
@@ -191,7 +195,7 @@ impl<'a> Profiler<'a> {
         }
     }
 
-    /// The profile of an empty cell plus the smoothed change that the cell's counts make.
+    /// Compute the profile of an empty cell plus the smoothed change due to the cell's counts.
     fn profile(
         &self,
         cell: usize,
@@ -236,6 +240,22 @@ impl Profiles {
         self.smoothed(row).iter().map(move |v| v - median)
     }
 
+    /// Write the per-gene values of these cells into `rows`.
+    fn fill_gene_values(
+        &self,
+        values: &GeneValues,
+        threshold: f64,
+        mut rows: ArrayViewMut2<'_, f32>,
+    ) {
+        rows.outer_iter_mut()
+            .into_par_iter()
+            .enumerate()
+            .for_each(|(r, mut row)| {
+                let slice = row.as_slice_mut().expect("rows of a row-major matrix");
+                values.fill(self.smoothed(r), threshold, slice);
+            });
+    }
+
     fn moments(&self) -> Moments {
         let rows: Vec<Moments> = (0..self.medians.len())
             .into_par_iter()
@@ -263,7 +283,7 @@ impl Profiles {
     }
 }
 
-/// Count, mean and sum of squared deviations; joined in a fixed order (Chan et al. 1983).
+/// Count, mean and sum of squared deviations; combined in a fixed order (Chan et al. 1983).
 #[derive(Debug, Clone, Copy, Default)]
 struct Moments {
     n: f64,
@@ -304,7 +324,7 @@ impl Moments {
     }
 }
 
-/// numpy's median: the mean of the two middle values of an even number. `sorted` is working memory.
+/// Median as numpy's: the mean of the two middle values of an even number. `sorted` is working memory.
 pub(super) fn median_of(values: &[f64], sorted: &mut Vec<f64>) -> f64 {
     sorted.clear();
     sorted.extend_from_slice(values);

@@ -1,15 +1,15 @@
-//! `mixture` on the clones of the cohort, as `dosage` makes them.
+//! Runs `mixture` on the clones of the cohort, made as in `dosage`.
 
 use serde_json::json;
 
 use super::mixture::{mixture, p_value};
 use super::params::BaselinesParams;
 use super::{Method, Ranked};
+use crate::dosage::clones::{clone_ids, pseudobulks};
 use crate::dosage::copy::{Along, altered, copy_ratios};
 use crate::dosage::rates::Rates;
 use crate::dosage::residual::Residuals;
 use crate::dosage::slope::window_scale;
-use crate::dosage::units::{keys, units};
 use crate::dosage::windows::arm_names;
 use crate::dosage::{DosageParams, GeneWindows};
 use clcc_data::error::StageResult;
@@ -17,8 +17,8 @@ use clcc_numerics::math;
 use clcc_stage::cohort::{Cohort, CohortCnv};
 use clcc_stage::stage::{Metrics, StageContext};
 
-/// Scores of the cells of malignant clones, and of the genes; `None` (with a warning) where expression
-/// does not follow the copy number, so that there is no scale.
+/// Score cells of malignant clones, and genes, by the mixture; also returns its metrics. `None`, with a
+/// warning, where expression does not follow the copy number, so that no scale can be found.
 pub(super) fn compensation(
     ctx: &StageContext<'_>,
     params: &BaselinesParams,
@@ -27,33 +27,10 @@ pub(super) fn compensation(
     map: &GeneWindows,
     chosen: &[bool],
 ) -> StageResult<Option<(Method, Metrics)>> {
-    let counts = Cohort::load_counts(ctx)?.x;
     let chromosome = cohort.var.texts("chromosome")?;
-    let groups = cohort.load_groups(ctx, params.group_by)?;
-    let keys = keys(cohort, &groups, chosen, params.strata)?;
-    let (units, n_strata) = units(&counts, &cnv.x, &keys, params.min_cells.max(2));
-    if units.is_empty() {
+    let Some((residuals, copy)) = clone_residuals(ctx, params, cohort, cnv, map, chosen)? else {
         return Ok(None);
-    }
-    let rates = Rates::new(&units, n_strata, DosageParams::default().min_count);
-    let (scale, _) = window_scale(&rates, &units, n_strata, map);
-    if scale.is_nan() {
-        ctx.progress
-            .warn("expression as a whole does not follow the copy number: no `mixture`");
-        return Ok(None);
-    }
-    let arm = arm_names(&cohort.var)?;
-    let along = Along {
-        arm: &arm,
-        map,
-        scale,
     };
-    let source = params.clone_copy_number;
-    let copy: Vec<Vec<f64>> = copy_ratios(&units, &rates, along, source, params.altered)
-        .iter()
-        .map(|r| altered(r, params.altered))
-        .collect();
-    let residuals = Residuals::new(&counts, &units, &copy);
     ctx.check_cancelled()?;
     let Some(found) = mixture(&residuals, &copy) else {
         return Ok(None);
@@ -90,4 +67,42 @@ pub(super) fn compensation(
         genes: found.genes.iter().map(gene).collect(),
     };
     Ok(Some((method, metrics)))
+}
+
+/// Residuals of the clones' cells and the clones' log copy ratios `[clone][gene]` (0: not altered).
+/// `None` without clones, and with a warning where expression does not follow the copy number.
+fn clone_residuals(
+    ctx: &StageContext<'_>,
+    params: &BaselinesParams,
+    cohort: &Cohort,
+    cnv: &CohortCnv,
+    map: &GeneWindows,
+    chosen: &[bool],
+) -> StageResult<Option<(Residuals, Vec<Vec<f64>>)>> {
+    let counts = Cohort::load_counts(ctx)?.x;
+    let groups = cohort.load_groups(ctx, params.group_by)?;
+    let ids = clone_ids(cohort, &groups, chosen, params.strata)?;
+    let (clones, n_strata) = pseudobulks(&counts, &cnv.x, &ids, params.min_cells.max(2));
+    if clones.is_empty() {
+        return Ok(None);
+    }
+    let rates = Rates::new(&clones, n_strata, DosageParams::default().min_count);
+    let (scale, _) = window_scale(&rates, &clones, n_strata, map);
+    if scale.is_nan() {
+        ctx.progress
+            .warn("expression as a whole does not follow the copy number: no `mixture`");
+        return Ok(None);
+    }
+    let arm = arm_names(&cohort.var)?;
+    let along = Along {
+        arm: &arm,
+        map,
+        scale,
+    };
+    let source = params.clone_copy_number;
+    let copy: Vec<Vec<f64>> = copy_ratios(&clones, &rates, along, source, params.altered)
+        .iter()
+        .map(|r| altered(r, params.altered))
+        .collect();
+    Ok(Some((Residuals::new(&counts, &clones, &copy), copy)))
 }

@@ -1,15 +1,16 @@
-//! Local copy number of every cell and gene, without the gene's own windows, never filled in.
+//! Local copy number per cell and gene without the gene's own windows, as an operator: no dense matrix
+//! of cells x genes is built.
 //!
-//! Genes that lie between the same two windows have the same local copy number: they share a
-//! **slot**. A cell has one value per slot, about as many as there are windows, and every sum over
-//! genes splits into one over the cell's stored expression values and one over slots.
+//! Genes between the same two windows have the same local copy number: they share a **slot**. A cell
+//! has one value per slot, about as many as there are windows, and every sum over genes splits into one
+//! over the cell's stored expression values and one over slots.
 
 use std::collections::BTreeMap;
 
 use crate::dosage::GeneWindows;
 use clcc_data::matrix::Csr;
 
-/// The slot of each gene.
+/// Groups of genes with the same adjacent windows.
 #[derive(Debug, Clone)]
 pub struct Slots {
     /// Slot of each gene; `None` where every window of its chromosome contains it, or it has none.
@@ -19,20 +20,21 @@ pub struct Slots {
 }
 
 impl Slots {
-    /// Groups the genes of `map`.
+    /// Group the genes of `map` by their adjacent windows.
     pub fn new(map: &GeneWindows) -> Self {
         let mut number_of: BTreeMap<Vec<(usize, u64)>, u32> = BTreeMap::new();
         let mut windows = Vec::new();
         let of_gene = (0..map.len())
             .map(|g| {
-                let beside = map.beside(g);
-                if beside.is_empty() {
+                let adjacent = map.adjacent(g);
+                if adjacent.is_empty() {
                     return None;
                 }
-                let key: Vec<(usize, u64)> = beside.iter().map(|b| (b.0, b.1.to_bits())).collect();
+                let key: Vec<(usize, u64)> =
+                    adjacent.iter().map(|b| (b.0, b.1.to_bits())).collect();
                 let next = windows.len() as u32;
                 Some(*number_of.entry(key).or_insert_with(|| {
-                    windows.push(beside.to_vec());
+                    windows.push(adjacent.to_vec());
                     next
                 }))
             })
@@ -70,10 +72,10 @@ impl Slots {
     }
 }
 
-/// Where a cell's copy number comes from.
+/// Source of a cell's copy number.
 #[derive(Debug, Clone)]
 pub enum Profiles<'a> {
-    /// Its own row.
+    /// The cell's own row of `X_cnv`.
     Cells(&'a Csr),
     /// The mean row of its cluster.
     Clusters {
@@ -85,7 +87,7 @@ pub enum Profiles<'a> {
 }
 
 impl<'a> Profiles<'a> {
-    /// Slot values of the mean profile of each cluster; clusters are numbered from 0.
+    /// Compute the slot values of each cluster's mean profile; clusters are numbered from 0.
     pub fn clusters(x_cnv: &Csr, of_cell: Vec<u32>, slots: &Slots) -> Profiles<'a> {
         let n = of_cell.iter().max().map_or(0, |&c| c as usize + 1);
         let mut sums = vec![vec![0.0; x_cnv.n_cols()]; n];

@@ -1,4 +1,4 @@
-//! What simple models find: the figures that a trained one has to beat.
+//! Simple models as baselines: the figures that a trained model has to beat.
 //!
 //! Four baselines over the joined patients, each with a score per cancer cell (large: the cell's
 //! expression departs from its copy number) and a ranking of the genes (large: the gene departs):
@@ -6,13 +6,13 @@
 //! first two leave the windows that hold a gene out of its copy number. All work on sparse
 //! expression and give the same bytes at any number of threads.
 //!
-//! Where a needed stage writes `split`, `cca` and `linear` learn from its training cells alone, and
-//! `baselines_retrieval.tsv` has their retrieval on its test cells, to be set beside `eval`'s.
+//! Where a needed stage writes `split`, `cca` and `linear` are fitted on its training cells alone, and
+//! `baselines_retrieval.tsv` has their retrieval on its test cells, comparable with `eval`'s.
 //!
-//! Where a needed stage writes `clusters`, a fifth method stands beside them, `mixture` ([`mixture`]): no
+//! Where a needed stage writes `clusters`, a fifth method is added, `mixture` ([`mixture`]): not a
 //! baseline but the strongest model that the residuals of `dosage` allow, for cells and genes together.
 //!
-//! The stage knows nothing of planted truth and calls nothing: it ranks.
+//! The stage ranks cells and genes; it does not call them, and does not read planted truth.
 
 mod clones;
 pub mod local;
@@ -28,8 +28,8 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use crate::dosage::units::cell_types;
-use crate::dosage::{GeneWindows, Strata, add_malignant};
+use crate::dosage::clones::cell_types;
+use crate::dosage::{GeneWindows, Strata, add_malignant, load_cnv};
 use clcc_align::concordance::{Class, classify, row_distances};
 use clcc_align::mine::{Part, Split};
 use clcc_data::error::{StageError, StageResult};
@@ -44,7 +44,7 @@ use local::{Profiles, Slots};
 use projection::{Components, Embedded};
 use regression::{Member, Options};
 
-/// The stage.
+/// The stage kind `baselines`.
 #[derive(Debug)]
 pub struct Baselines;
 
@@ -83,14 +83,7 @@ impl Stage for Baselines {
 
     fn run(ctx: &StageContext<'_>, params: &BaselinesParams) -> StageResult<Metrics> {
         let mut cohort = Cohort::load(ctx)?;
-        let cnv = CohortCnv::load(ctx)?;
-        if cnv.x.n_rows() != cohort.n_cells() {
-            return Err(StageError::data(format!(
-                "`cnv` has {} cells, `expr` has {}",
-                cnv.x.n_rows(),
-                cohort.n_cells()
-            )));
-        }
+        let cnv = load_cnv(ctx, cohort.n_cells())?;
         let split = ctx
             .optional(roles::SPLIT)
             .map(|s| Split::read(&s.path, &cohort.obs.index))
@@ -125,9 +118,6 @@ impl Stage for Baselines {
         let dir = ctx.output(roles::BASELINES);
         write::cells(&dir, &cohort, &methods, params)?;
         write::genes(&dir, &cohort, &methods, params)?;
-        if split.is_some() {
-            write::retrieval(&dir, &retrieval)?;
-        }
         metrics.insert("n_cells_scored".into(), json!(methods[0].cells.len()));
         for m in &methods {
             let ranked = m.genes.iter().filter(|g| g.score.is_finite()).count();
@@ -136,29 +126,32 @@ impl Stage for Baselines {
         for row in &retrieval {
             metrics.insert(format!("{}_{}", row.method, row.metric), json!(row.value));
         }
+        if split.is_some() {
+            write::retrieval(&dir, retrieval)?;
+        }
         Ok(metrics)
     }
 }
 
-/// What one baseline says of a gene.
+/// Score and effect of one gene under one method.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Ranked {
-    /// Large: the gene departs from its copy number.
+    /// Departure of the gene from its copy number; larger is further.
     pub score: f64,
-    /// How it departs, in the method's own unit.
+    /// Size and direction of the departure, on the method's own scale.
     pub effect: f64,
 }
 
-/// One baseline's answer.
+/// Scores of cells and genes by one method.
 #[derive(Debug, Clone)]
 pub struct Method {
-    /// Its name in the tables.
+    /// Name in the tables.
     pub name: &'static str,
-    /// Rows of the scored cells.
+    /// Rows of the scored cells in the cohort.
     pub cells: Vec<usize>,
-    /// Large: the cell departs from its copy number.
+    /// Departure of each scored cell from its copy number; larger is further.
     pub scores: Vec<f64>,
-    /// One per gene.
+    /// Score and effect of each gene.
     pub genes: Vec<Ranked>,
 }
 
@@ -201,7 +194,7 @@ fn regressions(
     ])
 }
 
-/// The stratum of each cell that takes part: scored cells, and cells of normal samples.
+/// Stratum of each included cell: the scored cells, and cells of normal samples.
 fn members(cohort: &Cohort, scored: &[bool], strata: Strata) -> StageResult<Vec<Option<Member>>> {
     let cancer = is_cancer(&cohort.obs)?;
     let cell_type = cell_types(cohort, strata);
@@ -264,8 +257,8 @@ fn projections(
     ])
 }
 
-/// The path of `concordance` and `de` on other embeddings: distance, classes by quantile within each
-/// patient, rank-sum test of discordant against concordant cells of all patients.
+/// Score cells and genes by `concordance` and `de` on other embeddings: distance, classes by quantile
+/// within each patient, and a rank-sum test of discordant against concordant cells of all patients.
 fn by_distance(
     name: &'static str,
     embedded: &Embedded,

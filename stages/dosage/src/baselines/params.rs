@@ -1,4 +1,4 @@
-//! Parameters of the stage.
+//! Parameters of `baselines`.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -7,15 +7,15 @@ use crate::dosage::{self, Strata};
 use clcc_stage::cells::Restrict;
 use clcc_stage::cohort::GroupBy;
 
-/// Whose copy number a cell's expression is set against.
+/// Source of the copy number that a cell's expression is compared with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CopyNumber {
     /// The cell's own `X_cnv` row.
     #[default]
     Cell,
-    /// The mean row of its CNV cluster: less noise, and what the cell itself adds to its copy number
-    /// shrinks with the cluster's size.
+    /// The mean row of its CNV cluster: less noise, and the cell's own contribution to its copy number
+    /// shrinks as the cluster grows.
     Cluster,
 }
 
@@ -23,25 +23,26 @@ pub enum CopyNumber {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct BaselinesParams {
-    /// Which cancer cells are scored: `all` (default), `epithelial`, or `malignant`, those that `cluster` calls
-    /// so. Normal cells always serve as
-    /// the level of their stratum.
+    /// Cancer cells to score: `all` (default), `epithelial`, or `malignant` (called so by `cluster`).
+    /// Normal cells are always included, as the reference level of their stratum.
     pub restrict: Restrict,
-    /// What shares one level of a gene's expression: `patient` or `patient_cell_type` (default).
+    /// Cells that share one expression level per gene: those of a `patient`, or of a
+    /// `patient_cell_type` (default).
     pub strata: Strata,
-    /// Copy number of a cell: `cell` (default) or `cluster`, which reads `clusters`.
+    /// Copy number of a cell: its own (`cell`, default) or that of its `cluster`, which reads
+    /// `clusters`.
     pub copy_number: CopyNumber,
-    /// What makes cells of one patient and cell type one clone in `mixture`, as in `dosage`: `cnv_clone`
-    /// (default) or `cnv_leiden`.
+    /// Grouping of the cells of one patient and cell type into clones for `mixture`, as in `dosage`:
+    /// `cnv_clone` (default) or `cnv_leiden`.
     pub group_by: GroupBy,
-    /// What a clone's local copy number is taken from in `mixture`, as `copy_number` of `dosage`:
-    /// `neighbours` (default) or `windows`.
+    /// Source of a clone's local copy number for `mixture`, as `copy_number` of `dosage`: `neighbours`
+    /// (default) or `windows`.
     pub clone_copy_number: dosage::CopyNumber,
-    /// Normal cells that a stratum needs to give the level of its cells in `correlation`; with fewer
-    /// it is the mean of all its cells. 1 or more, default 10.
+    /// Normal cells that a stratum needs to set the reference level of its cells in `correlation`; with
+    /// fewer, it is the mean of all its cells. 1 or more, default 10.
     #[schemars(range(min = 1))]
     pub min_cells: usize,
-    /// Genes of like mean expression whose slopes are averaged to the slope that is expected of each;
+    /// Genes of similar mean expression whose slopes are averaged to give the expected slope of each;
     /// 10 or more, default 100.
     #[schemars(range(min = 10))]
     pub genes_per_bin: usize,
@@ -49,7 +50,7 @@ pub struct BaselinesParams {
     #[schemars(range(min = 2, max = 200))]
     pub n_comps: usize,
     /// Chromosomes whose genes `cca` and `linear` leave out, with or without `chr`; default none. As in
-    /// `mine`, for the control of two halves of the genome.
+    /// `mine`, for the control with two halves of the genome.
     pub exclude_chromosomes: Vec<String>,
     /// Ridge of `linear`, as a share of the mean variance of the expression components; 0 to 100,
     /// default 0.1.
@@ -59,8 +60,8 @@ pub struct BaselinesParams {
     /// default 0.15 as in `dosage`.
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub altered: f64,
-    /// Profiles laid elsewhere on the genome that the gain of `mixture` is set against; 0 to 10,000,
-    /// default 19 (the least p-value is 1 / 20); 0 gives none.
+    /// Permuted profiles of expected shifts that the gain of `mixture` is compared with; 0 to 10,000,
+    /// default 19 (the smallest p-value is 1 / 20); 0 skips the test.
     #[schemars(range(min = 0, max = 10_000))]
     pub n_null: usize,
     /// Share of each patient's cells in the discordant and in the concordant class of `cca` and

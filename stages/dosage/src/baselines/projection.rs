@@ -1,9 +1,9 @@
 //! Two linear counterparts of the trained encoders: canonical correlation, and a linear projection
 //! of expression onto copy number.
 //!
-//! Both modalities are z-scored with the moments of the training cells, as the encoders see them,
-//! and reduced to their leading principal components there: `Z = U S Vᵀ`. What is learnt is learnt
-//! on training cells alone; every cell is then embedded.
+//! Both modalities are z-scored with the moments of the training cells, as the encoders see them, and
+//! reduced to their leading principal components there: `Z = U S Vᵀ`. Everything is fitted on training
+//! cells alone; then all cells are embedded.
 //!
 //! - `cca` (Hotelling 1936): with `Uxᵀ Uy = P R Qᵀ`, the canonical variates are `Ux P` and `Uy Q`; each is
 //!   weighted by the square root of its correlation, so that directions in which the two do not
@@ -35,7 +35,8 @@ pub struct Components {
 }
 
 impl Components {
-    /// The leading `k` components of `x` over the rows `train`; directions without variance are left out.
+    /// Compute the leading `k` components of `x` over the rows `train`; directions without variance are
+    /// left out.
     ///
     /// # Errors
     /// [`StageError::Data`] where there are fewer than two.
@@ -74,18 +75,18 @@ impl Components {
     }
 }
 
-/// Unit rows of both modalities, `n_cells x k`.
+/// Embeddings of both modalities, `n_cells x k`, each row scaled to length 1.
 #[derive(Debug, Clone)]
 pub struct Embedded {
-    /// Of expression.
+    /// Embedding of expression.
     pub expr: Array2<f32>,
-    /// Of copy number.
+    /// Embedding of copy number.
     pub cnv: Array2<f32>,
-    /// Canonical correlations, or the share of each copy-number component that is predicted.
+    /// Canonical correlations (`cca`), or the predicted share of each copy-number component (`linear`).
     pub agreement: Vec<f64>,
 }
 
-/// Canonical correlation analysis.
+/// Embed both modalities by canonical correlation analysis (Hotelling 1936).
 ///
 /// # Errors
 /// [`StageError::Data`] where a value is not finite.
@@ -104,8 +105,8 @@ pub fn cca(expr: &Components, cnv: &Components, seed: u64) -> StageResult<Embedd
     })
 }
 
-/// Ridge regression of copy number on expression; `ridge` is a share of the mean squared singular
-/// value.
+/// Embed both modalities by ridge regression of copy number on expression; `ridge` is a share of the
+/// mean squared singular value of the expression components.
 pub fn linear(expr: &Components, cnv: &Components, ridge: f64) -> Embedded {
     let squares = expr.s.mapv(|s| s * s);
     let penalty = ridge * squares.mean().unwrap_or(0.0);

@@ -2,69 +2,70 @@
 //! correlation.
 //!
 //! For gene g and cell i of stratum s, x is log1p expression and c the local copy number without the
-//! gene's own windows. One slope per gene, one level per stratum:
-//! `x_ig = a_sg + b_g c_ig + e_ig`, by least squares over the cells of the strata that hold a cancer
-//! cell. What a slope would be without escape depends on how highly the gene is expressed (the
-//! derivative of log1p), so each is set against the mean slope of the genes of like mean expression.
+//! gene's own windows. One slope per gene, one level per stratum: `x_ig = a_sg + b_g c_ig + e_ig`, by
+//! least squares over the cells of the strata that have a cancer cell. The slope expected without
+//! escape depends on how highly the gene is expressed (the derivative of log1p), so each is compared
+//! with the mean slope of genes of similar mean expression.
 //!
-//! - `dosage_residual`, gene: how many standard errors the slope falls short of the expected one.
-//!   Cell: minus the sum over genes of the residual e times the change that its copy number lets
-//!   expect, each gene weighted by its precision, in standard deviations.
+//! - `dosage_residual`, gene: how many standard errors the slope falls short of the expected one. Cell:
+//!   minus the sum over genes of the residual e times the change expected from the copy number, each
+//!   gene weighted by its precision, in standard deviations.
 //! - `correlation`, gene: minus Pearson's r of x and c around the stratum's means. Cell: minus
 //!   Pearson's r over genes of its standardised deviation from the normal cells of its stratum with
 //!   its local copy number.
 //!
-//! Costs the stored values and cells x slots; nothing of cells x genes is made.
+//! Time is linear in the stored values and in cells x slots; no matrix of cells x genes is built.
 
 use rayon::prelude::*;
 
 use super::local::{Profiles, Slots};
 use clcc_data::matrix::Csr;
 
-/// What a cell is to the model.
+/// Role of an included cell in the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Member {
     /// Stratum, from 0.
     pub stratum: u32,
-    /// A cancer cell, which is scored; others give the level.
+    /// Whether it is a cancer cell, which is scored; other cells set the reference level.
     pub cancer: bool,
 }
 
-/// Options.
+/// Options of [`fit`].
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
-    /// Normal cells that a stratum needs to give the level in `correlation`.
+    /// Normal cells that a stratum needs to set the reference level in `correlation`.
     pub min_cells: usize,
-    /// Genes whose slopes are averaged.
+    /// Genes of similar mean expression whose slopes are averaged.
     pub genes_per_bin: usize,
 }
 
-/// Per gene; NaN where the gene has no slot, does not vary or no degree of freedom is left.
+/// Fit of one gene; NaN where the gene has no slot, does not vary or no degree of freedom is left.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GeneFit {
-    /// b.
+    /// Slope b: change of log1p expression per unit of local copy number.
     pub slope: f64,
-    /// Its standard error.
+    /// Standard error of the slope.
     pub se: f64,
-    /// The slope of genes of like expression.
+    /// Mean slope of genes of similar mean expression, weighted by precision.
     pub expected: f64,
     /// Pearson's r of expression and local copy number.
     pub r: f64,
-    /// Mean expression of the cells of the model.
+    /// Mean log1p expression over the included cells.
     pub mean: f64,
 }
 
 impl GeneFit {
-    /// (expected - slope) / se: large for genes that fall short.
+    /// Shortfall of the slope in standard errors, `(expected - slope) / se`: large for genes that
+    /// respond too little.
     pub fn shortfall(&self) -> f64 {
         (self.expected - self.slope) / self.se
     }
 }
 
-/// Both baselines.
+/// Results of both baselines.
 #[derive(Debug, Clone)]
 pub struct Found {
-    /// One per gene.
+    /// Fit of each gene.
     pub genes: Vec<GeneFit>,
     /// Rows of the scored cells.
     pub cells: Vec<usize>,
@@ -77,11 +78,11 @@ pub struct Found {
 /// Sums over the cells of one stratum.
 struct Sums {
     n: f64,
-    /// Over genes: of x, of x c, of x^2.
+    /// Over genes: sums of x, of x c, and of x^2.
     x: Vec<f64>,
     xc: Vec<f64>,
     xx: Vec<f64>,
-    /// Over slots: of c and c^2.
+    /// Over slots: sums of c and of c^2.
     c: Vec<f64>,
     cc: Vec<f64>,
     /// Normal cells, and their sums of x.
@@ -90,6 +91,28 @@ struct Sums {
 }
 
 impl Sums {
+    /// Over slots: sum of `weight x level`, the level being the mean of x without what the slope explains.
+    fn weighted_levels(&self, weight: &[f64], slope: &[f64], slots: &Slots) -> Vec<f64> {
+        slots.sums(|g| {
+            if self.n == 0.0 || weight[g] == 0.0 {
+                return 0.0;
+            }
+            let k = slots.of_gene[g].expect("a gene with a weight has a slot") as usize;
+            weight[g] * (self.x[g] - slope[g] * self.c[k]) / self.n
+        })
+    }
+
+    /// Mean expression of each gene over the normal cells, or over all cells with fewer than `min_cells` normal
+    /// ones.
+    fn reference_level(&self, min_cells: usize) -> Vec<f64> {
+        let (sums, n) = if self.n_normal >= min_cells as f64 {
+            (&self.normal, self.n_normal)
+        } else {
+            (&self.x, self.n.max(1.0))
+        };
+        sums.iter().map(|x| x / n).collect()
+    }
+
     fn of(x: &Csr, cells: &[(usize, bool)], copy: &Profiles<'_>, slots: &Slots) -> Self {
         let genes = || vec![0.0; x.n_cols()];
         let mut s = Self {
@@ -125,7 +148,8 @@ impl Sums {
     }
 }
 
-/// Fits all genes and scores the cancer cells. `members[cell]` is `None` for cells without a part.
+/// Fit all genes and score the cancer cells. `x` is log1p expression (`n_cells x n_genes`);
+/// `members[cell]` is `None` for cells that are not included.
 pub fn fit(
     x: &Csr,
     copy: &Profiles<'_>,
@@ -141,7 +165,7 @@ pub fn fit(
             cells[m.stratum as usize].push((i, m.cancer));
         }
     }
-    // A stratum without a cancer cell knows nothing of copy number.
+    // A stratum without a cancer cell carries no information on copy number.
     cells
         .iter_mut()
         .filter(|c| c.iter().all(|c| !c.1))
@@ -172,7 +196,7 @@ pub fn fit(
     }
 }
 
-/// The fit of each gene, and the standard deviation of each around the strata's means.
+/// Fit of each gene, and its standard deviation around the strata's means.
 fn fit_genes(n_genes: usize, sums: &[Sums], slots: &Slots) -> (Vec<GeneFit>, Vec<f64>) {
     let used: Vec<&Sums> = sums.iter().filter(|s| s.n > 0.0).collect();
     let n: f64 = used.iter().map(|s| s.n).sum();
@@ -209,7 +233,7 @@ fn fit_genes(n_genes: usize, sums: &[Sums], slots: &Slots) -> (Vec<GeneFit>, Vec
     (0..n_genes).into_par_iter().map(of_gene).unzip()
 }
 
-/// Sets `expected`: the precision-weighted mean slope of the gene's bin by mean expression.
+/// Set `expected` to the precision-weighted mean slope of the gene's bin by mean expression.
 fn expect(genes: &mut [GeneFit], per_bin: usize) {
     let mut order: Vec<usize> = (0..genes.len())
         .filter(|&g| genes[g].slope.is_finite())
@@ -227,24 +251,25 @@ fn expect(genes: &mut [GeneFit], per_bin: usize) {
     }
 }
 
-/// Everything that does not depend on the cell.
+/// Terms of the two cell scores that do not depend on the cell.
 struct Scorer<'a> {
     slots: &'a Slots,
-    /// `expected / variance` of each gene, 0 where it takes no part.
+    /// `expected / variance` of each gene, 0 where it is not included.
     weight: Vec<f64>,
-    /// Over slots: of `weight x level`, per stratum.
+    /// Over slots: sum of `weight x level`, per stratum.
     level: Vec<Vec<f64>>,
-    /// Over slots: of `weight x slope`, and of `weight x expected`.
+    /// Over slots: sums of `weight x slope` and of `weight x expected`.
     slope: Vec<f64>,
     power: Vec<f64>,
-    /// Of `correlation`: 1 / standard deviation of each gene, 0 where it takes no part.
+    /// For `correlation`: 1 / standard deviation of each gene, 0 where it is not included.
     inverse: Vec<f64>,
-    /// Per stratum: the level of each gene.
+    /// For `correlation`: reference level of each gene, per stratum.
     normal: Vec<Vec<f64>>,
-    /// Per stratum, over slots: of standardised levels; and over all genes, of them and their squares.
+    /// Per stratum: the sum of standardised levels of each slot, and their sum and sum of squares over
+    /// all genes.
     normal_slots: Vec<Vec<f64>>,
     normal_sums: Vec<(f64, f64)>,
-    /// Genes of each slot.
+    /// Number of included genes of each slot.
     n_genes: Vec<f64>,
 }
 
@@ -256,45 +281,21 @@ impl<'a> Scorer<'a> {
         slots: &'a Slots,
         min_cells: usize,
     ) -> Self {
-        let has = |g: usize| slots.of_gene[g].is_some() && genes[g].slope.is_finite();
-        let variance = |g: usize| deviation[g] * deviation[g];
-        let weight: Vec<f64> = (0..genes.len())
-            .map(|g| {
-                if has(g) {
-                    genes[g].expected / variance(g)
-                } else {
-                    0.0
-                }
-            })
-            .collect();
-        let inverse: Vec<f64> = (0..genes.len())
-            .map(|g| if has(g) { 1.0 / deviation[g] } else { 0.0 })
-            .collect();
-        let slope_of = |g: usize| if has(g) { genes[g].slope } else { 0.0 };
-        let expected_of = |g: usize| if has(g) { genes[g].expected } else { 0.0 };
+        let included = |g: usize| slots.of_gene[g].is_some() && genes[g].slope.is_finite();
+        // A value of the included genes, 0 for the others.
+        let of = |f: &dyn Fn(usize) -> f64| -> Vec<f64> {
+            let value = |g| if included(g) { f(g) } else { 0.0 };
+            (0..genes.len()).map(value).collect()
+        };
+        let weight = of(&|g| genes[g].expected / (deviation[g] * deviation[g]));
+        let inverse = of(&|g| 1.0 / deviation[g]);
+        let slope = of(&|g| genes[g].slope);
+        let expected = of(&|g| genes[g].expected);
         let level = sums
             .iter()
-            .map(|s| {
-                slots.sums(|g| {
-                    if s.n == 0.0 || weight[g] == 0.0 {
-                        return 0.0;
-                    }
-                    let k = slots.of_gene[g].expect("a gene with a weight has a slot") as usize;
-                    weight[g] * (s.x[g] - slope_of(g) * s.c[k]) / s.n
-                })
-            })
+            .map(|s| s.weighted_levels(&weight, &slope, slots))
             .collect();
-        let normal: Vec<Vec<f64>> = sums
-            .iter()
-            .map(|s| {
-                let from_normal = s.n_normal >= min_cells as f64;
-                let of = |g: usize| match from_normal {
-                    true => s.normal[g] / s.n_normal,
-                    false => s.x[g] / s.n.max(1.0),
-                };
-                (0..genes.len()).map(of).collect()
-            })
-            .collect();
+        let normal: Vec<Vec<f64>> = sums.iter().map(|s| s.reference_level(min_cells)).collect();
         let normal_slots = normal
             .iter()
             .map(|m| slots.sums(|g| m[g] * inverse[g]))
@@ -307,9 +308,9 @@ impl<'a> Scorer<'a> {
             })
             .collect();
         Self {
-            slope: slots.sums(|g| weight[g] * slope_of(g)),
-            power: slots.sums(|g| weight[g] * expected_of(g)),
-            n_genes: slots.sums(|g| if has(g) { 1.0 } else { 0.0 }),
+            slope: slots.sums(|g| weight[g] * slope[g]),
+            power: slots.sums(|g| weight[g] * expected[g]),
+            n_genes: slots.sums(|g| f64::from(u8::from(included(g)))),
             slots,
             weight,
             level,
@@ -324,7 +325,7 @@ impl<'a> Scorer<'a> {
     fn cell(&self, (cols, values): (&[u32], &[f32]), c: &[f64], s: usize) -> (f64, f64) {
         let over = |v: &[f64]| c.iter().zip(v).map(|(c, v)| c * v).sum::<f64>();
         let squares = |v: &[f64]| c.iter().zip(v).map(|(c, v)| c * c * v).sum::<f64>();
-        // Residuals times expected change: stored values, less levels, less what the slope explains.
+        // Residuals times expected change: stored values, minus levels, minus what the slope explains.
         let mut fall = -over(&self.level[s]) - squares(&self.slope);
         let (m, (sum, square)) = (&self.normal[s], self.normal_sums[s]);
         let (mut dot, mut total, mut size) = (-over(&self.normal_slots[s]), -sum, square);

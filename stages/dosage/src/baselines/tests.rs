@@ -306,8 +306,8 @@ fn projections_learn_from_training_cells_alone() {
 
 mod of_mixture {
     use super::super::mixture::{mixture, p_value};
+    use crate::dosage::clones::{CloneId, pseudobulks};
     use crate::dosage::residual::Residuals;
-    use crate::dosage::units::{UnitKey, units};
     use clcc_data::matrix::Csr;
     use clcc_numerics::rng::Rng;
     use clcc_numerics::stats::auc;
@@ -365,20 +365,20 @@ mod of_mixture {
         }
         let counts = Csr::from_rows(GENES, rows);
         let cnv = Csr::from_rows(1, vec![vec![]; 300]);
-        let key = |i: usize| UnitKey {
+        let id = |i: usize| CloneId {
             patient: 0,
             cell_type: String::new(),
             cancer: true,
             group: (i / 150).to_string(),
             unplaced: false,
         };
-        let keys: Vec<_> = (0..300).map(|i| Some(key(i))).collect();
-        let (units, _) = units(&counts, &cnv, &keys, 2);
+        let ids: Vec<_> = (0..300).map(|i| Some(id(i))).collect();
+        let (clones, _) = pseudobulks(&counts, &cnv, &ids, 2);
         let copy: Vec<Vec<f64>> = (0..2)
             .map(|u| (0..GENES).map(|g| f64::ln(ratio(u, g))).collect())
             .collect();
         Tumour {
-            residuals: Residuals::new(&counts, &units, &copy),
+            residuals: Residuals::new(&counts, &clones, &copy),
             copy,
         }
     }
@@ -399,8 +399,8 @@ mod of_mixture {
                 let t = tumour(1.0, programme, seed);
                 mixture(&t.residuals, &t.copy).unwrap().gain
             };
-            // Without the set it fits the programme, whose genes lie against copy number here and there; without
-            // either, nothing.
+            // Without the set it fits the programme, some of whose genes go against copy number;
+            // without either, nothing.
             let (other, nothing) = (gain(PROGRAMME), gain(0.0));
             assert!(
                 found.gain > 1.2 * other && found.gain > 1.4 * nothing,

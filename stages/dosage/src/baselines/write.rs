@@ -1,4 +1,4 @@
-//! The tables.
+//! Tables of `baselines`.
 
 use std::path::Path;
 
@@ -12,6 +12,7 @@ use clcc_data::error::StageResult;
 use clcc_data::frame::{Column, Frame};
 use clcc_data::table::write_tsv;
 use clcc_stage::cohort::Cohort;
+use clcc_stage::tables::Table;
 
 const METHODS: [&str; 4] = [
     "dosage_residual: regression of log1p expression on local copy number, one level per stratum; gene: (slope of genes of like expression - slope) / se, effect: slope / that slope; cell: minus the precision-weighted sum of residual x expected change, in standard deviations",
@@ -30,7 +31,7 @@ fn copy_note(params: &BaselinesParams) -> String {
     )
 }
 
-/// One row per method and scored cell.
+/// Write `baselines_cells.tsv`: one row per method and scored cell.
 pub(super) fn cells(
     dir: &Path,
     cohort: &Cohort,
@@ -72,7 +73,7 @@ pub(super) fn cells(
     write_tsv(&dir.join("baselines_cells.tsv"), "cell", &frame, &notes)
 }
 
-/// One row per method and gene, in genome order.
+/// Write `baselines_genes.tsv`: one row per method and gene, in genome order.
 pub(super) fn genes(
     dir: &Path,
     cohort: &Cohort,
@@ -109,7 +110,7 @@ fn names(rows: &[(&Method, usize)]) -> Vec<String> {
     rows.iter().map(|r| r.0.name.to_string()).collect()
 }
 
-/// Ranks from 1 by falling score; equal scores in genome order.
+/// Ranks from 1 by descending score; ties in genome order.
 fn ranks(genes: &[Ranked]) -> Vec<i64> {
     let key = |g: usize| match genes[g].score {
         s if s.is_nan() => f64::NEG_INFINITY,
@@ -124,18 +125,25 @@ fn ranks(genes: &[Ranked]) -> Vec<i64> {
     out
 }
 
-/// A figure of `baselines_retrieval.tsv`.
-#[derive(Debug, Clone)]
-pub(super) struct RetrievalRow {
-    pub(super) method: &'static str,
-    pub(super) metric: String,
-    pub(super) value: f64,
-    chance: f64,
-    se: f64,
-    n: usize,
+clcc_stage::table! {
+    /// Retrieval of test cells with the embeddings of one method.
+    pub(super) struct RetrievalRow = "baselines_retrieval.tsv" {
+        /// `cca` or `linear`.
+        method: String,
+        /// Metric.
+        metric: String,
+        /// Value of the metric.
+        value: f64,
+        /// Expected value under chance.
+        chance: f64,
+        /// Standard deviation under chance.
+        se: f64,
+        /// Test cells.
+        n: i64,
+    }
 }
 
-/// Retrieval of the test cells with these embeddings.
+/// Compute the retrieval of the test cells with these embeddings.
 pub(super) fn retrieval_rows(
     method: &'static str,
     obs: &Frame,
@@ -149,35 +157,20 @@ pub(super) fn retrieval_rows(
         &clcc_align::eval::grouped::groups(obs, patient_of, test),
     );
     let row = |h: Hits| RetrievalRow {
-        method,
+        method: method.to_string(),
         metric: h.metric,
         value: h.value,
         chance: h.chance,
         se: h.se,
-        n: h.n,
+        n: h.n as i64,
     };
     hits.into_iter().map(row).collect()
 }
 
-pub(super) fn retrieval(dir: &Path, rows: &[RetrievalRow]) -> StageResult<()> {
-    let mut frame = Frame::new(rows.iter().map(|r| r.method.to_string()).collect());
-    let num = |f: &dyn Fn(&RetrievalRow) -> f64| Column::F64(rows.iter().map(f).collect());
-    frame.set(
-        "metric",
-        Column::Str(rows.iter().map(|r| r.metric.clone()).collect()),
-    );
-    frame.set("value", num(&|r| r.value));
-    frame.set("chance", num(&|r| r.chance));
-    frame.set("se", num(&|r| r.se));
-    frame.set("n", Column::I64(rows.iter().map(|r| r.n as i64).collect()));
-    let notes = [
-        "retrieval of test cells with the embeddings of `cca` and `linear`, which are learnt on training cells; ties count against us",
-        clcc_align::eval::grouped::NOTE,
-    ];
-    write_tsv(
-        &dir.join("baselines_retrieval.tsv"),
-        "method",
-        &frame,
-        &notes,
-    )
+/// Write `baselines_retrieval.tsv`.
+pub(super) fn retrieval(dir: &Path, rows: Vec<RetrievalRow>) -> StageResult<()> {
+    Table::new(rows)
+        .note("retrieval of test cells with the embeddings of `cca` and `linear`, which are learnt on training cells; ties count against us")
+        .note(clcc_align::eval::grouped::NOTE)
+        .write(dir)
 }

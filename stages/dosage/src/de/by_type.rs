@@ -1,4 +1,4 @@
-//! The comparison of discordant and concordant cells within cell types.
+//! Discordant against concordant cells within cell types (van Elteren's test).
 
 use std::collections::BTreeMap;
 
@@ -11,30 +11,30 @@ use clcc_stage::cohort::Cohort;
 
 use super::family::direction;
 
-/// Van Elteren's test of one set of cells.
+/// Result of van Elteren's test in one set of cells.
 #[derive(Debug, Clone)]
 pub struct ByType {
-    /// `None`: all patients together, each cell type of each patient a stratum.
+    /// Patient; `None` for all patients together, where each cell type of each patient is a stratum.
     pub patient: Option<usize>,
-    /// What the test rests on; why it could not be made.
+    /// Strata and cells that the test used, or why it could not be made.
     pub used: Result<Used, String>,
-    /// One per gene; empty where it could not be made.
+    /// Test of each gene; empty where the test could not be made.
     pub genes: Vec<StratifiedRank>,
-    /// Benjamini-Hochberg over the genes.
+    /// Benjamini-Hochberg adjusted p-values over the genes.
     pub adjusted: Vec<f64>,
-    /// The same as a decimal logarithm.
+    /// Decimal logarithms of `adjusted`.
     pub adjusted_log10: Vec<f64>,
-    /// log2 fold change of the means over strata.
+    /// log2 fold change of each gene, of the means over strata.
     pub log2fc: Vec<f64>,
 }
 
 impl ByType {
-    /// As [`super::Tested::direction`].
+    /// Direction in which gene `g` is found, as [`super::Tested::direction`].
     pub fn direction(&self, g: usize, fdr: f64, log2fc: f64) -> i8 {
         direction(self.adjusted[g], self.log2fc[g], fdr, log2fc)
     }
 
-    /// Genes found in one direction.
+    /// Number of genes found in the direction `sign`.
     pub fn n_found(&self, sign: i8, fdr: f64, log2fc: f64) -> usize {
         (0..self.genes.len())
             .filter(|&g| self.direction(g, fdr, log2fc) == sign)
@@ -42,8 +42,8 @@ impl ByType {
     }
 }
 
-/// Each patient's test, then that of all patients where there are several. `cell_type` is empty
-/// where the data has none.
+/// Test each patient, then all patients together where there are several. `side[cell]` is 1 for
+/// discordant, 2 for concordant cells, else 0; `cell_type` is empty where the data has none.
 pub fn by_type(cohort: &Cohort, x: &Csr, side: &[u8], cell_type: &[String]) -> Vec<ByType> {
     let mut sets: Vec<(Option<usize>, Vec<usize>)> = (0..cohort.patients.len())
         .map(|p| (Some(p), cohort.cells_of(p).collect()))

@@ -1,4 +1,5 @@
-//! Does a region's expression follow its copy number, more than other regions' copy number?
+//! Cis effects: correlation of a region's expression with its own copy number, compared with the copy
+//! number of other regions (trans control).
 
 use crate::dosage::windows::gene_arms;
 use clcc_data::error::StageResult;
@@ -11,24 +12,24 @@ use clcc_stage::cohort::CohortCnv;
 /// A chromosome or an arm with its genes and windows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Region {
-    /// `chr7` or `chr7p`.
+    /// Name, such as `chr7` or `chr7p`.
     pub name: String,
-    /// `chromosome` or `arm`.
+    /// Level: `chromosome` or `arm`.
     pub level: &'static str,
-    /// `chr7`.
+    /// Chromosome, such as `chr7`.
     pub chromosome: String,
-    /// Columns of `expr`.
+    /// Genes, as columns of `expr`.
     pub genes: Vec<usize>,
-    /// Windows of `X_cnv`.
+    /// Windows, as columns of `X_cnv`.
     pub windows: Vec<usize>,
 }
 
-/// The chromosomes and arms that have both genes and windows, in the order of the windows. A
-/// window belongs to the arm on which the middle of its bases lies; chromosomes without known arms
-/// appear as chromosomes only.
+/// List the chromosomes and arms that have both genes and windows, in the order of the windows. A
+/// window belongs to the arm of the middle of its bases; chromosomes without known arms appear as
+/// chromosomes only.
 ///
 /// # Errors
-/// Where a column of positions is missing.
+/// [`clcc_data::error::StageError::Data`] where a column of positions is missing.
 pub fn regions(var: &Frame, cnv: &CohortCnv) -> StageResult<Vec<Region>> {
     let (genes, windows) = (var.texts("chromosome")?, cnv.windows.texts("chromosome")?);
     let (gene_arm, window_arm) = (gene_arms(var), gene_arms(&cnv.windows));
@@ -68,7 +69,7 @@ pub fn regions(var: &Frame, cnv: &CohortCnv) -> StageResult<Vec<Region>> {
     Ok(out)
 }
 
-/// Per region, the mean of `x` over the region's columns in each row of `rows`.
+/// Mean of `x` over each region's columns, per row of `rows`: `[region][cell]`.
 pub fn region_means(x: &Csr, rows: &[usize], columns: &[&[usize]]) -> Vec<Vec<f64>> {
     let mut regions_of: Vec<Vec<u32>> = vec![Vec::new(); x.n_cols()];
     for (r, columns) in columns.iter().enumerate() {
@@ -91,25 +92,25 @@ pub fn region_means(x: &Csr, rows: &[usize], columns: &[&[usize]]) -> Vec<Vec<f6
     out
 }
 
-/// A region's cis effect in one set of cells.
+/// Cis effect of one region in one set of cells.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CisEffect {
-    /// Which of the regions.
+    /// Index of the region.
     pub region: usize,
-    /// Spearman of expression and own copy number.
+    /// Spearman correlation of expression with the region's own copy number.
     pub cis: Correlation,
-    /// Adjusted over the regions of the same level.
+    /// Benjamini-Hochberg adjusted p-value of `cis`, over the regions of the same level.
     pub p_adjusted: f64,
-    /// Mean over cells of the region's copy number.
+    /// Mean copy number (`X_cnv`) of the region over the cells.
     pub mean_cnv: f64,
-    /// Trans control: mean Spearman of the same expression with the copy number of each region of
-    /// the same level on other chromosomes; NaN where there is none.
+    /// Trans control: mean Spearman correlation of the same expression with the copy number of each
+    /// region of the same level on other chromosomes; NaN where there is none.
     pub trans_mean: f64,
-    /// The largest of those in size.
+    /// The largest of those trans correlations in absolute value.
     pub trans_max: f64,
 }
 
-/// Cis effects of all regions from region means (`[region][cell]`).
+/// Compute the cis effects of all regions from region means (`[region][cell]`).
 pub fn cis_effects(
     regions: &[Region],
     expression: &[Vec<f64>],
@@ -144,7 +145,7 @@ pub fn cis_effects(
         })
         .collect();
     for level in ["chromosome", "arm"] {
-        // A region without variation is no test.
+        // A region without variation cannot be tested.
         let tested: Vec<usize> = (0..out.len())
             .filter(|&i| regions[i].level == level && out[i].cis.r.is_finite())
             .collect();

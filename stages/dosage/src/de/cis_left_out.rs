@@ -1,8 +1,8 @@
 //! Cis effects gene by gene, with the copy number of windows that do not contain the gene.
 //!
 //! The copy number of a window is a mean over its genes' expression, so a region's expression
-//! correlates with its own copy number by construction. Here a gene's expression meets the copy
-//! number of the nearest windows beside it.
+//! correlates with its own copy number by construction. Here a gene's expression is correlated with the
+//! nearest windows that do not contain it.
 
 use std::collections::BTreeMap;
 
@@ -14,30 +14,30 @@ use clcc_numerics::stats::{TTest, average_ranks, mean, paired_t};
 
 use super::cis::Region;
 
-/// Cells in which a gene must be seen to take part.
+/// Cells in which a gene must be expressed to be included.
 pub(super) const MIN_CELLS: usize = 10;
 
-/// A region's genes in one set of cells.
+/// Mean gene-level correlations of one region in one set of cells.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LeftOut {
-    /// Which of the regions.
+    /// Index of the region.
     pub region: usize,
-    /// Genes seen in [`MIN_CELLS`] cells, with windows over and beside them that vary.
+    /// Genes expressed in 10 cells or more whose own and adjacent windows vary.
     pub n_genes: usize,
-    /// Mean Spearman with the windows that contain the gene.
+    /// Mean Spearman correlation with the windows that contain the gene.
     pub own: f64,
-    /// Mean Spearman with the nearest windows that do not contain it.
-    pub beside: f64,
-    /// Mean Spearman with the copy number of the other chromosomes.
+    /// Mean Spearman correlation with the nearest windows that do not contain it.
+    pub adjacent: f64,
+    /// Mean Spearman correlation with the copy number of the other chromosomes.
     pub trans: f64,
-    /// Paired t test over genes of `beside` against `trans`.
+    /// Paired t test over genes of `adjacent` against `trans`.
     pub test: TTest,
 }
 
-/// Correlations of one gene: own, beside, trans.
+/// Correlations of one gene: with its own windows, the adjacent windows, and other chromosomes.
 type GeneRho = Option<[f64; 3]>;
 
-/// Left-out cis effects of all regions over the cells `rows` of `x` (expression) and `cnv`.
+/// Compute the left-out cis effects of all regions over the cells `rows` of `x` (expression) and `cnv`.
 pub fn left_out(
     regions: &[Region],
     map: &GeneWindows,
@@ -45,66 +45,36 @@ pub fn left_out(
     cnv: &Csr,
     rows: &[usize],
 ) -> Vec<LeftOut> {
-    let mut rho: Vec<GeneRho> = vec![None; map.len()];
     let windows = dense_windows(&cnv.take_rows(rows));
     let chromosomes: Vec<&Region> = regions.iter().filter(|r| r.level == "chromosome").collect();
     let of_chromosome: Vec<Option<Ranks>> = chromosomes
         .par_iter()
-        .map(|r| {
-            let weight = 1.0 / r.windows.len() as f64;
-            let parts: Vec<(usize, f64)> = r.windows.iter().map(|&w| (w, weight)).collect();
-            Ranks::of(&windows, &parts, rows.len())
-        })
+        .map(|r| Ranks::of(&windows, &evenly(&r.windows), rows.len()))
         .collect();
-    // Genes with the same windows over and beside them share the ranks of those.
-    let mut groups: BTreeMap<(usize, usize, Vec<(usize, u64)>), Vec<usize>> = BTreeMap::new();
-    let mut chromosome_of = vec![usize::MAX; map.len()];
-    for (c, region) in chromosomes.iter().enumerate() {
-        for &g in &region.genes {
-            chromosome_of[g] = c;
-            let (own, beside) = (map.own(g), map.beside(g));
-            if !own.is_empty() && !beside.is_empty() {
-                let beside = beside.iter().map(|b| (b.0, b.1.to_bits())).collect();
-                groups
-                    .entry((own.start, own.end, beside))
-                    .or_default()
-                    .push(g);
-            }
-        }
-    }
     let genes = x.take_rows(rows).transpose();
-    let groups: Vec<_> = groups.into_iter().collect();
-    let found: Vec<Vec<(usize, GeneRho)>> = groups
+    let found: Vec<Vec<(usize, GeneRho)>> = groups(&chromosomes, map)
         .par_iter()
-        .map(|((start, end, beside), members)| {
-            let weight = 1.0 / (end - start) as f64;
-            let own: Vec<(usize, f64)> = (*start..*end).map(|w| (w, weight)).collect();
-            let beside: Vec<(usize, f64)> =
-                beside.iter().map(|b| (b.0, f64::from_bits(b.1))).collect();
-            let (Some(own), Some(beside)) = (
-                Ranks::of(&windows, &own, rows.len()),
-                Ranks::of(&windows, &beside, rows.len()),
-            ) else {
+        .map(|(windows_of, members)| {
+            let Some((own, adjacent)) = windows_of.ranks(&windows, rows.len()) else {
                 return Vec::new();
             };
-            members
-                .iter()
-                .map(|&g| {
-                    let rho = SparseRanks::of(genes.row(g), rows.len()).map(|e| {
-                        let trans: Vec<f64> = of_chromosome
-                            .iter()
-                            .enumerate()
-                            .filter(|(c, _)| *c != chromosome_of[g])
-                            .filter_map(|(_, r)| r.as_ref())
-                            .map(|r| e.correlation(r))
-                            .collect();
-                        [e.correlation(&own), e.correlation(&beside), mean(&trans)]
-                    });
-                    (g, rho)
-                })
-                .collect()
+            let rho = |&(g, chromosome): &(usize, usize)| {
+                let rho = SparseRanks::of(genes.row(g), rows.len()).map(|e| {
+                    let trans: Vec<f64> = of_chromosome
+                        .iter()
+                        .enumerate()
+                        .filter(|(c, _)| *c != chromosome)
+                        .filter_map(|(_, r)| r.as_ref())
+                        .map(|r| e.correlation(r))
+                        .collect();
+                    [e.correlation(&own), e.correlation(&adjacent), mean(&trans)]
+                });
+                (g, rho)
+            };
+            members.iter().map(rho).collect()
         })
         .collect();
+    let mut rho: Vec<GeneRho> = vec![None; map.len()];
     for (g, r) in found.into_iter().flatten() {
         rho[g] = r;
     }
@@ -113,21 +83,70 @@ pub fn left_out(
         .collect()
 }
 
+/// Own windows of a gene, and its adjacent windows with the bits of their weights.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct WindowsOf {
+    own: (usize, usize),
+    adjacent: Vec<(usize, u64)>,
+}
+
+impl WindowsOf {
+    /// Ranks of the mean over the own windows and of that over the adjacent ones, in `n` cells; `None` where
+    /// either does not vary.
+    fn ranks(&self, windows: &[Vec<f32>], n: usize) -> Option<(Ranks, Ranks)> {
+        let own: Vec<usize> = (self.own.0..self.own.1).collect();
+        let adjacent: Vec<(usize, f64)> = self
+            .adjacent
+            .iter()
+            .map(|b| (b.0, f64::from_bits(b.1)))
+            .collect();
+        Some((
+            Ranks::of(windows, &evenly(&own), n)?,
+            Ranks::of(windows, &adjacent, n)?,
+        ))
+    }
+}
+
+/// These windows with equal weights that sum to 1.
+fn evenly(windows: &[usize]) -> Vec<(usize, f64)> {
+    let weight = 1.0 / windows.len() as f64;
+    windows.iter().map(|&w| (w, weight)).collect()
+}
+
+/// Genes with their chromosomes, grouped by their windows: genes with the same own and adjacent windows share
+/// those windows' ranks.
+fn groups(chromosomes: &[&Region], map: &GeneWindows) -> Vec<(WindowsOf, Vec<(usize, usize)>)> {
+    let mut groups: BTreeMap<WindowsOf, Vec<(usize, usize)>> = BTreeMap::new();
+    for (c, region) in chromosomes.iter().enumerate() {
+        for &g in &region.genes {
+            let (own, adjacent) = (map.own(g), map.adjacent(g));
+            if !own.is_empty() && !adjacent.is_empty() {
+                let windows = WindowsOf {
+                    own: (own.start, own.end),
+                    adjacent: adjacent.iter().map(|b| (b.0, b.1.to_bits())).collect(),
+                };
+                groups.entry(windows).or_default().push((g, c));
+            }
+        }
+    }
+    groups.into_iter().collect()
+}
+
 fn summary(region: usize, genes: &[usize], rho: &[GeneRho]) -> LeftOut {
     let known: Vec<[f64; 3]> = genes.iter().filter_map(|&g| rho[g]).collect();
     let of = |k: usize| known.iter().map(|r| r[k]).collect::<Vec<f64>>();
-    let (beside, trans) = (of(1), of(2));
+    let (adjacent, trans) = (of(1), of(2));
     LeftOut {
         region,
         n_genes: known.len(),
         own: mean(&of(0)),
-        beside: mean(&beside),
+        adjacent: mean(&adjacent),
         trans: mean(&trans),
-        test: paired_t(&beside, &trans),
+        test: paired_t(&adjacent, &trans),
     }
 }
 
-/// `[window][cell]`.
+/// Dense copy number, `[window][cell]`.
 fn dense_windows(cnv: &Csr) -> Vec<Vec<f32>> {
     let mut out = vec![vec![0.0; cnv.n_rows()]; cnv.n_cols()];
     for r in 0..cnv.n_rows() {
@@ -139,14 +158,14 @@ fn dense_windows(cnv: &Csr) -> Vec<Vec<f32>> {
     out
 }
 
-/// Ranks around their mean, of a vector without mostly one value.
+/// Ranks of a dense vector, minus their mean, with their norm.
 struct Ranks {
     centred: Vec<f32>,
     norm: f64,
 }
 
 impl Ranks {
-    /// Of a weighted sum of windows; `None` where it does not vary.
+    /// Rank a weighted sum of windows; `None` where it does not vary.
     fn of(windows: &[Vec<f32>], parts: &[(usize, f64)], n: usize) -> Option<Self> {
         let mut sum = vec![0.0; n];
         for &(w, weight) in parts {
@@ -168,15 +187,16 @@ impl Ranks {
     }
 }
 
-/// Ranks of a gene's values, held as what the cells above 0 rank beyond the zeros.
+/// Ranks of a gene's values, stored as the difference of the expressing cells' ranks from the rank of
+/// the zeros.
 struct SparseRanks {
     beyond_zero: Vec<(u32, f64)>,
     norm: f64,
 }
 
 impl SparseRanks {
-    /// `None` where fewer than [`MIN_CELLS`] of the `n` cells have a value, or all the same one.
-    /// Values are above 0.
+    /// Rank a gene's positive values; `None` where fewer than [`MIN_CELLS`] of the `n` cells have one,
+    /// or all have the same.
     fn of((cells, values): (&[u32], &[f32]), n: usize) -> Option<Self> {
         let mut order: Vec<usize> = (0..cells.len()).filter(|&i| values[i] > 0.0).collect();
         if order.len() < MIN_CELLS {
@@ -197,7 +217,7 @@ impl SparseRanks {
             ties += cube(t);
             below += t;
         }
-        // Sum of squares of ranks around their mean, less what ties take (Kendall).
+        // Sum of squares of ranks around their mean, corrected for ties (Kendall).
         let square = (cube(n) - ties) / 12.0;
         (square > 0.0).then(|| Self {
             beyond_zero,
@@ -205,7 +225,7 @@ impl SparseRanks {
         })
     }
 
-    /// Spearman's correlation: the other ranks sum to 0, so the zeros' common rank drops out.
+    /// Spearman's correlation with `other`, whose ranks sum to 0, so the zeros' common rank drops out.
     fn correlation(&self, other: &Ranks) -> f64 {
         self.beyond_zero
             .iter()
@@ -265,23 +285,23 @@ mod tests {
     }
 
     #[test]
-    fn own_windows_correlate_by_construction_and_those_beside_do_not() {
+    fn own_windows_correlate_by_construction_and_adjacent_ones_do_not() {
         let (regions, map, x, cnv) = data(0.0);
         let rows: Vec<usize> = (0..300).collect();
         let found = left_out(&regions, &map, &x, &cnv, &rows);
         for f in &found {
             assert!(f.n_genes > 50 && f.own > 0.1, "{f:?}");
-            assert!(f.beside.abs() < 0.03 && f.trans.abs() < 0.03, "{f:?}");
+            assert!(f.adjacent.abs() < 0.03 && f.trans.abs() < 0.03, "{f:?}");
         }
         let (regions, map, x, cnv) = data(2.0);
         let found = left_out(&regions, &map, &x, &cnv, &rows);
         assert!(
-            found[0].beside > 0.1 && found[0].test.p.p < 1e-6,
+            found[0].adjacent > 0.1 && found[0].test.p.p < 1e-6,
             "{:?}",
             found[0]
         );
         assert!(
-            found[1].beside.abs() < 0.03 && found[1].trans.abs() < 0.03,
+            found[1].adjacent.abs() < 0.03 && found[1].trans.abs() < 0.03,
             "{:?}",
             found[1]
         );
@@ -307,7 +327,7 @@ mod tests {
                 .map(|w| f64::from(cnv.get(i, w)))
                 .collect()
         };
-        let beside: Vec<f64> = rows
+        let adjacent: Vec<f64> = rows
             .iter()
             .map(|&i| map.without_gene(gene, &profile(i)))
             .collect();
@@ -315,7 +335,7 @@ mod tests {
             .iter()
             .map(|&i| map.with_gene(gene, &profile(i)))
             .collect();
-        assert!((found.beside - spearman(&dense, &beside).r).abs() < 1e-9);
+        assert!((found.adjacent - spearman(&dense, &adjacent).r).abs() < 1e-9);
         assert!((found.own - spearman(&dense, &own).r).abs() < 1e-9);
     }
 }

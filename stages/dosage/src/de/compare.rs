@@ -1,4 +1,4 @@
-//! The two answers side by side: genes and cells by discordance, and by dosage.
+//! Genes and cells by discordance compared with the same by dosage.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -7,23 +7,24 @@ use clcc_data::error::StageResult;
 use clcc_data::frame::{Column, Frame};
 use clcc_data::table::{TextTable, write_tsv};
 use clcc_numerics::stats::{auc, mean, spearman};
+use clcc_stage::tables::Table;
 
 use super::by_type::ByType;
 use super::family::Tested;
 use super::paired::Paired;
 use super::params::DeParams;
 
-/// What `dosage` says of each gene; NaN and empty where it says nothing.
+/// Result of `dosage` per gene; NaN and empty where a gene is not in its table.
 #[derive(Debug, Clone)]
 pub(super) struct DosageGenes {
     pub(super) slope: Vec<f64>,
-    /// Adjusted p of slope = 1.
+    /// Adjusted p-value of slope = 1.
     pub(super) not_one: Vec<f64>,
     pub(super) class: Vec<String>,
 }
 
 impl DosageGenes {
-    /// From `dosage_genes.tsv`.
+    /// Read `dosage_genes.tsv`.
     pub(super) fn read(path: &Path, genes: &[String]) -> StageResult<Self> {
         let table = TextTable::read(path)?;
         let names = table.texts("names")?;
@@ -46,7 +47,7 @@ impl DosageGenes {
         })
     }
 
-    /// Whether dosage calls the gene one that does not follow its copy number.
+    /// Whether the class of gene `g` is insensitive or over-compensated.
     pub(super) fn escapes(&self, g: usize) -> bool {
         matches!(self.class[g].as_str(), "insensitive" | "over-compensated")
     }
@@ -56,7 +57,7 @@ impl DosageGenes {
     }
 }
 
-/// `shortfall_z` of every cell of the cohort from `dosage_cells.tsv`; NaN where a cell has none.
+/// Read `shortfall_z` of every cell of the cohort from `dosage_cells.tsv`; NaN where a cell has none.
 pub(super) fn shortfall(
     path: &Path,
     cells: &[String],
@@ -90,12 +91,44 @@ pub(super) struct Discordance<'a> {
     pub(super) by_type: Option<&'a ByType>,
     pub(super) paired: &'a Paired,
     pub(super) pseudobulk: &'a Paired,
-    /// Patients in which the gene is found: higher, lower.
+    /// Number of patients in which each gene is found higher, and lower.
     pub(super) n_patients: [&'a [usize]; 2],
 }
 
-/// Writes `dosage_vs_discordance.tsv`, one row a gene; the counts of genes that dosage finds, that
-/// discordance finds, that both find, of those that both could test.
+impl Discordance<'_> {
+    /// Whether gene `g` is found by the pooled test, in either direction.
+    fn finds(&self, g: usize, params: &DeParams) -> bool {
+        self.pooled
+            .is_some_and(|t| t.direction(g, params.fdr, params.log2fc[0]) != 0)
+    }
+
+    /// Numbers of the `n` genes that both methods could test, and of those the ones found by dosage, by
+    /// discordance, and by both.
+    fn agreement(&self, dosage: &DosageGenes, n: usize, params: &DeParams) -> [usize; 4] {
+        let tested: Vec<usize> = (0..n)
+            .filter(|&g| dosage.tested(g) && self.pooled.is_some())
+            .collect();
+        let count = |f: &dyn Fn(usize) -> bool| tested.iter().filter(|&&g| f(g)).count();
+        [
+            tested.len(),
+            count(&|g| dosage.escapes(g)),
+            count(&|g| self.finds(g, params)),
+            count(&|g| dosage.escapes(g) && self.finds(g, params)),
+        ]
+    }
+}
+
+/// The counts of [`Discordance::agreement`] in words.
+fn agreement_note(counts: [usize; 4], params: &DeParams) -> String {
+    let chance = counts[1] as f64 * counts[2] as f64 / (counts[0].max(1)) as f64;
+    format!(
+        "of {} genes that both could test, dosage finds {} (class insensitive or over-compensated) and discordance {} (FDR below {}, log2 fold change beyond {}, all patients together); both find {}, where chance alone gives {chance:.1}",
+        counts[0], counts[1], counts[2], params.fdr, params.log2fc[0], counts[3]
+    )
+}
+
+/// Write `dosage_vs_discordance.tsv`, one row per gene. Returns the number of genes that both methods
+/// could test, and of those the numbers found by dosage, by discordance, and by both.
 pub(super) fn genes(
     dir: &Path,
     names: &[String],
@@ -103,12 +136,6 @@ pub(super) fn genes(
     found: &Discordance<'_>,
     params: &DeParams,
 ) -> StageResult<[usize; 4]> {
-    let least = params.log2fc[0];
-    let by_discordance = |g: usize| {
-        found
-            .pooled
-            .is_some_and(|t| t.direction(g, params.fdr, least) != 0)
-    };
     let n = names.len();
     let mut frame = Frame::new(names.to_vec());
     frame.set("dosage_slope", Column::F64(dosage.slope.clone()));
@@ -142,28 +169,15 @@ pub(super) fn genes(
             Column::I64(counts.iter().map(|&v| v as i64).collect()),
         );
     }
-    let word = |g: usize| match (dosage.escapes(g), by_discordance(g)) {
+    let word = |g: usize| match (dosage.escapes(g), found.finds(g, params)) {
         (true, true) => "both",
         (true, false) => "dosage",
         (false, true) => "discordance",
         (false, false) => "neither",
     };
     frame.set_category("found_by", &(0..n).map(word).collect::<Vec<_>>());
-    let tested: Vec<usize> = (0..n)
-        .filter(|&g| dosage.tested(g) && found.pooled.is_some())
-        .collect();
-    let count = |f: &dyn Fn(usize) -> bool| tested.iter().filter(|&&g| f(g)).count();
-    let counts = [
-        tested.len(),
-        count(&|g| dosage.escapes(g)),
-        count(&by_discordance),
-        count(&|g| dosage.escapes(g) && by_discordance(g)),
-    ];
-    let chance = counts[1] as f64 * counts[2] as f64 / (counts[0].max(1)) as f64;
-    let agreement = format!(
-        "of {} genes that both could test, dosage finds {} (class insensitive or over-compensated) and discordance {} (FDR below {}, log2 fold change beyond {least}, all patients together); both find {}, where chance alone gives {chance:.1}",
-        counts[0], counts[1], counts[2], params.fdr, counts[3]
-    );
+    let counts = found.agreement(dosage, n, params);
+    let agreement = agreement_note(counts, params);
     let notes = [
         "each gene by the two ways: its dosage slope over clones (stage dosage), and discordant against concordant cells (this stage)",
         &agreement,
@@ -179,7 +193,62 @@ pub(super) fn genes(
     Ok(counts)
 }
 
-/// Writes `dosage_vs_discordance_cells.tsv`: each patient's cells by distance and by shortfall.
+clcc_stage::table! {
+    /// Agreement of discordance and dosage over the classed cells of a patient, or of all.
+    pub(super) struct CellsRow = "dosage_vs_discordance_cells.tsv" {
+        /// Patient, or `pooled`.
+        patient: String,
+        /// Classed cells with a shortfall.
+        n_cells: i64,
+        /// Spearman correlation of distance and shortfall.
+        spearman: f64,
+        /// Its p-value.
+        pvals: f64,
+        /// Decimal logarithm of the p-value.
+        log10_pvals: f64,
+        /// Mean shortfall of discordant cells.
+        shortfall_z_discordant: f64,
+        /// Mean shortfall of concordant cells.
+        shortfall_z_concordant: f64,
+        /// Probability that a discordant cell falls short more than a concordant one.
+        auc: f64,
+    }
+}
+
+impl CellsRow {
+    /// Compare distance and shortfall over the cells `rows`.
+    fn new(
+        patient: String,
+        rows: &[usize],
+        class: &[String],
+        distance: &[f64],
+        shortfall: &[f64],
+    ) -> Self {
+        let of = |v: &[f64]| rows.iter().map(|&i| v[i]).collect::<Vec<f64>>();
+        let rho = spearman(&of(distance), &of(shortfall));
+        let of_class = |name: &str| -> Vec<f64> {
+            rows.iter()
+                .filter(|&&i| class[i] == name)
+                .map(|&i| shortfall[i])
+                .collect()
+        };
+        let (d, c) = (of_class("discordant"), of_class("concordant"));
+        let all: Vec<f64> = d.iter().chain(&c).copied().collect();
+        let labels: Vec<bool> = (0..all.len()).map(|i| i < d.len()).collect();
+        Self {
+            patient,
+            n_cells: rows.len() as i64,
+            spearman: rho.r,
+            pvals: rho.p.p,
+            log10_pvals: rho.p.log10,
+            shortfall_z_discordant: mean(&d),
+            shortfall_z_concordant: mean(&c),
+            auc: auc(&all, &labels),
+        }
+    }
+}
+
+/// Write `dosage_vs_discordance_cells.tsv`: each patient's cells by distance and by shortfall.
 pub(super) fn cells(
     dir: &Path,
     patients: &[String],
@@ -196,10 +265,7 @@ pub(super) fn cells(
     if patients.len() > 1 {
         sets.push(("pooled".into(), None));
     }
-    let mut frame = Frame::new(sets.iter().map(|s| s.0.clone()).collect());
-    let mut n_cells = Vec::new();
-    let mut columns: [Vec<f64>; 6] = Default::default();
-    for (_, patient) in &sets {
+    let row = |(name, patient): (String, Option<usize>)| {
         let rows: Vec<usize> = (0..class.len())
             .filter(|&i| {
                 patient.is_none_or(|p| p == patient_of[i] as usize)
@@ -208,48 +274,10 @@ pub(super) fn cells(
                     && distance[i].is_finite()
             })
             .collect();
-        let of = |v: &[f64]| rows.iter().map(|&i| v[i]).collect::<Vec<f64>>();
-        let rho = spearman(&of(distance), &of(shortfall));
-        let of_class = |name: &str| -> Vec<f64> {
-            rows.iter()
-                .filter(|&&i| class[i] == name)
-                .map(|&i| shortfall[i])
-                .collect()
-        };
-        let (d, c) = (of_class("discordant"), of_class("concordant"));
-        let all: Vec<f64> = d.iter().chain(&c).copied().collect();
-        let labels: Vec<bool> = (0..all.len()).map(|i| i < d.len()).collect();
-        n_cells.push(rows.len() as i64);
-        let row = [
-            rho.r,
-            rho.p.p,
-            rho.p.log10,
-            mean(&d),
-            mean(&c),
-            auc(&all, &labels),
-        ];
-        columns.iter_mut().zip(row).for_each(|(c, v)| c.push(v));
-    }
-    frame.set("n_cells", Column::I64(n_cells));
-    let names = [
-        "spearman",
-        "pvals",
-        "log10_pvals",
-        "shortfall_z_discordant",
-        "shortfall_z_concordant",
-        "auc",
-    ];
-    for (name, column) in names.into_iter().zip(columns) {
-        frame.set(name, Column::F64(column));
-    }
-    let notes = [
-        "classed cells that both ways score: Spearman correlation of the distance between a cell's embeddings (concordance) with its shortfall_z (dosage), test by t with n - 2 degrees of freedom; mean shortfall_z of each class; auc: probability that a discordant cell falls short more",
-        "cells of one tumour are not independent samples: the p-values are too small",
-    ];
-    write_tsv(
-        &dir.join("dosage_vs_discordance_cells.tsv"),
-        "patient",
-        &frame,
-        &notes,
-    )
+        CellsRow::new(name, &rows, class, distance, shortfall)
+    };
+    Table::new(sets.into_iter().map(row).collect())
+        .note("classed cells that both ways score: Spearman correlation of the distance between a cell's embeddings (concordance) with its shortfall_z (dosage), test by t with n - 2 degrees of freedom; mean shortfall_z of each class; auc: probability that a discordant cell falls short more")
+        .note("cells of one tumour are not independent samples: the p-values are too small")
+        .write(dir)
 }

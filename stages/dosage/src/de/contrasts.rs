@@ -1,11 +1,11 @@
-//! Which cells are compared with which.
+//! Comparisons: which cells are the group and which the reference.
 
 use clcc_data::error::StageResult;
 use clcc_data::frame::Frame;
 use clcc_numerics::stats::{Contrast, quantile};
 use clcc_stage::cells::{is_cancer, is_epithelial, is_normal};
 
-/// A comparison.
+/// Kind of comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// Discordant against concordant cells.
@@ -13,14 +13,14 @@ pub enum Kind {
     /// All cells labelled `Cancer` (of tumour samples, in the paper) against all normal cells (CLCC,
     /// section 7.2.1).
     CancerNormal,
-    /// The epithelial cells among them (the anchors' paper).
+    /// Epithelial cancer cells against epithelial normal cells (the paper of the copy-number anchors).
     Epithelium,
-    /// Cells of the highest against cells of the lowest copy-number burden.
+    /// Cells of the highest against cells of the lowest copy-number burden, per patient.
     Burden,
 }
 
 impl Kind {
-    /// All of them.
+    /// All kinds, in the order of the tables.
     pub const ALL: [Self; 4] = [
         Self::Discordance,
         Self::CancerNormal,
@@ -28,12 +28,12 @@ impl Kind {
         Self::Burden,
     ];
 
-    /// Its place in [`Kind::ALL`].
+    /// Index in [`Kind::ALL`].
     pub fn place(self) -> usize {
         self as usize
     }
 
-    /// The name in tables and file names.
+    /// Name in tables and file names.
     pub fn name(self) -> &'static str {
         match self {
             Self::Discordance => "discordant_vs_concordant",
@@ -43,7 +43,7 @@ impl Kind {
         }
     }
 
-    /// The group, then the reference, in words.
+    /// The group and the reference, in words.
     pub fn groups(self) -> (&'static str, &'static str) {
         match self {
             Self::Discordance => ("discordant cells", "concordant cells"),
@@ -60,23 +60,24 @@ impl Kind {
     }
 }
 
-/// One comparison of cells, with why it cannot be made where it cannot.
+/// One comparison of cells, with the reason where it cannot be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Comparison {
-    /// What is compared.
+    /// Kind of comparison.
     pub kind: Kind,
-    /// Sides of the cells that were handed in.
+    /// Side of each cell: 1 group, 2 reference, 0 neither.
     pub contrast: Contrast,
-    /// Cells in the group.
+    /// Number of cells in the group.
     pub n_group: usize,
-    /// Cells in the reference.
+    /// Number of cells in the reference.
     pub n_reference: usize,
-    /// `None`: testable.
+    /// Why the comparison cannot be made; `None` where it can.
     pub obstacle: Option<String>,
 }
 
 impl Comparison {
-    /// From sides: 1 group, 2 reference, 0 neither. Two cells a side are the least.
+    /// Build a comparison from the side of each cell (1 group, 2 reference, 0 neither). It can be made
+    /// with two or more cells per side.
     pub fn new(kind: Kind, side: Vec<u8>) -> Self {
         let count = |s: u8| side.iter().filter(|&&x| x == s).count();
         let (n_group, n_reference) = (count(1), count(2));
@@ -94,19 +95,20 @@ impl Comparison {
     }
 }
 
-/// Of each kind, in the order of [`Kind::ALL`], the side of each cell: 1 group, 2 reference, 0 neither.
+/// For each kind, in the order of [`Kind::ALL`], the side of each cell: 1 group, 2 reference, 0
+/// neither.
 pub type Sides = [Vec<u8>; Kind::ALL.len()];
 
-/// Per cell of the cohort, its side in each comparison within its own patient (and so in the
-/// pooled one).
+/// Assign each cell of the cohort its side in each comparison within its patient, which is also its
+/// side in the pooled one.
 ///
-/// `class` is the concordance class (empty: none); `burden` the mean size of the copy-number
-/// signal. Burden groups are cut within each patient over its classed cells, inclusive on both
-/// cuts; a cell on both sides (all burdens equal) is on neither. A cell that is neither `Cancer` nor
-/// `Normal` is on no side of these.
+/// `class` is the concordance class (empty: none); `burden` the mean absolute copy-number signal.
+/// Burden groups are cut within each patient over its classed cells, inclusive at both cuts; a cell on
+/// both sides (all burdens equal) is on neither. A cell labelled neither `Cancer` nor `Normal` is on no
+/// side of the comparisons of origin.
 ///
 /// # Errors
-/// Where `obs` has no `cancer_vs_normal`.
+/// [`clcc_data::error::StageError::Data`] where `obs` has no `cancer_vs_normal`.
 pub fn sides<S: AsRef<str>>(
     obs: &Frame,
     patient_of: &[u32],

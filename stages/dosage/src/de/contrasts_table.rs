@@ -1,4 +1,4 @@
-//! Which comparisons were made, by which test, and why the others were not.
+//! `contrasts.tsv`: which comparisons were made, by which test, and why the others were not.
 
 use std::path::Path;
 
@@ -18,20 +18,20 @@ struct Line {
     contrast: &'static str,
     patient: String,
     test: String,
-    /// `None`: tested.
+    /// Why it was not tested; `None` where it was.
     reason: Option<String>,
     sizes: (usize, usize),
-    /// Up and down at each threshold.
+    /// Number of genes up and down at each fold-change threshold.
     found: Vec<(usize, usize)>,
 }
 
-/// Lines that were tested, and that could not be.
+/// Numbers of comparisons that were tested and that could not be.
 pub(super) struct Made {
     pub(super) tested: usize,
     pub(super) not_applicable: usize,
 }
 
-/// Writes `contrasts.tsv`.
+/// Write `contrasts.tsv`.
 pub(super) fn write(
     dir: &Path,
     patients: &[String],
@@ -40,45 +40,7 @@ pub(super) fn write(
     paired: &[Paired],
     params: &DeParams,
 ) -> StageResult<Made> {
-    let mut lines: Vec<Line> = Vec::new();
-    let found = |n: &dyn Fn(i8, f64) -> usize| -> Vec<(usize, usize)> {
-        params.log2fc.iter().map(|&l| (n(1, l), n(-1, l))).collect()
-    };
-    for t in tested {
-        lines.push(Line {
-            contrast: t.comparison.kind.name(),
-            patient: who(patients, t.patient),
-            test: params.test_name(),
-            reason: t.comparison.obstacle.clone(),
-            sizes: (t.comparison.n_group, t.comparison.n_reference),
-            found: found(&|s, l| t.n_found(s, params.fdr, l)),
-        });
-    }
-    for t in by_type {
-        let used = t.used.as_ref();
-        lines.push(Line {
-            contrast: Kind::Discordance.name(),
-            patient: who(patients, t.patient),
-            test: "van Elteren within cell types".into(),
-            reason: used.err().cloned(),
-            sizes: used.map_or((0, 0), |u| (u.group, u.reference)),
-            found: found(&|s, l| t.n_found(s, params.fdr, l)),
-        });
-    }
-    for p in paired {
-        let few = format!(
-            "expected at least 2 patients with both groups, found {}",
-            p.n_pairs
-        );
-        lines.push(Line {
-            contrast: p.kind.name(),
-            patient: p.sample.name().into(),
-            test: p.sample.test().into(),
-            reason: p.genes.is_none().then_some(few),
-            sizes: (p.n_pairs, p.n_pairs),
-            found: found(&|s, l| p.n_found(s, params.fdr, l)),
-        });
-    }
+    let lines = lines(patients, tested, by_type, paired, params);
     let mut frame = Frame::new(lines.iter().map(|l| l.contrast.to_string()).collect());
     let text = |f: &dyn Fn(&Line) -> String| Column::Str(lines.iter().map(f).collect());
     let int = |f: &dyn Fn(&Line) -> usize| Column::I64(lines.iter().map(|l| f(l) as i64).collect());
@@ -119,4 +81,54 @@ pub(super) fn write(
         tested,
         not_applicable: lines.len() - tested,
     })
+}
+
+/// Lines of all comparisons: by rank-sum test, within cell types, and over patients.
+fn lines(
+    patients: &[String],
+    tested: &[Tested],
+    by_type: &[ByType],
+    paired: &[Paired],
+    params: &DeParams,
+) -> Vec<Line> {
+    let mut lines: Vec<Line> = Vec::new();
+    let found = |n: &dyn Fn(i8, f64) -> usize| -> Vec<(usize, usize)> {
+        params.log2fc.iter().map(|&l| (n(1, l), n(-1, l))).collect()
+    };
+    for t in tested {
+        lines.push(Line {
+            contrast: t.comparison.kind.name(),
+            patient: who(patients, t.patient),
+            test: params.test_name(),
+            reason: t.comparison.obstacle.clone(),
+            sizes: (t.comparison.n_group, t.comparison.n_reference),
+            found: found(&|s, l| t.n_found(s, params.fdr, l)),
+        });
+    }
+    for t in by_type {
+        let used = t.used.as_ref();
+        lines.push(Line {
+            contrast: Kind::Discordance.name(),
+            patient: who(patients, t.patient),
+            test: "van Elteren within cell types".into(),
+            reason: used.err().cloned(),
+            sizes: used.map_or((0, 0), |u| (u.group, u.reference)),
+            found: found(&|s, l| t.n_found(s, params.fdr, l)),
+        });
+    }
+    for p in paired {
+        let few = format!(
+            "expected at least 2 patients with both groups, found {}",
+            p.n_pairs
+        );
+        lines.push(Line {
+            contrast: p.kind.name(),
+            patient: p.sample.name().into(),
+            test: p.sample.test().into(),
+            reason: p.genes.is_none().then_some(few),
+            sizes: (p.n_pairs, p.n_pairs),
+            found: found(&|s, l| p.n_found(s, params.fdr, l)),
+        });
+    }
+    lines
 }

@@ -1,5 +1,4 @@
-//! Every rank-sum comparison, for each patient and for all of them together, in one pass over the
-//! genes each.
+//! Rank-sum tests of all comparisons, per patient and pooled, each in one pass over the genes.
 
 use clcc_data::error::StageResult;
 use clcc_data::matrix::Csr;
@@ -12,18 +11,19 @@ use clcc_stage::cohort::Cohort;
 use super::contrasts::{Comparison, Kind, Sides};
 use super::params::DeParams;
 
-/// A comparison that was made or could not be made.
+/// Result of one comparison, or the reason why it could not be made.
 #[derive(Debug, Clone)]
 pub struct Tested {
-    /// Sizes, and why not.
+    /// The comparison: its cells and, where it could not be made, the reason.
     pub comparison: Comparison,
-    /// `None`: all patients together.
+    /// Patient; `None` for all patients together.
     pub patient: Option<usize>,
-    /// One per gene; empty where it could not be made.
+    /// Test of each gene; empty where the comparison could not be made.
     pub genes: Vec<GeneTest>,
-    /// Benjamini-Hochberg over the genes that are not set aside; NaN for those.
+    /// Benjamini-Hochberg adjusted p-values over the genes that are not set aside; NaN for those that
+    /// are.
     pub adjusted: Vec<f64>,
-    /// The same as a decimal logarithm.
+    /// Decimal logarithms of `adjusted`.
     pub adjusted_log10: Vec<f64>,
     /// log2 fold change of each gene.
     pub log2fc: Vec<f64>,
@@ -52,13 +52,13 @@ impl Tested {
         }
     }
 
-    /// Whether gene `g` is found at this false discovery rate and fold change: 1 higher in the
-    /// group, -1 lower, 0 not found.
+    /// Direction in which gene `g` is found at this false discovery rate and fold change: 1 higher in
+    /// the group, -1 lower, 0 not found.
     pub fn direction(&self, g: usize, fdr: f64, log2fc: f64) -> i8 {
         direction(self.adjusted[g], self.log2fc[g], fdr, log2fc)
     }
 
-    /// Genes found in one direction.
+    /// Number of genes found in the direction `sign`.
     pub fn n_found(&self, sign: i8, fdr: f64, log2fc: f64) -> usize {
         (0..self.genes.len())
             .filter(|&g| self.direction(g, fdr, log2fc) == sign)
@@ -71,8 +71,8 @@ impl Tested {
     }
 }
 
-/// Benjamini-Hochberg over the genes that are not set aside, as p and as its decimal logarithm; NaN
-/// for those.
+/// Adjust by Benjamini-Hochberg over the genes that are not set aside: p-values and their decimal
+/// logarithms, NaN for the genes set aside.
 pub(super) fn adjust(genes: &[GeneTest], aside: impl Fn(usize) -> bool) -> (Vec<f64>, Vec<f64>) {
     let kept: Vec<usize> = (0..genes.len()).filter(|&g| !aside(g)).collect();
     let of =
@@ -88,7 +88,7 @@ pub(super) fn adjust(genes: &[GeneTest], aside: impl Fn(usize) -> bool) -> (Vec<
     )
 }
 
-/// 1 higher, -1 lower, 0 not found.
+/// Direction of a change: 1 found higher, -1 found lower, 0 not found.
 pub(super) fn direction(adjusted: f64, change: f64, fdr: f64, log2fc: f64) -> i8 {
     if !(adjusted < fdr && change.abs() > log2fc) {
         0
@@ -99,12 +99,12 @@ pub(super) fn direction(adjusted: f64, change: f64, fdr: f64, log2fc: f64) -> i8
     }
 }
 
-/// All comparisons of `kinds`: first each patient's, then the pooled ones where there is more than
-/// one patient. `x` is the expression that is tested (`n_cells x n_genes`), `sides[kind][cell]` as
+/// Test all comparisons of `kinds`: each patient's, then the pooled ones where there is more than one
+/// patient. `x` is the expression to test (`n_cells x n_genes`), `sides[kind][cell]` as in
 /// [`super::contrasts::sides`], `aside` one flag per gene.
 ///
 /// # Errors
-/// Whatever `cancelled` reports between patients.
+/// Any error of `cancelled`, which is called between patients.
 pub fn test_all(
     cohort: &Cohort,
     x: &Csr,
@@ -116,7 +116,7 @@ pub fn test_all(
 ) -> StageResult<Vec<Tested>> {
     let mut out = Vec::new();
     let test = |rows: &[usize], patient: Option<usize>| {
-        // Cells on no side of anything need not be sorted.
+        // Cells on no side of any comparison need not be sorted.
         let rows: Vec<usize> = rows
             .iter()
             .copied()

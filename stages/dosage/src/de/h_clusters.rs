@@ -1,7 +1,7 @@
-//! What needs no concordance: cancer against normal cells, and each Leiden cluster of a model's
-//! `h` against all other cells (role `h_clusters`).
+//! Comparisons that need no concordance: cancer against normal cells, and each Leiden cluster of a
+//! model's `h` against all other cells (role `h_clusters`).
 //!
-//! Self-contained beside the comparisons of classes: same test, same columns, tables of its own.
+//! Independent of the comparisons of classes: same test and columns, separate tables.
 
 use std::path::Path;
 
@@ -24,12 +24,12 @@ const COLUMN_NOTE: &str = "columns as scanpy's rank_genes_groups: scores is z, l
 const CELL_NOTE: &str =
     "cells of one tumour are not independent samples: these p-values are too small";
 
-/// One comparison and what it gave.
+/// One comparison and its result.
 struct Compared {
     name: String,
-    /// The group, then the reference, in words.
+    /// The group and the reference, in words.
     groups: (&'static str, &'static str),
-    /// `None`: tested.
+    /// Why it was not tested; `None` where it was.
     obstacle: Option<String>,
     contrast: Contrast,
     genes: Vec<GeneTest>,
@@ -54,12 +54,12 @@ impl Compared {
         self.contrast.side.iter().filter(|s| **s == side).count()
     }
 
-    /// 1 where gene `g` is found higher in the group, -1 lower, 0 not found.
+    /// Direction in which gene `g` is found: 1 higher in the group, -1 lower, 0 not found.
     fn direction(&self, g: usize, fdr: f64, least: f64) -> i8 {
         direction(self.adjusted[g], self.log2fc[g], fdr, least)
     }
 
-    /// Genes by falling score.
+    /// Genes by descending score.
     fn order(&self) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.genes.len()).collect();
         order.sort_by(|&a, &b| self.genes[b].z.total_cmp(&self.genes[a].z));
@@ -67,11 +67,11 @@ impl Compared {
     }
 }
 
-/// Tests and writes; cancer against normal only where no classes are compared, whose part that
-/// otherwise is.
+/// Make these comparisons and write their tables. Cancer is compared with normal here only where no
+/// classes are compared; otherwise that comparison is among the others.
 ///
 /// # Errors
-/// Where the roles do not fit together or a table cannot be written.
+/// [`StageError::Data`] where the cells of the roles differ, and where a table cannot be written.
 pub(super) fn run(ctx: &StageContext<'_>, params: &DeParams) -> StageResult<Metrics> {
     let cohort = Cohort::load_test(ctx)?;
     let n = cohort.n_cells();
@@ -119,7 +119,7 @@ pub(super) fn run(ctx: &StageContext<'_>, params: &DeParams) -> StageResult<Metr
     Ok(metrics)
 }
 
-/// Cancer against normal cells as `cancer_vs_normal` asks, over all patients.
+/// Cancer against normal cells, as the parameter `cancer_vs_normal` says, over all patients.
 fn origin(cohort: &Cohort, params: &DeParams) -> StageResult<Vec<Compared>> {
     let n = cohort.n_cells();
     let sides = sides(
@@ -143,7 +143,7 @@ fn origin(cohort: &Cohort, params: &DeParams) -> StageResult<Vec<Compared>> {
         .collect())
 }
 
-/// Each cluster against the others, clusters in the order of their numbers.
+/// Each cluster against all others; clusters in the order of their numbers.
 fn clusters(labels: &[String]) -> Vec<Compared> {
     let mut names: Vec<&String> = labels.iter().filter(|l| !l.is_empty()).collect();
     names.sort_by_key(|l| (l.parse::<usize>().unwrap_or(usize::MAX), l.as_str()));
@@ -240,7 +240,7 @@ fn gene_frame(names: &[String], rows: &[(&Compared, usize)]) -> Frame {
     frame
 }
 
-/// Which comparisons were made, and why the others were not.
+/// Write `h_contrasts.tsv`: which comparisons were made, and why the others were not.
 fn overview(dir: &Path, compared: &[Compared], params: &DeParams) -> StageResult<()> {
     let mut frame = Frame::new(compared.iter().map(|c| c.name.clone()).collect());
     let status = |c: &Compared| {

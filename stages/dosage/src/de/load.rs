@@ -1,4 +1,4 @@
-//! What the stage reads, in cohort order.
+//! Inputs of the stage, in cohort order.
 
 use clcc_data::error::{StageError, StageResult};
 use clcc_data::frame::Frame;
@@ -10,34 +10,35 @@ use clcc_stage::stage::StageContext;
 
 use super::compare::{self, DosageGenes};
 use super::contrasts::{Sides, sides};
+use super::locus::Loci;
 use super::null;
 use super::paired::{self, Pair};
 use super::params::DeParams;
 use super::scores::{CNV_SCORE, SCORES};
-use super::set_aside::GeneFamily;
+use crate::dosage::{GeneWindows, load_cnv};
 
-/// Everything that is compared.
+/// Everything that the comparisons use.
 pub(super) struct Data {
-    /// `x` is the expression that is tested: the held-out part where the counts were split.
+    /// The cohort; `x` is the expression to test: the held-out part where the counts were split.
     pub(super) cohort: Cohort,
     /// The part that the classes were learnt on, where the counts were split.
     pub(super) learnt: Option<Csr>,
     pub(super) cnv: CohortCnv,
-    /// Concordance class of each cell; empty where it has none.
+    /// Concordance class of each cell; empty where a cell has none.
     pub(super) class: Vec<String>,
-    /// Distance between a cell's embeddings; NaN where the table has none.
+    /// Distance between each cell's embeddings; NaN where the table has none.
     pub(super) distance: Vec<f64>,
-    /// Empty where the data has none.
+    /// Cell type of each cell; empty where the data has none.
     pub(super) cell_type: Vec<String>,
     pub(super) sides: Sides,
-    /// Sums of raw counts, `[kind][patient]`.
+    /// Sums of raw counts per side, `[kind][patient]`.
     pub(super) sums: Vec<Vec<Option<Pair>>>,
-    /// Sides under permuted labels.
+    /// Sides of the cells under each permutation of the labels.
     pub(super) null: Vec<Vec<u8>>,
-    /// Scores of each cell by name.
+    /// Scores of cells, by name.
     pub(super) scores: Vec<(String, Vec<f64>)>,
-    /// How much copy number a cell shows: `cnv_score` of its cluster, where `clusters` was read, and
-    /// its own burden.
+    /// Copy-number signal of each cell, by name: `cnv_score` of its cluster, where `clusters` was read,
+    /// and its own burden.
     pub(super) cnv_scores: Vec<(String, Vec<f64>)>,
     pub(super) dosage: Option<DosageGenes>,
     /// `shortfall_z` of each cell, where `dosage` was read.
@@ -48,16 +49,9 @@ pub(super) struct Data {
 
 impl Data {
     pub(super) fn load(ctx: &StageContext<'_>, params: &DeParams) -> StageResult<Self> {
-        // Raw counts first: only their sums stay.
+        // Raw counts first, so that only their sums are kept in memory.
         let mut cohort = Cohort::load_test_counts(ctx)?;
-        let cnv = CohortCnv::load(ctx)?;
-        if cnv.x.n_rows() != cohort.n_cells() {
-            return Err(StageError::data(format!(
-                "`cnv` has {} cells, `expr` has {}",
-                cnv.x.n_rows(),
-                cohort.n_cells()
-            )));
-        }
+        let cnv = load_cnv(ctx, cohort.n_cells())?;
         let table = TextTable::read(&ctx.one(roles::CONCORDANCE)?.path)?;
         let class = classes(&cohort, &table)?;
         let distance = if table.position("distance").is_some() {
@@ -65,13 +59,7 @@ impl Data {
         } else {
             vec![f64::NAN; cohort.n_cells()]
         };
-        let n_windows = cnv.x.n_cols() as f64;
-        let burden: Vec<f64> = (0..cnv.x.n_rows())
-            .map(|r| {
-                let values = cnv.x.row(r).1;
-                values.iter().map(|v| f64::from(v.abs())).sum::<f64>() / n_windows
-            })
-            .collect();
+        let burden = burden(&cnv.x);
         let sides = sides(
             &cohort.obs,
             &cohort.patient_of,
@@ -80,9 +68,8 @@ impl Data {
             &burden,
             params.burden_quantile,
         )?;
-        let ranges: Vec<_> = (0..cohort.patients.len())
-            .map(|p| cohort.cells_of(p))
-            .collect();
+        let patients = 0..cohort.patients.len();
+        let ranges: Vec<_> = patients.map(|p| cohort.cells_of(p)).collect();
         let sums = paired::sums(&cohort.x, &ranges, &sides);
         ctx.check_cancelled()?;
         let is_split = Cohort::is_split(ctx)?;
@@ -93,37 +80,17 @@ impl Data {
             Some(input) => null::read(&input.path, &cohort.obs.index)?,
             None => Vec::new(),
         };
-        let (dosage, shortfall) = match ctx.optional(roles::DOSAGE) {
-            Some(input) => (
-                Some(DosageGenes::read(
-                    &input.path.join("dosage_genes.tsv"),
-                    &cohort.var.index,
-                )?),
-                compare::shortfall(
-                    &input.path.join("dosage_cells.tsv"),
-                    &cohort.obs.index,
-                    &cohort.patients,
-                    &cohort.patient_of,
-                )
-                .map(Some)?,
-            ),
-            None => (None, None),
-        };
+        let (dosage, shortfall) = dosage(ctx, &cohort)?.unzip();
         let clusters = clusters(ctx, &cohort)?;
         let scores = scores(&cohort, &clusters, &distance, shortfall.as_deref());
         let mut cnv_scores = vec![("cnv_burden".to_string(), burden)];
         if let Ok(of_cluster) = clusters.numbers(CNV_SCORE) {
             cnv_scores.insert(0, (CNV_SCORE.to_string(), of_cluster));
         }
-        let aside = cohort
-            .var
-            .index
-            .iter()
-            .map(|g| GeneFamily::of(g).is_some_and(|f| params.set_aside.contains(&f)))
-            .collect();
         Ok(Self {
             learnt: learnt.map(|c| c.x),
             cell_type: cohort.obs.texts("cell_type").unwrap_or_default(),
+            aside: params.aside(&cohort.var.index),
             cohort,
             cnv,
             class,
@@ -135,12 +102,55 @@ impl Data {
             cnv_scores,
             dosage,
             shortfall,
-            aside,
         })
+    }
+
+    /// Copy number of every gene in the discordant and the concordant cells of a patient, or of all.
+    pub(super) fn loci(
+        &self,
+        patient: Option<usize>,
+        map: &GeneWindows,
+        threshold: f64,
+    ) -> Option<Loci> {
+        let rows = |name: &str| -> Vec<usize> {
+            let of_patient =
+                |i: usize| patient.is_none_or(|p| p == self.cohort.patient_of[i] as usize);
+            (0..self.class.len())
+                .filter(|&i| self.class[i] == name && of_patient(i))
+                .collect()
+        };
+        let (d, c) = (rows("discordant"), rows("concordant"));
+        Loci::new(map, &self.cnv.x, &d, &c, threshold)
     }
 }
 
-/// The class of each cell, checked to be in cohort order.
+/// Burden of each cell: mean absolute copy-number signal over all windows.
+fn burden(x_cnv: &Csr) -> Vec<f64> {
+    let n_windows = x_cnv.n_cols() as f64;
+    (0..x_cnv.n_rows())
+        .map(|r| {
+            let values = x_cnv.row(r).1;
+            values.iter().map(|v| f64::from(v.abs())).sum::<f64>() / n_windows
+        })
+        .collect()
+}
+
+/// Genes, and `shortfall_z` of the cells, from the tables of `dosage`, where that role was read.
+fn dosage(ctx: &StageContext<'_>, cohort: &Cohort) -> StageResult<Option<(DosageGenes, Vec<f64>)>> {
+    let Some(input) = ctx.optional(roles::DOSAGE) else {
+        return Ok(None);
+    };
+    let genes = DosageGenes::read(&input.path.join("dosage_genes.tsv"), &cohort.var.index)?;
+    let shortfall = compare::shortfall(
+        &input.path.join("dosage_cells.tsv"),
+        &cohort.obs.index,
+        &cohort.patients,
+        &cohort.patient_of,
+    )?;
+    Ok(Some((genes, shortfall)))
+}
+
+/// Class of each cell, after a check that the table is in cohort order.
 fn classes(cohort: &Cohort, table: &TextTable) -> StageResult<Vec<String>> {
     let cells = table.texts("cell")?;
     if cells.len() != cohort.n_cells() {
@@ -160,7 +170,7 @@ fn classes(cohort: &Cohort, table: &TextTable) -> StageResult<Vec<String>> {
     Ok(classes.into_iter().map(str::to_string).collect())
 }
 
-/// The cells' columns of `clusters`, without rows where that was not read.
+/// Columns of `clusters` for the cells, without rows where that role was not read.
 fn clusters(ctx: &StageContext<'_>, cohort: &Cohort) -> StageResult<Frame> {
     let parts = ctx
         .all(roles::CLUSTERS)
@@ -176,7 +186,7 @@ fn clusters(ctx: &StageContext<'_>, cohort: &Cohort) -> StageResult<Frame> {
     Ok(clusters)
 }
 
-/// Scores of `expr`, of `clusters`, and those of the two ways; columns that are there.
+/// Collect the available scores: of `expr`, of `clusters`, and of both copy-number scores.
 fn scores(
     cohort: &Cohort,
     clusters: &Frame,

@@ -1,11 +1,11 @@
-//! The copy number at a gene's own place in the cells that are compared.
+//! Copy number at each gene's locus in the compared cells.
 
 use rayon::prelude::*;
 
 use crate::dosage::GeneWindows;
 use clcc_data::matrix::Csr;
 
-/// Mean profile (`n_windows`) of some rows of `X_cnv`; `None` of no rows.
+/// Mean profile (`n_windows`) of some rows of `X_cnv`; `None` without rows.
 pub fn mean_profile(x: &Csr, rows: &[usize]) -> Option<Vec<f64>> {
     if rows.is_empty() {
         return None;
@@ -21,21 +21,21 @@ pub fn mean_profile(x: &Csr, rows: &[usize]) -> Option<Vec<f64>> {
     Some(out)
 }
 
-/// State of a locus over both groups.
+/// Copy-number state of a locus, from the mean over both groups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     /// Above the threshold.
     Gain,
     /// Below minus the threshold.
     Loss,
-    /// Between: there is nothing to escape from.
+    /// Between the two: nothing to escape from.
     Neutral,
-    /// No window lies over the gene.
+    /// No window contains the gene.
     Unknown,
 }
 
 impl State {
-    /// The word in the tables.
+    /// Name in the tables.
     pub fn name(self) -> &'static str {
         match self {
             Self::Gain => "gain",
@@ -45,9 +45,9 @@ impl State {
         }
     }
 
-    /// What a gene escapes from that the discordant cells have more (`sign` 1) or less (-1) of: a
-    /// gain holds back, a loss is made good. With the change, or without one, there is nothing that
-    /// it escapes from.
+    /// The change that a gene escapes from if discordant cells express it more (`sign` 1) or less (-1):
+    /// lower expression escapes a gain, higher expression a loss. A change in the direction of the copy
+    /// number, or at a neutral locus, escapes nothing.
     pub fn escaped(self, sign: i8) -> &'static str {
         match (self, sign) {
             (Self::Gain, -1) => "gain",
@@ -60,22 +60,21 @@ impl State {
     }
 }
 
-/// Local copy number of every gene in the discordant and in the concordant cells.
+/// Local copy number of every gene in discordant and in concordant cells.
 #[derive(Debug, Clone)]
 pub struct Loci {
-    /// Mean `X_cnv` of the windows over the gene, discordant cells.
+    /// Mean `X_cnv` of the windows that contain the gene, over discordant cells.
     pub discordant: Vec<f64>,
-    /// The same, concordant cells.
+    /// Mean `X_cnv` of those windows over concordant cells.
     pub concordant: Vec<f64>,
-    /// From the mean of both.
+    /// State of each locus, from the mean of both groups.
     pub state: Vec<State>,
-    /// Shares of the cells of both groups in which the locus is gained and lost; NaN without
-    /// windows.
+    /// Shares of the cells of both groups in which the locus is gained, and lost; NaN without windows.
     pub shares: Vec<(f64, f64)>,
 }
 
 impl Loci {
-    /// From the cells' rows; `None` where either group is empty.
+    /// Compute from the rows of the cells; `None` where either group is empty.
     pub fn new(
         map: &GeneWindows,
         x: &Csr,
@@ -109,8 +108,8 @@ impl Loci {
     }
 }
 
-/// Per gene, the shares of the rows whose mean over the gene's windows lies above `threshold` and
-/// below minus it. Counts of cells, so the order of the sum does not matter.
+/// Shares of the rows, per gene, whose mean over the gene's windows is above `threshold`, and below
+/// `-threshold`. Counts of cells, so the order of the sum does not matter.
 fn shares(map: &GeneWindows, x: &Csr, rows: &[usize], threshold: f64) -> Vec<(f64, f64)> {
     let counts = rows
         .par_chunks(256)
@@ -169,7 +168,7 @@ mod tests {
         let sizes = [("chr4", 40)];
         let g = genes(&sizes);
         let map = GeneWindows::new(&g.index, &windows(&sizes, 20, 10), &g).unwrap();
-        // Three windows; gene 5 lies in the first, gene 15 in the first two.
+        // Three windows; gene 5 is in the first, gene 15 in the first two.
         let x = Csr::from_dense(&ndarray::array![
             [0.4, 0.0, 0.0],
             [0.4, -0.4, 0.0],

@@ -1,22 +1,22 @@
-//! Which genes differ: between discordant and concordant cells, between cancer and normal cells
-//! (all of them, or epithelium alone), between cells of high and low copy-number burden; and whether a
+//! Differential expression: between discordant and concordant cells, cancer and normal cells (all of
+//! them, or epithelium alone), cells of high and low copy-number burden; and cis effects, whether a
 //! region's expression follows its copy number.
 //!
-//! Reads `expr`, `cnv` and `concordance` of all patients; permuted labels, `clusters` and the slopes
-//! of `dosage` where needed stages write them. Where `preprocess.count_split` thinned the counts,
-//! everything here is tested on the part that nothing was learnt on.
+//! Reads `expr`, `cnv` and `concordance` of all patients; permuted labels, `clusters` and the slopes of
+//! `dosage` where needed stages write them. Where `preprocess.count_split` thinned the counts, all
+//! tests use the part that nothing was learnt on.
 //!
-//! One comparison, several tests (docs/findings.md): Wilcoxon rank-sum per patient and pooled in
-//! one pass over the genes each ([`family`]), van Elteren within cell types ([`by_type`]), and two
-//! whose sample is a patient ([`paired`]). A comparison with an empty group, or a group of one
-//! cell, is recorded as not applicable in `contrasts.tsv`.
+//! Each comparison is tested in several ways (docs/findings.md): Wilcoxon rank-sum per patient and
+//! pooled, each in one pass over the genes (`family`), van Elteren within cell types (`by_type`),
+//! and two tests whose sample is a patient (`paired`). A comparison with an empty group, or a group
+//! of one cell, is recorded as not applicable in `contrasts.tsv`.
 //!
-//! Without `concordance` (method B) cancer against normal epithelium is compared alone; where a needed stage
-//! writes `h_clusters`, each cluster is compared with the rest (`h_clusters`).
+//! Without `concordance` (method B) only cancer against normal epithelium is compared; where a needed
+//! stage writes `h_clusters`, each cluster is compared with the rest (`h_clusters`).
 //!
-//! `escape` and `compensation` are the paper's words for genes that discordant cells have more or
-//! less of. They rest on the classes of `concordance` and inherit their limits;
-//! `dosage_vs_discordance.tsv` puts them beside what `dosage` finds.
+//! `escape` and `compensation` are the paper's words for genes that discordant cells express more or
+//! less. They rest on the classes of `concordance` and inherit their limits;
+//! `dosage_vs_discordance.tsv` compares them with the results of `dosage`.
 
 mod by_type;
 mod cis;
@@ -62,7 +62,7 @@ use clcc_stage::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext}
 use load::Data;
 use scores::Question;
 
-/// The stage.
+/// The stage kind `de`.
 #[derive(Debug)]
 pub struct De;
 
@@ -97,7 +97,7 @@ impl Stage for De {
         vec![
             OutputDecl::new(
                 roles::DE,
-                "one table per comparison and test, escape and compensation genes, cis effects, dosage beside discordance",
+                "one table per comparison and test, escape and compensation genes, cis effects, dosage compared with discordance",
             )
             .publish(Publish::Into("tables")),
         ]
@@ -120,53 +120,23 @@ impl Stage for De {
             ctx.progress.step(done, total, what);
             ctx.check_cancelled()
         };
-        let kinds = params.kinds();
         let tested = test_all(
             cohort,
             &cohort.x,
-            &kinds,
+            &params.kinds(),
             &data.sides,
             &data.aside,
             params,
             |done| step(done as u64, "Wilcoxon"),
         )?;
-        for t in tested
-            .iter()
-            .filter(|t| t.comparison.kind == Kind::Discordance)
-        {
-            if let Some(why) = &t.comparison.obstacle {
-                ctx.progress.warn(&format!(
-                    "{}, {}: {why}",
-                    t.comparison.kind.name(),
-                    write::who(&cohort.patients, t.patient)
-                ));
-            }
-        }
+        warn_of_obstacles(ctx, &tested, &cohort.patients);
         step(total - 4, "van Elteren")?;
-        let within = by_type(
-            cohort,
-            &cohort.x,
-            &data.sides[Kind::Discordance.place()],
-            &data.cell_type,
-        );
-        let paired: Vec<Paired> = kinds
-            .into_iter()
-            .flat_map(|kind| {
-                [
-                    stratified(&tested, kind, &data.aside),
-                    pseudobulk(
-                        kind,
-                        &data.sums[kind.place()],
-                        params.pseudobulk_min_count,
-                        &data.aside,
-                    ),
-                ]
-            })
-            .collect();
+        let side = &data.sides[Kind::Discordance.place()];
+        let within = by_type(cohort, &cohort.x, side, &data.cell_type);
         let found = Found {
             tested: &tested,
             within: &within,
-            paired: &paired,
+            paired: &over_patients_tests(&data, &tested, params),
         };
         let mut metrics = tables(&dir, &data, &found, params)?;
         step(total - 3, "permuted labels")?;
@@ -184,15 +154,38 @@ impl Stage for De {
         }
         step(total - 2, "cis effects")?;
         let cis_of_all = cis_tables(&dir, &data, params.cis_cells)?;
-        metrics.insert(
-            "median_cis_spearman".into(),
-            cis_of_all.map_or(serde_json::Value::Null, |v| json!(v)),
-        );
+        metrics.insert("median_cis_spearman".into(), json!(cis_of_all));
         Ok(metrics)
     }
 }
 
-/// Every test of the comparisons.
+/// Warn of the discordance comparisons that could not be made.
+fn warn_of_obstacles(ctx: &StageContext<'_>, tested: &[Tested], patients: &[String]) {
+    for t in tested {
+        if let (Kind::Discordance, Some(why)) = (t.comparison.kind, &t.comparison.obstacle) {
+            ctx.progress.warn(&format!(
+                "{}, {}: {why}",
+                t.comparison.kind.name(),
+                write::who(patients, t.patient)
+            ));
+        }
+    }
+}
+
+/// Both tests over patients of each kind of comparison.
+fn over_patients_tests(data: &Data, tested: &[Tested], params: &DeParams) -> Vec<Paired> {
+    let least = params.pseudobulk_min_count;
+    let both = |kind: Kind| {
+        let sums = &data.sums[kind.place()];
+        [
+            stratified(tested, kind, &data.aside),
+            pseudobulk(kind, sums, least, &data.aside),
+        ]
+    };
+    params.kinds().into_iter().flat_map(both).collect()
+}
+
+/// Results of all tests.
 struct Found<'a> {
     tested: &'a [Tested],
     within: &'a [ByType],
@@ -200,7 +193,8 @@ struct Found<'a> {
 }
 
 impl Found<'_> {
-    /// Each patient's comparison of this kind, then the pooled one, made or not.
+    /// Each patient's comparison of this kind, then the pooled one, including those that could not be
+    /// made.
     fn of(&self, kind: Kind) -> Vec<&Tested> {
         let of_kind = |t: &&Tested| t.comparison.kind == kind;
         self.tested.iter().filter(of_kind).collect()
@@ -214,7 +208,7 @@ impl Found<'_> {
     }
 }
 
-/// Writes what was tested and found.
+/// Write the tables of tests and findings.
 fn tables(dir: &Path, data: &Data, found: &Found<'_>, params: &DeParams) -> StageResult<Metrics> {
     let cohort = &data.cohort;
     let names = &cohort.var.index;
@@ -272,7 +266,7 @@ fn tables(dir: &Path, data: &Data, found: &Found<'_>, params: &DeParams) -> Stag
     Ok(metrics)
 }
 
-/// Escape, compensation, recurrence, and dosage beside them.
+/// Write the tables of escape, compensation and recurrence, and their comparison with dosage.
 fn findings_tables(
     dir: &Path,
     data: &Data,
@@ -286,19 +280,7 @@ fn findings_tables(
     made.retain(|t| t.made());
     let with_loci: Vec<(&Tested, Option<Loci>)> = made
         .iter()
-        .map(|&t| {
-            let rows = |name: &str| -> Vec<usize> {
-                (0..data.class.len())
-                    .filter(|&i| {
-                        data.class[i] == name
-                            && t.patient.is_none_or(|p| p == cohort.patient_of[i] as usize)
-                    })
-                    .collect()
-            };
-            let (d, c) = (rows("discordant"), rows("concordant"));
-            let loci = Loci::new(&map, &data.cnv.x, &d, &c, params.locus_threshold);
-            (t, loci)
-        })
+        .map(|&t| (t, data.loci(t.patient, &map, params.locus_threshold)))
         .collect();
     let patients: Vec<&Tested> = made
         .iter()
@@ -308,48 +290,49 @@ fn findings_tables(
     let mut metrics = Metrics::new();
     let mut in_patients = Vec::new();
     for (sign, word) in [(1, "escape"), (-1, "compensation")] {
-        let here: Vec<usize> = (0..cohort.var.len())
-            .map(|g| {
-                patients
-                    .iter()
-                    .filter(|t| t.direction(g, params.fdr, params.log2fc[0]) == sign)
-                    .count()
-            })
-            .collect();
-        let counts = findings::findings(
-            dir,
-            sign,
-            &with_loci,
-            &here,
-            &cohort.patients,
-            genes,
-            params,
-        )?;
+        let n_patients = |g: usize| {
+            let found = |t: &&&Tested| t.direction(g, params.fdr, params.log2fc[0]) == sign;
+            patients.iter().filter(found).count()
+        };
+        let here: Vec<usize> = (0..cohort.var.len()).map(n_patients).collect();
+        let names = &cohort.patients;
+        let counts = findings::findings(dir, sign, &with_loci, &here, names, genes, params)?;
         in_patients.push(here);
-        metrics.insert(format!("n_{word}_rows"), json!(counts.rows));
-        metrics.insert(
-            format!("n_{word}_rows_at_neutral_loci"),
-            json!(counts.neutral),
-        );
-        metrics.insert(
-            format!("n_{word}_rows_against_a_change"),
-            json!(counts.escaped),
-        );
+        for (what, n) in [
+            ("rows", counts.rows),
+            ("rows_at_neutral_loci", counts.neutral),
+            ("rows_against_a_change", counts.escaped),
+        ] {
+            metrics.insert(format!("n_{word}_{what}"), json!(n));
+        }
     }
     let recurrent =
         findings::recurrence(dir, &patients, &cohort.patients, &cohort.var.index, params)?;
     metrics.insert("n_recurrent".into(), json!(recurrent));
+    let discordance = compare::Discordance {
+        // The pooled test is last; with one patient, it is that patient's own.
+        pooled: made.last().copied(),
+        by_type: found.within.last().filter(|t| t.used.is_ok()),
+        paired: found.paired(Sample::MeanOfCells),
+        pseudobulk: found.paired(Sample::Pseudobulk),
+        n_patients: [&in_patients[0], &in_patients[1]],
+    };
+    metrics.extend(dosage_tables(dir, data, &discordance, params)?);
+    Ok(metrics)
+}
+
+/// Write the comparison of genes and cells with `dosage`, where that role was read.
+fn dosage_tables(
+    dir: &Path,
+    data: &Data,
+    discordance: &compare::Discordance<'_>,
+    params: &DeParams,
+) -> StageResult<Metrics> {
+    let cohort = &data.cohort;
+    let mut metrics = Metrics::new();
     if let Some(dosage) = &data.dosage {
-        let discordance = compare::Discordance {
-            // The pooled test is the last one; of one patient, its own.
-            pooled: made.last().copied(),
-            by_type: found.within.last().filter(|t| t.used.is_ok()),
-            paired: found.paired(Sample::MeanOfCells),
-            pseudobulk: found.paired(Sample::Pseudobulk),
-            n_patients: [&in_patients[0], &in_patients[1]],
-        };
         let [both_test, by_dosage, by_discordance, both] =
-            compare::genes(dir, &cohort.var.index, dosage, &discordance, params)?;
+            compare::genes(dir, &cohort.var.index, dosage, discordance, params)?;
         metrics.insert("n_genes_both_test".into(), json!(both_test));
         metrics.insert("n_genes_by_dosage".into(), json!(by_dosage));
         metrics.insert("n_genes_by_discordance".into(), json!(by_discordance));
@@ -368,8 +351,9 @@ fn findings_tables(
     Ok(metrics)
 }
 
-/// The discordance comparison on the part of the counts that the classes were learnt on, beside
-/// `tested`; genes found (with, without) the split. `None` without one.
+/// Repeat the discordance comparison on the part of the counts that the classes were learnt on, and
+/// write it next to `tested`. Returns the numbers of genes found (with, without) the split; `None`
+/// where the counts were not split.
 fn split(
     dir: &Path,
     data: &Data,
@@ -401,7 +385,7 @@ fn split(
     )
 }
 
-/// Writes the cis effects; the median over chromosomes in the last set of cells.
+/// Write the cis effects. Returns the median over chromosomes in the last set of cells.
 fn cis_tables(dir: &Path, data: &Data, of: CisCells) -> StageResult<Option<f64>> {
     let (cohort, cnv, class) = (&data.cohort, &data.cnv, &data.class);
     let regions = regions(&cohort.var, cnv)?;
@@ -458,23 +442,23 @@ fn cis_tables(dir: &Path, data: &Data, of: CisCells) -> StageResult<Option<f64>>
     Ok((!last.is_empty()).then(|| clcc_numerics::stats::median(&last)))
 }
 
-/// The patients' left-out effects, a patient an observation: means, and the paired t test.
+/// Left-out effects over patients, with each patient as one observation: means, and the paired t test.
 fn over_patients(found: &[(String, usize, Vec<LeftOut>)], n_regions: usize) -> Vec<LeftOut> {
     (0..n_regions)
         .map(|region| {
             let here: Vec<&LeftOut> = found
                 .iter()
                 .map(|f| &f.2[region])
-                .filter(|e| e.beside.is_finite() && e.trans.is_finite())
+                .filter(|e| e.adjacent.is_finite() && e.trans.is_finite())
                 .collect();
             let of = |f: &dyn Fn(&LeftOut) -> f64| here.iter().map(|e| f(e)).collect::<Vec<f64>>();
-            let (beside, trans) = (of(&|e| e.beside), of(&|e| e.trans));
-            let test: TTest = paired_t(&beside, &trans);
+            let (adjacent, trans) = (of(&|e| e.adjacent), of(&|e| e.trans));
+            let test: TTest = paired_t(&adjacent, &trans);
             LeftOut {
                 region,
                 n_genes: here.iter().map(|e| e.n_genes).max().unwrap_or(0),
                 own: mean(&of(&|e| e.own)),
-                beside: mean(&beside),
+                adjacent: mean(&adjacent),
                 trans: mean(&trans),
                 test,
             }
@@ -483,10 +467,10 @@ fn over_patients(found: &[(String, usize, Vec<LeftOut>)], n_regions: usize) -> V
 }
 
 #[cfg(test)]
-mod calibration;
+mod calibration_tests;
 #[cfg(test)]
-mod published;
+mod published_tests;
 #[cfg(test)]
-mod reference;
+mod reference_tests;
 #[cfg(test)]
 mod tests;

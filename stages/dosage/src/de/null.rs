@@ -1,27 +1,27 @@
-//! How many genes are found when the class labels mean nothing: labels permuted within patient and
-//! cell type, so that each class keeps its share of every cell type.
+//! Permutation null of the discordance comparison: numbers of genes found with class labels permuted
+//! within patient and cell type, so that each class keeps its share of every cell type.
 
 use std::path::Path;
 
 use clcc_data::error::{StageError, StageResult};
-use clcc_data::frame::{Column, Frame};
 use clcc_data::matrix::Csr;
-use clcc_data::table::{TextTable, write_tsv};
+use clcc_data::table::TextTable;
 use clcc_numerics::stats::{
     Contrast, benjamini_hochberg, log2_fold_change, quantile, sparse_wilcoxon,
 };
 use clcc_stage::cohort::Cohort;
+use clcc_stage::tables::Table;
 
 use super::contrasts::Kind;
 use super::family::{Tested, direction};
 use super::params::DeParams;
 use super::write::who;
 
-/// Sides of every cell under each permutation, from the role `concordance_null`: one letter per
+/// Read the side of every cell under each permutation, from the role `concordance_null`: one letter per
 /// permutation, `d` discordant, `c` concordant, else neither.
 ///
 /// # Errors
-/// Where the rows are not the cells of `expr`.
+/// [`StageError::Data`] where the rows are not the cells of `expr`.
 pub(super) fn read(path: &Path, cells: &[String]) -> StageResult<Vec<Vec<u8>>> {
     let table = TextTable::read(path)?;
     let (names, labels) = (table.texts("cell")?, table.texts("labels")?);
@@ -47,7 +47,7 @@ pub(super) fn read(path: &Path, cells: &[String]) -> StageResult<Vec<Vec<u8>>> {
         .collect())
 }
 
-/// Genes found under each permutation, `[threshold][permutation]`, in one set of cells.
+/// Numbers of genes found under each permutation, `[threshold][permutation]`, in one set of cells.
 fn counts(
     cohort: &Cohort,
     x: &Csr,
@@ -69,7 +69,7 @@ fn counts(
         .collect();
     let genes = x.take_rows(&rows).transpose();
     let mut out = vec![Vec::new(); params.log2fc.len()];
-    // A few permutations at a time: the tests of all of them would not be small.
+    // A few permutations at a time, to bound the memory of their tests.
     for part in contrasts.chunks(8) {
         for tests in sparse_wilcoxon(&genes, part, params.rank_sum()) {
             let q = benjamini_hochberg(&tests.iter().map(|t| t.p.p).collect::<Vec<_>>());
@@ -89,7 +89,52 @@ fn counts(
     out
 }
 
-/// Writes `discordance_null.tsv`; the pooled (or only) share of findings that the null explains
+clcc_stage::table! {
+    /// Genes found in one set of cells, and under permuted labels.
+    pub(super) struct NullRow = "discordance_null.tsv" {
+        /// Patient, or `pooled`.
+        patient: String,
+        /// Fold-change threshold.
+        #[unit = "log2"]
+        log2fc_threshold: f64,
+        /// Genes found.
+        n_genes: f64,
+        /// Median number of genes found under permuted labels.
+        null_median: f64,
+        /// 95th percentile of that number.
+        null_95: f64,
+        /// Maximum of that number.
+        null_max: f64,
+        /// Share of permutations with at least as many genes, the observed labels among them.
+        pvals: f64,
+        /// Share of the genes that the null explains; missing without genes.
+        share_explained: f64,
+    }
+}
+
+impl NullRow {
+    /// Compare the `n` genes found at a threshold with those found under permuted labels.
+    fn new(patient: String, limit: f64, n: f64, null: &[f64]) -> Self {
+        let at_least = null.iter().filter(|&&v| v >= n).count() as f64;
+        let median = clcc_numerics::stats::median(null);
+        Self {
+            patient,
+            log2fc_threshold: limit,
+            n_genes: n,
+            null_median: median,
+            null_95: quantile(null, 0.95),
+            null_max: quantile(null, 1.0),
+            pvals: (1.0 + at_least) / (1.0 + null.len() as f64),
+            share_explained: if n > 0.0 {
+                (median / n).min(1.0)
+            } else {
+                f64::NAN
+            },
+        }
+    }
+}
+
+/// Write `discordance_null.tsv`. Returns the pooled (or only) share of findings that the null explains
 /// at the lowest threshold.
 pub(super) fn table(
     dir: &Path,
@@ -102,8 +147,7 @@ pub(super) fn table(
     if sides.is_empty() {
         return Ok(None);
     }
-    let mut frame = Frame::new(Vec::new());
-    let mut columns: [Vec<f64>; 7] = Default::default();
+    let mut rows = Vec::new();
     let mut explained = None;
     for t in tested
         .iter()
@@ -111,52 +155,24 @@ pub(super) fn table(
     {
         let null = counts(cohort, x, t.patient, sides, params);
         for (&limit, null) in params.log2fc.iter().zip(&null) {
-            let n = (t.n_found(1, params.fdr, limit) + t.n_found(-1, params.fdr, limit)) as f64;
-            let at_least = null.iter().filter(|&&v| v >= n).count() as f64;
-            let median = clcc_numerics::stats::median(null);
-            frame.index.push(who(&cohort.patients, t.patient));
-            let row = [
-                limit,
-                n,
-                median,
-                quantile(null, 0.95),
-                quantile(null, 1.0),
-                (1.0 + at_least) / (1.0 + null.len() as f64),
-                if n > 0.0 {
-                    (median / n).min(1.0)
-                } else {
-                    f64::NAN
-                },
-            ];
-            columns.iter_mut().zip(row).for_each(|(c, v)| c.push(v));
+            let n = t.n_found(1, params.fdr, limit) + t.n_found(-1, params.fdr, limit);
+            let row = NullRow::new(who(&cohort.patients, t.patient), limit, n as f64, null);
             if limit == params.log2fc[0] {
-                explained = Some(row[6]).filter(|v| v.is_finite());
+                explained = Some(row.share_explained).filter(|v| v.is_finite());
             }
+            rows.push(row);
         }
-    }
-    let names = [
-        "log2fc_threshold",
-        "n_genes",
-        "null_median",
-        "null_95",
-        "null_max",
-        "pvals",
-        "share_explained",
-    ];
-    for (name, column) in names.into_iter().zip(columns) {
-        frame.set(name, Column::F64(column));
     }
     let note = format!(
         "genes found between discordant and concordant cells (n_genes: FDR below {}, log2 fold change beyond the threshold), and how many are found under {} permutations of the labels within patient and cell type",
         params.fdr,
         sides.len()
     );
-    let notes = [
-        note.as_str(),
-        "the permuted classes keep their share of every cell type of every patient: what is found there are differences between cell types, not between classes; share_explained is null_median / n_genes",
-        "pvals: share of permutations with at least as many genes, counting the observed labels among them",
-        &params.test_note(),
-    ];
-    write_tsv(&dir.join("discordance_null.tsv"), "patient", &frame, &notes)?;
+    Table::new(rows)
+        .note(note)
+        .note("the permuted classes keep their share of every cell type of every patient: what is found there are differences between cell types, not between classes; share_explained is null_median / n_genes")
+        .note("pvals: share of permutations with at least as many genes, counting the observed labels among them")
+        .note(params.test_note())
+        .write(dir)?;
     Ok(explained)
 }

@@ -1,4 +1,4 @@
-//! Tests whose sample is a patient: the paired t test of means, and of pseudobulk counts.
+//! Paired tests over patients: the t test of means, and of pseudobulk counts.
 
 use rayon::prelude::*;
 
@@ -12,7 +12,7 @@ use clcc_numerics::stats::{
 use super::contrasts::{Kind, Sides};
 use super::family::{Tested, direction};
 
-/// Which of the two.
+/// Value per patient and group that a paired test compares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sample {
     /// Mean log1p expression of each group's cells.
@@ -22,7 +22,7 @@ pub enum Sample {
 }
 
 impl Sample {
-    /// In file names.
+    /// Name in file names.
     pub fn name(self) -> &'static str {
         match self {
             Self::MeanOfCells => "stratified",
@@ -30,7 +30,7 @@ impl Sample {
         }
     }
 
-    /// In the column `test`.
+    /// Name in the column `test`.
     pub fn test(self) -> &'static str {
         match self {
             Self::MeanOfCells => "paired t over patients",
@@ -39,44 +39,44 @@ impl Sample {
     }
 }
 
-/// One gene.
+/// Paired test of one gene.
 #[derive(Debug, Clone, Copy)]
 pub struct PairedGene {
-    /// Over the patients' differences.
+    /// Paired t test over the patients' differences.
     pub test: TTest,
-    /// Benjamini-Hochberg over the genes that are not set aside; NaN for those and for genes
-    /// that were not tested.
+    /// Benjamini-Hochberg adjusted p-value over the genes that are not set aside; NaN for those, and
+    /// for genes that were not tested.
     pub adjusted: f64,
-    /// The same as a decimal logarithm.
+    /// Decimal logarithm of `adjusted`.
     pub adjusted_log10: f64,
     /// Mean over patients of the log2 fold change.
     pub log2fc: f64,
 }
 
-/// A comparison over patients.
+/// Paired test of one comparison, over patients.
 #[derive(Debug, Clone)]
 pub struct Paired {
-    /// What is compared.
+    /// Kind of comparison.
     pub kind: Kind,
-    /// How.
+    /// Value that is compared.
     pub sample: Sample,
-    /// Patients with both groups.
+    /// Number of patients with both groups.
     pub n_pairs: usize,
-    /// One per gene; `None` with fewer than two such patients.
+    /// Test of each gene; `None` with fewer than two such patients.
     pub genes: Option<Vec<PairedGene>>,
-    /// What each gene's variance is drawn towards (pseudobulk); empty elsewhere.
+    /// Prior that each gene's variance is shrunk towards (pseudobulk); empty for means.
     pub prior: Vec<VariancePrior>,
 }
 
 impl Paired {
-    /// As [`Tested::direction`].
+    /// Direction in which gene `g` is found, as [`Tested::direction`].
     pub fn direction(&self, g: usize, fdr: f64, log2fc: f64) -> i8 {
         self.genes.as_ref().map_or(0, |genes| {
             direction(genes[g].adjusted, genes[g].log2fc, fdr, log2fc)
         })
     }
 
-    /// Genes found in one direction.
+    /// Number of genes found in the direction `sign`.
     pub fn n_found(&self, sign: i8, fdr: f64, log2fc: f64) -> usize {
         (0..self.genes.as_ref().map_or(0, Vec::len))
             .filter(|&g| self.direction(g, fdr, log2fc) == sign)
@@ -106,8 +106,8 @@ fn adjust(tests: &[TTest], log2fc: &[f64], in_family: impl Fn(usize) -> bool) ->
     out
 }
 
-/// Per gene, the paired t test over the patients in which the comparison `kind` was made: one pair
-/// of means a patient, degrees of freedom = patients - 1.
+/// Paired t test per gene over the patients in which the comparison `kind` was made: one pair of means
+/// per patient, degrees of freedom = patients - 1.
 pub fn stratified(tested: &[Tested], kind: Kind, aside: &[bool]) -> Paired {
     let patients: Vec<&Tested> = tested
         .iter()
@@ -143,14 +143,14 @@ pub fn stratified(tested: &[Tested], kind: Kind, aside: &[bool]) -> Paired {
 /// Summed raw counts of the group and of the reference in one patient.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pair {
-    /// Per gene.
+    /// Summed counts of each gene.
     pub group: Vec<f64>,
-    /// Per gene.
+    /// Summed counts of each gene.
     pub reference: Vec<f64>,
 }
 
-/// Sums of raw counts over the cells of each side, one pair per patient and comparison
-/// (`[kind][patient]`); `None` where a side has fewer than two cells.
+/// Sum raw counts over the cells of each side, one pair per patient and comparison (`[kind][patient]`);
+/// `None` where a side has fewer than two cells.
 pub fn sums(
     counts: &Csr,
     cells_of: &[std::ops::Range<usize>],
@@ -186,57 +186,43 @@ pub fn sums(
         .collect()
 }
 
-/// The moderated paired t test of pseudobulk samples: per patient log2 counts per million of the
-/// group minus those of the reference (`log2((count + 0.5) / (library + 1) 1e6)`, limma's voom
-/// scale), then limma's `eBayes` with a trend: each gene's variance is drawn towards that of genes of
-/// like mean expression (Smyth 2004; Sartor et al. 2006). Genes with fewer than `min_count` counts in all samples together
+/// Moderated paired t test of pseudobulk samples: per patient log2 counts per million of the group minus
+/// those of the reference (`log2((count + 0.5) / (library + 1) 1e6)`, limma's voom scale), then limma's
+/// `eBayes` with a trend: each gene's variance is shrunk towards that of genes of similar mean expression
+/// (Smyth 2004; Sartor et al. 2006). Genes with fewer than `min_count` counts in all samples together
 /// are not tested.
 pub fn pseudobulk(kind: Kind, pairs: &[Option<Pair>], min_count: f64, aside: &[bool]) -> Paired {
     let pairs: Vec<&Pair> = pairs.iter().flatten().collect();
     let n = pairs.len();
+    let mut out = Paired {
+        kind,
+        sample: Sample::Pseudobulk,
+        n_pairs: n,
+        genes: None,
+        prior: Vec::new(),
+    };
     if n < 2 {
-        return Paired {
-            kind,
-            sample: Sample::Pseudobulk,
-            n_pairs: n,
-            genes: None,
-            prior: Vec::new(),
-        };
+        return out;
     }
     let n_genes = pairs[0].group.len();
-    let library: Vec<(f64, f64)> = pairs
-        .iter()
-        .map(|p| (p.group.iter().sum(), p.reference.iter().sum()))
-        .collect();
-    let cpm = |count: f64, library: f64| math::log2((count + 0.5) / (library + 1.0) * 1e6);
-    let level = |g: usize| -> f64 {
-        let both = pairs.iter().zip(&library);
-        both.map(|(p, l)| cpm(p.group[g], l.0) + cpm(p.reference[g], l.1))
-            .sum::<f64>()
-            / (2 * n) as f64
-    };
-    let difference = |g: usize| -> Vec<f64> {
-        pairs
+    let samples: Vec<Option<Changes>> = {
+        let library: Vec<(f64, f64)> = pairs
             .iter()
-            .zip(&library)
-            .map(|(p, l)| cpm(p.group[g], l.0) - cpm(p.reference[g], l.1))
+            .map(|p| (p.group.iter().sum(), p.reference.iter().sum()))
+            .collect();
+        (0..n_genes)
+            .map(|g| Changes::of(g, &pairs, &library, min_count))
             .collect()
     };
-    let enough = |g: usize| {
-        pairs
-            .iter()
-            .map(|p| p.group[g] + p.reference[g])
-            .sum::<f64>()
-            >= min_count
-    };
-    let differences: Vec<Option<Vec<f64>>> = (0..n_genes)
-        .map(|g| enough(g).then(|| difference(g)))
-        .collect();
     let df = (n - 1) as f64;
-    let tested: Vec<usize> = (0..n_genes).filter(|&g| differences[g].is_some()).collect();
-    let of = |f: &dyn Fn(usize) -> f64| tested.iter().map(|&g| f(g)).collect::<Vec<f64>>();
-    let own = |g: usize| differences[g].as_ref().map_or(f64::NAN, |d| variance(d, 1));
-    let prior = VariancePrior::fit_along(&of(&own), df, &of(&level));
+    let tested: Vec<(usize, &Changes)> = samples
+        .iter()
+        .enumerate()
+        .filter_map(|(g, s)| Some((g, s.as_ref()?)))
+        .collect();
+    let variances: Vec<f64> = tested.iter().map(|t| variance(&t.1.changes, 1)).collect();
+    let levels: Vec<f64> = tested.iter().map(|t| t.1.level).collect();
+    out.prior = VariancePrior::fit_along(&variances, df, &levels);
     let untested = TTest {
         t: f64::NAN,
         df: f64::NAN,
@@ -245,20 +231,37 @@ pub fn pseudobulk(kind: Kind, pairs: &[Option<Pair>], min_count: f64, aside: &[b
         se: f64::NAN,
     };
     let mut tests = vec![untested; n_genes];
-    for (&g, prior) in tested.iter().zip(&prior) {
-        let (v, df) = prior.moderate(own(g), df);
-        let change = differences[g].as_ref().map_or(f64::NAN, |d| mean(d));
-        tests[g] = TTest::new(change, (v / n as f64).sqrt(), df);
+    for ((&(g, sample), variance), prior) in tested.iter().zip(&variances).zip(&out.prior) {
+        let (v, df) = prior.moderate(*variance, df);
+        tests[g] = TTest::new(mean(&sample.changes), (v / n as f64).sqrt(), df);
     }
     let log2fc: Vec<f64> = tests.iter().map(|t| t.difference).collect();
-    let genes = adjust(&tests, &log2fc, |g| {
-        differences[g].is_some() && (kind != Kind::Epithelium || !aside[g])
-    });
-    Paired {
-        kind,
-        sample: Sample::Pseudobulk,
-        n_pairs: n,
-        genes: Some(genes),
-        prior,
+    out.genes = Some(adjust(&tests, &log2fc, |g| {
+        samples[g].is_some() && (kind != Kind::Epithelium || !aside[g])
+    }));
+    out
+}
+
+/// Log2 counts per million of one gene: the difference between the groups of each patient, and the mean over
+/// all samples.
+struct Changes {
+    changes: Vec<f64>,
+    level: f64,
+}
+
+impl Changes {
+    /// `None` where the gene has fewer than `min_count` counts. `library` are the sums of the pairs' counts.
+    fn of(g: usize, pairs: &[&Pair], library: &[(f64, f64)], min_count: f64) -> Option<Self> {
+        let counts = pairs.iter().map(|p| p.group[g] + p.reference[g]);
+        if counts.sum::<f64>() < min_count {
+            return None;
+        }
+        let cpm = |count: f64, library: f64| math::log2((count + 0.5) / (library + 1.0) * 1e6);
+        let both = pairs.iter().zip(library);
+        let both = both.map(|(p, l)| (cpm(p.group[g], l.0), cpm(p.reference[g], l.1)));
+        Some(Self {
+            changes: both.clone().map(|(a, b)| a - b).collect(),
+            level: both.map(|(a, b)| a + b).sum::<f64>() / (2 * pairs.len()) as f64,
+        })
     }
 }

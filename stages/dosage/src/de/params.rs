@@ -1,4 +1,4 @@
-//! Parameters of the stage.
+//! Parameters of `de`.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use super::set_aside::GeneFamily;
 use clcc_numerics::stats::RankSumOptions;
 use clcc_stage::params::{Checks, OnlyWith, ParamProblem, When};
 
-/// Whose conventions the rank-sum test follows.
+/// Conventions of the rank-sum test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Convention {
@@ -20,7 +20,7 @@ pub enum Convention {
 }
 
 impl Convention {
-    /// The name in the workflow file and the tables.
+    /// Name in the workflow file and the tables.
     pub fn name(self) -> &'static str {
         match self {
             Self::Scanpy => "scanpy",
@@ -29,7 +29,7 @@ impl Convention {
     }
 }
 
-/// Which cells cancer is compared with normal over.
+/// Cells over which cancer is compared with normal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CancerNormal {
@@ -39,7 +39,7 @@ pub enum CancerNormal {
     Epithelial,
 }
 
-/// Which cells cis effects are correlated over.
+/// Cells over which cis effects are correlated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CisCells {
@@ -51,7 +51,7 @@ pub enum CisCells {
 }
 
 impl CisCells {
-    /// The cells in words.
+    /// Description of the cells in words.
     pub(super) fn words(self) -> &'static str {
         match self {
             Self::Classed => "classed cancer cells",
@@ -68,16 +68,16 @@ pub struct DeParams {
     /// 0.05 (the paper).
     #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
     pub fdr: f64,
-    /// Sizes of log2 fold change that a gene must exceed; 0 or more, rising. Default
-    /// `[0.3, 0.5]`: the paper uses both.
+    /// Absolute log2 fold changes that a gene must exceed; 0 or more, ascending. Default `[0.3, 0.5]`:
+    /// the paper uses both.
     #[schemars(length(min = 1), inner(range(min = 0)))]
     pub log2fc: Vec<f64>,
-    /// Conventions of the rank-sum test by name: `scanpy` (default, the paper: neither correction)
-    /// or `scipy` (both corrections).
+    /// Conventions of the rank-sum test: `scanpy` (default, the paper; neither correction) or `scipy`
+    /// (both corrections).
     pub convention: Convention,
-    /// Shrink the variance of the rank sum by its ties, as scipy does and scanpy with
-    /// `tie_correct=True`. `null` (default): as the convention. Without it the test is conservative
-    /// where most values are zero.
+    /// Correct the variance of the rank sum for ties, as scipy does and scanpy with `tie_correct=True`.
+    /// `null` (default): as the convention. Without it the test is conservative where most values are
+    /// zero.
     pub tie_correct: Option<bool>,
     /// Move the rank sum half a rank towards its mean, as scipy's `use_continuity`. `null`
     /// (default): as the convention.
@@ -86,29 +86,30 @@ pub struct DeParams {
     /// copy-number burden; in (0, 0.5], default 0.25 (quartiles).
     #[schemars(range(max = 0.5), extend("exclusiveMinimum" = 0))]
     pub burden_quantile: f64,
-    /// How cancer is compared with normal, one or both of: `epithelial` (default; the paper of the
-    /// copy-number anchors), like with like, without the genes of `set_aside`; `all_cells` (CLCC,
-    /// section 7.2.1), all cells of tumour samples against all normal cells and every gene, which tells
-    /// above all which cell types the samples hold.
+    /// Comparisons of cancer with normal cells, one or both of: `epithelial` (default; the paper of the
+    /// copy-number anchors), epithelium with epithelium, without the genes of `set_aside`; `all_cells`
+    /// (CLCC, section 7.2.1), all cells of tumour samples against all normal cells and every gene,
+    /// which mostly reflects the cell types in the samples.
     pub cancer_vs_normal: Vec<CancerNormal>,
     /// Cells over which cis effects are correlated, per patient and pooled: `classed` (default), the
-    /// cancer cells that have a class, so that a difference between tumour and normal sample is no cis
-    /// effect; `all` (CLCC, section 7.2.3), every cell of tumour and normal samples together.
+    /// cancer cells that have a class, so that a difference between tumour and normal sample does not
+    /// count as a cis effect; `all` (CLCC, section 7.2.3), every cell of tumour and normal samples
+    /// together.
     pub cis_cells: CisCells,
-    /// Families of genes that take no part in cancer against normal epithelium and are listed
-    /// apart (`set_aside.tsv`): any of `ribosomal`, `mitochondrial`, `immunoglobulin`. Default: all
-    /// three. They tell depth, damage and ambient RNA of plasma cells, not tumour cells.
+    /// Gene families excluded from cancer against normal epithelium and listed separately
+    /// (`set_aside.tsv`): any of `ribosomal`, `mitochondrial`, `immunoglobulin`. Default: all three.
+    /// They reflect depth, damage and ambient RNA of plasma cells rather than tumour cells.
     pub set_aside: Vec<GeneFamily>,
-    /// Counts over all patients and both groups that a gene needs for the pseudobulk test; 1 or
-    /// more, default 10 (as edgeR's `filterByExpr` has `min.total.count` 15 and `min.count` 10).
+    /// Counts over all patients and both groups that a gene needs for the pseudobulk test; 1 or more,
+    /// default 10 (edgeR's `filterByExpr` has `min.total.count` 15 and `min.count` 10).
     #[schemars(range(min = 1))]
     pub pseudobulk_min_count: f64,
     /// Patients in which a gene must be found to be recurrent; 2 or more, default 2.
     #[schemars(range(min = 2))]
     pub min_patients: usize,
-    /// Mean `X_cnv` beyond which a locus counts as gained or lost (natural-log expression ratio
-    /// of the windows over the gene, which smoothing and denoising shrink); above 0, default 0.01:
-    /// about one tenth of the windows of the paper's cluster profiles of P0006 lie beyond it.
+    /// Mean `X_cnv` beyond which a locus counts as gained or lost (natural-log expression ratio of the
+    /// windows that contain the gene, which smoothing and denoising shrink); above 0, default 0.01:
+    /// about one tenth of the windows of the paper's cluster profiles of P0006 are beyond it.
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub locus_threshold: f64,
 }
@@ -133,7 +134,7 @@ impl Default for DeParams {
 }
 
 impl DeParams {
-    /// What is read only under other parameters.
+    /// Parameters that are read only under certain values of others.
     pub(super) const ONLY_WITH: &'static [OnlyWith] = &[OnlyWith {
         params: &["convention"],
         any: &[When::Null("tie_correct"), When::Null("continuity")],
@@ -150,7 +151,13 @@ impl DeParams {
         }
     }
 
-    /// The comparisons that are made, in the order of [`Kind::ALL`].
+    /// Whether each gene is of a family of `set_aside`.
+    pub(super) fn aside(&self, genes: &[String]) -> Vec<bool> {
+        let is_aside = |g: &String| GeneFamily::of(g).is_some_and(|f| self.set_aside.contains(&f));
+        genes.iter().map(is_aside).collect()
+    }
+
+    /// Comparisons to make, in the order of [`Kind::ALL`].
     pub(super) fn kinds(&self) -> Vec<Kind> {
         let wanted = |kind: &Kind| match kind {
             Kind::CancerNormal => self.cancer_vs_normal.contains(&CancerNormal::AllCells),
@@ -174,7 +181,7 @@ impl DeParams {
         c.finish()
     }
 
-    /// The rank-sum test by the name of its conventions: `wilcoxon (scanpy)`.
+    /// Name of the rank-sum test with its conventions: `wilcoxon (scanpy)`.
     pub(super) fn test_name(&self) -> String {
         let (is, named) = (self.rank_sum(), |o: RankSumOptions| {
             (o.tie_correct, o.continuity)
@@ -190,7 +197,7 @@ impl DeParams {
         }
     }
 
-    /// The words of the rank-sum test, for the head of each table.
+    /// Description of the rank-sum test, for the head of each table.
     pub(super) fn test_note(&self) -> String {
         let is = self.rank_sum();
         let word = |on: bool| if on { "with" } else { "without" };

@@ -1,4 +1,4 @@
-//! The paper's Table 2: the cells of each class and the genes that tell the classes apart, per patient.
+//! The paper's Table 2: cells of each class and genes that differ between the classes, per patient.
 
 use std::path::Path;
 
@@ -10,9 +10,9 @@ use super::family::Tested;
 use super::params::DeParams;
 use super::write::who;
 
-/// Writes `discordance_by_patient.tsv`: one row a patient, then all of them together where there are
+/// Write `discordance_by_patient.tsv`: one row per patient, then all of them together where there are
 /// several. `tested` are the comparisons of discordant with concordant cells; where one could not be
-/// made its counts of genes are missing.
+/// made, its numbers of genes are missing.
 pub(super) fn table(
     dir: &Path,
     tested: &[&Tested],

@@ -1,4 +1,4 @@
-//! Do cells of two sides score differently? Mann-Whitney on scores of cells.
+//! Mann-Whitney tests of cell scores between two groups of cells.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use clcc_numerics::stats::{
 
 use super::write::who;
 
-/// Scores that cells of high and of low burden are compared by, where there are such columns.
+/// Scores to compare between cells of high and of low burden, where the columns exist.
 pub(super) const SCORES: [&str; 9] = [
     "distance",
     "S_score",
@@ -24,15 +24,15 @@ pub(super) const SCORES: [&str; 9] = [
     "pct_counts_mt",
 ];
 
-/// The mean |X_cnv| of a cell's cluster (`infercnvpy.tl.cnv_score`).
+/// Mean |X_cnv| of a cell's cluster (`infercnvpy.tl.cnv_score`).
 pub(super) const CNV_SCORE: &str = "cnv_score";
 
-/// Who is compared, in which table.
+/// A comparison of scores between two groups of cells, and its table.
 pub(super) struct Question<'a> {
     pub(super) file: &'static str,
-    /// First line of the table.
+    /// Title, the first line of the table.
     pub(super) title: String,
-    /// Names of sides 1 and 2 in its columns.
+    /// Names of sides 1 and 2 in the columns.
     pub(super) names: [&'static str; 2],
     /// Side of each cell; 0 is neither.
     pub(super) side: &'a [u8],
@@ -40,7 +40,7 @@ pub(super) struct Question<'a> {
 }
 
 impl<'a> Question<'a> {
-    /// Cells of the highest against cells of the lowest burden, by every score.
+    /// Compare cells of the highest with cells of the lowest burden, by every score.
     pub(super) fn burden(side: &'a [u8], scores: &'a [(String, Vec<f64>)], quantile: f64) -> Self {
         Self {
             file: "burden_scores.tsv",
@@ -53,8 +53,7 @@ impl<'a> Question<'a> {
         }
     }
 
-    /// Cancer cells against normal cells, by how much copy number they show (CLCC, section
-    /// 7.2.2).
+    /// Compare cancer with normal cells, by their copy-number signal (CLCC, section 7.2.2).
     pub(super) fn origin(side: &'a [u8], scores: &'a [(String, Vec<f64>)]) -> Self {
         Self {
             file: "cancer_vs_normal_scores.tsv",
@@ -80,7 +79,7 @@ struct Row<'a> {
 }
 
 impl<'a> Row<'a> {
-    /// `None` with fewer than two cells on a side.
+    /// Test one score; `None` with fewer than two cells on a side.
     fn new(score: &'a str, patient: String, first: &[f64], second: &[f64]) -> Option<Self> {
         if first.len() < 2 || second.len() < 2 {
             return None;
@@ -102,7 +101,7 @@ impl<'a> Row<'a> {
     }
 }
 
-/// Writes the table of a question: cells on side 1 against side 2 for each score, per patient and
+/// Write the table of a question: cells on side 1 against side 2 for each score, per patient and
 /// pooled.
 pub(super) fn table(
     dir: &Path,

@@ -1,16 +1,16 @@
-//! Genes that say more about a library than about a tumour cell.
+//! Gene families that reflect the library more than the tumour cell, and can be excluded.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A family of genes that can be set aside.
+/// Gene family that can be set aside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum GeneFamily {
     /// Cytosolic ribosomal proteins and their pseudogenes: `RPS` or `RPL` and a number, `RPSA`,
     /// `RPLP0` to `RPLP2`. Not the kinases `RPS6K*`, nor `RPS19BP1`.
     Ribosomal,
-    /// Encoded by the mitochondrion: `MT-*`.
+    /// Genes encoded by the mitochondrion: `MT-*`.
     Mitochondrial,
     /// Chains of immunoglobulins (`IGH*`, `IGK*`, `IGL*`: segments and constant regions) and
     /// `JCHAIN`. Not `IGHMBP2` or `IGLON5`.
@@ -18,10 +18,10 @@ pub enum GeneFamily {
 }
 
 impl GeneFamily {
-    /// All of them.
+    /// All families.
     pub const ALL: [Self; 3] = [Self::Ribosomal, Self::Mitochondrial, Self::Immunoglobulin];
 
-    /// The name in the workflow file and the tables.
+    /// Name in the workflow file and the tables.
     pub fn name(self) -> &'static str {
         match self {
             Self::Ribosomal => "ribosomal",
@@ -30,7 +30,7 @@ impl GeneFamily {
         }
     }
 
-    /// The family of a human gene symbol.
+    /// Family of a human gene symbol; `None` outside these families.
     pub fn of(symbol: &str) -> Option<Self> {
         let begins = |rest: &str, with: &str| rest.starts_with(|c: char| with.contains(c));
         if symbol.starts_with("MT-") {

@@ -16,9 +16,9 @@ use clcc_testing::at_threads;
 const SIZES: [(&str, usize); 2] = [("chr4", 60), ("chr5", 40)];
 /// Cancer cells of a patient; patient A has 30 normal cells more, patient B none.
 const CANCER: usize = 120;
-/// More in discordant cells; lies on the gained chromosome 4.
+/// Higher in discordant cells; on the gained chromosome 4.
 const UP: usize = 7;
-/// Less in discordant cells; lies on chromosome 5, which is neutral.
+/// Lower in discordant cells; on chromosome 5, which is neutral.
 const DOWN: usize = 80;
 
 fn add(
@@ -365,8 +365,8 @@ fn every_test_of_the_comparison_has_its_table() {
     assert_eq!(pooled("null_max"), pooled("n_genes"));
     assert!(pooled("n_genes") >= 2.0 && pooled("pvals") >= 0.5);
 
-    let beside = read("dosage_vs_discordance.tsv");
-    assert_eq!(value(&beside, &[&var.index[UP]], "found_by"), "both");
+    let compared = read("dosage_vs_discordance.tsv");
+    assert_eq!(value(&compared, &[&var.index[UP]], "found_by"), "both");
     assert_eq!(metrics["n_genes_by_both"], 1);
     let cells = read("dosage_vs_discordance_cells.tsv");
     assert!(number(&cells, &["A"], "spearman") > 0.5 && number(&cells, &["A"], "auc") > 0.99);

@@ -1,4 +1,4 @@
-//! The tables.
+//! Tables of `de`.
 
 use std::path::Path;
 
@@ -6,6 +6,7 @@ use clcc_data::error::StageResult;
 use clcc_data::frame::{Column, Frame};
 use clcc_data::table::write_tsv;
 use clcc_numerics::stats::GeneTest;
+use clcc_stage::tables::Table;
 
 use super::by_type::ByType;
 use super::cis::{CisEffect, Region};
@@ -17,23 +18,23 @@ use super::paired::{Paired, PairedGene, Sample};
 use super::params::{CisCells, DeParams};
 use super::set_aside::GeneFamily;
 
-/// What the stage knows about genes beside the tests.
+/// Per-gene results that the tables of tests repeat.
 pub(super) struct GeneNotes<'a> {
     pub(super) names: &'a [String],
-    /// Where `dosage` was read.
+    /// Results of `dosage`, where it was read.
     pub(super) dosage: Option<&'a DosageGenes>,
     pub(super) stratified: Option<&'a Paired>,
     pub(super) pseudobulk: Option<&'a Paired>,
-    /// Set aside from cancer against normal epithelium.
+    /// Whether each gene is set aside from cancer against normal epithelium.
     pub(super) aside: &'a [bool],
 }
 
-/// `patients[p]`, or `pooled`.
+/// Name of the patient, or `pooled` for all.
 pub(super) fn who(patients: &[String], patient: Option<usize>) -> String {
     patient.map_or_else(|| "pooled".to_string(), |p| patients[p].clone())
 }
 
-/// A name that is safe inside a file name.
+/// Make a name safe for use in a file name.
 fn file_part(name: &str) -> String {
     name.chars()
         .map(|c| {
@@ -73,7 +74,7 @@ fn gene_columns(frame: &mut Frame, t: &Tested, order: &[usize]) {
 const COLUMN_NOTE: &str = "columns as scanpy's rank_genes_groups: scores is z, logfoldchanges is log2((expm1(mean log1p of the group) + 1e-9) / (the same of the reference)), pct_nz the share of cells above 0, mean_* the mean log1p expression";
 const CELL_NOTE: &str = "cells of one tumour are not independent samples: these p-values are too small; see the patient-stratified test";
 
-/// One comparison, genes by falling score.
+/// Write one comparison, genes by descending score.
 pub(super) fn comparison(
     dir: &Path,
     t: &Tested,
@@ -119,7 +120,43 @@ pub(super) fn comparison(
     )
 }
 
-/// A test over patients.
+/// Title of a paired test, and what its fold change is.
+fn paired_notes(p: &Paired, params: &DeParams) -> (String, String) {
+    let (group, reference) = p.kind.groups();
+    let (n, df) = (p.n_pairs, p.n_pairs - 1);
+    match p.sample {
+        Sample::MeanOfCells => (
+            format!(
+                "{}, patient-stratified: paired t test over {n} patients (df = {df}) of the mean log1p expression of {group} and of {reference}; two-sided",
+                p.kind.name()
+            ),
+            "logfoldchanges: mean over patients of log2((expm1(mean of the group) + 1e-9) / (expm1(mean of the reference) + 1e-9))".to_string(),
+        ),
+        Sample::Pseudobulk => {
+            let variances = || p.prior.iter().map(|v| v.variance);
+            let range = (
+                variances().fold(f64::NAN, f64::min),
+                variances().fold(f64::NAN, f64::max),
+            );
+            let prior_df = p.prior.first().map_or(f64::NAN, |v| v.df);
+            (
+                format!(
+                    "{}, pseudobulk: moderated paired t test over {n} patients of log2 counts per million of the summed raw counts of {group} and of {reference}; two-sided",
+                    p.kind.name()
+                ),
+                format!(
+                    "log2((count + 0.5) / (library + 1) 1e6); each gene's variance ({df} df) is drawn towards that of genes of like mean expression, {} to {}, with {} df (limma's eBayes with a trend, Smyth 2004); genes with fewer than {} counts in all samples are not tested; logfoldchanges: mean difference over patients",
+                    clcc_data::table::number(range.0),
+                    clcc_data::table::number(range.1),
+                    clcc_data::table::number(prior_df),
+                    params.pseudobulk_min_count
+                ),
+            )
+        }
+    }
+}
+
+/// Write a paired test over patients.
 pub(super) fn paired(
     dir: &Path,
     p: &Paired,
@@ -153,38 +190,7 @@ pub(super) fn paired(
     frame.set("pvals_adj", num(&|s| s.adjusted));
     frame.set("log10_pvals", num(&|s| s.test.p.log10));
     frame.set("log10_pvals_adj", num(&|s| s.adjusted_log10));
-    let (group, reference) = p.kind.groups();
-    let (n, df) = (p.n_pairs, p.n_pairs - 1);
-    let (title, change) = match p.sample {
-        Sample::MeanOfCells => (
-            format!(
-                "{}, patient-stratified: paired t test over {n} patients (df = {df}) of the mean log1p expression of {group} and of {reference}; two-sided",
-                p.kind.name()
-            ),
-            "logfoldchanges: mean over patients of log2((expm1(mean of the group) + 1e-9) / (expm1(mean of the reference) + 1e-9))".to_string(),
-        ),
-        Sample::Pseudobulk => {
-            let variances = || p.prior.iter().map(|v| v.variance);
-            let range = (
-                variances().fold(f64::NAN, f64::min),
-                variances().fold(f64::NAN, f64::max),
-            );
-            let prior_df = p.prior.first().map_or(f64::NAN, |v| v.df);
-            (
-                format!(
-                    "{}, pseudobulk: moderated paired t test over {n} patients of log2 counts per million of the summed raw counts of {group} and of {reference}; two-sided",
-                    p.kind.name()
-                ),
-                format!(
-                    "log2((count + 0.5) / (library + 1) 1e6); each gene's variance ({df} df) is drawn towards that of genes of like mean expression, {} to {}, with {} df (limma's eBayes with a trend, Smyth 2004); genes with fewer than {} counts in all samples are not tested; logfoldchanges: mean difference over patients",
-                    clcc_data::table::number(range.0),
-                    clcc_data::table::number(range.1),
-                    clcc_data::table::number(prior_df),
-                    params.pseudobulk_min_count
-                ),
-            )
-        }
-    };
+    let (title, change) = paired_notes(p, params);
     let notes = [
         title.as_str(),
         &change,
@@ -199,7 +205,7 @@ pub(super) fn paired(
     )
 }
 
-/// Van Elteren's test of one set of cells.
+/// Write van Elteren's test of one set of cells.
 pub(super) fn by_type(
     dir: &Path,
     t: &ByType,
@@ -249,7 +255,8 @@ pub(super) fn by_type(
     write_tsv(&dir.join(file), "names", &frame, &notes)
 }
 
-/// The genes that cancer against normal epithelium leaves out, with what they would have given.
+/// Write `set_aside.tsv`: the genes that cancer against normal epithelium leaves out, with the results
+/// they would have had.
 pub(super) fn set_aside(
     dir: &Path,
     tested: &[Tested],
@@ -299,7 +306,7 @@ pub(super) fn set_aside(
     )
 }
 
-/// Cis effects of all patients and of all cells together.
+/// Write the cis effects of each set of cells.
 pub(super) fn cis(
     dir: &Path,
     regions: &[Region],
@@ -360,77 +367,86 @@ pub(super) fn cis(
     write_tsv(&dir.join("cis_effects.tsv"), "region", &frame, &notes)
 }
 
-/// Left-out cis effects of each patient, and over the patients.
+clcc_stage::table! {
+    /// Left-out cis effect of a region in one set of cells.
+    pub(super) struct LeftOutRow = "cis_effects_left_out.tsv" {
+        /// Chromosome or arm.
+        region: String,
+        /// `chromosome` or `arm`.
+        level: String,
+        /// Patient, or `pooled`.
+        patient: String,
+        /// Cells; for `pooled`, patients' cells together.
+        n_cells: i64,
+        /// Genes of the region that were correlated.
+        n_genes: i64,
+        /// Mean Spearman correlation of genes with the nearest windows without them.
+        spearman: f64,
+        /// Mean Spearman correlation of genes with the windows that contain them.
+        spearman_own_windows: f64,
+        /// Mean Spearman correlation of the same genes with other chromosomes.
+        trans_mean: f64,
+        /// t statistic of `spearman` against the trans correlation.
+        t: f64,
+        /// Its p-value.
+        pvals: f64,
+        /// Adjusted p-value, over the regions of one level in one set of cells.
+        pvals_adj: f64,
+        /// Decimal logarithm of the p-value.
+        log10_pvals: f64,
+    }
+}
+
+/// Adjust the p-values of one set of cells, over the regions of one level.
+fn adjust_levels(rows: &mut [LeftOutRow]) {
+    for name in ["chromosome", "arm"] {
+        let mut tested: Vec<&mut LeftOutRow> = rows
+            .iter_mut()
+            .filter(|r| r.level == name && r.pvals.is_finite())
+            .collect();
+        let p: Vec<f64> = tested.iter().map(|r| r.pvals).collect();
+        for (row, q) in tested
+            .iter_mut()
+            .zip(clcc_numerics::stats::benjamini_hochberg(&p))
+        {
+            row.pvals_adj = q;
+        }
+    }
+}
+
+/// Write the left-out cis effects of each patient, and over the patients.
 pub(super) fn cis_left_out(
     dir: &Path,
     regions: &[Region],
     found: &[(String, usize, Vec<LeftOut>)],
     of: CisCells,
 ) -> StageResult<()> {
-    let mut frame = Frame::new(Vec::new());
-    let (mut level, mut patient, mut cells, mut genes) = (vec![], vec![], vec![], vec![]);
-    let mut columns: [Vec<f64>; 7] = Default::default();
+    let mut rows: Vec<LeftOutRow> = Vec::new();
     for (who, n_cells, effects) in found {
-        let first = columns[0].len();
-        for e in effects {
-            frame.index.push(regions[e.region].name.clone());
-            level.push(regions[e.region].level.to_string());
-            patient.push(who.clone());
-            cells.push(*n_cells as i64);
-            genes.push(e.n_genes as i64);
-            let row = [
-                e.beside,
-                e.own,
-                e.trans,
-                e.test.t,
-                e.test.p.p,
-                f64::NAN,
-                e.test.p.log10,
-            ];
-            columns.iter_mut().zip(row).for_each(|(c, v)| c.push(v));
-        }
-        for name in ["chromosome", "arm"] {
-            let rows: Vec<usize> = (first..columns[0].len())
-                .filter(|&i| level[i] == name && columns[4][i].is_finite())
-                .collect();
-            let p: Vec<f64> = rows.iter().map(|&i| columns[4][i]).collect();
-            for (&i, q) in rows
-                .iter()
-                .zip(clcc_numerics::stats::benjamini_hochberg(&p))
-            {
-                columns[5][i] = q;
-            }
-        }
-    }
-    frame.set("level", Column::Str(level));
-    frame.set("patient", Column::Str(patient));
-    frame.set("n_cells", Column::I64(cells));
-    frame.set("n_genes", Column::I64(genes));
-    let names = [
-        "spearman",
-        "spearman_own_windows",
-        "trans_mean",
-        "t",
-        "pvals",
-        "pvals_adj",
-        "log10_pvals",
-    ];
-    for (name, column) in names.into_iter().zip(columns) {
-        frame.set(name, Column::F64(column));
+        let first = rows.len();
+        rows.extend(effects.iter().map(|e| LeftOutRow {
+            region: regions[e.region].name.clone(),
+            level: regions[e.region].level.to_string(),
+            patient: who.clone(),
+            n_cells: *n_cells as i64,
+            n_genes: e.n_genes as i64,
+            spearman: e.adjacent,
+            spearman_own_windows: e.own,
+            trans_mean: e.trans,
+            t: e.test.t,
+            pvals: e.test.p.p,
+            pvals_adj: f64::NAN,
+            log10_pvals: e.test.p.log10,
+        }));
+        adjust_levels(&mut rows[first..]);
     }
     let which = format!(
         "cis effects with the gene's own region left out: spearman is the mean over a region's genes (seen in {MIN_CELLS} cells or more) of the Spearman correlation over {} of the gene's log1p expression with the X_cnv of the nearest windows that do not contain it; spearman_own_windows the same with the windows that do",
         of.words()
     );
-    let notes = [
-        which.as_str(),
-        "trans_mean: the same genes' correlation with the X_cnv of the other chromosomes; test: paired t over genes of spearman against the trans correlation (neighbouring genes share windows, so p is too small); pooled: paired t over patients of the region's two means; pvals_adj: Benjamini-Hochberg over the regions of one level within one patient",
-        "spearman_own_windows minus spearman is what a gene contributes to its own copy number; spearman beside trans_mean is the dosage effect that is left",
-    ];
-    write_tsv(
-        &dir.join("cis_effects_left_out.tsv"),
-        "region",
-        &frame,
-        &notes,
-    )
+    Table::new(rows)
+        .note(which)
+        .note("trans_mean: the same genes' correlation with the X_cnv of the other chromosomes; test: paired t over genes of spearman against the trans correlation (neighbouring genes share windows, so p is too small); pooled: paired t over patients of the region's two means; pvals_adj: Benjamini-Hochberg over the regions of one level within one patient")
+        .note("spearman_own_windows minus spearman is what a gene contributes to its own copy number; spearman beside trans_mean is the dosage effect that is left")
+        .write(dir)
 }

@@ -1,4 +1,4 @@
-//! What arms and chromosomes look like: their copy number, and how their genes answer.
+//! Summaries of chromosomes and arms: their copy number, and the dosage slopes of their genes.
 
 use std::collections::BTreeMap;
 
@@ -11,33 +11,33 @@ use super::Analysis;
 use super::slope::Class;
 use super::windows::gene_arms;
 
-/// What is summed up.
+/// Level of a summary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Level {
     Chromosome,
     Arm,
 }
 
-/// A chromosome or an arm.
+/// Summary of one chromosome or arm.
 #[derive(Debug, Clone)]
 pub(super) struct ArmSummary {
     /// `chr7`, or `chr7p` (the chromosome itself where it has no known arms).
     pub(super) name: String,
     pub(super) n_genes: usize,
     pub(super) n_tested: usize,
-    /// Of the tested genes.
+    /// Median slope of the tested genes.
     pub(super) median_slope: f64,
-    /// Middle half of their slopes.
+    /// First and third quartile of their slopes.
     pub(super) quartiles: (f64, f64),
-    /// Sensitive, insensitive, over-compensated, unresolved.
+    /// Numbers of sensitive, insensitive, over-compensated and unresolved genes.
     pub(super) classes: [usize; 4],
-    /// Smallest and largest mean log copy ratio of the arm in a malignant clone; NaN without one.
+    /// Smallest and largest mean log copy ratio of the arm over the malignant clones; NaN without one.
     pub(super) copy: (f64, f64),
-    /// Malignant clones in which at least half of the arm's genes are gained, and lost.
+    /// Numbers of malignant clones in which at least half of the arm's genes are gained, and lost.
     pub(super) gained_lost: (usize, usize),
 }
 
-/// Chromosomes or arms in the order of the genes.
+/// Summarise each chromosome or arm, in the order of the genes.
 pub(super) fn arms(level: Level, var: &Frame, found: &Analysis) -> StageResult<Vec<ArmSummary>> {
     let chromosome = var.texts("chromosome")?;
     let arm = gene_arms(var);
@@ -54,57 +54,62 @@ pub(super) fn arms(level: Level, var: &Frame, found: &Analysis) -> StageResult<V
     }
     Ok(genes_of
         .into_values()
-        .map(|(name, genes)| {
-            let of = |class: Class| {
-                genes
-                    .iter()
-                    .filter(|&&g| found.slopes.genes[g].class == class)
-                    .count()
-            };
-            let slopes: Vec<f64> = genes
-                .iter()
-                .map(|&g| &found.slopes.genes[g])
-                .filter(|g| g.class != Class::Untested)
-                .map(|g| g.slope)
-                .collect();
-            let mut copy = (f64::NAN, f64::NAN);
-            let mut gained_lost = (0, 0);
-            for u in (0..found.units.len()).filter(|&u| found.units[u].key.cancer) {
-                let local: Vec<f64> = genes
-                    .iter()
-                    .map(|&g| found.ratios[u][g])
-                    .filter(|v| v.is_finite())
-                    .collect();
-                if local.is_empty() {
-                    continue;
-                }
-                let m = mean(&local);
-                copy = (copy.0.min(m), copy.1.max(m));
-                let half = |sign: f64| {
-                    2 * genes
-                        .iter()
-                        .filter(|&&g| sign * found.copy[u][g] > 0.0)
-                        .count()
-                        >= genes.len()
-                };
-                gained_lost.0 += usize::from(half(1.0));
-                gained_lost.1 += usize::from(half(-1.0));
-            }
-            ArmSummary {
-                name,
-                n_genes: genes.len(),
-                n_tested: slopes.len(),
-                median_slope: median(&slopes),
-                quartiles: (quantile(&slopes, 0.25), quantile(&slopes, 0.75)),
-                classes: [
-                    of(Class::Sensitive),
-                    of(Class::Insensitive),
-                    of(Class::OverCompensated),
-                    of(Class::Unresolved),
-                ],
-                copy,
-                gained_lost,
-            }
-        })
+        .map(|(name, genes)| ArmSummary::new(name, &genes, found))
         .collect())
+}
+
+impl ArmSummary {
+    fn new(name: String, genes: &[usize], found: &Analysis) -> Self {
+        let of = |class: Class| {
+            genes
+                .iter()
+                .filter(|&&g| found.slopes.genes[g].class == class)
+                .count()
+        };
+        let slopes: Vec<f64> = genes
+            .iter()
+            .map(|&g| &found.slopes.genes[g])
+            .filter(|g| g.class != Class::Untested)
+            .map(|g| g.slope)
+            .collect();
+        let mut out = Self {
+            name,
+            n_genes: genes.len(),
+            n_tested: slopes.len(),
+            median_slope: median(&slopes),
+            quartiles: (quantile(&slopes, 0.25), quantile(&slopes, 0.75)),
+            classes: [
+                of(Class::Sensitive),
+                of(Class::Insensitive),
+                of(Class::OverCompensated),
+                of(Class::Unresolved),
+            ],
+            copy: (f64::NAN, f64::NAN),
+            gained_lost: (0, 0),
+        };
+        for u in (0..found.clones.len()).filter(|&u| found.clones[u].id.cancer) {
+            out.add_clone(genes, &found.ratios[u], &found.copy[u]);
+        }
+        out
+    }
+
+    /// Add a malignant clone's log copy ratios, `ratios` as found and `altered` with 0 where not altered.
+    fn add_clone(&mut self, genes: &[usize], ratios: &[f64], altered: &[f64]) {
+        let local: Vec<f64> = genes
+            .iter()
+            .map(|&g| ratios[g])
+            .filter(|v| v.is_finite())
+            .collect();
+        if local.is_empty() {
+            return;
+        }
+        let m = mean(&local);
+        self.copy = (self.copy.0.min(m), self.copy.1.max(m));
+        let half = |sign: f64| {
+            let changed = genes.iter().filter(|&&g| sign * altered[g] > 0.0);
+            2 * changed.count() >= genes.len()
+        };
+        self.gained_lost.0 += usize::from(half(1.0));
+        self.gained_lost.1 += usize::from(half(-1.0));
+    }
 }

@@ -1,56 +1,59 @@
-//! Log copy ratios of malignant clones along the genome: what their cells' residuals are set against.
+//! Log copy ratios of malignant clones along the genome, by which the residuals of their cells are
+//! signed.
 
 use std::ops::Range;
 
 use rayon::prelude::*;
 
 use super::GeneWindows;
+use super::clones::ClonePseudobulk;
 use super::params::CopyNumber;
 use super::rates::{LEAST_NEIGHBOURS, NEIGHBOURS, Rates, level};
-use super::units::Unit;
 use clcc_numerics::stats::interquartile_mean;
 
 /// Share of altered genes from which a clone counts as malignant.
 const MALIGNANT_SHARE: f64 = 0.05;
 
-/// Where the genes lie and what the windows say of them.
+/// Positions of the genes, their windows, and the scale of `X_cnv`.
 #[derive(Clone, Copy)]
 pub(crate) struct Along<'a> {
     /// Chromosome and arm of each gene, in genome order; empty where unknown.
     pub(crate) arm: &'a [String],
-    /// The windows of each gene.
+    /// Windows of each gene.
     pub(crate) map: &'a GeneWindows,
-    /// Natural-log copy ratio per unit of `X_cnv`.
+    /// Natural-log copy ratio per unit of `X_cnv`; NaN where the genes do not follow it.
     pub(crate) scale: f64,
 }
 
-/// Local log copy ratio of each clone and gene, `[unit][gene]`; 0 in normal cells, NaN where nothing is
-/// known.
+/// Compute the local log copy ratio of each clone and gene, `[clone][gene]`; 0 in normal cells, NaN
+/// where unknown.
 ///
-/// `Neighbours`: the clone's log rates less those of the normal cells of its stratum; of these
-/// differences the interquartile mean, weighted by precision, over the nearest 50 genes on either side in
-/// the arm, the gene itself left out. Genes that tumours express at another level do not move it. It is in
-/// units of the typical gene's response and needs no scale; 0 is the clone's median gene, so a clone with
-/// more than half of its genes gained shows what it did not gain as lost, as inferred profiles do. `Windows`, and where the clone is not malignant
-/// by its windows ([`is_malignant`]: other cells of a tumour differ from normal ones too, but not by
-/// copies), its stratum has no normal cells or an arm too few genes: [`from_windows`].
+/// `Neighbours`: the clone's log rates minus those of the normal cells of its stratum, summarised by
+/// the interquartile mean, weighted by precision, over the nearest 50 genes on either side in the arm,
+/// without the gene itself. Genes that tumours express at another level do not move it. The unit is the
+/// response of the typical gene, so no scale is needed. 0 is the clone's median gene: a clone with more
+/// than half of its genes gained shows the others as lost, as inferred profiles do.
+///
+/// `Windows` uses [`from_windows`], and so does `Neighbours` where the clone is not malignant by its
+/// windows ([`is_malignant`]: other cells of a tumour differ from normal ones too, but not in copy
+/// number), its stratum has no normal cells, or an arm has too few genes.
 pub(crate) fn copy_ratios(
-    units: &[Unit],
+    clones: &[ClonePseudobulk],
     rates: &Rates,
     along: Along<'_>,
     source: CopyNumber,
     least: f64,
 ) -> Vec<Vec<f64>> {
     let arms = runs(along.arm);
-    (0..units.len())
+    (0..clones.len())
         .into_par_iter()
         .map(|u| {
-            if !units[u].key.cancer {
+            if !clones[u].id.cancer {
                 return vec![0.0; along.map.len()];
             }
-            let mut out = from_windows(&units[u], along);
-            let normal: Vec<usize> = (0..units.len())
-                .filter(|&v| units[v].stratum == units[u].stratum && !units[v].key.cancer)
+            let mut out = from_windows(&clones[u], along);
+            let normal: Vec<usize> = (0..clones.len())
+                .filter(|&v| clones[v].stratum == clones[u].stratum && !clones[v].id.cancer)
                 .collect();
             let usable = !normal.is_empty() && is_malignant(&out, least);
             if source == CopyNumber::Neighbours && usable {
@@ -68,32 +71,33 @@ pub(crate) fn copy_ratios(
         .collect()
 }
 
-/// Whether a clone of a tumour is malignant by its windows' log copy ratios: a twentieth of the genes has
-/// `least` or more in size. Never where expression does not follow the windows.
+/// Whether a clone of a tumour sample is malignant by its windows' log copy ratios: a twentieth of the
+/// genes has an absolute value of `least` or more. Never where expression does not follow the windows.
 pub(crate) fn is_malignant(from_windows: &[f64], least: f64) -> bool {
     let altered = from_windows.iter().filter(|c| c.abs() >= least).count();
     altered as f64 >= MALIGNANT_SHARE * from_windows.len() as f64
 }
 
-/// From the windows beside a gene; where every window of the chromosome contains it, from those. That is
-/// harmless here: residuals are taken around the clone's own mean of the gene, so what the gene adds to
-/// its clone's copy number says nothing about which cells fall short.
-pub(crate) fn from_windows(unit: &Unit, along: Along<'_>) -> Vec<f64> {
+/// Log copy ratio of each gene from the windows next to it; where every window of the chromosome
+/// contains the gene, from those. The latter is harmless here: residuals are taken around the clone's
+/// own mean of the gene, so the gene's contribution to its clone's copy number does not affect which
+/// cells fall short.
+pub(crate) fn from_windows(clone: &ClonePseudobulk, along: Along<'_>) -> Vec<f64> {
     let Along { map, scale, .. } = along;
     (0..map.len())
         .map(|g| {
-            let beside = map.without_gene(g, &unit.profile);
+            let adjacent = map.without_gene(g, &clone.profile);
             scale
-                * if beside.is_nan() {
-                    map.with_gene(g, &unit.profile)
+                * if adjacent.is_nan() {
+                    map.with_gene(g, &clone.profile)
                 } else {
-                    beside
+                    adjacent
                 }
         })
         .collect()
 }
 
-/// A malignant clone's log copy ratios where they are `least` or more in size, 0 elsewhere.
+/// Set log copy ratios below `least` in absolute value, and unknown ones, to 0.
 pub(crate) fn altered(ratios: &[f64], least: f64) -> Vec<f64> {
     ratios
         .iter()
@@ -101,7 +105,7 @@ pub(crate) fn altered(ratios: &[f64], least: f64) -> Vec<f64> {
         .collect()
 }
 
-/// Runs of genes of one known arm.
+/// Runs of consecutive genes on one known arm.
 fn runs(arm: &[String]) -> Vec<Range<usize>> {
     let mut out: Vec<Range<usize>> = Vec::new();
     for g in (0..arm.len()).filter(|&g| !arm[g].is_empty()) {
@@ -113,11 +117,11 @@ fn runs(arm: &[String]) -> Vec<Range<usize>> {
     out
 }
 
-/// The differences of a clone's log rates to those of normal cells, over the genes of an arm that both
-/// speak for.
+/// Differences of a clone's log rates from those of normal cells, over the genes of an arm that are
+/// informative in both.
 struct Arm {
     genes: Vec<usize>,
-    /// Difference and weight.
+    /// Difference and weight of each informative gene.
     differences: Vec<(f64, f64)>,
 }
 
@@ -134,7 +138,7 @@ impl Arm {
         Self { genes, differences }
     }
 
-    /// Over the genes nearest to `g`, `g` left out; `None` where they are too few.
+    /// Interquartile mean over the genes nearest to `g`, without `g`; `None` where they are too few.
     fn around(&self, g: usize) -> Option<f64> {
         let at = self.genes.partition_point(|&h| h < g);
         let after = at + usize::from(self.genes.get(at) == Some(&g));
@@ -152,20 +156,21 @@ impl Arm {
 mod tests {
     use std::collections::HashMap;
 
-    use super::super::units::UnitKey;
+    use super::super::clones::CloneId;
     use super::super::windows::{arm_names, tests as layout};
     use super::*;
 
     const SIZES: [(&str, usize); 2] = [("chr4", 120), ("chr5", 8)];
 
-    /// Normal cells and clones of one stratum, a clone's rate of each gene beside theirs; last, normal cells
-    /// of another stratum with rates of their own. Every eleventh gene has too few counts to speak.
-    fn units(clones: &[&dyn Fn(usize) -> f64]) -> Vec<Unit> {
-        let unit = |stratum: usize, cancer: bool, ratio: &dyn Fn(usize) -> f64| {
+    /// Normal cells and clones of one stratum, a clone's rate of each gene relative to theirs; last,
+    /// normal cells of another stratum with rates of their own. Every eleventh gene has too few counts
+    /// to be informative.
+    fn pseudobulks(clones: &[&dyn Fn(usize) -> f64]) -> Vec<ClonePseudobulk> {
+        let clone = |stratum: usize, cancer: bool, ratio: &dyn Fn(usize) -> f64| {
             let level = |g: usize| if g % 11 == 5 { 0.5 } else { 1000.0 };
             let counts: Vec<f64> = (0..128).map(|g| level(g) * ratio(g)).collect();
-            Unit {
-                key: UnitKey {
+            ClonePseudobulk {
+                id: CloneId {
                     patient: 0,
                     cell_type: String::new(),
                     cancer,
@@ -179,13 +184,13 @@ mod tests {
                 profile: vec![f64::from(u8::from(cancer)); 12],
             }
         };
-        let mut out = vec![unit(0, false, &|_| 1.0), unit(0, false, &|_| 1.0)];
-        out.extend(clones.iter().map(|c| unit(0, true, c)));
-        out.push(unit(1, false, &|g| 1.0 + (g % 5) as f64));
+        let mut out = vec![clone(0, false, &|_| 1.0), clone(0, false, &|_| 1.0)];
+        out.extend(clones.iter().map(|c| clone(0, true, c)));
+        out.push(clone(1, false, &|g| 1.0 + (g % 5) as f64));
         out
     }
 
-    fn ratios(units: &[Unit], source: CopyNumber, scale: f64) -> Vec<Vec<f64>> {
+    fn ratios(clones: &[ClonePseudobulk], source: CopyNumber, scale: f64) -> Vec<Vec<f64>> {
         let genes = layout::genes(&SIZES);
         let map = GeneWindows::new(&genes.index, &layout::windows(&SIZES, 20, 10), &genes).unwrap();
         let arm = arm_names(&genes).unwrap();
@@ -194,7 +199,7 @@ mod tests {
             map: &map,
             scale,
         };
-        copy_ratios(units, &Rates::new(units, 2, 2.0), along, source, 0.15)
+        copy_ratios(clones, &Rates::new(clones, 2, 2.0), along, source, 0.15)
     }
 
     /// Half as much again from gene 80 on (in chr4q), every ninth gene eight times as much.
@@ -208,8 +213,8 @@ mod tests {
     }
 
     #[test]
-    fn a_gain_is_measured_beside_the_normal_cells_and_outliers_do_not_move_it() {
-        let found = &ratios(&units(&[&gained]), CopyNumber::Neighbours, 0.2)[2];
+    fn a_gain_is_measured_against_the_normal_cells_and_outliers_do_not_move_it() {
+        let found = &ratios(&pseudobulks(&[&gained]), CopyNumber::Neighbours, 0.2)[2];
         // Genes 0 to 49 are the p arm, 50 to 119 q; gene 119 has 50 neighbours, 40 of them gained, and gene
         // 100 all of q, 30 as they were and 40 gained.
         assert!(found[..49].iter().all(|c| c.abs() < 1e-3), "{found:?}");
@@ -221,10 +226,10 @@ mod tests {
 
     #[test]
     fn every_value_is_the_interquartile_mean_of_the_neighbours_by_hand() {
-        let units = units(&[&gained, &|g| 1.0 + (g % 7) as f64 / 10.0]);
-        let rates = Rates::new(&units, 2, 2.0);
+        let clones = pseudobulks(&[&gained, &|g| 1.0 + (g % 7) as f64 / 10.0]);
+        let rates = Rates::new(&clones, 2, 2.0);
         let arm = arm_names(&layout::genes(&SIZES)).unwrap();
-        let found = ratios(&units, CopyNumber::Neighbours, 0.2);
+        let found = ratios(&clones, CopyNumber::Neighbours, 0.2);
         let mut of_arm: HashMap<&str, Vec<usize>> = HashMap::new();
         for (g, name) in arm.iter().enumerate().take(120) {
             of_arm.entry(name).or_default().push(g);
@@ -234,8 +239,9 @@ mod tests {
         for u in [2, 3] {
             for g in 0..120 {
                 let mut near: Vec<usize> = of_arm[arm[g].as_str()].clone();
-                let speaks = |h: usize| rates.w[u][h] > 0.0 && rates.w[0][h] + rates.w[1][h] > 0.0;
-                near.retain(|&h| h != g && speaks(h));
+                let is_informative =
+                    |h: usize| rates.w[u][h] > 0.0 && rates.w[0][h] + rates.w[1][h] > 0.0;
+                near.retain(|&h| h != g && is_informative(h));
                 let (mut left, mut right): (Vec<usize>, Vec<usize>) =
                     near.into_iter().partition(|&h| h < g);
                 left.reverse();
@@ -252,14 +258,14 @@ mod tests {
                     })
                     .collect();
                 let by_hand = interquartile_mean(&values);
-                assert!((found[u][g] - by_hand).abs() < 1e-12, "unit {u}, gene {g}");
+                assert!((found[u][g] - by_hand).abs() < 1e-12, "clone {u}, gene {g}");
             }
         }
     }
 
     #[test]
     fn windows_serve_where_neighbours_cannot() {
-        let two = units(&[&gained]);
+        let two = pseudobulks(&[&gained]);
         assert!(
             ratios(&two, CopyNumber::Neighbours, 0.2)[..2]
                 .iter()

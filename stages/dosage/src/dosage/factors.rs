@@ -1,12 +1,11 @@
-//! Cells that fall short of their dosage together: the sum of S, its leading factors, and what
-//! both look like when the copy-number profile is laid elsewhere on the genome.
+//! Cells that fall short of their dosage together: the sum of S, its leading factors, and the null of
+//! both under copy-number profiles permuted along the genome.
 //!
-//! A programme of genes that has nothing to do with copy number is a factor of S as well, often
-//! the largest: multiplying by c only turns signs. What it lacks is one direction: its genes go
-//! either way from their dosage. So a factor is judged by how much of the sum over genes it
-//! carries, `T = s |sum of v| / (sqrt(n altered genes) |S|)` with s its singular value and v its
-//! loadings, against the largest T of any factor when chromosomes are put into another order,
-//! turned around and rotated under the same residuals.
+//! A gene programme unrelated to copy number is a factor of S as well, often the largest: multiplying
+//! by c only changes signs. But its genes depart from their dosage in both directions. So a factor is
+//! judged by its coherence, the share of the sum over genes that it carries: `T = s |sum of v| /
+//! (sqrt(n altered genes) |S|)`, with s its singular value and v its loadings, against the largest T of
+//! any factor of the same residuals when chromosomes are reordered, reversed and rotated.
 
 use ndarray::{Array2, Axis};
 
@@ -16,59 +15,60 @@ use clcc_numerics::linalg::{LinearOperator, SvdOptions, randomized_svd};
 use clcc_numerics::rng::Rng;
 use clcc_numerics::stats::{mean, variance};
 
-/// A factor of S.
+/// One factor of the copy-number-signed residuals: gene loadings, cell scores, p-value.
 #[derive(Debug, Clone)]
 pub struct Factor {
-    /// Singular value, in the cells that the factors were found in.
+    /// Singular value, in the cells that the factors were computed from.
     pub singular_value: f64,
-    /// Share of the squared norm of S.
+    /// Share of the squared norm of S, in [0, 1].
     pub share: f64,
-    /// T: the share of the sum over genes that it carries.
+    /// Coherence T: the share of the sum over genes that the factor carries.
     pub coherence: f64,
-    /// Probability of a T this large in any factor of a permuted profile.
+    /// p-value: probability of a coherence this large in any factor of a permuted profile.
     pub p: f64,
-    /// One per gene; positive genes fall short of their dosage in cells with a high score. Unit
-    /// length; 0 for genes that are not altered.
+    /// Loading of each gene; genes with positive loadings fall short of their dosage in cells with a
+    /// high score. Unit length; 0 for genes that are not altered.
     pub loadings: Vec<f64>,
-    /// One per cell of the residuals; positive cells fall short.
+    /// Score of each cell of the residuals; positive cells fall short.
     pub scores: Vec<f64>,
 }
 
-/// The sum and the factors.
+/// Dosage shortfall of cells, and the factors behind it.
 #[derive(Debug, Clone)]
 pub struct CellScores {
-    /// How far each cell falls short of its dosage: minus the sum of S over |c|; standard deviation
-    /// near 1 where nothing is planted.
+    /// Shortfall of each cell: minus the sum of S over |c|; standard deviation near 1 where cells
+    /// follow their clone.
     pub shortfall: Vec<f64>,
-    /// The same as a z score against the cell's own values under permuted profiles.
+    /// z-score of the shortfall against the cell's own values under permuted profiles.
     pub shortfall_z: Vec<f64>,
-    /// Standard deviation over cells of the shortfall, and the probability of one as large under
+    /// Standard deviation of the shortfall over cells, and the probability of one as large under
     /// permuted profiles.
     pub shortfall_sd: (f64, f64),
-    /// The factors, largest singular value first.
+    /// Factors by descending singular value.
     pub factors: Vec<Factor>,
-    /// The 95th percentile of the largest T under permuted profiles.
+    /// 95th percentile of the largest coherence under permuted profiles.
     pub null_coherence: f64,
 }
 
-/// How many and from what.
+/// Options of [`cell_scores`].
 #[derive(Debug, Clone, Copy)]
 pub struct FactorOptions {
-    /// Factors.
+    /// Number of factors.
     pub n_factors: usize,
-    /// Permuted profiles.
+    /// Number of permuted profiles.
     pub n_null: usize,
-    /// Cells in which factors are sought.
+    /// Number of cells that the factors are computed from.
     pub max_cells: usize,
-    /// Seed.
+    /// Seed of the permutations and of the choice of cells.
     pub seed: u64,
 }
 
-/// Scores for copy ratios `[unit][gene]` (0: not altered). `chromosome[gene]` is empty where a gene
-/// has no place; `step(done, total)` may stop the work.
+/// Score cells and find factors for copy ratios `[clone][gene]` (0: not altered). `chromosome[gene]` is
+/// empty where a gene has no position; `step(done, total)` is called between permuted profiles and may
+/// stop the work.
 ///
 /// # Errors
-/// What `step` reports.
+/// Any error of `step`.
 pub fn cell_scores(
     residuals: &Residuals,
     copy: &[Vec<f64>],
@@ -76,69 +76,99 @@ pub fn cell_scores(
     options: FactorOptions,
     step: &dyn Fn(usize, usize) -> StageResult<()>,
 ) -> StageResult<CellScores> {
-    let orders: Vec<Vec<(usize, usize)>> = (0..options.n_null)
-        .map(|k| relaid(chromosome, options.seed, k))
-        .collect();
-    let permuted = |k: usize| -> Vec<Vec<f64>> {
-        copy.iter()
-            .map(|c| {
-                let mut out = vec![0.0; c.len()];
-                orders[k].iter().for_each(|&(to, from)| out[to] = c[from]);
-                out
-            })
-            .collect()
-    };
-    let shortfall: Vec<f64> = negative(residuals.sums(&[copy.to_vec()]).swap_remove(0));
-    let chosen = choose(residuals, options);
-    let subset = residuals.take(&chosen);
-    let svd = Found::new(&subset.signed(copy), options)?;
-    let (mut null_sums, mut null_tops) = (Vec::new(), Vec::new());
-    for k in 0..options.n_null {
-        step(k, options.n_null)?;
-        let profile = permuted(k);
-        let signed = subset.signed(&profile);
-        null_tops.push(
-            Found::new(&signed, options)?
-                .coherence
-                .into_iter()
-                .fold(0.0, f64::max),
-        );
-        null_sums.push(negative(residuals.sums(&[profile]).swap_remove(0)));
-    }
-    let tail = |value: f64, null: &[f64]| {
-        (1 + null.iter().filter(|&&n| n >= value).count()) as f64 / (1 + null.len()) as f64
-    };
-    let all = residuals.signed(copy);
-    let scores = all.apply(&svd.loadings);
-    let factors = (0..svd.values.len())
+    let shortfall: Vec<f64> = shortfall(residuals, copy.to_vec());
+    let subset = residuals.take(&choose(residuals, options));
+    let found = Found::new(&subset.signed(copy), options)?;
+    let null = Null::new(residuals, &subset, copy, chromosome, options, step)?;
+    let scores = residuals.signed(copy).apply(&found.loadings);
+    let factors = (0..found.values.len())
         .map(|j| Factor {
-            singular_value: svd.values[j],
-            share: svd.values[j] * svd.values[j] / svd.squared_norm,
-            coherence: svd.coherence[j],
-            p: tail(svd.coherence[j], &null_tops),
-            loadings: svd.loadings.column(j).to_vec(),
+            singular_value: found.values[j],
+            share: found.values[j] * found.values[j] / found.squared_norm,
+            coherence: found.coherence[j],
+            p: tail(found.coherence[j], &null.coherence),
+            loadings: found.loadings.column(j).to_vec(),
             scores: scores
                 .column(j)
                 .iter()
-                .map(|v| -v / svd.values[j])
+                .map(|v| -v / found.values[j])
                 .collect(),
         })
         .collect();
-    let spread = |v: &[f64]| variance(v, 0).sqrt();
-    let null_spread: Vec<f64> = null_sums.iter().map(|s| spread(s)).collect();
-    let shortfall_z = (0..shortfall.len())
-        .map(|i| {
-            let null: Vec<f64> = null_sums.iter().map(|s| s[i]).collect();
-            (shortfall[i] - mean(&null)) / spread(&null)
-        })
-        .collect();
+    let null_spread: Vec<f64> = null.shortfall.iter().map(|s| spread(s)).collect();
     Ok(CellScores {
         shortfall_sd: (spread(&shortfall), tail(spread(&shortfall), &null_spread)),
+        shortfall_z: null.z_scores(&shortfall),
         shortfall,
-        shortfall_z,
         factors,
-        null_coherence: clcc_numerics::stats::quantile(&null_tops, 0.95),
+        null_coherence: clcc_numerics::stats::quantile(&null.coherence, 0.95),
     })
+}
+
+/// Shortfall of every cell and largest coherence of a factor, under each permuted profile.
+struct Null {
+    /// `[permutation][cell]`.
+    shortfall: Vec<Vec<f64>>,
+    coherence: Vec<f64>,
+}
+
+impl Null {
+    /// Permute the profiles along the genome. Shortfalls are of all cells, factors of `subset`.
+    fn new(
+        residuals: &Residuals,
+        subset: &Residuals,
+        copy: &[Vec<f64>],
+        chromosome: &[String],
+        options: FactorOptions,
+        step: &dyn Fn(usize, usize) -> StageResult<()>,
+    ) -> StageResult<Self> {
+        let mut out = Self {
+            shortfall: Vec::new(),
+            coherence: Vec::new(),
+        };
+        for k in 0..options.n_null {
+            step(k, options.n_null)?;
+            let order = permute_genome(chromosome, options.seed, k);
+            let profile: Vec<Vec<f64>> = copy
+                .iter()
+                .map(|c| {
+                    let mut out = vec![0.0; c.len()];
+                    order.iter().for_each(|&(to, from)| out[to] = c[from]);
+                    out
+                })
+                .collect();
+            let found = Found::new(&subset.signed(&profile), options)?;
+            out.coherence
+                .push(found.coherence.into_iter().fold(0.0, f64::max));
+            out.shortfall.push(shortfall(residuals, profile));
+        }
+        Ok(out)
+    }
+
+    /// z-score of each cell's shortfall against its own values under permuted profiles.
+    fn z_scores(&self, shortfall: &[f64]) -> Vec<f64> {
+        (0..shortfall.len())
+            .map(|i| {
+                let null: Vec<f64> = self.shortfall.iter().map(|s| s[i]).collect();
+                (shortfall[i] - mean(&null)) / spread(&null)
+            })
+            .collect()
+    }
+}
+
+/// Minus the sum of S over |c| of every cell, for one profile set.
+fn shortfall(residuals: &Residuals, profile: Vec<Vec<f64>>) -> Vec<f64> {
+    negative(residuals.sums(&[profile]).swap_remove(0))
+}
+
+/// Share of `value` and the values of the null that are at least `value`.
+fn tail(value: f64, null: &[f64]) -> f64 {
+    (1 + null.iter().filter(|&&n| n >= value).count()) as f64 / (1 + null.len()) as f64
+}
+
+/// Population standard deviation.
+fn spread(v: &[f64]) -> f64 {
+    variance(v, 0).sqrt()
 }
 
 fn negative(mut v: Vec<f64>) -> Vec<f64> {
@@ -146,10 +176,11 @@ fn negative(mut v: Vec<f64>) -> Vec<f64> {
     v
 }
 
-/// A fixed random choice of the cells that speak (of all, where none does), in rising order.
+/// Choose at most `max_cells` cells at random among those placed in a clone (among all, where none is),
+/// in ascending order.
 fn choose(residuals: &Residuals, options: FactorOptions) -> Vec<usize> {
     let all = 0..residuals.n_cells();
-    let mut rows: Vec<usize> = all.clone().filter(|&i| residuals.speaks(i)).collect();
+    let mut rows: Vec<usize> = all.clone().filter(|&i| residuals.is_placed(i)).collect();
     if rows.is_empty() {
         rows = all.collect();
     }
@@ -161,7 +192,7 @@ fn choose(residuals: &Residuals, options: FactorOptions) -> Vec<usize> {
     rows
 }
 
-/// The factors of one S, loadings turned so that their sum is not negative.
+/// Factors of one S, signed so that the sum of loadings is not negative.
 struct Found {
     values: Vec<f64>,
     loadings: Array2<f64>,
@@ -191,7 +222,7 @@ impl Found {
                 seed: options.seed,
             },
         )?;
-        // No factor beyond the rank.
+        // No factors beyond the numerical rank.
         let kept = svd.s.iter().take_while(|s| **s > 1e-9 * svd.s[0]).count();
         let mut loadings = svd.v.slice(ndarray::s![.., ..kept]).to_owned();
         let mut coherence = Vec::new();
@@ -211,9 +242,10 @@ impl Found {
     }
 }
 
-/// Genes with a place, each with the gene whose copy ratio it gets in permutation `k`: chromosomes
-/// in random order, each turned around or not, the whole rotated by a random length.
-pub(crate) fn relaid(chromosome: &[String], seed: u64, k: usize) -> Vec<(usize, usize)> {
+/// Permute the genome: for permutation `k`, map each placed gene to the gene whose copy ratio it
+/// receives, as pairs (gene, source). Chromosomes are put in random order, each reversed or not, and
+/// the whole is rotated by a random length.
+pub(crate) fn permute_genome(chromosome: &[String], seed: u64, k: usize) -> Vec<(usize, usize)> {
     let mut rng = Rng::new(seed, "dosage null", &[k as u64]);
     let placed: Vec<usize> = (0..chromosome.len())
         .filter(|&g| !chromosome[g].is_empty())
@@ -241,7 +273,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_relaid_profile_keeps_every_gene_and_its_neighbours() {
+    fn a_permuted_profile_keeps_every_gene_and_its_neighbours() {
         let chromosome: Vec<String> = (0..60)
             .map(|g| {
                 if g == 30 {
@@ -251,7 +283,7 @@ mod tests {
                 }
             })
             .collect();
-        let order = relaid(&chromosome, 1, 0);
+        let order = permute_genome(&chromosome, 1, 0);
         let mut from: Vec<usize> = order.iter().map(|o| o.1).collect();
         let steps = from.windows(2).filter(|w| w[0].abs_diff(w[1]) <= 2).count();
         // 59 genes in a row have 58 steps; two joints of chromosomes and the rotation break three.
@@ -259,6 +291,6 @@ mod tests {
         assert_ne!(from, order.iter().map(|o| o.0).collect::<Vec<_>>());
         from.sort_unstable();
         assert_eq!(from, (0..60).filter(|g| *g != 30).collect::<Vec<_>>());
-        assert_ne!(relaid(&chromosome, 1, 1), order);
+        assert_ne!(permute_genome(&chromosome, 1, 1), order);
     }
 }

@@ -1,20 +1,21 @@
-//! Which genes follow their copy number, and which cells hold their genome's dosage back.
+//! Dosage sensitivity of genes, and cells that fall short of their dosage.
 //!
-//! Reads `expr` (raw counts), `cnv` and `clusters` of all patients. Two answers:
+//! Reads `expr` (raw counts), `cnv` and `clusters` of all patients, and computes
 //!
-//! - per gene, the slope of expression on local copy number over clones ([`slope`]): 1 is full
-//!   dosage, 0 is escape. This finds genes that escape in every malignant cell;
-//! - per cell, the copy-number-signed residual around the clone's mean ([`residual`]): its sum and
-//!   its leading factors ([`factors`]), each against profiles permuted along the genome. This finds
-//!   cells that hold back a set of genes while the rest of their clone does not. The clone's copy number
-//!   is its genes' expression beside that of normal cells, region by region (`copy`).
+//! - per gene, the slope of expression on local copy number over clones ([`slope`]): 1 is full dosage,
+//!   0 is escape. This finds genes that escape in every malignant cell;
+//! - per cell, the copy-number-signed residual around the clone's mean ([`residual`]): its sum and its
+//!   leading factors ([`factors`]), each compared with profiles permuted along the genome. This finds
+//!   cells that hold back a set of genes while the rest of their clone does not. The clone's copy
+//!   number is the expression of its genes relative to normal cells, region by region (`copy`).
 //!
-//! What it cannot tell apart: a cell that compensates, and a normal cell (or a doublet) that the
-//! clustering put among malignant ones, or a subclone that lacks the change. Both fall short of the
-//! clone's dosage. `dosage_loadings.tsv` shows whether a factor rests on one region (a subclone) or
-//! on genes here and there.
+//! Limits: a cell that compensates cannot be distinguished from a normal cell (or a doublet) that the
+//! clustering put among malignant ones, nor from a subclone that lacks the change, since all of them
+//! fall short of the clone's dosage. `dosage_loadings.tsv` shows whether a factor rests on one region
+//! (a subclone) or on scattered genes.
 
 mod arms;
+pub mod clones;
 pub(crate) mod copy;
 pub mod factors;
 mod params;
@@ -22,7 +23,6 @@ pub(crate) mod rates;
 pub mod residual;
 mod response;
 pub mod slope;
-pub mod units;
 pub(crate) mod windows;
 mod write;
 
@@ -39,14 +39,14 @@ use clcc_stage::cohort::{Cohort, CohortCnv};
 use clcc_stage::roles;
 use clcc_stage::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
 
+use clones::{CloneId, ClonePseudobulk, clone_ids, pseudobulks};
 use copy::{Along, altered, copy_ratios};
 use factors::{CellScores, FactorOptions, cell_scores};
 use rates::Rates;
 use residual::Residuals;
 use slope::{Class, Slopes, slopes, window_scale};
-use units::{Unit, UnitKey, keys, units};
 
-/// The stage.
+/// The stage kind `dosage`.
 #[derive(Debug)]
 pub struct Dosage;
 
@@ -80,18 +80,11 @@ impl Stage for Dosage {
 
     fn run(ctx: &StageContext<'_>, params: &DosageParams) -> StageResult<Metrics> {
         let mut cohort = Cohort::load_test_counts(ctx)?;
-        let cnv = CohortCnv::load(ctx)?;
-        if cnv.x.n_rows() != cohort.n_cells() {
-            return Err(StageError::data(format!(
-                "`cnv` has {} cells, `expr` has {}",
-                cnv.x.n_rows(),
-                cohort.n_cells()
-            )));
-        }
+        let cnv = load_cnv(ctx, cohort.n_cells())?;
         let groups = cohort.load_groups(ctx, params.group_by)?;
         add_malignant(ctx, &mut cohort)?;
         let chosen = params.restrict.cancer_cells(&cohort.obs)?;
-        let keys = keys(&cohort, &groups, &chosen, params.strata)?;
+        let ids = clone_ids(&cohort, &groups, &chosen, params.strata)?;
         ctx.check_cancelled()?;
         let map = GeneWindows::new(&cohort.var.index, &cnv.windows, &cnv.genes)?;
         let chromosome = cohort.var.texts("chromosome")?;
@@ -104,7 +97,7 @@ impl Stage for Dosage {
         let found = analyse(
             &cohort.x,
             &cnv.x,
-            &keys,
+            &ids,
             &map,
             Places {
                 chromosome: &chromosome,
@@ -119,37 +112,37 @@ impl Stage for Dosage {
         }
         let dir = ctx.output(roles::DOSAGE);
         write::all(&dir, &cohort, &found, params)?;
-        Ok(metrics(&found, &keys))
+        Ok(metrics(&found, &ids))
     }
 }
 
-/// Everything the stage computes.
+/// Results of the stage.
 #[derive(Debug, Clone)]
 pub struct Analysis {
-    /// Clones.
-    pub units: Vec<Unit>,
+    /// Pseudobulks of the clones.
+    pub clones: Vec<ClonePseudobulk>,
     /// Natural-log copy ratio per unit of `X_cnv`; NaN where the genes do not follow it.
     pub scale: f64,
-    /// t value of the slope on the windows that all genes share, which the scale is.
+    /// t statistic of `scale`, the slope on window copy number shared by all genes.
     pub scale_t: f64,
-    /// Per gene.
+    /// Dosage slopes of the genes.
     pub slopes: Slopes,
-    /// Local log copy ratio of each clone and gene, `[unit][gene]`; NaN where unknown, 0 in normal cells.
+    /// Local log copy ratio of each clone and gene, `[clone][gene]`; NaN where unknown, 0 in normal cells.
     pub ratios: Vec<Vec<f64>>,
-    /// The same, 0 where it is not altered.
+    /// The same, 0 where the gene is not altered.
     pub copy: Vec<Vec<f64>>,
-    /// Row of each scored cell.
+    /// Row of each scored cell in the cohort.
     pub cells: Vec<usize>,
-    /// Clone of each scored cell.
-    pub unit_of: Vec<usize>,
-    /// Per scored cell; `None` where no clone has an altered gene.
+    /// Clone of each scored cell, as an index into `clones`.
+    pub clone_of: Vec<usize>,
+    /// Scores of these cells; `None` where no clone has an altered gene.
     pub scores: Option<CellScores>,
 }
 
 impl Analysis {
     fn warnings(&self, params: &DosageParams) -> Vec<String> {
         let mut out = Vec::new();
-        if self.units.is_empty() {
+        if self.clones.is_empty() {
             out.push(format!(
                 "no clone has {} cells with counts: nothing could be tested",
                 params.min_cells
@@ -165,7 +158,7 @@ impl Analysis {
                 self.scale_t
             ));
         } else {
-            if self.slopes.n_units == 0 {
+            if self.slopes.n_clones == 0 {
                 out.push(format!(
                     "no clone is malignant (a twentieth of the genes with a log copy ratio of {} or more in size): no gene was tested",
                     params.altered
@@ -182,42 +175,43 @@ impl Analysis {
     }
 }
 
-/// Where each gene lies; empty where unknown.
+/// Position of each gene; empty where unknown.
 #[derive(Debug, Clone, Copy)]
 pub struct Places<'a> {
-    /// Chromosome.
+    /// Chromosome of each gene.
     pub chromosome: &'a [String],
-    /// Chromosome and arm.
+    /// Chromosome and arm of each gene.
     pub arm: &'a [String],
 }
 
-/// The pure part: raw counts (`n_cells x n_genes`), `X_cnv` (`n_cells x n_windows`), the clone of
-/// each cell (`None`: takes no part), windows and places of the genes, which are in genome order.
+/// Compute slopes and scores from raw counts (`n_cells x n_genes`), `X_cnv` (`n_cells x n_windows`),
+/// the clone of each cell (`None`: not included), and windows and positions of the genes, which are in
+/// genome order. The result does not depend on the number of threads.
 ///
 /// # Errors
-/// What `step` reports between permuted profiles.
+/// Any error of `step`, which is called between permuted profiles.
 pub fn analyse(
     counts: &Csr,
     cnv: &Csr,
-    keys: &[Option<UnitKey>],
+    ids: &[Option<CloneId>],
     map: &GeneWindows,
     places: Places<'_>,
     params: &DosageParams,
     seed: u64,
     step: &dyn Fn(usize, usize) -> StageResult<()>,
 ) -> StageResult<Analysis> {
-    let (units, n_strata) = units(counts, cnv, keys, params.min_cells);
-    let rates = Rates::new(&units, n_strata, params.min_count);
-    let (scale, scale_t) = window_scale(&rates, &units, n_strata, map);
+    let (clones, n_strata) = pseudobulks(counts, cnv, ids, params.min_cells);
+    let rates = Rates::new(&clones, n_strata, params.min_count);
+    let (scale, scale_t) = window_scale(&rates, &clones, n_strata, map);
     let along = Along {
         arm: places.arm,
         map,
         scale,
     };
-    let slopes = slopes(&units, n_strata, along, params);
-    let ratios = copy_ratios(&units, &rates, along, params.copy_number, params.altered);
+    let slopes = slopes(&clones, n_strata, along, params);
+    let ratios = copy_ratios(&clones, &rates, along, params.copy_number, params.altered);
     let copy: Vec<Vec<f64>> = ratios.iter().map(|r| altered(r, params.altered)).collect();
-    let residuals = Residuals::new(counts, &units, &copy);
+    let residuals = Residuals::new(counts, &clones, &copy);
     let options = FactorOptions {
         n_factors: params.n_factors,
         n_null: params.n_null,
@@ -236,20 +230,35 @@ pub fn analyse(
         None
     };
     Ok(Analysis {
-        units,
+        clones,
         scale,
         scale_t,
         slopes,
         ratios,
         copy,
         cells: residuals.cells,
-        unit_of: residuals.unit_of,
+        clone_of: residuals.clone_of,
         scores,
     })
 }
 
-/// Adds `cnv_malignant` of `clusters`, whose cells are known to be those of `expr`, where every patient
-/// has it.
+/// Load `cnv` of all patients.
+///
+/// # Errors
+/// [`StageError::Data`] where it does not have the `n_cells` cells of `expr`.
+pub(crate) fn load_cnv(ctx: &StageContext<'_>, n_cells: usize) -> StageResult<CohortCnv> {
+    let cnv = CohortCnv::load(ctx)?;
+    if cnv.x.n_rows() != n_cells {
+        return Err(StageError::data(format!(
+            "`cnv` has {} cells, `expr` has {n_cells}",
+            cnv.x.n_rows(),
+        )));
+    }
+    Ok(cnv)
+}
+
+/// Add the column `cnv_malignant` of `clusters` to the cohort where every patient has it. The cells of
+/// `clusters` must already be known to be those of `expr`.
 pub(crate) fn add_malignant(ctx: &StageContext<'_>, cohort: &mut Cohort) -> StageResult<()> {
     let mut calls = Vec::with_capacity(cohort.n_cells());
     for input in ctx.all(roles::CLUSTERS) {
@@ -266,17 +275,9 @@ pub(crate) fn add_malignant(ctx: &StageContext<'_>, cohort: &mut Cohort) -> Stag
     Ok(())
 }
 
-fn metrics(found: &Analysis, keys: &[Option<UnitKey>]) -> Metrics {
+/// Numbers of genes per class, and the variances of the model.
+fn slope_metrics(slopes: &Slopes) -> Metrics {
     let mut out = Metrics::new();
-    let count = |class: Class| {
-        found
-            .slopes
-            .genes
-            .iter()
-            .filter(|g| g.class == class)
-            .count()
-    };
-    out.insert("n_clones".into(), json!(found.units.len()));
     for class in [
         Class::Sensitive,
         Class::Insensitive,
@@ -284,22 +285,27 @@ fn metrics(found: &Analysis, keys: &[Option<UnitKey>]) -> Metrics {
         Class::Unresolved,
         Class::Untested,
     ] {
-        out.insert(
-            format!("n_{}", class.name().replace('-', "_")),
-            json!(count(class)),
-        );
+        let name = format!("n_{}", class.name().replace('-', "_"));
+        let n = slopes.genes.iter().filter(|g| g.class == class).count();
+        out.insert(name, json!(n));
     }
-    if found.slopes.slope_sd.is_finite() {
-        out.insert("slope_sd".into(), json!(found.slopes.slope_sd));
+    if slopes.slope_sd.is_finite() {
+        out.insert("slope_sd".into(), json!(slopes.slope_sd));
     }
-    out.insert(
-        "tumour_level".into(),
-        json!(found.slopes.tumour_level_sd.is_some()),
-    );
-    if let Some(sd) = found.slopes.tumour_level_sd {
+    let level = slopes.tumour_level_sd;
+    out.insert("tumour_level".into(), json!(level.is_some()));
+    if let Some(sd) = level {
         out.insert("tumour_level_sd".into(), json!(sd));
     }
-    out.insert("dispersion".into(), json!(found.slopes.dispersion));
+    out.insert("dispersion".into(), json!(slopes.dispersion));
+    out
+}
+
+/// Metrics of the stage.
+fn metrics(found: &Analysis, ids: &[Option<CloneId>]) -> Metrics {
+    let mut out = Metrics::new();
+    out.insert("n_clones".into(), json!(found.clones.len()));
+    out.extend(slope_metrics(&found.slopes));
     if found.scale.is_finite() {
         out.insert("copy_ratio_scale".into(), json!(found.scale));
         let tested: Vec<f64> = found
@@ -310,33 +316,23 @@ fn metrics(found: &Analysis, keys: &[Option<UnitKey>]) -> Metrics {
             .map(|g| g.slope)
             .collect();
         if !tested.is_empty() {
-            out.insert(
-                "median_slope".into(),
-                json!(clcc_numerics::stats::median(&tested)),
-            );
+            let median = clcc_numerics::stats::median(&tested);
+            out.insert("median_slope".into(), json!(median));
         }
     }
     out.insert("n_cells_scored".into(), json!(found.cells.len()));
-    let unplaced = keys.iter().flatten().filter(|k| k.cancer && k.unplaced);
+    let unplaced = ids.iter().flatten().filter(|k| k.cancer && k.unplaced);
     out.insert("n_cells_unplaced".into(), json!(unplaced.count()));
     if let Some(scores) = &found.scores {
         out.insert("shortfall_sd".into(), json!(scores.shortfall_sd.0));
         out.insert("shortfall_p".into(), json!(scores.shortfall_sd.1));
-        out.insert(
-            "n_factors_above_null".into(),
-            json!(
-                scores
-                    .factors
-                    .iter()
-                    .filter(|f| f.p <= write::ABOVE_NULL)
-                    .count()
-            ),
-        );
+        let above = scores.factors.iter().filter(|f| f.p <= write::ABOVE_NULL);
+        out.insert("n_factors_above_null".into(), json!(above.count()));
     }
     out
 }
 
 #[cfg(test)]
-mod simulated;
+mod simulated_tests;
 #[cfg(test)]
 mod tests;

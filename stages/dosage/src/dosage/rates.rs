@@ -1,35 +1,36 @@
-//! Log expression rates of clones and genes, how much each says, and what a gene's neighbours say.
+//! Log expression rates of clones and genes, their precision, and local copy number from neighbouring
+//! genes.
 
-use super::units::Unit;
+use super::clones::ClonePseudobulk;
 use clcc_numerics::math;
 use clcc_numerics::stats::median;
 
-/// Standard deviation of log expression between clones of one copy number, beside counting noise.
+/// Standard deviation of log expression between clones of equal copy number, excluding counting noise.
 const BETWEEN_CLONES: f64 = 0.2;
 /// Counts added to a clone of mean library size before the logarithm.
 const PRIOR_COUNT: f64 = 0.5;
-/// Counts expected of the genes that a unit's size factor rests on, where it has such.
+/// Expected counts from which a gene is used for a clone's size factor, where the clone has such genes.
 const SIZE_COUNT: f64 = 10.0;
-/// Genes on each side of a gene that speak for its place.
+/// Genes on each side of a gene that determine its local copy number.
 pub(super) const NEIGHBOURS: usize = 50;
-/// Fewer say more about themselves than about the place.
+/// Fewer neighbours than this reflect themselves rather than the region.
 pub(super) const LEAST_NEIGHBOURS: usize = 10;
 
-/// Log rates and weights, `[unit][gene]`.
+/// Log rates `y` and their weights `w` (precision), both `[clone][gene]`.
 pub(crate) struct Rates {
     pub(super) y: Vec<Vec<f64>>,
     pub(super) w: Vec<Vec<f64>>,
-    /// Log size factor of each unit beside its library: already taken from `y`.
+    /// Log size factor of each clone, in addition to its library size; already subtracted from `y`.
     pub(super) size: Vec<f64>,
-    /// Sum of the weights of a gene over units.
+    /// Sum of each gene's weights over clones.
     pub(super) information: Vec<f64>,
 }
 
 impl Rates {
-    pub(crate) fn new(units: &[Unit], n_strata: usize, min_count: f64) -> Self {
-        let n_genes = units.first().map_or(0, |u| u.counts.len());
-        let mean_library = units.iter().map(|u| u.library).sum::<f64>() / units.len() as f64;
-        let mut y: Vec<Vec<f64>> = units
+    pub(crate) fn new(clones: &[ClonePseudobulk], n_strata: usize, min_count: f64) -> Self {
+        let n_genes = clones.first().map_or(0, |u| u.counts.len());
+        let mean_library = clones.iter().map(|u| u.library).sum::<f64>() / clones.len() as f64;
+        let y: Vec<Vec<f64>> = clones
             .iter()
             .map(|u| {
                 u.counts
@@ -38,57 +39,79 @@ impl Rates {
                     .collect()
             })
             .collect();
-        let mut w = vec![vec![0.0; n_genes]; units.len()];
-        let mut size = vec![0.0; units.len()];
+        let mut out = Self {
+            y,
+            w: vec![vec![0.0; n_genes]; clones.len()],
+            size: vec![0.0; clones.len()],
+            information: Vec::new(),
+        };
         for s in 0..n_strata {
-            let members: Vec<usize> = (0..units.len())
-                .filter(|&u| units[u].stratum == s)
+            let members: Vec<usize> = (0..clones.len())
+                .filter(|&u| clones[u].stratum == s)
                 .collect();
-            let library: f64 = members.iter().map(|&u| units[u].library).sum();
-            let mut rate = vec![0.0; n_genes];
-            for g in 0..n_genes {
-                rate[g] = members.iter().map(|&u| units[u].counts[g]).sum::<f64>() / library;
-                for &u in &members {
-                    let expected = rate[g] * units[u].library;
-                    if expected >= min_count {
-                        w[u][g] = 1.0 / (BETWEEN_CLONES * BETWEEN_CLONES + 1.0 / expected);
-                    }
-                }
-            }
-            // Weighted: the logarithm of a count near 0 in a small unit says what was added to it.
-            let centre: Vec<f64> = (0..n_genes)
-                .map(|g| level(g, &members, &y, &w).map_or(0.0, |l| l.0))
-                .collect();
-            for &u in &members {
-                // Genes with counts enough that the count added to them says nothing.
-                let enough =
-                    |g: &usize| w[u][*g] > 0.0 && rate[*g] * units[u].library >= SIZE_COUNT;
-                let mut differences: Vec<f64> = (0..n_genes)
-                    .filter(enough)
-                    .map(|g| y[u][g] - centre[g])
-                    .collect();
-                if differences.is_empty() {
-                    differences = (0..n_genes)
-                        .filter(|&g| w[u][g] > 0.0)
-                        .map(|g| y[u][g] - centre[g])
-                        .collect();
-                }
-                if !differences.is_empty() {
-                    size[u] = median(&differences);
-                    y[u].iter_mut().for_each(|v| *v -= size[u]);
+            let rate = out.weigh(clones, &members, min_count);
+            out.normalise(clones, &members, &rate);
+        }
+        out.information = (0..n_genes)
+            .map(|g| out.w.iter().map(|r| r[g]).sum())
+            .collect();
+        out
+    }
+
+    /// Set the weights of a stratum's clones; returns the stratum's rate of each gene. Genes with fewer
+    /// than `min_count` expected counts in a clone have weight 0 there.
+    fn weigh(&mut self, clones: &[ClonePseudobulk], members: &[usize], min_count: f64) -> Vec<f64> {
+        let n_genes = self.y.first().map_or(0, Vec::len);
+        let library: f64 = members.iter().map(|&u| clones[u].library).sum();
+        let mut rate = vec![0.0; n_genes];
+        for g in 0..n_genes {
+            rate[g] = members.iter().map(|&u| clones[u].counts[g]).sum::<f64>() / library;
+            for &u in members {
+                let expected = rate[g] * clones[u].library;
+                if expected >= min_count {
+                    self.w[u][g] = 1.0 / (BETWEEN_CLONES * BETWEEN_CLONES + 1.0 / expected);
                 }
             }
         }
-        let information = (0..n_genes).map(|g| w.iter().map(|r| r[g]).sum()).collect();
-        Self {
-            y,
-            w,
-            size,
-            information,
+        rate
+    }
+
+    /// Set the size factors of a stratum's clones and subtract them from `y`: the median difference from
+    /// the stratum's mean over the genes with enough counts.
+    fn normalise(&mut self, clones: &[ClonePseudobulk], members: &[usize], rate: &[f64]) {
+        // Weighted, since the logarithm of a count near 0 in a small clone mostly reflects the count
+        // added to it.
+        let centre: Vec<f64> = (0..rate.len())
+            .map(|g| level(g, members, &self.y, &self.w).map_or(0.0, |l| l.0))
+            .collect();
+        for &u in members {
+            let (y, w) = (&mut self.y[u], &self.w[u]);
+            let difference = |g: usize| y[g] - centre[g];
+            // Genes with enough counts for the added count not to matter.
+            let enough = |g: &usize| w[*g] > 0.0 && rate[*g] * clones[u].library >= SIZE_COUNT;
+            let genes = 0..rate.len();
+            let mut differences: Vec<f64> = genes.clone().filter(enough).map(difference).collect();
+            if differences.is_empty() {
+                differences = genes.filter(|&g| w[g] > 0.0).map(difference).collect();
+            }
+            if !differences.is_empty() {
+                self.size[u] = median(&differences);
+                y.iter_mut().for_each(|v| *v -= self.size[u]);
+            }
         }
     }
 
-    /// `y` less its stratum's weighted mean; 0 where the unit does not speak for the gene.
+    /// ln(library size x size factor) of each clone.
+    pub(super) fn offsets(&self, clones: &[ClonePseudobulk]) -> Vec<f64> {
+        clones
+            .iter()
+            .zip(&self.size)
+            .map(|(u, size)| math::ln(u.library) + size)
+            .collect()
+    }
+
+    /// `y` minus its stratum's weighted mean, `[clone][gene]`; 0 where the gene is not informative in
+    /// the clone.
     pub(super) fn centred(&self, strata: &[usize], n_strata: usize) -> Vec<Vec<f64>> {
         let n_genes = self.information.len();
         let mut out = vec![vec![0.0; n_genes]; self.y.len()];
@@ -106,21 +129,23 @@ impl Rates {
     }
 }
 
-/// Weighted mean log rate of gene `g` over these units, and its weight; `None` where none speaks for it.
+/// Weighted mean log rate of gene `g` over the clones `clones`, and its weight; `None` where it is
+/// informative in none of them.
 pub(super) fn level(
     g: usize,
-    units: &[usize],
+    clones: &[usize],
     y: &[Vec<f64>],
     w: &[Vec<f64>],
 ) -> Option<(f64, f64)> {
-    let total: f64 = units.iter().map(|&u| w[u][g]).sum();
+    let total: f64 = clones.iter().map(|&u| w[u][g]).sum();
     (total > 0.0).then(|| {
-        let sum: f64 = units.iter().map(|&u| w[u][g] * y[u][g]).sum();
+        let sum: f64 = clones.iter().map(|&u| w[u][g] * y[u][g]).sum();
         (sum / total, total)
     })
 }
 
-/// Mean centred log rate of the nearest informative genes of the same arm, per unit.
+/// Mean centred log rate of the nearest informative genes of the same arm, per clone; `None` where
+/// fewer than [`LEAST_NEIGHBOURS`] are informative.
 pub(super) fn neighbours(
     g: usize,
     centred: &[Vec<f64>],
@@ -157,18 +182,18 @@ pub(super) fn neighbours(
 
 #[cfg(test)]
 mod tests {
-    use super::super::units::UnitKey;
+    use super::super::clones::CloneId;
     use super::*;
 
     #[test]
-    fn a_small_unit_does_not_move_the_size_of_the_others() {
+    fn a_small_clone_does_not_move_the_size_of_the_others() {
         // One profile of expression from 10 to 10,000 counts, seen whole, by a tenth and by a thousandth.
-        let unit = |share: f64| {
+        let clone = |share: f64| {
             let counts: Vec<f64> = (0..40u32)
                 .map(|g| (10f64.powi(1 + (g % 4) as i32) * share).floor())
                 .collect();
-            Unit {
-                key: UnitKey {
+            ClonePseudobulk {
+                id: CloneId {
                     patient: 0,
                     cell_type: String::new(),
                     cancer: false,
@@ -182,14 +207,14 @@ mod tests {
                 profile: Vec::new(),
             }
         };
-        let units = [unit(1.0), unit(0.1), unit(0.001)];
-        let rates = Rates::new(&units, 1, 2.0);
+        let clones = [clone(1.0), clone(0.1), clone(0.001)];
+        let rates = Rates::new(&clones, 1, 2.0);
         assert!(
             (rates.size[0] - rates.size[1]).abs() < 0.01,
             "{:?}",
             rates.size
         );
-        // The genes of 10 counts say nothing in the smallest.
+        // The genes of 10 counts are not informative in the smallest.
         assert!(rates.w[2][0] == 0.0 && rates.w[0][0] > 0.0);
     }
 }

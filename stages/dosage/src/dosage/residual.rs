@@ -1,67 +1,68 @@
-//! The copy-number-signed residual of each cell and gene, as an operator that is never filled in.
+//! The copy-number-signed residual of each cell and gene, as a sparse operator: no dense matrix of
+//! cells x genes is built.
 //!
 //! For cell i of clone u with n counts of gene g: let l be the cell's library, m the clone's mean
 //! library, t = l/m, and mu = m times the clone's rate of the gene. The Pearson residual is
 //! `r = (n - t mu) / sqrt(t (mu + phi mu^2))`, with phi the gene's overdispersion by moments; and
 //! `S = r c`, with c the clone's local log copy ratio, over altered genes alone.
 //!
-//! Deviation: the negative-binomial variance is taken at the clone's mean library and scaled by
-//! depth, `t (mu + phi mu^2)` for `t mu + phi t^2 mu^2`. The two are equal at the clone's mean
-//! depth and differ only for genes with phi mu near 1 and more. In exchange the zeros of a cell are
-//! its depth times one vector of its clone, and S is sparse plus rank one per clone.
+//! Deviation: the negative-binomial variance is taken at the clone's mean library and scaled by depth,
+//! `t (mu + phi mu^2)` instead of `t mu + phi t^2 mu^2`. The two are equal at the clone's mean depth
+//! and differ only for genes with phi mu near 1 and more. In exchange, the zeros of a cell are its
+//! depth times one vector of its clone, and S is sparse plus rank one per clone.
 
 use ndarray::Array2;
 use rayon::prelude::*;
 
-use super::units::Unit;
 #[cfg(doc)]
-use super::units::UnitKey;
+use super::clones::CloneId;
+use super::clones::ClonePseudobulk;
 use clcc_data::matrix::Csr;
 use clcc_numerics::linalg::{LinearOperator, csr_dot};
 
-/// Least overdispersion: that of technical replicates (Lause et al. 2021 take theta = 100).
+/// Smallest overdispersion: that of technical replicates (Lause et al. 2021 use theta = 100).
 const LEAST_PHI: f64 = 0.01;
 const MOST_PHI: f64 = 10.0;
-/// Genes with a mean below this in a clone are left out: their residuals are all tail.
+/// Genes with a mean below this in a clone are excluded: their residuals are dominated by rare counts.
 const LEAST_MEAN: f64 = 0.01;
 
-/// Residuals of the cells of the clones that take part.
+/// Pearson residuals of the cells of the included clones.
 #[derive(Debug, Clone)]
 pub struct Residuals {
     /// Row of each cell in the cohort.
     pub cells: Vec<usize>,
-    /// Clone of each cell, an index into the units that were handed in.
-    pub unit_of: Vec<usize>,
-    /// Of each unit: whether its cells say which genes vary together, as cells of one clone do
-    /// ([`UnitKey::unplaced`]).
+    /// Clone of each cell, as an index into the clones passed to [`Residuals::new`].
+    pub clone_of: Vec<usize>,
+    /// Whether each clone's cells show which genes vary together, as the cells of one clone do
+    /// ([`CloneId::unplaced`]).
     placed: Vec<bool>,
-    /// sqrt(t) of each cell.
+    /// `sqrt(t)` of each cell: relative depth.
     depth: Vec<f64>,
     /// `n / (sqrt(t) sd)`, clipped so that `r <= sqrt(n_cells)`.
     stored: Csr,
-    /// `mu / sd`, `[unit][gene]`; 0 for genes that are left out.
+    /// `mu / sd`, `[clone][gene]`; 0 for excluded genes.
     base: Vec<Vec<f64>>,
 }
 
 impl Residuals {
-    /// From raw counts, for the cells of the units that have an altered gene: log copy ratios `[unit][gene]`,
-    /// 0 where not altered.
-    pub fn new(counts: &Csr, units: &[Unit], copy: &[Vec<f64>]) -> Self {
-        let takes_part: Vec<bool> = copy.iter().map(|c| c.iter().any(|v| *v != 0.0)).collect();
-        let mut of_cell: Vec<(usize, usize)> = (0..units.len())
-            .filter(|&u| takes_part[u])
-            .flat_map(|u| units[u].cells.iter().map(move |&i| (i, u)))
+    /// Compute residuals from raw counts (`n_cells x n_genes`) for the cells of the clones that have an
+    /// altered gene. `copy` are log copy ratios `[clone][gene]`, 0 where not altered.
+    pub fn new(counts: &Csr, clones: &[ClonePseudobulk], copy: &[Vec<f64>]) -> Self {
+        let is_included: Vec<bool> = copy.iter().map(|c| c.iter().any(|v| *v != 0.0)).collect();
+        let mut of_cell: Vec<(usize, usize)> = (0..clones.len())
+            .filter(|&u| is_included[u])
+            .flat_map(|u| clones[u].cells.iter().map(move |&i| (i, u)))
             .collect();
         of_cell.sort_unstable();
         let total = |i: usize| counts.row(i).1.iter().map(|v| f64::from(*v)).sum::<f64>();
         let libraries: Vec<f64> = of_cell.iter().map(|&(i, _)| total(i)).collect();
-        let phi = overdispersion(counts, units, &of_cell, &libraries);
-        let mean = |u: usize, g: usize| units[u].counts[g] / units[u].cells.len() as f64;
+        let phi = overdispersion(counts, clones, &of_cell, &libraries);
+        let mean = |u: usize, g: usize| clones[u].counts[g] / clones[u].cells.len() as f64;
         let deviation = |mu: f64, g: usize| (mu + phi[g] * mu * mu).sqrt();
-        let base: Vec<Vec<f64>> = (0..units.len())
+        let base: Vec<Vec<f64>> = (0..clones.len())
             .map(|u| {
                 let of = |g: usize| match mean(u, g) {
-                    mu if takes_part[u] && mu >= LEAST_MEAN => mu / deviation(mu, g),
+                    mu if is_included[u] && mu >= LEAST_MEAN => mu / deviation(mu, g),
                     _ => 0.0,
                 };
                 (0..counts.n_cols()).map(of).collect()
@@ -71,7 +72,7 @@ impl Residuals {
         let depth: Vec<f64> = of_cell
             .iter()
             .zip(&libraries)
-            .map(|(&(_, u), l)| (l * units[u].cells.len() as f64 / units[u].library).sqrt())
+            .map(|(&(_, u), l)| (l * clones[u].cells.len() as f64 / clones[u].library).sqrt())
             .collect();
         let rows: Vec<Vec<(u32, f32)>> = of_cell
             .par_iter()
@@ -91,8 +92,8 @@ impl Residuals {
             .collect();
         Self {
             cells: of_cell.iter().map(|c| c.0).collect(),
-            unit_of: of_cell.iter().map(|c| c.1).collect(),
-            placed: units.iter().map(|u| !u.key.unplaced).collect(),
+            clone_of: of_cell.iter().map(|c| c.1).collect(),
+            placed: clones.iter().map(|u| !u.id.unplaced).collect(),
             depth,
             stored: Csr::from_rows(counts.n_cols(), rows),
             base,
@@ -104,17 +105,17 @@ impl Residuals {
         self.cells.len()
     }
 
-    /// Whether cell `i` is in a clone, so that it says which genes vary together.
-    pub(crate) fn speaks(&self, i: usize) -> bool {
-        self.placed[self.unit_of[i]]
+    /// Whether cell `i` is placed in a clone, and so used to find which genes vary together.
+    pub(crate) fn is_placed(&self, i: usize) -> bool {
+        self.placed[self.clone_of[i]]
     }
 
-    /// The cells at `rows`.
+    /// Keep the cells at `rows`.
     #[must_use]
     pub fn take(&self, rows: &[usize]) -> Self {
         Self {
             cells: rows.iter().map(|&r| self.cells[r]).collect(),
-            unit_of: rows.iter().map(|&r| self.unit_of[r]).collect(),
+            clone_of: rows.iter().map(|&r| self.clone_of[r]).collect(),
             placed: self.placed.clone(),
             depth: rows.iter().map(|&r| self.depth[r]).collect(),
             stored: self.stored.take_rows(rows),
@@ -122,7 +123,7 @@ impl Residuals {
         }
     }
 
-    /// `mu / sd` of gene `g` in unit `u`: minus the residual of a zero at the clone's mean depth.
+    /// `mu / sd` of gene `g` in clone `u`: minus the residual of a zero at the clone's mean depth.
     pub(crate) fn base(&self, u: usize, g: usize) -> f64 {
         self.base[u][g]
     }
@@ -132,17 +133,18 @@ impl Residuals {
         &self.depth
     }
 
-    /// Whether gene `g` has residuals in unit `u`.
+    /// Whether gene `g` has residuals in clone `u`.
     pub fn has(&self, u: usize, g: usize) -> bool {
         self.base[u][g] > 0.0
     }
 
-    /// `S` for copy ratios `[unit][gene]` (0 where a gene is not altered).
+    /// Multiply the residuals by copy ratios `[clone][gene]` (0 where a gene is not altered), which
+    /// gives `S`.
     pub fn signed(&self, copy: &[Vec<f64>]) -> SignedResiduals {
         let rows: Vec<Vec<(u32, f32)>> = (0..self.n_cells())
             .into_par_iter()
             .map(|i| {
-                let c = &copy[self.unit_of[i]];
+                let c = &copy[self.clone_of[i]];
                 let (cols, values) = self.stored.row(i);
                 cols.iter()
                     .zip(values)
@@ -167,14 +169,14 @@ impl Residuals {
             transposed: stored.transpose(),
             stored,
             base,
-            unit_of: self.unit_of.clone(),
+            clone_of: self.clone_of.clone(),
             depth: self.depth.clone(),
         }
     }
 
-    /// For each profile set `copies[k][unit][gene]`, `sum over g of S / |c|` of every cell:
-    /// `[k][cell]`, 0 where nothing is altered. |c| is over the genes that have residuals, so a sum
-    /// of independent residuals has variance near 1.
+    /// Sum of S over genes divided by |c|, for each profile set `copies[k][clone][gene]` and cell:
+    /// `[k][cell]`, 0 where nothing is altered. |c| is taken over the genes that have residuals, so
+    /// that a sum of independent residuals has variance near 1.
     pub fn sums(&self, copies: &[Vec<Vec<f64>>]) -> Vec<Vec<f64>> {
         copies
             .iter()
@@ -196,8 +198,8 @@ impl Residuals {
                 (0..self.n_cells())
                     .into_par_iter()
                     .map(|i| {
-                        let (zeros, norm) = shared[self.unit_of[i]];
-                        let c = &copy[self.unit_of[i]];
+                        let (zeros, norm) = shared[self.clone_of[i]];
+                        let c = &copy[self.clone_of[i]];
                         let (cols, values) = self.stored.row(i);
                         let sum: f64 = cols
                             .iter()
@@ -216,17 +218,18 @@ impl Residuals {
     }
 }
 
-/// By moments over all cells: `sum((n - mu)^2 - mu) / sum(mu^2)`, mu at the cell's own depth.
+/// Overdispersion of each gene by moments over all cells: `sum((n - mu)^2 - mu) / sum(mu^2)`, mu at the
+/// cell's own depth.
 fn overdispersion(
     counts: &Csr,
-    units: &[Unit],
+    clones: &[ClonePseudobulk],
     of_cell: &[(usize, usize)],
     libraries: &[f64],
 ) -> Vec<f64> {
     let n_genes = counts.n_cols();
-    let rate = |u: usize, g: usize| units[u].counts[g] / units[u].library;
-    let mut squares = vec![0.0; units.len()];
-    let mut sums = vec![0.0; units.len()];
+    let rate = |u: usize, g: usize| clones[u].counts[g] / clones[u].library;
+    let mut squares = vec![0.0; clones.len()];
+    let mut sums = vec![0.0; clones.len()];
     let (mut excess, mut scale) = (vec![0.0; n_genes], vec![0.0; n_genes]);
     for (&(i, u), l) in of_cell.iter().zip(libraries) {
         squares[u] += l * l;
@@ -237,7 +240,7 @@ fn overdispersion(
             excess[g] += n * n - 2.0 * n * l * rate(u, g);
         }
     }
-    for u in (0..units.len()).filter(|&u| squares[u] > 0.0) {
+    for u in (0..clones.len()).filter(|&u| squares[u] > 0.0) {
         for g in 0..n_genes {
             let r = rate(u, g);
             excess[g] += r * r * squares[u] - r * sums[u];
@@ -263,7 +266,7 @@ pub struct SignedResiduals {
     stored: Csr,
     transposed: Csr,
     base: Vec<Vec<(u32, f64)>>,
-    unit_of: Vec<usize>,
+    clone_of: Vec<usize>,
     depth: Vec<f64>,
 }
 
@@ -285,7 +288,7 @@ impl LinearOperator for SignedResiduals {
             }
         }
         for (i, mut row) in out.rows_mut().into_iter().enumerate() {
-            row.scaled_add(-self.depth[i], &shared.row(self.unit_of[i]));
+            row.scaled_add(-self.depth[i], &shared.row(self.clone_of[i]));
         }
         out
     }
@@ -295,7 +298,7 @@ impl LinearOperator for SignedResiduals {
         let mut shared = Array2::<f64>::zeros((self.base.len(), y.ncols()));
         for (i, row) in y.rows().into_iter().enumerate() {
             shared
-                .row_mut(self.unit_of[i])
+                .row_mut(self.clone_of[i])
                 .scaled_add(self.depth[i], &row);
         }
         for (u, base) in self.base.iter().enumerate() {
@@ -308,7 +311,7 @@ impl LinearOperator for SignedResiduals {
 }
 
 impl SignedResiduals {
-    /// Squared Frobenius norm, exactly: stored entries as they are, the rest from the rank-one part.
+    /// Squared Frobenius norm, exact: stored entries directly, the others from the rank-one part.
     pub fn squared_norm(&self) -> f64 {
         let all: Vec<f64> = self
             .base
@@ -317,7 +320,7 @@ impl SignedResiduals {
             .collect();
         (0..self.n_rows())
             .map(|i| {
-                let (u, t) = (self.unit_of[i], self.depth[i]);
+                let (u, t) = (self.clone_of[i], self.depth[i]);
                 let (cols, values) = self.stored.row(i);
                 let mut sum = t * t * all[u];
                 let base = &self.base[u];
@@ -334,7 +337,7 @@ impl SignedResiduals {
             .sum()
     }
 
-    /// Genes with a value in some cell.
+    /// Number of genes with a value in some cell.
     pub fn n_altered(&self) -> usize {
         let mut seen = vec![false; self.n_cols()];
         self.base

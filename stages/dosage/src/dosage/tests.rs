@@ -38,7 +38,7 @@ struct Plant {
 struct Tumours {
     counts: Csr,
     cnv: Csr,
-    keys: Vec<Option<UnitKey>>,
+    ids: Vec<Option<CloneId>>,
     compensating: Vec<bool>,
     malignant: Vec<bool>,
     genes: Frame,
@@ -91,7 +91,7 @@ fn tumours(depth: f64, plant: Plant, seed: u64) -> Tumours {
         .zip(w.numbers("last_gene").unwrap())
         .map(|(a, b)| (*a as usize, b as usize))
         .collect();
-    let (mut counts, mut cnv, mut keys) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut counts, mut cnv, mut ids) = (Vec::new(), Vec::new(), Vec::new());
     let (mut compensating, mut malignant) = (Vec::new(), Vec::new());
     for p in 0..3 {
         for (c, n) in [(0, 100), (1, 120), (2, 120)] {
@@ -139,7 +139,7 @@ fn tumours(depth: f64, plant: Plant, seed: u64) -> Tumours {
                         .map(|(k, v)| (k as u32, v))
                         .collect::<Vec<_>>(),
                 );
-                keys.push(Some(UnitKey {
+                ids.push(Some(CloneId {
                     patient: p as u32,
                     cell_type: "Epithelial cells".into(),
                     cancer: c > 0,
@@ -158,7 +158,7 @@ fn tumours(depth: f64, plant: Plant, seed: u64) -> Tumours {
     Tumours {
         counts: Csr::from_rows(N_GENES, counts),
         cnv: Csr::from_rows(spans.len(), cnv),
-        keys,
+        ids,
         compensating,
         malignant,
         genes: g,
@@ -176,7 +176,7 @@ fn run(t: &Tumours, n_null: usize) -> Analysis {
     analyse(
         &t.counts,
         &t.cnv,
-        &t.keys,
+        &t.ids,
         &t.map,
         Places {
             chromosome: &chromosome,
@@ -243,14 +243,14 @@ fn constitutive_escape_is_ranked_by_slope() {
 }
 
 fn slopes_of(t: &Tumours, params: &DosageParams) -> Slopes {
-    let (units, n) = units(&t.counts, &t.cnv, &t.keys, params.min_cells);
-    let rates = Rates::new(&units, n, params.min_count);
+    let (clones, n) = pseudobulks(&t.counts, &t.cnv, &t.ids, params.min_cells);
+    let rates = Rates::new(&clones, n, params.min_count);
     let along = Along {
         arm: &t.genes.texts("chromosome").unwrap(),
         map: &t.map,
-        scale: window_scale(&rates, &units, n, &t.map).0,
+        scale: window_scale(&rates, &clones, n, &t.map).0,
     };
-    slopes(&units, n, along, params)
+    slopes(&clones, n, along, params)
 }
 
 #[test]
@@ -266,11 +266,8 @@ fn without_a_clone_of_enough_cells_nothing_is_said() {
         arm: &chromosome,
     };
     let step = |_: usize, _: usize| Ok(());
-    let found = analyse(
-        &t.counts, &t.cnv, &t.keys, &t.map, places, &params, 1, &step,
-    )
-    .unwrap();
-    assert!(found.units.is_empty() && found.scores.is_none() && found.slopes.n_units == 0);
+    let found = analyse(&t.counts, &t.cnv, &t.ids, &t.map, places, &params, 1, &step).unwrap();
+    assert!(found.clones.is_empty() && found.scores.is_none() && found.slopes.n_clones == 0);
     assert!(
         found
             .slopes
@@ -297,10 +294,10 @@ fn cells_of_no_clone_are_scored_and_do_not_make_the_factors() {
         .flat_map(|p| (340 * p + 75)..(340 * p + 125))
         .collect();
     for &i in &rest {
-        let key = t.keys[i].as_mut().unwrap();
-        key.cancer = true;
-        key.group = "rest".into();
-        key.unplaced = true;
+        let id = t.ids[i].as_mut().unwrap();
+        id.cancer = true;
+        id.group = "rest".into();
+        id.unplaced = true;
     }
     let leading = |t: &Tumours| {
         let found = run(t, 0);
@@ -310,11 +307,11 @@ fn cells_of_no_clone_are_scored_and_do_not_make_the_factors() {
     let (cells, loadings) = leading(&t);
     assert!(rest.iter().all(|i| cells.contains(i)));
     for &i in &rest {
-        t.keys[i].as_mut().unwrap().unplaced = false;
+        t.ids[i].as_mut().unwrap().unplaced = false;
     }
     let (_, as_a_clone) = leading(&t);
     for &i in &rest {
-        t.keys[i] = None;
+        t.ids[i] = None;
     }
     let (cells, without) = leading(&t);
     assert!(rest.iter().all(|i| !cells.contains(i)));
@@ -348,7 +345,7 @@ fn what_all_tumours_share_is_no_dosage() {
         ..Plant::default()
     };
     let t = tumours(3000.0, plant, 8);
-    // How far the shifted genes lie from the others, and the ranking of escape.
+    // Distance of the shifted genes from the others, and the ranking of escape.
     let measure = |tumour_level: TumourLevel| {
         let params = DosageParams {
             tumour_level,
@@ -434,7 +431,7 @@ fn intervals_hold_the_slope_of_genes_that_do_not_answer() {
 }
 
 #[test]
-fn compensating_cells_are_found_beside_an_unrelated_programme() {
+fn compensating_cells_are_found_despite_an_unrelated_programme() {
     for (programme, sum_least, factor_least) in [(false, 0.85, 0.95), (true, 0.8, 0.95)] {
         let t = tumours(
             5000.0,
@@ -514,7 +511,7 @@ fn nothing_planted_gives_no_factor_above_the_null() {
 fn the_operator_is_the_filled_in_matrix() {
     let t = tumours(400.0, Plant::default(), 5);
     let found = run(&t, 19);
-    let residuals = Residuals::new(&t.counts, &found.units, &found.copy);
+    let residuals = Residuals::new(&t.counts, &found.clones, &found.copy);
     let rows: Vec<usize> = (0..residuals.n_cells()).step_by(23).collect();
     let few = residuals.take(&rows);
     let signed = few.signed(&found.copy);
@@ -530,7 +527,7 @@ fn the_operator_is_the_filled_in_matrix() {
     // The sum over genes, and one entry from its definition.
     let sums = few.sums(std::slice::from_ref(&found.copy));
     for i in [0, 3, 7] {
-        let u = few.unit_of[i];
+        let u = few.clone_of[i];
         let norm = (0..N_GENES)
             .filter(|&g| few.has(u, g))
             .map(|g| found.copy[u][g].powi(2))
@@ -538,14 +535,14 @@ fn the_operator_is_the_filled_in_matrix() {
             .sqrt();
         assert!((sums[0][i] - filled.row(i).sum() / norm).abs() < 1e-6);
     }
-    let (i, u) = (3, few.unit_of[3]);
-    let unit = &found.units[u];
+    let (i, u) = (3, few.clone_of[3]);
+    let clone = &found.clones[u];
     let library = |c: usize| t.counts.row(c).1.iter().sum::<f32>();
-    let depth = f64::from(library(few.cells[i])) * unit.cells.len() as f64 / unit.library;
+    let depth = f64::from(library(few.cells[i])) * clone.cells.len() as f64 / clone.library;
     let zero = (0..N_GENES)
         .find(|&g| t.counts.get(few.cells[i], g) == 0.0 && filled[[i, g]] != 0.0)
         .unwrap();
-    let mu = unit.counts[zero] / unit.cells.len() as f64;
+    let mu = clone.counts[zero] / clone.cells.len() as f64;
     // Between the Poisson residual of a zero and the one with the largest overdispersion allowed.
     let r = -filled[[i, zero]] / found.copy[u][zero];
     let bounds = (

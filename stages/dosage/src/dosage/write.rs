@@ -1,4 +1,4 @@
-//! The tables.
+//! Tables of `dosage`.
 
 use std::path::Path;
 
@@ -14,8 +14,8 @@ use super::factors::CellScores;
 use super::params::{CopyNumber, DosageParams, Strata};
 use super::slope::{Class, GeneDosage};
 
-/// A factor with a p-value up to this lies above its null: with the default 39 permuted profiles, it
-/// carries more of the sum than the best factor of each of them.
+/// Largest p-value at which a factor counts as above its null: with the default 39 permuted profiles,
+/// the factor carries more of the sum than the best factor of each of them.
 pub(super) const ABOVE_NULL: f64 = 0.025;
 
 pub(super) fn all(
@@ -60,17 +60,24 @@ fn genes(dir: &Path, cohort: &Cohort, found: &Analysis, params: &DosageParams) -
     frame.set("reason", text(&|g| &g.reason));
     frame.set(
         "n_clones",
-        Column::I64(all.iter().map(|g| g.n_units as i64).collect()),
+        Column::I64(all.iter().map(|g| g.n_clones as i64).collect()),
     );
     frame.set("copy_spread", num(&|g| g.spread));
     frame.set("copy_source", text(&|g| g.source.name()));
+    let notes = gene_notes(found, params);
+    let notes = notes.each_ref().map(String::as_str);
+    write_tsv(&dir.join("dosage_genes.tsv"), "names", &frame, &notes)
+}
+
+/// Notes at the head of `dosage_genes.tsv`.
+fn gene_notes(found: &Analysis, params: &DosageParams) -> [String; 7] {
     let stratum = match params.strata {
         Strata::Patient => "patient",
         Strata::PatientCellType => "cell type within patient",
     };
     let test = format!(
         "test: negative binomial regression of clone counts (pseudobulk of raw counts, log link, offset library and size factor) on the local log copy ratio over the {} clones of strata with a malignant one, one level per {stratum}, common dispersion {}; Pearson's statistic over its degrees of freedom as the variance, moderated over genes (Smyth 2004); t tests of slope = 0 and slope = 1, two-sided; *_adj: Benjamini-Hochberg over tested genes; ci: 95 %",
-        found.slopes.n_units,
+        found.slopes.n_clones,
         clcc_data::table::number(found.slopes.dispersion)
     );
     let scale = format!(
@@ -89,16 +96,15 @@ fn genes(dir: &Path, cohort: &Cohort, found: &Analysis, params: &DosageParams) -
         || "tumour level: none; a gene that the tumour expresses more or less for other reasons than copies cannot be told from dosage here".to_string(),
         |sd| format!("tumour level: one difference between malignant and other clones of a cell type, shared by the patients: a random effect with a standard deviation of {} over genes", clcc_data::table::number(sd)),
     );
-    let notes = [
-        "dosage sensitivity of each gene",
-        &test,
-        &level,
-        "local copy number: the clones' expression of the 100 nearest genes of the arm without the gene itself (copy_source neighbours), or the nearest windows left and right that do not contain it (windows)",
-        &shrunken,
-        &scale,
-        &classes,
-    ];
-    write_tsv(&dir.join("dosage_genes.tsv"), "names", &frame, &notes)
+    [
+        "dosage sensitivity of each gene".to_string(),
+        test,
+        level,
+        "local copy number: the clones' expression of the 100 nearest genes of the arm without the gene itself (copy_source neighbours), or the nearest windows left and right that do not contain it (windows)".to_string(),
+        shrunken,
+        scale,
+        classes,
+    ]
 }
 
 fn cells(dir: &Path, cohort: &Cohort, found: &Analysis, params: &DosageParams) -> StageResult<()> {
@@ -112,17 +118,17 @@ fn cells(dir: &Path, cohort: &Cohort, found: &Analysis, params: &DosageParams) -
                 .collect(),
         ),
     );
-    let key = |f: &dyn Fn(&super::UnitKey) -> String| {
+    let of_clone = |f: &dyn Fn(&super::CloneId) -> String| {
         Column::Str(
             found
-                .unit_of
+                .clone_of
                 .iter()
-                .map(|&u| f(&found.units[u].key))
+                .map(|&u| f(&found.clones[u].id))
                 .collect(),
         )
     };
-    frame.set("cell_type", key(&|k| k.cell_type.clone()));
-    frame.set("group", key(&|k| k.group.clone()));
+    frame.set("cell_type", of_clone(&|id| id.cell_type.clone()));
+    frame.set("group", of_clone(&|id| id.group.clone()));
     let altered: Vec<i64> = found
         .copy
         .iter()
@@ -130,7 +136,7 @@ fn cells(dir: &Path, cohort: &Cohort, found: &Analysis, params: &DosageParams) -
         .collect();
     frame.set(
         "n_altered_genes",
-        Column::I64(found.unit_of.iter().map(|&u| altered[u]).collect()),
+        Column::I64(found.clone_of.iter().map(|&u| altered[u]).collect()),
     );
     if let Some(scores) = &found.scores {
         frame.set("shortfall", Column::F64(scores.shortfall.clone()));
@@ -142,6 +148,13 @@ fn cells(dir: &Path, cohort: &Cohort, found: &Analysis, params: &DosageParams) -
             );
         }
     }
+    let notes = cell_notes(params);
+    let notes = notes.each_ref().map(String::as_str);
+    write_tsv(&dir.join("dosage_cells.tsv"), "cell", &frame, &notes)
+}
+
+/// Notes at the head of `dosage_cells.tsv`.
+fn cell_notes(params: &DosageParams) -> [String; 7] {
     let altered_note = format!(
         "cells of tumour samples in clones of {} cells or more with altered genes (log copy ratio beyond {} in size)",
         params.min_cells, params.altered
@@ -158,16 +171,15 @@ fn cells(dir: &Path, cohort: &Cohort, found: &Analysis, params: &DosageParams) -
         "shortfall_z: against the cell's own values under {} profiles permuted along the genome",
         params.n_null
     );
-    let notes = [
-        "how far each cell falls short of its clone's dosage; group: the clone, or the copy-number cluster of cells without one",
-        &altered_note,
-        "S = Pearson residual of the raw counts around the clone's mean (library-scaled, negative-binomial variance) x the clone's local log copy ratio; shortfall = -(sum of S over altered genes) / length of the ratios: positive cells express gained genes less, and lost genes more, than their clone",
-        source,
-        &null,
-        "factor_k: the cell's score on factor k of S (dosage_factors.tsv), positive cells fall short",
-        "a normal cell or a doublet inside a malignant clone, or a subclone without the change, falls short as well",
-    ];
-    write_tsv(&dir.join("dosage_cells.tsv"), "cell", &frame, &notes)
+    [
+        "how far each cell falls short of its clone's dosage; group: the clone, or the copy-number cluster of cells without one".to_string(),
+        altered_note,
+        "S = Pearson residual of the raw counts around the clone's mean (library-scaled, negative-binomial variance) x the clone's local log copy ratio; shortfall = -(sum of S over altered genes) / length of the ratios: positive cells express gained genes less, and lost genes more, than their clone".to_string(),
+        source.to_string(),
+        null,
+        "factor_k: the cell's score on factor k of S (dosage_factors.tsv), positive cells fall short".to_string(),
+        "a normal cell or a doublet inside a malignant clone, or a subclone without the change, falls short as well".to_string(),
+    ]
 }
 
 fn top_genes(loadings: &[f64], names: &[String]) -> String {
@@ -181,7 +193,7 @@ fn top_genes(loadings: &[f64], names: &[String]) -> String {
         .join(",")
 }
 
-/// The chromosome that holds most of a factor's squared loadings, and its share.
+/// Chromosome with the largest share of a factor's squared loadings, and that share.
 fn main_chromosome(loadings: &[f64], chromosome: &[String]) -> (String, f64) {
     let mut weight: std::collections::BTreeMap<&str, f64> = std::collections::BTreeMap::new();
     loadings
@@ -251,6 +263,13 @@ fn factors(
                 .collect(),
         ),
     );
+    let notes = factor_notes(found, params);
+    let notes = notes.each_ref().map(String::as_str);
+    write_tsv(&dir.join("dosage_factors.tsv"), "factor", &frame, &notes)
+}
+
+/// Notes at the head of `dosage_factors.tsv`.
+fn factor_notes(found: &Analysis, params: &DosageParams) -> [String; 5] {
     let null_note = format!(
         "coherence = s |sum of loadings| / (sqrt(altered genes) x norm of S): how much of the sum over genes the factor carries; pvals: share of {} profiles permuted along the genome (chromosomes reordered, turned, rotated) whose best factor has as much; above_null at {ABOVE_NULL} holds for all factors together",
         params.n_null
@@ -265,14 +284,13 @@ fn factors(
             )
         },
     );
-    let notes = [
-        "leading factors of the copy-number-signed residuals S (randomized SVD, Halko et al. 2011)",
-        &null_note,
-        "a programme without relation to copy number is a factor of S too, but its genes go either way and it stays within the null",
-        "main_chromosome_share near 1: a subclone that lacks one change, rather than compensation",
-        &sum,
-    ];
-    write_tsv(&dir.join("dosage_factors.tsv"), "factor", &frame, &notes)
+    [
+        "leading factors of the copy-number-signed residuals S (randomized SVD, Halko et al. 2011)".to_string(),
+        null_note,
+        "a programme without relation to copy number is a factor of S too, but its genes go either way and it stays within the null".to_string(),
+        "main_chromosome_share near 1: a subclone that lacks one change, rather than compensation".to_string(),
+        sum,
+    ]
 }
 
 fn loadings(
@@ -331,20 +349,13 @@ fn arm_table(
     let int = |f: &dyn Fn(&super::arms::ArmSummary) -> usize| {
         Column::I64(list.iter().map(|a| f(a) as i64).collect())
     };
+    let num =
+        |f: &dyn Fn(&super::arms::ArmSummary) -> f64| Column::F64(list.iter().map(f).collect());
     frame.set("n_genes", int(&|a| a.n_genes));
     frame.set("n_tested", int(&|a| a.n_tested));
-    frame.set(
-        "median_slope",
-        Column::F64(list.iter().map(|a| a.median_slope).collect()),
-    );
-    frame.set(
-        "slope_q25",
-        Column::F64(list.iter().map(|a| a.quartiles.0).collect()),
-    );
-    frame.set(
-        "slope_q75",
-        Column::F64(list.iter().map(|a| a.quartiles.1).collect()),
-    );
+    frame.set("median_slope", num(&|a| a.median_slope));
+    frame.set("slope_q25", num(&|a| a.quartiles.0));
+    frame.set("slope_q75", num(&|a| a.quartiles.1));
     for (k, class) in [
         Class::Sensitive,
         Class::Insensitive,
@@ -359,14 +370,8 @@ fn arm_table(
             int(&|a| a.classes[k]),
         );
     }
-    frame.set(
-        "copy_lowest",
-        Column::F64(list.iter().map(|a| a.copy.0).collect()),
-    );
-    frame.set(
-        "copy_highest",
-        Column::F64(list.iter().map(|a| a.copy.1).collect()),
-    );
+    frame.set("copy_lowest", num(&|a| a.copy.0));
+    frame.set("copy_highest", num(&|a| a.copy.1));
     frame.set("n_clones_gained", int(&|a| a.gained_lost.0));
     frame.set("n_clones_lost", int(&|a| a.gained_lost.1));
     let note = format!(

@@ -9,9 +9,9 @@ use rayon::prelude::*;
 
 use clcc_data::matrix::Csr;
 
-/// Queries that one task answers.
+/// Queries of one task.
 const QUERIES: usize = 64;
-/// Candidates that are passed over together.
+/// Candidates that are skipped together.
 const STRIDE: usize = 16;
 /// Candidates whose distances to the queries are computed together.
 const CANDIDATES: usize = 1024;
@@ -146,7 +146,7 @@ pub fn nearest_neighbors(x: &Array2<f64>, k: usize) -> Neighbors {
                         .zip(norms[start..start + width].chunks(STRIDE))
                         .enumerate()
                     {
-                        // The least estimate of a stretch decides for all of it; most are passed over.
+                        // The smallest estimate of a stretch decides for all of it; most are skipped.
                         let least = row
                             .iter()
                             .zip(norms)

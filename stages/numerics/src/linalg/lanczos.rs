@@ -33,7 +33,7 @@ pub fn leading_right(op: &dyn LinearOperator, k: usize, seed: u64) -> StageResul
     let (n, p) = (op.n_rows(), op.n_cols());
     let most = n.min(p);
     let mut rng = Rng::new(seed, "block lanczos", &[]);
-    // From the row space, which the basis then never leaves.
+    // From the row space, in which the basis then stays.
     let start = Array2::from_shape_simple_fn((n, BLOCK.min(most)), || rng.normal());
     let image = op.apply_t(&start);
     let first = orthonormal_basis(&image);
@@ -63,7 +63,7 @@ pub fn leading_right(op: &dyn LinearOperator, k: usize, seed: u64) -> StageResul
             next -= &matmul(&basis.view(), &overlap.view());
         }
         let mut fresh = orthonormal_basis(&next);
-        // Where the block lost rank, the completing directions may lie in the basis.
+        // Where the block lost rank, the completing directions may be in the span of the basis.
         let overlap = matmul_tn(&basis.view(), &fresh.view());
         fresh = orthonormal_basis(&(&fresh - &matmul(&basis.view(), &overlap.view())));
         let rest = matmul_tn(&fresh.view(), &next.view());

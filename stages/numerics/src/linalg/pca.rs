@@ -10,7 +10,7 @@ use super::{
 use clcc_data::error::StageResult;
 use clcc_data::matrix::Csr;
 
-/// How [`pca`] works.
+/// Options of [`pca`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PcaOptions {
     /// Components wanted; fewer are returned where the matrix has a smaller side.
@@ -19,7 +19,7 @@ pub struct PcaOptions {
     pub zero_center: bool,
     /// Smaller sides up to this are solved exactly; larger ones by randomized SVD.
     pub exact_up_to: usize,
-    /// Of the randomized SVD.
+    /// Seed of the randomized SVD.
     pub seed: u64,
 }
 

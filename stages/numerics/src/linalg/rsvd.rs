@@ -6,7 +6,7 @@ use super::{LinearOperator, matmul, matmul_nt, orthonormal_basis, symmetric_eige
 use crate::rng::Rng;
 use clcc_data::error::StageResult;
 
-/// How [`randomized_svd`] works.
+/// Options of [`randomized_svd`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SvdOptions {
     /// Triplets wanted; fewer are returned where the matrix is smaller.
@@ -15,7 +15,7 @@ pub struct SvdOptions {
     pub oversample: usize,
     /// Multiplications by `A Aᵀ`; 4 to 8 for spectra that fall slowly.
     pub n_power_iterations: usize,
-    /// Of the random start.
+    /// Seed of the random start.
     pub seed: u64,
 }
 
@@ -140,7 +140,7 @@ pub(super) fn fix_signs(leading: &mut Array2<f64>, following: &mut Array2<f64>) 
 }
 
 impl Svd {
-    /// The matrix of rank `k` that the triplets stand for, `n_rows x n_cols`.
+    /// Rebuild the matrix of rank `k` from the triplets, `n_rows x n_cols`.
     pub fn rebuild(&self) -> Array2<f64> {
         matmul_nt(&(&self.u * &self.s).view(), &self.v.view())
     }

@@ -1,4 +1,4 @@
-//! The gamma function and what is made of it.
+//! The gamma function and functions based on it.
 
 use super::{exp, ln};
 

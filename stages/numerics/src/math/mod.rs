@@ -8,7 +8,8 @@
 //! `abs` are exact everywhere and stay the standard library's; `powi` multiplies.
 //!
 //! Largest error against the correctly rounded value: 1 ulp for `exp`, `ln`, `ln_1p`, `exp_m1`, `log2`,
-//! `log10`, `sin` and `cos`; see `benches/math.rs` for accuracy and speed beside the standard library's.
+//! `log10`, `sin` and `cos`; see `benches/math.rs` for accuracy and speed compared with the standard
+//! library's.
 
 mod eigen;
 mod gamma;

@@ -1,9 +1,9 @@
 //! Dense products with the same bits on every processor, at any number of threads.
 //!
-//! Each output is one chain, `acc = a[i][p] * b[p][j] + acc` for p = 0, 1, 2, ..., each step rounded once
-//! (a fused multiply-add). Nothing else decides a bit: blocks over p go on from what the output holds, so
-//! neither the tile, the width of the vectors, the cache nor the threads can matter. A processor without
-//! fused multiply-add (x86-64 before 2013) computes the same by a slow function call.
+//! Each output is one chain, `acc = a[i][p] * b[p][j] + acc` for p = 0, 1, 2, ..., each step rounded
+//! once (a fused multiply-add). Nothing else affects a bit: blocks over p continue from the values in
+//! the output, so neither the tile, the width of the vectors, the cache nor the threads can matter. A
+//! processor without fused multiply-add (x86-64 before 2013) computes the same by a slow function call.
 //!
 //! The layout is that of every fast product (Goto and van de Geijn 2008): a block of `b` is packed in panels as
 //! wide as a few vectors, rows of `a` in panels of as many rows as there are registers for, and a kernel
@@ -21,7 +21,7 @@ const VECTORS: usize = 3;
 /// Below this many multiply-adds a product is one task.
 const SMALL: usize = 1 << 16;
 
-/// A matrix that lies in a slice with any strides.
+/// View of a matrix in a slice, with any strides.
 #[derive(Debug, Clone, Copy)]
 pub struct View<'a, T> {
     values: &'a [T],
@@ -176,7 +176,7 @@ pub fn product_into<T: Element>(a: View<'_, T>, b: View<'_, T>, out: &mut [T]) {
     add_product(a, b, out);
 }
 
-/// `out + a b` into the row-major `out`: every chain goes on from the value that `out` holds.
+/// `out + a b` into the row-major `out`: every chain continues from the value in `out`.
 ///
 /// # Panics
 /// As [`product_into`].

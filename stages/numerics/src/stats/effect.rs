@@ -1,4 +1,4 @@
-//! Effect sizes: how far apart, not how surely.
+//! Effect sizes: the size of a difference rather than its significance.
 
 use super::{average_ranks, mean, variance};
 use crate::math;
@@ -37,12 +37,12 @@ pub fn cohens_d(a: &[f64], b: &[f64]) -> f64 {
     }
 }
 
-/// How strongly two categorical variables go together.
+/// Association of two categorical variables.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Association {
     /// Cramer's V in [0, 1]; NaN where either variable has fewer than two values.
     pub v: f64,
-    /// The same, corrected for the V that chance gives (Bergsma 2013).
+    /// Cramer's V corrected for its expectation under chance (Bergsma 2013).
     pub v_corrected: f64,
     /// Pearson's chi-squared, without continuity correction.
     pub chi2: f64,

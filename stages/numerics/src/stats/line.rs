@@ -11,7 +11,7 @@ pub struct Line {
     pub se: f64,
     /// Points - groups - 1.
     pub df: f64,
-    /// Weighted sum of squares of x around its group means: what the slope rests on.
+    /// Weighted sum of squares of x around its group means: the information on the slope.
     pub sxx: f64,
     /// Weighted residual variance.
     pub residual_variance: f64,

@@ -21,7 +21,7 @@ mod van_elteren;
 mod wilcoxon;
 
 #[cfg(test)]
-mod reference;
+mod reference_tests;
 
 use crate::math;
 pub use correlation::{Correlation, pearson, spearman};

@@ -1,15 +1,15 @@
-//! Variances of many genes, each drawn towards what the genes have in common.
+//! Variances of many genes, each shrunk towards a common variance.
 
 use crate::math;
 use crate::math::digamma;
 
-/// The common variance and how many degrees of freedom it is worth.
+/// Prior of the variances: a common variance and its degrees of freedom.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct VariancePrior {
-    /// The variance that genes are drawn towards; NaN without genes.
+    /// Variance that genes are shrunk towards; NaN without genes.
     pub variance: f64,
-    /// Its weight; infinite where the variances differ no more than their estimation explains,
-    /// 0 where no prior could be fitted.
+    /// Degrees of freedom of the prior, its weight; infinite where the variances differ no more than
+    /// their estimation explains, 0 where no prior could be fitted.
     pub df: f64,
 }
 
@@ -53,8 +53,9 @@ impl VariancePrior {
 
     /// The same with a prior variance that follows `covariate` (mean log expression): log variances are
     /// regressed on a natural cubic spline with four degrees of freedom, knots at the thirds (limma's
-    /// `fitFDist` with a covariate, Sartor et al. 2006). One prior a gene, of one weight. With fewer than
-    /// 30 usable variances, or a covariate that hardly varies, all have [`VariancePrior::fit`]'s.
+    /// `fitFDist` with a covariate, Sartor et al. 2006). One prior per gene, all of the same weight.
+    /// With fewer than 30 usable variances, or a covariate that hardly varies, all have
+    /// [`VariancePrior::fit`]'s.
     pub fn fit_along(variances: &[f64], df: f64, covariate: &[f64]) -> Vec<Self> {
         let usable: Vec<usize> = (0..variances.len())
             .filter(|&g| variances[g] > 0.0 && variances[g].is_finite())
@@ -92,7 +93,7 @@ impl VariancePrior {
             .collect()
     }
 
-    /// The variance of a gene and its degrees of freedom with the prior's share added.
+    /// Moderate the variance of a gene; returns it with its degrees of freedom, including the prior's.
     pub fn moderate(&self, variance: f64, df: f64) -> (f64, f64) {
         if self.df == 0.0 {
             (variance, df)

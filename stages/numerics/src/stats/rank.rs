@@ -1,4 +1,4 @@
-//! Ranks.
+//! Ranks of values.
 
 /// Ranks from 1, ties share the mean of their ranks (`scipy.stats.rankdata`).
 /// NaN sorts last and is not tied.

@@ -5,14 +5,14 @@ use crate::math::ln_gamma;
 use super::{PValue, mean, variance};
 use crate::math;
 
-/// A t test.
+/// Result of a t test.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TTest {
     /// The statistic; NaN where undefined.
     pub t: f64,
     /// Degrees of freedom.
     pub df: f64,
-    /// Two-sided.
+    /// Two-sided p-value.
     pub p: PValue,
     /// The difference of means that is tested (first minus second).
     pub difference: f64,
@@ -23,7 +23,7 @@ pub struct TTest {
 impl TTest {
     /// From a difference, its standard error and degrees of freedom.
     pub fn new(difference: f64, se: f64, df: f64) -> Self {
-        // No spread at all: 0/0 says nothing, and a difference without spread is infinite.
+        // No spread at all: 0/0 is undefined, and a difference without spread is infinite.
         let t = difference / se;
         Self {
             t,

@@ -1,7 +1,7 @@
 //! The rank-sum test within strata (van Elteren 1960), over the columns of a sparse matrix.
 //!
-//! Cells are ranked within their stratum only, so a difference between strata (cell types,
-//! patients) is no difference between the groups.
+//! Cells are ranked within their stratum only, so a difference between strata (cell types, patients)
+//! does not count as a difference between the groups.
 
 use rayon::prelude::*;
 
@@ -18,7 +18,7 @@ pub struct Strata {
     pub n: usize,
 }
 
-/// What the stratified test says about one gene.
+/// Result of the stratified test for one gene.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StratifiedRank {
     /// z score, positive where the group ranks higher; 0 where nothing varies.

@@ -39,7 +39,7 @@ pub struct Contrast {
     pub side: Vec<u8>,
 }
 
-/// What one contrast says about one column.
+/// Result of one contrast for one column.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct GeneTest {
     /// z score, positive where the group ranks higher; 0 where nothing varies.

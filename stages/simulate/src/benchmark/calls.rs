@@ -1,4 +1,4 @@
-//! Inferred copy number against the planted events.
+//! Inferred copy number, malignancy and clones compared with the planted events.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use clcc_stage::cohort::CohortCnv;
 use clcc_stage::roles;
 use clcc_stage::stage::StageContext;
 
-/// Change from which a window counts as gained or lost: more than half of its genes are.
+/// Share of changed genes above which a window counts as gained or lost.
 const MAJORITY: f64 = 0.5;
 
 pub(super) fn scores(
@@ -62,7 +62,7 @@ pub(super) fn scores(
     Ok(out)
 }
 
-/// What `clusters` says of each cell.
+/// Columns of `clusters`, per cell.
 struct Clusters {
     label: Vec<String>,
     /// Clones, where they were sought.
@@ -97,7 +97,7 @@ fn clusters(ctx: &StageContext<'_>, n: usize) -> StageResult<Option<Clusters>> {
     }))
 }
 
-/// Every cell's row replaced by the mean of its patient's cluster.
+/// Replace every cell's row by the mean of its patient's cluster.
 fn cluster_means(x: &Csr, patient_of: &[u32], label: &[String]) -> Csr {
     let mut members: BTreeMap<(u32, &str), Vec<usize>> = BTreeMap::new();
     for (i, l) in label.iter().enumerate() {
@@ -123,7 +123,7 @@ fn cluster_means(x: &Csr, patient_of: &[u32], label: &[String]) -> Csr {
     Csr::from_rows(x.n_cols(), rows)
 }
 
-/// The planted copy number of each window in each clone.
+/// Planted copy number of each window in each clone.
 struct TrueWindows {
     /// By (patient, clone): mean log ratio, and whether gained (1), lost (-1) or neither.
     of_clone: BTreeMap<(u32, String), (Vec<f64>, Vec<i8>)>,
@@ -160,7 +160,8 @@ impl TrueWindows {
         Ok(Self { of_clone })
     }
 
-    /// Gains and losses over cells x windows of each patient's malignant cells; mean over patients.
+    /// Score gains and losses over cells x windows of each patient's malignant cells; mean over
+    /// patients.
     fn scores(&self, truth: &Truth, x: &Csr, method: &str, max_cells: usize) -> Vec<Score> {
         let mut gains: Vec<Ranking> = Vec::new();
         let mut losses: Vec<Ranking> = Vec::new();
@@ -208,7 +209,7 @@ impl TrueWindows {
     }
 }
 
-/// Malignant cells among all cells of each patient.
+/// Score the ranking of malignant cells among all cells of each patient.
 fn malignant(truth: &Truth, method: &str, score: &[f64]) -> Vec<Score> {
     let rankings: Vec<Ranking> = (0..truth.patients.len())
         .map(|p| {
@@ -225,7 +226,8 @@ fn malignant(truth: &Truth, method: &str, score: &[f64]) -> Vec<Score> {
         .unwrap_or_default()
 }
 
-/// Agreement of CNV clusters with clones, malignant cells of each patient; mean over patients.
+/// Score the agreement of CNV clusters with clones, over the malignant cells of each patient; mean over
+/// patients.
 fn clones(truth: &Truth, method: &str, label: &[String]) -> Option<Score> {
     let mut values = Vec::new();
     for p in 0..truth.patients.len() {

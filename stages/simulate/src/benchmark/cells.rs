@@ -1,4 +1,4 @@
-//! Cell scores of every method against planted discordance, and retrieval.
+//! Cell scores of every method compared with planted discordance, and retrieval.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -117,10 +117,11 @@ fn by_method(
         .collect())
 }
 
-/// Retrieval of the test cells with the trained embeddings, and what the baselines wrote of theirs.
+/// Score the retrieval of test cells with the trained embeddings, and collect the baselines' own
+/// figures.
 pub(super) fn retrieval(ctx: &StageContext<'_>, truth: &Truth) -> StageResult<Vec<Score>> {
     let mut out = Vec::new();
-    // Cells matched with anchors have no cell to be retrieved.
+    // Where cells are matched with anchors, there is no partner to retrieve.
     let embeddings = ctx.optional(roles::EMBEDDINGS).filter(|e| {
         ctx.optional(roles::ANCHORS)
             .is_none_or(|a| a.branch != e.branch)

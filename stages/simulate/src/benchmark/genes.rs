@@ -1,4 +1,4 @@
-//! Gene rankings of every method against planted escape, and the genes that methods call.
+//! Gene rankings and calls of every method compared with planted escape.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use clcc_data::table::TextTable;
 use clcc_stage::roles;
 use clcc_stage::stage::StageContext;
 
-/// A ranking by gene name.
+/// Scores of genes by name.
 struct GeneRanking {
     method: String,
     scores: HashMap<String, f64>,
@@ -46,7 +46,7 @@ pub(super) fn scores(ctx: &StageContext<'_>, truth: &Truth) -> StageResult<Vec<S
     Ok(out)
 }
 
-/// One kind of planted genes against eligible genes without any planted escape.
+/// Score one kind of planted genes against eligible genes without any planted escape.
 fn against(truth: &Truth, r: &GeneRanking, target: &'static str, kind: usize) -> Vec<Score> {
     let (mut scores, mut positive) = (Vec::new(), Vec::new());
     for (name, gene) in truth.gene_names.iter().zip(&truth.genes) {
@@ -99,7 +99,7 @@ fn dosage_rankings(genes: &TextTable, dir: &Path) -> StageResult<Vec<GeneRanking
     Ok(out)
 }
 
-/// The factors that are judged: the leading one, and the one that carries most of the sum over genes.
+/// Factors to score: the leading one, and the one that carries most of the sum over genes.
 pub(super) fn factor_columns(dir: &Path) -> StageResult<Vec<(String, String)>> {
     let table = TextTable::read(&dir.join("dosage_factors.tsv"))?;
     let names = table.texts("factor")?;
@@ -129,7 +129,7 @@ fn dosage_calls(genes: &TextTable) -> StageResult<HashSet<String>> {
         .collect())
 }
 
-/// The table of discordant against concordant cells of all patients, or of the only one.
+/// Path of the table of discordant against concordant cells of all patients, or of the only one.
 fn pooled(dir: &Path) -> Option<PathBuf> {
     let pooled = dir.join("discordant_vs_concordant.pooled.tsv");
     if pooled.exists() {
@@ -205,8 +205,8 @@ fn baseline_rankings(path: &Path) -> StageResult<Vec<GeneRanking>> {
         .collect())
 }
 
-/// How many genes are called, and the share of them that were planted (either kind) in an arm that is
-/// altered and expressed: a call elsewhere has nothing to escape from.
+/// Count the called genes, and score the share of them that were planted (either kind) in an arm that
+/// is altered and expressed: elsewhere there is nothing to escape from.
 fn calls(truth: &Truth, method: &str, called: &HashSet<String>) -> Vec<Score> {
     let planted = |g: usize| {
         let gene = &truth.genes[g];

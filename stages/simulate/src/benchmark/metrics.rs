@@ -1,10 +1,10 @@
-//! How well a ranking finds the positives.
+//! Metrics of rankings and partitions.
 
 use std::collections::BTreeMap;
 
 use clcc_numerics::stats::auc;
 
-/// A ranking against its truth.
+/// Metrics of a ranking, given the true positives.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Ranking {
     /// Average precision; NaN without positives.
@@ -13,16 +13,16 @@ pub struct Ranking {
     pub auroc: f64,
     /// Share of positives, which is the average precision of a random order.
     pub base_rate: f64,
-    /// Items.
+    /// Number of items.
     pub n: usize,
-    /// Positives.
+    /// Number of positives.
     pub n_positive: usize,
-    /// Share of items that have a score. The others stand last, all tied: what a method does not
-    /// score it does not find.
+    /// Share of items that have a score. The others are ranked last, all tied: an item without a score
+    /// counts as not found.
     pub coverage: f64,
 }
 
-/// Scores of items (NaN: none) against which of them are positive.
+/// Evaluate scores of items (NaN: none) against which of them are positive.
 ///
 /// # Panics
 /// Where the lengths differ.

@@ -1,19 +1,20 @@
-//! How much of the planted truth each method finds.
+//! Scores how much of the planted truth each method finds.
 //!
-//! Reads `truth` of a simulation and whatever the workflow made from its counts: `cnv`, `clusters`,
-//! `embeddings`, `concordance`, `dosage`, `de`, `baselines`. Every figure stands beside what chance
-//! gives. One row per target, method and metric, so that `compare` can join seeds and ablations:
+//! Reads `truth` of a simulation and the available results of the workflow on its counts: `cnv`,
+//! `clusters`, `embeddings`, `concordance`, `dosage`, `de`, `baselines`. Every figure is given with its
+//! expectation under chance. One row per target, method and metric, so that `compare` can join seeds
+//! and ablations:
 //!
 //! - `constitutive_genes`, `state_genes`: planted escape genes among genes without planted escape, in
 //!   arms that a clone has altered and expressed in enough malignant cells;
 //! - `discordant_cells`: planted discordant cells among the malignant cells of each patient;
 //! - `gains`, `losses`, `copy_number`: inferred copy number of malignant cells in each window;
-//! - `malignant_cells`, `clones`: what the copy-number map tells of cells;
+//! - `malignant_cells`, `clones`: malignancy scores, and clusters or clones, from copy number;
 //! - `retrieval`: test cells with the trained embeddings and with those of the baselines;
-//! - `escape_calls`: genes that a method calls escape at its own thresholds, and how many of them
-//!   were planted.
+//! - `escape_calls`: number of genes that a method calls escape at its own thresholds, and the share of
+//!   them that were planted.
 //!
-//! What a method gives no score stands last in its ranking, and `coverage` says how much that is.
+//! Items without a score are ranked last, and `coverage` is the share that has one.
 
 mod calls;
 mod cells;
@@ -34,7 +35,7 @@ use clcc_stage::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext}
 
 use truth::Truth;
 
-/// The stage.
+/// The stage kind `benchmark`.
 #[derive(Debug)]
 pub struct Benchmark;
 
@@ -91,22 +92,22 @@ impl Stage for Benchmark {
     }
 }
 
-/// One figure.
+/// One row of the benchmark: a metric of one method on one target.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Score {
-    /// What was to be found.
+    /// Target: the planted truth to find.
     pub(crate) target: &'static str,
-    /// By what.
+    /// Method that is scored.
     pub(crate) method: String,
-    /// `ap`, `auroc`, `top1`, ...
+    /// Metric: `ap`, `auroc`, `top1`, ...
     pub(crate) metric: String,
-    /// The figure.
+    /// Value of the metric.
     pub(crate) value: f64,
-    /// What chance gives; NaN where that has no meaning.
+    /// Expected value under chance; NaN where that has no meaning.
     pub(crate) chance: f64,
     /// Standard deviation at chance, where it is known.
     pub(crate) se: f64,
-    /// Items ranked, and positives among them.
+    /// Numbers of ranked items, and of positives among them.
     pub(crate) n: usize,
     pub(crate) n_positive: usize,
     /// Share of the items with a score.
@@ -114,7 +115,7 @@ pub(crate) struct Score {
 }
 
 impl Score {
-    /// Average precision and AUROC of a ranking; nothing without positives or negatives.
+    /// Average precision and AUROC of a ranking; empty without positives or negatives.
     fn of_ranking(target: &'static str, method: &str, r: Ranking) -> Vec<Self> {
         if r.n_positive == 0 || r.n_positive == r.n {
             return Vec::new();
@@ -135,7 +136,7 @@ impl Score {
             .collect()
     }
 
-    /// A figure that is no ranking.
+    /// A metric that is not of a ranking.
     fn single(target: &'static str, method: &str, metric: &str, value: f64, n: usize) -> Self {
         Self {
             target,
@@ -151,7 +152,7 @@ impl Score {
     }
 }
 
-/// The mean of several rankings (one a patient), those without positives or negatives left out.
+/// Mean of several rankings (one per patient), without those that lack positives or negatives.
 fn mean_ranking(rankings: &[Ranking]) -> Option<Ranking> {
     let kept: Vec<&Ranking> = rankings
         .iter()

@@ -20,8 +20,8 @@ fn write(path: &Path, text: &str) {
     std::fs::write(path, text.replace(' ', "\t")).unwrap();
 }
 
-/// Genes 0 to 7 lie on 1p, which clone `c1` of patient P7 has doubled; the other tables, of a run on that patient
-/// alone, name no patient. A second patient has a cell of its own. 0 and 1 escape in every
+/// Genes 0 to 7 are on 1p, which clone `c1` of patient P7 has doubled; the other tables, of a run on
+/// that patient alone, name no patient. A second patient has a cell of its own. 0 and 1 escape in every
 /// malignant cell, 2 and 3 in discordant ones. Cells 0 to 5 are malignant, 0 and 1 discordant.
 fn truth(dir: &Path) {
     let mut genes = "gene chromosome arm escape_constitutive escape_state\n".to_string();
@@ -142,7 +142,7 @@ fn rankings_and_calls_against_the_truth_by_hand() {
     let of = |target, method, metric| value(&table, target, method, metric, "value");
     let close = |a: f64, b: f64| assert!((a - b).abs() < 1e-12, "{a}, expected {b}");
     // Genes 0 and 1 against 4, 5 and 6; gene 7 is silent, 8 to 11 are not altered, 6 has no slope and
-    // stands last: 0 > 4 > 1 > 5 > 6.
+    // is last: 0 > 4 > 1 > 5 > 6.
     close(of("constitutive_genes", "dosage_slope", "auroc"), 5.0 / 6.0);
     close(
         of("constitutive_genes", "dosage_slope", "ap"),
@@ -164,7 +164,7 @@ fn rankings_and_calls_against_the_truth_by_hand() {
     close(of("escape_calls", "dosage", "recall"), 0.5);
 }
 
-/// Six windows of two genes; X_cnv says what is true but for the third cell, which has nothing.
+/// Six windows of two genes; X_cnv is the truth except in the third cell, which has no signal.
 #[test]
 fn copy_number_against_the_events_by_hand() {
     let dir = tempfile::tempdir().unwrap();

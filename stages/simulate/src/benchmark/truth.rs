@@ -1,4 +1,4 @@
-//! What was planted, laid beside the cells and genes of `expr`.
+//! Planted truth, matched to the cells and genes of `expr`.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
@@ -17,7 +17,8 @@ use clcc_stage::stage::{StageContext, missing};
 pub(super) struct TrueGene {
     pub(super) constitutive: bool,
     pub(super) state: bool,
-    /// Altered in a clone of a patient, and expressed in enough malignant cells: it can be found.
+    /// Whether the gene can be found: altered in a clone of a patient, and expressed in enough
+    /// malignant cells.
     pub(super) eligible: bool,
 }
 
@@ -54,13 +55,6 @@ impl Truth {
         let genes = TextTable::read(&dir.join("truth_genes.tsv"))?;
         let cells = TextTable::read(&dir.join("truth_cells.tsv"))?;
         let (events, places) = (events(&dir.join("truth_events.tsv"))?, places(&genes)?);
-        let planted: HashMap<(&str, &str), usize> = cells
-            .texts("patient")?
-            .into_iter()
-            .zip(cells.texts("cell")?)
-            .enumerate()
-            .map(|(row, key)| (key, row))
-            .collect();
         let inputs = ctx.all(roles::EXPR);
         let readers = inputs
             .iter()
@@ -73,7 +67,7 @@ impl Truth {
             .map(Reader::obs)
             .collect::<StageResult<Vec<_>>>()?;
         let joined_as: Vec<String> = inputs.iter().map(|i| patient_name(i)).collect();
-        // Where the stage runs once a patient its inputs do not say which: its cells do.
+        // Where the stage runs once per patient, its inputs do not name the patient; its cells do.
         let patients = inputs
             .iter()
             .zip(&frames)
@@ -88,34 +82,19 @@ impl Truth {
             .flat_map(|(p, f)| vec![p as u32; f.len()])
             .collect();
         let obs = stack_frames(&frames);
-        let rows = (0..obs.len())
-            .map(|i| {
-                let patient = patients[patient_of[i] as usize].as_str();
-                let key = (patient, obs.index[i].as_str());
-                planted.get(&key).copied().ok_or_else(|| {
-                    StageError::data_hint(
-                        format!(
-                            "cell `{}` of patient `{patient}` is not in the truth",
-                            key.1
-                        ),
-                        "`truth` and `expr` must come from one simulation",
-                    )
-                })
-            })
-            .collect::<StageResult<Vec<usize>>>()?;
+        let rows = truth_rows(&cells, &obs, &patients, &patient_of)?;
         let pick = |v: &[bool]| rows.iter().map(|&r| v[r]).collect::<Vec<bool>>();
-        let malignant = pick(&flags(&cells, "malignant")?);
         let names = cells.texts("clone")?;
         let mut truth = Self {
             genes: Vec::new(),
             gene_names,
+            malignant: pick(&flags(&cells, "malignant")?),
             discordant: pick(&flags(&cells, "discordant")?),
             clone: rows.iter().map(|&r| names[r].to_string()).collect(),
             obs,
             patients,
             joined_as,
             patient_of,
-            malignant,
             events,
             places,
         };
@@ -209,7 +188,7 @@ impl Truth {
         self.events.get(&key).copied().unwrap_or(0.0)
     }
 
-    /// Position of each cell by patient, as the other stages' tables name it, and name.
+    /// Index of each cell, by patient (as named in the tables of other stages) and cell name.
     pub(super) fn cells_at(&self) -> HashMap<(&str, &str), usize> {
         (0..self.obs.len())
             .map(|i| {
@@ -220,7 +199,38 @@ impl Truth {
     }
 }
 
-/// The planted patient that has a cell of this name; more than one is an error.
+/// Row of each cell of the cohort in the table of planted cells.
+///
+/// # Errors
+/// [`StageError::Data`] where a cell is not in it.
+fn truth_rows(
+    cells: &TextTable,
+    obs: &Frame,
+    patients: &[String],
+    patient_of: &[u32],
+) -> StageResult<Vec<usize>> {
+    let planted: HashMap<(&str, &str), usize> = cells
+        .texts("patient")?
+        .into_iter()
+        .zip(cells.texts("cell")?)
+        .enumerate()
+        .map(|(row, cell)| (cell, row))
+        .collect();
+    (0..obs.len())
+        .map(|i| {
+            let patient = patients[patient_of[i] as usize].as_str();
+            let cell = obs.index[i].as_str();
+            planted.get(&(patient, cell)).copied().ok_or_else(|| {
+                StageError::data_hint(
+                    format!("cell `{cell}` of patient `{patient}` is not in the truth"),
+                    "`truth` and `expr` must come from one simulation",
+                )
+            })
+        })
+        .collect()
+}
+
+/// Planted patient that has a cell of this name; more than one is an error.
 fn patient_of_cell(cells: &TextTable, cell: &str) -> StageResult<String> {
     let (names, patients) = (cells.texts("cell")?, cells.texts("patient")?);
     let found: BTreeSet<&str> = names

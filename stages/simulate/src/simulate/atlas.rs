@@ -1,7 +1,7 @@
 //! Cells per sample and type of GSE131907 (Kim et al. 2020, Nat Commun 11:2285), counted from its
 //! annotation.
 
-/// Sample; its origin; its cells in the order of [`super::CellType::all`]: epithelial, fibroblast,
+/// Sample, its origin, and its cells in the order of [`super::CellType::all`]: epithelial, fibroblast,
 /// endothelial, myeloid, T, B, NK, mast, oligodendrocyte, undetermined. 58 samples, 208,506 cells.
 pub(super) const SAMPLES: [(&str, &str, [usize; 10]); 58] = [
     (
@@ -188,7 +188,7 @@ pub(super) const SAMPLES: [(&str, &str, [usize; 10]); 58] = [
     ),
 ];
 
-/// Whether a sample of this origin holds tumour cells: primary tumours and biopsies, metastases and
+/// Whether samples of this origin contain tumour cells: primary tumours and biopsies, metastases and
 /// pleural effusions; not normal lung and normal lymph nodes.
 pub(super) fn is_tumour(origin: &str) -> bool {
     !matches!(origin, "nLung" | "nLN")

@@ -16,7 +16,7 @@ pub enum CellType {
     Undetermined,
 }
 
-/// What the simulation knows of a type.
+/// Properties of a cell type in the simulation.
 pub(super) struct TypeFacts {
     /// `Cell_type` in GSE131907.
     pub(super) name: &'static str,
@@ -30,11 +30,11 @@ pub(super) struct TypeFacts {
     pub(super) tumour_share: f64,
     /// Share of the cells of a normal sample; sums of LUNG_N06 .. LUNG_N34, rounded.
     pub(super) normal_share: f64,
-    /// Genes that are high here and low elsewhere.
+    /// Marker genes: high in this type and low in others.
     pub(super) markers: &'static [&'static str],
 }
 
-/// Every type, in the order of the enum.
+/// All types with their properties, in the order of the enum.
 pub(super) const TYPES: [(CellType, TypeFacts); 10] = [
     (
         CellType::Epithelial,
@@ -177,12 +177,12 @@ impl CellType {
         TYPES.map(|t| t.0)
     }
 
-    /// The name in `obs["cell_type"]`, as in GSE131907.
+    /// Name in `obs["cell_type"]`, as in GSE131907.
     pub fn name(self) -> &'static str {
         self.facts().name
     }
 
-    /// The type of that name.
+    /// Type with that name.
     pub fn of_name(name: &str) -> Option<Self> {
         TYPES.iter().find(|t| t.1.name == name).map(|t| t.0)
     }

@@ -1,4 +1,4 @@
-//! The cells of a patient: barcode, clone, state, depth.
+//! Cells of a patient: barcode, clone, state, depth.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use super::params::SimulateParams;
 use super::plan::{PatientPlan, apportion};
 use super::world::CyclePhase;
 
-/// What a cell's expected profile depends on.
+/// Properties that determine a cell's expected profile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Kind {
     pub(super) sample: usize,
@@ -28,7 +28,7 @@ pub(super) struct Cell {
     pub(super) subtype: &'static str,
 }
 
-/// The cells in barcode order, so that samples are interleaved.
+/// Draw the cells in barcode order, so that samples are interleaved.
 pub(super) fn draw_cells(plan: &PatientPlan, params: &SimulateParams, seed: u64) -> Vec<Cell> {
     let mut rng = Rng::new(seed, &format!("simulate cells {}", plan.name), &[]);
     let mut taken = BTreeSet::new();
@@ -82,8 +82,8 @@ pub(super) fn draw_cells(plan: &PatientPlan, params: &SimulateParams, seed: u64)
     cells
 }
 
-/// (clone, discordant) of each malignant cell. Clone sizes are Dirichlet (4); of each clone the stated
-/// share is discordant, rounded.
+/// Draw (clone, discordant) of each malignant cell. Clone sizes are Dirichlet (4); of each clone the
+/// given share is discordant, rounded.
 fn clone_labels(n: usize, params: &SimulateParams, rng: &mut Rng) -> Vec<(usize, bool)> {
     let weights: Vec<f64> = (0..params.n_clones).map(|_| rng.gamma(4.0)).collect();
     let sizes = apportion(n, &weights);
@@ -103,7 +103,7 @@ fn draw_barcode(rng: &mut Rng) -> String {
         .collect()
 }
 
-/// Expected counts of each cell; their median is `median_counts`.
+/// Draw the expected counts of each cell; their median is `median_counts`.
 pub(super) fn depths(
     plan: &PatientPlan,
     cells: &[Cell],

@@ -1,4 +1,4 @@
-//! The counts of a patient.
+//! Counts of a patient.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,12 +17,12 @@ use super::cells::{Cell, Kind, depths, draw_cells};
 use super::events::{TumourClone, plant_events};
 use super::params::SimulateParams;
 use super::plan::PatientPlan;
-use super::world::{CyclePhase, N_PROGRAMMES, World};
+use super::world::{CyclePhase, N_PROGRAMMES, SimulatedGene, World};
 
 /// A simulated patient.
 #[derive(Debug, Clone)]
 pub struct Patient {
-    /// Name.
+    /// Name of the patient.
     pub name: String,
     /// Raw counts; `obs` has patient, sample, sample_origin, cell_type and `truth_*`, `var` has
     /// `truth_*`.
@@ -37,7 +37,7 @@ pub struct Patient {
     pub(super) phases: Vec<&'static str>,
 }
 
-/// Simulates the cells of `plan`. The result depends on `world`, `params`, `seed` and the plan only.
+/// Simulate the cells of `plan`. The result depends on `world`, `params`, `seed` and the plan only.
 ///
 /// # Errors
 /// [`StageError::Data`] where the plan has no cell.
@@ -50,7 +50,7 @@ pub fn simulate_patient(
     simulate_until(world, plan, params, seed, &AtomicBool::new(false))
 }
 
-/// The same until `cancel` is set.
+/// Simulate the cells of `plan` until `cancel` is set.
 ///
 /// # Errors
 /// [`StageError::Cancelled`] then; else as [`simulate_patient`].
@@ -91,32 +91,48 @@ pub(super) fn simulate_until(
                 return Err(StageError::Cancelled);
             }
             let mut rng = Rng::new(seed, &stream, &[c as u64]);
-            // Half as variable as its mean: some droplets are much dirtier than others.
-            let share = (params.ambient * rng.gamma(4.0) / 4.0).min(0.9);
-            let mt = math::exp(params.mt_sd * rng.normal());
-            let programmes: [f64; N_PROGRAMMES] =
-                std::array::from_fn(|_| math::exp(params.programme_sd * rng.normal()));
             let (own, soup) = (&profiles[&cell.kind], &ambient[cell.kind.sample]);
-            let mut row = Vec::new();
-            for (g, gene) in world.genes.iter().enumerate() {
-                let state = if is_mt[g] {
-                    mt
-                } else {
-                    gene.programme.map_or(1.0, |p| programmes[p])
-                };
-                let mean = depths[c] * ((1.0 - share) * own[g] * state + share * soup[g]);
-                let count = negative_binomial(mean, params.dispersion, &mut rng);
-                if count > 0 {
-                    row.push((g as u32, count as f32));
-                }
-            }
-            Ok(row)
+            Ok(draw_row(
+                world, &is_mt, own, soup, depths[c], params, &mut rng,
+            ))
         })
-        .collect::<StageResult<Vec<Vec<(u32, f32)>>>>()?;
+        .collect::<StageResult<Vec<_>>>()?;
     Ok(assemble(world, plan, clones, &cells, rows))
 }
 
-/// The expected share of each gene in the counts of each kind of cell; sums to 1.
+/// Draw the counts of a cell of this depth: its `own` profile varied by its programmes and its
+/// mitochondrial share, mixed with the ambient profile `soup`.
+fn draw_row(
+    world: &World,
+    is_mt: &[bool],
+    own: &[f64],
+    soup: &[f64],
+    depth: f64,
+    params: &SimulateParams,
+    rng: &mut Rng,
+) -> Vec<(u32, f32)> {
+    // Half as variable as its mean: some droplets are much dirtier than others.
+    let share = (params.ambient * rng.gamma(4.0) / 4.0).min(0.9);
+    let mt = math::exp(params.mt_sd * rng.normal());
+    let programmes: [f64; N_PROGRAMMES] =
+        std::array::from_fn(|_| math::exp(params.programme_sd * rng.normal()));
+    let mut row = Vec::new();
+    for (g, gene) in world.genes.iter().enumerate() {
+        let state = if is_mt[g] {
+            mt
+        } else {
+            gene.programme.map_or(1.0, |p| programmes[p])
+        };
+        let mean = depth * ((1.0 - share) * own[g] * state + share * soup[g]);
+        let count = negative_binomial(mean, params.dispersion, rng);
+        if count > 0 {
+            row.push((g as u32, count as f32));
+        }
+    }
+    row
+}
+
+/// Expected share of each gene in the counts of each kind of cell; sums to 1.
 fn profiles(
     world: &World,
     plan: &PatientPlan,
@@ -126,8 +142,8 @@ fn profiles(
     seed: u64,
 ) -> BTreeMap<Kind, Vec<f64>> {
     let stream = |what: &str| Rng::new(seed, &format!("simulate {what} {}", plan.name), &[]);
-    // Inherited and technical differences of the patient; his tumour's own programme; what the tumour
-    // does to the cells around it.
+    // Inherited and technical differences of the patient; the programme of the patient's tumour; the
+    // tumour's effect on the cells around it.
     let patient = world.shift(0.1, 0.4, &mut stream("patient"));
     let tumour = world.shift(0.05, 0.6, &mut stream("patient tumour"));
     let surroundings = world.shift(0.05, 0.3, &mut stream("patient surroundings"));
@@ -166,7 +182,7 @@ fn profiles(
 }
 
 /// Natural log of the relative copy number of a gene in a clone.
-fn log_ratio(clone: &TumourClone, gene: &super::world::SimulatedGene) -> f64 {
+fn log_ratio(clone: &TumourClone, gene: &SimulatedGene) -> f64 {
     let event = clone
         .events
         .iter()
@@ -174,7 +190,7 @@ fn log_ratio(clone: &TumourClone, gene: &super::world::SimulatedGene) -> f64 {
     event.map_or(0.0, |e| math::ln(e.ratio))
 }
 
-/// The mean profile of each sample's cells.
+/// Mean profile of each sample's cells.
 fn ambient(
     profiles: &BTreeMap<Kind, Vec<f64>>,
     cells: &[Cell],
@@ -196,8 +212,8 @@ fn ambient(
     out
 }
 
-/// A negative binomial number of this mean and dispersion (variance = mean + dispersion * mean^2), by
-/// inversion below a mean of 30 and as a Poisson number around a gamma number above.
+/// Draw a negative binomial number of this mean and dispersion (variance = mean + dispersion * mean^2),
+/// by inversion below a mean of 30 and as a Poisson number around a gamma number above.
 fn negative_binomial(mean: f64, dispersion: f64, rng: &mut Rng) -> u64 {
     if mean > 30.0 || dispersion < 1e-9 {
         let rate = if dispersion < 1e-9 {
@@ -228,7 +244,7 @@ fn negative_binomial(mean: f64, dispersion: f64, rng: &mut Rng) -> u64 {
     k
 }
 
-/// The mean of the two middle values of an even number; 0 for none.
+/// Median: the mean of the two middle values of an even number; 0 for none.
 pub(super) fn median(values: &[f64]) -> f64 {
     let mut v = values.to_vec();
     v.sort_by(f64::total_cmp);
@@ -239,6 +255,7 @@ pub(super) fn median(values: &[f64]) -> f64 {
     }
 }
 
+/// Put the drawn cells and counts together.
 fn assemble(
     world: &World,
     plan: &PatientPlan,
@@ -246,62 +263,6 @@ fn assemble(
     cells: &[Cell],
     rows: Vec<Vec<(u32, f32)>>,
 ) -> Patient {
-    let sample = |c: &Cell| &plan.samples[c.kind.sample];
-    let mut obs = Frame::new(
-        cells
-            .iter()
-            .map(|c| format!("{}_{}", c.barcode, sample(c).name))
-            .collect(),
-    );
-    obs.set_category("patient", &vec![plan.name.as_str(); cells.len()]);
-    obs.set_category(
-        "sample",
-        &cells
-            .iter()
-            .map(|c| sample(c).name.as_str())
-            .collect::<Vec<_>>(),
-    );
-    obs.set_category(
-        "sample_origin",
-        &cells
-            .iter()
-            .map(|c| sample(c).origin.as_str())
-            .collect::<Vec<_>>(),
-    );
-    obs.set_category(
-        "cell_type",
-        &cells
-            .iter()
-            .map(|c| c.kind.cell_type.name())
-            .collect::<Vec<_>>(),
-    );
-    obs.set(
-        "truth_malignant",
-        Column::Bool(cells.iter().map(|c| c.kind.clone.is_some()).collect()),
-    );
-    let clone_name = |c: &Cell| c.kind.clone.map_or("", |i| clones[i].name.as_str());
-    obs.set_category(
-        "truth_clone",
-        &cells.iter().map(clone_name).collect::<Vec<_>>(),
-    );
-    obs.set(
-        "truth_discordant",
-        Column::Bool(cells.iter().map(|c| c.kind.discordant).collect()),
-    );
-    let mut var = Frame::new(world.genes.iter().map(|g| g.name.clone()).collect());
-    var.set(
-        "truth_slope",
-        Column::F64(world.genes.iter().map(|g| g.slope).collect()),
-    );
-    var.set(
-        "truth_escape_constitutive",
-        Column::Bool(world.genes.iter().map(|g| g.escape_constitutive).collect()),
-    );
-    var.set(
-        "truth_escape_state",
-        Column::Bool(world.genes.iter().map(|g| g.escape_state).collect()),
-    );
-    let x = Csr::from_rows(world.genes.len(), rows);
     let phase = |c: &Cell| match c.kind.phase {
         None => "G1",
         Some(CyclePhase::S) => "S",
@@ -310,9 +271,9 @@ fn assemble(
     Patient {
         name: plan.name.clone(),
         counts: AnnData {
-            obs,
-            var,
-            x: Some(Matrix::Csr(x)),
+            obs: cell_frame(plan, &clones, cells),
+            var: gene_frame(world),
+            x: Some(Matrix::Csr(Csr::from_rows(world.genes.len(), rows))),
             ..AnnData::default()
         },
         clones,
@@ -320,6 +281,43 @@ fn assemble(
         types: cells.iter().map(|c| c.kind.cell_type).collect(),
         phases: cells.iter().map(phase).collect(),
     }
+}
+
+/// `obs` of the counts.
+fn cell_frame(plan: &PatientPlan, clones: &[TumourClone], cells: &[Cell]) -> Frame {
+    let sample = |c: &Cell| &plan.samples[c.kind.sample];
+    let name = |c: &Cell| format!("{}_{}", c.barcode, sample(c).name);
+    let mut obs = Frame::new(cells.iter().map(name).collect());
+    obs.set_category("patient", &vec![plan.name.as_str(); cells.len()]);
+    let mut category = |name: &str, values: Vec<&str>| obs.set_category(name, &values);
+    let samples = cells.iter().map(|c| sample(c).name.as_str());
+    category("sample", samples.collect());
+    let origins = cells.iter().map(|c| sample(c).origin.as_str());
+    category("sample_origin", origins.collect());
+    let types = cells.iter().map(|c| c.kind.cell_type.name());
+    category("cell_type", types.collect());
+    let flags = |f: fn(&Cell) -> bool| Column::Bool(cells.iter().map(f).collect());
+    obs.set("truth_malignant", flags(|c| c.kind.clone.is_some()));
+    let clone = |c: &Cell| c.kind.clone.map_or("", |k| clones[k].name.as_str());
+    let of_cell: Vec<&str> = cells.iter().map(clone).collect();
+    obs.set_category("truth_clone", &of_cell);
+    obs.set("truth_discordant", flags(|c| c.kind.discordant));
+    obs
+}
+
+/// `var` of the counts.
+fn gene_frame(world: &World) -> Frame {
+    let genes = &world.genes;
+    let mut var = Frame::new(genes.iter().map(|g| g.name.clone()).collect());
+    let slopes = genes.iter().map(|g| g.slope).collect();
+    var.set("truth_slope", Column::F64(slopes));
+    let flags = |f: fn(&SimulatedGene) -> bool| Column::Bool(genes.iter().map(f).collect());
+    var.set(
+        "truth_escape_constitutive",
+        flags(|g| g.escape_constitutive),
+    );
+    var.set("truth_escape_state", flags(|g| g.escape_state));
+    var
 }
 
 #[cfg(test)]

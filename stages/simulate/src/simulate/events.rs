@@ -8,7 +8,7 @@ use super::params::SimulateParams;
 /// A gain or loss of a chromosome arm.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
-    /// `chr1` .. `chr22`.
+    /// Chromosome, `chr1` to `chr22`.
     pub chromosome: String,
     /// The arm.
     pub arm: Arm,
@@ -34,17 +34,17 @@ impl Event {
 pub struct TumourClone {
     /// `c1`, `c2`, ...; unique within a patient.
     pub name: String,
-    /// Events in genome order, those of the trunk among them; an arm occurs once.
+    /// Events in genome order, including those of the trunk; an arm occurs once.
     pub events: Vec<Event>,
 }
 
-/// Autosomal arms that can be altered: all but the short arms of 13, 14, 15, 21 and 22, which have
-/// hardly a gene.
+/// Number of autosomal arms that can be altered: all but the short arms of 13, 14, 15, 21 and 22, which
+/// have hardly any genes.
 pub(super) const N_ARMS: usize = 39;
 
 /// Arms that lung adenocarcinoma often gains (TCGA 2014, Nature 511:543, Fig. 2 and supplement).
 const OFTEN_GAINED: [&str; 9] = ["1q", "5p", "7p", "7q", "8q", "14q", "16p", "17q", "20q"];
-/// Arms that it often loses.
+/// Arms that lung adenocarcinoma often loses.
 const OFTEN_LOST: [&str; 10] = [
     "3p", "5q", "6q", "8p", "9p", "9q", "13q", "15q", "17p", "18q",
 ];
@@ -58,9 +58,9 @@ fn arms() -> Vec<(String, Arm)> {
         .collect()
 }
 
-/// Draws the clones of a patient. Arms known for gains or losses in lung adenocarcinoma are three
-/// times as likely as others and keep their direction nine times in ten; elsewhere gains and losses
-/// are equally likely. Three of ten gains are to ratio 2.
+/// Draw the clones of a patient. Arms known for gains or losses in lung adenocarcinoma are three times
+/// as likely as others and keep their direction nine times in ten; elsewhere gains and losses are
+/// equally likely. Three of ten gains are to ratio 2.
 pub fn plant_events(patient: &str, params: &SimulateParams, seed: u64) -> Vec<TumourClone> {
     let mut rng = Rng::new(seed, &format!("simulate events {patient}"), &[]);
     let mut free = arms();

@@ -1,9 +1,9 @@
-//! Simulated patients in the files of GSE131907.
+//! Simulated patients in the file formats of GSE131907.
 //!
-//! The same names, header, columns and orders as the series' supplement: genes in rows and in
+//! File names, header, columns and order are those of the series' supplement: genes in rows and in
 //! alphabetical order, cells `<barcode>_<sample>` with samples interleaved in barcode order, and an
-//! annotation whose rows stand in another order. So the program that reads the real files can be tried
-//! on small ones.
+//! annotation whose rows are in another order. So the program that reads the real files can be tried on
+//! small ones.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -32,10 +32,10 @@ use super::world::World;
 pub const MATRIX_FILE: &str = "GSE131907_Lung_Cancer_raw_UMI_matrix.txt.gz";
 /// Name of the annotation.
 pub const ANNOTATION_FILE: &str = "GSE131907_Lung_Cancer_cell_annotation.txt.gz";
-/// Folder of the truth tables, beside them.
+/// Folder of the truth tables, next to the other files.
 pub const TRUTH_DIR: &str = "truth";
 
-/// Genes of the real matrix.
+/// Number of genes of the real matrix.
 const N_GENES: usize = 29_634;
 /// Share of a tumour sample's epithelial cells that are malignant.
 const MALIGNANT_EPITHELIAL: f64 = 0.9;
@@ -51,9 +51,9 @@ pub fn default_params() -> SimulateParams {
     }
 }
 
-/// The 58 samples with `scale` times their cells (rounded, at least one cell of a type that the sample
-/// has). Samples `LUNG_Txx` and `LUNG_Nxx` are of patient `P00xx`; of the others the series does not
-/// say whose they are, so each stands alone, under its own name.
+/// Plan the 58 samples with `scale` times their cells (rounded, at least one cell of a type that the
+/// sample has). Samples `LUNG_Txx` and `LUNG_Nxx` are of patient `P00xx`; the series does not name the
+/// patients of the others, so each is a patient under its own name.
 pub fn plans(scale: f64) -> Vec<PatientPlan> {
     let mut plans: Vec<PatientPlan> = Vec::new();
     for &(sample, origin, cells) in &SAMPLES {
@@ -67,7 +67,7 @@ pub fn plans(scale: f64) -> Vec<PatientPlan> {
             groups: groups(cells, is_tumour(origin), scale),
         };
         match plans.iter_mut().find(|p| p.name == name) {
-            // The tumour goes first, though `LUNG_N06` stands before `LUNG_T06`.
+            // The tumour sample goes first, though `LUNG_N06` comes before `LUNG_T06`.
             Some(patient) => patient.samples.insert(0, plan),
             None => plans.push(PatientPlan {
                 name,
@@ -111,8 +111,9 @@ fn groups(cells: [usize; 10], is_tumour: bool, scale: f64) -> Vec<CellGroup> {
     groups
 }
 
-/// Writes [`MATRIX_FILE`], [`ANNOTATION_FILE`] and [`TRUTH_DIR`] into `dir`, which is created. `scale` is
-/// the share of the atlas' cells, above 0 and at most 1; 1 is 208,506 cells. Same arguments, same bytes.
+/// Write [`MATRIX_FILE`], [`ANNOTATION_FILE`] and [`TRUTH_DIR`] into `dir`, which is created. `scale`
+/// is the share of the atlas' cells, above 0 and at most 1; 1 is 208,506 cells. Same arguments, same
+/// bytes.
 ///
 /// Memory is about 8 bytes for each non-zero count: 3 GB at scale 1.
 ///
@@ -194,7 +195,8 @@ fn annotated_cells(patient: &Patient, index: usize, seed: u64) -> StageResult<Ve
     Ok((0..obs.len()).map(cell).collect())
 }
 
-/// One line per gene; `by_gene[p]` is genes x cells of patient p, `column_of[p]` places its cells.
+/// Write one line per gene; `by_gene[p]` is genes x cells of patient p, `column_of[p]` the columns of
+/// its cells.
 fn write_matrix(
     path: &Path,
     genes: &[&str],
@@ -260,7 +262,7 @@ fn write_annotation(path: &Path, cells: &[AnnotatedCell]) -> StageResult<()> {
 
 type GzFile = GzEncoder<BufWriter<std::fs::File>>;
 
-/// flate2 writes no time stamp, so the same text gives the same bytes.
+/// Create a gzip file. flate2 writes no time stamp, so the same text gives the same bytes.
 fn gz(path: &Path) -> StageResult<GzFile> {
     let file = std::fs::File::create(path).map_err(StageError::io("create", path))?;
     Ok(GzEncoder::new(

@@ -1,13 +1,13 @@
 //! Simulated patients with known truth: tumour and normal samples, cell types, clones with arm-level
 //! copy-number events, and genes that escape their dosage.
 //!
-//! The stage reads nothing and writes one `counts` per patient, which `preprocess` takes with its
-//! defaults, `truth`, three tables of what was planted, and `segments`, the planted copy number as
-//! `infercnv` takes a measured one. [`geo::write_file_set`] writes the same
-//! kind of patients in the exact files of GSE131907, at any scale.
+//! The stage has no inputs and writes one `counts` per patient, which `preprocess` reads with its
+//! defaults; `truth`, three tables of the planted truth; and `segments`, the planted copy number in the
+//! format that `infercnv` reads as measured. [`geo::write_file_set`] writes the same kind of patients
+//! in the exact file formats of GSE131907, at any scale.
 //!
-//! How a count is made, in order ([`counts`]):
-//! 1. each gene has a base expression (log-normal over genes, [`world`]);
+//! A count is drawn in these steps (`counts`):
+//! 1. each gene has a base expression (log-normal over genes, `world`);
 //! 2. each cell type, tumour, patient and tumour sample shifts some genes, and markers are placed;
 //! 3. a malignant cell's gene is multiplied by ratio^slope, where ratio is the relative copy number of
 //!    its arm in the cell's clone (.5, 1.5 or 2) and slope the gene's dosage sensitivity, normal
@@ -16,8 +16,8 @@
 //! 4. the cell's profile is mixed with its sample's ambient profile and scaled to its depth;
 //! 5. the count is gamma-Poisson (negative binomial) around that.
 //!
-//! A patient depends on the seed, the parameters and its own name only, so adding a patient changes
-//! no other. What is not simulated: focal events, allelic imbalance, doublets, batch effects between
+//! A patient depends only on the seed, the parameters and its own name, so adding a patient does not
+//! change the others. Not simulated: focal events, allelic imbalance, doublets, batch effects between
 //! patients beyond their own expression shifts, and correlation between neighbouring genes.
 
 pub mod geo;
@@ -145,7 +145,7 @@ impl Stage for Simulate {
     }
 }
 
-/// The columns that the cells of these patients will have.
+/// Columns of `obs` that the cells of these patients will have.
 fn planned_obs(plans: &[PatientPlan]) -> Vec<ObsColumn> {
     let mut columns = ["patient", "sample", "sample_origin", "cell_type"].map(|name| ObsColumn {
         name: name.to_string(),

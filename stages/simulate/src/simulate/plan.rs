@@ -1,4 +1,4 @@
-//! Which cells a patient has.
+//! Plan of a patient: its samples and their numbers of cells.
 
 use super::cell_types::{CellType, TYPES};
 use super::params::SimulateParams;
@@ -6,38 +6,38 @@ use super::params::SimulateParams;
 /// Cells of one kind in a sample.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CellGroup {
-    /// Type.
+    /// Cell type.
     pub cell_type: CellType,
-    /// Whether they carry the tumour's events.
+    /// Whether the cells carry the tumour's events.
     pub malignant: bool,
-    /// How many.
+    /// Number of cells.
     pub n_cells: usize,
 }
 
 /// A sample of a patient.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SamplePlan {
-    /// `LUNG_T06`.
+    /// Name, such as `LUNG_T06`.
     pub name: String,
-    /// `tLung` or `nLung`.
+    /// Origin, such as `tLung` or `nLung`.
     pub origin: String,
-    /// Its cells.
+    /// Cells of the sample, by kind.
     pub groups: Vec<CellGroup>,
 }
 
 /// A patient.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PatientPlan {
-    /// `P0006`.
+    /// Name, such as `P0006`.
     pub name: String,
-    /// Samples.
+    /// Samples of the patient.
     pub samples: Vec<SamplePlan>,
 }
 
 impl PatientPlan {
-    /// One tumour and one normal sample in the proportions of the parameters; types of non-malignant
-    /// cells as GSE131907 has them in lung tumours and normal lung. Samples of `P0006` are named
-    /// `LUNG_T06` and `LUNG_N06`, of any other name `<name>_T` and `<name>_N`.
+    /// Plan one tumour and one normal sample in the proportions of the parameters; types of
+    /// non-malignant cells are as in the lung tumours and normal lung of GSE131907. Samples of `P0006`
+    /// are named `LUNG_T06` and `LUNG_N06`, of any other name `<name>_T` and `<name>_N`.
     pub fn standard(name: &str, params: &SimulateParams) -> Self {
         let n_tumour = (params.n_cells as f64 * params.tumour_share).round() as usize;
         let n_malignant = (n_tumour as f64 * params.malignant_share).round() as usize;
@@ -98,7 +98,7 @@ pub(super) fn sample_names(patient: &str) -> (String, String) {
     }
 }
 
-/// `n` in proportion to `shares`, by largest remainder (the first of equals).
+/// Divide `n` in proportion to `shares`, by largest remainder (ties to the first).
 pub(super) fn apportion(n: usize, shares: &[f64]) -> Vec<usize> {
     let total: f64 = shares.iter().sum();
     let exact: Vec<f64> = shares.iter().map(|s| n as f64 * s / total).collect();

@@ -1,4 +1,4 @@
-//! Tables of what was planted.
+//! Tables of the planted truth.
 
 use std::path::Path;
 
@@ -50,7 +50,7 @@ const EVENT_NOTES: [&str; 1] = [
 ];
 
 impl Truth {
-    /// The genes of `world`, and no patient yet.
+    /// Start with the genes of `world`, and no patient yet.
     pub fn new(world: &World) -> Self {
         let mut genes = Frame::new(world.genes.iter().map(|g| g.name.clone()).collect());
         genes.set(
@@ -88,7 +88,7 @@ impl Truth {
         }
     }
 
-    /// Adds a patient's cells and events.
+    /// Add a patient's cells and events.
     pub fn add(&mut self, patient: &Patient) {
         let obs = &patient.counts.obs;
         self.cells.id.extend(obs.index.iter().cloned());
@@ -128,9 +128,9 @@ impl Truth {
         }
     }
 
-    /// The planted events as a measured copy-number table, as `infercnv` reads it under `method:
-    /// measured`: `patient`, `clone`, `chromosome`, `start`, `end`, `copy_number`; what has no row has two
-    /// copies.
+    /// Write the planted events as a measured copy-number table, as `infercnv` reads it under `method:
+    /// measured`: `patient`, `clone`, `chromosome`, `start`, `end`, `copy_number`; regions without a
+    /// row have two copies.
     ///
     /// # Errors
     /// [`clcc_data::StageError::Io`] where the file cannot be written.
@@ -148,8 +148,8 @@ impl Truth {
         write_tsv(path, "patient", &frame, &SEGMENT_NOTES)
     }
 
-    /// Writes `truth_genes.tsv`, `truth_cells.tsv` and `truth_events.tsv` into `dir`, and returns what
-    /// they count.
+    /// Write `truth_genes.tsv`, `truth_cells.tsv` and `truth_events.tsv` into `dir`; returns their
+    /// counts as metrics.
     ///
     /// # Errors
     /// [`clcc_data::StageError::Io`] where a file cannot be written.

@@ -1,5 +1,5 @@
-//! What all patients of a simulation share: the genes, their expression in each cell type, and how
-//! each follows its copy number.
+//! Properties shared by all patients of a simulation: the genes, their expression in each cell type,
+//! and their dosage sensitivity.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,10 +16,10 @@ use super::params::SimulateParams;
 const MT_SHARE: f64 = 0.04;
 /// Standard deviation of log expression over the expressed genes.
 const LOG_SD: f64 = 2.2;
-/// Genes that the tissue expresses; of a larger draw the others are nearly silent. With 20,000 genes
-/// and 4,000 counts a cell that leaves 94 % zeros.
+/// Number of genes that the tissue expresses; of a larger draw the others are nearly silent. With
+/// 20,000 genes and 4,000 counts per cell that leaves 94 % zeros.
 const N_EXPRESSED: f64 = 9_500.0;
-/// How far below the others the silent genes lie, natural log.
+/// Difference of log expression between expressed and silent genes, natural log.
 const SILENT: f64 = 5.0;
 /// Largest share of one gene in the counts, before the patient's own shifts.
 const TOP_SHARE: f64 = 0.012;
@@ -29,47 +29,47 @@ pub(super) const N_PROGRAMMES: usize = 8;
 /// A gene of the simulation and its truth.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SimulatedGene {
-    /// Symbol.
+    /// Gene symbol.
     pub name: String,
     /// Chromosome.
     pub chromosome: String,
     /// Arm; `None` on chrM.
     pub arm: Option<Arm>,
-    /// First base.
+    /// First base, 1-based.
     pub start: i64,
-    /// Last base.
+    /// Last base, inclusive.
     pub end: i64,
     /// Dosage slope in malignant cells: 0 for constitutive escape.
     pub slope: f64,
-    /// Slope 0 in every malignant cell.
+    /// Constitutive escape: slope 0 in every malignant cell.
     pub escape_constitutive: bool,
-    /// Leaves its dosage in discordant cells.
+    /// Cell-state escape: departs from its dosage in discordant cells.
     pub escape_state: bool,
     pub(super) phase: Option<CyclePhase>,
-    /// Programme it belongs to.
+    /// Programme that the gene belongs to.
     pub(super) programme: Option<usize>,
 }
 
-/// Phases that raise genes.
+/// Cell-cycle phases with marker genes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum CyclePhase {
     S,
     G2M,
 }
 
-/// The shared part of a simulation.
+/// Genes, profiles and slopes of a simulation.
 #[derive(Debug, Clone)]
 pub struct World {
     /// Genes in alphabetical order, as in GSE131907.
     pub genes: Vec<SimulatedGene>,
-    /// For each cell type the log of each gene's relative expression.
+    /// Log of each gene's relative expression, per cell type.
     log_profiles: BTreeMap<CellType, Vec<f64>>,
-    /// What being malignant adds to the epithelial profile.
+    /// Shift of the malignant from the epithelial log profile.
     tumour_shift: Vec<f64>,
 }
 
 impl World {
-    /// Draws genes, profiles and slopes.
+    /// Draw genes, profiles and slopes.
     ///
     /// # Errors
     /// [`StageError::Param`] where the built-in table has fewer genes than `n_genes`.
@@ -96,7 +96,7 @@ impl World {
         })
     }
 
-    /// The log profile of a cell type, malignant or not.
+    /// Log profile of a cell type, malignant or not.
     pub(super) fn log_profile(&self, cell_type: CellType, malignant: bool) -> Vec<f64> {
         let mut profile = self.log_profiles[&cell_type].clone();
         if malignant {
@@ -108,21 +108,23 @@ impl World {
         profile
     }
 
-    /// Shifts of a `share` of genes by normal numbers of this deviation; mitochondrial genes stay.
+    /// Draw shifts of a `share` of genes by normal numbers of this standard deviation; mitochondrial
+    /// genes are not shifted.
     pub(super) fn shift(&self, share: f64, sd: f64, rng: &mut Rng) -> Vec<f64> {
         let mut shift = shifts(self.genes.len(), share, sd, rng);
         clear_fixed(&self.genes, &mut shift);
         shift
     }
 
-    /// Positions of the mitochondrial genes.
+    /// Whether a gene is mitochondrial.
     pub(super) fn is_mt(&self, gene: usize) -> bool {
         self.genes[gene].chromosome == "chrM"
     }
 }
 
-/// Markers, cell-cycle genes and the protein-coding mitochondrial genes always; then 85 % protein
-/// coding and 15 % long non-coding genes at random. Names are unique; alphabetical.
+/// Choose the genes: always the markers, cell-cycle genes and protein-coding mitochondrial genes; then
+/// 85 % protein coding and 15 % long non-coding genes at random. Names are unique and in alphabetical
+/// order.
 fn choose_genes(table: &GeneTable, n_genes: usize, seed: u64) -> StageResult<Vec<Gene>> {
     let cycle = S_GENES
         .iter()
@@ -170,7 +172,7 @@ fn choose_genes(table: &GeneTable, n_genes: usize, seed: u64) -> StageResult<Vec
     Ok(chosen.into_iter().cloned().collect())
 }
 
-/// Slopes and escape. Mitochondrial genes have neither.
+/// Draw slopes and escape. Mitochondrial genes have neither.
 fn plant_escape(genes: &[Gene], params: &SimulateParams, seed: u64) -> Vec<SimulatedGene> {
     let mut rng = Rng::new(seed, "simulate slopes", &[]);
     let phase = |name: &str| {
@@ -183,7 +185,7 @@ fn plant_escape(genes: &[Gene], params: &SimulateParams, seed: u64) -> Vec<Simul
     };
     let plant = |gene: &Gene| {
         let nuclear = gene.chromosome != "chrM";
-        // Every gene takes the same draws, so a share changes only the genes that it concerns.
+        // Every gene uses the same draws, so changing a share changes only the genes that it affects.
         let (slope, u, v, w) = (
             params.slope_mean + params.slope_sd * rng.normal(),
             rng.uniform(),
@@ -212,8 +214,9 @@ fn plant_escape(genes: &[Gene], params: &SimulateParams, seed: u64) -> Vec<Simul
     genes.iter().map(plant).collect()
 }
 
-/// Log expression of each gene relative to all: normal quantiles in random order, so that every seed
-/// has the same distribution; silent and long non-coding genes lower; mitochondrial genes share [`MT_SHARE`].
+/// Draw the log expression of each gene relative to all: normal quantiles in random order, so that
+/// every seed has the same distribution; silent and long non-coding genes are lower; mitochondrial
+/// genes have a total share of [`MT_SHARE`].
 fn base_expression(genes: &[Gene], seed: u64) -> Vec<f64> {
     let n = genes.len();
     let mut rng = Rng::new(seed, "simulate base expression", &[]);
@@ -254,13 +257,13 @@ fn base_expression(genes: &[Gene], seed: u64) -> Vec<f64> {
     log
 }
 
-/// The base with the type's own shifts, its markers high and other types' markers low.
+/// Add to the base the type's own shifts, with its markers high and other types' markers low.
 fn type_profile(genes: &[SimulatedGene], base: &[f64], cell_type: CellType, seed: u64) -> Vec<f64> {
     let mut rng = Rng::new(seed, "simulate cell type", &[cell_type as u64]);
     let mut shift = shifts(genes.len(), 0.2, 1.0, &mut rng);
     clear_fixed(genes, &mut shift);
     let mut profile: Vec<f64> = base.iter().zip(&shift).map(|(b, s)| b + s).collect();
-    // A shift must not let one gene take a large part of the cell.
+    // A shift must not make one gene a large part of the cell.
     let top = math::ln(TOP_SHARE * profile.iter().map(|l| math::exp(*l)).sum::<f64>());
     profile.iter_mut().for_each(|l| *l = l.min(top));
     for (gene, log) in genes.iter().zip(&mut profile) {

@@ -1,36 +1,37 @@
-//! Whether two groups of malignant cells differ by a copy of something.
+//! Tests whether two groups of malignant cells differ by a copy-number change.
 //!
-//! Two conditions on some piece or whole arm. The **median** gene differs, by [`MIN_LOG_RATIO`] beyond two
-//! standard errors and by [`MIN_ERRORS`] of them. And **most** genes differ: the likelihood of the genes' log
-//! ratios where [`MOST`] of them or more have changed alike is above that where half or fewer have, by
-//! [`MIN_SUPPORT`]. A gained or lost copy changes all genes of its region but those that escape; a programme,
-//! or cells that hold back a set of genes, changes some and leaves the others where they were.
+//! Some piece or whole arm must meet two conditions. The **median** gene differs, by [`MIN_LOG_RATIO`]
+//! beyond two standard errors and by at least [`MIN_ERRORS`] of them. And **most** genes differ: the
+//! log likelihood of the genes' log ratios with a share of [`MOST`] changed alike exceeds that with a
+//! share of [`SOME`] by [`MIN_SUPPORT`]. A gained or lost copy changes all genes of its region except
+//! those that escape; an expression programme, or cells that hold back a set of genes, changes some and
+//! leaves the others as they were.
 
 use super::{MIN_GENES, Piece};
 use clcc_data::matrix::Csr;
 use clcc_numerics::math;
 use clcc_numerics::stats::median;
 
-/// Counts that both groups expect of a gene for it to be asked.
+/// Expected counts of a gene in both groups from which it is used.
 const MIN_EXPECTED: f64 = 5.0;
-/// Difference of the median gene, natural log, that is beyond two standard errors: a copy more or less of
-/// two is .41 or .69, of three .29 or .41. A set of 30 % of the genes that changes by a copy moves the
-/// median gene by .15 and is no clone.
+/// Least difference of the median gene beyond two standard errors, natural log: one copy more or less
+/// is .41 or .69 on two copies, .29 or .41 on three. A set of 30 % of the genes that changes by a copy
+/// moves the median gene by .15 and does not make a clone.
 const MIN_LOG_RATIO: f64 = 0.18;
-/// And in standard errors of that median.
+/// Least difference of the median gene in standard errors.
 const MIN_ERRORS: f64 = 4.0;
-/// Share of a region's genes that a copy changes, at least.
+/// Shares of a region's genes that a copy-number change may change.
 const MOST: [f64; 4] = [0.7, 0.8, 0.9, 1.0];
-/// Share of them that anything else changes, at most.
+/// Shares of a region's genes that anything else may change.
 const SOME: [f64; 5] = [0.1, 0.2, 0.3, 0.4, 0.5];
-/// Natural-log likelihood by which most must be likelier than some.
+/// Least difference of natural-log likelihood between most and some genes changed.
 const MIN_SUPPORT: f64 = 3.0;
-/// Sizes of a change that are tried: from the first to the second by the third.
+/// Sizes of a change to try, natural log: first, last, step.
 const CHANGES: (f64, f64, f64) = (0.15, 1.3, 0.05);
-/// Standard deviation of genes' answers to a copy, over the answer.
+/// Coefficient of variation of the genes' responses to a copy-number change.
 const ANSWERS: f64 = 0.2;
 
-/// Counts of each gene and the weighted library over the cells of each label.
+/// Summed counts of each gene and the weighted library size, per label of cells.
 pub(super) struct Bulk {
     counts: Vec<f64>,
     pub(super) library: f64,
@@ -60,7 +61,7 @@ pub(super) fn bulks(
     out
 }
 
-/// Log ratio of each gene with counts enough, and the variance that its counts leave.
+/// Log ratio of each gene with enough counts, and its variance from counting noise.
 fn log_ratios(a: &Bulk, b: &Bulk, genes: &[usize]) -> Vec<(f64, f64)> {
     let smaller = a.library.min(b.library) / (a.library + b.library);
     genes
@@ -74,25 +75,27 @@ fn log_ratios(a: &Bulk, b: &Bulk, genes: &[usize]) -> Vec<(f64, f64)> {
         .collect()
 }
 
-/// The median and its standard error; `None` with too few genes.
+/// Median of log ratios and its standard error; `None` with too few genes.
 fn middle(ratios: &[(f64, f64)]) -> Option<(f64, f64)> {
     if ratios.len() < MIN_GENES / 2 {
         return None;
     }
     let middle = median(&ratios.iter().map(|r| r.0).collect::<Vec<_>>());
     let away: Vec<f64> = ratios.iter().map(|r| (r.0 - middle).abs()).collect();
-    // Standard deviation from the median deviation, and of a median from that, under normal scatter.
+    // Standard deviation from the median deviation, and from it the standard error of a median, under
+    // normal scatter.
     let error = 1.4826 * 1.2533 * median(&away) / (ratios.len() as f64).sqrt();
     Some((middle, error))
 }
 
-/// Median log ratio of genes that lie together; NaN with too few counts.
+/// Median log ratio of neighbouring genes; NaN with too few counts.
 pub(super) fn median_ratio(a: &Bulk, b: &Bulk, genes: &[usize]) -> f64 {
     middle(&log_ratios(a, b, genes)).map_or(f64::NAN, |m| m.0)
 }
 
-/// How surely some piece or whole arm tells two groups apart: 1 and more does. Ratios are taken beside the
-/// median piece, so that depth and the gain of other pieces leave no trace.
+/// Strongest evidence, over pieces and whole arms, that two groups differ in copy number; 1 and more
+/// counts as different. Log ratios are taken relative to the median piece, so that depth and changes of
+/// other pieces have no effect.
 pub(super) fn difference(a: &Bulk, b: &Bulk, pieces: &[Piece]) -> f64 {
     type Region = (Vec<(f64, f64)>, (f64, f64));
     let region = |genes: &[usize]| -> Option<Region> {
@@ -117,7 +120,7 @@ pub(super) fn difference(a: &Bulk, b: &Bulk, pieces: &[Piece]) -> f64 {
         let size = (*middle - level).abs();
         let beyond = (size - 2.0 * *error) / MIN_LOG_RATIO;
         let surely = beyond.min(size / (MIN_ERRORS * error.max(1e-9)));
-        // The likelihoods are asked only where they can change the answer.
+        // The likelihoods are computed only where they can change the result.
         if surely >= 1.0 && surely > most {
             let sign = (*middle - level).signum();
             for (ratio, variance) in ratios.iter_mut() {
@@ -134,8 +137,8 @@ pub(super) fn difference(a: &Bulk, b: &Bulk, pieces: &[Piece]) -> f64 {
     most
 }
 
-/// Variance of the genes' ratios around `level` beyond their counts', from the median deviation, so that a
-/// changed region does not make it.
+/// Variance of the genes' ratios around `level` in excess of counting noise, from the median deviation,
+/// so that a changed region does not inflate it.
 fn scatter<'a>(ratios: impl Iterator<Item = &'a (f64, f64)>, level: f64) -> f64 {
     let (deviations, variances): (Vec<f64>, Vec<f64>) = ratios
         .map(|(r, v)| ((r - level).abs() / v.sqrt(), *v))
@@ -144,7 +147,7 @@ fn scatter<'a>(ratios: impl Iterator<Item = &'a (f64, f64)>, level: f64) -> f64 
     (sd * sd - 1.0).max(0.0) * median(&variances)
 }
 
-/// By how much most genes having changed alike is likelier than some. Ratios are positive in the direction of
+/// Difference of log likelihood between most and some genes having changed alike. Ratios are signed by
 /// the region's median; each gene is a mixture of unchanged and changed.
 fn support(ratios: &[(f64, f64)]) -> f64 {
     let likeliest = |shares: &[f64]| {
@@ -152,7 +155,7 @@ fn support(ratios: &[(f64, f64)]) -> f64 {
         let n = ((to - from) / by).round() as usize;
         let mut best = f64::NEG_INFINITY;
         for change in (0..=n).map(|i| from + by * i as f64) {
-            // Densities under both, once for all shares.
+            // Densities under both hypotheses, computed once for all shares.
             let both: Vec<(f64, f64)> = ratios
                 .iter()
                 .map(|&(r, v)| {

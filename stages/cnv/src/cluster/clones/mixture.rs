@@ -1,4 +1,5 @@
-//! Normal components that share the variances, one a feature, fitted by expectation maximisation.
+//! Mixture of normal components with shared variances, one per feature, fitted by expectation
+//! maximisation.
 
 use ndarray::{Array2, ArrayView2, ArrayViewMut1};
 use rayon::prelude::*;
@@ -6,16 +7,16 @@ use rayon::prelude::*;
 use clcc_numerics::math;
 use clcc_numerics::rng::Rng;
 
-/// Starts per number of components.
+/// Random starts per number of components.
 const STARTS: usize = 8;
-/// Steps of a fit.
+/// Largest number of steps of a fit.
 const STEPS: usize = 200;
-/// A fit ends where the log likelihood grows by less than this share of itself.
+/// Relative growth of the log likelihood below which a fit has converged.
 const TOLERANCE: f64 = 1e-7;
-/// Least variance, as a share of the feature's own.
+/// Smallest variance, as a share of the feature's own.
 const LEAST_VARIANCE: f64 = 1e-3;
 
-/// A fitted mixture.
+/// Fitted mixture.
 #[derive(Debug, Clone)]
 pub(super) struct Mixture {
     /// Log of weight times density of each component at each row, `n x k`.
@@ -24,7 +25,7 @@ pub(super) struct Mixture {
     pub(super) bic: f64,
 }
 
-/// The best of several starts with `k` components on `x` (`n x d`), the same at any number of threads.
+/// Fit `k` components to `x` (`n x d`): the best of several starts, the same at any number of threads.
 /// `None` where there are fewer than `2 k` rows or no feature varies.
 pub(super) fn fit(x: &ArrayView2<'_, f64>, k: usize, seed: u64) -> Option<Mixture> {
     let (n, d) = x.dim();
@@ -50,7 +51,7 @@ pub(super) fn fit(x: &ArrayView2<'_, f64>, k: usize, seed: u64) -> Option<Mixtur
     })
 }
 
-/// Probability of each component for each row.
+/// Posterior probability of each component for each row.
 pub(super) fn posterior(log_joint: &Array2<f64>) -> Array2<f64> {
     let mut out = log_joint.clone();
     out.rows_mut().into_iter().for_each(|mut row| {
@@ -59,7 +60,7 @@ pub(super) fn posterior(log_joint: &Array2<f64>) -> Array2<f64> {
     out
 }
 
-/// Turns logs into shares that sum to 1; the log of their sum before.
+/// Turn logarithms into shares that sum to 1, in place; returns the logarithm of their sum.
 fn normalise(row: &mut ArrayViewMut1<'_, f64>) -> f64 {
     let top = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     row.mapv_inplace(|l| math::exp(l - top));
@@ -68,7 +69,7 @@ fn normalise(row: &mut ArrayViewMut1<'_, f64>) -> f64 {
     top + math::ln(sum)
 }
 
-/// Rows far from one another (k-means++ on standardised features).
+/// Choose `k` rows far from one another (k-means++ on standardised features).
 fn spread_rows(x: &ArrayView2<'_, f64>, k: usize, variance: &[f64], rng: &mut Rng) -> Array2<f64> {
     let (n, d) = x.dim();
     let mut chosen = vec![rng.below(n as u64) as usize];
@@ -97,38 +98,22 @@ fn spread_rows(x: &ArrayView2<'_, f64>, k: usize, variance: &[f64], rng: &mut Rn
     x.select(ndarray::Axis(0), &chosen)
 }
 
-/// Log likelihood and log joint from means `mu`.
+/// Run expectation maximisation from means `mu`; returns the log likelihood and the log joint density.
 fn maximise(x: &ArrayView2<'_, f64>, mu: &Array2<f64>, variance: &[f64]) -> (f64, Array2<f64>) {
-    let (n, d) = x.dim();
     let k = mu.nrows();
-    let floor: Vec<f64> = variance
-        .iter()
-        .map(|v| (LEAST_VARIANCE * v).max(f64::MIN_POSITIVE))
-        .collect();
-    let (mut mu, mut variance) = (mu.clone(), variance.to_vec());
-    let mut weight = vec![1.0 / k as f64; k];
-    let mut joint = Array2::zeros((n, k));
+    let mut components = Components {
+        mu: mu.clone(),
+        variance: variance.to_vec(),
+        floor: variance
+            .iter()
+            .map(|v| (LEAST_VARIANCE * v).max(f64::MIN_POSITIVE))
+            .collect(),
+        weight: vec![1.0 / k as f64; k],
+    };
+    let mut joint = Array2::zeros((x.nrows(), k));
     let mut likelihood = f64::NEG_INFINITY;
     for _ in 0..STEPS {
-        let precision: Vec<f64> = variance
-            .iter()
-            .zip(&floor)
-            .map(|(v, f)| 1.0 / v.max(*f))
-            .collect();
-        let constant = precision
-            .iter()
-            .map(|p| 0.5 * (math::ln(*p) - math::ln(std::f64::consts::TAU)))
-            .sum::<f64>();
-        for i in 0..n {
-            let row = x.row(i);
-            for c in 0..k {
-                let centre = mu.row(c);
-                let distance: f64 = (0..d)
-                    .map(|j| (row[j] - centre[j]).powi(2) * precision[j])
-                    .sum();
-                joint[[i, c]] = math::ln(weight[c]) + constant - 0.5 * distance;
-            }
-        }
+        components.log_joint(x, &mut joint);
         let mut posterior = joint.clone();
         let next = posterior
             .rows_mut()
@@ -140,12 +125,52 @@ fn maximise(x: &ArrayView2<'_, f64>, mu: &Array2<f64>, variance: &[f64]) -> (f64
         if done {
             break;
         }
+        components.update(x, &posterior);
+    }
+    (likelihood, joint)
+}
+
+/// Parameters of the mixture: means `k x d`, and the variances that all components share.
+struct Components {
+    mu: Array2<f64>,
+    variance: Vec<f64>,
+    /// Smallest variance of each feature.
+    floor: Vec<f64>,
+    weight: Vec<f64>,
+}
+
+impl Components {
+    /// Log of weight times density of each component at each row, into `joint` (`n x k`).
+    fn log_joint(&self, x: &ArrayView2<'_, f64>, joint: &mut Array2<f64>) {
+        let precision: Vec<f64> = self
+            .variance
+            .iter()
+            .zip(&self.floor)
+            .map(|(v, f)| 1.0 / v.max(*f))
+            .collect();
+        let constant = precision
+            .iter()
+            .map(|p| 0.5 * (math::ln(*p) - math::ln(std::f64::consts::TAU)))
+            .sum::<f64>();
+        for (i, row) in x.rows().into_iter().enumerate() {
+            for (c, centre) in self.mu.rows().into_iter().enumerate() {
+                let distance: f64 = (0..x.ncols())
+                    .map(|j| (row[j] - centre[j]).powi(2) * precision[j])
+                    .sum();
+                joint[[i, c]] = math::ln(self.weight[c]) + constant - 0.5 * distance;
+            }
+        }
+    }
+
+    /// Set weights, means and variances to their maximum likelihood under the posterior.
+    fn update(&mut self, x: &ArrayView2<'_, f64>, posterior: &Array2<f64>) {
+        let (n, d) = x.dim();
         let mut squares = vec![0.0; d];
-        for c in 0..k {
+        for c in 0..self.weight.len() {
             let p = posterior.column(c);
             let total = p.sum().max(1e-9);
-            weight[c] = (total / n as f64).max(1e-12);
-            let mut centre = mu.row_mut(c);
+            self.weight[c] = (total / n as f64).max(1e-12);
+            let mut centre = self.mu.row_mut(c);
             centre.fill(0.0);
             for i in 0..n {
                 centre.scaled_add(p[i], &x.row(i));
@@ -157,11 +182,10 @@ fn maximise(x: &ArrayView2<'_, f64>, mu: &Array2<f64>, variance: &[f64]) -> (f64
                 }
             }
         }
-        variance = squares
+        self.variance = squares
             .iter()
-            .zip(&floor)
+            .zip(&self.floor)
             .map(|(s, f)| (s / n as f64).max(*f))
             .collect();
     }
-    (likelihood, joint)
 }

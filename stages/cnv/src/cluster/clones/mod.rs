@@ -1,20 +1,22 @@
-//! Clones: the malignant cells of a patient, told apart by the copy number of pieces of arms.
+//! Clones of a patient: malignant cells separated by the copy number of pieces of arms.
 //!
-//! Leiden on the windows of all cells finds tumours and cell types; subclones, which differ by a few
-//! arms, it leaves together (adjusted Rand index near 0 on simulated tumours of 340 malignant cells,
-//! where this gives .7 to 1). Here malignant cells are compared among themselves, by raw counts:
+//! Leiden on the windows of all cells finds tumours and cell types, but does not separate subclones,
+//! which differ by a few arms (adjusted Rand index near 0 on simulated tumours of 340 malignant cells,
+//! where this method reaches .7 to 1). Here malignant cells are compared among themselves, by raw
+//! counts:
 //!
-//! 1. Expressed genes are cut into pieces of an arm (of a chromosome, where the genome is not known) ([`Blocks`]), consecutive genes in equal numbers.
-//! 2. Each cell has one value a piece: the log of its share of the cell's counts, genes weighted
-//!    `1 / (1 + phi m)` (phi: overdispersion, m: mean count), so that no variable gene decides.
-//! 3. A mixture of normal components with shared variances ([`mixture`]) is fitted for 1, 2, ...
-//!    clones; the least BIC decides how many.
-//! 4. A programme moves some genes of a piece, a copy all of them: a component stays only where its cells
-//!    differ by a copy from those that they would else be put with ([`compare`]); others are given up, the
-//!    least different first.
+//! 1. Expressed genes are cut into pieces of an arm (of a chromosome, where the genome is not known),
+//!    consecutive genes in equal numbers ([`Piece`]).
+//! 2. Each cell has one value per piece: the log of its share of the cell's counts, with genes weighted
+//!    by `1 / (1 + phi m)` (phi: overdispersion, m: mean count), so that no variable gene dominates.
+//! 3. A mixture of normal components with shared variances (`mixture`) is fitted for 1, 2, ...
+//!    clones; BIC chooses their number.
+//! 4. An expression programme moves some genes of a piece, a copy-number change all of them: a
+//!    component is kept only if its cells differ by a copy-number change from those that they would
+//!    otherwise join (`compare`); others are dissolved, the least different first.
 //!
-//! Ours; neither paper nor infercnvpy has it. Numbat and CONGAS make clones from counts in a like way,
-//! with alleles or given segments.
+//! This method is ours; neither paper nor infercnvpy has it. Numbat and CONGAS find clones from counts
+//! in a similar way, with alleles or given segments.
 
 mod compare;
 mod mixture;
@@ -31,59 +33,59 @@ use clcc_numerics::math;
 use clcc_numerics::stats::median;
 use compare::{bulks, difference, median_ratio};
 
-/// Mean count in malignant cells from which a gene takes part.
+/// Mean count in malignant cells from which a gene is included.
 const MIN_MEAN: f64 = 0.02;
-/// Expressed genes of a piece; arms with fewer than [`MIN_GENES`] take no part.
+/// Expressed genes per piece; arms with fewer than [`MIN_GENES`] are not included.
 const PIECE_GENES: usize = 75;
 const MIN_GENES: usize = 20;
 /// Range of the overdispersion.
 const PHI: (f64, f64) = (0.01, 10.0);
 
-/// What decides.
+/// Options of [`clones`].
 #[derive(Debug, Clone, Copy)]
 pub struct CloneOptions {
-    /// Most clones.
+    /// Largest number of clones.
     pub max_clones: usize,
-    /// Cells that a clone needs.
+    /// Fewest cells of a clone.
     pub min_cells: usize,
     /// Seed of the starts.
     pub seed: u64,
 }
 
-/// The clones of one patient, the largest first.
+/// Clones of one patient, the largest first.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Clones {
     /// Clone of each cell; `None` for cells that are not malignant.
     pub of_cell: Vec<Option<u32>>,
     /// Probability of that clone; NaN for cells that are not malignant.
     pub confidence: Vec<f64>,
-    /// Cells of each clone.
+    /// Number of cells of each clone.
     pub n_cells: Vec<usize>,
-    /// The pieces.
+    /// Pieces of the genome that the cells were compared on.
     pub pieces: Vec<Piece>,
-    /// `n_clones x n_pieces`: median over genes of the log ratio to the patient's other clones, beside the
-    /// median piece; NaN with one clone or too few counts.
+    /// `n_clones x n_pieces`: median over genes of the log ratio to the patient's other clones,
+    /// relative to the median piece; NaN with one clone or too few counts.
     pub log_ratio: Array2<f64>,
 }
 
-/// Consecutive expressed genes of one arm.
+/// Piece of the genome: consecutive expressed genes of one arm.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Piece {
     /// Chromosome, with `chr`.
     pub chromosome: String,
-    /// Arm; `None` where the genome's arms are not known, and the piece is one of the chromosome.
+    /// Arm; `None` where the genome's arms are not known and the piece is part of a chromosome.
     pub arm: Option<Arm>,
     /// First and last base, 1-based, inclusive.
     pub span: (i64, i64),
-    /// Columns of the counts.
+    /// Genes, as columns of the counts.
     pub genes: Vec<usize>,
 }
 
-/// Finds the clones among the rows of `counts` (raw, `n_cells x n_genes`) with `malignant`; `var` has
-/// `chromosome`, `start` and `end` of each gene, and its `arm` where it is known.
+/// Find the clones among the rows of `counts` (raw, `n_cells x n_genes`) that are `malignant`; `var`
+/// has `chromosome`, `start` and `end` of each gene, and its `arm` where it is known.
 ///
 /// # Errors
-/// Where a column of `var` is missing.
+/// [`clcc_data::error::StageError::Data`] where a column of `var` is missing.
 pub fn clones(
     counts: &Csr,
     var: &Frame,
@@ -105,7 +107,7 @@ pub fn clones(
     Ok(Clones::new(counts, malignant, &cells, pieces, labels))
 }
 
-/// Mean and overdispersion of each gene over malignant cells.
+/// Mean and overdispersion of each gene over the malignant cells.
 struct Moments {
     mean: Vec<f64>,
     phi: Vec<f64>,
@@ -157,7 +159,7 @@ fn library(counts: &Csr, cell: usize) -> f64 {
     counts.row(cell).1.iter().map(|v| f64::from(*v)).sum()
 }
 
-/// Cuts the expressed genes of each arm into pieces of equal numbers.
+/// Cut the expressed genes of each arm into pieces of equal numbers.
 fn pieces(var: &Frame, mean: &[f64]) -> StageResult<Vec<Piece>> {
     let chromosome = var.texts("chromosome")?;
     let (start, end) = (var.numbers("start")?, var.numbers("end")?);
@@ -197,7 +199,7 @@ fn pieces(var: &Frame, mean: &[f64]) -> StageResult<Vec<Piece>> {
     Ok(out)
 }
 
-/// The value of each cell and piece, centred, in units of its counting noise; and the weighted library
+/// Value of each cell and piece, centred, in units of its counting noise; and the weighted library size
 /// of each cell.
 fn features(
     counts: &Csr,
@@ -232,8 +234,9 @@ fn features(
     (x, total)
 }
 
-/// The mixture with the least BIC: log joint density of each cell and component. Components of fewer cells than a clone needs (normal cells among the
-/// malignant ones, as a rule) are given up: their cells go where they are likeliest among the others.
+/// Fit mixtures and choose the one with the least BIC: log joint density of each cell and component.
+/// Components of fewer cells than a clone needs (as a rule, normal cells among the malignant ones) are
+/// dissolved: their cells join the likeliest of the others.
 fn best_mixture(x: &Array2<f64>, options: CloneOptions) -> Array2<f64> {
     let mut best = (f64::INFINITY, Array2::ones((x.nrows(), 1)));
     let mut worse = 0;
@@ -267,7 +270,7 @@ fn best_mixture(x: &Array2<f64>, options: CloneOptions) -> Array2<f64> {
     }
 }
 
-/// Position and value of the largest, the first of equals.
+/// Position and value of the largest; ties go to the first.
 fn largest(values: impl Iterator<Item = f64>) -> (usize, f64) {
     values
         .enumerate()
@@ -276,12 +279,12 @@ fn largest(values: impl Iterator<Item = f64>) -> (usize, f64) {
         })
 }
 
-/// Gives components up that no copy number tells from the others; the label and its probability of each
-/// cell.
+/// Dissolve components whose copy number does not differ from the others'; returns the label of each
+/// cell and its probability.
 ///
-/// The cells of a component are put with the others as [`fates`] says. Where no part of them differs by a copy
-/// from the cells that are there already, the component is no clone: half of one, or cells of several clones
-/// that share a programme.
+/// The cells of a component are assigned to the others by [`fates`]. Where no part of them differs by a
+/// copy-number change from the cells already there, the component is not a clone but half of one, or
+/// cells of several clones that share an expression programme.
 fn joined(
     counts: &Csr,
     cells: &[usize],
@@ -301,7 +304,7 @@ fn joined(
             .filter(|_| k > 1)
             .map(|m| {
                 let fates = fates(features, &labels, k, m);
-                // Components 0..k stay as they are, k.. are the parts of m that go to each.
+                // Components 0..k stay as they are; k.. are the parts of m that go to each.
                 let parted: Vec<u32> = labels
                     .iter()
                     .zip(&fates)
@@ -333,12 +336,12 @@ fn joined(
     }
 }
 
-/// Rounds of [`fates`].
+/// Number of rounds of [`fates`].
 const FATE_ROUNDS: usize = 20;
 
-/// Which of the other components each cell of component `m` belongs to, if all its cells are shifted alike:
-/// `x ~ N(mean of c + shift, variances)` with one shift for them all, by expectation and maximisation. `None`
-/// for cells of other components.
+/// Assign each cell of component `m` to one of the other components, if all its cells are shifted
+/// alike: `x ~ N(mean of c + shift, variances)` with one shift for all of them, by expectation and
+/// maximisation. `None` for cells of other components.
 fn fates(x: &Array2<f64>, labels: &[u32], k: usize, m: usize) -> Vec<Option<u32>> {
     let (mut mean, mut size) = (Array2::<f64>::zeros((k, x.ncols())), vec![0.0; k]);
     for (row, &l) in x.rows().into_iter().zip(labels) {
@@ -363,7 +366,8 @@ fn fates(x: &Array2<f64>, labels: &[u32], k: usize, m: usize) -> Vec<Option<u32>
         return out;
     }
     let mut weight = vec![1.0 / others.len() as f64; others.len()];
-    // From no shift: cells of one clone lie nearest to it, and a shift between two others would halve them.
+    // Start without a shift: cells of one clone are nearest to it, and a shift between two others would
+    // split them.
     let mut shift = Array1::<f64>::zeros(x.ncols());
     for _ in 0..FATE_ROUNDS {
         let mut next = Array1::<f64>::zeros(x.ncols());
@@ -405,7 +409,7 @@ impl Clones {
         let n = labels.iter().map(|l| *l as usize + 1).max().unwrap_or(0);
         let mut size = vec![0usize; n];
         labels.iter().for_each(|l| size[*l as usize] += 1);
-        // Largest first; among equals, the one that appears first.
+        // Largest first; ties go to the one that appears first.
         let mut order: Vec<usize> = (0..n).filter(|&k| size[k] > 0).collect();
         let first = |k: usize| labels.iter().position(|l| *l as usize == k);
         order.sort_by_key(|&k| (std::cmp::Reverse(size[k]), first(k)));

@@ -24,7 +24,7 @@ fn genes(sizes: &[(&str, usize)]) -> Frame {
     frame
 }
 
-/// What tells clones apart in a test.
+/// Differences between the clones of a test.
 #[derive(Clone, Copy, PartialEq)]
 enum Planted {
     Nothing,
@@ -143,7 +143,8 @@ fn clones_that_differ_by_one_arm_each_are_told_apart() {
     assert!((180..200).all(|i| found.of_cell[i].is_none() && found.confidence[i].is_nan()));
     let same = of_one_label(&found, &truth);
     assert!(same >= 170, "{same} of 180");
-    // The pieces of the arms that differ say so, by about the planted ratio against the other two clones.
+    // The pieces of the arms that differ show it, by about the planted ratio against the other two
+    // clones.
     let label = |clone: u32| found.of_cell[(0..180).find(|&i| truth[i] == clone).unwrap()].unwrap();
     let ratio = |clone: u32, chromosome: &str| {
         let of: Vec<f64> = (0..found.pieces.len())

@@ -1,14 +1,15 @@
-//! How sure a called region is, over the cells of its subcluster.
+//! Posterior probability of a called region, over the cells of its subcluster.
 
 use clcc_numerics::math;
-/// Posterior means of the shares of a subcluster's cells in each state.
+/// Compute the posterior mean share of a subcluster's cells in each state.
 ///
 /// `log_likelihood` has one row of `k` numbers per cell: the log density of the cell's values in the
-/// region under each state. The model is R inferCNV's Bayesian network: each cell has a state of its own,
-/// drawn with shares that have a flat Dirichlet prior. R samples it with JAGS; here the states' posterior
-/// is found by collapsed variational inference of order zero (Asuncion et al. 2009), which has no random
-/// draw, and the shares follow as (1 + expected cells in the state) / (k + cells). A region holds dozens
-/// of genes, so a cell's state is hardly ever in doubt and the two agree within the sampler's own error.
+/// region under each state. The model is R inferCNV's Bayesian network: each cell has its own state,
+/// drawn with shares that have a flat Dirichlet prior. R samples it with JAGS; here the states'
+/// posterior is found by collapsed variational inference of order zero (Asuncion et al. 2009), which
+/// needs no random draws, and the shares follow as (1 + expected cells in the state) / (k + cells). A
+/// region has dozens of genes, so a cell's state is hardly ever uncertain and the two agree within the
+/// sampler's own error.
 pub fn state_shares(log_likelihood: &[Vec<f64>], k: usize) -> Vec<f64> {
     let mut weights: Vec<Vec<f64>> = log_likelihood
         .iter()

@@ -1,19 +1,19 @@
-//! `method: hmm`: the run of R inferCNV, from raw counts to copy-number states of subclusters.
+//! `method: hmm`: R inferCNV's method, from raw counts to copy-number states of subclusters.
 //!
 //! 1. genes with few counts are left out ([`Selection`]);
 //! 2. ratios to the reference, gene by gene ([`Ratios`]);
 //! 3. subclusters of each group of cells ([`subclusters::split`]);
 //! 4. levels of the states: from simulated cells ([`spike::levels`]) or from the reference's spread;
-//! 5. the most likely states of each subcluster's mean profile ([`viterbi`]);
+//! 5. the most likely states of each subcluster's mean profile ([`viterbi()`]);
 //! 6. regions that are probably normal over the subcluster's cells are dropped ([`bayes`]);
 //! 7. values within the reference's noise become neutral (`X_cnv`; the states do not depend on it).
 //!
-//! Follows R inferCNV 1.23 `run(cutoff = .1, denoise = TRUE, HMM = TRUE, analysis_mode = "subclusters")`.
-//! Deviations, beside those in the parts: chromosomes are in natural order, not in the file's; cells with
-//! fewer than `min_counts_per_cell` counts stay in the artifact, without signal and without a
-//! subcluster; the spread of a mean over n cells is exactly 1/sqrt(n) of one cell's, where R fits a line
-//! to resampled means (`sd_trend`). No cells x genes matrix is held: profiles are made again where they
-//! are needed.
+//! Follows R inferCNV 1.23 `run(cutoff = .1, denoise = TRUE, HMM = TRUE, analysis_mode =
+//! "subclusters")`. Deviations, in addition to those of the parts: chromosomes are in natural order,
+//! not in the file's; cells with fewer than `min_counts_per_cell` counts stay in the artifact, without
+//! signal and without a subcluster; the spread of a mean over n cells is exactly 1/sqrt(n) of one
+//! cell's, where R fits a line to resampled means (`sd_trend`). No matrix of cells x genes is kept:
+//! profiles are recomputed where they are needed.
 
 pub mod bayes;
 pub mod params;
@@ -43,22 +43,22 @@ use clcc_data::matrix::Csr;
 use clcc_numerics::math;
 use clcc_stage::stage::Progress;
 
-/// A run of genes of one chromosome that a subcluster has in one state other than normal.
+/// Region: consecutive genes of one chromosome that a subcluster has in one state other than normal.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Region {
     /// Index into [`Hmm::subclusters`].
     pub subcluster: usize,
     /// Genes, as positions in [`Layout::genes`].
     pub genes: Range<usize>,
-    /// The state that the hidden Markov model called.
+    /// State called by the hidden Markov model.
     pub called: u8,
     /// Posterior mean share of the subcluster's cells in each state; empty without the filter.
     pub shares: Vec<f64>,
-    /// The state after the filter: the one of the largest share, or normal where the region is dropped.
+    /// State after the filter: that of the largest share, or normal where the region is dropped.
     pub state: u8,
 }
 
-/// What [`run`] finds.
+/// Result of [`run`].
 #[derive(Debug, Clone)]
 pub struct Hmm {
     /// Genes, chromosomes and windows: one window around every `step`-th gene.
@@ -73,23 +73,33 @@ pub struct Hmm {
     pub levels: Levels,
     /// Mean ratio of the reference cells.
     pub neutral: f64,
-    /// Ratios nearer to `neutral` than this are noise.
+    /// Ratios closer to `neutral` than this are noise.
     pub noise: f64,
-    /// `n_cells x n_windows`: natural log of the ratio over `neutral` at the window's middle gene; 0 where
-    /// it is noise, and for cells that take no part.
+    /// `n_cells x n_windows`: natural log of the ratio over `neutral` at the window's middle gene; 0
+    /// where it is noise, and for cells that are not included.
     pub x_cnv: Csr,
-    /// Natural log of each gene's ratio over `neutral` before the noise filter, NaN for cells that take no
-    /// part; where asked for.
+    /// Natural log of each gene's ratio over `neutral` before the noise filter, NaN for cells that are
+    /// not included; only under `calculate_gene_values`.
     pub gene_values: Option<Array2<f32>>,
 }
 
-/// Groups of cells by the values of `reference_key`: name, rows, whether it is reference. Observation
-/// groups come first, by name.
-fn groups(obs: &Frame, params: &InfercnvParams) -> StageResult<Vec<(String, Vec<usize>, bool)>> {
+/// A group of cells: a value of `reference_key`.
+struct Group {
+    name: String,
+    cells: Vec<usize>,
+    is_reference: bool,
+}
+
+/// Group the cells by the values of `reference_key`. Observation groups come first, by name.
+fn groups(obs: &Frame, params: &InfercnvParams) -> StageResult<Vec<Group>> {
     let references = reference_groups(obs, params)?;
     let Some(key) = params.reference_key.as_ref() else {
-        // Without a reference all cells stand in for it.
-        return Ok(vec![("all".into(), (0..obs.len()).collect(), false)]);
+        // Without a reference all cells take its place.
+        return Ok(vec![Group {
+            name: "all".into(),
+            cells: (0..obs.len()).collect(),
+            is_reference: false,
+        }]);
     };
     let values = obs.texts(key)?;
     let mut names: Vec<&String> = values
@@ -98,31 +108,29 @@ fn groups(obs: &Frame, params: &InfercnvParams) -> StageResult<Vec<(String, Vec<
         .collect();
     names.sort();
     names.dedup();
-    let named = |name: &String| {
-        if name.is_empty() {
+    let observed = |name: &String| Group {
+        name: if name.is_empty() {
             "unlabelled".to_string()
         } else {
             name.clone()
-        }
+        },
+        cells: (0..values.len()).filter(|&r| values[r] == *name).collect(),
+        is_reference: false,
     };
-    let rows = |name: &String| (0..values.len()).filter(|&r| values[r] == *name).collect();
-    let mut out: Vec<_> = names
-        .into_iter()
-        .map(|n| (named(n), rows(n), false))
-        .collect();
-    out.extend(
-        references
-            .into_iter()
-            .map(|(name, rows)| (name, rows, true)),
-    );
-    Ok(out)
+    let reference = |(name, cells)| Group {
+        name,
+        cells,
+        is_reference: true,
+    };
+    let names = names.into_iter().map(observed);
+    Ok(names.chain(references.into_iter().map(reference)).collect())
 }
 
-/// Runs the method on raw `counts` (`n_cells x n_genes`, columns placed by `positions`).
+/// Run the method on raw `counts` (`n_cells x n_genes`, columns placed by `positions`).
 ///
 /// # Errors
-/// [`StageError::Data`] where the counts are not finite or negative, no gene or no reference cell takes
-/// part, and as [`reference_groups`].
+/// [`StageError::Data`] where counts are not finite or negative, or no gene or no reference cell is
+/// included, and as [`reference_groups`].
 pub fn run(
     obs: &Frame,
     positions: &GenePositions,
@@ -131,132 +139,47 @@ pub fn run(
     progress: &dyn Progress,
 ) -> StageResult<Hmm> {
     let hmm = &params.hmm;
-    if let Some(v) = counts
-        .data()
-        .iter()
-        .find(|v| !(v.is_finite() && **v >= 0.0))
-    {
-        return Err(StageError::data(format!(
-            "counts have the value `{v}`, expected finite numbers of at least 0"
-        )));
-    }
+    check_counts(counts)?;
     let groups = groups(obs, params)?;
     let candidates = Layout::genes_in_order(positions, params)?;
     let selection = Selection::new(counts, &candidates.genes, &candidates.spans(), hmm);
-    if selection.genes.len() < 2 {
-        return Err(StageError::data_hint(
-            format!(
-                "{} of {} genes have a mean count of at least `{}` in at least {} cells, expected more",
-                selection.genes.len(),
-                candidates.genes.len(),
-                hmm.cutoff,
-                hmm.min_cells_per_gene
-            ),
-            "lower `hmm.cutoff`",
-        ));
-    }
-    let is_reference = |g: &&(String, Vec<usize>, bool)| g.2 || params.reference_is_all();
+    check_genes(&selection, candidates.genes.len(), hmm)?;
     let references: Vec<Vec<usize>> = groups
         .iter()
-        .filter(is_reference)
-        .map(|g| g.1.clone())
+        .filter(|g| g.is_reference || params.reference_is_all())
+        .map(|g| g.cells.clone())
         .collect();
-    let reference: Vec<usize> = references
-        .iter()
-        .flatten()
-        .copied()
-        .filter(|&c| selection.used[c])
-        .collect();
-    if reference.is_empty() {
-        return Err(StageError::data_hint(
-            format!("no reference cell has {} counts", hmm.min_counts_per_cell),
-            "lower `hmm.min_counts_per_cell`",
-        ));
-    }
-    for (name, rows, _) in groups.iter().filter(|g| g.2) {
-        let used = rows.iter().filter(|&&c| selection.used[c]).count();
-        if used < rows.len() {
-            let counts = format!(" with {} counts", hmm.min_counts_per_cell);
-            few_reference_cells(name, used, &counts, progress)?;
-        }
-    }
-    let layout = candidates.centred(
-        &selection.genes,
-        &selection.chromosomes,
-        hmm.window_length,
-        params.step,
-    );
+    let reference = included(&selection, references.iter().flatten().copied());
+    check_reference_cells(&groups, &reference, &selection, hmm, progress)?;
+    let spans = &selection.chromosomes;
+    let layout = candidates.centred(&selection.genes, spans, hmm.window_length, params.step);
     let ratios = Ratios::new(counts, &selection, &references, hmm);
     progress.step(1, 6, "noise of the reference");
     let noise = Noise::of(&ratios, &reference);
 
     progress.step(2, 6, "subclusters");
     let shaping = shaping_genes(&ratios, &layout, &noise, &reference, hmm);
-    let features = |cells: &[usize]| {
-        let rows = ratios.map(cells, |_, row| {
-            shaping.iter().map(|&g| row[g] as f32).collect::<Vec<_>>()
-        });
-        Array2::from_shape_fn((cells.len(), shaping.len()), |(c, g)| rows[c][g])
-    };
-    let mut found = Vec::new();
-    for (name, rows, reference) in &groups {
-        let cells: Vec<usize> = rows
-            .iter()
-            .copied()
-            .filter(|&c| selection.used[c])
-            .collect();
-        found.extend(subclusters::split(
-            name, *reference, &cells, hmm, &features,
-        )?);
-    }
+    let subclusters = all_subclusters(&groups, &ratios, &selection, &shaping, hmm)?;
 
     progress.step(3, 6, "levels of the states");
+    let all: Vec<Vec<usize>> = groups.iter().map(|g| g.cells.clone()).collect();
     let levels = match hmm.hmm_type {
-        HmmType::I6 => {
-            let all: Vec<Vec<usize>> = groups.iter().map(|g| g.1.clone()).collect();
-            spike::levels(counts, &selection, &all, &references, hmm)
-        }
+        HmmType::I6 => spike::levels(counts, &selection, &all, &references, hmm),
         HmmType::I3 => i3_levels(noise.mean, noise.sd, hmm.i3_p_val),
     };
 
     progress.step(4, 6, "states");
-    let mut states = Vec::with_capacity(found.len());
-    let mut regions = Vec::new();
-    for (s, subcluster) in found.iter().enumerate() {
-        let mean = ratios.mean_of(&subcluster.cells, |v| v);
-        let called = call(
-            &mean,
-            &selection.chromosomes,
-            &levels,
-            subcluster.cells.len(),
-            hmm,
-        );
-        let mut own = regions_of(s, &called, &selection.chromosomes, hmm.hmm_type.neutral());
-        let mut called = called;
-        if hmm.bayes_max_p_normal > 0.0 {
-            filter(&mut own, &ratios, &subcluster.cells, &levels, hmm);
-            for region in &own {
-                called[region.genes.clone()].fill(region.state);
-            }
-        }
-        states.push(called);
-        regions.extend(own);
-    }
+    let (states, regions) = all_states(&subclusters, &ratios, &selection, &levels, hmm);
 
     progress.step(5, 6, "profiles");
     let half = hmm.sd_amplifier * noise.cell_sd;
-    let (x_cnv, gene_values) = profiles(
-        &ratios,
-        &layout,
-        &selection.used,
-        noise.mean,
-        half,
-        params.calculate_gene_values,
-    );
+    let keep_genes = params.calculate_gene_values;
+    let used = &selection.used;
+    let (x_cnv, gene_values) = profiles(&ratios, &layout, used, noise.mean, half, keep_genes);
     progress.step(6, 6, "done");
     Ok(Hmm {
         layout,
-        subclusters: found,
+        subclusters,
         states,
         regions,
         levels,
@@ -267,19 +190,133 @@ pub fn run(
     })
 }
 
-/// The ratios of all cells to the reference, whole: for comparison with other programs.
+/// Keep the included cells.
+fn included(selection: &Selection, cells: impl Iterator<Item = usize>) -> Vec<usize> {
+    cells.filter(|&c| selection.used[c]).collect()
+}
+
+/// Check that the counts are finite and not negative.
+fn check_counts(counts: &Csr) -> StageResult<()> {
+    let bad = |v: &&f32| !(v.is_finite() && **v >= 0.0);
+    match counts.data().iter().find(bad) {
+        None => Ok(()),
+        Some(v) => Err(StageError::data(format!(
+            "counts have the value `{v}`, expected finite numbers of at least 0"
+        ))),
+    }
+}
+
+/// Check that genes are left of `n_candidates`.
+fn check_genes(selection: &Selection, n_candidates: usize, params: &HmmParams) -> StageResult<()> {
+    if selection.genes.len() >= 2 {
+        return Ok(());
+    }
+    Err(StageError::data_hint(
+        format!(
+            "{} of {n_candidates} genes have a mean count of at least `{}` in at least {} cells, expected more",
+            selection.genes.len(),
+            params.cutoff,
+            params.min_cells_per_gene
+        ),
+        "lower `hmm.cutoff`",
+    ))
+}
+
+/// Check that there are reference cells, and warn of groups that are left with few.
+fn check_reference_cells(
+    groups: &[Group],
+    reference: &[usize],
+    selection: &Selection,
+    params: &HmmParams,
+    progress: &dyn Progress,
+) -> StageResult<()> {
+    if reference.is_empty() {
+        return Err(StageError::data_hint(
+            format!(
+                "no reference cell has {} counts",
+                params.min_counts_per_cell
+            ),
+            "lower `hmm.min_counts_per_cell`",
+        ));
+    }
+    for group in groups.iter().filter(|g| g.is_reference) {
+        let used = included(selection, group.cells.iter().copied()).len();
+        if used < group.cells.len() {
+            let counts = format!(" with {} counts", params.min_counts_per_cell);
+            few_reference_cells(&group.name, used, &counts, progress)?;
+        }
+    }
+    Ok(())
+}
+
+/// Split every group of cells into subclusters, by the `shaping` genes.
+fn all_subclusters(
+    groups: &[Group],
+    ratios: &Ratios<'_>,
+    selection: &Selection,
+    shaping: &[usize],
+    params: &HmmParams,
+) -> StageResult<Vec<Subcluster>> {
+    let features = |cells: &[usize]| {
+        let rows = ratios.map(cells, |_, row| {
+            shaping.iter().map(|&g| row[g] as f32).collect::<Vec<_>>()
+        });
+        Array2::from_shape_fn((cells.len(), shaping.len()), |(c, g)| rows[c][g])
+    };
+    let mut out = Vec::new();
+    for group in groups {
+        let cells = included(selection, group.cells.iter().copied());
+        out.extend(subclusters::split(
+            &group.name,
+            group.is_reference,
+            &cells,
+            params,
+            &features,
+        )?);
+    }
+    Ok(out)
+}
+
+/// States of each subcluster after the filter, and all called regions.
+fn all_states(
+    subclusters: &[Subcluster],
+    ratios: &Ratios<'_>,
+    selection: &Selection,
+    levels: &Levels,
+    params: &HmmParams,
+) -> (Vec<Vec<u8>>, Vec<Region>) {
+    let (mut states, mut regions) = (Vec::with_capacity(subclusters.len()), Vec::new());
+    for (s, subcluster) in subclusters.iter().enumerate() {
+        let mean = ratios.mean_of(&subcluster.cells, |v| v);
+        let n_cells = subcluster.cells.len();
+        let mut called = call(&mean, &selection.chromosomes, levels, n_cells, params);
+        let neutral = params.hmm_type.neutral();
+        let mut own = regions_of(s, &called, &selection.chromosomes, neutral);
+        if params.bayes_max_p_normal > 0.0 {
+            filter(&mut own, ratios, &subcluster.cells, levels, params);
+            for region in &own {
+                called[region.genes.clone()].fill(region.state);
+            }
+        }
+        states.push(called);
+        regions.extend(own);
+    }
+    (states, regions)
+}
+
+/// Ratios of all cells to the reference as one dense matrix, for comparison with other programs.
 #[derive(Debug, Clone)]
 pub struct RatioMatrix {
     /// Columns of the counts, in genome order.
     pub genes: Vec<usize>,
-    /// For each chromosome its genes, as positions in `genes`.
+    /// Genes of each chromosome, as positions in `genes`.
     pub chromosomes: Vec<Range<usize>>,
-    /// `n_cells x n_genes`, 1 is the reference's copy number; NaN for cells that take no part.
+    /// `n_cells x n_genes`, 1 is the reference's copy number; NaN for cells that are not included.
     pub values: Array2<f32>,
 }
 
 impl RatioMatrix {
-    /// Steps 1 and 2 of [`run`], kept.
+    /// Run steps 1 and 2 of [`run`] and keep all ratios.
     ///
     /// # Errors
     /// As [`run`].
@@ -328,7 +365,7 @@ pub struct Noise {
 }
 
 impl Noise {
-    /// Of the ratios of these cells.
+    /// Compute from the ratios of the reference cells.
     pub fn of(ratios: &Ratios<'_>, reference: &[usize]) -> Self {
         let g = ratios.n_genes() as f64;
         let cells = ratios.map(reference, |_, row| {
@@ -346,7 +383,8 @@ impl Noise {
     }
 }
 
-/// Means at the normal level and where a reference value is beyond with probability `p`.
+/// Levels with means at the normal level and at the points that a reference value exceeds with
+/// probability `p`.
 ///
 /// **Source**: R inferCNV 1.23 `.i3HMM_get_sd_trend_by_num_cells_fit`, `determine_mean_delta_via_Z`.
 pub fn i3_levels(mean: f64, sd: f64, p: f64) -> Levels {
@@ -357,7 +395,7 @@ pub fn i3_levels(mean: f64, sd: f64, p: f64) -> Levels {
     }
 }
 
-/// States of one subcluster's mean profile, chromosome by chromosome.
+/// Call the states of one subcluster's mean profile, chromosome by chromosome.
 pub fn call(
     mean: &[f64],
     chromosomes: &[Range<usize>],
@@ -385,7 +423,7 @@ pub fn call(
     states
 }
 
-/// Runs of one state other than `neutral` within chromosomes of at least two genes.
+/// List the runs of one state other than `neutral`, within chromosomes of at least two genes.
 fn regions_of(
     subcluster: usize,
     states: &[u8],
@@ -412,7 +450,7 @@ fn regions_of(
     out
 }
 
-/// Posterior shares of each region, and the states that follow.
+/// Compute the posterior shares of each region, and apply the filter to the states.
 fn filter(
     regions: &mut [Region],
     ratios: &Ratios<'_>,
@@ -453,8 +491,8 @@ fn filter(
     }
 }
 
-/// Genes that shape the subclusters: quiet ones in the reference, and with `leiden_method: pca` the middle
-/// genes of the windows only.
+/// Genes used to find subclusters: those with little variation in the reference, and with
+/// `leiden_method: pca` only the middle genes of the windows.
 fn shaping_genes(
     ratios: &Ratios<'_>,
     layout: &Layout,
@@ -474,7 +512,7 @@ fn shaping_genes(
         LeidenMethod::Simple => (0..n).collect(),
     };
     let kept: Vec<usize> = candidates.iter().copied().filter(|&g| quiet[g]).collect();
-    // Without quiet genes all of them have to do.
+    // If no genes with little variation are left, all are used.
     if kept.len() < 2 { candidates } else { kept }
 }
 

@@ -17,18 +17,18 @@ pub enum HmmType {
     I3,
 }
 
-/// Over which cells the states are called.
+/// Cells whose mean profile is called together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AnalysisMode {
-    /// Over Leiden subclusters of each group of `reference_key`.
+    /// Leiden subclusters of each group of `reference_key`.
     #[default]
     Subclusters,
-    /// Over each whole group of `reference_key`.
+    /// Each whole group of `reference_key`.
     Samples,
 }
 
-/// The graph on which subclusters are found.
+/// Graph on which subclusters are found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LeidenMethod {
@@ -39,7 +39,7 @@ pub enum LeidenMethod {
     Simple,
 }
 
-/// How the spread of a mean over n cells follows from that of one cell.
+/// Spread of a mean over n cells, relative to that of one cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SdTrend {
@@ -51,7 +51,8 @@ pub enum SdTrend {
     Rounds,
 }
 
-/// Parameters of `method: hmm`; defaults are R inferCNV's but for `cutoff`, which is its advice for 10x.
+/// Parameters of `method: hmm`; defaults are R inferCNV's except for `cutoff`, which is its advice for
+/// 10x.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct HmmParams {
@@ -61,10 +62,10 @@ pub struct HmmParams {
     /// (R's advice for 10x data; 1 for Smart-seq2).
     #[schemars(range(min = 0))]
     pub cutoff: f64,
-    /// Genes seen in fewer cells are left out; default 3.
+    /// Genes expressed in fewer cells are left out; default 3.
     pub min_cells_per_gene: usize,
-    /// Cells with fewer counts over the genes with a place take no part: no signal, no subcluster.
-    /// Default 100.
+    /// Cells with fewer counts over the genes with a position are not included: no signal, no
+    /// subcluster. Default 100.
     #[schemars(range(min = 0))]
     pub min_counts_per_cell: f64,
     /// Genes in the pyramid, an odd number of at least 3, default 101.
@@ -73,10 +74,10 @@ pub struct HmmParams {
     /// Log2 ratios are clipped to +- this before smoothing; above 0, default 3.
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub max_centered_threshold: f64,
-    /// With several reference groups, a value between the lowest and the highest of their means counts as
-    /// no change (`true`, default); otherwise the mean of the groups' means is subtracted.
+    /// With several reference groups, a value between the lowest and the highest of their means counts
+    /// as unchanged (`true`, default); otherwise the mean of the groups' means is subtracted.
     pub ref_subtract_use_mean_bounds: bool,
-    /// Values nearer to the reference's mean than this many of its standard deviations are taken for
+    /// Values closer to the reference's mean than this many of its standard deviations are treated as
     /// noise in `X_cnv`; at least 0, default 1.5; 0 keeps everything. The states do not depend on it.
     #[schemars(range(min = 0, max = 1_000_000))]
     pub sd_amplifier: f64,
@@ -91,8 +92,8 @@ pub struct HmmParams {
     /// is one subcluster.
     #[schemars(range(min = 2))]
     pub k_nn: usize,
-    /// Genes whose mean absolute z-score over the reference cells reaches this do not shape subclusters;
-    /// at least 0, default 0.8; 0 keeps all.
+    /// Genes whose mean absolute z-score over the reference cells reaches this are not used to find
+    /// subclusters; at least 0, default 0.8; 0 keeps all.
     #[schemars(range(min = 0, max = 1_000_000))]
     pub z_score_filter: f64,
     /// Probability of each change of state between neighbouring genes; in (0, 0.1], default 1e-6.
@@ -100,8 +101,8 @@ pub struct HmmParams {
     pub hmm_transition_prob: f64,
     /// Spread of a subcluster's mean in `i6`: `cells` (default) or `rounds`.
     pub sd_trend: SdTrend,
-    /// Overlap of the levels of `i3`: they lie where a reference value is beyond with this probability.
-    /// In (0, 0.5), default 0.05.
+    /// Overlap of the levels of `i3`: each level is where a reference value is beyond it with this
+    /// probability. In (0, 0.5), default 0.05.
     #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 0.5))]
     pub i3_p_val: f64,
     /// Gains and losses whose posterior probability of being normal is above this are dropped; in [0, 1],

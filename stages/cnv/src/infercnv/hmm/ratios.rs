@@ -9,30 +9,30 @@ use crate::infercnv::window::median_of;
 use clcc_data::matrix::Csr;
 use clcc_numerics::math;
 
-/// Cells whose profiles are summed one after the other. Part of the numerics.
+/// Cells whose profiles are summed in sequence. Changing it changes the rounding of results.
 const CHUNK: usize = 64;
-/// Chunks held at once.
+/// Chunks kept in memory at once.
 const HELD: usize = 16;
 
-/// Which genes and cells take part, and where the genes lie.
+/// Included genes and cells, and the chromosomes of the genes.
 #[derive(Debug, Clone)]
 pub struct Selection {
-    /// Columns of the counts that take part, in genome order.
+    /// Included columns of the counts, in genome order.
     pub genes: Vec<usize>,
-    /// For each chromosome its genes, as positions in `genes`.
+    /// Genes of each chromosome, as positions in `genes`.
     pub chromosomes: Vec<Range<usize>>,
-    /// Counts of each cell over the genes that take part.
+    /// Counts of each cell over the included genes.
     pub totals: Vec<f64>,
-    /// Cells that take part.
+    /// Whether each cell is included.
     pub used: Vec<bool>,
-    /// What cells are scaled to: the median of `totals` over the cells that take part.
+    /// Library size that cells are scaled to: the median of `totals` over the included cells.
     pub target: f64,
 }
 
 impl Selection {
-    /// Genes of `candidates` (columns in genome order, cut into chromosomes by `spans`) with a mean count
-    /// of at least `cutoff` in at least `min_cells_per_gene` cells; cells with at least
-    /// `min_counts_per_cell` counts over the candidates.
+    /// Select, from `candidates` (columns in genome order, divided into chromosomes by `spans`), the
+    /// genes with a mean count of at least `cutoff` that are expressed in at least `min_cells_per_gene`
+    /// cells; and the cells with at least `min_counts_per_cell` counts over the candidates.
     pub fn new(
         counts: &Csr,
         candidates: &[usize],
@@ -143,11 +143,11 @@ impl Bounds {
     }
 }
 
-/// Makes the ratio profile of any cell from its counts; holds no matrix of cells x genes.
+/// Computes the ratio profile of any cell from its counts; no matrix of cells x genes is kept.
 ///
-/// Per cell: counts scaled to the median cell, log2(x + 1), minus the reference (bounded between the
-/// groups' means), clip, pyramid mean over 101 genes around each gene, minus the cell's median, minus
-/// the reference once more, 2^x: 1 is the reference's copy number.
+/// Per cell: counts scaled to the median cell, log2(x + 1), minus the reference (0 between the bounds
+/// of the groups' means), clipped, pyramid mean over 101 genes around each gene, minus the cell's
+/// median, minus the reference once more, 2^x: 1 is the reference's copy number.
 ///
 /// **Source**: R inferCNV 1.23 `run`, steps 2 to 14. **Deviation**: f64 throughout.
 #[derive(Debug)]
@@ -163,7 +163,8 @@ pub struct Ratios<'a> {
 }
 
 impl<'a> Ratios<'a> {
-    /// Learns the reference's means. `groups` are rows of `counts`; cells that take no part are skipped.
+    /// Compute the reference's means. `groups` are rows of `counts`; cells that are not included are
+    /// skipped.
     pub fn new(
         counts: &'a Csr,
         selection: &'a Selection,
@@ -194,36 +195,38 @@ impl<'a> Ratios<'a> {
         let groups: Vec<Vec<usize>> = groups
             .iter()
             .map(|g| g.iter().copied().filter(|&c| selection.used[c]).collect())
+            .filter(|g: &Vec<usize>| !g.is_empty())
             .collect();
-        let groups: Vec<&Vec<usize>> = groups.iter().filter(|g| !g.is_empty()).collect();
-        let logs: Vec<Vec<f64>> = groups
-            .iter()
-            .map(|rows| {
-                let mut mean = this.sum(rows, &|this, cell, sum| {
-                    this.logs(cell, |gene, value| sum[gene] += value);
-                });
-                mean.iter_mut().for_each(|m| *m /= rows.len() as f64);
-                mean
-            })
-            .collect();
+        let logs = this.group_means(&groups, &|this, cell, sum| {
+            this.logs(cell, |gene, value| sum[gene] += value);
+        });
         this.first = Bounds::new(&logs, params.ref_subtract_use_mean_bounds);
         this.zero = (0..n)
             .map(|g| this.first.apply(g, 0.0).clamp(-this.clip, this.clip))
             .collect();
-        let smooth: Vec<Vec<f64>> = groups
+        let smooth = this.group_means(&groups, &|this, cell, sum| {
+            let mut row = vec![0.0; n];
+            this.centred(cell, &mut row);
+            sum.iter_mut().zip(&row).for_each(|(s, r)| *s += r);
+        });
+        this.second = Bounds::new(&smooth, params.ref_subtract_use_mean_bounds);
+        this
+    }
+
+    /// Mean over the cells of each group of what `add` adds per gene, `[group][gene]`.
+    fn group_means(
+        &self,
+        groups: &[Vec<usize>],
+        add: &(dyn Fn(&Self, usize, &mut [f64]) + Sync),
+    ) -> Vec<Vec<f64>> {
+        groups
             .iter()
             .map(|rows| {
-                let mut mean = this.sum(rows, &|this, cell, sum| {
-                    let mut row = vec![0.0; n];
-                    this.centred(cell, &mut row);
-                    sum.iter_mut().zip(&row).for_each(|(s, r)| *s += r);
-                });
+                let mut mean = self.sum(rows, add);
                 mean.iter_mut().for_each(|m| *m /= rows.len() as f64);
                 mean
             })
-            .collect();
-        this.second = Bounds::new(&smooth, params.ref_subtract_use_mean_bounds);
-        this
+            .collect()
     }
 
     /// Number of genes of a profile.
@@ -231,7 +234,7 @@ impl<'a> Ratios<'a> {
         self.selection.genes.len()
     }
 
-    /// log2(scaled count + 1) of the genes that the cell has.
+    /// Pass log2(scaled count + 1) of each gene with counts in the cell to `take`.
     fn logs(&self, cell: usize, mut take: impl FnMut(usize, f64)) {
         let scale = self.selection.target / self.selection.totals[cell].max(1.0);
         let (cols, vals) = self.counts.row(cell);
@@ -243,7 +246,7 @@ impl<'a> Ratios<'a> {
         }
     }
 
-    /// The smoothed log2 ratios minus their median.
+    /// Compute the smoothed log2 ratios minus their median.
     fn centred(&self, cell: usize, row: &mut [f64]) {
         row.copy_from_slice(&self.zero);
         self.logs(cell, |gene, value| {
@@ -257,7 +260,7 @@ impl<'a> Ratios<'a> {
         row.iter_mut().for_each(|v| *v -= median);
     }
 
-    /// The ratios of a cell that takes part, one per gene.
+    /// Compute the ratios of an included cell, one per gene.
     pub fn fill(&self, cell: usize, row: &mut [f64]) {
         self.centred(cell, row);
         for (g, v) in row.iter_mut().enumerate() {
@@ -265,7 +268,7 @@ impl<'a> Ratios<'a> {
         }
     }
 
-    /// What `f` makes of the ratios of each of `cells`, in their order.
+    /// Apply `f` to the ratios of each of `cells`, in their order.
     pub fn map<T: Send>(&self, cells: &[usize], f: impl Fn(usize, &[f64]) -> T + Sync) -> Vec<T> {
         cells
             .par_iter()
@@ -279,7 +282,7 @@ impl<'a> Ratios<'a> {
             .collect()
     }
 
-    /// The sum over `cells` of what `add` adds per gene, in a fixed order at any number of threads.
+    /// Sum over `cells` the values that `add` adds per gene, in a fixed order at any number of threads.
     fn sum(&self, cells: &[usize], add: &(dyn Fn(&Self, usize, &mut [f64]) + Sync)) -> Vec<f64> {
         let mut total = vec![0.0; self.n_genes()];
         for held in cells.chunks(CHUNK * HELD) {
@@ -298,7 +301,7 @@ impl<'a> Ratios<'a> {
         total
     }
 
-    /// The mean over `cells` of `f` of each ratio, per gene.
+    /// Mean over `cells` of `f` of each ratio, per gene.
     pub fn mean_of(&self, cells: &[usize], f: impl Fn(f64) -> f64 + Sync) -> Vec<f64> {
         let mut mean = self.sum(cells, &|this, cell, sum| {
             let mut row = vec![0.0; this.n_genes()];
@@ -311,16 +314,17 @@ impl<'a> Ratios<'a> {
     }
 }
 
-/// The pyramid mean around each value, over `tail` values to either side. At an end the pyramid is cut
-/// off and its remaining weights are divided by their own sum, so every value keeps a place. Time is
-/// linear in the values: the pyramid is the second difference of twice-summed values. `sums` is working
-/// memory.
+/// Replace each value by the pyramid mean around it, over `tail` values on either side. At an end the
+/// pyramid is truncated and its remaining weights are divided by their sum, so every value is kept.
+/// Time is linear in the values: the pyramid is the second difference of twice-summed values. `sums` is
+/// working memory.
 pub(super) fn smooth(values: &mut [f64], tail: usize, sums: &mut Vec<f64>) {
     let n = values.len();
     if n < 2 || tail == 0 {
         return;
     }
-    // sums[p] = sum over k < p of (p - k) x_k for 0 <= p <= n; it goes on as a straight line.
+    // sums[p] = sum over k < p of (p - k) x_k for 0 <= p <= n; beyond n it continues as a straight
+    // line.
     sums.clear();
     sums.push(0.0);
     let (mut once, mut twice) = (0.0, 0.0);

@@ -1,4 +1,4 @@
-//! The levels of the six states, from simulated cells of known copy number ("hidden spike").
+//! Levels of the six states, from simulated cells of known copy number ("hidden spike").
 
 use std::ops::Range;
 
@@ -16,10 +16,10 @@ const CELLS: usize = 100;
 const GENES: usize = 400;
 /// Relative copy number of the simulated chromosomes; the last takes the rest of the genes.
 const CHROMOSOMES: [f64; 11] = [1.0, 0.01, 1.0, 0.5, 1.0, 1.5, 1.0, 2.0, 1.0, 3.0, 1.0];
-/// In the order of the states.
+/// Relative copy number of each state.
 const LEVELS: [f64; 6] = [0.01, 0.5, 1.0, 1.5, 2.0, 3.0];
 
-/// Means of genes in the cells of one group, their variances and shares of zeros, on scaled counts.
+/// Moments of genes over the cells of one group, on scaled counts: mean, variance, share of zeros.
 struct GeneMoments {
     mean: Vec<f64>,
     variance: Vec<f64>,
@@ -63,14 +63,15 @@ fn moments(counts: &Csr, selection: &Selection, rows: &[usize]) -> GeneMoments {
     }
 }
 
-/// Mean and standard deviation of the ratios that simulated cells have at each copy number.
+/// Estimate the mean and standard deviation of the ratios of simulated cells at each copy number.
 ///
 /// For each reference group, 100 cells are drawn around that group's gene means (drawn with replacement
-/// into fake chromosomes) and 100 more with the means of five chromosomes multiplied by .01, .5, 1.5, 2
-/// and 3; counts are normal with the variance that genes of that mean have, rounded, at least 0, with
-/// zeros added up to the share that genes of that mean have. The cells then pass through the same steps
-/// as the real ones, the first hundred of each group as reference. `groups` are all groups of cells, from
-/// which the variances and zeros are learned; `references` those among them that are reference.
+/// into simulated chromosomes) and 100 more with the means of five chromosomes multiplied by .01, .5,
+/// 1.5, 2 and 3. Counts are normal with the variance that genes of that mean have, rounded, at least 0,
+/// with zeros added up to the share that genes of that mean have. The cells then go through the same
+/// steps as the real ones, the first hundred of each group as reference. `groups` are all groups of
+/// cells, from which the variances and zeros are estimated; `references` those among them that are
+/// reference.
 ///
 /// **Source**: R inferCNV 1.23 `.build_and_add_hspike`, `.get_simulated_cell_matrix_using_meanvar_trend`,
 /// `get_spike_dists`. **Deviations**: the two trends are P-splines; draws are seeded.
@@ -81,93 +82,134 @@ pub fn levels(
     references: &[Vec<usize>],
     params: &HmmParams,
 ) -> Levels {
-    let own = |rows: &[usize]| -> Vec<usize> {
-        rows.iter()
-            .copied()
-            .filter(|&c| selection.used[c])
-            .collect()
+    let own = |rows: &Vec<usize>| -> Option<Vec<usize>> {
+        let used = rows.iter().copied().filter(|&c| selection.used[c]);
+        Some(used.collect::<Vec<_>>()).filter(|cells| !cells.is_empty())
     };
-    let (mut log_mean, mut log_variance, mut log_seen, mut zeros) =
-        (vec![], vec![], vec![], vec![]);
-    for rows in groups.iter().map(|g| own(g)).filter(|g| !g.is_empty()) {
-        let m = moments(counts, selection, &rows);
-        log_mean.extend(m.mean.iter().map(|m| math::ln_1p(*m)));
-        log_variance.extend(m.variance.iter().map(|v| math::ln_1p(*v)));
-        for (mean, zero) in m.mean.iter().zip(&m.zeros).filter(|(m, _)| **m > 0.0) {
-            log_seen.push(math::ln(*mean));
-            zeros.push(*zero);
-        }
-    }
-    let variance = Spline::fit(&log_mean, &log_variance);
-    let dropout = Spline::fit(&log_seen, &zeros);
-
-    let n_genes = selection.genes.len();
-    let last = n_genes.saturating_sub(10 * GENES).max(GENES);
-    let mut spans: Vec<Range<usize>> = (0..10).map(|c| c * GENES..(c + 1) * GENES).collect();
-    spans.push(10 * GENES..10 * GENES + last);
-    let total = 10 * GENES + last;
-    let mut rng = Rng::new(params.random_state, "hspike genes", &[]);
-    let drawn: Vec<usize> = (0..total)
-        .map(|_| rng.below(n_genes as u64) as usize)
-        .collect();
-
-    let mut rows: Vec<Vec<(u32, f32)>> = Vec::new();
-    let mut normal = Vec::new();
-    let mut spiked = Vec::new();
-    for (group, cells) in references
+    let of_groups = groups
         .iter()
-        .map(|g| own(g))
-        .filter(|g| !g.is_empty())
-        .enumerate()
-    {
-        let means = moments(counts, selection, &cells).mean;
-        for altered in [false, true] {
-            let first = rows.len();
-            rows.resize(first + CELLS, Vec::new());
-            for (chromosome, span) in spans.iter().enumerate() {
-                let ratio = if altered {
-                    CHROMOSOMES[chromosome]
-                } else {
-                    1.0
-                };
-                for gene in span.clone() {
-                    let mean = means[drawn[gene]];
-                    let mean = ratio * if mean == 0.0 { 1e-3 } else { mean };
-                    let coordinates = [group as u64, u64::from(altered), gene as u64];
-                    let mut rng = Rng::new(params.random_state, "hspike counts", &coordinates);
-                    for (cell, value) in gene_counts(mean, &variance, &dropout, &mut rng)
-                        .into_iter()
-                        .enumerate()
-                    {
-                        if value > 0.0 {
-                            rows[first + cell].push((gene as u32, value as f32));
-                        }
-                    }
-                }
-            }
-            let cells: Vec<usize> = (first..first + CELLS).collect();
-            if altered {
-                spiked.extend(cells);
-            } else {
-                normal.push(cells);
-            }
-        }
-    }
-    let x = Csr::from_rows(total, rows);
-    let totals: Vec<f64> = (0..x.n_rows())
-        .map(|r| x.row(r).1.iter().map(|v| f64::from(*v)).sum())
+        .filter_map(own)
+        .map(|cells| moments(counts, selection, &cells));
+    let trends = Trends::fit(of_groups);
+    let means: Vec<Vec<f64>> = references
+        .iter()
+        .filter_map(own)
+        .map(|cells| moments(counts, selection, &cells).mean)
+        .collect();
+    let spans = simulated_chromosomes(selection.genes.len());
+    let cells = SimulatedCells::draw(&means, &spans, &trends, params.random_state);
+    let totals: Vec<f64> = (0..cells.counts.n_rows())
+        .map(|r| cells.counts.row(r).1.iter().map(|v| f64::from(*v)).sum())
         .collect();
     let simulated = Selection {
-        genes: (0..total).collect(),
+        genes: (0..cells.counts.n_cols()).collect(),
         chromosomes: spans.clone(),
         used: totals.iter().map(|t| *t > 0.0).collect(),
         totals,
         target: selection.target,
     };
-    let ratios = Ratios::new(&x, &simulated, &normal, params);
-    let spiked: Vec<usize> = spiked.into_iter().filter(|&c| simulated.used[c]).collect();
+    let ratios = Ratios::new(&cells.counts, &simulated, &cells.normal, params);
+    let spiked = cells.spiked.into_iter().filter(|&c| simulated.used[c]);
+    summarise(&ratios, &spiked.collect::<Vec<_>>(), &spans)
+}
+
+/// Genes of each simulated chromosome: [`GENES`] each, the last with the rest of `n_genes`.
+fn simulated_chromosomes(n_genes: usize) -> Vec<Range<usize>> {
+    let last = n_genes.saturating_sub(10 * GENES).max(GENES);
+    let mut spans: Vec<Range<usize>> = (0..10).map(|c| c * GENES..(c + 1) * GENES).collect();
+    spans.push(10 * GENES..10 * GENES + last);
+    spans
+}
+
+/// Variance and share of zeros of a gene, as functions of its mean.
+struct Trends {
+    /// ln(1 + variance) over ln(1 + mean).
+    variance: Spline,
+    /// Share of zeros over ln(mean).
+    dropout: Spline,
+}
+
+impl Trends {
+    fn fit(groups: impl Iterator<Item = GeneMoments>) -> Self {
+        let (mut log_mean, mut log_variance) = (vec![], vec![]);
+        let (mut log_seen, mut zeros) = (vec![], vec![]);
+        for m in groups {
+            log_mean.extend(m.mean.iter().map(|m| math::ln_1p(*m)));
+            log_variance.extend(m.variance.iter().map(|v| math::ln_1p(*v)));
+            for (mean, zero) in m.mean.iter().zip(&m.zeros).filter(|(m, _)| **m > 0.0) {
+                log_seen.push(math::ln(*mean));
+                zeros.push(*zero);
+            }
+        }
+        Self {
+            variance: Spline::fit(&log_mean, &log_variance),
+            dropout: Spline::fit(&log_seen, &zeros),
+        }
+    }
+}
+
+/// Simulated cells: [`CELLS`] normal and as many altered ones per reference group.
+struct SimulatedCells {
+    /// Simulated cells x simulated genes.
+    counts: Csr,
+    /// Rows of the normal cells, per reference group.
+    normal: Vec<Vec<usize>>,
+    /// Rows of the altered cells.
+    spiked: Vec<usize>,
+}
+
+impl SimulatedCells {
+    /// Draw the cells around the gene means of each reference group.
+    fn draw(means: &[Vec<f64>], spans: &[Range<usize>], trends: &Trends, seed: u64) -> Self {
+        let total = spans.last().map_or(0, |s| s.end);
+        let mut rng = Rng::new(seed, "hspike genes", &[]);
+        let n_genes = means.first().map_or(0, Vec::len) as u64;
+        let drawn: Vec<usize> = if n_genes == 0 {
+            Vec::new()
+        } else {
+            (0..total).map(|_| rng.below(n_genes) as usize).collect()
+        };
+        let mut rows: Vec<Vec<(u32, f32)>> = Vec::new();
+        let (mut normal, mut spiked) = (Vec::new(), Vec::new());
+        for (group, means) in means.iter().enumerate() {
+            for altered in [false, true] {
+                let first = rows.len();
+                rows.resize(first + CELLS, Vec::new());
+                for (span, copies) in spans.iter().zip(CHROMOSOMES) {
+                    let ratio = if altered { copies } else { 1.0 };
+                    for gene in span.clone() {
+                        let mean = means[drawn[gene]];
+                        let mean = ratio * if mean == 0.0 { 1e-3 } else { mean };
+                        let coordinates = [group as u64, u64::from(altered), gene as u64];
+                        let mut rng = Rng::new(seed, "hspike counts", &coordinates);
+                        let values = gene_counts(mean, &trends.variance, &trends.dropout, &mut rng);
+                        for (row, value) in rows[first..].iter_mut().zip(values) {
+                            if value > 0.0 {
+                                row.push((gene as u32, value as f32));
+                            }
+                        }
+                    }
+                }
+                let cells = first..first + CELLS;
+                if altered {
+                    spiked.extend(cells);
+                } else {
+                    normal.push(cells.collect());
+                }
+            }
+        }
+        Self {
+            counts: Csr::from_rows(total, rows),
+            normal,
+            spiked,
+        }
+    }
+}
+
+/// Mean and standard deviation of the altered cells' ratios at each level.
+fn summarise(ratios: &Ratios<'_>, spiked: &[usize], spans: &[Range<usize>]) -> Levels {
     // Per cell and level: count, sum and sum of squares around 1.
-    let parts = ratios.map(&spiked, |_, row| {
+    let parts = ratios.map(spiked, |_, row| {
         LEVELS.map(|level| {
             let mut sums = [0.0; 3];
             for (span, _) in spans.iter().zip(CHROMOSOMES).filter(|(_, c)| *c == level) {
@@ -192,7 +234,7 @@ pub fn levels(
     Levels { means, sds }
 }
 
-/// The counts of one gene in [`CELLS`] cells.
+/// Draw the counts of one gene in [`CELLS`] cells.
 fn gene_counts(mean: f64, variance: &Spline, dropout: &Spline, rng: &mut Rng) -> Vec<f64> {
     let sd = (math::exp(variance.at(math::ln_1p(mean))) - 1.0)
         .max(0.0)

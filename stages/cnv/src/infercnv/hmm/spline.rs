@@ -1,8 +1,10 @@
-//! A smooth curve through many points.
+//! Smoothing spline for many points.
 
 use clcc_numerics::math;
-/// Pieces of the curve.
+/// Number of pieces of the curve.
 const PIECES: usize = 20;
+/// Number of basis functions.
+const N_BASIS: usize = PIECES + 3;
 
 /// A cubic spline with a penalty on its second differences.
 #[derive(Debug, Clone)]
@@ -13,7 +15,7 @@ pub(super) struct Spline {
 }
 
 impl Spline {
-    /// The curve of y over x whose penalty has the least generalised cross-validation error.
+    /// Fit y over x, with the penalty that has the least generalised cross-validation error.
     ///
     /// **Source**: P-splines (Eilers and Marx 1996) on 20 equal pieces. **Deviation** from R's
     /// `smooth.spline`, which has a knot at most points and a penalty on the second derivative; both
@@ -26,67 +28,25 @@ impl Spline {
             .fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), &v| {
                 (a.min(v), b.max(v))
             });
-        let n = PIECES + 3;
         let mean = y.iter().sum::<f64>() / y.len().max(1) as f64;
         if x.is_empty() || high <= low {
             return Self {
                 low: 0.0,
                 width: 1.0,
-                coefficients: vec![mean; n],
+                coefficients: vec![mean; N_BASIS],
             };
         }
         let mut curve = Self {
             low,
             width: (high - low) / PIECES as f64,
-            coefficients: vec![0.0; n],
+            coefficients: vec![0.0; N_BASIS],
         };
-        let mut gram = vec![0.0; n * n];
-        let mut right = vec![0.0; n];
-        let mut yy = 0.0;
-        for (&x, &y) in x.iter().zip(y) {
-            let (first, weights) = curve.basis(x);
-            yy += y * y;
-            for i in 0..4 {
-                right[first + i] += weights[i] * y;
-                for j in 0..4 {
-                    gram[(first + i) * n + first + j] += weights[i] * weights[j];
-                }
-            }
-        }
-        let mut penalty = vec![0.0; n * n];
-        for d in 0..n - 2 {
-            let row = [1.0, -2.0, 1.0];
-            for i in 0..3 {
-                for j in 0..3 {
-                    penalty[(d + i) * n + d + j] += row[i] * row[j];
-                }
-            }
-        }
-        let points = x.len() as f64;
+        let normal = Normal::new(&curve, x, y);
+        let penalty = second_differences();
         let mut best = f64::INFINITY;
         for step in 0..37 {
             let lambda = math::pow(10f64, -6.0 + f64::from(step) / 3.0);
-            let system: Vec<f64> = gram
-                .iter()
-                .zip(&penalty)
-                .enumerate()
-                .map(|(i, (g, p))| g + lambda * p + if i % (n + 1) == 0 { 1e-9 } else { 0.0 })
-                .collect();
-            let factor = cholesky(&system, n);
-            let c = solve(&factor, n, &right);
-            let freedom: f64 = (0..n)
-                .map(|j| {
-                    let column: Vec<f64> = (0..n).map(|i| gram[i * n + j]).collect();
-                    solve(&factor, n, &column)[j]
-                })
-                .sum();
-            let fitted: f64 = (0..n)
-                .map(|i| c[i] * (0..n).map(|j| gram[i * n + j] * c[j]).sum::<f64>())
-                .sum();
-            let cross: f64 = c.iter().zip(&right).map(|(a, b)| a * b).sum();
-            let residual = (yy - 2.0 * cross + fitted).max(0.0);
-            // 1.4: against following single points (Kim and Gu 2004).
-            let error = points * residual / (points - 1.4 * freedom).max(1e-9).powi(2);
+            let (error, c) = normal.solve(lambda, &penalty);
             if error < best {
                 (best, curve.coefficients) = (error, c);
             }
@@ -94,7 +54,7 @@ impl Spline {
         curve
     }
 
-    /// First basis function that is not 0 at x, and the values of the four that are not.
+    /// Index of the first basis function that is not 0 at x, and the values of the four that are not.
     fn basis(&self, x: f64) -> (usize, [f64; 4]) {
         let at = ((x - self.low) / self.width).clamp(0.0, PIECES as f64);
         let piece = (at as usize).min(PIECES - 1);
@@ -118,8 +78,8 @@ impl Spline {
             .sum()
     }
 
-    /// The curve at x; beyond the points a straight line with the mean slope of the nearest quarter of the
-    /// curve (the slope at the very end hangs on the last few points).
+    /// Value of the curve at x. Beyond the points it is a straight line with the mean slope of the
+    /// nearest quarter of the curve, since the slope at the very end depends on the last few points.
     pub(super) fn at(&self, x: f64) -> f64 {
         let high = self.low + self.width * PIECES as f64;
         let quarter = self.width * (PIECES / 4) as f64;
@@ -135,7 +95,86 @@ impl Spline {
     }
 }
 
-/// Lower factor of a positive definite matrix.
+/// Normal equations of the unpenalised fit.
+struct Normal {
+    /// `N_BASIS x N_BASIS`: inner products of the basis functions over the points.
+    gram: Vec<f64>,
+    /// Inner products of the basis functions with y.
+    right: Vec<f64>,
+    /// Sum of squares of y.
+    yy: f64,
+    /// Number of points.
+    points: f64,
+}
+
+impl Normal {
+    fn new(curve: &Spline, x: &[f64], y: &[f64]) -> Self {
+        let n = N_BASIS;
+        let mut out = Self {
+            gram: vec![0.0; n * n],
+            right: vec![0.0; n],
+            yy: 0.0,
+            points: x.len() as f64,
+        };
+        for (&x, &y) in x.iter().zip(y) {
+            let (first, weights) = curve.basis(x);
+            out.yy += y * y;
+            for i in 0..4 {
+                out.right[first + i] += weights[i] * y;
+                for j in 0..4 {
+                    out.gram[(first + i) * n + first + j] += weights[i] * weights[j];
+                }
+            }
+        }
+        out
+    }
+
+    /// Solve with `lambda` times the penalty. Returns the generalised cross-validation error and the
+    /// coefficients.
+    fn solve(&self, lambda: f64, penalty: &[f64]) -> (f64, Vec<f64>) {
+        let n = N_BASIS;
+        let system: Vec<f64> = self
+            .gram
+            .iter()
+            .zip(penalty)
+            .enumerate()
+            .map(|(i, (g, p))| g + lambda * p + if i % (n + 1) == 0 { 1e-9 } else { 0.0 })
+            .collect();
+        let factor = cholesky(&system, n);
+        let c = solve(&factor, n, &self.right);
+        let freedom: f64 = (0..n)
+            .map(|j| {
+                let column: Vec<f64> = (0..n).map(|i| self.gram[i * n + j]).collect();
+                solve(&factor, n, &column)[j]
+            })
+            .sum();
+        let fitted: f64 = (0..n)
+            .map(|i| c[i] * (0..n).map(|j| self.gram[i * n + j] * c[j]).sum::<f64>())
+            .sum();
+        let cross: f64 = c.iter().zip(&self.right).map(|(a, b)| a * b).sum();
+        let residual = (self.yy - 2.0 * cross + fitted).max(0.0);
+        // 1.4 guards against following single points (Kim and Gu 2004).
+        let error = self.points * residual / (self.points - 1.4 * freedom).max(1e-9).powi(2);
+        (error, c)
+    }
+}
+
+/// Penalty matrix: squared second differences of the coefficients.
+fn second_differences() -> Vec<f64> {
+    let n = N_BASIS;
+    let mut penalty = vec![0.0; n * n];
+    let row = [1.0, -2.0, 1.0];
+    for d in 0..n - 2 {
+        for i in 0..3 {
+            for j in 0..3 {
+                penalty[(d + i) * n + d + j] += row[i] * row[j];
+            }
+        }
+    }
+    penalty
+}
+
+/// Lower Cholesky factor of a positive definite matrix.
 fn cholesky(a: &[f64], n: usize) -> Vec<f64> {
     let mut l = vec![0.0; n * n];
     for i in 0..n {

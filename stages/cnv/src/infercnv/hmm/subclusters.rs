@@ -10,34 +10,35 @@ use clcc_numerics::graph::{LeidenOptions, Objective, leiden, nearest_neighbors};
 use clcc_numerics::linalg::{PcaOptions, pca};
 use clcc_numerics::math;
 
-/// Principal components of the shared-neighbour graph.
+/// Number of principal components for the shared-neighbour graph.
 const COMPONENTS: usize = 10;
-/// Shared-neighbour weights below this are no edge.
+/// Shared-neighbour weight below which an edge is dropped.
 const PRUNE: f64 = 1.0 / 15.0;
 
 /// A subcluster and its cells.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Subcluster {
-    /// `<group>_s1`, `_s2`, ... by falling size.
+    /// Name: `<group>_s1`, `_s2`, ... by descending size.
     pub name: String,
-    /// Rows.
+    /// Rows of its cells.
     pub cells: Vec<usize>,
-    /// Whether its group is reference.
+    /// Whether its group is a reference group.
     pub reference: bool,
 }
 
-/// R's resolution for `n` cells.
+/// Resolution of Leiden for `n` cells, as R inferCNV sets it.
 pub fn auto_resolution(n: usize) -> f64 {
     math::pow(11.98 / n as f64, 1.0 / 1.165)
 }
 
-/// Splits one group. `features` gives the values of a cell on the genes that shape subclusters.
+/// Split one group into subclusters. `features` gives the values of a cell on the genes that define
+/// subclusters.
 ///
-/// **Source**: R inferCNV 1.23 `define_signif_tumor_subclusters` with Leiden. **Deviations** of `pca`: R
-/// chooses 2,000 genes by variance with Seurat, scales them and takes approximate neighbours; here every
-/// `step`-th smoothed gene enters unscaled (neighbouring genes share nine tenths of their windows), and
-/// neighbours are exact. R's own labels vary from seed to seed, so they are not reproduced; `simple` is
-/// the graph that R builds without Seurat.
+/// **Source**: R inferCNV 1.23 `define_signif_tumor_subclusters` with Leiden. **Deviations** of `pca`:
+/// R chooses 2,000 genes by variance with Seurat, scales them and uses approximate neighbours; here
+/// every `step`-th smoothed gene is used unscaled (neighbouring genes share nine tenths of their
+/// windows), and neighbours are exact. R's own labels vary from seed to seed, so they are not
+/// reproduced; `simple` is the graph that R builds without Seurat.
 ///
 /// # Errors
 /// Where the principal components cannot be found.
@@ -138,7 +139,7 @@ fn shared_neighbors(neighbors: &Array2<u32>) -> Csr {
     Csr::from_rows(n, rows)
 }
 
-/// An edge of weight 1 between cells of which one is among the other's neighbours.
+/// Edges of weight 1 between cells of which one is among the other's neighbours.
 fn either_way(neighbors: &Array2<u32>) -> Csr {
     let n = neighbors.nrows();
     let mut rows: Vec<Vec<u32>> = vec![Vec::new(); n];

@@ -1,4 +1,4 @@
-//! The tables of `method: hmm`.
+//! Tables of `method: hmm`.
 
 use std::path::Path;
 
@@ -7,8 +7,9 @@ use crate::infercnv::layout::GenePositions;
 use clcc_data::error::StageResult;
 use clcc_data::frame::{Column, Frame};
 use clcc_data::table::write_tsv;
+use clcc_stage::tables::Table;
 
-/// Writes `hmm_regions.tsv` and `hmm_subclusters.tsv` into `dir`.
+/// Write `hmm_regions.tsv` and `hmm_subclusters.tsv` into `dir`.
 ///
 /// # Errors
 /// [`clcc_data::StageError::Io`] where a file cannot be written.
@@ -24,15 +25,9 @@ pub fn write(dir: &Path, found: &Hmm, positions: &GenePositions, kind: HmmType) 
         &regions(found, positions, kind),
         &notes,
     )?;
-    let notes = [
-        "subclusters over whose mean profile the states were called; share_gained, share_lost: share of the genes in a kept gain or loss",
-    ];
-    write_tsv(
-        &dir.join("hmm_subclusters.tsv"),
-        "subcluster",
-        &subclusters(found, kind),
-        &notes,
-    )
+    Table::new(subclusters(found, kind))
+        .note("subclusters over whose mean profile the states were called; share_gained, share_lost: share of the genes in a kept gain or loss")
+        .write(dir)
 }
 
 fn regions(found: &Hmm, positions: &GenePositions, kind: HmmType) -> Frame {
@@ -85,29 +80,39 @@ fn regions(found: &Hmm, positions: &GenePositions, kind: HmmType) -> Frame {
     table
 }
 
-fn subclusters(found: &Hmm, kind: HmmType) -> Frame {
-    let mut table = Frame::new(found.subclusters.iter().map(|s| s.name.clone()).collect());
-    table.set(
-        "n_cells",
-        Column::I64(
-            found
-                .subclusters
-                .iter()
-                .map(|s| s.cells.len() as i64)
-                .collect(),
-        ),
-    );
-    table.set(
-        "reference",
-        Column::Bool(found.subclusters.iter().map(|s| s.reference).collect()),
-    );
-    let share = |wanted: &dyn Fn(u8) -> bool| {
-        let of = |states: &Vec<u8>| {
+clcc_stage::table! {
+    /// A subcluster of cells whose states were called together.
+    pub(super) struct SubclusterRow = "hmm_subclusters.tsv" {
+        /// Name of the subcluster.
+        subcluster: String,
+        /// Cells.
+        n_cells: i64,
+        /// Whether its cells are reference cells.
+        reference: bool,
+        /// Share of the genes in a kept gain.
+        share_gained: f64,
+        /// Share of the genes in a kept loss.
+        share_lost: f64,
+    }
+}
+
+fn subclusters(found: &Hmm, kind: HmmType) -> Vec<SubclusterRow> {
+    let row = |(s, states): (&super::Subcluster, &Vec<u8>)| {
+        let share = |wanted: &dyn Fn(u8) -> bool| {
             states.iter().filter(|s| wanted(**s)).count() as f64 / states.len().max(1) as f64
         };
-        Column::F64(found.states.iter().map(of).collect())
+        SubclusterRow {
+            subcluster: s.name.clone(),
+            n_cells: s.cells.len() as i64,
+            reference: s.reference,
+            share_gained: share(&|s| s > kind.neutral()),
+            share_lost: share(&|s| s < kind.neutral()),
+        }
     };
-    table.set("share_gained", share(&|s| s > kind.neutral()));
-    table.set("share_lost", share(&|s| s < kind.neutral()));
-    table
+    found
+        .subclusters
+        .iter()
+        .zip(&found.states)
+        .map(row)
+        .collect()
 }

@@ -1,14 +1,14 @@
-//! The hidden Markov models of R inferCNV: levels, emissions and the most likely path.
+//! Hidden Markov models of R inferCNV: levels, emissions and the most likely path.
 
 use clcc_numerics::math;
 use clcc_numerics::stats::normal_ln_sf;
 
 use super::params::HmmType;
 
-/// Levels of the states along the ratio, and their spreads for one cell.
+/// Mean ratio of each state, and its standard deviation for one cell.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Levels {
-    /// One mean per state, rising with copy number.
+    /// One mean per state, ascending with copy number.
     pub means: Vec<f64>,
     /// One standard deviation per state.
     pub sds: Vec<f64>,
@@ -23,7 +23,7 @@ impl HmmType {
         }
     }
 
-    /// Number of the normal state.
+    /// Index of the normal state.
     pub fn neutral(self) -> u8 {
         match self {
             Self::I6 => 2,
@@ -32,16 +32,17 @@ impl HmmType {
     }
 }
 
-/// The most likely states along one chromosome. `x` are a subcluster's mean ratios (neutral 1) in genome
-/// order, `sd` the common spread of all levels, `t` the probability of each change.
+/// Find the most likely states along one chromosome. `x` are a subcluster's mean ratios (neutral 1) in
+/// genome order, `sd` the common standard deviation of all levels, `t` the probability of each change.
 ///
-/// The emission is R's: `1 / -ln P(Z > |x - mean| / sd)`, divided by its sum over the states. It is no
-/// density: far from every level all states come to look alike, where a normal density would make the
-/// nearest one certain. The chance to stay is `1 - 5 t` in both models, as in R, also with three states;
-/// ties go to the lower state. A chromosome with fewer than two genes is normal throughout.
+/// The emission is R's: `1 / -ln P(Z > |x - mean| / sd)`, divided by its sum over the states. It is not
+/// a density: far from every level all states become alike, where a normal density would make the
+/// nearest one certain. The probability of staying is `1 - 5 t` in both models, as in R, also with
+/// three states; ties go to the lower state. A chromosome with fewer than two genes is normal
+/// throughout.
 ///
-/// **Source**: R inferCNV 1.23 `Viterbi.dthmm.adj`, `.get_HMM`, `.i3HMM_get_HMM`. **Deviation**: for such
-/// a chromosome R answers state 3, which is normal in i6 and a gain in i3.
+/// **Source**: R inferCNV 1.23 `Viterbi.dthmm.adj`, `.get_HMM`, `.i3HMM_get_HMM`. **Deviation**: for
+/// such a chromosome R returns state 3, which is normal in i6 and a gain in i3.
 pub fn viterbi(x: &[f64], means: &[f64], sd: f64, kind: HmmType, t: f64) -> Vec<u8> {
     let k = means.len();
     let neutral = kind.neutral() as usize;
@@ -90,7 +91,7 @@ fn first_largest(values: impl Iterator<Item = f64>) -> (usize, f64) {
         })
 }
 
-/// The middle value, or the mean of the two middle ones.
+/// Median: the middle value, or the mean of the two middle ones.
 pub(super) fn median(values: &[f64]) -> f64 {
     super::super::window::median_of(values, &mut Vec::new())
 }

@@ -1,53 +1,54 @@
-//! One gene's response to its copy number: a negative binomial regression of the clones' counts.
+//! Fits one gene's response to its copy number: a negative binomial regression of the clones' counts.
 //!
-//! For gene g and clone u of stratum s: `ln E N = ln(L size) + a_s + slope x + level`, variance
-//! `mu + dispersion mu^2`. Strata are fixed effects; the level of malignant clones of a cell type is a random
-//! effect, normal with mean 0 and one variance for all genes; a prior on the slope is optional. Fisher
-//! scoring (McCullagh and Nelder 1989, section 2.5): each step is the weighted line through the working
-//! responses, strata and levels eliminated. The log likelihood is concave in the linear predictor, so there
-//! is one maximum, and drawing the slope to a prior moves it towards the prior's mean and never past it.
+//! For gene g and clone u of stratum s: `ln E N = ln(L size) + a_s + slope x + level`, variance `mu +
+//! dispersion mu^2`. Strata are fixed effects; the level of malignant clones of a cell type is a random
+//! effect, normal with mean 0 and one variance for all genes; a prior on the slope is optional. Fitted
+//! by Fisher scoring (McCullagh and Nelder 1989, section 2.5): each step is the weighted line through
+//! the working responses, with strata and levels eliminated. The log likelihood is concave in the
+//! linear predictor, so it has one maximum, and shrinking the slope moves it towards the prior's mean
+//! and never past it.
 //!
-//! Counts and not their logarithms, because a clone of 20 cells has 0 to 5 counts of most genes: a
-//! logarithm needs a count added to it, which draws every such clone to one value.
+//! Counts are used rather than their logarithms because a clone of 20 cells has 0 to 5 counts of most
+//! genes: a logarithm needs a count added to it, which pulls all such clones to one value.
 
 use clcc_numerics::math;
 use clcc_numerics::stats::median;
 
-/// Steps of Fisher scoring; twenty are ample where the slope is determined at all.
+/// Largest number of steps of Fisher scoring; twenty are ample where the slope is determined at all.
 const STEPS: usize = 50;
 /// Change of a linear predictor below which the fit has converged.
 const TOLERANCE: f64 = 1e-9;
 /// Largest change of the slope in one step.
 const LARGEST_STEP: f64 = 2.0;
-/// Standard deviation of the prior that keeps slopes and levels finite where all counts of a stratum lie on
-/// one side.
+/// Standard deviation of the prior that keeps slopes and levels finite where all counts of a stratum
+/// are on one side.
 const WIDE: f64 = 10.0;
 
-/// What all genes share.
+/// Design shared by all genes: offsets, strata, tumour indicators.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Design<'a> {
-    /// ln of library and size factor of each unit.
+    /// ln(library size x size factor) of each clone.
     pub(super) offset: &'a [f64],
-    /// Stratum of each unit.
+    /// Stratum of each clone.
     pub(super) strata: &'a [usize],
     pub(super) n_strata: usize,
-    /// Per cell type, 1 for its malignant units. No stratum has units of two types.
+    /// Per cell type, 1 for its malignant clones, else 0. No stratum has clones of two types.
     pub(super) tumour: &'a [Vec<f64>],
 }
 
-/// Variances, the same for all genes.
+/// Variance parameters, the same for all genes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Model {
-    /// Squared coefficient of variation between clones of one copy number, beside counting noise.
+    /// Squared coefficient of variation between clones of equal copy number, excluding counting noise.
     pub(super) dispersion: f64,
-    /// Variance of the levels of malignant clones; infinite: fixed effects without any prior.
+    /// Variance of the levels of malignant clones; infinite for fixed effects without a prior.
     pub(super) level_variance: f64,
     /// Mean and variance of the slope's prior.
     pub(super) prior: (f64, f64),
 }
 
 impl Model {
-    /// Levels and slope left to the counts.
+    /// Model with fixed levels and a slope determined by the counts alone.
     pub(super) fn fixed(dispersion: f64) -> Self {
         Self {
             dispersion,
@@ -57,41 +58,42 @@ impl Model {
     }
 }
 
-/// One gene's counts.
+/// Counts and local copy number of one gene.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Gene<'a> {
-    /// Local log copy ratio of each unit.
+    /// Local log copy ratio of each clone.
     pub(super) x: &'a [f64],
     pub(super) counts: &'a [f64],
-    /// Whether a unit expects counts enough to speak.
-    pub(super) speaks: &'a [bool],
+    /// Whether each clone's expected counts suffice for it to be included.
+    pub(super) included: &'a [bool],
 }
 
-/// A fitted gene.
+/// Fit of one gene.
 #[derive(Debug, Clone)]
 pub(super) struct Response {
     pub(super) slope: f64,
-    /// What the slope rests on: 1 / sxx is its variance where the model's variance is right.
+    /// Information on the slope: its variance is `1 / sxx` where the model's variance is right.
     pub(super) sxx: f64,
-    /// Units - strata - 1, less what the levels spend.
+    /// Degrees of freedom: clones - strata - 1, minus those the levels use.
     pub(super) df: f64,
-    /// Pearson's statistic over `df`.
+    /// Pearson's statistic divided by `df`.
     pub(super) residual_variance: f64,
-    /// Expected count of each unit that speaks, 0 of others.
+    /// Expected count of each included clone, 0 for others.
     pub(super) fitted: Vec<f64>,
-    /// Level of each cell type and its variance without a prior; `None` where its clones say nothing of it.
+    /// Level of each cell type and its variance without a prior; `None` where its clones do not
+    /// determine it.
     pub(super) levels: Vec<Option<(f64, f64)>>,
 }
 
 /// Sums of products of x, y and the levels z around the means of their strata.
 struct Moments {
-    /// Per stratum: weight, and weighted means of x and y.
+    /// Weight and weighted means of x and y, per stratum.
     means: Vec<(f64, f64, f64)>,
-    /// Per level and stratum, the weighted mean of z.
+    /// Weighted mean of z, per level and stratum.
     level_means: Vec<Vec<f64>>,
     xx: f64,
     xy: f64,
-    /// Per level.
+    /// Sums of squares of z, and of z with x and with y, per level.
     zz: Vec<f64>,
     xz: Vec<f64>,
     zy: Vec<f64>,
@@ -149,12 +151,12 @@ impl Moments {
         out
     }
 
-    /// Precision of level `k`, its prior's included; `None` where nothing tells it.
+    /// Precision of level `k`, including its prior's; `None` where it is not determined.
     fn precision(&self, k: usize, model: &Model) -> Option<f64> {
         (self.zz[k] > 1e-12).then(|| self.zz[k] + 1.0 / model.level_variance)
     }
 
-    /// Sum of squares of x, and of x with y, with the levels eliminated.
+    /// Sum of squares of x, and sum of products of x and y, with the levels eliminated.
     fn without_levels(&self, model: &Model) -> (f64, f64) {
         let (mut xx, mut xy) = (self.xx, self.xy);
         for k in 0..self.zz.len() {
@@ -172,101 +174,154 @@ impl Moments {
     }
 }
 
-/// Fits a gene, from the slope that the prior expects. `None` where x does not vary within a stratum beside
-/// what the levels take, or fewer than one degree of freedom is left.
+/// Fit a gene, starting from the prior mean of the slope. `None` where x does not vary within a stratum
+/// beyond what the levels explain, or fewer than one degree of freedom is left.
 pub(super) fn fit(gene: Gene<'_>, design: &Design<'_>, model: &Model) -> Option<Response> {
-    let n = gene.x.len();
-    let mut totals = vec![(0.0, 0.0); design.n_strata];
-    for u in (0..n).filter(|&u| gene.speaks[u]) {
-        let t = &mut totals[design.strata[u]];
-        t.0 += gene.counts[u];
-        t.1 += math::exp(design.offset[u] + model.prior.0 * gene.x[u]);
-    }
-    let speaks = |u: usize| gene.speaks[u] && totals[design.strata[u]].0 > 0.0;
-    let points = (0..n).filter(|&u| speaks(u)).count();
-    let used = totals.iter().filter(|t| t.0 > 0.0).count();
-    // Linear predictors without the offset.
-    let mut eta: Vec<f64> = (0..n)
-        .map(|u| {
-            let t = totals[design.strata[u]];
-            if speaks(u) {
-                math::ln(t.0 / t.1) + model.prior.0 * gene.x[u]
-            } else {
-                0.0
-            }
-        })
-        .collect();
-    let mut slope = model.prior.0;
-    let (mut w, mut y, mut mu) = (vec![0.0; n], vec![0.0; n], vec![0.0; n]);
-    let mut weigh = |eta: &[f64], w: &mut [f64], mu: &mut [f64]| {
-        for u in (0..n).filter(|&u| speaks(u)) {
-            mu[u] = math::exp((eta[u] + design.offset[u]).clamp(-30.0, 30.0));
-            w[u] = 1.0 / (1.0 / mu[u] + model.dispersion);
-            y[u] = eta[u] + (gene.counts[u] - mu[u]) / mu[u];
-        }
-        Moments::new(gene.x, &y, w, design)
-    };
-    let mut moments = weigh(&eta, &mut w, &mut mu);
-    let magnitude: f64 = (0..n).map(|u| w[u] * gene.x[u] * gene.x[u]).sum();
+    let mut scoring = Scoring::new(gene, design, model);
+    let magnitude: f64 = (0..gene.x.len())
+        .map(|u| scoring.w[u] * gene.x[u] * gene.x[u])
+        .sum();
     for _ in 0..STEPS {
-        let (xx, xy) = moments.without_levels(model);
+        let (xx, xy) = scoring.moments.without_levels(model);
         if xx <= 1e-12 * magnitude || xx.is_nan() {
             return None;
         }
         let wanted = (xy + model.prior.0 / model.prior.1) / (xx + 1.0 / model.prior.1);
-        slope += (wanted - slope).clamp(-LARGEST_STEP, LARGEST_STEP);
-        let levels: Vec<f64> = (0..design.tumour.len())
-            .map(|k| moments.level(k, slope, model).unwrap_or(0.0))
-            .collect();
-        let mut moved = 0.0f64;
-        for u in (0..n).filter(|&u| speaks(u)) {
-            let s = design.strata[u];
-            let (_, x, y) = moments.means[s];
-            let mut to = y + slope * (gene.x[u] - x);
-            for (k, level) in levels.iter().enumerate() {
-                to += level * (design.tumour[k][u] - moments.level_means[k][s]);
-            }
-            moved = moved.max((to - eta[u]).abs());
-            eta[u] = to;
-        }
-        moments = weigh(&eta, &mut w, &mut mu);
-        if moved < TOLERANCE {
+        if scoring.step_towards(wanted) < TOLERANCE {
             break;
         }
     }
-    let (sxx, _) = moments.without_levels(model);
-    let spent: f64 = (0..moments.zz.len())
-        .filter_map(|k| Some(moments.zz[k] / moments.precision(k, model)?))
-        .sum();
-    let df = points as f64 - used as f64 - 1.0 - spent;
-    if df < 1.0 - 1e-9 {
-        return None;
-    }
-    let pearson: f64 = (0..n)
-        .filter(|&u| speaks(u))
-        .map(|u| w[u] * ((gene.counts[u] - mu[u]) / mu[u]).powi(2))
-        .sum();
-    let levels = (0..moments.zz.len())
-        .map(|k| {
-            let level = moments.level(k, slope, model)?;
-            // Beside the slope; the other levels lie in other strata.
-            let alone = moments.zz[k] - moments.xz[k] * moments.xz[k] / moments.xx;
-            (alone > 1e-9 * moments.zz[k]).then(|| (level, 1.0 / alone))
-        })
-        .collect();
-    Some(Response {
-        slope,
-        sxx,
-        df,
-        residual_variance: pearson / df,
-        fitted: mu,
-        levels,
-    })
+    scoring.response()
 }
 
-/// The dispersion at which half of the genes have more than the median of their chi-squared distribution as
-/// Pearson's statistic; between 1e-4 and 1. Each fit stands with
-/// its gene's counts, one a unit.
+/// State of Fisher scoring for one gene. Vectors have one value per clone, 0 for excluded ones.
+struct Scoring<'a> {
+    gene: Gene<'a>,
+    design: &'a Design<'a>,
+    model: &'a Model,
+    /// Included clones of the strata with a count.
+    included: Vec<usize>,
+    /// Number of strata with a count.
+    n_strata: usize,
+    slope: f64,
+    /// Linear predictors without the offset.
+    eta: Vec<f64>,
+    /// Expected counts.
+    mu: Vec<f64>,
+    /// Weights of the working responses.
+    w: Vec<f64>,
+    /// Working responses without the offset.
+    y: Vec<f64>,
+    moments: Moments,
+}
+
+impl<'a> Scoring<'a> {
+    /// Start from the prior mean of the slope, with each stratum at its own mean count.
+    fn new(gene: Gene<'a>, design: &'a Design<'a>, model: &'a Model) -> Self {
+        let n = gene.x.len();
+        let mut totals = vec![(0.0, 0.0); design.n_strata];
+        for u in (0..n).filter(|&u| gene.included[u]) {
+            let t = &mut totals[design.strata[u]];
+            t.0 += gene.counts[u];
+            t.1 += math::exp(design.offset[u] + model.prior.0 * gene.x[u]);
+        }
+        let included: Vec<usize> = (0..n)
+            .filter(|&u| gene.included[u] && totals[design.strata[u]].0 > 0.0)
+            .collect();
+        let mut eta = vec![0.0; n];
+        for &u in &included {
+            let t = totals[design.strata[u]];
+            eta[u] = math::ln(t.0 / t.1) + model.prior.0 * gene.x[u];
+        }
+        let mut out = Self {
+            gene,
+            design,
+            model,
+            included,
+            n_strata: totals.iter().filter(|t| t.0 > 0.0).count(),
+            slope: model.prior.0,
+            eta,
+            mu: vec![0.0; n],
+            w: vec![0.0; n],
+            y: vec![0.0; n],
+            moments: Moments::new(gene.x, &vec![0.0; n], &vec![0.0; n], design),
+        };
+        out.weigh();
+        out
+    }
+
+    /// Update expected counts, weights, working responses and their moments.
+    fn weigh(&mut self) {
+        for &u in &self.included {
+            let mu = math::exp((self.eta[u] + self.design.offset[u]).clamp(-30.0, 30.0));
+            self.mu[u] = mu;
+            self.w[u] = 1.0 / (1.0 / mu + self.model.dispersion);
+            self.y[u] = self.eta[u] + (self.gene.counts[u] - mu) / mu;
+        }
+        self.moments = Moments::new(self.gene.x, &self.y, &self.w, self.design);
+    }
+
+    /// Move the slope towards `wanted`, and levels and strata with it. Returns the largest change of a
+    /// linear predictor.
+    fn step_towards(&mut self, wanted: f64) -> f64 {
+        self.slope += (wanted - self.slope).clamp(-LARGEST_STEP, LARGEST_STEP);
+        let (slope, moments) = (self.slope, &self.moments);
+        let levels: Vec<f64> = (0..self.design.tumour.len())
+            .map(|k| moments.level(k, slope, self.model).unwrap_or(0.0))
+            .collect();
+        let mut moved = 0.0f64;
+        for &u in &self.included {
+            let s = self.design.strata[u];
+            let (_, x, y) = moments.means[s];
+            let mut to = y + slope * (self.gene.x[u] - x);
+            for (k, level) in levels.iter().enumerate() {
+                to += level * (self.design.tumour[k][u] - moments.level_means[k][s]);
+            }
+            moved = moved.max((to - self.eta[u]).abs());
+            self.eta[u] = to;
+        }
+        self.weigh();
+        moved
+    }
+
+    /// The fit at the current state; `None` where fewer than one degree of freedom is left.
+    fn response(self) -> Option<Response> {
+        let (moments, model) = (&self.moments, self.model);
+        let (sxx, _) = moments.without_levels(model);
+        let spent: f64 = (0..moments.zz.len())
+            .filter_map(|k| Some(moments.zz[k] / moments.precision(k, model)?))
+            .sum();
+        let df = self.included.len() as f64 - self.n_strata as f64 - 1.0 - spent;
+        if df < 1.0 - 1e-9 {
+            return None;
+        }
+        let pearson: f64 = self
+            .included
+            .iter()
+            .map(|&u| self.w[u] * ((self.gene.counts[u] - self.mu[u]) / self.mu[u]).powi(2))
+            .sum();
+        let levels = (0..moments.zz.len())
+            .map(|k| {
+                let level = moments.level(k, self.slope, model)?;
+                // Given the slope; the other levels are in other strata.
+                let alone = moments.zz[k] - moments.xz[k] * moments.xz[k] / moments.xx;
+                (alone > 1e-9 * moments.zz[k]).then(|| (level, 1.0 / alone))
+            })
+            .collect();
+        Some(Response {
+            slope: self.slope,
+            sxx,
+            df,
+            residual_variance: pearson / df,
+            fitted: self.mu,
+            levels,
+        })
+    }
+}
+
+/// Estimate the dispersion at which half of the genes have a Pearson statistic above the median of
+/// their chi-squared distribution, between 1e-4 and 1. Each fit is paired with its gene's counts, one
+/// per clone.
 pub(super) fn common_dispersion(fits: &[(&Response, &[f64])]) -> f64 {
     // Wilson and Hilferty 1931: the median of chi-squared over its degrees of freedom.
     let half = |df: f64| (1.0 - 2.0 / (9.0 * df)).powi(3);
@@ -292,7 +347,7 @@ pub(super) fn common_dispersion(fits: &[(&Response, &[f64])]) -> f64 {
     }
     for _ in 0..30 {
         let middle = f64::midpoint(low, high);
-        // More dispersion, a smaller statistic.
+        // The statistic falls with rising dispersion.
         if ratio(math::exp(middle)) > 1.0 {
             low = middle;
         } else {
@@ -302,8 +357,8 @@ pub(super) fn common_dispersion(fits: &[(&Response, &[f64])]) -> f64 {
     math::exp(f64::midpoint(low, high))
 }
 
-/// Variance of estimates around `mean` beyond what their own variances explain (DerSimonian and Laird 1986,
-/// the mean known); 0 where nothing is beyond. Pairs are estimate and variance.
+/// Variance of estimates around `mean` in excess of their own variances (DerSimonian and Laird 1986,
+/// with known mean); 0 where there is no excess. Pairs are (estimate, variance).
 pub(super) fn excess_variance(estimates: impl Iterator<Item = (f64, f64)>, mean: f64) -> f64 {
     let (mut excess, mut weight) = (0.0, 0.0);
     for (estimate, variance) in estimates {

@@ -1,4 +1,4 @@
-//! Beside statsmodels, and beside the same model with every coefficient written out.
+//! Compares the fit with statsmodels, and with the same model with every coefficient written out.
 
 use ndarray::{Array1, Array2};
 
@@ -28,7 +28,7 @@ impl Case {
         let gene = Gene {
             x: &self.x,
             counts: &self.counts,
-            speaks: &vec![true; self.x.len()],
+            included: &vec![true; self.x.len()],
         };
         fit(gene, &self.design(), model)
     }

@@ -84,7 +84,7 @@ impl Graph {
             .zip(self.weights[range].iter().copied())
     }
 
-    /// What a pair of strengths costs: `resolution / total`, or under `Cpm` the resolution; 0 without
+    /// Penalty of a pair of strengths: `resolution / total`, or under `Cpm` the resolution; 0 without
     /// edges.
     pub(super) fn penalty(&self, resolution: f64) -> f64 {
         if self.objective == Objective::Cpm {

@@ -6,10 +6,11 @@
 //! all edges. That is modularity at resolution 1, and `quality() / 2m` of leidenalg on the
 //! symmetric directed graph that scanpy hands it.
 //!
-//! One pass is: move nodes, in a queue, to the cluster of largest gain until none moves; refine
-//! each cluster from single nodes by random merges that keep its parts well connected; merge the
-//! parts to nodes of a smaller graph that starts from the unrefined clusters; repeat there. Passes
-//! repeat until one improves nothing. Everything is sequential: the order of moves is the method.
+//! One pass moves nodes, in a queue, to the cluster of largest gain until none moves; refines each
+//! cluster from single nodes by random merges that keep its parts well connected; merges the parts to
+//! nodes of a smaller graph that starts from the unrefined clusters; and repeats there. Passes repeat
+//! until one improves nothing. Everything is sequential, since the order of moves determines the
+//! result.
 //!
 //! Deviation: at the end, a cluster that is not connected is split into its connected parts (which
 //! always raises the quality), so every cluster is connected, whatever `n_iterations` is.
@@ -26,7 +27,7 @@ use graph::Graph;
 /// Passes after which a run stops even if it still improves (it never took more than 20).
 const MAX_PASSES: usize = 1000;
 
-/// How [`leiden`] works.
+/// Options of [`leiden`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LeidenOptions {
     /// Above 0; higher gives more clusters.
@@ -35,13 +36,13 @@ pub struct LeidenOptions {
     pub n_iterations: Option<usize>,
     /// Randomness of the refinement, in units of edge weight.
     pub theta: f64,
-    /// Of the order of nodes and of the refinement.
+    /// Seed of the order of nodes and of the refinement.
     pub seed: u64,
-    /// What a partition is scored by.
+    /// Quality function that a partition is scored by.
     pub objective: Objective,
 }
 
-/// What a partition is scored by.
+/// Quality function that a partition is scored by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Objective {
     /// leidenalg's `RBConfigurationVertexPartition`, modularity with a resolution.
@@ -59,7 +60,7 @@ pub struct Partition {
     pub membership: Vec<u32>,
     /// Number of clusters.
     pub n_clusters: usize,
-    /// The quality at the resolution asked for; 0 for a graph without edges.
+    /// Quality at the given resolution; 0 for a graph without edges.
     pub quality: f64,
 }
 

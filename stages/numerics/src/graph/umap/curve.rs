@@ -4,9 +4,9 @@ use crate::math;
 /// `1 / (1 + a d^(2b))`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Curve {
-    /// See the type.
+    /// Parameter of the curve; see the type.
     pub a: f64,
-    /// See the type.
+    /// Parameter of the curve; see the type.
     pub b: f64,
 }
 

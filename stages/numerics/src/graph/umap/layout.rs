@@ -5,7 +5,7 @@ use super::Curve;
 use crate::rng::{Rng, philox4x32};
 use clcc_data::matrix::Csr;
 
-/// Turns that the cells take within an epoch. Part of the numerics.
+/// Turns that the cells take within an epoch. Changing it changes results.
 const BATCHES: usize = 4;
 /// Gradients are clipped to this on each axis.
 const CLIP: f32 = 4.0;
@@ -20,7 +20,7 @@ const WIDTH: usize = WALKS * LANES;
 /// Fractions of a draw per epoch are whole numbers of this.
 const RATE_UNIT: f64 = (1u64 << 24) as f64;
 
-/// What [`optimize`] does.
+/// Schedule of [`optimize`].
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Plan {
     pub(super) curve: Curve,
@@ -127,8 +127,8 @@ struct Turn<'a, const D: usize> {
     forces: &'a Forces,
 }
 
-/// Where the cells of the turn's batch from `first` on go. A type and not a closure, because only what is
-/// inlined into `with_simd` is compiled for the wide vectors.
+/// Computes the new positions of the cells of the turn's batch from `first` on. A type and not a
+/// closure, because only what is inlined into `with_simd` is compiled for the wide vectors.
 struct Gather<'a, const D: usize> {
     turn: &'a Turn<'a, D>,
     first: usize,
@@ -145,8 +145,9 @@ impl<const D: usize> pulp::WithSimd for Gather<'_, D> {
 }
 
 impl<const D: usize> Turn<'_, D> {
-    /// Where the cells of the batch from `first` on go. Several cells walk side by side, each by its own
-    /// forces in its own order: the forces on one cell wait for one another, those on several do not.
+    /// Compute the new positions of the cells of the batch from `first` on. Several cells are processed
+    /// together, each by its own forces in its own order: the forces on one cell depend on one another,
+    /// those on several do not.
     #[inline(always)]
     fn gather_all(&self, first: usize, out: &mut [[f32; D]]) {
         let mut walks: [Walk<D>; WALKS] = [Walk::default(); WALKS];
@@ -198,7 +199,7 @@ impl<const D: usize> Turn<'_, D> {
 #[derive(Debug, Clone, Copy)]
 struct Walk<const D: usize> {
     active: bool,
-    /// Its place in the task.
+    /// Index in the task.
     at: usize,
     here: [f32; D],
     bits: Bits,
@@ -224,8 +225,8 @@ impl<const D: usize> Default for Walk<D> {
 }
 
 impl<const D: usize> Walk<D> {
-    /// Sets the `LANES` lanes from `first` on to the next forces; without any they are unset and the
-    /// answer is `false`.
+    /// Sets the `LANES` lanes from `first` on to the next forces; without any they are unset and
+    /// `false` is returned.
     #[inline(always)]
     fn fill(&mut self, turn: &Turn<'_, D>, lanes: &mut Lanes<D>, first: usize) -> bool {
         let mut filled = 0;

@@ -5,12 +5,12 @@
 //! from 1 linearly to 0, gradients clipped at 4, edges below `max / n_epochs` dropped, spectral
 //! start.
 //!
-//! Deviation, for the same bits at any number of threads: umap-learn moves both ends of an edge as
-//! it walks the list of edges. Here each cell gathers all its moves of an epoch (as head and as tail
-//! of its edges, which the symmetric graph lists both ways) while the cells of other batches
-//! stand still; cells of one batch move at once, and the batches (a fixed random division of the
-//! cells) take turns. The forces of one drawn edge (attraction and its random cells) act together. Coordinates differ from umap-learn's as they do between two of its seeds;
-//! trustworthiness is what is compared.
+//! Deviation, for the same bits at any number of threads: umap-learn moves both ends of an edge as it
+//! walks the list of edges. Here each cell gathers all its moves of an epoch (as head and as tail of
+//! its edges, which the symmetric graph lists both ways) while the cells of other batches do not move;
+//! cells of one batch move at once, and the batches (a fixed random division of the cells) take turns.
+//! The forces of one drawn edge (attraction and its random cells) act together. Coordinates differ from
+//! umap-learn's as they do between two of its seeds; the tests compare trustworthiness.
 
 mod curve;
 mod layout;
@@ -24,10 +24,10 @@ use ndarray::Array2;
 use clcc_data::error::StageResult;
 use clcc_data::matrix::Csr;
 
-/// How [`umap`] works.
+/// Options of [`umap`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct UmapOptions {
-    /// Distance below which neighbours are not drawn closer.
+    /// Distance below which neighbours are not pulled closer.
     pub min_dist: f64,
     /// Scale of distances.
     pub spread: f64,
@@ -35,14 +35,14 @@ pub struct UmapOptions {
     pub n_epochs: Option<usize>,
     /// Random cells pushed away per draw of an edge.
     pub negative_sample_rate: usize,
-    /// Of the start and of the draws.
+    /// Seed of the start and of the draws.
     pub seed: u64,
 }
 
 /// Coordinates in the plane, `n x 2`, finite.
 ///
 /// `w`: connectivities (`n x n`, symmetric). `coords`: any coordinates of the cells (`n x d`); they
-/// place the connected parts of `w` beside one another where there are several.
+/// place the connected parts of `w` relative to one another where there are several.
 ///
 /// # Errors
 /// [`clcc_data::StageError::Data`] where `w` or `coords` hold values that are not finite.
@@ -50,7 +50,7 @@ pub fn umap(w: &Csr, coords: &Array2<f64>, options: &UmapOptions) -> StageResult
     layout_in::<2>(w, coords, options)
 }
 
-/// The same in space, `n x 3`.
+/// Coordinates in space, `n x 3`, otherwise as [`umap`].
 ///
 /// # Errors
 /// As [`umap`].

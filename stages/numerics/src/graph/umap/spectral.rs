@@ -1,4 +1,4 @@
-//! Where the layout starts: the slowest modes of the graph, one an axis, per connected part.
+//! Initial positions of the layout: the slowest modes of the graph, one per axis, per connected part.
 
 use ndarray::{Array1, Array2, s};
 use rayon::prelude::*;
@@ -197,7 +197,7 @@ fn slow_modes<const D: usize>(
     let mut images: Vec<Array1<f64>> = Vec::new();
     while basis.len() <= steps {
         if !orthogonalise(&mut next, &basis) {
-            // The Krylov space is exhausted: go on in another direction.
+            // The Krylov space is exhausted: continue in another direction.
             next = Array1::from_shape_simple_fn(n, || rng.normal());
             if !orthogonalise(&mut next, &basis) {
                 break;

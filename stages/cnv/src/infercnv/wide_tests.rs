@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::*;
 use clcc_stage::stage::Quiet;
 
-/// Data, parameters and infercnvpy's answers, from `tests/reference/infercnv/make_wide.py`.
+/// Data, parameters and infercnvpy's results, from `tests/reference/infercnv/make_wide.py`.
 fn data() -> (Frame, Frame, Csr, Value) {
     let json: Value = serde_json::from_str(include_str!(
         "../../../../tests/reference/infercnv/wide.json"

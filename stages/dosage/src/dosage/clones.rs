@@ -1,4 +1,4 @@
-//! Clones: the cells of one clone or copy-number cluster, one cell type and one patient, as one sample.
+//! Clones as samples: the cells of one clone or copy-number cluster, of one cell type and one patient.
 
 use std::collections::BTreeMap;
 
@@ -8,23 +8,24 @@ use clcc_data::matrix::Csr;
 use clcc_stage::cells::is_cancer;
 use clcc_stage::cohort::{Cohort, Group};
 
-/// What makes two cells the same clone, in the order in which clones are numbered.
+/// Identity of a clone: patient, cell type, tumour or normal, group. Ordered as clones are numbered.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct UnitKey {
-    /// Patient, by number.
+pub struct CloneId {
+    /// Index of the patient.
     pub patient: u32,
     /// Cell type; empty where there is none, or where strata are patients.
     pub cell_type: String,
-    /// `true`: cells of a tumour sample. Normal cells of a cluster are a clone of their own.
+    /// Whether the cells are of a tumour sample. Normal cells of a cluster are a clone of their own.
     pub cancer: bool,
-    /// Clone, or copy-number cluster ([`clcc_stage::cohort::GroupBy`]).
+    /// Name of the clone, or of the copy-number cluster ([`clcc_stage::cohort::GroupBy`]).
     pub group: String,
-    /// A cluster of cells that are in no clone, normal and malignant ones ([`Group::unplaced`]).
+    /// Whether this is a cluster of cells that are in no clone, normal and malignant ones
+    /// ([`Group::unplaced`]).
     pub unplaced: bool,
 }
 
-/// Cell type of each cell, which with its patient is its stratum; empty where there is none, or where strata
-/// are patients.
+/// Cell type of each cell, which with its patient defines its stratum; empty where there is none, or
+/// where strata are patients.
 pub(crate) fn cell_types(cohort: &Cohort, strata: Strata) -> Vec<String> {
     let none = vec![String::new(); cohort.n_cells()];
     match strata {
@@ -33,23 +34,25 @@ pub(crate) fn cell_types(cohort: &Cohort, strata: Strata) -> Vec<String> {
     }
 }
 
-/// The clone of each cell of the cohort: cells of normal samples and those that are `chosen`, which have a
-/// group. One stratum a patient, or a patient and cell type.
+/// Assign each cell of the cohort its clone: cells of normal samples, and the `chosen` cells of tumour
+/// samples, where they have a group. Other cells get `None`. A stratum is a patient, or a patient and
+/// cell type.
 ///
 /// # Errors
-/// [`clcc_data::error::StageError::Data`] where `obs` does not tell tumour from normal samples.
-pub(crate) fn keys(
+/// [`clcc_data::error::StageError::Data`] where `obs` does not say which samples are tumour and which
+/// are normal.
+pub(crate) fn clone_ids(
     cohort: &Cohort,
     groups: &[Group],
     chosen: &[bool],
     strata: Strata,
-) -> StageResult<Vec<Option<UnitKey>>> {
+) -> StageResult<Vec<Option<CloneId>>> {
     let cancer = is_cancer(&cohort.obs)?;
     let cell_type = cell_types(cohort, strata);
     Ok((0..cohort.n_cells())
         .map(|i| {
-            let takes_part = (chosen[i] || !cancer[i]) && !groups[i].name.is_empty();
-            takes_part.then(|| UnitKey {
+            let is_included = (chosen[i] || !cancer[i]) && !groups[i].name.is_empty();
+            is_included.then(|| CloneId {
                 patient: cohort.patient_of[i],
                 cell_type: cell_type[i].clone(),
                 cancer: cancer[i],
@@ -60,52 +63,52 @@ pub(crate) fn keys(
         .collect())
 }
 
-/// A clone's sums.
+/// Pseudobulk of one clone: cells, summed counts, library size, mean profile.
 #[derive(Debug, Clone)]
-pub struct Unit {
-    /// What its cells share.
-    pub key: UnitKey,
-    /// Its stratum: units of one stratum share a level of expression.
+pub struct ClonePseudobulk {
+    /// Identity of the clone.
+    pub id: CloneId,
+    /// Stratum, from 0: clones of one stratum share an expression level per gene.
     pub stratum: usize,
-    /// Rows.
+    /// Rows of its cells in the cohort.
     pub cells: Vec<usize>,
-    /// Counts of each gene.
+    /// Summed raw counts of each gene.
     pub counts: Vec<f64>,
-    /// Sum of the counts.
+    /// Library size: sum of the counts.
     pub library: f64,
-    /// Mean of `X_cnv`, one value a window.
+    /// Mean `X_cnv` of its cells, one value per window.
     pub profile: Vec<f64>,
 }
 
-/// The clones of at least `min_cells` cells, and the number of strata. `keys[cell]` is `None` for
-/// cells that do not take part; cells without counts do not either.
-pub fn units(
+/// Sum the counts of each clone of at least `min_cells` cells; also returns the number of strata.
+/// `ids[cell]` is `None` for cells that are not included; cells without counts are not included either.
+pub fn pseudobulks(
     counts: &Csr,
     cnv: &Csr,
-    keys: &[Option<UnitKey>],
+    ids: &[Option<CloneId>],
     min_cells: usize,
-) -> (Vec<Unit>, usize) {
-    let mut cells: BTreeMap<&UnitKey, Vec<usize>> = BTreeMap::new();
-    for (i, key) in keys.iter().enumerate() {
-        if let Some(key) = key
+) -> (Vec<ClonePseudobulk>, usize) {
+    let mut cells: BTreeMap<&CloneId, Vec<usize>> = BTreeMap::new();
+    for (i, id) in ids.iter().enumerate() {
+        if let Some(id) = id
             .as_ref()
             .filter(|_| counts.row(i).1.iter().any(|v| *v > 0.0))
         {
-            cells.entry(key).or_default().push(i);
+            cells.entry(id).or_default().push(i);
         }
     }
     cells.retain(|_, c| c.len() >= min_cells);
     let mut strata: BTreeMap<(u32, &str), usize> = BTreeMap::new();
-    for key in cells.keys() {
+    for id in cells.keys() {
         let next = strata.len();
         strata
-            .entry((key.patient, key.cell_type.as_str()))
+            .entry((id.patient, id.cell_type.as_str()))
             .or_insert(next);
     }
     let n_strata = strata.len();
     let out = cells
         .iter()
-        .map(|(key, cells)| {
+        .map(|(id, cells)| {
             let sum = |m: &Csr| {
                 let mut out = vec![0.0; m.n_cols()];
                 for &i in cells {
@@ -119,9 +122,9 @@ pub fn units(
             let counts = sum(counts);
             let mut profile = sum(cnv);
             profile.iter_mut().for_each(|v| *v /= cells.len() as f64);
-            Unit {
-                key: (*key).clone(),
-                stratum: strata[&(key.patient, key.cell_type.as_str())],
+            ClonePseudobulk {
+                id: (*id).clone(),
+                stratum: strata[&(id.patient, id.cell_type.as_str())],
                 cells: cells.clone(),
                 library: counts.iter().sum(),
                 counts,

@@ -69,7 +69,7 @@ fn node<S: Stage>(
 }
 
 struct Found {
-    /// Constitutive escape in altered arms, by the slope drawn to 1 (`benchmark`).
+    /// Constitutive escape in altered arms, by the slope shrunk towards 1 (`benchmark`).
     genes: f64,
     /// Discordant among scored malignant cells, by the sum; by each factor above its null.
     sum: f64,

@@ -1,7 +1,8 @@
-//! The authors' published tables of P0006 and P0018, asked for the figures of sections 7.2.1 to 7.2.3.
+//! Recomputes, from the authors' published tables of P0006 and P0018, the figures of sections 7.2.1 to
+//! 7.2.3.
 //!
-//! `tests/reference/paper/values.json` has the figures, made by the script beside it. The tables are no part
-//! of the repository: without `../shared/data/paper` these tests say that they skip.
+//! `tests/reference/paper/values.json` has the figures, made by the script next to it. The tables are
+//! not part of the repository: without `../shared/data/paper` these tests report that they skip.
 
 #![allow(clippy::print_stderr, reason = "a skipped test says why")]
 
@@ -97,7 +98,7 @@ fn cancer_vs_normal_is_of_all_cells_and_genes() {
             table.numbers("logfoldchanges"),
         );
         let (p, q) = (table.numbers("pvals"), table.numbers("pvals_adj"));
-        // Ribosomal and immunoglobulin genes take part.
+        // Ribosomal and immunoglobulin genes are included.
         assert!(names.contains(&"RPL41") && names.contains(&"IGKC"));
         // The shares of the group are whole numbers of its 3,426 cells (P0006), which no subset gives.
         for share in table.numbers("pct_nz_group") {
@@ -174,7 +175,7 @@ fn cancer_cells_lie_in_clusters_of_higher_copy_number_score() {
     let values = include_str!("../../../../tests/reference/paper/values.json");
     let values: Value = serde_json::from_str(values).unwrap();
     let of = |part: &str, name: &str| values[part][name].as_f64().unwrap();
-    // What the text states of P0006 is above the bounds, and in their order.
+    // The figures that the text gives for P0006 are above the bounds, and in their order.
     let bound = |name: &str| values["P0006"]["cnv_score"][name].as_f64().unwrap();
     assert!(of("stated", "cnv_score_cancer") > bound("mean_cancer"));
     assert!(of("stated", "cnv_score_normal") > bound("mean_normal"));
