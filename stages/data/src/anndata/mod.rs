@@ -5,12 +5,14 @@
 //! `anndata.read_zarr`. [`Reader`] opens a store (zarr v3, the part of zarr v2 that anndata writes,
 //! h5ad) and reads only what is asked for.
 //!
-//! `store` is the narrow interface to a container of groups and arrays; `zarr` and `hdf5`
-//! implement it (`direct` and `blocks` read most of an HDF5 file themselves); `decode` turns anndata's encodings into our types, once for both; `write` does
-//! the way back. `tenx` reads the HDF5 layouts of 10x. Not read: awkward arrays, sparse matrices inside `uns`;
-//! each is named in the error or in the list of what was left out, never dropped silently.
+//! `store` is the narrow interface to a container of groups and arrays. `zarr` and `hdf5` implement it; `blosc` and
+//! `zstd` unpack zarr chunks, `direct` and `blocks` read most of an HDF5 file themselves. `decode` turns anndata's encodings
+//! into our types, once for both containers, and `write` goes the other way. `tenx` reads the HDF5 layouts of 10x.
+//! Not read: awkward arrays, sparse matrices inside `uns`. Each is named in the error or in the list of what was
+//! left out, never dropped silently.
 
 mod blocks;
+mod blosc;
 mod chunk_files;
 mod decode;
 mod describe;
@@ -23,6 +25,7 @@ mod tenx;
 mod write;
 mod write_h5ad;
 mod zarr;
+mod zstd;
 
 pub use decode::NO_MATRIX;
 pub use describe::describe;
