@@ -46,6 +46,32 @@ use crate::frame::Frame;
 use crate::matrix::{Csr, Matrix};
 
 /// Annotated data: cells are rows (`obs`), features are columns (`var`).
+///
+/// ```
+/// use clcc_data::anndata::{AnnData, Reader};
+/// use clcc_data::frame::Frame;
+/// use clcc_data::matrix::{Csr, Matrix};
+///
+/// # fn main() -> clcc_data::StageResult<()> {
+/// let mut obs = Frame::new(vec!["AAA-1".into(), "CCC-1".into()]);
+/// obs.set_category("cell_type", &["T cell", "tumour"]);
+/// let data = AnnData {
+///     obs,
+///     var: Frame::new(vec!["TP53".into(), "MYC".into(), "ACTB".into()]),
+///     // Two cells, three genes: the first cell has 2 of MYC, the second 1 of TP53 and 7 of ACTB.
+///     x: Some(Matrix::Csr(Csr::from_rows(3, [vec![(1, 2.0)], vec![(0, 1.0), (2, 7.0)]]))),
+///     ..AnnData::default()
+/// };
+///
+/// let dir = tempfile::tempdir().expect("a folder");
+/// let (zarr, h5ad) = (dir.path().join("a.zarr"), dir.path().join("a.h5ad"));
+/// data.write_zarr(&zarr)?;
+/// data.write_h5ad(&h5ad)?;
+/// assert_eq!(Reader::open(&zarr)?.read()?, data);
+/// assert_eq!(Reader::open(&h5ad)?.read()?, data);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct AnnData {
     /// One row per cell; the index is the cell id.

@@ -406,6 +406,18 @@ fn inputs_that_fuzzing_found_are_errors() {
     }
 }
 
+/// Found by fuzzing: the product of the sides overflowed.
+#[test]
+fn a_shape_beyond_64_bits_is_described() {
+    let (_dir, path) = written(&example());
+    let file = path.join("X/data/zarr.json");
+    let mut array: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+    array["shape"] = serde_json::json!([u64::MAX, 2]);
+    std::fs::write(&file, array.to_string()).unwrap();
+    assert!(describe(&path).is_ok());
+}
+
 #[cfg(unix)]
 #[test]
 fn a_group_that_contains_itself_is_refused() {
