@@ -170,7 +170,7 @@ impl Packing {
             && out.len() / self.type_size >= LEAST_SPLIT
             && out.len() == block_size;
         let n_streams = if is_split { self.type_size } else { 1 };
-        if out.len() % n_streams != 0 {
+        if !out.len().is_multiple_of(n_streams) {
             return None;
         }
         for stream in out.chunks_exact_mut(out.len() / n_streams) {

@@ -29,11 +29,11 @@ pub(super) fn register() {
     REGISTERED.call_once(|| {
         register_codec_v2(CodecRuntimePluginV2::new(
             |name| name == NAME,
-            |metadata| Blosc::new(Some(metadata.configuration())),
+            |metadata| Blosc::codec(Some(metadata.configuration())),
         ));
         register_codec_v3(CodecRuntimePluginV3::new(
             |name| name == NAME,
-            |metadata| Blosc::new(metadata.configuration()),
+            |metadata| Blosc::codec(metadata.configuration()),
         ));
     });
 }
@@ -45,7 +45,7 @@ struct Blosc {
 }
 
 impl Blosc {
-    fn new(configuration: Option<&Configuration>) -> Result<Codec, PluginCreateError> {
+    fn codec(configuration: Option<&Configuration>) -> Result<Codec, PluginCreateError> {
         let configuration = configuration.cloned().unwrap_or_default();
         let compressor = configuration.get("cname").and_then(|name| name.as_str());
         if compressor == Some("snappy") {

@@ -37,7 +37,7 @@ fn planes<const SIZE: usize>(filtered: &[u8], out: &mut [u8]) {
 /// nothing in a block whose number of elements is no multiple of 8.
 pub(super) fn bitunshuffle(filtered: &[u8], out: &mut [u8], type_size: usize) {
     let n = out.len() / type_size;
-    if n % 8 != 0 {
+    if !n.is_multiple_of(8) {
         out.copy_from_slice(filtered);
         return;
     }
