@@ -1,5 +1,11 @@
 //! From files of counts to normalised expression: [`ingest`] and [`preprocess`]; and [`doublets`] among
 //! the cells.
+//!
+//! ```text
+//! text, 10x, h5ad, zarr ─┐
+//! annotations of cells ──┴─▶ ingest ─▶ counts (one AnnData per patient) ─┬─▶ doublets
+//! gene positions ────────────────────────────────────────────────────────┴─▶ preprocess ─▶ expr, qc
+//! ```
 
 #![cfg_attr(
     test,

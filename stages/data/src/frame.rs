@@ -153,6 +153,21 @@ impl Column {
 }
 
 /// Rows with names and typed columns of equal length.
+///
+/// ```
+/// use clcc_data::frame::{Column, Frame};
+///
+/// # fn main() -> clcc_data::StageResult<()> {
+/// let mut obs = Frame::new(vec!["AAA-1".into(), "CCC-1".into()]);
+/// obs.set_category("sample", &["T1", "N1"]);
+/// obs.set("n_counts", Column::I64(vec![5210, 833]));
+/// assert_eq!(obs.texts("sample")?, ["T1", "N1"]);
+/// assert_eq!(obs.take(&[1]).numbers("n_counts")?, [833.0]);
+/// let message = obs.numbers("n_count").unwrap_err().to_string();
+/// assert!(message.contains("`n_count`"));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Frame {
     /// Row names, for example cell ids or gene symbols.

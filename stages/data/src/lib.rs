@@ -1,5 +1,13 @@
 //! The data that every stage of clcc-flow reads and writes.
 //!
+//! ```text
+//! zarr v2, v3 ─┐                   ┌─ obs, var: Frame ──── table::write_tsv ──▶ results
+//! h5ad ────────┼─▶ Reader ─▶ AnnData ─ X, layers: Csr or dense
+//! 10x h5 ──────┘ (one element at   └─ obsm, obsp, uns ──── write_zarr, write_h5ad ──▶ zarr v3, h5ad
+//!                 a time, or all)
+//! GTF, BED, tables ─▶ GeneTable ─▶ positions and arms of genes, in an Assembly
+//! ```
+//!
 //! - [`anndata`]: AnnData stores in zarr and HDF5, read lazily, written as anndata writes them.
 //! - [`matrix`]: [`matrix::Csr`], the sparse `cells x genes` matrix; cells are rows everywhere.
 //! - [`frame`]: [`frame::Frame`], the columns of `obs`, `var` and of every result table.

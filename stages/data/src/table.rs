@@ -82,6 +82,25 @@ fn clean(value: &str) -> String {
 }
 
 /// A TSV read back: notes, header, rows of text.
+///
+/// ```
+/// use clcc_data::frame::{Column, Frame};
+/// use clcc_data::table::{TextTable, write_tsv};
+///
+/// # fn main() -> clcc_data::StageResult<()> {
+/// # let dir = tempfile::tempdir().expect("a folder");
+/// # let path = dir.path().join("genes.tsv");
+/// let mut genes = Frame::new(vec!["TP53".into(), "MYC".into()]);
+/// genes.set("log2_fold_change", Column::F64(vec![-1.25, f64::NAN]));
+/// write_tsv(&path, "gene", &genes, &["log2 of tumour over normal"])?;
+///
+/// let table = TextTable::read(&path)?;
+/// assert_eq!(table.notes, ["log2 of tumour over normal"]);
+/// assert_eq!(table.texts("log2_fold_change")?, ["-1.25", ""]);
+/// assert_eq!(table.numbers("log2_fold_change")?[0], -1.25);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct TextTable {
     /// The `#` lines, without the mark.

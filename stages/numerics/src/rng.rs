@@ -86,6 +86,18 @@ impl pulp::WithSimd for FillBatches<'_> {
 }
 
 /// A stream of random numbers with its own counter.
+///
+/// ```
+/// use clcc_numerics::rng::Rng;
+///
+/// // The draws of cell 7 are the same whatever was drawn before for other cells.
+/// let mut one = Rng::new(42, "dropout", &[7]);
+/// let mut again = Rng::new(42, "dropout", &[7]);
+/// let mut other = Rng::new(42, "dropout", &[8]);
+/// let first = one.next_u32();
+/// assert_eq!(again.next_u32(), first);
+/// assert_ne!(other.next_u32(), first);
+/// ```
 #[derive(Debug, Clone)]
 pub struct Rng {
     key: [u32; 2],

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use hdf5_pure::{FormatError, Source};
 
-/// Bytes that are read at once. Texts of a column lie side by side, 30,000 of them in a few blocks.
+/// Bytes that are read at once. Texts of a column are next to each other, 30,000 of them in a few blocks.
 const BLOCK: usize = 32 << 10;
 /// Blocks that are held; one of the file has one place.
 const HELD: usize = 32;

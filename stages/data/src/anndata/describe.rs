@@ -148,7 +148,10 @@ fn matrix(store: &dyn Store, at: &str) -> Value {
         };
         let array = store.require(&values)?.array;
         let (stored, dtype) = array.map_or((0, String::new()), |a| {
-            (a.shape.iter().product::<u64>(), a.dtype)
+            (
+                a.shape.iter().fold(1u64, |n, side| n.saturating_mul(*side)),
+                a.dtype,
+            )
         });
         let density = if all > 0.0 { stored as f64 / all } else { 0.0 };
         Ok(json!({

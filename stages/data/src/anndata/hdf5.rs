@@ -1,11 +1,12 @@
 //! An HDF5 file (h5ad) as a [`Store`].
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use hdf5_pure::{AttrValue, DType, Dataset, Error, File, FormatError};
+use hdf5_pure::{AttrValue, DType, Dataset, Error, File, FormatError, Layout};
 use serde_json::Value;
 
 use super::blocks::Blocks;
@@ -21,6 +22,8 @@ pub(super) struct Hdf5Store {
     direct: Direct,
     /// Size of the file in bytes.
     len: u64,
+    /// Datasets whose chunks were looked at.
+    checked: Mutex<BTreeSet<String>>,
 }
 
 impl Hdf5Store {
@@ -55,6 +58,7 @@ impl Hdf5Store {
             file,
             direct: Direct::new(bytes, len),
             len,
+            checked: Mutex::default(),
         })
     }
 
@@ -74,7 +78,7 @@ fn cut_off(path: &Path) -> std::io::Result<Option<(u64, u64)>> {
     let there = file.metadata()?.len();
     let mut head = Vec::new();
     Read::by_ref(&mut file).take(64).read_to_end(&mut head)?;
-    // Where the end-of-file address lies, with addresses of eight bytes.
+    // Where the end-of-file address is, with addresses of eight bytes.
     let at = match (head.get(8), head.get(9), head.get(13)) {
         (Some(0), _, Some(8)) => 40,
         (Some(1), _, Some(8)) => 44,
@@ -188,6 +192,7 @@ impl Store for Hdf5Store {
         if let Some(values) = self.direct.read(at, &dataset, None) {
             return Ok(values);
         }
+        self.chunks_fit(at, &dataset)?;
         decoded(|| values(&dataset, None))
             .map_err(|e| self.bad(at, format!("cannot read: {e}")))?
             .ok_or_else(|| self.no_values(at, &dataset))
@@ -206,6 +211,7 @@ impl Store for Hdf5Store {
         if let Some(values) = self.direct.read(at, &dataset, Some(rows.clone())) {
             return Ok(values);
         }
+        self.chunks_fit(at, &dataset)?;
         decoded(|| values(&dataset, Some(rows)))
             .map_err(|e| self.bad(at, format!("cannot read: {e}")))?
             .ok_or_else(|| self.no_values(at, &dataset))
@@ -227,6 +233,27 @@ impl Hdf5Store {
             _ => 1,
         };
         self.can_hold(at, &shape, value_bytes, &|| self.len, MOST_PACKED)
+    }
+
+    /// Refuses a dataset with a chunk that goes beyond the file: the library reserves what a chunk states.
+    fn chunks_fit(&self, at: &str, dataset: &Dataset) -> StageResult<()> {
+        let mut checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
+        if checked.contains(at) || !matches!(dataset.layout(), Ok(Layout::Chunked { .. })) {
+            return Ok(());
+        }
+        // What cannot be listed is the library's to refuse.
+        for chunk in dataset.chunks().unwrap_or_default() {
+            let end = chunk.address.checked_add(chunk.storage_size);
+            if end.is_none_or(|end| end > self.len) {
+                let message = format!(
+                    "it is damaged: a chunk of {} bytes at byte {} goes beyond the {} bytes of the file",
+                    chunk.storage_size, chunk.address, self.len
+                );
+                return Err(self.bad(at, message));
+            }
+        }
+        checked.insert(at.to_string());
+        Ok(())
     }
 
     fn no_values(&self, at: &str, dataset: &Dataset) -> StageError {

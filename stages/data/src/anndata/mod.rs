@@ -5,12 +5,14 @@
 //! `anndata.read_zarr`. [`Reader`] opens a store (zarr v3, the part of zarr v2 that anndata writes,
 //! h5ad) and reads only what is asked for.
 //!
-//! `store` is the narrow interface to a container of groups and arrays; `zarr` and `hdf5`
-//! implement it (`direct` and `blocks` read most of an HDF5 file themselves); `decode` turns anndata's encodings into our types, once for both; `write` does
-//! the way back. `tenx` reads the HDF5 layouts of 10x. Not read: awkward arrays, sparse matrices inside `uns`;
-//! each is named in the error or in the list of what was left out, never dropped silently.
+//! `store` is the narrow interface to a container of groups and arrays. `zarr` and `hdf5` implement it; `blosc` and
+//! `zstd` unpack zarr chunks, `direct` and `blocks` read most of an HDF5 file themselves. `decode` turns anndata's encodings
+//! into our types, once for both containers, and `write` goes the other way. `tenx` reads the HDF5 layouts of 10x.
+//! Not read: awkward arrays, sparse matrices inside `uns`. Each is named in the error or in the list of what was
+//! left out, never dropped silently.
 
 mod blocks;
+mod blosc;
 mod chunk_files;
 mod decode;
 mod describe;
@@ -23,6 +25,7 @@ mod tenx;
 mod write;
 mod write_h5ad;
 mod zarr;
+mod zstd;
 
 pub use decode::NO_MATRIX;
 pub use describe::describe;
@@ -43,6 +46,32 @@ use crate::frame::Frame;
 use crate::matrix::{Csr, Matrix};
 
 /// Annotated data: cells are rows (`obs`), features are columns (`var`).
+///
+/// ```
+/// use clcc_data::anndata::{AnnData, Reader};
+/// use clcc_data::frame::Frame;
+/// use clcc_data::matrix::{Csr, Matrix};
+///
+/// # fn main() -> clcc_data::StageResult<()> {
+/// let mut obs = Frame::new(vec!["AAA-1".into(), "CCC-1".into()]);
+/// obs.set_category("cell_type", &["T cell", "tumour"]);
+/// let data = AnnData {
+///     obs,
+///     var: Frame::new(vec!["TP53".into(), "MYC".into(), "ACTB".into()]),
+///     // Two cells, three genes: the first cell has 2 of MYC, the second 1 of TP53 and 7 of ACTB.
+///     x: Some(Matrix::Csr(Csr::from_rows(3, [vec![(1, 2.0)], vec![(0, 1.0), (2, 7.0)]]))),
+///     ..AnnData::default()
+/// };
+///
+/// let dir = tempfile::tempdir().expect("a folder");
+/// let (zarr, h5ad) = (dir.path().join("a.zarr"), dir.path().join("a.h5ad"));
+/// data.write_zarr(&zarr)?;
+/// data.write_h5ad(&h5ad)?;
+/// assert_eq!(Reader::open(&zarr)?.read()?, data);
+/// assert_eq!(Reader::open(&h5ad)?.read()?, data);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct AnnData {
     /// One row per cell; the index is the cell id.

@@ -15,6 +15,35 @@ use crate::frame::{Frame, LeftOut};
 use crate::matrix::{Csr, Matrix};
 
 /// An open store; each call reads just that element.
+///
+/// ```
+/// use clcc_data::anndata::{AnnData, Reader};
+/// use clcc_data::frame::Frame;
+/// use clcc_data::matrix::{Csr, Matrix};
+///
+/// # fn main() -> clcc_data::StageResult<()> {
+/// # let dir = tempfile::tempdir().expect("a folder");
+/// # let path = dir.path().join("counts.zarr");
+/// # let rows = (0..4).map(|cell| vec![(cell % 3, 1.0 + cell as f32)]);
+/// # AnnData {
+/// #     obs: Frame::new((0..4).map(|i| format!("c{i}")).collect()),
+/// #     var: Frame::new((0..3).map(|i| format!("g{i}")).collect()),
+/// #     x: Some(Matrix::Csr(Csr::from_rows(3, rows))),
+/// #     ..AnnData::default()
+/// # }
+/// # .write_zarr(&path)?;
+/// // Four cells and three genes, one count a cell: too large for memory, say.
+/// let store = Reader::open(&path)?;
+/// let (obs, var) = (store.obs()?, store.var()?);
+/// let rows = store.rows("X", (obs.len(), var.len()))?;
+/// let mut counts = 0;
+/// for block in rows.blocks(2) {
+///     counts += rows.read(block)?.nnz();
+/// }
+/// assert_eq!(counts, 4);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Reader {
     store: Box<dyn Store>,

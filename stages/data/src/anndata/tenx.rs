@@ -16,7 +16,8 @@ pub struct TenxFile {
     store: Hdf5Store,
 }
 
-/// What is measured, in the order of the matrix; every vector has one entry a feature or none.
+/// What is measured, in the order of the matrix. `ids` and `names` have one entry a feature, `types` and `genomes`
+/// may be empty.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct TenxFeatures {
     /// Stable ids.
@@ -112,12 +113,12 @@ impl TenxFile {
             }
         };
         let n = found.ids.len();
-        for (what, values) in [
-            ("names", &found.names),
-            ("types", &found.types),
-            ("genomes", &found.genomes),
+        for (what, values, may_be_absent) in [
+            ("names", &found.names, false),
+            ("types", &found.types, true),
+            ("genomes", &found.genomes, true),
         ] {
-            if !values.is_empty() && values.len() != n {
+            if values.len() != n && !(may_be_absent && values.is_empty()) {
                 return Err(self.store.bad(
                     group,
                     format!("{n} feature ids, but {} {what}", values.len()),

@@ -378,6 +378,80 @@ fn texts_that_are_damaged_are_an_error_and_no_panic() {
     }
 }
 
+/// `tests/reference/fuzz`: what they did is in the folder's README.
+#[test]
+fn inputs_that_fuzzing_found_are_errors() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("found.h5");
+    for (packed, expected) in [
+        (
+            &include_bytes!("../../../../tests/reference/fuzz/chunk_beyond_the_file.h5.gz")[..],
+            "goes beyond the 18864 bytes of the file",
+        ),
+        (
+            &include_bytes!("../../../../tests/reference/fuzz/wide_integer.h5.gz")[..],
+            "",
+        ),
+        (
+            &include_bytes!("../../../../tests/reference/fuzz/no_names.h5.gz")[..],
+            "9 feature ids, but 0 names",
+        ),
+    ] {
+        let mut bytes = Vec::new();
+        let mut packed = crate::gzip::Gunzip::new(packed);
+        std::io::Read::read_to_end(&mut packed, &mut bytes).unwrap();
+        std::fs::write(&path, bytes).unwrap();
+        let error = describe(&path).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+/// Found by fuzzing: the product of the sides overflowed.
+#[test]
+fn a_shape_beyond_64_bits_is_described() {
+    let (_dir, path) = written(&example());
+    let file = path.join("X/data/zarr.json");
+    let mut array: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+    array["shape"] = serde_json::json!([u64::MAX, 2]);
+    std::fs::write(&file, array.to_string()).unwrap();
+    assert!(describe(&path).is_ok());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_group_that_contains_itself_is_refused() {
+    let (_dir, path) = written(&example());
+    std::os::unix::fs::symlink(".", path.join("uns/loop")).unwrap();
+    let error = Reader::open(&path).unwrap().uns().unwrap_err().to_string();
+    assert!(error.contains("or one contains itself"), "{error}");
+}
+
+/// The header of a zstd frame may state any size; it was reserved.
+#[test]
+fn a_frame_that_states_a_huge_size_is_refused_before_it_is_reserved() {
+    let (_dir, path) = written(&example());
+    let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0xe0];
+    frame.extend((1u64 << 57).to_le_bytes());
+    frame.extend([0x0b, 0, 0, b'x']);
+    for at in ["obs/_index", "X/data"] {
+        let chunk = path.join(at).join("c/0");
+        let before = std::fs::read(&chunk).unwrap();
+        std::fs::write(&chunk, &frame).unwrap();
+        let error = Reader::open(&path).unwrap().read().unwrap_err().to_string();
+        assert!(error.contains(at), "{error}");
+        std::fs::write(&chunk, before).unwrap();
+    }
+    // A shape of chunks that no file can fill reserves nothing either.
+    let file = path.join("X/data/zarr.json");
+    let mut array: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+    array["chunk_grid"]["configuration"]["chunk_shape"] = serde_json::json!([1u64 << 50]);
+    std::fs::write(&file, array.to_string()).unwrap();
+    let error = Reader::open(&path).unwrap().x().unwrap_err().to_string();
+    assert!(error.contains("X/data"), "{error}");
+}
+
 #[test]
 fn describe_counts_without_reading_matrices() {
     let (_dir, path) = written(&example());

@@ -37,6 +37,8 @@ impl ZarrStore {
                 "expected a zarr store, found a directory without `zarr.json` or `.zgroup`",
             ));
         }
+        super::blosc::register();
+        super::zstd::register();
         let store = FilesystemStore::new(root).map_err(|e| StageError::Io {
             verb: "read",
             path: root.to_path_buf(),

@@ -11,6 +11,16 @@ use crate::frame::Frame;
 
 /// A genome build. In a workflow it goes by any of its [`names`](Assembly::names), in any case, with or
 /// without a patch (`GRCh38.p14`).
+///
+/// ```
+/// use clcc_data::genome::{Arm, Assembly};
+///
+/// let hg38 = Assembly::named("hg38").expect("a known name");
+/// assert_eq!((hg38, hg38.name()), (Assembly::GRCh38, "GRCh38"));
+/// assert_eq!(hg38.chromosome("chr1").map(|c| c.length), Some(248_956_422));
+/// assert_eq!(hg38.arm_of("chr17", 7_668_402, 7_687_550), Some(Arm::P));
+/// assert_eq!(hg38.arm_of("chrM", 1, 100), None);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Assembly {
     /// Human, 2009.
@@ -96,7 +106,7 @@ impl Assembly {
         self.chromosomes().find(|c| c.name == name)
     }
 
-    /// The arm on which the middle of `start..=end` (1-based) lies, so that every gene of a chromosome
+    /// The arm that contains the middle of `start..=end` (1-based), so that every gene of a chromosome
     /// with arms has one. `None` for chrM and scaffolds.
     pub fn arm_of(self, chromosome: &str, start: i64, end: i64) -> Option<Arm> {
         let c = self.chromosome(chromosome)?;

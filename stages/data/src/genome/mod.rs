@@ -1,9 +1,9 @@
-//! Where genes lie: chromosome names and their order, arms, gene tables.
+//! Places of genes: chromosome names and their order, arms, gene tables.
 //!
 //! Positions are 1-based and inclusive, as a GTF writes them. The program carries one gene table
 //! ([`GeneTable::grch38`]); a workflow may hand in a file instead ([`GeneTable::read`]). Every chromosome
 //! name passes [`normalise_chromosome`], so `1`, `chr1` and `MT` become `chr1`, `chr1` and `chrM` whatever
-//! the file says. Arms are those of a declared [`Assembly`], and of none where none is declared.
+//! the file has. Arms are those of a declared [`Assembly`], and of none where none is declared.
 //!
 //! This module does not lift positions from one assembly to another and does not translate outdated
 //! gene symbols.

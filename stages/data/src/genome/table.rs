@@ -51,7 +51,7 @@ impl GeneClass {
     }
 }
 
-/// A gene and where it lies.
+/// A gene and its place.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Gene {
     /// Symbol.
@@ -80,6 +80,22 @@ pub enum Duplicates {
 }
 
 /// Genes in the order of their source.
+///
+/// ```
+/// use clcc_data::genome::{Duplicates, GeneTable};
+///
+/// # fn main() -> clcc_data::StageResult<()> {
+/// # let dir = tempfile::tempdir().expect("a folder");
+/// # let path = dir.path().join("genes.bed");
+/// // BED counts starts from 0; positions here are 1-based and inclusive, as in a GTF.
+/// std::fs::write(&path, "17\t7668401\t7687550\tTP53\n8\t127735433\t127742951\tMYC\n").expect("written");
+/// let table = GeneTable::read(&path)?;
+/// let tp53 = &table.genes[0];
+/// assert_eq!((tp53.chromosome.as_str(), tp53.start, tp53.end), ("chr17", 7668402, 7687550));
+/// assert_eq!(table.resolve(&["MYC", "XIST"], Duplicates::First), [Some(1), None]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct GeneTable {
     /// The genes; a symbol may occur several times.

@@ -10,6 +10,18 @@ const BLOCK_ENTRIES: usize = 1 << 17;
 const MOST_BLOCKS: usize = 64;
 
 /// Sparse rows. In each row the column indices rise strictly.
+///
+/// ```
+/// use clcc_data::matrix::Csr;
+///
+/// // Two rows of four columns: 5 in column 1; 2 in column 0 and 3 in column 3.
+/// let m = Csr::new(4, vec![0, 1, 3], vec![1, 3, 0], vec![5.0, 3.0, 2.0]).expect("pointers that fit");
+/// assert_eq!(m.row(1), (&[0, 3][..], &[2.0, 3.0][..]));
+/// assert_eq!((m.nnz(), m.get(0, 1), m.get(0, 2)), (3, 5.0, 0.0));
+/// assert_eq!(m.transpose().row_sums(), [2.0, 5.0, 0.0, 3.0]);
+/// // A column that is not there is an error with its number.
+/// assert!(Csr::new(4, vec![0, 1], vec![4], vec![1.0]).is_err());
+/// ```
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Csr {
     n_cols: usize,

@@ -46,6 +46,18 @@ pub struct Pca {
 /// precision) in the first case, up to the residual in the second. Deviation: a component whose singular value is below 1e-7 of the largest is
 /// rounding noise of the Gram matrix; its scores are set to 0.
 ///
+/// ```
+/// use clcc_data::matrix::Csr;
+/// use clcc_numerics::linalg::{PcaOptions, pca};
+///
+/// // Three cells on a line in the plane of two genes: one component has all of the variance.
+/// let x = Csr::from_rows(2, [vec![(0, 1.0), (1, 2.0)], vec![(0, 2.0), (1, 4.0)], vec![(0, 3.0), (1, 6.0)]]);
+/// let options = PcaOptions { n_comps: 2, zero_center: true, exact_up_to: 1000, seed: 0 };
+/// let found = pca(&x, &options).expect("finite values");
+/// assert!((found.variance_ratio[0] - 1.0).abs() < 1e-12);
+/// assert!((found.scores[[2, 0]] - 5.0_f64.sqrt()).abs() < 1e-12);
+/// ```
+///
 /// # Errors
 /// [`clcc_data::StageError::Data`] where `x` holds a value that is not finite.
 pub fn pca(x: &Csr, options: &PcaOptions) -> StageResult<Pca> {

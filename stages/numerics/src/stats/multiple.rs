@@ -1,10 +1,18 @@
 //! Multiple testing.
 
 use crate::math;
+
 /// Benjamini-Hochberg adjusted p-values in the order given (`statsmodels.stats.multitest`
 /// `multipletests(method="fdr_bh")`): `min over k >= rank of p_(k) * n / k`, at most 1.
 ///
 /// A NaN counts as a test with p = 1, as scanpy passes it to statsmodels; its adjusted value is 1.
+///
+/// ```
+/// use clcc_numerics::stats::benjamini_hochberg;
+///
+/// // Times 4/1, 4/2, 4/3 and 4/4 in rising order, then the least of those that follow.
+/// assert_eq!(benjamini_hochberg(&[0.5, 0.01, 0.125, 0.25]), [0.5, 0.04, 0.25, 1.0 / 3.0]);
+/// ```
 pub fn benjamini_hochberg(p: &[f64]) -> Vec<f64> {
     let n = p.len();
     let value = |i: usize| if p[i].is_nan() { 1.0 } else { p[i] };

@@ -79,6 +79,15 @@ pub fn rank_sum(r1: f64, n1: f64, n2: f64, ties: f64, options: RankSumOptions) -
 
 /// The test of two samples: z and the two-sided p of the normal approximation
 /// (`scipy.stats.mannwhitneyu(method="asymptotic")` with both options on).
+///
+/// ```
+/// use clcc_numerics::stats::{RankSumOptions, rank_sum_dense};
+///
+/// // The first sample ranks highest throughout: 9 of 9 pairs, z = (15 - 10.5) / sqrt(5.25).
+/// let (z, p) = rank_sum_dense(&[4.0, 5.0, 6.0], &[1.0, 2.0, 3.0], RankSumOptions::SCANPY);
+/// assert!((z - 4.5 / 5.25_f64.sqrt()).abs() < 1e-12);
+/// assert!((p.p - 0.0495).abs() < 1e-4);
+/// ```
 pub fn rank_sum_dense(a: &[f64], b: &[f64], options: RankSumOptions) -> (f64, PValue) {
     let all: Vec<f64> = a.iter().chain(b).copied().collect();
     let ranks = super::average_ranks(&all);

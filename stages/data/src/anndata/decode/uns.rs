@@ -87,11 +87,17 @@ fn uns(store: &dyn Store, at: &str) -> StageResult<Option<Uns>> {
     }))
 }
 
-/// All values of a group of `uns`.
+/// All values of a group of `uns`. A link can make a group its own member, so there is an end to how deep groups
+/// may be nested.
 pub(in crate::anndata) fn uns_dict(
     store: &dyn Store,
     at: &str,
 ) -> StageResult<BTreeMap<String, Uns>> {
+    const DEEPEST: usize = 32;
+    if at.matches('/').count() > DEEPEST {
+        let message = format!("groups are nested more than {DEEPEST} deep, or one contains itself");
+        return Err(store.bad(at, message));
+    }
     let mut values = BTreeMap::new();
     for name in store.children(at)? {
         if let Some(value) = uns(store, &format!("{at}/{name}"))? {

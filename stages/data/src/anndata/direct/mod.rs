@@ -1,6 +1,6 @@
 //! Numbers of an HDF5 file read into the vector that keeps them.
 //!
-//! An array whose numbers lie in the file as they do in memory, at one place or in chunks of one
+//! An array whose numbers have the same bytes in the file as in memory, at one place or in chunks of one
 //! dimension (packed with deflate or not, shuffled or not), needs no decoder: every piece is read,
 //! or unpacked, where it belongs, on all threads. Everything else is for the library to read, and so
 //! is what turns out to be odd here: it has the words for it.
@@ -31,11 +31,11 @@ const SHUFFLE: u16 = 2;
 pub(super) struct Direct {
     file: Arc<File>,
     len: u64,
-    /// Where the pieces of each array lie; nothing for one that the library reads.
+    /// The pieces of each array; nothing for one that the library reads.
     arrays: Mutex<HashMap<String, Option<Arc<Array>>>>,
 }
 
-/// Where the numbers of an array lie.
+/// Where the file has the numbers of an array.
 #[derive(Debug)]
 struct Array {
     number: Number,
@@ -70,7 +70,9 @@ impl Number {
                 size,
                 byte_order: DatatypeByteOrder::LittleEndian,
                 layout,
-            } if layout.bit_offset == 0 && u32::from(layout.bit_precision) == size * 8 => {
+            } if layout.bit_offset == 0
+                && size.checked_mul(8) == Some(u32::from(layout.bit_precision)) =>
+            {
                 match (size, layout.signed) {
                     (4, true) => Some(Self::I32),
                     (4, false) => Some(Self::U32),
@@ -141,8 +143,8 @@ impl Direct {
 }
 
 impl Array {
-    /// Where the numbers of `dataset` lie, in a file of `len` bytes. Nothing that the file says is
-    /// believed: every piece lies in it, and no array is larger than its pieces can make it.
+    /// Where a file of `len` bytes has the numbers of `dataset`. Nothing that the file states is
+    /// believed: every piece must be within it, and no array may be larger than its pieces can make it.
     fn of(dataset: &Dataset, len: u64) -> Option<Self> {
         let number = Number::of(&dataset.datatype().ok()?)?;
         let shape = dataset.shape().ok()?;
@@ -150,12 +152,12 @@ impl Array {
         let wide = others.iter().try_fold(1u64, |n, &d| n.checked_mul(d))?;
         let all = first.checked_mul(wide)?;
         let all_bytes = all.checked_mul(number.bytes())?;
-        let lies_within = |at: u64, size: u64| at.checked_add(size).is_some_and(|end| end <= len);
+        let is_within = |at: u64, size: u64| at.checked_add(size).is_some_and(|end| end <= len);
         match dataset.layout().ok()? {
             Layout::Contiguous {
                 address: Some(address),
                 size,
-            } if size == all_bytes && lies_within(address, size) => Some(Self {
+            } if size == all_bytes && is_within(address, size) => Some(Self {
                 number,
                 wide,
                 chunk: all,
@@ -178,7 +180,7 @@ impl Array {
                     let most = c.storage_size.saturating_mul(MOST_OF_A_BYTE);
                     c.offset[0] == i as u64 * chunk
                         && c.filter_mask == 0
-                        && lies_within(c.address, c.storage_size)
+                        && is_within(c.address, c.storage_size)
                         && (packed || c.storage_size == chunk_bytes)
                         && (!packed || chunk_bytes <= most)
                 };
