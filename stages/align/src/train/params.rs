@@ -9,7 +9,8 @@ use clcc_stage::params::{Checks, OnlyWith, ParamProblem, When};
 /// What is minimised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Objective {
+#[schemars(rename = "Objective")]
+pub enum Method {
     /// Method A: two encoders, symmetric InfoNCE and a margin loss on hard negatives.
     #[default]
     Clcc,
@@ -58,7 +59,7 @@ pub enum Precision {
 #[serde(default, deny_unknown_fields)]
 pub struct TrainParams {
     /// What is minimised. Default `clcc` (method A).
-    pub objective: Objective,
+    pub objective: Method,
     /// Most epochs, at least 1; also the length of the cosine schedule. Default 100 (the paper).
     #[schemars(range(min = 1))]
     pub epochs: usize,
@@ -131,7 +132,7 @@ pub struct TrainParams {
 impl Default for TrainParams {
     fn default() -> Self {
         Self {
-            objective: Objective::Clcc,
+            objective: Method::Clcc,
             epochs: 100,
             batch_size: 256,
             learning_rate: 1e-3,
@@ -195,7 +196,7 @@ impl TrainParams {
 
     /// Whether the artifact `clusters` is read.
     pub(super) fn needs_clusters(&self) -> bool {
-        self.objective == Objective::Clcc
+        self.objective == Method::Clcc
             && (self.mask_same_cluster || self.cnv_input == CnvInput::ClusterMean)
     }
 

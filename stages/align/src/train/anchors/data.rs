@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::mine::{FeatureMoments, Moments, Part, Split};
-use crate::train::inputs::Modality;
+use crate::train::network::inputs::Modality;
 use clcc_data::anndata::{Reader, Uns};
 use clcc_data::error::{StageError, StageResult};
 use clcc_data::frame::Frame;

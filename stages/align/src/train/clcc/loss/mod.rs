@@ -7,10 +7,10 @@
 mod fused;
 
 use candle_core::{Result, Tensor};
+use candle_nn::ops;
 
-pub(super) use self::fused::Objective;
-use super::encoder::diagonal_cross_entropy;
-use super::matmul::matmul_nt;
+pub(super) use self::fused::ClccLoss;
+use crate::train::network::matmul::matmul_nt;
 
 /// Added to a logit that is left out: `exp` of it is 0, without the NaN that an infinity risks.
 const LEFT_OUT: f32 = -1e9;
@@ -79,6 +79,16 @@ pub(super) fn nce(
     }
     let columns = logits.t()?.contiguous()?;
     (diagonal_cross_entropy(&logits)? + diagonal_cross_entropy(&columns)?)? * 0.5
+}
+
+/// Log-softmax of the rows at the diagonal, averaged and negated.
+fn diagonal_cross_entropy(logits: &Tensor) -> Result<Tensor> {
+    let n = logits.dim(0)?;
+    let target = Tensor::arange(0u32, n as u32, logits.device())?.unsqueeze(1)?;
+    ops::log_softmax(logits, 1)?
+        .gather(&target, 1)?
+        .mean_all()?
+        .neg()
 }
 
 /// The margin loss, or `None` where no anchor has a negative.
