@@ -12,14 +12,14 @@ use crate::train::network::encoder::{Encoder, NamedArray, Pass, by_name};
 use crate::train::network::inputs::Modality;
 use crate::train::params::TrainParams;
 
-/// The frozen encoder.
+/// The frozen encoder and its head.
 #[derive(Debug)]
 pub(super) struct FrozenMap {
     encoder: Encoder,
     head: Head,
 }
 
-/// Where the anchors are: rows in their order, constants to the loss.
+/// The embeddings of the anchors, one row each: constants to the loss.
 #[derive(Debug, Clone)]
 pub(super) struct Bank {
     /// `n_anchors x h_dim`.
@@ -29,7 +29,7 @@ pub(super) struct Bank {
 }
 
 impl FrozenMap {
-    /// Drawn from the seed, on the CPU whatever the device.
+    /// Draws the weights from the seed; it stays on the CPU whatever the device.
     pub(super) fn new(
         n_genes: usize,
         params: &TrainParams,
@@ -50,7 +50,7 @@ impl FrozenMap {
         })
     }
 
-    /// The bank of all anchors, on `device`: the same whenever it is computed.
+    /// Computes the bank of all anchors, the same each time, and copies it to `device`.
     pub(super) fn bank(
         &mut self,
         states: &Modality,
@@ -77,7 +77,7 @@ impl FrozenMap {
         })
     }
 
-    /// The weights.
+    /// Copies the weights and the running statistics.
     pub(super) fn snapshot(&self) -> Result<Vec<NamedArray>> {
         let mut all = self.encoder.snapshot()?;
         all.extend(self.head.snapshot()?);

@@ -1,4 +1,4 @@
-//! From `h` to `z`: Linear, ReLU, Linear, rows of unit length.
+//! The head that maps `h` to `z`: Linear, ReLU, Linear, unit rows.
 
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Result, Tensor, Var, bail};
@@ -9,7 +9,7 @@ use crate::train::network::unit_rows::{unit_rows, unit_rows_detached};
 use crate::train::optimizer::{AdamMoments, AdamWStep};
 use clcc_numerics::rng::Rng;
 
-/// The projection `g`.
+/// The head `g`.
 #[derive(Debug)]
 pub(super) struct Head {
     name: &'static str,
@@ -48,14 +48,14 @@ impl Head {
         })
     }
 
-    /// Unit rows of `z` from rows of `h`.
+    /// Computes `z` (`n x z_dim`, unit rows) from `h` (`n x h_dim`), within candle's graph.
     pub(super) fn forward(&self, h: &Tensor) -> Result<Tensor> {
         let [w0, b0, w1, b1] = &self.vars;
         let x = matmul_nt(h, w0)?.broadcast_add(b0)?.relu()?;
         unit_rows(&matmul_nt(&x, w1)?.broadcast_add(b1)?)
     }
 
-    /// The same without a graph.
+    /// Computes `z` from `h` outside any graph.
     pub(super) fn forward_eval(&self, h: &Tensor) -> Result<Tensor> {
         let [w0, b0, w1, b1] = self.vars.each_ref().map(|v| v.as_tensor().detach());
         let x = matmul_nt(h, &w0)?.broadcast_add(&b0)?.relu()?;
@@ -103,7 +103,7 @@ impl Head {
         Ok(())
     }
 
-    /// All weights.
+    /// Copies all weights.
     pub(super) fn snapshot(&self) -> Result<Vec<NamedArray>> {
         self.parameters()
             .into_iter()

@@ -4,10 +4,11 @@
 //! subcluster, on the genes it retained; a frozen random map ([`bank`]) places the anchors once and
 //! for all in `h` and, through a head, on the unit sphere `z`. Only the expression encoder (three
 //! layers, batch norm and ReLU on all but the last) and its head are trained, so that a cell's `z`
-//! lies at its subcluster's anchor: InfoNCE against the hardest other anchors of each row, a pull to the
-//! centroid of the anchor's training cells, and a pull of `h` to the anchor's `h` ([`loss`]).
+//! is near its subcluster's anchor: by InfoNCE against the hardest other anchors of each cell, by the
+//! squared distance to the centroid of the anchor's training cells, and by that of `h` to the anchor's
+//! `h` ([`loss`]).
 //! Adam (L2, not decoupled decay: the paper says Adam), clipped gradients, a constant rate, no early
-//! stopping: the weights of the last epoch are kept, and validation cells are looked at only.
+//! stopping: the weights of the last epoch are kept, and validation cells are only monitored.
 //!
 //! The labels come from the same counts as the expression: see `docs/anchors.md` for what that means.
 

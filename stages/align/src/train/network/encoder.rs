@@ -17,7 +17,7 @@ use clcc_numerics::rng::Rng;
 /// Share of the new batch in the running statistics, as torch's default.
 const MOMENTUM: f64 = 0.1;
 
-/// One step's place in the run: decides the dropout draws.
+/// A pass's place in the run, which decides its dropout draws.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::train) struct Pass {
     pub(in crate::train) seed: u64,
@@ -148,12 +148,13 @@ impl Encoder {
         Ok(encoder)
     }
 
-    /// Unit rows of a batch in training: batch statistics (which move the running ones), dropout.
+    /// Embeds a batch in training mode as unit rows: with batch statistics, which move the running ones,
+    /// and dropout.
     pub(in crate::train) fn forward_train(&mut self, batch: &Batch, pass: Pass) -> Result<Tensor> {
         self.train(batch, pass, true)
     }
 
-    /// The same before the rows are brought to unit length.
+    /// Embeds a batch in training mode without scaling the rows to unit length.
     pub(in crate::train) fn hidden_train(&mut self, batch: &Batch, pass: Pass) -> Result<Tensor> {
         self.train(batch, pass, false)
     }
@@ -199,12 +200,13 @@ impl Encoder {
         if unit { unit_rows(&x) } else { Ok(x) }
     }
 
-    /// Unit rows with the running statistics, without dropout and without a graph.
+    /// Embeds a batch in eval mode as unit rows: with running statistics, without dropout, outside any
+    /// graph.
     pub(in crate::train) fn forward_eval(&self, batch: &Batch) -> Result<Tensor> {
         unit_rows_detached(&self.hidden_eval(batch)?)
     }
 
-    /// The same before the rows are brought to unit length.
+    /// Embeds a batch in eval mode without scaling the rows to unit length.
     pub(in crate::train) fn hidden_eval(&self, batch: &Batch) -> Result<Tensor> {
         let plain = |v: &Var| v.as_tensor().detach();
         let first = &self.linears[0];
@@ -415,7 +417,7 @@ fn sized<'a>(find: &impl Fn(&str) -> Option<&'a [f32]>, name: &str, n: usize) ->
 }
 
 impl Gradients {
-    /// The sum of squares of all values.
+    /// Computes the sum of squares of all values.
     pub(in crate::train) fn square_sum(&self) -> Result<f64> {
         let mut sum = match &self.first {
             FirstGradient::Pending(pending) => gradient_square_sum(pending)?,
@@ -428,7 +430,8 @@ impl Gradients {
     }
 }
 
-/// In f64 and in the order of the values on the CPU, whatever the number of threads.
+/// Computes the sum of squares; on the CPU in f64 and in the order of the values, whatever the number of
+/// threads.
 pub(in crate::train) fn square_sum(t: &Tensor) -> Result<f64> {
     if t.device().is_cpu() {
         let values = t.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
@@ -470,7 +473,8 @@ impl Linear {
     }
 }
 
-/// Shape and values of an array in torch's layout, where a weight is `out x in`.
+/// Converts an array to torch's layout, where a weight is `out x in`: shape and values. `width` is the
+/// number of outputs.
 pub(in crate::train) fn torch_layout(array: &NamedArray, width: usize) -> (Vec<usize>, Vec<f32>) {
     match array.shape.as_slice() {
         &[_, features, _] => {

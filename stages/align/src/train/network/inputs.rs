@@ -1,4 +1,4 @@
-//! What the encoders see of each cell.
+//! The encoders' inputs: z-scored rows of expression or copy number.
 
 use std::sync::Arc;
 

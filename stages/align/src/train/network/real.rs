@@ -8,11 +8,11 @@ use candle_core::{CpuStorage, DType, Layout, Result, Shape, Storage, Tensor, Wit
 pub(in crate::train) trait Real:
     WithDType + clcc_numerics::math::Element + std::ops::AddAssign
 {
-    /// From a stored f32.
+    /// Converts from a stored f32.
     fn of(x: f32) -> Self;
-    /// To a stored f32.
+    /// Converts to a stored f32.
     fn narrow(self) -> f32;
-    /// The root.
+    /// The square root.
     fn square_root(self) -> Self;
     /// `a b + c`, rounded once.
     fn fused(a: Self, b: Self, c: Self) -> Self;

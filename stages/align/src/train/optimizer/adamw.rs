@@ -3,8 +3,9 @@
 //! Loshchilov and Hutter 2019, as torch computes it: decay first, then the Adam step with bias
 //! corrections; betas 0.9 and 0.999, `eps` 1e-8 added after the root. Every parameter decays,
 //! biases and batch norm included. torch's `Adam(weight_decay)` is the other kind of decay: `l2`
-//! times the parameter joins the gradient, after clipping, and so passes through the moments. candle's own takes about 18 passes and cannot save its moments,
-//! so a resumed run could not be the uninterrupted one.
+//! times the parameter joins the gradient, after clipping, and so passes through the moments. candle's
+//! own takes about 18 passes and cannot save its moments, so a resumed run could not equal an
+//! uninterrupted one.
 
 use std::borrow::Cow;
 use std::sync::Mutex;

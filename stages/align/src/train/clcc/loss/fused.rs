@@ -1,6 +1,6 @@
-//! The objective of method A as one op on the CPU.
+//! The loss of method A as one op on the CPU.
 //!
-//! The same losses as the composed operations beside it, without their many small passes: one pass
+//! Equal to the composed operations of [`super`], without their many small passes: one pass
 //! for the cosines and both softmaxes, one over the pairs, and both gradients by hand.
 
 use std::sync::{Arc, OnceLock};
@@ -13,7 +13,7 @@ use crate::train::network::matmul::{product, view};
 use crate::train::network::real::{Real, dtype, hold, output, tensor, values, with_real};
 use clcc_numerics::math;
 
-/// What the losses of one step depend on, beside the embeddings.
+/// The loss of one step, up to the embeddings.
 #[derive(Debug, Clone)]
 pub(in crate::train::clcc) struct ClccLoss {
     /// Anchors are the first rows.

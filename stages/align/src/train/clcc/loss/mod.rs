@@ -1,4 +1,4 @@
-//! The objective of method A.
+//! The loss of method A.
 //!
 //! `L = NCE + lambda L_HN` on unit rows, with `d(u, v) = 1 - u.v`. NCE is half the sum of the row
 //! and column cross-entropies of `E C^T / tau` with the diagonal as labels. `L_HN` is the two-sided
@@ -25,7 +25,7 @@ pub(super) struct Pairs {
 }
 
 impl Pairs {
-    /// From each anchor's negatives, as rows of the embeddings.
+    /// Lists the pairs of each anchor with its negatives, given as rows of the embeddings.
     pub(super) fn new(negatives: &[Vec<u32>]) -> Self {
         let anchors = negatives.iter().filter(|n| !n.is_empty()).count();
         let mut pairs = Self::default();
@@ -51,7 +51,8 @@ pub(super) enum Temperature<'a> {
     Learnt(&'a Tensor),
 }
 
-/// Symmetric InfoNCE of matching rows; `cluster` leaves out pairs of different cells of one cluster.
+/// Computes the symmetric InfoNCE of matching rows (`n x dim` each, unit rows); pairs of different cells
+/// of one `cluster` are left out.
 pub(super) fn nce(
     e: &Tensor,
     c: &Tensor,
@@ -91,7 +92,7 @@ fn diagonal_cross_entropy(logits: &Tensor) -> Result<Tensor> {
         .neg()
 }
 
-/// The margin loss, or `None` where no anchor has a negative.
+/// Computes the margin loss; `None` where no anchor has a negative.
 pub(super) fn hard_negative_margin(
     e: &Tensor,
     c: &Tensor,
