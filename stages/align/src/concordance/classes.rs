@@ -1,10 +1,10 @@
-//! From a distance to a class, one patient at a time.
+//! Sorts the cells of one patient into classes by their distance.
 
 use ndarray::Array2;
 
 use clcc_numerics::stats::{mean, quantile};
 
-/// Where a cell lies among its patient's cells.
+/// Which end of its patient's distances a cell is at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {
     /// Distance at or below the lower cut.
@@ -16,7 +16,7 @@ pub enum Class {
 }
 
 impl Class {
-    /// The name in the tables.
+    /// The name that tables use: `concordant`, `intermediate` or `discordant`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Concordant => "concordant",
@@ -26,7 +26,9 @@ impl Class {
     }
 }
 
-/// Euclidean distance between the rows of two matrices; 0 to 2 for unit rows.
+/// Computes the Euclidean distance between the matching rows of two matrices (`n x dim` each).
+///
+/// Distances of unit rows are in [0, 2].
 ///
 /// # Panics
 /// Where the shapes differ.
@@ -50,24 +52,26 @@ pub fn row_distances(a: &Array2<f32>, b: &Array2<f32>) -> Vec<f64> {
         .collect()
 }
 
-/// One patient's classes.
+/// Counts, cuts and mean distances of one patient's classes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PatientClasses {
-    /// Cells that were classed.
+    /// Cells with a class.
     pub n_cells: usize,
-    /// Concordant cells have a distance of at most this; NaN without cells or without one cut for
-    /// all of them.
+    /// Largest distance of a concordant cell; NaN without cells, and where the cells have several cuts.
     pub lower: f64,
-    /// Discordant cells have a distance of at least this; likewise.
+    /// Smallest distance of a discordant cell; NaN as for `lower`.
     pub upper: f64,
-    /// Mean distance of all classed cells, then of each class; NaN of an empty one.
+    /// Mean distance of all cells with a class, then of each class in the order of `counts`; NaN where
+    /// there are no cells.
     pub mean_distance: [f64; 4],
     /// Cells in each class: concordant, intermediate, discordant.
     pub counts: [usize; 3],
 }
 
-/// Classes the cells of one patient: concordant at or below the quantile `q` of their distances,
-/// discordant at or above `1 - q`, both cuts inclusive, by numpy's linear interpolation.
+/// Classes cells by the quantiles `q` and `1 - q` of their `distances`, with `q` in (0, 0.5].
+///
+/// Cells at or below the first quantile are concordant, cells at or above the second discordant.
+/// Quantiles are interpolated linearly, as numpy does.
 ///
 /// Where the two cuts meet (all distances equal, or `q` = 0.5 with an odd number of cells) a cell
 /// that satisfies both is intermediate: it is evidence for neither.
@@ -86,7 +90,7 @@ pub fn classify(distances: &[f64], q: f64) -> (Vec<Class>, PatientClasses) {
 }
 
 impl PatientClasses {
-    /// Counts and means of classed cells.
+    /// Summarises cells given as (distance, class), with the cuts (lower, upper) that classed them.
     pub(super) fn of(cells: &[(f64, Class)], (lower, upper): (f64, f64)) -> Self {
         let of = |class: Class| -> Vec<f64> {
             cells

@@ -1,4 +1,5 @@
-//! What a class is made of: does it stand for cell type, sample, depth or cycle?
+//! Compares the discordant with the concordant cells: does the class stand for cell type, sample,
+//! depth or cell cycle?
 
 use clcc_data::frame::Frame;
 use clcc_numerics::stats::{
@@ -7,7 +8,7 @@ use clcc_numerics::stats::{
 
 use super::Class;
 
-/// How the discordant cells differ from the concordant ones in one variable.
+/// The difference between discordant and concordant cells in one variable.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Composition {
     /// A patient, or `all`.
@@ -34,21 +35,22 @@ pub struct Composition {
     pub discordant: f64,
     /// Its share of the concordant cells, or their mean of a number.
     pub concordant: f64,
-    /// Plain words where the association is strong; empty otherwise.
+    /// A sentence for the user where the association is strong; empty otherwise.
     pub warning: String,
     /// The size of the association (Cramer's V, or |Cohen's d|) against labels permuted within
     /// patient and cell type; `None` without permutations.
     pub null: Option<Null>,
 }
 
-/// An association under permuted labels: what cell type alone gives.
+/// The size of an association under permuted labels: what cell type alone would give.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Null {
     /// Median over permutations.
     pub median: f64,
     /// 95 % quantile.
     pub q95: f64,
-    /// Share of permutations with as large a value, the observed one counted among them.
+    /// Share of permutations with a value at least as large, the observed one counted as one of them;
+    /// in (0, 1].
     pub p: f64,
 }
 
@@ -69,16 +71,17 @@ impl Null {
     }
 }
 
-/// From when on an association is put into words.
+/// The sizes from which on an association is warned of.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Corrected Cramer's V.
+    /// Corrected Cramer's V, in [0, 1].
     pub cramers_v: f64,
-    /// Size of Cohen's d.
+    /// Absolute value of Cohen's d, at least 0.
     pub cohens_d: f64,
 }
 
-/// Concordant and discordant cells by value, and the values' names; empty values do not count.
+/// Counts concordant (row 0) and discordant cells (row 1) by value; columns are the values' names in
+/// order. Cells with an empty value are left out.
 fn cross_table<'a>(
     classes: &[Option<Class>],
     values: &'a [String],
@@ -99,7 +102,7 @@ fn cross_table<'a>(
     (table, names)
 }
 
-/// The known values of each class: concordant, discordant.
+/// The finite values of the concordant and of the discordant cells.
 fn by_class(classes: &[Option<Class>], values: &[f64]) -> [Vec<f64>; 2] {
     [0, 1].map(|s| {
         classes
@@ -111,7 +114,7 @@ fn by_class(classes: &[Option<Class>], values: &[f64]) -> [Vec<f64>; 2] {
     })
 }
 
-/// A categorical variable against the class. `None` with fewer than two values or an empty class.
+/// Compares the classes in a categorical variable; `None` with fewer than two values or an empty class.
 pub(crate) fn categorical(
     patient: &str,
     variable: &str,
@@ -160,7 +163,7 @@ pub(crate) fn categorical(
     Some(out)
 }
 
-/// A number against the class. `None` with fewer than two cells in either class.
+/// Compares the classes in a number; `None` with fewer than two cells in either class.
 pub(crate) fn number(
     patient: &str,
     variable: &str,
@@ -207,7 +210,7 @@ pub(crate) fn number(
     Some(out)
 }
 
-/// 0 concordant, 1 discordant.
+/// 0 for concordant, 1 for discordant cells.
 fn side(class: Option<Class>) -> Option<usize> {
     match class {
         Some(Class::Concordant) => Some(0),
@@ -224,7 +227,7 @@ fn of_patient(patient: &str) -> String {
     }
 }
 
-/// The categorical columns that are looked at, where `obs` has them.
+/// Categorical columns that are compared, where `obs` has them.
 const CATEGORICAL: [&str; 7] = [
     "cell_type",
     "sample",
@@ -234,7 +237,7 @@ const CATEGORICAL: [&str; 7] = [
     "cnv_leiden",
     "phase",
 ];
-/// The numbers that are looked at, where `obs` has them.
+/// Numeric columns that are compared, where `obs` has them.
 const NUMBERS: [&str; 5] = [
     "total_counts",
     "n_genes_by_counts",
@@ -243,8 +246,10 @@ const NUMBERS: [&str; 5] = [
     "G2M_score",
 ];
 
-/// Every variable, for all cells and then for each patient, each beside its association with the
-/// `permuted` labels. `obs` has a column `patient`.
+/// Compares the classes in every variable, over all cells (with several patients) and then per patient.
+///
+/// `patient_of` (numbers into `patients`), `classes` and each of the `permuted` labels have one entry
+/// per row of `obs`. Each association comes with its distribution under the permuted labels.
 pub fn compose(
     obs: &Frame,
     patients: &[String],

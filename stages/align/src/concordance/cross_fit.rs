@@ -10,7 +10,7 @@
 use clcc_data::error::{StageError, StageResult};
 use clcc_numerics::stats::{median, quantile, spearman};
 
-/// One model's view.
+/// The distances that one model gives to all cells, and the part of each cell in its split.
 #[derive(Debug, Clone)]
 pub struct Fold {
     /// Axis value.
@@ -21,12 +21,12 @@ pub struct Fold {
     pub distance: Vec<f64>,
 }
 
-/// How a fold was scaled, and how it fits its own training cells better.
+/// How one fold was scaled, and how its distances compare with those of the other folds.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FoldSummary {
     /// Axis value.
     pub name: String,
-    /// Held-out cells, and those of them that are classed.
+    /// Held-out cells, and how many of them are classed.
     pub n_cells: (usize, usize),
     /// Median distance of the held-out classed cells, before scaling.
     pub median: f64,
@@ -44,20 +44,50 @@ pub struct FoldSummary {
 pub struct CrossFit {
     /// Scaled distance of each cell, from the fold that held it out.
     pub distance: Vec<f64>,
-    /// That fold, an index.
+    /// Index of that fold in `folds`.
     pub fold: Vec<u32>,
-    /// One per fold.
+    /// One summary per fold.
     pub folds: Vec<FoldSummary>,
 }
 
-/// Takes each cell's distance from the fold that held it out. `chosen` are the cells that are
-/// classed.
+/// Takes each cell's distance from the fold that held it out, on a common scale.
+///
+/// `folds` have one entry per cell each; `chosen` marks the cells that are classed.
 ///
 /// # Errors
 /// [`StageError::Data`] where a cell is held out by no fold or by several, or where a fold's
 /// distances do not vary.
 pub fn cross_fit(folds: &[Fold], chosen: &[bool]) -> StageResult<CrossFit> {
-    let n = chosen.len();
+    let fold = held_out_by(folds, chosen.len())?;
+    let summaries: Vec<FoldSummary> = (0..folds.len())
+        .map(|f| summarise(folds, f, &fold, chosen))
+        .collect();
+    let used: Vec<&FoldSummary> = summaries.iter().filter(|s| s.n_cells.1 > 0).collect();
+    if let Some(flat) = used.iter().find(|s| s.iqr <= 0.0) {
+        return Err(StageError::data(format!(
+            "fold `{}`: the distances of its {} held-out cells do not vary",
+            flat.name, flat.n_cells.1
+        )));
+    }
+    let middle = used.iter().map(|s| s.median).sum::<f64>() / used.len() as f64;
+    let spread = used.iter().map(|s| s.iqr).sum::<f64>() / used.len() as f64;
+    let scaled = |(i, &f): (usize, &u32)| {
+        let (d, s) = (folds[f as usize].distance[i], &summaries[f as usize]);
+        if s.n_cells.1 == 0 {
+            d
+        } else {
+            middle + (d - s.median) / s.iqr * spread
+        }
+    };
+    Ok(CrossFit {
+        distance: fold.iter().enumerate().map(scaled).collect(),
+        fold,
+        folds: summaries,
+    })
+}
+
+/// The fold that holds out each of `n` cells.
+fn held_out_by(folds: &[Fold], n: usize) -> StageResult<Vec<u32>> {
     let mut fold = vec![u32::MAX; n];
     for (f, it) in folds.iter().enumerate() {
         for i in (0..n).filter(|&i| it.part[i] == "test") {
@@ -73,73 +103,39 @@ pub fn cross_fit(folds: &[Fold], chosen: &[bool]) -> StageResult<CrossFit> {
             fold[i] = f as u32;
         }
     }
-    if let Some(i) = fold.iter().position(|&f| f == u32::MAX) {
-        return Err(StageError::data_hint(
+    match fold.iter().position(|&f| f == u32::MAX) {
+        None => Ok(fold),
+        Some(i) => Err(StageError::data_hint(
             format!("cell {i} is held out by none of {} folds", folds.len()),
             "set `cross_fit` of `mine` to the number of folds, and `fold` to 1, 2, ... along the axis",
-        ));
+        )),
     }
-    let held_out = |f: usize| -> Vec<usize> {
-        (0..n)
-            .filter(|&i| fold[i] as usize == f && chosen[i])
-            .collect()
+}
+
+/// Summarises fold number `f`; `fold` is the fold that holds out each cell.
+fn summarise(folds: &[Fold], f: usize, fold: &[u32], chosen: &[bool]) -> FoldSummary {
+    let it = &folds[f];
+    let is_held_out = |i: usize| fold[i] as usize == f;
+    let n = chosen.len();
+    let rows: Vec<usize> = (0..n).filter(|&i| is_held_out(i) && chosen[i]).collect();
+    let own: Vec<f64> = rows.iter().map(|&i| it.distance[i]).collect();
+    let trained: Vec<f64> = (0..n)
+        .filter(|&i| it.part[i] == "train" && chosen[i])
+        .map(|i| it.distance[i])
+        .collect();
+    let mean_of_others = |&i: &usize| {
+        let sum: f64 = folds.iter().map(|o| o.distance[i]).sum();
+        (sum - it.distance[i]) / (folds.len() - 1) as f64
     };
-    let summaries: Vec<FoldSummary> = folds
-        .iter()
-        .enumerate()
-        .map(|(f, it)| {
-            let rows = held_out(f);
-            let own: Vec<f64> = rows.iter().map(|&i| it.distance[i]).collect();
-            let trained: Vec<f64> = (0..n)
-                .filter(|&i| it.part[i] == "train" && chosen[i])
-                .map(|i| it.distance[i])
-                .collect();
-            let others: Vec<f64> = rows
-                .iter()
-                .map(|&i| {
-                    let sum: f64 = folds.iter().map(|o| o.distance[i]).sum();
-                    (sum - it.distance[i]) / (folds.len() - 1) as f64
-                })
-                .collect();
-            FoldSummary {
-                name: it.name.clone(),
-                n_cells: (
-                    fold.iter().filter(|&&k| k as usize == f).count(),
-                    rows.len(),
-                ),
-                median: median(&own),
-                iqr: quantile(&own, 0.75) - quantile(&own, 0.25),
-                median_train: median(&trained),
-                agreement: spearman(&own, &others).r,
-            }
-        })
-        .collect();
-    let used: Vec<&FoldSummary> = summaries.iter().filter(|s| s.n_cells.1 > 0).collect();
-    if let Some(flat) = used.iter().find(|s| s.iqr <= 0.0) {
-        return Err(StageError::data(format!(
-            "fold `{}`: the distances of its {} held-out cells do not vary",
-            flat.name, flat.n_cells.1
-        )));
+    let others: Vec<f64> = rows.iter().map(mean_of_others).collect();
+    FoldSummary {
+        name: it.name.clone(),
+        n_cells: ((0..n).filter(|&i| is_held_out(i)).count(), rows.len()),
+        median: median(&own),
+        iqr: quantile(&own, 0.75) - quantile(&own, 0.25),
+        median_train: median(&trained),
+        agreement: spearman(&own, &others).r,
     }
-    let middle = used.iter().map(|s| s.median).sum::<f64>() / used.len() as f64;
-    let spread = used.iter().map(|s| s.iqr).sum::<f64>() / used.len() as f64;
-    let distance = (0..n)
-        .map(|i| {
-            let f = fold[i] as usize;
-            let d = folds[f].distance[i];
-            let s = &summaries[f];
-            if s.n_cells.1 == 0 {
-                d
-            } else {
-                middle + (d - s.median) / s.iqr * spread
-            }
-        })
-        .collect();
-    Ok(CrossFit {
-        distance,
-        fold,
-        folds: summaries,
-    })
 }
 
 #[cfg(test)]

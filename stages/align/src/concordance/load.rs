@@ -1,4 +1,4 @@
-//! What the stage reads, rows in cohort order.
+//! Loads the inputs of `concordance`, rows in cohort order.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -17,21 +17,27 @@ use clcc_stage::cohort::{patient_name, stack_frames};
 use clcc_stage::roles::{self, Input};
 use clcc_stage::stage::{Branch, InputArtifact, StageContext, missing};
 
-/// Everything that the stage measures.
+/// Every cell with its annotations and its distance.
 pub(super) struct Cells {
+    /// Names, in cohort order.
     pub(super) patients: Vec<String>,
+    /// Number of each cell's patient.
     pub(super) patient_of: Vec<u32>,
-    /// With `patient`, `split`, and `fold` in a cross-fit.
+    /// Annotations, with columns `patient`, `split`, and `fold` in a cross-fit.
     pub(super) obs: Frame,
     /// Distance of each cell; scaled between folds in a cross-fit.
     pub(super) distance: Vec<f64>,
     /// Cells that are classed.
     pub(super) chosen: Vec<bool>,
-    /// Of a cross-fit.
+    /// The folds, in a cross-fit.
     pub(super) fit: Option<CrossFit>,
 }
 
 impl Cells {
+    /// Reads the roles of the stage and measures each cell.
+    ///
+    /// # Errors
+    /// Where an artifact cannot be read, the roles are of different cells, or as [`cross_fit`].
     pub(super) fn load(ctx: &StageContext<'_>, params: &ConcordanceParams) -> StageResult<Self> {
         let inputs = ctx.all(roles::EXPR);
         let mut frames = inputs
@@ -95,7 +101,7 @@ fn branches<T>(inputs: &[Input<'_, T>]) -> Vec<Branch> {
     inputs.iter().map(|input| input.branch.clone()).collect()
 }
 
-/// Split and distances of each model: one, or `expected` of an axis.
+/// Loads the split and the distances of each model: one, or `expected` many along an axis.
 fn folds(ctx: &StageContext<'_>, obs: &Frame, expected: Option<usize>) -> StageResult<Vec<Fold>> {
     let (splits, embeddings) = (ctx.all(roles::SPLIT), ctx.all(roles::EMBEDDINGS));
     let k = expected.unwrap_or(1);
@@ -129,8 +135,8 @@ fn folds(ctx: &StageContext<'_>, obs: &Frame, expected: Option<usize>) -> StageR
         .collect()
 }
 
-/// The two embeddings of each cell, one a row. With anchors the second is that of the cell's own anchor; NaN for
-/// a cell without one.
+/// Loads the two embeddings of each cell, `n_cells x dim` each. With anchors the second is that of the
+/// cell's own anchor, NaN for a cell without one.
 fn pairs(
     reader: &Reader,
     embedded: &Frame,
@@ -200,6 +206,10 @@ fn fold(
     })
 }
 
+/// Checks that rows are the expected cells, in their order.
+///
+/// # Errors
+/// [`StageError::Format`], naming the first row that differs.
 pub(super) fn same_cells<S: AsRef<str>>(
     path: &Path,
     expected: &[String],

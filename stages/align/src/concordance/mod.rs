@@ -1,5 +1,4 @@
-//! How far a cell's copy-number embedding lies from its expression embedding, and which cells
-//! disagree most.
+//! `concordance`: the distance between a cell's two embeddings, and the cells where it is largest.
 //!
 //! The distance is Euclidean, between the two unit vectors that the encoders give a cell. Cancer
 //! cells are classed by quantile within their patient: the nearest are concordant, the farthest
@@ -7,13 +6,13 @@
 //!
 //! A class is an ordering by a learnt distance, not a finding. On simulated tumours with planted
 //! escape it ranks escape genes at chance, and in an atlas it mostly follows cell type and depth.
-//! So the stage checks what the classes are made of and says so in plain words, beside labels that
-//! are permuted within patient and cell type ([`null`]).
+//! So the stage compares the classes in every known variable and warns of strong associations; labels
+//! permuted within patient and cell type ([`null`]) show what cell type alone would give.
 //!
-//! With `objective: anchors` the second vector is that of the cell's own anchor (method B has no other
-//! per-cell answer); cells without an anchor have no distance and no class.
+//! With `objective: anchors` the second vector is that of the cell's own anchor, as method B embeds no
+//! copy number of single cells; cells without an anchor have no distance and no class.
 //!
-//! A model measures the cells that it trained on as nearer than others. With `cross_fit: K` each
+//! A model gives smaller distances to the cells that it was trained on. With `cross_fit: K` each
 //! cell's distance comes from the one of K models that held it out ([`cross_fit`]).
 
 mod classes;
@@ -41,7 +40,8 @@ use clcc_stage::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext}
 
 use load::Cells;
 
-/// The stage.
+/// The kind `concordance`: measures and classes every cell.
+#[derive(Debug, Clone, Copy)]
 pub struct Concordance;
 
 impl Stage for Concordance {
@@ -210,11 +210,11 @@ fn metrics(cells: &Cells, by_patient: &[PatientClasses], composition: &[Composit
     metrics
 }
 
-/// Cells that a cell type of a patient needs for classes of its own.
+/// Fewest cells of one type in a patient that get classes of their own.
 const LEAST_OF_TYPE: usize = 4;
 
-/// Classes of the chosen cells within their stratum; one summary per patient. Under
-/// `strata: patient_cell_type` a patient has no single cut.
+/// Classes the chosen cells within their stratum, and summarises each patient. With
+/// `strata: patient_cell_type` a patient has several cuts, and none is reported.
 fn class_patients(
     cells: &Cells,
     params: &ConcordanceParams,
@@ -257,6 +257,6 @@ fn class_patients(
 }
 
 #[cfg(test)]
-mod reference;
+mod numpy_tests;
 #[cfg(test)]
 mod tests;

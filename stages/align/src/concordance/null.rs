@@ -1,5 +1,5 @@
-//! What the classes would go with if they meant nothing: labels permuted within patient and cell
-//! type, so that each class keeps its share of every cell type of every patient.
+//! The null of the classes: labels permuted within patient and cell type, so that each class keeps
+//! its share of every cell type of every patient.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,8 +10,9 @@ use clcc_data::frame::{Column, Frame};
 use clcc_data::table::write_tsv;
 use clcc_numerics::rng::Rng;
 
-/// `n` permutations of the labels of the classed cells within their group (`groups[i]`: the
-/// patient and cell type of cell `i`). Cells without a class stay without one.
+/// Permutes the labels of the classed cells within their groups, `n` times.
+///
+/// `groups[i]` is the patient and cell type of cell `i`. Cells without a class stay without one.
 pub fn permuted(
     classes: &[Option<Class>],
     groups: &[(u32, &str)],

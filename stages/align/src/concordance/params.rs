@@ -1,11 +1,11 @@
-//! Parameters of the stage.
+//! Parameters of `concordance`.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use clcc_stage::cells::Restrict;
 
-/// A named share.
+/// A share of the cells that has a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum NamedShare {
@@ -15,7 +15,7 @@ pub enum NamedShare {
     Tertiles,
 }
 
-/// Share of the cells in each outer class: by one word, or a number in (0, 0.5].
+/// The share of cells in each outer class: a name, or a number in (0, 0.5].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(
     untagged,
@@ -29,7 +29,7 @@ pub enum Share {
 }
 
 impl Share {
-    /// The number.
+    /// The share as a number in (0, 0.5].
     pub fn value(self) -> f64 {
         match self {
             Self::Number(q) => q,
@@ -39,14 +39,14 @@ impl Share {
     }
 }
 
-/// Within what the cells are ordered by distance.
+/// The groups of cells within which distances are ranked and cut into classes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ClassWithin {
-    /// A patient (the paper).
+    /// The cells of a patient (the paper).
     #[default]
     Patient,
-    /// A cell type of a patient: every cell type has the same share of each class.
+    /// The cells of one type of a patient: every type then has the same share of each class.
     PatientCellType,
 }
 
@@ -63,9 +63,9 @@ pub struct ConcordanceParams {
     /// most cells of a tumour sample are immune cells, and a class of all of them says more about
     /// cell type than about copy number.
     pub restrict: Restrict,
-    /// Within what the quantiles are taken: `patient` (default, the paper) or `patient_cell_type`,
-    /// so that the class cannot stand for cell type. A cell type of fewer than four cells has no
-    /// classes then.
+    /// Groups within which the quantiles are taken: `patient` (default, the paper), or
+    /// `patient_cell_type`, so that the class cannot stand for cell type; a type with fewer than four
+    /// cells in a patient then has no classes.
     pub strata: ClassWithin,
     /// Folds of a cross-fit, 2 to 50; `null` (default): one model, which has trained on most of the
     /// cells that it measures. With K the stage needs K models of an axis (`mine.cross_fit`), and
@@ -103,7 +103,7 @@ impl Default for ConcordanceParams {
 }
 
 impl ConcordanceParams {
-    /// What the classes are, for the head of each table.
+    /// The rule that makes the classes, in words, for the head of each table.
     pub(super) fn rule(&self) -> String {
         let who = match self.restrict {
             Restrict::All => "cancer cells (every cell with cancer_vs_normal = Cancer)",

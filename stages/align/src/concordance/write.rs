@@ -1,4 +1,4 @@
-//! The tables.
+//! Writes the tables of `concordance`.
 
 use std::path::Path;
 
@@ -12,6 +12,7 @@ use clcc_data::table::write_tsv;
 use clcc_stage::roles;
 use clcc_stage::stage::StageContext;
 
+/// Writes the artifact `concordance`: distance and class of every cell.
 pub(super) fn cells(
     ctx: &StageContext<'_>,
     cells: &Cells,
@@ -55,6 +56,7 @@ pub(super) fn cells(
     )
 }
 
+/// Writes `concordance_by_patient.tsv`.
 pub(super) fn patients(
     dir: &Path,
     patients: &[String],
@@ -88,6 +90,7 @@ pub(super) fn patients(
     )
 }
 
+/// Writes `concordance_composition.tsv`.
 pub(super) fn composition(
     dir: &Path,
     found: &[Composition],
@@ -144,6 +147,7 @@ pub(super) fn composition(
     )
 }
 
+/// Writes `concordance_folds.tsv`.
 pub(super) fn folds(dir: &Path, found: &[FoldSummary]) -> StageResult<()> {
     let mut frame = Frame::new(found.iter().map(|f| f.name.clone()).collect());
     let int = |f: &dyn Fn(&FoldSummary) -> usize| {

@@ -1,10 +1,10 @@
-//! Method B: do cells, and the centroids of an anchor's cells, lie nearest to their own anchor?
+//! Retrieval of method B: is a cell, or the centroid of an anchor's cells, nearest to its own anchor?
 //!
-//! A query's rank is 1 plus the number of *other* anchors that are at least as similar to it (cosine):
-//! ties count against us. A centroid is the mean over an anchor's cells of one part of the split
-//! (unit rows in `z`, rows as they are in `h`). Averaging takes away what is the cell's own, so
-//! centroids find their anchor more easily than cells do, and centroids of training cells most of all:
-//! the model was taught them. Chance for the first k of M anchors is k / M.
+//! A query's rank is 1 plus the number of *other* anchors whose cosine with it is at least that of its
+//! own anchor, so ties worsen it. A centroid is the mean over an anchor's cells of one part of the split
+//! (unit rows in `z`, rows as they are in `h`). Averaging removes what is specific to a cell, so
+//! centroids find their anchor more easily than cells do, and centroids of training cells most easily:
+//! the model was trained on those. Chance for the first k of M anchors is k / M.
 
 use std::path::Path;
 
@@ -20,22 +20,23 @@ use clcc_numerics::stats::median;
 use clcc_stage::roles;
 use clcc_stage::stage::{Metrics, StageContext};
 
-/// How many first anchors are looked at.
+/// The `k` of the top-k shares.
 const TOP: [usize; 2] = [1, 5];
 
-/// Cells and anchors in one space.
+/// Cells and anchors in one space, `z` or `h`.
 #[derive(Debug, Clone)]
 pub(super) struct Space {
     name: &'static str,
-    /// Unit rows.
+    /// `n_cells x dim`, unit rows.
     cells: Array2<f64>,
-    /// As they are, for the means.
+    /// The cells' rows before scaling, for the means.
     raw: Array2<f64>,
-    /// Unit rows.
+    /// `n_anchors x dim`, unit rows.
     anchors: Array2<f64>,
 }
 
 impl Space {
+    /// Scales the rows of both to unit length.
     pub(super) fn new(name: &'static str, cells: Array2<f64>, anchors: Array2<f64>) -> Self {
         Self {
             name,
@@ -45,7 +46,7 @@ impl Space {
         }
     }
 
-    /// Mean rows of `cells` by anchor, brought to unit length; none for an anchor without any.
+    /// Computes the mean row of `cells` for each anchor that has some, at unit length: (anchor, row).
     fn centroids(&self, cells: &[usize], of: &[Option<usize>]) -> Vec<(usize, Vec<f64>)> {
         let m = self.anchors.nrows();
         let mut sums = Array2::<f64>::zeros((m, self.raw.ncols()));
@@ -62,7 +63,7 @@ impl Space {
         there.map(|a| (a, sums.row(a).to_vec())).collect()
     }
 
-    /// Rank of the own anchor, its cosine, and the mean cosine of the others.
+    /// Ranks the anchor `own` of a query among all anchors.
     fn rank(&self, query: ArrayView1<'_, f64>, own: usize) -> Found {
         let cosines = self.anchors.dot(&query);
         let others = (0..cosines.len()).filter(|&a| a != own);
@@ -77,7 +78,7 @@ impl Space {
     }
 }
 
-/// Rows of unit length; a row of zeros stays.
+/// Scales rows to unit length; a row of zeros stays as it is.
 fn unit(mut rows: Array2<f64>) -> Array2<f64> {
     for mut row in rows.rows_mut() {
         let length = row.dot(&row).sqrt();
@@ -88,12 +89,14 @@ fn unit(mut rows: Array2<f64>) -> Array2<f64> {
     rows
 }
 
-/// One query.
+/// The result of one query.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Found {
     anchor: usize,
     pub(super) rank: usize,
+    /// Cosine with the own anchor.
     own: f64,
+    /// Mean cosine with the others.
     other: f64,
 }
 
@@ -117,12 +120,13 @@ impl Row {
     }
 }
 
-/// Everything that is evaluated.
+/// Cells, anchors and the split, in both spaces.
 #[derive(Debug)]
 pub(super) struct Anchored {
     names: Vec<String>,
     /// Columns of the artifact `anchors`.
     about: Frame,
+    /// Anchor of each cell.
     of: Vec<Option<usize>>,
     split: Split,
     spaces: [Space; 2],
@@ -165,8 +169,8 @@ impl Anchored {
         })
     }
 
-    /// The cells of a part that have an anchor; `heldout` is validation and test together, of which
-    /// no weight has seen any.
+    /// Lists the cells of a part that have an anchor; `heldout` is validation and test together, none of
+    /// which the model was trained on.
     fn cells(&self, part: &str) -> Vec<usize> {
         let wanted = |p: Part| match part {
             "heldout" => p != Part::Train,
@@ -177,7 +181,7 @@ impl Anchored {
             .collect()
     }
 
-    /// Anchors by falling number of training cells, ties by number: the constant answer to beat.
+    /// Lists the anchors by descending number of training cells, ties by number: the constant answer to beat.
     fn by_size(&self) -> Vec<usize> {
         let mut counts = vec![0usize; self.names.len()];
         for cell in self.cells("train") {
@@ -188,7 +192,7 @@ impl Anchored {
         order
     }
 
-    /// All rows: centroids, then cells; `z`, then `h`.
+    /// Ranks centroids, then cells; in `z`, then in `h`.
     pub(super) fn rows(&self) -> Vec<Row> {
         let mut rows = Vec::new();
         for level in ["centroid", "cell"] {
@@ -217,7 +221,7 @@ impl Anchored {
     }
 }
 
-/// Writes the tables of method B; its headline numbers.
+/// Writes the tables of method B and returns its metrics.
 ///
 /// # Errors
 /// Where the artifacts do not fit together or a table cannot be written.
@@ -296,7 +300,7 @@ fn chance(k: usize, m: usize) -> f64 {
     k.min(m) as f64 / m as f64
 }
 
-/// One row an anchor.
+/// Writes `anchors.tsv`, one row per anchor.
 fn write_anchors(path: &Path, of: &Anchored, rows: &[Row]) -> StageResult<()> {
     let m = of.names.len();
     let mut frame = of.about.clone();
@@ -354,7 +358,7 @@ fn write_anchors(path: &Path, of: &Anchored, rows: &[Row]) -> StageResult<()> {
     write_tsv(path, "anchor", &frame, &notes)
 }
 
-/// Six decimals are the precision of the embeddings.
+/// Rounds to six decimals, the precision of the embeddings.
 fn rounded(v: f64) -> f64 {
     (v * 1e6).round() / 1e6
 }

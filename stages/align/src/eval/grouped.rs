@@ -1,8 +1,8 @@
-//! Retrieval of test cells, among all of them and among cells of their own kind.
+//! Retrieval of test cells among all of them, and within groups of the same kind.
 //!
 //! Among all test cells a hit may come from the patient or the cell type alone. Within one **group**
-//! (cell type and sample side of one patient) both are the same for every cell of the gallery, so what
-//! is left is the cell itself.
+//! (one patient, one cell type, cancer or normal) both are the same for all cells of the gallery, so
+//! only the cell itself can be recognised.
 
 use std::collections::BTreeMap;
 
@@ -12,13 +12,13 @@ use crate::eval::{Ranked, Summary, TOP};
 use clcc_data::frame::Frame;
 use clcc_stage::cells::is_cancer;
 
-/// What the metrics are, for the heads of tables.
+/// A description of the metrics for the head of a table.
 pub const NOTE: &str = "top1 .. mrr: mean of both directions among all test cells; within_top1: share of cells found first among the test cells of their own patient, cell type and side (cancer or normal), both directions, groups of two and more; chance is that of a random order, se the standard deviation of a share at chance";
 
-/// One figure.
+/// One retrieval metric and its value at chance.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Hits {
-    /// `top1`, `top5`, `top10`, `mrr`, `within_top1`.
+    /// `top1`, `top5`, `top10`, `mrr` or `within_top1`.
     pub metric: String,
     /// Mean of both directions.
     pub value: f64,
@@ -27,11 +27,13 @@ pub struct Hits {
     /// Standard deviation of one direction's share at chance; NaN for `mrr`. The two directions rank
     /// the same cosines and are not independent, so their mean is at most as variable.
     pub se: f64,
-    /// Queries of one direction.
+    /// Number of queries in one direction.
     pub n: usize,
 }
 
-/// The group of each test cell: patient, cell type, cancer or normal.
+/// Names the group of each test cell: patient, cell type, cancer or normal.
+///
+/// `patient_of` has one entry per row of `obs`; `test` are rows of `obs`.
 pub fn groups(obs: &Frame, patient_of: &[u32], test: &[usize]) -> Vec<String> {
     let types = obs
         .texts("cell_type")
@@ -42,8 +44,8 @@ pub fn groups(obs: &Frame, patient_of: &[u32], test: &[usize]) -> Vec<String> {
         .collect()
 }
 
-/// Retrieval of the rows of `expr` among those of `cnv` and back; row i of both and of `groups` is
-/// one test cell.
+/// Ranks the rows of `expr` among those of `cnv` and back (`n x dim` each, unit rows); row i of both and
+/// of `groups` is one test cell. Empty without cells.
 pub fn retrieval(expr: &Array2<f32>, cnv: &Array2<f32>, groups: &[String]) -> Vec<Hits> {
     let n = expr.nrows();
     if n == 0 {
@@ -74,7 +76,8 @@ pub fn retrieval(expr: &Array2<f32>, cnv: &Array2<f32>, groups: &[String]) -> Ve
     out
 }
 
-/// Top-1 within groups. At chance each cell of a group of m is found with probability 1 / m.
+/// Computes top-1 within groups; `None` where no group has two cells. At chance each cell of a group of
+/// m is found with probability 1 / m.
 fn within(expr: &Array2<f32>, cnv: &Array2<f32>, groups: &[String]) -> Option<Hits> {
     let mut members: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (row, group) in groups.iter().enumerate() {

@@ -1,11 +1,11 @@
-//! `eval`: retrieval on the test cells, both ways.
+//! `eval`: retrieval of test cells across modalities, in both directions.
 //!
-//! Stands after `train`; reads its embeddings and `mine`'s split, and is the only stage that looks
-//! at the test part. Each test cell's expression embedding is to find its own copy-number embedding
-//! among those of all test cells, and the other way round. Cells of one clone have nearly one copy
-//! number, so an exact match is a hard task: the rank and the chance row beside each figure say
-//! more than top-1 alone. Where `train` had anchors ([`anchors`](self)), cells and centroids are to find
-//! their anchor instead.
+//! Stands after `train`; reads its embeddings and the split of `mine`, and is the only stage that uses
+//! the test part. Each test cell's expression embedding is a query for its own copy-number embedding
+//! among those of all test cells, and the other way round. Cells of one clone have nearly the same copy
+//! number, so an exact match is hard: the ranks, and the row of chance that follows each pair of rows,
+//! say more than top-1 alone. Where `train` had anchors, cells and centroids are queries for their
+//! anchor instead (`anchors`).
 
 mod anchors;
 pub mod grouped;
@@ -29,7 +29,7 @@ use clcc_stage::cohort::stack_frames;
 use clcc_stage::roles;
 use clcc_stage::stage::{Metrics, ObsRead, OutputDecl, Publish, Read, Stage, StageContext};
 
-/// The stage kind `eval`.
+/// The kind `eval`: scores retrieval on the test cells.
 #[derive(Debug, Clone, Copy)]
 pub struct Eval;
 
@@ -88,7 +88,7 @@ impl Stage for Eval {
     }
 }
 
-/// The cells of the test split.
+/// The cells of the test part, one entry or row each.
 #[derive(Debug)]
 struct TestCells {
     cell: Vec<String>,

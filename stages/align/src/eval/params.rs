@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct EvalParams {
-    /// Test cells in the similarity matrix, spread evenly over the test cells, 1 to 4,096. Default 64.
+    /// Number of test cells in the similarity matrix, spread evenly over all of them; 1 to 4,096, default 64.
     #[schemars(range(min = 1, max = 4096))]
     pub matrix_cells: usize,
     /// Column of `obs` that names cell types; where it is absent there are no rows per type. Default `cell_type`.

@@ -1,7 +1,7 @@
-//! Cross-modal retrieval: does a cell's embedding in one modality find the same cell in the other?
+//! Ranks cells across modalities: does a cell's embedding in one find the same cell in the other?
 //!
-//! Rows of the two matrices are the same cells, of unit length. A cell's rank is 1 plus the number
-//! of *other* cells of the gallery that are at least as similar to it: ties count against us. Its gap
+//! Row `i` of both matrices is the same cell, of unit length. Its rank is 1 plus the number of *other*
+//! cells of the gallery whose cosine with it is at least that of its match, so ties worsen it. Its gap
 //! is the cosine with its match less that with the most similar other cell (CLCC, section 5.1.7), so
 //! a gap is above 0 exactly where the rank is 1. Cost is `n^2 x dim` products for both directions
 //! together, memory a few numbers per cell.
@@ -12,18 +12,18 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use ndarray::{Array1, ArrayView1, ArrayView2, Axis};
 use rayon::prelude::*;
 
-/// Queries of one task, and others of one tile of it.
+/// Queries of one task, and cells of the gallery that it compares them with at a time.
 const QUERIES: usize = 64;
 const GALLERY: usize = 128;
 /// Partial sums of a dot product.
 const LANES: usize = 16;
 
-/// What is known of each query of one direction.
+/// The rank, cosine and gap of each query in one direction; all vectors have one entry per query.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Ranked {
     /// Rank of the matching cell, from 1.
     pub rank: Vec<u32>,
-    /// Cosine with the matching cell.
+    /// Cosine with the matching cell, in [-1, 1].
     pub positive: Vec<f64>,
     /// That cosine less the largest one with another cell of the gallery (the hardest negative), both
     /// from the products that are ranked: above 0 exactly where the rank is 1. NaN without another cell, and
@@ -84,7 +84,7 @@ impl Ranked {
         )
     }
 
-    /// The rest of what is known of each query.
+    /// Completes the counts `rows` of each query with cosines and gaps; `own` is its cosine with its match.
     fn with_rows(
         rows: &[Row],
         own: &[f32],
@@ -121,7 +121,7 @@ impl Ranked {
         }
     }
 
-    /// The queries at `rows`.
+    /// Selects the queries at `rows`.
     #[must_use]
     pub fn take(&self, rows: &[usize]) -> Self {
         let pick = |v: &[f64]| rows.iter().map(|&r| v[r]).collect();
@@ -134,7 +134,7 @@ impl Ranked {
     }
 }
 
-/// Rows filled up with zeros to a multiple of [`LANES`].
+/// Rows padded with zeros to a multiple of [`LANES`].
 struct Padded {
     values: Vec<f32>,
     width: usize,
@@ -155,8 +155,8 @@ impl Padded {
     }
 }
 
-/// `out[query, other]`: every cosine is the same sum of [`LANES`] partial sums, so that equal rows
-/// give equal cosines to the bit wherever they stand.
+/// Computes `out[query, other]`. Every cosine is the same sum of [`LANES`] partial sums, so equal rows
+/// give equal cosines, bit for bit, wherever they are.
 struct Cosines<'a> {
     queries: &'a [f32],
     gallery: &'a [f32],
@@ -197,10 +197,10 @@ impl pulp::WithSimd for Cosines<'_> {
     }
 }
 
-/// The others of one query so far.
+/// The other cells of the gallery that one query was compared with so far.
 #[derive(Debug, Clone, Copy, Default)]
 struct Row {
-    /// Those that are at least as similar as the own match.
+    /// Number of those that are at least as similar as the match.
     ahead: u32,
     /// [`place`] of the most similar; 0 before the first.
     hardest: u32,
@@ -212,8 +212,8 @@ impl Row {
     }
 }
 
-/// The same of a cell of the gallery as a query, which tasks add to at once: sums and maxima do not
-/// hang on their order.
+/// [`Row`] of a cell of the gallery taken as a query. Tasks add to it concurrently: sums and maxima do
+/// not depend on their order.
 #[derive(Debug, Default)]
 struct Column {
     ahead: AtomicU32,
@@ -229,7 +229,7 @@ impl From<Column> for Row {
     }
 }
 
-/// A number above 0 that rises with the cosine; what is not a number comes last, as the hardest.
+/// Maps a cosine to a number above 0 in the same order; NaN maps to the largest.
 fn place(cosine: f32) -> u32 {
     let bits = cosine.to_bits();
     if cosine.is_nan() {
@@ -252,7 +252,8 @@ fn cosine_at(place: u32) -> f32 {
     }
 }
 
-/// Adds a tile's others: to the queries, and to the others as queries.
+/// Counts a tile of `cosines` (`cells x others`): for the cells as queries into `rows`, for the others
+/// as queries into `columns`.
 fn count(
     cells: &Range<usize>,
     others: &Range<usize>,
@@ -300,16 +301,16 @@ fn wide_dot(a: ArrayView1<'_, f32>, b: ArrayView1<'_, f32>) -> f64 {
         .sum()
 }
 
-/// Retrieval figures of one direction over one set of queries.
+/// Retrieval metrics of one direction over one set of queries.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Summary {
     /// Number of queries.
     pub queries: usize,
-    /// Number of cells to choose from.
+    /// Number of cells that each query is ranked among.
     pub gallery: usize,
-    /// Share of queries whose match is among the first 1, 5, 10.
+    /// Share of queries whose rank is at most 1, 5 and 10 ([`TOP`]).
     pub top: [f64; 3],
-    /// Mean of 1 / rank.
+    /// Mean reciprocal rank, in (0, 1].
     pub mrr: f64,
     /// Mean rank.
     pub mean_rank: f64,
@@ -319,7 +320,7 @@ pub struct Summary {
     pub mean_positive: f64,
     /// Mean over queries of their mean cosine with the other cells of the gallery.
     pub mean_negative: f64,
-    /// Mean over queries of the cosine with the match less that with the hardest negative.
+    /// Mean over queries of the cosine with the match minus that with the hardest negative.
     pub alignment_gap: f64,
     /// Share of queries whose match is more similar than every other cell: top-1, where there is
     /// another cell.
@@ -332,7 +333,7 @@ pub struct Summary {
 pub const TOP: [usize; 3] = [1, 5, 10];
 
 impl Summary {
-    /// Figures of these queries; `gallery` is the number of cells that each was ranked among.
+    /// Summarises queries that were each ranked among `gallery` cells.
     pub fn of(ranked: &Ranked, gallery: usize) -> Self {
         let n = ranked.rank.len();
         let mean = |values: &mut dyn Iterator<Item = f64>| values.sum::<f64>() / n as f64;
@@ -372,7 +373,7 @@ impl Summary {
         }
     }
 
-    /// What a ranking drawn at random would reach on average.
+    /// The expectation of a random order of the gallery; NaN for what depends on cosines.
     pub fn chance(queries: usize, gallery: usize) -> Self {
         let n = gallery as f64;
         Self {
@@ -390,8 +391,8 @@ impl Summary {
         }
     }
 
-    /// Mean cosine of matching pairs less the mean one with all other cells: easier than
-    /// `alignment_gap`, since few others come near.
+    /// Mean cosine of matching pairs minus the mean cosine with all other cells. Easier to pass than
+    /// `alignment_gap`, since few other cells come near.
     pub fn mean_negative_gap(&self) -> f64 {
         self.mean_positive - self.mean_negative
     }

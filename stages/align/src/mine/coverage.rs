@@ -1,15 +1,15 @@
-//! How many training cells the hard-negative loss reaches.
+//! Counts the training cells that have hard negatives.
 
 use super::hard::Anchor;
 use super::split::{Part, Split};
 use clcc_data::frame::{Column, Frame};
 
-/// Counts over the training cells of one patient, or of all.
+/// Counts over the cells of one patient, or of all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Coverage {
     /// Cells in training, validation and test.
     pub cells: [u64; 3],
-    /// Training cells whose copy-number vector has no length, so no cosine.
+    /// Training cells whose copy-number vector is zero and so has no cosine.
     pub without_cnv_cosine: u64,
     /// Training cells with at least one negative.
     pub anchors_with_negative: u64,
@@ -32,8 +32,9 @@ fn ratio(a: u64, b: u64) -> f64 {
 }
 
 impl Coverage {
-    /// Counts for all cells first, then for each patient. `has_cnv` and `anchors` are those of the
-    /// training cells.
+    /// Counts over all cells, then over each patient's.
+    ///
+    /// `patient_of` has one entry per cell; `has_cnv` and `anchors` have one per training cell.
     pub fn count(
         patient_of: &[u32],
         n_patients: usize,
@@ -68,7 +69,7 @@ impl Coverage {
         rows
     }
 
-    /// Training cells.
+    /// Number of training cells.
     pub fn anchors(&self) -> u64 {
         self.cells[Part::Train as usize]
     }
@@ -88,7 +89,7 @@ impl Coverage {
         ratio(self.negatives_other_patient, self.negatives)
     }
 
-    /// Share of the pairs looked at (`partners` per anchor) that pass the copy-number bound.
+    /// Share of the compared pairs (`partners` per anchor) that pass the copy-number bound.
     pub fn share_cnv_pairs(&self, partners: u64) -> f64 {
         ratio(self.cnv_pairs, self.anchors() * partners)
     }

@@ -1,12 +1,12 @@
-//! Exact all-pairs hard negatives among the training cells.
+//! Finds the hard negatives among the training cells, exactly, over all pairs.
 //!
-//! A negative of an anchor has nearly its copy number but another expression: copy-number cosine
-//! above one bound, expression cosine below another; the `k` smallest expression cosines are kept,
-//! ties by index. Copy number comes first, as products of dense tiles. Expression cosines are
-//! worked out only for pairs that survive it: in f32 for some anchors side by side, and again in
-//! f64 where the f32 one could be among the `k` smallest or is too close to the bound to tell, so
-//! that every decision is that of f64. Each unordered pair is looked at once and offered to both its
-//! cells. Memory is `n x k` and a tile per thread, never `n x n`.
+//! A hard negative of an anchor has nearly the same copy number but a different expression: a
+//! copy-number cosine above one bound, an expression cosine below another. The `k` with the smallest
+//! expression cosines are kept, ties by index. Copy number is compared first, as products of dense
+//! tiles. Expression cosines are computed only for pairs that pass: in f32 for several anchors at
+//! once, and again in f64 where the f32 value could be among the `k` smallest or is too close to the
+//! bound to tell, so that every decision is that of f64. Each unordered pair is visited once and
+//! offered to both its cells. Memory is `n x k` and a tile per thread, never `n x n`.
 //!
 //! Same result at any number of threads: a tile is computed by one thread, and the `k` smallest of
 //! a totally ordered set do not depend on the order in which they are offered.
@@ -27,13 +27,13 @@ use clcc_numerics::rng::Rng;
 
 /// Rows of a tile; cells whose results are locked together.
 const ROWS: usize = 256;
-/// Columns of a tile: the more, the less often a row's expression is laid out.
+/// Columns of a tile: the more, the less often the expression of its rows is copied into lanes.
 const COLUMNS: usize = 8 * ROWS;
 
-/// What is known of one anchor.
+/// The hard negatives of one cell, and how many cells pass each bound.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Anchor {
-    /// (expression cosine, cell), rising by cosine, then by cell; at most `k`.
+    /// (expression cosine, cell), ascending by cosine, then by cell; at most `k`.
     pub negatives: Vec<(f32, u32)>,
     /// Cells that pass the copy-number bound.
     pub cnv_pairs: u32,
@@ -42,6 +42,7 @@ pub struct Anchor {
 }
 
 impl Anchor {
+    /// Adds a negative, and keeps the `k` smallest.
     fn offer(&mut self, cosine: f32, cell: u32, k: usize) {
         let place = self
             .negatives
@@ -53,13 +54,13 @@ impl Anchor {
     }
 }
 
-/// Called with the work done and in all; says whether to stop.
+/// Called with the work done and the total; returns whether to stop.
 type Watch<'a> = &'a (dyn Fn(u64, u64) -> bool + Sync);
 
-/// The hard negatives of every cell of `vectors`; cells are numbered by their row there.
+/// Finds the hard negatives of every cell of `vectors`; cells are numbered by their row there.
 ///
-/// With `candidates: N` each anchor looks only at `N` cells drawn for it (stream
-/// `mine.candidates`, anchor), in place of all.
+/// With `candidates: N` each anchor is compared only with `N` cells drawn for it (random stream
+/// `mine.candidates`, anchor), instead of all.
 ///
 /// # Errors
 /// [`StageError::Cancelled`] once `watch` says so.
@@ -124,19 +125,55 @@ struct Search<'a> {
     worst: Vec<AtomicU32>,
 }
 
-/// What a tile found: counts of each of its rows and columns, and the pairs to offer.
-#[derive(Default)]
+/// The result of a tile for its rows or its columns: counts per cell, and the pairs to offer.
 struct Found {
     cnv_pairs: Vec<u32>,
     hard_pairs: Vec<u32>,
+    /// (cell, other, expression cosine), ascending by cell.
     offers: Vec<(u32, u32, f32)>,
 }
 
+impl Found {
+    fn new(n_cells: usize) -> Self {
+        Self {
+            cnv_pairs: vec![0; n_cells],
+            hard_pairs: vec![0; n_cells],
+            offers: Vec::new(),
+        }
+    }
+}
+
+/// The cells of a tile.
+struct Tile {
+    rows: Range<usize>,
+    cols: Range<usize>,
+    /// Copy-number cosines, `rows x cols`.
+    cosines: Vec<f32>,
+}
+
 impl Search<'_> {
-    /// All pairs of a cell of the rows and a later cell of the columns.
+    /// Compares each cell of the rows from `row` on with each later cell of the columns from `col` on.
     fn tile(&self, row: usize, col: usize, lanes: &mut Lanes) {
         let n = self.vectors.len();
-        let (rows, cols) = (row..n.min(row + ROWS), col..n.min(col + COLUMNS));
+        let tile = self.cnv_cosines(row..n.min(row + ROWS), col..n.min(col + COLUMNS));
+        let mut by_row = Found::new(tile.rows.len());
+        let mut by_col = Found::new(tile.cols.len());
+        for first in tile.rows.clone().step_by(LANES) {
+            let anchors = first..tile.rows.end.min(first + LANES);
+            self.anchors(&tile, anchors, lanes, &mut by_row, &mut by_col);
+        }
+        by_col.offers = by_row
+            .offers
+            .iter()
+            .map(|&(a, b, cosine)| (b, a, cosine))
+            .collect();
+        by_col.offers.sort_unstable_by_key(|o| (o.0, o.1));
+        self.keep(row, &by_row);
+        self.keep(col, &by_col);
+    }
+
+    /// Computes the copy-number cosines of a tile.
+    fn cnv_cosines(&self, rows: Range<usize>, cols: Range<usize>) -> Tile {
         let w = self.vectors.n_windows;
         let block = |cells: &Range<usize>| {
             let values = &self.vectors.cnv[cells.start * w..cells.end * w];
@@ -151,55 +188,56 @@ impl Search<'_> {
             1.0f32,
             Par::Seq,
         );
-        let (mut by_row, mut by_col) = (Found::default(), Found::default());
-        for (found, n) in [(&mut by_row, rows.len()), (&mut by_col, cols.len())] {
-            found.cnv_pairs = vec![0; n];
-            found.hard_pairs = vec![0; n];
+        Tile {
+            rows,
+            cols,
+            cosines,
         }
-        let mut similar = vec![0u8; cols.len()];
-        for first in rows.clone().step_by(LANES) {
-            let anchors = first..rows.end.min(first + LANES);
-            similar.fill(0);
-            let mut any = false;
-            for (lane, a) in anchors.clone().enumerate() {
-                let cosines = &cosines[(a - row) * cols.len()..][..cols.len()];
-                for c in self.similar(a, &cols, cosines) {
-                    similar[c] |= 1 << lane;
-                    by_row.cnv_pairs[a - row] += 1;
-                    by_col.cnv_pairs[c] += 1;
-                    any = true;
-                }
-            }
-            if !any {
-                continue;
-            }
-            self.vectors.spread(anchors.clone(), lanes);
-            for (c, &mask) in similar.iter().enumerate().filter(|s| *s.1 != 0) {
-                let near = self.vectors.near_cosines(lanes, col + c);
-                for (lane, a) in anchors.clone().enumerate() {
-                    if mask & (1 << lane) == 0 {
-                        continue;
-                    }
-                    let (hard, cosine) = self.judge(near[lane], lanes, lane, a, col + c);
-                    by_row.hard_pairs[a - row] += u32::from(hard);
-                    by_col.hard_pairs[c] += u32::from(hard);
-                    if let Some(cosine) = cosine {
-                        by_row.offers.push((a as u32, (col + c) as u32, cosine));
-                    }
-                }
-            }
-        }
-        by_col.offers = by_row
-            .offers
-            .iter()
-            .map(|&(a, b, cosine)| (b, a, cosine))
-            .collect();
-        by_col.offers.sort_unstable_by_key(|o| (o.0, o.1));
-        self.keep(row, &by_row);
-        self.keep(col, &by_col);
     }
 
-    /// The columns after `a` whose copy number is near that of `a`.
+    /// Compares up to [`LANES`] anchors, rows of the tile, with its columns.
+    fn anchors(
+        &self,
+        tile: &Tile,
+        anchors: Range<usize>,
+        lanes: &mut Lanes,
+        by_row: &mut Found,
+        by_col: &mut Found,
+    ) {
+        let (row, col, width) = (tile.rows.start, tile.cols.start, tile.cols.len());
+        // One bit per anchor.
+        let mut similar = vec![0u8; width];
+        let mut any = false;
+        for (lane, a) in anchors.clone().enumerate() {
+            let cosines = &tile.cosines[(a - row) * width..][..width];
+            for c in self.similar(a, &tile.cols, cosines) {
+                similar[c] |= 1 << lane;
+                by_row.cnv_pairs[a - row] += 1;
+                by_col.cnv_pairs[c] += 1;
+                any = true;
+            }
+        }
+        if !any {
+            return;
+        }
+        self.vectors.spread(anchors.clone(), lanes);
+        for (c, &mask) in similar.iter().enumerate().filter(|s| *s.1 != 0) {
+            let near = self.vectors.near_cosines(lanes, col + c);
+            for (lane, a) in anchors.clone().enumerate() {
+                if mask & (1 << lane) == 0 {
+                    continue;
+                }
+                let (hard, cosine) = self.judge(near[lane], lanes, lane, a, col + c);
+                by_row.hard_pairs[a - row] += u32::from(hard);
+                by_col.hard_pairs[c] += u32::from(hard);
+                if let Some(cosine) = cosine {
+                    by_row.offers.push((a as u32, (col + c) as u32, cosine));
+                }
+            }
+        }
+    }
+
+    /// Lists the columns after `a` that pass the copy-number bound with `a`, given their `cosines` in f32.
     fn similar(
         &self,
         a: usize,
@@ -220,8 +258,8 @@ impl Search<'_> {
         })
     }
 
-    /// Whether the expression cosine of a pair is below the bound; and the cosine, where either
-    /// cell may have to keep it.
+    /// Decides whether the expression cosine of `a` and `b` is below the bound, from its f32 value `near`;
+    /// gives the f64 cosine too, where either cell may have to keep it.
     fn judge(
         &self,
         near: f64,
@@ -245,7 +283,7 @@ impl Search<'_> {
         }
     }
 
-    /// Adds what was found to the cells from `start` on.
+    /// Adds the result of a tile to the cells from `start` on.
     fn keep(&self, start: usize, found: &Found) {
         let k = self.params.n_negatives;
         let mut offers = found.offers.as_slice();
@@ -312,7 +350,7 @@ fn among_candidates(
         .collect()
 }
 
-/// `k` distinct cells of `0..n` other than `anchor`, rising (Floyd's algorithm).
+/// Draws `k` distinct cells of `0..n` other than `anchor`, ascending (Floyd's algorithm).
 fn draw_candidates(n: usize, anchor: usize, k: usize, seed: u64) -> Vec<usize> {
     let mut rng = Rng::new(seed, "mine.candidates", &[anchor as u64]);
     let others = n - 1;

@@ -1,15 +1,13 @@
 //! `mine`: the split, the training moments and the hard negatives.
 //!
-//! Stands between `infercnv` and `train`, and joins the patients. It owns everything that must be
-//! decided before a weight is learnt and must not see validation or test cells: who is in which
-//! part, the mean and standard deviation that z-score every cell, and which training cells are
-//! hard negatives of which. `train`, `eval` and `concordance` read these and draw nothing of the
-//! kind themselves.
+//! Stands between `infercnv` and `train`, and joins the patients. It decides everything that must be
+//! fixed before training and must not see validation or test cells: the part of each cell, the mean
+//! and standard deviation that z-score every cell, and the hard negatives of each training cell.
+//! `train`, `eval` and `concordance` read these and draw nothing of the kind themselves.
 //!
 //! The papers are not clear on the space of the cosines: see [`MineParams::space`]. Under the
-//! z-score a cell with an all-zero `X_cnv` row is a cell like any other (its vector is
-//! `-mean / sd`); in the raw space it has no cosine, is counted (`without_cnv_cosine`) and takes no
-//! part.
+//! z-score a cell with an all-zero `X_cnv` row is like any other (its vector is `-mean / sd`); in the
+//! raw space it has no cosine, so it is counted (`without_cnv_cosine`) and left out.
 
 mod coverage;
 mod hard;
@@ -41,7 +39,7 @@ use clcc_stage::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext}
 /// Below this share of anchors with a negative the margin loss does next to nothing.
 const LOW_COVERAGE: f64 = 0.1;
 
-/// The stage kind `mine`.
+/// The kind `mine`: splits the cells, computes moments and finds hard negatives.
 #[derive(Debug, Clone, Copy)]
 pub struct Mine;
 
@@ -142,7 +140,7 @@ impl Stage for Mine {
     }
 }
 
-/// The genes that expression vectors consist of; `None`: all.
+/// Chooses the genes that make up expression vectors, as ascending numbers; `None` for all.
 fn chosen_genes(
     cohort: &Cohort,
     train: &[usize],

@@ -1,4 +1,4 @@
-//! Mean and standard deviation of each feature over the training cells.
+//! Computes the mean and standard deviation of each feature over the training cells.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use super::tensors::TensorFile;
 use clcc_data::error::{StageError, StageResult};
 use clcc_data::matrix::Csr;
 
-/// Per-feature moments of one matrix over a set of rows.
+/// Mean and standard deviation of each column of a matrix over a set of its rows.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FeatureMoments {
     /// Mean, one per column.
@@ -16,8 +16,9 @@ pub struct FeatureMoments {
 }
 
 impl FeatureMoments {
-    /// Moments of `x` over `rows`, absent entries being zeros. The variance is summed about the
-    /// mean in f64, in row order. `rows` must not be empty.
+    /// Computes the moments of `x` (`n_cells x n_features`) over `rows`, which must not be empty.
+    ///
+    /// Absent entries are zeros. The variance is summed about the mean in f64, in row order.
     pub fn compute(x: &Csr, rows: &[usize]) -> Self {
         let g = x.n_cols();
         let n = rows.len() as f64;
@@ -62,7 +63,7 @@ impl FeatureMoments {
         Self { mean, sd }
     }
 
-    /// `1 / sd`, and 0 for a constant feature, whose z-score is 0 in every cell.
+    /// Computes `1 / sd`; 0 for a constant feature, whose z-score is 0 in every cell.
     pub fn inverse_sd(&self) -> Vec<f64> {
         self.sd
             .iter()
@@ -70,7 +71,7 @@ impl FeatureMoments {
             .collect()
     }
 
-    /// `mean / sd`, and 0 for a constant feature.
+    /// Computes `mean / sd`; 0 for a constant feature.
     pub fn shift(&self) -> Vec<f64> {
         self.mean
             .iter()
@@ -79,8 +80,8 @@ impl FeatureMoments {
             .collect()
     }
 
-    /// `x / sd` as sparse rows: the part of `z = x / sd - mean / sd` that differs between cells.
-    /// Entries of constant features are dropped.
+    /// Computes `x / sd` of some rows, sparse: the part of `z = x / sd - mean / sd` that differs between
+    /// cells. Entries of constant features are dropped.
     pub fn scale(&self, x: &Csr, rows: &[usize]) -> Csr {
         let inverse = self.inverse_sd();
         Csr::from_rows(
@@ -102,17 +103,16 @@ impl FeatureMoments {
 /// The artifact `moments`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Moments {
-    /// Of log1p expression, one per gene.
+    /// Moments of log1p expression, one per gene.
     pub expr: FeatureMoments,
-    /// Of `X_cnv`, one per window.
+    /// Moments of `X_cnv`, one per window.
     pub cnv: FeatureMoments,
-    /// The genes that the expression vectors consist of, as rising numbers among the cohort's;
-    /// `None`: all.
+    /// The genes that make up expression vectors, as ascending numbers among the cohort's; `None` for all.
     pub genes: Option<Vec<u32>>,
 }
 
 impl Moments {
-    /// The columns of `x` that the expression vectors consist of.
+    /// Selects the columns of `x` that make up expression vectors.
     pub fn chosen(x: Csr, genes: Option<&[u32]>) -> Csr {
         match genes {
             None => x,
@@ -136,7 +136,7 @@ impl Moments {
         file.write(path)
     }
 
-    /// Reads what [`Moments::write`] wrote for a cohort of so many genes and windows.
+    /// Reads the file of [`Moments::write`] for a cohort of `n_genes` and `n_windows`.
     ///
     /// # Errors
     /// [`StageError::Format`] where the file is no such artifact or has other numbers of features.

@@ -6,19 +6,19 @@ use super::hard::Anchor;
 use super::tensors::TensorFile;
 use clcc_data::error::{StageError, StageResult};
 
-/// Hard negatives of every cell of the cohort; cells outside training have none.
+/// The hard negatives of every cell of the cohort; cells outside training have none.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Negatives {
     /// `n_cells + 1`: the negatives of cell `i` are at `offsets[i]..offsets[i + 1]`.
     pub offsets: Vec<i64>,
-    /// Cohort rows.
+    /// Negatives, as cohort rows.
     pub indices: Vec<u32>,
-    /// Expression cosine with the anchor, rising for each anchor.
+    /// Expression cosine of each negative with its anchor, in [-1, 1], ascending for each anchor.
     pub expr_cosine: Vec<f32>,
 }
 
 impl Negatives {
-    /// Renumbers what was found among the training cells `train` of a cohort of `n_cells`.
+    /// Renumbers negatives, from rows among the training cells `train` to rows of a cohort of `n_cells`.
     pub fn new(n_cells: usize, train: &[usize], anchors: &[Anchor]) -> Self {
         let mut lists: Vec<&[(f32, u32)]> = vec![&[]; n_cells];
         for (&cell, anchor) in train.iter().zip(anchors) {
@@ -38,12 +38,12 @@ impl Negatives {
         out
     }
 
-    /// The negatives of a cell.
+    /// The negatives of a cell, as cohort rows.
     pub fn of(&self, cell: usize) -> &[u32] {
         &self.indices[self.offsets[cell] as usize..self.offsets[cell + 1] as usize]
     }
 
-    /// Writes safetensors `offsets` (i64), `indices` (u32), `expr_cosine` (f32).
+    /// Writes the arrays as safetensors: `offsets` (i64), `indices` (u32), `expr_cosine` (f32).
     ///
     /// # Errors
     /// [`StageError::Io`].
@@ -55,7 +55,7 @@ impl Negatives {
         file.write(path)
     }
 
-    /// Reads what [`Negatives::write`] wrote for a cohort of `n_cells`.
+    /// Reads the file of [`Negatives::write`] for a cohort of `n_cells`.
     ///
     /// # Errors
     /// [`StageError::Format`] where the arrays do not fit together or the cohort.

@@ -5,26 +5,26 @@ use serde::{Deserialize, Serialize};
 
 use clcc_stage::params::{Checks, OnlyWith, ParamProblem, When};
 
-/// What is drawn at random into the three parts of the split.
+/// The unit that is assigned at random to training, validation or test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SplitBy {
-    /// Each cell on its own (the paper).
+    /// Single cells (the paper).
     #[default]
     Cell,
     /// Whole patients: no patient has cells in two parts.
     Patient,
 }
 
-/// The vectors whose cosines decide what a hard negative is.
+/// The vectors whose cosines define hard negatives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Space {
-    /// The features as the encoders see them, z-scored with the training moments: the loss
-    /// section's "input feature space".
+    /// The encoders' inputs, z-scored with the moments of the training cells (the "input feature
+    /// space" of the paper's section on the loss).
     #[default]
     Zscore,
-    /// log1p expression and `X_cnv` as they are: the mining section's "raw" vectors.
+    /// log1p expression and `X_cnv` as they are (the "raw" vectors of the paper's section on mining).
     Log1p,
 }
 
@@ -35,8 +35,8 @@ pub struct MineParams {
     /// Shares of training, validation and test; they sum to 1. Default [0.8, 0.1, 0.1] (the paper).
     #[schemars(inner(range(min = 0, max = 1)))]
     pub split: [f64; 3],
-    /// What is drawn: `cell` (the paper) or whole `patient`s, which is the honest test of transfer
-    /// and needs at least three of them.
+    /// The unit that is drawn: `cell` (the paper), or whole `patient`s, which tests transfer to new
+    /// patients and needs at least three of them.
     pub split_by: SplitBy,
     /// Folds of a cross-fit, 2 to 50; `null` (default): one split. With K the cells (or patients) are
     /// dealt into K equal folds; `fold` is held out as the test part, and the others are shared
@@ -47,7 +47,7 @@ pub struct MineParams {
     /// (`fold: {f1: {mine: {fold: 1}}, f2: {mine: {fold: 2}}}`).
     #[schemars(range(min = 1, max = 50))]
     pub fold: usize,
-    /// Highly variable genes that expression vectors consist of, here and in `train`; chosen on the
+    /// Number of highly variable genes that make up expression vectors, here and in `train`; chosen on the
     /// training cells as `scanpy.pp.highly_variable_genes(flavor="seurat")` does. At least 2;
     /// `null` (default, the paper): all genes.
     #[schemars(range(min = 2))]
@@ -56,13 +56,13 @@ pub struct MineParams {
     /// default none. With the others left out of `infercnv`, expression of one half of the genome meets
     /// copy number of the other (a control).
     pub exclude_chromosomes: Vec<String>,
-    /// The vectors compared. `zscore` (default): the encoders' inputs; `log1p`: the paper's mining
+    /// The vectors that are compared. `zscore` (default): the encoders' inputs; `log1p`: the paper's mining
     /// section, under which few anchors have a negative on real tumours (0.6 % on an ovarian set).
     pub space: Space,
-    /// A negative's copy-number cosine with its anchor is above this, in [-1, 1]. Default 0.5 (the paper).
+    /// Lower bound (exclusive) of a negative's copy-number cosine with its anchor, in [-1, 1]. Default 0.5 (the paper).
     #[schemars(range(min = -1, max = 1))]
     pub cnv_cosine_min: f64,
-    /// A negative's expression cosine with its anchor is below this, in [-1, 1]. Default 0.3 (the paper).
+    /// Upper bound (exclusive) of a negative's expression cosine with its anchor, in [-1, 1]. Default 0.3 (the paper).
     #[schemars(range(min = -1, max = 1))]
     pub expr_cosine_max: f64,
     /// Negatives kept per anchor: those with the smallest expression cosine. At least 1; default 10 (the paper).
@@ -93,13 +93,13 @@ impl Default for MineParams {
 }
 
 impl MineParams {
-    /// What is read only under other parameters.
+    /// Parameters that are read only with certain values of others.
     pub(super) const ONLY_WITH: &'static [OnlyWith] = &[OnlyWith {
         params: &["fold"],
         any: &[When::Given("cross_fit")],
     }];
 
-    /// Values out of range.
+    /// Lists the values that do not fit together.
     pub(super) fn problems(&self) -> Vec<ParamProblem> {
         let mut checks = Checks::default();
         let [train, val, test] = self.split;

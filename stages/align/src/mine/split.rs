@@ -1,4 +1,4 @@
-//! Training, validation and test: drawn once here, read by every later stage.
+//! Draws the split into training, validation and test, which every later stage reads.
 
 use std::path::Path;
 
@@ -11,16 +11,16 @@ use clcc_numerics::rng::Rng;
 /// The part of the split that a cell belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// Weights, moments and negatives are learnt from these.
+    /// Cells that weights, moments and negatives are computed from.
     Train,
-    /// Early stopping looks at these.
+    /// Cells that early stopping watches.
     Val,
-    /// Only `eval` looks at these.
+    /// Cells that only `eval` reads.
     Test,
 }
 
 impl Part {
-    /// `train`, `val` or `test`.
+    /// The name that tables use: `train`, `val` or `test`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Train => "train",
@@ -38,11 +38,12 @@ pub struct Split {
 }
 
 impl Split {
-    /// Draws a split of the cells whose patients are `patient_of` (numbers from 0).
+    /// Draws a split of cells; `patient_of` is the number of each cell's patient, from 0, and `shares`
+    /// those of training, validation and test, which sum to 1.
     ///
     /// A random order of the cells (or patients) is cut at `floor(n * train)` and
-    /// `floor(n * (train + val))`, as the usual Python code does. By patient every part with a
-    /// share above 0 gets at least one.
+    /// `floor(n * (train + val))`, as the usual Python code does. By patient, every part with a share
+    /// above 0 gets at least one patient.
     ///
     /// # Errors
     /// [`StageError::Param`] where a part with a share above 0 would stay empty.
@@ -85,9 +86,11 @@ impl Split {
         Ok(Self { part })
     }
 
-    /// Holds out fold `fold` (from 1) of `k` as the test part. The folds are dealt from the same
-    /// random order under one seed, so every cell is held out by exactly one fold; the others are
-    /// cut into training and validation at the first two `shares`.
+    /// Holds out fold `fold` of `k` (1 to `k`) as the test part.
+    ///
+    /// One seed gives one random order, from which all folds are dealt, so every cell is held out by
+    /// exactly one fold. The other cells are divided between training and validation in proportion to
+    /// the first two `shares`.
     ///
     /// # Errors
     /// [`StageError::Param`] where there are fewer than `k` cells (or patients), or no unit is left
@@ -129,7 +132,7 @@ impl Split {
         Ok(Self { part })
     }
 
-    /// The cells of one part, in cohort order.
+    /// Lists the cells of one part, in cohort order.
     pub fn cells(&self, part: Part) -> Vec<usize> {
         (0..self.part.len())
             .filter(|&c| self.part[c] == part)
@@ -156,7 +159,7 @@ impl Split {
         write_tsv(path, "cell", &frame, &[note])
     }
 
-    /// Reads what [`Split::write`] wrote and checks it against the cells in hand.
+    /// Reads the table of [`Split::write`] and checks that its rows are `cells`.
     ///
     /// # Errors
     /// [`StageError::Format`] where the rows are not `cells` in this order, or a part is unknown.
@@ -195,7 +198,7 @@ impl Split {
     }
 }
 
-/// Where the random order of `n` units is cut.
+/// Computes the two places at which the random order of `n` units is cut.
 fn cuts(n: usize, shares: [f64; 3], by: SplitBy) -> (usize, usize) {
     // The small term keeps shares such as .8 + .1 from falling just under a whole number.
     let at = |share: f64| ((share * n as f64 + 1e-6).floor() as usize).min(n);

@@ -1,4 +1,4 @@
-//! Named arrays in one safetensors file, with the same bytes for the same content.
+//! Reads and writes named arrays as one safetensors file, with the same bytes for the same content.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -15,12 +15,12 @@ struct Entry {
     bytes: Vec<u8>,
 }
 
-/// Arrays by name, and one text beside them.
+/// Arrays by name, and one text in the header.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct TensorFile {
     path: PathBuf,
     entries: BTreeMap<String, Entry>,
-    /// Stored as the header's only metadata entry: the header is a hash map in safetensors, so a
+    /// The text. It is stored as the header's only metadata entry: the header is a hash map in safetensors, so a
     /// second entry would make the bytes depend on the hash's order.
     pub(crate) about: Option<String>,
 }

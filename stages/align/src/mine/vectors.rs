@@ -1,4 +1,4 @@
-//! The training cells' vectors, prepared so that any pair's two cosines are cheap.
+//! Prepares the training cells' vectors so that the two cosines of any pair are cheap.
 
 use std::ops::Range;
 
@@ -6,20 +6,20 @@ use super::moments::Moments;
 use super::params::Space;
 use clcc_data::matrix::Csr;
 
-/// A copy-number cosine in f32 this close to the bound is taken again in f64, so that rounding
-/// (about 1e-6) never decides.
+/// A copy-number cosine in f32 that is this close to the bound is computed again in f64, so that
+/// rounding (about 1e-6) never decides.
 pub(super) const CNV_ROUNDING: f32 = 1e-4;
 /// The same for expression cosines, relative to the vectors' lengths.
 const EXPR_ROUNDING: f64 = 1e-4;
 
-/// Copy number as dense unit rows, expression as sparse rows with what a z-score adds kept apart.
+/// Copy number as dense unit rows; expression as sparse rows, with the shift of the z-score kept apart.
 #[derive(Debug, Clone)]
 pub struct Vectors {
     /// Number of windows.
     pub n_windows: usize,
-    /// `n x n_windows` unit rows; a row without a cosine is all zero.
+    /// `n x n_windows`, unit rows; all zeros where the vector has no direction.
     pub cnv: Vec<f32>,
-    /// Whether a cell's copy-number vector has a length.
+    /// Whether each cell's copy-number vector has a direction.
     pub has_cnv: Vec<bool>,
     /// `x / sd` (z-score) or `x`: sparse rows `y`.
     expr: Csr,
@@ -27,16 +27,16 @@ pub struct Vectors {
     projection: Vec<f64>,
     /// `m . m`.
     shift_norm2: f64,
-    /// `1 / |y - m|`, 0 where that vector has no length.
+    /// `1 / |y - m|`; 0 where that vector has no direction.
     inverse_norm: Vec<f64>,
     /// `|y|`.
     norm: Vec<f64>,
 }
 
-/// Anchors whose expression lies side by side: 19,000 genes x 8 x 4 bytes stay in L2.
+/// Anchors that are compared at once: 19,000 genes x 8 x 4 bytes stay in L2.
 pub(super) const LANES: usize = 8;
 
-/// The expression rows of up to [`LANES`] cells, gene by gene.
+/// The expression of up to [`LANES`] cells, dense and interleaved by gene.
 #[derive(Debug)]
 pub(super) struct Lanes {
     /// `genes x LANES`.
@@ -45,7 +45,7 @@ pub(super) struct Lanes {
 }
 
 impl Lanes {
-    /// Empty lanes for so many genes.
+    /// Empty lanes of `n_genes`.
     pub(super) fn new(n_genes: usize) -> Self {
         Self {
             values: vec![[0.0; LANES]; n_genes],
@@ -55,9 +55,10 @@ impl Lanes {
 }
 
 impl Vectors {
-    /// Prepares the cells at `rows` of log1p expression and `X_cnv`.
+    /// Prepares the cells at `rows` of log1p expression (`n_cells x n_genes`) and `X_cnv`
+    /// (`n_cells x n_windows`).
     pub fn prepare(expr: &Csr, cnv: &Csr, rows: &[usize], moments: &Moments, space: Space) -> Self {
-        let (cnv_rows, has_cnv) = unit_rows(cnv, rows, moments, space);
+        let (cnv_rows, has_cnv) = unit_cnv_rows(cnv, rows, moments, space);
         let (y, shift) = match space {
             Space::Zscore => (moments.expr.scale(expr, rows), moments.expr.shift()),
             Space::Log1p => (expr.take_rows(rows), vec![0.0; expr.n_cols()]),
@@ -118,7 +119,7 @@ impl Vectors {
         &self.cnv[cell * self.n_windows..(cell + 1) * self.n_windows]
     }
 
-    /// The copy-number cosine of two cells, summed in f64.
+    /// Computes the copy-number cosine of two cells in f64.
     pub fn cnv_cosine(&self, a: usize, b: usize) -> f64 {
         self.cnv_row(a)
             .iter()
@@ -127,8 +128,8 @@ impl Vectors {
             .sum()
     }
 
-    /// Whether the copy-number cosine of two cells is above `bound`: in f32, and again in f64 where
-    /// that is too close to tell.
+    /// Decides whether the copy-number cosine of two cells is above `bound`: in f32, and again in f64
+    /// where that is too close to tell.
     pub fn cnv_cosine_above(&self, a: usize, b: usize, bound: f64) -> bool {
         let mut sums = [0f32; 16];
         let (x, x_rest) = self.cnv_row(a).as_chunks::<16>();
@@ -147,12 +148,12 @@ impl Vectors {
         }
     }
 
-    /// Whether a cell's expression vector has a length.
+    /// Whether a cell's expression vector has a direction.
     pub fn has_expr(&self, cell: usize) -> bool {
         self.inverse_norm[cell] > 0.0
     }
 
-    /// Puts the expression of these cells, at most [`LANES`], into `lanes` in place of what is there.
+    /// Fills `lanes` with the expression of these cells, at most [`LANES`].
     pub(super) fn spread(&self, cells: Range<usize>, lanes: &mut Lanes) {
         for cell in lanes.cells.clone() {
             for &c in self.expr.row(cell).0 {
@@ -168,7 +169,8 @@ impl Vectors {
         lanes.cells = cells;
     }
 
-    /// The expression cosines of the cells in `lanes` with `b`, each within [`Vectors::rounding`].
+    /// Computes the expression cosines of the cells in `lanes` with `b` in f32, each within
+    /// [`Vectors::rounding`] of the f64 value.
     pub(super) fn near_cosines(&self, lanes: &Lanes, b: usize) -> [f64; LANES] {
         let (cols, vals) = self.expr.row(b);
         let dots = pulp::Arch::new().dispatch(LaneDots {
@@ -183,8 +185,8 @@ impl Vectors {
         out
     }
 
-    /// How far [`Vectors::near_cosines`] may be off for two cells: products summed in f32, against
-    /// the lengths of the vectors before their mean is taken off.
+    /// Bound of the error of [`Vectors::near_cosines`] for two cells: products are summed in f32, in
+    /// proportion to the lengths of the vectors before their mean is subtracted.
     pub(super) fn rounding(&self, a: usize, b: usize) -> f64 {
         let ratio = self.norm[a] * self.inverse_norm[a] * self.norm[b] * self.inverse_norm[b];
         EXPR_ROUNDING * ratio.max(1.0)
@@ -195,8 +197,8 @@ impl Vectors {
         (dot - (self.projection[a] + self.projection[b]) + self.shift_norm2) * scale
     }
 
-    /// The expression cosine of `b` and of the cell in a lane, summed in f64; `None` where a vector
-    /// has no length.
+    /// Computes the expression cosine of `b` and of the cell in a lane in f64; `None` where a vector
+    /// has no direction.
     pub(super) fn expr_cosine(&self, lanes: &Lanes, lane: usize, b: usize) -> Option<f64> {
         let a = lanes.cells.start + lane;
         if !self.has_expr(a) || !self.has_expr(b) {
@@ -257,8 +259,13 @@ impl pulp::WithSimd for LaneDots<'_> {
     }
 }
 
-/// Unit copy-number rows, and which of them have a length.
-fn unit_rows(cnv: &Csr, rows: &[usize], moments: &Moments, space: Space) -> (Vec<f32>, Vec<bool>) {
+/// Computes the copy-number rows at unit length, and whether each has a direction.
+fn unit_cnv_rows(
+    cnv: &Csr,
+    rows: &[usize],
+    moments: &Moments,
+    space: Space,
+) -> (Vec<f32>, Vec<bool>) {
     let w = cnv.n_cols();
     let (shift, inverse) = match space {
         Space::Zscore => (moments.cnv.shift(), moments.cnv.inverse_sd()),

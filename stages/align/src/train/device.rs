@@ -1,9 +1,11 @@
 //! Which device training runs on, and why.
 
-use candle_core::Device;
+use candle_core::{DType, Device};
 
 use clcc_data::error::{StageError, StageResult};
 use clcc_stage::stage::DeviceChoice;
+
+use super::params::Precision;
 
 /// A device to train on.
 #[derive(Debug)]
@@ -87,6 +89,24 @@ pub(super) fn open(choice: DeviceChoice) -> StageResult<Opened> {
         )
     })?;
     Ok(Opened { device, name })
+}
+
+/// The type of the values that are kept in an accelerator's memory; `None` on the CPU, where batches are
+/// sparse.
+///
+/// # Errors
+/// [`StageError::Param`] for [`Precision::Mixed`] on the CPU.
+pub(super) fn resident_dtype(device: &Device, precision: Precision) -> StageResult<Option<DType>> {
+    match (device.is_cpu(), precision) {
+        (true, Precision::Full) => Ok(None),
+        (true, Precision::Mixed) => Err(StageError::Param {
+            param: "precision".into(),
+            message: "`mixed` is for accelerators, and training runs on the cpu".into(),
+            hint: Some("use `precision: full`, or another `--device`".into()),
+        }),
+        (false, Precision::Full) => Ok(Some(DType::F32)),
+        (false, Precision::Mixed) => Ok(Some(DType::BF16)),
+    }
 }
 
 #[cfg(test)]

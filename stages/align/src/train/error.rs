@@ -1,6 +1,8 @@
-//! The error of the training loops: what candle reports, or what a stage does.
+//! The error of training: what candle reports, what a stage does, or a loss that diverges.
 
 use clcc_data::StageError;
+
+use super::divergence::Diverged;
 
 /// Result of what computes with tensors.
 pub(super) type TrainResult<T> = Result<T, TrainError>;
@@ -14,6 +16,9 @@ pub(super) enum TrainError {
     /// candle reported an error.
     #[error("tensor operation failed")]
     Tensor(#[from] candle_core::Error),
+    /// The loss is no longer a number, or has grown too far.
+    #[error(transparent)]
+    Diverged(#[from] Box<Diverged>),
 }
 
 impl From<TrainError> for StageError {
@@ -21,6 +26,7 @@ impl From<TrainError> for StageError {
         match error {
             TrainError::Stage(e) => e,
             TrainError::Tensor(e) => Self::Tensor(Box::new(e)),
+            TrainError::Diverged(e) => (*e).into(),
         }
     }
 }

@@ -6,10 +6,11 @@ use serde::{Deserialize, Serialize};
 use super::anchors::AnchorParams;
 use clcc_stage::params::{Checks, OnlyWith, ParamProblem, When};
 
-/// What is minimised.
+/// The method that is trained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Objective {
+#[schemars(rename = "Objective")]
+pub enum Method {
     /// Method A: two encoders, symmetric InfoNCE and a margin loss on hard negatives.
     #[default]
     Clcc,
@@ -18,7 +19,7 @@ pub enum Objective {
     Anchors,
 }
 
-/// The set of cells over which batch-norm statistics are taken in a step.
+/// The cells over which batch-norm statistics are taken in a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BnScope {
@@ -29,7 +30,7 @@ pub enum BnScope {
     Separate,
 }
 
-/// What the copy-number encoder sees of a cell.
+/// The copy-number encoder's input for a cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CnvInput {
@@ -57,8 +58,8 @@ pub enum Precision {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainParams {
-    /// What is minimised. Default `clcc` (method A).
-    pub objective: Objective,
+    /// Method: `clcc` (default, method A) or `anchors` (method B).
+    pub objective: Method,
     /// Most epochs, at least 1; also the length of the cosine schedule. Default 100 (the paper).
     #[schemars(range(min = 1))]
     pub epochs: usize,
@@ -74,8 +75,8 @@ pub struct TrainParams {
     /// 0 to `epochs` - 1; the cosine then takes the epochs that are left. Default 0 (the paper);
     /// open_clip warms up.
     pub warmup_epochs: usize,
-    /// Longest gradient, as the norm over all parameters of both encoders; a longer one is scaled
-    /// to it before the optimiser sees it. Above 0, or `null` for no limit. Default `null` (the paper
+    /// Largest norm of the gradient over all weights of both encoders; a larger one is scaled down to
+    /// it. Above 0, or `null` for no limit. Default `null` (the paper
     /// names none for this method; torch's `clip_grad_norm_`).
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub clip_norm: Option<f64>,
@@ -118,7 +119,7 @@ pub struct TrainParams {
     pub bn_scope: BnScope,
     /// Precision of the first layers' products. Default `full`; `mixed` is for accelerators.
     pub precision: Precision,
-    /// What the copy-number encoder sees. Default `cell`; `cluster_mean` reads `clusters`.
+    /// The copy-number encoder's input for a cell. Default `cell`; `cluster_mean` reads `clusters`.
     pub cnv_input: CnvInput,
     /// Leaves pairs of different cells of one patient's CNV cluster out of InfoNCE, in training and
     /// validation: they share their copy number and are false negatives. Default false (the paper);
@@ -131,7 +132,7 @@ pub struct TrainParams {
 impl Default for TrainParams {
     fn default() -> Self {
         Self {
-            objective: Objective::Clcc,
+            objective: Method::Clcc,
             epochs: 100,
             batch_size: 256,
             learning_rate: 1e-3,
@@ -158,7 +159,7 @@ impl Default for TrainParams {
 }
 
 impl TrainParams {
-    /// What is read only under other parameters.
+    /// Parameters that are read only with certain values of others.
     pub(super) const ONLY_WITH: &'static [OnlyWith] = &[
         OnlyWith {
             params: &[
@@ -195,11 +196,11 @@ impl TrainParams {
 
     /// Whether the artifact `clusters` is read.
     pub(super) fn needs_clusters(&self) -> bool {
-        self.objective == Objective::Clcc
+        self.objective == Method::Clcc
             && (self.mask_same_cluster || self.cnv_input == CnvInput::ClusterMean)
     }
 
-    /// Values out of range.
+    /// Lists the values that do not fit together.
     pub(super) fn problems(&self) -> Vec<ParamProblem> {
         let mut checks = Checks::default();
         let warmup = self.warmup_epochs;

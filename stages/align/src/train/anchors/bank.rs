@@ -1,25 +1,25 @@
 //! The anchors' side: a frozen random map of copy-number states.
 //!
 //! The paper trains the expression encoder alone, so its copy-number encoder stays as it was drawn:
-//! the bank of anchors is a random, fixed image of the states, which keeps what is alike alike and
-//! knows nothing of expression. It has the shape of the expression encoder (three layers to `h`, then
+//! the bank of anchors is a random, fixed image of the states. Similar states have similar images,
+//! and expression plays no part. It has the shape of the expression encoder (three layers to `h`, then
 //! the head to `z`); its batch norms take their statistics over the bank itself.
 
 use candle_core::{DType, Device, Result, Tensor};
 
 use super::head::Head;
-use crate::train::encoder::{Encoder, NamedArray, Pass};
-use crate::train::inputs::Modality;
+use crate::train::network::encoder::{Encoder, NamedArray, Pass, by_name};
+use crate::train::network::inputs::Modality;
 use crate::train::params::TrainParams;
 
-/// The frozen encoder.
+/// The frozen encoder and its head.
 #[derive(Debug)]
 pub(super) struct FrozenMap {
     encoder: Encoder,
     head: Head,
 }
 
-/// Where the anchors are: rows in their order, constants to the loss.
+/// The embeddings of the anchors, one row each: constants to the loss.
 #[derive(Debug, Clone)]
 pub(super) struct Bank {
     /// `n_anchors x h_dim`.
@@ -29,7 +29,7 @@ pub(super) struct Bank {
 }
 
 impl FrozenMap {
-    /// Drawn from the seed, on the CPU whatever the device.
+    /// Draws the weights from the seed; it stays on the CPU whatever the device.
     pub(super) fn new(
         n_genes: usize,
         params: &TrainParams,
@@ -50,7 +50,7 @@ impl FrozenMap {
         })
     }
 
-    /// The bank of all anchors, on `device`: the same whenever it is computed.
+    /// Computes the bank of all anchors, the same each time, and copies it to `device`.
     pub(super) fn bank(
         &mut self,
         states: &Modality,
@@ -77,11 +77,25 @@ impl FrozenMap {
         })
     }
 
-    /// The weights.
+    /// Copies the weights and the running statistics.
     pub(super) fn snapshot(&self) -> Result<Vec<NamedArray>> {
         let mut all = self.encoder.snapshot()?;
         all.extend(self.head.snapshot()?);
         Ok(all)
+    }
+
+    /// Running statistics of the batch norms. They decide nothing, as the bank has its own, but they
+    /// move whenever the bank is computed and are part of the model that is written.
+    pub(super) fn running_statistics(&self) -> Vec<NamedArray> {
+        self.encoder.running_statistics()
+    }
+
+    /// Takes over what [`FrozenMap::running_statistics`] gave.
+    ///
+    /// # Errors
+    /// Where an array is missing or of another size.
+    pub(super) fn restore_running_statistics(&mut self, state: &[NamedArray]) -> Result<()> {
+        self.encoder.restore_running_statistics(by_name(state))
     }
 
     /// Takes over weights by name.

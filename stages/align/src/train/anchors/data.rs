@@ -1,9 +1,9 @@
-//! What method B learns from: cells, and the copy-number states of their subclusters.
+//! Loads the inputs of method B: cells, and the copy-number states of their subclusters.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::mine::{FeatureMoments, Moments, Part, Split};
-use crate::train::inputs::Modality;
+use crate::train::network::inputs::Modality;
 use clcc_data::anndata::{Reader, Uns};
 use clcc_data::error::{StageError, StageResult};
 use clcc_data::frame::Frame;
@@ -15,25 +15,25 @@ use clcc_stage::stage::{InputArtifact, StageContext, missing};
 /// The anchors: distinct state vectors of subclusters.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Anchors {
-    /// Name of each: its first subcluster.
+    /// Name of each anchor, that of its first subcluster.
     pub(super) names: Vec<String>,
-    /// All subclusters with these states, in order.
+    /// Subclusters of each anchor, in order.
     pub(super) subclusters: Vec<Vec<String>>,
-    /// `n_anchors x n_genes`: copy number over the normal one, less 1.
+    /// `n_anchors x n_genes`: copy number over the normal one, minus 1.
     pub(super) states: Csr,
-    /// Genes of the columns.
+    /// Names of the columns' genes.
     pub(super) genes: Vec<String>,
-    /// Anchor of each cell, in cohort order; none where inferCNV left the cell out.
+    /// Anchor of each cell, in cohort order; `None` where inferCNV left the cell out.
     pub(super) of: Vec<Option<u32>>,
     /// Subcluster of each cell, empty where it has none.
     pub(super) subcluster_of: Vec<String>,
 }
 
-/// One patient's states.
+/// The states of one patient's subclusters.
 struct States {
     genes: Vec<String>,
     names: Vec<String>,
-    /// Subclusters x genes.
+    /// `n_subclusters x n_genes`, copy number over the normal one.
     values: ndarray::Array2<f64>,
     /// Subcluster of each cell.
     labels: Vec<String>,
@@ -68,13 +68,76 @@ impl States {
             labels: reader.obs()?.texts("cnv_subcluster")?,
         })
     }
+
+    /// The altered genes of each subcluster among `genes`, which this patient all has: their number there,
+    /// and the state minus 1.
+    fn altered(&self, genes: &[String]) -> impl Iterator<Item = Vec<(u32, f32)>> {
+        let place: HashMap<&str, usize> = self
+            .genes
+            .iter()
+            .enumerate()
+            .map(|(i, g)| (g.as_str(), i))
+            .collect();
+        let columns: Vec<usize> = genes.iter().map(|g| place[g.as_str()]).collect();
+        self.values.rows().into_iter().map(move |states| {
+            columns
+                .iter()
+                .enumerate()
+                .map(|(g, &column)| (g as u32, (states[column] - 1.0) as f32))
+                .filter(|(_, v)| *v != 0.0)
+                .collect()
+        })
+    }
+}
+
+/// Sparse rows of (gene, value), each once.
+#[derive(Debug, Default)]
+struct DistinctRows {
+    rows: Vec<Vec<(u32, f32)>>,
+    /// Number of each row, by its genes and the bits of its values.
+    number_of: BTreeMap<Vec<(u32, u32)>, u32>,
+}
+
+impl DistinctRows {
+    /// The number of a row, a new one where there is no equal row yet.
+    fn number(&mut self, row: Vec<(u32, f32)>) -> u32 {
+        let key = row.iter().map(|&(g, v)| (g, v.to_bits())).collect();
+        let next = self.rows.len() as u32;
+        let number = *self.number_of.entry(key).or_insert(next);
+        if number == next {
+            self.rows.push(row);
+        }
+        number
+    }
+}
+
+/// The genes that every patient retained and that are `known`, in the order of the first patient.
+fn shared_genes(parts: &[States], known: &dyn Fn(&str) -> bool) -> StageResult<Vec<String>> {
+    let retained: Vec<HashSet<&str>> = parts
+        .iter()
+        .map(|p| p.genes.iter().map(String::as_str).collect())
+        .collect();
+    let everywhere = |g: &&String| retained.iter().all(|p| p.contains(g.as_str()));
+    let first = parts.first().map_or(&[][..], |p| &p.genes);
+    let genes: Vec<String> = first
+        .iter()
+        .filter(everywhere)
+        .filter(|g| known(g))
+        .cloned()
+        .collect();
+    if genes.is_empty() {
+        return Err(StageError::data(
+            "no gene that `infercnv` retained is among the genes of all patients",
+        ));
+    }
+    Ok(genes)
 }
 
 impl Anchors {
-    /// From the role `cnv` of all patients, on the genes that all of them retained and `known` has.
+    /// Loads the role `cnv` of all patients, on the genes that all of them retained and that are `known`.
     ///
     /// Subclusters with the same states on these genes are one anchor: they would be one point of the
-    /// bank, and nothing could tell them apart.
+    /// bank, and no model could tell them apart.
     ///
     /// # Errors
     /// [`StageError::Data`] without states, and where fewer than two anchors or no genes are left.
@@ -94,68 +157,31 @@ impl Anchors {
         Self::join(&parts, &prefixes, known)
     }
 
+    /// Joins the patients' states; the names of a patient's subclusters get its prefix.
     fn join(
         parts: &[States],
         prefixes: &[String],
         known: &dyn Fn(&str) -> bool,
     ) -> StageResult<Self> {
-        let place: Vec<HashMap<&str, usize>> = parts
-            .iter()
-            .map(|p| {
-                p.genes
-                    .iter()
-                    .enumerate()
-                    .map(|(i, g)| (g.as_str(), i))
-                    .collect()
-            })
-            .collect();
-        let everywhere = |g: &&String| place.iter().all(|p| p.contains_key(g.as_str()));
-        let genes: Vec<String> = parts
-            .first()
-            .map_or(&[][..], |p| &p.genes)
-            .iter()
-            .filter(everywhere)
-            .filter(|g| known(g))
-            .cloned()
-            .collect();
-        if genes.is_empty() {
-            return Err(StageError::data(
-                "no gene that `infercnv` retained is among the genes of all patients",
-            ));
-        }
         let mut anchors = Self {
             names: Vec::new(),
             subclusters: Vec::new(),
-            states: Csr::from_rows(genes.len(), Vec::new()),
-            genes,
+            states: Csr::from_rows(0, Vec::new()),
+            genes: shared_genes(parts, known)?,
             of: Vec::new(),
             subcluster_of: Vec::new(),
         };
-        let mut rows: Vec<Vec<(u32, f32)>> = Vec::new();
-        let mut number_of: BTreeMap<Vec<(u32, u32)>, u32> = BTreeMap::new();
-        for ((part, place), prefix) in parts.iter().zip(&place).zip(prefixes) {
+        let mut rows = DistinctRows::default();
+        for (part, prefix) in parts.iter().zip(prefixes) {
             let mut own: HashMap<&str, u32> = HashMap::new();
-            for (s, name) in part.names.iter().enumerate() {
-                let states: Vec<(u32, f32)> = anchors
-                    .genes
-                    .iter()
-                    .enumerate()
-                    .map(|(g, gene)| {
-                        (
-                            g as u32,
-                            (part.values[[s, place[gene.as_str()]]] - 1.0) as f32,
-                        )
-                    })
-                    .filter(|(_, v)| *v != 0.0)
-                    .collect();
-                let key = states.iter().map(|&(g, v)| (g, v.to_bits())).collect();
-                let anchor = *number_of.entry(key).or_insert_with(|| {
-                    anchors.names.push(format!("{prefix}{name}"));
+            for (name, states) in part.names.iter().zip(part.altered(&anchors.genes)) {
+                let anchor = rows.number(states);
+                let name_in_cohort = format!("{prefix}{name}");
+                if anchor as usize == anchors.names.len() {
+                    anchors.names.push(name_in_cohort.clone());
                     anchors.subclusters.push(Vec::new());
-                    rows.push(states);
-                    rows.len() as u32 - 1
-                });
-                anchors.subclusters[anchor as usize].push(format!("{prefix}{name}"));
+                }
+                anchors.subclusters[anchor as usize].push(name_in_cohort);
                 own.insert(name, anchor);
             }
             for label in &part.labels {
@@ -168,16 +194,16 @@ impl Anchors {
                 anchors.subcluster_of.push(name);
             }
         }
-        if rows.len() < 2 {
+        if anchors.len() < 2 {
             return Err(StageError::data_hint(
                 format!(
                     "expected at least 2 anchors, found {}: all subclusters have the same copy-number states",
-                    rows.len()
+                    anchors.len()
                 ),
                 "lower `hmm.bayes_max_p_normal` or raise `hmm.leiden_resolution` in `infercnv`",
             ));
         }
-        anchors.states = Csr::from_rows(anchors.genes.len(), rows);
+        anchors.states = Csr::from_rows(anchors.genes.len(), rows.rows);
         Ok(anchors)
     }
 
@@ -187,7 +213,7 @@ impl Anchors {
     }
 }
 
-/// Everything that training reads; nothing of it changes.
+/// The data that training reads and does not change.
 #[derive(Debug)]
 pub(super) struct AnchorData {
     /// Expression of all cells on the anchors' genes.
@@ -201,6 +227,24 @@ pub(super) struct AnchorData {
     pub(super) train: Vec<usize>,
     /// Validation cells that have one.
     pub(super) val: Vec<usize>,
+}
+
+impl AnchorData {
+    /// Scales `expr` (`n_cells x n_genes` of the anchors) and sorts the cells that have an anchor.
+    fn new(expr: &Csr, anchors: &Anchors, split: &Split, moments: &Moments) -> Self {
+        let with_anchor = |part: Part| -> Vec<usize> {
+            let cells = split.cells(part).into_iter();
+            cells.filter(|&c| anchors.of[c].is_some()).collect()
+        };
+        Self {
+            expr: Modality::cells(expr, &moments.expr),
+            states: Modality::cells(&anchors.states, &moments.cnv),
+            of: anchors.of.clone(),
+            n_anchors: anchors.len(),
+            train: with_anchor(Part::Train),
+            val: with_anchor(Part::Val),
+        }
+    }
 }
 
 /// The inputs of a run.
@@ -249,41 +293,31 @@ impl Inputs {
             let at = |&g: &usize| values[moment(g).expect("`known` genes have moments")];
             columns.iter().map(at).collect()
         };
-        let own = FeatureMoments {
-            mean: pick(&moments.expr.mean),
-            sd: pick(&moments.expr.sd),
-        };
-        let identity = FeatureMoments {
-            mean: vec![0.0; anchors.genes.len()],
-            sd: vec![1.0; anchors.genes.len()],
-        };
-        let with_anchor = |part: Part| -> Vec<usize> {
-            let cells = split.cells(part).into_iter();
-            cells.filter(|&c| anchors.of[c].is_some()).collect()
-        };
-        let data = AnchorData {
-            expr: Modality::cells(&cohort.x.take_cols(&columns), &own),
-            states: Modality::cells(&anchors.states, &identity),
-            of: anchors.of.clone(),
-            n_anchors: anchors.len(),
-            train: with_anchor(Part::Train),
-            val: with_anchor(Part::Val),
-        };
-        Ok(Self {
-            data,
-            split,
-            moments: Moments {
-                expr: own,
-                cnv: identity,
-                genes: None,
+        let moments = Moments {
+            expr: FeatureMoments {
+                mean: pick(&moments.expr.mean),
+                sd: pick(&moments.expr.sd),
             },
+            // The states are used as they are.
+            cnv: FeatureMoments {
+                mean: vec![0.0; anchors.genes.len()],
+                sd: vec![1.0; anchors.genes.len()],
+            },
+            genes: None,
+        };
+        let expr = cohort.x.take_cols(&columns);
+        Ok(Self {
+            data: AnchorData::new(&expr, &anchors, &split, &moments),
+            split,
+            moments,
             patients: cohort.obs.texts("patient")?,
             cells: cohort.obs.index,
             anchors,
         })
     }
 
-    /// One row an anchor: subclusters, cells in all and in training.
+    /// Describes each anchor in a row: its subclusters, its cells in all and in training, the share of
+    /// its genes that are altered.
     pub(super) fn anchor_frame(&self) -> Frame {
         use clcc_data::frame::Column;
         let count = |cells: &mut dyn Iterator<Item = usize>| {

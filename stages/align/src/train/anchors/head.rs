@@ -1,15 +1,15 @@
-//! From `h` to `z`: Linear, ReLU, Linear, rows of unit length.
+//! The head that maps `h` to `z`: Linear, ReLU, Linear, unit rows.
 
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Result, Tensor, Var, bail};
 
-use crate::train::adamw::{AdamMoments, AdamWStep};
-use crate::train::encoder::{NamedArray, square_sum, unit_rows};
-use crate::train::matmul::matmul_nt;
-use crate::train::tape::unit_rows_of;
+use crate::train::network::encoder::{NamedArray, square_sum};
+use crate::train::network::matmul::matmul_nt;
+use crate::train::network::unit_rows::{unit_rows, unit_rows_detached};
+use crate::train::optimizer::{AdamMoments, AdamWStep};
 use clcc_numerics::rng::Rng;
 
-/// The projection `g`.
+/// The head `g`.
 #[derive(Debug)]
 pub(super) struct Head {
     name: &'static str,
@@ -48,18 +48,18 @@ impl Head {
         })
     }
 
-    /// Unit rows of `z` from rows of `h`.
+    /// Computes `z` (`n x z_dim`, unit rows) from `h` (`n x h_dim`), within candle's graph.
     pub(super) fn forward(&self, h: &Tensor) -> Result<Tensor> {
         let [w0, b0, w1, b1] = &self.vars;
         let x = matmul_nt(h, w0)?.broadcast_add(b0)?.relu()?;
         unit_rows(&matmul_nt(&x, w1)?.broadcast_add(b1)?)
     }
 
-    /// The same without a graph.
+    /// Computes `z` from `h` outside any graph.
     pub(super) fn forward_eval(&self, h: &Tensor) -> Result<Tensor> {
         let [w0, b0, w1, b1] = self.vars.each_ref().map(|v| v.as_tensor().detach());
         let x = matmul_nt(h, &w0)?.broadcast_add(&b0)?.relu()?;
-        unit_rows_of(&matmul_nt(&x, &w1)?.broadcast_add(&b1)?)
+        unit_rows_detached(&matmul_nt(&x, &w1)?.broadcast_add(&b1)?)
     }
 
     /// Trainable arrays with their names.
@@ -103,7 +103,7 @@ impl Head {
         Ok(())
     }
 
-    /// All weights.
+    /// Copies all weights.
     pub(super) fn snapshot(&self) -> Result<Vec<NamedArray>> {
         self.parameters()
             .into_iter()

@@ -1,11 +1,12 @@
-//! The three terms of method B.
+//! The terms of method B's loss.
 
 use candle_core::{D, DType, Result, Tensor};
 use candle_nn::ops;
 
-/// InfoNCE of each row of `logits` (cells x anchors, cosine over temperature) between its `own`
-/// anchor and the `top_k` others with the largest logits (ties by number), averaged over the rows.
-/// Which anchors these are has no gradient.
+/// Computes InfoNCE of each row of `logits` between its `own` anchor and the `top_k` others with the
+/// largest logits (ties by number), averaged over the rows.
+///
+/// `logits` are `n_cells x n_anchors`, cosine over temperature. The choice of anchors has no gradient.
 pub(super) fn top_k_nce(logits: &Tensor, own: &[u32], top_k: usize) -> Result<Tensor> {
     let (n, m) = logits.dims2()?;
     let values = logits.detach().to_dtype(DType::F64)?.to_vec2::<f64>()?;
@@ -29,7 +30,7 @@ pub(super) fn top_k_nce(logits: &Tensor, own: &[u32], top_k: usize) -> Result<Te
         .neg()
 }
 
-/// Mean over the rows of the squared distance between `x` and `to`.
+/// Computes the mean over the rows of the squared distance between `x` and `to` (`n x dim` each).
 pub(super) fn mean_square_distance(x: &Tensor, to: &Tensor) -> Result<Tensor> {
     (x - to)?.sqr()?.sum(D::Minus1)?.mean_all()
 }

@@ -4,10 +4,11 @@
 //! subcluster, on the genes it retained; a frozen random map ([`bank`]) places the anchors once and
 //! for all in `h` and, through a head, on the unit sphere `z`. Only the expression encoder (three
 //! layers, batch norm and ReLU on all but the last) and its head are trained, so that a cell's `z`
-//! lies at its subcluster's anchor: InfoNCE against the hardest other anchors of each row, a pull to the
-//! centroid of the anchor's training cells, and a pull of `h` to the anchor's `h` ([`loss`]).
+//! is near its subcluster's anchor: by InfoNCE against the hardest other anchors of each cell, by the
+//! squared distance to the centroid of the anchor's training cells, and by that of `h` to the anchor's
+//! `h` ([`loss`]).
 //! Adam (L2, not decoupled decay: the paper says Adam), clipped gradients, a constant rate, no early
-//! stopping: the weights of the last epoch are kept, and validation cells are looked at only.
+//! stopping: the weights of the last epoch are kept, and validation cells are only monitored.
 //!
 //! The labels come from the same counts as the expression: see `docs/anchors.md` for what that means.
 
@@ -15,32 +16,31 @@ mod bank;
 mod data;
 mod head;
 mod loss;
+mod objective;
 mod outputs;
 mod params;
 #[cfg(test)]
 mod tests;
-mod trainer;
 
 pub use params::{AnchorParams, CentroidSpace};
-
-use crate::train::error::TrainError;
-use std::path::PathBuf;
 
 use candle_core::DType;
 use serde_json::json;
 
 use self::data::Inputs;
-use self::trainer::{AnchorTrainer, Cursor, Watch};
-use super::checkpoint::{self, State};
+use self::objective::{AnchorObjective, new_fit};
 use super::device;
-use super::params::{Precision, TrainParams};
-use clcc_data::error::{StageError, StageResult};
+use super::error::TrainError;
+use super::fit::Fit;
+use super::params::TrainParams;
+use super::watch::fit_in_stage;
+use clcc_data::error::StageResult;
 use clcc_stage::stage::{Metrics, StageContext};
 
 /// Trains, and writes `model`, `history`, `embeddings` and `anchors`.
 ///
 /// # Errors
-/// As [`Inputs::load`] and [`AnchorTrainer::run`].
+/// As [`Inputs::load`] and [`Fit::run`], and where an artifact cannot be written.
 pub(super) fn run(
     ctx: &StageContext<'_>,
     params: &TrainParams,
@@ -54,19 +54,12 @@ pub(super) fn run(
             "{without} cells have no subcluster (too few counts for inferCNV): they are embedded, but have no anchor"
         ));
     }
-    if !opened.device.is_cpu() {
-        let dtype = match params.precision {
-            Precision::Full => DType::F32,
-            Precision::Mixed => DType::BF16,
-        };
-        inputs
-            .data
-            .expr
-            .place_on(&opened.device, dtype)
+    if let Some(dtype) = device::resident_dtype(&opened.device, params.precision)? {
+        let expr = &mut inputs.data.expr;
+        expr.place_on(&opened.device, dtype)
             .map_err(TrainError::from)?;
     }
-    let mut trainer =
-        AnchorTrainer::new(&inputs.data, params, ctx.seed, DType::F32, &opened.device)?;
+    let mut fit = new_fit(&inputs.data, params, ctx.seed, DType::F32, &opened.device)?;
     let run = format!(
         "clcc-flow train {code_version}, seed {}, {} cells, {} genes, {} anchors, {}",
         ctx.seed,
@@ -75,54 +68,18 @@ pub(super) fn run(
         inputs.anchors.len(),
         serde_json::to_string(params).expect("plain data")
     );
-    let watch = StageWatch { ctx, run: &run };
-    if let Some(dir) = &ctx.checkpoint_dir {
-        match trainer.resume(dir, &run) {
-            Ok(_) => {}
-            Err(TrainError::Stage(e @ StageError::Format { .. })) => {
-                ctx.progress.warn(&format!("{e}; training starts anew"));
-            }
-            Err(e) => return Err(e.into()),
-        }
-    }
-    trainer.run(&watch)?;
-    outputs::write(ctx, &inputs, &trainer)?;
-    metrics(&inputs, &trainer, opened.name, without)
-}
-
-/// Ties the loop to the stage's progress, cancel flag and checkpoint directory.
-struct StageWatch<'a> {
-    ctx: &'a StageContext<'a>,
-    run: &'a str,
-}
-
-impl Watch for StageWatch<'_> {
-    fn cancelled(&self) -> bool {
-        self.ctx.check_cancelled().is_err()
-    }
-
-    fn step(&self, trainer: &AnchorTrainer<'_>, batches: usize, loss: f64) {
-        let (at, epochs) = (&trainer.cursor, trainer.params.epochs);
-        let message = format!("epoch {}/{epochs}  loss {loss:.4}", at.epoch + 1);
-        let done = (at.epoch * batches + at.batch) as u64;
-        let total = (epochs * batches) as u64;
-        self.ctx.progress.step(done, total, &message);
-    }
-
-    fn checkpoint(&self, state: &State<'_, Cursor>) -> StageResult<Option<PathBuf>> {
-        let dir = self.ctx.checkpoint_dir.as_ref();
-        dir.map(|dir| Ok(checkpoint::write_state(dir, self.run, state)?))
-            .transpose()
-    }
+    fit_in_stage(ctx, &mut fit, &run)?;
+    outputs::write(ctx, &inputs, &mut fit)?;
+    Ok(metrics(&inputs, &fit, opened.name, without))
 }
 
 fn metrics(
     inputs: &Inputs,
-    trainer: &AnchorTrainer<'_>,
+    fit: &Fit<AnchorObjective<'_>>,
     device: &str,
     without: usize,
-) -> StageResult<Metrics> {
-    let cursor = &trainer.cursor;
+) -> Metrics {
+    let (cursor, trained) = (&fit.cursor, &fit.objective);
     let last = cursor.history.last();
     let mut m = Metrics::new();
     let mut put = |name: &str, value: serde_json::Value| m.insert(name.to_string(), value);
@@ -135,18 +92,18 @@ fn metrics(
     put("epochs", json!(cursor.epoch));
     put("steps", json!(cursor.step));
     put("last_train_loss", json!(last.map(|e| e.train_loss)));
-    put("last_nce", json!(last.map(|e| e.nce)));
-    put("last_centroid", json!(last.and_then(|e| e.centroid)));
-    put("last_h", json!(last.map(|e| e.h)));
+    put("last_nce", json!(last.map(|e| e.own.nce)));
+    put("last_centroid", json!(last.and_then(|e| e.own.centroid)));
+    put("last_h", json!(last.map(|e| e.own.h)));
     put("last_val_loss", json!(last.and_then(|e| e.val_loss)));
-    let head: usize = trainer
+    let head: usize = trained
         .head
         .parameters()
         .iter()
         .map(|p| p.1.elem_count())
         .sum();
-    put("parameters", json!(trainer.expr.n_parameters() + head));
-    put("train_cells", json!(trainer.data.train.len()));
-    put("val_cells", json!(trainer.data.val.len()));
-    Ok(m)
+    put("parameters", json!(trained.expr.n_parameters() + head));
+    put("train_cells", json!(trained.data.train.len()));
+    put("val_cells", json!(trained.data.val.len()));
+    m
 }

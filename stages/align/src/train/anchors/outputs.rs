@@ -1,4 +1,4 @@
-//! What method B leaves.
+//! The artifacts of method B.
 
 use crate::train::error::TrainResult;
 use clcc_stage::roles;
@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use ndarray::Array2;
 
 use super::data::Inputs;
-use super::trainer::{AnchorTrainer, EpochRecord};
-use crate::train::outputs::write_model;
+use super::objective::{AnchorObjective, Terms};
+use crate::train::fit::{EpochRecord, Fit};
+use crate::train::model::write_model;
 use clcc_data::anndata::AnnData;
 use clcc_data::error::StageResult;
 use clcc_data::frame::{Categorical, Column, Frame};
@@ -23,34 +24,35 @@ use clcc_stage::stage::StageContext;
 pub(super) fn write(
     ctx: &StageContext<'_>,
     inputs: &Inputs,
-    trainer: &AnchorTrainer<'_>,
+    fit: &mut Fit<AnchorObjective<'_>>,
 ) -> TrainResult<()> {
-    let mut weights = trainer.snapshot()?;
-    weights.extend(trainer.frozen.snapshot()?);
+    let mut weights = fit.keep_weights()?;
+    let trained = &fit.objective;
+    weights.extend(trained.frozen.snapshot()?);
     write_model(
         &ctx.output(roles::MODEL),
         &weights,
         &inputs.moments,
-        trainer.params,
+        trained.params,
         &inputs.anchors.genes,
         &[],
     )?;
-    history(ctx, &trainer.cursor.history)?;
-    embeddings(ctx, inputs, trainer)?;
-    anchors(ctx, inputs, trainer)?;
+    history(ctx, &fit.cursor.history)?;
+    embeddings(ctx, inputs, trained)?;
+    anchors(ctx, inputs, trained)?;
     Ok(())
 }
 
-fn history(ctx: &StageContext<'_>, history: &[EpochRecord]) -> StageResult<()> {
+fn history(ctx: &StageContext<'_>, history: &[EpochRecord<Terms>]) -> StageResult<()> {
     let mut frame = Frame::new((1..=history.len()).map(|e| e.to_string()).collect());
-    let mut column = |name: &str, f: fn(&EpochRecord) -> f64| {
+    let mut column = |name: &str, f: fn(&EpochRecord<Terms>) -> f64| {
         frame.set(name, Column::F64(history.iter().map(f).collect()));
     };
     column("train_loss", |e| e.train_loss);
-    column("nce", |e| e.nce);
-    column("centroid", |e| e.centroid.unwrap_or(f64::NAN));
-    column("h", |e| e.h);
-    column("gradient", |e| e.gradient);
+    column("nce", |e| e.own.nce);
+    column("centroid", |e| e.own.centroid.unwrap_or(f64::NAN));
+    column("h", |e| e.own.h);
+    column("gradient", |e| e.gradient_norm.unwrap_or(f64::NAN));
     column("val_loss", |e| e.val_loss.unwrap_or(f64::NAN));
     let notes = [
         "objective: anchors. Means over the epoch's training cells: train_loss = nce + centroid_weight * centroid + h_weight * h; nce: InfoNCE against the top_k hardest anchors; centroid: squared distance to the centroid of the cell's anchor (from the second epoch on); h: squared distance of h to the anchor's",
@@ -71,10 +73,10 @@ fn category(codes: Vec<i32>, names: Vec<String>) -> Column {
 fn embeddings(
     ctx: &StageContext<'_>,
     inputs: &Inputs,
-    trainer: &AnchorTrainer<'_>,
+    trained: &AnchorObjective<'_>,
 ) -> StageResult<()> {
     let all: Vec<u32> = (0..inputs.cells.len() as u32).collect();
-    let embedded = trainer.embed(&all)?;
+    let embedded = trained.embed(&all)?;
     let anchors = &inputs.anchors;
     let mut obs = Frame::new(inputs.cells.clone());
     obs.set_category("patient", &inputs.patients);
@@ -104,7 +106,7 @@ fn embeddings(
 fn anchors(
     ctx: &StageContext<'_>,
     inputs: &Inputs,
-    trainer: &AnchorTrainer<'_>,
+    trained: &AnchorObjective<'_>,
 ) -> StageResult<()> {
     let dense = |t: &candle_core::Tensor| -> TrainResult<Matrix> {
         let (n, width) = t.dims2()?;
@@ -117,8 +119,8 @@ fn anchors(
         var: Frame::new(inputs.anchors.genes.clone()),
         x: Some(Matrix::Csr(inputs.anchors.states.clone())),
         obsm: BTreeMap::from([
-            ("X_h".to_string(), dense(&trainer.bank.h)?),
-            ("X_z".to_string(), dense(&trainer.bank.z)?),
+            ("X_h".to_string(), dense(&trained.bank.h)?),
+            ("X_z".to_string(), dense(&trained.bank.z)?),
         ]),
         ..AnnData::default()
     }

@@ -3,14 +3,14 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Where cells are drawn to the centroid of their anchor.
+/// The space of the term that pulls cells to the centroid of their anchor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CentroidSpace {
-    /// On the sphere of the retrieval: unit `z` and the unit mean of the training cells' `z`.
+    /// Unit `z`, in which retrieval is scored; centroids are the training cells' means at unit length.
     #[default]
     Z,
-    /// In the space of the maps and clusters: `h` and the mean of the training cells' `h`.
+    /// `h`, from which maps and clusters are made; centroids are the training cells' means.
     H,
 }
 
@@ -18,13 +18,13 @@ pub enum CentroidSpace {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AnchorParams {
-    /// Cells in a step, at least 2; the paper takes 512 to 4,096. Default 512.
+    /// Cells in a batch, at least 2; the paper takes 512 to 4,096. Default 512.
     #[schemars(range(min = 2))]
     pub batch_size: usize,
     /// InfoNCE temperature tau, above 0. Default 0.2 (the paper).
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub temperature: f64,
-    /// Longest gradient over all parameters, or `null` for no limit. Above 0; default 1 (the paper).
+    /// Largest norm of the gradient over all weights; a larger one is scaled down. `null` for no limit. Above 0; default 1 (the paper).
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub clip_norm: Option<f64>,
     /// Width of `h`, at least 2. Default 128; the paper gives 128 in one place and 256 in another.
@@ -36,12 +36,11 @@ pub struct AnchorParams {
     /// Width of `z`, at least 2. Default 64 (the paper).
     #[schemars(range(min = 2))]
     pub z_dim: usize,
-    /// Anchors that a cell is told apart from: those other than its own with the largest logits, ties
-    /// by number. At least 1; default 10 (the paper gives none). As many as there are others, or more:
-    /// all of them.
+    /// Number of negatives of a cell in InfoNCE: the anchors other than its own with the largest logits,
+    /// ties by number. At least 1, default 10 (the paper gives none); all others, where those are fewer.
     #[schemars(range(min = 1))]
     pub top_k: usize,
-    /// Where the centroid term acts: `z` (default) or `h`; the paper says neither.
+    /// Space of the centroid term: `z` (default) or `h`; the paper does not say.
     pub centroid_space: CentroidSpace,
     /// Weight of the centroid term, at least 0; 0 leaves it out. Default 0.05 (the paper: 0.02 to 0.1).
     #[schemars(range(min = 0))]

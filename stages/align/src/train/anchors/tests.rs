@@ -1,57 +1,22 @@
-//! The objective against PyTorch and finite differences, and the promises of the loop.
-
-use crate::train::error::TrainError;
-use std::cell::Cell;
-use std::path::{Path, PathBuf};
+//! The objective of method B against PyTorch and finite differences, and what training comes to.
 
 use candle_core::{DType, Device, Tensor, Var};
 
 use super::data::AnchorData;
+use super::objective::{AnchorObjective, new_fit};
 use super::params::{AnchorParams, CentroidSpace};
-use super::trainer::{AnchorTrainer, Cursor, Watch};
-use crate::train::checkpoint::{self, State};
-use crate::train::encoder::NamedArray;
-use crate::train::params::{Objective, TrainParams};
-use crate::train::tests::{f64s, in_torch_order, modality, relative, torch_position, with_widths};
-use clcc_data::error::{StageError, StageResult};
+use crate::train::divergence::Reason;
+use crate::train::error::TrainError;
+use crate::train::fit::{CursorOf, Fit};
+use crate::train::network::encoder::{NamedArray, by_name};
+use crate::train::objective::{Model as _, Objective as _};
+use crate::train::params::{Method, TrainParams};
+use crate::train::test_support::{
+    FIRST, cancel_after, f64s, in_torch_order, kill_after, modality, relative, resume,
+    torch_position, train, with_widths,
+};
 use clcc_numerics::rng::Rng;
 use clcc_testing::at_threads;
-
-/// Stops after a number of steps, and keeps checkpoints in a directory.
-struct TestWatch<'a> {
-    dir: Option<&'a Path>,
-    left: Cell<u64>,
-    /// Stops without a last checkpoint, as a kill does.
-    killed: bool,
-}
-
-impl<'a> TestWatch<'a> {
-    fn new(dir: Option<&'a Path>, steps: u64) -> Self {
-        Self {
-            dir,
-            left: Cell::new(steps),
-            killed: false,
-        }
-    }
-}
-
-impl Watch for TestWatch<'_> {
-    fn cancelled(&self) -> bool {
-        self.left.get() == 0
-    }
-
-    fn step(&self, _: &AnchorTrainer<'_>, _: usize, _: f64) {
-        self.left.set(self.left.get().saturating_sub(1));
-    }
-
-    fn checkpoint(&self, state: &State<'_, Cursor>) -> StageResult<Option<PathBuf>> {
-        if self.killed && self.cancelled() {
-            return Ok(None);
-        }
-        let save = |dir| Ok(checkpoint::write_state(dir, "test", state)?);
-        self.dir.map(save).transpose()
-    }
-}
 
 /// The data of `tests/reference/train/anchors_step.py`.
 fn reference_data() -> AnchorData {
@@ -77,7 +42,7 @@ fn reference_data() -> AnchorData {
 
 fn reference_params(centroid_space: CentroidSpace) -> TrainParams {
     TrainParams {
-        objective: Objective::Anchors,
+        objective: Method::Anchors,
         expr_hidden: vec![16, 8],
         cnv_hidden: vec![8, 6],
         learning_rate: 0.01,
@@ -98,8 +63,12 @@ fn reference_params(centroid_space: CentroidSpace) -> TrainParams {
     }
 }
 
-fn trainer<'a>(data: &'a AnchorData, params: &'a TrainParams, dtype: DType) -> AnchorTrainer<'a> {
-    AnchorTrainer::new(data, params, 7, dtype, &Device::Cpu).unwrap()
+fn trainer<'a>(
+    data: &'a AnchorData,
+    params: &'a TrainParams,
+    dtype: DType,
+) -> Fit<AnchorObjective<'a>> {
+    new_fit(data, params, 7, dtype, &Device::Cpu).unwrap()
 }
 
 /// The script's values for some arrays; parameters count from `first` in the script's order.
@@ -130,15 +99,11 @@ fn filled(arrays: &[NamedArray], first: usize) -> Vec<NamedArray> {
 }
 
 /// The script's weights and centroids.
-fn fill(t: &mut AnchorTrainer<'_>) {
-    let expr = filled(&t.snapshot().unwrap(), 0);
+fn fill(t: &mut AnchorObjective<'_>) {
+    let expr = filled(&t.weights().unwrap(), 0);
     t.restore(&expr).unwrap();
     let frozen = filled(&t.frozen.snapshot().unwrap(), 14);
-    let find = |name: &str| {
-        let array = frozen.iter().find(|a| a.name == name);
-        array.map(|a| a.values.as_slice())
-    };
-    t.frozen.restore(find).unwrap();
+    t.frozen.restore(by_name(&frozen)).unwrap();
     let width = match t.params.anchors.centroid_space {
         CentroidSpace::Z => 5,
         CentroidSpace::H => 6,
@@ -154,7 +119,7 @@ fn fill(t: &mut AnchorTrainer<'_>) {
 }
 
 /// Every trained parameter with its gradient.
-fn gradients(t: &mut AnchorTrainer<'_>, total: &Tensor) -> Vec<(String, Var, Tensor)> {
+fn gradients(t: &mut AnchorObjective<'_>, total: &Tensor) -> Vec<(String, Var, Tensor)> {
     let grads = total.backward().unwrap();
     let of_expr = t.expr.gradients(&grads);
     let of_head = t.head.gradients(&grads).unwrap();
@@ -189,23 +154,29 @@ fn two_steps_are_those_of_pytorch() {
                 data.expr.place_on(&Device::Cpu, dtype).unwrap();
             }
             let mut t = trainer(&data, &params, dtype);
-            fill(&mut t);
-            for (bank, key) in [(&t.bank.h, "bank_h"), (&t.bank.z, "bank_z")] {
+            fill(&mut t.objective);
+            for (bank, key) in [
+                (&t.objective.bank.h, "bank_h"),
+                (&t.objective.bank.z, "bank_z"),
+            ] {
                 let worst = relative(&f64s(bank), &expected[key]);
                 assert!(worst < loss_bound, "{what} {key}: {worst}");
             }
-            let arrays = with_widths(&t.snapshot().unwrap());
-            let terms = t.terms(&cells).unwrap();
-            let centroid = terms.centroid.as_ref().unwrap();
-            for (k, term) in [&terms.total, &terms.nce, centroid, &terms.h]
-                .iter()
-                .enumerate()
-            {
-                let (found, expected) = (f64s(term)[0], expected["loss"][k].as_f64().unwrap());
+            let arrays = with_widths(&t.objective.weights().unwrap());
+            let loss = t.objective.loss(&cells, FIRST).unwrap();
+            let terms = loss.terms;
+            let found = [
+                f64s(&loss.total)[0],
+                terms.nce,
+                terms.centroid.unwrap(),
+                terms.h,
+            ];
+            for (k, found) in found.into_iter().enumerate() {
+                let expected = expected["loss"][k].as_f64().unwrap();
                 let off = (found / expected - 1.0).abs();
                 assert!(off < loss_bound, "{what} term {k}: {found} {expected}");
             }
-            for (parameter, _, gradient) in gradients(&mut t, &terms.total) {
+            for (parameter, _, gradient) in gradients(&mut t.objective, &loss.total) {
                 let (array, width) = arrays.iter().find(|a| a.0.name == parameter).unwrap();
                 let found = in_torch_order(array, *width, &f64s(&gradient));
                 let wanted = &expected["gradients"][&parameter];
@@ -221,12 +192,12 @@ fn two_steps_are_those_of_pytorch() {
 
             // The terms above moved the running statistics; start again.
             let mut t = trainer(&data, &params, dtype);
-            fill(&mut t);
+            fill(&mut t.objective);
             for _ in 0..2 {
-                t.step(&cells).unwrap();
+                t.step(&cells, 1).unwrap();
             }
             let after = expected["parameters_after_two_steps"].as_object().unwrap();
-            let arrays = with_widths(&t.snapshot().unwrap());
+            let arrays = with_widths(&t.objective.weights().unwrap());
             assert_eq!(arrays.len(), after.len());
             for (array, width) in arrays {
                 let values: Vec<f64> = array.values.iter().map(|&v| f64::from(v)).collect();
@@ -253,15 +224,15 @@ fn length_and_validation_are_those_of_pytorch() {
         ..params
     };
     let mut t = trainer(&data, &params, DType::F64);
-    fill(&mut t);
+    fill(&mut t.objective);
     let cells: Vec<u32> = (0..8).collect();
-    t.step(&cells).unwrap();
-    let length = t.cursor.sums.gradient;
+    t.step(&cells, 1).unwrap();
+    let length = t.cursor.sums.gradient_norm;
     let wanted = expected["z"]["length"].as_f64().unwrap();
     assert!((length / wanted - 1.0).abs() < 1e-7, "{length} {wanted}");
     assert!(length > 0.5, "the example is clipped");
-    t.step(&cells).unwrap();
-    let found = t.validation_loss().unwrap().unwrap();
+    t.step(&cells, 1).unwrap();
+    let found = t.objective.validation_loss().unwrap().unwrap();
     let wanted = expected["z"]["validation_loss"].as_f64().unwrap();
     assert!((found - wanted).abs() < 1e-5, "{found} {wanted}");
 }
@@ -273,11 +244,11 @@ fn gradients_are_those_of_finite_differences() {
     for space in [CentroidSpace::Z, CentroidSpace::H] {
         let params = reference_params(space);
         let mut t = trainer(&data, &params, DType::F64);
-        fill(&mut t);
-        let total = t.terms(&cells).unwrap().total;
-        let arrays = with_widths(&t.snapshot().unwrap());
+        fill(&mut t.objective);
+        let total = t.objective.loss(&cells, FIRST).unwrap().total;
+        let arrays = with_widths(&t.objective.weights().unwrap());
         let mut largest: f64 = 0.0;
-        for (name, var, gradient) in gradients(&mut t, &total) {
+        for (name, var, gradient) in gradients(&mut t.objective, &total) {
             let (grad, base) = (f64s(&gradient), f64s(&var));
             let (array, width) = arrays.iter().find(|a| a.0.name == name).unwrap();
             let held: Vec<usize> = (0..base.len())
@@ -289,7 +260,7 @@ fn gradients_are_those_of_finite_differences() {
                     values[at] += by;
                     let moved = Tensor::from_vec(values, var.shape(), &Device::Cpu).unwrap();
                     var.set(&moved).unwrap();
-                    f64s(&t.terms(&cells).unwrap().total)[0]
+                    f64s(&t.objective.loss(&cells, FIRST).unwrap().total)[0]
                 };
                 let numeric = (moved(1e-6) - moved(-1e-6)) / 2e-6;
                 moved(0.0);
@@ -336,7 +307,7 @@ fn simulated(n: usize, seed: u64) -> AnchorData {
 
 fn quick_params() -> TrainParams {
     TrainParams {
-        objective: Objective::Anchors,
+        objective: Method::Anchors,
         epochs: 5,
         expr_hidden: vec![32, 16],
         cnv_hidden: vec![32, 16],
@@ -353,7 +324,7 @@ fn quick_params() -> TrainParams {
 }
 
 /// Share of `cells` whose own anchor is the nearest in `z`.
-fn accuracy(t: &AnchorTrainer<'_>, cells: &[usize]) -> f64 {
+fn accuracy(t: &AnchorObjective<'_>, cells: &[usize]) -> f64 {
     let cells: Vec<u32> = cells.iter().map(|&c| c as u32).collect();
     let z = t.embed(&cells).unwrap().z;
     let bank = t.bank.z.to_vec2::<f32>().unwrap();
@@ -374,28 +345,32 @@ fn cells_find_their_anchors_and_every_term_falls() {
         params.anchors.centroid_space = space;
         params.anchors.h_weight = 0.01;
         let mut t = trainer(&data, &params, DType::F32);
-        t.run(&TestWatch::new(None, u64::MAX)).unwrap();
+        train(&mut t).unwrap();
         let history = &t.cursor.history;
         let (first, second, last) = (&history[0], &history[1], history.last().unwrap());
         assert!(
-            first.centroid.is_none(),
+            first.own.centroid.is_none(),
             "an untrained encoder has no centroids"
         );
         assert!(
-            last.nce < 0.5 * first.nce && last.h < 0.8 * first.h,
+            last.own.nce < 0.5 * first.own.nce && last.own.h < 0.8 * first.own.h,
             "{first:?} {last:?}"
         );
-        assert!(space == CentroidSpace::H || last.centroid < second.centroid);
+        assert!(space == CentroidSpace::H || last.own.centroid < second.own.centroid);
         let p = &params.anchors;
-        let sum = last.nce + p.centroid_weight * last.centroid.unwrap() + p.h_weight * last.h;
+        let sum =
+            last.own.nce + p.centroid_weight * last.own.centroid.unwrap() + p.h_weight * last.own.h;
         assert!(
             (last.train_loss - sum).abs() < 1e-5,
             "the terms make the loss"
         );
-        let (train, val) = (accuracy(&t, &data.train), accuracy(&t, &data.val));
+        let (on_train, on_val) = (
+            accuracy(&t.objective, &data.train),
+            accuracy(&t.objective, &data.val),
+        );
         assert!(
-            train > 0.98 && val > 0.9,
-            "{space:?}: {train} {val}; chance is 0.125"
+            on_train > 0.98 && on_val > 0.9,
+            "{space:?}: {on_train} {on_val}; chance is 0.125"
         );
     }
 }
@@ -405,17 +380,26 @@ fn cells_find_their_anchors_and_every_term_falls() {
 fn the_bank_never_moves() {
     let (data, params) = (simulated(100, 2), quick_params());
     let mut t = trainer(&data, &params, DType::F32);
-    let before = (f64s(&t.bank.h), f64s(&t.bank.z));
-    t.run(&TestWatch::new(None, u64::MAX)).unwrap();
-    assert_eq!((f64s(&t.bank.h), f64s(&t.bank.z)), before);
-    let other = AnchorTrainer::new(&data, &params, 8, DType::F32, &Device::Cpu).unwrap();
-    assert_ne!(f64s(&other.bank.z), before.1);
+    let before = (f64s(&t.objective.bank.h), f64s(&t.objective.bank.z));
+    train(&mut t).unwrap();
+    assert_eq!(
+        (f64s(&t.objective.bank.h), f64s(&t.objective.bank.z)),
+        before
+    );
+    let other = new_fit(&data, &params, 8, DType::F32, &Device::Cpu).unwrap();
+    assert_ne!(f64s(&other.objective.bank.z), before.1);
 }
 
-type Reached = (Vec<NamedArray>, Cursor);
+/// Weights, the frozen map with its running statistics, and the cursor.
+type Reached<'a> = (
+    Vec<NamedArray>,
+    Vec<NamedArray>,
+    CursorOf<AnchorObjective<'a>>,
+);
 
-fn reached(t: &AnchorTrainer<'_>) -> Reached {
-    (t.snapshot().unwrap(), t.cursor.clone())
+fn reached<'a>(t: &Fit<AnchorObjective<'a>>) -> Reached<'a> {
+    let frozen = t.objective.frozen.snapshot().unwrap();
+    (t.objective.weights().unwrap(), frozen, t.cursor.clone())
 }
 
 /// Stopped and killed at points within and between epochs, with and without centroids.
@@ -431,34 +415,74 @@ fn a_resumed_run_is_the_uninterrupted_one_bit_for_bit() {
         params.anchors.centroid_space = space;
         params.anchors.centroid_weight = weight;
         let mut whole = trainer(&data, &params, DType::F32);
-        whole.run(&TestWatch::new(None, u64::MAX)).unwrap();
+        train(&mut whole).unwrap();
         let dir = tempfile::tempdir().unwrap();
-        // 80 cells in batches of 32: three steps an epoch, 15 in all.
-        for (steps, killed) in [(1, false), (4, false), (1, false), (2, true), (3, true)] {
+        // 80 cells in batches of 32: three steps an epoch, 15 in all. The last stop is where an epoch begins.
+        for (steps, kills, resumed_from) in [
+            (1, false, 0),
+            (4, false, 1),
+            (1, false, 5),
+            (2, true, 6),
+            (3, true, 6),
+            (3, false, 8),
+            (1, false, 11),
+            (0, false, 12),
+        ] {
             let mut part = trainer(&data, &params, DType::F32);
-            part.checkpoint_steps = 2;
-            part.resume(dir.path(), "test").unwrap();
-            let watch = TestWatch {
-                killed,
-                ..TestWatch::new(Some(dir.path()), steps)
-            };
-            let stopped = part.run(&watch);
-            assert!(matches!(
-                stopped,
-                Err(TrainError::Stage(StageError::Cancelled))
-            ));
+            resume(&mut part, dir.path(), 2);
+            assert_eq!(part.cursor.step, resumed_from);
+            if kills {
+                kill_after(&mut part, steps);
+            } else {
+                cancel_after(&mut part, steps);
+            }
         }
         let mut last = trainer(&data, &params, DType::F32);
-        assert!(last.resume(dir.path(), "test").unwrap());
-        assert!(last.cursor.step > 5, "{}", last.cursor.step);
-        last.run(&TestWatch::new(None, u64::MAX)).unwrap();
+        assert!(resume(&mut last, dir.path(), 2));
+        assert_eq!(last.cursor.step, 12);
+        train(&mut last).unwrap();
         assert_eq!(reached(&last), reached(&whole));
-        assert!(
-            trainer(&data, &params, DType::F32)
-                .resume(dir.path(), "other")
-                .is_err()
-        );
+        let mut other = trainer(&data, &params, DType::F32);
+        assert!(other.resume(dir.path(), "other").is_err());
     }
+}
+
+/// A loss of three times that of the first epoch with all its terms ends the run: the second, where there
+/// are centroids; and so does a loss that is no number.
+#[test]
+fn a_loss_that_diverges_stops_the_run() {
+    let data = simulated(100, 3);
+    for (weight, whole_epoch, stopped_in) in [(0.1, 1, 3), (0.0, 0, 2)] {
+        let mut params = quick_params();
+        params.anchors.centroid_weight = weight;
+        let dir = tempfile::tempdir().unwrap();
+        let mut t = trainer(&data, &params, DType::F32);
+        resume(&mut t, dir.path(), 256);
+        cancel_after(&mut t, 3 * (whole_epoch as u64 + 1));
+        t.cursor.history[whole_epoch].train_loss = 1e-3;
+        let error = train(&mut t).unwrap_err();
+        let TrainError::Diverged(diverged) = error else {
+            panic!("{error}")
+        };
+        assert!(matches!(diverged.reason, Reason::Growth { .. }));
+        assert_eq!((diverged.at.epoch, diverged.at.batch), (stopped_in, None));
+    }
+    let (mut data, params) = (data, quick_params());
+    let broken = |k: usize| {
+        if k == 20 * 160 {
+            f64::NAN
+        } else {
+            (k as f64).sin()
+        }
+    };
+    data.expr = modality(100, 160, broken, |_| 0.0);
+    let mut t = trainer(&data, &params, DType::F32);
+    let error = train(&mut t).unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.starts_with("training loss is NaN in epoch 1, batch"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -468,9 +492,9 @@ fn any_number_of_threads_trains_the_same_bits() {
     let run = |threads: usize| {
         at_threads(threads, || {
             let mut t = trainer(&data, &params, DType::F32);
-            t.run(&TestWatch::new(None, u64::MAX)).unwrap();
+            train(&mut t).unwrap();
             let all: Vec<u32> = (0..300).collect();
-            (reached(&t), t.embed(&all).unwrap())
+            (reached(&t), t.objective.embed(&all).unwrap())
         })
     };
     let one = run(1);

@@ -5,7 +5,7 @@
 
 use super::LANES;
 use super::batch::Gathered;
-use crate::train::real::Real;
+use crate::train::network::real::Real;
 
 /// `out[row] += sum over the row's entries of value * table[feature]`.
 pub(super) struct AddRows<'a, T> {

@@ -1,6 +1,6 @@
-//! The objective of method A as one op on the CPU.
+//! The loss of method A as one op on the CPU.
 //!
-//! The same losses as the composed operations beside it, without their many small passes: one pass
+//! Equal to the composed operations of [`super`], without their many small passes: one pass
 //! for the cosines and both softmaxes, one over the pairs, and both gradients by hand.
 
 use std::sync::{Arc, OnceLock};
@@ -9,36 +9,36 @@ use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, WithDTyp
 use rayon::prelude::*;
 
 use super::{LEFT_OUT, Pairs, Temperature};
-use crate::train::matmul::{product, view};
-use crate::train::real::{Real, dtype, hold, output, tensor, values, with_real};
+use crate::train::network::matmul::{product, view};
+use crate::train::network::real::{Real, dtype, hold, output, tensor, values, with_real};
 use clcc_numerics::math;
 
-/// What the losses of one step depend on, beside the embeddings.
+/// The loss of one step, up to the embeddings.
 #[derive(Debug, Clone)]
-pub(in crate::train) struct Objective {
+pub(in crate::train::clcc) struct ClccLoss {
     /// Anchors are the first rows.
-    pub(in crate::train) n_anchors: usize,
-    pub(in crate::train) pairs: Pairs,
+    pub(in crate::train::clcc) n_anchors: usize,
+    pub(in crate::train::clcc) pairs: Pairs,
     /// Weight of the margin loss.
-    pub(in crate::train) lambda: f64,
-    pub(in crate::train) margin: f64,
+    pub(in crate::train::clcc) lambda: f64,
+    pub(in crate::train::clcc) margin: f64,
     /// Cluster of each anchor, where pairs of one are left out of InfoNCE.
-    pub(in crate::train) clusters: Option<Vec<u32>>,
+    pub(in crate::train::clcc) clusters: Option<Vec<u32>>,
 }
 
 /// InfoNCE, and the margin loss where an anchor has a negative.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::train) struct Terms {
-    pub(in crate::train) nce: f64,
-    pub(in crate::train) margin: Option<f64>,
+pub(in crate::train::clcc) struct Terms {
+    pub(in crate::train::clcc) nce: f64,
+    pub(in crate::train::clcc) margin: Option<f64>,
 }
 
-impl Objective {
+impl ClccLoss {
     /// The loss of unit rows `e` and `c`, with its graph, and its terms.
     ///
     /// # Errors
     /// candle's.
-    pub(in crate::train) fn apply(
+    pub(in crate::train::clcc) fn apply(
         self,
         e: &Tensor,
         c: &Tensor,
@@ -61,7 +61,7 @@ impl Objective {
 
 #[derive(Debug, Clone)]
 struct Fused {
-    objective: Arc<Objective>,
+    objective: Arc<ClccLoss>,
     /// What the cosines are multiplied by, where it is not learnt.
     fixed: Option<f64>,
     kept: Arc<OnceLock<Kept>>,
@@ -116,7 +116,7 @@ fn add<T: Real>(to: &mut [T], by: T, from: &[T]) {
 
 impl Fused {
     fn forward<T: Real>(&self, e: &[T], c: &[T], width: usize, scale: T) -> Kept {
-        let Objective {
+        let ClccLoss {
             n_anchors: n,
             pairs,
             margin,
@@ -279,8 +279,8 @@ impl CustomOp3 for Fused {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::encoder::unit_rows;
-    use crate::train::loss::{hard_negative_margin, nce};
+    use crate::train::clcc::loss::{hard_negative_margin, nce};
+    use crate::train::network::unit_rows::unit_rows;
     use candle_core::{Device, Var};
     use clcc_numerics::rng::Rng;
 
@@ -323,7 +323,7 @@ mod tests {
                 Some(m) => (&expected_nce + (m * 0.7).unwrap()).unwrap(),
                 None => expected_nce.clone(),
             };
-            let objective = Objective {
+            let objective = ClccLoss {
                 n_anchors: n,
                 pairs,
                 lambda: 0.7,

@@ -4,50 +4,50 @@ use std::sync::Mutex;
 
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Result, Tensor, Var, bail};
-use candle_nn::ops;
 
-use super::adamw::{AdamMoments, AdamWStep};
 use super::input_layer::{InputLayerStep, LANES, Pending, gradient_square_sum, panels, place};
 use super::inputs::Batch;
 use super::matmul::matmul_nt;
 use super::norm::{BatchStats, DropoutStream, EPS, NormReluDropout};
-use super::tape::{self, SHORTEST, Tape};
+use super::tape::Tape;
+use super::unit_rows::{unit_rows, unit_rows_detached};
+use crate::train::optimizer::{AdamMoments, AdamWStep};
 use clcc_numerics::rng::Rng;
 
 /// Share of the new batch in the running statistics, as torch's default.
 const MOMENTUM: f64 = 0.1;
 
-/// One step's place in the run: decides the dropout draws.
+/// A pass's place in the run, which decides its dropout draws.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Pass {
-    pub(super) seed: u64,
-    pub(super) dropout: f64,
-    pub(super) epoch: u64,
-    pub(super) batch: u64,
+pub(in crate::train) struct Pass {
+    pub(in crate::train) seed: u64,
+    pub(in crate::train) dropout: f64,
+    pub(in crate::train) epoch: u64,
+    pub(in crate::train) batch: u64,
     /// 0 for anchors (and everything in the joint scope), 1 for negatives in the separate scope.
-    pub(super) part: u64,
+    pub(in crate::train) part: u64,
 }
 
 /// A linear layer.
 #[derive(Debug)]
-pub(super) struct Linear {
+pub(in crate::train) struct Linear {
     /// `panels x in x LANES` in the first layer (see [`super::input_layer`]), `out x in` in the others.
-    pub(super) weight: Var,
-    pub(super) bias: Var,
+    pub(in crate::train) weight: Var,
+    pub(in crate::train) bias: Var,
 }
 
 /// A batch norm.
 #[derive(Debug)]
-pub(super) struct Norm {
-    pub(super) scale: Var,
-    pub(super) shift: Var,
+pub(in crate::train) struct Norm {
+    pub(in crate::train) scale: Var,
+    pub(in crate::train) shift: Var,
     running_mean: Vec<f32>,
     running_var: Vec<f32>,
 }
 
 /// Weights of one modality's encoder.
 #[derive(Debug)]
-pub(super) struct Encoder {
+pub(in crate::train) struct Encoder {
     name: &'static str,
     linears: Vec<Linear>,
     norms: Vec<Norm>,
@@ -59,7 +59,7 @@ pub(super) struct Encoder {
 
 /// The gradients of one step, in the order of [`Encoder::parameters`].
 #[derive(Debug)]
-pub(super) struct Gradients {
+pub(in crate::train) struct Gradients {
     /// Of the first weight.
     first: FirstGradient,
     others: Vec<Tensor>,
@@ -71,18 +71,28 @@ enum FirstGradient {
     Whole(Tensor),
 }
 
-/// A named array as it lies in memory.
+/// A named array in the layout in which it is held in memory (see [`torch_layout`]).
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct NamedArray {
-    pub(super) name: String,
-    pub(super) shape: Vec<usize>,
-    pub(super) values: Vec<f32>,
+pub(in crate::train) struct NamedArray {
+    pub(in crate::train) name: String,
+    pub(in crate::train) shape: Vec<usize>,
+    pub(in crate::train) values: Vec<f32>,
+}
+
+/// Looks arrays up by name, for [`Encoder::restore`].
+pub(in crate::train) fn by_name<'a>(
+    arrays: &'a [NamedArray],
+) -> impl Fn(&str) -> Option<&'a [f32]> {
+    |name| {
+        let array = arrays.iter().find(|a| a.name == name);
+        array.map(|a| a.values.as_slice())
+    }
 }
 
 impl Encoder {
     /// Weights and biases uniform in +-1 / sqrt(inputs), torch's default for `Linear`; scales 1,
     /// shifts 0. `name` (`expr` or `cnv`) keeps the two encoders' draws apart.
-    pub(super) fn new(
+    pub(in crate::train) fn new(
         name: &'static str,
         n_features: usize,
         hidden: &[usize],
@@ -138,18 +148,19 @@ impl Encoder {
         Ok(encoder)
     }
 
-    /// Unit rows of a batch in training: batch statistics (which move the running ones), dropout.
-    pub(super) fn forward_train(&mut self, batch: &Batch, pass: Pass) -> Result<Tensor> {
+    /// Embeds a batch in training mode as unit rows: with batch statistics, which move the running ones,
+    /// and dropout.
+    pub(in crate::train) fn forward_train(&mut self, batch: &Batch, pass: Pass) -> Result<Tensor> {
         self.train(batch, pass, true)
     }
 
-    /// The same before the rows are brought to unit length.
-    pub(super) fn hidden_train(&mut self, batch: &Batch, pass: Pass) -> Result<Tensor> {
+    /// Embeds a batch in training mode without scaling the rows to unit length.
+    pub(in crate::train) fn hidden_train(&mut self, batch: &Batch, pass: Pass) -> Result<Tensor> {
         self.train(batch, pass, false)
     }
 
     /// Drops passes whose gradient is not wanted.
-    pub(super) fn forget_passes(&mut self) {
+    pub(in crate::train) fn forget_passes(&mut self) {
         self.tapes.clear();
         self.leaves.clear();
     }
@@ -189,13 +200,14 @@ impl Encoder {
         if unit { unit_rows(&x) } else { Ok(x) }
     }
 
-    /// Unit rows with the running statistics, without dropout and without a graph.
-    pub(super) fn forward_eval(&self, batch: &Batch) -> Result<Tensor> {
-        tape::unit_rows_of(&self.hidden_eval(batch)?)
+    /// Embeds a batch in eval mode as unit rows: with running statistics, without dropout, outside any
+    /// graph.
+    pub(in crate::train) fn forward_eval(&self, batch: &Batch) -> Result<Tensor> {
+        unit_rows_detached(&self.hidden_eval(batch)?)
     }
 
-    /// The same before the rows are brought to unit length.
-    pub(super) fn hidden_eval(&self, batch: &Batch) -> Result<Tensor> {
+    /// Embeds a batch in eval mode without scaling the rows to unit length.
+    pub(in crate::train) fn hidden_eval(&self, batch: &Batch) -> Result<Tensor> {
         let plain = |v: &Var| v.as_tensor().detach();
         let first = &self.linears[0];
         let mut x = match batch {
@@ -214,7 +226,7 @@ impl Encoder {
     }
 
     /// Trainable arrays with their names, in a fixed order.
-    pub(super) fn parameters(&self) -> Vec<(String, &Var)> {
+    pub(in crate::train) fn parameters(&self) -> Vec<(String, &Var)> {
         let mut out = Vec::new();
         for (layer, linear) in self.linears.iter().enumerate() {
             out.push((format!("{}.{layer}.weight", self.name), &linear.weight));
@@ -228,7 +240,7 @@ impl Encoder {
     }
 
     /// Number of trainable values.
-    pub(super) fn n_parameters(&self) -> usize {
+    pub(in crate::train) fn n_parameters(&self) -> usize {
         let filling = |l: &Linear| match l.weight.dims() {
             &[n_panels, features, lanes] => (n_panels * lanes - l.width()) * features,
             _ => 0,
@@ -239,7 +251,7 @@ impl Encoder {
 
     /// The gradients of the passes since the last step, from a backward pass that reached their
     /// outputs.
-    pub(super) fn take_gradients(&mut self, grads: &GradStore) -> Result<Gradients> {
+    pub(in crate::train) fn take_gradients(&mut self, grads: &GradStore) -> Result<Gradients> {
         if self.leaves.is_empty() {
             self.tape_gradients(grads)
         } else {
@@ -296,7 +308,7 @@ impl Encoder {
     }
 
     /// One optimiser step; `moments` are those of [`Encoder::parameters`], in their order.
-    pub(super) fn update(
+    pub(in crate::train) fn update(
         &mut self,
         gradients: Gradients,
         moments: &mut [AdamMoments],
@@ -321,7 +333,7 @@ impl Encoder {
 
     /// The gradients of the last backward pass, in the order of the parameters.
     #[cfg(test)]
-    pub(super) fn gradients(&mut self, grads: &GradStore) -> Vec<Tensor> {
+    pub(in crate::train) fn gradients(&mut self, grads: &GradStore) -> Vec<Tensor> {
         let gradients = self.take_gradients(grads).unwrap();
         let whole = match &gradients.first {
             FirstGradient::Pending(pending) => super::input_layer::whole_gradient(pending).unwrap(),
@@ -330,8 +342,8 @@ impl Encoder {
         std::iter::once(whole).chain(gradients.others).collect()
     }
 
-    /// Everything inference needs, parameters first, then running statistics.
-    pub(super) fn snapshot(&self) -> Result<Vec<NamedArray>> {
+    /// Everything that inference needs: parameters first, then running statistics.
+    pub(in crate::train) fn snapshot(&self) -> Result<Vec<NamedArray>> {
         let mut out = Vec::new();
         for (name, var) in self.parameters() {
             let values = var.flatten_all()?.to_dtype(DType::F32)?.to_vec1::<f32>()?;
@@ -341,47 +353,72 @@ impl Encoder {
                 values,
             });
         }
-        for (layer, norm) in self.norms.iter().enumerate() {
-            for (what, values) in [
-                ("running_mean", &norm.running_mean),
-                ("running_var", &norm.running_var),
-            ] {
-                let name = format!("{}.{layer}.norm.{what}", self.name);
-                out.push(NamedArray {
-                    name,
-                    shape: vec![values.len()],
-                    values: values.clone(),
-                });
-            }
-        }
+        out.extend(self.running_statistics());
         Ok(out)
     }
 
-    /// Takes over what [`Encoder::snapshot`] gave, found by name through `find`.
-    pub(super) fn restore<'a>(&mut self, find: impl Fn(&str) -> Option<&'a [f32]>) -> Result<()> {
-        let get = |name: &str, n: usize| match find(name) {
-            Some(values) if values.len() == n => Ok(values),
-            Some(values) => bail!("`{name}`: expected {n} values, found {}", values.len()),
-            None => bail!("`{name}` is missing"),
+    /// Running mean and variance of each batch norm.
+    pub(in crate::train) fn running_statistics(&self) -> Vec<NamedArray> {
+        let of_norm = |(layer, norm): (usize, &Norm)| {
+            let statistics = [
+                ("running_mean", norm.running_mean.clone()),
+                ("running_var", norm.running_var.clone()),
+            ];
+            statistics.map(|(what, values)| NamedArray {
+                name: format!("{}.{layer}.norm.{what}", self.name),
+                shape: vec![values.len()],
+                values,
+            })
         };
+        self.norms.iter().enumerate().flat_map(of_norm).collect()
+    }
+
+    /// Takes over what [`Encoder::snapshot`] gave, found by name through `find`.
+    ///
+    /// # Errors
+    /// Where an array is missing or of another size.
+    pub(in crate::train) fn restore<'a>(
+        &mut self,
+        find: impl Fn(&str) -> Option<&'a [f32]>,
+    ) -> Result<()> {
         for (name, var) in self.parameters() {
-            let values = get(&name, var.elem_count())?.to_vec();
+            let values = sized(&find, &name, var.elem_count())?.to_vec();
             var.set(&Tensor::from_vec(values, var.shape(), var.device())?.to_dtype(var.dtype())?)?;
         }
+        self.restore_running_statistics(find)
+    }
+
+    /// Takes over what [`Encoder::running_statistics`] gave, found by name through `find`.
+    ///
+    /// # Errors
+    /// Where an array is missing or of another size.
+    pub(in crate::train) fn restore_running_statistics<'a>(
+        &mut self,
+        find: impl Fn(&str) -> Option<&'a [f32]>,
+    ) -> Result<()> {
         let prefix = self.name;
         for (layer, norm) in self.norms.iter_mut().enumerate() {
             let width = norm.running_mean.len();
-            norm.running_mean =
-                get(&format!("{prefix}.{layer}.norm.running_mean"), width)?.to_vec();
-            norm.running_var = get(&format!("{prefix}.{layer}.norm.running_var"), width)?.to_vec();
+            let name = |what: &str| format!("{prefix}.{layer}.norm.{what}");
+            norm.running_mean = sized(&find, &name("running_mean"), width)?.to_vec();
+            norm.running_var = sized(&find, &name("running_var"), width)?.to_vec();
         }
         Ok(())
     }
 }
 
+/// The `n` values of the array `name`.
+fn sized<'a>(find: &impl Fn(&str) -> Option<&'a [f32]>, name: &str, n: usize) -> Result<&'a [f32]> {
+    match find(name) {
+        Some(values) if values.len() == n => Ok(values),
+        Some(values) => bail!("`{name}`: expected {n} values, found {}", values.len()),
+        None => bail!("`{name}` is missing"),
+    }
+}
+
 impl Gradients {
-    /// The sum of squares of all values.
-    pub(super) fn square_sum(&self) -> Result<f64> {
+    /// Computes the sum of squares of all values.
+    pub(in crate::train) fn square_sum(&self) -> Result<f64> {
         let mut sum = match &self.first {
             FirstGradient::Pending(pending) => gradient_square_sum(pending)?,
             FirstGradient::Whole(gradient) => square_sum(gradient)?,
@@ -393,8 +430,9 @@ impl Gradients {
     }
 }
 
-/// In f64 and in the order of the values on the CPU, whatever the number of threads.
-pub(super) fn square_sum(t: &Tensor) -> Result<f64> {
+/// Computes the sum of squares; on the CPU in f64 and in the order of the values, whatever the number of
+/// threads.
+pub(in crate::train) fn square_sum(t: &Tensor) -> Result<f64> {
     if t.device().is_cpu() {
         let values = t.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
         return Ok(values.iter().map(|v| v * v).sum());
@@ -405,7 +443,7 @@ pub(super) fn square_sum(t: &Tensor) -> Result<f64> {
 
 impl Linear {
     /// Number of outputs.
-    pub(super) fn width(&self) -> usize {
+    pub(in crate::train) fn width(&self) -> usize {
         self.bias.elem_count()
     }
 
@@ -435,8 +473,9 @@ impl Linear {
     }
 }
 
-/// Shape and values of an array in torch's layout, where a weight is `out x in`.
-pub(super) fn torch_layout(array: &NamedArray, width: usize) -> (Vec<usize>, Vec<f32>) {
+/// Converts an array to torch's layout, where a weight is `out x in`: shape and values. `width` is the
+/// number of outputs.
+pub(in crate::train) fn torch_layout(array: &NamedArray, width: usize) -> (Vec<usize>, Vec<f32>) {
     match array.shape.as_slice() {
         &[_, features, _] => {
             let values = (0..width)
@@ -463,20 +502,4 @@ impl Norm {
             .zip(&stats.var)
             .for_each(|(old, &new)| towards(old, new * unbiased));
     }
-}
-
-/// Rows divided by their length.
-pub(super) fn unit_rows(x: &Tensor) -> Result<Tensor> {
-    let length = (x.sqr()?.sum_keepdim(1)? + SHORTEST)?.sqrt()?;
-    x.broadcast_div(&length)
-}
-
-/// Log-softmax of the rows at the diagonal, averaged and negated.
-pub(super) fn diagonal_cross_entropy(logits: &Tensor) -> Result<Tensor> {
-    let n = logits.dim(0)?;
-    let target = Tensor::arange(0u32, n as u32, logits.device())?.unsqueeze(1)?;
-    ops::log_softmax(logits, 1)?
-        .gather(&target, 1)?
-        .mean_all()?
-        .neg()
 }

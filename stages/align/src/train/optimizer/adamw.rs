@@ -3,8 +3,9 @@
 //! Loshchilov and Hutter 2019, as torch computes it: decay first, then the Adam step with bias
 //! corrections; betas 0.9 and 0.999, `eps` 1e-8 added after the root. Every parameter decays,
 //! biases and batch norm included. torch's `Adam(weight_decay)` is the other kind of decay: `l2`
-//! times the parameter joins the gradient, after clipping, and so passes through the moments. candle's own takes about 18 passes and cannot save its moments,
-//! so a resumed run could not be the uninterrupted one.
+//! times the parameter joins the gradient, after clipping, and so passes through the moments. candle's
+//! own takes about 18 passes and cannot save its moments, so a resumed run could not equal an
+//! uninterrupted one.
 
 use std::borrow::Cow;
 use std::sync::Mutex;
@@ -12,7 +13,7 @@ use std::sync::Mutex;
 use candle_core::{CpuStorage, DType, InplaceOp2, Layout, Result, Tensor, Var, bail};
 use rayon::prelude::*;
 
-use super::real::{Real, values};
+use crate::train::network::real::{Real, values};
 use clcc_numerics::math;
 
 const BETA1: f64 = 0.9;
@@ -23,16 +24,16 @@ const PART: usize = 1 << 14;
 
 /// First and second moments of one parameter.
 #[derive(Debug, Clone, Default)]
-pub(super) struct AdamMoments {
-    pub(super) m: Vec<f32>,
-    pub(super) v: Vec<f32>,
+pub(in crate::train) struct AdamMoments {
+    pub(in crate::train) m: Vec<f32>,
+    pub(in crate::train) v: Vec<f32>,
     /// The same in an accelerator's memory, where the parameter is there; then these are the newer.
     resident: Option<(Tensor, Tensor)>,
 }
 
 impl AdamMoments {
     /// Zeros where there is nothing yet.
-    pub(super) fn fit(&mut self, n: usize) -> Result<()> {
+    pub(in crate::train) fn fit(&mut self, n: usize) -> Result<()> {
         if self.m.is_empty() {
             self.m = vec![0.0; n];
             self.v = vec![0.0; n];
@@ -44,7 +45,7 @@ impl AdamMoments {
     }
 
     /// From stored values.
-    pub(super) fn stored(m: Vec<f32>, v: Vec<f32>) -> Self {
+    pub(in crate::train) fn stored(m: Vec<f32>, v: Vec<f32>) -> Self {
         Self {
             m,
             v,
@@ -53,7 +54,7 @@ impl AdamMoments {
     }
 
     /// The values, wherever they lie.
-    pub(super) fn values(&self) -> Result<(Cow<'_, [f32]>, Cow<'_, [f32]>)> {
+    pub(in crate::train) fn values(&self) -> Result<(Cow<'_, [f32]>, Cow<'_, [f32]>)> {
         match &self.resident {
             None => Ok((Cow::Borrowed(&self.m), Cow::Borrowed(&self.v))),
             Some((m, v)) => {
@@ -66,21 +67,21 @@ impl AdamMoments {
 
 /// The settings of one step.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct AdamWStep {
-    pub(super) learning_rate: f64,
+pub(in crate::train) struct AdamWStep {
+    pub(in crate::train) learning_rate: f64,
     /// Decoupled decay (AdamW).
-    pub(super) weight_decay: f64,
+    pub(in crate::train) weight_decay: f64,
     /// What is added to the gradient for each unit of the parameter (Adam).
-    pub(super) l2: f64,
+    pub(in crate::train) l2: f64,
     /// Steps done, this one included.
-    pub(super) step: u64,
+    pub(in crate::train) step: u64,
     /// What the gradient is multiplied by first: below 1 where it is clipped.
-    pub(super) gradient_scale: f64,
+    pub(in crate::train) gradient_scale: f64,
 }
 
 impl AdamWStep {
     /// Updates `parameter` and its moments.
-    pub(super) fn apply(
+    pub(in crate::train) fn apply(
         &self,
         parameter: &Var,
         gradient: &Tensor,
@@ -134,7 +135,13 @@ impl AdamWStep {
     }
 
     /// Updates some elements and their moments.
-    pub(super) fn update<T: Real>(&self, p: &mut [T], g: &[T], m: &mut [f32], v: &mut [f32]) {
+    pub(in crate::train) fn update<T: Real>(
+        &self,
+        p: &mut [T],
+        g: &[T],
+        m: &mut [f32],
+        v: &mut [f32],
+    ) {
         let decay = T::from_f64(1.0 - self.learning_rate * self.weight_decay);
         let rate = T::from_f64(self.learning_rate / self.correction(BETA1));
         let root = T::from_f64(1.0 / self.correction(BETA2).sqrt());

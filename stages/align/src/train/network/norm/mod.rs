@@ -13,18 +13,18 @@ use super::real::Real;
 use clcc_numerics::rng::Rng;
 
 /// Added to the variance.
-pub(super) const EPS: f64 = 1e-5;
+pub(in crate::train) const EPS: f64 = 1e-5;
 /// Rows of one part of a sum, and of one stream of dropout draws; fixed, since it decides both.
 const PART: usize = 64;
 
 /// Where the dropout draws of one layer in one step come from.
 #[derive(Debug, Clone)]
-pub(super) struct DropoutStream {
+pub(in crate::train) struct DropoutStream {
     /// Probability of dropping, in [0, 1).
-    pub(super) p: f64,
-    pub(super) seed: u64,
+    pub(in crate::train) p: f64,
+    pub(in crate::train) seed: u64,
     /// Epoch, batch, modality, pass, layer.
-    pub(super) at: [u64; 5],
+    pub(in crate::train) at: [u64; 5],
 }
 
 impl DropoutStream {
@@ -42,7 +42,7 @@ impl DropoutStream {
     }
 
     /// What each value of `rows x width` is multiplied by: 0, or `1 / (1 - p)`.
-    pub(super) fn mask(&self, rows: usize, width: usize) -> Vec<f32> {
+    pub(in crate::train) fn mask(&self, rows: usize, width: usize) -> Vec<f32> {
         let (threshold, kept) = (self.threshold(), (1.0 / (1.0 - self.p)) as f32);
         let mut out = vec![kept; rows * width];
         let parts = out.par_chunks_mut(PART * width).enumerate();
@@ -60,15 +60,15 @@ impl DropoutStream {
 
 /// Mean and biased variance of each column of a batch.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct BatchStats {
-    pub(super) mean: Vec<f64>,
-    pub(super) var: Vec<f64>,
-    pub(super) rows: usize,
+pub(in crate::train) struct BatchStats {
+    pub(in crate::train) mean: Vec<f64>,
+    pub(in crate::train) var: Vec<f64>,
+    pub(in crate::train) rows: usize,
 }
 
 /// One use of the layer.
 #[derive(Debug)]
-pub(super) struct NormReluDropout {
+pub(in crate::train) struct NormReluDropout {
     dropout: DropoutStream,
     /// Filled by the forward pass.
     stats: OnceLock<BatchStats>,
@@ -76,7 +76,7 @@ pub(super) struct NormReluDropout {
 
 impl NormReluDropout {
     /// One use, whose statistics are those of the batch that it will see.
-    pub(super) fn new(dropout: DropoutStream) -> Self {
+    pub(in crate::train) fn new(dropout: DropoutStream) -> Self {
         Self {
             dropout,
             stats: OnceLock::new(),
@@ -84,7 +84,7 @@ impl NormReluDropout {
     }
 
     /// The statistics of the batch, after the forward pass.
-    pub(super) fn stats(&self) -> &BatchStats {
+    pub(in crate::train) fn stats(&self) -> &BatchStats {
         self.stats.get().expect("the forward pass has run")
     }
 
@@ -265,7 +265,7 @@ impl<T: Real> pulp::WithSimd for InputGradient<'_, T> {
 
 impl NormReluDropout {
     /// The same shape as `x`, `rows x width`, from a scale and a shift of `width`.
-    pub(super) fn forward<T: Real>(&self, x: &[T], scale: &[T], shift: &[T]) -> Vec<T> {
+    pub(in crate::train) fn forward<T: Real>(&self, x: &[T], scale: &[T], shift: &[T]) -> Vec<T> {
         let width = scale.len();
         let stats = self.stats.get_or_init(|| batch_stats(x, width));
         let inverse = self.inverse_sd();
@@ -301,7 +301,7 @@ impl NormReluDropout {
 
     /// Gradients of the input, the scale and the shift, from the input, the output `res` and its
     /// gradient.
-    pub(super) fn backward<T: Real>(
+    pub(in crate::train) fn backward<T: Real>(
         &self,
         x: &[T],
         scale: &[T],
@@ -353,7 +353,7 @@ impl NormReluDropout {
 
     /// The same by candle's own operations, for devices that this op has no kernels for; the same
     /// cells are dropped.
-    pub(super) fn composed(
+    pub(in crate::train) fn composed(
         x: &Tensor,
         scale: &Tensor,
         shift: &Tensor,

@@ -5,14 +5,14 @@ use std::ops::Deref;
 use candle_core::{CpuStorage, DType, Layout, Result, Shape, Storage, Tensor, WithDType, bail};
 
 /// The number types that the custom ops work in.
-pub(super) trait Real:
+pub(in crate::train) trait Real:
     WithDType + clcc_numerics::math::Element + std::ops::AddAssign
 {
-    /// From a stored f32.
+    /// Converts from a stored f32.
     fn of(x: f32) -> Self;
-    /// To a stored f32.
+    /// Converts to a stored f32.
     fn narrow(self) -> f32;
-    /// The root.
+    /// The square root.
     fn square_root(self) -> Self;
     /// `a b + c`, rounded once.
     fn fused(a: Self, b: Self, c: Self) -> Self;
@@ -72,10 +72,13 @@ macro_rules! with_real {
         }
     };
 }
-pub(super) use with_real;
+pub(in crate::train) use with_real;
 
 /// The values of a contiguous CPU storage.
-pub(super) fn values<'a, T: Real>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [T]> {
+pub(in crate::train) fn values<'a, T: Real>(
+    storage: &'a CpuStorage,
+    layout: &Layout,
+) -> Result<&'a [T]> {
     match layout.contiguous_offsets() {
         Some((start, end)) => Ok(&T::cpu_storage_as_slice(storage)?[start..end]),
         None => bail!(
@@ -86,20 +89,20 @@ pub(super) fn values<'a, T: Real>(storage: &'a CpuStorage, layout: &Layout) -> R
 }
 
 /// A CPU tensor's values, held for reading.
-pub(super) struct Values<'a, S> {
+pub(in crate::train) struct Values<'a, S> {
     storage: S,
     layout: &'a Layout,
 }
 
 /// Holds a tensor for reading.
-pub(super) fn hold(tensor: &Tensor) -> Values<'_, impl Deref<Target = Storage> + '_> {
+pub(in crate::train) fn hold(tensor: &Tensor) -> Values<'_, impl Deref<Target = Storage> + '_> {
     let (storage, layout) = tensor.storage_and_layout();
     Values { storage, layout }
 }
 
 impl<S: Deref<Target = Storage>> Values<'_, S> {
     /// The values, in row-major order.
-    pub(super) fn get<T: Real>(&self) -> Result<&[T]> {
+    pub(in crate::train) fn get<T: Real>(&self) -> Result<&[T]> {
         match &*self.storage {
             Storage::Cpu(s) => values(s, self.layout),
             _ => bail!("expected a tensor on the cpu"),
@@ -108,7 +111,7 @@ impl<S: Deref<Target = Storage>> Values<'_, S> {
 }
 
 /// An op's result.
-pub(super) fn output<T: Real>(
+pub(in crate::train) fn output<T: Real>(
     values: Vec<T>,
     shape: impl Into<Shape>,
 ) -> Result<(CpuStorage, Shape)> {
@@ -116,13 +119,13 @@ pub(super) fn output<T: Real>(
 }
 
 /// A tensor on the CPU.
-pub(super) fn tensor<T: Real>(values: Vec<T>, shape: impl Into<Shape>) -> Result<Tensor> {
+pub(in crate::train) fn tensor<T: Real>(values: Vec<T>, shape: impl Into<Shape>) -> Result<Tensor> {
     let shape = shape.into();
     Tensor::from_vec(values, shape, &candle_core::Device::Cpu)
 }
 
 /// The number type of a CPU storage.
-pub(super) fn dtype(storage: &CpuStorage) -> DType {
+pub(in crate::train) fn dtype(storage: &CpuStorage) -> DType {
     match storage {
         CpuStorage::F64(_) => DType::F64,
         CpuStorage::F32(_) => DType::F32,

@@ -1,4 +1,4 @@
-//! What the encoders see of each cell.
+//! The encoders' inputs: z-scored rows of expression or copy number.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ const COPY_ROWS: usize = 1024;
 
 /// One modality of all cells.
 #[derive(Debug)]
-pub(super) struct Modality {
+pub(in crate::train) struct Modality {
     input: Arc<SparseInput>,
     /// Row of `input` of each cell; `None` where each cell has its own.
     row_of: Option<Vec<u32>>,
@@ -23,7 +23,7 @@ pub(super) struct Modality {
 
 /// Some cells of one modality, as the first layer takes them.
 #[derive(Debug)]
-pub(super) enum Batch {
+pub(in crate::train) enum Batch {
     /// On the CPU.
     Sparse(SparseBatch),
     /// `cells x features`, z-scored, on an accelerator.
@@ -32,7 +32,7 @@ pub(super) enum Batch {
 
 impl Modality {
     /// Each cell's own row of `x`, z-scored.
-    pub(super) fn cells(x: &Csr, moments: &FeatureMoments) -> Self {
+    pub(in crate::train) fn cells(x: &Csr, moments: &FeatureMoments) -> Self {
         let rows: Vec<usize> = (0..x.n_rows()).collect();
         Self {
             input: Arc::new(scaled(x, &rows, moments)),
@@ -46,7 +46,7 @@ impl Modality {
     /// The mean is over the cluster's training cells, so that no validation or test cell's copy
     /// number reaches its own anchor; a cluster without training cells takes the mean of all its
     /// cells.
-    pub(super) fn cluster_means(
+    pub(in crate::train) fn cluster_means(
         x: &Csr,
         cluster_of: &[u32],
         split: &Split,
@@ -80,7 +80,7 @@ impl Modality {
     ///
     /// # Errors
     /// candle's, where the device has no room for them.
-    pub(super) fn place_on(&mut self, device: &Device, dtype: DType) -> Result<()> {
+    pub(in crate::train) fn place_on(&mut self, device: &Device, dtype: DType) -> Result<()> {
         let (n, g) = (self.input.scaled().n_rows(), self.n_features());
         let all = Tensor::zeros((n, g), dtype, device)?;
         for first in (0..n).step_by(COPY_ROWS) {
@@ -102,12 +102,12 @@ impl Modality {
     }
 
     /// Whether batches are dense, made in an accelerator's memory.
-    pub(super) fn is_resident(&self) -> bool {
+    pub(in crate::train) fn is_resident(&self) -> bool {
         self.resident.is_some()
     }
 
     /// Number of features.
-    pub(super) fn n_features(&self) -> usize {
+    pub(in crate::train) fn n_features(&self) -> usize {
         self.input.n_features()
     }
 
@@ -115,7 +115,7 @@ impl Modality {
     ///
     /// # Errors
     /// candle's.
-    pub(super) fn batch(&self, cells: &[u32]) -> Result<Batch> {
+    pub(in crate::train) fn batch(&self, cells: &[u32]) -> Result<Batch> {
         let rows: Vec<u32> = match &self.row_of {
             Some(row_of) => cells.iter().map(|&c| row_of[c as usize]).collect(),
             None => cells.to_vec(),
@@ -130,7 +130,7 @@ impl Modality {
     }
 
     #[cfg(test)]
-    pub(super) fn of(input: Arc<SparseInput>) -> Self {
+    pub(in crate::train) fn of(input: Arc<SparseInput>) -> Self {
         Self {
             input,
             row_of: None,

@@ -13,21 +13,20 @@ use super::input_layer::{Pending, SparseBatch};
 use super::matmul::{product, product_plus, view};
 use super::norm::{BatchStats, DropoutStream, NormReluDropout};
 use super::real::{Real, hold, tensor, with_real};
+use super::unit_rows;
 
 /// Rows of one part of a sum over rows; fixed, since it decides the order of the sum.
 const PART: usize = 64;
-/// Keeps the gradient of an all-zero row finite (torch's floor of 1e-12, squared).
-pub(super) const SHORTEST: f64 = 1e-24;
 
 /// What a pass leaves for its gradient.
 #[derive(Debug)]
-pub(super) struct Tape {
+pub(in crate::train) struct Tape {
     batch: SparseBatch,
     blocks: Vec<Block>,
     /// The last layer's rows, where the outputs are these brought to unit length.
     unscaled: Option<Tensor>,
     /// The outputs.
-    pub(super) leaf: Var,
+    pub(in crate::train) leaf: Var,
 }
 
 /// One BatchNorm, ReLU, Dropout.
@@ -44,7 +43,7 @@ impl Tape {
     ///
     /// # Errors
     /// candle's.
-    pub(super) fn record(
+    pub(in crate::train) fn record(
         linears: &[Linear],
         norms: &[Norm],
         batch: &SparseBatch,
@@ -60,7 +59,10 @@ impl Tape {
             x = out;
         }
         let (outputs, unscaled) = if unit {
-            (with_real!(x.dtype(), T => unit_rows::<T>(&x)?), Some(x))
+            (
+                with_real!(x.dtype(), T => unit_rows::on_cpu::<T>(&x)?),
+                Some(x),
+            )
         } else {
             (x, None)
         };
@@ -73,7 +75,7 @@ impl Tape {
     }
 
     /// The statistics of each norm's batch.
-    pub(super) fn stats(&self) -> impl Iterator<Item = &BatchStats> {
+    pub(in crate::train) fn stats(&self) -> impl Iterator<Item = &BatchStats> {
         self.blocks.iter().map(|b| b.norm.stats())
     }
 
@@ -82,7 +84,7 @@ impl Tape {
     ///
     /// # Errors
     /// candle's.
-    pub(super) fn gradients(
+    pub(in crate::train) fn gradients(
         self,
         linears: &[Linear],
         norms: &[Norm],
@@ -99,7 +101,7 @@ impl Tape {
     ) -> Result<(Pending, Vec<Tensor>)> {
         let grad = grad.contiguous()?;
         let mut g = match &self.unscaled {
-            Some(x) => unit_rows_gradient::<T>(x, &self.leaf, &grad)?,
+            Some(x) => unit_rows::gradient::<T>(x, &self.leaf, &grad)?,
             None => hold(&grad).get::<T>()?.to_vec(),
         };
         // From the last parameter to the first.
@@ -147,55 +149,6 @@ fn block<T: Real>(
         tensor(y, (rows, width))?,
         tensor(out, (rows, next.width()))?,
     ))
-}
-
-/// Rows divided by their length.
-/// Rows of unit length, outside any graph; on the CPU in the same order of operations as in training.
-pub(super) fn unit_rows_of(x: &Tensor) -> Result<Tensor> {
-    if !x.device().is_cpu() {
-        return super::encoder::unit_rows(x);
-    }
-    let x = x.contiguous()?;
-    with_real!(x.dtype(), T => unit_rows::<T>(&x))
-}
-
-fn unit_rows<T: Real>(x: &Tensor) -> Result<Tensor> {
-    let width = x.dim(1)?;
-    let held = hold(x);
-    let mut out = held.get::<T>()?.to_vec();
-    out.par_chunks_mut(PART * width).for_each(|rows| {
-        for row in rows.chunks_exact_mut(width) {
-            let inverse = 1.0 / length(row);
-            row.iter_mut()
-                .for_each(|v| *v = T::from_f64(v.to_f64() * inverse));
-        }
-    });
-    tensor(out, x.shape())
-}
-
-fn length<T: Real>(row: &[T]) -> f64 {
-    let squares = row.iter().map(|v| v.to_f64() * v.to_f64());
-    (squares.sum::<f64>() + SHORTEST).sqrt()
-}
-
-/// With `u = x / |x|`: `(g - (g . u) u) / |x|`.
-fn unit_rows_gradient<T: Real>(x: &Tensor, unit: &Tensor, grad: &Tensor) -> Result<Vec<T>> {
-    let width = x.dim(1)?;
-    let (x, unit, grad) = (hold(x), hold(unit), hold(grad));
-    let (x, unit, grad) = (x.get::<T>()?, unit.get::<T>()?, grad.get::<T>()?);
-    let mut out = vec![T::zero(); x.len()];
-    out.par_chunks_mut(width)
-        .with_min_len(PART)
-        .zip(x.par_chunks(width))
-        .zip(unit.par_chunks(width).zip(grad.par_chunks(width)))
-        .for_each(|((out, x), (u, g))| {
-            let inverse = 1.0 / length(x);
-            let along: f64 = u.iter().zip(g).map(|(u, g)| u.to_f64() * g.to_f64()).sum();
-            for ((o, u), g) in out.iter_mut().zip(u).zip(g) {
-                *o = T::from_f64((g.to_f64() - along * u.to_f64()) * inverse);
-            }
-        });
-    Ok(out)
 }
 
 /// Sums over the rows, in f64, part by part.

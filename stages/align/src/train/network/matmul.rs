@@ -10,7 +10,7 @@ use super::real::{Real, dtype, hold, output, tensor, values, with_real};
 use clcc_numerics::math::{View, product_into};
 
 /// `A B^T`: `n x m` from `n x k` and `m x k`, with gradients for both.
-pub(super) fn matmul_nt(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+pub(in crate::train) fn matmul_nt(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     if a.device().is_cpu() {
         a.contiguous()?.apply_op2(&b.contiguous()?, MatMulNt)
     } else {
@@ -21,17 +21,21 @@ pub(super) fn matmul_nt(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 struct MatMulNt;
 
 /// A row-major matrix of so many columns; [`View::t`] is its transpose.
-pub(super) fn view<T: Real>(values: &[T], cols: usize) -> View<'_, T> {
+pub(in crate::train) fn view<T: Real>(values: &[T], cols: usize) -> View<'_, T> {
     View::row_major(values, values.len() / cols, cols)
 }
 
 /// `A B`, row-major.
-pub(super) fn product<T: Real>(a: View<'_, T>, b: View<'_, T>) -> Vec<T> {
+pub(in crate::train) fn product<T: Real>(a: View<'_, T>, b: View<'_, T>) -> Vec<T> {
     product_plus(a, b, None)
 }
 
 /// `A B`, with `bias` added to each row.
-pub(super) fn product_plus<T: Real>(a: View<'_, T>, b: View<'_, T>, bias: Option<&[T]>) -> Vec<T> {
+pub(in crate::train) fn product_plus<T: Real>(
+    a: View<'_, T>,
+    b: View<'_, T>,
+    bias: Option<&[T]>,
+) -> Vec<T> {
     let m = b.cols();
     let mut out = vec![T::default(); a.rows() * m];
     product_into(a, b, &mut out);

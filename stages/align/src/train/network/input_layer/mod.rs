@@ -26,23 +26,23 @@ use rayon::prelude::*;
 
 use self::batch::{BLOCK, PART_ROWS};
 use self::kernels::{AddGradient, AddRows, AddShift};
-use super::adamw::{AdamMoments, AdamWStep};
 use super::real::{Real, hold, tensor, with_real};
+use crate::train::optimizer::{AdamMoments, AdamWStep};
 
-pub(super) use self::batch::{SparseBatch, SparseInput};
+pub(in crate::train) use self::batch::{SparseBatch, SparseInput};
 
 /// Outputs of one panel, held in registers together.
-pub(super) const LANES: usize = 64;
+pub(in crate::train) const LANES: usize = 64;
 /// Blocks of features that one task of the optimiser takes; decides nothing else.
 const BLOCKS_PER_TASK: usize = 16;
 
 /// Number of panels of a layer's outputs.
-pub(super) fn panels(width: usize) -> usize {
+pub(in crate::train) fn panels(width: usize) -> usize {
     width.div_ceil(LANES)
 }
 
 /// Place in the held weight of the weight from `feature` to `unit`.
-pub(super) fn place(features: usize, feature: usize, unit: usize) -> usize {
+pub(in crate::train) fn place(features: usize, feature: usize, unit: usize) -> usize {
     (unit / LANES * features + feature) * LANES + unit % LANES
 }
 
@@ -61,7 +61,7 @@ impl SparseBatch {
     ///
     /// # Errors
     /// candle's, where the shapes do not fit.
-    pub(super) fn linear(&self, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    pub(in crate::train) fn linear(&self, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
         let (n_panels, features, lanes) = weight.dims3()?;
         let width = bias.dims1()?;
         if (n_panels, features, lanes) != (panels(width), self.input.n_features(), LANES) {
@@ -81,7 +81,7 @@ impl SparseBatch {
 
 /// What the weight's gradient is made of: a batch, and the gradient of its outputs panel by panel.
 #[derive(Debug)]
-pub(super) struct Pending {
+pub(in crate::train) struct Pending {
     batch: SparseBatch,
     /// `panels x rows x LANES`.
     grads: Tensor,
@@ -94,7 +94,7 @@ impl Pending {
     ///
     /// # Errors
     /// candle's.
-    pub(super) fn new<T: Real>(
+    pub(in crate::train) fn new<T: Real>(
         batch: SparseBatch,
         grad: &[T],
         width: usize,
@@ -158,10 +158,10 @@ macro_rules! with_panels {
 }
 
 /// AdamW on the weight, features by features, with the gradient of `pending`.
-pub(super) struct InputLayerStep<'a> {
-    pub(super) pending: Vec<Pending>,
-    pub(super) moments: Mutex<&'a mut AdamMoments>,
-    pub(super) adam: AdamWStep,
+pub(in crate::train) struct InputLayerStep<'a> {
+    pub(in crate::train) pending: Vec<Pending>,
+    pub(in crate::train) moments: Mutex<&'a mut AdamMoments>,
+    pub(in crate::train) adam: AdamWStep,
 }
 
 impl InplaceOp1 for InputLayerStep<'_> {
@@ -229,7 +229,7 @@ impl InputLayerStep<'_> {
 ///
 /// # Errors
 /// candle's.
-pub(super) fn gradient_square_sum(pending: &[Pending]) -> Result<f64> {
+pub(in crate::train) fn gradient_square_sum(pending: &[Pending]) -> Result<f64> {
     match pending.first() {
         None => Ok(0.0),
         Some(first) => with_real!(first.grads.dtype(), T => square_sum::<T>(pending)),
@@ -259,7 +259,7 @@ fn square_sum<T: Real>(pending: &[Pending]) -> Result<f64> {
 /// # Errors
 /// candle's.
 #[cfg(test)]
-pub(super) fn whole_gradient(pending: &[Pending]) -> Result<Tensor> {
+pub(in crate::train) fn whole_gradient(pending: &[Pending]) -> Result<Tensor> {
     with_real!(pending[0].grads.dtype(), T => whole_gradient_as::<T>(pending))
 }
 
@@ -365,4 +365,4 @@ fn block_gradient<T: Real>(grads: &[GradPanels<'_, T>], panel: usize, block: usi
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+pub(in crate::train) mod tests;

@@ -1,4 +1,4 @@
-//! The objective of method A.
+//! The loss of method A.
 //!
 //! `L = NCE + lambda L_HN` on unit rows, with `d(u, v) = 1 - u.v`. NCE is half the sum of the row
 //! and column cross-entropies of `E C^T / tau` with the diagonal as labels. `L_HN` is the two-sided
@@ -7,10 +7,10 @@
 mod fused;
 
 use candle_core::{Result, Tensor};
+use candle_nn::ops;
 
-pub(super) use self::fused::Objective;
-use super::encoder::diagonal_cross_entropy;
-use super::matmul::matmul_nt;
+pub(super) use self::fused::ClccLoss;
+use crate::train::network::matmul::matmul_nt;
 
 /// Added to a logit that is left out: `exp` of it is 0, without the NaN that an infinity risks.
 const LEFT_OUT: f32 = -1e9;
@@ -25,7 +25,7 @@ pub(super) struct Pairs {
 }
 
 impl Pairs {
-    /// From each anchor's negatives, as rows of the embeddings.
+    /// Lists the pairs of each anchor with its negatives, given as rows of the embeddings.
     pub(super) fn new(negatives: &[Vec<u32>]) -> Self {
         let anchors = negatives.iter().filter(|n| !n.is_empty()).count();
         let mut pairs = Self::default();
@@ -51,7 +51,8 @@ pub(super) enum Temperature<'a> {
     Learnt(&'a Tensor),
 }
 
-/// Symmetric InfoNCE of matching rows; `cluster` leaves out pairs of different cells of one cluster.
+/// Computes the symmetric InfoNCE of matching rows (`n x dim` each, unit rows); pairs of different cells
+/// of one `cluster` are left out.
 pub(super) fn nce(
     e: &Tensor,
     c: &Tensor,
@@ -81,7 +82,17 @@ pub(super) fn nce(
     (diagonal_cross_entropy(&logits)? + diagonal_cross_entropy(&columns)?)? * 0.5
 }
 
-/// The margin loss, or `None` where no anchor has a negative.
+/// Log-softmax of the rows at the diagonal, averaged and negated.
+fn diagonal_cross_entropy(logits: &Tensor) -> Result<Tensor> {
+    let n = logits.dim(0)?;
+    let target = Tensor::arange(0u32, n as u32, logits.device())?.unsqueeze(1)?;
+    ops::log_softmax(logits, 1)?
+        .gather(&target, 1)?
+        .mean_all()?
+        .neg()
+}
+
+/// Computes the margin loss; `None` where no anchor has a negative.
 pub(super) fn hard_negative_margin(
     e: &Tensor,
     c: &Tensor,

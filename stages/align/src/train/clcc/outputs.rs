@@ -1,0 +1,76 @@
+//! The artifacts `history` and `embeddings` of method A.
+
+use std::path::Path;
+
+use ndarray::Array2;
+
+use super::objective::Epoch;
+use crate::train::error::TrainResult;
+use crate::train::fit::EpochRecord;
+use crate::train::network::encoder::Encoder;
+use crate::train::network::inputs::Modality;
+use clcc_data::error::{StageError, StageResult};
+use clcc_data::frame::{Column, Frame};
+use clcc_data::table::write_tsv;
+
+/// Cells embedded together.
+const BLOCK: usize = 1024;
+
+/// Writes one row per epoch; `best_epoch`, counted from 1, is marked.
+///
+/// # Errors
+/// [`StageError::Io`].
+pub(super) fn write_history(
+    path: &Path,
+    history: &[EpochRecord<Epoch>],
+    best_epoch: usize,
+) -> StageResult<()> {
+    let mut frame = Frame::new((1..=history.len()).map(|e| e.to_string()).collect());
+    let mut column = |name: &str, f: fn(&EpochRecord<Epoch>) -> f64| {
+        frame.set(name, Column::F64(history.iter().map(f).collect()));
+    };
+    column("lr", |e| e.learning_rate);
+    column("train_loss", |e| e.train_loss);
+    column("nce", |e| e.own.nce);
+    column("margin", |e| e.own.margin);
+    column("val_loss", |e| e.val_loss.unwrap_or(f64::NAN));
+    column("temperature", |e| e.own.temperature);
+    frame.set(
+        "best",
+        Column::Bool((1..=history.len()).map(|e| e == best_epoch).collect()),
+    );
+    let note = "training losses are means over the epoch's anchors (train_loss = nce + lambda * margin); val_loss is the NCE of fixed validation batches in eval mode; temperature is that of the epoch's end; `best` marks the epoch whose weights are kept";
+    write_tsv(path, "epoch", &frame, &[note])
+}
+
+/// Embeds all cells in eval mode: `n_cells x dim`, unit rows.
+///
+/// # Errors
+/// [`StageError::Data`] where an embedding is not a number.
+pub(super) fn embed(
+    encoder: &Encoder,
+    modality: &Modality,
+    n_cells: usize,
+    dim: usize,
+) -> TrainResult<Array2<f32>> {
+    let mut values = Vec::with_capacity(n_cells * dim);
+    for start in (0..n_cells).step_by(BLOCK) {
+        let cells: Vec<u32> = (start..n_cells.min(start + BLOCK))
+            .map(|c| c as u32)
+            .collect();
+        values.extend(
+            encoder
+                .forward_eval(&modality.batch(&cells)?)?
+                .flatten_all()?
+                .to_vec1::<f32>()?,
+        );
+    }
+    if let Some(at) = values.iter().position(|v| !v.is_finite()) {
+        return Err(StageError::data(format!(
+            "the embedding of cell number {} is not a number",
+            at / dim
+        ))
+        .into());
+    }
+    Ok(Array2::from_shape_vec((n_cells, dim), values).expect("one row of `dim` values per cell"))
+}
