@@ -53,7 +53,9 @@ impl Stage for Train {
     const KIND: &'static str = "train";
     // 5: one set of bytes for every processor: elementary functions, products and decompositions of
     //    `math`.
-    const CODE_VERSION: u32 = 5;
+    // 6: a resumed run of `objective: anchors` writes the running statistics of an uninterrupted one, and
+    //    stops where its loss diverges.
+    const CODE_VERSION: u32 = 6;
     const ABOUT: &'static str =
         "train an expression and a copy-number encoder to agree on each cell, and embed all cells";
     const USES_SEED: bool = true;
