@@ -169,18 +169,3 @@ fn stores_of_both_versions_are_read_and_snappy_is_named() {
         write(name, metadata, key, "lz4");
     }
 }
-
-/// How fast a chunk of 64 MiB is unpacked, as the decoder of numcodecs' benchmark does:
-/// `cargo test -p clcc-data --lib blosc -- --ignored --nocapture` with CLCC_BLOSC_CHUNK.
-#[test]
-#[ignore = "a measurement; names a chunk in CLCC_BLOSC_CHUNK"]
-fn speed() {
-    let path = std::env::var_os("CLCC_BLOSC_CHUNK").expect("CLCC_BLOSC_CHUNK names a chunk");
-    let packed = std::fs::read(path).unwrap();
-    for _ in 0..5 {
-        let start = std::time::Instant::now();
-        let bytes = unpack(&packed, None).unwrap();
-        let rate = bytes.len() as f64 / 1e6 / start.elapsed().as_secs_f64();
-        eprintln!("{} MB at {rate:.0} MB/s", bytes.len() / 1_000_000);
-    }
-}
