@@ -42,3 +42,62 @@ pub use connectivities::connectivities;
 pub use leiden::{LeidenOptions, Objective, Partition, leiden};
 pub use neighbors::{Neighbors, nearest_neighbors, neighborhood_size};
 pub use umap::{Curve, UmapOptions, connected_parts, fit_curve, umap, umap_3d};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::linalg::{PcaOptions, pca};
+    use clcc_testing::random_csr;
+
+    /// Components, neighbours, weights, clusters and layout of one small data set, as a digest that holds on every
+    /// processor (`scripts/portable-bits.sh` asks emulated ones).
+    #[test]
+    fn a_graph_has_these_bits_everywhere() {
+        let x = random_csr(90, 40, 0.4, 11);
+        let options = PcaOptions {
+            n_comps: 8,
+            zero_center: true,
+            exact_up_to: 512,
+            seed: 1,
+        };
+        let scores = pca(&x, &options).unwrap().scores;
+        let neighbors = nearest_neighbors(&scores, 12);
+        let weights = connectivities(&neighbors);
+        let clusters = leiden(
+            &weights,
+            &LeidenOptions {
+                resolution: 1.0,
+                n_iterations: None,
+                theta: 0.01,
+                seed: 2,
+                objective: Objective::RbConfiguration,
+            },
+        );
+        let layout = umap(
+            &weights,
+            &scores,
+            &UmapOptions {
+                min_dist: 0.5,
+                spread: 1.0,
+                n_epochs: Some(50),
+                negative_sample_rate: 5,
+                seed: 3,
+            },
+        )
+        .unwrap();
+        let mut hash = blake3::Hasher::new();
+        for v in scores.iter().chain(&neighbors.distances) {
+            hash.update(&v.to_bits().to_le_bytes());
+        }
+        for v in weights.data().iter().chain(&layout) {
+            hash.update(&v.to_bits().to_le_bytes());
+        }
+        for v in neighbors.indices.iter().chain(&clusters.membership) {
+            hash.update(&v.to_le_bytes());
+        }
+        assert_eq!(
+            hash.finalize().to_hex().as_str(),
+            "a5deabe27cb66c31ea6664eb1fb14d7861da2d1bf123963e59a24b86ebd07c8f"
+        );
+    }
+}
