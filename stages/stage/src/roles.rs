@@ -34,6 +34,12 @@ impl<T> Clone for Role<T> {
 
 impl<T> Copy for Role<T> {}
 
+impl<T> PartialEq for Role<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
 impl<T> std::fmt::Debug for Role<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.name)
@@ -142,15 +148,6 @@ impl Input<'_, Tables> {
     /// What [`TextTable::read`] reports.
     pub fn read(&self, file: &str) -> StageResult<TextTable> {
         TextTable::read(&self.artifact.path.join(file))
-    }
-
-    /// Reads the table `file` where the directory has it: some tables are written under some parameters only.
-    ///
-    /// # Errors
-    /// What [`TextTable::read`] reports.
-    pub fn read_optional(&self, file: &str) -> StageResult<Option<TextTable>> {
-        let path = self.artifact.path.join(file);
-        path.exists().then(|| TextTable::read(&path)).transpose()
     }
 }
 

@@ -1,7 +1,11 @@
 //! What the tests of several crates share.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
+use clcc_data::frame::{Column, Frame};
+use clcc_data::genome::{Assembly, annotate_arms};
 use clcc_data::matrix::Csr;
 use clcc_numerics::rng::Rng;
 use ndarray::Array2;
@@ -17,6 +21,42 @@ pub fn shared_data(name: &str) -> Option<PathBuf> {
         eprintln!("skipped: no `{name}` in ../shared/data");
     }
     found
+}
+
+/// The Python interpreter that `CLCC_PYTHON` names, for tests against the peers' own readers.
+#[derive(Debug)]
+pub struct Python(OsString);
+
+impl Python {
+    /// The interpreter; `None`, with a line on stderr, where `CLCC_PYTHON` names none with `package`.
+    #[allow(clippy::print_stderr, reason = "a skipped test says why")]
+    pub fn with(package: &str) -> Option<Self> {
+        let found = std::env::var_os("CLCC_PYTHON").map(Self);
+        if found.is_none() {
+            eprintln!("skipped: set CLCC_PYTHON to an interpreter with {package}");
+        }
+        found
+    }
+
+    /// Runs the interpreter with `options`, then the `paths`.
+    ///
+    /// # Panics
+    /// Where it cannot be started or reports failure; its stderr is the message.
+    pub fn run(&self, options: &[&str], paths: &[&Path]) {
+        let out = Command::new(&self.0)
+            .args(options)
+            .args(paths)
+            .output()
+            .expect("CLCC_PYTHON is an interpreter");
+        let said = String::from_utf8_lossy(&out.stderr);
+        assert!(out.status.success(), "{said}");
+    }
+}
+
+/// A file of `tests/reference`.
+pub fn reference(name: &str) -> PathBuf {
+    let crate_root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    crate_root.join("../../tests/reference").join(name)
 }
 
 /// Runs `f` in a pool of `threads` threads.
@@ -51,4 +91,28 @@ pub fn random_csr(rows: usize, cols: usize, density: f64, seed: u64) -> Csr {
     };
     let all: Vec<_> = (0..rows).map(|_| row()).collect();
     Csr::from_rows(cols, all)
+}
+
+/// Genes of one megabase each along chromosomes of the given numbers of genes: `chromosome`, `start`, `end`
+/// and `arm` of GRCh38.
+///
+/// # Panics
+/// On a chromosome that GRCh38 does not have.
+pub fn genes(sizes: &[(&str, usize)]) -> Frame {
+    let all: Vec<(&str, usize)> = sizes
+        .iter()
+        .flat_map(|&(c, n)| (0..n).map(move |i| (c, i)))
+        .collect();
+    let mut frame = Frame::new(all.iter().map(|(c, i)| format!("{c}g{i}")).collect());
+    frame.set_category("chromosome", &all.iter().map(|a| a.0).collect::<Vec<_>>());
+    frame.set(
+        "start",
+        Column::I64(all.iter().map(|a| a.1 as i64 * 1_000_000 + 1).collect()),
+    );
+    frame.set(
+        "end",
+        Column::I64(all.iter().map(|a| a.1 as i64 * 1_000_000 + 1000).collect()),
+    );
+    annotate_arms(&mut frame, Some(Assembly::GRCh38)).expect("chromosomes of GRCh38");
+    frame
 }

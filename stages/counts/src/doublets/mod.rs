@@ -33,16 +33,16 @@ pub use params::DoubletsParams;
 
 use clcc_data::StageResult;
 use clcc_data::matrix::Csr;
-use clcc_numerics::linalg::{Pca, PcaOptions, pca};
-use clcc_numerics::math;
+use clcc_numerics::linalg::{Pca, PcaOptions, column_means, pca};
 use clcc_numerics::rng::Rng;
-use clcc_numerics::stats::highly_variable;
+use clcc_numerics::stats::{highly_variable, median};
 use clcc_stage::roles;
 use clcc_stage::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
 use clcc_stage::tables::Table;
 use ndarray::{Array2, Axis, concatenate};
 use serde_json::json;
 
+use crate::preprocess::log1p_normalize_total_in_place;
 use score::{doublet_scores, threshold_minimum};
 
 /// A gene in fewer cells says nothing, as in scanpy.
@@ -197,7 +197,7 @@ pub fn doublets(counts: &Csr, params: &DoubletsParams, seed: u64) -> StageResult
     }
     let counts = counts.take_cols(&genes);
     let n_sim = ((n_cells as f64 * params.sim_doublet_ratio) as usize).max(1);
-    let simulated = simulate_doublets(&counts, n_sim, seed);
+    let simulated = simulate_doublets(&counts, n_sim, seed)?;
     let coords = embed(&counts, &simulated, params.n_prin_comps, seed)?;
     let k = params
         .n_neighbors
@@ -226,9 +226,7 @@ fn informative_genes(counts: &Csr, n_top_genes: usize) -> Vec<usize> {
     }
     let mut logged = counts.take_cols(&kept);
     let totals = logged.row_sums();
-    let target = clcc_numerics::stats::median(&totals);
-    scale_rows(&mut logged, &totals, target);
-    let logged = logged.map(|_, _, v| math::ln_1p(f64::from(v)) as f32);
+    log1p_normalize_total_in_place(&mut logged, &totals, median(&totals));
     let rows: Vec<usize> = (0..logged.n_rows()).collect();
     highly_variable(&logged, &rows, n_top_genes)
         .into_iter()
@@ -249,40 +247,20 @@ fn scale_rows(x: &mut Csr, totals: &[f64], target: f64) {
 }
 
 /// Sums of the counts of two cells, drawn with replacement.
-fn simulate_doublets(counts: &Csr, n_sim: usize, seed: u64) -> Csr {
+fn simulate_doublets(counts: &Csr, n_sim: usize, seed: u64) -> StageResult<Csr> {
     let mut rng = Rng::new(seed, "doublets: pairs", &[]);
     let n = counts.n_rows() as u64;
-    let pairs: Vec<[usize; 2]> = (0..n_sim)
-        .map(|_| [rng.below(n) as usize, rng.below(n) as usize])
-        .collect();
-    Csr::from_rows(
-        counts.n_cols(),
-        pairs
-            .into_iter()
-            .map(|[a, b]| sum_of(counts.row(a), counts.row(b))),
-    )
-}
-
-/// Two sparse rows added up.
-fn sum_of(a: (&[u32], &[f32]), b: (&[u32], &[f32])) -> Vec<(u32, f32)> {
-    let mut out = Vec::with_capacity(a.0.len() + b.0.len());
-    let (mut i, mut j) = (0, 0);
-    while i < a.0.len() || j < b.0.len() {
-        let left = a.0.get(i).copied().unwrap_or(u32::MAX);
-        let right = b.0.get(j).copied().unwrap_or(u32::MAX);
-        let gene = left.min(right);
-        let mut sum = 0.0;
-        if left == gene {
-            sum += a.1[i];
-            i += 1;
+    let (mut indptr, mut genes, mut values) = (vec![0], Vec::new(), Vec::new());
+    for _ in 0..n_sim {
+        for cell in [rng.below(n), rng.below(n)] {
+            let (of_cell, counts) = counts.row(cell as usize);
+            genes.extend_from_slice(of_cell);
+            values.extend_from_slice(counts);
         }
-        if right == gene {
-            sum += b.1[j];
-            j += 1;
-        }
-        out.push((gene, sum));
+        indptr.push(genes.len() as u64);
     }
-    out
+    // A gene of both cells stands twice in the row, and its counts are added up.
+    Csr::new(counts.n_cols(), indptr, genes, values)
 }
 
 /// Coordinates of the cells, then of the simulated doublets, on the cells' principal components. Both are scaled to
@@ -314,13 +292,11 @@ fn embed(counts: &Csr, simulated: &Csr, n_comps: usize, seed: u64) -> StageResul
 /// Mean and standard deviation (over n) of each column; a deviation of 0 counts as 1.
 fn moments(x: &Csr) -> (Vec<f64>, Vec<f64>) {
     let n = x.n_rows() as f64;
-    let mut mean = vec![0f64; x.n_cols()];
+    let mean = column_means(x).to_vec();
     let mut stored = vec![0usize; x.n_cols()];
-    for (&gene, &v) in x.indices().iter().zip(x.data()) {
-        mean[gene as usize] += f64::from(v);
+    for &gene in x.indices() {
         stored[gene as usize] += 1;
     }
-    mean.iter_mut().for_each(|m| *m /= n);
     let mut square: Vec<f64> = mean
         .iter()
         .zip(&stored)

@@ -69,7 +69,7 @@ fn cells_projected_as_doublets_fall_on_themselves() {
 #[test]
 fn a_simulated_doublet_is_the_sum_of_two_cells() {
     let counts = planted(20, 2, 12, 0, 1);
-    let simulated = simulate_doublets(&counts, 50, 9).to_dense();
+    let simulated = simulate_doublets(&counts, 50, 9).unwrap().to_dense();
     let cells = counts.to_dense();
     for doublet in simulated.rows() {
         let is_sum = (0..20).any(|a| {

@@ -1,5 +1,3 @@
-#![allow(clippy::print_stderr, reason = "a skipped test says why")]
-
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -8,7 +6,7 @@ use ndarray::array;
 use super::*;
 use crate::frame::{Categorical, Column};
 use crate::matrix::Csr;
-use clcc_testing::{at_threads, shared_data};
+use clcc_testing::{Python, at_threads, reference, shared_data};
 
 /// Three cells, two genes, every encoding that is written.
 fn example() -> AnnData {
@@ -501,23 +499,11 @@ fn a_matrix_stored_by_columns_is_turned() {
 /// where `CLCC_PYTHON` names an interpreter with anndata 0.12.
 #[test]
 fn the_encodings_of_anndata_are_read() {
-    let Some(python) = std::env::var_os("CLCC_PYTHON") else {
-        eprintln!("skipped: set CLCC_PYTHON to an interpreter with anndata");
+    let Some(python) = Python::with("anndata") else {
         return;
     };
     let dir = tempfile::tempdir().unwrap();
-    let script =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/reference/anndata/write.py");
-    let out = std::process::Command::new(python)
-        .arg(script)
-        .arg(dir.path())
-        .output()
-        .unwrap();
-    assert!(
-        out.status.success(),
-        "{}",
-        String::from_utf8_lossy(&out.stderr)
-    );
+    python.run(&[], &[&reference("anndata/write.py"), dir.path()]);
     for name in ["a.h5ad", "v2.zarr", "v3.zarr"] {
         let reader = Reader::open(&dir.path().join(name)).unwrap();
         let (obs, skipped) = reader.obs_known().unwrap();
@@ -674,27 +660,15 @@ fn every_example_file_opens_or_says_why_not() {
 /// `CLCC_PYTHON` names an interpreter with anndata 0.12.
 #[test]
 fn anndata_opens_what_is_written() {
-    let Some(python) = std::env::var_os("CLCC_PYTHON") else {
-        eprintln!("skipped: set CLCC_PYTHON to an interpreter with anndata");
+    let Some(python) = Python::with("anndata") else {
         return;
     };
     let (dir, path) = written(&example());
     let h5ad = dir.path().join("a.h5ad");
     example().write_h5ad(&h5ad).unwrap();
-    let script =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/reference/anndata/check.py");
+    let script = reference("anndata/check.py");
     for path in [path, h5ad] {
-        let out = std::process::Command::new(&python)
-            .args(["-W", "error"])
-            .arg(&script)
-            .arg(&path)
-            .output()
-            .unwrap();
-        assert!(
-            out.status.success(),
-            "{}",
-            String::from_utf8_lossy(&out.stderr)
-        );
+        python.run(&["-W", "error"], &[&script, &path]);
     }
 }
 
@@ -702,8 +676,7 @@ fn anndata_opens_what_is_written() {
 /// anndata 0.12.
 #[test]
 fn anndata_opens_a_packed_h5ad() {
-    let Some(python) = std::env::var_os("CLCC_PYTHON") else {
-        eprintln!("skipped: set CLCC_PYTHON to an interpreter with anndata");
+    let Some(python) = Python::with("anndata") else {
         return;
     };
     let n = 150_000;
@@ -728,14 +701,5 @@ assert a.shape == (n, 3) and a.X.sum() == 2 * n and a.X.nnz == n
 assert (a.X.toarray() == a.layers['dense']).all() and a.layers['dense'][4, 1] == 2
 assert list(a.obs['n']) == list(range(n)) and a.obs_names[n - 1] == f'c{n - 1}'
 ";
-    let out = std::process::Command::new(python)
-        .args(["-W", "error", "-c", CHECK])
-        .arg(&path)
-        .output()
-        .unwrap();
-    assert!(
-        out.status.success(),
-        "{}",
-        String::from_utf8_lossy(&out.stderr)
-    );
+    python.run(&["-W", "error", "-c", CHECK], &[&path]);
 }

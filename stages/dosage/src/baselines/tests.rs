@@ -6,11 +6,12 @@ use super::local::{Profiles, Slots};
 use super::projection::{Components, cca, linear};
 use super::regression::{Member, Options, fit};
 use crate::dosage::GeneWindows;
-use crate::dosage::windows::tests::{genes, windows};
+use crate::dosage::windows::tests::windows;
 use clcc_data::matrix::Csr;
 use clcc_numerics::rng::Rng;
 use clcc_numerics::stats::{auc, pearson};
 use clcc_testing::at_threads;
+use clcc_testing::genes;
 
 const SIZES: [(&str, usize); 4] = [("chr1", 60), ("chr2", 60), ("chr3", 60), ("chr4", 15)];
 const N_GENES: usize = 195;

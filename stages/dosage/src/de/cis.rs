@@ -161,9 +161,10 @@ pub fn cis_effects(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dosage::windows::tests::{genes, windows};
+    use crate::dosage::windows::tests::windows;
     use clcc_data::frame::Column;
     use clcc_numerics::rng::Rng;
+    use clcc_testing::genes;
 
     #[test]
     fn regions_split_at_the_centromere() {

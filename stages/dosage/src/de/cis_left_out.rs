@@ -238,9 +238,10 @@ impl SparseRanks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dosage::windows::tests::{genes, windows};
+    use crate::dosage::windows::tests::windows;
     use clcc_numerics::rng::Rng;
     use clcc_numerics::stats::spearman;
+    use clcc_testing::genes;
 
     /// 300 cells, three chromosomes; windows hold their own noise only, or the copy number of chr4.
     fn data(dosage: f64) -> (Vec<Region>, GeneWindows, Csr, Csr) {

@@ -161,7 +161,8 @@ fn shares(map: &GeneWindows, x: &Csr, rows: &[usize], threshold: f64) -> Vec<(f6
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dosage::windows::tests::{genes, windows};
+    use crate::dosage::windows::tests::windows;
+    use clcc_testing::genes;
 
     #[test]
     fn shares_count_cells_by_their_own_copy_number() {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use super::*;
-use crate::dosage::windows::tests::{genes, windows};
+use crate::dosage::windows::tests::windows;
 use clcc_data::anndata::{AnnData, Uns};
 use clcc_data::frame::{Column, Frame};
 use clcc_data::matrix::{Csr, Matrix};
@@ -12,6 +12,7 @@ use clcc_data::table::{TextTable, write_tsv};
 use clcc_numerics::rng::Rng;
 use clcc_stage::stage::{Branch, DeviceChoice, InputArtifact, Quiet};
 use clcc_testing::at_threads;
+use clcc_testing::genes;
 
 const SIZES: [(&str, usize); 2] = [("chr4", 60), ("chr5", 40)];
 /// Cancer cells of a patient; patient A has 30 normal cells more, patient B none.

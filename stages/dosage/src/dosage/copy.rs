@@ -157,8 +157,9 @@ mod tests {
     use std::collections::HashMap;
 
     use super::super::clones::CloneId;
-    use super::super::windows::{arm_names, tests as layout};
+    use super::super::windows::{arm_names, tests::windows};
     use super::*;
+    use clcc_testing::genes;
 
     const SIZES: [(&str, usize); 2] = [("chr4", 120), ("chr5", 8)];
 
@@ -191,8 +192,8 @@ mod tests {
     }
 
     fn ratios(clones: &[ClonePseudobulk], source: CopyNumber, scale: f64) -> Vec<Vec<f64>> {
-        let genes = layout::genes(&SIZES);
-        let map = GeneWindows::new(&genes.index, &layout::windows(&SIZES, 20, 10), &genes).unwrap();
+        let genes = genes(&SIZES);
+        let map = GeneWindows::new(&genes.index, &windows(&SIZES, 20, 10), &genes).unwrap();
         let arm = arm_names(&genes).unwrap();
         let along = Along {
             arm: &arm,
@@ -228,7 +229,7 @@ mod tests {
     fn every_value_is_the_interquartile_mean_of_the_neighbours_by_hand() {
         let clones = pseudobulks(&[&gained, &|g| 1.0 + (g % 7) as f64 / 10.0]);
         let rates = Rates::new(&clones, 2, 2.0);
-        let arm = arm_names(&layout::genes(&SIZES)).unwrap();
+        let arm = arm_names(&genes(&SIZES)).unwrap();
         let found = ratios(&clones, CopyNumber::Neighbours, 0.2);
         let mut of_arm: HashMap<&str, Vec<usize>> = HashMap::new();
         for (g, name) in arm.iter().enumerate().take(120) {

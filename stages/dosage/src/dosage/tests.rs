@@ -1,12 +1,13 @@
 //! Planted truth: genes that escape in every malignant cell, cells that compensate, and nothing.
 
-use super::windows::tests::{genes, windows};
+use super::windows::tests::windows;
 use super::*;
 use clcc_data::frame::Frame;
 use clcc_numerics::linalg::LinearOperator;
 use clcc_numerics::rng::Rng;
 use clcc_numerics::stats::auc;
 use clcc_testing::at_threads;
+use clcc_testing::genes;
 
 /// Ten chromosomes of 100 genes.
 const SIZES: [(&str, usize); 10] = [

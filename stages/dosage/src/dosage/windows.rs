@@ -165,27 +165,7 @@ pub(crate) fn gene_arms(genes: &Frame) -> Vec<Option<Arm>> {
 pub(crate) mod tests {
     use super::*;
     use clcc_data::frame::Column;
-    use clcc_data::genome::{Assembly, annotate_arms};
-
-    /// Genes of one megabase each along chromosomes of the given numbers of genes.
-    pub(crate) fn genes(sizes: &[(&str, usize)]) -> Frame {
-        let all: Vec<(&str, usize)> = sizes
-            .iter()
-            .flat_map(|&(c, n)| (0..n).map(move |i| (c, i)))
-            .collect();
-        let mut frame = Frame::new(all.iter().map(|(c, i)| format!("{c}g{i}")).collect());
-        frame.set_category("chromosome", &all.iter().map(|a| a.0).collect::<Vec<_>>());
-        frame.set(
-            "start",
-            Column::I64(all.iter().map(|a| a.1 as i64 * 1_000_000 + 1).collect()),
-        );
-        frame.set(
-            "end",
-            Column::I64(all.iter().map(|a| a.1 as i64 * 1_000_000 + 1000).collect()),
-        );
-        annotate_arms(&mut frame, Some(Assembly::GRCh38)).unwrap();
-        frame
-    }
+    use clcc_testing::genes;
 
     /// Windows of `size` genes every `step` genes over each chromosome.
     pub(crate) fn windows(sizes: &[(&str, usize)], size: usize, step: usize) -> Frame {

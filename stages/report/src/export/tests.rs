@@ -10,6 +10,7 @@ use clcc_data::frame::Frame;
 use clcc_data::matrix::Csr;
 use clcc_data::table::write_tsv;
 use clcc_stage::stage::{Branch, DeviceChoice, InputArtifact, Quiet};
+use clcc_testing::{Python, reference};
 
 struct Bench {
     dir: tempfile::TempDir,
@@ -240,8 +241,7 @@ fn cells_that_do_not_fit_are_refused() {
 /// `CLCC_PYTHON` names an interpreter with infercnvpy.
 #[test]
 fn infercnvpy_draws_from_the_store() {
-    let Some(python) = std::env::var_os("CLCC_PYTHON") else {
-        eprintln!("skipped: set CLCC_PYTHON to an interpreter with infercnvpy");
+    let Some(python) = Python::with("infercnvpy") else {
         return;
     };
     let b = Bench::new();
@@ -251,19 +251,9 @@ fn infercnvpy_draws_from_the_store() {
     };
     b.run_with(&ALL, &params).unwrap();
     std::fs::rename(b.dir.path().join("out/h5ad"), b.dir.path().join("p.h5ad")).unwrap();
-    let script =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/reference/export/check.py");
+    let script = reference("export/check.py");
     for store in [b.out(), b.dir.path().join("p.h5ad")] {
-        let out = std::process::Command::new(&python)
-            .arg(&script)
-            .arg(store)
-            .output()
-            .unwrap();
-        assert!(
-            out.status.success(),
-            "{}",
-            String::from_utf8_lossy(&out.stderr)
-        );
+        python.run(&[], &[&script, &store]);
     }
 }
 

@@ -75,17 +75,16 @@ fn add(patient: &mut Patient, role: Role<Store>, input: Input<'_, Store>) -> Sta
             patient.obs.set(&name, column);
         }
     }
-    match role.name() {
-        name if name == roles::EXPR.name() => patient.n_genes = Some(reader.var()?.len()),
-        name if name == roles::CNV.name() => patient.cnv = Some(input.path.clone()),
-        _ if reader.names("obsm")?.iter().any(|n| n == "X_cnv_umap") => {
-            let umap = reader.obsm("X_cnv_umap")?;
-            let umap = order
-                .as_ref()
-                .map_or_else(|| umap.clone(), |rows| umap.take_rows(rows));
-            patient.umap = Some(umap.into_dense()).filter(|u| u.ncols() >= 2);
-        }
-        _ => {}
+    if role == roles::EXPR {
+        patient.n_genes = Some(reader.var()?.len());
+    } else if role == roles::CNV {
+        patient.cnv = Some(input.path.clone());
+    } else if reader.names("obsm")?.iter().any(|n| n == "X_cnv_umap") {
+        let umap = reader.obsm("X_cnv_umap")?;
+        let umap = order
+            .as_ref()
+            .map_or_else(|| umap.clone(), |rows| umap.take_rows(rows));
+        patient.umap = Some(umap.into_dense()).filter(|u| u.ncols() >= 2);
     }
     Ok(())
 }
