@@ -60,11 +60,49 @@ fn fixture() -> Project {
     p
 }
 
-/// Kind to (code version, digest over all its outputs).
-fn found(p: &Project, env: &[(&str, &str)]) -> BTreeMap<String, (u64, String)> {
+/// What the demo leaves at its defaults: method B with its hidden Markov model, clusters of the embedding, and
+/// `dosage` with a tumour level and the copy number of windows.
+fn anchors_fixture() -> Project {
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("workflows/demo_anchors.yaml");
+    let text = std::fs::read_to_string(demo)
+        .expect("read")
+        .replace(
+            "{n_cells: 1500, n_genes: 6000}",
+            "{n_cells: 500, n_genes: 3000}",
+        )
+        .replace("epochs: 40", "epochs: 3");
+    let more = "  clusters:
+    kind: cluster
+    per: patient
+    needs: [preprocess, infercnv]
+  dosage:
+    needs: [preprocess, infercnv, clusters]
+    params: {tumour_level: shared, copy_number: windows}
+";
+    Project::new(&format!("{}\n{more}", text.trim_end()))
+}
+
+/// Kind to (code version, digest over all its outputs), of both fixtures: `train` is the demo's, `train/anchors` the
+/// other's.
+fn found(env: &[(&str, &str)]) -> BTreeMap<String, (u64, String)> {
+    let demo = fixture();
+    let mut found = outputs(&demo, "demo", env);
+    assert_it_had_work(&demo);
+    assert_eq!(found.len(), clcc_flow::registry::kinds().len());
+    let anchors = anchors_fixture();
+    let more = outputs(&anchors, "demo_anchors", env);
+    assert_anchors_had_work(&anchors);
+    found.extend(
+        more.into_iter()
+            .map(|(kind, value)| (format!("{kind}/anchors"), value)),
+    );
+    found
+}
+
+fn outputs(p: &Project, workflow: &str, env: &[(&str, &str)]) -> BTreeMap<String, (u64, String)> {
     p.run_with(&["run", "w.yaml", "--format", "json"], env)
         .expect(0);
-    let run = p.json("results/demo/run.json");
+    let run = p.json(&format!("results/{workflow}/run.json"));
     let mut lines: BTreeMap<String, (u64, Vec<String>)> = BTreeMap::new();
     for node in run["nodes"].as_array().expect("nodes") {
         let kind = node["kind"].as_str().expect("a kind").to_string();
@@ -102,6 +140,22 @@ fn assert_it_had_work(p: &Project) {
     );
 }
 
+/// States, anchors and slopes that are there to be changed.
+fn assert_anchors_had_work(p: &Project) {
+    let metrics = p.json("results/demo_anchors/metrics.json");
+    for (node, name, least) in [
+        ("infercnv[P1]", "n_regions_kept", 10),
+        ("train", "anchors", 5),
+        ("clusters_h", "n_clusters", 2),
+        ("clusters[P1]", "n_clones", 2),
+        ("dosage", "n_sensitive", 1),
+    ] {
+        let value = metrics[node][name].as_u64();
+        assert!(value >= Some(least), "{node} {name}: {value:?}");
+    }
+    assert_eq!(metrics["dosage"]["tumour_level"], true);
+}
+
 /// Kind, code version and digest of each line of the file.
 fn written() -> BTreeMap<String, (u64, String)> {
     let text = std::fs::read_to_string(file()).expect("digests that were written before");
@@ -115,10 +169,7 @@ fn written() -> BTreeMap<String, (u64, String)> {
 
 #[test]
 fn golden_bytes_change_only_with_the_code_version() {
-    let project = fixture();
-    let found = found(&project, &[]);
-    assert_it_had_work(&project);
-    assert_eq!(found.len(), clcc_flow::registry::kinds().len());
+    let found = found(&[]);
     if std::env::var("CLCC_GOLDEN").as_deref() == Ok("write") {
         let lines = found
             .iter()
@@ -146,14 +197,25 @@ fn golden_bytes_change_only_with_the_code_version() {
     assert!(wrong.is_empty(), "{wrong}");
 }
 
-/// The C library has several of each function and takes one by the processor. Without those for AVX and fused
-/// multiply-add, as on an old processor, nothing changes.
-#[test]
-#[cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
-fn bytes_do_not_follow_the_c_library_s_choice_of_instructions() {
-    let old = "glibc.cpu.hwcaps=-AVX512F,-AVX2,-FMA,-FMA4";
-    let found = found(&fixture(), &[("GLIBC_TUNABLES", old)]);
+fn assert_same_bytes(env: &[(&str, &str)]) {
+    let found = found(env);
     for (kind, known) in written() {
         assert_eq!(found[&kind].1, known.1, "{kind}");
     }
+}
+
+/// The C library has several of each function and takes one by the processor; kernels take the widest vectors. With
+/// neither AVX nor fused multiply-add, as on an old processor, nothing changes.
+#[test]
+#[cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
+fn bytes_do_not_follow_the_processor_s_instructions() {
+    let old = "glibc.cpu.hwcaps=-AVX512F,-AVX2,-FMA,-FMA4";
+    assert_same_bytes(&[("GLIBC_TUNABLES", old), ("CLCC_VECTORS", "scalar")]);
+}
+
+/// AVX2's, where the processor has wider ones.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn bytes_do_not_follow_the_width_of_vectors() {
+    assert_same_bytes(&[("CLCC_VECTORS", "v3")]);
 }

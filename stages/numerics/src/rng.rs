@@ -159,7 +159,7 @@ impl Rng {
         head.fill_with(|| self.next_u32());
         let (blocks, tail) = rest.as_chunks_mut::<4>();
         let (batches, single) = blocks.as_chunks_mut::<PHILOX_BATCH>();
-        pulp::Arch::new().dispatch(FillBatches {
+        crate::math::vectors().dispatch(FillBatches {
             batches,
             counter: self.counter,
             stream: self.stream,

@@ -39,7 +39,7 @@ impl Ranked {
     pub fn both_ways(queries: ArrayView2<'_, f32>, gallery: ArrayView2<'_, f32>) -> (Self, Self) {
         let (n, dim) = queries.dim();
         let (a, b) = (Padded::new(queries), Padded::new(gallery));
-        let arch = pulp::Arch::new();
+        let arch = clcc_numerics::math::vectors();
         // The same sum as for every other pair, so that equal rows tie with the own match.
         let own: Vec<f32> = (0..n)
             .into_par_iter()

@@ -173,7 +173,7 @@ impl Vectors {
     /// [`Vectors::rounding`] of the f64 value.
     pub(super) fn near_cosines(&self, lanes: &Lanes, b: usize) -> [f64; LANES] {
         let (cols, vals) = self.expr.row(b);
-        let dots = pulp::Arch::new().dispatch(LaneDots {
+        let dots = clcc_numerics::math::vectors().dispatch(LaneDots {
             cols,
             vals,
             table: &lanes.values,

@@ -26,7 +26,7 @@ pub fn csr_dot(x: &Csr, b: &Array2<f64>) -> Array2<f64> {
     let b = b.as_standard_layout();
     let b = b.as_slice().expect("standard layout");
     let rows = out.as_slice_mut().expect("standard layout");
-    let arch = pulp::Arch::new();
+    let arch = crate::math::vectors();
     rows.par_chunks_mut(DOT_ROWS * k)
         .enumerate()
         .for_each(|(chunk, out)| {

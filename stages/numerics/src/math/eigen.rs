@@ -20,7 +20,7 @@ const MOST_STEPS: usize = 200;
 /// Where `a` does not hold `n x n` values.
 pub fn symmetric_eigen_in_place(a: &mut [f64], n: usize) -> Option<Vec<f64>> {
     assert_eq!(a.len(), n * n, "a square matrix");
-    pulp::Arch::new().dispatch(Eigen { a, n })
+    crate::math::vectors().dispatch(Eigen { a, n })
 }
 
 struct Eigen<'a> {

@@ -18,6 +18,7 @@ mod normal;
 mod product;
 mod qr;
 mod vector;
+mod width;
 
 pub use eigen::symmetric_eigen_in_place;
 pub use gamma::{chi_squared_sf, digamma, ln_gamma};
@@ -25,6 +26,7 @@ pub use normal::normal_quantile;
 pub use product::{Element, View, add_product, add_product_in_task, product_into};
 pub use qr::orthonormal_columns;
 pub use vector::exp_in_place;
+pub use width::vectors;
 
 /// `f32` or `f64`.
 pub trait Real: Copy + sealed::Functions {}

@@ -187,9 +187,9 @@ pub fn add_product<T: Element>(a: View<'_, T>, b: View<'_, T>, out: &mut [T]) {
         return;
     }
     if m * n * k <= SMALL {
-        return pulp::Arch::new().dispatch(Whole { a, b, out });
+        return crate::math::vectors().dispatch(Whole { a, b, out });
     }
-    let arch = pulp::Arch::new();
+    let arch = crate::math::vectors();
     let mut packed = Vec::new();
     for first in (0..k).step_by(DEPTH) {
         let depth = DEPTH.min(k - first);
@@ -222,7 +222,7 @@ pub fn add_product<T: Element>(a: View<'_, T>, b: View<'_, T>, out: &mut [T]) {
 pub fn add_product_in_task<T: Element>(a: View<'_, T>, b: View<'_, T>, out: &mut [T]) {
     check(&a, &b, out);
     if a.rows > 0 && b.cols > 0 {
-        pulp::Arch::new().dispatch(Whole { a, b, out });
+        crate::math::vectors().dispatch(Whole { a, b, out });
     }
 }
 
@@ -547,7 +547,7 @@ mod tests {
         let (mut scalar_32, mut native_32) = (vec![0f32; m * n], vec![0f32; m * n]);
         let (x, y) = (View::row_major(&a, m, k), View::row_major(&b, k, n));
         let (x32, y32) = (View::row_major(&narrow, m, k), View::row_major(&wide, k, n));
-        let arch = pulp::Arch::new();
+        let arch = crate::math::vectors();
         Whole {
             a: x,
             b: y,

@@ -62,7 +62,7 @@ impl Block {
             v: vec![0.0; rows * width],
             t: vec![0.0; width * width],
         };
-        pulp::Arch::new().dispatch(Reduce {
+        crate::math::vectors().dispatch(Reduce {
             columns,
             block: &mut block,
         });

@@ -7,7 +7,7 @@
 
 /// e to the power of each value, in place; NaN stays NaN.
 pub fn exp_in_place(values: &mut [f64]) {
-    pulp::Arch::new().dispatch(Exp(values));
+    crate::math::vectors().dispatch(Exp(values));
 }
 
 struct Exp<'a>(&'a mut [f64]);

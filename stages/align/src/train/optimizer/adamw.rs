@@ -145,7 +145,7 @@ impl AdamWStep {
         let decay = T::from_f64(1.0 - self.learning_rate * self.weight_decay);
         let rate = T::from_f64(self.learning_rate / self.correction(BETA1));
         let root = T::from_f64(1.0 / self.correction(BETA2).sqrt());
-        pulp::Arch::new().dispatch(AdamPart {
+        clcc_numerics::math::vectors().dispatch(AdamPart {
             p,
             g,
             m,

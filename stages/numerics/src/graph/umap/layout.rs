@@ -52,7 +52,7 @@ pub(super) fn optimize<const D: usize>(
     let key = [key.next_u32(), key.next_u32()];
     let forces = Forces::new(plan.curve);
     // The widest vectors that the processor has; the same operations, so the same bits, on any.
-    let arch = pulp::Arch::new();
+    let arch = crate::math::vectors();
     let mut moved: Vec<[f32; D]> = Vec::new();
     for epoch in 0..plan.n_epochs {
         let step = 1.0 - epoch as f32 / plan.n_epochs as f32;

@@ -286,7 +286,7 @@ fn forward<T: Real>(batch: &SparseBatch, weight: &[T], bias: &[T]) -> Vec<T> {
     // output is the same whoever computes it.
     let runs = rayon::current_num_threads().div_ceil(n_panels);
     let run = n_parts.div_ceil(runs).max(1);
-    let arch = pulp::Arch::new();
+    let arch = clcc_numerics::math::vectors();
     let tasks: Vec<(usize, usize)> = (0..n_panels)
         .flat_map(|panel| (0..n_parts).step_by(run).map(move |first| (panel, first)))
         .collect();
@@ -345,7 +345,7 @@ fn forward<T: Real>(batch: &SparseBatch, weight: &[T], bias: &[T]) -> Vec<T> {
 /// `Y^T grad - m (column sums of grad)` for one panel and one block of features, over all batches.
 fn block_gradient<T: Real>(grads: &[GradPanels<'_, T>], panel: usize, block: usize, out: &mut [T]) {
     out.fill(T::zero());
-    let arch = pulp::Arch::new();
+    let arch = clcc_numerics::math::vectors();
     for batch in grads {
         let rows = batch.batch.rows;
         let grads = &lanes(batch.grads)[panel * rows..][..rows];

@@ -149,7 +149,7 @@ impl<T: Real> pulp::WithSimd for ColumnSums<'_, T> {
 
 fn batch_stats<T: Real>(x: &[T], width: usize) -> BatchStats {
     let rows = x.len() / width;
-    let arch = pulp::Arch::new();
+    let arch = clcc_numerics::math::vectors();
     let column_means = |mean: Option<&[f64]>| {
         let mut sums = row_sums(x, width, width, |_, rows, sums| {
             arch.dispatch(ColumnSums { rows, mean, sums });
@@ -275,7 +275,7 @@ impl NormReluDropout {
         let b: Vec<T> = (0..width)
             .map(|h| T::from_f64(shift[h].to_f64() - folded(h) * stats.mean[h]))
             .collect();
-        let arch = pulp::Arch::new();
+        let arch = clcc_numerics::math::vectors();
         let mut out = vec![T::zero(); x.len()];
         let parts = out
             .par_chunks_mut(PART * width)
@@ -312,7 +312,7 @@ impl NormReluDropout {
         let (inverse, stats) = (self.inverse_sd(), self.stats());
         let (mean, n) = (&stats.mean, stats.rows as f64);
         let kept = 1.0 / (1.0 - self.dropout.p);
-        let arch = pulp::Arch::new();
+        let arch = clcc_numerics::math::vectors();
         let sums = row_sums(x, width, 2 * width, |first, x, sums| {
             let range = first * width..first * width + x.len();
             arch.dispatch(UpstreamSums {
