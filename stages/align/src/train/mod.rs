@@ -55,7 +55,8 @@ impl Stage for Train {
     //    `math`.
     // 6: a resumed run of `objective: anchors` writes the running statistics of an uninterrupted one, and
     //    stops where its loss diverges.
-    const CODE_VERSION: u32 = 6;
+    // 7: `objective: anchors`: bias, unit rows and loss are summed in one order on every processor.
+    const CODE_VERSION: u32 = 7;
     const ABOUT: &'static str =
         "train an expression and a copy-number encoder to agree on each cell, and embed all cells";
     const USES_SEED: bool = true;

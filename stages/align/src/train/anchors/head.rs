@@ -5,6 +5,7 @@ use candle_core::{DType, Device, Result, Tensor, Var, bail};
 
 use crate::train::network::encoder::{NamedArray, square_sum};
 use crate::train::network::matmul::matmul_nt;
+use crate::train::network::ordered::add_bias;
 use crate::train::network::unit_rows::{unit_rows, unit_rows_detached};
 use crate::train::optimizer::{AdamMoments, AdamWStep};
 use clcc_numerics::rng::Rng;
@@ -51,15 +52,15 @@ impl Head {
     /// Computes `z` (`n x z_dim`, unit rows) from `h` (`n x h_dim`), within candle's graph.
     pub(super) fn forward(&self, h: &Tensor) -> Result<Tensor> {
         let [w0, b0, w1, b1] = &self.vars;
-        let x = matmul_nt(h, w0)?.broadcast_add(b0)?.relu()?;
-        unit_rows(&matmul_nt(&x, w1)?.broadcast_add(b1)?)
+        let x = add_bias(&matmul_nt(h, w0)?, b0)?.relu()?;
+        unit_rows(&add_bias(&matmul_nt(&x, w1)?, b1)?)
     }
 
     /// Computes `z` from `h` outside any graph.
     pub(super) fn forward_eval(&self, h: &Tensor) -> Result<Tensor> {
         let [w0, b0, w1, b1] = self.vars.each_ref().map(|v| v.as_tensor().detach());
-        let x = matmul_nt(h, &w0)?.broadcast_add(&b0)?.relu()?;
-        unit_rows_detached(&matmul_nt(&x, &w1)?.broadcast_add(&b1)?)
+        let x = add_bias(&matmul_nt(h, &w0)?, &b0)?.relu()?;
+        unit_rows_detached(&add_bias(&matmul_nt(&x, &w1)?, &b1)?)
     }
 
     /// Trainable arrays with their names.

@@ -1,7 +1,8 @@
 //! The terms of method B's loss.
 
-use candle_core::{D, DType, Result, Tensor};
-use candle_nn::ops;
+use candle_core::{DType, Result, Tensor};
+
+use crate::train::network::ordered::{log_softmax, mean, row_sums};
 
 /// Computes InfoNCE of each row of `logits` between its `own` anchor and the `top_k` others with the
 /// largest logits (ties by number), averaged over the rows.
@@ -24,15 +25,12 @@ pub(super) fn top_k_nce(logits: &Tensor, own: &[u32], top_k: usize) -> Result<Te
     }
     let picked = Tensor::from_vec(picked, (n, k + 1), logits.device())?;
     let logits = logits.gather(&picked, 1)?;
-    ops::log_softmax(&logits, 1)?
-        .narrow(1, 0, 1)?
-        .mean_all()?
-        .neg()
+    mean(&log_softmax(&logits)?.narrow(1, 0, 1)?.flatten_all()?)?.neg()
 }
 
 /// Computes the mean over the rows of the squared distance between `x` and `to` (`n x dim` each).
 pub(super) fn mean_square_distance(x: &Tensor, to: &Tensor) -> Result<Tensor> {
-    (x - to)?.sqr()?.sum(D::Minus1)?.mean_all()
+    mean(&row_sums(&(x - to)?.sqr()?)?)
 }
 
 #[cfg(test)]

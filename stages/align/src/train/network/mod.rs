@@ -10,6 +10,7 @@ pub(in crate::train) mod input_layer;
 pub(in crate::train) mod inputs;
 pub(in crate::train) mod matmul;
 pub(in crate::train) mod norm;
+pub(in crate::train) mod ordered;
 pub(in crate::train) mod real;
 pub(in crate::train) mod tape;
 pub(in crate::train) mod unit_rows;

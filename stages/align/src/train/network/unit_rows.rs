@@ -1,15 +1,12 @@
 //! Rows divided by their length (L2 norm).
 //!
-//! There are two computations, and their last bits differ. [`unit_rows`] is made of candle's
-//! operations and stays in its graph: it is what a gradient passes through. [`unit_rows_detached`]
-//! is outside any graph and, on the CPU, sums the squares in f64: inference and the hand-written
-//! passes of [`super::tape`] use it. Models were trained with each where it is used now, so making
-//! them one would change results.
+//! On the CPU squares are summed in f64, in order, so the bits are the same on every processor; an accelerator
+//! uses candle's operations.
 
-use candle_core::{Result, Tensor};
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::real::{Real, hold, tensor, with_real};
+use super::real::{Real, dtype, hold, output, tensor, values, with_real};
 
 /// Rows that one thread takes at a time; no sum crosses rows, so it decides nothing.
 const PART: usize = 64;
@@ -22,6 +19,9 @@ const SHORTEST: f64 = 1e-24;
 /// # Errors
 /// candle's.
 pub(in crate::train) fn unit_rows(x: &Tensor) -> Result<Tensor> {
+    if x.device().is_cpu() {
+        return x.contiguous()?.apply_op1(UnitRows);
+    }
     let length = (x.sqr()?.sum_keepdim(1)? + SHORTEST)?.sqrt()?;
     x.broadcast_div(&length)
 }
@@ -31,18 +31,38 @@ pub(in crate::train) fn unit_rows(x: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// candle's.
 pub(in crate::train) fn unit_rows_detached(x: &Tensor) -> Result<Tensor> {
-    if !x.device().is_cpu() {
-        return unit_rows(&x.detach());
+    unit_rows(&x.detach())
+}
+
+struct UnitRows;
+
+impl CustomOp1 for UnitRows {
+    fn name(&self) -> &'static str {
+        "unit-rows"
     }
-    let x = x.contiguous()?;
-    with_real!(x.dtype(), T => on_cpu::<T>(&x))
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (_, width) = layout.shape().dims2()?;
+        with_real!(dtype(x), T => {
+            output(divided::<T>(values(x, layout)?, width), layout.shape().clone())
+        })
+    }
+
+    fn bwd(&self, x: &Tensor, unit: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let grad = grad.contiguous()?;
+        with_real!(grad.dtype(), T => {
+            tensor(gradient::<T>(x, unit, &grad)?, x.shape()).map(Some)
+        })
+    }
 }
 
 /// [`unit_rows_detached`] of a contiguous tensor on the CPU.
 pub(super) fn on_cpu<T: Real>(x: &Tensor) -> Result<Tensor> {
-    let width = x.dim(1)?;
-    let held = hold(x);
-    let mut out = held.get::<T>()?.to_vec();
+    tensor(divided::<T>(hold(x).get()?, x.dim(1)?), x.shape())
+}
+
+fn divided<T: Real>(x: &[T], width: usize) -> Vec<T> {
+    let mut out = x.to_vec();
     out.par_chunks_mut(PART * width).for_each(|rows| {
         for row in rows.chunks_exact_mut(width) {
             let inverse = 1.0 / length(row);
@@ -50,7 +70,7 @@ pub(super) fn on_cpu<T: Real>(x: &Tensor) -> Result<Tensor> {
                 .for_each(|v| *v = T::from_f64(v.to_f64() * inverse));
         }
     });
-    tensor(out, x.shape())
+    out
 }
 
 fn length<T: Real>(row: &[T]) -> f64 {
