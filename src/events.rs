@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::decide::Reason;
+use crate::exec::FailureKind;
 use crate::schedule::SkipReason;
 
 /// Raised when a field changes its meaning.
@@ -21,6 +22,19 @@ pub struct Stamped<'a> {
     pub time: String,
     /// Seconds since the run began, by a clock that never steps.
     pub elapsed: f64,
+}
+
+impl Stamped<'_> {
+    /// The line that it is in `events.jsonl` and on stdout.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("plain values serialise")
+    }
+
+    /// Whether somebody may wait for it. What is found in the cache comes in thousands and tells nobody anything
+    /// at once.
+    pub fn is_news(&self) -> bool {
+        !matches!(self.event, Event::DidReuse { .. })
+    }
 }
 
 /// One event.
@@ -101,8 +115,8 @@ pub enum Event {
     WillRetry {
         /// The node.
         id: String,
-        /// Class of the failure.
-        class: String,
+        /// What kind of failure it was.
+        class: FailureKind,
         /// What failed.
         because: String,
         /// How it is tried now.
@@ -124,8 +138,8 @@ pub enum Event {
         id: String,
         /// What failed, the cause after it.
         message: String,
-        /// `stage`, `disk`, `memory`, `timeout`, `crash`, `transient`, `changed_input`.
-        class: String,
+        /// What kind of failure it is.
+        class: FailureKind,
         /// What the user can do.
         hint: Option<String>,
         /// Wall time.

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clcc_stages::stage::DeviceChoice;
 
 use crate::plan::{Overrides, Setting, parse_input, parse_only, parse_set};
+use crate::run::WorkflowOptions;
 use crate::workflow::parse_bytes;
 
 /// From raw single-cell RNA counts of tumours to the genes that escape copy-number dosage.
@@ -198,6 +199,16 @@ impl WorkflowArgs {
             input: self.input.clone(),
             only: self.only.clone(),
             until: self.until.clone(),
+        }
+    }
+
+    pub(super) fn options(&self) -> WorkflowOptions {
+        WorkflowOptions {
+            overrides: self.overrides(),
+            force: self.force.clone(),
+            device: self.device.into(),
+            cache: self.cache.clone(),
+            rehash: self.rehash,
         }
     }
 }

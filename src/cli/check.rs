@@ -8,14 +8,14 @@ use serde_json::Value;
 use super::args::{Cli, WorkflowArgs};
 use super::error::{CliError, exit};
 use super::inspect;
-use super::session::load_checked;
 use crate::names;
 use crate::plan::{NodeInput, Plan};
 use crate::registry::{kind, kinds, workflow_schema};
+use crate::run::load_checked;
 use crate::workflow::{Problem, Workflow, join};
 
 pub(super) fn check(args: &WorkflowArgs) -> Result<i32, CliError> {
-    let (_, plan) = load_checked(args, |workflow, plan| {
+    let (_, plan) = load_checked(&args.workflow, &args.options(), |workflow, plan| {
         let mut problems = unreadable_inputs(workflow, plan);
         problems.extend(names::problems(workflow, plan));
         problems

@@ -4,13 +4,58 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use clcc_cache::{Digest, Store};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 
 use super::args::{DiffArgs, Format};
 use super::error::{CliError, exit};
-use super::findings;
-use super::store_verbs::{open, read_run, runs, workflow_of};
+use super::findings::{self, TableChange};
+use super::store_verbs::{open, runs};
 use crate::decide::{Reason, value_changes};
+use crate::results::{NodeRecord, NodeStatus, RunRecord};
+
+/// What `diff --format json` prints.
+#[derive(Debug, Serialize)]
+struct DiffDocument<'a> {
+    old: &'a str,
+    new: &'a str,
+    inputs: &'a [InputChange],
+    nodes: &'a [NodeChange],
+    findings: &'a [TableChange],
+}
+
+/// A value of either run; `null` where it has none.
+#[derive(Debug, PartialEq, Serialize)]
+struct OldNew<T> {
+    old: Option<T>,
+    new: Option<T>,
+}
+
+/// An input whose content differs.
+#[derive(Debug, Serialize)]
+struct InputChange {
+    name: String,
+    #[serde(flatten)]
+    digest: OldNew<Digest>,
+}
+
+/// A node that is not the same in both runs.
+#[derive(Debug, Serialize)]
+struct NodeChange {
+    id: String,
+    status: OldNew<NodeStatus>,
+    params: Vec<ParamChange>,
+    /// Role and key, for example `counts[P1]`.
+    outputs_changed: Vec<String>,
+    code_version: OldNew<u32>,
+}
+
+#[derive(Debug, Serialize)]
+struct ParamChange {
+    path: String,
+    old: Value,
+    new: Value,
+}
 
 pub(super) fn diff(args: &DiffArgs) -> Result<i32, CliError> {
     let old = load(args, &args.old)?;
@@ -30,10 +75,14 @@ pub(super) fn diff(args: &DiffArgs) -> Result<i32, CliError> {
     };
     match args.format {
         Format::Json => {
-            let document = json!({
-                "old": old["run"], "new": new["run"], "inputs": inputs, "nodes": nodes, "findings": found,
-            });
-            super::out::json(&document);
+            let document = DiffDocument {
+                old: &old.run,
+                new: &new.run,
+                inputs: &inputs,
+                nodes: &nodes,
+                findings: &found,
+            };
+            super::out::json(&serde_json::to_value(document).expect("plain values serialise"));
         }
         Format::Human => {
             print(&old, &new, &inputs, &nodes);
@@ -53,17 +102,16 @@ fn folder(name: &str) -> &Path {
 }
 
 /// Tables in the results of a run that an earlier one left there.
-fn tables_of_other_runs(run: &Value) -> Vec<String> {
-    let files = run["files_of_an_earlier_run"].as_array();
-    let files = files.into_iter().flatten().filter_map(Value::as_str);
+fn tables_of_other_runs(run: &RunRecord) -> Vec<String> {
+    let files = run.files_of_an_earlier_run.iter();
     files
         .filter_map(|f| Some(f.strip_prefix("tables/")?.to_string()))
         .collect()
 }
 
 /// A run by its name, by the start of its name, or by a directory with a `run.json`.
-fn load(args: &DiffArgs, name: &str) -> Result<Value, CliError> {
-    if let Some(run) = read_run(folder(name)) {
+fn load(args: &DiffArgs, name: &str) -> Result<RunRecord, CliError> {
+    if let Some(run) = RunRecord::read(folder(name)) {
         return Ok(run);
     }
     let store = open(&args.cache)?;
@@ -76,11 +124,11 @@ fn load(args: &DiffArgs, name: &str) -> Result<Value, CliError> {
     let found: Vec<_> = dirs.iter().filter(|d| named(d).starts_with(name)).collect();
     let usage = |message: String| CliError::new(exit::USAGE, message);
     match found.as_slice() {
-        [one] => read_run(one)
+        [one] => RunRecord::read(one)
             .map(|run| hydrate(&store, run))
             .ok_or_else(|| usage(format!("run `{name}` has no record: it was killed"))),
         [] => {
-            let workflow = |d: &Path| read_run(d).map_or(String::new(), |r| workflow_of(&r));
+            let workflow = |d: &Path| RunRecord::read(d).map_or(String::new(), |r| r.workflow.name);
             let names: Vec<String> = dirs
                 .iter()
                 .take(5)
@@ -96,146 +144,122 @@ fn load(args: &DiffArgs, name: &str) -> Result<Value, CliError> {
     }
 }
 
-/// Puts parameters, outputs and headline numbers of each node beside its key.
-fn hydrate(store: &Store, mut run: Value) -> Value {
-    for node in run["nodes"].as_array_mut().into_iter().flatten() {
-        let key = node["key"].as_str().and_then(|k| k.parse::<Digest>().ok());
-        if let Some(record) = key.and_then(|k| store.record(&k)) {
-            node["params"] = record.preimage["params"].clone();
-            node["code_version"] = record.preimage["code_version"].clone();
-            node["outputs"] =
-                serde_json::to_value(&record.outputs).expect("plain values serialise");
+/// Puts parameters and outputs of each node beside its key.
+fn hydrate(store: &Store, mut run: RunRecord) -> RunRecord {
+    for node in &mut run.nodes {
+        if let Some(record) = node.key.and_then(|key| store.record(&key)) {
+            node.complete(&record);
         }
     }
     run
 }
 
-fn by<'a>(run: &'a Value, list: &str, name: &str) -> BTreeMap<&'a str, &'a Value> {
-    run[list]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|v| Some((v[name].as_str()?, v)))
-        .collect()
-}
-
-fn input_changes(old: &Value, new: &Value) -> Vec<Value> {
-    let (a, b) = (by(old, "inputs", "name"), by(new, "inputs", "name"));
-    let names: BTreeSet<&&str> = a.keys().chain(b.keys()).collect();
-    let digest =
-        |m: &BTreeMap<&str, &Value>, n: &str| m.get(n).map_or(Value::Null, |v| v["digest"].clone());
+fn input_changes(old: &RunRecord, new: &RunRecord) -> Vec<InputChange> {
+    let digests = |run: &RunRecord| -> BTreeMap<String, Digest> {
+        let inputs = run.inputs.iter();
+        inputs.map(|i| (i.name.clone(), i.digest)).collect()
+    };
+    let (old, new) = (digests(old), digests(new));
+    let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
     names
         .into_iter()
-        .filter(|n| digest(&a, n) != digest(&b, n))
-        .map(|n| json!({"name": n, "old": digest(&a, n), "new": digest(&b, n)}))
+        .map(|name| InputChange {
+            name: name.clone(),
+            digest: OldNew {
+                old: old.get(name).copied(),
+                new: new.get(name).copied(),
+            },
+        })
+        .filter(|change| change.digest.old != change.digest.new)
         .collect()
 }
 
-/// Nodes of either run that are not the same in both.
-fn node_changes(old: &Value, new: &Value) -> Vec<Value> {
-    let (a, b) = (by(old, "nodes", "id"), by(new, "nodes", "id"));
-    let mut ids: Vec<&str> = b.keys().copied().collect();
-    ids.extend(a.keys().filter(|id| !b.contains_key(*id)));
-    let null = Value::Null;
-    let mut changes = Vec::new();
-    for id in ids {
-        let (o, n) = (
-            a.get(id).copied().unwrap_or(&null),
-            b.get(id).copied().unwrap_or(&null),
-        );
-        let (ok, nk) = (&o["key"], &n["key"]);
-        if ok == nk && o["status"] == n["status"] && !ok.is_null() {
-            continue;
-        }
-        let outputs = |v: &Value| -> BTreeMap<String, Value> {
-            v["outputs"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .map(|o| {
-                    (
-                        format!("{}{}", text(&o["role"]), key_of(o)),
-                        o["digest"].clone(),
-                    )
-                })
-                .collect()
-        };
-        let (oo, no) = (outputs(o), outputs(n));
-        let changed: Vec<&String> = oo
-            .keys()
-            .chain(no.keys())
-            .collect::<BTreeSet<_>>()
-            .into_iter()
-            .filter(|r| oo.get(*r) != no.get(*r))
-            .collect();
-        if ok == nk && changed.is_empty() && !ok.is_null() {
-            continue;
-        }
-        let params: Vec<Value> = value_changes(&o["params"], &n["params"])
-            .into_iter()
-            .filter_map(|r| match r {
-                Reason::Param { path, old, new } => {
-                    Some(json!({"path": path, "old": old, "new": new}))
-                }
-                _ => None,
-            })
-            .collect();
-        changes.push(json!({
-            "id": id,
-            "status": {"old": o["status"], "new": n["status"]},
-            "params": if o.is_null() || n.is_null() { json!([]) } else { json!(params) },
-            "outputs_changed": changed,
-            "code_version": {"old": o["code_version"], "new": n["code_version"]},
-        }));
+/// Nodes of either run that are not the same in both: those of the new run in its order, then those it lacks.
+fn node_changes(old: &RunRecord, new: &RunRecord) -> Vec<NodeChange> {
+    let by_id = |run| -> BTreeMap<&str, &NodeRecord> {
+        let run: &RunRecord = run;
+        run.nodes.iter().map(|n| (n.id.as_str(), n)).collect()
+    };
+    let (a, b) = (by_id(old), by_id(new));
+    let gone = old.nodes.iter().filter(|n| !b.contains_key(n.id.as_str()));
+    let ids = new.nodes.iter().chain(gone).map(|n| n.id.as_str());
+    ids.filter_map(|id| node_change(id, a.get(id).copied(), b.get(id).copied()))
+        .collect()
+}
+
+fn node_change(id: &str, old: Option<&NodeRecord>, new: Option<&NodeRecord>) -> Option<NodeChange> {
+    let status = OldNew {
+        old: old.map(|n| n.status),
+        new: new.map(|n| n.status),
+    };
+    let key = |n: Option<&NodeRecord>| n.and_then(|n| n.key);
+    let same_key = key(old).is_some() && key(old) == key(new);
+    let outputs_changed = outputs_changed(old, new);
+    if same_key && (status.old == status.new || outputs_changed.is_empty()) {
+        return None;
     }
-    changes
+    let params = match (old, new) {
+        (Some(old), Some(new)) => value_changes(old.params(), new.params()),
+        _ => Vec::new(),
+    };
+    let version = |n: Option<&NodeRecord>| n?.details.as_ref().map(|d| d.code_version);
+    Some(NodeChange {
+        id: id.to_string(),
+        status,
+        params: params.into_iter().filter_map(param_change).collect(),
+        outputs_changed,
+        code_version: OldNew {
+            old: version(old),
+            new: version(new),
+        },
+    })
 }
 
-fn key_of(output: &Value) -> String {
-    output["key"]
-        .as_str()
-        .map(|k| format!("[{k}]"))
-        .unwrap_or_default()
+fn param_change(reason: Reason) -> Option<ParamChange> {
+    match reason {
+        Reason::Param { path, old, new } => Some(ParamChange { path, old, new }),
+        _ => None,
+    }
 }
 
-fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or("-")
+fn outputs_changed(old: Option<&NodeRecord>, new: Option<&NodeRecord>) -> Vec<String> {
+    let outputs = |node: Option<&NodeRecord>| -> BTreeMap<String, Digest> {
+        let outputs = node.map_or(&[][..], NodeRecord::outputs).iter();
+        outputs
+            .map(|o| {
+                let key = o.key.as_ref().map(|k| format!("[{k}]")).unwrap_or_default();
+                (format!("{}{key}", o.role), o.digest)
+            })
+            .collect()
+    };
+    let (old, new) = (outputs(old), outputs(new));
+    let all: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    all.into_iter()
+        .filter(|role| old.get(*role) != new.get(*role))
+        .cloned()
+        .collect()
 }
 
-fn print(old: &Value, new: &Value, inputs: &[Value], nodes: &[Value]) {
-    say!("old {}  {}", text(&old["run"]), text(&old["started"]));
-    say!("new {}  {}", text(&new["run"]), text(&new["started"]));
+fn print(old: &RunRecord, new: &RunRecord, inputs: &[InputChange], nodes: &[NodeChange]) {
+    say!("old {}  {}", old.run, old.started);
+    say!("new {}  {}", new.run, new.started);
     for input in inputs {
-        say!("input {}: other content", text(&input["name"]));
+        say!("input {}: other content", input.name);
     }
     for node in nodes {
-        let (before, now) = (&node["status"]["old"], &node["status"]["new"]);
-        let what = match (before.as_str(), now.as_str()) {
+        use NodeStatus::{Failed, Skipped};
+        let what = match (node.status.old, node.status.new) {
             (None, _) => "only in the new run".to_string(),
             (_, None) => "only in the old run".to_string(),
-            (Some(b), Some(n)) if b != n && (b == "failed" || n == "failed" || n == "skipped") => {
-                format!("{b} -> {n}")
+            (Some(b), Some(n)) if b != n && (b == Failed || n == Failed || n == Skipped) => {
+                format!("{} -> {}", b.word(), n.word())
             }
-            _ => {
-                let changed = node["outputs_changed"].as_array().map_or(0, Vec::len);
-                match changed {
-                    0 => "same outputs".to_string(),
-                    _ => format!(
-                        "other {}",
-                        node["outputs_changed"]
-                            .as_array()
-                            .into_iter()
-                            .flatten()
-                            .map(text)
-                            .collect::<Vec<_>>()
-                            .join(", ")
-                    ),
-                }
-            }
+            _ if node.outputs_changed.is_empty() => "same outputs".to_string(),
+            _ => format!("other {}", node.outputs_changed.join(", ")),
         };
-        say!("{}: {what}", text(&node["id"]));
-        for p in node["params"].as_array().into_iter().flatten() {
-            say!("    {}: {} -> {}", text(&p["path"]), p["old"], p["new"]);
+        say!("{}: {what}", node.id);
+        for p in &node.params {
+            say!("    {}: {} -> {}", p.path, p.old, p.new);
         }
     }
     if inputs.is_empty() && nodes.is_empty() {

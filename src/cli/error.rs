@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::results::ResultsError;
+use crate::run::RunError;
 use crate::text::{hint_lines, shown};
 use crate::workflow::LoadError;
 
@@ -133,13 +134,42 @@ impl From<clcc_cache::CacheError> for CliError {
 }
 
 /// What the user can do about an error of the cache.
-pub(super) fn cache_hint(e: &clcc_cache::CacheError) -> Option<String> {
+fn cache_hint(e: &clcc_cache::CacheError) -> Option<String> {
     match e {
         clcc_cache::CacheError::Io { path, source, .. } => crate::disk::hint(path, source),
         clcc_cache::CacheError::Link { .. } => {
             Some("put a directory in its place, or give another --cache".to_string())
         }
         _ => None,
+    }
+}
+
+impl From<RunError> for CliError {
+    fn from(e: RunError) -> Self {
+        match e {
+            RunError::Load(e) => e.into(),
+            RunError::Invalid(e) => e.into(),
+            RunError::Cache(e) => e.into(),
+            RunError::Results(e) => e.into(),
+            RunError::Device(ref no) => {
+                let device = no.device;
+                Self::from_error(exit::USAGE, &e).hint(format!(
+                    "build with `--features {device}`, or use `--device cpu`"
+                ))
+            }
+            RunError::CachePath(_) => {
+                Self::from_error(exit::USAGE, &e).hint("give another place with --cache")
+            }
+            RunError::Input { ref source, .. } => {
+                Self::from_error(exit::INVALID, &e).with_hint(cache_hint(source))
+            }
+            RunError::NothingSelected => Self::from_error(exit::NOTHING, &e),
+            RunError::Create {
+                ref path,
+                ref source,
+            } => Self::from_error(exit::DISK, &e).with_hint(crate::disk::hint(path, source)),
+            RunError::Start(_) => Self::from_error(exit::INTERNAL, &e),
+        }
     }
 }
 

@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use clcc_cache::{Digest, Store, read_plain_linked};
+use clcc_cache::{ArtifactForm, Digest, Store, read_plain_linked};
 use clcc_stages::stats::spearman;
 use clcc_stages::table::TextTable;
-use serde_json::{Value, json};
+use serde::Serialize;
+
+use crate::results::RunRecord;
 
 /// Genes shown by name in the terminal; JSON has all.
 const SHOWN: usize = 10;
@@ -51,8 +53,57 @@ impl Genes {
     }
 }
 
+/// A table of genes that is not the same in both runs.
+#[derive(Debug, PartialEq, Serialize)]
+pub(super) struct TableChange {
+    table: String,
+    #[serde(flatten)]
+    change: Change,
+    /// The node that wrote it, where it was found in the cache.
+    #[serde(flatten)]
+    place: Option<Place>,
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+enum Change {
+    /// One run alone has it.
+    OnlyIn { only_in: Side },
+    /// Both have it.
+    Both {
+        /// Genes found in the new run alone.
+        entered: Vec<String>,
+        /// Genes found in the old run alone.
+        left: Vec<String>,
+        /// How many genes both found.
+        stayed: usize,
+        /// Rows with a rank in both.
+        n_ranked: usize,
+        /// Spearman's correlation of the ranks; `null` where it is not defined.
+        spearman: Option<f64>,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Side {
+    Old,
+    New,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+struct Place {
+    node: String,
+    role: String,
+}
+
 /// Tables of both runs that differ, by node and file. Nodes are hydrated: their outputs are known.
-pub(super) fn changes(store: &Store, old: &Value, new: &Value, fdr: f64) -> Vec<Value> {
+pub(super) fn changes(
+    store: &Store,
+    old: &RunRecord,
+    new: &RunRecord,
+    fdr: f64,
+) -> Vec<TableChange> {
     let (a, b) = (tables(old), tables(new));
     let mut out = Vec::new();
     for (place, digest) in &b {
@@ -60,18 +111,22 @@ pub(super) fn changes(store: &Store, old: &Value, new: &Value, fdr: f64) -> Vec<
             continue;
         };
         let dirs = [before, digest].map(|d| store.artifact_path(d));
-        for mut change in between([&dirs[0], &dirs[1]], fdr, &[]) {
-            change["node"] = json!(place.0);
-            change["role"] = json!(place.1);
-            out.push(change);
-        }
+        let found = between([&dirs[0], &dirs[1]], fdr, &[]);
+        out.extend(found.into_iter().map(|change| TableChange {
+            place: Some(place.clone()),
+            ..change
+        }));
     }
     out
 }
 
 /// Tables of two directories, old and new, that differ, but for those `left_out`; files that hold no genes are
 /// not looked at.
-pub(super) fn between([old_dir, new_dir]: [&Path; 2], fdr: f64, left_out: &[String]) -> Vec<Value> {
+pub(super) fn between(
+    [old_dir, new_dir]: [&Path; 2],
+    fdr: f64,
+    left_out: &[String],
+) -> Vec<TableChange> {
     let mut out = Vec::new();
     for file in names(old_dir).union(&names(new_dir)) {
         if left_out.contains(file) {
@@ -83,48 +138,51 @@ pub(super) fn between([old_dir, new_dir]: [&Path; 2], fdr: f64, left_out: &[Stri
             continue;
         }
         let [was, is] = [&paths[0], &paths[1]].map(|p| Genes::read(p, fdr));
-        let (was, is) = match (was, is) {
-            (Some(was), Some(is)) => (was, is),
+        let change = match (was, is) {
+            (Some(was), Some(is)) => compare(&was, &is),
+            (Some(_), None) => Change::OnlyIn { only_in: Side::Old },
+            (None, Some(_)) => Change::OnlyIn { only_in: Side::New },
             (None, None) => continue,
-            (was, _) => {
-                let run = if was.is_some() { "old" } else { "new" };
-                out.push(json!({"table": file, "only_in": run}));
-                continue;
-            }
         };
-        let both: Vec<&String> = was
-            .rank
-            .keys()
-            .filter(|g| is.rank.contains_key(*g))
-            .collect();
-        let of = |m: &BTreeMap<String, f64>| both.iter().map(|g| m[*g]).collect::<Vec<_>>();
-        let rho = spearman(&of(&was.rank), &of(&is.rank)).r;
-        out.push(json!({
-            "table": file,
-            "entered": is.found.difference(&was.found).collect::<Vec<_>>(),
-            "left": was.found.difference(&is.found).collect::<Vec<_>>(),
-            "stayed": was.found.intersection(&is.found).count(),
-            "n_ranked": both.len(),
-            "spearman": if rho.is_finite() { json!(rho) } else { Value::Null },
-        }));
+        out.push(TableChange {
+            table: file.clone(),
+            change,
+            place: None,
+        });
     }
     out
 }
 
-/// Directories of every node, by (node, role).
-fn tables(run: &Value) -> BTreeMap<(String, String), Digest> {
-    let mut out = BTreeMap::new();
-    for node in run["nodes"].as_array().into_iter().flatten() {
-        for output in node["outputs"].as_array().into_iter().flatten() {
-            if output["form"] == "tree"
-                && let (Some(id), Some(role)) = (node["id"].as_str(), output["role"].as_str())
-                && let Some(digest) = output["digest"].as_str().and_then(|d| d.parse().ok())
-            {
-                out.insert((id.to_string(), role.to_string()), digest);
-            }
-        }
+fn compare(was: &Genes, is: &Genes) -> Change {
+    let both: Vec<&String> = was
+        .rank
+        .keys()
+        .filter(|g| is.rank.contains_key(*g))
+        .collect();
+    let of = |m: &BTreeMap<String, f64>| both.iter().map(|g| m[*g]).collect::<Vec<_>>();
+    let rho = spearman(&of(&was.rank), &of(&is.rank)).r;
+    Change::Both {
+        entered: is.found.difference(&was.found).cloned().collect(),
+        left: was.found.difference(&is.found).cloned().collect(),
+        stayed: was.found.intersection(&is.found).count(),
+        n_ranked: both.len(),
+        spearman: rho.is_finite().then_some(rho),
     }
-    out
+}
+
+/// Directories of every node, by node and role.
+fn tables(run: &RunRecord) -> BTreeMap<Place, Digest> {
+    let outputs = run.nodes.iter().flat_map(|node| {
+        let trees = node.outputs().iter();
+        trees.filter(|o| o.form == ArtifactForm::Tree).map(|o| {
+            let place = Place {
+                node: node.id.clone(),
+                role: o.role.clone(),
+            };
+            (place, o.digest)
+        })
+    });
+    outputs.collect()
 }
 
 /// Tables that lie directly in a directory; none where it is no longer there.
@@ -140,44 +198,53 @@ fn names(dir: &Path) -> BTreeSet<String> {
 }
 
 /// For people.
-pub(super) fn print(changes: &[Value]) {
+pub(super) fn print(changes: &[TableChange]) {
     if changes.is_empty() {
         return;
     }
     say!("findings");
-    for c in changes {
-        let table = c["table"].as_str().unwrap_or("-");
-        if let Some(run) = c["only_in"].as_str() {
-            say!("  {table}: only in the {run} run");
-            continue;
-        }
-        let rho = c["spearman"].as_f64().map_or_else(String::new, |r| {
-            format!("; ranks correlate at {r:.3} over {} rows", c["n_ranked"])
-        });
-        let count = |list: &str| c[list].as_array().map_or(0, Vec::len);
-        say!(
-            "  {table}: {} entered, {} left, {} stayed{rho}",
-            count("entered"),
-            count("left"),
-            c["stayed"]
-        );
-        for list in ["entered", "left"] {
-            let genes: Vec<&str> = c[list]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .filter_map(Value::as_str)
-                .collect();
-            if !genes.is_empty() {
-                let more = match genes.len().saturating_sub(SHOWN) {
-                    0 => String::new(),
-                    n => format!(" and {n} more"),
-                };
+    for TableChange { table, change, .. } in changes {
+        match change {
+            Change::OnlyIn { only_in } => say!("  {table}: only in the {} run", only_in.word()),
+            Change::Both {
+                entered,
+                left,
+                stayed,
+                n_ranked,
+                spearman,
+            } => {
+                let rho = spearman.map_or_else(String::new, |r| {
+                    format!("; ranks correlate at {r:.3} over {n_ranked} rows")
+                });
                 say!(
-                    "    {list}: {}{more}",
-                    genes[..genes.len().min(SHOWN)].join(", ")
+                    "  {table}: {} entered, {} left, {stayed} stayed{rho}",
+                    entered.len(),
+                    left.len(),
                 );
+                print_genes("entered", entered);
+                print_genes("left", left);
             }
+        }
+    }
+}
+
+fn print_genes(list: &str, genes: &[String]) {
+    if genes.is_empty() {
+        return;
+    }
+    let more = match genes.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        n => format!(" and {n} more"),
+    };
+    let shown = genes[..genes.len().min(SHOWN)].join(", ");
+    say!("    {list}: {shown}{more}");
+}
+
+impl Side {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Old => "old",
+            Self::New => "new",
         }
     }
 }
@@ -186,8 +253,9 @@ pub(super) fn print(changes: &[Value]) {
 mod tests {
     use super::*;
     use clcc_cache::measure;
+    use serde_json::json;
 
-    fn run(store: &Store, name: &str, tables: &[(&str, &str)]) -> Value {
+    fn run(store: &Store, name: &str, tables: &[(&str, &str)]) -> RunRecord {
         let dir = store.root().join("tmp").join(name);
         std::fs::create_dir_all(&dir).unwrap();
         for (file, text) in tables {
@@ -195,9 +263,20 @@ mod tests {
         }
         let artifact = measure(&dir).unwrap();
         store.insert(&dir, &artifact).unwrap();
-        json!({"nodes": [{"id": "de", "outputs": [
-            {"role": "de", "form": "tree", "digest": artifact.digest.to_string()}
-        ]}]})
+        let record = json!({
+            "run": name, "started": "", "seconds": 0.0, "inputs": [],
+            "workflow": {"name": "w", "file": "w.yaml", "seed": 1},
+            "program": {"name": "clcc-flow", "version": "0", "key_format": 1},
+            "machine": {"os": "", "arch": "", "jobs": 1, "memory": 1, "device": "cpu"},
+            "summary": {"ran": 1, "cached": 0, "failed": 0, "skipped": 0},
+            "nodes": [{
+                "id": "de", "stage": "de", "status": "ran", "error": null, "skipped_as": null, "key": null,
+                "kind": "de", "code_version": 1, "axes": {}, "params": {}, "measured": null, "warnings": null,
+                "needs": [],
+                "outputs": [{"role": "de", "form": "tree", "digest": artifact.digest, "bytes": 1}],
+            }],
+        });
+        serde_json::from_value(record).unwrap()
     }
 
     #[test]
@@ -228,19 +307,23 @@ mod tests {
             ],
         );
         let found = changes(&store, &a, &b, 0.05);
-        let names: Vec<&str> = found.iter().filter_map(|c| c["table"].as_str()).collect();
+        let names: Vec<&str> = found.iter().map(|c| c.table.as_str()).collect();
         assert_eq!(names, ["dosage_genes.tsv", "escape_genes.tsv"]);
-        let escape = &found[1];
-        assert_eq!(escape["entered"], json!(["C (P1)"]));
-        assert_eq!(escape["left"], json!(["A (P1)"]));
-        assert_eq!(escape["stayed"], json!(1));
+        let json = serde_json::to_value(&found).unwrap();
         // A, B, C are 3, 2, 1 and then 1, 2, 3.
-        assert_eq!(escape["n_ranked"], json!(3));
-        assert!((escape["spearman"].as_f64().unwrap() + 1.0).abs() < 1e-12);
+        assert_eq!(
+            json[1],
+            json!({
+                "table": "escape_genes.tsv", "entered": ["C (P1)"], "left": ["A (P1)"], "stayed": 1, "n_ranked": 3,
+                "spearman": json[1]["spearman"], "node": "de", "role": "de",
+            })
+        );
+        assert!((json[1]["spearman"].as_f64().unwrap() + 1.0).abs() < 1e-12);
         // Two rows have no correlation.
-        assert_eq!(found[0]["spearman"], Value::Null);
-        assert_eq!(changes(&store, &a, &a, 0.05), Vec::<Value>::new());
+        assert!(json[0]["spearman"].is_null());
+        assert_eq!(changes(&store, &a, &a, 0.05), []);
         // Another rate, other findings.
-        assert_eq!(changes(&store, &a, &b, 0.015)[1]["stayed"], json!(0));
+        let json = serde_json::to_value(changes(&store, &a, &b, 0.015)).unwrap();
+        assert_eq!(json[1]["stayed"], 0);
     }
 }

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clcc_cache::{Digest, GcPolicy, GcReason, Store};
-use serde_json::Value;
 
 use super::args::GcArgs;
 use super::error::{CliError, exit};
-use super::store_verbs::{open, read_run, runs};
+use super::store_verbs::{open, runs};
 use crate::exec::gib;
+use crate::results::RunRecord;
 
 pub(super) fn gc(args: &GcArgs) -> Result<i32, CliError> {
     let store = open(&args.cache)?;
@@ -101,27 +101,20 @@ impl History {
         let mut history = Self::default();
         let mut seen: BTreeMap<String, usize> = BTreeMap::new();
         for dir in runs(store) {
-            let Some(run) = read_run(&dir) else {
+            let Some(run) = RunRecord::read(&dir) else {
                 // Killed: nothing goes on while this process has the cache for itself.
                 if keep_last.is_some() {
                     history.old_runs.push(dir);
                 }
                 continue;
             };
-            let began = run["started"]
-                .as_str()
-                .and_then(|t| humantime::parse_rfc3339(t).ok())
+            let began = humantime::parse_rfc3339(&run.started)
+                .ok()
                 .and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok())
                 .map_or(0, |d| d.as_secs());
-            let workflow = run["workflow"]["name"].as_str().unwrap_or("?").to_string();
-            let nth = seen.entry(workflow).or_default();
+            let nth = seen.entry(run.workflow.name).or_default();
             *nth += 1;
-            let keys = run["nodes"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .filter_map(|n: &Value| n["key"].as_str()?.parse::<Digest>().ok());
-            for key in keys {
+            for key in run.nodes.iter().filter_map(|n| n.key) {
                 let last = history.last_used.entry(key).or_default();
                 *last = (*last).max(began);
                 if keep_last.is_some_and(|keep| *nth <= keep) {

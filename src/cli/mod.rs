@@ -14,7 +14,6 @@ mod graph;
 mod inspect;
 mod provenance;
 mod run;
-mod session;
 mod signals;
 mod simulate;
 mod store_verbs;

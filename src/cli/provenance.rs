@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
-use clcc_cache::{ActionRecord, Digest, measure, read_plain, read_plain_linked};
-use serde_json::{Map, Value, json};
+use clcc_cache::{ActionRecord, Digest, measure, read_plain};
+use serde_json::{Value, json};
+
+use crate::results::{NodeRecord, RunRecord};
 
 /// What is known of the origin of `path`; nothing where no record names it.
 pub(super) fn provenance(path: &Path) -> Option<Value> {
@@ -49,36 +51,27 @@ fn from_results(path: &Path) -> Option<Value> {
         .skip(1)
         .take(3)
         .find(|f| f.join("run.json").is_file() && f.join(".published.json").is_file())?;
-    let run: Value =
-        serde_json::from_slice(&read_plain_linked(&folder.join("run.json")).ok()?).ok()?;
+    let run = RunRecord::read(folder)?;
     let rel = path.strip_prefix(folder).ok()?.to_str()?;
-    let earlier = run["files_of_an_earlier_run"].as_array();
-    if earlier.is_some_and(|files| files.iter().any(|f| f == rel)) {
+    if run.files_of_an_earlier_run.iter().any(|f| f == rel) {
         return Some(json!({
-            "workflow": run["workflow"]["name"],
+            "workflow": run.workflow.name,
             "run": "one before that of run.json, which did not make it",
         }));
     }
-    let mut found = Map::new();
-    for (name, value) in [
-        ("workflow", &run["workflow"]["name"]),
-        ("program", &run["program"]["version"]),
-        ("run", &run["run"]),
-        ("started", &run["started"]),
-    ] {
-        found.insert(name.into(), value.clone());
-    }
-    let digest = measure(path).ok()?.digest.to_string();
-    let nodes = run["nodes"].as_array()?;
-    let node = nodes.iter().find(|node| {
-        let outputs = node["outputs"].as_array();
-        outputs.is_some_and(|o| o.iter().any(|o| o["digest"] == digest.as_str()))
+    let digest = measure(path).ok()?.digest;
+    let mut found = json!({
+        "workflow": run.workflow.name,
+        "program": run.program.version,
+        "run": run.run,
+        "started": run.started,
     });
-    if let Some(node) = node {
-        found.insert("node".into(), node["id"].clone());
-        found.insert("key".into(), node["key"].clone());
-        found.insert("params".into(), node["params"].clone());
+    let makes = |node: &&NodeRecord| node.outputs().iter().any(|o| o.digest == digest);
+    if let Some(node) = run.nodes.iter().find(makes) {
+        found["node"] = json!(node.id);
+        found["key"] = json!(node.key);
+        found["params"] = node.params().clone();
     }
-    found.insert("digest".into(), json!(digest));
-    Some(Value::Object(found))
+    found["digest"] = json!(digest);
+    Some(found)
 }

@@ -21,10 +21,44 @@ const LAST: Duration = Duration::from_secs(3);
 pub(super) struct Heard {
     /// 1 after the first signal, 2 after the second.
     pub(super) cancel: Cancel,
+    raise: watch::Sender<u8>,
     which: Arc<AtomicI32>,
 }
 
 impl Heard {
+    /// Nothing, as nobody listens yet: a signal ends the process.
+    pub(super) fn nothing() -> Self {
+        let (raise, cancel) = watch::channel(0u8);
+        Self {
+            cancel,
+            raise,
+            which: Arc::new(AtomicI32::new(0)),
+        }
+    }
+
+    /// From here on the first SIGINT or SIGTERM asks for a clean end, the second for one at once: the process ends
+    /// within [`LAST`], whatever it is doing. A third ends it on the spot.
+    ///
+    /// # Errors
+    /// Where signals cannot be heard.
+    pub(super) fn listen(&self) -> io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let (int, term) = {
+            let _inside = runtime.enter();
+            (
+                signal(SignalKind::interrupt())?,
+                signal(SignalKind::terminate())?,
+            )
+        };
+        let (raise, which) = (self.raise.clone(), Arc::clone(&self.which));
+        std::thread::Builder::new()
+            .name("signals".into())
+            .spawn(move || runtime.block_on(hear(int, term, raise, which)))?;
+        Ok(())
+    }
+
     /// The exit code of the last signal, if there was any.
     pub(super) fn code(&self) -> Option<i32> {
         match self.which.load(Ordering::Relaxed) {
@@ -54,41 +88,14 @@ pub(super) fn ignore_hangup() {
     }
 }
 
-/// From here on the first SIGINT or SIGTERM asks for a clean end, the second for one at once: the process ends
-/// within [`LAST`], whatever it is doing. A third ends it on the spot.
-///
-/// # Errors
-/// Where signals cannot be heard.
-pub(super) fn listen() -> io::Result<Heard> {
-    let (raise, cancel) = watch::channel(0u8);
-    let which = Arc::new(AtomicI32::new(0));
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let (int, term) = {
-        let _inside = runtime.enter();
-        (
-            signal(SignalKind::interrupt())?,
-            signal(SignalKind::terminate())?,
-        )
-    };
-    let heard = Heard {
-        cancel,
-        which: Arc::clone(&which),
-    };
-    std::thread::Builder::new()
-        .name("signals".into())
-        .spawn(move || runtime.block_on(hear(int, term, raise, which)))?;
-    Ok(heard)
-}
-
 /// From here on SIGINT and SIGTERM end the process at once, after `undo`, also where it is the first process of a
 /// container, which the kernel shields from signals that nobody listens to.
 ///
 /// # Errors
 /// Where signals cannot be heard.
 pub(super) fn end_after(undo: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    let mut heard = listen()?;
+    let mut heard = Heard::nothing();
+    heard.listen()?;
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let end = move || {
         let raised = runtime

@@ -2,15 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use clcc_cache::{Store, read_plain, read_plain_linked};
-use serde_json::{Value, json};
+use clcc_cache::{Store, read_plain};
+use serde::Serialize;
 
 use super::args::{CacheArgs, Format};
 use super::error::{CliError, exit};
 use super::terminal::skipped_text;
 use crate::decide::Reason;
 use crate::events::Event;
-use crate::schedule::SkipReason;
+use crate::results::{NodeStatus, RunRecord};
+use crate::schedule::{SkipReason, Summary};
 use crate::text::{hint_lines, shown};
 
 pub(super) fn open(args: &CacheArgs) -> Result<Store, CliError> {
@@ -21,7 +22,10 @@ pub(super) fn open(args: &CacheArgs) -> Result<Store, CliError> {
         )
         .hint("run a workflow first, or give --cache DIR"));
     }
-    super::session::open_cache(&args.cache).map(|(store, _)| store)
+    let (store, umask) = crate::run::open_cache(&args.cache)?;
+    // What the verb writes is the cache's.
+    std::mem::forget(umask);
+    Ok(store)
 }
 
 /// Run directories, newest first.
@@ -39,153 +43,192 @@ pub(super) fn runs(store: &Store) -> Vec<PathBuf> {
     dirs
 }
 
-pub(super) fn read_run(dir: &Path) -> Option<Value> {
-    serde_json::from_slice(&read_plain_linked(&dir.join("run.json")).ok()?).ok()
-}
-
 /// What a run left in a file of the cache, as far as it is there.
 fn read_text(path: &Path) -> String {
     let bytes = read_plain(path).unwrap_or_default();
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-fn text(value: &Value) -> String {
-    value.as_str().unwrap_or("?").to_string()
+/// What `status --format json` prints of a run.
+#[derive(Debug, Serialize)]
+struct RunStatus {
+    run: String,
+    /// `null` for a run that was killed before it began.
+    workflow: Option<String>,
+    #[serde(flatten)]
+    state: State,
 }
 
-/// The workflow that a run was of.
-pub(super) fn workflow_of(run: &Value) -> String {
-    text(&run["workflow"]["name"])
+#[derive(Debug, Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+enum State {
+    Ended(Ended),
+    Running(Unfinished),
+    Killed(Unfinished),
+    /// Where the file system has no locks, a killed run looks like one that goes on.
+    Unknown(Unfinished),
+}
+
+#[derive(Debug, Serialize)]
+struct Ended {
+    started: String,
+    seconds: f64,
+    summary: Summary,
+    not_selected: usize,
+    /// Nodes that failed, or were skipped though they were selected.
+    without_result: Vec<WithoutResult>,
+}
+
+#[derive(Debug, Serialize)]
+struct WithoutResult {
+    id: String,
+    status: NodeStatus,
+    error: Option<String>,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Unfinished {
+    /// Nodes that have ended.
+    ended: usize,
+    /// Nodes in all.
+    nodes: usize,
+    /// Nodes that run.
+    now: Vec<String>,
 }
 
 pub(super) fn status(args: &CacheArgs, format: Format) -> Result<i32, CliError> {
     let runs = last_runs(&open(args)?);
     if format == Format::Json {
-        super::out::json(&Value::from(runs));
+        super::out::json(&serde_json::to_value(runs).expect("plain values serialise"));
         return Ok(exit::OK);
     }
-    for run in &runs {
-        let name = text(&run["run"]);
-        let ended = format!("{} of {} nodes", run["ended"], run["nodes"]);
-        match run["state"].as_str() {
-            Some("running") => {
-                let now = run["now"].as_array().into_iter().flatten().map(text);
-                let now = now.collect::<Vec<_>>().join(", ");
-                say!("{name}  runs: {ended}, now {now}");
-            }
-            Some("killed") => say!("{name}  was killed after {ended}"),
-            Some("unknown") => say!("{name}  goes on or was killed: {ended} so far"),
-            _ => print_ended(run, &name),
+    for RunStatus {
+        run,
+        workflow,
+        state,
+    } in &runs
+    {
+        let so_far = |u: &Unfinished| format!("{} of {} nodes", u.ended, u.nodes);
+        match state {
+            State::Running(u) => say!("{run}  runs: {}, now {}", so_far(u), u.now.join(", ")),
+            State::Killed(u) => say!("{run}  was killed after {}", so_far(u)),
+            State::Unknown(u) => say!("{run}  goes on or was killed: {} so far", so_far(u)),
+            State::Ended(end) => print_ended(run, workflow.as_deref().unwrap_or("?"), end),
         }
     }
-    if runs.iter().all(|r| r["state"] != "ended") {
+    if !runs.iter().any(|r| matches!(r.state, State::Ended(_))) {
         say!("no run has ended in this cache");
     }
     Ok(exit::OK)
 }
 
-fn print_ended(run: &Value, name: &str) {
-    let s = &run["summary"];
-    let count = |value: &Value| value.as_u64().unwrap_or(0);
-    let skipped = skipped_text(count(&s["skipped"]), count(&run["not_selected"]));
+fn print_ended(run: &str, workflow: &str, end: &Ended) {
+    let s = &end.summary;
+    let skipped = skipped_text(s.skipped as u64, end.not_selected as u64);
     say!(
-        "{}  {}  {:.1} s  {} ran, {} cached, {} failed, {skipped}  (run {name})",
-        text(&run["workflow"]),
-        text(&run["started"]),
-        run["seconds"].as_f64().unwrap_or(0.0),
-        s["ran"],
-        s["cached"],
-        s["failed"],
+        "{workflow}  {}  {:.1} s  {} ran, {} cached, {} failed, {skipped}  (run {run})",
+        end.started,
+        end.seconds,
+        s.ran,
+        s.cached,
+        s.failed,
     );
-    for node in run["without_result"].as_array().into_iter().flatten() {
-        say!(
-            "  {:7} {}: {}",
-            text(&node["status"]),
-            text(&node["id"]),
-            text(&node["error"])
-        );
+    for node in &end.without_result {
+        let error = node.error.as_deref().unwrap_or("?");
+        say!("  {:7} {}: {error}", node.status.word(), node.id);
     }
 }
 
 /// The last run of each workflow that has ended, with the nodes that failed or were skipped though they were
 /// selected, and the runs that have not ended; newest first.
-fn last_runs(store: &Store) -> Vec<Value> {
+fn last_runs(store: &Store) -> Vec<RunStatus> {
     let mut seen: Vec<String> = Vec::new();
     let mut out = Vec::new();
     for dir in runs(store) {
-        let name = dir
-            .file_name()
-            .map(|n| n.to_string_lossy().into_owned())
-            .unwrap_or_default();
-        let Some(run) = read_run(&dir) else {
-            out.push(unfinished(&dir, &name));
+        let run = dir.file_name().map(|n| n.to_string_lossy().into_owned());
+        let run = run.unwrap_or_default();
+        let Some(record) = RunRecord::read(&dir) else {
+            out.push(unfinished(&dir, run));
             continue;
         };
-        let workflow = workflow_of(&run);
+        let workflow = record.workflow.name.clone();
         if seen.contains(&workflow) {
             continue;
         }
-        let nodes = run["nodes"].as_array().into_iter().flatten();
-        let (not_selected, without): (Vec<&Value>, Vec<&Value>) = nodes
-            .filter(|n| matches!(n["status"].as_str(), Some("failed" | "skipped")))
-            .partition(|n| skip_reason(n) == Some(SkipReason::NotSelected));
-        let without = without
-            .iter()
-            .map(|n| json!({"id": n["id"], "status": n["status"], "error": n["error"]}))
-            .collect::<Vec<_>>();
-        out.push(json!({
-            "run": name,
-            "workflow": workflow,
-            "state": "ended",
-            "started": run["started"],
-            "seconds": run["seconds"],
-            "summary": run["summary"],
-            "not_selected": not_selected.len(),
-            "without_result": without,
-        }));
-        seen.push(workflow);
+        seen.push(workflow.clone());
+        out.push(RunStatus {
+            run,
+            workflow: Some(workflow),
+            state: State::Ended(ended(record)),
+        });
     }
     out
 }
 
-/// Why a node of a run's record was skipped.
-fn skip_reason(node: &Value) -> Option<SkipReason> {
-    serde_json::from_value(node["skipped_as"].clone()).ok()
+fn ended(record: RunRecord) -> Ended {
+    let without = record
+        .nodes
+        .into_iter()
+        .filter(|n| n.status.is_without_result());
+    let (not_selected, without): (Vec<_>, Vec<_>) =
+        without.partition(|n| n.skipped_as == Some(SkipReason::NotSelected));
+    let without = without.into_iter().map(|n| WithoutResult {
+        id: n.id,
+        status: n.status,
+        error: n.error,
+    });
+    Ended {
+        started: record.started,
+        seconds: record.seconds,
+        summary: record.summary,
+        not_selected: not_selected.len(),
+        without_result: without.collect(),
+    }
 }
 
 /// A run without a record: still going, or killed.
-fn unfinished(dir: &Path, name: &str) -> Value {
+fn unfinished(dir: &Path, run: String) -> RunStatus {
     let going = clcc_cache::KeyLock::is_taken(&dir.join("lock"));
-    let events = read_text(&dir.join("events.jsonl"));
-    let mut workflow = Value::Null;
-    let mut nodes = 0;
-    let mut ended = 0;
-    let mut running: Vec<String> = Vec::new();
-    for event in events
-        .lines()
-        .filter_map(|l| serde_json::from_str::<Value>(l).ok())
-    {
-        let id = event["id"].as_str().unwrap_or_default().to_string();
-        match event["event"].as_str() {
-            Some("started") => {
-                nodes = event["nodes"].as_u64().unwrap_or(0);
-                workflow = event["workflow"].clone();
+    let mut workflow = None;
+    let mut so_far = Unfinished::default();
+    for event in events(dir) {
+        match event {
+            Event::Started {
+                nodes,
+                workflow: name,
+                ..
+            } => {
+                so_far.nodes = nodes;
+                workflow = Some(name);
             }
-            Some("will_execute") => running.push(id),
-            Some("did_execute" | "did_fail" | "did_skip" | "did_reuse") => {
-                ended += 1;
-                running.retain(|r| *r != id);
+            Event::WillExecute { id, .. } => so_far.now.push(id),
+            Event::DidExecute { id, .. }
+            | Event::DidFail { id, .. }
+            | Event::DidSkip { id, .. }
+            | Event::DidReuse { id, .. } => {
+                so_far.ended += 1;
+                so_far.now.retain(|r| *r != id);
             }
             _ => {}
         }
     }
-    // Where the file system has no locks, a killed run looks like one that goes on.
     let state = match going {
-        Some(true) => "running",
-        Some(false) => "killed",
-        None => "unknown",
+        Some(true) => State::Running(so_far),
+        Some(false) => State::Killed(so_far),
+        None => State::Unknown(so_far),
     };
-    json!({"run": name, "workflow": workflow, "state": state, "ended": ended, "nodes": nodes, "now": running})
+    RunStatus {
+        run,
+        workflow,
+        state,
+    }
+}
+
+/// The events of a run, as far as they are there and whole.
+fn events(dir: &Path) -> Vec<Event> {
+    let text = read_text(&dir.join("events.jsonl"));
+    let read = |line: &str| serde_json::from_str(line).ok();
+    text.lines().filter_map(read).collect()
 }
 
 pub(super) fn log(args: &CacheArgs, workflow: Option<&str>, node: &str) -> Result<i32, CliError> {
@@ -196,11 +239,7 @@ pub(super) fn log(args: &CacheArgs, workflow: Option<&str>, node: &str) -> Resul
         if node.contains('/') || !file.is_file() {
             continue;
         }
-        let text = read_text(&dir.join("events.jsonl"));
-        let events: Vec<Event> = text
-            .lines()
-            .filter_map(|l| serde_json::from_str(l).ok())
-            .collect();
+        let events = events(&dir);
         let of = events.iter().find_map(|e| match e {
             Event::Started { workflow, run, .. } => Some((workflow.clone(), run.clone())),
             _ => None,

@@ -12,8 +12,8 @@ use crate::decide::Reason;
 use crate::device::RunDevice;
 use crate::events::Event;
 use crate::plan::{Node, Plan};
-use crate::results::Publication;
-use crate::schedule::{Outcome, RunOutcome, SkipReason};
+use crate::run::Finished;
+use crate::schedule::{Outcome, SkipReason, Summary};
 use crate::text::{hint_lines, shown};
 
 /// Places of the results named where there are many.
@@ -272,13 +272,19 @@ impl Terminal {
     }
 
     /// The last lines of a run: counts, failures again, where the results are.
-    pub(super) fn closing(
-        plan: &Plan,
-        outcome: &RunOutcome,
-        seconds: f64,
-        published: &Publication,
-    ) {
-        let (ran, cached, failed, skipped) = outcome.counts();
+    pub(super) fn closing(finished: &Finished) {
+        let Finished {
+            plan,
+            outcome,
+            published,
+            seconds,
+        } = finished;
+        let Summary {
+            ran,
+            cached,
+            failed,
+            skipped,
+        } = outcome.summary();
         let not_selected = outcome
             .nodes
             .iter()

@@ -166,19 +166,42 @@ pub enum FailureClass {
     ChangedInput,
 }
 
-impl FailureClass {
-    /// One word, for events.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Stage => "stage",
-            Self::Cancelled => "cancelled",
-            Self::Disk => "disk",
-            Self::Transient => "transient",
-            Self::Memory => "memory",
-            Self::Timeout => "timeout",
-            Self::Crash => "crash",
-            Self::DamagedInput { .. } => "damaged_input",
-            Self::ChangedInput => "changed_input",
+/// A [`FailureClass`] without what it carries, as events have it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureKind {
+    /// [`FailureClass::Stage`].
+    Stage,
+    /// [`FailureClass::Cancelled`].
+    Cancelled,
+    /// [`FailureClass::Disk`].
+    Disk,
+    /// [`FailureClass::Transient`].
+    Transient,
+    /// [`FailureClass::Memory`].
+    Memory,
+    /// [`FailureClass::Timeout`].
+    Timeout,
+    /// [`FailureClass::Crash`].
+    Crash,
+    /// [`FailureClass::DamagedInput`].
+    DamagedInput,
+    /// [`FailureClass::ChangedInput`].
+    ChangedInput,
+}
+
+impl From<FailureClass> for FailureKind {
+    fn from(class: FailureClass) -> Self {
+        match class {
+            FailureClass::Stage => Self::Stage,
+            FailureClass::Cancelled => Self::Cancelled,
+            FailureClass::Disk => Self::Disk,
+            FailureClass::Transient => Self::Transient,
+            FailureClass::Memory => Self::Memory,
+            FailureClass::Timeout => Self::Timeout,
+            FailureClass::Crash => Self::Crash,
+            FailureClass::DamagedInput { .. } => Self::DamagedInput,
+            FailureClass::ChangedInput => Self::ChangedInput,
         }
     }
 }
@@ -232,7 +255,8 @@ mod tests {
             (C::DamagedInput { digest }, "damaged_input"),
             (C::ChangedInput, "changed_input"),
         ] {
-            assert_eq!(class.word(), word);
+            let kind = serde_json::to_value(FailureKind::from(class)).unwrap();
+            assert_eq!(kind, word);
             let message = NodeMessage::Failed {
                 failure: Failure::new(class, "as said"),
             };

@@ -1,6 +1,6 @@
 //! The executor on this machine: one child process per node, in its own process group.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -79,13 +79,40 @@ pub trait Executor {
     fn submit(&self, job: Job, events: mpsc::UnboundedSender<JobEvent>, cancel: Cancel);
 }
 
+/// A program that runs nodes when it is started with `exec-node ACTION`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Program {
+    /// That of this process, whose file is there.
+    Own(PathBuf),
+    /// Another.
+    Other(PathBuf),
+}
+
+impl Program {
+    /// Its file.
+    pub fn path(&self) -> &Path {
+        let (Self::Own(path) | Self::Other(path)) = self;
+        path
+    }
+
+    /// What is executed: of this process its own image where there is one, as the file may be replaced during a
+    /// run.
+    fn image(&self) -> &Path {
+        let image = Path::new("/proc/self/exe");
+        match self {
+            Self::Own(_) if image.exists() => image,
+            _ => self.path(),
+        }
+    }
+}
+
 /// Children of this process.
 #[derive(Debug, Clone)]
 pub struct LocalExecutor {
     /// The store that outputs are published to.
     pub store: Arc<dyn ActionStore>,
-    /// This program.
-    pub program: PathBuf,
+    /// The program that the children run.
+    pub program: Program,
     /// Digest of this program, for the records.
     pub build: Option<Digest>,
     /// What the children hold in memory.
@@ -175,10 +202,7 @@ impl LocalExecutor {
             std::fs::create_dir_all(dir).map_err(io)?;
         }
         let log = std::fs::File::create(&job.log).map_err(io)?;
-        // By this process's own image where there is one: the file may be replaced during a run.
-        let image = std::path::Path::new("/proc/self/exe");
-        let mut command =
-            tokio::process::Command::new(if image.exists() { image } else { &self.program });
+        let mut command = tokio::process::Command::new(self.program.image());
         command.arg0("clcc-flow");
         if let Some(id) = &job.grant.accelerator {
             command.env("CUDA_VISIBLE_DEVICES", id);
@@ -197,7 +221,12 @@ impl LocalExecutor {
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
-            .map_err(|e| crash(format!("cannot start `{}`: {e}", self.program.display())))?;
+            .map_err(|e| {
+                crash(format!(
+                    "cannot start `{}`: {e}",
+                    self.program.path().display()
+                ))
+            })?;
         let pid = child
             .id()
             .and_then(|id| rustix::process::Pid::from_raw(id as i32));

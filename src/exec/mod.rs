@@ -9,9 +9,10 @@ mod memory_watch;
 mod node;
 
 pub use action::{
-    Action, ActionInput, ActionOutput, Failure, FailureClass, NodeMessage, NodeResult, io_class,
+    Action, ActionInput, ActionOutput, Failure, FailureClass, FailureKind, NodeMessage, NodeResult,
+    io_class,
 };
-pub use local::{Cancel, Executor, Grant, Job, JobEvent, JobOutcome, LocalExecutor};
+pub use local::{Cancel, Executor, Grant, Job, JobEvent, JobOutcome, LocalExecutor, Program};
 pub(crate) use local::{cache_failure, gib};
 pub use memory_watch::MemoryWatch;
 pub use node::exec_node;

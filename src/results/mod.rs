@@ -16,7 +16,10 @@ mod ro_crate;
 mod trace;
 mod wanted;
 
-pub use record::{run_history, run_record};
+pub use record::{
+    InputRecord, MachineRecord, NodeDetails, NodeRecord, NodeStatus, ProgramRecord, RunRecord,
+    WorkflowRecord,
+};
 pub use ro_crate::ro_crate;
 pub use trace::Trace;
 
@@ -31,7 +34,7 @@ use clcc_stages::report::script_json;
 use serde_json::{Map, Value, json};
 
 use crate::plan::Plan;
-use crate::schedule::{Outcome, RunOutcome};
+use crate::schedule::RunOutcome;
 use index::{Found, Index, Published};
 use origin::{Kin, Origin};
 use wanted::{Wanted, WantedFiles, is_beneath, is_page, wanted_files};
@@ -156,7 +159,7 @@ pub fn publish(
     outcome: &RunOutcome,
     store: &dyn ActionStore,
     to: &Destination<'_>,
-    run: &dyn Fn() -> Value,
+    run: &dyn Fn() -> RunRecord,
 ) -> Result<Publication, ResultsError> {
     let dir = to.root.join(&plan.name);
     std::fs::create_dir_all(&dir).map_err(at(&dir))?;
@@ -173,10 +176,10 @@ pub fn publish(
     } = compare(&dir, &old, &wanted);
     let (kept, gone) = others(&dir, &old, &wanted, plan, outcome);
     let state = state(plan, outcome, &kept);
-    let (ran, _, failed, skipped) = outcome.counts();
+    let count = outcome.summary();
     let records = !stale.is_empty()
         || !gone.is_empty()
-        || ran + failed + skipped > 0
+        || count.ran + count.failed + count.skipped > 0
         || old.state != Some(state)
         || !dir.join("run.json").exists();
     if !records && !moved && old.workflow == origin {
@@ -212,15 +215,14 @@ pub fn publish(
             let _ = std::fs::remove_file(dir.join(rel));
             remove_empty_parents(&dir, rel);
         }
-        let run = &mut run();
-        run["files_of_an_earlier_run"] = kept.clone().into();
+        let mut run = run();
+        run.files_of_an_earlier_run = kept.clone();
+        let run = serde_json::to_value(run).expect("plain values serialise");
+        let ro_crate = ro_crate(&run, wanted.keys().map(String::as_str));
         write(&dir.join("metrics.json"), &pretty(&metrics(plan, outcome)))?;
-        write(&dir.join("run.json"), &pretty(run))?;
-        write(
-            &dir.join("ro-crate-metadata.json"),
-            &pretty(&ro_crate(run, wanted.keys().map(String::as_str))),
-        )?;
-        embed_provenance(&dir, &wanted, run)?;
+        write(&dir.join("run.json"), &pretty(&run))?;
+        write(&dir.join("ro-crate-metadata.json"), &pretty(&ro_crate))?;
+        embed_provenance(&dir, &wanted, &run)?;
     }
     let of_others = kept.iter().map(|rel| (rel.clone(), old.files[rel].clone()));
     let mut index = Index {
@@ -446,16 +448,6 @@ fn embed_provenance(dir: &Path, wanted: &WantedFiles, run: &Value) -> Result<(),
         write(&target, &page.replacen(PROVENANCE_MARK, &script, 1))?;
     }
     Ok(())
-}
-
-/// Whether the node's outcome is worth a line in the run's record.
-fn status_word(outcome: &Outcome) -> &'static str {
-    match outcome {
-        Outcome::Cached(_) => "cached",
-        Outcome::Ran(..) => "ran",
-        Outcome::Failed(_) => "failed",
-        Outcome::Skipped(_) => "skipped",
-    }
 }
 
 #[cfg(test)]

@@ -35,8 +35,10 @@ impl Trace {
             Event::DidExecute {
                 id, peak_rss_bytes, ..
             } => self.end(id, now, "ran", json!(peak_rss_bytes)),
-            Event::DidFail { id, class, .. } => self.end(id, now, class, Value::Null),
-            Event::WillRetry { id, class, .. } => self.end(id, now, class, Value::Null),
+            Event::DidFail { id, class, .. } | Event::WillRetry { id, class, .. } => {
+                let class = serde_json::to_value(class).expect("a word");
+                self.end(id, now, class.as_str().unwrap_or_default(), Value::Null);
+            }
             Event::DidSkip { id, .. } => self.end(id, now, "skipped", Value::Null),
             Event::DidFindDamage { id, role, .. } => {
                 self.instant(&format!("{id}: {role} damaged"), now)

@@ -516,7 +516,7 @@ impl<'a> Dispatcher<'a> {
         };
         let event = Event::WillRetry {
             id: self.id(node),
-            class: failure.class.word().to_string(),
+            class: failure.class.into(),
             because: failure.message.clone(),
             how,
         };
@@ -579,7 +579,7 @@ impl<'a> Dispatcher<'a> {
         let event = Event::DidFail {
             id: self.id(node),
             message: failure.message.clone(),
-            class: failure.class.word().to_string(),
+            class: failure.class.into(),
             hint: failure.hint.clone(),
             seconds,
             log: log.map(|l| l.display().to_string()).unwrap_or_default(),

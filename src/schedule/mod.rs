@@ -18,6 +18,7 @@ use std::time::Instant;
 
 use clcc_cache::ActionRecord;
 use clcc_stages::stage::DeviceChoice;
+use serde::{Deserialize, Serialize};
 
 use crate::decide::Decider;
 use crate::events::Event;
@@ -66,6 +67,20 @@ impl Outcome {
     }
 }
 
+/// How many nodes ended how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Summary {
+    /// Ran.
+    pub ran: usize,
+    /// Found in the cache.
+    pub cached: usize,
+    /// Failed.
+    pub failed: usize,
+    /// Not run.
+    pub skipped: usize,
+}
+
 /// What came of a run.
 #[derive(Debug)]
 pub struct RunOutcome {
@@ -91,15 +106,15 @@ impl RunOutcome {
         self
     }
 
-    /// (ran, cached, failed, skipped)
-    pub fn counts(&self) -> (usize, usize, usize, usize) {
+    /// How many nodes ended how.
+    pub fn summary(&self) -> Summary {
         let count = |f: fn(&Outcome) -> bool| self.nodes.iter().filter(|n| f(n)).count();
-        (
-            count(|n| matches!(n, Outcome::Ran(..))),
-            count(|n| matches!(n, Outcome::Cached(_))),
-            count(|n| matches!(n, Outcome::Failed(_))),
-            count(|n| matches!(n, Outcome::Skipped(_))),
-        )
+        Summary {
+            ran: count(|n| matches!(n, Outcome::Ran(..))),
+            cached: count(|n| matches!(n, Outcome::Cached(_))),
+            failed: count(|n| matches!(n, Outcome::Failed(_))),
+            skipped: count(|n| matches!(n, Outcome::Skipped(_))),
+        }
     }
 }
 

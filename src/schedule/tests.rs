@@ -18,7 +18,9 @@ use serde_json::json;
 use super::{Options, Outcome, RunOutcome, SkipReason, run};
 use crate::decide::{Decider, InputDigests, Lookahead};
 use crate::events::Event;
-use crate::exec::{Cancel, Executor, Failure, FailureClass, Job, JobEvent, JobOutcome};
+use crate::exec::{
+    Cancel, Executor, Failure, FailureClass, FailureKind, Job, JobEvent, JobOutcome,
+};
 use crate::plan::{Node, NodeInput, Plan};
 use crate::registry::{Kind, Resolved};
 use crate::workflow::{InputSpec, Resources};
@@ -537,6 +539,12 @@ fn a_join_goes_on_with_enough_survivors_and_their_set_is_in_the_key() {
     assert_ne!(output(&outcome.nodes[3]), partial);
 }
 
+/// Nodes that ran, were cached, failed and were skipped.
+fn counts(outcome: &RunOutcome) -> [usize; 4] {
+    let s = outcome.summary();
+    [s.ran, s.cached, s.failed, s.skipped]
+}
+
 #[test]
 fn without_a_minimum_a_join_needs_everything() {
     let (_dir, store) = cache();
@@ -552,7 +560,7 @@ fn without_a_minimum_a_join_needs_everything() {
     };
     assert_eq!(why.to_string(), "it needs `n1`");
     assert!(matches!(&outcome.nodes[3], Outcome::Skipped(_)));
-    assert_eq!(outcome.counts(), (1, 0, 1, 2));
+    assert_eq!(counts(&outcome), [1, 0, 1, 2]);
 }
 
 #[test]
@@ -562,9 +570,9 @@ fn a_node_killed_for_memory_is_tried_once_more_and_alone() {
     let once = |node, attempt| (node == 2 && attempt == 0).then_some(FailureClass::Memory);
     let fake = Fake::with(&store, once);
     let (outcome, events) = run_world(&w, &fake, &options());
-    assert_eq!(outcome.counts(), (6, 0, 0, 0));
+    assert_eq!(counts(&outcome), [6, 0, 0, 0]);
     assert!(events.iter().any(
-        |e| matches!(e, Event::WillRetry { id, class, .. } if id == "n2" && class == "memory")
+        |e| matches!(e, Event::WillRetry { id, class, .. } if id == "n2" && *class == FailureKind::Memory)
     ));
     assert_eq!(fake.books.lock().unwrap().alone, BTreeSet::from([2]));
     let always = |node, _| (node == 2).then_some(FailureClass::Memory);
@@ -586,7 +594,7 @@ fn a_passing_fault_is_tried_again_and_a_lasting_one_is_not() {
         _ => None,
     });
     let (outcome, _) = run_world(&w, &fake, &options());
-    assert_eq!(outcome.counts(), (1, 0, 1, 0));
+    assert_eq!(counts(&outcome), [1, 0, 1, 0]);
     assert_eq!(
         fake.books.lock().unwrap().attempts,
         BTreeMap::from([(0, 2), (1, 1)])
@@ -607,7 +615,7 @@ fn memory_set_aside_never_exceeds_the_budget() {
         ..options()
     };
     let (outcome, _) = run_world(&w, &fake, &options);
-    assert_eq!(outcome.counts().0, 12);
+    assert_eq!(outcome.summary().ran, 12);
     let books = fake.books.lock().unwrap();
     assert!(
         books.most_at_once > 1 && books.most_memory <= 100,
@@ -627,7 +635,7 @@ fn a_node_larger_than_the_budget_runs_alone() {
         ..options()
     };
     let (outcome, _) = run_world(&w, &fake, &options);
-    assert_eq!(outcome.counts().0, 4);
+    assert_eq!(outcome.summary().ran, 4);
     assert!(fake.books.lock().unwrap().most_memory <= 1000);
 }
 
@@ -648,7 +656,7 @@ fn an_accelerator_is_leased_to_one_node_at_a_time() {
         };
         w.nodes.iter_mut().for_each(|s| s.x += 100);
         let (outcome, _) = run_world(&w, &fake, &options);
-        assert_eq!(outcome.counts().0, 6);
+        assert_eq!(outcome.summary().ran, 6);
         let books = fake.books.lock().unwrap();
         assert!(!books.shared_accelerator);
         assert_eq!(books.most_at_once, accelerators);
@@ -665,5 +673,5 @@ fn fail_fast_starts_nothing_more() {
         ..options()
     };
     let (outcome, _) = run_world(&w, &Fake::with(&store, fails(&[1])), &options);
-    assert_eq!(outcome.counts(), (1, 0, 1, 4));
+    assert_eq!(counts(&outcome), [1, 0, 1, 4]);
 }

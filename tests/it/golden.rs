@@ -102,7 +102,7 @@ fn found(env: &[(&str, &str)]) -> BTreeMap<String, (u64, String)> {
 fn outputs(p: &Project, workflow: &str, env: &[(&str, &str)]) -> BTreeMap<String, (u64, String)> {
     p.run_with(&["run", "w.yaml", "--format", "json"], env)
         .expect(0);
-    let run = p.json(&format!("results/{workflow}/run.json"));
+    let run = p.json(format!("results/{workflow}/run.json"));
     let mut lines: BTreeMap<String, (u64, Vec<String>)> = BTreeMap::new();
     for node in run["nodes"].as_array().expect("nodes") {
         let kind = node["kind"].as_str().expect("a kind").to_string();

@@ -2,48 +2,81 @@
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clcc_cache::{Digest, Journal, StatCache, Store};
+use clcc_stages::stage::DeviceChoice;
 use rustix::fs::Mode;
 
-use super::args::WorkflowArgs;
-use super::error::{CliError, cache_hint, exit};
+use super::RunError;
 use crate::decide::{Decider, InputDigests, Lookahead, digest_inputs};
 use crate::device::RunDevice;
 use crate::names;
-use crate::plan::{NodeId, Plan};
+use crate::plan::{NodeId, Overrides, Plan};
+use crate::schedule::RunOutcome;
 use crate::workflow::{InvalidWorkflow, Problem, Workflow, join, unknown};
 
-/// An opened workflow.
-pub(super) struct Session {
+/// How to open a workflow, for every verb that needs its plan. The default is that of the command line.
+#[derive(Debug, Clone)]
+pub struct WorkflowOptions {
+    /// Changes to what the file says; default none.
+    pub overrides: Overrides,
+    /// Stages that run even where they are cached; default none.
+    pub force: Vec<String>,
+    /// Where training runs; default the best device that this build and machine have.
+    pub device: DeviceChoice,
+    /// The cache directory; default `.clcc`.
+    pub cache: PathBuf,
+    /// Read every input file again instead of trusting its size and times; default `false`.
+    pub rehash: bool,
+}
+
+impl Default for WorkflowOptions {
+    fn default() -> Self {
+        Self {
+            overrides: Overrides::default(),
+            force: Vec::new(),
+            device: DeviceChoice::Auto,
+            cache: PathBuf::from(".clcc"),
+            rehash: false,
+        }
+    }
+}
+
+/// An opened workflow: the plan, the cache, the content of the inputs.
+pub struct Session {
     workflow: Workflow,
-    pub(super) plan: Plan,
-    pub(super) store: Store,
-    pub(super) inputs: InputDigests,
-    pub(super) last: Journal<Digest>,
-    pub(super) force: BTreeSet<String>,
-    pub(super) device: RunDevice,
+    /// Nodes, parameters, wiring.
+    pub plan: Plan,
+    /// The cache.
+    pub store: Store,
+    /// Content of the file inputs.
+    pub inputs: InputDigests,
+    /// The key that each node had last.
+    pub last: Journal<Digest>,
+    /// Stages that run even where they are cached.
+    pub force: BTreeSet<String>,
+    /// Where training runs, and why.
+    pub device: RunDevice,
     umask: Umask,
 }
 
-/// Opens the cache for whatever verb. Its path is handed to child processes as JSON, so it must be text.
-pub(super) fn open_cache(path: &Path) -> Result<(Store, Umask), CliError> {
+/// Opens a cache. While the second value lives, new files of this process have the cache's umask.
+///
+/// # Errors
+/// [`RunError::Cache`], and [`RunError::CachePath`] where its path is no UTF-8 text.
+pub fn open_cache(path: &Path) -> Result<(Store, Umask), RunError> {
     let umask = Umask::of_cache(path);
     let store = Store::open(path)?;
     if store.root().to_str().is_none() {
-        let message = format!(
-            "the cache lies at `{}`: expected a path that is UTF-8 text",
-            store.root().display()
-        );
-        return Err(CliError::new(exit::USAGE, message).hint("give another place with --cache"));
+        return Err(RunError::CachePath(store.root().to_path_buf()));
     }
     Ok((store, umask))
 }
 
-/// What the modes of new files leave out.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Umask {
+/// What the modes of new files leave out; the user's own is set again when this goes.
+#[derive(Debug)]
+pub struct Umask {
     /// As the user set it.
     own: Mode,
     /// In the cache: a directory that the group may write and hands its group on (`chmod g+ws`) is shared, so
@@ -55,14 +88,19 @@ impl Umask {
     /// Takes effect at once.
     fn of_cache(root: &Path) -> Self {
         let shared = std::fs::metadata(root).is_ok_and(|m| m.mode() & 0o2020 == 0o2020);
-        let own = rustix::process::umask(Mode::RWXG | Mode::RWXO);
+        let own = own_umask();
         let cache = if shared { own - Mode::RWXG } else { own };
-        rustix::process::umask(cache);
+        if cache != own {
+            rustix::process::umask(cache);
+        }
         Self { own, cache }
     }
 
     /// Does what is no matter of the cache.
-    fn outside_cache<T>(self, work: impl FnOnce() -> T) -> T {
+    fn outside_cache<T>(&self, work: impl FnOnce() -> T) -> T {
+        if self.cache == self.own {
+            return work();
+        }
         rustix::process::umask(self.own);
         let done = work();
         rustix::process::umask(self.cache);
@@ -70,17 +108,46 @@ impl Umask {
     }
 }
 
+impl Drop for Umask {
+    fn drop(&mut self) {
+        if self.cache != self.own {
+            rustix::process::umask(self.own);
+        }
+    }
+}
+
+/// The umask of this process. Where the kernel does not say it (Linux before 4.7, other systems), it is read by
+/// setting another for a moment.
+fn own_umask() -> Mode {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let said = status.lines().find_map(|l| l.strip_prefix("Umask:"));
+    if let Some(said) = said.and_then(|text| u32::from_str_radix(text.trim(), 8).ok()) {
+        return Mode::from_raw_mode(said);
+    }
+    let own = rustix::process::umask(Mode::RWXG | Mode::RWXO);
+    rustix::process::umask(own);
+    own
+}
+
 /// Loads and checks a workflow, whether its input files are there, and what `more` finds.
-pub(super) fn load_checked(
-    args: &WorkflowArgs,
+///
+/// # Errors
+/// [`RunError::Load`] and [`RunError::Invalid`].
+pub fn load_checked(
+    file: &Path,
+    options: &WorkflowOptions,
     more: impl Fn(&Workflow, &Plan) -> Vec<Problem>,
-) -> Result<(Workflow, Plan), CliError> {
-    let workflow = Workflow::load(&args.workflow)?;
-    let plan = Plan::new(&workflow, &args.overrides())?;
+) -> Result<(Workflow, Plan), RunError> {
+    let workflow = Workflow::load(file)?;
+    let plan = Plan::new(&workflow, &options.overrides)?;
     let mut problems = missing_inputs(&workflow, &plan);
     problems.extend(more(&workflow, &plan));
     let stages: Vec<&str> = workflow.stages.keys().map(String::as_str).collect();
-    for stage in args.force.iter().filter(|s| !stages.contains(&s.as_str())) {
+    for stage in options
+        .force
+        .iter()
+        .filter(|s| !stages.contains(&s.as_str()))
+    {
         let mut problem = unknown("stage", stage, &stages);
         problem.message = format!("--force {stage}: {}", problem.message);
         problems.push(problem);
@@ -136,23 +203,18 @@ fn missing_inputs(workflow: &Workflow, plan: &Plan) -> Vec<Problem> {
 }
 
 impl Session {
-    pub(super) fn open(args: &WorkflowArgs) -> Result<Self, CliError> {
-        let (workflow, plan) = load_checked(args, |_, _| Vec::new())?;
-        let device = crate::device::resolve(args.device.into()).map_err(|e| {
-            let hint = format!(
-                "build with `--features {}`, or use `--device cpu`",
-                e.device
-            );
-            CliError::from_error(exit::USAGE, &e).hint(hint)
-        })?;
-        let (store, umask) = open_cache(&args.cache)?;
-        let store = store.checking_content(args.rehash);
-        let mut stat = StatCache::open(&store.root().join("stat.jsonl"), !args.rehash);
-        let inputs = digest_inputs(&plan, &mut stat).map_err(|(name, e)| {
-            let mut error = CliError::from_error(exit::INVALID, &e);
-            error.message = format!("input `{name}`: {}", error.message);
-            error.with_hint(cache_hint(&e))
-        })?;
+    /// Opens a workflow and its cache, and reads what of its inputs was not read before.
+    ///
+    /// # Errors
+    /// Where the workflow, an input, the device or the cache cannot be used.
+    pub fn open(file: &Path, options: &WorkflowOptions) -> Result<Self, RunError> {
+        let (workflow, plan) = load_checked(file, options, |_, _| Vec::new())?;
+        let device = crate::device::resolve(options.device)?;
+        let (store, umask) = open_cache(&options.cache)?;
+        let store = store.checking_content(options.rehash);
+        let mut stat = StatCache::open(&store.root().join("stat.jsonl"), !options.rehash);
+        let inputs = digest_inputs(&plan, &mut stat)
+            .map_err(|(name, source)| RunError::Input { name, source })?;
         if store.is_writable()
             && let Err(e) = stat.save()
         {
@@ -170,7 +232,7 @@ impl Session {
             store,
             inputs,
             last,
-            force: args.force.iter().cloned().collect(),
+            force: options.force.iter().cloned().collect(),
             device,
             umask,
         })
@@ -181,7 +243,7 @@ impl Session {
     ///
     /// # Errors
     /// Every name that the data lack.
-    pub(super) fn check_names(&self) -> Result<(), CliError> {
+    pub fn check_names(&self) -> Result<(), RunError> {
         let now = names::digest(&self.plan, &self.inputs);
         let path = self.store.root().join("names.jsonl");
         let mut known: Journal<Digest> = Journal::open(&path);
@@ -199,20 +261,37 @@ impl Session {
     }
 
     /// Writes outside the cache, with the user's own umask.
-    pub(super) fn outside_cache<T>(&self, work: impl FnOnce() -> T) -> T {
+    pub fn outside_cache<T>(&self, work: impl FnOnce() -> T) -> T {
         self.umask.outside_cache(work)
     }
 
     /// Digest of the program file, for the records; not part of any key.
-    pub(super) fn build_digest(&self, program: &std::path::Path) -> Option<Digest> {
+    pub fn build_digest(&self, program: &std::path::Path) -> Option<Digest> {
         let mut stat = StatCache::open(&self.store.root().join("stat.jsonl"), true);
         let digest = stat.digest(program).ok();
         let _ = stat.save();
         digest
     }
 
+    /// Points every node that has a record at it, for the reasons of the next run.
+    pub fn remember(&mut self, outcome: &RunOutcome) {
+        if !self.store.is_writable() {
+            return;
+        }
+        let nodes = self.plan.nodes.iter().zip(&outcome.nodes);
+        let keys = nodes.filter_map(|(node, end)| Some((node.id.clone(), end.record()?.key)));
+        if let Err(e) = self.last.set_all(keys.collect::<Vec<_>>()) {
+            tracing::warn!("the keys of this run could not be remembered: {e}");
+        }
+    }
+
+    /// The plan, when all else is done.
+    pub fn into_plan(self) -> Plan {
+        self.plan
+    }
+
     /// A decider that will be asked for these nodes.
-    pub(super) fn decider(&self, nodes: impl IntoIterator<Item = NodeId>) -> Decider<'_> {
+    pub fn decider(&self, nodes: impl IntoIterator<Item = NodeId>) -> Decider<'_> {
         Decider {
             ahead: Lookahead::new(&self.store, &self.plan, &self.last, nodes),
             plan: &self.plan,
