@@ -21,19 +21,26 @@
 //! clcc-simulate  simulate, benchmark
 //! clcc-report    report, export, compare
 //! ```
+//!
+//! Features, all on by default: `hdf5` (h5ad and 10x h5 files), `train` (the stage `train`, which brings candle),
+//! `report` (`report`, `export` and `compare`, which bring kuva). Without them `ingest`, `preprocess`, `infercnv`,
+//! `cluster`, `mine` and `dosage` remain, for zarr, text and matrix-market.
 
 pub use clcc_data::{StageError, StageResult, anndata, error, frame, genome, matrix, table};
 pub use clcc_numerics::{graph, linalg, math, rng, stats};
 pub use clcc_stage::{cells, cohort, params, roles, stage, tables};
 
-pub use clcc_align::{concordance, eval, mine, train};
+#[cfg(feature = "train")]
+pub use clcc_align::train;
+pub use clcc_align::{concordance, eval, mine};
 pub use clcc_cnv::{cluster, infercnv};
 pub use clcc_counts::{doublets, ingest, preprocess};
 pub use clcc_dosage::{baselines, de, dosage};
+#[cfg(feature = "report")]
 pub use clcc_report::{compare, export, report};
 pub use clcc_simulate::{benchmark, simulate};
 
-/// Every stage kind, in the order of the pipeline: `kinds!(f)` is an array of `f::<Kind>()`.
+/// Every stage kind, in the order of the pipeline (with all features): `kinds!(f)` is an array of `f::<Kind>()`.
 ///
 /// ```
 /// use clcc_stages::stage::Stage;
@@ -43,6 +50,7 @@ pub use clcc_simulate::{benchmark, simulate};
 /// }
 /// assert_eq!(clcc_stages::kinds!(name)[..2], ["simulate", "ingest"]);
 /// ```
+#[cfg(all(feature = "train", feature = "report"))]
 #[macro_export]
 macro_rules! kinds {
     ($make:ident) => {

@@ -12,4 +12,5 @@
 pub mod concordance;
 pub mod eval;
 pub mod mine;
+#[cfg(feature = "train")]
 pub mod train;

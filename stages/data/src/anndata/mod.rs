@@ -11,18 +11,22 @@
 //! Not read: awkward arrays, sparse matrices inside `uns`. Each is named in the error or in the list of what was
 //! left out, never dropped silently.
 
+#[cfg(feature = "hdf5")]
 mod blocks;
 mod blosc;
 mod chunk_files;
 mod decode;
 mod describe;
+#[cfg(feature = "hdf5")]
 mod direct;
+#[cfg_attr(not(feature = "hdf5"), path = "no_hdf5.rs")]
 mod hdf5;
 mod reader;
 mod store;
 mod stored;
 mod tenx;
 mod write;
+#[cfg(feature = "hdf5")]
 mod write_h5ad;
 mod zarr;
 mod zstd;
@@ -154,8 +158,18 @@ impl AnnData {
     ///
     /// # Errors
     /// As [`AnnData::write_zarr`].
+    #[cfg(feature = "hdf5")]
     pub fn write_h5ad(&self, path: &Path) -> StageResult<()> {
         write_h5ad::write(self, path)
+    }
+
+    /// Fails: this build has no HDF5.
+    ///
+    /// # Errors
+    /// Always.
+    #[cfg(not(feature = "hdf5"))]
+    pub fn write_h5ad(&self, path: &Path) -> StageResult<()> {
+        Err(hdf5::absent(path))
     }
 }
 
