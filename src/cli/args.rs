@@ -1,7 +1,7 @@
 //! The arguments, as written.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clcc_stages::stage::DeviceChoice;
@@ -46,11 +46,8 @@ pub(super) enum Command {
         /// A stage kind.
         kind: Option<String>,
     },
-    /// Write a workflow to start from.
-    Init {
-        /// The file to write.
-        path: PathBuf,
-    },
+    /// Write a workflow to start from: for data of your own, or from a shipped one.
+    Init(InitArgs),
     /// The last run of each workflow in the cache.
     Status {
         #[command(flatten)]
@@ -111,7 +108,7 @@ impl Command {
             Self::Run(args) => args.dry_run,
             Self::Verify { repair, .. } => !repair,
             Self::Gc(args) => args.dry_run,
-            Self::Simulate(_) | Self::Init { .. } | Self::ExecNode { .. } => false,
+            Self::Simulate(_) | Self::Init(_) | Self::ExecNode { .. } => false,
             _ => true,
         }
     }
@@ -193,6 +190,21 @@ pub(super) struct WorkflowArgs {
 }
 
 impl WorkflowArgs {
+    /// A workflow file as it is.
+    pub(super) fn of(workflow: &Path) -> Self {
+        Self {
+            workflow: workflow.to_path_buf(),
+            set: Vec::new(),
+            input: Vec::new(),
+            only: Vec::new(),
+            until: Vec::new(),
+            force: Vec::new(),
+            device: DeviceArg::Auto,
+            cache: PathBuf::from(".clcc"),
+            rehash: false,
+        }
+    }
+
     pub(super) fn overrides(&self) -> Overrides {
         Overrides {
             set: self.set.clone(),
@@ -241,6 +253,51 @@ pub(super) struct RunArgs {
     /// With `plan`: exit with 8 where there is work to do.
     #[arg(long)]
     pub(super) exit_code: bool,
+}
+
+#[derive(Debug, Default, Args)]
+pub(super) struct InitArgs {
+    /// The file to write [default: named after the data or the template].
+    pub(super) path: Option<PathBuf>,
+    /// Counts to look at: h5ad, zarr, a 10x folder or h5, or a text.
+    #[arg(long, value_name = "DATA")]
+    pub(super) from: Option<PathBuf>,
+    /// A shipped workflow to start from [default: demo].
+    #[arg(long, value_name = "NAME")]
+    pub(super) template: Option<String>,
+    /// The layout of the data, where its name does not say it.
+    #[arg(long, value_name = "FORMAT")]
+    pub(super) format: Option<String>,
+    /// A table with one row per cell.
+    #[arg(long, value_name = "FILE")]
+    pub(super) annotations: Option<PathBuf>,
+    /// The column of cell ids in the annotations [default: Index].
+    #[arg(long, value_name = "COLUMN")]
+    pub(super) cell_id: Option<String>,
+    /// Positions of genes, for example a GTF [default: human, GRCh38].
+    #[arg(long, value_name = "FILE")]
+    pub(super) genes: Option<PathBuf>,
+    /// The layer of an h5ad or zarr that holds the counts, or `raw`.
+    #[arg(long, value_name = "LAYER")]
+    pub(super) layer: Option<String>,
+    /// The column that tells patients apart.
+    #[arg(long, value_name = "COLUMN")]
+    pub(super) patient: Option<String>,
+    /// The column of samples.
+    #[arg(long, value_name = "COLUMN")]
+    pub(super) sample: Option<String>,
+    /// The column of cell types.
+    #[arg(long, value_name = "COLUMN")]
+    pub(super) cell_type: Option<String>,
+    /// The column that tells cancer from normal cells [default: the one that has the values].
+    #[arg(long, value_name = "COLUMN")]
+    pub(super) by: Option<String>,
+    /// A value of cancer cells; all others are normal. May be given several times.
+    #[arg(long, value_name = "VALUE", conflicts_with = "normal")]
+    pub(super) cancer: Vec<String>,
+    /// A value of normal cells; all others are cancer. May be given several times.
+    #[arg(long, value_name = "VALUE")]
+    pub(super) normal: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -1,9 +1,6 @@
-//! `check`, `schema`, `init`, `completions`.
-
-use std::path::Path;
+//! `check`, `schema`, `completions`.
 
 use clap::CommandFactory as _;
-use serde_json::Value;
 
 use super::args::{Cli, WorkflowArgs};
 use super::error::{CliError, exit};
@@ -78,60 +75,6 @@ pub(super) fn schema(name: Option<&str>) -> Result<i32, CliError> {
             .schema(),
     };
     super::out::json(&document);
-    Ok(exit::OK)
-}
-
-pub(super) fn init(path: &Path) -> Result<i32, CliError> {
-    const START: &str = include_str!("../../workflows/demo.yaml");
-    // Not of the same name, or its results would take the demo's place; nor the demo's heading.
-    let stem = path.file_stem().map(|s| s.to_string_lossy());
-    let name: String = stem
-        .as_deref()
-        .unwrap_or("workflow")
-        .chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() || "_-".contains(c) {
-                c
-            } else {
-                '_'
-            }
-        })
-        .collect();
-    let name = match name.trim_start_matches(['_', '-']) {
-        "" => "workflow",
-        name => name,
-    };
-    // `true` and `null` would be no text.
-    let name = match serde_yaml::from_str::<Value>(name) {
-        Ok(Value::String(_)) => name.to_string(),
-        _ => format!("\"{name}\""),
-    };
-    let body = START
-        .split_once("version: 1")
-        .map_or(START, |(_, rest)| rest);
-    let text = format!(
-        "# Simulated tumours of three patients through every stage. For counts of your own put `ingest` in the\n\
-         # place of `simulate` (`clcc-flow schema ingest`).\n#\n#   clcc-flow run {}\nversion: 1{}",
-        path.display(),
-        body.replacen("name: demo", &format!("name: {name}"), 1)
-    );
-    if path.exists() {
-        return Err(CliError::new(
-            exit::USAGE,
-            format!("`{}` exists already", path.display()),
-        ));
-    }
-    std::fs::write(path, text).map_err(|e| {
-        CliError::new(
-            exit::DISK,
-            format!("cannot write `{}`: {e}", path.display()),
-        )
-    })?;
-    say!(
-        "wrote {}; run it with: clcc-flow run {}",
-        path.display(),
-        path.display()
-    );
     Ok(exit::OK)
 }
 

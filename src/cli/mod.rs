@@ -11,6 +11,7 @@ mod fetching;
 mod findings;
 mod gc;
 mod graph;
+mod init;
 mod inspect;
 mod provenance;
 mod run;
@@ -109,7 +110,7 @@ fn begin() -> i32 {
         Command::Gc(args) => gc::gc(&args),
         Command::Inspect { path, format } => inspect::inspect(&path, format),
         Command::Simulate(args) => simulate::simulate(&args),
-        Command::Init { path } => check::init(&path),
+        Command::Init(args) => init::init(&args),
         Command::Completions { shell } => check::completions(shell),
     };
     match outcome {

@@ -146,6 +146,105 @@ fn init_writes_a_workflow_under_any_name() {
     }
 }
 
+/// Counts of two samples as GEO has them, and a table of their cells.
+fn samples(p: &Project) {
+    let cells: Vec<String> = (0..12).map(|c| format!("cell{c}")).collect();
+    let mut counts = format!("Index\t{}\n", cells.join("\t"));
+    for gene in ["TP53", "EGFR", "MYC", "ACTB", "CD3E"] {
+        counts.push_str(&format!("{gene}{}\n", "\t1".repeat(12)));
+    }
+    let mut table = String::from("barcode,donor,Cell type\n");
+    for (i, cell) in cells.iter().enumerate() {
+        let kind = ["Malignant", "T cell"][i % 2];
+        table.push_str(&format!("{cell},{},{kind}\n", 1 + i / 6));
+    }
+    p.write("counts.txt", &counts);
+    p.write("cells.csv", &table);
+}
+
+#[test]
+fn init_from_data_writes_what_they_suggest_or_says_what_it_needs() {
+    let p = Project::new(TINY);
+    samples(&p);
+    let from = "init --from counts.txt --format geo_umi --annotations cells.csv --cell-id barcode";
+    let from: Vec<&str> = from.split(' ').collect();
+    let said = p.run(&from).expect(0);
+    assert!(said.stdout.contains("counts.yaml: ") && said.stdout.contains("no problems"));
+    let text = std::fs::read_to_string(p.path().join("counts.yaml")).expect("written");
+    for line in [
+        "# yaml-language-server: $schema=clcc-flow.schema.json",
+        "# Patients are told apart by the column `donor`: 1 (6), 2 (6).",
+        "  patient: [\"1\", \"2\"]",
+        "      columns: {cell_type: \"Cell type\"}",
+        "      cancer_vs_normal: {column: \"cell_type\", cancer: [\"Malignant\"]}",
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line}\n{text}");
+    }
+    p.json("clcc-flow.schema.json");
+    // What is there stays.
+    p.run(&from).expect(2);
+    // Flags win over what the data suggest; what they name must be there.
+    let with = |more: &[&str]| p.run(&[&from[..], more].concat());
+    with(&["other.yaml", "--normal", "T cell", "--patient", "Cell type"]).expect(0);
+    let other = std::fs::read_to_string(p.path().join("other.yaml")).expect("written");
+    assert!(
+        other.contains("normal: [\"T cell\"]")
+            && other.contains("patient: [\"Malignant\", \"T_cell\"]")
+    );
+    for (more, says) in [
+        (
+            &["x.yaml", "--patient", "doner"][..],
+            "did you mean `donor`",
+        ),
+        (
+            &["x.yaml", "--cancer", "malignant"][..],
+            "Malignant (6), T cell (6)",
+        ),
+        (
+            &["x.yaml", "--template", "demo"][..],
+            "cannot be used together",
+        ),
+    ] {
+        let refused = with(more).expect(2);
+        assert!(refused.stderr.contains(says), "{}", refused.stderr);
+    }
+    // Without anything that says which cells are normal.
+    let bare = p
+        .run(&[
+            "init",
+            "bare.yaml",
+            "--from",
+            "counts.txt",
+            "--format",
+            "geo_umi",
+        ])
+        .expect(2);
+    assert!(
+        bare.stderr.contains("--cancer VALUE or --normal VALUE"),
+        "{}",
+        bare.stderr
+    );
+    assert!(!p.path().join("bare.yaml").exists());
+}
+
+#[test]
+fn init_writes_every_shipped_template() {
+    let p = Project::new(TINY);
+    for name in ["demo", "demo_anchors", "truth"] {
+        p.run(&["init", "--template", name]).expect(0);
+        p.run(&["check", &format!("{name}.yaml")]).expect(0);
+    }
+    for name in ["luad10", "ovarian4", "p0006_anchors", "measured"] {
+        p.run(&["init", "--template", name]).expect(0);
+    }
+    let unknown = p.run(&["init", "--template", "luad"]).expect(2);
+    assert!(
+        unknown.stderr.contains("did you mean `luad10`"),
+        "{}",
+        unknown.stderr
+    );
+}
+
 /// A run with its stdout and stderr on `out` and `err`.
 fn run_to(p: &Project, args: &[&str], out: std::process::Stdio, err: std::process::Stdio) -> i32 {
     let status = command(p.path(), args).stdout(out).stderr(err).status();
