@@ -164,6 +164,8 @@ macro_rules! roles {
 roles! {
     /// Raw counts of one patient: `X` is cells x genes, CSR.
     COUNTS: Store = "counts";
+    /// File input of `simulate`: real counts whose means, dispersions and library sizes it takes on.
+    MARGINALS: File = "marginals";
     /// File input of `ingest`: annotations of the cells.
     ANNOTATIONS: File = "annotations";
     /// File input of `preprocess`: positions of the genes.

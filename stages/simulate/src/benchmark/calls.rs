@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::events;
+use super::false_calls::{self, Calls};
 use super::metrics::{Ranking, adjusted_rand, ranking};
 use super::truth::Truth;
 use super::{Score, mean_ranking};
@@ -58,6 +60,8 @@ pub(super) fn scores(
         if let Some(clone) = &c.clone {
             out.extend(clones(truth, CLONE, clone));
         }
+        out.extend(false_calls::scores(truth, &c.calls));
+        out.extend(events::scores(ctx, truth, &c.label)?);
     }
     Ok(out)
 }
@@ -68,6 +72,7 @@ struct Clusters {
     /// Clones, where they were sought.
     clone: Option<Vec<String>>,
     malignancy: Option<Vec<f64>>,
+    calls: Calls,
 }
 
 fn clusters(ctx: &StageContext<'_>, n: usize) -> StageResult<Option<Clusters>> {
@@ -76,8 +81,10 @@ fn clusters(ctx: &StageContext<'_>, n: usize) -> StageResult<Option<Clusters>> {
         return Ok(None);
     }
     let (mut label, mut clone, mut malignancy) = (Vec::new(), Vec::new(), Vec::new());
+    let mut calls = Calls::default();
     for input in inputs {
         let obs = Reader::open(&input.path)?.obs()?;
+        calls.add(&obs);
         label.extend(obs.texts("cnv_leiden")?);
         clone.extend(obs.texts(CLONE).unwrap_or_default());
         if let Ok(values) = obs.numbers("cnv_malignancy") {
@@ -94,6 +101,7 @@ fn clusters(ctx: &StageContext<'_>, n: usize) -> StageResult<Option<Clusters>> {
         malignancy: (malignancy.len() == n).then_some(malignancy),
         clone: (clone.len() == n).then_some(clone),
         label,
+        calls,
     }))
 }
 

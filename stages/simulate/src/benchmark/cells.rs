@@ -13,6 +13,7 @@ use clcc_align::mine::{Part, Split};
 use clcc_data::anndata::Reader;
 use clcc_data::error::StageResult;
 use clcc_data::table::TextTable;
+use clcc_numerics::stats::{mean, spearman};
 use clcc_stage::roles;
 use clcc_stage::stage::StageContext;
 
@@ -44,24 +45,56 @@ pub(super) fn scores(ctx: &StageContext<'_>, truth: &Truth) -> StageResult<Vec<S
         let table = baselines.read("baselines_cells.tsv")?;
         found.extend(by_method(truth, &at, &table)?);
     }
-    Ok(found
-        .iter()
-        .flat_map(|f| {
-            let rankings: Vec<_> = (0..truth.patients.len())
-                .map(|p| {
-                    let rows: Vec<usize> = (0..truth.malignant.len())
-                        .filter(|&i| truth.patient_of[i] as usize == p && truth.malignant[i])
-                        .collect();
-                    let scores: Vec<f64> = rows.iter().map(|&i| f.scores[i]).collect();
-                    let positive: Vec<bool> = rows.iter().map(|&i| truth.discordant[i]).collect();
-                    ranking(&scores, &positive)
-                })
-                .collect();
-            mean_ranking(&rankings)
-                .map(|r| Score::of_ranking("discordant_cells", &f.method, r))
-                .unwrap_or_default()
-        })
-        .collect())
+    let mut out = Vec::new();
+    for f in &found {
+        let rankings: Vec<_> = (0..truth.patients.len())
+            .map(|p| {
+                let rows = malignant_of(truth, p);
+                let scores: Vec<f64> = rows.iter().map(|&i| f.scores[i]).collect();
+                let positive: Vec<bool> = rows.iter().map(|&i| truth.discordant[i]).collect();
+                ranking(&scores, &positive)
+            })
+            .collect();
+        if let Some(r) = mean_ranking(&rankings) {
+            out.extend(Score::of_ranking("discordant_cells", &f.method, r));
+        }
+        out.extend(graded(truth, f));
+    }
+    Ok(out)
+}
+
+/// Malignant cells of a patient.
+fn malignant_of(truth: &Truth, patient: usize) -> Vec<usize> {
+    (0..truth.malignant.len())
+        .filter(|&i| truth.patient_of[i] as usize == patient && truth.malignant[i])
+        .collect()
+}
+
+/// Spearman's correlation of a score with graded discordance over each patient's malignant cells, mean
+/// over patients; cells without a score stand last.
+fn graded(truth: &Truth, f: &CellScores) -> Option<Score> {
+    let z = truth.discordance.as_ref()?;
+    let (mut values, mut n, mut scored) = (Vec::new(), 0, 0);
+    for p in 0..truth.patients.len() {
+        let rows = malignant_of(truth, p);
+        let filled = |&i: &usize| match f.scores[i] {
+            s if s.is_nan() => f64::NEG_INFINITY,
+            s => s,
+        };
+        let scores: Vec<f64> = rows.iter().map(filled).collect();
+        let planted: Vec<f64> = rows.iter().map(|&i| z[i]).collect();
+        let r = spearman(&scores, &planted).r;
+        if r.is_finite() {
+            values.push(r);
+        }
+        n += rows.len();
+        scored += scores.iter().filter(|s| s.is_finite()).count();
+    }
+    (!values.is_empty()).then(|| Score {
+        chance: 0.0,
+        coverage: scored as f64 / n as f64,
+        ..Score::single("discordant_cells", &f.method, "spearman", mean(&values), n)
+    })
 }
 
 fn column(

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use super::Score;
 use super::metrics::ranking;
 use super::truth::Truth;
+use super::{Score, patients};
 use clcc_data::error::StageResult;
 use clcc_data::table::TextTable;
 use clcc_stage::roles;
@@ -34,11 +34,15 @@ pub(super) fn scores(ctx: &StageContext<'_>, truth: &Truth) -> StageResult<Vec<S
             &baselines.path.join("baselines_genes.tsv"),
         )?);
     }
-    let mut out = Vec::new();
+    let mut out = match ctx.optional(roles::DOSAGE) {
+        Some(dosage) => patients::own(truth, &dosage.path)?,
+        None => Vec::new(),
+    };
     for r in &rankings {
         for (target, is_positive) in [("constitutive_genes", 0), ("state_genes", 1)] {
             out.extend(against(truth, r, target, is_positive));
         }
+        out.extend(patients::pooled(truth, &r.method, &r.scores));
     }
     for (method, genes) in &called {
         out.extend(calls(truth, method, genes));
@@ -86,6 +90,10 @@ fn dosage_rankings(genes: &TextTable, dir: &Path) -> StageResult<Vec<GeneRanking
             slope.iter().zip(&se).map(|(s, e)| (1.0 - s) / e).collect(),
         ),
     ];
+    if genes.position("prob_insensitive").is_some() {
+        let probability = genes.numbers("prob_insensitive")?;
+        out.push(of("dosage_prob_insensitive", probability));
+    }
     let loadings = TextTable::read(&dir.join("dosage_loadings.tsv"))?;
     let names = loadings.texts("names")?;
     for (method, column) in factor_columns(dir)? {

@@ -7,8 +7,13 @@
 //!
 //! - `constitutive_genes`, `state_genes`: planted escape genes among genes without planted escape, in
 //!   arms that a clone has altered and expressed in enough malignant cells;
-//! - `discordant_cells`: planted discordant cells among the malignant cells of each patient;
+//! - `patient_escape`: where patients differ, the genes that escape in a patient among those altered in it;
+//! - `discordant_cells`: planted discordant cells among the malignant cells of each patient, and, where
+//!   discordance is graded, Spearman's correlation with it;
 //! - `gains`, `losses`, `copy_number`: inferred copy number of malignant cells in each window;
+//! - `arm_events`, `sub_arm_events`, `focal_events`: share of the planted events that are called;
+//! - `malignant_calls`, `clone_members`: share of each class of cells that is called malignant, or is in a
+//!   clone: malignant, normal, with a tumour's expression or label only, doublets;
 //! - `malignant_cells`, `clones`: malignancy scores, and clusters or clones, from copy number;
 //! - `retrieval`: test cells with the trained embeddings and with those of the baselines;
 //! - `escape_calls`: number of genes that a method calls escape at its own thresholds, and the share of
@@ -18,9 +23,12 @@
 
 mod calls;
 mod cells;
+mod events;
+mod false_calls;
 mod genes;
 mod metrics;
 mod params;
+mod patients;
 mod truth;
 mod write;
 
@@ -42,8 +50,9 @@ pub struct Benchmark;
 impl Stage for Benchmark {
     type Params = BenchmarkParams;
     const KIND: &'static str = "benchmark";
-    // 3: elementary functions, products and decompositions of `math`.
-    const CODE_VERSION: u32 = 3;
+    // 4: calls of malignant cells and members of clones by what the cells are; recall of events; graded
+    //    discordance and escape by patient, where they are planted.
+    const CODE_VERSION: u32 = 4;
     const ABOUT: &'static str = "scores every method against the planted truth of a simulation";
     const MULTI_THREADED: bool = true;
 
@@ -53,6 +62,7 @@ impl Stage for Benchmark {
             Read::required(roles::EXPR),
             Read::optional(roles::CNV),
             Read::optional(roles::CLUSTERS),
+            Read::optional(roles::CLUSTER_TABLES),
             Read::optional(roles::SPLIT),
             Read::optional(roles::EMBEDDINGS),
             Read::optional(roles::ANCHORS),

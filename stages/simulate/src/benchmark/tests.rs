@@ -24,22 +24,24 @@ fn write(path: &Path, text: &str) {
 /// that patient alone, name no patient. A second patient has a cell of its own. 0 and 1 escape in every
 /// malignant cell, 2 and 3 in discordant ones. Cells 0 to 5 are malignant, 0 and 1 discordant.
 fn truth(dir: &Path) {
-    let mut genes = "gene chromosome arm escape_constitutive escape_state\n".to_string();
+    let mut genes =
+        "gene chromosome arm start end slope escape_constitutive escape_state\n".to_string();
     for g in 0..G {
         let place = if g < 8 { "chr1" } else { "chr2" };
-        genes += &format!("g{g} {place} p {} {}\n", g < 2, g == 2 || g == 3);
+        let (constitutive, state) = (g < 2, g == 2 || g == 3);
+        genes += &format!("g{g} {place} p {g} {g} 1 {constitutive} {state}\n");
     }
     write(&dir.join("truth_genes.tsv"), &genes);
-    let mut cells = "cell patient malignant clone discordant\n".to_string();
+    let mut cells = "cell patient sample cell_type malignant clone discordant phase\n".to_string();
     for c in 0..N {
         let clone = if c < 6 { "c1" } else { "" };
-        cells += &format!("c{c} P7 {} {clone} {}\n", c < 6, c < 2);
+        cells += &format!("c{c} P7 T E {} {clone} {} G1\n", c < 6, c < 2);
     }
-    cells += "d0 P8 true c1 true\n";
+    cells += "d0 P8 T E true c1 true G1\n";
     write(&dir.join("truth_cells.tsv"), &cells);
     write(
         &dir.join("truth_events.tsv"),
-        "event patient clone chromosome arm ratio\ne P7 c1 chr1 p 2\n",
+        "event patient clone chromosome arm start end ratio\ne P7 c1 chr1 p 0 100 2\n",
     );
 }
 
@@ -219,5 +221,165 @@ fn copy_number_against_the_events_by_hand() {
             .unwrap()
             .iter()
             .all(|t| *t != "losses")
+    );
+}
+
+/// Truth of what is hard: cell 2 is a doublet, 3 a normal cell with the expression of `c1`, 6 is annotated as
+/// epithelial; z falls from 1 over the malignant cells. Genes 0 to 3 are a part of 1p (a gain), 4 and 5 a focal
+/// loss, 8 and 9 an arm that is lost. Gene 0 escapes in P7, gene 1 in another patient alone.
+fn hard_truth(dir: &Path) {
+    truth(dir);
+    let mut cells = "cell patient sample cell_type malignant clone discordant phase discordance tumour_like annotated second_type second_malignant\n".to_string();
+    for c in 0..N {
+        let malignant = c < 6 && c != 3;
+        let clone = if malignant { "c1" } else { "" };
+        let like = if c == 3 { "c1" } else { "" };
+        let label = if c <= 6 { "E" } else { "T" };
+        let kind = if c < 6 { "E" } else { "T" };
+        let (second, is_malignant) = if c == 2 { ("T", "False") } else { ("", "") };
+        let z = if malignant { 1.0 - 0.1 * c as f64 } else { 0.0 };
+        cells += &format!(
+            "c{c} P7 S {kind} {malignant} {clone} {} G1 {z} {like} {label} {second} {is_malignant}\n",
+            c < 2
+        );
+    }
+    write(&dir.join("truth_cells.tsv"), &cells);
+    write(
+        &dir.join("truth_events.tsv"),
+        "event patient clone chromosome arm start end ratio kind\na P7 c1 chr1 p 0 3 2 sub_arm\nb P7 c1 chr1 p 4 5 0.5 focal\nc P7 c1 chr2 p 0 100 0.5 arm\n",
+    );
+    write(
+        &dir.join("truth_escape_by_patient.tsv"),
+        "gene patient escapes slope\ng0 P7 True 0\ng1 P7 False 1\ng0 P8 False 1\ng1 P8 True 0\n",
+    );
+}
+
+/// Calls of one cluster: a gain of genes 0 to 4 of chr1, a loss of gene 9.
+fn clusters(dir: &Path) {
+    let mut obs = Frame::new((0..N).map(|c| format!("c{c}")).collect());
+    obs.set_category("cnv_leiden", &["0"; N]);
+    let called = [
+        "Malignant",
+        "Malignant",
+        "Malignant",
+        "Malignant",
+        "Malignant",
+        "Normal",
+        "Malignant",
+        "Normal",
+    ];
+    obs.set_category("cnv_malignant", &called);
+    obs.set_category("cnv_clone", &["1", "1", "", "1", "1", "", "", ""]);
+    AnnData {
+        obs,
+        ..AnnData::default()
+    }
+    .write_zarr(&dir.join("clusters"))
+    .unwrap();
+    write(
+        &dir.join("cluster_tables/cnv_segments.tsv"),
+        "segment cluster chromosome start end call\n0 0 chr1 0 4 gain\n1 0 chr2 9 9 loss\n",
+    );
+}
+
+fn flat_cnv(path: &Path) {
+    let mut genes = Frame::new((0..G).map(|g| format!("g{g}")).collect());
+    genes.set_category("chromosome", &["chr1"; G]);
+    let mut windows = Frame::new(vec!["w0".into()]);
+    windows.set_category("chromosome", &["chr1"]);
+    windows.set("first_gene", Column::I64(vec![0]));
+    windows.set("last_gene", Column::I64(vec![1]));
+    let mut cnv = AnnData {
+        obs: Frame::new((0..N).map(|c| format!("c{c}")).collect()),
+        var: genes,
+        ..AnnData::default()
+    };
+    let x = Array2::from_elem((N, 1), 1.0);
+    cnv.obsm
+        .insert("X_cnv".into(), Matrix::Csr(Csr::from_dense(&x)));
+    let inner = [(
+        "windows".to_string(),
+        clcc_data::anndata::Uns::Frame(windows),
+    )];
+    cnv.uns
+        .insert("cnv".into(), clcc_data::anndata::Uns::Dict(inner.into()));
+    cnv.write_zarr(path).unwrap();
+}
+
+#[test]
+fn hard_truth_is_scored_by_hand() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    hard_truth(&at("truth"));
+    expr(&at("expr"));
+    flat_cnv(&at("cnv"));
+    clusters(dir.path());
+    dosage(&at("dosage"));
+    // Slopes of the patients: only those of P7, whom the tables of a run on it alone call `all`, count.
+    write(
+        &at("dosage").join("dosage_patients.tsv"),
+        "names patient slope se insensitive\ng0 all 0.1 0.1 True\ng1 all 0.9 0.1 False\ng4 all 0.05 0.1 True\ng2 all 0 0.1 True\n",
+    );
+    let table = run(
+        dir.path(),
+        &[
+            "truth",
+            "expr",
+            "cnv",
+            "clusters",
+            "cluster_tables",
+            "dosage",
+        ]
+        .map(|r| (r, at(r))),
+    );
+    let of = |target, method, metric| value(&table, target, method, metric, "value");
+    let close = |a: f64, b: f64| assert!((a - b).abs() < 1e-12, "{a}, expected {b}");
+    // The part: 4 of 4 genes in the gain. The focal loss lies in a gain and is missed. The arm: genes 8 to 11
+    // lost, 1 of them called.
+    close(of("sub_arm_events", "cnv_segments", "recall"), 1.0);
+    close(of("focal_events", "cnv_segments", "recall"), 0.0);
+    close(of("arm_events", "cnv_segments", "recall"), 0.0);
+    // Five of twelve genes are called gained, one lost.
+    let chance = |target| value(&table, target, "cnv_segments", "recall", "chance");
+    close(chance("sub_arm_events"), 5.0 / 12.0);
+    close(chance("focal_events"), 1.0 / 12.0);
+    // Malignant and no doublet: 0, 1, 4, 5, of which 5 is missed; called beside them: 2, 3 and 6.
+    let called = |metric| of("malignant_calls", "cnv_malignant", metric);
+    close(called("of_malignant"), 0.75);
+    close(called("of_normal"), 0.0);
+    close(called("of_tumour_like"), 1.0);
+    close(called("of_mislabelled"), 1.0);
+    close(called("of_doublets"), 1.0);
+    close(called("false_share"), 0.5);
+    close(
+        value(
+            &table,
+            "malignant_calls",
+            "cnv_malignant",
+            "false_share",
+            "chance",
+        ),
+        0.5,
+    );
+    close(of("clone_members", "cnv_clone", "false_share"), 0.25);
+    // Shortfall 6, 5, 4, 2 and 1 of cells 0, 1, 2, 4 and 5, whose z is 1, .9, .8, .6 and .5.
+    close(of("discordant_cells", "dosage_shortfall", "spearman"), 1.0);
+    // In P7 gene 0 escapes; 1, 4, 5, 8 to 11 do not (2 and 3 are of cell states, 6 is not altered, 7 silent).
+    close(of("patient_escape", "dosage_slope", "auroc"), 1.0);
+    close(
+        value(&table, "patient_escape", "dosage_slope", "auroc", "n"),
+        8.0,
+    );
+    // By its slopes there 4 goes before 0; called are 0 and 4, and a gene of cell states that is left out.
+    let own = |metric| of("patient_escape", "dosage_patient_slope", metric);
+    close(own("auroc"), 6.0 / 7.0);
+    let calls = |metric| of("patient_escape", "dosage", metric);
+    close(calls("n_called"), 2.0);
+    close(calls("precision"), 0.5);
+    close(calls("recall"), 1.0);
+    // Over both patients 1 counts too: 0 beats all six, 1 all but 4.
+    close(
+        of("constitutive_genes", "dosage_slope", "auroc"),
+        11.0 / 12.0,
     );
 }

@@ -204,5 +204,8 @@ impl TypeFacts {
 /// Depth of malignant cells relative to the patient's median: tumour cells are larger.
 pub(super) const MALIGNANT_DEPTH: f64 = 1.4;
 
+/// Counts of a malignant cell with a doubled genome over those of one without.
+pub(super) const DOUBLED_DEPTH: f64 = 1.5;
+
 /// `Cell_subtype` of malignant cells in GSE131907.
 pub(super) const MALIGNANT_SUBTYPES: [&str; 3] = ["tS1", "tS2", "tS3"];

@@ -1,6 +1,6 @@
 //! Counts of a patient.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rayon::prelude::*;
@@ -14,9 +14,13 @@ use clcc_numerics::rng::Rng;
 
 use super::cell_types::CellType;
 use super::cells::{Cell, Kind, depths, draw_cells};
+use super::clonotypes;
 use super::events::{TumourClone, plant_events};
 use super::params::SimulateParams;
-use super::plan::PatientPlan;
+use super::plan::{PatientPlan, SamplePlan};
+use super::profiles::{ambient, profiles};
+use super::shifts::Shifts;
+use super::truth_columns;
 use super::world::{CyclePhase, N_PROGRAMMES, SimulatedGene, World};
 
 /// A simulated patient.
@@ -29,12 +33,37 @@ pub struct Patient {
     pub counts: AnnData,
     /// Clones and their events; empty without malignant cells.
     pub clones: Vec<TumourClone>,
+    /// Names of the samples.
+    pub(super) samples: Vec<String>,
+    /// Shifts of expression apart from copy number.
+    pub(super) shifts: Shifts,
+    /// Sets of immunoglobulin genes.
+    pub(super) clonotypes: Vec<[usize; 4]>,
+    /// Truth of each cell beyond what `obs` has.
+    pub(super) truth: Vec<CellTruth>,
     /// `Cell_subtype` of each cell.
     pub(super) subtypes: Vec<&'static str>,
-    /// Type of each cell.
+    /// Type of each cell, as annotated.
     pub(super) types: Vec<CellType>,
     /// True cell-cycle phase of each cell.
     pub(super) phases: Vec<&'static str>,
+}
+
+/// What was planted in a cell.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CellTruth {
+    pub(super) kind: Kind,
+    /// Kind of the second cell of a doublet.
+    pub(super) second: Option<Kind>,
+}
+
+impl CellTruth {
+    fn of(cell: &Cell, cells: &[Cell]) -> Self {
+        Self {
+            kind: cell.kind,
+            second: cell.partner.map(|p| cells[p].kind),
+        }
+    }
 }
 
 /// Simulate the cells of `plan`. The result depends on `world`, `params`, `seed` and the plan only.
@@ -67,149 +96,102 @@ pub(super) fn simulate_until(
             plan.name
         )));
     }
-    let has_tumour = plan
-        .samples
-        .iter()
-        .flat_map(|s| &s.groups)
-        .any(|g| g.malignant && g.n_cells > 0);
+    let has_tumour = plan.samples.iter().any(SamplePlan::is_tumour);
     let clones = if has_tumour {
-        plant_events(&plan.name, params, seed)
+        plant_events(world, &plan.name, params, seed)
     } else {
         Vec::new()
     };
     let cells = draw_cells(plan, params, seed);
-    let profiles = profiles(world, plan, &clones, &cells, params, seed);
+    let shifts = Shifts::draw(world, plan, params, seed);
+    let profiles = profiles(world, plan, &clones, &cells, &shifts, params, seed);
     let ambient = ambient(&profiles, &cells, plan.samples.len(), world.genes.len());
-    let depths = depths(plan, &cells, params, seed);
-    let is_mt: Vec<bool> = (0..world.genes.len()).map(|g| world.is_mt(g)).collect();
-    let stream = format!("simulate cell {}", plan.name);
-    let rows = cells
-        .par_iter()
-        .enumerate()
-        .map(|(c, cell)| {
+    let doubled = clones.iter().any(|c| c.doubled);
+    let depths = depths(world, plan, &cells, doubled, params, seed);
+    let genes = Rates::new(world, params);
+    let draw = |c: usize, stream: &str, at: usize| {
+        let mut rng = Rng::new(seed, &format!("{stream} {}", plan.name), &[at as u64]);
+        let kind = &cells[c].kind;
+        let (own, soup) = (&profiles[kind], &ambient[kind.sample]);
+        genes.draw_row(own, soup, depths[c], params, &mut rng)
+    };
+    let rows = (0..cells.len())
+        .into_par_iter()
+        .map(|c| {
             if cancel.load(Ordering::Relaxed) {
                 return Err(StageError::Cancelled);
             }
-            let mut rng = Rng::new(seed, &stream, &[c as u64]);
-            let (own, soup) = (&profiles[&cell.kind], &ambient[cell.kind.sample]);
-            Ok(draw_row(
-                world, &is_mt, own, soup, depths[c], params, &mut rng,
-            ))
+            let row = draw(c, "simulate cell", c);
+            Ok(match cells[c].partner {
+                None => row,
+                Some(p) => sum(&row, &draw(p, "simulate second cell", c)),
+            })
         })
         .collect::<StageResult<Vec<_>>>()?;
-    Ok(assemble(world, plan, clones, &cells, rows))
+    let drawn = Drawn {
+        cells: &cells,
+        clones,
+        shifts,
+        rows,
+    };
+    Ok(assemble(world, plan, params, seed, drawn))
 }
 
-/// Draw the counts of a cell of this depth: its `own` profile varied by its programmes and its
-/// mitochondrial share, mixed with the ambient profile `soup`.
-fn draw_row(
-    world: &World,
-    is_mt: &[bool],
-    own: &[f64],
-    soup: &[f64],
-    depth: f64,
-    params: &SimulateParams,
-    rng: &mut Rng,
-) -> Vec<(u32, f32)> {
-    // Half as variable as its mean: some droplets are much dirtier than others.
-    let share = (params.ambient * rng.gamma(4.0) / 4.0).min(0.9);
-    let mt = math::exp(params.mt_sd * rng.normal());
-    let programmes: [f64; N_PROGRAMMES] =
-        std::array::from_fn(|_| math::exp(params.programme_sd * rng.normal()));
-    let mut row = Vec::new();
-    for (g, gene) in world.genes.iter().enumerate() {
-        let state = if is_mt[g] {
-            mt
-        } else {
-            gene.programme.map_or(1.0, |p| programmes[p])
-        };
-        let mean = depth * ((1.0 - share) * own[g] * state + share * soup[g]);
-        let count = negative_binomial(mean, params.dispersion, rng);
-        if count > 0 {
-            row.push((g as u32, count as f32));
+/// Sum of two sparse rows.
+fn sum(a: &[(u32, f32)], b: &[(u32, f32)]) -> Vec<(u32, f32)> {
+    let mut of: BTreeMap<u32, f32> = a.iter().copied().collect();
+    for &(gene, n) in b {
+        *of.entry(gene).or_default() += n;
+    }
+    of.into_iter().collect()
+}
+
+/// What the counts of a gene vary with within a kind of cell.
+struct Rates<'a> {
+    world: &'a World,
+    is_mt: Vec<bool>,
+    dispersion: Vec<f64>,
+}
+
+impl<'a> Rates<'a> {
+    fn new(world: &'a World, params: &SimulateParams) -> Self {
+        Self {
+            world,
+            is_mt: (0..world.genes.len()).map(|g| world.is_mt(g)).collect(),
+            dispersion: world.dispersions(params),
         }
     }
-    row
-}
 
-/// Expected share of each gene in the counts of each kind of cell; sums to 1.
-fn profiles(
-    world: &World,
-    plan: &PatientPlan,
-    clones: &[TumourClone],
-    cells: &[Cell],
-    params: &SimulateParams,
-    seed: u64,
-) -> BTreeMap<Kind, Vec<f64>> {
-    let stream = |what: &str| Rng::new(seed, &format!("simulate {what} {}", plan.name), &[]);
-    // Inherited and technical differences of the patient; the programme of the patient's tumour; the
-    // tumour's effect on the cells around it.
-    let patient = world.shift(0.1, 0.4, &mut stream("patient"));
-    let tumour = world.shift(0.05, 0.6, &mut stream("patient tumour"));
-    let surroundings = world.shift(0.05, 0.3, &mut stream("patient surroundings"));
-    let kinds: BTreeSet<Kind> = cells.iter().map(|c| c.kind).collect();
-    let kinds: Vec<Kind> = kinds.into_iter().collect();
-    let made: Vec<Vec<f64>> = kinds
-        .par_iter()
-        .map(|kind| {
-            let mut log = world.log_profile(kind.cell_type, kind.clone.is_some());
-            let in_tumour = plan.samples[kind.sample].origin == "tLung";
-            for (g, (gene, log)) in world.genes.iter().zip(&mut log).enumerate() {
-                *log += patient[g];
-                if in_tumour {
-                    *log += surroundings[g];
-                }
-                if let Some(clone) = kind.clone {
-                    *log += tumour[g];
-                    let slope = if gene.escape_state && kind.discordant {
-                        params.state_slope
-                    } else {
-                        gene.slope
-                    };
-                    *log += slope * log_ratio(&clones[clone], gene);
-                }
-                if gene.phase.is_some() && gene.phase == kind.phase {
-                    *log += 2.5;
-                }
+    /// Draw the counts of a cell of this depth: its `own` profile varied by its programmes and its
+    /// mitochondrial share, mixed with the ambient profile `soup`.
+    fn draw_row(
+        &self,
+        own: &[f64],
+        soup: &[f64],
+        depth: f64,
+        params: &SimulateParams,
+        rng: &mut Rng,
+    ) -> Vec<(u32, f32)> {
+        // Half as variable as its mean: some droplets are much dirtier than others.
+        let share = (params.ambient * rng.gamma(4.0) / 4.0).min(0.9);
+        let mt = math::exp(params.mt_sd * rng.normal());
+        let programmes: [f64; N_PROGRAMMES] =
+            std::array::from_fn(|_| math::exp(params.programme_sd * rng.normal()));
+        let mut row = Vec::new();
+        for (g, gene) in self.world.genes.iter().enumerate() {
+            let state = if self.is_mt[g] {
+                mt
+            } else {
+                gene.programme.map_or(1.0, |p| programmes[p])
+            };
+            let mean = depth * ((1.0 - share) * own[g] * state + share * soup[g]);
+            let count = negative_binomial(mean, self.dispersion[g], rng);
+            if count > 0 {
+                row.push((g as u32, count as f32));
             }
-            let mut share: Vec<f64> = log.into_iter().map(math::exp).collect();
-            let total: f64 = share.iter().sum();
-            share.iter_mut().for_each(|s| *s /= total);
-            share
-        })
-        .collect();
-    kinds.into_iter().zip(made).collect()
-}
-
-/// Natural log of the relative copy number of a gene in a clone.
-fn log_ratio(clone: &TumourClone, gene: &SimulatedGene) -> f64 {
-    let event = clone
-        .events
-        .iter()
-        .find(|e| Some(e.arm) == gene.arm && e.chromosome == gene.chromosome);
-    event.map_or(0.0, |e| math::ln(e.ratio))
-}
-
-/// Mean profile of each sample's cells.
-fn ambient(
-    profiles: &BTreeMap<Kind, Vec<f64>>,
-    cells: &[Cell],
-    n_samples: usize,
-    n_genes: usize,
-) -> Vec<Vec<f64>> {
-    let mut out = vec![vec![0.0; n_genes]; n_samples];
-    for (kind, profile) in profiles {
-        let in_sample = cells
-            .iter()
-            .filter(|c| c.kind.sample == kind.sample)
-            .count();
-        let weight = cells.iter().filter(|c| c.kind == *kind).count() as f64 / in_sample as f64;
-        out[kind.sample]
-            .iter_mut()
-            .zip(profile)
-            .for_each(|(o, p)| *o += weight * p);
+        }
+        row
     }
-    out
 }
 
 /// Draw a negative binomial number of this mean and dispersion (variance = mean + dispersion * mean^2),
@@ -255,36 +237,55 @@ pub(super) fn median(values: &[f64]) -> f64 {
     }
 }
 
+/// Cells of a patient, drawn.
+struct Drawn<'a> {
+    cells: &'a [Cell],
+    clones: Vec<TumourClone>,
+    shifts: Shifts,
+    rows: Vec<Vec<(u32, f32)>>,
+}
+
 /// Put the drawn cells and counts together.
 fn assemble(
     world: &World,
     plan: &PatientPlan,
-    clones: Vec<TumourClone>,
-    cells: &[Cell],
-    rows: Vec<Vec<(u32, f32)>>,
+    params: &SimulateParams,
+    seed: u64,
+    drawn: Drawn<'_>,
 ) -> Patient {
+    let cells = drawn.cells;
     let phase = |c: &Cell| match c.kind.phase {
         None => "G1",
         Some(CyclePhase::S) => "S",
         Some(CyclePhase::G2M) => "G2M",
     };
+    let n_genes = world.genes.len();
     Patient {
         name: plan.name.clone(),
         counts: AnnData {
-            obs: cell_frame(plan, &clones, cells),
+            obs: cell_frame(plan, &drawn.clones, cells, params),
             var: gene_frame(world),
-            x: Some(Matrix::Csr(Csr::from_rows(world.genes.len(), rows))),
+            x: Some(Matrix::Csr(Csr::from_rows(n_genes, drawn.rows))),
             ..AnnData::default()
         },
-        clones,
+        clones: drawn.clones,
+        samples: plan.samples.iter().map(|s| s.name.clone()).collect(),
+        shifts: drawn.shifts,
+        clonotypes: clonotypes::sets(world, &plan.name, params, seed),
         subtypes: cells.iter().map(|c| c.subtype).collect(),
-        types: cells.iter().map(|c| c.kind.cell_type).collect(),
+        types: cells.iter().map(|c| c.label).collect(),
         phases: cells.iter().map(phase).collect(),
+        truth: cells.iter().map(|c| CellTruth::of(c, cells)).collect(),
     }
 }
 
 /// `obs` of the counts.
-fn cell_frame(plan: &PatientPlan, clones: &[TumourClone], cells: &[Cell]) -> Frame {
+fn cell_frame(
+    plan: &PatientPlan,
+    clones: &[TumourClone],
+    cells: &[Cell],
+    params: &SimulateParams,
+) -> Frame {
     let sample = |c: &Cell| &plan.samples[c.kind.sample];
     let name = |c: &Cell| format!("{}_{}", c.barcode, sample(c).name);
     let mut obs = Frame::new(cells.iter().map(name).collect());
@@ -294,14 +295,30 @@ fn cell_frame(plan: &PatientPlan, clones: &[TumourClone], cells: &[Cell]) -> Fra
     category("sample", samples.collect());
     let origins = cells.iter().map(|c| sample(c).origin.as_str());
     category("sample_origin", origins.collect());
-    let types = cells.iter().map(|c| c.kind.cell_type.name());
+    let types = cells.iter().map(|c| c.label.name());
     category("cell_type", types.collect());
     let flags = |f: fn(&Cell) -> bool| Column::Bool(cells.iter().map(f).collect());
-    obs.set("truth_malignant", flags(|c| c.kind.clone.is_some()));
     let clone = |c: &Cell| c.kind.clone.map_or("", |k| clones[k].name.as_str());
-    let of_cell: Vec<&str> = cells.iter().map(clone).collect();
-    obs.set_category("truth_clone", &of_cell);
-    obs.set("truth_discordant", flags(|c| c.kind.discordant));
+    for name in truth_columns(params) {
+        let column = match name {
+            "truth_malignant" => flags(|c| c.kind.clone.is_some()),
+            "truth_discordant" => flags(|c| c.kind.is_discordant()),
+            "truth_discordance" => Column::F64(cells.iter().map(|c| c.kind.z()).collect()),
+            "truth_tumour_like" => flags(|c| c.kind.near.is_some()),
+            "truth_doublet" => flags(|c| c.partner.is_some()),
+            _ => {
+                let types = cells.iter().map(|c| c.kind.cell_type.name());
+                let values: Vec<&str> = if name == "truth_clone" {
+                    cells.iter().map(clone).collect()
+                } else {
+                    types.collect()
+                };
+                obs.set_category(name, &values);
+                continue;
+            }
+        };
+        obs.set(name, column);
+    }
     obs
 }
 

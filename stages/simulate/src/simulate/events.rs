@@ -1,31 +1,65 @@
-//! Clones and the chromosome arms that they gain and lose.
+//! Clones and the chromosome arms that they gain and lose; what is smaller than an arm is in `focal`.
 
 use clcc_data::genome::{Arm, Assembly};
 use clcc_numerics::rng::Rng;
 
+use super::focal;
 use super::params::SimulateParams;
+use super::world::{SimulatedGene, World};
 
-/// A gain or loss of a chromosome arm.
+/// How much of the genome an event covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum EventKind {
+    /// A chromosome arm.
+    Arm,
+    /// A part of an arm.
+    SubArm,
+    /// A few megabases.
+    Focal,
+}
+
+impl EventKind {
+    /// `arm`, `sub_arm` or `focal`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Arm => "arm",
+            Self::SubArm => "sub_arm",
+            Self::Focal => "focal",
+        }
+    }
+}
+
+/// A gain or loss.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
     /// Chromosome, `chr1` to `chr22`.
     pub chromosome: String,
-    /// The arm.
+    /// The arm that it is or lies in.
     pub arm: Arm,
-    /// Relative copy number: .5, 1.5 or 2 (1, 3 or 4 copies).
+    /// How much it covers.
+    pub kind: EventKind,
+    /// First base, 1-based, in GRCh38.
+    pub start: i64,
+    /// Last base, inclusive.
+    pub end: i64,
+    /// Copies over those of an unaltered place of the clone: of an arm .5, 1.5 or 2 (1, 3 or 4 copies of two),
+    /// in a doubled genome also .75 or 1.25; of a focal event what it makes of the place.
     pub ratio: f64,
 }
 
 impl Event {
-    /// First and last base of the arm, 1-based, in GRCh38.
+    /// First and last base, 1-based, in GRCh38.
     pub fn span(&self) -> (i64, i64) {
-        let c = Assembly::GRCh38
-            .chromosome(&self.chromosome)
-            .expect("events lie on chromosomes with arms");
-        match self.arm {
-            Arm::P => (1, c.p_end),
-            Arm::Q => (c.p_end + 1, c.length),
+        (self.start, self.end)
+    }
+
+    /// Whether the event alters the gene: it lies in the arm, or its middle in the span.
+    pub fn covers(&self, gene: &SimulatedGene) -> bool {
+        if self.kind == EventKind::Arm {
+            return Some(self.arm) == gene.arm && self.chromosome == gene.chromosome;
         }
+        let middle = (gene.start + gene.end) / 2;
+        self.chromosome == gene.chromosome && (self.start..=self.end).contains(&middle)
     }
 }
 
@@ -34,8 +68,24 @@ impl Event {
 pub struct TumourClone {
     /// `c1`, `c2`, ...; unique within a patient.
     pub name: String,
-    /// Events in genome order, including those of the trunk; an arm occurs once.
+    /// Events in genome order, including those of the trunk; an arm occurs once, and focal events follow the
+    /// event of their arm.
     pub events: Vec<Event>,
+    /// Whether its genome is doubled.
+    pub doubled: bool,
+}
+
+impl TumourClone {
+    /// Relative copy number of a gene: that of the smallest event that covers it, 1 without any.
+    pub fn ratio(&self, gene: &SimulatedGene) -> f64 {
+        let over = self.events.iter().filter(|e| e.covers(gene));
+        over.max_by_key(|e| e.kind).map_or(1.0, |e| e.ratio)
+    }
+
+    /// The events without overlap, in genome order: pieces of larger ones end where focal ones begin.
+    pub fn segments(&self) -> Vec<Event> {
+        focal::disjoint(&self.events)
+    }
 }
 
 /// Number of autosomal arms that can be altered: all but the short arms of 13, 14, 15, 21 and 22, which
@@ -49,7 +99,8 @@ const OFTEN_LOST: [&str; 10] = [
     "3p", "5q", "6q", "8p", "9p", "9q", "13q", "15q", "17p", "18q",
 ];
 
-fn arms() -> Vec<(String, Arm)> {
+/// Arms that can be altered, in genome order.
+pub(super) fn arms() -> Vec<(String, Arm)> {
     let acrocentric = [13, 14, 15, 21, 22];
     (1..=22)
         .flat_map(|c| [(c, Arm::P), (c, Arm::Q)])
@@ -60,29 +111,40 @@ fn arms() -> Vec<(String, Arm)> {
 
 /// Draw the clones of a patient. Arms known for gains or losses in lung adenocarcinoma are three times
 /// as likely as others and keep their direction nine times in ten; elsewhere gains and losses are
-/// equally likely. Three of ten gains are to ratio 2.
-pub fn plant_events(patient: &str, params: &SimulateParams, seed: u64) -> Vec<TumourClone> {
+/// equally likely. Three of ten gains are to ratio 2. Events of parts of arms, focal ones and doubling:
+/// `focal`.
+pub fn plant_events(
+    world: &World,
+    patient: &str,
+    params: &SimulateParams,
+    seed: u64,
+) -> Vec<TumourClone> {
     let mut rng = Rng::new(seed, &format!("simulate events {patient}"), &[]);
+    let planter = focal::Planter::new(world, patient, params, seed);
     let mut free = arms();
     let trunk: Vec<Event> = (0..params.trunk_events)
-        .map(|_| draw(&mut free, &mut rng))
+        .map(|i| planter.arm_event(draw(&mut free, &mut rng), [0, i]))
         .collect();
+    let order = arms();
+    let rank = |e: &Event| {
+        order
+            .iter()
+            .position(|a| a.0 == e.chromosome && a.1 == e.arm)
+    };
     (0..params.n_clones)
-        .map(|i| {
+        .map(|c| {
             // Two clones may alter the same arm, each in its own way.
             let mut free = free.clone();
             let mut events = trunk.clone();
-            events.extend((0..params.clone_events).map(|_| draw(&mut free, &mut rng)));
-            let order = arms();
-            let rank = |e: &Event| {
-                order
-                    .iter()
-                    .position(|a| a.0 == e.chromosome && a.1 == e.arm)
-            };
-            events.sort_by_key(rank);
+            let own = (0..params.clone_events)
+                .map(|i| planter.arm_event(draw(&mut free, &mut rng), [c + 1, i]));
+            events.extend(own);
+            events.extend(planter.focal_events(&events, c));
+            events.sort_by_key(|e| (rank(e), e.kind, e.start));
             TumourClone {
-                name: format!("c{}", i + 1),
+                name: format!("c{}", c + 1),
                 events,
+                doubled: planter.doubled,
             }
         })
         .collect()
@@ -104,8 +166,8 @@ fn draw(free: &mut Vec<(String, Arm)>, rng: &mut Rng) -> Event {
         left -= weight(a);
         left < 0.0
     });
-    let arm = free.remove(at.unwrap_or(free.len() - 1));
-    let gain_probability = match known(&arm) {
+    let (chromosome, arm) = free.remove(at.unwrap_or(free.len() - 1));
+    let gain_probability = match known(&(chromosome.clone(), arm)) {
         (true, _) => 0.9,
         (_, true) => 0.1,
         _ => 0.5,
@@ -119,10 +181,25 @@ fn draw(free: &mut Vec<(String, Arm)>, rng: &mut Rng) -> Event {
     } else {
         1.5
     };
+    let (start, end) = arm_span(&chromosome, arm);
     Event {
-        chromosome: arm.0,
-        arm: arm.1,
+        chromosome,
+        arm,
+        kind: EventKind::Arm,
+        start,
+        end,
         ratio,
+    }
+}
+
+/// First and last base of an arm of GRCh38, 1-based.
+pub(super) fn arm_span(chromosome: &str, arm: Arm) -> (i64, i64) {
+    let c = Assembly::GRCh38
+        .chromosome(chromosome)
+        .expect("events lie on chromosomes with arms");
+    match arm {
+        Arm::P => (1, c.p_end),
+        Arm::Q => (c.p_end + 1, c.length),
     }
 }
 
@@ -137,8 +214,13 @@ mod tests {
 
     #[test]
     fn clones_share_the_trunk_and_alter_an_arm_once() {
-        let params = SimulateParams::default();
-        let clones = plant_events("P1", &params, 3);
+        let params = SimulateParams {
+            n_genes: 800,
+            ..SimulateParams::default()
+        };
+        let world = World::new(&params, 3).unwrap();
+        let planted = |name: &str| plant_events(&world, name, &params, 3);
+        let clones = planted("P1");
         assert_eq!(clones.len(), 3);
         for clone in &clones {
             assert_eq!(clone.events.len(), 14);
@@ -148,8 +230,9 @@ mod tests {
                         .iter()
                         .all(|f| (&f.chromosome, f.arm) != (&e.chromosome, e.arm))
                 );
-                assert!([0.5, 1.5, 2.0].contains(&e.ratio));
+                assert!([0.5, 1.5, 2.0].contains(&e.ratio) && e.kind == EventKind::Arm);
             }
+            assert!(!clone.doubled && clone.segments() == clone.events);
         }
         let shared = clones[0]
             .events
@@ -158,7 +241,7 @@ mod tests {
             .count();
         assert!(shared >= 10);
         assert_ne!(clones[0].events, clones[1].events);
-        assert_eq!(clones, plant_events("P1", &params, 3));
-        assert_ne!(clones, plant_events("P2", &params, 3));
+        assert_eq!(clones, planted("P1"));
+        assert_ne!(clones, planted("P2"));
     }
 }

@@ -136,11 +136,12 @@ pub fn write_file_set(
         return Err(StageError::param(problem.path, problem.message));
     }
     std::fs::create_dir_all(dir).map_err(StageError::io("create", dir))?;
-    let world = World::new(params, seed)?;
-    let mut truth = Truth::new(&world);
+    let plans = plans(scale);
+    let patients: Vec<String> = plans.iter().map(|p| p.name.clone()).collect();
+    let world = World::new(params, seed)?.for_patients(&patients, params, seed);
+    let mut truth = Truth::new(&world, params);
     let mut cells = Vec::new();
     let mut by_gene = Vec::new();
-    let plans = plans(scale);
     for (p, plan) in plans.iter().enumerate() {
         let mut patient = simulate_patient(&world, plan, params, seed)?;
         truth.add(&patient);

@@ -3,8 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::cell_types::CellType;
 use super::events::N_ARMS;
-use clcc_stage::params::{Checks, ParamProblem};
+use clcc_stage::params::{Checks, OnlyWith, ParamProblem, When};
 
 /// Largest number of arms altered in one clone.
 const MOST_ARMS: usize = N_ARMS / 2;
@@ -87,6 +88,78 @@ pub struct SimulateParams {
     /// goes against it. -2 to 1.
     #[schemars(range(min = -2, max = 1))]
     pub state_slope: f64,
+    /// Probability that an event of an arm covers a part of it only, 25 to 60 % of its genes; 0 to 1,
+    /// default 0.
+    #[schemars(range(min = 0, max = 1))]
+    pub sub_arm_share: f64,
+    /// Number of focal events in all clones of a patient, 0 to 20, default 0: copies times 0.5, 2 or 3
+    /// of what the place has otherwise.
+    #[schemars(range(min = 0, max = 20))]
+    pub focal_events: usize,
+    /// Number of further focal events in each clone alone, 0 to 20, default 0.
+    #[schemars(range(min = 0, max = 20))]
+    pub clone_focal_events: usize,
+    /// Length of the longest focal events in megabases, 1 to 50, default 20; the shortest have a tenth
+    /// of it, and the logarithm is uniform between.
+    #[schemars(range(min = 1, max = 50))]
+    pub focal_mb: f64,
+    /// Probability that a patient's genome is doubled, 0 to 1, default 0. Half of the events of arms then
+    /// came after doubling and are of one copy in four (ratio .75, 1.25 or 1.5 in place of .5, 1.5 or
+    /// 2); the cells have 1.5 times the counts.
+    #[schemars(range(min = 0, max = 1))]
+    pub genome_doubling: f64,
+    /// Standard deviation of the log of each gene's own level in the tumour of each patient, 0 to 2,
+    /// default 0. Without it one gene in 20 has such a level (standard deviation .6).
+    #[schemars(range(min = 0, max = 2))]
+    pub tumour_level_sd: f64,
+    /// Standard deviation of the log of each clone's own programme, which knows nothing of copy number;
+    /// 0 to 2, default 0. A programme shifts one gene in ten.
+    #[schemars(range(min = 0, max = 2))]
+    pub clone_programme_sd: f64,
+    /// Number of patients in which a gene of constitutive escape does escape, drawn gene by gene; the
+    /// gene has an ordinary slope in the others. 1 or more, null (default): in all.
+    #[schemars(range(min = 1))]
+    pub escape_patients: Option<usize>,
+    /// Graded discordance: z of each malignant cell is beta distributed with mean `discordant_share` and
+    /// a + b of this much (in steps of .05), and its cell-state genes have the slope (1 - z) slope + z
+    /// `state_slope`. .1 to 100, null (default): z is 0 or 1.
+    #[schemars(range(min = 0.1, max = 100))]
+    pub discordance_concentration: Option<f64>,
+    /// Share of the droplets that hold a second cell of the same sample, 0 to 0.5, default 0.
+    #[schemars(range(min = 0, max = 0.5))]
+    pub doublet_share: f64,
+    /// Share of the cells of the tumour that are normal but for their expression, which is that of a
+    /// clone (its neighbourhood); 0 to 0.9, default 0.
+    #[schemars(range(min = 0, max = 0.9))]
+    pub tumour_like_share: f64,
+    /// Share of a tumour sample's normal cells of each type that are annotated as the type of the
+    /// malignant cells; 0 to 0.5, default 0.
+    #[schemars(range(min = 0, max = 0.5))]
+    pub mislabelled_share: f64,
+    /// Standard deviation of the log of each gene's shift in each sample, which is a batch; 0 to 2, default
+    /// 0.
+    #[schemars(range(min = 0, max = 2))]
+    pub batch_sd: f64,
+    /// Clonal immunoglobulins: `none` (default); `plasma`: half of the B cells are plasma cells, and those
+    /// of the tumour sample are one clone with one heavy and one light chain; `malignant`: further the
+    /// malignant cells are B lymphocytes and all have one set, as in a myeloma.
+    pub immunoglobulin: Immunoglobulin,
+    /// Share of the clonal genes in the counts of a cell that secretes them, 0.01 to 0.9, default 0.3.
+    #[schemars(range(min = 0.01, max = 0.9))]
+    pub immunoglobulin_share: f64,
+}
+
+/// Which cells express immunoglobulins of one clone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Immunoglobulin {
+    /// None.
+    #[default]
+    None,
+    /// Plasma cells.
+    Plasma,
+    /// Plasma cells and malignant cells.
+    Malignant,
 }
 
 impl Default for SimulateParams {
@@ -112,11 +185,48 @@ impl Default for SimulateParams {
             programme_sd: 0.3,
             mt_sd: 0.5,
             state_slope: 0.0,
+            sub_arm_share: 0.0,
+            focal_events: 0,
+            clone_focal_events: 0,
+            focal_mb: 20.0,
+            genome_doubling: 0.0,
+            tumour_level_sd: 0.0,
+            clone_programme_sd: 0.0,
+            escape_patients: None,
+            discordance_concentration: None,
+            doublet_share: 0.0,
+            tumour_like_share: 0.0,
+            mislabelled_share: 0.0,
+            batch_sd: 0.0,
+            immunoglobulin: Immunoglobulin::None,
+            immunoglobulin_share: 0.3,
         }
     }
 }
 
 impl SimulateParams {
+    pub(super) const ONLY_WITH: &'static [OnlyWith] = &[
+        OnlyWith {
+            params: &["focal_mb"],
+            any: &[
+                When::Above("focal_events", 0.0),
+                When::Above("clone_focal_events", 0.0),
+            ],
+        },
+        OnlyWith {
+            params: &["immunoglobulin_share"],
+            any: &[When::Is("immunoglobulin", &["plasma", "malignant"])],
+        },
+    ];
+
+    /// Type of the malignant cells.
+    pub(super) fn malignant_type(&self) -> CellType {
+        match self.immunoglobulin {
+            Immunoglobulin::Malignant => CellType::B,
+            _ => CellType::Epithelial,
+        }
+    }
+
     pub(super) fn check(&self) -> Vec<ParamProblem> {
         let mut c = Checks::default();
         let n = self.trunk_events + self.clone_events;

@@ -1,6 +1,9 @@
 //! Plan of a patient: its samples and their numbers of cells.
 
+use std::collections::BTreeMap;
+
 use super::cell_types::{CellType, TYPES};
+use super::mixing::share_of;
 use super::params::SimulateParams;
 
 /// Cells of one kind in a sample.
@@ -23,6 +26,32 @@ pub struct SamplePlan {
     pub origin: String,
     /// Cells of the sample, by kind.
     pub groups: Vec<CellGroup>,
+}
+
+impl SamplePlan {
+    /// Whether it has malignant cells.
+    pub fn is_tumour(&self) -> bool {
+        self.groups.iter().any(|g| g.malignant && g.n_cells > 0)
+    }
+
+    /// Number of cells that the annotation calls each type.
+    pub(super) fn labels(&self, params: &SimulateParams) -> BTreeMap<CellType, usize> {
+        let label = params.malignant_type();
+        let mut out = BTreeMap::new();
+        for group in self.groups.iter().filter(|g| g.n_cells > 0) {
+            let may_err = self.is_tumour() && !group.malignant && group.cell_type != label;
+            let share = if may_err {
+                params.mislabelled_share
+            } else {
+                0.0
+            };
+            let n = share_of(group.n_cells, share);
+            *out.entry(label).or_default() += n;
+            *out.entry(group.cell_type).or_default() += group.n_cells - n;
+        }
+        out.retain(|_, n| *n > 0);
+        out
+    }
 }
 
 /// A patient.
@@ -55,7 +84,7 @@ impl PatientPlan {
             CellType::all().into_iter().zip(cells).map(group).collect()
         };
         let mut tumour_groups = vec![CellGroup {
-            cell_type: CellType::Epithelial,
+            cell_type: params.malignant_type(),
             malignant: true,
             n_cells: n_malignant,
         }];

@@ -13,16 +13,16 @@ use clcc_data::matrix::Csr;
 use clcc_stage::stage::Quiet;
 use clcc_testing::at_threads;
 
-fn simulate(name: &str, params: &SimulateParams, seed: u64) -> Patient {
+pub(super) fn simulate(name: &str, params: &SimulateParams, seed: u64) -> Patient {
     let world = World::new(params, seed).unwrap();
     simulate_patient(&world, &PatientPlan::standard(name, params), params, seed).unwrap()
 }
 
-fn counts(patient: &Patient) -> Csr {
+pub(super) fn counts(patient: &Patient) -> Csr {
     patient.counts.x.clone().unwrap().into_csr()
 }
 
-fn flags(frame: &Frame, name: &str) -> Vec<bool> {
+pub(super) fn flags(frame: &Frame, name: &str) -> Vec<bool> {
     frame.flags(name).unwrap().to_vec()
 }
 
@@ -166,7 +166,7 @@ fn defaults_have_the_depth_and_zeros_of_real_data() {
 }
 
 /// A deep, pure, many-celled patient, on which slopes can be estimated.
-fn deep(params: SimulateParams) -> (Patient, World) {
+pub(super) fn deep(params: SimulateParams) -> (Patient, World) {
     let params = SimulateParams {
         n_cells: 1200,
         tumour_share: 0.8,
@@ -189,7 +189,7 @@ fn deep(params: SimulateParams) -> (Patient, World) {
 }
 
 /// Mean over genes of log(share in `cells` / share in `others`), by gene class.
-fn log_ratios(patient: &Patient, cells: &[bool], others: &[bool]) -> Vec<f64> {
+pub(super) fn log_ratios(patient: &Patient, cells: &[bool], others: &[bool]) -> Vec<f64> {
     let x = counts(patient);
     let share = |wanted: &[bool]| {
         let mut sums = vec![0.0; x.n_cols()];

@@ -10,10 +10,12 @@ use clcc_numerics::math;
 use clcc_numerics::rng::Rng;
 
 use super::cell_types::{CellType, TYPES};
+use super::clonotypes;
+use super::marginals::{Marginals, calibrate};
 use super::params::SimulateParams;
 
 /// Share of a cell's counts in mitochondrial genes before its own variation (4 % in GSE131907).
-const MT_SHARE: f64 = 0.04;
+pub(super) const MT_SHARE: f64 = 0.04;
 /// Standard deviation of log expression over the expressed genes.
 const LOG_SD: f64 = 2.2;
 /// Number of genes that the tissue expresses; of a larger draw the others are nearly silent. With
@@ -41,10 +43,14 @@ pub struct SimulatedGene {
     pub end: i64,
     /// Dosage slope in malignant cells: 0 for constitutive escape.
     pub slope: f64,
-    /// Constitutive escape: slope 0 in every malignant cell.
+    /// Constitutive escape: slope 0 in every malignant cell (under `escape_patients`, of some patients).
     pub escape_constitutive: bool,
     /// Cell-state escape: departs from its dosage in discordant cells.
     pub escape_state: bool,
+    /// Slope where it does not escape.
+    pub(super) plain_slope: f64,
+    /// Whether it is a part of immunoglobulins, where clones of them are simulated.
+    pub(super) immunoglobulin: bool,
     pub(super) phase: Option<CyclePhase>,
     /// Programme that the gene belongs to.
     pub(super) programme: Option<usize>,
@@ -66,6 +72,12 @@ pub struct World {
     log_profiles: BTreeMap<CellType, Vec<f64>>,
     /// Shift of the malignant from the epithelial log profile.
     tumour_shift: Vec<f64>,
+    /// Dispersion of each gene within a kind of cell, where it is fitted.
+    dispersion: Option<Vec<f64>>,
+    /// Library sizes over the genes, ascending, where they are fitted.
+    pub(super) totals: Option<Vec<f64>>,
+    /// Genes of constitutive escape that escape in each patient, where it is not all of them.
+    escape_in: Option<BTreeMap<String, Vec<bool>>>,
 }
 
 impl World {
@@ -74,8 +86,24 @@ impl World {
     /// # Errors
     /// [`StageError::Param`] where the built-in table has fewer genes than `n_genes`.
     pub fn new(params: &SimulateParams, seed: u64) -> StageResult<Self> {
+        Self::build(params, seed, None)
+    }
+
+    /// The same with means, dispersions and library sizes of real counts; their genes are drawn first.
+    ///
+    /// # Errors
+    /// As [`World::new`], and [`StageError::Data`] where no gene of the counts is known.
+    pub fn fitted(params: &SimulateParams, seed: u64, counts: &Marginals) -> StageResult<Self> {
+        Self::build(params, seed, Some(counts))
+    }
+
+    fn build(
+        params: &SimulateParams,
+        seed: u64,
+        marginals: Option<&Marginals>,
+    ) -> StageResult<Self> {
         let table = GeneTable::grch38();
-        let chosen = choose_genes(&table, params.n_genes, seed)?;
+        let chosen = choose_genes(&table, params, seed, marginals)?;
         let genes = plant_escape(&chosen, params, seed);
         let base = base_expression(&chosen, seed);
         let log_profiles = TYPES
@@ -89,11 +117,80 @@ impl World {
             &mut Rng::new(seed, "simulate tumour", &[]),
         );
         clear_fixed(&genes, &mut tumour_shift);
-        Ok(Self {
+        let mut world = Self {
             genes,
             log_profiles,
             tumour_shift,
-        })
+            dispersion: None,
+            totals: None,
+            escape_in: None,
+        };
+        if let Some(marginals) = marginals {
+            let names: Vec<&str> = world.genes.iter().map(|g| g.name.as_str()).collect();
+            let targets = marginals.of_genes(&names, seed)?;
+            let fit = calibrate(&world, &targets, params);
+            for profile in world.log_profiles.values_mut() {
+                profile
+                    .iter_mut()
+                    .zip(&fit.shift)
+                    .for_each(|(p, s)| *p += s);
+            }
+            world.dispersion = Some(fit.dispersion);
+            world.totals = Some(targets.totals);
+        }
+        Ok(world)
+    }
+
+    /// Draw in which of these patients each gene of constitutive escape does escape: `escape_patients` of
+    /// them, or all. The genes of the other patients change where a patient is added.
+    #[must_use]
+    pub fn for_patients(mut self, names: &[String], params: &SimulateParams, seed: u64) -> Self {
+        let Some(k) = params.escape_patients else {
+            return self;
+        };
+        let mut escape_in: BTreeMap<String, Vec<bool>> = names
+            .iter()
+            .map(|n| (n.clone(), vec![false; self.genes.len()]))
+            .collect();
+        let escaping = (0..self.genes.len()).filter(|&g| self.genes[g].escape_constitutive);
+        for g in escaping {
+            let draw = |name: &String| {
+                Rng::new(seed, &format!("simulate escape {name}"), &[g as u64]).uniform()
+            };
+            let mut order: Vec<(f64, &String)> = names.iter().map(|n| (draw(n), n)).collect();
+            order.sort_by(|a, b| a.0.total_cmp(&b.0));
+            for (_, name) in order.into_iter().take(k) {
+                if let Some(flags) = escape_in.get_mut(name) {
+                    flags[g] = true;
+                }
+            }
+        }
+        self.escape_in = Some(escape_in);
+        self
+    }
+
+    /// Whether a gene has slope 0 in every malignant cell of this patient.
+    pub fn escapes_in(&self, gene: usize, patient: &str) -> bool {
+        let here = self.escape_in.as_ref().and_then(|of| of.get(patient));
+        self.genes[gene].escape_constitutive && here.is_none_or(|flags| flags[gene])
+    }
+
+    /// Dosage slope of each gene in the concordant malignant cells of this patient.
+    pub(super) fn slopes(&self, patient: &str) -> Vec<f64> {
+        let slope = |g: usize| {
+            if self.genes[g].escape_constitutive && !self.escapes_in(g, patient) {
+                self.genes[g].plain_slope
+            } else {
+                self.genes[g].slope
+            }
+        };
+        (0..self.genes.len()).map(slope).collect()
+    }
+
+    /// Dispersion of each gene within a kind of cell.
+    pub(super) fn dispersions(&self, params: &SimulateParams) -> Vec<f64> {
+        let same = || vec![params.dispersion; self.genes.len()];
+        self.dispersion.clone().unwrap_or_else(same)
     }
 
     /// Log profile of a cell type, malignant or not.
@@ -124,8 +221,14 @@ impl World {
 
 /// Choose the genes: always the markers, cell-cycle genes and protein-coding mitochondrial genes; then
 /// 85 % protein coding and 15 % long non-coding genes at random. Names are unique and in alphabetical
-/// order.
-fn choose_genes(table: &GeneTable, n_genes: usize, seed: u64) -> StageResult<Vec<Gene>> {
+/// order. Genes of real counts go before others of their class.
+fn choose_genes(
+    table: &GeneTable,
+    params: &SimulateParams,
+    seed: u64,
+    marginals: Option<&Marginals>,
+) -> StageResult<Vec<Gene>> {
+    let n_genes = params.n_genes;
     let cycle = S_GENES
         .iter()
         .chain(G2M_GENES.iter())
@@ -136,6 +239,7 @@ fn choose_genes(table: &GeneTable, n_genes: usize, seed: u64) -> StageResult<Vec
         .flat_map(|t| t.1.markers)
         .chain(cycle)
         .copied()
+        .chain(clonotypes::genes(params))
         .collect();
     let mut seen = BTreeSet::new();
     let (mut chosen, mut coding, mut long) = (Vec::new(), Vec::new(), Vec::new());
@@ -163,6 +267,11 @@ fn choose_genes(table: &GeneTable, n_genes: usize, seed: u64) -> StageResult<Vec
     let mut rng = Rng::new(seed, "simulate genes", &[]);
     rng.shuffle(&mut coding);
     rng.shuffle(&mut long);
+    if let Some(marginals) = marginals {
+        let is_other = |g: &&Gene| !marginals.has(&g.name);
+        coding.sort_by_key(is_other);
+        long.sort_by_key(is_other);
+    }
     let n_coding = ((rest as f64 * 0.85).round() as usize)
         .min(coding.len())
         .max(rest.saturating_sub(long.len()));
@@ -172,7 +281,8 @@ fn choose_genes(table: &GeneTable, n_genes: usize, seed: u64) -> StageResult<Vec
     Ok(chosen.into_iter().cloned().collect())
 }
 
-/// Draw slopes and escape. Mitochondrial genes have neither.
+/// Draw slopes and escape. Mitochondrial genes have neither; genes of clonal immunoglobulins do not
+/// escape.
 fn plant_escape(genes: &[Gene], params: &SimulateParams, seed: u64) -> Vec<SimulatedGene> {
     let mut rng = Rng::new(seed, "simulate slopes", &[]);
     let phase = |name: &str| {
@@ -183,8 +293,11 @@ fn plant_escape(genes: &[Gene], params: &SimulateParams, seed: u64) -> Vec<Simul
             among(&G2M_GENES).then_some(CyclePhase::G2M)
         }
     };
+    let clonal: BTreeSet<&str> = clonotypes::genes(params).collect();
     let plant = |gene: &Gene| {
         let nuclear = gene.chromosome != "chrM";
+        let immunoglobulin = clonal.contains(gene.name.as_str());
+        let may_escape = nuclear && !immunoglobulin;
         // Every gene uses the same draws, so changing a share changes only the genes that it affects.
         let (slope, u, v, w) = (
             params.slope_mean + params.slope_sd * rng.normal(),
@@ -192,7 +305,7 @@ fn plant_escape(genes: &[Gene], params: &SimulateParams, seed: u64) -> Vec<Simul
             rng.uniform(),
             rng.uniform(),
         );
-        let escape_constitutive = nuclear && u < params.constitutive_share;
+        let escape_constitutive = may_escape && u < params.constitutive_share;
         SimulatedGene {
             name: gene.name.clone(),
             chromosome: gene.chromosome.clone(),
@@ -205,7 +318,9 @@ fn plant_escape(genes: &[Gene], params: &SimulateParams, seed: u64) -> Vec<Simul
                 slope
             },
             escape_constitutive,
-            escape_state: nuclear && !escape_constitutive && v < params.state_gene_share,
+            escape_state: may_escape && !escape_constitutive && v < params.state_gene_share,
+            plain_slope: slope,
+            immunoglobulin,
             phase: phase(&gene.name),
             // Three of ten genes vary together with others.
             programme: (nuclear && w < 0.3).then(|| (w / 0.3 * N_PROGRAMMES as f64) as usize),
@@ -275,6 +390,12 @@ fn type_profile(genes: &[SimulatedGene], base: &[f64], cell_type: CellType, seed
             *log = if owner == cell_type { -6.9 } else { -11.5 };
         } else if own(&cell_type) {
             *log = -6.9;
+        } else if gene.immunoglobulin {
+            *log = if cell_type == CellType::B {
+                -9.2
+            } else {
+                -13.0
+            };
         } else if gene.phase.is_some() {
             // Low in resting cells; a cycling cell raises them.
             *log = -11.0;
