@@ -11,11 +11,12 @@ use super::row_distances;
 use clcc_data::anndata::Reader;
 use clcc_data::error::{StageError, StageResult};
 use clcc_data::frame::Frame;
-use clcc_data::table::TextTable;
 use clcc_stage::cells::MALIGNANT;
 use clcc_stage::cohort::{patient_name, stack_frames};
 use clcc_stage::roles::{self, Input};
+use clcc_stage::rows::SplitRow;
 use clcc_stage::stage::{Branch, InputArtifact, StageContext, missing};
+use clcc_stage::tables::Row as _;
 
 /// Every cell with its annotations and its distance.
 pub(super) struct Cells {
@@ -168,8 +169,9 @@ fn fold(
     anchors: Option<&Path>,
     obs: &Frame,
 ) -> StageResult<Fold> {
-    let table = TextTable::read(&split.path)?;
-    same_cells(&split.path, &obs.index, &table.texts("cell")?)?;
+    let parts = SplitRow::read(&split.path)?;
+    let cells: Vec<&str> = parts.iter().map(|row| row.cell.as_str()).collect();
+    same_cells(&split.path, &obs.index, &cells)?;
     let path = &embedding.path;
     let reader = Reader::open(path)?;
     let embedded = reader.obs()?;
@@ -197,11 +199,7 @@ fn fold(
     }
     Ok(Fold {
         name: patient_name(embedding),
-        part: table
-            .texts("split")?
-            .into_iter()
-            .map(String::from)
-            .collect(),
+        part: parts.into_iter().map(|row| row.split).collect(),
         distance: row_distances(&expr, &cnv),
     })
 }

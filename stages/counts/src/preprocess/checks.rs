@@ -2,8 +2,10 @@
 
 use super::params::Counts;
 use clcc_data::error::{StageError, StageResult};
-use clcc_data::frame::{Column, Frame};
+use clcc_data::frame::Frame;
 use clcc_data::matrix::Csr;
+use clcc_stage::rows::QcCheckRow;
+use clcc_stage::tables::Table;
 
 /// How a check came out. A failed check is an error, so a table never holds one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,6 +14,16 @@ pub enum Verdict {
     Pass,
     /// The run goes on, but the user should know.
     Warn,
+}
+
+impl Verdict {
+    /// The name that tables use: `pass` or `warn`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Warn => "warn",
+        }
+    }
 }
 
 /// One check.
@@ -43,31 +55,16 @@ impl QcCheck {
     }
 }
 
-pub(super) const NOTES: [&str; 2] = [
-    "integrity checks of the raw counts; a broken matrix (repeated ids, negative, missing or fractional counts) stops the run instead",
-    "verdict: pass or warn; value: the number that was looked at; detail: what it is",
-];
-
-pub(super) fn frame(checks: &[QcCheck]) -> Frame {
-    let mut frame = Frame::new(checks.iter().map(|c| c.check.to_string()).collect());
-    let verdict = |c: &QcCheck| {
-        if c.verdict == Verdict::Pass {
-            "pass"
-        } else {
-            "warn"
-        }
-        .to_string()
+pub(super) fn table(checks: &[QcCheck]) -> Table<QcCheckRow> {
+    let row = |c: &QcCheck| QcCheckRow {
+        check: c.check.to_string(),
+        verdict: c.verdict.name().to_string(),
+        value: c.value,
+        detail: c.detail.clone(),
     };
-    frame.set("verdict", Column::Str(checks.iter().map(verdict).collect()));
-    frame.set(
-        "value",
-        Column::F64(checks.iter().map(|c| c.value).collect()),
-    );
-    frame.set(
-        "detail",
-        Column::Str(checks.iter().map(|c| c.detail.clone()).collect()),
-    );
-    frame
+    Table::new(checks.iter().map(row).collect())
+        .note("integrity checks of the raw counts; a broken matrix (repeated ids, negative, missing or fractional counts) stops the run instead")
+        .note("verdict: pass or warn; value: the number that was looked at; detail: what it is")
 }
 
 /// Checks that cells and genes have unique names and that values are what `counts` says.

@@ -40,14 +40,15 @@ use clcc_data::error::{StageError, StageResult};
 use clcc_data::frame::{Column, Frame};
 use clcc_data::genome::GeneTable;
 use clcc_data::matrix::{Csr, Matrix};
-use clcc_data::table::write_tsv;
 use clcc_stage::cohort::{HELD_OUT, HELD_OUT_COUNTS};
 use clcc_stage::params::ParamProblem;
 use clcc_stage::roles;
+use clcc_stage::rows::{QcCellRow, QcCheckRow, QcMetricRow};
 use clcc_stage::stage::{
     InputArtifact, Metrics, ObsColumn, ObsRead, OutputDecl, Progress, Publish, Read, Stage,
     StageContext,
 };
+use clcc_stage::tables::{Row as _, TableSpec};
 
 /// The stage kind `preprocess`.
 #[derive(Debug)]
@@ -62,6 +63,7 @@ impl Stage for Preprocess {
     const CODE_VERSION: u32 = 3;
     const ABOUT: &'static str =
         "checks raw counts, adds quality metrics and gene positions, normalises";
+    const TABLES: &'static [TableSpec] = &[QcCheckRow::SPEC, QcMetricRow::SPEC, QcCellRow::SPEC];
 
     fn check(params: &Self::Params) -> Vec<ParamProblem> {
         params.check()
@@ -123,24 +125,9 @@ impl Stage for Preprocess {
         ctx.check_cancelled()?;
         done.expr.write_zarr(&ctx.output(roles::EXPR))?;
         let dir = ctx.output(roles::QC);
-        write_tsv(
-            &dir.join("qc_checks.tsv"),
-            "check",
-            &checks::frame(&done.checks),
-            &checks::NOTES,
-        )?;
-        write_tsv(
-            &dir.join("qc_summary.tsv"),
-            "metric",
-            &qc::summary_frame(&done.metrics),
-            &qc::NOTES,
-        )?;
-        write_tsv(
-            &dir.join("qc_cells.tsv"),
-            "cell",
-            &qc::cell_frame(&done.expr.obs),
-            &qc::CELL_NOTES,
-        )?;
+        checks::table(&done.checks).write(&dir)?;
+        qc::summary_table(&done.metrics).write(&dir)?;
+        qc::cell_table(&done.expr.obs)?.write(&dir)?;
         Ok(done.metrics)
     }
 }
