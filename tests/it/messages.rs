@@ -4,6 +4,7 @@
 //! committed; `cargo insta review`, or `INSTA_UPDATE=always cargo test --test it messages`, takes a change over.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use insta::{Settings, assert_snapshot};
 
@@ -319,7 +320,7 @@ fn the_lines_of_a_run_that_fails() {
 }
 
 /// One byte of the largest file of an artifact.
-fn flip(artifact: &std::path::Path) {
+fn flip(artifact: &Path) {
     use std::os::unix::fs::PermissionsExt as _;
     let mut files = vec![artifact.to_path_buf()];
     let mut largest = (0, artifact.to_path_buf());
@@ -466,6 +467,17 @@ fn what_verify_and_plan_say_of_damage() {
         .then(&["run", "w.yaml", "-j", "1"])
         .then(&["verify"])
         .is("damage");
+}
+
+#[test]
+fn the_tables_of_a_kind() {
+    let p = Project::new(SMALLEST);
+    Transcript::of(&p)
+        .then(&["schema", "doublets", "--tables"])
+        .then(&["schema", "doublets", "--tables", "--format", "json"])
+        .then(&["schema", "doublet", "--tables"])
+        .then(&["schema", "--format", "json"])
+        .is("tables");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use clcc_data::anndata::Reader;
 use clcc_data::error::{StageError, StageResult};
 use clcc_data::frame::Frame;
 use clcc_stage::cells::MALIGNANT;
-use clcc_stage::cohort::{patient_name, stack_frames};
+use clcc_stage::cohort::{paired, patient_name, stack_frames};
 use clcc_stage::roles::{self, Input};
 use clcc_stage::rows::SplitRow;
 use clcc_stage::stage::{Branch, InputArtifact, StageContext, missing};
@@ -45,10 +45,12 @@ impl Cells {
             .iter()
             .map(|input| input.open()?.obs())
             .collect::<StageResult<Vec<_>>>()?;
-        let clusters = ctx.all(roles::CLUSTERS);
-        for (frame, input) in frames.iter_mut().zip(&clusters) {
-            let cluster = Reader::open(&input.path)?.obs()?;
-            same_cells(&input.path, &frame.index, &cluster.index)?;
+        let clusters = match ctx.optional(roles::CLUSTERS) {
+            Some(_) => paired(ctx, roles::CLUSTERS)?,
+            None => Vec::new(),
+        };
+        for (frame, cluster) in frames.iter_mut().zip(&clusters) {
+            let cluster = cluster.obs()?;
             frame.set("cnv_leiden", cluster.column("cnv_leiden")?.clone());
             if let Ok(column) = cluster.column(MALIGNANT) {
                 frame.set(MALIGNANT, column.clone());

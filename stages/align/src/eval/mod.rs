@@ -27,8 +27,8 @@ use clcc_numerics::linalg::matmul_nt;
 use clcc_stage::cohort::stack_frames;
 use clcc_stage::roles;
 use clcc_stage::rows::{
-    AnchorRetrievalRow, AnchorRow, AnchorSimilarityRow, CentroidSimilarityRow, RetrievalRow,
-    SimilarityRow,
+    AnchorRetrievalRow, AnchorRow, AnchorSimilarityRow, CNV_TO_EXPR, CentroidSimilarityRow,
+    EXPR_TO_CNV, RetrievalRow, SimilarityRow,
 };
 use clcc_stage::stage::{Metrics, ObsRead, OutputDecl, Publish, Read, Stage, StageContext};
 use clcc_stage::tables::{Family, Row as _, Table, TableSpec};
@@ -119,7 +119,7 @@ impl TestCells {
                 "give the third share of `split` in `mine` a value above 0",
             ));
         }
-        let types = cell_types(ctx, &params.cell_type_column, obs.len())?;
+        let types = cell_types(ctx, &params.cell_type_column, &obs.index)?;
         let pick = |values: &[String]| {
             test.iter()
                 .map(|&c| values[c].clone())
@@ -150,24 +150,25 @@ impl TestCells {
     }
 }
 
-/// Each cell's type, empty where it is unknown or `expr` is not at hand.
-fn cell_types(ctx: &StageContext<'_>, column: &str, n_cells: usize) -> StageResult<Vec<String>> {
+/// Each cell's type, empty where it is unknown or `expr` is not at hand; `cells` are in cohort order.
+fn cell_types(ctx: &StageContext<'_>, column: &str, cells: &[String]) -> StageResult<Vec<String>> {
     let parts = ctx
         .all(roles::EXPR)
         .into_iter()
         .map(|input| input.open()?.obs())
         .collect::<StageResult<Vec<_>>>()?;
     let obs = stack_frames(&parts);
-    if !obs.is_empty() && obs.len() != n_cells {
+    if !obs.is_empty() && obs.index != cells {
         return Err(StageError::data(format!(
-            "`expr` has {} cells, `embeddings` has {n_cells}",
-            obs.len()
+            "`expr` ({} cells) and `embeddings` ({}) do not have the same cells in the same order",
+            obs.len(),
+            cells.len()
         )));
     }
     if obs.columns.contains_key(column) {
         obs.texts(column)
     } else {
-        Ok(vec![String::new(); n_cells])
+        Ok(vec![String::new(); cells.len()])
     }
 }
 
@@ -179,9 +180,6 @@ struct Row {
     direction: &'static str,
     summary: Summary,
 }
-
-const EXPR_TO_CNV: &str = "expr_to_cnv";
-const CNV_TO_EXPR: &str = "cnv_to_expr";
 
 fn evaluate(test: &TestCells) -> Vec<Row> {
     let n = test.cell.len();

@@ -86,10 +86,6 @@ impl Stage for Mine {
         let cohort = Cohort::load(ctx)?;
         let cnv = CohortCnv::load(ctx)?;
         let n = cohort.n_cells();
-        if cnv.x.n_rows() != n {
-            let message = format!("`cnv` has {} cells, `expr` has {n}", cnv.x.n_rows());
-            return Err(StageError::data(message));
-        }
         let split = match params.cross_fit {
             None => Split::draw(&cohort.patient_of, params.split, params.split_by, ctx.seed)?,
             Some(k) => Split::hold_out(

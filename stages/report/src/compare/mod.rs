@@ -19,6 +19,7 @@ use serde_json::json;
 use clcc_data::error::{StageError, StageResult};
 use clcc_stage::params::{OnlyWith, ParamProblem};
 use clcc_stage::roles;
+use clcc_stage::rows::ScoreRow;
 use clcc_stage::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
 use clcc_stage::tables::{Row as _, TableSpec};
 
@@ -113,25 +114,16 @@ impl Stage for Compare {
 fn load(ctx: &StageContext<'_>) -> StageResult<Vec<Figure>> {
     let mut out = Vec::new();
     for input in ctx.all(roles::BENCHMARK) {
-        let table = input.read("benchmark.tsv")?;
-        let text = |name: &str| table.texts(name);
-        let (target, method, metric) = (text("target")?, text("method")?, text("metric")?);
-        let (value, chance, se) = (
-            table.numbers("value")?,
-            table.numbers("chance")?,
-            table.numbers("se")?,
-        );
-        for i in 0..value.len() {
-            out.push(Figure {
-                branch: input.branch.clone(),
-                target: target[i].to_string(),
-                method: method[i].to_string(),
-                metric: metric[i].to_string(),
-                value: value[i],
-                chance: chance[i],
-                se: se[i],
-            });
-        }
+        let figure = |row: ScoreRow| Figure {
+            branch: input.branch.clone(),
+            target: row.target,
+            method: row.method,
+            metric: row.metric,
+            value: row.value,
+            chance: row.chance,
+            se: row.se,
+        };
+        out.extend(input.rows()?.into_iter().map(figure));
     }
     Ok(out)
 }

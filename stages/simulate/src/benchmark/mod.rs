@@ -32,6 +32,7 @@ use serde_json::json;
 use clcc_data::error::StageResult;
 use clcc_stage::roles;
 use clcc_stage::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
+use clcc_stage::tables::{Row as _, TableSpec};
 
 use truth::Truth;
 
@@ -42,6 +43,7 @@ pub struct Benchmark;
 impl Stage for Benchmark {
     type Params = BenchmarkParams;
     const KIND: &'static str = "benchmark";
+    const TABLES: &'static [TableSpec] = &[clcc_stage::rows::ScoreRow::SPEC];
     // 3: elementary functions, products and decompositions of `math`.
     const CODE_VERSION: u32 = 3;
     const ABOUT: &'static str = "scores every method against the planted truth of a simulation";

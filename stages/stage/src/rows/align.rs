@@ -2,6 +2,11 @@
 
 use crate::tables::Family;
 
+/// Direction of retrieval: a cell's copy number is looked for by its expression.
+pub const EXPR_TO_CNV: &str = "expr_to_cnv";
+/// Direction of retrieval: a cell's expression is looked for by its copy number.
+pub const CNV_TO_EXPR: &str = "cnv_to_expr";
+
 crate::table! {
     /// Part of one cell in the split, in cohort order.
     pub struct SplitRow = "split.tsv" {

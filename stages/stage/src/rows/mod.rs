@@ -15,10 +15,13 @@
 
 mod align;
 mod counts;
+mod simulate;
 
 pub use align::{
-    AnchorHistoryRow, AnchorRetrievalRow, AnchorRow, AnchorSimilarityRow, CentroidSimilarityRow,
-    CompositionRow, ConcordanceFoldRow, ConcordanceNullRow, ConcordancePatientRow, ConcordanceRow,
-    HistoryRow, MiningRow, RetrievalRow, SimilarityRow, SplitRow,
+    AnchorHistoryRow, AnchorRetrievalRow, AnchorRow, AnchorSimilarityRow, CNV_TO_EXPR,
+    CentroidSimilarityRow, CompositionRow, ConcordanceFoldRow, ConcordanceNullRow,
+    ConcordancePatientRow, ConcordanceRow, EXPR_TO_CNV, HistoryRow, MiningRow, RetrievalRow,
+    SimilarityRow, SplitRow,
 };
 pub use counts::{DoubletRow, QcCellRow, QcCheckRow, QcMetricRow};
+pub use simulate::ScoreRow;

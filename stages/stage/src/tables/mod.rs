@@ -52,31 +52,27 @@ pub struct ColumnSpec {
 }
 
 impl ColumnSpec {
-    /// Text before and after the changing part of the names of a family; `None` for a single column.
-    fn pattern(&self) -> Option<(&'static str, &'static str)> {
-        let (before, rest) = self.name.split_once('<')?;
-        let (_, after) = rest.rsplit_once('>')?;
-        Some((before, after))
-    }
-
     /// Whether this is a family of columns.
     pub fn is_family(&self) -> bool {
-        self.pattern().is_some()
+        self.name.contains('<')
     }
+}
 
-    fn is_member(&self, column: &str) -> bool {
-        let middle = self
-            .pattern()
-            .and_then(|(before, after)| column.strip_prefix(before)?.strip_suffix(after));
-        middle.is_some_and(|middle| !middle.is_empty())
-    }
+/// Whether `name` is what a pattern like `factor_<n>` stands for.
+fn is_member(pattern: &str, name: &str) -> bool {
+    let middle = || {
+        let (before, rest) = pattern.split_once('<')?;
+        let (_, after) = rest.rsplit_once('>')?;
+        name.strip_prefix(before)?.strip_suffix(after)
+    };
+    middle().is_some_and(|middle| !middle.is_empty())
 }
 
 /// The declaration of the column that a header calls `column`: that of its name, else the family that it can be a
 /// member of and whose pattern says most.
 fn declared<'a>(columns: &'a [ColumnSpec], column: &str) -> Option<&'a ColumnSpec> {
     let single = columns.iter().find(|spec| spec.name == column);
-    let families = columns.iter().filter(|spec| spec.is_member(column));
+    let families = columns.iter().filter(|spec| is_member(spec.name, column));
     single.or_else(|| families.max_by_key(|spec| spec.name.find('<')))
 }
 
@@ -92,6 +88,11 @@ pub struct TableSpec {
 }
 
 impl TableSpec {
+    /// Whether a file is this table: by its name, or as a member of a family of tables, `de.<patient>.tsv`.
+    pub fn is_file(&self, name: &str) -> bool {
+        self.file == name || is_member(self.file, name)
+    }
+
     /// File name without its extension.
     pub fn name(&self) -> &'static str {
         self.file.strip_suffix(".tsv").unwrap_or(self.file)
@@ -238,8 +239,10 @@ pub fn frame_of<const N: usize>(columns: [Vec<(String, Column)>; N]) -> Frame {
 fn with_columns(mut frame: Frame, spec: &TableSpec, kept: &[&str]) -> Frame {
     for (at, column) in spec.columns.iter().enumerate() {
         if kept.contains(&column.name) && !frame.columns.contains_key(column.name) {
-            let before = |name: &str| spec.columns[..at].iter().any(|c| c.name == name);
-            let place = frame.columns.keys().filter(|name| before(name)).count();
+            let earlier = &spec.columns[..at];
+            let is_before =
+                |name: &&String| declared(spec.columns, name).is_some_and(|c| earlier.contains(c));
+            let place = frame.columns.keys().filter(is_before).count();
             let empty = Column::Str(vec![String::new(); frame.len()]);
             frame
                 .columns
