@@ -12,8 +12,8 @@ use clcc_data::frame::{Column, Frame};
 use clcc_data::matrix::{Csr, Matrix};
 use clcc_numerics::rng::Rng;
 use clcc_stage::rows::{
-    AnchorHistoryRow, CompositionRow, ConcordancePatientRow, ConcordanceRow, HistoryRow, MiningRow,
-    QcCheckRow, QcMetricRow, RetrievalRow, SimilarityRow,
+    AnchorHistoryRow, CompositionRow, ConcordancePatientRow, ConcordanceRow, DoubletRow,
+    HistoryRow, MiningRow, QcCheckRow, QcMetricRow, RetrievalRow, SimilarityRow,
 };
 use clcc_stage::stage::{Branch, DeviceChoice, InputArtifact, Metrics, Quiet, Stage, StageContext};
 use clcc_stage::tables::{Family, Table};
@@ -226,6 +226,7 @@ impl Fixture {
                 .write_zarr(&f.put("clusters", Some(patient)))
                 .unwrap();
             f.qc(patient);
+            f.doublets(patient);
             f.table(
                 "cluster_tables",
                 Some(patient),
@@ -273,6 +274,21 @@ impl Fixture {
             .write(&dir)
             .unwrap();
         Table::new(summary.to_vec()).write(&dir).unwrap();
+    }
+
+    /// Scores without a threshold of the second patient.
+    fn doublets(&mut self, patient: &str) {
+        let scores = noise("doublets", &[patient.len() as u64], CELLS);
+        let cells = obs(patient).index.into_iter().zip(scores);
+        let row = |(cell, z): (String, f64)| DoubletRow {
+            cell,
+            doublet_score: 0.1 + 0.02 * z,
+            predicted_doublet: (patient == "P1").then_some(z > 1.5),
+        };
+        let path = self.put("doublets", Some(patient));
+        Table::new(cells.map(row).collect())
+            .write_as(&path)
+            .unwrap();
     }
 
     /// What `mine`, `train` and `eval` write.
@@ -554,6 +570,7 @@ fn every_role_has_its_figures_and_tables() {
     for id in [
         "summary",
         "qc",
+        "doublets",
         "copy-number",
         "mining",
         "training",
@@ -575,6 +592,8 @@ fn every_role_has_its_figures_and_tables() {
         "qc-total-counts",
         "qc-n-genes-by-counts",
         "qc-pct-counts-mt",
+        "doublet-score-p1",
+        "doublet-score-p02",
         "cnv-heatmap-p1",
         "cnv-heatmap-p02",
         "cnv-umap-cancer-vs-normal-p1",
@@ -696,6 +715,7 @@ fn a_workflow_without_any_of_it_says_what_is_missing() {
         );
     }
     assert_eq!(metrics["n_figures"], 0);
+    assert!(!html.contains("<section id=\"doublets\">"));
 }
 
 #[test]

@@ -5,6 +5,7 @@ pub(crate) mod cnv;
 pub(crate) mod concordance;
 pub(crate) mod de;
 pub(crate) mod dosage;
+pub(crate) mod doublets;
 pub(crate) mod qc;
 pub(crate) mod retrieval;
 pub(crate) mod side_by_side;
@@ -67,8 +68,9 @@ pub(crate) struct SectionKind {
 }
 
 /// The sections in the order of the page. A new one is a module and its line here.
-pub(crate) const SECTIONS: [&SectionKind; 9] = [
+pub(crate) const SECTIONS: [&SectionKind; 10] = [
     &qc::SECTION,
+    &doublets::SECTION,
     &cnv::SECTION,
     &anchors::SECTION,
     &training::MINING,
