@@ -9,6 +9,8 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use serde_json::json;
+
 use crate::project::Project;
 
 fn file() -> PathBuf {
@@ -128,6 +130,11 @@ fn outputs(p: &Project, workflow: &str, env: &[(&str, &str)]) -> Digests {
         let entry = lines.entry(kind).or_default();
         entry.0 = node["code_version"].as_u64().expect("a version");
         for output in node["outputs"].as_array().expect("outputs") {
+            // What the record leaves out of an output is null here.
+            let [role, key, form, digest, bytes] =
+                ["role", "key", "form", "digest", "bytes"].map(|name| &output[name]);
+            let output =
+                json!({"role": role, "key": key, "form": form, "digest": digest, "bytes": bytes});
             entry.1.push(format!("{} {output}", node["id"]));
         }
     }

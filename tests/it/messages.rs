@@ -11,7 +11,9 @@ use insta::{Settings, assert_snapshot};
 use crate::project::{Project, Ran, SMALLEST, TINY, with_tables};
 
 /// What differs between two runs of the same test.
-const REDACTED: [(&str, &str); 16] = [
+const REDACTED: [(&str, &str); 19] = [
+    // The directory of another project of the same test.
+    (r"/[^ `]*/\.tmp[A-Za-z0-9]{6}\b", "<project>"),
     // A stage that takes long says where it is: on a busy machine any may.
     (r"(?m)^ +RUN \[ *\d+\.\d{3}s\].*\n", ""),
     (
@@ -31,6 +33,9 @@ const REDACTED: [(&str, &str); 16] = [
     (r"\b0\.1\.0\b", "<version>"),
     (r"\(\d+ threads?\)", "(<n> threads)"),
     (r"\bon (cpu|cuda|auto|metal)\b", "on <device>"),
+    // Who tests, and what the files of that user are allowed.
+    (r"\buser \d+ and group \d+", "user <id> and group <id>"),
+    (r"\bwith mode \d{4}\b", "with mode <mode>"),
     (r"(?m)[ \t]+$", ""),
 ];
 
@@ -50,6 +55,23 @@ pub(crate) fn compare(p: &Project, name: &str, said: &str) {
         })
         .replace(env!("CARGO_MANIFEST_DIR"), "<repository>");
     settings.bind(|| assert_snapshot!(name, said));
+}
+
+/// What a run has to say of its nodes, without the lines that say how it goes: warnings, failures, hints, errors.
+pub(crate) fn problems(said: &str) -> String {
+    let is_course = |line: &str| {
+        let first = line.split_whitespace().next().unwrap_or_default();
+        [
+            "RUN", "DONE", "CACHED", "SKIP", "[", "results:", "report:", "failed:",
+        ]
+        .contains(&first)
+            || first.starts_with('[')
+            || line
+                .split_once(": ")
+                .is_some_and(|(_, rest)| rest.ends_with(" on 1 core"))
+    };
+    let lines = said.lines().filter(|line| !is_course(line));
+    lines.flat_map(|line| [line, "\n"]).collect()
 }
 
 /// A command line and what came of it.

@@ -10,7 +10,7 @@ use crate::golden::runs;
 use crate::project::{Project, SMALLEST};
 
 /// Tables that no type describes yet, each with its kind; `*` stands for what the data name.
-const NOT_DESCRIBED: [&str; 33] = [
+const NOT_DESCRIBED: [&str; 38] = [
     "baselines baselines_cells.tsv",
     "baselines baselines_genes.tsv",
     "cluster cnv_arms.tsv",
@@ -22,6 +22,7 @@ const NOT_DESCRIBED: [&str; 33] = [
     "cluster cnv_malignancy.tsv",
     "cluster cnv_malignancy_histogram.tsv",
     "cluster cnv_segments.tsv",
+    "cluster h_clusters.tsv",
     "de burden_scores.tsv",
     "de cancer_vs_normal_epithelial.*.tsv",
     "de cancer_vs_normal_scores.tsv",
@@ -32,6 +33,8 @@ const NOT_DESCRIBED: [&str; 33] = [
     "de discordant_vs_concordant.*.tsv",
     "de dosage_vs_discordance.tsv",
     "de escape_genes.tsv",
+    "de h_contrasts.tsv",
+    "de h_leiden_genes.tsv",
     "de high_vs_low_burden.*.tsv",
     "de recurrence.tsv",
     "de set_aside.tsv",
@@ -41,6 +44,8 @@ const NOT_DESCRIBED: [&str; 33] = [
     "dosage dosage_factors.tsv",
     "dosage dosage_genes.tsv",
     "dosage dosage_loadings.tsv",
+    "infercnv hmm_regions.tsv",
+    "infercnv hmm_subclusters.tsv",
     "simulate truth_cells.tsv",
     "simulate truth_events.tsv",
     "simulate truth_genes.tsv",

@@ -78,6 +78,13 @@ fn compose(inputs: &Inputs<'_, '_>) -> StageResult<Option<Content>> {
         inputs.params,
         Pick::Largest(&["n_cells"]),
     )?);
+    blocks.extend(map_of_h(inputs)?);
+    Ok(Some(Content { blocks, tiles }))
+}
+
+/// The map of h and its clusters.
+fn map_of_h(inputs: &Inputs<'_, '_>) -> StageResult<Vec<Block>> {
+    let mut blocks = Vec::new();
     let maps = maps(inputs)?;
     if !maps.is_empty() {
         blocks.push(Block::Heading("Map of h".into()));
@@ -92,7 +99,7 @@ fn compose(inputs: &Inputs<'_, '_>) -> StageResult<Option<Content>> {
         "",
         inputs.params,
     )?);
-    Ok(Some(Content { blocks, tiles }))
+    Ok(blocks)
 }
 
 /// Loss terms of the training and similarities of the anchors.
