@@ -509,7 +509,7 @@ fn read_matrix(
     let mut lines = Lines::open(path)?;
     let header = header(&mut lines, path)?;
     check_size(path, library, &header)?;
-    let (rows, n_rows) = rows_of_patients(&place.owner, kept.len());
+    let (rows, n_rows) = rows_of_patients(place.owner, kept.len());
     let mut runs: Vec<Runs> = kept.iter().map(|_| Runs::default()).collect();
     let mut found = 0u64;
     // The first entry that is no count by itself, and its line: with another of its gene and cell it may be.
