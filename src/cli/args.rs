@@ -41,10 +41,16 @@ pub(super) enum Command {
         #[arg(long, value_enum, default_value = "dot")]
         format: GraphFormat,
     },
-    /// JSON Schema of the workflow file, or of one stage kind's parameters.
+    /// JSON Schema of the workflow file, or of one stage kind's parameters; or the result tables.
     Schema {
         /// A stage kind.
         kind: Option<String>,
+        /// The result tables instead: what a row is, and every column with its type, unit and meaning.
+        #[arg(long)]
+        tables: bool,
+        /// Language of the tables.
+        #[arg(long, value_enum, default_value = "human", requires = "tables")]
+        format: Format,
     },
     /// Write a workflow to start from: for data of your own, or from a shipped one.
     Init(InitArgs),

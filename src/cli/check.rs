@@ -2,12 +2,12 @@
 
 use clap::CommandFactory as _;
 
-use super::args::{Cli, WorkflowArgs};
+use super::args::{Cli, Format, WorkflowArgs};
 use super::error::{CliError, exit};
 use super::inspect;
 use crate::names;
 use crate::plan::{NodeInput, Plan};
-use crate::registry::{kind, kinds, workflow_schema};
+use crate::registry::{Kind, kind, kinds, tables_as_json, tables_as_text, workflow_schema};
 use crate::run::load_checked;
 use crate::workflow::{Problem, Workflow, join};
 
@@ -66,16 +66,30 @@ fn is_gene_table(plan: &Plan, name: &str) -> bool {
 pub(super) fn schema(name: Option<&str>) -> Result<i32, CliError> {
     let document = match name {
         None => workflow_schema(),
-        Some(name) => kind(name)
-            .ok_or_else(|| {
-                let known: Vec<&str> = kinds().iter().map(|k| k.name).collect();
-                let problem = crate::workflow::unknown("stage kind", name, &known);
-                CliError::new(exit::USAGE, problem.message).with_hint(problem.hint)
-            })?
-            .schema(),
+        Some(name) => known_kind(name)?.schema(),
     };
     super::out::json(&document);
     Ok(exit::OK)
+}
+
+/// The data dictionary, of one kind or of all.
+pub(super) fn tables(name: Option<&str>, format: Format) -> Result<i32, CliError> {
+    if let Some(name) = name {
+        known_kind(name)?;
+    }
+    match format {
+        Format::Human => super::out::exact(&tables_as_text(kinds(), name)),
+        Format::Json => super::out::json(&tables_as_json(kinds(), name)),
+    }
+    Ok(exit::OK)
+}
+
+fn known_kind(name: &str) -> Result<&'static Kind, CliError> {
+    kind(name).ok_or_else(|| {
+        let known: Vec<&str> = kinds().iter().map(|k| k.name).collect();
+        let problem = crate::workflow::unknown("stage kind", name, &known);
+        CliError::new(exit::USAGE, problem.message).with_hint(problem.hint)
+    })
 }
 
 pub(super) fn completions(shell: clap_complete::Shell) -> Result<i32, CliError> {

@@ -97,7 +97,12 @@ fn begin() -> i32 {
         Command::Plan(args) => run::plan(&args),
         Command::Explain { workflow, node } => run::explain(&workflow, &node),
         Command::Check(args) => check::check(&args),
-        Command::Schema { kind } => check::schema(kind.as_deref()),
+        Command::Schema {
+            kind,
+            tables: false,
+            ..
+        } => check::schema(kind.as_deref()),
+        Command::Schema { kind, format, .. } => check::tables(kind.as_deref(), format),
         Command::Graph { workflow, format } => graph::graph(&workflow, format),
         Command::Verify { cache, repair } => store_verbs::verify(&cache, repair),
         Command::Status { cache, format } => store_verbs::status(&cache, format),

@@ -5,6 +5,7 @@
 
 mod refused;
 mod resolve;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod typed;
@@ -12,12 +13,14 @@ mod workflow_schema;
 
 pub use refused::{Refusal, Refused};
 pub use resolve::Resolved;
+pub use tables::{tables_as_json, tables_as_text};
 pub use workflow_schema::workflow_schema;
 
 use std::fmt;
 
 use clcc_stages::params::{self, Unread};
 use clcc_stages::stage::{InputArtifact, Metrics, Stage, StageContext, Survey};
+use clcc_stages::tables::TableSpec;
 use clcc_stages::{StageError, StageResult};
 use serde_json::{Map, Value};
 
@@ -49,6 +52,8 @@ pub struct Kind {
     pub device_sensitive: bool,
     /// Whether one node profits from several cores.
     pub multi_threaded: bool,
+    /// The tables that it publishes.
+    pub tables: &'static [TableSpec],
     resolve: fn(&Map<String, Value>) -> Result<Resolved, Vec<Refused>>,
     unread: fn(&Value) -> Vec<Unread>,
     schema: fn() -> Value,
@@ -74,6 +79,7 @@ impl Kind {
             uses_seed: S::USES_SEED,
             device_sensitive: S::DEVICE_SENSITIVE,
             multi_threaded: S::MULTI_THREADED,
+            tables: S::TABLES,
             resolve: resolve::resolve::<S>,
             unread: params::unread::<S>,
             schema: params::schema::<S>,
@@ -92,6 +98,7 @@ impl Kind {
             uses_seed: false,
             device_sensitive,
             multi_threaded: false,
+            tables: &[],
             resolve: |_| Err(Vec::new()),
             unread: |_| Vec::new(),
             schema: || Value::Null,

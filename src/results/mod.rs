@@ -23,7 +23,7 @@ pub use record::{
 pub use ro_crate::ro_crate;
 pub use trace::Trace;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -163,8 +163,7 @@ pub fn publish(
 ) -> Result<Publication, ResultsError> {
     let dir = to.root.join(&plan.name);
     std::fs::create_dir_all(&dir).map_err(at(&dir))?;
-    let alone = alone(&dir);
-    let index_file = dir.join(INDEX);
+    let (index_file, alone) = (dir.join(INDEX), alone(&dir));
     let old = Index::read(&index_file);
     check_origin(plan, &dir, &old, to.force)?;
     let origin = Origin::of(&plan.file, &dir);
@@ -176,12 +175,8 @@ pub fn publish(
     } = compare(&dir, &old, &wanted);
     let (kept, gone) = others(&dir, &old, &wanted, plan, outcome);
     let state = state(plan, outcome, &kept);
-    let count = outcome.summary();
-    let records = !stale.is_empty()
-        || !gone.is_empty()
-        || count.ran + count.failed + count.skipped > 0
-        || old.state != Some(state)
-        || !dir.join("run.json").exists();
+    let same_files = stale.is_empty() && gone.is_empty();
+    let records = !same_files || old.state != Some(state) || is_news(outcome, &dir);
     if !records && !moved && old.workflow == origin {
         return Ok(Publication {
             dir,
@@ -192,45 +187,105 @@ pub fn publish(
     }
     let is_written = |rel: &String| records && (stale.contains(rel) || is_page(rel));
     if records {
-        let mut doubtful = Index {
-            state: None,
-            workflow: origin.clone(),
-            files: old.files.clone(),
-        };
-        for (rel, file) in wanted.iter().filter(|(rel, _)| is_written(rel)) {
-            doubtful.files.insert(rel.clone(), file.published(None));
-        }
-        write_index(&index_file, &doubtful)?;
+        let while_writing = doubtful(&old, origin.as_ref(), &wanted, &is_written);
+        write_index(&index_file, &while_writing)?;
         if !stale.is_empty() && alone.as_ref().is_some_and(KeyLock::is_held) {
             sweep(&dir, &wanted);
         }
-        for rel in &stale {
-            copy(&dir, &wanted[rel], &dir.join(rel))?;
-        }
-        // What lies beyond a link is not ours to remove.
-        for rel in gone
-            .iter()
-            .filter(|rel| link_on_the_way(&dir, &dir.join(rel)).is_none())
-        {
-            let _ = std::fs::remove_file(dir.join(rel));
-            remove_empty_parents(&dir, rel);
-        }
-        let mut run = run();
-        run.files_of_an_earlier_run = kept.clone();
-        let run = serde_json::to_value(run).expect("plain values serialise");
-        let ro_crate = ro_crate(&run, wanted.keys().map(String::as_str));
-        write(&dir.join("metrics.json"), &pretty(&metrics(plan, outcome)))?;
-        write(&dir.join("run.json"), &pretty(&run))?;
-        write(&dir.join("ro-crate-metadata.json"), &pretty(&ro_crate))?;
-        embed_provenance(&dir, &wanted, &run)?;
+        replace(&dir, &wanted, &stale, &gone)?;
+        let files_of_an_earlier_run = kept.clone();
+        let run = RunRecord {
+            files_of_an_earlier_run,
+            ..run()
+        };
+        write_records(&dir, &wanted, &metrics(plan, outcome), run)?;
     }
-    let of_others = kept.iter().map(|rel| (rel.clone(), old.files[rel].clone()));
-    let mut index = Index {
+    let index = Index {
         state: Some(state),
         workflow: origin,
-        files: of_others.collect(),
+        files: published_files(&dir, &old, &wanted, &kept, &is_written),
     };
-    for (rel, file) in &wanted {
+    // Without records there are only stamps: where nothing can be written, the files are read again next time.
+    write_index(&index_file, &index).or_else(|e| if records { Err(e) } else { Ok(()) })?;
+    Ok(Publication {
+        dir,
+        kept,
+        restored,
+        removed: gone,
+    })
+}
+
+/// Whether there is something to record though no file changes.
+fn is_news(outcome: &RunOutcome, dir: &Path) -> bool {
+    let count = outcome.summary();
+    count.ran + count.failed + count.skipped > 0 || !dir.join("run.json").exists()
+}
+
+/// The index while files are being written: it does not vouch for those.
+fn doubtful(
+    old: &Index,
+    origin: Option<&Origin>,
+    wanted: &WantedFiles,
+    is_written: &dyn Fn(&String) -> bool,
+) -> Index {
+    let mut files = old.files.clone();
+    for (rel, file) in wanted.iter().filter(|(rel, _)| is_written(rel)) {
+        files.insert(rel.clone(), file.published(None));
+    }
+    Index {
+        state: None,
+        workflow: origin.cloned(),
+        files,
+    }
+}
+
+/// Copies the files that are not in place, and removes those that nobody makes any more.
+fn replace(
+    dir: &Path,
+    wanted: &WantedFiles,
+    stale: &BTreeSet<String>,
+    gone: &[String],
+) -> Result<(), ResultsError> {
+    for rel in stale {
+        copy(dir, &wanted[rel], &dir.join(rel))?;
+    }
+    // What lies beyond a link is not ours to remove.
+    for rel in gone
+        .iter()
+        .filter(|rel| link_on_the_way(dir, &dir.join(rel)).is_none())
+    {
+        let _ = std::fs::remove_file(dir.join(rel));
+        remove_empty_parents(dir, rel);
+    }
+    Ok(())
+}
+
+/// Writes what is said of the run beside its files, and into the page.
+fn write_records(
+    dir: &Path,
+    wanted: &WantedFiles,
+    metrics: &Value,
+    run: RunRecord,
+) -> Result<(), ResultsError> {
+    let run = serde_json::to_value(run).expect("plain values serialise");
+    let ro_crate = ro_crate(&run, wanted.keys().map(String::as_str));
+    write(&dir.join("metrics.json"), &pretty(metrics))?;
+    write(&dir.join("run.json"), &pretty(&run))?;
+    write(&dir.join("ro-crate-metadata.json"), &pretty(&ro_crate))?;
+    embed_provenance(dir, wanted, &run)
+}
+
+/// The index of the files as they are now: those that are wanted, and those kept from earlier runs.
+fn published_files(
+    dir: &Path,
+    old: &Index,
+    wanted: &WantedFiles,
+    kept: &[String],
+    is_written: &dyn Fn(&String) -> bool,
+) -> BTreeMap<String, Published> {
+    let of_others = kept.iter().map(|rel| (rel.clone(), old.files[rel].clone()));
+    let mut files: BTreeMap<String, Published> = of_others.collect();
+    for (rel, file) in wanted {
         let target = dir.join(rel);
         let entry = match old.files.get(rel) {
             Some(before) if !is_written(rel) => Published {
@@ -239,20 +294,9 @@ pub fn publish(
             },
             _ => file.published(Some(&target)),
         };
-        index.files.insert(rel.clone(), entry.stamped(&target));
+        files.insert(rel.clone(), entry.stamped(&target));
     }
-    if records {
-        write_index(&index_file, &index)?;
-    } else {
-        // Only stamps. Where nothing can be written, the files are read again next time.
-        let _ = write_index(&index_file, &index);
-    }
-    Ok(Publication {
-        dir,
-        kept,
-        restored,
-        removed: gone,
-    })
+    files
 }
 
 /// How the directory stands to what a run wants there.

@@ -6,47 +6,20 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
+const WORKFLOW: &str = "#workflow";
+const PROGRAM: &str = "#clcc-flow";
+
 /// The crate of a run record, with the published files.
 pub fn ro_crate<'a>(run: &Value, files: impl Iterator<Item = &'a str>) -> Value {
     let files: Vec<&str> = files.collect();
-    let workflow = "#workflow";
-    let program = "#clcc-flow";
-    let profiles: Vec<Value> = ["process", "workflow", "provenance"]
-        .iter()
-        .map(|p| reference(&format!("https://w3id.org/ro/wfrun/{p}/0.5")))
-        .collect();
-    let mut graph = vec![
-        json!({
-            "@id": "ro-crate-metadata.json", "@type": "CreativeWork",
-            "conformsTo": [reference("https://w3id.org/ro/crate/1.1"), reference("https://w3id.org/workflowhub/workflow-ro-crate/1.0")],
-            "about": reference("./"),
-        }),
-        json!({
-            "@id": "./", "@type": "Dataset",
-            "name": format!("Results of {}", text(&run["workflow"]["name"])),
-            "description": format!("Outputs of the workflow {} and the record of the run that made them", text(&run["workflow"]["name"])),
-            "datePublished": run["started"],
-            "conformsTo": profiles,
-            "hasPart": files.iter().map(|f| reference(f)).chain([reference("run.json")]).collect::<Vec<_>>(),
-            "mainEntity": reference(workflow),
-            "mentions": reference(&run_id(run)),
-        }),
-        json!({
-            "@id": program, "@type": "SoftwareApplication",
-            "name": run["program"]["name"], "softwareVersion": run["program"]["version"],
-        }),
-        json!({
-            "@id": "run.json", "@type": "File", "encodingFormat": "application/json",
-            "name": "Record of the run: keys, parameters, digests, measurements",
-        }),
-    ];
+    let mut graph = documents(run, &files);
     let nodes: Vec<&Value> = run["nodes"].as_array().into_iter().flatten().collect();
     let stages = stages(&nodes);
     graph.push(json!({
-        "@id": workflow,
+        "@id": WORKFLOW,
         "@type": ["SoftwareSourceCode", "ComputationalWorkflow", "HowTo"],
         "name": run["workflow"]["name"],
-        "programmingLanguage": reference(program),
+        "programmingLanguage": reference(PROGRAM),
         "hasPart": stages.iter().map(|s| reference(&format!("#stage/{s}"))).collect::<Vec<_>>(),
     }));
     for stage in &stages {
@@ -66,7 +39,7 @@ pub fn ro_crate<'a>(run: &Value, files: impl Iterator<Item = &'a str>) -> Value 
         "@id": run_id(run), "@type": "CreateAction",
         "name": format!("Run {}", text(&run["run"])),
         "startTime": run["started"],
-        "instrument": reference(workflow),
+        "instrument": reference(WORKFLOW),
         "object": inputs.iter().map(|i| reference(&input_id(i))).collect::<Vec<_>>(),
         "result": files.iter().map(|f| reference(f)).collect::<Vec<_>>(),
         "actionStatus": status(run["summary"]["failed"].as_u64() == Some(0)),
@@ -79,6 +52,39 @@ pub fn ro_crate<'a>(run: &Value, files: impl Iterator<Item = &'a str>) -> Value 
         add_node(&mut graph, &mut artifacts, node);
     }
     json!({"@context": "https://w3id.org/ro/crate/1.1/context", "@graph": graph})
+}
+
+/// The crate itself, the results, the program and the run's record.
+fn documents(run: &Value, files: &[&str]) -> Vec<Value> {
+    let profiles: Vec<Value> = ["process", "workflow", "provenance"]
+        .iter()
+        .map(|p| reference(&format!("https://w3id.org/ro/wfrun/{p}/0.5")))
+        .collect();
+    vec![
+        json!({
+            "@id": "ro-crate-metadata.json", "@type": "CreativeWork",
+            "conformsTo": [reference("https://w3id.org/ro/crate/1.1"), reference("https://w3id.org/workflowhub/workflow-ro-crate/1.0")],
+            "about": reference("./"),
+        }),
+        json!({
+            "@id": "./", "@type": "Dataset",
+            "name": format!("Results of {}", text(&run["workflow"]["name"])),
+            "description": format!("Outputs of the workflow {} and the record of the run that made them", text(&run["workflow"]["name"])),
+            "datePublished": run["started"],
+            "conformsTo": profiles,
+            "hasPart": files.iter().map(|f| reference(f)).chain([reference("run.json")]).collect::<Vec<_>>(),
+            "mainEntity": reference(WORKFLOW),
+            "mentions": reference(&run_id(run)),
+        }),
+        json!({
+            "@id": PROGRAM, "@type": "SoftwareApplication",
+            "name": run["program"]["name"], "softwareVersion": run["program"]["version"],
+        }),
+        json!({
+            "@id": "run.json", "@type": "File", "encodingFormat": "application/json",
+            "name": "Record of the run: keys, parameters, digests, measurements",
+        }),
+    ]
 }
 
 /// One action for each node that has outputs, or failed.

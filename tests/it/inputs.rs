@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Write as _};
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 
-use crate::messages::compare;
+use crate::messages::{compare, problems};
 use crate::project::{Project, TINY};
 
 const GENES: usize = 240;
@@ -93,14 +93,13 @@ fn project(workflow: &str) -> Project {
 fn refused(workflow: &str, edit: impl FnOnce(&Project)) -> String {
     let p = project(workflow);
     edit(&p);
-    let ran = p.run(&["run", "w.yaml"]);
+    let ran = p.run(&["run", "w.yaml", "-j", "1"]);
     assert!(
-        [3, 5, 6].contains(&ran.code),
+        matches!(ran.code, 3 | 5 | 6),
         "{}: {}",
         ran.code,
         ran.stderr
     );
-    assert!(!ran.stderr.contains("panicked"), "{}", ran.stderr);
     ran.stderr
 }
 
@@ -123,11 +122,8 @@ fn a_patient_of_three_cells_hinders_no_other() {
         );
     }
     for event in ran.events().iter().filter(|e| e["event"] == "did_fail") {
-        let message = event.to_string();
-        assert!(
-            message.contains("[B]") && message.contains("cells"),
-            "{message}"
-        );
+        let id = event["id"].as_str().expect("a node");
+        assert!(id.ends_with("[B]"), "{event}");
     }
 }
 
@@ -139,61 +135,36 @@ fn bad_input_is_refused_with_its_place() {
         refused(WORKFLOW, |p| p.write("data/counts.txt", &edited))
     };
     let said = [
-        (
-            counts(&|m| m.replacen("G3\t", "G3\t1\t", 1)),
-            "line 5: gene `G3`: expected 43 counts, found 44",
+        counts(&|m| m.replacen("G3\t", "G3\t1\t", 1)),
+        counts(&|m| m.replacen("G7\t", "G6\t", 1)),
+        counts(&|m| m.replacen("\tc1_A", "\tc0_A", 1)),
+        refused(&with("group_by: Sample", "group_by: Donor"), |_| {}),
+        refused(&with("column: cell_type", "column: origin"), |_| {}),
+        refused(
+            &with("reference_cat: [Normal]", "reference_cat: [Healthy]"),
+            |_| {},
         ),
-        (
-            counts(&|m| m.replacen("G7\t", "G6\t", 1)),
-            "gene `G6` is also on line 8",
-        ),
-        (
-            counts(&|m| m.replacen("\tc1_A", "\tc0_A", 1)),
-            "cell id `c0_A` is in column 2 and again in column 3",
-        ),
-        (
-            refused(&with("group_by: Sample", "group_by: Donor"), |_| {}),
-            "the cells have no column `Donor`; the columns are `Sample`, `Cell_type`",
-        ),
-        (
-            refused(&with("column: cell_type", "column: origin"), |_| {}),
-            "parameter `cancer_vs_normal.column`: the cells have no column `origin`; the columns are",
-        ),
-        (
-            refused(
-                &with("reference_cat: [Normal]", "reference_cat: [Healthy]"),
-                |_| {},
-            ),
-            "no cell has `Healthy` in `cancer_vs_normal`, whose values are `Cancer`, `Normal`",
-        ),
-        (
-            refused(WORKFLOW, |p| {
-                p.write("data/genes.tsv", &positions().replace('G', "X"));
-            }),
-            "none of 240 genes has a position",
-        ),
-        (
-            refused(WORKFLOW, |p| p.write("data/counts.txt", "")),
-            "found an empty file",
-        ),
-        (
-            refused(WORKFLOW, |p| {
-                p.write("data/counts.txt", "Salted__\u{1}\u{2}")
-            }),
-            "found a file that is encrypted",
-        ),
+        refused(WORKFLOW, |p| {
+            p.write("data/genes.tsv", &positions().replace('G', "X"));
+        }),
+        refused(WORKFLOW, |p| p.write("data/counts.txt", "")),
+        refused(WORKFLOW, |p| {
+            p.write("data/counts.txt", "Salted__\u{1}\u{2}")
+        }),
     ];
-    for (text, expected) in said {
-        assert!(text.contains(expected), "{expected}\nnot in\n{text}");
-    }
+    compare(
+        &Project::new(WORKFLOW),
+        "inputs_refused",
+        &problems(&said.concat()),
+    );
 }
 
 /// The project after `edit`, run as far as `preprocess`; what it said.
 fn ingested(workflow: &str, edit: impl FnOnce(&Project)) -> (Project, String) {
     let p = project(workflow);
     edit(&p);
-    let ran = p.run(&["run", "w.yaml", "--until", "preprocess"]).expect(0);
-    (p, ran.stderr)
+    let ran = p.run(&["run", "w.yaml", "-j", "1", "--until", "preprocess"]);
+    (p, ran.expect(0).stderr)
 }
 
 /// The lines of a published table.
@@ -216,18 +187,16 @@ fn samples_are_texts_as_they_are_written() {
             .replace("\tB\t", &format!("\t{other}\t"));
         let (p, _) = ingested(&workflow, |p| p.write("data/cells.tsv", &cells));
         let summary = table(&p, "ingest_summary.tsv");
-        assert!(
-            summary.contains(&format!("\n{one}\t{one}\t40\t")),
-            "{summary}"
+        let row = summary.lines().last().expect("a row");
+        assert_eq!(
+            row.split('\t').take(3).collect::<Vec<_>>(),
+            [one, one, "40"]
         );
     }
     let said = refused(&WORKFLOW.replace("[A, B]", "[\"100\"]"), |p| {
         p.write("data/cells.tsv", &annotations().replace("\tA\t", "\t1E2\t"));
     });
-    assert!(
-        said.contains("none has `100` in `Sample`, whose values are `1E2`, `B`"),
-        "{said}"
-    );
+    compare(&Project::new(WORKFLOW), "inputs_samples_are_texts", &said);
 }
 
 #[test]
@@ -240,15 +209,8 @@ fn columns_that_nobody_uses_stop_no_run() {
             row => format!("{row}\t{line}\tm\t1\t2\t{row}\n"),
         })
         .collect();
-    let (_, said) = ingested(WORKFLOW, |p| p.write("data/cells.tsv", &cells));
-    for expected in [
-        "column `` of the cells (column 1 of the annotations) has no name: it is left out",
-        "column `sex/gender` of the cells has a slash in its name: it is left out",
-        "column `__x` of the cells has a name that starts with `__`: it is left out",
-        "column `Sample2` of the cells comes 2 times, with different values: it is left out",
-    ] {
-        assert!(said.contains(expected), "{expected}\nnot in\n{said}");
-    }
+    let (p, said) = ingested(WORKFLOW, |p| p.write("data/cells.tsv", &cells));
+    compare(&p, "inputs_columns_left_out", &problems(&said));
 }
 
 #[test]
@@ -262,21 +224,28 @@ fn words_for_missing_are_neither_a_sample_nor_a_label() {
             .replace("c3_A\tA\tT cell", "c3_A\tN/A\tT cell");
         p.write("data/cells.tsv", &cells);
     });
-    for expected in [
-        "2 of 43 cells have no value in `Sample` (empty, or a word for it such as `NA` or `None`) and belong to no patient",
-        "2 cells have no value in `cell_type` and are neither Cancer nor Normal",
-    ] {
-        assert!(said.contains(expected), "{expected}\nnot in\n{said}");
-    }
+    compare(&p, "inputs_missing_values", &problems(&said));
     let checks = table(&p, "qc_checks.A.tsv");
     // Of 38 cells two have no label.
-    for expected in [
-        "cancer_cells\tpass\t18",
-        "normal_cells\tpass\t18",
-        "unlabelled_cells\twarn\t2",
-    ] {
-        assert!(checks.contains(expected), "{expected}\nnot in\n{checks}");
-    }
+    let rows: Vec<&str> = checks
+        .lines()
+        .filter(|line| {
+            line.split('\t')
+                .next()
+                .is_some_and(|c| c.ends_with("_cells"))
+        })
+        .filter_map(|line| line.rsplit_once('\t'))
+        .map(|(row, _)| row)
+        .collect();
+    assert_eq!(
+        rows,
+        [
+            "empty_cells\tpass\t0",
+            "cancer_cells\tpass\t18",
+            "normal_cells\tpass\t18",
+            "unlabelled_cells\twarn\t2"
+        ]
+    );
 }
 
 #[test]
@@ -390,14 +359,7 @@ fn a_10x_folder_takes_the_place_of_a_text() {
 #[test]
 fn a_stage_that_cannot_join_is_refused_by_check() {
     let p = Project::new(&TINY.replace("  preprocess:\n    per: patient\n", "  preprocess:\n"));
-    let said = p.run(&["check", "w.yaml"]).expect(3).stderr;
-    for expected in [
-        "w.yaml:11:3",
-        "stage `preprocess` reads one `counts` and is given 2, one for each value of `patient`",
-        "add `per: [patient]` to the stage",
-    ] {
-        assert!(said.contains(expected), "{expected} not in\n{said}");
-    }
+    let mut said = p.run(&["check", "w.yaml"]).expect(3).stderr;
     // Roles that may be absent are taken once all the same.
     let text = TINY
         .replace(
@@ -413,11 +375,8 @@ fn a_stage_that_cannot_join_is_refused_by_check() {
     p.write("w.yaml", &text);
     p.run(&["check", "w.yaml"]).expect(0);
     p.write("w.yaml", &format!("{text}{export}"));
-    let said = p.run(&["check", "w.yaml"]).expect(3).stderr;
-    assert!(
-        said.contains("`export` reads one `clusters` and is given 2"),
-        "{said}"
-    );
+    said += &p.run(&["check", "w.yaml"]).expect(3).stderr;
+    compare(&p, "inputs_stages_that_cannot_join", &said);
 }
 
 #[test]
@@ -454,7 +413,8 @@ fn luad10_runs_on_the_simulated_files_unchanged() {
     assert!(expected.iter().all(|n| done.contains(n)), "{done:?}");
     let summary = p.path().join("results/luad10/tables/ingest_summary.tsv");
     let text = std::fs::read_to_string(summary).expect("the summary");
-    assert!(text.contains("LUNG_N06,LUNG_T06"), "{text}");
+    let samples = text.lines().filter_map(|line| line.split('\t').nth(1));
+    assert_eq!(samples.filter(|s| *s == "LUNG_N06,LUNG_T06").count(), 1);
 }
 
 /// Serves one body; remembers what was asked.
@@ -497,22 +457,10 @@ fn an_input_with_a_url_is_brought_once() {
     let p = project(&with(&format!(", digest: \"{digest}\"")));
     std::fs::remove_file(p.path().join("data/counts.txt")).expect("removed");
     // What only looks does not bring anything.
-    let check = p.run(&["check", "w.yaml"]).expect(3).stderr;
-    assert!(
-        check.contains("there is no file `data/counts.txt`"),
-        "{check}"
-    );
-    assert!(
-        check.contains(&format!("`clcc-flow run` downloads it from {url}")),
-        "{check}"
-    );
+    let mut said = p.run(&["check", "w.yaml"]).expect(3).stderr;
     assert!(asked.lock().expect("asked").is_empty());
-    let ran = p.run(&["run", "w.yaml", "--until", "ingest"]).expect(0);
-    assert!(
-        ran.stderr.contains("FETCHED counts: data/counts.txt"),
-        "{}",
-        ran.stderr
-    );
+    let until = ["run", "w.yaml", "-j", "1", "--until", "ingest"];
+    said += &p.run(&until).expect(0).stderr;
     let there = std::fs::read_to_string(p.path().join("data/counts.txt")).expect("brought");
     assert_eq!(there, matrix());
     p.run(&["run", "w.yaml", "--until", "ingest"]).expect(0);
@@ -522,11 +470,7 @@ fn an_input_with_a_url_is_brought_once() {
     let other = p
         .run(&["run", "w.yaml", "--input", "counts=data/typo.txt"])
         .expect(3);
-    assert!(
-        other.stderr.contains("there is no file `data/typo.txt`"),
-        "{}",
-        other.stderr
-    );
+    said += &other.stderr;
 
     std::fs::remove_file(p.path().join("data/counts.txt")).expect("removed");
     p.write(
@@ -534,22 +478,21 @@ fn an_input_with_a_url_is_brought_once() {
         &with(&format!(", digest: \"blake3:{}\"", "0".repeat(64))),
     );
     let wrong = p.run(&["run", "w.yaml"]).expect(3).stderr;
-    assert!(
-        wrong.contains("input `counts`") && wrong.contains(&digest),
-        "{wrong}"
-    );
+    assert_eq!(wrong.matches(&digest).count(), 1, "{wrong}");
+    said += &wrong;
     assert!(!p.path().join("data/counts.txt").exists());
 
     p.write(
         "w.yaml",
         &with(", digest: \"md5:1\"").replace("http:", "ftp:"),
     );
-    let text = p.run(&["check", "w.yaml"]).expect(3).stderr;
-    assert!(
-        text.contains("expected a url with `http` or `https`"),
-        "{text}"
+    said += &p.run(&["check", "w.yaml"]).expect(3).stderr;
+    let address = url.trim_start_matches("http:");
+    compare(
+        &p,
+        "inputs_with_a_url",
+        &problems(&said.replace(address, "//<host>")),
     );
-    assert!(text.contains("expected `sha256:` or `blake3:`"), "{text}");
 }
 
 #[test]
@@ -557,11 +500,7 @@ fn check_opens_the_inputs() {
     let p = project(&WORKFLOW.replace("data/counts.txt", "data/counts.h5ad"));
     let file = p.path().join("data/counts.h5ad");
     std::fs::write(&file, b"\x89HDF\r\n\x1a\n").expect("written");
-    let text = p.run(&["check", "w.yaml"]).expect(3).stderr;
-    assert!(
-        text.contains("input `counts`") && text.contains("counts.h5ad"),
-        "{text}"
-    );
+    let mut said = p.run(&["check", "w.yaml"]).expect(3).stderr;
     // What the workflow says of the format decides, not the name.
     let text = WORKFLOW.replace("data/counts.txt", "data/counts.dat");
     p.write("w.yaml", &text);
@@ -572,19 +511,15 @@ fn check_opens_the_inputs() {
         .arg(p.path().join("data/fifo"))
         .status();
     assert!(fifo.expect("mkfifo").success());
-    let said = p.run(&["check", "w.yaml", "--input", "counts=data/fifo"]);
-    assert!(
-        said.expect(3)
-            .stderr
-            .contains("neither a file nor a folder")
-    );
+    let fifo = p.run(&["check", "w.yaml", "--input", "counts=data/fifo"]);
+    said += &fifo.expect(3).stderr;
     // Gene positions are read as a run reads them.
     let genes = positions();
     p.write("data/genes.tsv", &genes.replace('\n', "\r"));
     p.run(&["check", "w.yaml"]).expect(0);
     p.write("data/genes.tsv", "name\tplace\nTP53\tshort arm\n");
-    let said = p.run(&["check", "w.yaml"]).expect(3).stderr;
-    assert!(said.contains("genes.tsv"), "{said}");
+    said += &p.run(&["check", "w.yaml"]).expect(3).stderr;
+    compare(&p, "inputs_opened_by_check", &said);
     p.write("data/genes.tsv", &genes);
     // Only where something that was asked for reads it.
     p.run(&["check", "w.yaml", "--input", "counts=data/counts.txt"])
@@ -612,30 +547,18 @@ fn inspect_shows_what_a_run_left() {
     ] {
         assert!(shown.contains(expected), "{expected}\nnot in\n{shown}");
     }
-    let text = p.run(&["inspect", "data/counts.txt"]).expect(0).stdout;
-    assert!(
-        text.contains("c0_A") && text.contains("fields: 44"),
-        "{text}"
-    );
-    let table = p
-        .run(&["inspect", "results/inputs/tables/qc_summary.A.tsv"])
-        .expect(0)
-        .stdout;
-    assert!(
-        table.contains("n_cells") && table.contains("workflow inputs"),
-        "{table}"
-    );
-    let run = p.run(&["inspect", "results/inputs/run.json"]).expect(0);
-    assert!(
-        run.stdout.contains("summary") && run.stdout.contains("inputs"),
-        "{}",
-        run.stdout
-    );
     std::fs::write(p.path().join("page.html"), "<p>").expect("written");
-    let page = p.run(&["inspect", "page.html"]).expect(0);
-    assert!(page.stdout.contains("a page for a browser"));
-    let text = p.run(&["inspect", "data/nothing"]).expect(2).stderr;
-    assert!(text.contains("there is no `data/nothing`"), "{text}");
+    let mut shown = String::new();
+    for file in [
+        "data/counts.txt",
+        "results/inputs/tables/qc_summary.A.tsv",
+        "page.html",
+    ] {
+        shown += &p.run(&["inspect", file]).expect(0).stdout;
+    }
+    shown += &p.run(&["inspect", "data/nothing"]).expect(2).stderr;
+    compare(&p, "inputs_inspected", &shown);
+    p.run(&["inspect", "results/inputs/run.json"]).expect(0);
 }
 
 /// Files of a few kilobytes that say they hold 10^12 values and more.
@@ -643,11 +566,11 @@ fn inspect_shows_what_a_run_left() {
 fn sizes_that_a_file_states_are_not_believed() {
     let hostile = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hostile");
     let p = Project::new("version: 1\n");
+    let mut said = String::new();
     for file in ["obs_index_huge.h5ad", "tx_barcodes_huge.h5"] {
         let path = hostile.join(file).display().to_string();
         let ran = p.run(&["inspect", &path]).expect(3);
-        assert!(ran.stderr.contains("more than the"), "{}", ran.stderr);
-        assert!(ran.stderr.contains(file), "{}", ran.stderr);
+        said += &ran.stderr;
     }
     let counts = hostile.join("data_huge.h5ad").display().to_string();
     p.write(
@@ -657,9 +580,10 @@ fn sizes_that_a_file_states_are_not_believed() {
              stages:\n  ingest:\n    inputs: [counts]\n    params: {{group_by: sample}}\n"
         ),
     );
-    let ran = p.run(&["run", "w.yaml"]);
-    assert!([3, 6].contains(&ran.code), "{}: {}", ran.code, ran.stderr);
-    assert!(ran.stderr.contains("more than the"), "{}", ran.stderr);
+    let ran = p.run(&["run", "w.yaml", "-j", "1"]);
+    assert!(matches!(ran.code, 3 | 6), "{}: {}", ran.code, ran.stderr);
+    said += &ran.stderr;
+    compare(&p, "inputs_sizes_not_believed", &problems(&said));
 }
 
 #[test]
@@ -668,13 +592,11 @@ fn rows_that_count_reads_of_no_gene_are_left_out() {
     let summary = |name: &str| format!("{name}{}\n", "\t5000".repeat(43));
     let text = matrix() + &summary("__no_feature") + &summary("N_unmapped");
     p.write("data/counts.txt", &text);
-    let ran = p.run(&["run", "w.yaml", "--until", "ingest"]).expect(0);
-    assert!(
-        ran.stderr.contains(
-            "2 rows count reads of no gene and are left out: `__no_feature`, `N_unmapped`"
-        ),
-        "{}",
-        ran.stderr
+    let ran = p.run(&["run", "w.yaml", "-j", "1", "--until", "ingest"]);
+    compare(
+        &p,
+        "inputs_reads_of_no_gene",
+        &problems(&ran.expect(0).stderr),
     );
     let with = std::fs::read_to_string(p.path().join("results/inputs/tables/ingest_summary.tsv"));
     p.write("data/counts.txt", &matrix());

@@ -21,3 +21,4 @@ mod project;
 mod provenance;
 mod resources;
 mod results;
+mod tables;

@@ -4,13 +4,16 @@
 //! committed; `cargo insta review`, or `INSTA_UPDATE=always cargo test --test it messages`, takes a change over.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use insta::{Settings, assert_snapshot};
 
 use crate::project::{Project, Ran, SMALLEST, TINY, with_tables};
 
 /// What differs between two runs of the same test.
-const REDACTED: [(&str, &str); 16] = [
+const REDACTED: [(&str, &str); 19] = [
+    // The directory of another project of the same test.
+    (r"/[^ `]*/\.tmp[A-Za-z0-9]{6}\b", "<project>"),
     // A stage that takes long says where it is: on a busy machine any may.
     (r"(?m)^ +RUN \[ *\d+\.\d{3}s\].*\n", ""),
     (
@@ -30,6 +33,9 @@ const REDACTED: [(&str, &str); 16] = [
     (r"\b0\.1\.0\b", "<version>"),
     (r"\(\d+ threads?\)", "(<n> threads)"),
     (r"\bon (cpu|cuda|auto|metal)\b", "on <device>"),
+    // Who tests, and what the files of that user are allowed.
+    (r"\buser \d+ and group \d+", "user <id> and group <id>"),
+    (r"\bwith mode \d{4}\b", "with mode <mode>"),
     (r"(?m)[ \t]+$", ""),
 ];
 
@@ -49,6 +55,23 @@ pub(crate) fn compare(p: &Project, name: &str, said: &str) {
         })
         .replace(env!("CARGO_MANIFEST_DIR"), "<repository>");
     settings.bind(|| assert_snapshot!(name, said));
+}
+
+/// What a run has to say of its nodes, without the lines that say how it goes: warnings, failures, hints, errors.
+pub(crate) fn problems(said: &str) -> String {
+    let is_course = |line: &str| {
+        let first = line.split_whitespace().next().unwrap_or_default();
+        [
+            "RUN", "DONE", "CACHED", "SKIP", "[", "results:", "report:", "failed:",
+        ]
+        .contains(&first)
+            || first.starts_with('[')
+            || line
+                .split_once(": ")
+                .is_some_and(|(_, rest)| rest.ends_with(" on 1 core"))
+    };
+    let lines = said.lines().filter(|line| !is_course(line));
+    lines.flat_map(|line| [line, "\n"]).collect()
 }
 
 /// A command line and what came of it.
@@ -319,7 +342,7 @@ fn the_lines_of_a_run_that_fails() {
 }
 
 /// One byte of the largest file of an artifact.
-fn flip(artifact: &std::path::Path) {
+fn flip(artifact: &Path) {
     use std::os::unix::fs::PermissionsExt as _;
     let mut files = vec![artifact.to_path_buf()];
     let mut largest = (0, artifact.to_path_buf());
@@ -466,6 +489,17 @@ fn what_verify_and_plan_say_of_damage() {
         .then(&["run", "w.yaml", "-j", "1"])
         .then(&["verify"])
         .is("damage");
+}
+
+#[test]
+fn the_tables_of_a_kind() {
+    let p = Project::new(SMALLEST);
+    Transcript::of(&p)
+        .then(&["schema", "doublets", "--tables"])
+        .then(&["schema", "doublets", "--tables", "--format", "json"])
+        .then(&["schema", "doublet", "--tables"])
+        .then(&["schema", "--format", "json"])
+        .is("tables");
 }
 
 #[test]

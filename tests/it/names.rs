@@ -67,13 +67,7 @@ fn every_name_that_the_data_lack_is_said_at_once_with_its_place() {
 fn samples_are_the_text_that_is_written_on_the_axis_in_groups_and_on_the_command_line() {
     check(&workflow("[1.1, 1.10]", "group_by: Sample", LABELS, "")).expect(0);
     let wrong = check(&workflow("[1.100]", "group_by: Sample", LABELS, "")).expect(3);
-    assert!(
-        wrong
-            .stderr
-            .contains("none has `1.100` in `Sample`, whose values are `1.1`, `1.10`"),
-        "{}",
-        wrong.stderr
-    );
+    let mut said = wrong.stderr;
     let p = Project::new(&workflow(
         "[A]",
         "group_by: Sample, groups: {A: [1.10]}",
@@ -84,13 +78,18 @@ fn samples_are_the_text_that_is_written_on_the_axis_in_groups_and_on_the_command
     p.run(&["run", "w.yaml", "--until", "ingest"]).expect(0);
     let summary = std::fs::read_to_string(p.path().join("results/names/tables/ingest_summary.tsv"));
     let summary = summary.expect("published");
-    assert!(summary.contains("A\t1.10\t20\t"), "{summary}");
+    let row = summary.lines().last().expect("a row");
+    assert_eq!(
+        row.split('\t').take(3).collect::<Vec<_>>(),
+        ["A", "1.10", "20"]
+    );
     p.run(&["check", "w.yaml", "--set", "ingest.groups={A: [1.1]}"])
         .expect(0);
     let wrong = p
         .run(&["check", "w.yaml", "--set", "ingest.groups.A=[1.0]"])
         .expect(3);
-    assert!(wrong.stderr.contains("none has `1.0`"), "{}", wrong.stderr);
+    said += &wrong.stderr;
+    compare(&p, "names_of_samples", &said);
 }
 
 #[test]
@@ -123,10 +122,7 @@ fn labels_of_patients_that_are_not_selected_and_default_lists_are_no_slips() {
         "    params: {window_size: 50, step: 10, reference_key: sample_origin, reference_cat: [nLN]}",
     ));
     let said = p.run(&["check", "w.yaml"]).expect(3).stderr;
-    assert!(
-        said.contains("no cell has `nLN` in `sample_origin`"),
-        "{said}"
-    );
+    compare(&p, "names_of_labels", &said);
 }
 
 #[test]
@@ -142,10 +138,7 @@ fn the_patient_of_a_cell_is_the_axis_value_whatever_the_data_call_so() {
     let rows: String = rows.collect();
     p.write("cells.tsv", &format!("Index\tpatient\tCell_type\n{rows}"));
     let said = p.run(&["check", "w.yaml"]).expect(3).stderr;
-    assert!(
-        said.contains("no cell has `d1` in `patient`, whose values are `A`"),
-        "{said}"
-    );
+    compare(&p, "names_of_patients", &said);
 }
 
 #[test]
@@ -164,7 +157,7 @@ fn a_column_that_a_stage_adds_takes_the_place_of_one_of_the_data() {
         &format!("Index\tSample\tCell_type\tphase\n{rows}"),
     );
     let said = p.run(&["check", "w.yaml"]).expect(3).stderr;
-    assert!(said.contains("no cell has `I0` in `phase`"), "{said}");
+    compare(&p, "names_in_columns_of_a_stage", &said);
 }
 
 #[test]
@@ -187,7 +180,7 @@ fn what_was_found_once_is_not_looked_up_again_until_names_or_inputs_change() {
     );
     p.write("w.yaml", &text);
     let said = p.run(&["run", "w.yaml"]).expect(3).stderr;
-    assert!(said.contains("did you mean `Tumour`?"), "{said}");
+    compare(&p, "names_looked_up_again", &said);
 }
 
 #[test]
@@ -216,16 +209,10 @@ fn the_real_ovarian_set_is_checked_whole() {
         .run(&["check", "w.yaml"])
         .expect(3)
         .stderr;
-    for name in [
-        "`smaple`",
-        "`countz`",
-        "`111`",
-        "`cell_tipe`",
-        "`epithelial`",
-        "`cancer_vs_norml`",
-        "`normal`",
-    ] {
-        assert!(said.contains(name), "{name}\nnot in\n{said}");
-    }
-    assert!(said.contains("7 problems"), "{said}");
+    let said = said.replace(&place, "<counts>");
+    compare(
+        &Project::new("version: 1\n"),
+        "names_of_the_ovarian_set",
+        &said,
+    );
 }

@@ -3,18 +3,18 @@
 //! Cohort order is axis order of the patients, and each patient's own cell order. Every joined
 //! artifact (`split`, `embeddings`, `concordance`) has its rows in cohort order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::cells::CLONE;
-use crate::roles;
-use crate::stage::{InputArtifact, StageContext, missing};
+use crate::roles::{self, Input, Role, Store};
+use crate::stage::{Branch, InputArtifact, StageContext, missing};
 use clcc_data::anndata::{Reader, Uns};
 use clcc_data::error::{StageError, StageResult};
 use clcc_data::frame::{Column, Frame};
-use clcc_data::matrix::Csr;
+use clcc_data::matrix::{Csr, Matrix};
 
 /// Layer of `expr` with the log1p expression of the held-out part of split counts.
 pub const HELD_OUT: &str = "held_out";
@@ -141,35 +141,18 @@ impl Cohort {
     /// The group of each cell, from role `clusters`.
     ///
     /// # Errors
-    /// [`StageError::Format`] where its cells are not those of `expr` in their order,
-    /// [`StageError::Data`] where some are missing, and what the reader reports.
+    /// As [`paired`], and what the reader reports.
     pub fn load_groups(&self, ctx: &StageContext<'_>, by: GroupBy) -> StageResult<Vec<Group>> {
         let mut out: Vec<Group> = Vec::with_capacity(self.n_cells());
-        for input in ctx.all(roles::CLUSTERS) {
-            let obs = Reader::open(&input.path)?.obs()?;
-            let known = self.obs.index.get(out.len()..out.len() + obs.len());
-            if known.is_none_or(|k| k != obs.index) {
-                return Err(StageError::format(
-                    &input.path,
-                    "obs",
-                    "expected the cells of `expr`, in their order",
-                ));
-            }
+        for clusters in paired(ctx, roles::CLUSTERS)? {
+            let obs = clusters.obs()?;
             let clones = match by {
                 GroupBy::CnvClone => obs.texts(CLONE).ok(),
                 GroupBy::CnvLeiden => None,
             };
             out.extend(groups(obs.texts("cnv_leiden")?, clones));
         }
-        if out.len() == self.n_cells() {
-            Ok(out)
-        } else {
-            Err(StageError::data(format!(
-                "`clusters` has {} cells, `expr` has {}",
-                out.len(),
-                self.n_cells()
-            )))
-        }
+        Ok(out)
     }
 
     /// log1p expression to test on: the held-out part of split counts, else the same as
@@ -273,37 +256,15 @@ impl Cohort {
 }
 
 impl CohortCnv {
-    /// Reads role `cnv` of every patient.
+    /// Reads role `cnv` of every patient, the cells in the order of `expr`.
     ///
     /// # Errors
-    /// [`StageError::MissingInput`] without `cnv`; [`StageError::Data`] where the patients' windows
-    /// differ (their gene sets differ).
+    /// As [`paired`]; [`StageError::Data`] where the patients' windows differ (their gene sets differ).
     pub fn load(ctx: &StageContext<'_>) -> StageResult<Self> {
-        let inputs = ctx.all(roles::CNV);
         let mut parts = Vec::new();
         let mut layout: Option<(Frame, Frame)> = None;
-        for input in &inputs {
-            let reader = Reader::open(&input.path)?;
-            let windows = match reader.uns()?.remove("cnv") {
-                Some(Uns::Dict(mut d)) => match d.remove("windows") {
-                    Some(Uns::Frame(f)) => f,
-                    _ => {
-                        return Err(StageError::format(
-                            &input.path,
-                            "uns/cnv/windows",
-                            "expected a data frame",
-                        ));
-                    }
-                },
-                _ => {
-                    return Err(StageError::format(
-                        &input.path,
-                        "uns/cnv",
-                        "expected a group",
-                    ));
-                }
-            };
-            let genes = reader.var()?;
+        for cnv in paired(ctx, roles::CNV)? {
+            let (windows, genes) = (windows(&cnv)?, cnv.reader.var()?);
             match &layout {
                 None => layout = Some((windows, genes)),
                 Some((w, g)) if w.index == windows.index && g.index == genes.index => {}
@@ -311,13 +272,13 @@ impl CohortCnv {
                     return Err(StageError::data_hint(
                         format!(
                             "patient `{}` has other copy-number windows than the first",
-                            patient_name(input)
+                            patient_name(&cnv.input)
                         ),
                         "use the same gene filters for every patient",
                     ));
                 }
             }
-            parts.push(reader.obsm("X_cnv")?.into_csr());
+            parts.push(cnv.obsm("X_cnv")?.into_csr());
         }
         let (windows, genes) = layout.ok_or_else(|| missing(roles::CNV))?;
         Ok(Self {
@@ -326,6 +287,140 @@ impl CohortCnv {
             genes,
         })
     }
+}
+
+/// The table of the windows of a patient's `cnv`.
+fn windows(cnv: &Paired<'_>) -> StageResult<Frame> {
+    let expected = |place: &str, what: &str| {
+        StageError::format(&cnv.input.path, place, format!("expected a {what}"))
+    };
+    match cnv.reader.uns()?.remove("cnv") {
+        Some(Uns::Dict(mut entries)) => match entries.remove("windows") {
+            Some(Uns::Frame(windows)) => Ok(windows),
+            _ => Err(expected("uns/cnv/windows", "data frame")),
+        },
+        _ => Err(expected("uns/cnv", "group")),
+    }
+}
+
+/// A patient's artifact whose cells are read in the order of the patient's `expr`.
+#[derive(Debug)]
+pub struct Paired<'a> {
+    /// The artifact.
+    pub input: Input<'a, Store>,
+    /// Its reader. [`Paired::obs`] and [`Paired::obsm`] put the cells in order, which this does not.
+    pub reader: Reader,
+    /// Rows in the order of `expr`; `None` where they are in that order.
+    rows: Option<Vec<usize>>,
+}
+
+impl Paired<'_> {
+    /// Annotations of the cells, in the order of `expr`.
+    ///
+    /// # Errors
+    /// What the reader reports.
+    pub fn obs(&self) -> StageResult<Frame> {
+        let obs = self.reader.obs()?;
+        Ok(self
+            .rows
+            .as_ref()
+            .map_or(obs.clone(), |rows| obs.take(rows)))
+    }
+
+    /// A matrix with a row per cell, in the order of `expr`.
+    ///
+    /// # Errors
+    /// What the reader reports.
+    pub fn obsm(&self, name: &str) -> StageResult<Matrix> {
+        let matrix = self.reader.obsm(name)?;
+        Ok(match &self.rows {
+            Some(rows) => matrix.take_rows(rows),
+            None => matrix,
+        })
+    }
+}
+
+/// The artifacts of `role` in the order of the patients of `expr`, each paired with it by cell id. Without `expr`
+/// they are as they are.
+///
+/// # Errors
+/// [`StageError::MissingInput`] without any; [`StageError::Data`] where a patient has none or several, or where a
+/// cell is in only one of the two; and what the reader reports.
+pub fn paired<'a>(ctx: &'a StageContext<'_>, role: Role<Store>) -> StageResult<Vec<Paired<'a>>> {
+    let found = ctx.all(role);
+    if found.is_empty() {
+        return Err(missing(role));
+    }
+    let patients = ctx.all(roles::EXPR);
+    if patients.is_empty() {
+        let alone = |input: Input<'a, Store>| {
+            let reader = input.open()?;
+            Ok(Paired {
+                input,
+                reader,
+                rows: None,
+            })
+        };
+        return found.into_iter().map(alone).collect();
+    }
+    patients
+        .iter()
+        .map(|expr| {
+            let own = found
+                .iter()
+                .filter(|input| agree(&input.branch, &expr.branch));
+            let own: Vec<_> = own.copied().collect();
+            let [input] = own[..] else {
+                return Err(StageError::data(format!(
+                    "patient `{}`: expected one artifact `{}`, found {}",
+                    patient_name(expr),
+                    role.name(),
+                    own.len()
+                )));
+            };
+            let (reader, cells) = (input.open()?, expr.open()?.obs()?.index);
+            let rows = pair_cells(&reader.obs()?.index, &cells).map_err(|cell| {
+                StageError::data(format!(
+                    "patient `{}`: cell `{cell}` is in only one of `{}` and `expr`",
+                    patient_name(expr),
+                    role.name()
+                ))
+            })?;
+            Ok(Paired {
+                input,
+                reader,
+                rows,
+            })
+        })
+        .collect()
+}
+
+/// Whether two branches have the same value on each axis that both have.
+fn agree(a: &Branch, b: &Branch) -> bool {
+    a.iter()
+        .all(|(axis, value)| b.get(axis).is_none_or(|other| other == value))
+}
+
+/// Rows of the cells `found` in the order of `cells`, paired by id; `None` where they are in that order already.
+/// Ids are unique within a patient.
+///
+/// # Errors
+/// The first cell that only one of the two has.
+pub fn pair_cells(found: &[String], cells: &[String]) -> Result<Option<Vec<usize>>, String> {
+    if found == cells {
+        return Ok(None);
+    }
+    let at: HashMap<&str, usize> = found.iter().map(String::as_str).zip(0..).collect();
+    let rows = cells
+        .iter()
+        .map(|cell| at.get(cell.as_str()).copied().ok_or_else(|| cell.clone()))
+        .collect::<Result<Vec<_>, _>>()?;
+    if found.len() == cells.len() {
+        return Ok(Some(rows));
+    }
+    let known: HashSet<&str> = cells.iter().map(String::as_str).collect();
+    let stranger = found.iter().find(|cell| !known.contains(cell.as_str()));
+    Err(stranger.cloned().unwrap_or_default())
 }
 
 /// Row names and shared columns of frames below one another. A column stays where every part has
@@ -386,7 +481,7 @@ fn stack_columns(parts: &[&Column]) -> Option<Column> {
 }
 
 fn shared_genes(vars: &[Frame]) -> Vec<String> {
-    let others: Vec<std::collections::HashSet<&str>> = vars[1..]
+    let others: Vec<HashSet<&str>> = vars[1..]
         .iter()
         .map(|v| v.index.iter().map(String::as_str).collect())
         .collect();
@@ -399,11 +494,7 @@ fn shared_genes(vars: &[Frame]) -> Vec<String> {
 }
 
 fn positions(names: &[String], wanted: &[String]) -> Vec<usize> {
-    let at: std::collections::HashMap<&str, usize> = names
-        .iter()
-        .enumerate()
-        .map(|(i, n)| (n.as_str(), i))
-        .collect();
+    let at: HashMap<&str, usize> = names.iter().map(String::as_str).zip(0..).collect();
     wanted.iter().map(|w| at[w.as_str()]).collect()
 }
 
@@ -425,7 +516,84 @@ fn groups(clusters: Vec<String>, clones: Option<Vec<String>>) -> Vec<Group> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+    use std::sync::atomic::AtomicBool;
+
     use super::*;
+    use crate::stage::{DeviceChoice, Quiet};
+    use clcc_data::anndata::AnnData;
+
+    #[test]
+    fn cells_in_another_order_are_found_and_other_cells_are_named() {
+        let s = |v: &[&str]| v.iter().map(|s| s.to_string()).collect::<Vec<_>>();
+        let pair = |found: &[&str], cells: &[&str]| pair_cells(&s(found), &s(cells));
+        assert_eq!(pair(&["a", "b"], &["a", "b"]), Ok(None));
+        assert_eq!(pair(&["b", "a"], &["a", "b"]), Ok(Some(vec![1, 0])));
+        assert_eq!(pair(&["b", "c"], &["a", "b"]), Err("a".to_string()));
+        assert_eq!(pair(&["a", "b", "c"], &["a", "b"]), Err("c".to_string()));
+    }
+
+    /// A store with these cells, each of which has its own number in `X_cnv`.
+    fn store(dir: &Path, role: &str, patient: &str, cells: &[&str]) -> InputArtifact {
+        let path = dir.join(format!("{role}-{patient}-{}", cells.concat()));
+        let mut windows = Frame::new(vec!["chr1:0".into()]);
+        windows.set_category("chromosome", &["chr1"]);
+        let cnv = Uns::Dict([("windows".to_string(), Uns::Frame(windows))].into());
+        let numbers = cells
+            .iter()
+            .map(|cell| vec![(0, cell[1..].parse().unwrap())]);
+        let x = Matrix::Csr(Csr::from_rows(1, numbers));
+        AnnData {
+            obs: Frame::new(cells.iter().map(|cell| cell.to_string()).collect()),
+            var: Frame::new(vec!["g".into()]),
+            obsm: [("X_cnv".to_string(), x)].into(),
+            uns: [("cnv".to_string(), cnv)].into(),
+            ..AnnData::default()
+        }
+        .write_zarr(&path)
+        .unwrap();
+        InputArtifact {
+            role: role.into(),
+            branch: [("patient".to_string(), patient.to_string())].into(),
+            path,
+            format: None,
+            builtin: None,
+        }
+    }
+
+    /// Both patients have a cell `c1`; one lists its cells in another order, and the patients are in another order.
+    #[test]
+    fn copy_number_follows_the_cells_and_patients_of_expression() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = dir.path();
+        let mut ctx = StageContext {
+            inputs: vec![
+                store(at, "expr", "P1", &["c1", "c2"]),
+                store(at, "expr", "P2", &["c1", "c4"]),
+                store(at, "cnv", "P2", &["c4", "c1"]),
+                store(at, "cnv", "P1", &["c1", "c2"]),
+            ],
+            out_dir: at.to_path_buf(),
+            keys: Vec::new(),
+            seed: 1,
+            threads: 1,
+            device: DeviceChoice::Cpu,
+            checkpoint_dir: None,
+            progress: &Quiet,
+            cancel: &AtomicBool::new(false),
+        };
+        let cnv = CohortCnv::load(&ctx).unwrap();
+        assert_eq!(cnv.x.data(), [1.0, 2.0, 1.0, 4.0]);
+        ctx.inputs[2] = store(at, "cnv", "P2", &["c3", "c1"]);
+        let message = CohortCnv::load(&ctx).unwrap_err().to_string();
+        assert!(
+            message.contains("patient `P2`: cell `c4` is in only one of `cnv` and `expr`"),
+            "{message}"
+        );
+        ctx.inputs.remove(2);
+        let message = CohortCnv::load(&ctx).unwrap_err().to_string();
+        assert!(message.contains("patient `P2`: expected one artifact `cnv`, found 0"));
+    }
 
     fn names(clones: Option<[&str; 3]>) -> Vec<(String, bool)> {
         let clusters = ["0", "1", "0"].map(String::from).to_vec();

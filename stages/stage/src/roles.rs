@@ -19,6 +19,7 @@ use clcc_data::anndata::Reader;
 use clcc_data::table::TextTable;
 
 use crate::stage::InputArtifact;
+use crate::tables::Row;
 
 /// A role: a name, and the type of content that its artifacts have.
 pub struct Role<T> {
@@ -139,6 +140,14 @@ impl Input<'_, TableFile> {
     pub fn read(&self) -> StageResult<TextTable> {
         TextTable::read(&self.artifact.path)
     }
+
+    /// Reads the rows of the table.
+    ///
+    /// # Errors
+    /// What [`Row::read`] reports.
+    pub fn rows<R: Row>(&self) -> StageResult<Vec<R>> {
+        R::read(&self.artifact.path)
+    }
 }
 
 impl Input<'_, Tables> {
@@ -148,6 +157,14 @@ impl Input<'_, Tables> {
     /// What [`TextTable::read`] reports.
     pub fn read(&self, file: &str) -> StageResult<TextTable> {
         TextTable::read(&self.artifact.path.join(file))
+    }
+
+    /// Reads the rows of the table of this type.
+    ///
+    /// # Errors
+    /// What [`Row::read`] reports.
+    pub fn rows<R: Row>(&self) -> StageResult<Vec<R>> {
+        R::read(&self.artifact.path.join(R::FILE))
     }
 }
 

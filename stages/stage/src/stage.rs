@@ -19,6 +19,7 @@ use serde::de::DeserializeOwned;
 
 use crate::params::{OnlyWith, ParamProblem};
 use crate::roles::{Input, Role};
+use crate::tables::TableSpec;
 use clcc_data::error::{StageError, StageResult};
 
 /// Axis name to axis value.
@@ -325,6 +326,9 @@ pub trait Stage {
     const DEVICE_SENSITIVE: bool = false;
     /// Whether one node of this kind profits from all cores.
     const MULTI_THREADED: bool = false;
+
+    /// The tables that the stage publishes: one entry of the data dictionary each.
+    const TABLES: &'static [TableSpec] = &[];
 
     /// Parameters that are read only under certain values of others: elsewhere they are refused, and no
     /// part of the key.

@@ -11,11 +11,12 @@ use super::row_distances;
 use clcc_data::anndata::Reader;
 use clcc_data::error::{StageError, StageResult};
 use clcc_data::frame::Frame;
-use clcc_data::table::TextTable;
 use clcc_stage::cells::MALIGNANT;
-use clcc_stage::cohort::{patient_name, stack_frames};
+use clcc_stage::cohort::{paired, patient_name, stack_frames};
 use clcc_stage::roles::{self, Input};
+use clcc_stage::rows::SplitRow;
 use clcc_stage::stage::{Branch, InputArtifact, StageContext, missing};
+use clcc_stage::tables::Row as _;
 
 /// Every cell with its annotations and its distance.
 pub(super) struct Cells {
@@ -44,10 +45,12 @@ impl Cells {
             .iter()
             .map(|input| input.open()?.obs())
             .collect::<StageResult<Vec<_>>>()?;
-        let clusters = ctx.all(roles::CLUSTERS);
-        for (frame, input) in frames.iter_mut().zip(&clusters) {
-            let cluster = Reader::open(&input.path)?.obs()?;
-            same_cells(&input.path, &frame.index, &cluster.index)?;
+        let clusters = match ctx.optional(roles::CLUSTERS) {
+            Some(_) => paired(ctx, roles::CLUSTERS)?,
+            None => Vec::new(),
+        };
+        for (frame, cluster) in frames.iter_mut().zip(&clusters) {
+            let cluster = cluster.obs()?;
             frame.set("cnv_leiden", cluster.column("cnv_leiden")?.clone());
             if let Ok(column) = cluster.column(MALIGNANT) {
                 frame.set(MALIGNANT, column.clone());
@@ -168,8 +171,9 @@ fn fold(
     anchors: Option<&Path>,
     obs: &Frame,
 ) -> StageResult<Fold> {
-    let table = TextTable::read(&split.path)?;
-    same_cells(&split.path, &obs.index, &table.texts("cell")?)?;
+    let parts = SplitRow::read(&split.path)?;
+    let cells: Vec<&str> = parts.iter().map(|row| row.cell.as_str()).collect();
+    same_cells(&split.path, &obs.index, &cells)?;
     let path = &embedding.path;
     let reader = Reader::open(path)?;
     let embedded = reader.obs()?;
@@ -197,11 +201,7 @@ fn fold(
     }
     Ok(Fold {
         name: patient_name(embedding),
-        part: table
-            .texts("split")?
-            .into_iter()
-            .map(String::from)
-            .collect(),
+        part: parts.into_iter().map(|row| row.split).collect(),
         distance: row_distances(&expr, &cnv),
     })
 }

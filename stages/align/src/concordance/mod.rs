@@ -36,7 +36,9 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use clcc_data::error::StageResult;
+use clcc_stage::rows::{CompositionRow, ConcordanceFoldRow, ConcordancePatientRow, ConcordanceRow};
 use clcc_stage::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
+use clcc_stage::tables::{Row as _, TableSpec};
 
 use load::Cells;
 
@@ -52,6 +54,12 @@ impl Stage for Concordance {
     const ABOUT: &'static str =
         "distance between a cell's two embeddings, and classes by quantile within each patient";
     const USES_SEED: bool = true;
+    const TABLES: &'static [TableSpec] = &[
+        ConcordanceRow::SPEC,
+        ConcordancePatientRow::SPEC,
+        CompositionRow::SPEC,
+        ConcordanceFoldRow::SPEC,
+    ];
 
     fn reads(p: &ConcordanceParams) -> Vec<Read> {
         vec![

@@ -6,9 +6,9 @@ use std::path::Path;
 
 use super::Class;
 use clcc_data::error::StageResult;
-use clcc_data::frame::{Column, Frame};
-use clcc_data::table::write_tsv;
 use clcc_numerics::rng::Rng;
+use clcc_stage::rows::ConcordanceNullRow;
+use clcc_stage::tables::Table;
 
 /// Permutes the labels of the classed cells within their groups, `n` times.
 ///
@@ -49,13 +49,15 @@ pub(super) fn write(
         Some(Class::Discordant) => 'd',
         None => '-',
     };
-    let mut frame = Frame::new(cells.to_vec());
-    let labels = (0..cells.len())
-        .map(|i| permuted.iter().map(|p| letter(p[i])).collect())
-        .collect();
-    frame.set("labels", Column::Str(labels));
+    let rows = cells
+        .iter()
+        .enumerate()
+        .map(|(i, cell)| ConcordanceNullRow {
+            cell: cell.clone(),
+            labels: permuted.iter().map(|p| letter(p[i])).collect(),
+        });
     let note = "concordance classes permuted within patient and cell type, one letter per permutation: c concordant, i intermediate, d discordant, - none; cells in cohort order";
-    write_tsv(path, "cell", &frame, &[note])
+    Table::new(rows.collect()).note(note).write_as(path)
 }
 
 #[cfg(test)]

@@ -15,10 +15,11 @@ use crate::mine::{Part, Split};
 use clcc_data::anndata::Reader;
 use clcc_data::error::{StageError, StageResult};
 use clcc_data::frame::{Categorical, Column, Frame};
-use clcc_data::table::write_tsv;
 use clcc_numerics::stats::median;
 use clcc_stage::roles;
+use clcc_stage::rows::{AnchorRetrievalRow, AnchorRow, AnchorSimilarityRow, CentroidSimilarityRow};
 use clcc_stage::stage::{Metrics, StageContext};
+use clcc_stage::tables::{Family, Table};
 
 /// The `k` of the top-k shares.
 const TOP: [usize; 2] = [1, 5];
@@ -76,6 +77,18 @@ impl Space {
             other: others.map(|a| cosines[a]).sum::<f64>() / n,
         }
     }
+
+    /// The other anchor that is nearest to anchor `a`, and its cosine with it.
+    fn nearest(&self, a: usize) -> (usize, f64) {
+        let own = self.anchors.row(a);
+        let others = (0..self.anchors.nrows()).filter(|&b| b != a);
+        others.map(|b| (b, own.dot(&self.anchors.row(b)))).fold(
+            (a, f64::NEG_INFINITY),
+            |best, other| {
+                if other.1 > best.1 { other } else { best }
+            },
+        )
+    }
 }
 
 /// Scales rows to unit length; a row of zeros stays as it is.
@@ -116,7 +129,50 @@ impl Row {
     }
 
     fn mean(&self, value: impl Fn(&Found) -> f64) -> f64 {
-        self.found.iter().map(value).sum::<f64>() / self.found.len() as f64
+        mean(self.found.iter(), value)
+    }
+
+    /// NaN without queries.
+    fn median_rank(&self) -> f64 {
+        let ranks: Vec<f64> = self.found.iter().map(|f| f.rank as f64).collect();
+        if ranks.is_empty() {
+            f64::NAN
+        } else {
+            median(&ranks)
+        }
+    }
+}
+
+/// Mean over queries; NaN of none.
+fn mean<'a>(found: impl Iterator<Item = &'a Found>, value: impl Fn(&Found) -> f64) -> f64 {
+    let values: Vec<f64> = found.map(value).collect();
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+/// What `train` says of an anchor.
+#[derive(Debug, Clone)]
+struct About {
+    /// Subclusters with its states.
+    subclusters: String,
+    n_cells: i64,
+    n_train_cells: i64,
+    /// Share of the genes that are not in the normal state.
+    share_altered: f64,
+}
+
+impl About {
+    fn read(anchors: &Frame) -> StageResult<Vec<Self>> {
+        let subclusters = anchors.texts("subclusters")?;
+        let [cells, train, altered] =
+            ["n_cells", "n_train_cells", "share_altered"].map(|name| anchors.numbers(name));
+        let (cells, train, altered) = (cells?, train?, altered?);
+        let about = |(i, subclusters)| Self {
+            subclusters,
+            n_cells: cells[i] as i64,
+            n_train_cells: train[i] as i64,
+            share_altered: altered[i],
+        };
+        Ok(subclusters.into_iter().enumerate().map(about).collect())
     }
 }
 
@@ -124,8 +180,8 @@ impl Row {
 #[derive(Debug)]
 pub(super) struct Anchored {
     names: Vec<String>,
-    /// Columns of the artifact `anchors`.
-    about: Frame,
+    /// One entry per anchor.
+    about: Vec<About>,
     /// Anchor of each cell.
     of: Vec<Option<usize>>,
     split: Split,
@@ -137,13 +193,12 @@ impl Anchored {
         let embeddings = ctx.one(roles::EMBEDDINGS)?.open()?;
         let anchors = Reader::open(anchors)?;
         let (obs, about) = (embeddings.obs()?, anchors.obs()?);
+        let names = about.index.clone();
         let split = Split::read(&ctx.one(roles::SPLIT)?.path, &obs.index)?;
         let of = match obs.column("anchor")? {
             Column::Category(Categorical {
                 codes, categories, ..
-            }) if *categories == about.index => {
-                codes.iter().map(|&c| usize::try_from(c).ok()).collect()
-            }
+            }) if *categories == names => codes.iter().map(|&c| usize::try_from(c).ok()).collect(),
             _ => {
                 return Err(StageError::data(
                     "`embeddings` and `anchors` are of different runs: column `anchor` has other names",
@@ -161,8 +216,8 @@ impl Anchored {
             ))
         };
         Ok(Self {
-            names: about.index.clone(),
-            about,
+            names,
+            about: About::read(&about)?,
             of,
             split,
             spaces: [space("z", "X_z")?, space("h", "X_h")?],
@@ -230,70 +285,42 @@ pub(super) fn run(ctx: &StageContext<'_>, anchors: &Path) -> StageResult<Metrics
     ctx.check_cancelled()?;
     let rows = of.rows();
     let dir = ctx.output(roles::RETRIEVAL);
-    write_rows(&dir.join("anchor_retrieval.tsv"), &rows, &of.by_size())?;
-    write_anchors(&dir.join("anchors.tsv"), &of, &rows)?;
-    let z = &of.spaces[0];
-    let bank: Vec<(usize, Vec<f64>)> = z
-        .anchors
-        .rows()
-        .into_iter()
-        .map(|r| r.to_vec())
-        .enumerate()
-        .collect();
-    write_similarity(
-        &dir.join("anchor_similarity.tsv"),
-        &of,
-        &bank,
-        "cosine in z of the anchors with one another: how far apart the frozen map puts them",
-    )?;
-    write_similarity(
-        &dir.join("centroid_similarity.tsv"),
-        &of,
-        &z.centroids(&of.cells("train"), &of.of),
-        "cosine in z of the centroids of training cells (rows, by anchor) with the anchors (columns)",
-    )?;
+    write_rows(&dir, &rows, &of.by_size())?;
+    write_anchors(&dir, &of, &rows)?;
+    write_similarities(&dir, &of)?;
     Ok(metrics(&rows, of.names.len()))
 }
 
-fn write_rows(path: &Path, rows: &[Row], by_size: &[usize]) -> StageResult<()> {
+fn write_rows(dir: &Path, rows: &[Row], by_size: &[usize]) -> StageResult<()> {
     let m = by_size.len();
-    let mut frame = Frame::new(rows.iter().map(|r| r.level.to_string()).collect());
-    let texts =
-        |f: fn(&Row) -> &'static str| Column::Str(rows.iter().map(|r| f(r).to_string()).collect());
-    frame.set("space", texts(|r| r.space));
-    frame.set("cells", texts(|r| r.cells));
-    frame.set(
-        "queries",
-        Column::I64(rows.iter().map(|r| r.found.len() as i64).collect()),
-    );
-    frame.set("anchors", Column::I64(vec![m as i64; rows.len()]));
-    let mut number = |name: &str, f: &dyn Fn(&Row) -> f64| {
-        frame.set(name, Column::F64(rows.iter().map(f).collect()));
-    };
-    for k in TOP {
-        number(&format!("top{k}"), &|r| r.top(k));
-        number(&format!("chance_top{k}"), &|_| chance(k, m));
-        let largest = &by_size[..k.min(m)];
-        number(&format!("largest_top{k}"), &|r| {
-            r.mean(|f| f64::from(u8::from(largest.contains(&f.anchor))))
-        });
-    }
-    number("mrr", &|r| r.mean(|f| 1.0 / f.rank as f64));
-    number("median_rank", &|r| {
-        let ranks: Vec<f64> = r.found.iter().map(|f| f.rank as f64).collect();
-        if ranks.is_empty() {
-            f64::NAN
-        } else {
-            median(&ranks)
+    let row = |r: &Row| {
+        let largest = |k: usize| {
+            let answers = &by_size[..k.min(m)];
+            r.mean(|f| f64::from(u8::from(answers.contains(&f.anchor))))
+        };
+        let [first, second] = TOP;
+        AnchorRetrievalRow {
+            level: r.level.to_string(),
+            space: r.space.to_string(),
+            cells: r.cells.to_string(),
+            queries: r.found.len() as i64,
+            anchors: m as i64,
+            top1: r.top(first),
+            chance_top1: chance(first, m),
+            largest_top1: largest(first),
+            top5: r.top(second),
+            chance_top5: chance(second, m),
+            largest_top5: largest(second),
+            mrr: r.mean(|f| 1.0 / f.rank as f64),
+            median_rank: r.median_rank(),
+            mean_own: r.mean(|f| f.own),
+            mean_other: r.mean(|f| f.other),
         }
-    });
-    number("mean_own", &|r| r.mean(|f| f.own));
-    number("mean_other", &|r| r.mean(|f| f.other));
-    let notes = [
-        "how often a query's own anchor is among the k nearest by cosine; rank = 1 + number of other anchors at least as similar (ties count against us); chance_topk = k / anchors; largest_topk: what the k anchors with most training cells, always answered, would give",
-        "level: centroid (mean of an anchor's cells of that part) or cell; cells: train, heldout (val and test together), val, test; mean_own, mean_other: mean cosine with the own anchor and with the others",
-    ];
-    write_tsv(path, "level", &frame, &notes)
+    };
+    Table::new(rows.iter().map(row).collect())
+        .note("how often a query's own anchor is among the k nearest by cosine; rank = 1 + number of other anchors at least as similar (ties count against us); chance_topk = k / anchors; largest_topk: what the k anchors with most training cells, always answered, would give")
+        .note("level: centroid (mean of an anchor's cells of that part) or cell; cells: train, heldout (val and test together), val, test; mean_own, mean_other: mean cosine with the own anchor and with the others")
+        .write(dir)
 }
 
 fn chance(k: usize, m: usize) -> f64 {
@@ -301,61 +328,43 @@ fn chance(k: usize, m: usize) -> f64 {
 }
 
 /// Writes `anchors.tsv`, one row per anchor.
-fn write_anchors(path: &Path, of: &Anchored, rows: &[Row]) -> StageResult<()> {
-    let m = of.names.len();
-    let mut frame = of.about.clone();
-    for row in rows
-        .iter()
-        .filter(|r| ["train", "heldout"].contains(&r.cells))
-    {
-        let mut values = vec![f64::NAN; m];
-        if row.level == "centroid" {
-            row.found
-                .iter()
-                .for_each(|f| values[f.anchor] = f.rank as f64);
-            frame.set(
-                &format!("rank_{}_{}", row.space, row.cells),
-                Column::F64(values),
-            );
-        } else {
-            for (a, value) in values.iter_mut().enumerate() {
-                let own = Row {
-                    found: row
-                        .found
-                        .iter()
-                        .filter(|f| f.anchor == a)
-                        .copied()
-                        .collect(),
-                    ..row.clone()
-                };
-                *value = own.top(5);
-            }
-            frame.set(
-                &format!("cell_top5_{}_{}", row.space, row.cells),
-                Column::F64(values),
-            );
+fn write_anchors(dir: &Path, of: &Anchored, rows: &[Row]) -> StageResult<()> {
+    let find = |level: &str, space: &str, cells: &str| {
+        let wanted = |r: &&Row| (r.level, r.space, r.cells) == (level, space, cells);
+        rows.iter().find(wanted).map_or(&[][..], |r| &r.found)
+    };
+    let rank = |space: &str, cells: &str, a: usize| {
+        let found = find("centroid", space, cells).iter();
+        let own = found.rev().find(|f| f.anchor == a);
+        own.map_or(f64::NAN, |f| f.rank as f64)
+    };
+    let top5 = |space: &str, cells: &str, a: usize| {
+        let own = find("cell", space, cells).iter().filter(|f| f.anchor == a);
+        mean(own, |f| f64::from(u8::from(f.rank <= 5)))
+    };
+    let row = |(a, about): (usize, &About)| {
+        let (nearest, cosine) = of.spaces[0].nearest(a);
+        AnchorRow {
+            anchor: of.names[a].clone(),
+            subclusters: about.subclusters.clone(),
+            n_cells: about.n_cells,
+            n_train_cells: about.n_train_cells,
+            share_altered: about.share_altered,
+            rank_z_train: rank("z", "train", a),
+            rank_z_heldout: rank("z", "heldout", a),
+            rank_h_train: rank("h", "train", a),
+            rank_h_heldout: rank("h", "heldout", a),
+            cell_top5_z_train: top5("z", "train", a),
+            cell_top5_z_heldout: top5("z", "heldout", a),
+            cell_top5_h_train: top5("h", "train", a),
+            cell_top5_h_heldout: top5("h", "heldout", a),
+            nearest_anchor: of.names[nearest].clone(),
+            nearest_cosine: rounded(cosine),
         }
-    }
-    let z = &of.spaces[0].anchors;
-    let nearest: Vec<(usize, f64)> = (0..m)
-        .map(|a| {
-            let others = (0..m)
-                .filter(|&b| b != a)
-                .map(|b| (b, z.row(a).dot(&z.row(b))));
-            others.fold(
-                (a, f64::NEG_INFINITY),
-                |best, x| if x.1 > best.1 { x } else { best },
-            )
-        })
-        .collect();
-    let names = nearest.iter().map(|n| of.names[n.0].clone());
-    frame.set("nearest_anchor", Column::Str(names.collect()));
-    let cosines = nearest.iter().map(|n| rounded(n.1));
-    frame.set("nearest_cosine", Column::F64(cosines.collect()));
-    let notes = [
-        "one row an anchor: the subclusters that have its states, their cells, the share of genes not in the normal state; rank_SPACE_PART: rank of the anchor for the centroid of its cells; cell_top5_SPACE_PART: share of its cells that have it among the nearest five; nearest_anchor: the other anchor nearest in z",
-    ];
-    write_tsv(path, "anchor", &frame, &notes)
+    };
+    Table::new(of.about.iter().enumerate().map(row).collect())
+        .note("one row an anchor: the subclusters that have its states, their cells, the share of genes not in the normal state; rank_SPACE_PART: rank of the anchor for the centroid of its cells; cell_top5_SPACE_PART: share of its cells that have it among the nearest five; nearest_anchor: the other anchor nearest in z")
+        .write(dir)
 }
 
 /// Rounds to six decimals, the precision of the embeddings.
@@ -363,19 +372,34 @@ fn rounded(v: f64) -> f64 {
     (v * 1e6).round() / 1e6
 }
 
-fn write_similarity(
-    path: &Path,
-    of: &Anchored,
-    queries: &[(usize, Vec<f64>)],
-    note: &str,
-) -> StageResult<()> {
-    let mut frame = Frame::new(queries.iter().map(|q| of.names[q.0].clone()).collect());
+/// Cosines in z of the queries, each of an anchor, with all anchors.
+fn cosines(of: &Anchored, queries: &[(usize, Vec<f64>)]) -> Vec<(String, Family<f64>)> {
+    let names = Family::names(of.names.iter().cloned());
     let z = &of.spaces[0].anchors;
-    for (a, name) in of.names.iter().enumerate() {
-        let cosine = |q: &(usize, Vec<f64>)| rounded(z.row(a).dot(&ArrayView1::from(&q.1)));
-        frame.set(name, Column::F64(queries.iter().map(cosine).collect()));
-    }
-    write_tsv(path, "anchor", &frame, &[note])
+    let row = |(anchor, query): &(usize, Vec<f64>)| {
+        let query = ArrayView1::from(query);
+        let cosines = z.rows().into_iter().map(|a| rounded(a.dot(&query)));
+        let cosines = Family::new(&names, cosines.collect());
+        (of.names[*anchor].clone(), cosines)
+    };
+    queries.iter().map(row).collect()
+}
+
+fn write_similarities(dir: &Path, of: &Anchored) -> StageResult<()> {
+    let z = &of.spaces[0];
+    let anchors = z.anchors.rows().into_iter().map(|r| r.to_vec());
+    let rows = cosines(of, &anchors.enumerate().collect::<Vec<_>>());
+    let rows = rows.into_iter();
+    Table::new(
+        rows.map(|(anchor, cosine)| AnchorSimilarityRow { anchor, cosine })
+            .collect(),
+    )
+    .note("cosine in z of the anchors with one another: how far apart the frozen map puts them")
+    .write(dir)?;
+    let rows = cosines(of, &z.centroids(&of.cells("train"), &of.of)).into_iter();
+    Table::new(rows.map(|(anchor, cosine)| CentroidSimilarityRow { anchor, cosine }).collect())
+        .note("cosine in z of the centroids of training cells (rows, by anchor) with the anchors (columns)")
+        .write(dir)
 }
 
 fn metrics(rows: &[Row], m: usize) -> Metrics {
@@ -398,6 +422,7 @@ fn metrics(rows: &[Row], m: usize) -> Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clcc_stage::tables::Row as _;
     use ndarray::array;
 
     /// Three anchors on the axes of the plane and its diagonal; anchor 2 lies between the others.
@@ -413,7 +438,15 @@ mod tests {
         let h = Array2::from_elem((5, 2), 1.0);
         Anchored {
             names: ["a", "b", "c"].map(String::from).to_vec(),
-            about: Frame::new(["a", "b", "c"].map(String::from).to_vec()),
+            about: vec![
+                About {
+                    subclusters: "s1 s2".into(),
+                    n_cells: 2,
+                    n_train_cells: 2,
+                    share_altered: 0.5,
+                };
+                3
+            ],
             of: vec![Some(0), Some(0), Some(1), Some(1), None],
             split: Split {
                 part: vec![Part::Train, Part::Train, Part::Val, Part::Test, Part::Test],
@@ -456,29 +489,32 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let of = example();
         let rows = of.rows();
-        write_rows(&dir.path().join("r.tsv"), &rows, &of.by_size()).unwrap();
-        write_anchors(&dir.path().join("a.tsv"), &of, &rows).unwrap();
-        let read = |name: &str| clcc_data::table::TextTable::read(&dir.path().join(name)).unwrap();
-        let retrieval = read("r.tsv");
-        assert_eq!(retrieval.rows.len(), 16);
-        assert_eq!(retrieval.numbers("chance_top1").unwrap()[0], 1.0 / 3.0);
+        write_rows(dir.path(), &rows, &of.by_size()).unwrap();
+        write_anchors(dir.path(), &of, &rows).unwrap();
+        write_similarities(dir.path(), &of).unwrap();
+        let at = |file: &str| dir.path().join(file);
+        let retrieval = AnchorRetrievalRow::read(&at(AnchorRetrievalRow::FILE)).unwrap();
+        assert_eq!(retrieval.len(), 16);
+        assert_eq!(retrieval[0].chance_top1, 1.0 / 3.0);
         // Anchor 0 has the two training cells; no held-out cell is of it.
         assert_eq!(of.by_size(), [0, 1, 2]);
-        let of_cells = |part: &str| {
-            let (level, space, cells) = (
-                retrieval.texts("level").unwrap(),
-                retrieval.texts("space").unwrap(),
-                retrieval.texts("cells").unwrap(),
-            );
-            let at = (0..16).find(|&i| (level[i], space[i], cells[i]) == ("cell", "z", part));
-            retrieval.numbers("largest_top1").unwrap()[at.unwrap()]
+        let largest = |part: &str| {
+            let wanted = |r: &&AnchorRetrievalRow| {
+                (r.level.as_str(), r.space.as_str(), r.cells.as_str()) == ("cell", "z", part)
+            };
+            retrieval.iter().find(wanted).unwrap().largest_top1
         };
-        assert_eq!((of_cells("train"), of_cells("heldout")), (1.0, 0.0));
-        let anchors = read("a.tsv");
-        assert_eq!(anchors.texts("nearest_anchor").unwrap(), ["c", "c", "a"]);
-        assert_eq!(anchors.numbers("rank_z_train").unwrap()[0], 2.0);
-        assert!(anchors.numbers("rank_z_train").unwrap()[1].is_nan());
-        assert_eq!(anchors.numbers("cell_top5_z_train").unwrap()[0], 1.0);
+        assert_eq!((largest("train"), largest("heldout")), (1.0, 0.0));
+        let anchors = AnchorRow::read(&at(AnchorRow::FILE)).unwrap();
+        let nearest: Vec<&str> = anchors.iter().map(|a| a.nearest_anchor.as_str()).collect();
+        assert_eq!(nearest, ["c", "c", "a"]);
+        assert_eq!(anchors[0].rank_z_train, 2.0);
+        assert!(anchors[1].rank_z_train.is_nan());
+        assert_eq!(anchors[0].cell_top5_z_train, 1.0);
+        let alike = AnchorSimilarityRow::read(&at(AnchorSimilarityRow::FILE)).unwrap();
+        assert_eq!(alike[0].cosine.values(), [1.0, 0.0, rounded(0.5f64.sqrt())]);
+        let centroids = CentroidSimilarityRow::read(&at(CentroidSimilarityRow::FILE)).unwrap();
+        assert_eq!(centroids[0].cosine.get("c"), Some(&0.948683));
         let m = metrics(&rows, 3);
         assert_eq!(m["centroid_top1_z_train"], json!(0.0));
         assert_eq!(m["cell_top1_z_train"], json!(0.5));

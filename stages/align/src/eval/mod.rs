@@ -16,18 +16,22 @@ pub use params::EvalParams;
 pub use retrieval::{Ranked, Summary, TOP};
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use ndarray::{Array2, Axis};
 use serde_json::json;
 
 use crate::mine::{Part, Split};
 use clcc_data::error::{StageError, StageResult};
-use clcc_data::frame::{Column, Frame};
-use clcc_data::table::write_tsv;
 use clcc_numerics::linalg::matmul_nt;
 use clcc_stage::cohort::stack_frames;
 use clcc_stage::roles;
+use clcc_stage::rows::{
+    AnchorRetrievalRow, AnchorRow, AnchorSimilarityRow, CNV_TO_EXPR, CentroidSimilarityRow,
+    EXPR_TO_CNV, RetrievalRow, SimilarityRow,
+};
 use clcc_stage::stage::{Metrics, ObsRead, OutputDecl, Publish, Read, Stage, StageContext};
+use clcc_stage::tables::{Family, Row as _, Table, TableSpec};
 
 /// The kind `eval`: scores retrieval on the test cells.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +45,14 @@ impl Stage for Eval {
     const CODE_VERSION: u32 = 3;
     const ABOUT: &'static str =
         "cross-modal retrieval on the test cells: pooled, per patient, per cell type";
+    const TABLES: &'static [TableSpec] = &[
+        RetrievalRow::SPEC,
+        SimilarityRow::SPEC,
+        AnchorRetrievalRow::SPEC,
+        AnchorRow::SPEC,
+        AnchorSimilarityRow::SPEC,
+        CentroidSimilarityRow::SPEC,
+    ];
 
     fn reads(_: &EvalParams) -> Vec<Read> {
         vec![
@@ -78,12 +90,8 @@ impl Stage for Eval {
         ctx.check_cancelled()?;
         let rows = evaluate(&test);
         let dir = ctx.output(roles::RETRIEVAL);
-        write_retrieval(&dir.join("retrieval.tsv"), &rows)?;
-        write_matrix(
-            &dir.join("similarity_matrix.tsv"),
-            &test,
-            params.matrix_cells,
-        )?;
+        write_retrieval(&dir, &rows)?;
+        write_matrix(&dir, &test, params.matrix_cells)?;
         Ok(metrics(&rows))
     }
 }
@@ -111,7 +119,7 @@ impl TestCells {
                 "give the third share of `split` in `mine` a value above 0",
             ));
         }
-        let types = cell_types(ctx, &params.cell_type_column, obs.len())?;
+        let types = cell_types(ctx, &params.cell_type_column, &obs.index)?;
         let pick = |values: &[String]| {
             test.iter()
                 .map(|&c| values[c].clone())
@@ -142,24 +150,25 @@ impl TestCells {
     }
 }
 
-/// Each cell's type, empty where it is unknown or `expr` is not at hand.
-fn cell_types(ctx: &StageContext<'_>, column: &str, n_cells: usize) -> StageResult<Vec<String>> {
+/// Each cell's type, empty where it is unknown or `expr` is not at hand; `cells` are in cohort order.
+fn cell_types(ctx: &StageContext<'_>, column: &str, cells: &[String]) -> StageResult<Vec<String>> {
     let parts = ctx
         .all(roles::EXPR)
         .into_iter()
         .map(|input| input.open()?.obs())
         .collect::<StageResult<Vec<_>>>()?;
     let obs = stack_frames(&parts);
-    if !obs.is_empty() && obs.len() != n_cells {
+    if !obs.is_empty() && obs.index != cells {
         return Err(StageError::data(format!(
-            "`expr` has {} cells, `embeddings` has {n_cells}",
-            obs.len()
+            "`expr` ({} cells) and `embeddings` ({}) do not have the same cells in the same order",
+            obs.len(),
+            cells.len()
         )));
     }
     if obs.columns.contains_key(column) {
         obs.texts(column)
     } else {
-        Ok(vec![String::new(); n_cells])
+        Ok(vec![String::new(); cells.len()])
     }
 }
 
@@ -171,9 +180,6 @@ struct Row {
     direction: &'static str,
     summary: Summary,
 }
-
-const EXPR_TO_CNV: &str = "expr_to_cnv";
-const CNV_TO_EXPR: &str = "cnv_to_expr";
 
 fn evaluate(test: &TestCells) -> Vec<Row> {
     let n = test.cell.len();
@@ -215,80 +221,66 @@ fn evaluate(test: &TestCells) -> Vec<Row> {
     rows
 }
 
-fn write_retrieval(path: &std::path::Path, rows: &[Row]) -> StageResult<()> {
-    let mut frame = Frame::new(rows.iter().map(|r| r.scope.to_string()).collect());
-    frame.set(
-        "group",
-        Column::Str(rows.iter().map(|r| r.group.clone()).collect()),
-    );
-    frame.set(
-        "direction",
-        Column::Str(rows.iter().map(|r| r.direction.to_string()).collect()),
-    );
-    frame.set(
-        "queries",
-        Column::I64(rows.iter().map(|r| r.summary.queries as i64).collect()),
-    );
-    frame.set(
-        "gallery",
-        Column::I64(rows.iter().map(|r| r.summary.gallery as i64).collect()),
-    );
-    let mut number = |name: &str, f: &dyn Fn(&Summary) -> f64| {
-        frame.set(
-            name,
-            Column::F64(rows.iter().map(|r| f(&r.summary)).collect()),
-        );
+fn write_retrieval(dir: &Path, rows: &[Row]) -> StageResult<()> {
+    let row = |r: &Row| {
+        let s = &r.summary;
+        let [top1, top5, top10] = s.top;
+        RetrievalRow {
+            scope: r.scope.to_string(),
+            group: r.group.clone(),
+            direction: r.direction.to_string(),
+            queries: s.queries as i64,
+            gallery: s.gallery as i64,
+            top1,
+            top5,
+            top10,
+            mrr: s.mrr,
+            mean_rank: s.mean_rank,
+            median_rank: s.median_rank,
+            mean_positive: s.mean_positive,
+            mean_negative: s.mean_negative,
+            alignment_gap: s.alignment_gap,
+            positive_gap_fraction: s.positive_gap_fraction,
+            mean_negative_gap: s.mean_negative_gap(),
+            mean_negative_gap_fraction: s.mean_negative_gap_fraction,
+        }
     };
-    for (at, k) in TOP.iter().enumerate() {
-        number(&format!("top{k}"), &|s| s.top[at]);
-    }
-    number("mrr", &|s| s.mrr);
-    number("mean_rank", &|s| s.mean_rank);
-    number("median_rank", &|s| s.median_rank);
-    number("mean_positive", &|s| s.mean_positive);
-    number("mean_negative", &|s| s.mean_negative);
-    number("alignment_gap", &|s| s.alignment_gap);
-    number("positive_gap_fraction", &|s| s.positive_gap_fraction);
-    number("mean_negative_gap", &Summary::mean_negative_gap);
-    number("mean_negative_gap_fraction", &|s| {
-        s.mean_negative_gap_fraction
-    });
-    let notes = [
-        "cross-modal retrieval of test cells by cosine; rank = 1 + number of other cells of the gallery that are at least as similar (ties count against us); `chance` is the expectation of a random order",
-        "gallery: all test cells (pooled, cell_type: queries of one type among all test cells), or the patient's own test cells (patient)",
-        "alignment_gap = mean over queries of the cosine with the match less that with the most similar other cell of the gallery (the hardest negative); positive_gap_fraction = share of queries in which it is above 0, which is top1 (CLCC, section 5.1.7)",
-        "mean_negative_gap = mean cosine of matching pairs less mean cosine of each query with all other cells of the gallery; mean_negative_gap_fraction = share of queries whose match is above that mean of their own: easier, since few others come near",
-    ];
-    write_tsv(path, "scope", &frame, &notes)
+    Table::new(rows.iter().map(row).collect())
+        .note("cross-modal retrieval of test cells by cosine; rank = 1 + number of other cells of the gallery that are at least as similar (ties count against us); `chance` is the expectation of a random order")
+        .note("gallery: all test cells (pooled, cell_type: queries of one type among all test cells), or the patient's own test cells (patient)")
+        .note("alignment_gap = mean over queries of the cosine with the match less that with the most similar other cell of the gallery (the hardest negative); positive_gap_fraction = share of queries in which it is above 0, which is top1 (CLCC, section 5.1.7)")
+        .note("mean_negative_gap = mean cosine of matching pairs less mean cosine of each query with all other cells of the gallery; mean_negative_gap_fraction = share of queries whose match is above that mean of their own: easier, since few others come near")
+        .write(dir)
 }
 
 /// Cosines of expression (rows) and copy-number (columns) embeddings of some test cells.
-fn write_matrix(path: &std::path::Path, test: &TestCells, most: usize) -> StageResult<()> {
+fn write_matrix(dir: &Path, test: &TestCells, most: usize) -> StageResult<()> {
     let n = test.cell.len();
     let m = most.min(n);
     let cells: Vec<usize> = (0..m).map(|k| k * n / m).collect();
-    let names: Vec<String> = cells
-        .iter()
-        .map(|&c| format!("{}:{}", test.patient[c], test.cell[c]))
-        .collect();
+    let names = Family::names(
+        cells
+            .iter()
+            .map(|&c| format!("{}:{}", test.patient[c], test.cell[c])),
+    );
     let cosines = matmul_nt(
         &test.expr.select(Axis(0), &cells).view(),
         &test.cnv.select(Axis(0), &cells).view(),
     );
-    let mut frame = Frame::new(names.clone());
-    for (j, name) in names.iter().enumerate() {
-        // Six decimals are the precision of the embeddings.
-        let column = cosines
-            .column(j)
-            .iter()
-            .map(|&v| (f64::from(v) * 1e6).round() / 1e6)
-            .collect();
-        frame.set(name, Column::F64(column));
-    }
-    let note = format!(
-        "cosine of expression (rows) and copy-number (columns) embeddings of {m} of {n} test cells, evenly spaced in cohort order; named patient:cell"
-    );
-    write_tsv(path, "cell", &frame, &[&note])
+    // Six decimals are the precision of the embeddings.
+    let rounded = |v: &f32| (f64::from(*v) * 1e6).round() / 1e6;
+    let rows = names
+        .iter()
+        .zip(cosines.rows())
+        .map(|(cell, row)| SimilarityRow {
+            cell: cell.clone(),
+            cosine: Family::new(&names, row.iter().map(rounded).collect()),
+        });
+    Table::new(rows.collect())
+        .note(format!(
+            "cosine of expression (rows) and copy-number (columns) embeddings of {m} of {n} test cells, evenly spaced in cohort order; named patient:cell"
+        ))
+        .write(dir)
 }
 
 fn metrics(rows: &[Row]) -> Metrics {

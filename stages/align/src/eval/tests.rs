@@ -9,6 +9,7 @@ use crate::mine::tensors::TensorFile;
 use crate::mine::{Mine, MineParams};
 use crate::train::{CnvInput, Precision, Train, TrainParams};
 use clcc_data::anndata::{AnnData, Uns};
+use clcc_data::frame::{Column, Frame};
 use clcc_data::matrix::{Csr, Matrix};
 use clcc_data::table::TextTable;
 use clcc_numerics::rng::Rng;

@@ -2,7 +2,7 @@
 
 use super::hard::Anchor;
 use super::split::{Part, Split};
-use clcc_data::frame::{Column, Frame};
+use clcc_stage::rows::MiningRow;
 
 /// Counts over the cells of one patient, or of all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -95,35 +95,25 @@ impl Coverage {
     }
 }
 
-/// The table `mining.tsv`: one row for all patients, one for each.
-pub(super) fn table(patients: &[String], rows: &[Coverage], partners: u64) -> Frame {
-    let mut frame = Frame::new(
-        std::iter::once("all".to_string())
-            .chain(patients.iter().cloned())
-            .collect(),
-    );
-    let mut whole = |name: &str, f: &dyn Fn(&Coverage) -> u64| {
-        frame.set(
-            name,
-            Column::I64(rows.iter().map(|c| f(c) as i64).collect()),
-        );
+/// The rows of `mining.tsv`: one for all patients, one for each.
+pub(super) fn table(patients: &[String], rows: &[Coverage], partners: u64) -> Vec<MiningRow> {
+    let names = std::iter::once("all".to_string()).chain(patients.iter().cloned());
+    let row = |(patient, c): (String, &Coverage)| MiningRow {
+        patient,
+        train_cells: c.cells[0] as i64,
+        val_cells: c.cells[1] as i64,
+        test_cells: c.cells[2] as i64,
+        without_cnv_cosine: c.without_cnv_cosine as i64,
+        anchors_with_negative: c.anchors_with_negative as i64,
+        negatives: c.negatives as i64,
+        cnv_pairs: c.cnv_pairs as i64,
+        hard_pairs: c.hard_pairs as i64,
+        share_with_negative: c.share_with_negative(),
+        mean_negatives: c.mean_negatives(),
+        share_other_patient: c.share_other_patient(),
+        share_cnv_pairs: c.share_cnv_pairs(partners),
     };
-    whole("train_cells", &|c| c.cells[0]);
-    whole("val_cells", &|c| c.cells[1]);
-    whole("test_cells", &|c| c.cells[2]);
-    whole("without_cnv_cosine", &|c| c.without_cnv_cosine);
-    whole("anchors_with_negative", &|c| c.anchors_with_negative);
-    whole("negatives", &|c| c.negatives);
-    whole("cnv_pairs", &|c| c.cnv_pairs);
-    whole("hard_pairs", &|c| c.hard_pairs);
-    let mut number = |name: &str, f: &dyn Fn(&Coverage) -> f64| {
-        frame.set(name, Column::F64(rows.iter().map(f).collect()));
-    };
-    number("share_with_negative", &Coverage::share_with_negative);
-    number("mean_negatives", &Coverage::mean_negatives);
-    number("share_other_patient", &Coverage::share_other_patient);
-    number("share_cnv_pairs", &|c| c.share_cnv_pairs(partners));
-    frame
+    names.zip(rows).map(row).collect()
 }
 
 #[cfg(test)]
@@ -165,8 +155,9 @@ mod tests {
             (1, 0)
         );
         assert_eq!(rows[0].share_cnv_pairs(3), 1.0);
-        let frame = table(&["A".into(), "B".into()], &rows, 3);
-        assert_eq!(frame.index, ["all", "A", "B"]);
-        assert_eq!(frame.numbers("negatives").unwrap(), [3.0, 2.0, 1.0]);
+        let table = table(&["A".into(), "B".into()], &rows, 3);
+        let negatives = |row: &MiningRow| (row.patient.clone(), row.negatives);
+        let expected = [("all", 3), ("A", 2), ("B", 1)].map(|(p, n)| (p.to_string(), n));
+        assert_eq!(table.iter().map(negatives).collect::<Vec<_>>(), expected);
     }
 }

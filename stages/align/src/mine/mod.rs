@@ -30,11 +30,12 @@ use serde_json::json;
 
 use clcc_data::error::{StageError, StageResult};
 use clcc_data::genome::normalise_chromosome;
-use clcc_data::table::write_tsv;
 use clcc_stage::cohort::{Cohort, CohortCnv};
 use clcc_stage::params::{OnlyWith, ParamProblem};
 use clcc_stage::roles;
+use clcc_stage::rows::MiningRow;
 use clcc_stage::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
+use clcc_stage::tables::{Row as _, Table, TableSpec};
 
 /// Below this share of anchors with a negative the margin loss does next to nothing.
 const LOW_COVERAGE: f64 = 0.1;
@@ -52,6 +53,7 @@ impl Stage for Mine {
     const USES_SEED: bool = true;
     const MULTI_THREADED: bool = true;
     const ONLY_WITH: &'static [OnlyWith] = MineParams::ONLY_WITH;
+    const TABLES: &'static [TableSpec] = &[MiningRow::SPEC];
 
     fn check(params: &MineParams) -> Vec<ParamProblem> {
         params.problems()
@@ -84,10 +86,6 @@ impl Stage for Mine {
         let cohort = Cohort::load(ctx)?;
         let cnv = CohortCnv::load(ctx)?;
         let n = cohort.n_cells();
-        if cnv.x.n_rows() != n {
-            let message = format!("`cnv` has {} cells, `expr` has {n}", cnv.x.n_rows());
-            return Err(StageError::data(message));
-        }
         let split = match params.cross_fit {
             None => Split::draw(&cohort.patient_of, params.split, params.split_by, ctx.seed)?,
             Some(k) => Split::hold_out(
@@ -197,17 +195,10 @@ fn write_table(
         params.n_negatives,
         space_name(params.space),
     );
-    let notes = [
-        about.as_str(),
-        "cnv_pairs and hard_pairs count ordered pairs (anchor of the row's patient, any training cell); shares are of train_cells, of negatives, and of all pairs looked at",
-    ];
-    let path = ctx.output(roles::MINING).join("mining.tsv");
-    write_tsv(
-        &path,
-        "patient",
-        &coverage::table(patients, rows, partners),
-        &notes,
-    )
+    Table::new(coverage::table(patients, rows, partners))
+        .note(about)
+        .note("cnv_pairs and hard_pairs count ordered pairs (anchor of the row's patient, any training cell); shares are of train_cells, of negatives, and of all pairs looked at")
+        .write(&ctx.output(roles::MINING))
 }
 
 fn warn(ctx: &StageContext<'_>, params: &MineParams, all: &Coverage) {

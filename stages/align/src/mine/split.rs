@@ -4,9 +4,9 @@ use std::path::Path;
 
 use super::params::SplitBy;
 use clcc_data::error::{StageError, StageResult};
-use clcc_data::frame::{Column, Frame};
-use clcc_data::table::{TextTable, write_tsv};
 use clcc_numerics::rng::Rng;
+use clcc_stage::rows::SplitRow;
+use clcc_stage::tables::{Row as _, Table};
 
 /// The part of the split that a cell belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,14 +149,16 @@ impl Split {
     /// # Errors
     /// [`StageError::Io`].
     pub fn write(&self, path: &Path, cells: &[String], patients: &[String]) -> StageResult<()> {
-        let mut frame = Frame::new(cells.to_vec());
-        frame.set("patient", Column::Str(patients.to_vec()));
-        frame.set(
-            "split",
-            Column::Str(self.names().into_iter().map(str::to_string).collect()),
-        );
+        let rows = self.part.iter().zip(cells).zip(patients);
+        let row = |((part, cell), patient): ((&Part, &String), &String)| SplitRow {
+            cell: cell.clone(),
+            patient: patient.clone(),
+            split: part.name().to_string(),
+        };
         let note = "split of the cells into training, validation and test; moments, negatives and weights see training cells only";
-        write_tsv(path, "cell", &frame, &[note])
+        Table::new(rows.map(row).collect())
+            .note(note)
+            .write_as(path)
     }
 
     /// Reads the table of [`Split::write`] and checks that its rows are `cells`.
@@ -164,36 +166,33 @@ impl Split {
     /// # Errors
     /// [`StageError::Format`] where the rows are not `cells` in this order, or a part is unknown.
     pub fn read(path: &Path, cells: &[String]) -> StageResult<Self> {
-        let table = TextTable::read(path)?;
-        let names = table.texts("cell")?;
-        if names.len() != cells.len() {
+        let rows = SplitRow::read(path)?;
+        if rows.len() != cells.len() {
             let message = format!(
                 "expected {} cells in cohort order, found {}",
                 cells.len(),
-                names.len()
+                rows.len()
             );
             return Err(StageError::format(path, "", message));
         }
-        if let Some(row) = (0..cells.len()).find(|&r| names[r] != cells[r]) {
-            let message = format!("expected cell `{}`, found `{}`", cells[row], names[row]);
+        if let Some(row) = (0..cells.len()).find(|&r| rows[r].cell != cells[r]) {
+            let message = format!("expected cell `{}`, found `{}`", cells[row], rows[row].cell);
             return Err(StageError::format(
                 path,
                 format!("row {}", row + 1),
                 message,
             ));
         }
-        let part = table.texts("split")?.into_iter().map(|text| match text {
-            "train" => Ok(Part::Train),
-            "val" => Ok(Part::Val),
-            "test" => Ok(Part::Test),
-            other => Err(StageError::format(
-                path,
-                "column `split`",
-                format!("unknown part `{other}`"),
-            )),
-        });
+        let part = |row: &SplitRow| {
+            let parts = [Part::Train, Part::Val, Part::Test];
+            let part = parts.into_iter().find(|part| part.name() == row.split);
+            part.ok_or_else(|| {
+                let message = format!("unknown part `{}`", row.split);
+                StageError::format(path, "column `split`", message)
+            })
+        };
         Ok(Self {
-            part: part.collect::<StageResult<_>>()?,
+            part: rows.iter().map(part).collect::<StageResult<_>>()?,
         })
     }
 }

@@ -42,7 +42,9 @@ pub use params::{BnScope, CnvInput, Method, Precision, TrainParams};
 use clcc_data::error::StageResult;
 use clcc_stage::params::{OnlyWith, ParamProblem};
 use clcc_stage::roles;
+use clcc_stage::rows::{AnchorHistoryRow, HistoryRow};
 use clcc_stage::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
+use clcc_stage::tables::{Row as _, TableSpec};
 
 /// The kind `train`: fits the encoders and embeds every cell.
 #[derive(Debug, Clone, Copy)]
@@ -63,6 +65,7 @@ impl Stage for Train {
     const DEVICE_SENSITIVE: bool = true;
     const MULTI_THREADED: bool = true;
     const ONLY_WITH: &'static [OnlyWith] = TrainParams::ONLY_WITH;
+    const TABLES: &'static [TableSpec] = &[HistoryRow::SPEC, AnchorHistoryRow::SPEC];
 
     fn check(params: &TrainParams) -> Vec<ParamProblem> {
         params.problems()

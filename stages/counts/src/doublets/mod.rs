@@ -37,8 +37,9 @@ use clcc_numerics::linalg::{Pca, PcaOptions, column_means, pca};
 use clcc_numerics::rng::Rng;
 use clcc_numerics::stats::{highly_variable, median};
 use clcc_stage::roles;
+use clcc_stage::rows::DoubletRow;
 use clcc_stage::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
-use clcc_stage::tables::Table;
+use clcc_stage::tables::{Row as _, Table, TableSpec};
 use ndarray::{Array2, Axis, concatenate};
 use serde_json::json;
 
@@ -53,18 +54,6 @@ const MIN_SCORED: usize = 10;
 const TARGET_SUM: f64 = 1e6;
 /// Up to this many cells or genes the components are found from all eigenvectors.
 const EXACT_PCA_UP_TO: usize = 512;
-
-clcc_stage::table! {
-    /// Doublet score of each cell of a patient.
-    pub struct DoubletRow = "doublets.tsv" {
-        /// Cell id.
-        cell: String,
-        /// Likelihood of being a doublet, from 0 to 1; missing for a patient with too few cells.
-        doublet_score: f64,
-        /// Whether the score is above the threshold; no column where there is no threshold.
-        predicted_doublet: Option<bool>,
-    }
-}
 
 /// The stage kind `doublets`.
 #[derive(Debug, Clone, Copy)]
@@ -104,6 +93,7 @@ impl Stage for Doublets {
     const CODE_VERSION: u32 = 1;
     const ABOUT: &'static str = "scores each barcode for holding two cells, as Scrublet does";
     const USES_SEED: bool = true;
+    const TABLES: &'static [TableSpec] = &[DoubletRow::SPEC];
     const MULTI_THREADED: bool = true;
 
     fn reads(_: &Self::Params) -> Vec<Read> {

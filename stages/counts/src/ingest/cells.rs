@@ -68,35 +68,46 @@ impl Cells {
                 message,
             ));
         }
-        let mut left_out = counts.left_out().to_vec();
-        let Some(Annotations {
-            frame,
-            left_out: of_table,
-        }) = annotations
-        else {
-            if let Some(because) = genes_for_cells(own) {
-                return Err(transposed(path, &because, counts));
-            }
-            // With annotations such a column has no row there, and is left out.
-            let first = own.index.first();
-            if let (Source::Text(_), Some(name)) = (counts, first)
-                && super::geo::is_about_genes(name)
-            {
-                return Err(StageError::format(
-                    path,
-                    "line 1",
-                    format!("expected a cell id in the second column, found `{name}`, which is a column about genes"),
-                )
-                .or_hint("remove the columns between the genes and the first cell"));
-            }
-            return Ok(Self {
-                source: own.clone(),
-                left_out,
-                at: (0..own.len()).collect(),
-                unannotated: 0,
-                absent: 0,
-            });
-        };
+        match annotations {
+            Some(annotations) => Self::annotated(counts, path, annotations, progress),
+            None => Self::bare(counts, path),
+        }
+    }
+
+    /// The cells as the matrix describes them.
+    fn bare(counts: &Source, path: &Path) -> StageResult<Self> {
+        let own = counts.cells();
+        if let Some(because) = genes_for_cells(own) {
+            return Err(transposed(path, &because, counts));
+        }
+        // With annotations such a column has no row there, and is left out.
+        let first = own.index.first();
+        if let (Source::Text(_), Some(name)) = (counts, first)
+            && super::geo::is_about_genes(name)
+        {
+            return Err(StageError::format(
+                path,
+                "line 1",
+                format!("expected a cell id in the second column, found `{name}`, which is a column about genes"),
+            )
+            .or_hint("remove the columns between the genes and the first cell"));
+        }
+        Ok(Self {
+            source: own.clone(),
+            left_out: counts.left_out().to_vec(),
+            at: (0..own.len()).collect(),
+            unannotated: 0,
+            absent: 0,
+        })
+    }
+
+    fn annotated(
+        counts: &Source,
+        path: &Path,
+        annotations: Annotations,
+        progress: &dyn Progress,
+    ) -> StageResult<Self> {
+        let (own, frame) = (counts.cells(), annotations.frame);
         let row_of: HashMap<&str, usize> =
             (frame.index.iter().map(String::as_str).zip(0..)).collect();
         let (mut at, mut rows, mut without) = (Vec::new(), Vec::new(), Vec::new());
@@ -112,35 +123,17 @@ impl Cells {
         if rows.is_empty() {
             return Err(no_cell_in_common(counts, path, &frame, &row_of));
         }
-        if !without.is_empty() {
-            progress.warn(&format!(
-                "{} of {} cells of the matrix have no annotation and are left out: {}",
-                without.len(),
-                own.len(),
-                list(&without)
-            ));
-        }
         let absent = frame.len() - rows.len();
-        if absent > 0 {
-            let there: HashSet<&str> = own.index.iter().map(String::as_str).collect();
-            let ids: Vec<&String> = frame
-                .index
-                .iter()
-                .filter(|id| !there.contains(id.as_str()))
-                .collect();
-            progress.warn(&format!(
-                "{absent} annotated cells are not in the matrix: {}",
-                list(&ids)
-            ));
-        }
+        warn_of_others(own, &frame, &without, absent, progress);
         let unannotated = without.len();
         let mut source = own.take(&at);
         // What the annotations have holds, also where it is no use.
-        for column in &of_table {
+        for column in &annotations.left_out {
             source.columns.shift_remove(&column.name);
         }
+        let mut left_out = counts.left_out().to_vec();
         left_out.retain(|c| !frame.columns.contains_key(&c.name));
-        left_out.extend(of_table);
+        left_out.extend(annotations.left_out);
         for (name, column) in frame.columns {
             source.set(&name, column.take(&rows));
         }
@@ -151,6 +144,36 @@ impl Cells {
             unannotated,
             absent,
         })
+    }
+}
+
+/// Says which cells have no annotation, and which of those that are annotated are not in the matrix.
+fn warn_of_others(
+    own: &Frame,
+    annotations: &Frame,
+    without: &[&str],
+    absent: usize,
+    progress: &dyn Progress,
+) {
+    if !without.is_empty() {
+        progress.warn(&format!(
+            "{} of {} cells of the matrix have no annotation and are left out: {}",
+            without.len(),
+            own.len(),
+            list(without)
+        ));
+    }
+    if absent > 0 {
+        let there: HashSet<&str> = own.index.iter().map(String::as_str).collect();
+        let ids: Vec<&String> = annotations
+            .index
+            .iter()
+            .filter(|id| !there.contains(id.as_str()))
+            .collect();
+        progress.warn(&format!(
+            "{absent} annotated cells are not in the matrix: {}",
+            list(&ids)
+        ));
     }
 }
 
@@ -290,6 +313,20 @@ pub(super) fn select(
             texts.len()
         ));
     }
+    let patients = patients(params, keys, column, &found)?;
+    Ok(Selection {
+        patients,
+        without_group,
+    })
+}
+
+/// Each patient with the rows of its cells; `found` are the rows of each value of `column`.
+fn patients(
+    params: &IngestParams,
+    keys: &[String],
+    column: &str,
+    found: &BTreeMap<&str, Vec<usize>>,
+) -> Result<Vec<Patient>, Vec<StageError>> {
     let (mut patients, mut errors) = (Vec::new(), Vec::new());
     let wanted: Vec<(String, StageResult<Vec<String>>)> = match keys {
         [] => vec![(
@@ -302,7 +339,7 @@ pub(super) fn select(
             .collect(),
     };
     for (name, values) in wanted {
-        match values.and_then(|values| rows_of(&name, &values, column, &found)) {
+        match values.and_then(|values| rows_of(&name, &values, column, found)) {
             Ok(rows) => patients.push(Patient { name, rows }),
             Err(StageError::Data { message, hint }) if params.groups.contains_key(&name) => {
                 errors.push(StageError::Param {
@@ -314,13 +351,11 @@ pub(super) fn select(
             Err(error) => errors.push(error),
         }
     }
-    if !errors.is_empty() {
-        return Err(errors);
+    if errors.is_empty() {
+        Ok(patients)
+    } else {
+        Err(errors)
     }
-    Ok(Selection {
-        patients,
-        without_group,
-    })
 }
 
 /// The cells that have one of `values`, rising.

@@ -203,27 +203,7 @@ fn header(
     path: &Path,
 ) -> StageResult<Header> {
     let bad = |message: String| StageError::format(path, "line 1", message);
-    let head = match head {
-        Some(line) if line.trim_ascii().is_empty() && first.is_some() => {
-            return Err(
-                bad("expected `Index` and cell ids, found a blank line".to_string())
-                    .or_hint("remove the lines before the header"),
-            );
-        }
-        None | Some([]) => {
-            return Err(bad(
-                "expected `Index` and cell ids, found an empty file".to_string()
-            ));
-        }
-        Some(line) => line,
-    };
-    if head.starts_with(b"#") && is_comment(head, first) {
-        let start: String = String::from_utf8_lossy(head).chars().take(60).collect();
-        return Err(bad(format!(
-            "expected `Index` and cell ids, found the comment `{start}`"
-        ))
-        .or_hint(without_comments(first)));
-    }
+    let head = header_line(head, first, path)?;
     let n = 1 + memchr::memchr_iter(separator, head).count();
     if n > MAX_FIELDS {
         return Err(bad(format!(
@@ -254,25 +234,49 @@ fn header(
         )
         .or_hint(without_comments(Some(head))));
     }
+    check_ids(&names, 1 + usize::from(!no_corner)).map_err(bad)?;
+    Ok(Header { names, no_corner })
+}
+
+/// Checks that every cell has an id of its own; the first stands in column `first` of the table, counted from 1.
+fn check_ids(names: &[String], first: usize) -> Result<(), String> {
     let mut seen: HashMap<&str, usize> = HashMap::with_capacity(names.len());
-    let column = |at: usize| at + 1 + usize::from(!no_corner);
-    for (at, name) in names.iter().enumerate() {
+    for (column, name) in (first..).zip(names) {
         if is_missing(name) {
-            return Err(bad(format!(
-                "expected a cell id in column {}, found {}",
-                column(at),
+            return Err(format!(
+                "expected a cell id in column {column}, found {}",
                 shown(name)
-            )));
+            ));
         }
-        if let Some(before) = seen.insert(name, at) {
-            return Err(bad(format!(
-                "cell id `{name}` is in column {} and again in column {}",
-                column(before),
-                column(at)
-            )));
+        if let Some(before) = seen.insert(name, column) {
+            return Err(format!(
+                "cell id `{name}` is in column {before} and again in column {column}"
+            ));
         }
     }
-    Ok(Header { names, no_corner })
+    Ok(())
+}
+
+/// The first line, where it can be a header.
+fn header_line<'a>(
+    head: Option<&'a [u8]>,
+    first: Option<&[u8]>,
+    path: &Path,
+) -> StageResult<&'a [u8]> {
+    let bad = |message: &str| StageError::format(path, "line 1", message.to_string());
+    match head {
+        Some(line) if line.trim_ascii().is_empty() && first.is_some() => {
+            let error = bad("expected `Index` and cell ids, found a blank line");
+            Err(error.or_hint("remove the lines before the header"))
+        }
+        None | Some([]) => Err(bad("expected `Index` and cell ids, found an empty file")),
+        Some(line) if line.starts_with(b"#") && is_comment(line, first) => {
+            let start: String = String::from_utf8_lossy(line).chars().take(60).collect();
+            let message = format!("expected `Index` and cell ids, found the comment `{start}`");
+            Err(bad(&message).or_hint(without_comments(first)))
+        }
+        Some(line) => Ok(line),
+    }
 }
 
 /// Whether a first line that begins with `#` is a comment: a header has as many fields as a row, or one less,

@@ -40,12 +40,12 @@ use clcc_data::anndata::{AnnData, list};
 use clcc_data::error::{StageError, StageResult};
 use clcc_data::frame::{Column, Frame};
 use clcc_data::matrix::{Csr, Matrix};
-use clcc_data::table;
 use clcc_stage::params::ParamProblem;
 use clcc_stage::roles;
 use clcc_stage::stage::{
     self, InputArtifact, Metrics, ObsColumn, OutputDecl, Publish, Read, Stage, StageContext,
 };
+use clcc_stage::tables::{Row as _, Table, TableSpec};
 
 /// The stage kind `ingest`.
 #[derive(Debug)]
@@ -69,6 +69,7 @@ impl Stage for Ingest {
     const ABOUT: &'static str =
         "reads the patients' raw counts and annotations out of text, 10x, h5ad or zarr";
     const MULTI_THREADED: bool = true;
+    const TABLES: &'static [TableSpec] = &[IngestRow::SPEC];
 
     fn check(params: &Self::Params) -> Vec<ParamProblem> {
         params.check()
@@ -214,7 +215,7 @@ fn save(ctx: &StageContext<'_>, params: &IngestParams, ingested: Ingested) -> St
         matrices,
     } = ingested;
     let patients = &selection.patients;
-    let mut summary = Summary::default();
+    let mut summary: Vec<IngestRow> = Vec::new();
     for (patient, x) in patients.iter().zip(matrices) {
         ctx.check_cancelled()?;
         let x = x?;
@@ -226,7 +227,7 @@ fn save(ctx: &StageContext<'_>, params: &IngestParams, ingested: Ingested) -> St
                 x.n_rows()
             ));
         }
-        summary.add(&patient.name, &obs, &x);
+        summary.push(IngestRow::of(&patient.name, &obs, &x));
         let data = AnnData {
             obs,
             var: var.clone(),
@@ -235,34 +236,50 @@ fn save(ctx: &StageContext<'_>, params: &IngestParams, ingested: Ingested) -> St
         };
         data.write_zarr(&ctx.keyed_output(roles::COUNTS, &patient.name)?)?;
     }
-    summary.write(ctx)?;
-    let total = |values: &[i64]| values.iter().sum::<i64>();
+    let total = |of: fn(&IngestRow) -> i64| summary.iter().map(of).sum::<i64>();
     let mut metrics = Metrics::new();
     metrics.insert("patients".into(), json!(patients.len()));
-    metrics.insert("cells".into(), json!(total(&summary.cells)));
+    metrics.insert("cells".into(), json!(total(|row| row.n_cells)));
     metrics.insert("genes".into(), json!(var.len()));
-    metrics.insert("nonzero_counts".into(), json!(total(&summary.nonzero)));
+    metrics.insert(
+        "nonzero_counts".into(),
+        json!(total(|row| row.nonzero_counts)),
+    );
     metrics.insert("cells_without_group".into(), json!(selection.without_group));
     metrics.insert("cells_without_annotation".into(), json!(cells.unannotated));
     metrics.insert("annotated_cells_not_in_matrix".into(), json!(cells.absent));
+    Table::new(summary)
+        .note("raw counts as read, before any filter; medians are over cells")
+        .write(&ctx.output(roles::INGEST_SUMMARY))?;
     Ok(metrics)
 }
 
-/// One row per patient.
-#[derive(Debug, Default)]
-struct Summary {
-    patients: Vec<String>,
-    cells: Vec<i64>,
-    genes_detected: Vec<i64>,
-    nonzero: Vec<i64>,
-    total_counts: Vec<f64>,
-    median_counts: Vec<f64>,
-    median_genes: Vec<f64>,
-    samples: Vec<String>,
+clcc_stage::table! {
+    /// Raw counts of one patient as they were read.
+    pub struct IngestRow = "ingest_summary.tsv" {
+        /// Patient.
+        patient: String,
+        /// Samples, separated by commas.
+        samples: String,
+        /// Cells.
+        n_cells: i64,
+        /// Genes with a count in some cell.
+        genes_detected: i64,
+        /// Counts above 0.
+        nonzero_counts: i64,
+        /// Sum of all counts.
+        #[unit = "UMI"]
+        total_counts: f64,
+        /// Median over cells of the sum of their counts.
+        #[unit = "UMI"]
+        median_counts: f64,
+        /// Median over cells of the genes with a count.
+        median_genes: f64,
+    }
 }
 
-impl Summary {
-    fn add(&mut self, patient: &str, obs: &Frame, x: &Csr) {
+impl IngestRow {
+    fn of(patient: &str, obs: &Frame, x: &Csr) -> Self {
         let sums = (0..x.n_rows()).map(|r| x.row(r).1.iter().map(|&v| f64::from(v)).sum::<f64>());
         let sums: Vec<f64> = sums.collect();
         let genes = (0..x.n_rows()).map(|r| x.row(r).0.len() as f64).collect();
@@ -274,33 +291,16 @@ impl Summary {
             Some(Column::Category(c)) => c.categories.join(","),
             _ => String::new(),
         };
-        self.patients.push(patient.to_string());
-        self.cells.push(x.n_rows() as i64);
-        self.genes_detected
-            .push(detected.iter().filter(|d| **d).count() as i64);
-        self.nonzero.push(x.nnz() as i64);
-        self.total_counts.push(sums.iter().sum());
-        self.median_counts.push(median(sums));
-        self.median_genes.push(median(genes));
-        self.samples.push(samples);
-    }
-
-    fn write(&self, ctx: &StageContext<'_>) -> StageResult<()> {
-        let mut frame = Frame::new(self.patients.clone());
-        frame.set("samples", Column::Str(self.samples.clone()));
-        frame.set("n_cells", Column::I64(self.cells.clone()));
-        frame.set("genes_detected", Column::I64(self.genes_detected.clone()));
-        frame.set("nonzero_counts", Column::I64(self.nonzero.clone()));
-        frame.set("total_counts", Column::F64(self.total_counts.clone()));
-        frame.set("median_counts", Column::F64(self.median_counts.clone()));
-        frame.set("median_genes", Column::F64(self.median_genes.clone()));
-        let path = ctx.output(roles::INGEST_SUMMARY).join("ingest_summary.tsv");
-        table::write_tsv(
-            &path,
-            "patient",
-            &frame,
-            &["raw counts as read, before any filter; medians are over cells"],
-        )
+        Self {
+            patient: patient.to_string(),
+            samples,
+            n_cells: x.n_rows() as i64,
+            genes_detected: detected.iter().filter(|d| **d).count() as i64,
+            nonzero_counts: x.nnz() as i64,
+            total_counts: sums.iter().sum(),
+            median_counts: median(sums),
+            median_genes: median(genes),
+        }
     }
 }
 

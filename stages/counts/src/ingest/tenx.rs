@@ -509,18 +509,7 @@ fn read_matrix(
     let mut lines = Lines::open(path)?;
     let header = header(&mut lines, path)?;
     check_size(path, library, &header)?;
-    // Row of each cell among those of its patient in this library.
-    let mut n_rows = vec![0u32; kept.len()];
-    let rows: Vec<u32> = place
-        .owner
-        .iter()
-        .map(|owner| {
-            owner.map_or(0, |p| {
-                n_rows[p] += 1;
-                n_rows[p] - 1
-            })
-        })
-        .collect();
+    let (rows, n_rows) = rows_of_patients(place.owner, kept.len());
     let mut runs: Vec<Runs> = kept.iter().map(|_| Runs::default()).collect();
     let mut found = 0u64;
     // The first entry that is no count by itself, and its line: with another of its gene and cell it may be.
@@ -533,8 +522,8 @@ fn read_matrix(
             let value = geo::number(text).map_err(|why| {
                 let gene = &library.features.names[feature];
                 format!("gene `{gene}`, cell `{}`: {why}", place.cells[cell])
-            })?;
-            Ok((feature, cell, value))
+            });
+            Ok((feature, cell, value?))
         });
         let number = lines.number();
         let bad = |message| StageError::format(path, format!("line {number}"), message);
@@ -554,6 +543,39 @@ fn read_matrix(
             ctx.progress.step(done, total, &format!("{found} counts"));
         }
     }
+    check_entries(path, &header, found)?;
+    let mut n_summed = 0;
+    for (p, runs) in runs.into_iter().enumerate() {
+        let problem = |sum: f64| count_problem(sum, params.counts);
+        let outcome = runs.hand_on(n_rows[p] as usize, &mut kept[p], problem);
+        n_summed += outcome.map_err(|(row, gene, problem)| {
+            let is_cell = |c: &usize| place.owner[*c] == Some(p) && rows[*c] == row;
+            let cell = (0..rows.len()).find(is_cell).unwrap_or_default();
+            bad_count(path, place, (cell, gene), odd, &problem)
+        })?;
+    }
+    store::summed_warning(ctx.progress, path, "", n_summed);
+    Ok(())
+}
+
+/// What is wrong with the count of a cell and gene; `odd` is the first entry that is no count by itself, and its line.
+fn bad_count(
+    path: &Path,
+    place: &Place<'_>,
+    (cell, gene): (usize, u32),
+    odd: Option<(usize, u32, u64)>,
+    problem: &str,
+) -> StageError {
+    let line = odd
+        .filter(|(c, g, _)| (*c, *g) == (cell, gene))
+        .map_or(String::new(), |(.., line)| format!("line {line}"));
+    let gene = &place.genes.var.index[gene as usize];
+    let message = format!("gene `{gene}`, cell `{}`: {problem}", place.cells[cell]);
+    StageError::format(path, line, message)
+}
+
+/// That the matrix has as many entries as it says.
+fn check_entries(path: &Path, header: &Header, found: u64) -> StageResult<()> {
     if found != header.entries {
         let message = format!(
             "expected {} entries, found {found}: the file is {}",
@@ -566,23 +588,19 @@ fn read_matrix(
         );
         return Err(StageError::format(path, "", message));
     }
-    let mut n_summed = 0;
-    for (p, runs) in runs.into_iter().enumerate() {
-        let problem = |sum: f64| count_problem(sum, params.counts);
-        let outcome = runs.hand_on(n_rows[p] as usize, &mut kept[p], problem);
-        n_summed += outcome.map_err(|(row, gene, problem)| {
-            let is_cell = |c: &usize| place.owner[*c] == Some(p) && rows[*c] == row;
-            let cell = (0..rows.len()).find(is_cell).unwrap_or_default();
-            let line = odd
-                .filter(|(c, g, _)| (*c, *g) == (cell, gene))
-                .map_or(String::new(), |(.., line)| format!("line {line}"));
-            let gene = &place.genes.var.index[gene as usize];
-            let message = format!("gene `{gene}`, cell `{}`: {problem}", place.cells[cell]);
-            StageError::format(path, line, message)
-        })?;
-    }
-    store::summed_warning(ctx.progress, path, "", n_summed);
     Ok(())
+}
+
+/// Row of each cell among those of its patient in this library, and the number of rows of each patient.
+fn rows_of_patients(owner: &[Option<usize>], n_patients: usize) -> (Vec<u32>, Vec<u32>) {
+    let mut n_rows = vec![0u32; n_patients];
+    let row = |owner: &Option<usize>| {
+        owner.map_or(0, |p| {
+            n_rows[p] += 1;
+            n_rows[p] - 1
+        })
+    };
+    (owner.iter().map(row).collect(), n_rows)
 }
 
 /// That the matrix has the features and cells that the files beside it name.
@@ -608,19 +626,12 @@ fn check_size(path: &Path, library: &Library, header: &Header) -> StageResult<()
     })
 }
 
-fn header(lines: &mut Lines, path: &Path) -> StageResult<Header> {
-    let bad = |number: u64, message: String| {
-        Err(StageError::format(path, format!("line {number}"), message))
-    };
-    let first = lines
-        .next()?
-        .map(|l| String::from_utf8_lossy(l).to_lowercase());
+/// Checks that the first line says matrix market, and a kind that is read.
+fn check_banner(first: Option<&[u8]>) -> Result<(), String> {
     let Some(first) = first else {
-        return bad(
-            1,
-            "expected a matrix-market header, found an empty file".into(),
-        );
+        return Err("expected a matrix-market header, found an empty file".into());
     };
+    let first = String::from_utf8_lossy(first).to_lowercase();
     let words: Vec<&str> = first.split_whitespace().collect();
     match words[..] {
         [
@@ -629,21 +640,24 @@ fn header(lines: &mut Lines, path: &Path) -> StageResult<Header> {
             "coordinate",
             "integer" | "real",
             "general",
-        ] => {}
-        ["%%matrixmarket", ..] => {
-            return bad(
-                1,
-                format!(
-                    "expected `coordinate`, `integer` or `real`, `general`, found `{}`",
-                    words[1..].join(" ")
-                ),
-            );
-        }
+        ] => Ok(()),
+        ["%%matrixmarket", ..] => Err(format!(
+            "expected `coordinate`, `integer` or `real`, `general`, found `{}`",
+            words[1..].join(" ")
+        )),
         _ => {
             let start: String = first.chars().take(40).collect();
-            return bad(1, format!("expected `%%MatrixMarket`, found `{start}`"));
+            Err(format!("expected `%%MatrixMarket`, found `{start}`"))
         }
     }
+}
+
+fn header(lines: &mut Lines, path: &Path) -> StageResult<Header> {
+    let bad = |number: u64, message: String| {
+        Err(StageError::format(path, format!("line {number}"), message))
+    };
+    let first = lines.next()?;
+    check_banner(first).map_err(|message| StageError::format(path, "line 1", message))?;
     loop {
         let line = lines
             .next()?

@@ -2,8 +2,10 @@
 
 use super::params::Counts;
 use clcc_data::error::{StageError, StageResult};
-use clcc_data::frame::{Column, Frame};
+use clcc_data::frame::Frame;
 use clcc_data::matrix::Csr;
+use clcc_stage::rows::QcCheckRow;
+use clcc_stage::tables::Table;
 
 /// How a check came out. A failed check is an error, so a table never holds one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,6 +14,16 @@ pub enum Verdict {
     Pass,
     /// The run goes on, but the user should know.
     Warn,
+}
+
+impl Verdict {
+    /// The name that tables use: `pass` or `warn`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Warn => "warn",
+        }
+    }
 }
 
 /// One check.
@@ -43,31 +55,16 @@ impl QcCheck {
     }
 }
 
-pub(super) const NOTES: [&str; 2] = [
-    "integrity checks of the raw counts; a broken matrix (repeated ids, negative, missing or fractional counts) stops the run instead",
-    "verdict: pass or warn; value: the number that was looked at; detail: what it is",
-];
-
-pub(super) fn frame(checks: &[QcCheck]) -> Frame {
-    let mut frame = Frame::new(checks.iter().map(|c| c.check.to_string()).collect());
-    let verdict = |c: &QcCheck| {
-        if c.verdict == Verdict::Pass {
-            "pass"
-        } else {
-            "warn"
-        }
-        .to_string()
+pub(super) fn table(checks: &[QcCheck]) -> Table<QcCheckRow> {
+    let row = |c: &QcCheck| QcCheckRow {
+        check: c.check.to_string(),
+        verdict: c.verdict.name().to_string(),
+        value: c.value,
+        detail: c.detail.clone(),
     };
-    frame.set("verdict", Column::Str(checks.iter().map(verdict).collect()));
-    frame.set(
-        "value",
-        Column::F64(checks.iter().map(|c| c.value).collect()),
-    );
-    frame.set(
-        "detail",
-        Column::Str(checks.iter().map(|c| c.detail.clone()).collect()),
-    );
-    frame
+    Table::new(checks.iter().map(row).collect())
+        .note("integrity checks of the raw counts; a broken matrix (repeated ids, negative, missing or fractional counts) stops the run instead")
+        .note("verdict: pass or warn; value: the number that was looked at; detail: what it is")
 }
 
 /// Checks that cells and genes have unique names and that values are what `counts` says.
@@ -96,71 +93,92 @@ pub fn check_counts(
             ));
         }
     }
-    let mut largest = 0f32;
-    let mut fractional = 0usize;
-    let mut empty = 0usize;
-    let mut seen = vec![false; x.n_cols()];
-    for r in 0..x.n_rows() {
-        let (cols, vals) = x.row(r);
-        let mut any = false;
-        for (&c, &v) in cols.iter().zip(vals) {
-            let whole = v.fract() == 0.0;
-            if !(v >= 0.0 && v.is_finite() && (whole || counts == Counts::Any)) {
-                return Err(bad_value(&obs.index[r], &var.index[c as usize], v));
+    let values = Values::survey(obs, var, x, counts)?;
+    Ok(values.checks(obs.len(), var.len(), x.nnz()))
+}
+
+/// What the values of a matrix are like.
+struct Values {
+    largest: f32,
+    /// Values that are no whole numbers.
+    fractional: usize,
+    /// Cells without a count.
+    empty: usize,
+    /// Genes without a count.
+    unseen: usize,
+}
+
+impl Values {
+    fn survey(obs: &Frame, var: &Frame, x: &Csr, counts: Counts) -> StageResult<Self> {
+        let (mut largest, mut fractional, mut empty) = (0f32, 0, 0);
+        let mut seen = vec![false; x.n_cols()];
+        for r in 0..x.n_rows() {
+            let (cols, vals) = x.row(r);
+            let mut any = false;
+            for (&c, &v) in cols.iter().zip(vals) {
+                let whole = v.fract() == 0.0;
+                if !(v >= 0.0 && v.is_finite() && (whole || counts == Counts::Any)) {
+                    return Err(bad_value(&obs.index[r], &var.index[c as usize], v));
+                }
+                fractional += usize::from(!whole);
+                largest = largest.max(v);
+                any |= v > 0.0;
+                seen[c as usize] |= v > 0.0;
             }
-            fractional += usize::from(!whole);
-            largest = largest.max(v);
-            any |= v > 0.0;
-            seen[c as usize] |= v > 0.0;
+            empty += usize::from(!any);
         }
-        empty += usize::from(!any);
+        Ok(Self {
+            largest,
+            fractional,
+            empty,
+            unseen: seen.iter().filter(|s| !**s).count(),
+        })
     }
-    let unseen = seen.iter().filter(|s| !**s).count();
-    let mut checks = vec![
-        QcCheck::new(
-            "unique_cell_ids",
-            true,
-            obs.len() as f64,
-            "cells, each with its own id",
-        ),
-        QcCheck::new(
-            "unique_gene_names",
-            true,
-            var.len() as f64,
-            "genes, each with its own name",
-        ),
-        QcCheck::new(
-            "values",
-            true,
-            x.nnz() as f64,
-            "stored values, none negative or missing",
-        ),
-    ];
-    // Raw counts reach far beyond 20, logarithms of counts do not.
-    let logged = fractional > 0 && largest < 20.0;
-    checks.push(QcCheck::new(
-        "whole_numbers",
-        !logged,
-        fractional as f64,
-        if logged {
-            format!("values are no whole numbers and none is above {largest}: they look like logarithms, and would be normalised and logged again")
+
+    fn checks(&self, n_cells: usize, n_genes: usize, n_stored: usize) -> Vec<QcCheck> {
+        let check = |name, pass, value: usize, detail: String| {
+            QcCheck::new(name, pass, value as f64, detail)
+        };
+        // Raw counts reach far beyond 20, logarithms of counts do not.
+        let logged = self.fractional > 0 && self.largest < 20.0;
+        let of_fractional = if logged {
+            format!(
+                "values are no whole numbers and none is above {}: they look like logarithms, and would be normalised and logged again",
+                self.largest
+            )
         } else {
             "values that are no whole numbers".into()
-        },
-    ));
-    checks.push(QcCheck::new(
-        "empty_cells",
-        empty == 0,
-        empty as f64,
-        format!("{empty} of {} cells have no count", obs.len()),
-    ));
-    checks.push(QcCheck::new(
-        "empty_genes",
-        true,
-        unseen as f64,
-        "genes that no cell has",
-    ));
-    Ok(checks)
+        };
+        let empty = format!("{} of {n_cells} cells have no count", self.empty);
+        vec![
+            check(
+                "unique_cell_ids",
+                true,
+                n_cells,
+                "cells, each with its own id".into(),
+            ),
+            check(
+                "unique_gene_names",
+                true,
+                n_genes,
+                "genes, each with its own name".into(),
+            ),
+            check(
+                "values",
+                true,
+                n_stored,
+                "stored values, none negative or missing".into(),
+            ),
+            check("whole_numbers", !logged, self.fractional, of_fractional),
+            check("empty_cells", self.empty == 0, self.empty, empty),
+            check(
+                "empty_genes",
+                true,
+                self.unseen,
+                "genes that no cell has".into(),
+            ),
+        ]
+    }
 }
 
 fn bad_value(cell: &str, gene: &str, value: f32) -> StageError {

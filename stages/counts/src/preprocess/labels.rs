@@ -36,41 +36,7 @@ pub fn cancer_vs_normal(obs: &mut Frame, rule: &CancerVsNormal) -> StageResult<V
             },
         )
         .collect();
-    let count = |code: i32| codes.iter().filter(|&&c| c == code).count();
-    let (missing, cancer, normal) = (count(-1), count(0), count(1));
-    let detail = |n: usize, what: &str| {
-        if n > 0 {
-            return format!("cells are {what}");
-        }
-        format!(
-            "no cell is {what}: `{}` has the values {}",
-            rule.column,
-            list(&distinct(&values))
-        )
-    };
-    let mut checks = vec![
-        QcCheck::new(
-            "cancer_cells",
-            cancer > 0,
-            cancer as f64,
-            detail(cancer, "Cancer"),
-        ),
-        QcCheck::new(
-            "normal_cells",
-            normal > 0,
-            normal as f64,
-            detail(normal, "Normal"),
-        ),
-        QcCheck::new(
-            "unlabelled_cells",
-            missing == 0,
-            missing as f64,
-            format!(
-                "{missing} cells have no value in `{}` and are neither Cancer nor Normal",
-                rule.column
-            ),
-        ),
-    ];
+    let mut checks = label_checks(rule, &codes, &values);
     checks.push(absent_values(&rule.column, listed, &values));
     let categories = vec!["Cancer".to_string(), "Normal".to_string()];
     obs.set(
@@ -82,6 +48,32 @@ pub fn cancer_vs_normal(obs: &mut Frame, rule: &CancerVsNormal) -> StageResult<V
         }),
     );
     Ok(checks)
+}
+
+/// How many cells have each label; the codes are 0 for cancer, 1 for normal, -1 for neither.
+fn label_checks(rule: &CancerVsNormal, codes: &[i32], values: &[String]) -> Vec<QcCheck> {
+    let count = |code: i32| codes.iter().filter(|&&c| c == code).count();
+    let of_label = |check, label: &str, n: usize| {
+        let detail = match n {
+            0 => format!(
+                "no cell is {label}: `{}` has the values {}",
+                rule.column,
+                list(&distinct(values))
+            ),
+            _ => format!("cells are {label}"),
+        };
+        QcCheck::new(check, n > 0, n as f64, detail)
+    };
+    let missing = count(-1);
+    let unlabelled = format!(
+        "{missing} cells have no value in `{}` and are neither Cancer nor Normal",
+        rule.column
+    );
+    vec![
+        of_label("cancer_cells", "Cancer", count(0)),
+        of_label("normal_cells", "Normal", count(1)),
+        QcCheck::new("unlabelled_cells", missing == 0, missing as f64, unlabelled),
+    ]
 }
 
 fn distinct(values: &[String]) -> Vec<String> {

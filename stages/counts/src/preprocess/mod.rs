@@ -40,14 +40,15 @@ use clcc_data::error::{StageError, StageResult};
 use clcc_data::frame::{Column, Frame};
 use clcc_data::genome::GeneTable;
 use clcc_data::matrix::{Csr, Matrix};
-use clcc_data::table::write_tsv;
 use clcc_stage::cohort::{HELD_OUT, HELD_OUT_COUNTS};
 use clcc_stage::params::ParamProblem;
 use clcc_stage::roles;
+use clcc_stage::rows::{QcCellRow, QcCheckRow, QcMetricRow};
 use clcc_stage::stage::{
     InputArtifact, Metrics, ObsColumn, ObsRead, OutputDecl, Progress, Publish, Read, Stage,
     StageContext,
 };
+use clcc_stage::tables::{Row as _, TableSpec};
 
 /// The stage kind `preprocess`.
 #[derive(Debug)]
@@ -62,6 +63,7 @@ impl Stage for Preprocess {
     const CODE_VERSION: u32 = 3;
     const ABOUT: &'static str =
         "checks raw counts, adds quality metrics and gene positions, normalises";
+    const TABLES: &'static [TableSpec] = &[QcCheckRow::SPEC, QcMetricRow::SPEC, QcCellRow::SPEC];
 
     fn check(params: &Self::Params) -> Vec<ParamProblem> {
         params.check()
@@ -123,24 +125,9 @@ impl Stage for Preprocess {
         ctx.check_cancelled()?;
         done.expr.write_zarr(&ctx.output(roles::EXPR))?;
         let dir = ctx.output(roles::QC);
-        write_tsv(
-            &dir.join("qc_checks.tsv"),
-            "check",
-            &checks::frame(&done.checks),
-            &checks::NOTES,
-        )?;
-        write_tsv(
-            &dir.join("qc_summary.tsv"),
-            "metric",
-            &qc::summary_frame(&done.metrics),
-            &qc::NOTES,
-        )?;
-        write_tsv(
-            &dir.join("qc_cells.tsv"),
-            "cell",
-            &qc::cell_frame(&done.expr.obs),
-            &qc::CELL_NOTES,
-        )?;
+        checks::table(&done.checks).write(&dir)?;
+        qc::summary_table(&done.metrics).write(&dir)?;
+        qc::cell_table(&done.expr.obs)?.write(&dir)?;
         Ok(done.metrics)
     }
 }
@@ -181,17 +168,103 @@ pub fn preprocess(
     params: &PreprocessParams,
     progress: &dyn Progress,
 ) -> StageResult<Preprocessed> {
-    let AnnData {
-        mut obs,
-        mut var,
-        x,
-        ..
-    } = counts;
-    let mut x = x
+    let AnnData { obs, var, x, .. } = counts;
+    let x = x
         .ok_or_else(|| StageError::data("the counts have no matrix `X`"))?
         .into_csr();
     let mut checks = check_counts(&obs, &var, &x, params.counts)?;
+    warn_of_own_columns(&obs, params, progress);
 
+    // Filters look at all genes; the rest of the stage at what they leave.
+    let placed = place_genes(&var, genes, params)?;
+    let before = [obs.len(), var.len()];
+    let (mut obs, x, metrics) = kept_cells(obs, x, &placed.mt, params)?;
+    let n_cells_of = qc::cells_per_gene(&x);
+    let is_kept = |g: &usize| n_cells_of[*g] >= params.min_cells as i64;
+    let kept: Vec<usize> = (0..var.len()).filter(is_kept).collect();
+    let placed = placed.take(&kept).in_genome_order(params)?;
+    checks.extend(placed.checks());
+
+    let (x, held_out) = held_out(x, &obs, params, &mut checks);
+    let all = match held_out {
+        Some(_) => log1p_normalize_total(&x, &row_sums(&x), params.target_sum),
+        None => log1p_normalize_total(&x, &metrics.total_counts, params.target_sum),
+    };
+    let cycle = score_cell_cycle(&var.index, &all, &kept, params.random_state);
+    checks.push(cycle.check());
+
+    let columns: Vec<usize> = placed.genes.iter().map(|g| g.column).collect();
+    let mut var = placed.annotate(var.take(&columns))?;
+    let n_cells = columns.iter().map(|&g| n_cells_of[g]).collect();
+    var.set("n_cells", Column::I64(n_cells));
+    checks.extend(cancer_vs_normal(&mut obs, &params.cancer_vs_normal)?);
+    metrics.annotate(&mut obs);
+    cycle.annotate(&mut obs);
+    let warned = checks.iter().filter(|c| c.verdict == Verdict::Warn);
+    warned.for_each(|check| progress.warn(&check.detail));
+
+    let counts = normalise::select_columns(&x, &columns);
+    let mut metrics = headline(&obs, &var, &counts, &metrics, before);
+    metrics.insert("n_genes_without_position".into(), placed.n_unplaced.into());
+    let layers = Layers {
+        log1p: &all,
+        counts,
+        held_out: held_out.as_ref(),
+    };
+    let mut expr = expression(obs, var, layers, &columns, params.target_sum);
+    let genome = placed.genome.map(|g| Uns::Str(g.name().into()));
+    expr.uns.extend(genome.map(|g| ("genome".to_string(), g)));
+    Ok(Preprocessed {
+        expr,
+        checks,
+        metrics,
+    })
+}
+
+/// Matrices of the artifact `expr`.
+struct Layers<'a> {
+    /// Of all genes.
+    log1p: &'a Csr,
+    /// Of the genes that stay.
+    counts: Csr,
+    /// Of all genes.
+    held_out: Option<&'a Csr>,
+}
+
+/// The artifact `expr`; `columns` are the genes that stay.
+fn expression(
+    obs: Frame,
+    var: Frame,
+    layers: Layers<'_>,
+    columns: &[usize],
+    target_sum: f64,
+) -> AnnData {
+    let Layers {
+        log1p,
+        counts,
+        held_out,
+    } = layers;
+    let mut expr = AnnData {
+        obs,
+        var,
+        x: Some(Matrix::Csr(normalise::select_columns(log1p, columns))),
+        ..AnnData::default()
+    };
+    expr.layers.insert("counts".into(), Matrix::Csr(counts));
+    if let Some(test) = held_out {
+        let scaled = log1p_normalize_total(test, &row_sums(test), target_sum);
+        let mut add = |name: &str, matrix| {
+            let placed = normalise::select_columns(matrix, columns);
+            expr.layers.insert(name.into(), Matrix::Csr(placed));
+        };
+        add(HELD_OUT, &scaled);
+        add(HELD_OUT_COUNTS, test);
+    }
+    expr
+}
+
+/// Says which columns of the cells give way to those of this stage.
+fn warn_of_own_columns(obs: &Frame, params: &PreprocessParams, progress: &dyn Progress) {
     for column in Preprocess::obs_writes(params) {
         if obs.columns.contains_key(&column.name) {
             progress.warn(&format!(
@@ -200,10 +273,16 @@ pub fn preprocess(
             ));
         }
     }
+}
 
-    // Filters look at all genes; the rest of the stage at what they leave.
-    let placed_before = place_genes(&var, genes, params)?;
-    let metrics = qc_metrics(&x, &placed_before.mt);
+/// The cells that pass the filters, their counts and their metrics.
+fn kept_cells(
+    obs: Frame,
+    x: Csr,
+    mt: &[bool],
+    params: &PreprocessParams,
+) -> StageResult<(Frame, Csr, QcMetrics)> {
+    let metrics = qc_metrics(&x, mt);
     let cells: Vec<usize> = (0..obs.len())
         .filter(|&c| params.keeps_cell(&metrics, c))
         .collect();
@@ -216,86 +295,32 @@ pub fn preprocess(
             "lower the filters of `preprocess`",
         ));
     }
-    let n_cells_before = obs.len();
-    if cells.len() < n_cells_before {
-        obs = obs.take(&cells);
-        x = x.take_rows(&cells);
-    }
     let metrics = metrics.take(&cells);
-    let n_cells_of = qc::cells_per_gene(&x);
-    let n_genes_before = var.len();
-    let kept: Vec<usize> = (0..var.len())
-        .filter(|&g| n_cells_of[g] >= params.min_cells as i64)
-        .collect();
-    let placed = placed_before.take(&kept).in_genome_order(params)?;
-    checks.extend(placed.checks());
-
-    let mut held_out = None;
-    let totals = if params.count_split {
-        let (learn, test) = split_counts(&x, &obs.index, params.random_state);
-        checks.push(QcCheck::new(
-            "count_split",
-            true,
-            sum(&test) / (sum(&learn) + sum(&test)),
-            "share of the counts held out of everything that is learnt (binomial thinning)",
-        ));
-        x = learn;
-        held_out = Some(test);
-        row_sums(&x)
+    Ok(if cells.len() < obs.len() {
+        (obs.take(&cells), x.take_rows(&cells), metrics)
     } else {
-        metrics.total_counts.clone()
-    };
-    let all = log1p_normalize_total(&x, &totals, params.target_sum);
-    let cycle = score_cell_cycle(&var.index, &all, &kept, params.random_state);
-    checks.push(cycle.check());
-
-    let columns: Vec<usize> = placed.genes.iter().map(|g| g.column).collect();
-    var = placed.annotate(var.take(&columns))?;
-    var.set(
-        "n_cells",
-        Column::I64(columns.iter().map(|&g| n_cells_of[g]).collect()),
-    );
-    let label_checks = cancer_vs_normal(&mut obs, &params.cancer_vs_normal)?;
-    checks.extend(label_checks);
-    metrics.annotate(&mut obs);
-    cycle.annotate(&mut obs);
-    for check in checks.iter().filter(|c| c.verdict == Verdict::Warn) {
-        progress.warn(&check.detail);
-    }
-
-    let counts = normalise::select_columns(&x, &columns);
-    let expr_x = normalise::select_columns(&all, &columns);
-    let mut metrics = headline(
-        &obs,
-        &var,
-        &counts,
-        &metrics,
-        [n_cells_before, n_genes_before],
-    );
-    metrics.insert("n_genes_without_position".into(), placed.n_unplaced.into());
-    let mut expr = AnnData {
-        obs,
-        var,
-        x: Some(Matrix::Csr(expr_x)),
-        ..AnnData::default()
-    };
-    if let Some(genome) = placed.genome {
-        expr.uns
-            .insert("genome".into(), Uns::Str(genome.name().into()));
-    }
-    expr.layers.insert("counts".into(), Matrix::Csr(counts));
-    if let Some(test) = held_out {
-        let log1p = log1p_normalize_total(&test, &row_sums(&test), params.target_sum);
-        for (name, matrix) in [(HELD_OUT, &log1p), (HELD_OUT_COUNTS, &test)] {
-            let placed = normalise::select_columns(matrix, &columns);
-            expr.layers.insert(name.into(), Matrix::Csr(placed));
-        }
-    }
-    Ok(Preprocessed {
-        expr,
-        checks,
-        metrics,
+        (obs, x, metrics)
     })
+}
+
+/// The counts to learn on, and those held out of that where they are split.
+fn held_out(
+    x: Csr,
+    obs: &Frame,
+    params: &PreprocessParams,
+    checks: &mut Vec<QcCheck>,
+) -> (Csr, Option<Csr>) {
+    if !params.count_split {
+        return (x, None);
+    }
+    let (learn, test) = split_counts(&x, &obs.index, params.random_state);
+    checks.push(QcCheck::new(
+        "count_split",
+        true,
+        sum(&test) / (sum(&learn) + sum(&test)),
+        "share of the counts held out of everything that is learnt (binomial thinning)",
+    ));
+    (learn, Some(test))
 }
 
 fn row_sums(x: &Csr) -> Vec<f64> {

@@ -75,26 +75,7 @@ pub fn place_genes(
     params: &PreprocessParams,
 ) -> StageResult<PlacedGenes> {
     let mut places: Vec<Option<Place>> = match table {
-        Some(table) => {
-            let place = |g: usize| {
-                let gene = &table.genes[g];
-                (gene.chromosome.clone(), gene.start, gene.end)
-            };
-            let mut found = table.resolve(&var.index, params.duplicates);
-            if var.columns.contains_key("gene_ids") {
-                let by_id = table.resolve_ids(&var.texts("gene_ids")?, params.duplicates);
-                one_name_each(&var.index, &by_id)?;
-                let by_name = found.into_iter();
-                found = by_id
-                    .into_iter()
-                    .zip(by_name)
-                    .map(|(i, n)| i.or(n))
-                    .collect();
-            } else {
-                one_name_each(&var.index, &found)?;
-            }
-            found.into_iter().map(|at| at.map(place)).collect()
-        }
+        Some(table) => places_in(table, var, params)?,
         None => own_places(var)?,
     };
     let genome = genome(params.genome, table)?;
@@ -113,12 +94,6 @@ pub fn place_genes(
         })
         .collect();
     let n_unplaced = genes.iter().filter(|g| g.place.is_none()).count();
-    let kind = |ids: bool| {
-        let mut of_kind = var.index.iter().filter(|n| is_ensembl_id(n) == ids);
-        let first = of_kind.next();
-        let n = of_kind.count() + usize::from(first.is_some());
-        (n, first.cloned().unwrap_or_default())
-    };
     let share = 1.0 - n_unplaced as f64 / genes.len().max(1) as f64;
     let unplaced = || {
         let genes = genes.iter().filter(|g| g.place.is_none());
@@ -140,14 +115,44 @@ pub fn place_genes(
         mt,
         n_unplaced,
         n_on_small_chromosomes: 0,
-        ids: kind(true),
-        symbols: kind(false),
+        ids: names_of_kind(&var.index, true),
+        symbols: names_of_kind(&var.index, false),
         n_ambiguous: table.map_or(0, |t| t.n_ambiguous(&var.index)),
         n_rows_left_out: table.map_or(0, |t| t.n_left_out),
         genome,
         chromosomes,
         cause,
     })
+}
+
+/// The place of every gene of `var` in the table.
+fn places_in(
+    table: &GeneTable,
+    var: &Frame,
+    params: &PreprocessParams,
+) -> StageResult<Vec<Option<Place>>> {
+    let mut found = table.resolve(&var.index, params.duplicates);
+    if var.columns.contains_key("gene_ids") {
+        let by_id = table.resolve_ids(&var.texts("gene_ids")?, params.duplicates);
+        one_name_each(&var.index, &by_id)?;
+        let either = |(by_id, by_name): (Option<usize>, Option<usize>)| by_id.or(by_name);
+        found = by_id.into_iter().zip(found).map(either).collect();
+    } else {
+        one_name_each(&var.index, &found)?;
+    }
+    let place = |g: usize| {
+        let gene = &table.genes[g];
+        (gene.chromosome.clone(), gene.start, gene.end)
+    };
+    Ok(found.into_iter().map(|at| at.map(place)).collect())
+}
+
+/// How many of the names are Ensembl ids, or are none, and the first of them.
+fn names_of_kind(names: &[String], ids: bool) -> (usize, String) {
+    let mut of_kind = names.iter().filter(|n| is_ensembl_id(n) == ids);
+    let first = of_kind.next();
+    let n = of_kind.count() + usize::from(first.is_some());
+    (n, first.cloned().unwrap_or_default())
 }
 
 /// The genome of the positions: what the parameter says, else what the gene table declares.

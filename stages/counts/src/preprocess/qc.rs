@@ -2,9 +2,12 @@
 
 use rayon::prelude::*;
 
+use clcc_data::StageResult;
 use clcc_data::frame::{Column, Frame};
 use clcc_data::matrix::Csr;
+use clcc_stage::rows::{QcCellRow, QcMetricRow};
 use clcc_stage::stage::Metrics;
+use clcc_stage::tables::Table;
 
 /// Per-cell metrics over all genes of the input.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -83,38 +86,33 @@ pub(super) fn median(values: &[f64]) -> f64 {
     }
 }
 
-pub(super) const NOTES: [&str; 2] = [
-    "summary of one patient after preprocessing; medians are over the cells that stayed and over all genes of the input",
-    "share_zero: zeros among the cells and genes that stayed",
-];
-
-pub(super) const CELL_NOTES: [&str; 2] = [
-    "one row a cell that stayed, over all genes of the input, before genes without a position leave",
-    "total_counts: sum of the counts (UMI); n_genes_by_counts: genes with a count; pct_counts_mt: percent of the counts from mitochondrial genes",
-];
-
-/// The metrics of every cell, for a table.
-pub(super) fn cell_frame(obs: &Frame) -> Frame {
-    let mut frame = Frame::new(obs.index.clone());
-    let shown = [
-        "patient",
-        "sample",
-        "cancer_vs_normal",
-        "total_counts",
-        "n_genes_by_counts",
-        "pct_counts_mt",
-    ];
-    for name in shown {
-        if let Some(column) = obs.columns.get(name) {
-            frame.set(name, column.clone());
-        }
-    }
-    frame
+/// The metrics of every cell, from the columns that [`QcMetrics::annotate`] adds.
+pub(super) fn cell_table(obs: &Frame) -> StageResult<Table<QcCellRow>> {
+    let total_counts = obs.numbers("total_counts")?;
+    let n_genes_by_counts = obs.numbers("n_genes_by_counts")?;
+    let pct_counts_mt = obs.numbers("pct_counts_mt")?;
+    let known = |column: &str, cell: usize| Some(obs.columns.get(column)?.text(cell));
+    let rows = obs.index.iter().enumerate().map(|(i, cell)| QcCellRow {
+        cell: cell.clone(),
+        patient: known("patient", i),
+        sample: known("sample", i),
+        cancer_vs_normal: known("cancer_vs_normal", i),
+        total_counts: total_counts[i],
+        n_genes_by_counts: n_genes_by_counts[i] as i64,
+        pct_counts_mt: pct_counts_mt[i],
+    });
+    Ok(Table::new(rows.collect())
+        .note("one row a cell that stayed, over all genes of the input, before genes without a position leave")
+        .note("total_counts: sum of the counts (UMI); n_genes_by_counts: genes with a count; pct_counts_mt: percent of the counts from mitochondrial genes"))
 }
 
-pub(super) fn summary_frame(metrics: &Metrics) -> Frame {
-    let mut frame = Frame::new(metrics.keys().cloned().collect());
-    let value = |v: &serde_json::Value| v.as_f64().unwrap_or(f64::NAN);
-    frame.set("value", Column::F64(metrics.values().map(value).collect()));
-    frame
+/// The headline numbers of a patient.
+pub(super) fn summary_table(metrics: &Metrics) -> Table<QcMetricRow> {
+    let row = |(metric, value): (&String, &serde_json::Value)| QcMetricRow {
+        metric: metric.clone(),
+        value: value.as_f64().unwrap_or(f64::NAN),
+    };
+    Table::new(metrics.iter().map(row).collect())
+        .note("summary of one patient after preprocessing; medians are over the cells that stayed and over all genes of the input")
+        .note("share_zero: zeros among the cells and genes that stayed")
 }

@@ -39,6 +39,7 @@ use clcc_stage::cells::{Restrict, is_cancer};
 use clcc_stage::cohort::{Cohort, CohortCnv};
 use clcc_stage::roles;
 use clcc_stage::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
+use clcc_stage::tables::{Row as _, TableSpec};
 
 use local::{Profiles, Slots};
 use projection::{Components, Embedded};
@@ -51,6 +52,7 @@ pub struct Baselines;
 impl Stage for Baselines {
     type Params = BaselinesParams;
     const KIND: &'static str = "baselines";
+    const TABLES: &'static [TableSpec] = &[write::RetrievalRow::SPEC];
     // 9: elementary functions, products and decompositions of `math`.
     const CODE_VERSION: u32 = 9;
     const ABOUT: &'static str =

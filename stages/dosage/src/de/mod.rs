@@ -58,6 +58,7 @@ use clcc_numerics::stats::{TTest, mean, paired_t};
 use clcc_stage::params::{OnlyWith, ParamProblem};
 use clcc_stage::roles;
 use clcc_stage::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
+use clcc_stage::tables::{Row as _, TableSpec};
 
 use load::Data;
 use scores::Question;
@@ -69,6 +70,12 @@ pub struct De;
 impl Stage for De {
     type Params = DeParams;
     const KIND: &'static str = "de";
+    const TABLES: &'static [TableSpec] = &[
+        null::NullRow::SPEC,
+        count_split::CountSplitRow::SPEC,
+        compare::CellsRow::SPEC,
+        write::LeftOutRow::SPEC,
+    ];
     // 4: contrasts and cis effects as the CLCC paper reads them, scores and genes by patient;
     //    elementary functions, products and decompositions of `math`.
     const CODE_VERSION: u32 = 4;

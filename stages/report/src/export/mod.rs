@@ -28,10 +28,10 @@ use clcc_data::anndata::{AnnData, Reader, Uns};
 use clcc_data::error::{StageError, StageResult};
 use clcc_data::frame::{Categorical, Column};
 use clcc_data::matrix::Matrix;
-use clcc_data::table::TextTable;
 use clcc_stage::cells::CLONE;
 use clcc_stage::cells::MALIGNANT;
 use clcc_stage::roles;
+use clcc_stage::rows::{ConcordanceRow, DoubletRow};
 use clcc_stage::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
 
 /// The stage kind `export`.
@@ -84,10 +84,10 @@ impl Stage for Export {
             add_h_clusters(&mut data, &patient, &input.path)?;
         }
         if let Some(input) = ctx.optional(roles::CONCORDANCE) {
-            add_concordance(&mut data, &patient, &input.path)?;
+            add_concordance(&mut data, &patient, &input.rows()?);
         }
         if let Some(input) = ctx.optional(roles::DOUBLETS) {
-            add_doublets(&mut data, &input.read()?)?;
+            add_doublets(&mut data, &input.rows()?)?;
         }
         ctx.check_cancelled()?;
         data.write_zarr(&ctx.output(roles::ANNDATA))?;
@@ -228,52 +228,39 @@ fn add_h_clusters(data: &mut AnnData, patient: &str, path: &Path) -> StageResult
 }
 
 /// `doublet_score` and, where doublets were called, `predicted_doublet`, as `scanpy.pp.scrublet` names them.
-fn add_doublets(data: &mut AnnData, table: &TextTable) -> StageResult<()> {
-    if table.texts("cell")? != data.obs.index {
+fn add_doublets(data: &mut AnnData, rows: &[DoubletRow]) -> StageResult<()> {
+    if !rows.iter().map(|row| &row.cell).eq(&data.obs.index) {
         return Err(StageError::data(
             "`doublets` and `expr` do not have the same cells in the same order",
         ));
     }
-    let scores = table.numbers("doublet_score")?;
+    let scores = rows.iter().map(|row| row.doublet_score).collect();
     data.obs.set("doublet_score", Column::F64(scores));
-    if table.position("predicted_doublet").is_some() {
-        let called = table.texts("predicted_doublet")?;
-        let called = called.iter().map(|value| *value == "True").collect();
+    let called: Option<Vec<bool>> = rows.iter().map(|row| row.predicted_doublet).collect();
+    if let Some(called) = called.filter(|called| !called.is_empty()) {
         data.obs.set("predicted_doublet", Column::Bool(called));
     }
     Ok(())
 }
 
-fn add_concordance(data: &mut AnnData, patient: &str, path: &Path) -> StageResult<()> {
-    let table = TextTable::read(path)?;
-    let owned = |name: &str| -> StageResult<Vec<String>> {
-        Ok(table.texts(name)?.into_iter().map(str::to_string).collect())
-    };
-    let rows = joined::rows_of(
-        &data.obs.index,
-        patient,
-        &owned("patient")?,
-        &owned("cell")?,
-    );
-    let (distances, classes) = (
-        table.numbers("distance")?,
-        table.texts("concordance_class")?,
-    );
+fn add_concordance(data: &mut AnnData, patient: &str, table: &[ConcordanceRow]) {
+    let patients: Vec<String> = table.iter().map(|row| row.patient.clone()).collect();
+    let cells: Vec<String> = table.iter().map(|row| row.cell.clone()).collect();
+    let rows = joined::rows_of(&data.obs.index, patient, &patients, &cells);
     // A cell that the table lacks has no distance: only cancer cells need one.
     let distance = rows
         .iter()
-        .map(|row| row.map_or(f64::NAN, |r| distances[r]))
+        .map(|row| row.map_or(f64::NAN, |r| table[r].distance))
         .collect();
     let class: Vec<&str> = rows
         .iter()
-        .map(|row| row.map_or("", |r| classes[r]))
+        .map(|row| row.map_or("", |r| &table[r].concordance_class))
         .collect();
     data.obs.set("concordance", Column::F64(distance));
     data.obs.set(
         "concordance_class",
         Column::Category(class_category(&class)),
     );
-    Ok(())
 }
 
 /// Concordant first, whatever classes this patient has.

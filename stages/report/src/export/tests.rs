@@ -8,8 +8,8 @@ use ndarray::array;
 use super::*;
 use clcc_data::frame::Frame;
 use clcc_data::matrix::Csr;
-use clcc_data::table::write_tsv;
 use clcc_stage::stage::{Branch, DeviceChoice, InputArtifact, Quiet};
+use clcc_stage::tables::Table;
 use clcc_testing::{Python, reference};
 
 struct Bench {
@@ -95,14 +95,25 @@ impl Bench {
             ..AnnData::default()
         };
         embeddings.write_zarr(&at("embeddings")).unwrap();
-        let mut table = Frame::new(["c1", "c2", "c1", "c0"].map(str::to_string).to_vec());
-        table.set_category("patient", &["P1", "P2", "P2", "P2"]);
-        table.set("distance", Column::F64(vec![9.0, 0.25, 0.5, f64::NAN]));
-        table.set_category(
-            "concordance_class",
-            &["concordant", "concordant", "discordant", ""],
-        );
-        write_tsv(&at("concordance"), "cell", &table, &["a note"]).unwrap();
+        let row = |patient: &str, cell: &str, distance: f64, class: &str| ConcordanceRow {
+            cell: cell.into(),
+            patient: patient.into(),
+            sample: String::new(),
+            cell_type: String::new(),
+            cancer_vs_normal: String::new(),
+            split: String::new(),
+            fold: None,
+            distance,
+            concordance_class: class.into(),
+        };
+        let rows = vec![
+            row("P1", "c1", 9.0, "concordant"),
+            row("P2", "c2", 0.25, "concordant"),
+            row("P2", "c1", 0.5, "discordant"),
+            row("P2", "c0", f64::NAN, ""),
+        ];
+        let table = Table::new(rows).note("a note");
+        table.write_as(&at("concordance")).unwrap();
         Self { dir }
     }
 
@@ -343,19 +354,13 @@ fn doublet_scores_come_under_scanpy_s_names_and_other_cells_are_refused() {
         .unwrap()
         .index;
     let write = |cells: Vec<String>, called: bool| {
-        let n = cells.len();
-        let mut table = Frame::new(cells);
-        table.set(
-            "doublet_score",
-            Column::F64((0..n).map(|i| i as f64 / 10.0).collect()),
-        );
-        if called {
-            table.set(
-                "predicted_doublet",
-                Column::Bool((0..n).map(|i| i == 1).collect()),
-            );
-        }
-        write_tsv(&p.dir.path().join("doublets"), "cell", &table, &[]).unwrap();
+        let row = |(i, cell)| DoubletRow {
+            cell,
+            doublet_score: i as f64 / 10.0,
+            predicted_doublet: called.then_some(i == 1),
+        };
+        let table = Table::new(cells.into_iter().enumerate().map(row).collect());
+        table.write_as(&p.dir.path().join("doublets")).unwrap();
     };
     let obs = || {
         Reader::open(&p.dir.path().join("out/anndata"))

@@ -10,9 +10,10 @@ use clcc_data::error::{StageError, StageResult};
 use clcc_data::frame::Frame;
 use clcc_data::matrix::Csr;
 use clcc_data::table::TextTable;
-use clcc_stage::cohort::patient_name;
-use clcc_stage::roles::{self, Any, Input, Role, Store};
-use clcc_stage::stage::StageContext;
+use clcc_stage::cohort::{pair_cells, patient_name};
+use clcc_stage::roles::{self, Input, Role, Store, Tables};
+use clcc_stage::stage::{InputArtifact, StageContext};
+use clcc_stage::tables::Row;
 
 /// The cells of one patient: everything that is known of each, without the matrices.
 #[derive(Debug, Default)]
@@ -64,7 +65,7 @@ fn add(patient: &mut Patient, role: Role<Store>, input: Input<'_, Store>) -> Sta
         patient.obs = Frame::new(obs.index.clone());
         None
     } else {
-        order_of(&obs.index, &patient.obs.index)
+        pair_cells(&obs.index, &patient.obs.index)
             .map_err(|cell| other_cells(&patient.name, role.name(), &cell))?
     };
     let obs = order
@@ -95,32 +96,6 @@ fn other_cells(patient: &str, role: &str, cell: &str) -> StageError {
     ))
 }
 
-/// Rows of `index` in the order of `wanted`; `None` where they are in that order already. The
-/// first cell that only one of them has is the error.
-fn order_of(index: &[String], wanted: &[String]) -> Result<Option<Vec<usize>>, String> {
-    if index == wanted {
-        return Ok(None);
-    }
-    let at: std::collections::HashMap<&str, usize> = index
-        .iter()
-        .enumerate()
-        .map(|(i, c)| (c.as_str(), i))
-        .collect();
-    let rows = wanted
-        .iter()
-        .map(|c| at.get(c.as_str()).copied().ok_or_else(|| c.clone()))
-        .collect::<Result<Vec<_>, _>>()?;
-    if index.len() != wanted.len() {
-        let known: std::collections::HashSet<&str> = wanted.iter().map(String::as_str).collect();
-        return Err(index
-            .iter()
-            .find(|c| !known.contains(c.as_str()))
-            .cloned()
-            .unwrap_or_default());
-    }
-    Ok(Some(rows))
-}
-
 /// The copy-number matrix of a patient; `None` where the workflow has no `cnv`.
 ///
 /// # Errors
@@ -146,7 +121,7 @@ pub(crate) fn windows(patient: &Patient) -> StageResult<Option<Windows>> {
     };
     let chromosomes = frame.texts("chromosome")?;
     let x = reader.obsm("X_cnv")?.into_csr();
-    let x = match order_of(&reader.obs()?.index, &patient.obs.index)
+    let x = match pair_cells(&reader.obs()?.index, &patient.obs.index)
         .map_err(|c| other_cells(&patient.name, "cnv", &c))?
     {
         Some(rows) => x.take_rows(&rows),
@@ -187,40 +162,71 @@ impl TableFile {
     pub(crate) fn read(&self) -> StageResult<TextTable> {
         TextTable::read(&self.path)
     }
+
+    /// Whether it is the table of this type.
+    pub(crate) fn is<R: Row>(&self) -> bool {
+        self.name == R::SPEC.name()
+    }
+
+    /// Reads its rows.
+    ///
+    /// # Errors
+    /// As [`Row::read`].
+    pub(crate) fn rows<R: Row>(&self) -> StageResult<Vec<R>> {
+        R::read(&self.path)
+    }
 }
 
-/// The tables of a role: the file itself (published as `published`), or the `.tsv` files of its
-/// directory in order of their names, patient by patient.
+/// The rows of each of the files that is the table of this type, with the file.
+///
+/// # Errors
+/// As [`Row::read`].
+pub(crate) fn rows<R: Row>(files: &[TableFile]) -> StageResult<Vec<(&TableFile, Vec<R>)>> {
+    let own = files.iter().filter(|file| file.is::<R>());
+    own.map(|file| Ok((file, file.rows()?))).collect()
+}
+
+fn patient_of(input: &InputArtifact) -> Option<String> {
+    (!input.branch.is_empty()).then(|| patient_name(input))
+}
+
+fn published(dir: &str, name: &str, patient: Option<&String>) -> String {
+    let suffix = patient.map(|p| format!(".{p}")).unwrap_or_default();
+    format!("{dir}/{name}{suffix}.tsv")
+}
+
+/// The tables of a role whose artifacts are one table each, published in `dir`.
+pub(crate) fn table_files<R: Row>(
+    ctx: &StageContext<'_>,
+    role: Role<roles::TableFile>,
+    dir: &str,
+) -> Vec<TableFile> {
+    let file = |input: Input<'_, roles::TableFile>| {
+        let patient = patient_of(&input);
+        TableFile {
+            name: R::SPEC.name().to_string(),
+            path: input.path.clone(),
+            published: published(dir, R::SPEC.name(), patient.as_ref()),
+            patient,
+        }
+    };
+    ctx.all(role).into_iter().map(file).collect()
+}
+
+/// The tables of a role, in order of their names, patient by patient.
 ///
 /// # Errors
 /// [`StageError::Io`] where a directory cannot be read.
-pub(crate) fn tables(
-    ctx: &StageContext<'_>,
-    role: Role<Any>,
-    published: &str,
-) -> StageResult<Vec<TableFile>> {
+pub(crate) fn tables(ctx: &StageContext<'_>, role: Role<Tables>) -> StageResult<Vec<TableFile>> {
     let mut found = Vec::new();
     for input in ctx.all(role) {
-        let patient = (!input.branch.is_empty()).then(|| patient_name(&input));
-        if input.path.is_dir() {
-            for name in tsv_names(&input.path)? {
-                let suffix = patient
-                    .as_ref()
-                    .map(|p| format!(".{p}"))
-                    .unwrap_or_default();
-                found.push(TableFile {
-                    patient: patient.clone(),
-                    path: input.path.join(format!("{name}.tsv")),
-                    published: format!("tables/{name}{suffix}.tsv"),
-                    name,
-                });
-            }
-        } else {
+        let patient = patient_of(&input);
+        for name in tsv_names(&input.path)? {
             found.push(TableFile {
-                patient,
-                name: role.name().to_string(),
-                path: input.path.clone(),
-                published: published.to_string(),
+                patient: patient.clone(),
+                path: input.path.join(format!("{name}.tsv")),
+                published: published("tables", &name, patient.as_ref()),
+                name,
             });
         }
     }
@@ -287,24 +293,6 @@ pub(crate) fn texts<'a>(table: &'a TextTable, names: &[&str]) -> Option<Vec<&'a 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn cells_in_another_order_are_found_and_other_cells_are_named() {
-        let s = |v: &[&str]| v.iter().map(|s| s.to_string()).collect::<Vec<_>>();
-        assert_eq!(order_of(&s(&["a", "b"]), &s(&["a", "b"])), Ok(None));
-        assert_eq!(
-            order_of(&s(&["b", "a"]), &s(&["a", "b"])),
-            Ok(Some(vec![1, 0]))
-        );
-        assert_eq!(
-            order_of(&s(&["b", "c"]), &s(&["a", "b"])),
-            Err("a".to_string())
-        );
-        assert_eq!(
-            order_of(&s(&["a", "b", "c"]), &s(&["a", "b"])),
-            Err("c".to_string())
-        );
-    }
 
     #[test]
     fn tables_of_several_patients_become_one() {

@@ -32,7 +32,7 @@ use clcc_stage::params::ParamProblem;
 use clcc_stage::roles;
 use clcc_stage::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
 use page::{Figure, Section};
-use sections::{Inputs, Part};
+use sections::Inputs;
 
 /// The stage kind `report`.
 pub struct Report;
@@ -43,7 +43,8 @@ impl Stage for Report {
     const KIND: &'static str = "report";
     // 8: figures name their axes, whose distances the classes rest on; elementary functions,
     //    products and decompositions of `math`.
-    const CODE_VERSION: u32 = 8;
+    // 9: doublets; the files of a stage that runs per patient are named with the patient.
+    const CODE_VERSION: u32 = 9;
     const ABOUT: &'static str =
         "one self-contained HTML page with figures, tables and the run's provenance";
 
@@ -52,7 +53,7 @@ impl Stage for Report {
     }
 
     fn reads(_params: &Self::Params) -> Vec<Read> {
-        sections::summary::read().map(Read::optional).collect()
+        sections::roles().into_iter().map(Read::optional).collect()
     }
 
     fn outputs(_params: &Self::Params) -> Vec<OutputDecl> {
@@ -87,20 +88,7 @@ impl Stage for Report {
 
 /// All sections, in the order of the page.
 fn compose(inputs: &Inputs<'_, '_>) -> StageResult<Vec<Section>> {
-    let mut parts: Vec<Part> = vec![sections::qc::part(inputs)?, sections::cnv::part(inputs)?];
-    match sections::anchors::part(inputs)? {
-        Some(anchors) => parts.push(anchors),
-        None => parts.extend([
-            sections::training::mining(inputs)?,
-            sections::training::training(inputs)?,
-            sections::retrieval::part(inputs)?,
-        ]),
-    }
-    parts.extend([
-        sections::concordance::part(inputs)?,
-        sections::de::part(inputs)?,
-        sections::dosage::part(inputs)?,
-    ]);
+    let parts = sections::compose(inputs)?;
     let mut out = vec![sections::summary::summary(inputs, &parts)];
     out.extend(parts.into_iter().map(|p| p.section));
     out.push(sections::summary::provenance());

@@ -99,42 +99,8 @@ impl TableView {
     /// The element; `id` is unique in the page.
     pub(crate) fn html(&self, id: &str) -> String {
         let numeric: Vec<bool> = (0..self.header.len()).map(|c| self.is_numeric(c)).collect();
-        // A column of sentences keeps a readable width where the table is wider than the page.
-        let long = |c: usize| !numeric[c] && self.rows.iter().any(|r| r[c].chars().count() > 36);
-        let classes: Vec<&str> = (0..self.header.len())
-            .map(|c| {
-                if numeric[c] {
-                    "num"
-                } else if long(c) {
-                    "long"
-                } else {
-                    ""
-                }
-            })
-            .collect();
-        let class = |c: usize| match classes[c] {
-            "" => String::new(),
-            name => format!(" class=\"{name}\""),
-        };
-        let head: String = self
-            .header
-            .iter()
-            .enumerate()
-            .map(|(c, h)| format!("<th scope=\"col\"{}>{}</th>", class(c), escape(h)))
-            .collect();
-        let body: String = self
-            .rows
-            .iter()
-            .take(STATIC_ROWS)
-            .map(|row| {
-                let cells: String = row
-                    .iter()
-                    .enumerate()
-                    .map(|(c, v)| format!("<td{}>{}</td>", class(c), escape(&shown(v, numeric[c]))))
-                    .collect();
-                format!("<tr>{cells}</tr>")
-            })
-            .collect();
+        let classes = self.classes(&numeric);
+        let (head, body) = self.head_and_body(&numeric, &classes);
         let data = json!({
             "name": slug(&self.title),
             "notes": self.notes,
@@ -167,6 +133,44 @@ impl TableView {
             },
             script_json(&data)
         )
+    }
+
+    /// Class of each column; one of sentences keeps a readable width where the table is wider than the page.
+    fn classes(&self, numeric: &[bool]) -> Vec<&'static str> {
+        let long = |c: usize| self.rows.iter().any(|r| r[c].chars().count() > 36);
+        let class = |(c, &numeric): (usize, &bool)| match numeric {
+            true => "num",
+            false if long(c) => "long",
+            false => "",
+        };
+        numeric.iter().enumerate().map(class).collect()
+    }
+
+    fn head_and_body(&self, numeric: &[bool], classes: &[&str]) -> (String, String) {
+        let class = |c: usize| match classes[c] {
+            "" => String::new(),
+            name => format!(" class=\"{name}\""),
+        };
+        let head: String = self
+            .header
+            .iter()
+            .enumerate()
+            .map(|(c, h)| format!("<th scope=\"col\"{}>{}</th>", class(c), escape(h)))
+            .collect();
+        let body: String = self
+            .rows
+            .iter()
+            .take(STATIC_ROWS)
+            .map(|row| {
+                let cells: String = row
+                    .iter()
+                    .enumerate()
+                    .map(|(c, v)| format!("<td{}>{}</td>", class(c), escape(&shown(v, numeric[c]))))
+                    .collect();
+                format!("<tr>{cells}</tr>")
+            })
+            .collect();
+        (head, body)
     }
 
     fn foot(&self) -> String {

@@ -6,11 +6,17 @@ use std::sync::atomic::AtomicBool;
 use ndarray::Array2;
 
 use super::{PROVENANCE_MARK, Report, ReportParams};
+use clcc_data::StageResult;
 use clcc_data::anndata::{AnnData, Uns};
 use clcc_data::frame::{Column, Frame};
 use clcc_data::matrix::{Csr, Matrix};
 use clcc_numerics::rng::Rng;
-use clcc_stage::stage::{Branch, DeviceChoice, InputArtifact, Quiet, Stage, StageContext};
+use clcc_stage::rows::{
+    AnchorHistoryRow, CompositionRow, ConcordancePatientRow, ConcordanceRow, DoubletRow,
+    HistoryRow, MiningRow, QcCheckRow, QcMetricRow, RetrievalRow, SimilarityRow,
+};
+use clcc_stage::stage::{Branch, DeviceChoice, InputArtifact, Metrics, Quiet, Stage, StageContext};
+use clcc_stage::tables::{Family, Table};
 
 const CELLS: usize = 120;
 /// A cell type that would be markup if it were not escaped.
@@ -206,11 +212,6 @@ impl Fixture {
             .for_each(|(name, text)| std::fs::write(dir.join(name), text).unwrap());
     }
 
-    fn file(&mut self, role: &str, text: String) {
-        let path = self.put(role, None);
-        std::fs::write(path, text).unwrap();
-    }
-
     /// Every role for two patients.
     fn full() -> Self {
         let mut f = Self::new();
@@ -224,16 +225,8 @@ impl Fixture {
             clusters(patient)
                 .write_zarr(&f.put("clusters", Some(patient)))
                 .unwrap();
-            let checks = "# verdict: pass or warn\ncheck\tverdict\tvalue\tdetail\nunique cells\tpass\t0\tduplicates\nempty cells\twarn\t3\tcells\n";
-            let summary = "metric\tvalue\nn_cells\t120\nmedian_counts\t2980.5\n";
-            f.table(
-                "qc",
-                Some(patient),
-                &[
-                    ("qc_checks.tsv", checks.into()),
-                    ("qc_summary.tsv", summary.into()),
-                ],
-            );
+            f.qc(patient);
+            f.doublets(patient);
             f.table(
                 "cluster_tables",
                 Some(patient),
@@ -252,70 +245,194 @@ impl Fixture {
                 ],
             );
         }
-        f.table("mining", None, &[("mining.tsv", "group\ttrain_cells\tshare_with_negative\nall\t190\t0.04\nP1\t95\t0.05\nP02\t95\t0.03\n".into())]);
-        let epochs: String = (1..=12)
-            .map(|e| {
-                let x = 5.0 / f64::from(e);
-                format!(
-                    "{e}\t0.001\t{}\t{}\t{}\t{}\t{}\n",
-                    x + 0.2,
-                    x,
-                    0.4,
-                    x + 0.5,
-                    if e == 9 { "True" } else { "False" }
-                )
-            })
-            .collect();
-        f.file(
-            "history",
-            format!("# losses\nepoch\tlr\ttrain_loss\tnce\tmargin\tval_loss\tbest\n{epochs}"),
-        );
-        f.table("retrieval", None, &[
-            (
-                "retrieval.tsv",
-                "scope\tgroup\tdirection\tgallery_size\ttop1\ttop5\ttop10\tmrr\tmedian_rank\tmean_rank\npooled\tall\texpr_to_cnv\t24\t0.5\t0.8\t0.9\t0.6\t1.5\t3\n\
-                 pooled\tall\tcnv_to_expr\t24\t0.45\t0.7\t0.9\t0.55\t2\t3.5\npooled\tall\tchance\t24\t0.04\t0.2\t0.4\t0.15\t12\t12.5\n"
-                    .into(),
-            ),
-            ("similarity_matrix.tsv", format!("cell_type\tT lymphocytes\t{NASTY}\nT lymphocytes\t0.5\t-0.25\n{NASTY}\t-0.1\t0.6\n")),
-        ]);
+        f.alignment();
         f.concordance();
         f.de();
         f.dosage();
         f
     }
 
+    fn qc(&mut self, patient: &str) {
+        let check = |check: &str, verdict: &str, value: f64, detail: &str| QcCheckRow {
+            check: check.into(),
+            verdict: verdict.into(),
+            value,
+            detail: detail.into(),
+        };
+        let checks = vec![
+            check("unique cells", "pass", 0.0, "duplicates"),
+            check("empty cells", "warn", 3.0, "cells"),
+        ];
+        let metric = |(metric, value): (&str, f64)| QcMetricRow {
+            metric: metric.into(),
+            value,
+        };
+        let summary = [("n_cells", 120.0), ("median_counts", 2980.5)].map(metric);
+        let dir = self.put("qc", Some(patient));
+        Table::new(checks)
+            .note("verdict: pass or warn")
+            .write(&dir)
+            .unwrap();
+        Table::new(summary.to_vec()).write(&dir).unwrap();
+    }
+
+    /// Scores without a threshold of the second patient.
+    fn doublets(&mut self, patient: &str) {
+        let scores = noise("doublets", &[patient.len() as u64], CELLS);
+        let cells = obs(patient).index.into_iter().zip(scores);
+        let row = |(cell, z): (String, f64)| DoubletRow {
+            cell,
+            doublet_score: 0.1 + 0.02 * z,
+            predicted_doublet: (patient == "P1").then_some(z > 1.5),
+        };
+        let path = self.put("doublets", Some(patient));
+        Table::new(cells.map(row).collect())
+            .write_as(&path)
+            .unwrap();
+    }
+
+    /// What `mine`, `train` and `eval` write.
+    fn alignment(&mut self) {
+        let mining = |(patient, train_cells, share): (&str, i64, f64)| MiningRow {
+            patient: patient.into(),
+            train_cells,
+            val_cells: 20,
+            test_cells: 24,
+            without_cnv_cosine: 0,
+            anchors_with_negative: (share * train_cells as f64) as i64,
+            negatives: 9,
+            cnv_pairs: 100,
+            hard_pairs: 9,
+            share_with_negative: share,
+            mean_negatives: 0.05,
+            share_other_patient: 0.5,
+            share_cnv_pairs: 0.1,
+        };
+        let rows = [("all", 190, 0.04), ("P1", 95, 0.05), ("P02", 95, 0.03)].map(mining);
+        let dir = self.put("mining", None);
+        Table::new(rows.to_vec()).write(&dir).unwrap();
+        let epoch = |epoch: i64| {
+            let x = 5.0 / epoch as f64;
+            HistoryRow {
+                epoch,
+                lr: 0.001,
+                train_loss: x + 0.2,
+                nce: x,
+                margin: 0.4,
+                val_loss: x + 0.5,
+                temperature: 0.07,
+                best: epoch == 9,
+            }
+        };
+        let table = Table::new((1..=12).map(epoch).collect()).note("losses");
+        table.write_as(&self.put("history", None)).unwrap();
+        let retrieval = |(direction, top1, top10, mrr): (&str, f64, f64, f64)| RetrievalRow {
+            scope: "pooled".into(),
+            group: "all".into(),
+            direction: direction.into(),
+            queries: 24,
+            gallery: 24,
+            top1,
+            top5: (top1 + top10) / 2.0,
+            top10,
+            mrr,
+            mean_rank: 3.0,
+            median_rank: 1.5,
+            mean_positive: 0.6,
+            mean_negative: 0.1,
+            alignment_gap: 0.1,
+            positive_gap_fraction: top1,
+            mean_negative_gap: 0.5,
+            mean_negative_gap_fraction: 0.9,
+        };
+        let rows = [
+            ("expr_to_cnv", 0.5, 0.9, 0.6),
+            ("cnv_to_expr", 0.45, 0.9, 0.55),
+            ("chance", 0.04, 0.4, 0.15),
+        ];
+        let dir = self.put("retrieval", None);
+        Table::new(rows.map(retrieval).to_vec())
+            .write(&dir)
+            .unwrap();
+        let cells = Family::names(["P1:a", "P02:b"]);
+        let similarity = |(cell, values): (&str, [f64; 2])| SimilarityRow {
+            cell: cell.into(),
+            cosine: Family::new(&cells, values.to_vec()),
+        };
+        let rows = [("P1:a", [0.5, -0.25]), ("P02:b", [-0.1, 0.6])];
+        Table::new(rows.map(similarity).to_vec())
+            .write(&dir)
+            .unwrap();
+    }
+
     fn concordance(&mut self) {
-        let mut text = "cell\tpatient\tsample\tcell_type\tcancer_vs_normal\tsplit\tdistance\tconcordance_class\n".to_string();
+        let mut rows = Vec::new();
         for patient in ["P1", "P02"] {
             let distance = noise("distance", &[patient.len() as u64], CELLS);
             for (i, cell) in obs(patient).index.iter().enumerate() {
-                let class = if clone_of(i) == 0 {
-                    ""
-                } else {
-                    ["concordant", "intermediate", "intermediate", "discordant"][i % 4]
-                };
-                let kind = if i % 3 == 0 { NASTY } else { "T lymphocytes" };
-                let label = if clone_of(i) == 0 { "Normal" } else { "Cancer" };
-                text.push_str(&format!(
-                    "{cell}\t{patient}\tS\t{kind}\t{label}\ttrain\t{}\t{class}\n",
-                    0.8 + 0.1 * distance[i]
-                ));
+                let is_cancer = clone_of(i) > 0;
+                let class = ["concordant", "intermediate", "intermediate", "discordant"][i % 4];
+                rows.push(ConcordanceRow {
+                    cell: cell.clone(),
+                    patient: patient.into(),
+                    sample: "S".into(),
+                    cell_type: if i % 3 == 0 { NASTY } else { "T lymphocytes" }.into(),
+                    cancer_vs_normal: if is_cancer { "Cancer" } else { "Normal" }.into(),
+                    split: "train".into(),
+                    fold: None,
+                    distance: 0.8 + 0.1 * distance[i],
+                    concordance_class: if is_cancer { class } else { "" }.into(),
+                });
             }
         }
-        self.file("concordance", text);
-        let composition = "patient\tvariable\tcramers_v\twarning\nall\tcell_type\t0.6\tthe class goes together with cell_type: `Myeloid` is 70 % of the discordant cells\nP1\tcell_type\t0.7\tsaid once is enough\nP1\tsplit\t0.2\t\nall\tsplit\t0.67\t\n";
-        self.table(
-            "concordance_summary",
-            None,
-            &[
-                (
-                    "concordance_by_patient.tsv",
-                    "patient\tn_cancer\tn_discordant\nP1\t60\t15\nP02\t60\t15\n".into(),
-                ),
-                ("concordance_composition.tsv", composition.into()),
-            ],
-        );
+        let path = self.put("concordance", None);
+        Table::new(rows).write_as(&path).unwrap();
+        let composition =
+            |(patient, variable, v, warning): (&str, &str, f64, &str)| CompositionRow {
+                patient: patient.into(),
+                variable: variable.into(),
+                kind: "categorical".into(),
+                n_cells: 60,
+                cramers_v: v,
+                cramers_v_corrected: v,
+                cohens_d: f64::NAN,
+                auc: f64::NAN,
+                pvals: 0.01,
+                null_median: None,
+                null_95: None,
+                null_pvals: None,
+                top_value: "Myeloid".into(),
+                discordant: 0.7,
+                concordant: 0.2,
+                warning: warning.into(),
+            };
+        let strong =
+            "the class goes together with cell_type: `Myeloid` is 70 % of the discordant cells";
+        let rows = [
+            ("all", "cell_type", 0.6, strong),
+            ("P1", "cell_type", 0.7, "said once is enough"),
+            ("P1", "split", 0.2, ""),
+            ("all", "split", 0.67, ""),
+        ];
+        let dir = self.put("concordance_summary", None);
+        Table::new(rows.map(composition).to_vec())
+            .write(&dir)
+            .unwrap();
+        let of_patient = |patient: &str| ConcordancePatientRow {
+            patient: patient.into(),
+            n_cancer: 60,
+            n_discordant: 15,
+            n_intermediate: 30,
+            n_concordant: 15,
+            lower_cut: 0.7,
+            upper_cut: 0.9,
+            mean_distance: 0.8,
+            mean_distance_concordant: 0.6,
+            mean_distance_intermediate: 0.8,
+            mean_distance_discordant: 1.0,
+        };
+        let rows = ["P1", "P02"].map(of_patient);
+        Table::new(rows.to_vec()).write(&dir).unwrap();
     }
 
     fn de(&mut self) {
@@ -409,12 +526,23 @@ impl Fixture {
         ]);
     }
 
-    fn run_in(&self, name: &str, params: &ReportParams) -> (PathBuf, clcc_stage::stage::Metrics) {
+    fn run_in(&self, name: &str, params: &ReportParams) -> (PathBuf, Metrics) {
         let out_dir = self.dir.path().join(name);
-        std::fs::create_dir_all(&out_dir).unwrap();
+        let metrics = self.result(&out_dir, params).unwrap();
+        (out_dir, metrics)
+    }
+
+    fn error(&self) -> String {
+        let out_dir = self.dir.path().join("out");
+        let result = self.result(&out_dir, &ReportParams::default());
+        result.unwrap_err().to_string()
+    }
+
+    fn result(&self, out_dir: &Path, params: &ReportParams) -> StageResult<Metrics> {
+        std::fs::create_dir_all(out_dir).unwrap();
         let ctx = StageContext {
             inputs: self.inputs.clone(),
-            out_dir: out_dir.clone(),
+            out_dir: out_dir.to_path_buf(),
             keys: Vec::new(),
             seed: 1,
             threads: 1,
@@ -423,8 +551,7 @@ impl Fixture {
             progress: &Quiet,
             cancel: &AtomicBool::new(false),
         };
-        let metrics = Report::run(&ctx, params).unwrap();
-        (out_dir, metrics)
+        Report::run(&ctx, params)
     }
 }
 
@@ -443,6 +570,7 @@ fn every_role_has_its_figures_and_tables() {
     for id in [
         "summary",
         "qc",
+        "doublets",
         "copy-number",
         "mining",
         "training",
@@ -464,6 +592,8 @@ fn every_role_has_its_figures_and_tables() {
         "qc-total-counts",
         "qc-n-genes-by-counts",
         "qc-pct-counts-mt",
+        "doublet-score-p1",
+        "doublet-score-p02",
         "cnv-heatmap-p1",
         "cnv-heatmap-p02",
         "cnv-umap-cancer-vs-normal-p1",
@@ -585,34 +715,59 @@ fn a_workflow_without_any_of_it_says_what_is_missing() {
         );
     }
     assert_eq!(metrics["n_figures"], 0);
+    assert!(!html.contains("<section id=\"doublets\">"));
 }
 
 #[test]
 fn unfamiliar_tables_are_shown_without_figures() {
     let mut fixture = Fixture::new();
-    fixture.table(
-        "retrieval",
-        None,
-        &[
-            ("retrieval.tsv", "something\telse\na\tb\n".into()),
-            ("new_table.tsv", "x\n1\n".into()),
-        ],
-    );
+    fixture.table("retrieval", None, &[("new_table.tsv", "x\n1\n".into())]);
     fixture.table("de", None, &[("odd.tsv", "a\tb\n1\t2\n".into())]);
     fixture.table(
         "dosage",
         None,
         &[("dosage_genes.tsv", "names\nG1\n".into())],
     );
-    fixture.file("history", "step\n1\n".into());
     let (dir, _) = fixture.run_in("out", &ReportParams::default());
     let html = page(&dir);
-    assert!(
-        html.contains("New table")
-            && html.contains("something")
-            && html.contains("no column <code>epoch</code>")
-    );
+    assert!(html.contains("New table") && html.contains("<h4>Odd</h4>"));
     assert!(!html.contains("<figure"));
+}
+
+#[test]
+fn a_table_that_is_not_what_it_was_declared_to_be_is_an_error() {
+    let mut fixture = Fixture::new();
+    fixture.table(
+        "retrieval",
+        None,
+        &[("retrieval.tsv", "scope\telse\npooled\tb\n".into())],
+    );
+    let error = fixture.error();
+    assert!(
+        error.contains("retrieval.tsv") && error.contains("no column `group`"),
+        "{error}"
+    );
+}
+
+/// A model of anchors that was not evaluated: its history is another table of the same name.
+#[test]
+fn a_history_of_anchors_without_their_evaluation_is_a_table() {
+    let mut fixture = Fixture::new();
+    let epoch = AnchorHistoryRow {
+        epoch: 1,
+        train_loss: 1.0,
+        nce: 0.5,
+        centroid: f64::NAN,
+        h: 0.25,
+        gradient: 2.0,
+        val_loss: 0.75,
+    };
+    let path = fixture.put("history", None);
+    Table::new(vec![epoch]).write_as(&path).unwrap();
+    let (dir, metrics) = fixture.run_in("out", &ReportParams::default());
+    let html = page(&dir);
+    assert!(html.contains("<h4>History</h4>") && html.contains("centroid"));
+    assert_eq!(metrics["n_figures"], 0);
 }
 
 #[test]
@@ -636,20 +791,7 @@ fn cells_that_only_one_role_has_are_an_error() {
     other
         .write_zarr(&fixture.put("clusters", Some("P1")))
         .unwrap();
-    let ctx = StageContext {
-        inputs: fixture.inputs.clone(),
-        out_dir: fixture.dir.path().to_path_buf(),
-        keys: Vec::new(),
-        seed: 1,
-        threads: 1,
-        device: DeviceChoice::Cpu,
-        checkpoint_dir: None,
-        progress: &Quiet,
-        cancel: &AtomicBool::new(false),
-    };
-    let error = Report::run(&ctx, &ReportParams::default())
-        .unwrap_err()
-        .to_string();
+    let error = fixture.error();
     assert!(
         error.contains("patient `P1`") && error.contains("only one of"),
         "{error}"
@@ -703,11 +845,23 @@ fn the_figures_of_a_large_patient_are_small() {
 #[test]
 fn held_out_distances_are_named_as_such() {
     let mut fixture = Fixture::new();
-    fixture.file(
-        "concordance",
-        "cell\tpatient\tsplit\tfold\tdistance\tconcordance_class\na\tP1\ttest\tf1\t1\tconcordant\nb\tP1\ttest\tf2\t2\tdiscordant\n"
-            .into(),
-    );
+    let row = |(cell, fold, distance, class): (&str, &str, f64, &str)| ConcordanceRow {
+        cell: cell.into(),
+        patient: "P1".into(),
+        sample: String::new(),
+        cell_type: String::new(),
+        cancer_vs_normal: "Cancer".into(),
+        split: "test".into(),
+        fold: Some(fold.into()),
+        distance,
+        concordance_class: class.into(),
+    };
+    let rows = [
+        ("a", "f1", 1.0, "concordant"),
+        ("b", "f2", 2.0, "discordant"),
+    ];
+    let path = fixture.put("concordance", None);
+    Table::new(rows.map(row).to_vec()).write_as(&path).unwrap();
     let (dir, _) = fixture.run_in("out", &ReportParams::default());
     let html = page(&dir);
     assert!(html.contains("by the one of 2 models that did not train on it"));

@@ -40,6 +40,7 @@ use serde_json::json;
 use clcc_data::error::StageResult;
 use clcc_stage::roles;
 use clcc_stage::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
+use clcc_stage::tables::{Row as _, TableSpec};
 
 use truth::Truth;
 
@@ -50,6 +51,7 @@ pub struct Benchmark;
 impl Stage for Benchmark {
     type Params = BenchmarkParams;
     const KIND: &'static str = "benchmark";
+    const TABLES: &'static [TableSpec] = &[clcc_stage::rows::ScoreRow::SPEC];
     // 4: calls of malignant cells and members of clones by what the cells are; recall of events; graded
     //    discordance and escape by patient, where they are planted.
     const CODE_VERSION: u32 = 4;

@@ -6,31 +6,8 @@ use super::Score;
 use super::params::BenchmarkParams;
 use clcc_align::eval::grouped::NOTE;
 use clcc_data::error::StageResult;
+use clcc_stage::rows::ScoreRow;
 use clcc_stage::tables::Table;
-
-clcc_stage::table! {
-    /// A metric of one method on one target of the planted truth.
-    pub(super) struct ScoreRow = "benchmark.tsv" {
-        /// Planted truth to find.
-        target: String,
-        /// Method that is scored.
-        method: String,
-        /// Metric.
-        metric: String,
-        /// Value of the metric.
-        value: f64,
-        /// Expected value under chance.
-        chance: f64,
-        /// Standard deviation under chance, where it is known.
-        se: f64,
-        /// Ranked items.
-        n: i64,
-        /// Positives among them.
-        n_positive: i64,
-        /// Share of the items with a score.
-        coverage: f64,
-    }
-}
 
 /// Write `benchmark.tsv`.
 pub(super) fn table(dir: &Path, scores: &[Score], params: &BenchmarkParams) -> StageResult<()> {

@@ -8,9 +8,9 @@ use clcc_data::anndata::{Reader, Uns};
 use clcc_data::error::{StageError, StageResult};
 use clcc_data::frame::Frame;
 use clcc_data::matrix::Csr;
-use clcc_stage::cohort::{Cohort, patient_name};
+use clcc_stage::cohort::{Cohort, Paired, paired, patient_name};
 use clcc_stage::roles;
-use clcc_stage::stage::{InputArtifact, StageContext, missing};
+use clcc_stage::stage::{StageContext, missing};
 
 /// The anchors: distinct state vectors of subclusters.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,18 +40,17 @@ struct States {
 }
 
 impl States {
-    fn read(input: &InputArtifact) -> StageResult<Self> {
-        let reader = Reader::open(&input.path)?;
+    fn read(cnv: &Paired<'_>) -> StageResult<Self> {
         let absent = || {
             StageError::data_hint(
                 format!(
                     "`cnv` of patient `{}` has no copy-number states of subclusters",
-                    patient_name(input)
+                    patient_name(&cnv.input)
                 ),
                 "set `method: hmm` in `infercnv`",
             )
         };
-        let uns = reader.uns()?;
+        let uns = cnv.reader.uns()?;
         let hmm = uns
             .get("cnv")
             .and_then(|c| c.at(&["hmm"]))
@@ -62,10 +61,10 @@ impl States {
             return Err(absent());
         };
         Ok(Self {
-            genes: reader.var()?.index,
+            genes: cnv.reader.var()?.index,
             names: names.clone(),
             values: values.clone(),
-            labels: reader.obs()?.texts("cnv_subcluster")?,
+            labels: cnv.obs()?.texts("cnv_subcluster")?,
         })
     }
 
@@ -142,16 +141,16 @@ impl Anchors {
     /// # Errors
     /// [`StageError::Data`] without states, and where fewer than two anchors or no genes are left.
     pub(super) fn load(ctx: &StageContext<'_>, known: &dyn Fn(&str) -> bool) -> StageResult<Self> {
-        let inputs = ctx.all(roles::CNV);
-        let parts = inputs
+        let found = paired(ctx, roles::CNV)?;
+        let parts = found
             .iter()
-            .map(|i| States::read(i))
+            .map(States::read)
             .collect::<StageResult<Vec<_>>>()?;
-        let prefixes: Vec<String> = inputs
+        let prefixes: Vec<String> = found
             .iter()
-            .map(|i| match inputs.len() {
+            .map(|cnv| match found.len() {
                 1 => String::new(),
-                _ => format!("{}:", patient_name(i)),
+                _ => format!("{}:", patient_name(&cnv.input)),
             })
             .collect();
         Self::join(&parts, &prefixes, known)
@@ -281,13 +280,6 @@ impl Inputs {
         };
         let known = |name: &str| column.get(name).is_some_and(|&g| moment(g).is_some());
         let anchors = Anchors::load(ctx, &known)?;
-        if anchors.of.len() != cohort.n_cells() {
-            return Err(StageError::data(format!(
-                "`cnv` has {} cells, `expr` has {}",
-                anchors.of.len(),
-                cohort.n_cells()
-            )));
-        }
         let columns: Vec<usize> = anchors.genes.iter().map(|g| column[g.as_str()]).collect();
         let pick = |values: &[f64]| -> Vec<f64> {
             let at = |&g: &usize| values[moment(g).expect("`known` genes have moments")];

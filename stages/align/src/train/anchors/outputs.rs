@@ -14,8 +14,9 @@ use clcc_data::anndata::AnnData;
 use clcc_data::error::StageResult;
 use clcc_data::frame::{Categorical, Column, Frame};
 use clcc_data::matrix::Matrix;
-use clcc_data::table::write_tsv;
+use clcc_stage::rows::AnchorHistoryRow;
 use clcc_stage::stage::StageContext;
+use clcc_stage::tables::Table;
 
 /// Writes the four artifacts.
 ///
@@ -44,21 +45,19 @@ pub(super) fn write(
 }
 
 fn history(ctx: &StageContext<'_>, history: &[EpochRecord<Terms>]) -> StageResult<()> {
-    let mut frame = Frame::new((1..=history.len()).map(|e| e.to_string()).collect());
-    let mut column = |name: &str, f: fn(&EpochRecord<Terms>) -> f64| {
-        frame.set(name, Column::F64(history.iter().map(f).collect()));
+    let row = |(epoch, e): (i64, &EpochRecord<Terms>)| AnchorHistoryRow {
+        epoch,
+        train_loss: e.train_loss,
+        nce: e.own.nce,
+        centroid: e.own.centroid.unwrap_or(f64::NAN),
+        h: e.own.h,
+        gradient: e.gradient_norm.unwrap_or(f64::NAN),
+        val_loss: e.val_loss.unwrap_or(f64::NAN),
     };
-    column("train_loss", |e| e.train_loss);
-    column("nce", |e| e.own.nce);
-    column("centroid", |e| e.own.centroid.unwrap_or(f64::NAN));
-    column("h", |e| e.own.h);
-    column("gradient", |e| e.gradient_norm.unwrap_or(f64::NAN));
-    column("val_loss", |e| e.val_loss.unwrap_or(f64::NAN));
-    let notes = [
-        "objective: anchors. Means over the epoch's training cells: train_loss = nce + centroid_weight * centroid + h_weight * h; nce: InfoNCE against the top_k hardest anchors; centroid: squared distance to the centroid of the cell's anchor (from the second epoch on); h: squared distance of h to the anchor's",
-        "gradient: mean length over the steps, before clipping; val_loss: nce of the validation cells in eval mode, which decides nothing; the weights of the last epoch are kept",
-    ];
-    write_tsv(&ctx.output(roles::HISTORY), "epoch", &frame, &notes)
+    Table::new((1..).zip(history).map(row).collect())
+        .note("objective: anchors. Means over the epoch's training cells: train_loss = nce + centroid_weight * centroid + h_weight * h; nce: InfoNCE against the top_k hardest anchors; centroid: squared distance to the centroid of the cell's anchor (from the second epoch on); h: squared distance of h to the anchor's")
+        .note("gradient: mean length over the steps, before clipping; val_loss: nce of the validation cells in eval mode, which decides nothing; the weights of the last epoch are kept")
+        .write_as(&ctx.output(roles::HISTORY))
 }
 
 /// Category of each cell, in the order of `names`.

@@ -7,7 +7,7 @@ use crate::train::device;
 use crate::train::error::TrainError;
 use crate::train::network::inputs::Modality;
 use crate::train::params::{CnvInput, Precision, TrainParams};
-use clcc_data::error::{StageError, StageResult};
+use clcc_data::error::StageResult;
 use clcc_stage::cohort::{Cohort, CohortCnv};
 use clcc_stage::roles;
 use clcc_stage::stage::StageContext;
@@ -47,12 +47,6 @@ impl Inputs {
         let cohort = Cohort::load(ctx)?;
         let cnv = CohortCnv::load(ctx)?;
         let n = cohort.n_cells();
-        if cnv.x.n_rows() != n {
-            return Err(StageError::data(format!(
-                "`cnv` has {} cells, `expr` has {n}",
-                cnv.x.n_rows()
-            )));
-        }
         let split = Split::read(&ctx.one(roles::SPLIT)?.path, &cohort.obs.index)?;
         let moments = Moments::read(
             &ctx.one(roles::MOMENTS)?.path,

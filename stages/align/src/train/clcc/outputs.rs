@@ -10,8 +10,8 @@ use crate::train::fit::EpochRecord;
 use crate::train::network::encoder::Encoder;
 use crate::train::network::inputs::Modality;
 use clcc_data::error::{StageError, StageResult};
-use clcc_data::frame::{Column, Frame};
-use clcc_data::table::write_tsv;
+use clcc_stage::rows::HistoryRow;
+use clcc_stage::tables::Table;
 
 /// Cells embedded together.
 const BLOCK: usize = 1024;
@@ -25,22 +25,19 @@ pub(super) fn write_history(
     history: &[EpochRecord<Epoch>],
     best_epoch: usize,
 ) -> StageResult<()> {
-    let mut frame = Frame::new((1..=history.len()).map(|e| e.to_string()).collect());
-    let mut column = |name: &str, f: fn(&EpochRecord<Epoch>) -> f64| {
-        frame.set(name, Column::F64(history.iter().map(f).collect()));
+    let row = |(epoch, e): (usize, &EpochRecord<Epoch>)| HistoryRow {
+        epoch: epoch as i64,
+        lr: e.learning_rate,
+        train_loss: e.train_loss,
+        nce: e.own.nce,
+        margin: e.own.margin,
+        val_loss: e.val_loss.unwrap_or(f64::NAN),
+        temperature: e.own.temperature,
+        best: epoch == best_epoch,
     };
-    column("lr", |e| e.learning_rate);
-    column("train_loss", |e| e.train_loss);
-    column("nce", |e| e.own.nce);
-    column("margin", |e| e.own.margin);
-    column("val_loss", |e| e.val_loss.unwrap_or(f64::NAN));
-    column("temperature", |e| e.own.temperature);
-    frame.set(
-        "best",
-        Column::Bool((1..=history.len()).map(|e| e == best_epoch).collect()),
-    );
-    let note = "training losses are means over the epoch's anchors (train_loss = nce + lambda * margin); val_loss is the NCE of fixed validation batches in eval mode; temperature is that of the epoch's end; `best` marks the epoch whose weights are kept";
-    write_tsv(path, "epoch", &frame, &[note])
+    Table::new((1..).zip(history).map(row).collect())
+        .note("training losses are means over the epoch's anchors (train_loss = nce + lambda * margin); val_loss is the NCE of fixed validation batches in eval mode; temperature is that of the epoch's end; `best` marks the epoch whose weights are kept")
+        .write_as(path)
 }
 
 /// Embeds all cells in eval mode: `n_cells x dim`, unit rows.

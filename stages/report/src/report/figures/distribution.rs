@@ -28,26 +28,16 @@ pub(crate) fn violins(
     y_label: &str,
     scale: Scale,
 ) -> StageResult<Option<Svg>> {
+    let of_scale = |values: &[f64]| -> Vec<f64> {
+        let finite = values.iter().copied().filter(|v| v.is_finite());
+        match scale {
+            Scale::Linear => finite.collect(),
+            Scale::Log10 => finite.filter(|v| *v > 0.0).map(math::log10).collect(),
+        }
+    };
     let placed: Vec<(String, Vec<f64>)> = groups
         .iter()
-        .map(|(name, values)| {
-            let values = values
-                .iter()
-                .copied()
-                .filter(|v| v.is_finite() && (scale == Scale::Linear || *v > 0.0));
-            (
-                name.clone(),
-                values
-                    .map(|v| {
-                        if scale == Scale::Log10 {
-                            math::log10(v)
-                        } else {
-                            v
-                        }
-                    })
-                    .collect::<Vec<f64>>(),
-            )
-        })
+        .map(|(name, values)| (name.clone(), of_scale(values)))
         .filter(|(_, values)| values.len() > 1)
         .collect();
     let Some((lo, hi)) = range(placed.iter().flat_map(|(_, v)| v.iter().copied()), 0.0) else {
@@ -138,6 +128,36 @@ pub(crate) fn histogram(
     if lo >= hi {
         return Ok(None);
     }
+    let (edges, below, mut stacked) = stack(parts, lo, hi);
+    let n_bins = below.len();
+    stacked.reverse();
+    let top = below.iter().copied().fold(0.0, f64::max) * 1.06;
+    if let Some(x) = mark {
+        stacked.push(
+            LinePlot::new()
+                .with_data([(x, 0.0), (x, top)])
+                .with_color(palette::INK)
+                .with_stroke_width(1.2)
+                .with_dashed()
+                .into(),
+        );
+    }
+    let ranges = Layout::new((edges[0], edges[n_bins]), (0.0, top));
+    let mut svg = draw(stacked, styled(ranges, x_label, y_label))?;
+    let drawn = parts.iter().filter(|p| p.2.iter().any(|v| v.is_finite()));
+    let entries: Vec<(String, [u8; 3])> = drawn.map(|(n, c, _)| (n.clone(), *c)).collect();
+    if entries.len() > 1 {
+        svg.legend(60.0, &entries);
+    }
+    Ok(Some(svg))
+}
+
+/// Edges of common bins, the counts of all parts together, and one plot per part.
+fn stack(
+    parts: &[(String, [u8; 3], Vec<f64>)],
+    lo: f64,
+    hi: f64,
+) -> (Vec<f64>, Vec<f64>, Vec<Plot>) {
     // Bins begin and end at multiples of their width, so zero and one are edges.
     let width = round_width((hi - lo) / 50.0);
     let first = (lo / width).floor() as i64;
@@ -159,26 +179,7 @@ pub(crate) fn histogram(
                 .into(),
         );
     }
-    stacked.reverse();
-    let top = below.iter().copied().fold(0.0, f64::max) * 1.06;
-    if let Some(x) = mark {
-        stacked.push(
-            LinePlot::new()
-                .with_data([(x, 0.0), (x, top)])
-                .with_color(palette::INK)
-                .with_stroke_width(1.2)
-                .with_dashed()
-                .into(),
-        );
-    }
-    let ranges = Layout::new((edges[0], edges[n_bins]), (0.0, top));
-    let mut svg = draw(stacked, styled(ranges, x_label, y_label))?;
-    let drawn = parts.iter().filter(|p| p.2.iter().any(|v| v.is_finite()));
-    let entries: Vec<(String, [u8; 3])> = drawn.map(|(n, c, _)| (n.clone(), *c)).collect();
-    if entries.len() > 1 {
-        svg.legend(60.0, &entries);
-    }
-    Ok(Some(svg))
+    (edges, below, stacked)
 }
 
 /// The nearest of 1, 2, 5 times a power of ten that is not below `width`.

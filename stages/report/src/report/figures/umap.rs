@@ -36,6 +36,20 @@ pub(crate) enum Colouring {
     },
 }
 
+impl Colouring {
+    /// Each name in its usual colour.
+    pub(crate) fn named(codes: Vec<i32>, names: Vec<String>, on_map: bool) -> Self {
+        let colour = |(i, name): (usize, &String)| palette::named(name, i);
+        let colours = names.iter().enumerate().map(colour).collect();
+        Self::Category {
+            codes,
+            names,
+            colours,
+            on_map,
+        }
+    }
+}
+
 /// Draws the first two columns of `points`; cells whose place is no number are left out.
 ///
 /// # Errors

@@ -41,9 +41,46 @@ pub(crate) fn volcano(v: &Volcano<'_>, x_label: &str, y_label: &str) -> StageRes
         .filter(|&i| v.effects[i].is_finite() && !v.evidence[i].is_nan())
         .collect();
     let evidence = |i: usize| v.evidence[i].clamp(0.0, MOST);
+    let Some(x) = effect_range(v, &genes, &evidence) else {
+        return Ok(None);
+    };
+    let effect = |i: usize| v.effects[i].clamp(x.0, x.1);
+    let top = genes
+        .iter()
+        .map(|&i| evidence(i))
+        .chain(v.evidence_guide)
+        .fold(0.0, f64::max);
+    let (mut svg, area) = axes(x, (0.0, (top * 1.08).max(1.0)), x_label, y_label)?;
+    svg.body
+        .push_str(&dots(v, &genes, &area, (&effect, &evidence))?);
+    v.effect_guides
+        .iter()
+        .for_each(|&g| guide(&mut svg, &area, true, g));
+    v.evidence_guide
+        .iter()
+        .for_each(|&g| guide(&mut svg, &area, false, g));
+    name_genes(&mut svg, &area, v, &genes, (&effect, &evidence));
+    if !v.classes.is_empty() {
+        let n = |class: usize| genes.iter().filter(|&&i| v.class[i] == class).count();
+        let entries: Vec<(String, [u8; 3])> = v
+            .classes
+            .iter()
+            .enumerate()
+            .map(|(c, (name, colour))| (format!("{name} ({})", n(c + 1)), *colour))
+            .collect();
+        svg.legend(56.0, &entries);
+    }
+    Ok(Some(svg))
+}
+
+/// Ends of the axis of effects. Genes with little evidence have the widest effects: those of the better half set the
+/// scale, which is fewer where most have none.
+fn effect_range(
+    v: &Volcano<'_>,
+    genes: &[usize],
+    evidence: &dyn Fn(usize) -> f64,
+) -> Option<(f64, f64)> {
     let guides = v.effect_guides.iter().copied();
-    // Genes with little evidence have the widest effects: those of the better half set the scale, which
-    // is fewer where most have none.
     let all: Vec<f64> = genes.iter().map(|&i| evidence(i)).collect();
     let half = clcc_numerics::stats::median(&all);
     let told = |least: f64| -> Vec<f64> {
@@ -56,18 +93,16 @@ pub(crate) fn volcano(v: &Volcano<'_>, x_label: &str, y_label: &str) -> StageRes
     } else {
         better
     });
-    let Some(x) = range(middle.into_iter().chain(guides), 0.08).filter(|_| !genes.is_empty())
-    else {
-        return Ok(None);
-    };
-    let effect = |i: usize| v.effects[i].clamp(x.0, x.1);
-    let top = genes
-        .iter()
-        .map(|&i| evidence(i))
-        .chain(v.evidence_guide)
-        .fold(0.0, f64::max);
-    let (mut svg, area) = axes(x, (0.0, (top * 1.08).max(1.0)), x_label, y_label)?;
+    range(middle.into_iter().chain(guides), 0.08).filter(|_| !genes.is_empty())
+}
 
+/// The genes as an image, those of higher classes on top.
+fn dots(
+    v: &Volcano<'_>,
+    genes: &[usize],
+    area: &Area,
+    (effect, evidence): (&dyn Fn(usize) -> f64, &dyn Fn(usize) -> f64),
+) -> StageResult<String> {
     const SCALE: f64 = 2.0;
     let (width, height) = (area.right - area.left, area.bottom - area.top);
     let mut palette = vec![
@@ -94,26 +129,7 @@ pub(crate) fn volcano(v: &Volcano<'_>, x_label: &str, y_label: &str) -> StageRes
             );
         }
     }
-    svg.body
-        .push_str(&image.image(area.left, area.top, width, height, true)?);
-    v.effect_guides
-        .iter()
-        .for_each(|&g| guide(&mut svg, &area, true, g));
-    v.evidence_guide
-        .iter()
-        .for_each(|&g| guide(&mut svg, &area, false, g));
-    name_genes(&mut svg, &area, v, &genes, (&effect, &evidence));
-    if !v.classes.is_empty() {
-        let n = |class: usize| genes.iter().filter(|&&i| v.class[i] == class).count();
-        let entries: Vec<(String, [u8; 3])> = v
-            .classes
-            .iter()
-            .enumerate()
-            .map(|(c, (name, colour))| (format!("{name} ({})", n(c + 1)), *colour))
-            .collect();
-        svg.legend(56.0, &entries);
-    }
-    Ok(Some(svg))
+    image.image(area.left, area.top, width, height, true)
 }
 
 /// The ends of the middle 95 % of the values, half as far again from their middle: a gene that one

@@ -2,30 +2,41 @@
 
 use std::collections::HashMap;
 
-use super::{Inputs, Part, categories, picked_blocks, table_blocks};
+use super::{Content, Inputs, SectionKind, categories, picked_blocks, table_blocks};
 use crate::report::figures::grid::{Axes, dense};
 use crate::report::figures::lines::lines;
-use crate::report::figures::palette;
 use crate::report::figures::umap::{Colouring, umap};
 use crate::report::html::{percent, short};
-use crate::report::load::{TableFile, numbers, tables, texts};
-use crate::report::page::{Block, Figure, Section, Tone};
+use crate::report::load::{Patient, TableFile, rows, table_files, tables};
+use crate::report::page::{Block, Figure, Tone};
 use crate::report::table_view::Pick;
-use clcc_data::anndata::Reader;
 use clcc_data::error::StageResult;
-use clcc_data::table::TextTable;
+use clcc_data::frame::Frame;
 use clcc_stage::roles;
+use clcc_stage::rows::{
+    AnchorHistoryRow, AnchorRetrievalRow, AnchorRow, AnchorSimilarityRow, CentroidSimilarityRow,
+};
+use clcc_stage::tables::{Family, Row as _};
 
-const ID: &str = "anchors";
-const TITLE: &str = "Anchors";
+pub(crate) const SECTION: SectionKind = SectionKind {
+    id: "anchors",
+    title: "Anchors",
+    reads: &[
+        (roles::RETRIEVAL.any(), "eval"),
+        (roles::HISTORY.any(), "train"),
+        (roles::H_CLUSTERS.any(), "cluster"),
+        (roles::H_CLUSTER_TABLES.any(), "cluster"),
+    ],
+    is_expected: false,
+    instead: None,
+    compose,
+};
 
 /// The whole of method B; `None` where the model has no anchors.
-///
-/// # Errors
-/// Where an artifact cannot be read or a figure cannot be drawn.
-pub(crate) fn part(inputs: &Inputs<'_, '_>) -> StageResult<Option<Part>> {
-    let files = tables(inputs.ctx, roles::RETRIEVAL.any(), "tables/retrieval.tsv")?;
-    if !files.iter().any(|f| f.name == "anchor_retrieval") {
+fn compose(inputs: &Inputs<'_, '_>) -> StageResult<Option<Content>> {
+    let files = tables(inputs.ctx, roles::RETRIEVAL)?;
+    let found = rows::<AnchorRetrievalRow>(&files)?;
+    if found.is_empty() {
         return Ok(None);
     }
     let mut blocks = vec![
@@ -43,63 +54,64 @@ pub(crate) fn part(inputs: &Inputs<'_, '_>) -> StageResult<Option<Part>> {
         ),
     ];
     let mut tiles = Vec::new();
-    for file in files.iter().filter(|f| f.name == "anchor_retrieval") {
-        let table = file.read()?;
-        let (text, tile) = headline(&table, file.patient.as_deref());
-        blocks.extend(text.map(Block::Text));
+    for (file, rows) in &found {
+        let (text, tile) = headline(rows, file.patient.as_deref());
+        blocks.push(Block::Text(text));
         if tiles.is_empty() {
             tiles.extend(tile);
         }
     }
     blocks.extend(picked_blocks(
         &files,
-        "anchor_retrieval",
+        AnchorRetrievalRow::SPEC.name(),
         "How often anchors are found",
         "Chance stands beside each share. Held-out: validation and test cells together; the training used neither.",
         inputs.params,
         Pick::First,
     )?);
-    let mut figures = Vec::new();
-    for file in tables(inputs.ctx, roles::HISTORY.any(), "model/history.tsv")? {
-        figures.extend(terms(&file)?);
-    }
-    for file in &files {
-        figures.extend(similarity(file)?);
-    }
-    blocks.push(Block::Figures(figures));
+    blocks.push(Block::Figures(figures(inputs, &files)?));
     blocks.extend(picked_blocks(
         &files,
-        "anchors",
+        AnchorRow::SPEC.name(),
         "Anchors",
         "",
         inputs.params,
         Pick::Largest(&["n_cells"]),
     )?);
+    blocks.extend(map_of_h(inputs)?);
+    Ok(Some(Content { blocks, tiles }))
+}
+
+/// The map of h and its clusters.
+fn map_of_h(inputs: &Inputs<'_, '_>) -> StageResult<Vec<Block>> {
+    let mut blocks = Vec::new();
     let maps = maps(inputs)?;
     if !maps.is_empty() {
         blocks.push(Block::Heading("Map of h".into()));
         blocks.push(Block::Figures(maps));
     }
-    let clusters = tables(
-        inputs.ctx,
-        roles::H_CLUSTER_TABLES.any(),
-        "tables/h_clusters.tsv",
-    )?;
+    let clusters = tables(inputs.ctx, roles::H_CLUSTER_TABLES)?;
+    let title = "Clusters of h";
     blocks.extend(table_blocks(
         &clusters,
         "h_clusters",
-        "Clusters of h",
+        title,
         "",
         inputs.params,
     )?);
-    Ok(Some(Part {
-        section: Section {
-            id: ID,
-            title: TITLE,
-            blocks,
-        },
-        tiles,
-    }))
+    Ok(blocks)
+}
+
+/// Loss terms of the training and similarities of the anchors.
+fn figures(inputs: &Inputs<'_, '_>, files: &[TableFile]) -> StageResult<Vec<Figure>> {
+    let mut figures = Vec::new();
+    for file in table_files::<AnchorHistoryRow>(inputs.ctx, roles::HISTORY, "model") {
+        figures.extend(terms(&file)?);
+    }
+    for file in files {
+        figures.extend(similarity(file)?);
+    }
+    Ok(figures)
 }
 
 fn of(patient: Option<&str>) -> String {
@@ -107,20 +119,10 @@ fn of(patient: Option<&str>) -> String {
 }
 
 /// The paper's figure in words, and as a tile.
-fn headline(table: &TextTable, patient: Option<&str>) -> (Option<String>, Vec<(String, String)>) {
-    let (Some(level), Some(space), Some(cells), Some(top5), Some(chance)) = (
-        texts(table, &["level"]),
-        texts(table, &["space"]),
-        texts(table, &["cells"]),
-        numbers(table, &["top5"]),
-        numbers(table, &["chance_top5"]),
-    ) else {
-        return (None, Vec::new());
-    };
-    let find = |l: &str, s: &str, c: &str| {
-        (0..level.len())
-            .find(|&i| level[i] == l && space[i] == s && cells[i] == c)
-            .map_or(f64::NAN, |i| top5[i])
+fn headline(rows: &[AnchorRetrievalRow], patient: Option<&str>) -> (String, Vec<(String, String)>) {
+    let find = |level: &str, space: &str, cells: &str| {
+        let is = |r: &&AnchorRetrievalRow| r.level == level && r.space == space && r.cells == cells;
+        rows.iter().find(is).map_or(f64::NAN, |r| r.top5)
     };
     let share = |x: f64| {
         if x.is_finite() {
@@ -129,7 +131,9 @@ fn headline(table: &TextTable, patient: Option<&str>) -> (Option<String>, Vec<(S
             "none".to_string()
         }
     };
-    let n = numbers(table, &["anchors"]).map_or(f64::NAN, |a| a[0]);
+    let (n, chance) = rows
+        .first()
+        .map_or((f64::NAN, f64::NAN), |r| (r.anchors as f64, r.chance_top5));
     let text = format!(
         "{} anchors{}. Own anchor among the nearest five, in z: {} of the centroids of training cells, {} of the centroids of held-out \
          cells, {} of held-out cells one by one; by chance {}. In h: {}, {}, {}.",
@@ -138,7 +142,7 @@ fn headline(table: &TextTable, patient: Option<&str>) -> (Option<String>, Vec<(S
         share(find("centroid", "z", "train")),
         share(find("centroid", "z", "heldout")),
         share(find("cell", "z", "heldout")),
-        share(chance[0]),
+        share(chance),
         share(find("centroid", "h", "train")),
         share(find("centroid", "h", "heldout")),
         share(find("cell", "h", "heldout")),
@@ -147,23 +151,16 @@ fn headline(table: &TextTable, patient: Option<&str>) -> (Option<String>, Vec<(S
         (short(n), format!("anchors{}", of(patient))),
         (
             share(find("cell", "z", "heldout")),
-            format!("top-5 anchor, held-out cells (chance {})", share(chance[0])),
+            format!("top-5 anchor, held-out cells (chance {})", share(chance)),
         ),
     ];
-    (Some(text), tiles)
+    (text, tiles)
 }
 
 fn terms(file: &TableFile) -> StageResult<Vec<Figure>> {
-    let table = file.read()?;
-    let Some(epochs) = numbers(&table, &["epoch"]) else {
-        return Ok(Vec::new());
-    };
-    let series = |names: &[(&'static str, &'static str)]| -> Vec<(&'static str, Vec<f64>)> {
-        let column = |(name, label): &(&'static str, &'static str)| {
-            Some((*label, numbers(&table, &[name])?))
-        };
-        names.iter().filter_map(column).collect()
-    };
+    let history = file.rows::<AnchorHistoryRow>()?;
+    let term = |value: fn(&AnchorHistoryRow) -> f64| history.iter().map(value).collect();
+    let epochs: Vec<f64> = term(|e| e.epoch as f64);
     let patient = file.patient.as_deref();
     let id = patient.unwrap_or("");
     let mut out = Vec::new();
@@ -184,49 +181,51 @@ fn terms(file: &TableFile) -> StageResult<Vec<Figure>> {
         "InfoNCE",
         "InfoNCE of each cell's own anchor against its hardest others: of training batches, and of the validation cells, which decide \
          nothing here. Anchors that lie close together keep it from reaching 0.",
-        series(&[("nce", "training"), ("val_loss", "validation")]),
+        vec![
+            ("training", term(|e| e.nce)),
+            ("validation", term(|e| e.val_loss)),
+        ],
     )?;
     add(
         "centroid",
         "Centroid term",
         "squared distance",
         "Mean squared distance of a training cell to the centroid of its anchor's cells, before its weight; it begins in the second epoch.",
-        series(&[("centroid", "centroid")]),
+        vec![("centroid", term(|e| e.centroid))],
     )?;
     add(
         "h",
         "Term of h",
         "squared distance",
         "Mean squared distance of a training cell's h to its anchor's h, before its weight.",
-        series(&[("h", "h")]),
+        vec![("h", term(|e| e.h))],
     )?;
     Ok(out)
 }
 
 fn similarity(file: &TableFile) -> StageResult<Option<Figure>> {
-    let (title, rows_of, caption) = match file.name.as_str() {
-        "anchor_similarity" => (
+    let values = |family: &Family<f64>| family.values().to_vec();
+    let (title, rows_of, caption, rows) = if file.is::<AnchorSimilarityRow>() {
+        let rows = file.rows::<AnchorSimilarityRow>()?;
+        (
             "Anchors with one another",
             "anchor",
             "Cosine similarity in z of the anchors with one another, where the frozen map puts them. Red: alike; anchors that are alike in \
              copy number are alike here, and hard to tell apart.",
-        ),
-        "centroid_similarity" => (
+            rows.iter().map(|r| values(&r.cosine)).collect::<Vec<_>>(),
+        )
+    } else if file.is::<CentroidSimilarityRow>() {
+        let rows = file.rows::<CentroidSimilarityRow>()?;
+        (
             "Centroids with anchors",
             "centroid",
             "Cosine similarity in z of the centroids of training cells (rows) with the anchors (columns). A model that works is reddest on \
              the diagonal.",
-        ),
-        _ => return Ok(None),
+            rows.iter().map(|r| values(&r.cosine)).collect(),
+        )
+    } else {
+        return Ok(None);
     };
-    let table = file.read()?;
-    let columns: Vec<Vec<f64>> = table.header[1..]
-        .iter()
-        .map(|c| table.numbers(c))
-        .collect::<StageResult<_>>()?;
-    let rows: Vec<Vec<f64>> = (0..table.rows.len())
-        .map(|r| columns.iter().map(|c| c[r]).collect())
-        .collect();
     let patient = file.patient.as_deref();
     let title = format!("{title}{}", of(patient));
     let axes = Axes {
@@ -241,46 +240,19 @@ fn similarity(file: &TableFile) -> StageResult<Option<Figure>> {
 
 /// The map of each model's cells, by cluster, type and label.
 fn maps(inputs: &Inputs<'_, '_>) -> StageResult<Vec<Figure>> {
-    let mut place: HashMap<(&str, &str), (usize, usize)> = HashMap::new();
-    for (p, patient) in inputs.patients.iter().enumerate() {
-        for (row, cell) in patient.obs.index.iter().enumerate() {
-            place.insert((patient.name.as_str(), cell.as_str()), (p, row));
-        }
-    }
+    let known = Known::new(inputs);
     let mut out = Vec::new();
     for input in inputs.ctx.all(roles::H_CLUSTERS) {
-        let reader = Reader::open(&input.path)?;
+        let reader = input.open()?;
         let obs = reader.obs()?;
         let points = reader.obsm("X_h_umap")?.into_dense();
-        let mut frames = vec![obs.clone()];
         let name = (!input.branch.is_empty()).then(|| clcc_stage::cohort::patient_name(&input));
         // The cells of a model of one patient do not say whose they are.
         let patients = match &name {
             Some(name) => vec![name.clone(); obs.len()],
             None => obs.texts("patient")?,
         };
-        // What is known of these cells from the other stages.
-        let mut known = clcc_data::frame::Frame::new(obs.index.clone());
-        for column in ["cell_type", "cancer_vs_normal"] {
-            let texts: Vec<Option<Vec<String>>> = inputs
-                .patients
-                .iter()
-                .map(|p| p.obs.texts(column).ok())
-                .collect();
-            let value = |(patient, cell): (&String, &String)| {
-                let (p, row) = place.get(&(patient.as_str(), cell.as_str()))?;
-                Some(texts[*p].as_ref()?[*row].clone())
-            };
-            let values: Vec<String> = patients
-                .iter()
-                .zip(&obs.index)
-                .map(|c| value(c).unwrap_or_default())
-                .collect();
-            if values.iter().any(|v| !v.is_empty()) {
-                known.set_category(column, &values);
-            }
-        }
-        frames.push(known);
+        let frames = [obs.clone(), known.of(&patients, &obs.index)];
         for (column, title, on_map) in [
             ("h_leiden", "By cluster of h", true),
             ("cell_type", "By cell type", false),
@@ -289,26 +261,62 @@ fn maps(inputs: &Inputs<'_, '_>) -> StageResult<Vec<Figure>> {
             let Some((codes, names)) = frames.iter().find_map(|f| categories(f, column)) else {
                 continue;
             };
-            let colours = names
-                .iter()
-                .enumerate()
-                .map(|(i, n)| palette::named(n, i))
-                .collect();
-            let colouring = Colouring::Category {
-                codes,
-                names,
-                colours,
-                on_map,
-            };
             let title = format!("{title}{}", of(name.as_deref()));
             out.push(Figure::new(
                 &["h umap", column, name.as_deref().unwrap_or("")],
                 &title,
                 "UMAP of h, the layer before the projection to z; each dot is a cell.",
                 &["h_clusters", "expr"],
-                umap(points.view(), &colouring)?,
+                umap(points.view(), &Colouring::named(codes, names, on_map))?,
             ));
         }
     }
     Ok(out)
+}
+
+/// What the other stages say of cells, by patient and cell id.
+struct Known<'a> {
+    patients: &'a [Patient],
+    /// Patient and row of each cell.
+    place: HashMap<(&'a str, &'a str), (usize, usize)>,
+}
+
+impl<'a> Known<'a> {
+    fn new(inputs: &Inputs<'a, '_>) -> Self {
+        let mut place = HashMap::new();
+        for (p, patient) in inputs.patients.iter().enumerate() {
+            for (row, cell) in patient.obs.index.iter().enumerate() {
+                place.insert((patient.name.as_str(), cell.as_str()), (p, row));
+            }
+        }
+        Self {
+            patients: inputs.patients,
+            place,
+        }
+    }
+
+    /// Types and labels of these cells, as far as they are known.
+    fn of(&self, patients: &[String], cells: &[String]) -> Frame {
+        let mut known = Frame::new(cells.to_vec());
+        for column in ["cell_type", "cancer_vs_normal"] {
+            let texts: Vec<Option<Vec<String>>> = self
+                .patients
+                .iter()
+                .map(|p| p.obs.texts(column).ok())
+                .collect();
+            let value = |(patient, cell): (&String, &String)| {
+                let (p, row) = self.place.get(&(patient.as_str(), cell.as_str()))?;
+                Some(texts[*p].as_ref()?[*row].clone())
+            };
+            let values: Vec<String> = patients
+                .iter()
+                .zip(cells)
+                .map(|c| value(c).unwrap_or_default())
+                .collect();
+            if values.iter().any(|v| !v.is_empty()) {
+                known.set_category(column, &values);
+            }
+        }
+        known
+    }
 }

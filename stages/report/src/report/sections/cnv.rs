@@ -1,18 +1,34 @@
 //! Inferred copy number: heatmaps along the genome and maps of the cells.
 
-use super::{Inputs, Part, categories, other_tables, table_blocks};
+use super::{Content, Inputs, SectionKind, categories, other_tables, table_blocks};
 use crate::report::figures::distribution::histogram;
 use crate::report::figures::heatmap::{Group, SideBar, heatmap, subsample};
 use crate::report::figures::palette;
 use crate::report::figures::umap::{Colouring, umap};
 use crate::report::html::{count, short};
-use crate::report::load::{Patient, TableFile, numbers, tables, windows};
-use crate::report::page::{Block, Figure, Section};
+use crate::report::load::{Patient, TableFile, Windows, numbers, tables, windows};
+use crate::report::page::{Block, Figure};
 use clcc_data::error::StageResult;
+use clcc_stage::cells::{CLONE, MALIGNANT};
 use clcc_stage::roles;
 
-const ID: &str = "copy-number";
-const TITLE: &str = "Copy number";
+pub(crate) const SECTION: SectionKind = SectionKind {
+    id: "copy-number",
+    title: "Copy number",
+    reads: &[
+        (roles::CNV.any(), "infercnv"),
+        (roles::CLUSTERS.any(), "cluster"),
+        (roles::CLUSTER_TABLES.any(), "cluster"),
+    ],
+    is_expected: true,
+    instead: None,
+    compose,
+};
+
+/// Tables of `cluster` that are named here.
+const CLUSTERS: &str = "cnv_clusters";
+const PROFILES: &str = "cnv_cluster_profiles";
+const MALIGNANCY: &str = "cnv_malignancy";
 
 /// Columns that may stand for groups of cells, best first, and what a reader calls them.
 const GROUPINGS: [(&str, &str); 3] = [
@@ -22,21 +38,11 @@ const GROUPINGS: [(&str, &str); 3] = [
 ];
 
 /// Heatmap and maps per patient.
-///
-/// # Errors
-/// Where an artifact cannot be read or a figure cannot be drawn.
-pub(crate) fn part(inputs: &Inputs<'_, '_>) -> StageResult<Part> {
-    let files = tables(
-        inputs.ctx,
-        roles::CLUSTER_TABLES.any(),
-        "tables/cluster_tables.tsv",
-    )?;
-    let any = inputs
-        .patients
-        .iter()
-        .any(|p| p.cnv.is_some() || p.umap.is_some());
-    if !any && files.is_empty() {
-        return Ok(Section::absent(ID, TITLE, "infercnv").into());
+fn compose(inputs: &Inputs<'_, '_>) -> StageResult<Option<Content>> {
+    let files = tables(inputs.ctx, roles::CLUSTER_TABLES)?;
+    let mut patients = inputs.patients.iter();
+    if files.is_empty() && !patients.any(|p| p.cnv.is_some() || p.umap.is_some()) {
+        return Ok(None);
     }
     let mut blocks = vec![Block::Text(
         "Expression, averaged over many neighbouring genes and compared with the patient's reference cells, shows which stretches of \
@@ -47,51 +53,57 @@ pub(crate) fn part(inputs: &Inputs<'_, '_>) -> StageResult<Part> {
     let mut n_windows = None;
     for (i, patient) in inputs.patients.iter().enumerate() {
         inputs.ctx.check_cancelled()?;
-        inputs.ctx.progress.step(
-            i as u64,
-            inputs.patients.len() as u64,
-            &format!("figures of {}", patient.name),
-        );
-        let mut figures = Vec::new();
-        if let Some(cnv) = windows(patient)? {
-            n_windows = Some(cnv.chromosomes.len());
-            figures.push(genome(
-                patient,
-                &cnv.x,
-                &cnv.chromosomes,
-                inputs.params.heatmap_cells,
-            )?);
-        }
-        figures.extend(maps(patient)?);
-        figures.extend(malignancy(patient, threshold(&files, patient)?)?);
+        let what = format!("figures of {}", patient.name);
+        let of = inputs.patients.len() as u64;
+        inputs.ctx.progress.step(i as u64, of, &what);
+        let cnv = windows(patient)?;
+        n_windows = cnv.as_ref().map(|c| c.chromosomes.len()).or(n_windows);
+        let figures = figures(inputs, patient, cnv.as_ref(), &files)?;
         if !figures.is_empty() {
-            blocks.push(Block::Heading(format!(
-                "{}: {} cells",
-                patient.name,
-                count(patient.obs.len())
-            )));
+            let cells = count(patient.obs.len());
+            blocks.push(Block::Heading(format!("{}: {cells} cells", patient.name)));
             blocks.push(Block::Figures(figures));
         }
     }
     blocks.extend(table_blocks(
         &files,
-        "cnv_clusters",
+        CLUSTERS,
         "Copy-number clusters",
         "",
         inputs.params,
     )?);
-    if files.iter().any(|f| f.name == "cnv_cluster_profiles") {
-        blocks.push(Block::Text("The mean profile of each cluster: `tables/cnv_cluster_profiles.*.tsv`, beside this page.".into()));
+    if files.iter().any(|f| f.name == PROFILES) {
+        blocks.push(Block::Text(format!(
+            "The mean profile of each cluster: `tables/{PROFILES}.*.tsv`, beside this page."
+        )));
     }
-    blocks.extend(other_tables(
-        &files,
-        &["cnv_clusters", "cnv_cluster_profiles"],
-        inputs.params,
-    )?);
-    let mut tiles: Vec<(String, String)> = n_windows
-        .map(|n| (count(n), "windows along the genome".to_string()))
-        .into_iter()
-        .collect();
+    blocks.extend(other_tables(&files, &[CLUSTERS, PROFILES], inputs.params)?);
+    let tiles = tiles(inputs, n_windows);
+    Ok(Some(Content { blocks, tiles }))
+}
+
+/// Everything that is drawn of a patient.
+fn figures(
+    inputs: &Inputs<'_, '_>,
+    patient: &Patient,
+    cnv: Option<&Windows>,
+    files: &[TableFile],
+) -> StageResult<Vec<Figure>> {
+    let mut figures = Vec::new();
+    if let Some(cnv) = cnv {
+        let n = inputs.params.heatmap_cells;
+        figures.push(genome(patient, &cnv.x, &cnv.chromosomes, n)?);
+    }
+    figures.extend(maps(patient)?);
+    figures.extend(malignancy(patient, threshold(files, patient)?)?);
+    Ok(figures)
+}
+
+fn tiles(inputs: &Inputs<'_, '_>, n_windows: Option<usize>) -> Vec<(String, String)> {
+    let mut tiles = Vec::new();
+    if let Some(n) = n_windows {
+        tiles.push((count(n), "windows along the genome".to_string()));
+    }
     let clusters: usize = inputs
         .patients
         .iter()
@@ -103,14 +115,7 @@ pub(crate) fn part(inputs: &Inputs<'_, '_>) -> StageResult<Part> {
             "copy-number clusters, all patients".to_string(),
         ));
     }
-    Ok(Part {
-        section: Section {
-            id: ID,
-            title: TITLE,
-            blocks,
-        },
-        tiles,
-    })
+    tiles
 }
 
 fn genome(
@@ -200,7 +205,7 @@ fn side_bar(patient: &Patient) -> SideBar {
 /// The score above which cells of the patient are called malignant; `None` where none are.
 fn threshold(files: &[TableFile], patient: &Patient) -> StageResult<Option<f64>> {
     let of_patient = |f: &&TableFile| f.patient.as_ref().is_none_or(|p| *p == patient.name);
-    let mut files = files.iter().filter(|f| f.name == "cnv_malignancy");
+    let mut files = files.iter().filter(|f| f.name == MALIGNANCY);
     let Some(file) = files.find(of_patient) else {
         return Ok(None);
     };
@@ -213,7 +218,7 @@ fn malignancy(patient: &Patient, threshold: Option<f64>) -> StageResult<Option<F
         return Ok(None);
     };
     let reference = patient.obs.flags("cnv_reference").ok();
-    let calls = categories(&patient.obs, "cnv_malignant");
+    let calls = categories(&patient.obs, MALIGNANT);
     let is_called = |i: usize| {
         calls.as_ref().is_some_and(|(codes, names)| {
             usize::try_from(codes[i]).is_ok_and(|c| names[c] == "Malignant")
@@ -226,25 +231,7 @@ fn malignancy(patient: &Patient, threshold: Option<f64>) -> StageResult<Option<F
     };
     let malignant = of(&is_called);
     let n_reference = (0..scores.len()).filter(|&i| is_reference(i)).count();
-    let line = match threshold {
-        Some(t) if malignant.is_empty() => {
-            format!("No cell that is no reference lies above the threshold ({})", short(t))
-        }
-        Some(t) => format!(
-            "Cells right of the dashed line ({}) that are no reference are called malignant",
-            short(t)
-        ),
-        None => "No two components could be told apart, so no cell is called; the parameter malignancy_threshold of cluster sets a \
-                 threshold by hand"
-            .into(),
-    };
-    let beside = match n_reference {
-        0 => String::new(),
-        n if n == scores.len() => " All are reference cells.".into(),
-        _ => " Reference cells far to the right have a profile of their own, as cell types do: other normal cells like them would \
-              be called too."
-            .into(),
-    };
+    let words = malignancy_words(threshold, !malignant.is_empty(), n_reference, scores.len());
     let parts = [
         (
             "reference",
@@ -263,7 +250,7 @@ fn malignancy(patient: &Patient, threshold: Option<f64>) -> StageResult<Option<F
         return Ok(None);
     };
     let caption = format!(
-        "How far each cell of {} goes along the mean copy-number profile of its cluster, bars stacked. {line}.{beside}",
+        "How far each cell of {} goes along the mean copy-number profile of its cluster, bars stacked. {words}",
         patient.name
     );
     let title = format!("Malignancy score, {}", patient.name);
@@ -275,6 +262,64 @@ fn malignancy(patient: &Patient, threshold: Option<f64>) -> StageResult<Option<F
         svg,
     )))
 }
+
+/// What the scores and the threshold mean.
+fn malignancy_words(
+    threshold: Option<f64>,
+    any_malignant: bool,
+    n_reference: usize,
+    n_cells: usize,
+) -> String {
+    let line = match threshold {
+        Some(t) if !any_malignant => {
+            format!("No cell that is no reference lies above the threshold ({})", short(t))
+        }
+        Some(t) => format!(
+            "Cells right of the dashed line ({}) that are no reference are called malignant",
+            short(t)
+        ),
+        None => "No two components could be told apart, so no cell is called; the parameter malignancy_threshold of cluster sets a \
+                 threshold by hand"
+            .into(),
+    };
+    let beside = match n_reference {
+        0 => String::new(),
+        n if n == n_cells => " All are reference cells.".into(),
+        _ => " Reference cells far to the right have a profile of their own, as cell types do: other normal cells like them would \
+              be called too."
+            .into(),
+    };
+    format!("{line}.{beside}")
+}
+
+/// Columns of the cells that colour their map: column, title, what it shows, whether names stand on the map.
+const MAPPED: [(&str, &str, &str, bool); 5] = [
+    (
+        "cancer_vs_normal",
+        "By label",
+        "cancer or normal, as the sample's origin or the workflow says",
+        false,
+    ),
+    (
+        "cnv_leiden",
+        "By copy-number cluster",
+        "Leiden cluster of the copy-number profile; 0 is the largest",
+        true,
+    ),
+    (
+        CLONE,
+        "By clone",
+        "clone of the malignant cells, told apart by the counts of pieces of chromosome arms; 1 is the largest, other cells have none",
+        true,
+    ),
+    (
+        MALIGNANT,
+        "By malignancy",
+        "called malignant or normal by the malignancy score, drawn below",
+        false,
+    ),
+    ("cell_type", "By cell type", "annotated cell type", false),
+];
 
 fn maps(patient: &Patient) -> StageResult<Vec<Figure>> {
     let Some(points) = &patient.umap else {
@@ -301,52 +346,11 @@ fn maps(patient: &Patient) -> StageResult<Vec<Figure>> {
         ));
         Ok(())
     };
-    for (column, title, shows, on_map) in [
-        (
-            "cancer_vs_normal",
-            "By label",
-            "cancer or normal, as the sample's origin or the workflow says",
-            false,
-        ),
-        (
-            "cnv_leiden",
-            "By copy-number cluster",
-            "Leiden cluster of the copy-number profile; 0 is the largest",
-            true,
-        ),
-        (
-            "cnv_clone",
-            "By clone",
-            "clone of the malignant cells, told apart by the counts of pieces of chromosome arms; 1 is the largest, other cells have none",
-            true,
-        ),
-        (
-            "cnv_malignant",
-            "By malignancy",
-            "called malignant or normal by the malignancy score, drawn below",
-            false,
-        ),
-        ("cell_type", "By cell type", "annotated cell type", false),
-    ] {
+    for (column, title, shows, on_map) in MAPPED {
         let known =
             categories(&patient.obs, column).filter(|(codes, _)| codes.iter().any(|c| *c >= 0));
         if let Some((codes, names)) = known {
-            let colours = names
-                .iter()
-                .enumerate()
-                .map(|(i, n)| palette::named(n, i))
-                .collect();
-            add(
-                column,
-                title,
-                shows,
-                Colouring::Category {
-                    codes,
-                    names,
-                    colours,
-                    on_map,
-                },
-            )?;
+            add(column, title, shows, Colouring::named(codes, names, on_map))?;
         }
     }
     if let Ok(values) = patient.obs.numbers("cnv_burden") {

@@ -1,40 +1,37 @@
 //! How far expression strays from copy number in each cancer cell, by the paper's measure.
 
-use clcc_stage::roles;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Inputs, Part, other_tables, table_blocks};
+use super::{Content, Inputs, SectionKind, other_tables, table_blocks};
 use crate::report::figures::bars::shares;
 use crate::report::figures::distribution::{Scale, violins};
 use crate::report::figures::palette;
 use crate::report::html::{count, percent, short};
-use crate::report::load::{TableFile, numbers, stack, tables, texts};
-use crate::report::page::{Block, Figure, Section, Tone};
+use crate::report::load::{TableFile, stack, table_files, tables};
+use crate::report::page::{Block, Figure, Tone};
 use clcc_data::error::StageResult;
-use clcc_data::table::TextTable;
+use clcc_stage::roles;
+use clcc_stage::rows::{CompositionRow, ConcordancePatientRow, ConcordanceRow};
+use clcc_stage::tables::Row as _;
 
-const ID: &str = "concordance";
-const TITLE: &str = "Concordance";
 const CLASSES: [&str; 3] = ["concordant", "intermediate", "discordant"];
 
+pub(crate) const SECTION: SectionKind = SectionKind {
+    id: "concordance",
+    title: "Concordance",
+    reads: &[
+        (roles::CONCORDANCE.any(), "concordance"),
+        (roles::CONCORDANCE_SUMMARY.any(), "concordance"),
+    ],
+    is_expected: true,
+    instead: None,
+    compose,
+};
+
 /// Distances per patient, composition of the classes, tables.
-///
-/// # Errors
-/// Where a table cannot be read or a figure cannot be drawn.
-pub(crate) fn part(inputs: &Inputs<'_, '_>) -> StageResult<Part> {
-    let cells = tables(
-        inputs.ctx,
-        roles::CONCORDANCE.any(),
-        "tables/concordance.tsv",
-    )?;
-    let files = tables(
-        inputs.ctx,
-        roles::CONCORDANCE_SUMMARY.any(),
-        "tables/concordance_summary.tsv",
-    )?;
-    if cells.is_empty() && files.is_empty() {
-        return Ok(Section::absent(ID, TITLE, "concordance").into());
-    }
+fn compose(inputs: &Inputs<'_, '_>) -> StageResult<Option<Content>> {
+    let cells = table_files::<ConcordanceRow>(inputs.ctx, roles::CONCORDANCE, "tables");
+    let files = tables(inputs.ctx, roles::CONCORDANCE_SUMMARY)?;
     let mut blocks = vec![Block::Text(
         "The distance between a cancer cell's two embeddings says how badly its expression fits its copy number. Within each patient \
          the nearest cells are called concordant and the farthest discordant; these are quantiles, so there is always a discordant \
@@ -44,59 +41,57 @@ pub(crate) fn part(inputs: &Inputs<'_, '_>) -> StageResult<Part> {
     blocks.extend(warnings(&files)?);
     let mut tiles = Vec::new();
     for file in &cells {
-        let table = file.read()?;
-        blocks.push(whose_distance(&table, &files)?);
-        if let Some(classes) = texts(&table, &["concordance_class"]) {
-            let n = classes.iter().filter(|c| **c == "discordant").count();
-            tiles.push((count(n), "discordant cancer cells (a quantile)".to_string()));
-            blocks.extend(mixture(&table, &classes));
-        }
-        blocks.push(Block::Figures(figures(&table)?));
+        let rows = file.rows::<ConcordanceRow>()?;
+        blocks.push(whose_distance(&rows, &files)?);
+        let discordant = rows.iter().filter(|r| r.concordance_class == CLASSES[2]);
+        tiles.push((
+            count(discordant.count()),
+            "discordant cancer cells (a quantile)".to_string(),
+        ));
+        blocks.extend(mixture(&rows));
+        blocks.push(Block::Figures(figures(&rows)?));
         blocks.push(Block::Text(format!(
             "The class and distance of every cell: `{}`, beside this page.",
             file.published
         )));
     }
-    for (name, title) in [
-        ("concordance_by_patient", "Classes per patient"),
-        ("concordance_composition", "What the classes go with"),
-    ] {
-        blocks.extend(table_blocks(&files, name, title, "", inputs.params)?);
+    let shown = [
+        (ConcordancePatientRow::SPEC, "Classes per patient"),
+        (CompositionRow::SPEC, "What the classes go with"),
+    ];
+    for (table, title) in shown {
+        blocks.extend(table_blocks(
+            &files,
+            table.name(),
+            title,
+            "",
+            inputs.params,
+        )?);
     }
-    blocks.extend(other_tables(
-        &files,
-        &["concordance_by_patient", "concordance_composition"],
-        inputs.params,
-    )?);
-    Ok(Part {
-        section: Section {
-            id: ID,
-            title: TITLE,
-            blocks,
-        },
-        tiles,
-    })
+    let known = shown.map(|(table, _)| table.name());
+    blocks.extend(other_tables(&files, &known, inputs.params)?);
+    Ok(Some(Content { blocks, tiles }))
 }
 
 /// Whether the model that measured a cell had trained on it: of one model the class goes with that, of
 /// held-out distances it cannot.
-fn whose_distance(cells: &TextTable, files: &[TableFile]) -> StageResult<Block> {
-    if let Some(folds) = texts(cells, &["fold"]) {
-        let models = folds.iter().collect::<BTreeSet<_>>().len();
+fn whose_distance(cells: &[ConcordanceRow], files: &[TableFile]) -> StageResult<Block> {
+    let folds: BTreeSet<&str> = cells.iter().filter_map(|r| r.fold.as_deref()).collect();
+    if !folds.is_empty() {
         let text = format!(
-            "Held-out distances: each cell is measured by the one of {models} models that did not train on it, on a common scale \
-             (`concordance_folds.tsv`). So the class cannot say which cells were trained on."
+            "Held-out distances: each cell is measured by the one of {} models that did not train on it, on a common scale \
+             (`concordance_folds.tsv`). So the class cannot say which cells were trained on.",
+            folds.len()
         );
         return Ok(Block::Note(Tone::Info, text));
     }
-    let v = stack(files, "concordance_composition")?
+    let v = composition(files)?
         .iter()
-        .find_map(|(table, _)| {
-            let (variables, scope) = (texts(table, &["variable"])?, texts(table, &["patient"])?);
-            let v = numbers(table, &["cramers_v_corrected", "cramers_v"])?;
-            let rows = (0..v.len()).filter(|&i| variables[i] == "split");
+        .find_map(|rows| {
+            let of_split = rows.iter().filter(|r| r.variable == "split");
             // Over all patients where there are several.
-            rows.min_by_key(|&i| scope[i] != "all").map(|i| v[i])
+            let row = of_split.min_by_key(|r| r.patient != "all")?;
+            Some(row.cramers_v_corrected)
         })
         .filter(|v| v.is_finite());
     let found = v.map_or_else(String::new, |v| {
@@ -118,24 +113,26 @@ fn whose_distance(cells: &TextTable, files: &[TableFile]) -> StageResult<Block> 
     Ok(Block::Note(tone, text))
 }
 
+/// The rows of the composition, table by table.
+fn composition(files: &[TableFile]) -> StageResult<Vec<Vec<CompositionRow>>> {
+    let stacks = stack(files, CompositionRow::SPEC.name())?;
+    stacks
+        .iter()
+        .map(|(table, _)| CompositionRow::parse(table))
+        .collect()
+}
+
 /// What the stage itself warns of.
 fn warnings(files: &[TableFile]) -> StageResult<Vec<Block>> {
     let mut out: Vec<String> = Vec::new();
-    for (table, _) in stack(files, "concordance_composition")? {
-        let Some(warnings) = texts(&table, &["warning"]) else {
-            continue;
-        };
+    for rows in composition(files)? {
         // Rows over all patients say it once; without them every patient's row does.
-        let scope = texts(&table, &["patient"]).unwrap_or_default();
-        let broad = |s: &str| s == "all" || s == "pooled";
-        let any_broad = scope.iter().any(|s| broad(s));
-        let said = (0..warnings.len())
-            .filter(|&i| !any_broad || broad(scope[i]))
-            .map(|i| warnings[i]);
-        out.extend(
-            said.filter(|t| !matches!(*t, "" | "NA"))
-                .map(str::to_string),
-        );
+        let any_broad = rows.iter().any(|r| r.patient == "all");
+        let said = rows
+            .into_iter()
+            .filter(|r| !any_broad || r.patient == "all")
+            .map(|r| r.warning);
+        out.extend(said.filter(|text| !text.is_empty()));
     }
     out.dedup();
     let sentence = |t: String| {
@@ -157,25 +154,27 @@ fn warnings(files: &[TableFile]) -> StageResult<Vec<Block>> {
         .collect())
 }
 
-/// Counts of a column's values within each class.
-fn counts<'a>(classes: &[&'a str], values: &[&'a str]) -> BTreeMap<&'a str, [f64; 3]> {
+/// Counts of the cells' values within each class.
+fn counts(
+    cells: &[ConcordanceRow],
+    value: fn(&ConcordanceRow) -> &str,
+) -> BTreeMap<&str, [f64; 3]> {
     let mut out: BTreeMap<&str, [f64; 3]> = BTreeMap::new();
-    for (class, value) in classes.iter().zip(values) {
-        if let Some(c) = CLASSES.iter().position(|k| k == class) {
-            out.entry(if value.is_empty() {
-                "not stated"
-            } else {
-                value
-            })
-            .or_default()[c] += 1.0;
+    for cell in cells {
+        if let Some(c) = CLASSES.iter().position(|k| *k == cell.concordance_class) {
+            let name = match value(cell) {
+                "" => "not stated",
+                value => value,
+            };
+            out.entry(name).or_default()[c] += 1.0;
         }
     }
     out
 }
 
 /// Says in words which cell type the discordant class is mostly made of.
-fn mixture(table: &TextTable, classes: &[&str]) -> Option<Block> {
-    let types = counts(classes, &texts(table, &["cell_type"])?);
+fn mixture(cells: &[ConcordanceRow]) -> Option<Block> {
+    let types = counts(cells, |cell| &cell.cell_type);
     if types.len() < 2 {
         return None;
     }
@@ -192,72 +191,74 @@ fn mixture(table: &TextTable, classes: &[&str]) -> Option<Block> {
     Some(Block::Note(Tone::Info, text))
 }
 
-fn figures(table: &TextTable) -> StageResult<Vec<Figure>> {
-    let mut out = Vec::new();
-    if let (Some(patients), Some(distances)) =
-        (texts(table, &["patient"]), numbers(table, &["distance"]))
-    {
-        let mut groups: Vec<(String, Vec<f64>)> = Vec::new();
-        let label = texts(table, &["cancer_vs_normal"]);
-        for (i, (patient, distance)) in patients.iter().zip(distances).enumerate() {
-            if label.as_ref().is_some_and(|l| l[i] != "Cancer") {
-                continue;
-            }
-            match groups.iter_mut().find(|g| g.0 == *patient) {
-                Some(group) => group.1.push(distance),
-                None => groups.push((patient.to_string(), vec![distance])),
-            }
-        }
-        if let Some(svg) = violins(&groups, "distance", Scale::Linear)? {
-            let caption = "Distance between the expression and the copy-number embedding of each cancer cell, by patient. Box: middle \
-                           half of the cells and median.";
-            out.push(Figure::new(
-                &["concordance distance"],
-                "Distance per patient",
-                caption,
-                &["concordance"],
-                svg,
-            ));
-        }
-    }
-    let Some(classes) = texts(table, &["concordance_class"]) else {
-        return Ok(out);
-    };
+fn figures(cells: &[ConcordanceRow]) -> StageResult<Vec<Figure>> {
+    let by_type = class_shares(cells, ("cell_type", "Classes by cell type"), |c| {
+        &c.cell_type
+    })?;
     // Where every cell is held out, by which fold is what is left to ask.
-    let membership = if texts(table, &["fold"]).is_some() {
-        ("fold", "Classes by fold")
+    let by_membership = if cells.iter().any(|cell| cell.fold.is_some()) {
+        class_shares(cells, ("fold", "Classes by fold"), |cell| {
+            cell.fold.as_deref().unwrap_or("")
+        })?
     } else {
-        ("split", "Classes by split membership")
+        let title = "Classes by split membership";
+        class_shares(cells, ("split", title), |cell| &cell.split)?
     };
-    for (column, title) in [("cell_type", "Classes by cell type"), membership] {
-        let Some(values) = texts(table, &[column]) else {
-            continue;
-        };
-        let mut bars: Vec<(String, Vec<f64>)> = counts(&classes, &values)
-            .into_iter()
-            .map(|(name, n)| (name.to_string(), n.to_vec()))
-            .collect();
-        // Parts of the split in the order of their use.
-        bars.sort_by_key(|b| {
-            ["train", "val", "test"]
-                .iter()
-                .position(|s| *s == b.0)
-                .unwrap_or(3)
-        });
-        let parts = CLASSES.map(|c| (c.to_string(), palette::named(c, 0)));
-        if let Some(svg) = shares(&bars, &parts, "share of cells")? {
-            let caption = format!(
-                "Share of each class among the classed cells, by {}. Equal bars mean that the class has nothing to do with it.",
-                column.replace('_', " ")
-            );
-            out.push(Figure::new(
-                &["concordance", column],
-                title,
-                &caption,
-                &["concordance"],
-                svg,
-            ));
+    let figures = [distances(cells)?, by_type, by_membership];
+    Ok(figures.into_iter().flatten().collect())
+}
+
+/// The distances of the cancer cells of each patient.
+fn distances(cells: &[ConcordanceRow]) -> StageResult<Option<Figure>> {
+    let mut groups: Vec<(String, Vec<f64>)> = Vec::new();
+    for cell in cells.iter().filter(|c| c.cancer_vs_normal == "Cancer") {
+        match groups.iter_mut().find(|g| g.0 == cell.patient) {
+            Some(group) => group.1.push(cell.distance),
+            None => groups.push((cell.patient.clone(), vec![cell.distance])),
         }
     }
-    Ok(out)
+    let caption = "Distance between the expression and the copy-number embedding of each cancer cell, by patient. Box: middle \
+                   half of the cells and median.";
+    Ok(violins(&groups, "distance", Scale::Linear)?.map(|svg| {
+        Figure::new(
+            &["concordance distance"],
+            "Distance per patient",
+            caption,
+            &["concordance"],
+            svg,
+        )
+    }))
+}
+
+/// The share of each class among the cells of one value.
+fn class_shares(
+    cells: &[ConcordanceRow],
+    (column, title): (&str, &str),
+    value: fn(&ConcordanceRow) -> &str,
+) -> StageResult<Option<Figure>> {
+    let mut bars: Vec<(String, Vec<f64>)> = counts(cells, value)
+        .into_iter()
+        .map(|(name, n)| (name.to_string(), n.to_vec()))
+        .collect();
+    // Parts of the split in the order of their use.
+    bars.sort_by_key(|b| {
+        ["train", "val", "test"]
+            .iter()
+            .position(|s| *s == b.0)
+            .unwrap_or(3)
+    });
+    let parts = CLASSES.map(|c| (c.to_string(), palette::named(c, 0)));
+    let caption = format!(
+        "Share of each class among the classed cells, by {}. Equal bars mean that the class has nothing to do with it.",
+        column.replace('_', " ")
+    );
+    Ok(shares(&bars, &parts, "share of cells")?.map(|svg| {
+        Figure::new(
+            &["concordance", column],
+            title,
+            &caption,
+            &["concordance"],
+            svg,
+        )
+    }))
 }

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use super::side_by_side::{CNV_SCORES, TABLES, further, labels, side_by_side};
-use super::{Inputs, Part, table_blocks, title_of};
+use super::side_by_side::{BY_PATIENT, CNV_SCORES, TABLES, further, labels, side_by_side};
+use super::{Content, Inputs, SectionKind, table_blocks, title_of};
 use crate::report::figures::bars::bars;
 use crate::report::figures::grid::{Axes, grid};
 use crate::report::figures::palette;
 use crate::report::figures::volcano::{Volcano, volcano};
 use crate::report::html::{count, percent, short};
 use crate::report::load::{TableFile, numbers, stack, tables, texts};
-use crate::report::page::{Block, Figure, Section, Tone};
+use crate::report::page::{Block, Figure, Tone};
 use crate::report::params::Params;
 use crate::report::table_view::{BY_P, TableView};
 use clcc_data::error::StageResult;
@@ -20,21 +20,25 @@ use clcc_stage::roles;
 
 /// Column of the tables whose rows are genes in clusters.
 const H_LEIDEN: &str = "h_leiden";
-const ID: &str = "differential-expression";
-const TITLE: &str = "Differential expression";
 
 /// Names of the columns that hold an effect and its p-values, best first.
 const EFFECT: [&str; 3] = ["logfoldchanges", "log2fc", "mean_difference"];
 const ADJUSTED: [&str; 2] = ["pvals_adj", "qvals"];
 
+pub(crate) const SECTION: SectionKind = SectionKind {
+    id: "differential-expression",
+    title: "Differential expression",
+    reads: &[(roles::DE.any(), "de")],
+    is_expected: true,
+    instead: None,
+    compose,
+};
+
 /// Contrasts, volcano plots, cis effects, escape tables.
-///
-/// # Errors
-/// Where a table cannot be read or a figure cannot be drawn.
-pub(crate) fn part(inputs: &Inputs<'_, '_>) -> StageResult<Part> {
-    let files = tables(inputs.ctx, roles::DE.any(), "tables/de.tsv")?;
+fn compose(inputs: &Inputs<'_, '_>) -> StageResult<Option<Content>> {
+    let files = tables(inputs.ctx, roles::DE)?;
     if files.is_empty() {
-        return Ok(Section::absent(ID, TITLE, "de").into());
+        return Ok(None);
     }
     let p = inputs.params;
     let mut blocks = vec![
@@ -44,26 +48,10 @@ pub(crate) fn part(inputs: &Inputs<'_, '_>) -> StageResult<Part> {
                 .into(),
         ),
     ];
-    if inputs.ctx.optional(roles::CONCORDANCE).is_some() {
-        let instead = match inputs.ctx.optional(roles::DOSAGE) {
-            Some(_) => {
-                "The dosage section below tests each gene's dependence on copy number itself: believe it first."
-            }
-            None => {
-                "A stage of kind `dosage` would test each gene's dependence on copy number itself."
-            }
-        };
-        blocks.push(Block::Note(
-            Tone::Warning,
-            format!(
-                "On simulated tumours with planted escape genes, ranking genes by discordant against concordant cells finds them no \
-                 better than chance. {instead}"
-            ),
-        ));
-    }
+    blocks.extend(limits(inputs));
     blocks.extend(table_blocks(
         &files,
-        "discordance_by_patient",
+        BY_PATIENT,
         "Cells and genes of each patient",
         "Cells of each concordance class, and genes higher (escape) and lower (compensation) in discordant than in concordant cells, at each \
          threshold of the log2 fold change.",
@@ -73,67 +61,96 @@ pub(crate) fn part(inputs: &Inputs<'_, '_>) -> StageResult<Part> {
     blocks.extend(cnv_scores(&files)?);
     blocks.extend(labels(&files, p)?);
     blocks.extend(side_by_side(&files, p)?);
-    let mut by_contrast = Vec::new();
-    let mut findings = Vec::new();
-    let mut regions = Vec::new();
-    let mut rest = Vec::new();
-    let mut tiles = Vec::new();
+    let mut found = Found::default();
     for file in ordered(&files) {
-        if TABLES.contains(&file.name.as_str()) {
-            continue;
-        }
-        let table = file.read()?;
-        if is_cis(&file.name) {
-            regions.extend(cis(file, table, p)?);
-        } else if FINDINGS.contains(&file.name.as_str()) {
-            if file.name == "escape_genes" {
-                tiles.push((
-                    count(distinct(&table, "names")),
-                    "genes higher in discordant cells".to_string(),
-                ));
-            }
-            findings.extend(found(file, table, p)?);
-        } else if table.position("names").is_some()
-            && numbers(&table, &EFFECT).is_some()
-            && numbers(&table, &ADJUSTED).is_some()
-        {
-            let open = by_contrast.is_empty();
-            by_contrast.push(contrast(file, table, p, open)?);
-        } else {
-            let title = titled(file);
-            let view = TableView::new(&title, table, &file.published, p.table_rows, BY_P);
-            rest.push(Block::Fold(title, false, vec![Block::Table(view)]));
+        if !TABLES.contains(&file.name.as_str()) {
+            found.add(file, p)?;
         }
     }
-    rest.extend(further(&files, p)?);
+    found.rest.extend(further(&files, p)?);
     for (heading, part) in [
-        ("Genes of each contrast", by_contrast),
-        ("Escape and compensation, by the paper's contrast", findings),
-        ("Cis effects", regions),
-        ("Other tables", rest),
+        ("Genes of each contrast", found.by_contrast),
+        (
+            "Escape and compensation, by the paper's contrast",
+            found.findings,
+        ),
+        ("Cis effects", found.regions),
+        ("Other tables", found.rest),
     ] {
         if !part.is_empty() {
             blocks.push(Block::Heading(heading.into()));
             blocks.extend(part);
         }
     }
-    Ok(Part {
-        section: Section {
-            id: ID,
-            title: TITLE,
-            blocks,
-        },
-        tiles,
-    })
+    let tiles = found.tiles;
+    Ok(Some(Content { blocks, tiles }))
+}
+
+/// What is known of the paper's way to find genes, where it was gone.
+fn limits(inputs: &Inputs<'_, '_>) -> Option<Block> {
+    inputs.ctx.optional(roles::CONCORDANCE)?;
+    let instead = match inputs.ctx.optional(roles::DOSAGE) {
+        Some(_) => {
+            "The dosage section below tests each gene's dependence on copy number itself: believe it first."
+        }
+        None => "A stage of kind `dosage` would test each gene's dependence on copy number itself.",
+    };
+    let text = format!(
+        "On simulated tumours with planted escape genes, ranking genes by discordant against concordant cells finds them no \
+         better than chance. {instead}"
+    );
+    Some(Block::Note(Tone::Warning, text))
+}
+
+/// The tables one by one, sorted by what they are of.
+#[derive(Default)]
+struct Found {
+    by_contrast: Vec<Block>,
+    findings: Vec<Block>,
+    regions: Vec<Block>,
+    rest: Vec<Block>,
+    tiles: Vec<(String, String)>,
+}
+
+impl Found {
+    fn add(&mut self, file: &TableFile, p: &Params) -> StageResult<()> {
+        let table = file.read()?;
+        if is_cis(&file.name) {
+            self.regions.extend(cis(file, table, p)?);
+        } else if FINDINGS.contains(&file.name.as_str()) {
+            if file.name == ESCAPE {
+                self.tiles.push((
+                    count(distinct(&table, "names")),
+                    "genes higher in discordant cells".to_string(),
+                ));
+            }
+            self.findings.extend(found(file, table, p)?);
+        } else if table.position("names").is_some()
+            && numbers(&table, &EFFECT).is_some()
+            && numbers(&table, &ADJUSTED).is_some()
+        {
+            let open = self.by_contrast.is_empty();
+            self.by_contrast.push(contrast(file, table, p, open)?);
+        } else {
+            let title = titled(file);
+            let view = TableView::new(&title, table, &file.published, p.table_rows, BY_P);
+            self.rest
+                .push(Block::Fold(title, false, vec![Block::Table(view)]));
+        }
+        Ok(())
+    }
 }
 
 /// Tables of genes that the contrasts have found.
-const FINDINGS: [&str; 3] = ["escape_genes", "compensation_genes", "recurrence"];
+const FINDINGS: [&str; 3] = [ESCAPE, "compensation_genes", "recurrence"];
+const ESCAPE: &str = "escape_genes";
+/// Table of the contrasts.
+const CONTRASTS: &str = "contrasts";
 
 /// The tables but for the list of contrasts: of one kind of contrast all patients together first,
 /// then the patients.
 fn ordered(files: &[TableFile]) -> Vec<&TableFile> {
-    let mut out: Vec<&TableFile> = files.iter().filter(|f| f.name != "contrasts").collect();
+    let mut out: Vec<&TableFile> = files.iter().filter(|f| f.name != CONTRASTS).collect();
     let rank = |name: &str| {
         let (kind, who) = name.split_once('.').unwrap_or((name, ""));
         let broad = match who {
@@ -200,7 +217,7 @@ fn found(file: &TableFile, table: TextTable, p: &Params) -> StageResult<Vec<Bloc
 /// The table of contrasts, after a sentence on those that could not be tested.
 fn contrasts(files: &[TableFile], p: &Params) -> StageResult<Vec<Block>> {
     let mut out = Vec::new();
-    for (table, _) in stack(files, "contrasts")? {
+    for (table, _) in stack(files, CONTRASTS)? {
         let (Some(names), Some(status)) = (
             texts(&table, &["contrast", "names"]),
             texts(&table, &["status"]),
@@ -249,7 +266,7 @@ fn contrasts(files: &[TableFile], p: &Params) -> StageResult<Vec<Block>> {
             out.push(Block::Note(Tone::Info, text));
         }
     }
-    out.extend(table_blocks(files, "contrasts", "Contrasts", "What was compared with what, how many cells on each side, and why a contrast could not be made.", p)?);
+    out.extend(table_blocks(files, CONTRASTS, "Contrasts", "What was compared with what, how many cells on each side, and why a contrast could not be made.", p)?);
     Ok(out)
 }
 
@@ -301,51 +318,18 @@ fn contrast(file: &TableFile, table: TextTable, p: &Params, open: bool) -> Stage
     let names = texts(&table, &["names"]).unwrap_or_default();
     let effects = numbers(&table, &EFFECT).unwrap_or_default();
     let adjusted = numbers(&table, &ADJUSTED).unwrap_or_default();
-    let evidence = evidence(&table, &adjusted);
-    let significant = |i: usize| adjusted[i] < p.fdr && effects[i].abs() > p.log2fc;
-    let class: Vec<usize> = (0..names.len())
-        .map(|i| {
-            if !significant(i) {
-                0
-            } else if effects[i] > 0.0 {
-                1
-            } else {
-                2
-            }
-        })
-        .collect();
-    let n = class.iter().filter(|c| **c > 0).count();
-    let classes = [
-        ("higher".to_string(), palette::HIGH),
-        ("lower".to_string(), palette::LOW),
-    ];
-    let figure = volcano(
-        &Volcano {
-            names: &names,
-            effects: &effects,
-            evidence: &evidence,
-            class: &class,
-            classes: &classes,
-            labels: p.label_genes,
-            named: &[1, 2],
-            effect_guides: &[-p.log2fc, p.log2fc],
-            evidence_guide: Some(-math::log10(p.fdr)),
-        },
-        "log2 fold change",
-        "−log10 adjusted p",
-    )?;
-    let genes: BTreeSet<&str> = (0..names.len())
-        .filter(|&i| class[i] > 0)
-        .map(|i| names[i])
-        .collect();
-    let by_cluster = table.header.iter().any(|c| c == H_LEIDEN);
-    let dot = if by_cluster {
-        "gene and cluster"
-    } else {
-        "gene"
+    let class = |i: usize| match adjusted[i] < p.fdr && effects[i].abs() > p.log2fc {
+        true if effects[i] > 0.0 => 1,
+        true => 2,
+        false => 0,
     };
+    let class: Vec<usize> = (0..names.len()).map(class).collect();
+    let n = class.iter().filter(|c| **c > 0).count();
+    let by_cluster = table.header.iter().any(|c| c == H_LEIDEN);
     let summary = if by_cluster {
         // A row is a gene in a cluster, and only those beyond the thresholds are listed.
+        let beyond = (0..names.len()).filter(|&i| class[i] > 0);
+        let genes: BTreeSet<&str> = beyond.map(|i| names[i]).collect();
         format!(
             "{title}: {} genes beyond the thresholds in one cluster or more",
             count(genes.len())
@@ -357,21 +341,20 @@ fn contrast(file: &TableFile, table: TextTable, p: &Params, open: bool) -> Stage
             count(names.len())
         )
     };
+    let dot = if by_cluster {
+        "gene and cluster"
+    } else {
+        "gene"
+    };
+    let points = Points {
+        names: &names,
+        effects: &effects,
+        evidence: &evidence(&table, &adjusted),
+        class: &class,
+    };
     let mut blocks = Vec::new();
-    if let Some(svg) = figure {
-        let caption = format!(
-            "One dot a {dot}. Coloured: adjusted p below {} and a change beyond {} on the log2 scale (dashed lines); the \
-             names are those with the smallest p.",
-            short(p.fdr),
-            short(p.log2fc)
-        );
-        blocks.push(Block::Figures(vec![Figure::new(
-            &["volcano", &title],
-            &title,
-            &caption,
-            &["de"],
-            svg,
-        )]));
+    if let Some(figure) = contrast_figure(&points, &title, dot, p)? {
+        blocks.push(Block::Figures(vec![figure]));
     }
     blocks.push(Block::Table(TableView::new(
         &format!("Genes, {title}"),
@@ -381,6 +364,48 @@ fn contrast(file: &TableFile, table: TextTable, p: &Params, open: bool) -> Stage
         BY_P,
     )));
     Ok(Block::Fold(summary, open, blocks))
+}
+
+/// Genes of a contrast: effect, evidence, and class (1 higher, 2 lower, 0 neither).
+struct Points<'a> {
+    names: &'a [&'a str],
+    effects: &'a [f64],
+    evidence: &'a [f64],
+    class: &'a [usize],
+}
+
+fn contrast_figure(
+    points: &Points<'_>,
+    title: &str,
+    dot: &str,
+    p: &Params,
+) -> StageResult<Option<Figure>> {
+    let classes = [
+        ("higher".to_string(), palette::HIGH),
+        ("lower".to_string(), palette::LOW),
+    ];
+    let svg = volcano(
+        &Volcano {
+            names: points.names,
+            effects: points.effects,
+            evidence: points.evidence,
+            class: points.class,
+            classes: &classes,
+            labels: p.label_genes,
+            named: &[1, 2],
+            effect_guides: &[-p.log2fc, p.log2fc],
+            evidence_guide: Some(-math::log10(p.fdr)),
+        },
+        "log2 fold change",
+        "−log10 adjusted p",
+    )?;
+    let caption = format!(
+        "One dot a {dot}. Coloured: adjusted p below {} and a change beyond {} on the log2 scale (dashed lines); the \
+         names are those with the smallest p.",
+        short(p.fdr),
+        short(p.log2fc)
+    );
+    Ok(svg.map(|svg| Figure::new(&["volcano", title], title, &caption, &["de"], svg)))
 }
 
 /// -log10 of the adjusted p-value: from its logarithm where the table has it, since the smallest
@@ -411,19 +436,7 @@ fn cis(file: &TableFile, table: TextTable, p: &Params) -> StageResult<Vec<Block>
             "Cis effects by"
         };
         if let Some(svg) = pooled_bars(&effects, what, p)? {
-            let caption = if left_out {
-                format!(
-                    "Mean over the genes of a {what} of the correlation, over cells, of a gene's expression with the copy number of the nearest                  windows that do not contain it; mean over patients. Grey: adjusted p of the difference from other chromosomes not below {}.",
-                    short(p.fdr)
-                )
-            } else {
-                format!(
-                    "Correlation over cells, all patients together, between the inferred copy number of a {what} and the mean expression of its \
-                 genes. Grey: adjusted p not below {}. Copy number is inferred from these same genes, so positive values are expected by \
-                 construction; compare with the trans control in the table.",
-                    short(p.fdr)
-                )
-            };
+            let caption = pooled_caption(what, left_out, p);
             figures.push(Figure::new(
                 &["cis bars", &file.name, level],
                 &format!("{which} {what}"),
@@ -454,6 +467,23 @@ fn cis(file: &TableFile, table: TextTable, p: &Params) -> StageResult<Vec<Block>
     let view = TableView::new(&title, table, &file.published, p.table_rows, BY_P);
     out.push(Block::Fold(title, false, vec![Block::Table(view)]));
     Ok(out)
+}
+
+/// What the bars of the pooled cells show.
+fn pooled_caption(what: &str, left_out: bool, p: &Params) -> String {
+    if left_out {
+        format!(
+            "Mean over the genes of a {what} of the correlation, over cells, of a gene's expression with the copy number of the nearest                  windows that do not contain it; mean over patients. Grey: adjusted p of the difference from other chromosomes not below {}.",
+            short(p.fdr)
+        )
+    } else {
+        format!(
+            "Correlation over cells, all patients together, between the inferred copy number of a {what} and the mean expression of its \
+                 genes. Grey: adjusted p not below {}. Copy number is inferred from these same genes, so positive values are expected by \
+                 construction; compare with the trans control in the table.",
+            short(p.fdr)
+        )
+    }
 }
 
 /// One cis effect.

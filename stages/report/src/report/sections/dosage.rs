@@ -1,15 +1,18 @@
 //! Gene-level dosage sensitivity and per-cell compensation.
 
+use std::collections::HashMap;
+
 use super::de::evidence;
-use super::{Inputs, Part, other_tables, picked_blocks, table_blocks};
+use super::{Content, Inputs, SectionKind, other_tables, picked_blocks, table_blocks};
 use crate::report::figures::bars::bars;
 use crate::report::figures::distribution::histogram;
 use crate::report::figures::palette;
+use crate::report::figures::svg::Svg;
 use crate::report::figures::umap::{Colouring, umap};
 use crate::report::figures::volcano::{Volcano, volcano};
 use crate::report::html::count;
-use crate::report::load::{numbers, stack, tables, texts};
-use crate::report::page::{Block, Figure, Section};
+use crate::report::load::{Patient, TableFile, numbers, stack, tables, texts};
+use crate::report::page::{Block, Figure};
 use crate::report::params::Params;
 use crate::report::table_view::Pick;
 use clcc_data::error::StageResult;
@@ -17,64 +20,67 @@ use clcc_data::table::TextTable;
 use clcc_numerics::math;
 use clcc_stage::roles;
 
-const ID: &str = "dosage";
-const TITLE: &str = "Dosage sensitivity";
-const TABLES: [&str; 6] = [
-    "dosage_arms",
-    "dosage_chromosomes",
-    "dosage_genes",
-    "dosage_cells",
-    "dosage_factors",
-    "dosage_loadings",
-];
+const GENES: &str = "dosage_genes";
+const CELLS: &str = "dosage_cells";
+const FACTORS: &str = "dosage_factors";
+const LOADINGS: &str = "dosage_loadings";
+const ARMS: &str = "dosage_arms";
+const CHROMOSOMES: &str = "dosage_chromosomes";
+const TABLES: [&str; 6] = [ARMS, CHROMOSOMES, GENES, CELLS, FACTORS, LOADINGS];
+
+pub(crate) const SECTION: SectionKind = SectionKind {
+    id: "dosage",
+    title: "Dosage sensitivity",
+    reads: &[(roles::DOSAGE.any(), "dosage")],
+    is_expected: true,
+    instead: None,
+    compose,
+};
 
 /// Slopes, cell scores, factors.
-///
-/// # Errors
-/// Where a table cannot be read or a figure cannot be drawn.
-pub(crate) fn part(inputs: &Inputs<'_, '_>) -> StageResult<Part> {
-    let files = tables(inputs.ctx, roles::DOSAGE.any(), "tables/dosage.tsv")?;
-    if files.is_empty() {
-        return Ok(Section::absent(ID, TITLE, "dosage").into());
-    }
-    let p = inputs.params;
-    let mut blocks = vec![Block::Text(
+fn compose(inputs: &Inputs<'_, '_>) -> StageResult<Option<Content>> {
+    let files = tables(inputs.ctx, roles::DOSAGE)?;
+    let mut content = Content::from(vec![Block::Text(
         "For each gene: how much does its expression follow the local copy number, over clones and patients, when the windows that \
          contain the gene itself are left out? A slope of one is full dosage, zero is none (the gene escapes), below zero the cell \
          over-compensates."
             .into(),
-    )];
-    let mut tiles = Vec::new();
-    for (table, _) in stack(&files, "dosage_genes")? {
+    )]);
+    genes(&mut content, &files, inputs.params)?;
+    cells(&mut content, &files, inputs)?;
+    let others = other_tables(&files, &TABLES, inputs.params)?;
+    content.blocks.extend(others);
+    Ok(Some(content))
+}
+
+/// Slopes of the genes, and of arms and chromosomes.
+fn genes(content: &mut Content, files: &[TableFile], p: &Params) -> StageResult<()> {
+    let Content { blocks, tiles } = content;
+    for (table, _) in stack(files, GENES)? {
         tiles.extend(class_tiles(&table));
         blocks.push(Block::Figures(gene_figures(&table, p)?));
     }
-    for (table, _) in stack(&files, "dosage_arms")? {
+    for (table, _) in stack(files, ARMS)? {
         blocks.extend(arm_figure(&table)?.map(|f| Block::Figures(vec![f])));
     }
     let lead = "Where a long table is cut, these are the genes whose slope is most surely not one.";
     blocks.extend(picked_blocks(
-        &files,
-        "dosage_genes",
+        files,
+        GENES,
         "Genes",
         lead,
         p,
         Pick::Smallest(&["pvals_one_adj", "pvals_adj", "pvals"]),
     )?);
-    blocks.extend(table_blocks(
-        &files,
-        "dosage_arms",
-        "Chromosome arms",
-        "",
-        p,
-    )?);
-    blocks.extend(table_blocks(
-        &files,
-        "dosage_chromosomes",
-        "Chromosomes",
-        "",
-        p,
-    )?);
+    for (name, title) in [(ARMS, "Chromosome arms"), (CHROMOSOMES, "Chromosomes")] {
+        blocks.extend(table_blocks(files, name, title, "", p)?);
+    }
+    Ok(())
+}
+
+/// Scores of the cells, factors and their loadings.
+fn cells(content: &mut Content, files: &[TableFile], inputs: &Inputs<'_, '_>) -> StageResult<()> {
+    let Content { blocks, tiles } = content;
     blocks.push(Block::Heading("Cells that compensate".into()));
     blocks.push(Block::Text(
         "The sum score of a cell adds up, over genes in altered regions, how far the cell falls short of what its copy number \
@@ -82,15 +88,12 @@ pub(crate) fn part(inputs: &Inputs<'_, '_>) -> StageResult<Part> {
          which is made by permuting the copy-number profile along the genome."
             .into(),
     ));
-    let cells = match files.iter().find(|f| f.name == "dosage_cells") {
-        Some(file) => Some((file, file.read()?)),
-        None => None,
-    };
+    let of_cells = files.iter().find(|f| f.name == CELLS);
     let mut figures = Vec::new();
-    if let Some((_, table)) = &cells {
-        figures.extend(cell_figures(inputs, table)?);
+    if let Some(file) = of_cells {
+        figures.extend(cell_figures(inputs, &file.read()?)?);
     }
-    for (table, _) in stack(&files, "dosage_factors")? {
+    for (table, _) in stack(files, FACTORS)? {
         figures.extend(factor_figure(&table)?);
         if let Some(above) = texts(&table, &["above_null"]) {
             let n = above
@@ -100,35 +103,27 @@ pub(crate) fn part(inputs: &Inputs<'_, '_>) -> StageResult<Part> {
             tiles.push((count(n), "dosage factors above their null".to_string()));
         }
     }
-    for (table, _) in stack(&files, "dosage_loadings")? {
-        figures.extend(loading_figure(&table, p)?);
+    for (table, _) in stack(files, LOADINGS)? {
+        figures.extend(loading_figure(&table, inputs.params)?);
     }
     blocks.push(Block::Figures(figures));
-    if let Some((file, _)) = &cells {
+    if let Some(file) = of_cells {
         blocks.push(Block::Text(format!(
             "The scores of every cell: `{}`, beside this page.",
             file.published
         )));
     }
-    blocks.extend(table_blocks(&files, "dosage_factors", "Factors", "", p)?);
+    blocks.extend(table_blocks(files, FACTORS, "Factors", "", inputs.params)?);
     let lead = "Genes with a large positive loading are those held back in cells with a high factor score.";
     blocks.extend(picked_blocks(
-        &files,
-        "dosage_loadings",
+        files,
+        LOADINGS,
         "Gene loadings of the factors",
         lead,
-        p,
+        inputs.params,
         Pick::Largest(&["factor_1"]),
     )?);
-    blocks.extend(other_tables(&files, &TABLES, p)?);
-    Ok(Part {
-        section: Section {
-            id: ID,
-            title: TITLE,
-            blocks,
-        },
-        tiles,
-    })
+    Ok(())
 }
 
 /// Genes that over-compensate.
@@ -182,100 +177,63 @@ fn class_tiles(table: &TextTable) -> Vec<(String, String)> {
     ]
 }
 
+/// The volcano plots: column of the p-values, id, title, what the evidence is for.
+const VOLCANOES: [(&str, &str, &str, &str); 3] = [
+    (
+        "pvals_one_adj",
+        "dosage volcano one",
+        "Against full dosage",
+        "that the slope is not one, so that the gene does not follow its dosage in full",
+    ),
+    (
+        "pvals_zero_adj",
+        "dosage volcano zero",
+        "For any dosage",
+        "that the slope is not zero, so that the gene follows its dosage at all",
+    ),
+    (
+        "pvals_adj",
+        "dosage volcano",
+        "Slope and evidence",
+        "that the slope is not zero",
+    ),
+];
+
+/// Genes with their slopes and classes.
+struct Slopes<'a> {
+    names: Vec<&'a str>,
+    slopes: Vec<f64>,
+    /// Names and colours of the classes.
+    classes: Vec<(String, [u8; 3])>,
+    /// Class of each gene.
+    class_of: Vec<usize>,
+}
+
 fn gene_figures(table: &TextTable, p: &Params) -> StageResult<Vec<Figure>> {
-    let mut out = Vec::new();
     let (Some(names), Some(slopes)) = (texts(table, &["names"]), numbers(table, &["slope"])) else {
-        return Ok(out);
+        return Ok(Vec::new());
     };
     let classes = classes(table);
-    let class_of: Vec<usize> = match texts(table, &["class"]) {
-        Some(values) => values
-            .iter()
-            .map(|v| {
-                classes
-                    .iter()
-                    .position(|(n, _)| n == v || (v.is_empty() && n == "not classed"))
-                    .unwrap_or(0)
-            })
-            .collect(),
+    let class = |value: &&str| {
+        let is = |name: &String| name == value || (value.is_empty() && name == "not classed");
+        classes.iter().position(|(name, _)| is(name)).unwrap_or(0)
+    };
+    let class_of = match texts(table, &["class"]) {
+        Some(values) => values.iter().map(class).collect(),
         None => vec![0; names.len()],
     };
-    let parts: Vec<(String, [u8; 3], Vec<f64>)> = if classes.is_empty() {
-        vec![("genes".into(), palette::LOW, slopes.clone())]
-    } else {
-        let of = |c: usize| {
-            (0..slopes.len())
-                .filter(|&i| class_of[i] == c)
-                .map(|i| slopes[i])
-                .collect()
-        };
-        classes
-            .iter()
-            .enumerate()
-            .map(|(c, (name, colour))| (name.replace('_', " "), *colour, of(c)))
-            .collect()
+    let genes = Slopes {
+        names,
+        slopes,
+        classes,
+        class_of,
     };
-    if let Some(svg) = histogram(&parts, "slope on local copy number", "genes", None)? {
-        let caption = "Genes by their dosage slope; the outer bars also hold what lies beyond. The classes weigh the slope's \
-                       interval, not only its value.";
-        out.push(Figure::new(
-            &["dosage slopes"],
-            "Dosage slopes",
-            caption,
-            &["dosage"],
-            svg,
-        ));
-    }
-    for (column, id, title, shows) in [
-        (
-            "pvals_one_adj",
-            "dosage volcano one",
-            "Against full dosage",
-            "that the slope is not one, so that the gene does not follow its dosage in full",
-        ),
-        (
-            "pvals_zero_adj",
-            "dosage volcano zero",
-            "For any dosage",
-            "that the slope is not zero, so that the gene follows its dosage at all",
-        ),
-        (
-            "pvals_adj",
-            "dosage volcano",
-            "Slope and evidence",
-            "that the slope is not zero",
-        ),
-    ] {
+    let mut out: Vec<Figure> = slope_histogram(&genes)?.into_iter().collect();
+    for (column, id, title, shows) in VOLCANOES {
         let Some(adjusted) = numbers(table, &[column]) else {
             continue;
         };
-        let evidence = evidence(table, &adjusted);
-        // Genes that are not classed are muted; the legend counts the others.
-        let shown: Vec<usize> = (0..classes.len())
-            .filter(|&c| classes[c].1 != palette::MUTED)
-            .collect();
-        let place = |c: usize| shown.iter().position(|&k| k == c).map_or(0, |at| at + 1);
-        let marked: Vec<usize> = class_of.iter().map(|&c| place(c)).collect();
-        let legend: Vec<(String, [u8; 3])> = shown
-            .iter()
-            .map(|&c| (classes[c].0.replace('_', " "), classes[c].1))
-            .collect();
-        let named: Vec<usize> = (0..classes.len())
-            .filter(|&c| matches!(classes[c].1, palette::HIGH | OVER))
-            .map(place)
-            .collect();
-        let v = Volcano {
-            names: &names,
-            effects: &slopes,
-            evidence: &evidence,
-            class: &marked,
-            classes: &legend,
-            labels: p.label_genes,
-            named: &named,
-            effect_guides: &[0.0, 1.0],
-            evidence_guide: Some(-math::log10(p.fdr)),
-        };
-        if let Some(svg) = volcano(&v, "slope on local copy number", "−log10 adjusted p")? {
+        if let Some(svg) = slope_volcano(&genes, &evidence(table, &adjusted), p)? {
             let caption = format!(
                 "One dot a gene: its dosage slope and the evidence {shows}. Dashed: no dosage (0), full dosage (1), and the false discovery rate."
             );
@@ -283,6 +241,62 @@ fn gene_figures(table: &TextTable, p: &Params) -> StageResult<Vec<Figure>> {
         }
     }
     Ok(out)
+}
+
+fn slope_histogram(genes: &Slopes<'_>) -> StageResult<Option<Figure>> {
+    let of = |c: usize| {
+        let own = (0..genes.slopes.len()).filter(|&i| genes.class_of[i] == c);
+        own.map(|i| genes.slopes[i]).collect()
+    };
+    let classes = genes.classes.iter().enumerate();
+    let mut parts: Vec<(String, [u8; 3], Vec<f64>)> = classes
+        .map(|(c, (name, colour))| (name.replace('_', " "), *colour, of(c)))
+        .collect();
+    if parts.is_empty() {
+        parts.push(("genes".into(), palette::LOW, genes.slopes.clone()));
+    }
+    let caption = "Genes by their dosage slope; the outer bars also hold what lies beyond. The classes weigh the slope's \
+                   interval, not only its value.";
+    let svg = histogram(&parts, "slope on local copy number", "genes", None)?;
+    Ok(svg.map(|svg| {
+        Figure::new(
+            &["dosage slopes"],
+            "Dosage slopes",
+            caption,
+            &["dosage"],
+            svg,
+        )
+    }))
+}
+
+/// Slopes against the evidence. Genes that are not classed are muted; the legend counts the others.
+fn slope_volcano(genes: &Slopes<'_>, evidence: &[f64], p: &Params) -> StageResult<Option<Svg>> {
+    let classes = &genes.classes;
+    let shown: Vec<usize> = (0..classes.len())
+        .filter(|&c| classes[c].1 != palette::MUTED)
+        .collect();
+    let place = |c: usize| shown.iter().position(|&k| k == c).map_or(0, |at| at + 1);
+    let marked: Vec<usize> = genes.class_of.iter().map(|&c| place(c)).collect();
+    let legend: Vec<(String, [u8; 3])> = shown
+        .iter()
+        .map(|&c| (classes[c].0.replace('_', " "), classes[c].1))
+        .collect();
+    let named: Vec<usize> = (0..classes.len())
+        .filter(|&c| matches!(classes[c].1, palette::HIGH | OVER))
+        .map(place)
+        .collect();
+    let v = Volcano {
+        names: &genes.names,
+        effects: &genes.slopes,
+        evidence,
+        class: &marked,
+        classes: &legend,
+        labels: p.label_genes,
+        named: &named,
+        effect_guides: &[0.0, 1.0],
+        evidence_guide: Some(-math::log10(p.fdr)),
+    };
+    volcano(&v, "slope on local copy number", "−log10 adjusted p")
 }
 
 fn arm_figure(table: &TextTable) -> StageResult<Option<Figure>> {
@@ -316,68 +330,16 @@ fn arm_figure(table: &TextTable) -> StageResult<Option<Figure>> {
 
 /// Score by label, and on each patient's map.
 fn cell_figures(inputs: &Inputs<'_, '_>, table: &TextTable) -> StageResult<Vec<Figure>> {
-    let mut out = Vec::new();
-    let Some(scores) = numbers(table, &["shortfall_z", "shortfall", "dosage_score"]) else {
-        return Ok(out);
+    let Some(scores) = cell_scores(inputs.patients, table) else {
+        return Ok(Vec::new());
     };
-    let (Some(cells), patients) = (texts(table, &["cell"]), texts(table, &["patient"])) else {
-        return Ok(out);
-    };
-    let score_of: std::collections::HashMap<(&str, &str), f64> = (0..cells.len())
-        .map(|i| {
-            (
-                (patients.as_ref().map_or("", |p| p[i]), cells[i]),
-                scores[i],
-            )
-        })
-        .collect();
-    let score = |patient: &str, cell: &str| {
-        score_of
-            .get(&(if patients.is_some() { patient } else { "" }, cell))
-            .copied()
-            .unwrap_or(f64::NAN)
-    };
-    let mut parts = [
-        ("Normal", palette::LOW),
-        ("Cancer", palette::HIGH),
-        ("other", palette::MUTED),
-    ]
-    .map(|(n, c)| (n.to_string(), c, Vec::new()));
-    for patient in inputs.patients {
-        let labels = patient.obs.texts("cancer_vs_normal").unwrap_or_default();
-        for (i, cell) in patient.obs.index.iter().enumerate() {
-            let part = match labels.get(i).map(String::as_str) {
-                Some("Normal") => 0,
-                Some("Cancer") => 1,
-                _ => 2,
-            };
-            parts[part].2.push(score(&patient.name, cell));
-        }
-    }
-    let parts: Vec<_> = parts
+    let mut out: Vec<Figure> = score_histogram(inputs.patients, &scores)?
         .into_iter()
-        .filter(|p| p.2.iter().any(|v| v.is_finite()))
         .collect();
-    if let Some(svg) = histogram(&parts, "dosage score of the cell", "cells", None)? {
-        let caption = "Cells by their sum score; to the right, expression falls short of what copy number predicts.";
-        out.push(Figure::new(
-            &["dosage score"],
-            "Score of the cells",
-            caption,
-            &["dosage", "expr"],
-            svg,
-        ));
-    }
-    for patient in inputs.patients {
+    for (patient, values) in inputs.patients.iter().zip(scores) {
         let Some(points) = &patient.umap else {
             continue;
         };
-        let values: Vec<f64> = patient
-            .obs
-            .index
-            .iter()
-            .map(|c| score(&patient.name, c))
-            .collect();
         if values.iter().all(|v| v.is_nan()) {
             continue;
         }
@@ -402,6 +364,60 @@ fn cell_figures(inputs: &Inputs<'_, '_>, table: &TextTable) -> StageResult<Vec<F
         ));
     }
     Ok(out)
+}
+
+/// Scores of the cells of each patient, by patient and cell id; NaN for a cell without one. `None` where the table
+/// has no scores.
+fn cell_scores(patients: &[Patient], table: &TextTable) -> Option<Vec<Vec<f64>>> {
+    let scores = numbers(table, &["shortfall_z", "shortfall", "dosage_score"])?;
+    let cells = texts(table, &["cell"])?;
+    let of = texts(table, &["patient"]);
+    let patient = |i: usize| of.as_ref().map_or("", |p| p[i]);
+    let score_of: HashMap<(&str, &str), f64> = (0..cells.len())
+        .map(|i| ((patient(i), cells[i]), scores[i]))
+        .collect();
+    let scores = patients.iter().map(|patient| {
+        let name = of.as_ref().map_or("", |_| patient.name.as_str());
+        let score = |cell: &String| score_of.get(&(name, cell.as_str())).copied();
+        let cells = patient.obs.index.iter();
+        cells.map(|c| score(c).unwrap_or(f64::NAN)).collect()
+    });
+    Some(scores.collect())
+}
+
+fn score_histogram(patients: &[Patient], scores: &[Vec<f64>]) -> StageResult<Option<Figure>> {
+    let mut parts = [
+        ("Normal", palette::LOW),
+        ("Cancer", palette::HIGH),
+        ("other", palette::MUTED),
+    ]
+    .map(|(n, c)| (n.to_string(), c, Vec::new()));
+    for (patient, scores) in patients.iter().zip(scores) {
+        let labels = patient.obs.texts("cancer_vs_normal").unwrap_or_default();
+        for (i, score) in scores.iter().enumerate() {
+            let part = match labels.get(i).map(String::as_str) {
+                Some("Normal") => 0,
+                Some("Cancer") => 1,
+                _ => 2,
+            };
+            parts[part].2.push(*score);
+        }
+    }
+    let parts: Vec<_> = parts
+        .into_iter()
+        .filter(|p| p.2.iter().any(|v| v.is_finite()))
+        .collect();
+    let caption = "Cells by their sum score; to the right, expression falls short of what copy number predicts.";
+    let svg = histogram(&parts, "dosage score of the cell", "cells", None)?;
+    Ok(svg.map(|svg| {
+        Figure::new(
+            &["dosage score"],
+            "Score of the cells",
+            caption,
+            &["dosage", "expr"],
+            svg,
+        )
+    }))
 }
 
 /// Bars of the factors, those above their null in colour, with the null as a line.

@@ -1,10 +1,11 @@
-//! The sections of the page: each reads its roles, or says which stage was not there.
+//! The sections of the page: each is made of the artifacts of its roles, or says which stage was not there.
 
 pub(crate) mod anchors;
 pub(crate) mod cnv;
 pub(crate) mod concordance;
 pub(crate) mod de;
 pub(crate) mod dosage;
+pub(crate) mod doublets;
 pub(crate) mod qc;
 pub(crate) mod retrieval;
 pub(crate) mod side_by_side;
@@ -19,6 +20,7 @@ use super::params::Params;
 use super::table_view::{BY_P, Pick, TableView};
 use clcc_data::error::StageResult;
 use clcc_data::frame::{Column, Frame};
+use clcc_stage::roles::{Any, Role};
 use clcc_stage::stage::StageContext;
 
 /// What every section may read.
@@ -29,6 +31,65 @@ pub(crate) struct Inputs<'a, 'c> {
     pub(crate) params: &'a Params,
     /// Cells of each patient.
     pub(crate) patients: &'a [Patient],
+}
+
+/// What a section shows.
+#[derive(Debug, Default)]
+pub(crate) struct Content {
+    /// Its blocks.
+    pub(crate) blocks: Vec<Block>,
+    /// Headline numbers that it has for the summary: value and what it is.
+    pub(crate) tiles: Vec<(String, String)>,
+}
+
+impl From<Vec<Block>> for Content {
+    fn from(blocks: Vec<Block>) -> Self {
+        Self {
+            blocks,
+            tiles: Vec::new(),
+        }
+    }
+}
+
+/// A section of the page, chosen by the roles at hand.
+pub(crate) struct SectionKind {
+    /// Anchor in the page.
+    pub(crate) id: &'static str,
+    /// Heading.
+    pub(crate) title: &'static str,
+    /// Roles that it shows, each with the stage kind that writes it. It is composed where one of them is at hand.
+    pub(crate) reads: &'static [(Role<Any>, &'static str)],
+    /// Whether the page says so where there is nothing to show; else the section is left out.
+    pub(crate) is_expected: bool,
+    /// Section before it that takes its place where it is shown.
+    pub(crate) instead: Option<&'static str>,
+    /// Composes it; `None` where its roles hold nothing that it shows.
+    pub(crate) compose: fn(&Inputs<'_, '_>) -> StageResult<Option<Content>>,
+}
+
+/// The sections in the order of the page. A new one is a module and its line here.
+pub(crate) const SECTIONS: [&SectionKind; 10] = [
+    &qc::SECTION,
+    &doublets::SECTION,
+    &cnv::SECTION,
+    &anchors::SECTION,
+    &training::MINING,
+    &training::TRAINING,
+    &retrieval::SECTION,
+    &concordance::SECTION,
+    &de::SECTION,
+    &dosage::SECTION,
+];
+
+/// All roles that the page is made of, each once.
+pub(crate) fn roles() -> Vec<Role<Any>> {
+    let mut roles: Vec<Role<Any>> = Vec::new();
+    for (role, _) in SECTIONS.iter().flat_map(|kind| kind.reads) {
+        if !roles.contains(role) {
+            roles.push(*role);
+        }
+    }
+    roles
 }
 
 /// A section, and the headline numbers that it has for the summary.
@@ -46,6 +107,34 @@ impl From<Section> for Part {
             tiles: Vec::new(),
         }
     }
+}
+
+/// The sections that the roles at hand make, in the order of the page.
+///
+/// # Errors
+/// Where an artifact cannot be read or a figure cannot be drawn.
+pub(crate) fn compose(inputs: &Inputs<'_, '_>) -> StageResult<Vec<Part>> {
+    let mut parts = Vec::new();
+    let mut shown = BTreeSet::new();
+    for kind in SECTIONS {
+        if kind.instead.is_some_and(|other| shown.contains(other)) {
+            continue;
+        }
+        let at_hand = |(role, _): &(Role<Any>, _)| !inputs.ctx.all(*role).is_empty();
+        let content = match kind.reads.iter().any(at_hand) {
+            true => (kind.compose)(inputs)?,
+            false => None,
+        };
+        let (id, title) = (kind.id, kind.title);
+        if let Some(Content { blocks, tiles }) = content {
+            shown.insert(id);
+            let section = Section { id, title, blocks };
+            parts.push(Part { section, tiles });
+        } else if kind.is_expected {
+            parts.push(Section::absent(id, title, kind.reads[0].1).into());
+        }
+    }
+    Ok(parts)
 }
 
 /// Codes, names and size of a column of text; names are in order of their numbers where they are

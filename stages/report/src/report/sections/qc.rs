@@ -1,16 +1,15 @@
 //! Quality of the cells that went in.
 
-use super::{Inputs, Part, other_tables, table_blocks};
+use super::{Content, Inputs, SectionKind, other_tables, table_blocks};
 use crate::report::figures::distribution::{Scale, violins};
-use crate::report::load::{TableFile, stack, tables, texts};
-use crate::report::page::{Block, Figure, Section, Tone};
+use crate::report::load::{TableFile, rows, stack, tables};
+use crate::report::page::{Block, Figure, Tone};
 use crate::report::table_view::{Pick, TableView};
 use clcc_data::error::StageResult;
-use clcc_data::table::TextTable;
+use clcc_data::table::{TextTable, number};
 use clcc_stage::roles;
-
-const ID: &str = "qc";
-const TITLE: &str = "Quality of the cells";
+use clcc_stage::rows::{QcCellRow, QcCheckRow, QcMetricRow};
+use clcc_stage::tables::Row as _;
 
 const MEASURES: [(&str, &str, &str, Scale); 3] = [
     (
@@ -33,16 +32,21 @@ const MEASURES: [(&str, &str, &str, Scale); 3] = [
     ),
 ];
 
+pub(crate) const SECTION: SectionKind = SectionKind {
+    id: "qc",
+    title: "Quality of the cells",
+    reads: &[
+        (roles::EXPR.any(), "preprocess"),
+        (roles::QC.any(), "preprocess"),
+    ],
+    is_expected: true,
+    instead: None,
+    compose,
+};
+
 /// Violins per patient and the integrity checks.
-///
-/// # Errors
-/// Where a table cannot be read or a figure cannot be drawn.
-pub(crate) fn part(inputs: &Inputs<'_, '_>) -> StageResult<Part> {
-    let files = tables(inputs.ctx, roles::QC.any(), "tables/qc.tsv")?;
-    let with_expr = inputs.patients.iter().any(|p| p.n_genes.is_some());
-    if files.is_empty() && !with_expr {
-        return Ok(Section::absent(ID, TITLE, "preprocess").into());
-    }
+fn compose(inputs: &Inputs<'_, '_>) -> StageResult<Option<Content>> {
+    let files = tables(inputs.ctx, roles::QC)?;
     let mut blocks = vec![Block::Text(
         "One violin a patient: its width is the share of cells at that value, the box spans the middle half of the cells, and the \
          line in it is the median. No cell is removed unless the workflow asks for it."
@@ -52,23 +56,19 @@ pub(crate) fn part(inputs: &Inputs<'_, '_>) -> StageResult<Part> {
     blocks.push(Block::Figures(figures(inputs)?));
     blocks.extend(table_blocks(
         &files,
-        "qc_checks",
+        QcCheckRow::SPEC.name(),
         "Integrity checks",
         "What was checked on each patient's matrix, and the verdict.",
         inputs.params,
     )?);
     blocks.extend(summary(&files, inputs)?);
+    let known = [QcCheckRow::SPEC, QcMetricRow::SPEC, QcCellRow::SPEC];
     blocks.extend(other_tables(
         &files,
-        &["qc_checks", "qc_summary", "qc_cells"],
+        &known.map(|t| t.name()),
         inputs.params,
     )?);
-    Ok(Section {
-        id: ID,
-        title: TITLE,
-        blocks,
-    }
-    .into())
+    Ok(Some(blocks.into()))
 }
 
 fn figures(inputs: &Inputs<'_, '_>) -> StageResult<Vec<Figure>> {
@@ -93,86 +93,59 @@ fn figures(inputs: &Inputs<'_, '_>) -> StageResult<Vec<Figure>> {
     Ok(out)
 }
 
-/// `metric, value` tables of the patients beside one another: a row a metric, a column a patient.
+/// The summaries of the patients beside one another: a row a metric, a column a patient.
 fn summary(files: &[TableFile], inputs: &Inputs<'_, '_>) -> StageResult<Vec<Block>> {
-    let mut stacks = stack(files, "qc_summary")?;
-    let [(long, place)] = stacks.as_mut_slice() else {
-        return table_blocks(
-            files,
-            "qc_summary",
-            "Summary per patient",
-            "",
-            inputs.params,
-        );
+    const TITLE: &str = "Summary per patient";
+    let name = QcMetricRow::SPEC.name();
+    let (long, place) = match <[_; 1]>::try_from(stack(files, name)?) {
+        Ok([one]) if one.0.position("patient").is_some() => one,
+        _ => return table_blocks(files, name, TITLE, "", inputs.params),
     };
-    if long.header != ["patient", "metric", "value"] {
-        return table_blocks(
-            files,
-            "qc_summary",
-            "Summary per patient",
-            "",
-            inputs.params,
-        );
+    let patients = long.texts("patient")?;
+    let mut header = vec!["metric".to_string()];
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    for (patient, row) in patients.into_iter().zip(QcMetricRow::parse(&long)?) {
+        let column = header.iter().position(|p| p == patient);
+        let column = column.unwrap_or_else(|| {
+            header.push(patient.to_string());
+            header.len() - 1
+        });
+        let known = rows.iter().position(|r| r[0] == row.metric);
+        let at = known.unwrap_or_else(|| {
+            rows.push(vec![row.metric.clone()]);
+            rows.len() - 1
+        });
+        rows[at].resize(column, String::new());
+        rows[at].push(value_text(row.value));
     }
-    let mut wide = TextTable {
-        notes: std::mem::take(&mut long.notes),
-        header: vec!["metric".into()],
-        rows: Vec::new(),
+    rows.iter_mut()
+        .for_each(|row| row.resize(header.len(), String::new()));
+    let notes = long.notes.clone();
+    let wide = TextTable {
+        notes,
+        header,
+        rows,
     };
-    for row in &long.rows {
-        if !wide.header[1..].contains(&row[0]) {
-            wide.header.push(row[0].clone());
-        }
+    let view = TableView::new(TITLE, wide, &place, inputs.params.table_rows, Pick::First);
+    Ok(vec![Block::Table(view)])
+}
+
+fn value_text(value: f64) -> String {
+    if value.is_nan() {
+        String::new()
+    } else {
+        number(value)
     }
-    for row in &long.rows {
-        let column = wide
-            .header
-            .iter()
-            .skip(1)
-            .position(|p| *p == row[0])
-            .map_or(0, |c| c + 1);
-        let at = wide
-            .rows
-            .iter()
-            .position(|r| r[0] == row[1])
-            .unwrap_or_else(|| {
-                let mut new = vec![String::new(); wide.header.len()];
-                new[0] = row[1].clone();
-                wide.rows.push(new);
-                wide.rows.len() - 1
-            });
-        wide.rows[at][column] = row[2].clone();
-    }
-    Ok(vec![Block::Table(TableView::new(
-        "Summary per patient",
-        wide,
-        place,
-        inputs.params.table_rows,
-        Pick::First,
-    ))])
 }
 
 /// A warning that names the checks that did not pass.
 fn failed_checks(files: &[TableFile]) -> StageResult<Option<Block>> {
     let mut failed = Vec::new();
-    for (table, _) in stack(files, "qc_checks")? {
-        let (Some(checks), Some(verdicts)) =
-            (texts(&table, &["check"]), texts(&table, &["verdict"]))
-        else {
-            continue;
-        };
-        let patients = texts(&table, &["patient"]);
-        for (i, verdict) in verdicts.iter().enumerate() {
-            if !matches!(
-                verdict.to_ascii_lowercase().as_str(),
-                "ok" | "pass" | "passed" | "info" | "true" | ""
-            ) {
-                let patient = patients
-                    .as_ref()
-                    .map(|p| format!("{}: ", p[i]))
-                    .unwrap_or_default();
-                failed.push(format!("{patient}`{}` ({verdict})", checks[i]));
-            }
+    for (file, checks) in rows::<QcCheckRow>(files)? {
+        let patient = file.patient.as_ref().map(|p| format!("{p}: "));
+        let patient = patient.unwrap_or_default();
+        for check in checks.iter().filter(|check| check.verdict != "pass") {
+            failed.push(format!("{patient}`{}` ({})", check.check, check.verdict));
         }
     }
     if failed.is_empty() {

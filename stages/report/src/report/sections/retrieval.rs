@@ -1,28 +1,29 @@
 //! Can a cell's copy number be found from its expression, and the other way round?
 
-use super::{Inputs, Part, other_tables, table_blocks};
+use super::{Content, Inputs, SectionKind, anchors, other_tables, table_blocks};
 use crate::report::figures::bars::bars;
-use crate::report::figures::grid::{Axes, dense, grid};
+use crate::report::figures::grid::{Axes, dense};
 use crate::report::figures::palette;
 use crate::report::html::percent;
-use crate::report::load::{numbers, stack, tables, texts};
-use crate::report::page::{Block, Figure, Section};
+use crate::report::load::{rows, tables};
+use crate::report::page::{Block, Figure};
 use clcc_data::error::StageResult;
-use clcc_data::table::TextTable;
 use clcc_stage::roles;
+use clcc_stage::rows::{CNV_TO_EXPR, EXPR_TO_CNV, RetrievalRow, SimilarityRow};
+use clcc_stage::tables::Row as _;
 
-const ID: &str = "retrieval";
-const TITLE: &str = "Cross-modal retrieval";
+pub(crate) const SECTION: SectionKind = SectionKind {
+    id: "retrieval",
+    title: "Cross-modal retrieval",
+    reads: &[(roles::RETRIEVAL.any(), "eval")],
+    is_expected: true,
+    instead: Some(anchors::SECTION.id),
+    compose,
+};
 
 /// Table, bars and similarity matrix.
-///
-/// # Errors
-/// Where a table cannot be read or a figure cannot be drawn.
-pub(crate) fn part(inputs: &Inputs<'_, '_>) -> StageResult<Part> {
-    let files = tables(inputs.ctx, roles::RETRIEVAL.any(), "tables/retrieval.tsv")?;
-    if files.is_empty() {
-        return Ok(Section::absent(ID, TITLE, "eval").into());
-    }
+fn compose(inputs: &Inputs<'_, '_>) -> StageResult<Option<Content>> {
+    let files = tables(inputs.ctx, roles::RETRIEVAL)?;
     let mut blocks = vec![Block::Text(
         "Among the held-out test cells: rank all copy-number embeddings by their similarity to one cell's expression embedding, and \
          see where the cell's own stands; then the other way round. Top-1 is the share of cells whose own partner comes first. A \
@@ -33,104 +34,62 @@ pub(crate) fn part(inputs: &Inputs<'_, '_>) -> StageResult<Part> {
     )];
     let mut tiles = Vec::new();
     let mut figures = Vec::new();
-    if let Some((table, _)) = stack(&files, "retrieval")?.into_iter().next() {
-        tiles.extend(pooled_top1(&table));
-        figures.extend(rates(&table)?);
+    if let Some((_, rows)) = rows::<RetrievalRow>(&files)?.into_iter().next() {
+        tiles.extend(pooled(&rows).map(|row| {
+            let label = format!("top-1, {}", direction(&row.direction));
+            (percent(row.top1), label)
+        }));
+        figures.extend(rates(&rows)?);
     }
-    if let Some((table, _)) = stack(&files, "similarity_matrix")?.into_iter().next() {
-        figures.extend(similarity(&table)?);
+    let matrices = rows::<SimilarityRow>(&files)?;
+    if let Some((_, rows)) = matrices.first() {
+        figures.extend(similarity(rows)?);
     }
     blocks.push(Block::Figures(figures));
-    blocks.extend(table_blocks(
-        &files,
-        "retrieval",
-        "Retrieval",
-        "",
-        inputs.params,
-    )?);
-    if let Some(file) = files.iter().find(|f| f.name == "similarity_matrix") {
+    let name = RetrievalRow::SPEC.name();
+    blocks.extend(table_blocks(&files, name, "Retrieval", "", inputs.params)?);
+    if let Some((file, _)) = matrices.first() {
         blocks.push(Block::Text(format!(
             "The similarity matrix in numbers: `{}`, beside this page.",
             file.published
         )));
     }
-    blocks.extend(other_tables(
-        &files,
-        &["retrieval", "similarity_matrix"],
-        inputs.params,
-    )?);
-    Ok(Part {
-        section: Section {
-            id: ID,
-            title: TITLE,
-            blocks,
-        },
-        tiles,
-    })
+    let known = [name, SimilarityRow::SPEC.name()];
+    blocks.extend(other_tables(&files, &known, inputs.params)?);
+    Ok(Some(Content { blocks, tiles }))
 }
 
 fn direction(name: &str) -> &str {
     match name {
-        "expr_to_cnv" => "expression to copy number",
-        "cnv_to_expr" => "copy number to expression",
+        EXPR_TO_CNV => "expression to copy number",
+        CNV_TO_EXPR => "copy number to expression",
         other => other,
     }
 }
 
-/// Rows of the pooled scope that are the model's (not chance).
-fn pooled(table: &TextTable) -> Vec<usize> {
-    let Some(scope) = texts(table, &["scope"]) else {
-        return (0..table.rows.len()).collect();
-    };
-    (0..scope.len())
-        .filter(|&i| scope[i] == "pooled" || scope[i] == "all")
-        .collect()
+/// The two directions over all test cells.
+fn pooled(rows: &[RetrievalRow]) -> impl Iterator<Item = &RetrievalRow> {
+    let is_model = |row: &&RetrievalRow| [EXPR_TO_CNV, CNV_TO_EXPR].contains(&&*row.direction);
+    rows.iter()
+        .filter(|row| row.scope == "pooled")
+        .filter(is_model)
 }
 
-fn pooled_top1(table: &TextTable) -> Vec<(String, String)> {
-    let (Some(top1), Some(directions)) = (numbers(table, &["top1"]), texts(table, &["direction"]))
-    else {
-        return Vec::new();
-    };
-    let tile = |i: usize| {
-        (
-            percent(top1[i]),
-            format!("top-1, {}", direction(directions[i])),
-        )
-    };
-    pooled(table)
-        .into_iter()
-        .filter(|&i| directions[i].contains("_to_"))
-        .take(2)
-        .map(tile)
-        .collect()
-}
-
-fn rates(table: &TextTable) -> StageResult<Option<Figure>> {
-    let Some(directions) = texts(table, &["direction"]) else {
-        return Ok(None);
-    };
+fn rates(rows: &[RetrievalRow]) -> StageResult<Option<Figure>> {
     let mut items = Vec::new();
-    for (d, i) in pooled(table)
-        .into_iter()
-        .filter(|&i| directions[i].contains("_to_"))
-        .take(2)
-        .enumerate()
-    {
-        let side = if directions[i] == "expr_to_cnv" {
+    for (d, row) in pooled(rows).enumerate() {
+        let side = if row.direction == EXPR_TO_CNV {
             "→ CNV"
         } else {
             "→ expr"
         };
-        for (column, name) in [
-            ("top1", "top-1"),
-            ("top5", "top-5"),
-            ("top10", "top-10"),
-            ("mrr", "MRR"),
+        for (value, name) in [
+            (row.top1, "top-1"),
+            (row.top5, "top-5"),
+            (row.top10, "top-10"),
+            (row.mrr, "MRR"),
         ] {
-            if let Some(values) = numbers(table, &[column]) {
-                items.push((format!("{name} {side}"), values[i], palette::category(d)));
-            }
+            items.push((format!("{name} {side}"), value, palette::category(d)));
         }
     }
     let Some(svg) = bars(&items, "", "share of cells, or reciprocal rank", None)? else {
@@ -147,57 +106,26 @@ fn rates(table: &TextTable) -> StageResult<Option<Figure>> {
     )))
 }
 
-/// The matrix with its numbers where it is small (cell types), as an image where it is cell by cell.
-fn similarity(table: &TextTable) -> StageResult<Option<Figure>> {
-    let columns: Vec<String> = table
-        .header
-        .iter()
-        .skip(1)
-        .filter(|h| table.numbers(h).is_ok())
-        .cloned()
-        .collect();
-    let values: Vec<Vec<f64>> = columns
-        .iter()
-        .map(|c| table.numbers(c).unwrap_or_default())
-        .collect();
-    let rows: Vec<String> = table.rows.iter().map(|r| r[0].clone()).collect();
-    let by_row: Vec<Vec<f64>> = (0..rows.len())
-        .map(|r| values.iter().map(|c| c[r]).collect())
-        .collect();
-    if by_row.is_empty() || columns.is_empty() {
+/// The matrix as an image, the cells of a patient together.
+fn similarity(rows: &[SimilarityRow]) -> StageResult<Option<Figure>> {
+    let values: Vec<Vec<f64>> = rows.iter().map(|r| r.cosine.values().to_vec()).collect();
+    let patient = |row: &SimilarityRow| row.cell.split(':').next().unwrap_or_default().to_string();
+    let groups: Vec<String> = rows.iter().map(patient).collect();
+    if rows.is_empty() {
         return Ok(None);
     }
     let axes = Axes {
         rows: "expression embeddings",
         columns: "copy-number embeddings",
     };
-    let cells = rows == columns && rows.iter().all(|r| r.contains(':'));
-    let svg = if cells || rows.len().max(columns.len()) > 40 {
-        let patient = |name: &String| name.split(':').next().unwrap_or_default().to_string();
-        let groups: Vec<String> = if cells {
-            rows.iter().map(patient).collect()
-        } else {
-            Vec::new()
-        };
-        dense(&by_row, &groups, axes)?
-    } else {
-        grid(&rows, &columns, &by_row, axes)
-    };
-    let of = if cells {
-        "of single test cells, sorted by patient"
-    } else {
-        ""
-    };
-    let caption = format!(
-        "Cosine similarity between expression embeddings (rows) and copy-number embeddings (columns) {of}. Red: alike; blue: opposed; \
-         the strongest colour is the largest value. A model that works is red on the diagonal; blocks along it mean that it tells the \
-         groups apart but not their cells."
-    );
-    Ok(svg.map(|svg| {
+    let caption = "Cosine similarity between expression embeddings (rows) and copy-number embeddings (columns) of single test cells, sorted \
+                   by patient. Red: alike; blue: opposed; the strongest colour is the largest value. A model that works is red on the \
+                   diagonal; blocks along it mean that it tells the groups apart but not their cells.";
+    Ok(dense(&values, &groups, axes)?.map(|svg| {
         Figure::new(
             &["similarity matrix"],
             "Similarity of the two embeddings",
-            &caption,
+            caption,
             &["retrieval"],
             svg,
         )

@@ -14,15 +14,22 @@ use clcc_data::table::TextTable;
 
 /// Tables of stage `de` that are shown here.
 pub(crate) const TABLES: [&str; 8] = [
-    "dosage_vs_discordance",
-    "dosage_vs_discordance_cells",
-    "discordance_null",
-    "count_split",
+    GENES,
+    CELLS,
+    NULL,
+    SPLIT,
     "burden_scores",
     CNV_SCORES,
     "set_aside",
-    "discordance_by_patient",
+    BY_PATIENT,
 ];
+
+/// Cells of each class and genes found, patient by patient.
+pub(crate) const BY_PATIENT: &str = "discordance_by_patient";
+const GENES: &str = "dosage_vs_discordance";
+const CELLS: &str = "dosage_vs_discordance_cells";
+const NULL: &str = "discordance_null";
+const SPLIT: &str = "count_split";
 
 /// Scores of cells of tumour samples beside normal cells.
 pub(crate) const CNV_SCORES: &str = "cancer_vs_normal_scores";
@@ -33,22 +40,22 @@ pub(crate) const CNV_SCORES: &str = "cancer_vs_normal_scores";
 /// Where a table cannot be read.
 pub(crate) fn labels(files: &[TableFile], p: &Params) -> StageResult<Vec<Block>> {
     let mut out = Vec::new();
-    for (table, _) in stack(files, "discordance_null")? {
+    for (table, _) in stack(files, NULL)? {
         out.extend(null_sentence(&table));
     }
     out.extend(table_blocks(
         files,
-        "discordance_null",
+        NULL,
         "Genes found with permuted labels",
         "Class labels permuted within patient and cell type: what is found then are differences between cell types.",
         p,
     )?);
-    for (table, _) in stack(files, "count_split")? {
+    for (table, _) in stack(files, SPLIT)? {
         out.extend(split_sentence(&table));
     }
     out.extend(table_blocks(
         files,
-        "count_split",
+        SPLIT,
         "Genes found with and without split counts",
         "The same comparison on the half of the counts that the classes were learnt on, and on the half that was held out.",
         p,
@@ -120,7 +127,7 @@ fn split_sentence(table: &TextTable) -> Option<Block> {
 /// Where a table cannot be read or a figure cannot be drawn.
 pub(crate) fn side_by_side(files: &[TableFile], p: &Params) -> StageResult<Vec<Block>> {
     let mut out = Vec::new();
-    for (table, _) in stack(files, "dosage_vs_discordance")? {
+    for (table, _) in stack(files, GENES)? {
         // The stage counts the agreement in the table's notes.
         if let Some(counts) = table.notes.iter().find(|n| n.starts_with("of ")) {
             let mut letters = counts.chars();
@@ -139,7 +146,7 @@ pub(crate) fn side_by_side(files: &[TableFile], p: &Params) -> StageResult<Vec<B
     );
     out.extend(picked_blocks(
         files,
-        "dosage_vs_discordance",
+        GENES,
         "Genes by both ways",
         "Where a long table is cut, these are the genes whose dosage slope is most surely not one.",
         p,
@@ -147,13 +154,15 @@ pub(crate) fn side_by_side(files: &[TableFile], p: &Params) -> StageResult<Vec<B
     )?);
     out.extend(table_blocks(
         files,
-        "dosage_vs_discordance_cells",
+        CELLS,
         "Cells by both ways",
         "Whether cells that lie far apart in the two embeddings are those that fall short of their dosage.",
         p,
     )?);
     Ok(out)
 }
+
+const BOTH: [u8; 3] = [0xb0, 0x3a, 0x8c];
 
 /// Slope against the size of the discordance score, coloured by who finds the gene.
 fn figure(table: &TextTable, p: &Params) -> StageResult<Option<Figure>> {
@@ -174,21 +183,14 @@ fn figure(table: &TextTable, p: &Params) -> StageResult<Option<Figure>> {
     {
         *slope = f64::NAN;
     }
-    const BOTH: [u8; 3] = [0xb0, 0x3a, 0x8c];
     let classes = [
         ("discordance only".to_string(), palette::LOW),
         ("dosage only".to_string(), palette::HIGH),
         ("both".to_string(), BOTH),
     ];
-    let class: Vec<usize> = found
-        .iter()
-        .map(|f| match *f {
-            "discordance" => 1,
-            "dosage" => 2,
-            "both" => 3,
-            _ => 0,
-        })
-        .collect();
+    let finders = ["discordance", "dosage", "both"];
+    let class = |f: &&str| finders.iter().position(|who| who == f).map_or(0, |c| c + 1);
+    let class: Vec<usize> = found.iter().map(class).collect();
     let size: Vec<f64> = scores.iter().map(|z| z.abs()).collect();
     let svg = volcano(
         &Volcano {

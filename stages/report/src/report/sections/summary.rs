@@ -1,34 +1,8 @@
 //! What this page is, and where it comes from.
 
-use clcc_stage::roles::{self, Any, Role};
-
-use super::{Inputs, Part};
+use super::{Inputs, Part, SECTIONS};
 use crate::report::html::count;
 use crate::report::page::{Block, Section, Tone};
-
-/// Roles and the stage that writes them, in the order of the flow.
-const ROLES: [(Role<Any>, &str); 12] = [
-    (roles::EXPR.any(), "preprocess"),
-    (roles::QC.any(), "preprocess"),
-    (roles::CNV.any(), "infercnv"),
-    (roles::CLUSTERS.any(), "cluster"),
-    (roles::CLUSTER_TABLES.any(), "cluster"),
-    (roles::MINING.any(), "mine"),
-    (roles::HISTORY.any(), "train"),
-    (roles::RETRIEVAL.any(), "eval"),
-    (roles::CONCORDANCE.any(), "concordance"),
-    (roles::CONCORDANCE_SUMMARY.any(), "concordance"),
-    (roles::DOSAGE.any(), "dosage"),
-    (roles::DE.any(), "de"),
-];
-
-/// Roles of method B, whose absence nobody misses.
-const OF_ANCHORS: [Role<Any>; 2] = [roles::H_CLUSTERS.any(), roles::H_CLUSTER_TABLES.any()];
-
-/// All roles that the report reads.
-pub(crate) fn read() -> impl Iterator<Item = Role<Any>> {
-    ROLES.iter().map(|r| r.0).chain(OF_ANCHORS)
-}
 
 /// Opening section: headline numbers of all parts.
 pub(crate) fn summary(inputs: &Inputs<'_, '_>, parts: &[Part]) -> Section {
@@ -60,18 +34,7 @@ pub(crate) fn summary(inputs: &Inputs<'_, '_>, parts: &[Part]) -> Section {
     if !tiles.is_empty() {
         blocks.push(Block::Tiles(tiles));
     }
-    let mut absent: Vec<&str> = ROLES
-        .iter()
-        .filter(|(role, _)| inputs.ctx.all(*role).is_empty())
-        .map(|r| r.1)
-        .collect();
-    absent.dedup();
-    absent.retain(|stage| {
-        ROLES
-            .iter()
-            .filter(|r| r.1 == *stage)
-            .all(|(role, _)| inputs.ctx.all(*role).is_empty())
-    });
+    let absent = absent(inputs);
     if !absent.is_empty() {
         let names = absent
             .iter()
@@ -88,6 +51,20 @@ pub(crate) fn summary(inputs: &Inputs<'_, '_>, parts: &[Part]) -> Section {
         title: "Summary",
         blocks,
     }
+}
+
+/// Stages of the sections that are expected, of which nothing is at hand.
+fn absent(inputs: &Inputs<'_, '_>) -> Vec<&'static str> {
+    let expected = SECTIONS.iter().filter(|kind| kind.is_expected);
+    let reads: Vec<_> = expected.flat_map(|kind| kind.reads).collect();
+    let mut absent: Vec<&str> = Vec::new();
+    for (_, stage) in &reads {
+        let mut of_stage = reads.iter().filter(|(_, other)| other == stage);
+        if !absent.contains(stage) && of_stage.all(|(role, _)| inputs.ctx.all(*role).is_empty()) {
+            absent.push(stage);
+        }
+    }
+    absent
 }
 
 /// The record of the run, which the engine adds when it publishes the page.

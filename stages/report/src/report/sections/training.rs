@@ -1,89 +1,73 @@
 //! Hard negatives and the course of the training.
 
-use super::{Inputs, Part, other_tables, table_blocks};
+use super::{Content, Inputs, SectionKind, anchors, other_tables, table_blocks};
 use crate::report::figures::bars::bars;
 use crate::report::figures::lines::lines;
 use crate::report::figures::palette;
 use crate::report::html::{percent, short};
-use crate::report::load::{numbers, tables, texts};
-use crate::report::page::{Block, Figure, Section, Tone};
+use crate::report::load::{stack, table_files, tables};
+use crate::report::page::{Block, Figure, Tone};
 use crate::report::table_view::{Pick, TableView};
 use clcc_data::error::StageResult;
-use clcc_data::table::TextTable;
 use clcc_stage::roles;
+use clcc_stage::rows::{HistoryRow, MiningRow};
+use clcc_stage::tables::Row as _;
+
+pub(crate) const MINING: SectionKind = SectionKind {
+    id: "mining",
+    title: "Hard negatives",
+    reads: &[(roles::MINING.any(), "mine")],
+    is_expected: true,
+    instead: Some(anchors::SECTION.id),
+    compose: mining,
+};
+
+pub(crate) const TRAINING: SectionKind = SectionKind {
+    id: "training",
+    title: "Training",
+    reads: &[(roles::HISTORY.any(), "train")],
+    is_expected: true,
+    instead: Some(anchors::SECTION.id),
+    compose: training,
+};
 
 /// Coverage of the hard negatives.
-///
-/// # Errors
-/// Where a table cannot be read.
-pub(crate) fn mining(inputs: &Inputs<'_, '_>) -> StageResult<Part> {
-    const ID: &str = "mining";
-    const TITLE: &str = "Hard negatives";
-    let files = tables(inputs.ctx, roles::MINING.any(), "tables/mining.tsv")?;
-    if files.is_empty() {
-        return Ok(Section::absent(ID, TITLE, "mine").into());
-    }
+fn mining(inputs: &Inputs<'_, '_>) -> StageResult<Option<Content>> {
+    let files = tables(inputs.ctx, roles::MINING)?;
+    let name = MiningRow::SPEC.name();
     let mut blocks = vec![Block::Text(
         "A hard negative of a cell is another cell whose copy number is alike while its expression is not. The margin part of the \
          loss works on these pairs only: where few cells have one, it does next to nothing."
             .into(),
     )];
-    for (table, _) in crate::report::load::stack(&files, "mining")? {
-        blocks.extend(coverage_warning(&table));
-        blocks.extend(coverage_figure(&table)?.map(|f| Block::Figures(vec![f])));
+    for (table, _) in stack(&files, name)? {
+        let rows = MiningRow::parse(&table)?;
+        blocks.extend(coverage_warning(&rows));
+        blocks.extend(coverage_figure(&rows)?.map(|f| Block::Figures(vec![f])));
     }
-    blocks.extend(table_blocks(
-        &files,
-        "mining",
-        "Coverage",
-        "",
-        inputs.params,
-    )?);
-    blocks.extend(other_tables(&files, &["mining"], inputs.params)?);
-    Ok(Section {
-        id: ID,
-        title: TITLE,
-        blocks,
-    }
-    .into())
-}
-
-/// Share of the training cells that have a negative: name of the group (`all`, a patient), share.
-fn coverage(table: &TextTable) -> Option<Vec<(String, f64)>> {
-    let shares = numbers(table, &["share_with_negative"])?;
-    Some(
-        table
-            .rows
-            .iter()
-            .map(|r| r[0].clone())
-            .zip(shares)
-            .collect(),
-    )
+    blocks.extend(table_blocks(&files, name, "Coverage", "", inputs.params)?);
+    blocks.extend(other_tables(&files, &[name], inputs.params)?);
+    Ok(Some(blocks.into()))
 }
 
 /// Says in words what a low share means.
-fn coverage_warning(table: &TextTable) -> Option<Block> {
-    let (_, share) = coverage(table)?
-        .into_iter()
-        .find(|(name, share)| name == "all" && *share < 0.1)?;
+fn coverage_warning(rows: &[MiningRow]) -> Option<Block> {
+    let low = |row: &&MiningRow| row.patient == "all" && row.share_with_negative < 0.1;
     let text = format!(
         "Only {} of the training cells have a hard negative, so the margin loss has next to no effect on this model.",
-        percent(share)
+        percent(rows.iter().find(low)?.share_with_negative)
     );
     Some(Block::Note(Tone::Warning, text))
 }
 
-fn coverage_figure(table: &TextTable) -> StageResult<Option<Figure>> {
-    let Some(shares) = coverage(table) else {
-        return Ok(None);
-    };
-    let items: Vec<(String, f64, [u8; 3])> = shares
-        .into_iter()
+fn coverage_figure(rows: &[MiningRow]) -> StageResult<Option<Figure>> {
+    let items: Vec<(String, f64, [u8; 3])> = rows
+        .iter()
         .enumerate()
-        .map(|(i, (name, share))| {
+        .map(|(i, row)| {
             (
-                name,
-                share * 100.0,
+                row.patient.clone(),
+                row.share_with_negative * 100.0,
                 if i == 0 {
                     palette::MUTED
                 } else {
@@ -106,78 +90,48 @@ fn coverage_figure(table: &TextTable) -> StageResult<Option<Figure>> {
 }
 
 /// Loss curves.
-///
-/// # Errors
-/// Where the history cannot be read or a figure cannot be drawn.
-pub(crate) fn training(inputs: &Inputs<'_, '_>) -> StageResult<Part> {
-    const ID: &str = "training";
-    const TITLE: &str = "Training";
-    let Some(file) = tables(inputs.ctx, roles::HISTORY.any(), "model/history.tsv")?
-        .into_iter()
-        .next()
-    else {
-        return Ok(Section::absent(ID, TITLE, "train").into());
+fn training(inputs: &Inputs<'_, '_>) -> StageResult<Option<Content>> {
+    let files = table_files::<HistoryRow>(inputs.ctx, roles::HISTORY, "model");
+    let Some(file) = files.first() else {
+        return Ok(None);
     };
     let table = file.read()?;
-    let mut blocks = Vec::new();
-    let mut tiles = Vec::new();
-    if let Some(epochs) = numbers(&table, &["epoch"]) {
-        if let Some((epoch, loss)) = best(&table, &epochs) {
-            blocks.push(Block::Text(format!(
+    let mut content = Content::default();
+    // Anchors have a history of their own, which their section draws where they are evaluated.
+    if HistoryRow::SPEC.check_header(&table.header).is_ok() {
+        let epochs = HistoryRow::parse(&table)?;
+        if let Some(best) = epochs.iter().find(|e| e.best) {
+            content.blocks.push(Block::Text(format!(
                 "Two encoders learn to bring the expression and the copy number of the same cell together. Training ran for {} epochs; \
                  the loss on held-out validation cells was lowest, {}, at epoch {}, and the weights of that epoch were kept.",
                 epochs.len(),
-                short(loss),
-                short(epoch)
+                short(best.val_loss),
+                best.epoch
             )));
-            tiles.push((epochs.len().to_string(), "training epochs".to_string()));
+            let tile = (epochs.len().to_string(), "training epochs".to_string());
+            content.tiles.push(tile);
         }
-        blocks.push(Block::Figures(curves(&table, &epochs)?));
-    } else {
-        blocks.push(Block::Note(
-            Tone::Missing,
-            "The history has no column `epoch`, so its curves are not drawn.".into(),
-        ));
+        content.blocks.push(Block::Figures(curves(&epochs)?));
     }
-    blocks.push(Block::Table(TableView::new(
+    content.blocks.push(Block::Table(TableView::new(
         "History",
         table,
         &file.published,
         inputs.params.table_rows,
         Pick::First,
     )));
-    Ok(Part {
-        section: Section {
-            id: ID,
-            title: TITLE,
-            blocks,
-        },
-        tiles,
-    })
+    Ok(Some(content))
 }
 
-fn best(table: &TextTable, epochs: &[f64]) -> Option<(f64, f64)> {
-    let loss = numbers(table, &["val_loss"])?;
-    let kept = texts(table, &["best"]).and_then(|b| b.iter().position(|v| *v == "True"));
-    if let Some(at) = kept {
-        return Some((epochs[at], loss[at]));
-    }
-    let at = (0..loss.len())
-        .filter(|&i| loss[i].is_finite())
-        .min_by(|&a, &b| loss[a].total_cmp(&loss[b]))?;
-    Some((epochs[at], loss[at]))
-}
-
-fn curves(table: &TextTable, epochs: &[f64]) -> StageResult<Vec<Figure>> {
-    let series = |names: &[(&'static str, &'static str)]| -> Vec<(&'static str, Vec<f64>)> {
-        names
-            .iter()
-            .filter_map(|(column, name)| Some((*name, numbers(table, &[column])?)))
-            .collect()
-    };
+fn curves(history: &[HistoryRow]) -> StageResult<Vec<Figure>> {
+    let of = |value: fn(&HistoryRow) -> f64| history.iter().map(value).collect::<Vec<f64>>();
+    let epochs = of(|e| e.epoch as f64);
     let mut out = Vec::new();
-    let contrastive = series(&[("nce", "training"), ("val_loss", "validation")]);
-    if let Some(svg) = lines(epochs, &contrastive, "epoch", "contrastive loss")? {
+    let contrastive = [
+        ("training", of(|e| e.nce)),
+        ("validation", of(|e| e.val_loss)),
+    ];
+    if let Some(svg) = lines(&epochs, &contrastive, "epoch", "contrastive loss")? {
         let caption = "The contrastive loss of training batches (with dropout) and of the held-out validation cells (without). Rising \
                        validation loss beside falling training loss is overfitting.";
         out.push(Figure::new(
@@ -188,8 +142,11 @@ fn curves(table: &TextTable, epochs: &[f64]) -> StageResult<Vec<Figure>> {
             svg,
         ));
     }
-    let parts = series(&[("train_loss", "whole loss"), ("margin", "margin part")]);
-    if let Some(svg) = lines(epochs, &parts, "epoch", "training loss")? {
+    let parts = [
+        ("whole loss", of(|e| e.train_loss)),
+        ("margin part", of(|e| e.margin)),
+    ];
+    if let Some(svg) = lines(&epochs, &parts, "epoch", "training loss")? {
         let caption = "The whole training loss and the part that comes from hard negatives.";
         out.push(Figure::new(
             &["training parts"],
@@ -199,9 +156,9 @@ fn curves(table: &TextTable, epochs: &[f64]) -> StageResult<Vec<Figure>> {
             svg,
         ));
     }
-    let rate = series(&[("lr", "learning rate")]);
+    let rate = [("learning rate", of(|e| e.lr))];
     let changes = rate.iter().any(|(_, v)| v.windows(2).any(|w| w[0] != w[1]));
-    if let Some(svg) = lines(epochs, &rate, "epoch", "learning rate")?.filter(|_| changes) {
+    if let Some(svg) = lines(&epochs, &rate, "epoch", "learning rate")?.filter(|_| changes) {
         out.push(Figure::new(
             &["training rate"],
             "Learning rate",

@@ -26,16 +26,20 @@
 //! # Ok::<(), clcc_data::StageError>(())
 //! ```
 
+mod cell;
+
+pub use cell::{Cell, Family, Field, values};
+
 use std::path::Path;
 
 use clcc_data::error::{StageError, StageResult};
-use clcc_data::frame::{Column, Frame, is_missing};
+use clcc_data::frame::{Column, Frame};
 use clcc_data::table::{TextTable, write_tsv};
 
 /// A column as declared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ColumnSpec {
-    /// Name in the header.
+    /// Name in the header; of a family of columns a pattern, `<axis>` or `factor_<n>`.
     pub name: &'static str,
     /// `number`, `integer`, `text` or `flag`.
     pub kind: &'static str,
@@ -45,6 +49,31 @@ pub struct ColumnSpec {
     pub unit: &'static str,
     /// What a value says.
     pub about: &'static str,
+}
+
+impl ColumnSpec {
+    /// Whether this is a family of columns.
+    pub fn is_family(&self) -> bool {
+        self.name.contains('<')
+    }
+}
+
+/// Whether `name` is what a pattern like `factor_<n>` stands for.
+fn is_member(pattern: &str, name: &str) -> bool {
+    let middle = || {
+        let (before, rest) = pattern.split_once('<')?;
+        let (_, after) = rest.rsplit_once('>')?;
+        name.strip_prefix(before)?.strip_suffix(after)
+    };
+    middle().is_some_and(|middle| !middle.is_empty())
+}
+
+/// The declaration of the column that a header calls `column`: that of its name, else the family that it can be a
+/// member of and whose pattern says most.
+fn declared<'a>(columns: &'a [ColumnSpec], column: &str) -> Option<&'a ColumnSpec> {
+    let single = columns.iter().find(|spec| spec.name == column);
+    let families = columns.iter().filter(|spec| is_member(spec.name, column));
+    single.or_else(|| families.max_by_key(|spec| spec.name.find('<')))
 }
 
 /// A table as declared.
@@ -58,10 +87,43 @@ pub struct TableSpec {
     pub columns: &'static [ColumnSpec],
 }
 
+impl TableSpec {
+    /// Whether a file is this table: by its name, or as a member of a family of tables, `de.<patient>.tsv`.
+    pub fn is_file(&self, name: &str) -> bool {
+        self.file == name || is_member(self.file, name)
+    }
+
+    /// File name without its extension.
+    pub fn name(&self) -> &'static str {
+        self.file.strip_suffix(".tsv").unwrap_or(self.file)
+    }
+
+    /// Check that a header has every column that is not optional, and none that is not declared.
+    ///
+    /// # Errors
+    /// [`StageError::Data`] that names the column.
+    pub fn check_header(&self, header: &[String]) -> StageResult<()> {
+        let absent = |c: &&ColumnSpec| !c.optional && !header.iter().any(|h| h == c.name);
+        if let Some(column) = self.columns.iter().find(absent) {
+            let message = format!("`{}` has no column `{}`", self.file, column.name);
+            return Err(StageError::data(message));
+        }
+        match header.iter().find(|h| declared(self.columns, h).is_none()) {
+            None => Ok(()),
+            Some(column) => Err(StageError::data(format!(
+                "`{}` has a column `{column}` that is not declared",
+                self.file
+            ))),
+        }
+    }
+}
+
 /// A row of a result table; declared by [`table!`](crate::table!).
 pub trait Row: Sized {
     /// The declaration.
     const SPEC: TableSpec;
+    /// Name of the file.
+    const FILE: &'static str = Self::SPEC.file;
 
     /// Turn rows into columns. Optional columns without any value are left out.
     fn frame(rows: Vec<Self>) -> Frame;
@@ -88,6 +150,7 @@ pub struct Table<R> {
     rows: Vec<R>,
     notes: Vec<String>,
     more: Vec<(String, Column)>,
+    kept: &'static [&'static str],
 }
 
 impl<R: Row> Table<R> {
@@ -97,6 +160,7 @@ impl<R: Row> Table<R> {
             rows,
             notes: Vec::new(),
             more: Vec::new(),
+            kept: &[],
         }
     }
 
@@ -114,12 +178,19 @@ impl<R: Row> Table<R> {
         self
     }
 
+    /// Write these optional columns even where no row has a value in them.
+    #[must_use]
+    pub fn keep(mut self, columns: &'static [&'static str]) -> Self {
+        self.kept = columns;
+        self
+    }
+
     /// Write the table under its declared name into `dir`.
     ///
     /// # Errors
     /// [`StageError::Io`].
     pub fn write(self, dir: &Path) -> StageResult<()> {
-        let path = dir.join(R::SPEC.file);
+        let path = dir.join(R::FILE);
         self.write_as(&path)
     }
 
@@ -129,6 +200,9 @@ impl<R: Row> Table<R> {
     /// [`StageError::Io`].
     pub fn write_as(self, path: &Path) -> StageResult<()> {
         let mut frame = R::frame(self.rows);
+        if !self.kept.is_empty() {
+            frame = with_columns(frame, &R::SPEC, self.kept);
+        }
         for (name, column) in self.more {
             frame.set(&name, column);
         }
@@ -136,114 +210,6 @@ impl<R: Row> Table<R> {
         write_tsv(path, R::SPEC.columns[0].name, &frame, &notes)
     }
 }
-
-/// A value of a table: how it is written, and read back.
-pub trait Cell: Sized {
-    /// As in [`ColumnSpec::kind`].
-    const KIND: &'static str;
-    /// As in [`ColumnSpec::optional`].
-    const OPTIONAL: bool = false;
-
-    /// A column of these values; `None` where none of them is there.
-    fn column(values: Vec<Self>) -> Option<Column>;
-
-    /// The value from the text of a table; `None` where it is not of the type.
-    fn parse(text: &str) -> Option<Self>;
-
-    /// The value of an absent column; `None` where the column must be there.
-    fn absent() -> Option<Self> {
-        None
-    }
-}
-
-impl Cell for f64 {
-    const KIND: &'static str = "number";
-
-    fn column(values: Vec<Self>) -> Option<Column> {
-        Some(Column::F64(values))
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        if is_missing(text) {
-            Some(f64::NAN)
-        } else {
-            text.parse().ok()
-        }
-    }
-}
-
-impl Cell for i64 {
-    const KIND: &'static str = "integer";
-
-    fn column(values: Vec<Self>) -> Option<Column> {
-        Some(Column::I64(values))
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        text.parse().ok()
-    }
-}
-
-impl Cell for bool {
-    const KIND: &'static str = "flag";
-
-    fn column(values: Vec<Self>) -> Option<Column> {
-        Some(Column::Bool(values))
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        match text {
-            "True" | "true" => Some(true),
-            "False" | "false" => Some(false),
-            _ => None,
-        }
-    }
-}
-
-impl Cell for String {
-    const KIND: &'static str = "text";
-
-    fn column(values: Vec<Self>) -> Option<Column> {
-        Some(Column::Str(values))
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        Some(text.to_string())
-    }
-}
-
-/// Values that may be missing: `NA` among numbers, nothing among texts.
-macro_rules! optional_cell {
-    ($type:ty, $missing:expr, $column:ident, $as:ty) => {
-        impl Cell for Option<$type> {
-            const KIND: &'static str = <$type as Cell>::KIND;
-            const OPTIONAL: bool = true;
-
-            fn column(values: Vec<Self>) -> Option<Column> {
-                values.iter().any(Option::is_some).then(|| {
-                    let values = values.into_iter();
-                    Column::$column(values.map(|v| v.map_or($missing, |v| v as $as)).collect())
-                })
-            }
-
-            fn parse(text: &str) -> Option<Self> {
-                if is_missing(text) {
-                    Some(None)
-                } else {
-                    <$type as Cell>::parse(text).map(Some)
-                }
-            }
-
-            fn absent() -> Option<Self> {
-                Some(None)
-            }
-        }
-    };
-}
-
-optional_cell!(f64, f64::NAN, F64, f64);
-optional_cell!(i64, f64::NAN, F64, f64);
-optional_cell!(String, String::new(), Str, String);
 
 /// What [`table!`](crate::table!) names, so that a crate that declares a table need not.
 #[doc(hidden)]
@@ -253,79 +219,44 @@ pub mod macros {
     pub use clcc_data::table::TextTable;
 }
 
-/// A frame of named columns, the first of which names the rows; what is `None` is left out.
+/// A frame of named columns, the first of which names the rows.
 #[doc(hidden)]
-pub fn frame_of<const N: usize>(columns: [(&'static str, Option<Column>); N]) -> Frame {
-    let mut columns = columns.into_iter();
+pub fn frame_of<const N: usize>(columns: [Vec<(String, Column)>; N]) -> Frame {
+    let mut columns = columns.into_iter().flatten();
     let index = match columns.next() {
-        Some((_, Some(Column::Str(names)))) => names,
-        Some((_, Some(other))) => (0..other.len()).map(|row| other.text(row)).collect(),
-        _ => Vec::new(),
+        Some((_, Column::Str(names))) => names,
+        Some((_, other)) => (0..other.len()).map(|row| other.text(row)).collect(),
+        None => Vec::new(),
     };
     let mut frame = Frame::new(index);
     for (name, column) in columns {
-        if let Some(column) = column {
-            frame.set(name, column);
+        frame.set(&name, column);
+    }
+    frame
+}
+
+/// The frame with those columns of `kept` that it lacks, empty and in their declared places.
+fn with_columns(mut frame: Frame, spec: &TableSpec, kept: &[&str]) -> Frame {
+    for (at, column) in spec.columns.iter().enumerate() {
+        if kept.contains(&column.name) && !frame.columns.contains_key(column.name) {
+            let earlier = &spec.columns[..at];
+            let is_before =
+                |name: &&String| declared(spec.columns, name).is_some_and(|c| earlier.contains(c));
+            let place = frame.columns.keys().filter(is_before).count();
+            let empty = Column::Str(vec![String::new(); frame.len()]);
+            frame
+                .columns
+                .shift_insert(place, column.name.to_string(), empty);
         }
     }
     frame
 }
 
-/// Flags that may be missing are text, `True`, `False` or nothing.
-impl Cell for Option<bool> {
-    const KIND: &'static str = "flag";
-    const OPTIONAL: bool = true;
-
-    fn column(values: Vec<Self>) -> Option<Column> {
-        let text = |v: &Option<bool>| match v {
-            Some(true) => "True".to_string(),
-            Some(false) => "False".to_string(),
-            None => String::new(),
-        };
-        let any = values.iter().any(Option::is_some);
-        any.then(|| Column::Str(values.iter().map(text).collect()))
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        if is_missing(text) {
-            Some(None)
-        } else {
-            bool::parse(text).map(Some)
-        }
-    }
-
-    fn absent() -> Option<Self> {
-        Some(None)
-    }
-}
-
-/// The values of column `name` of a table.
-///
-/// # Errors
-/// As [`Row::parse`].
-pub fn values<T: Cell>(table: &TextTable, name: &str) -> StageResult<Vec<T>> {
-    if table.position(name).is_none() && T::OPTIONAL {
-        return Ok(table.rows.iter().filter_map(|_| T::absent()).collect());
-    }
-    table
-        .texts(name)?
-        .into_iter()
-        .map(|text| {
-            T::parse(text).ok_or_else(|| {
-                StageError::data(format!(
-                    "column `{name}`: expected a value of type {}, found `{text}`",
-                    T::KIND
-                ))
-            })
-        })
-        .collect()
-}
-
 /// Declares a result table: see [`crate::tables`].
 ///
 /// The first field names the row. A field is a column of its own name, or of the name after `as`; its doc comment
-/// and `#[unit = ".."]` go to the data dictionary. Types are `String`, `f64`, `i64`, `bool`, and `Option` of the
-/// first three for values that may be missing.
+/// and `#[unit = ".."]` go to the data dictionary. Types are `String`, `f64`, `i64`, `bool`, `Option` of these for
+/// values that may be missing, and [`Family`](crate::tables::Family) for columns whose names the data decide.
 #[macro_export]
 macro_rules! table {
     (
@@ -350,8 +281,8 @@ macro_rules! table {
                 about: concat!($($about),+),
                 columns: &[$($crate::tables::ColumnSpec {
                     name: $crate::table!(@name $field $($name)?),
-                    kind: <$type as $crate::tables::Cell>::KIND,
-                    optional: <$type as $crate::tables::Cell>::OPTIONAL,
+                    kind: <$type as $crate::tables::Field>::KIND,
+                    optional: <$type as $crate::tables::Field>::OPTIONAL,
                     unit: concat!($($unit)?),
                     about: concat!($($doc),+),
                 }),+],
@@ -362,16 +293,17 @@ macro_rules! table {
                 for row in rows {
                     $($field.push(row.$field);)+
                 }
-                $crate::tables::frame_of([$((
+                $crate::tables::frame_of([$($crate::tables::Field::columns(
                     $crate::table!(@name $field $($name)?),
-                    $crate::tables::Cell::column($field),
+                    $field,
                 )),+])
             }
 
             fn parse(table: &$crate::tables::macros::TextTable) -> $crate::tables::macros::StageResult<Vec<Self>> {
-                $(let mut $field = $crate::tables::values::<$type>(
+                $(let mut $field = <$type as $crate::tables::Field>::read(
                     table,
                     $crate::table!(@name $field $($name)?),
+                    <Self as $crate::tables::Row>::SPEC.columns,
                 )?.into_iter();)+
                 let mut rows = Vec::with_capacity(table.rows.len());
                 loop {
@@ -440,6 +372,55 @@ mod tests {
         assert_eq!(Example::SPEC.about.trim(), "Rows of every type.");
         assert_eq!(Example::SPEC.columns[1].unit, "log2");
         assert!(Example::SPEC.columns[5].optional);
+    }
+
+    crate::table! {
+        /// Rows with a column for each axis.
+        struct Branched = "branched.tsv" {
+            /// Name.
+            name: String,
+            /// Value of the axis.
+            axes as "<axis>": Family<String>,
+            /// Loading on the factor.
+            loadings as "factor_<n>": Family<f64>,
+            /// Where asked for.
+            difference: Option<f64>,
+            /// Number.
+            n: i64,
+        }
+    }
+
+    #[test]
+    fn families_of_columns_stand_in_their_place_and_are_read_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let axes = Family::names(["seed", "ablation"]);
+        let factors = Family::names(["factor_1"]);
+        let row = |name: &str, n: i64| Branched {
+            name: name.into(),
+            axes: Family::new(&axes, vec![format!("s{n}"), "full".into()]),
+            loadings: Family::new(&factors, vec![0.5]),
+            difference: None,
+            n,
+        };
+        let rows = vec![row("a", 1), row("b", 2)];
+        let table = Table::new(rows.clone()).keep(&["difference"]);
+        table.write(dir.path()).unwrap();
+        let path = dir.path().join(Branched::FILE);
+        assert_eq!(
+            std::fs::read_to_string(&path).unwrap(),
+            "name\tseed\tablation\tfactor_1\tdifference\tn\na\ts1\tfull\t0.5\t\t1\nb\ts2\tfull\t0.5\t\t2\n"
+        );
+        // `factor_1` could be an axis as well: the pattern that says more has it.
+        let read = Branched::read(&path).unwrap();
+        assert_eq!(read, rows);
+        assert_eq!(read[0].loadings.get("factor_1"), Some(&0.5));
+        let header = |names: &[&str]| names.iter().map(|n| n.to_string()).collect::<Vec<_>>();
+        let check = |names: &[&str]| Branched::SPEC.check_header(&header(names));
+        check(&["name", "n", "difference", "anything"]).unwrap();
+        assert!(check(&["name"]).unwrap_err().to_string().contains("`n`"));
+        let undeclared =
+            Example::SPEC.check_header(&header(&["names", "x (log2)", "n", "is_in", "more"]));
+        assert!(undeclared.unwrap_err().to_string().contains("`more`"));
     }
 
     #[test]

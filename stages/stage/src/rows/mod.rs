@@ -1,0 +1,27 @@
+//! Rows of the tables that a stage writes and another reads.
+//!
+//! As a [role](crate::roles) ties an artifact's name to its type, a row here ties the name of a table to its columns:
+//! the stage that writes it and those that read it share one declaration, and neither crate needs the other. A table
+//! that no other stage reads is declared by the stage that writes it.
+//!
+//! ```
+//! use clcc_stage::{roles, rows::QcCheckRow, stage::StageContext};
+//!
+//! fn warnings(ctx: &StageContext<'_>) -> clcc_data::StageResult<usize> {
+//!     let checks = ctx.one(roles::QC)?.rows::<QcCheckRow>()?;
+//!     Ok(checks.iter().filter(|check| check.verdict == "warn").count())
+//! }
+//! ```
+
+mod align;
+mod counts;
+mod simulate;
+
+pub use align::{
+    AnchorHistoryRow, AnchorRetrievalRow, AnchorRow, AnchorSimilarityRow, CNV_TO_EXPR,
+    CentroidSimilarityRow, CompositionRow, ConcordanceFoldRow, ConcordanceNullRow,
+    ConcordancePatientRow, ConcordanceRow, EXPR_TO_CNV, HistoryRow, MiningRow, RetrievalRow,
+    SimilarityRow, SplitRow,
+};
+pub use counts::{DoubletRow, QcCellRow, QcCheckRow, QcMetricRow};
+pub use simulate::ScoreRow;
