@@ -166,6 +166,7 @@ fn the_study_workflows_are_valid() {
             std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("workflows/{name}.yaml"));
         let p = Project::new(&std::fs::read_to_string(file).unwrap());
         // The counts that `truth_fitted` takes its marginals from; a plan looks no further.
+        std::fs::create_dir_all(p.path().join("data")).unwrap();
         p.write("data/Qian2020_Ovarian.h5ad", "counts");
         p.run(&["plan", "w.yaml"]).expect(0);
     }
