@@ -82,13 +82,14 @@ pub struct Piece {
 }
 
 /// Find the clones among the rows of `counts` (raw, `n_cells x n_genes`) that are `malignant`; `var`
-/// has `chromosome`, `start` and `end` of each gene, and its `arm` where it is known.
+/// has `chromosome`, `start` and `end` of each gene, and its `arm` where it is known, and `used` says
+/// which genes take part.
 ///
 /// # Errors
 /// [`clcc_data::error::StageError::Data`] where a column of `var` is missing.
 pub fn clones(
     counts: &Csr,
-    var: &Frame,
+    (var, used): (&Frame, &[bool]),
     malignant: &[bool],
     options: CloneOptions,
 ) -> StageResult<Clones> {
@@ -96,7 +97,7 @@ pub fn clones(
         .filter(|&i| malignant[i] && counts.row(i).1.iter().any(|v| *v > 0.0))
         .collect();
     let moments = Moments::new(counts, &cells);
-    let pieces = pieces(var, &moments.mean)?;
+    let pieces = pieces(var, used, &moments.mean)?;
     let labels = if cells.len() < 2 * options.min_cells || pieces.len() < 2 {
         (vec![0u32; cells.len()], vec![1.0; cells.len()])
     } else {
@@ -160,12 +161,13 @@ fn library(counts: &Csr, cell: usize) -> f64 {
 }
 
 /// Cut the expressed genes of each arm into pieces of equal numbers.
-fn pieces(var: &Frame, mean: &[f64]) -> StageResult<Vec<Piece>> {
+fn pieces(var: &Frame, used: &[bool], mean: &[f64]) -> StageResult<Vec<Piece>> {
     let chromosome = var.texts("chromosome")?;
     let (start, end) = (var.numbers("start")?, var.numbers("end")?);
     let known = Arm::of_frame(var);
     let mut arms: BTreeMap<(&str, Option<Arm>), Vec<usize>> = BTreeMap::new();
-    for g in (0..mean.len()).filter(|&g| mean[g] >= MIN_MEAN && chromosome[g] != "chrY") {
+    for g in (0..mean.len()).filter(|&g| used[g] && mean[g] >= MIN_MEAN && chromosome[g] != "chrY")
+    {
         let arm = known.as_ref().and_then(|arms| arms[g]);
         let placed = match known {
             Some(_) => arm.is_some(),

@@ -85,7 +85,7 @@ fn of_one_label(found: &Clones, truth: &[u32]) -> usize {
 fn a_state_that_clones_share_is_no_clone_and_does_not_mix_them() {
     for seed in [1, 2, 3] {
         let (counts, var, malignant, truth) = tumour(Planted::ArmsAndHeldBack, seed);
-        let found = clones(&counts, &var, &malignant, OPTIONS).unwrap();
+        let found = clones(&counts, (&var, &[true; 900]), &malignant, OPTIONS).unwrap();
         assert_eq!(found.n_cells.len(), 3, "seed {seed}: {:?}", found.n_cells);
         let same = of_one_label(&found, &truth);
         assert!(same >= 165, "seed {seed}: {same} of 180");
@@ -116,7 +116,7 @@ fn cells_that_are_shifted_alike_find_their_component() {
 #[test]
 fn clones_that_differ_by_one_arm_each_are_told_apart() {
     let (counts, var, malignant, truth) = tumour(Planted::Arms, 1);
-    let found = clones(&counts, &var, &malignant, OPTIONS).unwrap();
+    let found = clones(&counts, (&var, &[true; 900]), &malignant, OPTIONS).unwrap();
     assert_eq!(found.n_cells.len(), 3, "{:?}", found.n_cells);
     assert!((180..200).all(|i| found.of_cell[i].is_none() && found.confidence[i].is_nan()));
     let same = of_one_label(&found, &truth);
@@ -151,7 +151,7 @@ fn cells_of_one_clone_and_cells_in_two_states_stay_one_clone() {
     for planted in [Planted::Nothing, Planted::Programme, Planted::HeldBack] {
         for seed in [2, 3, 4] {
             let (counts, var, malignant, _) = tumour(planted, seed);
-            let found = clones(&counts, &var, &malignant, OPTIONS).unwrap();
+            let found = clones(&counts, (&var, &[true; 900]), &malignant, OPTIONS).unwrap();
             assert_eq!(found.n_cells, [180], "seed {seed}");
             assert!(found.log_ratio.iter().all(|v| v.is_nan()));
         }
@@ -162,9 +162,9 @@ fn cells_of_one_clone_and_cells_in_two_states_stay_one_clone() {
 fn too_few_cells_are_one_clone_and_none_are_none() {
     let (counts, var, _, _) = tumour(Planted::Arms, 5);
     let few: Vec<bool> = (0..200).map(|i| i < 12).collect();
-    let found = clones(&counts, &var, &few, OPTIONS).unwrap();
+    let found = clones(&counts, (&var, &[true; 900]), &few, OPTIONS).unwrap();
     assert_eq!(found.n_cells, [12]);
-    let found = clones(&counts, &var, &[false; 200], OPTIONS).unwrap();
+    let found = clones(&counts, (&var, &[true; 900]), &[false; 200], OPTIONS).unwrap();
     assert!(found.n_cells.is_empty() && found.of_cell.iter().all(Option::is_none));
 }
 
@@ -172,7 +172,7 @@ fn too_few_cells_are_one_clone_and_none_are_none() {
 fn any_number_of_threads_gives_the_same_clones() {
     let (counts, var, malignant, _) = tumour(Planted::Arms, 6);
     let go = || {
-        let found = clones(&counts, &var, &malignant, OPTIONS).unwrap();
+        let found = clones(&counts, (&var, &[true; 900]), &malignant, OPTIONS).unwrap();
         let bits: Vec<u64> = found.confidence.iter().map(|c| c.to_bits()).collect();
         (found.of_cell, found.n_cells, bits)
     };
@@ -214,7 +214,7 @@ fn a_few_strays_do_not_undo_the_clones() {
         min_cells: 20,
         ..OPTIONS
     };
-    let found = clones(&counts, &var, &malignant, options).unwrap();
+    let found = clones(&counts, (&var, &[true; 900]), &malignant, options).unwrap();
     assert_eq!(found.n_cells.len(), 3, "{:?}", found.n_cells);
     for clone in 0..3 {
         let mut n = [0usize; 3];
