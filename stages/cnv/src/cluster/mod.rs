@@ -27,7 +27,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 
-pub use clones::{CloneOptions, Clones};
+pub use clones::{CloneOptions, Clones, Evidence};
 pub use evidence::{Contrast, Contrasts, Places, Shift};
 pub use malignancy::{Malignancy, TwoComponents, ithcna, malignancy, two_components};
 pub use params::{ClusterParams, Metric, On};

@@ -189,6 +189,21 @@ clcc_stage::table! {
         share: f64,
         /// Mean probability of the clone over its cells.
         confidence: f64,
+        /// Median counts of its cells.
+        #[unit = "counts"]
+        median_counts: f64,
+        /// The other clone that it differs from least.
+        nearest: Option<String>,
+        /// Region that most surely tells it from that one.
+        region: Option<String>,
+        /// Genes of the region with enough counts.
+        n_genes: Option<i64>,
+        /// Log ratio of the region's median gene to that clone, beside the median piece of the genome.
+        #[unit = "natural log"]
+        log_ratio: Option<f64>,
+        /// Standard error of `log_ratio`.
+        #[unit = "natural log"]
+        log_ratio_error: Option<f64>,
     }
 }
 
@@ -352,14 +367,26 @@ fn clone_tables(dir: &Path, clones: &Clones) -> StageResult<()> {
         let own = of_cell.filter(|(k, _)| **k == Some(c as u32));
         clcc_numerics::stats::mean(&own.map(|(_, p)| *p).collect::<Vec<_>>())
     };
-    let rows = (0..n).map(|c| CloneRow {
-        clone: names[c].clone(),
-        n_cells: clones.n_cells[c] as i64,
-        share: clones.n_cells[c] as f64 / total as f64,
-        confidence: confidence(c),
+    let rows = (0..n).map(|c| {
+        let why = clones.evidence[c]
+            .as_ref()
+            .filter(|e| !e.1.pieces.is_empty());
+        CloneRow {
+            clone: names[c].clone(),
+            n_cells: clones.n_cells[c] as i64,
+            share: clones.n_cells[c] as f64 / total as f64,
+            confidence: confidence(c),
+            median_counts: clones.median_counts[c],
+            nearest: why.map(|e| names[e.0].clone()),
+            region: why.map(|e| region_name(&clones.pieces[e.1.pieces.clone()])),
+            n_genes: why.map(|e| e.1.n_genes as i64),
+            log_ratio: why.map(|e| e.1.log_ratio),
+            log_ratio_error: why.map(|e| e.1.error),
+        }
     });
     Table::new(rows.collect())
         .note("clones of the malignant cells (obs cnv_clone), told apart by the counts of pieces of chromosome arms: normal mixture, the number by BIC, joined where no piece's median gene differs")
+        .note("nearest, region, log_ratio: the clone that it differs from least, and the region that tells the two apart")
         .write(dir)?;
     let pieces = &clones.pieces;
     let mut table = Frame::new((0..pieces.len()).map(|p| p.to_string()).collect());
@@ -382,6 +409,19 @@ fn clone_tables(dir: &Path, clones: &Clones) -> StageResult<()> {
         "what tells the clones apart: median over the genes of a piece of the natural log ratio of a clone's expression to that of the patient's other malignant cells, beside the median piece",
     ];
     write_tsv(&dir.join("cnv_clone_pieces.tsv"), "piece", &table, &notes)
+}
+
+/// `chr7p:1-5000000` of neighbouring pieces.
+fn region_name(pieces: &[super::clones::Piece]) -> String {
+    match pieces {
+        [] => String::new(),
+        [first, ..] => format!(
+            "{}:{}-{}",
+            arm_name(&first.chromosome, first.arm),
+            first.span.0,
+            pieces.iter().map(|p| p.span.1).max().unwrap_or(0)
+        ),
+    }
 }
 
 fn components(m: &Malignancy) -> Vec<ComponentRow> {
