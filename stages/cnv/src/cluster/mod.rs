@@ -571,15 +571,8 @@ fn annotated(
         .collect();
     let mut out = Frame::new(obs.index);
     out.set("cnv_leiden", cluster_column(&found.partition));
-    out.set(
-        "cnv_score",
-        Column::F64(
-            membership
-                .iter()
-                .map(|&c| found.profiles.score[c as usize])
-                .collect(),
-        ),
-    );
+    let score = membership.iter().map(|&c| found.profiles.score[c as usize]);
+    out.set("cnv_score", Column::F64(score.collect()));
     let calls = malignancy.calls();
     let call = |i: usize| match calls.as_ref().map(|c| c[i]) {
         None => -1,
@@ -589,14 +582,12 @@ fn annotated(
     out.set("cnv_signal", Column::F64(malignancy.signal));
     out.set("cnv_correlation", Column::F64(malignancy.correlation));
     out.set("cnv_malignancy", Column::F64(malignancy.score));
-    out.set(
-        "cnv_malignant",
-        Column::Category(Categorical {
-            codes: (0..membership.len()).map(call).collect(),
-            categories: vec!["Malignant".into(), "Normal".into()],
-            ordered: false,
-        }),
-    );
+    let called = Categorical {
+        codes: (0..membership.len()).map(call).collect(),
+        categories: vec!["Malignant".into(), "Normal".into()],
+        ordered: false,
+    };
+    out.set("cnv_malignant", Column::Category(called));
     if let Some(clones) = clones {
         out.set(CLONE, clone_column(clones));
     }

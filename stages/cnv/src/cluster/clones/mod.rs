@@ -487,10 +487,7 @@ impl Clones {
         let first = |k: usize| labels.iter().position(|l| *l as usize == k);
         order.sort_by_key(|&k| (std::cmp::Reverse(size[k]), first(k)));
         let mut rank = vec![0u32; n];
-        order
-            .iter()
-            .enumerate()
-            .for_each(|(r, &k)| rank[k] = r as u32);
+        (0..order.len()).for_each(|r| rank[order[r]] = r as u32);
         let labels: Vec<u32> = labels.iter().map(|l| rank[*l as usize]).collect();
         let (mut of_cell, mut confidence) =
             (vec![None; malignant.len()], vec![f64::NAN; malignant.len()]);
@@ -506,27 +503,22 @@ impl Clones {
             median(&own.map(|(n, _)| *n).collect::<Vec<_>>())
         });
         let median_counts = median_counts.collect();
-        let mut evidence = vec![None; k];
+        let each = bulks(counts, cells, &labels, &libraries, k);
+        let nearest = |c: usize| {
+            let others = (0..k).filter(|&o| o != c);
+            let found = others.map(|o| (o, difference(&each[c], &each[o], &pieces, per_depth)));
+            found.min_by(|a, b| a.1.strength.total_cmp(&b.1.strength))
+        };
+        let evidence = (0..k).map(nearest).collect();
         if k > 1 {
-            let each = bulks(counts, cells, &labels, &libraries, k);
-            for (c, evidence) in evidence.iter_mut().enumerate() {
-                let others = (0..k).filter(|&o| o != c);
-                let found = others.map(|o| (o, difference(&each[c], &each[o], &pieces, per_depth)));
-                *evidence = found.min_by(|a, b| a.1.strength.total_cmp(&b.1.strength));
-            }
             for c in 0..k {
                 let own: Vec<u32> = labels.iter().map(|l| u32::from(*l as usize != c)).collect();
                 let two = bulks(counts, cells, &own, &libraries, 2);
                 for (p, piece) in pieces.iter().enumerate() {
                     log_ratio[[c, p]] = median_ratio(&two[0], &two[1], &piece.genes);
                 }
-                let told: Vec<f64> = log_ratio
-                    .row(c)
-                    .iter()
-                    .copied()
-                    .filter(|v| v.is_finite())
-                    .collect();
-                let middle = median(&told);
+                let told = log_ratio.row(c).into_iter().copied();
+                let middle = median(&told.filter(|v| v.is_finite()).collect::<Vec<_>>());
                 log_ratio.row_mut(c).mapv_inplace(|v| v - middle);
             }
         }
