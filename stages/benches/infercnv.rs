@@ -385,11 +385,6 @@ fn one(name: &str, simulate: &SimulateParams, window_size: usize, seed: u64) {
         .map(ToString::to_string)
         .collect();
     print("ours", &x_cnv, &labels);
-    println!(
-        "{:<20} malignant AUC {:.4} by cnv_malignancy",
-        "ours, beyond",
-        cnv::auc(&found.malignancy.score, malignant)
-    );
     beyond(&patient, &expr, window_size);
 
     let dir = tempfile::tempdir().expect("a directory");

@@ -2,9 +2,10 @@
 //!
 //! PCA of `X_cnv` (`linalg::pca`) -> exact nearest neighbours (`neighbors`) -> UMAP's fuzzy graph
 //! (`connectivities`) -> Leiden (`leiden`) and a layout in the plane (`umap`); then the score and the
-//! mean profile of each cluster (`profiles`), its gains and losses (`segments`), malignancy scores of
-//! cells (`malignancy`), and, where raw counts are read, the clones of the tumour (`clones`). Names,
-//! defaults and meanings are those of infercnvpy, which calls scanpy.
+//! mean profile of each cluster (`profiles`), its gains and losses (`segments`, by the raw counts of
+//! its genes where they are read: `evidence`), malignancy scores of cells (`malignancy`), and, where
+//! raw counts are read, the clones of the tumour (`clones`). Names, defaults and meanings are those of
+//! infercnvpy, which calls scanpy.
 //!
 //! Unlike scanpy, neighbours are exact at any number of cells, and every step gives the same bytes
 //! at any number of threads.
@@ -15,6 +16,7 @@
 //! warning says that the clusters are meaningless. No step produces a NaN.
 
 pub mod clones;
+mod evidence;
 mod malignancy;
 mod on_h;
 mod params;
@@ -25,13 +27,14 @@ mod tables;
 #[cfg(test)]
 mod tests;
 
-pub use clones::{CloneOptions, Clones};
+pub use clones::{CloneOptions, Clones, Evidence};
+pub use evidence::{Contrast, Contrasts, Places, Shift};
 pub use malignancy::{Malignancy, TwoComponents, ithcna, malignancy, two_components};
 pub use params::{ClusterParams, Metric, On};
 pub use profiles::{Profiles, profiles};
-pub use segments::{ArmCall, Call, Level, Segment, SegmentOptions, Segmented, segment};
+pub use segments::{ArmCall, Call, Level, Segment, SegmentOptions, Segmented, gene_arms, segment};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use clcc_numerics::graph::{
     LeidenOptions, Objective, Partition, UmapOptions, connected_parts, connectivities, leiden,
@@ -55,7 +58,7 @@ use clcc_stage::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext}
 /// Largest number of windows (or cells, where they are fewer) at which the components are computed from
 /// all eigenvectors.
 const EXACT_PCA_UP_TO: usize = 512;
-/// Share of the reference cells that may score above the malignancy threshold without a warning.
+/// Estimated share of false calls without a warning.
 const TRUSTED: f64 = 0.05;
 /// Column of `expr` with `Cancer`, `Normal` or nothing.
 const CANCER_VS_NORMAL: &str = "cancer_vs_normal";
@@ -79,8 +82,6 @@ pub struct Clustered {
     pub umap: Array2<f32>,
     /// Score and mean profile of each cluster.
     pub profiles: Profiles,
-    /// Malignancy of the cells.
-    pub malignancy: Malignancy,
 }
 
 /// Cluster the rows of `x_cnv` (`n_cells x n_windows`). `after_step` is called between the steps with
@@ -118,7 +119,6 @@ pub fn cluster_profiles(
     after_step(3, "UMAP")?;
     let umap = umap(&connectivities, &pca.scores, &umap_options(params, seed))?;
     let profiles = profiles(x_cnv, &partition.membership, partition.n_clusters);
-    let malignancy = malignancy(x_cnv, &partition.membership, &profiles);
     Ok(Clustered {
         pca,
         distances: neighbors.distance_graph(),
@@ -126,7 +126,6 @@ pub fn cluster_profiles(
         partition,
         umap,
         profiles,
-        malignancy,
     })
 }
 
@@ -176,8 +175,8 @@ impl Stage for Cluster {
     type Params = ClusterParams;
 
     const KIND: &'static str = "cluster";
-    // 8: arms of the declared genome; elementary functions, products and decompositions of `math`.
-    const CODE_VERSION: u32 = 8;
+    // 9: arms and segments judged by their genes' counts; malignant cells in altered clusters alone.
+    const CODE_VERSION: u32 = 9;
     const ABOUT: &'static str =
         "groups the cells of a patient by copy-number profile: PCA, exact neighbours, Leiden, UMAP";
     const USES_SEED: bool = true;
@@ -190,10 +189,7 @@ impl Stage for Cluster {
 
     fn reads(params: &Self::Params) -> Vec<Read> {
         match params.on {
-            On::Cnv if params.max_clones > 1 => {
-                vec![Read::one(roles::CNV), Read::optional_one(roles::EXPR)]
-            }
-            On::Cnv => vec![Read::one(roles::CNV)],
+            On::Cnv => vec![Read::one(roles::CNV), Read::optional_one(roles::EXPR)],
             On::H => vec![Read::one(roles::EMBEDDINGS)],
         }
     }
@@ -219,91 +215,252 @@ impl Stage for Cluster {
         if params.on == On::H {
             return on_h::run(ctx, params);
         }
-        let reader = ctx.one(roles::CNV)?.open()?;
-        let mut obs = reader.obs()?;
-        let x_cnv = reader.obsm("X_cnv")?.into_csr();
-        let without_signal = count_without_signal(ctx, &x_cnv, obs.len())?;
-        let mut found = cluster_profiles(&x_cnv, params, ctx.seed, &|done, next| {
+        let input = CnvInput::read(ctx)?;
+        let x_cnv = &input.x_cnv;
+        let without_signal = count_without_signal(ctx, x_cnv, input.obs.len())?;
+        let found = cluster_profiles(x_cnv, params, ctx.seed, &|done, next| {
             ctx.check_cancelled()?;
             ctx.progress.step(done, 5, next);
             Ok(())
         })?;
-        let above = set_threshold(ctx, params, &obs, &mut found.malignancy);
-        ctx.progress.step(4, 5, "clones");
-        let clones = match ctx.optional(roles::EXPR) {
-            Some(expr) => {
-                let (clones, types) = clones_of(&expr.path, &obs, &found, params, ctx.seed)?;
-                if let Some(types) = types {
-                    obs.set(CANCER_VS_NORMAL, types);
-                }
-                Some(clones)
-            }
+        ctx.progress.step(4, 5, "gains, losses and clones");
+        let expr = match ctx.optional(roles::EXPR) {
+            Some(expr) => Some(Expr::read(&expr.path, &input.obs)?),
             None => None,
+        };
+        let mut judged = Judged::new(&input, &found, expr.as_ref(), params);
+        if let Some(threshold) = params.malignancy_threshold {
+            judged.malignancy.set_threshold(threshold);
+        }
+        judged.warn(ctx);
+        ctx.check_cancelled()?;
+        let clones = match &expr {
+            Some(expr) if params.max_clones > 1 => {
+                let calls = judged.malignancy.calls();
+                Some(expr.clones(&input.genes, calls, params, ctx.seed)?)
+            }
+            _ => None,
         };
         ctx.check_cancelled()?;
         ctx.progress.step(5, 5, "writing");
-        let windows = match reader
-            .uns()?
-            .get("cnv")
-            .and_then(|cnv| cnv.at(&["windows"]))
-        {
-            Some(Uns::Frame(windows)) if windows.len() == x_cnv.n_cols() => Some(windows.clone()),
-            _ => None,
+        let mut obs = input.obs;
+        if let Some(types) = expr.and_then(|e| e.obs.columns.get(CANCER_VS_NORMAL).cloned()) {
+            obs.set(CANCER_VS_NORMAL, types);
+        }
+        let ithcna = ithcna_of_clusters(&input.x_cnv, &found.partition, params, ctx.seed);
+        let tables = tables::Results {
+            obs: &obs,
+            windows: input.windows.as_ref(),
+            found: &found,
+            judged: &judged,
+            ithcna: &ithcna,
+            clones: clones.as_ref(),
         };
-        let details = Details::of(&x_cnv, &obs, &found, windows.as_ref(), params, ctx.seed);
-        if found.malignancy.threshold.is_none() {
-            ctx.progress.warn("no two components could be told apart in the malignancy scores: no cell is called malignant or normal; `malignancy_threshold` sets a threshold by hand");
-        }
-        tables::write(
-            &ctx.output(roles::CLUSTER_TABLES),
-            &obs,
-            windows.as_ref(),
-            &found,
-            &details,
-            clones.as_ref(),
-        )?;
-        let mut metrics = metrics(&found, &details, without_signal);
-        if let Some(share) = above {
-            metrics.insert("reference_above_threshold".into(), json!(share));
-        }
-        if let Some(clones) = &clones {
-            metrics.insert("n_clones".into(), json!(clones.n_cells.len()));
-        }
-        annotated(obs, found, clones.as_ref()).write_zarr(&ctx.output(roles::CLUSTERS))?;
+        tables.write(&ctx.output(roles::CLUSTER_TABLES))?;
+        let metrics = metrics(&found, &judged, clones.as_ref(), without_signal);
+        annotated(obs, found, judged.malignancy, clones.as_ref())
+            .write_zarr(&ctx.output(roles::CLUSTERS))?;
         Ok(metrics)
     }
 }
 
-/// Find the clones among the cells that are called malignant, from the raw counts of `expr` (none where
-/// no cell is called); also returns its column [`CANCER_VS_NORMAL`].
-fn clones_of(
-    expr: &std::path::Path,
-    obs: &Frame,
-    found: &Clustered,
-    params: &ClusterParams,
-    seed: u64,
-) -> StageResult<(Clones, Option<Column>)> {
-    let reader = Reader::open(expr)?;
-    let expr_obs = reader.obs()?;
-    if expr_obs.index != obs.index {
-        return Err(StageError::format(
-            expr,
-            "obs",
-            "expected the cells of `cnv`, in their order",
-        ));
+/// The artifact `cnv`.
+struct CnvInput {
+    obs: Frame,
+    /// Genes of the windows, in genome order.
+    genes: Frame,
+    x_cnv: Csr,
+    windows: Option<Frame>,
+}
+
+impl CnvInput {
+    fn read(ctx: &StageContext<'_>) -> StageResult<Self> {
+        let reader = ctx.one(roles::CNV)?.open()?;
+        let x_cnv = reader.obsm("X_cnv")?.into_csr();
+        let uns = reader.uns()?;
+        let windows = match uns.get("cnv").and_then(|cnv| cnv.at(&["windows"])) {
+            Some(Uns::Frame(windows)) if windows.len() == x_cnv.n_cols() => Some(windows.clone()),
+            _ => None,
+        };
+        Ok(Self {
+            obs: reader.obs()?,
+            genes: reader.var()?,
+            x_cnv,
+            windows,
+        })
     }
-    let malignant = found
-        .malignancy
-        .calls()
-        .unwrap_or_else(|| vec![false; obs.len()]);
-    let counts = reader.layer("counts")?.into_csr();
-    let options = CloneOptions {
-        max_clones: params.max_clones,
-        min_cells: params.min_clone_cells,
-        seed,
-    };
-    let clones = clones::clones(&counts, &reader.var()?, &malignant, options)?;
-    Ok((clones, expr_obs.columns.get(CANCER_VS_NORMAL).cloned()))
+
+    /// Which cells are reference; `None` where none was named.
+    fn reference(&self) -> Option<&[bool]> {
+        let flags = self.obs.flags("cnv_reference").ok()?;
+        flags.iter().any(|f| *f).then_some(flags)
+    }
+}
+
+/// Raw counts of the same cells.
+struct Expr {
+    obs: Frame,
+    var: Frame,
+    counts: Csr,
+}
+
+impl Expr {
+    fn read(path: &std::path::Path, cells: &Frame) -> StageResult<Self> {
+        let reader = Reader::open(path)?;
+        let obs = reader.obs()?;
+        if obs.index != cells.index {
+            return Err(StageError::format(
+                path,
+                "obs",
+                "expected the cells of `cnv`, in their order",
+            ));
+        }
+        Ok(Self {
+            obs,
+            var: reader.var()?,
+            counts: reader.layer("counts")?.into_csr(),
+        })
+    }
+
+    /// Columns of the counts of the genes of `cnv`, and their arms. Segments of immunoglobulins and T-cell receptors
+    /// are not used.
+    fn places(&self, genes: &Frame) -> Places {
+        let columns: HashMap<&str, usize> = (self.var.index.iter().enumerate())
+            .map(|(c, name)| (name.as_str(), c))
+            .collect();
+        let column = |name: &String| {
+            let used = !evidence::is_receptor_gene(name);
+            columns.get(name.as_str()).copied().filter(|_| used)
+        };
+        Places {
+            column: genes.index.iter().map(column).collect(),
+            arms: gene_arms(genes).into_iter().map(|a| a.2).collect(),
+        }
+    }
+
+    /// Clones among the cells that are called malignant; none where no cell is called. Genes that `infercnv` left out
+    /// of a chromosome take no part.
+    fn clones(
+        &self,
+        genes: &Frame,
+        calls: Option<Vec<bool>>,
+        params: &ClusterParams,
+        seed: u64,
+    ) -> StageResult<Clones> {
+        let malignant = calls.unwrap_or_else(|| vec![false; self.obs.len()]);
+        let kept: HashSet<&str> = genes.index.iter().map(String::as_str).collect();
+        let inferred: HashSet<String> = genes.texts("chromosome")?.into_iter().collect();
+        let chromosome = self.var.texts("chromosome")?;
+        let is_used = |(name, chromosome): (&String, &String)| {
+            let left_out = inferred.contains(chromosome) && !kept.contains(name.as_str());
+            !left_out && !evidence::is_receptor_gene(name)
+        };
+        let used: Vec<bool> = self
+            .var
+            .index
+            .iter()
+            .zip(&chromosome)
+            .map(is_used)
+            .collect();
+        let options = CloneOptions {
+            max_clones: params.max_clones,
+            min_cells: params.min_clone_cells,
+            seed,
+        };
+        clones::clones(&self.counts, (&self.var, &used), &malignant, options)
+    }
+}
+
+/// Gains and losses of the clusters, and the malignant cells.
+struct Judged {
+    /// Gains and losses, where the windows have positions.
+    segmented: Option<Segmented>,
+    /// Windows of the altered regions of each cluster.
+    altered: Vec<Vec<Vec<usize>>>,
+    malignancy: Malignancy,
+    /// [`Contrasts::inflation`], where counts are read.
+    inflation: Option<f64>,
+}
+
+impl Judged {
+    fn new(
+        input: &CnvInput,
+        found: &Clustered,
+        expr: Option<&Expr>,
+        params: &ClusterParams,
+    ) -> Self {
+        let options = SegmentOptions {
+            confidence: params.segment_confidence,
+            min_amplitude: params.min_amplitude,
+            arm_share: params.arm_share,
+        };
+        let (membership, n) = (&found.partition.membership, found.partition.n_clusters);
+        let reference = input.reference();
+        let contrasts = expr.map(|e| {
+            let places = e.places(&input.genes);
+            Contrasts::new(&e.counts, &places, membership, n, reference)
+        });
+        let segmented = input.windows.as_ref().and_then(|windows| {
+            segment(
+                &input.x_cnv,
+                membership,
+                &found.profiles,
+                (windows, Some(&input.genes)),
+                reference,
+                contrasts.as_ref(),
+                &options,
+            )
+        });
+        let altered: Vec<Vec<Vec<usize>>> = (0..n)
+            .map(|c| {
+                segmented
+                    .as_ref()
+                    .map_or(Vec::new(), |s| s.altered(c, params.min_amplitude))
+            })
+            .collect();
+        let malignancy = malignancy(
+            &input.x_cnv,
+            membership,
+            &found.profiles,
+            &altered,
+            reference,
+        );
+        Self {
+            segmented,
+            altered,
+            malignancy,
+            inflation: contrasts.map(|c| c.inflation),
+        }
+    }
+
+    /// Warn where no cell is called, and of false calls.
+    fn warn(&self, ctx: &StageContext<'_>) {
+        let m = &self.malignancy;
+        let by_hand = "`malignancy_threshold` sets a threshold by hand";
+        let percent = |share: f64| format!("{:.0} %", 100.0 * share);
+        if m.by_hand {
+            return;
+        }
+        if self.altered.iter().all(Vec::is_empty) {
+            ctx.progress.warn(&format!(
+                "no cluster has an arm or a segment that is surely gained or lost: no cell is called malignant or normal; {by_hand}"
+            ));
+        } else if m.threshold.is_none() {
+            ctx.progress.warn(&format!(
+                "no two components could be told apart in the malignancy scores: no cell is called malignant or normal; {by_hand}"
+            ));
+        } else if let Some(share) = m.false_share.filter(|_| m.refused()) {
+            ctx.progress.warn(&format!(
+                "reference cells lie above the malignancy threshold as often as {} of the other cells that do: no cell is called malignant or normal; {by_hand}",
+                percent(share)
+            ));
+        } else if let Some(share) = m.false_share.filter(|share| *share > TRUSTED) {
+            ctx.progress.warn(&format!(
+                "{} of the cells called malignant are probably normal: so often reference cells lie above the threshold, beside other cells",
+                percent(share)
+            ));
+        }
+    }
 }
 
 /// Number of cells without any copy-number signal; warns where that is all of them.
@@ -327,71 +484,36 @@ fn count_without_signal(ctx: &StageContext<'_>, x_cnv: &Csr, n_cells: usize) -> 
     Ok(count)
 }
 
-/// Set the threshold of the parameters, if any, and mark the reference cells as normal. Returns the share
-/// of them above the threshold, and warns where it is large.
-fn set_threshold(
-    ctx: &StageContext<'_>,
+/// `ithcna` of each cluster, over a draw of its cells where it has more than the parameter says.
+fn ithcna_of_clusters(
+    x_cnv: &Csr,
+    partition: &Partition,
     params: &ClusterParams,
-    obs: &Frame,
-    malignancy: &mut Malignancy,
-) -> Option<f64> {
-    malignancy.threshold = params.malignancy_threshold.or(malignancy.threshold);
-    let reference = obs.flags("cnv_reference").ok()?;
-    let above = malignancy.take_reference(reference);
-    if let Some(share) = above.filter(|share| *share > TRUSTED) {
-        ctx.progress.warn(&format!(
-            "{:.0} % of the reference cells score above the malignancy threshold: they are called normal, but other normal cells like them are not",
-            100.0 * share
-        ));
-    }
-    above
+    seed: u64,
+) -> Vec<f64> {
+    let membership = &partition.membership;
+    let of_cluster = |cluster: usize| {
+        let cells: Vec<usize> = (0..membership.len())
+            .filter(|&c| membership[c] as usize == cluster)
+            .collect();
+        let drawn = Rng::new(seed, "ithcna cells", &[cluster as u64]).permutation(cells.len());
+        let mut own: Vec<usize> = drawn
+            .into_iter()
+            .take(params.ithcna_cells)
+            .map(|i| cells[i])
+            .collect();
+        own.sort_unstable();
+        ithcna(x_cnv, &own)
+    };
+    (0..partition.n_clusters).map(of_cluster).collect()
 }
 
-/// Results for the tables in addition to [`Clustered`].
-struct Details {
-    /// Gains and losses, where the windows have positions.
-    segmented: Option<Segmented>,
-    /// `ithcna` of each cluster.
-    ithcna: Vec<f64>,
-}
-
-impl Details {
-    fn of(
-        x_cnv: &Csr,
-        obs: &Frame,
-        found: &Clustered,
-        windows: Option<&Frame>,
-        params: &ClusterParams,
-        seed: u64,
-    ) -> Self {
-        let options = SegmentOptions {
-            confidence: params.segment_confidence,
-            min_amplitude: params.min_amplitude,
-            arm_share: params.arm_share,
-        };
-        let membership = &found.partition.membership;
-        let reference = obs.flags("cnv_reference").ok();
-        let segmented = windows
-            .and_then(|w| segment(x_cnv, membership, &found.profiles, w, reference, &options));
-        let of_cluster = |cluster: usize| {
-            let cells: Vec<usize> = (0..membership.len())
-                .filter(|&c| membership[c] as usize == cluster)
-                .collect();
-            let drawn = Rng::new(seed, "ithcna cells", &[cluster as u64]).permutation(cells.len());
-            let mut own: Vec<usize> = drawn
-                .into_iter()
-                .take(params.ithcna_cells)
-                .map(|i| cells[i])
-                .collect();
-            own.sort_unstable();
-            ithcna(x_cnv, &own)
-        };
-        let ithcna = (0..found.partition.n_clusters).map(of_cluster).collect();
-        Self { segmented, ithcna }
-    }
-}
-
-fn metrics(found: &Clustered, details: &Details, without_signal: usize) -> Metrics {
+fn metrics(
+    found: &Clustered,
+    judged: &Judged,
+    clones: Option<&Clones>,
+    without_signal: usize,
+) -> Metrics {
     let mut metrics = Metrics::new();
     metrics.insert("n_cells".into(), json!(found.umap.nrows()));
     metrics.insert("n_cells_without_signal".into(), json!(without_signal));
@@ -410,55 +532,62 @@ fn metrics(found: &Clustered, details: &Details, without_signal: usize) -> Metri
         "largest_cluster".into(),
         json!(found.profiles.n_cells.first().copied().unwrap_or(0)),
     );
-    let calls = found.malignancy.calls();
-    let n_malignant = calls.map(|c| c.into_iter().filter(|m| *m).count());
+    let m = &judged.malignancy;
+    let n_malignant = m.calls().map(|c| c.into_iter().filter(|m| *m).count());
     metrics.insert("n_malignant".into(), json!(n_malignant));
-    metrics.insert(
-        "malignancy_threshold".into(),
-        json!(found.malignancy.threshold),
-    );
-    if let Some(found) = &details.segmented {
+    metrics.insert("malignancy_threshold".into(), json!(m.threshold));
+    if let Some(share) = m.reference_above() {
+        metrics.insert("reference_above_threshold".into(), json!(share));
+    }
+    if let Some(share) = m.false_share {
+        metrics.insert("false_share".into(), json!(share));
+    }
+    let altered = judged.altered.iter().filter(|a| !a.is_empty()).count();
+    metrics.insert("n_altered_clusters".into(), json!(altered));
+    if let Some(inflation) = judged.inflation {
+        metrics.insert("arm_inflation".into(), json!(inflation));
+    }
+    if let Some(found) = &judged.segmented {
         let called = |c: Call| found.segments.iter().filter(|s| s.call == c).count();
         metrics.insert("n_gains".into(), json!(called(Call::Gain)));
         metrics.insert("n_losses".into(), json!(called(Call::Loss)));
+    }
+    if let Some(clones) = clones {
+        metrics.insert("n_clones".into(), json!(clones.n_cells.len()));
     }
     metrics
 }
 
 /// Build the `clusters` artifact.
-fn annotated(obs: Frame, found: Clustered, clones: Option<&Clones>) -> AnnData {
+fn annotated(
+    obs: Frame,
+    found: Clustered,
+    malignancy: Malignancy,
+    clones: Option<&Clones>,
+) -> AnnData {
     let membership = &found.partition.membership;
     let names: Vec<String> = (0..found.partition.n_clusters)
         .map(|c| c.to_string())
         .collect();
     let mut out = Frame::new(obs.index);
     out.set("cnv_leiden", cluster_column(&found.partition));
-    out.set(
-        "cnv_score",
-        Column::F64(
-            membership
-                .iter()
-                .map(|&c| found.profiles.score[c as usize])
-                .collect(),
-        ),
-    );
-    let calls = found.malignancy.calls();
+    let score = membership.iter().map(|&c| found.profiles.score[c as usize]);
+    out.set("cnv_score", Column::F64(score.collect()));
+    let calls = malignancy.calls();
     let call = |i: usize| match calls.as_ref().map(|c| c[i]) {
         None => -1,
         Some(false) => 1,
         Some(true) => 0,
     };
-    out.set("cnv_signal", Column::F64(found.malignancy.signal));
-    out.set("cnv_correlation", Column::F64(found.malignancy.correlation));
-    out.set("cnv_malignancy", Column::F64(found.malignancy.score));
-    out.set(
-        "cnv_malignant",
-        Column::Category(Categorical {
-            codes: (0..membership.len()).map(call).collect(),
-            categories: vec!["Malignant".into(), "Normal".into()],
-            ordered: false,
-        }),
-    );
+    out.set("cnv_signal", Column::F64(malignancy.signal));
+    out.set("cnv_correlation", Column::F64(malignancy.correlation));
+    out.set("cnv_malignancy", Column::F64(malignancy.score));
+    let called = Categorical {
+        codes: (0..membership.len()).map(call).collect(),
+        categories: vec!["Malignant".into(), "Normal".into()],
+        ordered: false,
+    };
+    out.set("cnv_malignant", Column::Category(called));
     if let Some(clones) = clones {
         out.set(CLONE, clone_column(clones));
     }

@@ -81,7 +81,7 @@ pub struct ClusterParams {
     /// Least absolute mean (natural log ratio) of a gain or loss. In [0, 10]; default 0.01.
     #[schemars(range(min = 0, max = 10))]
     pub min_amplitude: f64,
-    /// Share of an arm's windows that must be in gains, or in losses, for the arm to be called. In
+    /// Share of an arm's windows that must be in gains, or in losses, for the arm to be called as such. In
     /// [0.1, 1]; default 0.5.
     #[schemars(range(min = 0.1, max = 1))]
     pub arm_share: f64,
@@ -89,10 +89,11 @@ pub struct ClusterParams {
     /// (infercnvpy uses all). 0 (none) to 20,000; default 500.
     #[schemars(range(min = 0, max = 20_000))]
     pub ithcna_cells: usize,
-    /// Score `cnv_malignancy` (in [0, 10]) above which a cell that is not a reference cell is called
-    /// malignant, in every patient. Default: where two normal components fitted to the patient's scores
-    /// cross; no threshold, and no calls, where the components are not distinct (fewer than 20 cells,
-    /// or one component fits as well). The report shows the scores.
+    /// Score `cnv_malignancy` (in [0, 10]; 0: normal, 1: the typical malignant cell) above which a cell that
+    /// is not a reference cell is called malignant, in every patient and every cluster. Default: where
+    /// the component of the reference cells and the one fitted to the other cells of altered clusters
+    /// cross; no calls where no cluster is altered, where the components are not distinct, and where more
+    /// than half of the calls would be false. The report shows the scores.
     #[schemars(range(min = 0, max = 10))]
     pub malignancy_threshold: Option<f64>,
     /// Largest number of clones into which the malignant cells of a patient are divided (column

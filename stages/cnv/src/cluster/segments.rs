@@ -3,9 +3,11 @@
 //!
 //! Not in infercnvpy. A cluster's mean profile is cut where its level changes (optimal partition,
 //! Jackson et al. 2005, with a penalty that accounts for the overlap of windows). Each segment, and
-//! each chromosome arm, then gets a z-score from two sources of error: how much the cluster's cells
-//! differ from each other there, and how far profiles of normal cells depart from 0 for reasons other
-//! than copy number.
+//! each chromosome arm, is then judged by its genes' raw counts ([`super::evidence`]), where the stage
+//! reads them; otherwise by its windows, with three sources of error: how much the cluster's cells
+//! differ from each other there, how far profiles of normal cells depart from 0 for reasons other than
+//! copy number, and how far the cluster's own windows differ from those next to them, which is what
+//! programmes of expression do.
 
 use std::ops::Range;
 
@@ -15,6 +17,7 @@ use clcc_data::matrix::Csr;
 use clcc_numerics::math;
 use clcc_numerics::stats::two_sided_t;
 
+use super::evidence::{Contrast, Contrasts, MIN_GENES, Shift};
 use super::profiles::Profiles;
 
 /// Options of [`segment`].
@@ -55,7 +58,7 @@ impl Call {
 pub struct Segment {
     /// Index of the cluster.
     pub cluster: usize,
-    /// Windows, all of one chromosome.
+    /// Windows, all of one arm (of one chromosome, where arms are not known).
     pub windows: Range<usize>,
     /// Mean level and its uncertainty.
     pub level: Level,
@@ -63,17 +66,48 @@ pub struct Segment {
     pub call: Call,
 }
 
-/// Mean over windows with its uncertainty.
+/// Level of a region with its uncertainty.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Level {
     /// Mean of `X_cnv` over windows and cells, natural log ratio.
     pub mean: f64,
-    /// Standard error, of sampling cells and of the stray of normal profiles.
+    /// Standard error of `mean`: of sampling cells, of the stray of normal profiles, and of programmes of
+    /// expression.
     pub standard_error: f64,
-    /// Probability that a level of this size is not chance: 1 minus the two-sided p of mean over
-    /// standard error (Student's t with the number of cells minus one), not corrected for the number of
-    /// segments.
+    /// Departure of the region's typical gene, by raw counts; `None` where they are not read or say
+    /// nothing.
+    pub shift: Option<Shift>,
+    /// Probability that a level of this size is not chance: 1 minus the two-sided p (Student's t) of the
+    /// shift over its standard error where the cluster's counts are read, otherwise of the mean over its
+    /// own; not corrected for the number of regions. NaN for a region with fewer than 20 genes.
     pub confidence: f64,
+}
+
+/// Departure, in standard errors, of a region that makes a cluster altered: chance exceeds it in one of 400
+/// clusters of 39 arms.
+const SURELY: f64 = 4.0;
+/// Least departure, in standard errors, of the other regions of an altered cluster.
+const PROBABLY: f64 = 3.0;
+/// Least log ratio of the typical gene for the one and for the other. Half of the genes' response to one copy on two
+/// is .2.
+const LEAST_SHIFT: (f64, f64) = (0.15, 0.1);
+
+impl Level {
+    /// Standard errors from 0 of what the confidence rests on, and 0 where that disagrees in sign with the mean.
+    fn z(&self) -> f64 {
+        let z = match &self.shift {
+            Some(shift) if shift.log_ratio * self.mean > 0.0 => shift.z(),
+            Some(_) => 0.0,
+            None => self.mean / self.standard_error.max(1e-12),
+        };
+        if self.confidence.is_nan() { 0.0 } else { z }
+    }
+
+    /// Whether the region departs by `errors` standard errors and a log ratio of `least` or more.
+    fn departs(&self, errors: f64, least: f64) -> bool {
+        let enough = self.shift.is_none_or(|s| s.log_ratio.abs() >= least);
+        self.z().abs() >= errors && enough
+    }
 }
 
 /// Call of one chromosome arm in one cluster.
@@ -85,10 +119,10 @@ pub struct ArmCall {
     pub chromosome: String,
     /// The arm; `None` for the whole chromosome, where the genome's arms are not known.
     pub arm: Option<Arm>,
-    /// Number of windows whose middle is on the arm.
-    pub n_windows: usize,
     /// Mean level and its uncertainty.
     pub level: Level,
+    /// Windows whose middle is on the arm.
+    pub windows: Vec<usize>,
     /// Share of the arm's windows in gains.
     pub share_gain: f64,
     /// Share of the arm's windows in losses.
@@ -109,20 +143,88 @@ pub struct Segmented {
     pub stray: f64,
 }
 
-/// An arm of the genome: chromosome, arm (`None` for a whole chromosome), windows.
-type GenomeArm = (String, Option<Arm>, Vec<usize>);
+impl Segmented {
+    /// Windows of the altered regions of a cluster: its arms, and the segments outside of these. Empty unless one
+    /// region departs from 0 surely.
+    pub fn altered(&self, cluster: usize, least_mean: f64) -> Vec<Vec<usize>> {
+        let all = |errors: f64, least: f64| -> Vec<Vec<usize>> {
+            let departs = |l: &Level| l.departs(errors, least) && l.mean.abs() >= least_mean;
+            let arms = self.arms.iter().filter(|a| a.cluster == cluster);
+            let mut out: Vec<Vec<usize>> = arms
+                .filter(|a| departs(&a.level))
+                .map(|a| a.windows.clone())
+                .collect();
+            let arms = out.concat();
+            let segments = self.segments.iter().filter(|s| s.cluster == cluster);
+            for segment in segments.filter(|s| departs(&s.level)) {
+                let left: Vec<usize> = segment
+                    .windows
+                    .clone()
+                    .filter(|w| !arms.contains(w))
+                    .collect();
+                if !left.is_empty() {
+                    out.push(left);
+                }
+            }
+            out
+        };
+        if all(SURELY, LEAST_SHIFT.0).is_empty() {
+            return Vec::new();
+        }
+        all(PROBABLY, LEAST_SHIFT.1)
+    }
+
+    /// Number of arms of a cluster that are called.
+    pub fn n_called(&self, cluster: usize) -> usize {
+        let own = self.arms.iter().filter(|a| a.cluster == cluster);
+        own.filter(|a| a.call != Call::Neutral).count()
+    }
+}
+
+/// An arm of the genome.
+struct GenomeArm {
+    chromosome: String,
+    /// `None` for a whole chromosome.
+    arm: Option<Arm>,
+    windows: Vec<usize>,
+    /// Places of its genes; `None` where they are not known.
+    genes: Option<Range<usize>>,
+}
 
 /// Chromosomes and arms of the windows.
 struct Genome {
     /// Windows of each chromosome.
     chromosomes: Vec<Range<usize>>,
+    /// Windows of each run of one arm: no segment spans a centromere.
+    spans: Vec<Range<usize>>,
     arms: Vec<GenomeArm>,
     /// Approximate number of windows that overlap with one window.
     reach: f64,
+    /// First and last gene of each window; `None` where the windows do not list them.
+    genes: Option<(Vec<f64>, Vec<f64>)>,
+}
+
+/// Genes of each arm (of each chromosome, where arms are not known), as runs of the genes in genome order. `genes` has
+/// `chromosome` and, where arms are known, `arm`.
+pub fn gene_arms(genes: &Frame) -> Vec<(String, Option<Arm>, Range<usize>)> {
+    let Ok(chromosome) = genes.texts("chromosome") else {
+        return Vec::new();
+    };
+    let known = Arm::of_frame(genes);
+    let arm = |g: usize| known.as_ref().and_then(|arms| arms[g]);
+    let mut out: Vec<(String, Option<Arm>, Range<usize>)> = Vec::new();
+    for (g, name) in chromosome.iter().enumerate() {
+        match out.last_mut() {
+            Some(last) if last.0 == *name && last.1 == arm(g) => last.2.end = g + 1,
+            _ => out.push((name.clone(), arm(g), g..g + 1)),
+        }
+    }
+    out.retain(|a| known.is_none() || a.1.is_some());
+    out
 }
 
 impl Genome {
-    fn new(windows: &Frame) -> Option<Self> {
+    fn new(windows: &Frame, genes: Option<&Frame>) -> Option<Self> {
         let chromosome = windows.texts("chromosome").ok()?;
         windows.column("start").and(windows.column("end")).ok()?;
         let mut chromosomes = Vec::new();
@@ -132,30 +234,113 @@ impl Genome {
             first += run.len();
         }
         let known = Arm::of_frame(windows);
+        let arm_of = |w: usize| known.as_ref().and_then(|arms| arms[w]);
+        let mut spans: Vec<Range<usize>> = Vec::new();
+        for w in chromosomes.iter().cloned().flatten() {
+            match spans.last_mut() {
+                Some(last)
+                    if arm_of(last.start) == arm_of(w)
+                        && chromosome[last.start] == chromosome[w] =>
+                {
+                    last.end = w + 1;
+                }
+                _ => spans.push(w..w + 1),
+            }
+        }
+        let of_genes = genes.map(gene_arms).unwrap_or_default();
         let mut arms: Vec<GenomeArm> = Vec::new();
         for w in 0..windows.len() {
-            let arm = known.as_ref().and_then(|arms| arms[w]);
+            let arm = arm_of(w);
             if known.is_some() && arm.is_none() {
                 continue;
             }
-            match arms.iter_mut().find(|a| a.0 == chromosome[w] && a.1 == arm) {
-                Some(found) => found.2.push(w),
-                None => arms.push((chromosome[w].clone(), arm, vec![w])),
+            let same = |a: &&mut GenomeArm| a.chromosome == chromosome[w] && a.arm == arm;
+            match arms.iter_mut().find(same) {
+                Some(found) => found.windows.push(w),
+                None => {
+                    // The longest run, where genes of unknown arm cut one.
+                    let runs = of_genes
+                        .iter()
+                        .filter(|r| r.0 == chromosome[w] && r.1 == arm);
+                    arms.push(GenomeArm {
+                        chromosome: chromosome[w].clone(),
+                        arm,
+                        windows: vec![w],
+                        genes: runs.map(|r| r.2.clone()).max_by_key(Range::len),
+                    });
+                }
             }
         }
-        arms.sort_by(|a, b| natural_cmp(&a.0, &b.0).then(a.1.cmp(&b.1)));
+        arms.sort_by(|a, b| natural_cmp(&a.chromosome, &b.chromosome).then(a.arm.cmp(&b.arm)));
+        let listed = windows.numbers("first_gene").and_then(|first| {
+            let last = windows.numbers("last_gene")?;
+            Ok((first, last))
+        });
         Some(Self {
             reach: reach(windows, &chromosomes),
             chromosomes,
+            spans,
             arms,
+            genes: listed.ok(),
         })
     }
 
-    /// Cut a cluster's profile, whose windows have the variance `noise`, chromosome by chromosome.
+    /// Genes of neighbouring windows of one chromosome: to halfway between the middles of the outer windows and of
+    /// those next to them, or to the end of the windows.
+    fn genes_of(&self, windows: &Range<usize>) -> Option<Range<usize>> {
+        let (first, last) = self.genes.as_ref()?;
+        let chromosome = self
+            .chromosomes
+            .iter()
+            .find(|c| c.contains(&windows.start))?;
+        let middle = |w: usize| f64::midpoint(first[w], last[w] + 1.0);
+        let between = |w: usize| f64::midpoint(middle(w - 1), middle(w)).round() as usize;
+        let start = if windows.start == chromosome.start {
+            first[windows.start] as usize
+        } else {
+            between(windows.start)
+        };
+        let end = if windows.end == chromosome.end {
+            last[windows.end - 1] as usize + 1
+        } else {
+            between(windows.end)
+        };
+        Some(start..end.max(start))
+    }
+
+    /// Variance of a window of this profile, from differences between windows that share half of their genes: what is
+    /// constant over a region has no part in it. 0 where the windows do not list their genes, or no chromosome is
+    /// long enough.
+    fn local_variance(&self, profile: &[f64]) -> f64 {
+        let Some((first, last)) = &self.genes else {
+            return 0.0;
+        };
+        let (mut sum, mut n) = (0.0, 0.0);
+        for span in &self.chromosomes {
+            let width = |w: usize| last[w] - first[w] + 1.0;
+            let half = span.clone().map(width).fold(0.0, f64::max) / 2.0;
+            let middle = |w: usize| f64::midpoint(first[w], last[w]);
+            let mut other = span.start;
+            for w in span.clone() {
+                while other < span.end && middle(other) - middle(w) < half {
+                    other += 1;
+                }
+                if other == span.end {
+                    break;
+                }
+                let alike = pyramid_correlation((middle(other) - middle(w)) / half);
+                sum += (profile[other] - profile[w]).powi(2) / (2.0 * (1.0 - alike));
+                n += 1.0;
+            }
+        }
+        if n > 0.0 { sum / n } else { 0.0 }
+    }
+
+    /// Cut a cluster's profile, whose windows have the variance `noise`, arm by arm.
     fn pieces(&self, profile: &[f64], noise: f64) -> Vec<Range<usize>> {
         let windows = (profile.len() as f64 / self.reach).max(2.0);
         let penalty = noise * self.reach * 2.0 * math::ln(windows);
-        self.chromosomes
+        self.spans
             .iter()
             .flat_map(|span| {
                 cut(&profile[span.clone()], penalty)
@@ -166,8 +351,17 @@ impl Genome {
     }
 }
 
-/// Number of windows that share information with one window: two thirds of its genes (the pyramid's
-/// effective width) divided by the genes between windows. 1 where the windows do not list their genes.
+/// Correlation of two pyramids of equal width over independent genes, whose middles are `u` half widths apart.
+fn pyramid_correlation(u: f64) -> f64 {
+    match u {
+        ..=1.0 => 1.0 - 1.5 * u * u + 0.75 * u * u * u,
+        ..=2.0 => 0.25 * (2.0 - u).powi(3),
+        _ => 0.0,
+    }
+}
+
+/// Number of windows that share information with one window: three quarters of its genes (the integral of the
+/// pyramid's autocorrelation) divided by the genes between windows. 1 where the windows do not list their genes.
 fn reach(windows: &Frame, chromosomes: &[Range<usize>]) -> f64 {
     let (Ok(first), Ok(last)) = (windows.numbers("first_gene"), windows.numbers("last_gene"))
     else {
@@ -184,7 +378,7 @@ fn reach(windows: &Frame, chromosomes: &[Range<usize>]) -> f64 {
         }
     }
     if n > 0.0 && apart > 0.0 {
-        (2.0 / 3.0 * width / apart).max(1.0)
+        (0.75 * width / apart).max(1.0)
     } else {
         1.0
     }
@@ -192,8 +386,10 @@ fn reach(windows: &Frame, chromosomes: &[Range<usize>]) -> f64 {
 
 /// Cut the mean profile of each cluster and call gains and losses. `x` is `n_cells x n_windows`,
 /// `membership` has the cluster of each row, `windows` the position of each column (`chromosome`,
-/// `start`, `end`; `arm`, `first_gene` and `last_gene` where known); `reference` flags normal cells
-/// where they are known. `None` where the windows have no positions.
+/// `start`, `end`; `arm`, `first_gene` and `last_gene` where known), `genes` that of each gene of the
+/// windows (`chromosome`; `arm` where known); `reference` flags normal cells where they are known;
+/// `contrasts` compares the clusters' counts where they are read. `None` where the windows have no
+/// positions.
 ///
 /// Stray is the root mean square of the mean profiles of the reference cells of each cluster that has
 /// ten of them (weighted by cells), minus what their own sampling explains. Without a reference it is
@@ -203,11 +399,12 @@ pub fn segment(
     x: &Csr,
     membership: &[u32],
     profiles: &Profiles,
-    windows: &Frame,
+    (windows, genes): (&Frame, Option<&Frame>),
     reference: Option<&[bool]>,
+    contrasts: Option<&Contrasts>,
     options: &SegmentOptions,
 ) -> Option<Segmented> {
-    let genome = Genome::new(windows)?;
+    let genome = Genome::new(windows, genes)?;
     let mut cells: Vec<Vec<usize>> = vec![Vec::new(); profiles.n_cells.len()];
     membership
         .iter()
@@ -220,15 +417,23 @@ pub fn segment(
     };
     for (cluster, cells) in cells.iter().enumerate() {
         let profile: Vec<f64> = profiles.mean.row(cluster).to_vec();
-        let noise = (sampling_variance(x, cells, &profile) + stray * stray).max(1e-12);
-        let pieces = genome.pieces(&profile, noise);
-        let arms = genome.arms.iter().map(|a| a.2.clone());
-        let groups: Vec<Vec<usize>> = pieces
-            .iter()
-            .map(|p| p.clone().collect())
-            .chain(arms)
+        let sampling = sampling_variance(x, cells, &profile);
+        let local = genome.local_variance(&profile);
+        // What windows of this profile stray by apart from the sampling of cells.
+        let beyond = (stray * stray).max(local - sampling);
+        let pieces = genome.pieces(&profile, (sampling + beyond).max(1e-12));
+        let regions: Vec<Region> = (pieces.iter())
+            .map(|p| Region {
+                windows: p.clone().collect(),
+                genes: genome.genes_of(p),
+            })
+            .chain(genome.arms.iter().map(|a| Region {
+                windows: a.windows.clone(),
+                genes: a.genes.clone(),
+            }))
             .collect();
-        let levels = levels(x, cells, &groups, stray, genome.reach);
+        let contrast = contrasts.and_then(|c| c.of(cluster));
+        let levels = levels(x, cells, &regions, beyond, genome.reach, contrast);
         let (of_pieces, of_arms) = levels.split_at(pieces.len());
         let mut calls = vec![Call::Neutral; profile.len()];
         for (windows, level) in pieces.into_iter().zip(of_pieces) {
@@ -249,9 +454,11 @@ pub fn segment(
 }
 
 impl SegmentOptions {
-    /// Call of a segment with this level.
+    /// Call of a segment with this level: that of its mean, where the typical gene agrees with it in sign.
     fn call(&self, level: &Level) -> Call {
-        let sure = level.confidence >= self.confidence && level.mean.abs() >= self.min_amplitude;
+        let agrees = level.shift.is_none_or(|s| s.log_ratio * level.mean > 0.0);
+        let sure =
+            level.confidence >= self.confidence && level.mean.abs() >= self.min_amplitude && agrees;
         match (sure, level.mean > 0.0) {
             (false, _) => Call::Neutral,
             (true, true) => Call::Gain,
@@ -259,30 +466,24 @@ impl SegmentOptions {
         }
     }
 
-    /// Call of an arm, from the calls of all windows.
-    fn call_arm(
-        &self,
-        cluster: usize,
-        (chromosome, arm, windows): &GenomeArm,
-        level: Level,
-        calls: &[Call],
-    ) -> ArmCall {
+    /// Call of an arm: that of its own level, where enough of its windows (by the calls of all) have it too.
+    fn call_arm(&self, cluster: usize, arm: &GenomeArm, level: Level, calls: &[Call]) -> ArmCall {
+        let windows = &arm.windows;
         let share = |wanted: Call| {
             windows.iter().filter(|&&w| calls[w] == wanted).count() as f64 / windows.len() as f64
         };
         let (share_gain, share_loss) = (share(Call::Gain), share(Call::Loss));
-        let call = if share_gain >= self.arm_share && share_gain > share_loss {
-            Call::Gain
-        } else if share_loss >= self.arm_share && share_loss > share_gain {
-            Call::Loss
-        } else {
-            Call::Neutral
+        let own = self.call(&level);
+        let call = match own {
+            Call::Gain if share_gain >= self.arm_share => own,
+            Call::Loss if share_loss >= self.arm_share => own,
+            _ => Call::Neutral,
         };
         ArmCall {
             cluster,
-            chromosome: chromosome.clone(),
-            arm: *arm,
-            n_windows: windows.len(),
+            chromosome: arm.chromosome.clone(),
+            arm: arm.arm,
+            windows: windows.clone(),
             level,
             share_gain,
             share_loss,
@@ -379,42 +580,77 @@ fn cut(y: &[f64], penalty: f64) -> Vec<Range<usize>> {
     pieces
 }
 
-/// Level of each group of windows. A cell's mean over the group is one observation.
-fn levels(x: &Csr, cells: &[usize], groups: &[Vec<usize>], stray: f64, reach: f64) -> Vec<Level> {
+/// Windows and genes that are judged together.
+struct Region {
+    windows: Vec<usize>,
+    /// Places of the genes; `None` where they are not known.
+    genes: Option<Range<usize>>,
+}
+
+/// Mean of each region over cells and windows, and the variance over cells of a cell's mean.
+fn means(x: &Csr, cells: &[usize], regions: &[Region]) -> Vec<(f64, f64)> {
     let mut row = vec![0.0; x.n_cols()];
-    let (mut sum, mut squares) = (vec![0.0; groups.len()], vec![0.0; groups.len()]);
+    let (mut sum, mut squares) = (vec![0.0; regions.len()], vec![0.0; regions.len()]);
     for &c in cells {
         row.fill(0.0);
         let (cols, vals) = x.row(c);
         cols.iter()
             .zip(vals)
             .for_each(|(&w, &v)| row[w as usize] = f64::from(v));
-        for (g, windows) in groups.iter().enumerate() {
-            let mean = windows.iter().map(|&w| row[w]).sum::<f64>() / windows.len() as f64;
+        for (g, region) in regions.iter().enumerate() {
+            let own = region.windows.iter().map(|&w| row[w]).sum::<f64>();
+            let mean = own / region.windows.len() as f64;
             sum[g] += mean;
             squares[g] += mean * mean;
         }
     }
     let n = cells.len() as f64;
-    (0..groups.len())
-        .map(|g| {
-            let mean = sum[g] / n;
-            let variance = if n > 1.0 {
-                ((squares[g] - n * mean * mean) / (n - 1.0)).max(0.0)
-            } else {
-                mean * mean
-            };
+    let of_region = |(sum, squares): (f64, f64)| {
+        let mean = sum / n;
+        let variance = if n > 1.0 {
+            ((squares - n * mean * mean) / (n - 1.0)).max(0.0)
+        } else {
+            mean * mean
+        };
+        (mean, variance)
+    };
+    sum.into_iter().zip(squares).map(of_region).collect()
+}
+
+/// Level of each region. A window strays by the variance `beyond` apart from the sampling of cells.
+fn levels(
+    x: &Csr,
+    cells: &[usize],
+    regions: &[Region],
+    beyond: f64,
+    reach: f64,
+    contrast: Option<&Contrast>,
+) -> Vec<Level> {
+    let n = cells.len() as f64;
+    means(x, cells, regions)
+        .into_iter()
+        .zip(regions)
+        .map(|((mean, variance), region)| {
             // Windows further apart than the overlap stray independently.
-            let independent = (groups[g].len() as f64 / reach).max(1.0);
-            let standard_error = (variance / n + stray * stray / independent).sqrt();
-            let confidence = if standard_error > 0.0 {
-                1.0 - two_sided_t(mean / standard_error, (n - 1.0).max(1.0)).p
-            } else {
-                f64::from(u8::from(mean != 0.0))
+            let independent = (region.windows.len() as f64 / reach).max(1.0);
+            let standard_error = (variance / n + beyond / independent).sqrt();
+            let few = region.genes.as_ref().is_some_and(|g| g.len() < MIN_GENES);
+            let shift = contrast
+                .zip(region.genes.as_ref())
+                .and_then(|(contrast, genes)| contrast.shift(genes));
+            let judged = contrast.is_some() && region.genes.is_some();
+            let confidence = match shift {
+                Some(shift) => 1.0 - two_sided_t(shift.z(), shift.n_genes as f64 - 1.0).p,
+                None if judged || few => f64::NAN,
+                None if standard_error > 0.0 => {
+                    1.0 - two_sided_t(mean / standard_error, (n - 1.0).max(1.0)).p
+                }
+                None => f64::from(u8::from(mean != 0.0)),
             };
             Level {
                 mean,
                 standard_error,
+                shift,
                 confidence,
             }
         })
@@ -521,7 +757,16 @@ mod tests {
         let (x, membership, reference, windows) = tumour(200, 1);
         let p = profiles(&x, &membership, 2);
         for reference in [Some(&reference[..]), None] {
-            let found = segment(&x, &membership, &p, &windows, reference, &OPTIONS).unwrap();
+            let found = segment(
+                &x,
+                &membership,
+                &p,
+                (&windows, None),
+                reference,
+                None,
+                &OPTIONS,
+            )
+            .unwrap();
             let of = |cluster: usize| -> Vec<(Range<usize>, Call)> {
                 found
                     .segments
@@ -531,7 +776,9 @@ mod tests {
                     .collect()
             };
             if reference.is_some() {
-                assert_eq!(of(0), [(30..60, Call::Gain), (60..100, Call::Loss)]);
+                let loss = Call::Loss;
+                let all = [(30..60, Call::Gain), (60..80, loss), (80..100, loss)];
+                assert_eq!(of(0), all);
                 assert_eq!(of(1), []);
                 let calls: Vec<Call> = found.arms.iter().map(|a| a.call).collect();
                 assert_eq!(
@@ -571,7 +818,16 @@ mod tests {
                 min_amplitude: 0.0,
                 ..OPTIONS
             };
-            let found = segment(&x, &groups, &p, &windows, Some(&[true; 40]), &options).unwrap();
+            let found = segment(
+                &x,
+                &groups,
+                &p,
+                (&windows, None),
+                Some(&[true; 40]),
+                None,
+                &options,
+            )
+            .unwrap();
             called += found
                 .segments
                 .iter()
@@ -585,6 +841,113 @@ mod tests {
         );
     }
 
+    /// Windows of 20 genes every 5 over two arms of 100 genes each; the profile of a cell is the pyramid mean of its
+    /// genes.
+    fn smoothed(genes: &[f64]) -> (Vec<(u32, f32)>, Frame, Frame) {
+        let mut row = Vec::new();
+        let (mut first, mut last) = (Vec::new(), Vec::new());
+        for at in (0..=180).step_by(5) {
+            let weight = |i: usize| (i + 1).min(20 - i) as f64;
+            let total: f64 = (0..20).map(weight).sum();
+            let mean = (0..20).map(|i| weight(i) * genes[at + i]).sum::<f64>() / total;
+            row.push((row.len() as u32, mean as f32));
+            first.push(at as i64);
+            last.push(at as i64 + 19);
+        }
+        let n = row.len();
+        let mut windows = Frame::new((0..n).map(|w| w.to_string()).collect());
+        windows.set_category("chromosome", &vec!["chr1"; n]);
+        let arm = |middle: i64| if middle < 100 { "p" } else { "q" };
+        windows.set_category(
+            "arm",
+            &first.iter().map(|f| arm(f + 10)).collect::<Vec<_>>(),
+        );
+        windows.set("start", Column::I64(first.clone()));
+        windows.set("end", Column::I64(last.clone()));
+        windows.set("first_gene", Column::I64(first));
+        windows.set("last_gene", Column::I64(last));
+        let mut of_genes = Frame::new((0..200).map(|g| g.to_string()).collect());
+        of_genes.set_category("chromosome", &vec!["chr1"; 200]);
+        of_genes.set_category("arm", &(0..200).map(arm).collect::<Vec<_>>());
+        (row, windows, of_genes)
+    }
+
+    /// Genes of random levels have windows of the variance that the local differences say, and a step between the
+    /// arms does not add to it much.
+    #[test]
+    fn local_variance_is_that_of_random_genes() {
+        let weight = |i: usize| (i + 1).min(20 - i) as f64;
+        let total: f64 = (0..20).map(weight).sum();
+        let expected = (0..20).map(|i| (weight(i) / total).powi(2)).sum::<f64>();
+        let (mut flat, mut step) = (0.0, 0.0);
+        for seed in 0..60 {
+            let mut rng = Rng::new(seed, "segments test genes", &[]);
+            let genes: Vec<f64> = (0..200).map(|_| rng.normal()).collect();
+            let profile = |genes: &[f64]| -> (f64, usize) {
+                let (row, windows, of_genes) = smoothed(genes);
+                let genome = Genome::new(&windows, Some(&of_genes)).unwrap();
+                let row: Vec<f64> = row.iter().map(|e| f64::from(e.1)).collect();
+                (genome.local_variance(&row), genome.spans.len())
+            };
+            let (variance, spans) = profile(&genes);
+            assert_eq!(spans, 2);
+            flat += variance / 60.0;
+            let moved: Vec<f64> = (0..200)
+                .map(|g| genes[g] + if g < 100 { 0.0 } else { 0.5 })
+                .collect();
+            step += profile(&moved).0 / 60.0;
+        }
+        // The correlation is that of wide windows; pyramids of 20 genes have .29 where it says .25.
+        assert!((flat / expected - 0.95).abs() < 0.12, "{flat} {expected}");
+        assert!((1.0..1.3).contains(&(step / flat)), "{step} {flat}");
+    }
+
+    /// Genes of pieces tile the chromosome, and each arm has its own.
+    #[test]
+    fn every_gene_belongs_to_one_piece() {
+        let (_, windows, of_genes) = smoothed(&[0.0; 200]);
+        let genome = Genome::new(&windows, Some(&of_genes)).unwrap();
+        let genes = |w: Range<usize>| genome.genes_of(&w).unwrap();
+        let (a, b, c) = (genes(0..10), genes(10..25), genes(25..37));
+        assert_eq!((a.start, a.end, b.end, c.end), (0, b.start, c.start, 200));
+        assert_eq!(genome.arms[0].genes, Some(0..100));
+        assert_eq!(genome.arms[1].genes, Some(100..200));
+    }
+
+    /// A call needs the typical gene to agree with the mean in sign, and enough genes.
+    #[test]
+    fn calls_agree_in_sign_with_the_mean_and_the_genes() {
+        let level = |mean: f64, log_ratio: f64, confidence: f64| Level {
+            mean,
+            standard_error: 0.01,
+            shift: Some(Shift {
+                log_ratio,
+                standard_error: 0.05,
+                n_genes: 100,
+            }),
+            confidence,
+        };
+        assert_eq!(OPTIONS.call(&level(-0.05, -0.3, 0.999)), Call::Loss);
+        assert_eq!(OPTIONS.call(&level(0.05, -0.3, 0.999)), Call::Neutral);
+        assert_eq!(OPTIONS.call(&level(0.05, 0.3, 0.9)), Call::Neutral);
+        assert_eq!(OPTIONS.call(&level(0.05, 0.3, f64::NAN)), Call::Neutral);
+        assert!(level(-0.05, -0.3, 0.999).departs(4.0, 0.15));
+        assert!(!level(0.05, -0.3, 0.999).departs(4.0, 0.15));
+        assert!(!level(0.05, 0.12, 0.999).departs(2.0, 0.15));
+        // An arm is not called against its own mean, whatever its windows.
+        let arm = GenomeArm {
+            chromosome: "chr5".into(),
+            arm: Some(Arm::Q),
+            windows: vec![0, 1],
+            genes: None,
+        };
+        let gains = [Call::Gain; 2];
+        let found = OPTIONS.call_arm(0, &arm, level(-0.01, -0.2, 0.997), &gains);
+        assert_eq!((found.call, found.share_gain), (Call::Neutral, 1.0));
+        let found = OPTIONS.call_arm(0, &arm, level(0.05, 0.2, 0.997), &gains);
+        assert_eq!(found.call, Call::Gain);
+    }
+
     #[test]
     fn windows_without_places_have_no_segments() {
         let (x, membership, _, _) = tumour(20, 2);
@@ -594,7 +957,8 @@ mod tests {
                 &x,
                 &membership,
                 &p,
-                &Frame::new(vec![String::new(); 100]),
+                (&Frame::new(vec![String::new(); 100]), None),
+                None,
                 None,
                 &OPTIONS
             ),

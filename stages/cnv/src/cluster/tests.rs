@@ -263,6 +263,8 @@ fn stage_writes_the_artifact_and_tables_with_the_same_bytes_each_time() {
             "share_cancer",
             "cnv_score",
             "mean_burden",
+            "n_arms_called",
+            "altered",
             "share_malignant",
             "ithcna"
         ]
@@ -294,10 +296,21 @@ fn stage_writes_the_artifact_and_tables_with_the_same_bytes_each_time() {
     let cells = table("cnv_cells.tsv");
     let scores = data.obs.numbers("cnv_malignancy").unwrap();
     assert_eq!(cells.numbers("cnv_malignancy").unwrap(), scores);
+    // Without a reference both components are fitted; the cells of unaltered clusters are normal.
     let fit = table("cnv_malignancy.tsv");
     let threshold = fit.numbers("threshold").unwrap()[0];
+    let altered = table("cnv_clusters.tsv")
+        .texts("altered")
+        .unwrap()
+        .iter()
+        .map(|a| *a == "True")
+        .collect::<Vec<_>>();
     let called = data.obs.texts("cnv_malignant").unwrap();
-    assert!((0..60).all(|i| (called[i] == "Malignant") == (scores[i] > threshold)));
+    assert!(altered.contains(&true));
+    assert!((0..60).all(|i| {
+        let can_be = altered[leiden.codes[i] as usize];
+        (called[i] == "Malignant") == (can_be && scores[i] > threshold)
+    }));
     let histogram = table("cnv_malignancy_histogram.tsv");
     assert_eq!(
         histogram.numbers("n_cells").unwrap().iter().sum::<f64>(),

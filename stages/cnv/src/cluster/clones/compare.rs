@@ -35,6 +35,23 @@ const ANSWERS: f64 = 0.2;
 pub(super) struct Bulk {
     counts: Vec<f64>,
     pub(super) library: f64,
+    /// Mean of the natural log of the cells' weighted library sizes.
+    pub(super) depth: f64,
+}
+
+/// Why two groups of cells differ in copy number: the region where they do most.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Evidence {
+    /// From 1 on the groups differ.
+    pub strength: f64,
+    /// The region's pieces, by their indices; empty where no region could be compared.
+    pub pieces: std::ops::Range<usize>,
+    /// Log ratio (natural) of the region's median gene beside the median piece.
+    pub log_ratio: f64,
+    /// Its standard error.
+    pub error: f64,
+    /// Number of genes with enough counts.
+    pub n_genes: usize,
 }
 
 pub(super) fn bulks(
@@ -48,15 +65,22 @@ pub(super) fn bulks(
         .map(|_| Bulk {
             counts: vec![0.0; counts.n_cols()],
             library: 0.0,
+            depth: 0.0,
         })
         .collect();
+    let mut n = vec![0.0; k];
     for ((&i, &l), w) in cells.iter().zip(labels).zip(weighted) {
         let bulk = &mut out[l as usize];
         bulk.library += w;
+        bulk.depth += math::ln(w.max(1.0));
+        n[l as usize] += 1.0;
         let (cols, values) = counts.row(i);
         for (&c, &n) in cols.iter().zip(values) {
             bulk.counts[c as usize] += f64::from(n);
         }
+    }
+    for (bulk, n) in out.iter_mut().zip(n) {
+        bulk.depth /= f64::max(n, 1.0);
     }
     out
 }
@@ -93,48 +117,74 @@ pub(super) fn median_ratio(a: &Bulk, b: &Bulk, genes: &[usize]) -> f64 {
     middle(&log_ratios(a, b, genes)).map_or(f64::NAN, |m| m.0)
 }
 
-/// Strongest evidence, over pieces and whole arms, that two groups differ in copy number; 1 and more
-/// counts as different. Log ratios are taken relative to the median piece, so that depth and changes of
-/// other pieces have no effect.
-pub(super) fn difference(a: &Bulk, b: &Bulk, pieces: &[Piece]) -> f64 {
-    type Region = (Vec<(f64, f64)>, (f64, f64));
-    let region = |genes: &[usize]| -> Option<Region> {
-        let ratios = log_ratios(a, b, genes);
+/// Strongest evidence, over pieces and whole arms, that two groups differ in copy number. Log ratios are taken
+/// relative to the median piece, so that depth and changes of other pieces have no effect; and what a piece's share
+/// of the counts changes by with a cell's depth (`per_depth`, per unit of its natural log) is not evidence.
+pub(super) fn difference(a: &Bulk, b: &Bulk, pieces: &[Piece], per_depth: &[f64]) -> Evidence {
+    let expected = |p: usize| per_depth[p] * (a.depth - b.depth);
+    let region = |pieces_of: std::ops::Range<usize>| -> Option<Region> {
+        let mut ratios = Vec::new();
+        for p in pieces_of.clone() {
+            let own = log_ratios(a, b, &pieces[p].genes);
+            ratios.extend(own.into_iter().map(|(r, v)| (r - expected(p), v)));
+        }
         let middle = middle(&ratios)?;
-        Some((ratios, middle))
+        Some(Region {
+            pieces: pieces_of,
+            ratios,
+            middle,
+        })
     };
-    let mut regions: Vec<Region> = pieces.iter().filter_map(|p| region(&p.genes)).collect();
+    let mut regions: Vec<Region> = (0..pieces.len()).filter_map(|p| region(p..p + 1)).collect();
     if regions.is_empty() {
-        return 0.0;
+        return Evidence::default();
     }
-    let level = median(&regions.iter().map(|r| r.1.0).collect::<Vec<_>>());
-    let scatter = scatter(regions.iter().flat_map(|r| &r.0), level);
-    let arms = pieces.chunk_by(|p, q| (&p.chromosome, p.arm) == (&q.chromosome, q.arm));
-    regions.extend(
-        arms.filter(|arm| arm.len() > 1).filter_map(|arm| {
-            region(&arm.iter().flat_map(|p| p.genes.clone()).collect::<Vec<_>>())
-        }),
-    );
-    let mut most = 0.0f64;
-    for (ratios, (middle, error)) in &mut regions {
-        let size = (*middle - level).abs();
-        let beyond = (size - 2.0 * *error) / MIN_LOG_RATIO;
+    let level = median(&regions.iter().map(|r| r.middle.0).collect::<Vec<_>>());
+    let scatter = scatter(regions.iter().flat_map(|r| &r.ratios), level);
+    let mut first = 0;
+    for arm in pieces.chunk_by(|p, q| (&p.chromosome, p.arm) == (&q.chromosome, q.arm)) {
+        if arm.len() > 1 {
+            regions.extend(region(first..first + arm.len()));
+        }
+        first += arm.len();
+    }
+    let mut most = Evidence::default();
+    for region in &mut regions {
+        let (middle, error) = region.middle;
+        let size = (middle - level).abs();
+        let beyond = (size - 2.0 * error) / MIN_LOG_RATIO;
         let surely = beyond.min(size / (MIN_ERRORS * error.max(1e-9)));
         // The likelihoods are computed only where they can change the result.
-        if surely >= 1.0 && surely > most {
-            let sign = (*middle - level).signum();
-            for (ratio, variance) in ratios.iter_mut() {
-                *ratio = sign * (*ratio - level);
-                *variance += scatter;
-            }
-            if support(ratios) >= MIN_SUPPORT {
-                most = surely;
-            }
-        } else if surely < 1.0 {
-            most = most.max(surely);
+        if surely > most.strength && (surely < 1.0 || region.is_supported(level, scatter)) {
+            most = Evidence {
+                strength: surely,
+                pieces: region.pieces.clone(),
+                log_ratio: middle - level,
+                error,
+                n_genes: region.ratios.len(),
+            };
         }
     }
     most
+}
+
+/// Log ratios of a region's genes with their variances, and their median with its error.
+struct Region {
+    pieces: std::ops::Range<usize>,
+    ratios: Vec<(f64, f64)>,
+    middle: (f64, f64),
+}
+
+impl Region {
+    /// Whether most of the genes have changed rather than some.
+    fn is_supported(&mut self, level: f64, scatter: f64) -> bool {
+        let sign = (self.middle.0 - level).signum();
+        for (ratio, variance) in &mut self.ratios {
+            *ratio = sign * (*ratio - level);
+            *variance += scatter;
+        }
+        support(&self.ratios) >= MIN_SUPPORT
+    }
 }
 
 /// Variance of the genes' ratios around `level` in excess of counting noise, from the median deviation,

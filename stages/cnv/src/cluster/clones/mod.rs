@@ -10,7 +10,8 @@
 //! 2. Each cell has one value per piece: the log of its share of the cell's counts, with genes weighted
 //!    by `1 / (1 + phi m)` (phi: overdispersion, m: mean count), so that no variable gene dominates.
 //! 3. A mixture of normal components with shared variances (`mixture`) is fitted for 1, 2, ...
-//!    clones; BIC chooses their number.
+//!    clones; BIC chooses their number. What a value changes by with the depth of a cell is estimated
+//!    within the components and taken away, and the mixture fitted again: clones do not split by depth.
 //! 4. An expression programme moves some genes of a piece, a copy-number change all of them: a
 //!    component is kept only if its cells differ by a copy-number change from those that they would
 //!    otherwise join (`compare`); others are dissolved, the least different first.
@@ -31,6 +32,7 @@ use clcc_data::genome::Arm;
 use clcc_data::matrix::Csr;
 use clcc_numerics::math;
 use clcc_numerics::stats::median;
+pub use compare::Evidence;
 use compare::{bulks, difference, median_ratio};
 
 /// Mean count in malignant cells from which a gene is included.
@@ -66,6 +68,11 @@ pub struct Clones {
     /// `n_clones x n_pieces`: median over genes of the log ratio to the patient's other clones,
     /// relative to the median piece; NaN with one clone or too few counts.
     pub log_ratio: Array2<f64>,
+    /// For each clone, the other clone that it differs from least (`None` with one clone), and why it
+    /// differs from that.
+    pub evidence: Vec<Option<(usize, Evidence)>>,
+    /// Median counts of each clone's cells.
+    pub median_counts: Vec<f64>,
 }
 
 /// Piece of the genome: consecutive expressed genes of one arm.
@@ -82,13 +89,14 @@ pub struct Piece {
 }
 
 /// Find the clones among the rows of `counts` (raw, `n_cells x n_genes`) that are `malignant`; `var`
-/// has `chromosome`, `start` and `end` of each gene, and its `arm` where it is known.
+/// has `chromosome`, `start` and `end` of each gene, and its `arm` where it is known, and `used` says
+/// which genes take part.
 ///
 /// # Errors
 /// [`clcc_data::error::StageError::Data`] where a column of `var` is missing.
 pub fn clones(
     counts: &Csr,
-    var: &Frame,
+    (var, used): (&Frame, &[bool]),
     malignant: &[bool],
     options: CloneOptions,
 ) -> StageResult<Clones> {
@@ -96,15 +104,31 @@ pub fn clones(
         .filter(|&i| malignant[i] && counts.row(i).1.iter().any(|v| *v > 0.0))
         .collect();
     let moments = Moments::new(counts, &cells);
-    let pieces = pieces(var, &moments.mean)?;
+    let pieces = pieces(var, used, &moments.mean)?;
+    let mut per_depth = vec![0.0; pieces.len()];
     let labels = if cells.len() < 2 * options.min_cells || pieces.len() < 2 {
         (vec![0u32; cells.len()], vec![1.0; cells.len()])
     } else {
-        let (features, weighted) = features(counts, &cells, &pieces, &moments);
-        let joint = best_mixture(&features, options);
-        joined(counts, &cells, &pieces, (&features, &weighted), joint)
+        let mut features = features(counts, &cells, &pieces, &moments);
+        let first = labels_of(&best_mixture(&features.x, options));
+        per_depth = features.take_depth(&first);
+        let joint = best_mixture(&features.x, options);
+        joined(counts, &cells, &pieces, (&features, &per_depth), joint)
     };
-    Ok(Clones::new(counts, malignant, &cells, pieces, labels))
+    Ok(Clones::new(
+        counts,
+        malignant,
+        &cells,
+        (pieces, &per_depth),
+        labels,
+    ))
+}
+
+/// Likeliest component of each row.
+fn labels_of(joint: &Array2<f64>) -> Vec<u32> {
+    let rows = joint.rows().into_iter();
+    rows.map(|row| largest(row.iter().copied()).0 as u32)
+        .collect()
 }
 
 /// Mean and overdispersion of each gene over the malignant cells.
@@ -160,12 +184,13 @@ fn library(counts: &Csr, cell: usize) -> f64 {
 }
 
 /// Cut the expressed genes of each arm into pieces of equal numbers.
-fn pieces(var: &Frame, mean: &[f64]) -> StageResult<Vec<Piece>> {
+fn pieces(var: &Frame, used: &[bool], mean: &[f64]) -> StageResult<Vec<Piece>> {
     let chromosome = var.texts("chromosome")?;
     let (start, end) = (var.numbers("start")?, var.numbers("end")?);
     let known = Arm::of_frame(var);
     let mut arms: BTreeMap<(&str, Option<Arm>), Vec<usize>> = BTreeMap::new();
-    for g in (0..mean.len()).filter(|&g| mean[g] >= MIN_MEAN && chromosome[g] != "chrY") {
+    for g in (0..mean.len()).filter(|&g| used[g] && mean[g] >= MIN_MEAN && chromosome[g] != "chrY")
+    {
         let arm = known.as_ref().and_then(|arms| arms[g]);
         let placed = match known {
             Some(_) => arm.is_some(),
@@ -199,20 +224,62 @@ fn pieces(var: &Frame, mean: &[f64]) -> StageResult<Vec<Piece>> {
     Ok(out)
 }
 
-/// Value of each cell and piece, centred, in units of its counting noise; and the weighted library size
-/// of each cell.
-fn features(
-    counts: &Csr,
-    cells: &[usize],
-    pieces: &[Piece],
-    moments: &Moments,
-) -> (Array2<f64>, Vec<f64>) {
+/// Values by which cells are compared.
+struct Features {
+    /// Log share of each piece in a cell's counts, centred, in units of its counting noise, `n_cells x n_pieces`.
+    x: Array2<f64>,
+    /// Units of each piece's value per unit of the natural log.
+    scale: Vec<f64>,
+    /// Weighted library size of each cell.
+    library: Vec<f64>,
+}
+
+impl Features {
+    /// Take away what changes with the log of a cell's library size, by the slope within the groups that `labels`
+    /// names; returns the slopes, in natural log per natural log.
+    fn take_depth(&mut self, labels: &[u32]) -> Vec<f64> {
+        let depth: Vec<f64> = self.library.iter().map(|l| math::ln(l.max(1.0))).collect();
+        let within = |values: &[f64]| -> Vec<f64> {
+            let k = labels.iter().map(|l| *l as usize + 1).max().unwrap_or(0);
+            let (mut sum, mut n) = (vec![0.0; k], vec![0.0; k]);
+            for (v, &l) in values.iter().zip(labels) {
+                sum[l as usize] += v;
+                n[l as usize] += 1.0;
+            }
+            let pairs = values.iter().zip(labels);
+            pairs
+                .map(|(v, &l)| v - sum[l as usize] / n[l as usize])
+                .collect()
+        };
+        let deviation = within(&depth);
+        let spread: f64 = deviation.iter().map(|d| d * d).sum();
+        if spread <= 0.0 {
+            return vec![0.0; self.scale.len()];
+        }
+        let centre = clcc_numerics::stats::mean(&depth);
+        let scale = self.scale.clone();
+        let columns = self.x.axis_iter_mut(Axis(1)).zip(scale);
+        columns
+            .map(|(mut column, scale)| {
+                let own = within(&column.to_vec());
+                let slope = own.iter().zip(&deviation).map(|(x, d)| x * d).sum::<f64>() / spread;
+                column
+                    .iter_mut()
+                    .zip(&depth)
+                    .for_each(|(x, d)| *x -= slope * (d - centre));
+                slope / scale
+            })
+            .collect()
+    }
+}
+
+fn features(counts: &Csr, cells: &[usize], pieces: &[Piece], moments: &Moments) -> Features {
     let mut piece_of = vec![usize::MAX; counts.n_cols()];
     for (p, piece) in pieces.iter().enumerate() {
         piece.genes.iter().for_each(|&g| piece_of[g] = p);
     }
     let mut x = Array2::zeros((cells.len(), pieces.len()));
-    let mut total = vec![0.0; cells.len()];
+    let mut library = vec![0.0; cells.len()];
     for (row, &i) in cells.iter().enumerate() {
         let (cols, values) = counts.row(i);
         for (&c, &n) in cols.iter().zip(values) {
@@ -220,18 +287,24 @@ fn features(
                 *value += moments.weight(c as usize) * f64::from(n);
             }
         }
-        total[row] = x.row(row).sum();
+        library[row] = x.row(row).sum();
     }
+    let mut scales = Vec::with_capacity(pieces.len());
     for mut column in x.axis_iter_mut(Axis(1)) {
         let scale = column.mean().unwrap_or(0.0).max(1.0).sqrt();
         column
             .iter_mut()
-            .zip(&total)
+            .zip(&library)
             .for_each(|(v, t)| *v = math::ln((*v + 0.5) / t.max(1.0)) * scale);
         let mean = column.mean().unwrap_or(0.0);
         column -= mean;
+        scales.push(scale);
     }
-    (x, total)
+    Features {
+        x,
+        scale: scales,
+        library,
+    }
 }
 
 /// Fit mixtures and choose the one with the least BIC: log joint density of each cell and component.
@@ -289,7 +362,7 @@ fn joined(
     counts: &Csr,
     cells: &[usize],
     pieces: &[Piece],
-    (features, weighted): (&Array2<f64>, &[f64]),
+    (features, per_depth): (&Features, &[f64]),
     mut joint: Array2<f64>,
 ) -> (Vec<u32>, Vec<f64>) {
     loop {
@@ -303,17 +376,17 @@ fn joined(
         let least = (0..k)
             .filter(|_| k > 1)
             .map(|m| {
-                let fates = fates(features, &labels, k, m);
+                let fates = fates(&features.x, &labels, k, m);
                 // Components 0..k stay as they are; k.. are the parts of m that go to each.
                 let parted: Vec<u32> = labels
                     .iter()
                     .zip(&fates)
                     .map(|(l, fate)| fate.map_or(*l, |f| k as u32 + f))
                     .collect();
-                let bulks = bulks(counts, cells, &parted, weighted, 2 * k);
+                let bulks = bulks(counts, cells, &parted, &features.library, 2 * k);
                 let difference = (0..k)
                     .filter(|&c| c != m && bulks[k + c].library > 0.0)
-                    .map(|c| difference(&bulks[k + c], &bulks[c], pieces))
+                    .map(|c| difference(&bulks[k + c], &bulks[c], pieces, per_depth).strength)
                     .fold(0.0, f64::max);
                 (difference, m, fates)
             })
@@ -403,7 +476,7 @@ impl Clones {
         counts: &Csr,
         malignant: &[bool],
         cells: &[usize],
-        pieces: Vec<Piece>,
+        (pieces, per_depth): (Vec<Piece>, &[f64]),
         (labels, probability): (Vec<u32>, Vec<f64>),
     ) -> Self {
         let n = labels.iter().map(|l| *l as usize + 1).max().unwrap_or(0);
@@ -414,10 +487,7 @@ impl Clones {
         let first = |k: usize| labels.iter().position(|l| *l as usize == k);
         order.sort_by_key(|&k| (std::cmp::Reverse(size[k]), first(k)));
         let mut rank = vec![0u32; n];
-        order
-            .iter()
-            .enumerate()
-            .for_each(|(r, &k)| rank[k] = r as u32);
+        (0..order.len()).for_each(|r| rank[order[r]] = r as u32);
         let labels: Vec<u32> = labels.iter().map(|l| rank[*l as usize]).collect();
         let (mut of_cell, mut confidence) =
             (vec![None; malignant.len()], vec![f64::NAN; malignant.len()]);
@@ -427,21 +497,28 @@ impl Clones {
         }
         let k = order.len();
         let mut log_ratio = Array2::from_elem((k, pieces.len()), f64::NAN);
+        let libraries: Vec<f64> = cells.iter().map(|&i| library(counts, i)).collect();
+        let median_counts = (0..k as u32).map(|c| {
+            let own = libraries.iter().zip(&labels).filter(|(_, l)| **l == c);
+            median(&own.map(|(n, _)| *n).collect::<Vec<_>>())
+        });
+        let median_counts = median_counts.collect();
+        let each = bulks(counts, cells, &labels, &libraries, k);
+        let nearest = |c: usize| {
+            let others = (0..k).filter(|&o| o != c);
+            let found = others.map(|o| (o, difference(&each[c], &each[o], &pieces, per_depth)));
+            found.min_by(|a, b| a.1.strength.total_cmp(&b.1.strength))
+        };
+        let evidence = (0..k).map(nearest).collect();
         if k > 1 {
-            let libraries: Vec<f64> = cells.iter().map(|&i| library(counts, i)).collect();
             for c in 0..k {
                 let own: Vec<u32> = labels.iter().map(|l| u32::from(*l as usize != c)).collect();
                 let two = bulks(counts, cells, &own, &libraries, 2);
                 for (p, piece) in pieces.iter().enumerate() {
                     log_ratio[[c, p]] = median_ratio(&two[0], &two[1], &piece.genes);
                 }
-                let told: Vec<f64> = log_ratio
-                    .row(c)
-                    .iter()
-                    .copied()
-                    .filter(|v| v.is_finite())
-                    .collect();
-                let middle = median(&told);
+                let told = log_ratio.row(c).into_iter().copied();
+                let middle = median(&told.filter(|v| v.is_finite()).collect::<Vec<_>>());
                 log_ratio.row_mut(c).mapv_inplace(|v| v - middle);
             }
         }
@@ -451,6 +528,8 @@ impl Clones {
             n_cells: order.iter().map(|&c| size[c]).collect(),
             pieces,
             log_ratio,
+            evidence,
+            median_counts,
         }
     }
 }

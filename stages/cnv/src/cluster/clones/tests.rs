@@ -85,7 +85,7 @@ fn of_one_label(found: &Clones, truth: &[u32]) -> usize {
 fn a_state_that_clones_share_is_no_clone_and_does_not_mix_them() {
     for seed in [1, 2, 3] {
         let (counts, var, malignant, truth) = tumour(Planted::ArmsAndHeldBack, seed);
-        let found = clones(&counts, &var, &malignant, OPTIONS).unwrap();
+        let found = clones(&counts, (&var, &[true; 900]), &malignant, OPTIONS).unwrap();
         assert_eq!(found.n_cells.len(), 3, "seed {seed}: {:?}", found.n_cells);
         let same = of_one_label(&found, &truth);
         assert!(same >= 165, "seed {seed}: {same} of 180");
@@ -116,7 +116,7 @@ fn cells_that_are_shifted_alike_find_their_component() {
 #[test]
 fn clones_that_differ_by_one_arm_each_are_told_apart() {
     let (counts, var, malignant, truth) = tumour(Planted::Arms, 1);
-    let found = clones(&counts, &var, &malignant, OPTIONS).unwrap();
+    let found = clones(&counts, (&var, &[true; 900]), &malignant, OPTIONS).unwrap();
     assert_eq!(found.n_cells.len(), 3, "{:?}", found.n_cells);
     assert!((180..200).all(|i| found.of_cell[i].is_none() && found.confidence[i].is_nan()));
     let same = of_one_label(&found, &truth);
@@ -151,20 +151,90 @@ fn cells_of_one_clone_and_cells_in_two_states_stay_one_clone() {
     for planted in [Planted::Nothing, Planted::Programme, Planted::HeldBack] {
         for seed in [2, 3, 4] {
             let (counts, var, malignant, _) = tumour(planted, seed);
-            let found = clones(&counts, &var, &malignant, OPTIONS).unwrap();
+            let found = clones(&counts, (&var, &[true; 900]), &malignant, OPTIONS).unwrap();
             assert_eq!(found.n_cells, [180], "seed {seed}");
             assert!(found.log_ratio.iter().all(|v| v.is_nan()));
         }
     }
 }
 
+/// A third of the cells is four times as deep, and the share of chr4 in a cell's counts grows with its depth to the
+/// power .3: that is no clone. Beside true clones, depth hides none.
+#[test]
+fn clones_do_not_split_by_depth() {
+    for (planted, n) in [(Planted::Nothing, 1), (Planted::Arms, 3)] {
+        for seed in [21, 22] {
+            let (counts, var, malignant, truth) = tumour(planted, seed);
+            let mut rng = Rng::new(seed, "clone test depth", &[]);
+            let total = counts.row_sums();
+            let rows = (0..200).map(|i| {
+                let (cols, values) = counts.row(i);
+                let depth = if (i / 3) % 3 == 0 { 4.0 } else { 1.0 };
+                let more = (depth * total[i] / 1000.0).powf(0.3);
+                let factor = |c: u32| {
+                    if (450..600).contains(&c) {
+                        depth * more
+                    } else {
+                        depth
+                    }
+                };
+                let entries = cols.iter().zip(values);
+                entries
+                    .map(|(&c, &v)| (c, rng.poisson(factor(c) * f64::from(v)) as f32))
+                    .filter(|e| e.1 > 0.0)
+                    .collect::<Vec<_>>()
+            });
+            let counts = Csr::from_rows(900, rows);
+            let found = clones(&counts, (&var, &[true; 900]), &malignant, OPTIONS).unwrap();
+            assert_eq!(found.n_cells.len(), n, "seed {seed}: {:?}", found.n_cells);
+            assert!(of_one_label(&found, &truth) >= 160, "seed {seed}");
+        }
+    }
+}
+
+/// Each clone says what it differs by from the one most like it.
+#[test]
+fn a_split_says_what_it_rests_on() {
+    let (counts, var, malignant, truth) = tumour(Planted::Arms, 1);
+    let found = clones(&counts, (&var, &[true; 900]), &malignant, OPTIONS).unwrap();
+    let label = |clone: u32| {
+        found.of_cell[(0..180).find(|&i| truth[i] == clone).unwrap()].unwrap() as usize
+    };
+    let place = |e: &Evidence| found.pieces[e.pieces.start].chromosome.clone();
+    let (nearest, gained) = found.evidence[label(1)].as_ref().unwrap();
+    assert_eq!((*nearest, place(gained).as_str()), (label(0), "chr2"));
+    assert!(
+        gained.strength >= 1.0 && (gained.log_ratio - 1.5f64.ln()).abs() < 0.2,
+        "{gained:?}"
+    );
+    let (nearest, lost) = found.evidence[label(2)].as_ref().unwrap();
+    assert!(*nearest != label(2));
+    assert_eq!(place(lost), "chr3");
+    assert!(
+        lost.log_ratio < -0.4 && lost.error > 0.0 && lost.n_genes >= 50,
+        "{lost:?}"
+    );
+    let one = clones(&counts, (&var, &[true; 900]), &[false; 200], OPTIONS).unwrap();
+    assert!(one.evidence.is_empty());
+}
+
+/// Genes that take no part are in no piece.
+#[test]
+fn unused_genes_are_in_no_piece() {
+    let (counts, var, malignant, _) = tumour(Planted::Nothing, 1);
+    let used: Vec<bool> = (0..900).map(|g| !(150..300).contains(&g)).collect();
+    let found = clones(&counts, (&var, &used), &malignant, OPTIONS).unwrap();
+    assert!(!found.pieces.is_empty());
+    assert!(found.pieces.iter().all(|p| p.chromosome != "chr2"));
+}
+
 #[test]
 fn too_few_cells_are_one_clone_and_none_are_none() {
     let (counts, var, _, _) = tumour(Planted::Arms, 5);
     let few: Vec<bool> = (0..200).map(|i| i < 12).collect();
-    let found = clones(&counts, &var, &few, OPTIONS).unwrap();
+    let found = clones(&counts, (&var, &[true; 900]), &few, OPTIONS).unwrap();
     assert_eq!(found.n_cells, [12]);
-    let found = clones(&counts, &var, &[false; 200], OPTIONS).unwrap();
+    let found = clones(&counts, (&var, &[true; 900]), &[false; 200], OPTIONS).unwrap();
     assert!(found.n_cells.is_empty() && found.of_cell.iter().all(Option::is_none));
 }
 
@@ -172,7 +242,7 @@ fn too_few_cells_are_one_clone_and_none_are_none() {
 fn any_number_of_threads_gives_the_same_clones() {
     let (counts, var, malignant, _) = tumour(Planted::Arms, 6);
     let go = || {
-        let found = clones(&counts, &var, &malignant, OPTIONS).unwrap();
+        let found = clones(&counts, (&var, &[true; 900]), &malignant, OPTIONS).unwrap();
         let bits: Vec<u64> = found.confidence.iter().map(|c| c.to_bits()).collect();
         (found.of_cell, found.n_cells, bits)
     };
@@ -214,7 +284,7 @@ fn a_few_strays_do_not_undo_the_clones() {
         min_cells: 20,
         ..OPTIONS
     };
-    let found = clones(&counts, &var, &malignant, options).unwrap();
+    let found = clones(&counts, (&var, &[true; 900]), &malignant, options).unwrap();
     assert_eq!(found.n_cells.len(), 3, "{:?}", found.n_cells);
     for clone in 0..3 {
         let mut n = [0usize; 3];
