@@ -182,6 +182,7 @@ fn run(t: &Tumours, n_null: usize) -> Analysis {
         Places {
             chromosome: &chromosome,
             arm: &chromosome,
+            excluded: &[false; N_GENES],
         },
         &params,
         1,
@@ -250,6 +251,7 @@ fn slopes_of(t: &Tumours, params: &DosageParams) -> Slopes {
         arm: &t.genes.texts("chromosome").unwrap(),
         map: &t.map,
         scale: window_scale(&rates, &clones, n, &t.map).0,
+        excluded: &[false; N_GENES],
     };
     slopes(&clones, n, along, params)
 }
@@ -265,6 +267,7 @@ fn without_a_clone_of_enough_cells_nothing_is_said() {
     let places = Places {
         chromosome: &chromosome,
         arm: &chromosome,
+        excluded: &[false; N_GENES],
     };
     let step = |_: usize, _: usize| Ok(());
     let found = analyse(&t.counts, &t.cnv, &t.ids, &t.map, places, &params, 1, &step).unwrap();
