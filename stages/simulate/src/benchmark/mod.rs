@@ -42,8 +42,8 @@ pub struct Benchmark;
 impl Stage for Benchmark {
     type Params = BenchmarkParams;
     const KIND: &'static str = "benchmark";
-    // 3: elementary functions, products and decompositions of `math`.
-    const CODE_VERSION: u32 = 3;
+    // 4: genes ranked by the posterior of `dosage`.
+    const CODE_VERSION: u32 = 4;
     const ABOUT: &'static str = "scores every method against the planted truth of a simulation";
     const MULTI_THREADED: bool = true;
 

@@ -52,14 +52,14 @@ pub(crate) fn part(inputs: &Inputs<'_, '_>) -> StageResult<Part> {
     for (table, _) in stack(&files, "dosage_arms")? {
         blocks.extend(arm_figure(&table)?.map(|f| Block::Figures(vec![f])));
     }
-    let lead = "Where a long table is cut, these are the genes whose slope is most surely not one.";
+    let lead = "Where a long table is cut, these are the genes that most probably escape.";
     blocks.extend(picked_blocks(
         &files,
         "dosage_genes",
         "Genes",
         lead,
         p,
-        Pick::Smallest(&["pvals_one_adj", "pvals_adj", "pvals"]),
+        Pick::Smallest(&["qval", "pvals_one_adj", "pvals_adj", "pvals"]),
     )?);
     blocks.extend(table_blocks(
         &files,
