@@ -3,9 +3,9 @@
 //! A negative binomial regression of the clones' counts (`dosage::response`): `x` is the clone's local
 //! log copy ratio without the gene's own windows, and each stratum has a level. The variation between
 //! clones of equal copy number, excluding counting noise, is one dispersion, chosen so that half of the
-//! genes have a Pearson statistic above the median of their chi-squared distribution. Pearson's
-//! statistic of each gene over its degrees of freedom is the gene's remaining variance, moderated over
-//! genes (Smyth 2004; the quasi-likelihood of Lund et al. 2012). Counts are offset by library size and
+//! genes have a Pearson statistic above the median of their chi-squared distribution. What is left of
+//! a gene's variance, over all contrasts between its clones and with the levels in their covariance, is
+//! moderated over genes (Smyth 2004; the quasi-likelihood of Lund et al. 2012). Counts are offset by library size and
 //! a size factor: the median over genes of the clone's log rate minus its stratum's mean.
 //!
 //! **Strata.** Only strata with a malignant clone (a twentieth of the genes altered) are included:
