@@ -446,3 +446,41 @@ fn classify(genes: &mut [GeneDosage], params: &DosageParams) {
         };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spread_beyond_fourfold_is_refused_and_shown() {
+        let design = Design {
+            offset: &[0.0; 4],
+            strata: &[0, 0, 1, 1],
+            n_strata: 2,
+            tumour: &[0.0; 4],
+            level_of: &[None, None],
+            n_levels: 0,
+            slope_of: &[0, 0],
+            n_slopes: 1,
+        };
+        let of = |spread: f64| {
+            let points = Points {
+                x: vec![0.0, spread, 0.0, 0.3],
+                y: vec![0.0; 4],
+                w: vec![1.0; 4],
+            };
+            let params = DosageParams::default();
+            let counts = vec![10.0; 4];
+            Candidate::new(points, counts, Source::Neighbours, Ok(()), &design, &params).gene
+        };
+        assert!(of(1.38).reason.is_empty());
+        let refused = of(1.39);
+        assert!(
+            refused.reason.contains("no copy number"),
+            "{}",
+            refused.reason
+        );
+        assert!((refused.spread - 1.39).abs() < 1e-12);
+        assert!(of(-0.05).reason.is_empty() && of(-1.5).reason.contains("no copy number"));
+    }
+}
