@@ -10,7 +10,7 @@
 mod cnv;
 
 use clcc_stages::anndata::{AnnData, Reader, Uns};
-use clcc_stages::cluster::{ClusterParams, cluster_profiles};
+use clcc_stages::cluster::{ClusterParams, cluster_profiles, malignancy};
 use clcc_stages::infercnv::hmm::{HmmParams, HmmType, RatioMatrix, viterbi};
 use clcc_stages::infercnv::{GenePositions, InfercnvParams, Method, annotate, annotate_hmm};
 use clcc_stages::matrix::Csr;
@@ -435,12 +435,14 @@ fn beyond(patient: &Patient, expr: &AnnData, window_size: usize) {
         };
         let found = cluster_profiles(&x_cnv, &clusters, 0, &|_, _| Ok(())).expect("clusters");
         let labels: Vec<u32> = found.partition.membership.clone();
+        // Signal times correlation alone, as no arm is called here.
+        let unaltered = vec![Vec::new(); found.partition.n_clusters];
         let score = cnv::score(
             patient,
             &expr.obs,
             cnv::windows(&cnv),
             &x_cnv,
-            &found.malignancy.score,
+            &malignancy(&x_cnv, &labels, &found.profiles, &unaltered, None).score,
         );
         let of = |c: &usize| labels[*c];
         let truth: Vec<&String> = own.iter().map(|&c| &clones[c]).collect();

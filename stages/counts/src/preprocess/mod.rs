@@ -38,7 +38,7 @@ pub use qc::{QcMetrics, qc_metrics};
 use clcc_data::anndata::{AnnData, Uns};
 use clcc_data::error::{StageError, StageResult};
 use clcc_data::frame::{Column, Frame};
-use clcc_data::genome::GeneTable;
+use clcc_data::genome::{GeneTable, symbols};
 use clcc_data::matrix::{Csr, Matrix};
 use clcc_stage::cohort::{HELD_OUT, HELD_OUT_COUNTS};
 use clcc_stage::params::ParamProblem;
@@ -60,7 +60,8 @@ impl Stage for Preprocess {
     const KIND: &'static str = "preprocess";
     // 3: column `arm`, genes without a position counted; elementary functions, products and
     //    decompositions of `math`.
-    const CODE_VERSION: u32 = 3;
+    // 4: cell-cycle and mitochondrial genes are found by symbol where genes are named by Ensembl id.
+    const CODE_VERSION: u32 = 4;
     const ABOUT: &'static str =
         "checks raw counts, adds quality metrics and gene positions, normalises";
     const TABLES: &'static [TableSpec] = &[QcCheckRow::SPEC, QcMetricRow::SPEC, QcCellRow::SPEC];
@@ -190,7 +191,7 @@ pub fn preprocess(
         Some(_) => log1p_normalize_total(&x, &row_sums(&x), params.target_sum),
         None => log1p_normalize_total(&x, &metrics.total_counts, params.target_sum),
     };
-    let cycle = score_cell_cycle(&var.index, &all, &kept, params.random_state);
+    let cycle = score_cell_cycle(&symbols(&var), &all, &kept, params.random_state);
     checks.push(cycle.check());
 
     let columns: Vec<usize> = placed.genes.iter().map(|g| g.column).collect();

@@ -6,6 +6,7 @@ use super::checks::QcCheck;
 use super::params::PreprocessParams;
 use clcc_data::error::{StageError, StageResult};
 use clcc_data::frame::{Categorical, Column, Frame};
+use clcc_data::genome::symbols;
 use clcc_data::genome::{
     Assembly, GeneTable, annotate_arms, is_ensembl_id, likely_cause, natural_cmp,
     normalise_chromosome,
@@ -84,7 +85,7 @@ pub fn place_genes(
         name.get(..3).is_some_and(|p| p.eq_ignore_ascii_case("MT-"))
             || place.as_ref().is_some_and(|p| p.0 == "chrM")
     };
-    let mt = var.index.iter().zip(&places).map(is_mt).collect();
+    let mt = symbols(var).iter().zip(&places).map(is_mt).collect();
     let genes = var.index.iter().zip(places).enumerate();
     let genes: Vec<PlacedGene> = genes
         .map(|(column, (name, place))| PlacedGene {

@@ -14,6 +14,7 @@ mod builtin;
 mod chromosome;
 mod naming;
 mod read;
+mod symbols;
 mod table;
 
 pub use arms::{Arm, arm_name};
@@ -21,5 +22,6 @@ pub use assembly::{Assembly, Chromosome, Misfit, annotate_arms};
 pub use builtin::{builtin, builtin_names};
 pub use chromosome::{natural_cmp, normalise_chromosome};
 pub use naming::likely_cause;
+pub use symbols::symbols;
 pub use table::is_ensembl_id;
 pub use table::{Duplicates, Gene, GeneClass, GeneTable};

@@ -7,6 +7,7 @@ use super::params::BaselinesParams;
 use super::{Method, Ranked};
 use crate::dosage::clones::{clone_ids, pseudobulks};
 use crate::dosage::copy::{Along, altered, copy_ratios};
+use crate::dosage::loci::excluded;
 use crate::dosage::rates::Rates;
 use crate::dosage::residual::Residuals;
 use crate::dosage::slope::window_scale;
@@ -94,10 +95,13 @@ fn clone_residuals(
         return Ok(None);
     }
     let arm = arm_names(&cohort.var)?;
+    let symbols = clcc_data::genome::symbols(&cohort.var);
+    let excluded = excluded(&cohort.var.index, &symbols, true, &[]);
     let along = Along {
         arm: &arm,
         map,
         scale,
+        excluded: &excluded,
     };
     let source = params.clone_copy_number;
     let copy: Vec<Vec<f64>> = copy_ratios(&clones, &rates, along, source, params.altered)

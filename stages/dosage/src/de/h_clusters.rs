@@ -14,6 +14,7 @@ use super::set_aside::GeneFamily;
 use clcc_data::anndata::Reader;
 use clcc_data::error::{StageError, StageResult};
 use clcc_data::frame::{Column, Frame};
+use clcc_data::genome::symbols;
 use clcc_data::table::write_tsv;
 use clcc_numerics::stats::{Contrast, GeneTest, log2_fold_change, sparse_wilcoxon};
 use clcc_stage::cohort::Cohort;
@@ -96,7 +97,7 @@ pub(super) fn run(ctx: &StageContext<'_>, params: &DeParams) -> StageResult<Metr
         .map(|c| c.contrast.clone())
         .collect();
     ctx.progress.step(0, 1, "Wilcoxon");
-    let names = &cohort.var.index;
+    let names = symbols(&cohort.var);
     let genes = cohort.x.transpose();
     let mut results = sparse_wilcoxon(&genes, &contrasts, params.rank_sum()).into_iter();
     for c in compared.iter_mut().filter(|c| c.obstacle.is_none()) {

@@ -2,6 +2,7 @@
 
 use clcc_data::error::{StageError, StageResult};
 use clcc_data::frame::Frame;
+use clcc_data::genome::symbols;
 use clcc_data::matrix::Csr;
 use clcc_data::table::TextTable;
 use clcc_stage::cohort::{Cohort, CohortCnv};
@@ -90,7 +91,7 @@ impl Data {
         Ok(Self {
             learnt: learnt.map(|c| c.x),
             cell_type: cohort.obs.texts("cell_type").unwrap_or_default(),
-            aside: params.aside(&cohort.var.index),
+            aside: params.aside(&symbols(&cohort.var)),
             cohort,
             cnv,
             class,

@@ -54,6 +54,7 @@ use serde_json::json;
 
 use crate::dosage::GeneWindows;
 use clcc_data::error::{StageError, StageResult};
+use clcc_data::genome::symbols;
 use clcc_numerics::stats::{TTest, mean, paired_t};
 use clcc_stage::params::{OnlyWith, ParamProblem};
 use clcc_stage::roles;
@@ -78,7 +79,8 @@ impl Stage for De {
     ];
     // 4: contrasts and cis effects as the CLCC paper reads them, scores and genes by patient;
     //    elementary functions, products and decompositions of `math`.
-    const CODE_VERSION: u32 = 4;
+    // 5: families of genes are found by symbol where genes are named by Ensembl id.
+    const CODE_VERSION: u32 = 5;
     const ABOUT: &'static str =
         "differential expression between classes of cells, and cis effects of copy number";
     const MULTI_THREADED: bool = true;
@@ -239,7 +241,7 @@ fn tables(dir: &Path, data: &Data, found: &Found<'_>, params: &DeParams) -> Stag
         dir,
         found.tested,
         &cohort.patients,
-        names,
+        (names, &symbols(&cohort.var)),
         &data.aside,
         params,
     )?;

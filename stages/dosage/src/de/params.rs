@@ -151,7 +151,7 @@ impl DeParams {
         }
     }
 
-    /// Whether each gene is of a family of `set_aside`.
+    /// Whether each gene, given by its symbol, is of a family of `set_aside`.
     pub(super) fn aside(&self, genes: &[String]) -> Vec<bool> {
         let is_aside = |g: &String| GeneFamily::of(g).is_some_and(|f| self.set_aside.contains(&f));
         genes.iter().map(is_aside).collect()

@@ -261,7 +261,7 @@ pub(super) fn set_aside(
     dir: &Path,
     tested: &[Tested],
     patients: &[String],
-    names: &[String],
+    (names, symbols): (&[String], &[String]),
     aside: &[bool],
     params: &DeParams,
 ) -> StageResult<()> {
@@ -278,7 +278,7 @@ pub(super) fn set_aside(
         .flat_map(|t| genes.iter().map(move |&g| (*t, g)))
         .collect();
     let mut frame = Frame::new(rows.iter().map(|r| names[r.1].clone()).collect());
-    let family = |g: usize| GeneFamily::of(&names[g]).map_or("", GeneFamily::name);
+    let family = |g: usize| GeneFamily::of(&symbols[g]).map_or("", GeneFamily::name);
     frame.set_category(
         "family",
         &rows.iter().map(|r| family(r.1)).collect::<Vec<_>>(),

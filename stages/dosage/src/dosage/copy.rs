@@ -23,10 +23,12 @@ pub(crate) struct Along<'a> {
     pub(crate) map: &'a GeneWindows,
     /// Natural-log copy ratio per unit of `X_cnv`; NaN where the genes do not follow it.
     pub(crate) scale: f64,
+    /// Genes that take no part ([`super::loci`]).
+    pub(crate) excluded: &'a [bool],
 }
 
 /// Compute the local log copy ratio of each clone and gene, `[clone][gene]`; 0 in normal cells, NaN
-/// where unknown.
+/// where unknown or excluded.
 ///
 /// `Neighbours`: the clone's log rates minus those of the normal cells of its stratum, summarised by
 /// the interquartile mean, weighted by precision, over the nearest 50 genes on either side in the arm,
@@ -58,13 +60,16 @@ pub(crate) fn copy_ratios(
             let usable = !normal.is_empty() && is_malignant(&out, least);
             if source == CopyNumber::Neighbours && usable {
                 for arm in &arms {
-                    let near = Arm::new(arm.clone(), u, &normal, rates);
+                    let near = Arm::new(arm.clone(), u, &normal, rates, along.excluded);
                     arm.clone().for_each(|g| {
                         if let Some(c) = near.around(g) {
                             out[g] = c;
                         }
                     });
                 }
+            }
+            for (c, _) in out.iter_mut().zip(along.excluded).filter(|(_, e)| **e) {
+                *c = f64::NAN;
             }
             out
         })
@@ -126,7 +131,13 @@ struct Arm {
 }
 
 impl Arm {
-    fn new(arm: Range<usize>, u: usize, normal: &[usize], rates: &Rates) -> Self {
+    fn new(
+        arm: Range<usize>,
+        u: usize,
+        normal: &[usize],
+        rates: &Rates,
+        excluded: &[bool],
+    ) -> Self {
         let difference = |g: usize| {
             let (level, weight) = level(g, normal, &rates.y, &rates.w)?;
             (rates.w[u][g] > 0.0).then_some((
@@ -134,7 +145,10 @@ impl Arm {
                 1.0 / (1.0 / rates.w[u][g] + 1.0 / weight),
             ))
         };
-        let (genes, differences) = arm.filter_map(|g| Some((g, difference(g)?))).unzip();
+        let (genes, differences) = arm
+            .filter(|&g| !excluded[g])
+            .filter_map(|g| Some((g, difference(g)?)))
+            .unzip();
         Self { genes, differences }
     }
 
@@ -199,6 +213,7 @@ mod tests {
             arm: &arm,
             map: &map,
             scale,
+            excluded: &vec![false; arm.len()],
         };
         copy_ratios(clones, &Rates::new(clones, 2, 2.0), along, source, 0.15)
     }

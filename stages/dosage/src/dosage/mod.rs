@@ -3,7 +3,9 @@
 //! Reads `expr` (raw counts), `cnv` and `clusters` of all patients, and computes
 //!
 //! - per gene, the slope of expression on local copy number over clones ([`slope`]): 1 is full dosage,
-//!   0 is escape. This finds genes that escape in every malignant cell;
+//!   0 is escape. This finds genes that escape in every malignant cell. What is claimed of a gene is the
+//!   posterior of its slope given those of all genes ([`posterior`]); the slopes of the patients say in
+//!   which of them it escapes ([`patients`]);
 //! - per cell, the copy-number-signed residual around the clone's mean ([`residual`]): its sum and its
 //!   leading factors ([`factors`]), each compared with profiles permuted along the genome. This finds
 //!   cells that hold back a set of genes while the rest of their clone does not. The clone's copy
@@ -15,10 +17,17 @@
 //! (a subclone) or on scattered genes.
 
 mod arms;
+mod clone_genes;
 pub mod clones;
 pub(crate) mod copy;
 pub mod factors;
+mod fitted;
+mod gene_tables;
+mod levels;
+pub mod loci;
 mod params;
+pub mod patients;
+pub mod posterior;
 pub(crate) mod rates;
 pub mod residual;
 mod response;
@@ -44,7 +53,7 @@ use copy::{Along, altered, copy_ratios};
 use factors::{CellScores, FactorOptions, cell_scores};
 use rates::Rates;
 use residual::Residuals;
-use slope::{Class, Slopes, slopes, window_scale};
+use slope::{Class, GeneDosage, Slopes, slopes, window_scale};
 
 /// The stage kind `dosage`.
 #[derive(Debug)]
@@ -53,8 +62,9 @@ pub struct Dosage;
 impl Stage for Dosage {
     type Params = DosageParams;
     const KIND: &'static str = "dosage";
-    // 11: arms of the declared genome; elementary functions, products and decompositions of `math`.
-    const CODE_VERSION: u32 = 11;
+    // 12: posterior of the slopes, levels and slopes of the patients, clonal loci left out, pseudobulks
+    // of the clones published.
+    const CODE_VERSION: u32 = 12;
     const ABOUT: &'static str =
         "dosage sensitivity of every gene, and cells that fall short of their dosage";
     const USES_SEED: bool = true;
@@ -89,6 +99,12 @@ impl Stage for Dosage {
         let map = GeneWindows::new(&cohort.var.index, &cnv.windows, &cnv.genes)?;
         let chromosome = cohort.var.texts("chromosome")?;
         let arm = windows::arm_names(&cohort.var)?;
+        let excluded = loci::excluded(
+            &cohort.var.index,
+            &clcc_data::genome::symbols(&cohort.var),
+            params.exclude_clonal_loci,
+            &params.exclude_genes,
+        );
         let step = |done: usize, total: usize| {
             ctx.progress
                 .step(done as u64, total as u64, "permuted profiles");
@@ -102,6 +118,7 @@ impl Stage for Dosage {
             Places {
                 chromosome: &chromosome,
                 arm: &arm,
+                excluded: &excluded,
             },
             params,
             ctx.seed,
@@ -163,6 +180,8 @@ impl Analysis {
                     "no clone is malignant (a twentieth of the genes with a log copy ratio of {} or more in size): no gene was tested",
                     params.altered
                 ));
+            } else {
+                out.extend(self.abstains());
             }
             if self.scores.is_none() {
                 out.push(format!(
@@ -173,6 +192,18 @@ impl Analysis {
         }
         out
     }
+
+    /// Why no gene is called, where genes are tested or might be.
+    fn abstains(&self) -> Option<String> {
+        let is_tested = |g: &&GeneDosage| g.class != Class::Untested;
+        let n = self.slopes.genes.iter().filter(is_tested).count();
+        self.slopes.prior.is_none().then(|| {
+            format!(
+                "{n} genes could be tested; how slopes are distributed can be told from {} or more, so no gene is called insensitive or over-compensated (more clones or patients make slopes more certain)",
+                posterior::LEAST_GENES
+            )
+        })
+    }
 }
 
 /// Position of each gene; empty where unknown.
@@ -182,6 +213,8 @@ pub struct Places<'a> {
     pub chromosome: &'a [String],
     /// Chromosome and arm of each gene.
     pub arm: &'a [String],
+    /// Genes that take no part in local copy number, slopes and scores ([`loci`]).
+    pub excluded: &'a [bool],
 }
 
 /// Compute slopes and scores from raw counts (`n_cells x n_genes`), `X_cnv` (`n_cells x n_windows`),
@@ -207,6 +240,7 @@ pub fn analyse(
         arm: places.arm,
         map,
         scale,
+        excluded: places.excluded,
     };
     let slopes = slopes(&clones, n_strata, along, params);
     let ratios = copy_ratios(&clones, &rates, along, params.copy_number, params.altered);
@@ -289,15 +323,25 @@ fn slope_metrics(slopes: &Slopes) -> Metrics {
         let n = slopes.genes.iter().filter(|g| g.class == class).count();
         out.insert(name, json!(n));
     }
-    if slopes.slope_sd.is_finite() {
+    // Where nothing could be fitted, no number of the model.
+    let is_fitted = slopes.genes.iter().any(|g| g.slope.is_finite());
+    let level = slopes.tumour_level_sd.filter(|_| is_fitted);
+    if is_fitted {
         out.insert("slope_sd".into(), json!(slopes.slope_sd));
+        out.insert("dispersion".into(), json!(slopes.dispersion));
     }
-    let level = slopes.tumour_level_sd;
     out.insert("tumour_level".into(), json!(level.is_some()));
     if let Some(sd) = level {
         out.insert("tumour_level_sd".into(), json!(sd));
     }
-    out.insert("dispersion".into(), json!(slopes.dispersion));
+    if let Some(sd) = slopes.patient_level_sd.filter(|_| is_fitted) {
+        out.insert("patient_level_sd".into(), json!(sd));
+    }
+    if let Some(prior) = &slopes.prior {
+        out.insert("slope_mean".into(), json!(prior.mean));
+        out.insert("slope_spread".into(), json!(prior.sd));
+        out.insert("escape_share".into(), json!(prior.escape));
+    }
     out
 }
 
@@ -332,6 +376,8 @@ fn metrics(found: &Analysis, ids: &[Option<CloneId>]) -> Metrics {
     out
 }
 
+#[cfg(test)]
+mod calibration_tests;
 #[cfg(test)]
 mod simulated_tests;
 #[cfg(test)]

@@ -27,8 +27,8 @@ pub enum TumourLevel {
     /// `shared` where three or more patients have malignant clones, else `none`.
     #[default]
     Auto,
-    /// Each gene has one difference between malignant and other clones of a cell type, the same in all
-    /// patients, which does not count as dosage.
+    /// Each gene has one difference between malignant and other clones of a cell type that the patients
+    /// share, and each patient one of its own from that; neither counts as dosage.
     Shared,
     /// The whole difference between malignant and other clones counts as dosage.
     None,
@@ -65,12 +65,20 @@ pub struct DosageParams {
     /// Cells that share one expression level per gene: those of a `patient`, or of a
     /// `patient_cell_type` (default).
     pub strata: Strata,
-    /// Whether malignant clones have an expression level of their own, shared by all patients: `auto`
-    /// (default), `shared` or `none`. A gene that tumours express more for other reasons than copy
-    /// number would otherwise seem to follow, or to escape, whatever change its region carries. A
-    /// random effect: the more genes differ in this way, the more the slope rests on copy number that
-    /// differs between patients and between clones.
+    /// Whether malignant clones have an expression level of their own: `auto` (default), `shared` or
+    /// `none`. A gene that tumours express more for other reasons than copy number would otherwise seem
+    /// to follow, or to escape, whatever change its region carries. Two random effects, the patients'
+    /// common level and each patient's difference from it: the more genes differ in this way, the more
+    /// the slope rests on copy number that differs between patients and between clones.
     pub tumour_level: TumourLevel,
+    /// Whether the segments of immunoglobulins and T-cell receptors (`IGHV3-23`, `TRBC2`) are left out, as
+    /// neighbours and as tested genes; default true. A clone of lymphocytes expresses them as it has
+    /// rearranged them, which among neighbours looks like copy number.
+    pub exclude_clonal_loci: bool,
+    /// Further genes left out in the same way, by name or symbol; a `*` at the end matches any further
+    /// characters. Default none. Give what `infercnv.exclude_genes` leaves out of the windows.
+    #[schemars(inner(length(min = 1)))]
+    pub exclude_genes: Vec<String>,
     /// Cells that a clone (a copy-number cluster of one cell type of one patient) needs; 2 or
     /// more, default 10.
     #[schemars(range(min = 2))]
@@ -88,7 +96,8 @@ pub struct DosageParams {
     /// 2, so that no class can be called.
     #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1000))]
     pub max_se: f64,
-    /// False discovery rate of the classes; in (0, 1), default 0.05.
+    /// False discovery rate of the classes; in (0, 1), default 0.05. Of escape it is the mean posterior
+    /// probability that a called gene's slope is not below `insensitive_below`.
     #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
     pub fdr: f64,
     /// Slope below which a gene that follows its dosage less than fully is insensitive; in (0, 1),
@@ -120,6 +129,8 @@ impl Default for DosageParams {
             copy_number: CopyNumber::Neighbours,
             strata: Strata::PatientCellType,
             tumour_level: TumourLevel::Auto,
+            exclude_clonal_loci: true,
+            exclude_genes: Vec::new(),
             min_cells: 10,
             min_count: 2.0,
             min_spread: 0.1,

@@ -3,9 +3,9 @@
 //! A negative binomial regression of the clones' counts (`dosage::response`): `x` is the clone's local
 //! log copy ratio without the gene's own windows, and each stratum has a level. The variation between
 //! clones of equal copy number, excluding counting noise, is one dispersion, chosen so that half of the
-//! genes have a Pearson statistic above the median of their chi-squared distribution. Pearson's
-//! statistic of each gene over its degrees of freedom is the gene's remaining variance, moderated over
-//! genes (Smyth 2004; the quasi-likelihood of Lund et al. 2012). Counts are offset by library size and
+//! genes have a Pearson statistic above the median of their chi-squared distribution. What is left of
+//! a gene's variance, over all contrasts between its clones and with the levels in their covariance, is
+//! moderated over genes (Smyth 2004; the quasi-likelihood of Lund et al. 2012). Counts are offset by library size and
 //! a size factor: the median over genes of the clone's log rate minus its stratum's mean.
 //!
 //! **Strata.** Only strata with a malignant clone (a twentieth of the genes altered) are included:
@@ -18,11 +18,11 @@
 //!
 //! **Tumour level.** Tumours express genes more or less for other reasons than copy number. Where three
 //! or more patients have malignant clones, each gene has one difference between malignant and other
-//! clones of a cell type, shared by the patients (`tumour_level`): a random effect, whose variance is
-//! the excess of the genes' differences, fitted as fixed effects, over their errors. Where this
-//! variance is large, the slope rests on copy number that differs between patients and between clones
-//! of a patient; where it is small, the difference from normal cells contributes too. The scale is
-//! estimated first, without it.
+//! clones of a cell type, shared by the patients (`tumour_level`), and each patient a difference of its
+//! own from that: nested random effects, whose two variances are estimated from all genes together
+//! (restricted maximum likelihood). Where they are large, the slope rests on copy number that differs
+//! between patients and between clones of a patient; where they are small, the difference from normal
+//! cells contributes too. The scale is estimated first, without them.
 //!
 //! **Leaving out the gene itself.** x is the mean of `y` over the nearest 100 genes of the gene's arm,
 //! 50 on each side, without the gene (`copy_source` = `neighbours`): a clone's counts are more
@@ -31,9 +31,15 @@
 //! nearest windows left and right that do not contain the gene ([`super::GeneWindows`]). Each source
 //! has its own scale.
 //!
-//! **Ranking.** Slopes of genes with few counts are uncertain. `shrunken` is the slope shrunk towards 1
-//! by a normal prior (maximum a posteriori), whose variance is the excess of the slopes' variance over
-//! their errors.
+//! **Clonal loci.** Genes of immunoglobulins and T-cell receptors, and those of `exclude_genes`, are
+//! neither neighbours nor tested ([`super::loci`]); nor is a gene whose neighbours vary more than
+//! fourfold, which no copy number does.
+//!
+//! **Claims and ranking.** [`super::posterior`]: the distribution of the slopes over genes gives each
+//! gene's probability of a slope below `insensitive_below`, by which genes are ranked and called.
+//! `shrunken` is the slope shrunk towards 1 by a normal prior (maximum a posteriori), whose variance is
+//! the excess of the slopes' variance over their errors; it ranks where too few genes are tested.
+//! [`super::patients`] reads the patients' slopes.
 
 use std::collections::BTreeSet;
 
@@ -42,12 +48,13 @@ use rayon::prelude::*;
 use super::GeneWindows;
 use super::clones::ClonePseudobulk;
 use super::copy::{Along, from_windows, is_malignant};
-use super::params::{CopyNumber, DosageParams, TumourLevel};
+use super::fitted::{Candidate, Fitted};
+use super::levels::Arrangement;
+use super::params::{CopyNumber, DosageParams};
+use super::patients::PatientSlope;
+use super::posterior::{SlopePosterior, SlopePrior};
 use super::rates::{Rates, neighbours};
-use super::response::{Design, Gene, Model, Response, common_dispersion, excess_variance, fit};
-use clcc_numerics::stats::{
-    Line, PValue, VariancePrior, benjamini_hochberg, t_quantile, two_sided_t, weighted_line,
-};
+use clcc_numerics::stats::{Line, PValue, weighted_line};
 
 /// Source of a gene's local copy number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +65,8 @@ pub enum Source {
     Neighbours,
     /// No source: the local copy number is unknown.
     None,
+    /// Not asked for: a clonal locus, or a gene that the user excluded.
+    Excluded,
 }
 
 impl Source {
@@ -66,7 +75,7 @@ impl Source {
         match self {
             Self::Windows => "windows",
             Self::Neighbours => "neighbours",
-            Self::None => "",
+            Self::None | Self::Excluded => "",
         }
     }
 }
@@ -74,13 +83,13 @@ impl Source {
 /// Dosage class of a gene.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
-    /// Slope above 0 (at the FDR), and not insensitive.
+    /// Slope above 0 (t test, at the FDR), and not called insensitive.
     Sensitive,
-    /// Slope below 1 (at the FDR) and below `insensitive_below`.
+    /// Slope below `insensitive_below`, by its posterior (`q` below the FDR).
     Insensitive,
-    /// Slope below 0 (at the FDR): less expression from more copies.
+    /// Slope below 0, by its posterior: less expression from more copies.
     OverCompensated,
-    /// Tested, but the slope differs from neither 0 nor 1.
+    /// Tested, but none of these can be told.
     Unresolved,
     /// Not tested; [`GeneDosage::reason`] says why.
     Untested,
@@ -121,12 +130,93 @@ pub struct GeneDosage {
     pub n_clones: usize,
     /// Largest difference of log copy ratio between clones of one stratum.
     pub spread: f64,
+    /// Posterior of the slope; `None` where it has none, or too few genes are tested.
+    pub posterior: Option<SlopePosterior>,
+    /// Cumulative posterior error, over tested genes, of the claim that the slope is below
+    /// `insensitive_below`; NaN where not tested.
+    pub q: f64,
+    /// The same of the claim that it is below 0.
+    pub q_negative: f64,
+    /// Slope of each patient ([`Slopes::patients`]); empty with one patient, or without a fit.
+    pub patients: Vec<PatientSlope>,
+    /// Test of equal slopes of the patients.
+    pub heterogeneity: Heterogeneity,
+    /// Log level of malignant clones that patients share, per type of [`Slopes::level_types`].
+    pub levels: Vec<f64>,
+    /// Each clone of [`Slopes::used`] in the regression, `None` where its counts are too few; empty
+    /// without a fit.
+    pub points: Vec<Option<ClonePoint>>,
     /// Source of the local copy number.
     pub source: Source,
     /// Dosage class.
     pub class: Class,
     /// Why the gene is untested; empty otherwise.
     pub reason: String,
+}
+
+impl GeneDosage {
+    /// A gene without a slope, and why.
+    pub(super) fn untested(source: Source, reason: String) -> Self {
+        let nothing = (PValue::UNDEFINED, f64::NAN);
+        Self {
+            slope: f64::NAN,
+            shrunken: f64::NAN,
+            se: f64::NAN,
+            interval: (f64::NAN, f64::NAN),
+            df: f64::NAN,
+            zero: nothing,
+            one: nothing,
+            n_clones: 0,
+            spread: f64::NAN,
+            posterior: None,
+            q: f64::NAN,
+            q_negative: f64::NAN,
+            patients: Vec::new(),
+            heterogeneity: Heterogeneity::UNKNOWN,
+            levels: Vec::new(),
+            points: Vec::new(),
+            source,
+            class: Class::Untested,
+            reason,
+        }
+    }
+}
+
+/// Whether patients share a slope.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Heterogeneity {
+    /// Cochran's Q, in units of the gene's variance; NaN with fewer than two patients' slopes.
+    pub q: f64,
+    /// Slopes less one.
+    pub df: f64,
+    /// P-value (an F test, with the degrees of freedom of the variance).
+    pub p: f64,
+    /// The same adjusted over tested genes.
+    pub p_adj: f64,
+    /// Degrees of freedom of the variance.
+    pub variance_df: f64,
+}
+
+impl Heterogeneity {
+    const UNKNOWN: Self = Self {
+        q: f64::NAN,
+        df: 0.0,
+        p: f64::NAN,
+        p_adj: f64::NAN,
+        variance_df: f64::NAN,
+    };
+}
+
+/// A clone in the regression of one gene: what the slope is drawn through.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ClonePoint {
+    /// Local log copy ratio, relative to the normal cells of the stratum.
+    pub copy_ratio: f64,
+    /// Log expression relative to the stratum's level at a copy ratio of 0, less the tumour levels: the
+    /// fitted line is `slope * copy_ratio`.
+    pub log_ratio: f64,
+    /// Its standard error, from counting noise and the dispersion.
+    pub se: f64,
 }
 
 /// Dosage slopes of all genes.
@@ -136,80 +226,70 @@ pub struct Slopes {
     pub genes: Vec<GeneDosage>,
     /// Standard deviation of true slopes around 1.
     pub slope_sd: f64,
+    /// Distribution of the slopes; `None` where too few genes are tested.
+    pub prior: Option<SlopePrior>,
     /// Standard deviation of the tumour level over genes; `None` where malignant clones have no level
     /// of their own.
     pub tumour_level_sd: Option<f64>,
+    /// Standard deviation of the patients' own differences from it.
+    pub patient_level_sd: Option<f64>,
     /// Squared coefficient of variation between clones of equal copy number, excluding counting noise.
     pub dispersion: f64,
     /// Number of clones in strata with a malignant one, on which the slopes rest. 0: nothing is tested.
     pub n_clones: usize,
+    /// These clones, as indices into all.
+    pub used: Vec<usize>,
+    /// Whether each of them is malignant.
+    pub malignant: Vec<bool>,
+    /// ln(library size x size factor) of each of them.
+    pub offset: Vec<f64>,
+    /// Cell types with a tumour level.
+    pub level_types: Vec<String>,
+    /// Patients of the clones, in ascending order.
+    pub patients: Vec<u32>,
 }
 
-/// Patients with malignant clones from which the tumour level can be separated from copy number.
-const PATIENTS_FOR_LEVEL: usize = 3;
-
-/// Clones of the strata that have a malignant one, with strata renumbered from 0, the number of strata,
-/// and which clones are malignant.
-fn informative(
-    clones: &[ClonePseudobulk],
-    malignant: &[bool],
-) -> (Vec<ClonePseudobulk>, usize, Vec<bool>) {
-    let strata: BTreeSet<usize> = clones
-        .iter()
-        .zip(malignant)
-        .filter(|(_, m)| **m)
-        .map(|(u, _)| u.stratum)
-        .collect();
-    let number = |s: usize| strata.iter().position(|&t| t == s);
-    let (kept, flags) = clones
-        .iter()
-        .zip(malignant)
-        .filter_map(|(u, &m)| {
-            let mut kept = u.clone();
-            kept.stratum = number(u.stratum)?;
-            Some((kept, m))
-        })
-        .unzip();
-    (kept, strata.len(), flags)
+/// Clones of the strata that have a malignant one, with strata renumbered from 0; as indices into all
+/// clones too.
+struct Informative {
+    clones: Vec<ClonePseudobulk>,
+    used: Vec<usize>,
+    n_strata: usize,
+    malignant: Vec<bool>,
 }
 
-/// Indicator of the malignant clones, per cell type; empty where the model has no tumour level.
-fn tumour_levels(
-    clones: &[ClonePseudobulk],
-    malignant: &[bool],
-    params: &DosageParams,
-) -> Vec<Vec<f64>> {
-    let patients: BTreeSet<u32> = clones
-        .iter()
-        .zip(malignant)
-        .filter(|(_, m)| **m)
-        .map(|(u, _)| u.id.patient)
-        .collect();
-    let wanted = match params.tumour_level {
-        TumourLevel::Auto => patients.len() >= PATIENTS_FOR_LEVEL,
-        TumourLevel::Shared => true,
-        TumourLevel::None => false,
-    };
-    let types: BTreeSet<&str> = clones.iter().map(|u| u.id.cell_type.as_str()).collect();
-    types
-        .into_iter()
-        .filter(|_| wanted)
-        .map(|t| {
-            clones
-                .iter()
-                .zip(malignant)
-                .map(|(u, &m)| f64::from(u8::from(m && u.id.cell_type == t)))
-                .collect::<Vec<f64>>()
-        })
-        .filter(|z| z.iter().any(|v| *v > 0.0))
-        .collect()
+impl Informative {
+    fn new(clones: &[ClonePseudobulk], malignant: &[bool]) -> Self {
+        let strata: BTreeSet<usize> = clones
+            .iter()
+            .zip(malignant)
+            .filter(|(_, m)| **m)
+            .map(|(u, _)| u.stratum)
+            .collect();
+        let mut out = Self {
+            clones: Vec::new(),
+            used: Vec::new(),
+            n_strata: strata.len(),
+            malignant: Vec::new(),
+        };
+        for (at, (u, &m)) in clones.iter().zip(malignant).enumerate() {
+            if let Some(number) = strata.iter().position(|&t| t == u.stratum) {
+                let mut kept = u.clone();
+                kept.stratum = number;
+                out.clones.push(kept);
+                out.used.push(at);
+                out.malignant.push(m);
+            }
+        }
+        out
+    }
 }
 
 /// Data of one gene before the fit.
-struct Points {
-    x: Vec<f64>,
-    y: Vec<f64>,
-    w: Vec<f64>,
+pub(super) struct Points {
+    pub(super) x: Vec<f64>,
+    pub(super) y: Vec<f64>,
+    pub(super) w: Vec<f64>,
 }
 
 impl Points {
@@ -266,7 +346,7 @@ fn local(
     match source {
         Source::Windows => adjacent_windows(g, clones, map),
         Source::Neighbours => neighbours(g, centred, information, arm),
-        Source::None => None,
+        Source::None | Source::Excluded => None,
     }
 }
 
@@ -281,37 +361,32 @@ pub(super) fn slopes(
         .iter()
         .map(|u| u.id.cancer && is_malignant(&from_windows(u, along), params.altered))
         .collect();
-    let (chosen, n_chosen, flags) = informative(clones, &malignant);
-    let levels = tumour_levels(&chosen, &flags, params);
-    let n_informative = chosen.len();
+    let chosen = Informative::new(clones, &malignant);
     // Without a malignant clone nothing is tested, and the reasons are given over all clones.
-    let (clones, n_strata) = if chosen.is_empty() {
-        (clones, n_strata)
+    let (clones, n_strata, flags) = if chosen.clones.is_empty() {
+        (clones, n_strata, &malignant)
     } else {
-        (chosen.as_slice(), n_chosen)
+        (chosen.clones.as_slice(), chosen.n_strata, &chosen.malignant)
     };
-    let strata: Vec<usize> = clones.iter().map(|u| u.stratum).collect();
+    let arrangement = Arrangement::new(clones, n_strata, flags, params);
+    let strata = &arrangement.strata;
     let rates = Rates::new(clones, n_strata, params.min_count);
-    let mut points = gene_points(clones, &rates, &strata, n_strata, along, params.copy_number);
+    let mut points = gene_points(clones, &rates, strata, n_strata, along, params.copy_number);
     let scales = Scales {
-        obstacle: match (along.scale.is_finite(), n_informative) {
+        obstacle: match (along.scale.is_finite(), chosen.used.len()) {
             (false, _) => "expression as a whole does not follow the inferred copy number",
             (true, 0) => "no malignant clone: none has a twentieth of the genes altered",
             (true, _) => "",
         },
         windows: along.scale,
-        neighbours: neighbour_scale(&points, &strata, n_strata),
+        neighbours: neighbour_scale(&points, strata, n_strata),
     };
     for (p, source) in &mut points {
         let scale = scales.of(*source).unwrap_or(1.0);
         p.x.iter_mut().for_each(|x| *x *= scale);
     }
-    let design = Design {
-        offset: &rates.offsets(clones),
-        strata: &strata,
-        n_strata,
-        tumour: &levels,
-    };
+    let offset = rates.offsets(clones);
+    let design = arrangement.one_slope(&offset);
     let candidates: Vec<Candidate> = points
         .into_par_iter()
         .enumerate()
@@ -321,15 +396,15 @@ pub(super) fn slopes(
             Candidate::new(p, counts, source, scaled, &design, params)
         })
         .collect();
-    let fitted = Fitted::new(candidates, &design);
-    let (genes, slope_sd) = fitted.tell(&design, params);
-    Slopes {
-        genes,
-        slope_sd,
-        tumour_level_sd: (!levels.is_empty()).then(|| fitted.model.level_variance.sqrt()),
-        dispersion: fitted.model.dispersion,
-        n_clones: n_informative,
+    let normal: Vec<bool> = clones.iter().map(|u| !u.id.cancer).collect();
+    let mut out = Fitted::new(candidates, &arrangement, &offset, &normal).tell(params);
+    if !chosen.used.is_empty() {
+        out.n_clones = chosen.used.len();
+        out.used = chosen.used;
+        out.malignant = chosen.malignant;
+        out.offset = offset;
     }
+    out
 }
 
 /// Data of every gene, with the unscaled local copy number of the first source that has one.
@@ -341,23 +416,35 @@ fn gene_points(
     along: Along<'_>,
     preferred: CopyNumber,
 ) -> Vec<(Points, Source)> {
-    let centred = rates.centred(strata, n_strata);
+    let mut centred = rates.centred(strata, n_strata);
+    let Along {
+        arm, map, excluded, ..
+    } = along;
+    let mut information = rates.information.clone();
+    for g in (0..map.len()).filter(|&g| excluded[g]) {
+        information[g] = 0.0;
+        centred.iter_mut().for_each(|clone| clone[g] = 0.0);
+    }
     let order = match preferred {
         CopyNumber::Neighbours => [Source::Neighbours, Source::Windows],
         CopyNumber::Windows => [Source::Windows, Source::Neighbours],
     };
-    let Along { arm, map, .. } = along;
     let from =
-        |source: Source, g: usize| local(source, g, clones, map, &centred, &rates.information, arm);
+        |source: Source, g: usize| local(source, g, clones, map, &centred, &information, arm);
     (0..map.len())
         .into_par_iter()
         .map(|g| {
+            let order: &[Source] = if excluded[g] { &[] } else { &order };
             order
                 .iter()
                 .find_map(|&source| Some((Points::new(rates, g, from(source, g)?), source)))
                 .unwrap_or_else(|| {
-                    let nothing = vec![0.0; clones.len()];
-                    (Points::new(rates, g, nothing), Source::None)
+                    let why = if excluded[g] {
+                        Source::Excluded
+                    } else {
+                        Source::None
+                    };
+                    (Points::new(rates, g, vec![0.0; clones.len()]), why)
                 })
         })
         .collect()
@@ -392,7 +479,7 @@ impl Scales {
         let scale = match source {
             Source::Windows => Some(self.windows),
             Source::Neighbours => self.neighbours,
-            Source::None => None,
+            Source::None | Source::Excluded => None,
         };
         scale.ok_or("expression as a whole does not follow the neighbours' copy number")
     }
@@ -415,208 +502,4 @@ fn shared_slope<'a>(
         .map(|l| (l.sxx * (l.slope - slope)).powi(2))
         .sum();
     (slope, slope / (scatter.sqrt() / sxx))
-}
-
-/// A gene before its regression.
-struct Candidate {
-    x: Vec<f64>,
-    counts: Vec<f64>,
-    included: Vec<bool>,
-    /// Result so far; `reason` is empty where the gene can be fitted.
-    gene: GeneDosage,
-}
-
-impl Candidate {
-    fn new(
-        p: Points,
-        counts: Vec<f64>,
-        source: Source,
-        scaled: Result<(), &str>,
-        design: &Design<'_>,
-        params: &DosageParams,
-    ) -> Self {
-        let included: Vec<bool> = p.w.iter().map(|w| *w > 0.0).collect();
-        let n_clones = included.iter().filter(|s| **s).count();
-        let spread = (0..design.n_strata)
-            .map(|s| {
-                let here = (0..p.x.len())
-                    .filter(|&u| design.strata[u] == s && included[u])
-                    .map(|u| p.x[u]);
-                let (lo, hi) = here.fold((f64::INFINITY, f64::NEG_INFINITY), |(lo, hi), x| {
-                    (lo.min(x), hi.max(x))
-                });
-                if hi > lo { hi - lo } else { 0.0 }
-            })
-            .fold(0.0, f64::max);
-        let reason = if source == Source::None {
-            "no copy-number window or too few genes near it".to_string()
-        } else if n_clones < 3 {
-            format!(
-                "too few counts: {n_clones} clones expect {} or more",
-                params.min_count
-            )
-        } else if let Err(why) = scaled {
-            why.to_string()
-        } else if spread < params.min_spread {
-            format!("copy number hardly varies: log ratio by {spread:.3}")
-        } else {
-            String::new()
-        };
-        let nothing = (PValue::UNDEFINED, f64::NAN);
-        let gene = GeneDosage {
-            slope: f64::NAN,
-            shrunken: f64::NAN,
-            se: f64::NAN,
-            interval: (f64::NAN, f64::NAN),
-            df: f64::NAN,
-            zero: nothing,
-            one: nothing,
-            n_clones,
-            spread: if scaled.is_ok() { spread } else { f64::NAN },
-            source,
-            class: Class::Untested,
-            reason,
-        };
-        Self {
-            x: p.x,
-            counts,
-            included,
-            gene,
-        }
-    }
-
-    fn fit(&self, design: &Design<'_>, model: &Model) -> Option<Response> {
-        if !self.gene.reason.is_empty() {
-            return None;
-        }
-        let gene = Gene {
-            x: &self.x,
-            counts: &self.counts,
-            included: &self.included,
-        };
-        fit(gene, design, model)
-    }
-}
-
-/// Dispersion of the initial fits, from which the common one is estimated.
-const FIRST_DISPERSION: f64 = 0.04;
-
-/// Fits of all genes under one model.
-struct Fitted {
-    candidates: Vec<Candidate>,
-    /// Fit of each candidate.
-    responses: Vec<Option<Response>>,
-    model: Model,
-}
-
-impl Fitted {
-    /// Estimate the dispersion from fits with fixed levels, then the variance of the levels, then fit
-    /// the slopes.
-    fn new(candidates: Vec<Candidate>, design: &Design<'_>) -> Self {
-        let all = |model: &Model| -> Vec<Option<Response>> {
-            candidates
-                .par_iter()
-                .map(|c| c.fit(design, model))
-                .collect()
-        };
-        let first = all(&Model::fixed(FIRST_DISPERSION));
-        let told: Vec<(&Response, &[f64])> = first
-            .iter()
-            .zip(&candidates)
-            .filter_map(|(r, c)| Some((r.as_ref()?, c.counts.as_slice())))
-            .collect();
-        let mut model = Model::fixed(common_dispersion(&told));
-        let mut responses = all(&model);
-        if !design.tumour.is_empty() {
-            let levels = responses
-                .iter()
-                .flatten()
-                .flat_map(|r| r.levels.iter().flatten().copied());
-            model.level_variance = excess_variance(levels, 0.0).max(LEAST_VARIANCE);
-            responses = all(&model);
-        }
-        Self {
-            candidates,
-            responses,
-            model,
-        }
-    }
-
-    /// Moderate the variances over genes, test, adjust and classify; also returns the standard
-    /// deviation of true slopes.
-    fn tell(&self, design: &Design<'_>, params: &DosageParams) -> (Vec<GeneDosage>, f64) {
-        let told: Vec<&Response> = self.responses.iter().flatten().collect();
-        let prior = VariancePrior::fit(
-            &told.iter().map(|r| r.residual_variance).collect::<Vec<_>>(),
-            &told.iter().map(|r| r.df).collect::<Vec<_>>(),
-        );
-        let moderated = |r: &Response| prior.moderate(r.residual_variance, r.df);
-        let slope_variance =
-            excess_variance(told.iter().map(|r| (r.slope, moderated(r).0 / r.sxx)), 1.0)
-                .max(LEAST_VARIANCE);
-        let mut genes: Vec<GeneDosage> = self
-            .candidates
-            .par_iter()
-            .zip(&self.responses)
-            .map(|(candidate, response)| {
-                let mut gene = candidate.gene.clone();
-                let Some(response) = response else {
-                    if gene.reason.is_empty() {
-                        gene.reason = "too few clones for the number of strata".to_string();
-                    }
-                    return gene;
-                };
-                let (variance, df) = moderated(response);
-                let se = (variance / response.sxx).sqrt();
-                gene.slope = response.slope;
-                gene.se = se;
-                gene.df = df;
-                let half = t_quantile(0.05, df) * se;
-                gene.interval = (gene.slope - half, gene.slope + half);
-                let drawn = Model {
-                    // In units of the gene's own variance.
-                    prior: (1.0, slope_variance / variance),
-                    ..self.model
-                };
-                gene.shrunken = candidate.fit(design, &drawn).map_or(f64::NAN, |r| r.slope);
-                if se > params.max_se {
-                    gene.reason = format!("too uncertain: standard error of the slope {se:.2}");
-                    return gene;
-                }
-                gene.zero.0 = two_sided_t(gene.slope / se, df);
-                gene.one.0 = two_sided_t((gene.slope - 1.0) / se, df);
-                gene
-            })
-            .collect();
-        classify(&mut genes, params);
-        (genes, slope_variance.sqrt())
-    }
-}
-
-/// Smallest variance of levels and of slopes, so that shrinkage stays defined.
-const LEAST_VARIANCE: f64 = 1e-6;
-
-/// Adjust the p-values over tested genes and set the classes.
-fn classify(genes: &mut [GeneDosage], params: &DosageParams) {
-    let tested: Vec<usize> = (0..genes.len())
-        .filter(|&g| genes[g].reason.is_empty())
-        .collect();
-    let adjust = |f: fn(&GeneDosage) -> f64| {
-        benjamini_hochberg(&tested.iter().map(|&g| f(&genes[g])).collect::<Vec<_>>())
-    };
-    let (zero, one) = (adjust(|g| g.zero.0.p), adjust(|g| g.one.0.p));
-    for (at, &g) in tested.iter().enumerate() {
-        let gene = &mut genes[g];
-        (gene.zero.1, gene.one.1) = (zero[at], one[at]);
-        let (from_zero, from_one) = (zero[at] < params.fdr, one[at] < params.fdr);
-        gene.class = if from_zero && gene.slope < 0.0 {
-            Class::OverCompensated
-        } else if from_one && gene.slope < params.insensitive_below {
-            Class::Insensitive
-        } else if from_zero {
-            Class::Sensitive
-        } else {
-            Class::Unresolved
-        };
-    }
 }

@@ -182,6 +182,7 @@ fn run(t: &Tumours, n_null: usize) -> Analysis {
         Places {
             chromosome: &chromosome,
             arm: &chromosome,
+            excluded: &[false; N_GENES],
         },
         &params,
         1,
@@ -250,6 +251,7 @@ fn slopes_of(t: &Tumours, params: &DosageParams) -> Slopes {
         arm: &t.genes.texts("chromosome").unwrap(),
         map: &t.map,
         scale: window_scale(&rates, &clones, n, &t.map).0,
+        excluded: &[false; N_GENES],
     };
     slopes(&clones, n, along, params)
 }
@@ -265,6 +267,7 @@ fn without_a_clone_of_enough_cells_nothing_is_said() {
     let places = Places {
         chromosome: &chromosome,
         arm: &chromosome,
+        excluded: &[false; N_GENES],
     };
     let step = |_: usize, _: usize| Ok(());
     let found = analyse(&t.counts, &t.cnv, &t.ids, &t.map, places, &params, 1, &step).unwrap();
@@ -619,4 +622,102 @@ fn threads_do_not_change_a_bit() {
             .collect()
     };
     assert_eq!(bits(&one), bits(&three));
+}
+
+/// `dosage_clones.h5ad` has the counts, and the points around the line that was fitted: weighted by
+/// their precision, a stratum's residuals sum to 0.
+#[test]
+fn the_published_points_lie_around_the_fitted_line() {
+    let plant = Plant {
+        escape: true,
+        ..Plant::default()
+    };
+    let t = tumours(2000.0, plant, 12);
+    let found = run(&t, 0);
+    let patients = ["A", "B", "C"].map(String::from).to_vec();
+    let cohort = Cohort {
+        patients: patients.clone(),
+        patient_of: t.ids.iter().flatten().map(|id| id.patient).collect(),
+        obs: Frame::new((0..t.ids.len()).map(|i| i.to_string()).collect()),
+        var: t.genes.clone(),
+        x: t.counts.clone(),
+    };
+    let dir = tempfile::tempdir().unwrap();
+    clone_genes::write(dir.path(), &cohort, &found).unwrap();
+    let reader = Reader::open(&dir.path().join(clone_genes::FILE)).unwrap();
+    let obs = reader.obs().unwrap();
+    assert_eq!(obs.len(), 9);
+    let patient = obs.texts("patient").unwrap();
+    let counts = reader.x().unwrap().into_csr();
+    let layer = |name: &str| match reader.layer(name).unwrap() {
+        clcc_data::matrix::Matrix::Dense(m) => m,
+        clcc_data::matrix::Matrix::Csr(_) => panic!("{name} is sparse"),
+    };
+    let [x, y, se] = ["copy_ratio", "log_ratio", "log_ratio_se"].map(layer);
+    let mut fitted = 0;
+    for (g, gene) in found.slopes.genes.iter().enumerate() {
+        for (u, clone) in found.clones.iter().enumerate() {
+            assert_eq!(f64::from(counts.get(u, g)), clone.counts[g]);
+        }
+        for name in &patients {
+            let rows = || (0..9).filter(|&u| patient[u] == *name && y[[u, g]].is_finite());
+            let residual = |u: usize| f64::from(y[[u, g]]) - gene.slope * f64::from(x[[u, g]]);
+            let weight = |u: usize| f64::from(se[[u, g]]).powi(-2);
+            let sum: f64 = rows().map(|u| weight(u) * residual(u)).sum();
+            let total: f64 = rows().map(weight).sum();
+            if gene.slope.is_finite() && total > 0.0 {
+                assert!((sum / total).abs() < 1e-4, "gene {g}: {}", sum / total);
+                fitted += 1;
+            } else {
+                assert_eq!(rows().count(), 0);
+            }
+        }
+    }
+    assert!(fitted > 1500, "{fitted}");
+}
+
+#[test]
+fn excluded_genes_are_neither_tested_nor_neighbours_nor_altered() {
+    let t = tumours(2000.0, Plant::default(), 13);
+    let chromosome = t.genes.texts("chromosome").unwrap();
+    // Thirty neighbours of chr3 that one tumour expresses twenty times as much.
+    let rows = (0..t.counts.n_rows()).map(|i| {
+        let (columns, values) = t.counts.row(i);
+        let cells = columns.iter().zip(values).map(|(&g, &v)| {
+            let many = t.malignant[i] && i < 340 && (220..250).contains(&g);
+            (g, if many { 20.0 * v } else { v })
+        });
+        cells.collect::<Vec<_>>()
+    });
+    let counts = Csr::from_rows(N_GENES, rows.collect::<Vec<_>>());
+    let at = |excluded: &[bool]| {
+        let places = Places {
+            chromosome: &chromosome,
+            arm: &chromosome,
+            excluded,
+        };
+        let params = DosageParams::default();
+        let step = |_: usize, _: usize| Ok(());
+        analyse(&counts, &t.cnv, &t.ids, &t.map, places, &params, 1, &step).unwrap()
+    };
+    let locus: Vec<bool> = (0..N_GENES).map(|g| (220..250).contains(&g)).collect();
+    let (with, without) = (at(&[false; N_GENES]), at(&locus));
+    let around = |found: &Analysis| {
+        let spread = |g: usize| found.slopes.genes[g].spread;
+        (205..220).map(spread).fold(0.0, f64::max)
+    };
+    assert!(
+        around(&with) > around(&without) + 0.3,
+        "{} {}",
+        around(&with),
+        around(&without)
+    );
+    for g in 220..250 {
+        let gene = &without.slopes.genes[g];
+        assert!(
+            gene.class == Class::Untested && gene.reason.contains("excluded"),
+            "{gene:?}"
+        );
+        assert!(without.copy.iter().all(|c| c[g] == 0.0));
+    }
 }

@@ -8,11 +8,11 @@ use clcc_data::table::write_tsv;
 use clcc_numerics::stats::spearman;
 use clcc_stage::cohort::Cohort;
 
-use super::Analysis;
 use super::arms::{Level, arms};
 use super::factors::CellScores;
-use super::params::{CopyNumber, DosageParams, Strata};
-use super::slope::{Class, GeneDosage};
+use super::params::{CopyNumber, DosageParams};
+use super::slope::Class;
+use super::{Analysis, clone_genes, gene_tables};
 
 /// Largest p-value at which a factor counts as above its null: with the default 39 permuted profiles,
 /// the factor carries more of the sum than the best factor of each of them.
@@ -24,7 +24,8 @@ pub(super) fn all(
     found: &Analysis,
     params: &DosageParams,
 ) -> StageResult<()> {
-    genes(dir, cohort, found, params)?;
+    gene_tables::write(dir, cohort, found, params)?;
+    clone_genes::write(dir, cohort, found)?;
     cells(dir, cohort, found, params)?;
     factors(dir, cohort, found, params)?;
     loadings(dir, cohort, found, params)?;
@@ -32,79 +33,6 @@ pub(super) fn all(
         arm_table(dir, level, cohort, found, params)?;
     }
     Ok(())
-}
-
-fn genes(dir: &Path, cohort: &Cohort, found: &Analysis, params: &DosageParams) -> StageResult<()> {
-    let mut frame = Frame::new(cohort.var.index.clone());
-    let all = &found.slopes.genes;
-    let num = |f: &dyn Fn(&GeneDosage) -> f64| Column::F64(all.iter().map(f).collect());
-    let text = |f: &dyn Fn(&GeneDosage) -> &str| {
-        Column::Str(all.iter().map(|g| f(g).to_string()).collect())
-    };
-    for name in ["chromosome", "start", "end"] {
-        if let Some(column) = cohort.var.columns.get(name) {
-            frame.set(name, column.clone());
-        }
-    }
-    frame.set("slope", num(&|g| g.slope));
-    frame.set("slope_shrunken", num(&|g| g.shrunken));
-    frame.set("se", num(&|g| g.se));
-    frame.set("ci_low", num(&|g| g.interval.0));
-    frame.set("ci_high", num(&|g| g.interval.1));
-    frame.set("df", num(&|g| g.df));
-    frame.set("pvals_zero", num(&|g| g.zero.0.p));
-    frame.set("pvals_zero_adj", num(&|g| g.zero.1));
-    frame.set("pvals_one", num(&|g| g.one.0.p));
-    frame.set("pvals_one_adj", num(&|g| g.one.1));
-    frame.set("class", text(&|g| g.class.name()));
-    frame.set("reason", text(&|g| &g.reason));
-    frame.set(
-        "n_clones",
-        Column::I64(all.iter().map(|g| g.n_clones as i64).collect()),
-    );
-    frame.set("copy_spread", num(&|g| g.spread));
-    frame.set("copy_source", text(&|g| g.source.name()));
-    let notes = gene_notes(found, params);
-    let notes = notes.each_ref().map(String::as_str);
-    write_tsv(&dir.join("dosage_genes.tsv"), "names", &frame, &notes)
-}
-
-/// Notes at the head of `dosage_genes.tsv`.
-fn gene_notes(found: &Analysis, params: &DosageParams) -> [String; 7] {
-    let stratum = match params.strata {
-        Strata::Patient => "patient",
-        Strata::PatientCellType => "cell type within patient",
-    };
-    let test = format!(
-        "test: negative binomial regression of clone counts (pseudobulk of raw counts, log link, offset library and size factor) on the local log copy ratio over the {} clones of strata with a malignant one, one level per {stratum}, common dispersion {}; Pearson's statistic over its degrees of freedom as the variance, moderated over genes (Smyth 2004); t tests of slope = 0 and slope = 1, two-sided; *_adj: Benjamini-Hochberg over tested genes; ci: 95 %",
-        found.slopes.n_clones,
-        clcc_data::table::number(found.slopes.dispersion)
-    );
-    let scale = format!(
-        "scale: log copy ratio = {} x X_cnv (and a factor of their own for neighbours), the one at which all tested genes together have slope 1; so slope 1 is the response of the typical gene, taken as full dosage, and not the true copy ratio, which X_cnv (smoothed, denoised log1p expression) does not hold",
-        clcc_data::table::number(found.scale)
-    );
-    let classes = format!(
-        "class: over-compensated = slope below 0 at an FDR of {0}; insensitive = below 1 at that FDR and below {1}; sensitive = above 0 at that FDR; unresolved = neither can be told; untested = see reason; a slope with a standard error above {2} is told, not tested",
-        params.fdr, params.insensitive_below, params.max_se
-    );
-    let shrunken = format!(
-        "slope_shrunken: the slope drawn to 1 by a normal prior with the standard deviation of true slopes, {} (maximum a posteriori): for ranking, since a wide slope far from 1 says little",
-        clcc_data::table::number(found.slopes.slope_sd)
-    );
-    let level = found.slopes.tumour_level_sd.map_or_else(
-        || "tumour level: none; a gene that the tumour expresses more or less for other reasons than copies cannot be told from dosage here".to_string(),
-        |sd| format!("tumour level: one difference between malignant and other clones of a cell type, shared by the patients: a random effect with a standard deviation of {} over genes", clcc_data::table::number(sd)),
-    );
-    [
-        "dosage sensitivity of each gene".to_string(),
-        test,
-        level,
-        "local copy number: the clones' expression of the 100 nearest genes of the arm without the gene itself (copy_source neighbours), or the nearest windows left and right that do not contain it (windows)".to_string(),
-        shrunken,
-        scale,
-        classes,
-    ]
 }
 
 fn cells(dir: &Path, cohort: &Cohort, found: &Analysis, params: &DosageParams) -> StageResult<()> {

@@ -1,7 +1,7 @@
 //! `export`: all results of one patient in one AnnData that scanpy and infercnvpy work on.
 //!
 //! `X` is log1p expression, `layers["counts"]` the raw counts. `obs` has all columns of `expr`, and
-//! `cnv_burden`, `cnv_leiden`, `cnv_score`, `cnv_malignant`, `cnv_clone`, `split`, `concordance` (the distance between a cell's
+//! `cnv_burden`, `cnv_leiden`, `cnv_score`, `cnv_malignancy`, `cnv_malignant` (missing where no call was made), `cnv_clone`, `split`, `concordance` (the distance between a cell's
 //! two embeddings) and `concordance_class`; with anchors `subcluster` and `h_leiden`. `obsm` has X_cnv, X_cnv_pca, X_cnv_umap, X_clcc_expr and
 //! X_clcc_cnv (with anchors X_h, X_z, X_h_umap and X_h_umap_3d), and X_umap, which is X_cnv_umap under the name that `scanpy.pl.umap` draws; `obsp` the copy-number neighbour graph, `var` chromosome, start and end.
 //! `uns["cnv"]["chr_pos"]` is what `infercnvpy.tl.infercnv` writes, so
@@ -42,8 +42,8 @@ impl Stage for Export {
     type Params = ExportParams;
 
     const KIND: &'static str = "export";
-    // 3: the first with a history.
-    const CODE_VERSION: u32 = 3;
+    // 4: column `cnv_malignancy`.
+    const CODE_VERSION: u32 = 4;
     const ABOUT: &'static str = "writes one AnnData per patient with everything that was computed";
     const MULTI_THREADED: bool = true;
 
@@ -135,7 +135,7 @@ fn add_clusters(data: &mut AnnData, path: &Path) -> StageResult<()> {
     for name in ["cnv_leiden", "cnv_score"] {
         data.obs.set(name, obs.column(name)?.clone());
     }
-    for name in [MALIGNANT, CLONE] {
+    for name in ["cnv_malignancy", MALIGNANT, CLONE] {
         if let Ok(column) = obs.column(name) {
             data.obs.set(name, column.clone());
         }

@@ -43,7 +43,8 @@ impl Stage for Report {
     const KIND: &'static str = "report";
     // 8: figures name their axes, whose distances the classes rest on; elementary functions,
     //    products and decompositions of `math`.
-    // 9: doublets; the files of a stage that runs per patient are named with the patient.
+    // 9: doublets; the files of a stage that runs per patient are named with the patient; genes of
+    //    `dosage` by their posterior.
     const CODE_VERSION: u32 = 9;
     const ABOUT: &'static str =
         "one self-contained HTML page with figures, tables and the run's provenance";

@@ -90,6 +90,7 @@ fn dosage_rankings(genes: &TextTable, dir: &Path) -> StageResult<Vec<GeneRanking
             slope.iter().zip(&se).map(|(s, e)| (1.0 - s) / e).collect(),
         ),
     ];
+    // Absent where too few genes were tested for a posterior.
     if genes.position("prob_insensitive").is_some() {
         let probability = genes.numbers("prob_insensitive")?;
         out.push(of("dosage_prob_insensitive", probability));

@@ -53,7 +53,8 @@ impl Stage for Benchmark {
     const KIND: &'static str = "benchmark";
     const TABLES: &'static [TableSpec] = &[clcc_stage::rows::ScoreRow::SPEC];
     // 4: calls of malignant cells and members of clones by what the cells are; recall of events; graded
-    //    discordance and escape by patient, where they are planted.
+    //    discordance and escape by patient, where they are planted; genes ranked by
+    //    the posterior of `dosage`.
     const CODE_VERSION: u32 = 4;
     const ABOUT: &'static str = "scores every method against the planted truth of a simulation";
     const MULTI_THREADED: bool = true;

@@ -72,7 +72,7 @@ fn expr(path: &Path) {
 fn dosage(dir: &Path) {
     write(
         &dir.join("dosage_genes.tsv"),
-        "names slope slope_shrunken se class\ng0 0 0.1 0.1 insensitive\ng1 0.5 0.5 0.1 insensitive\ng4 0.2 0.3 0.1 insensitive\ng5 1 1 0.1 sensitive\n",
+        "names slope slope_shrunken se class prob_insensitive\ng0 0 0.1 0.1 insensitive 0.9\ng1 0.5 0.5 0.1 insensitive 0.8\ng4 0.2 0.3 0.1 insensitive 0.7\ng5 1 1 0.1 sensitive 0.1\n",
     );
     // The second factor carries more of the sum.
     write(

@@ -1,18 +1,26 @@
 //! Fits one gene's response to its copy number: a negative binomial regression of the clones' counts.
 //!
-//! For gene g and clone u of stratum s: `ln E N = ln(L size) + a_s + slope x + level`, variance `mu +
-//! dispersion mu^2`. Strata are fixed effects; the level of malignant clones of a cell type is a random
-//! effect, normal with mean 0 and one variance for all genes; a prior on the slope is optional. Fitted
-//! by Fisher scoring (McCullagh and Nelder 1989, section 2.5): each step is the weighted line through
-//! the working responses, with strata and levels eliminated. The log likelihood is concave in the
-//! linear predictor, so it has one maximum, and shrinking the slope moves it towards the prior's mean
-//! and never past it.
+//! For gene g and clone u of stratum s: `ln E N = ln(L size) + a_s + slope x + level + own level`,
+//! variance `mu + dispersion mu^2`. Strata are fixed effects. The level of malignant clones of a cell
+//! type is a random effect that the patients share, and each patient's own difference from it another,
+//! nested in the first: both normal with mean 0, each with one variance for all genes ([`variances`]).
+//! The slope is one for all patients, or one for each; a prior on it is optional. Fitted by Fisher
+//! scoring (McCullagh and Nelder 1989, section 2.5; with random effects, the penalised quasi-likelihood
+//! of Breslow and Clayton 1993): each step is the weighted least squares of [`effects`]. The log
+//! likelihood is concave in the linear predictor, so it has one maximum, and shrinking the slope moves
+//! it towards the prior's mean and never past it.
 //!
 //! Counts are used rather than their logarithms because a clone of 20 cells has 0 to 5 counts of most
 //! genes: a logarithm needs a count added to it, which pulls all such clones to one value.
 
+pub(super) mod effects;
+mod variances;
+
+pub(super) use variances::level_variances;
+
 use clcc_numerics::math;
 use clcc_numerics::stats::median;
+use effects::{Sums, System};
 
 /// Largest number of steps of Fisher scoring; twenty are ample where the slope is determined at all.
 const STEPS: usize = 50;
@@ -32,8 +40,23 @@ pub(super) struct Design<'a> {
     /// Stratum of each clone.
     pub(super) strata: &'a [usize],
     pub(super) n_strata: usize,
-    /// Per cell type, 1 for its malignant clones, else 0. No stratum has clones of two types.
-    pub(super) tumour: &'a [Vec<f64>],
+    /// 1 for the malignant clones that have a level, else 0.
+    pub(super) tumour: &'a [f64],
+    /// Shared level (one per cell type) of each stratum's malignant clones; `None` where they have none.
+    pub(super) level_of: &'a [Option<usize>],
+    pub(super) n_levels: usize,
+    /// Slope of each stratum: all 0, or the patient.
+    pub(super) slope_of: &'a [usize],
+    pub(super) n_slopes: usize,
+}
+
+/// Variances of the levels of malignant clones.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct LevelVariances {
+    /// Of the level that patients share.
+    pub(super) shared: f64,
+    /// Of each patient's own difference from it.
+    pub(super) own: f64,
 }
 
 /// Variance parameters, the same for all genes.
@@ -41,8 +64,10 @@ pub(super) struct Design<'a> {
 pub(super) struct Model {
     /// Squared coefficient of variation between clones of equal copy number, excluding counting noise.
     pub(super) dispersion: f64,
-    /// Variance of the levels of malignant clones; infinite for fixed effects without a prior.
+    /// Variance of the levels of malignant clones; [`WIDE`] squared or more for fixed effects.
     pub(super) level_variance: f64,
+    /// Variance of the patients' own levels around them; 0 for none.
+    pub(super) patient_variance: f64,
     /// Mean and variance of the slope's prior.
     pub(super) prior: (f64, f64),
 }
@@ -53,8 +78,22 @@ impl Model {
         Self {
             dispersion,
             level_variance: WIDE * WIDE,
+            patient_variance: 0.0,
             prior: (1.0, WIDE * WIDE),
         }
+    }
+
+    /// The same with random levels.
+    pub(super) fn random(dispersion: f64, levels: LevelVariances) -> Self {
+        Self {
+            level_variance: levels.shared,
+            patient_variance: levels.own,
+            ..Self::fixed(dispersion)
+        }
+    }
+
+    fn levels_are_fixed(&self) -> bool {
+        self.level_variance >= WIDE * WIDE
     }
 }
 
@@ -71,108 +110,48 @@ pub(super) struct Gene<'a> {
 /// Fit of one gene.
 #[derive(Debug, Clone)]
 pub(super) struct Response {
+    /// The slope shared by the patients (of several, the first).
     pub(super) slope: f64,
     /// Information on the slope: its variance is `1 / sxx` where the model's variance is right.
     pub(super) sxx: f64,
-    /// Degrees of freedom: clones - strata - 1, minus those the levels use.
+    /// Degrees of freedom of the counts around their fitted values: clones - strata - slopes, minus
+    /// those the levels use.
     pub(super) df: f64,
-    /// Pearson's statistic divided by `df`.
-    pub(super) residual_variance: f64,
+    /// Clones - strata - slopes: contrasts between clones that no fixed effect explains.
+    pub(super) contrasts: f64,
+    /// Variance in units of the model's: Pearson's statistic over `df` with fixed levels; with random
+    /// ones the quadratic form of all contrasts, levels included, over `contrasts`, so that a gene whose
+    /// level differs more than others' from patient to patient has a larger variance.
+    pub(super) variance: f64,
+    /// Degrees of freedom of `variance`.
+    pub(super) variance_df: f64,
     /// Expected count of each included clone, 0 for others.
     pub(super) fitted: Vec<f64>,
-    /// Level of each cell type and its variance without a prior; `None` where its clones do not
-    /// determine it.
-    pub(super) levels: Vec<Option<(f64, f64)>>,
+    /// Shared level of each cell type; `None` where its clones do not determine it.
+    pub(super) levels: Vec<Option<f64>>,
+    /// Working sums of each stratum with a count.
+    pub(super) sums: Vec<(usize, Sums)>,
+    /// Log rate of the stratum's normal cells at no change of copy number, per clone, and each included
+    /// clone's log rate relative to it without its levels, with its precision: the points that the slope
+    /// goes through.
+    pub(super) points: Vec<Option<Point>>,
+    /// Slope and variance (in units of `variance`) of each patient, NaN where its clones do not
+    /// determine one, and Cochran's Q of the slopes with its degrees of freedom.
+    pub(super) slopes: Vec<(f64, f64)>,
+    pub(super) q: (f64, f64),
 }
 
-/// Sums of products of x, y and the levels z around the means of their strata.
-struct Moments {
-    /// Weight and weighted means of x and y, per stratum.
-    means: Vec<(f64, f64, f64)>,
-    /// Weighted mean of z, per level and stratum.
-    level_means: Vec<Vec<f64>>,
-    xx: f64,
-    xy: f64,
-    /// Sums of squares of z, and of z with x and with y, per level.
-    zz: Vec<f64>,
-    xz: Vec<f64>,
-    zy: Vec<f64>,
+/// A clone in the regression of one gene.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Point {
+    /// Log rate relative to the stratum's at a copy ratio of 1, without the levels.
+    pub(super) log_ratio: f64,
+    /// Its precision: counting noise and dispersion.
+    pub(super) weight: f64,
 }
 
-impl Moments {
-    fn new(x: &[f64], y: &[f64], w: &[f64], design: &Design<'_>) -> Self {
-        let mut means = vec![(0.0, 0.0, 0.0); design.n_strata];
-        for u in 0..x.len() {
-            let m = &mut means[design.strata[u]];
-            m.0 += w[u];
-            m.1 += w[u] * x[u];
-            m.2 += w[u] * y[u];
-        }
-        for m in means.iter_mut().filter(|m| m.0 > 0.0) {
-            m.1 /= m.0;
-            m.2 /= m.0;
-        }
-        let level_means: Vec<Vec<f64>> = design
-            .tumour
-            .iter()
-            .map(|z| {
-                let mut sums = vec![0.0; design.n_strata];
-                for u in 0..x.len() {
-                    sums[design.strata[u]] += w[u] * z[u];
-                }
-                sums.iter_mut()
-                    .zip(&means)
-                    .for_each(|(s, m)| *s = if m.0 > 0.0 { *s / m.0 } else { 0.0 });
-                sums
-            })
-            .collect();
-        let n = design.tumour.len();
-        let mut out = Self {
-            means,
-            level_means,
-            xx: 0.0,
-            xy: 0.0,
-            zz: vec![0.0; n],
-            xz: vec![0.0; n],
-            zy: vec![0.0; n],
-        };
-        for u in (0..x.len()).filter(|&u| w[u] > 0.0) {
-            let s = design.strata[u];
-            let (dx, dy) = (x[u] - out.means[s].1, y[u] - out.means[s].2);
-            out.xx += w[u] * dx * dx;
-            out.xy += w[u] * dx * dy;
-            for k in 0..n {
-                let dz = design.tumour[k][u] - out.level_means[k][s];
-                out.zz[k] += w[u] * dz * dz;
-                out.xz[k] += w[u] * dx * dz;
-                out.zy[k] += w[u] * dz * dy;
-            }
-        }
-        out
-    }
-
-    /// Precision of level `k`, including its prior's; `None` where it is not determined.
-    fn precision(&self, k: usize, model: &Model) -> Option<f64> {
-        (self.zz[k] > 1e-12).then(|| self.zz[k] + 1.0 / model.level_variance)
-    }
-
-    /// Sum of squares of x, and sum of products of x and y, with the levels eliminated.
-    fn without_levels(&self, model: &Model) -> (f64, f64) {
-        let (mut xx, mut xy) = (self.xx, self.xy);
-        for k in 0..self.zz.len() {
-            if let Some(precision) = self.precision(k, model) {
-                xx -= self.xz[k] * self.xz[k] / precision;
-                xy -= self.xz[k] * self.zy[k] / precision;
-            }
-        }
-        (xx, xy)
-    }
-
-    fn level(&self, k: usize, slope: f64, model: &Model) -> Option<f64> {
-        let precision = self.precision(k, model)?;
-        Some((self.zy[k] - slope * self.xz[k]) / precision)
-    }
-}
+/// Variance of a slope beyond which a patient's clones do not determine one, a quarter of the prior's.
+const UNDETERMINED: f64 = WIDE * WIDE / 4.0;
 
 /// Fit a gene, starting from the prior mean of the slope. `None` where x does not vary within a stratum
 /// beyond what the levels explain, or fewer than one degree of freedom is left.
@@ -182,16 +161,16 @@ pub(super) fn fit(gene: Gene<'_>, design: &Design<'_>, model: &Model) -> Option<
         .map(|u| scoring.w[u] * gene.x[u] * gene.x[u])
         .sum();
     for _ in 0..STEPS {
-        let (xx, xy) = scoring.moments.without_levels(model);
-        if xx <= 1e-12 * magnitude || xx.is_nan() {
+        let told = |p: usize| scoring.system.information(p) > 1e-12 * magnitude;
+        if !(0..design.n_slopes).any(told) {
             return None;
         }
-        let wanted = (xy + model.prior.0 / model.prior.1) / (xx + 1.0 / model.prior.1);
-        if scoring.step_towards(wanted) < TOLERANCE {
+        let wanted = scoring.system.solve().slopes;
+        if scoring.step_towards(&wanted) < TOLERANCE {
             break;
         }
     }
-    scoring.response()
+    scoring.response(magnitude)
 }
 
 /// State of Fisher scoring for one gene. Vectors have one value per clone, 0 for excluded ones.
@@ -203,7 +182,7 @@ struct Scoring<'a> {
     included: Vec<usize>,
     /// Number of strata with a count.
     n_strata: usize,
-    slope: f64,
+    slopes: Vec<f64>,
     /// Linear predictors without the offset.
     eta: Vec<f64>,
     /// Expected counts.
@@ -212,7 +191,7 @@ struct Scoring<'a> {
     w: Vec<f64>,
     /// Working responses without the offset.
     y: Vec<f64>,
-    moments: Moments,
+    system: System<'a>,
 }
 
 impl<'a> Scoring<'a> {
@@ -233,24 +212,25 @@ impl<'a> Scoring<'a> {
             let t = totals[design.strata[u]];
             eta[u] = math::ln(t.0 / t.1) + model.prior.0 * gene.x[u];
         }
+        let nothing = vec![0.0; n];
         let mut out = Self {
             gene,
             design,
             model,
             included,
             n_strata: totals.iter().filter(|t| t.0 > 0.0).count(),
-            slope: model.prior.0,
+            slopes: vec![model.prior.0; design.n_slopes],
             eta,
-            mu: vec![0.0; n],
-            w: vec![0.0; n],
-            y: vec![0.0; n],
-            moments: Moments::new(gene.x, &vec![0.0; n], &vec![0.0; n], design),
+            mu: nothing.clone(),
+            w: nothing.clone(),
+            y: nothing.clone(),
+            system: System::new(gene.x, &nothing, &nothing, design, model),
         };
         out.weigh();
         out
     }
 
-    /// Update expected counts, weights, working responses and their moments.
+    /// Update expected counts, weights, working responses and their normal equations.
     fn weigh(&mut self) {
         for &u in &self.included {
             let mu = math::exp((self.eta[u] + self.design.offset[u]).clamp(-30.0, 30.0));
@@ -258,25 +238,37 @@ impl<'a> Scoring<'a> {
             self.w[u] = 1.0 / (1.0 / mu + self.model.dispersion);
             self.y[u] = self.eta[u] + (self.gene.counts[u] - mu) / mu;
         }
-        self.moments = Moments::new(self.gene.x, &self.y, &self.w, self.design);
+        self.system = System::new(self.gene.x, &self.y, &self.w, self.design, self.model);
     }
 
-    /// Move the slope towards `wanted`, and levels and strata with it. Returns the largest change of a
-    /// linear predictor.
-    fn step_towards(&mut self, wanted: f64) -> f64 {
-        self.slope += (wanted - self.slope).clamp(-LARGEST_STEP, LARGEST_STEP);
-        let (slope, moments) = (self.slope, &self.moments);
-        let levels: Vec<f64> = (0..self.design.tumour.len())
-            .map(|k| moments.level(k, slope, self.model).unwrap_or(0.0))
-            .collect();
+    /// Slope, shared and own level of each stratum, given the slopes.
+    fn effects(&self) -> Vec<(f64, f64, f64)> {
+        let levels = self.system.levels(&self.slopes);
+        (0..self.design.n_strata)
+            .map(|s| {
+                let slope = self.slopes[self.design.slope_of[s]];
+                let level = self.design.level_of[s]
+                    .and_then(|k| levels[k])
+                    .unwrap_or(0.0);
+                (slope, level, self.system.own_level(s, slope, level))
+            })
+            .collect()
+    }
+
+    /// Move the slopes towards `wanted`, and levels and strata with them. Returns the largest change of
+    /// a linear predictor.
+    fn step_towards(&mut self, wanted: &[f64]) -> f64 {
+        for (slope, wanted) in self.slopes.iter_mut().zip(wanted) {
+            *slope += (wanted - *slope).clamp(-LARGEST_STEP, LARGEST_STEP);
+        }
+        let effects = self.effects();
         let mut moved = 0.0f64;
         for &u in &self.included {
             let s = self.design.strata[u];
-            let (_, x, y) = moments.means[s];
-            let mut to = y + slope * (self.gene.x[u] - x);
-            for (k, level) in levels.iter().enumerate() {
-                to += level * (self.design.tumour[k][u] - moments.level_means[k][s]);
-            }
+            let ((slope, level, own), m) = (effects[s], self.system.means[s]);
+            let to = m.y
+                + slope * (self.gene.x[u] - m.x)
+                + (level + own) * (self.design.tumour[u] - m.z);
             moved = moved.max((to - self.eta[u]).abs());
             self.eta[u] = to;
         }
@@ -284,38 +276,90 @@ impl<'a> Scoring<'a> {
         moved
     }
 
-    /// The fit at the current state; `None` where fewer than one degree of freedom is left.
-    fn response(self) -> Option<Response> {
-        let (moments, model) = (&self.moments, self.model);
-        let (sxx, _) = moments.without_levels(model);
-        let spent: f64 = (0..moments.zz.len())
-            .filter_map(|k| Some(moments.zz[k] / moments.precision(k, model)?))
-            .sum();
-        let df = self.included.len() as f64 - self.n_strata as f64 - 1.0 - spent;
-        if df < 1.0 - 1e-9 {
+    /// The fit at the current state; `None` where fewer than one degree of freedom is left for one
+    /// slope.
+    fn response(self, magnitude: f64) -> Option<Response> {
+        let (system, model) = (&self.system, self.model);
+        let solution = system.solve();
+        let told = |p: usize| {
+            system.information(p) > 1e-12 * magnitude && solution.variances[p] < UNDETERMINED
+        };
+        let n_told = (0..self.slopes.len()).filter(|&p| told(p)).count().max(1);
+        let contrasts = self.included.len() as f64 - self.n_strata as f64 - n_told as f64;
+        let df = contrasts - system.spent();
+        if df < 1.0 - 1e-9 && self.slopes.len() == 1 {
             return None;
         }
+        let (variance, variance_df) = self.variance(df, contrasts);
+        let slopes = (0..self.slopes.len())
+            .map(|p| {
+                if told(p) {
+                    (self.slopes[p], solution.variances[p])
+                } else {
+                    (f64::NAN, f64::NAN)
+                }
+            })
+            .collect();
+        let has_counts = |s: &usize| system.means[*s].w > 0.0;
+        Some(Response {
+            slope: self.slopes[0],
+            sxx: 1.0 / solution.variances[0] - 1.0 / model.prior.1,
+            df,
+            contrasts,
+            variance,
+            variance_df,
+            levels: system.levels(&self.slopes),
+            sums: (0..self.design.n_strata)
+                .filter(has_counts)
+                .map(|s| (s, system.raw[s]))
+                .collect(),
+            points: self.points(),
+            q: system.heterogeneity(&self.slopes, magnitude),
+            slopes,
+            fitted: self.mu,
+        })
+    }
+
+    /// Residual variance and its degrees of freedom, as [`Response::variance`] says.
+    fn variance(&self, df: f64, contrasts: f64) -> (f64, f64) {
         let pearson: f64 = self
             .included
             .iter()
             .map(|&u| self.w[u] * ((self.gene.counts[u] - self.mu[u]) / self.mu[u]).powi(2))
             .sum();
-        let levels = (0..moments.zz.len())
-            .map(|k| {
-                let level = moments.level(k, self.slope, model)?;
-                // Given the slope; the other levels are in other strata.
-                let alone = moments.zz[k] - moments.xz[k] * moments.xz[k] / moments.xx;
-                (alone > 1e-9 * moments.zz[k]).then(|| (level, 1.0 / alone))
-            })
-            .collect();
-        Some(Response {
-            slope: self.slope,
-            sxx,
-            df,
-            residual_variance: pearson / df,
-            fitted: self.mu,
-            levels,
-        })
+        if self.model.levels_are_fixed() {
+            return (pearson / df, df);
+        }
+        let shared: f64 = self
+            .system
+            .levels(&self.slopes)
+            .into_iter()
+            .flatten()
+            .map(|l| l * l / self.model.level_variance)
+            .sum();
+        let own: f64 = if self.model.patient_variance > 0.0 {
+            let squares = self.effects().into_iter().map(|(.., own)| own * own);
+            squares.sum::<f64>() / self.model.patient_variance
+        } else {
+            0.0
+        };
+        ((pearson + shared + own) / contrasts, contrasts)
+    }
+
+    /// Each clone's log rate without intercept and levels.
+    fn points(&self) -> Vec<Option<Point>> {
+        let effects = self.effects();
+        let mut out = vec![None; self.eta.len()];
+        for &u in &self.included {
+            let s = self.design.strata[u];
+            let ((slope, level, own), m) = (effects[s], self.system.means[s]);
+            let intercept = m.y - slope * m.x - (level + own) * m.z;
+            out[u] = Some(Point {
+                log_ratio: self.y[u] - intercept - (level + own) * self.design.tumour[u],
+                weight: self.w[u],
+            });
+        }
+        out
     }
 }
 

@@ -15,22 +15,40 @@ struct Case {
 }
 
 impl Case {
-    fn design(&self) -> Design<'_> {
-        Design {
-            offset: &self.offset,
-            strata: &self.strata,
-            n_strata: self.n_strata,
-            tumour: &self.tumour,
+    /// Whether any clone has a level, and the level of each stratum.
+    fn levels(&self) -> (Vec<f64>, Vec<Option<usize>>) {
+        let of = |u: usize| self.tumour.iter().position(|z| z[u] > 0.0);
+        let mut level_of = vec![None; self.n_strata];
+        for u in 0..self.x.len() {
+            level_of[self.strata[u]] = level_of[self.strata[u]].or(of(u));
         }
+        let any = (0..self.x.len()).map(|u| f64::from(u8::from(of(u).is_some())));
+        (any.collect(), level_of)
     }
 
     fn fit(&self, model: &Model) -> Option<Response> {
+        self.fit_slopes(model, &vec![0; self.n_strata])
+    }
+
+    /// One slope for all strata of the same number.
+    fn fit_slopes(&self, model: &Model, slope_of: &[usize]) -> Option<Response> {
+        let (tumour, level_of) = self.levels();
+        let design = Design {
+            offset: &self.offset,
+            strata: &self.strata,
+            n_strata: self.n_strata,
+            tumour: &tumour,
+            level_of: &level_of,
+            n_levels: self.tumour.len(),
+            slope_of,
+            n_slopes: slope_of.iter().max().unwrap() + 1,
+        };
         let gene = Gene {
             x: &self.x,
             counts: &self.counts,
             included: &vec![true; self.x.len()],
         };
-        fit(gene, &self.design(), model)
+        fit(gene, &design, model)
     }
 
     /// Six strata of five clones, the first of each normal; two cell types.
@@ -64,26 +82,32 @@ impl Case {
         }
     }
 
-    /// Every coefficient: slope, strata, levels. Newton's method on the penalised likelihood by expected
-    /// information, the dense matrix solved at each step; slope and its precision.
-    fn written_out(&self, model: &Model) -> (f64, f64) {
-        let k = 1 + self.n_strata + self.tumour.len();
+    /// Every coefficient: slopes, strata, levels, the strata's own levels. Newton's method on the
+    /// penalised likelihood by expected information, the dense matrix solved at each step; the slopes and
+    /// their covariance.
+    fn written_out(&self, model: &Model, slope_of: &[usize]) -> (Vec<f64>, Array2<f64>) {
+        let slopes = slope_of.iter().max().unwrap() + 1;
+        let own = slopes + self.n_strata + self.tumour.len();
+        let k = own + self.n_strata;
         let n = self.x.len();
         let mut d = Array2::<f64>::zeros((n, k));
         let mut precision = Array1::<f64>::zeros(k);
-        precision[0] = 1.0 / model.prior.1;
+        (0..slopes).for_each(|s| precision[s] = 1.0 / model.prior.1);
+        (0..self.n_strata).for_each(|s| precision[own + s] = 1.0 / model.patient_variance);
         for u in 0..n {
-            d[[u, 0]] = self.x[u];
-            d[[u, 1 + self.strata[u]]] = 1.0;
+            let s = self.strata[u];
+            d[[u, slope_of[s]]] = self.x[u];
+            d[[u, slopes + s]] = 1.0;
             for (j, z) in self.tumour.iter().enumerate() {
-                d[[u, 1 + self.n_strata + j]] = z[u];
-                precision[1 + self.n_strata + j] = 1.0 / model.level_variance;
+                d[[u, slopes + self.n_strata + j]] = z[u];
+                d[[u, own + s]] += z[u];
+                precision[slopes + self.n_strata + j] = 1.0 / model.level_variance;
             }
         }
         let mut mean = Array1::<f64>::zeros(k);
-        mean[0] = model.prior.0;
+        (0..slopes).for_each(|s| mean[s] = model.prior.0);
         let mut b = mean.clone();
-        (0..self.n_strata).for_each(|s| b[1 + s] = -4.0);
+        (0..self.n_strata).for_each(|s| b[slopes + s] = -4.0);
         let mut inverse = Array2::<f64>::zeros((k, k));
         for _ in 0..200 {
             let eta = d.dot(&b);
@@ -104,8 +128,7 @@ impl Case {
             let step = inverse.dot(&g);
             b += &step.mapv(|v| v.clamp(-1.0, 1.0));
         }
-        // Information of the likelihood alone: less the prior's precision.
-        (b[0], 1.0 / inverse[[0, 0]] - precision[0])
+        (b.iter().take(slopes).copied().collect(), inverse)
     }
 }
 
@@ -165,6 +188,7 @@ fn equals_statsmodels() {
     let model = Model {
         dispersion: v["dispersion"].as_f64().unwrap(),
         level_variance: f64::INFINITY,
+        patient_variance: 0.0,
         prior: (1.0, 1e12),
     };
     for name in ["plain", "level"] {
@@ -177,7 +201,7 @@ fn equals_statsmodels() {
         close(1.0 / got.sxx.sqrt(), number("se"), 1e-7, "se");
         close(got.df, number("df"), 1e-12, "df");
         close(
-            got.residual_variance * got.df,
+            got.variance * got.variance_df,
             number("pearson"),
             1e-7,
             "chi",
@@ -186,10 +210,8 @@ fn equals_statsmodels() {
             close(*got, want, 1e-6, "fitted");
         }
         if name == "level" {
-            let (level, variance) = got.levels[0].unwrap();
-            let want = of(&want["level"]);
-            close(level, want[0], 1e-7, "level");
-            close(variance.sqrt(), want[1], 1e-7, "se of the level");
+            let level = got.levels[0].unwrap();
+            close(level, of(&want["level"])[0], 1e-7, "level");
         }
     }
 }
@@ -198,24 +220,104 @@ fn equals_statsmodels() {
 fn equals_the_model_written_out() {
     for seed in 0..20 {
         let case = Case::random(seed);
-        for model in [
-            Model::fixed(0.1),
-            Model {
-                level_variance: 0.05,
-                ..Model::fixed(0.1)
-            },
-            Model {
-                level_variance: 0.3,
-                prior: (1.0, 0.1),
-                dispersion: 0.01,
-            },
+        for (model, slope_of) in [
+            (Model::fixed(0.1), [0; 6]),
+            (
+                Model {
+                    level_variance: 0.05,
+                    patient_variance: 0.02,
+                    ..Model::fixed(0.1)
+                },
+                [0; 6],
+            ),
+            (
+                Model {
+                    level_variance: 0.3,
+                    patient_variance: 0.4,
+                    prior: (1.0, 0.1),
+                    dispersion: 0.01,
+                },
+                [0; 6],
+            ),
+            (
+                Model {
+                    level_variance: 0.1,
+                    patient_variance: 0.05,
+                    ..Model::fixed(0.05)
+                },
+                [0, 0, 1, 1, 2, 2],
+            ),
         ] {
-            let got = case.fit(&model).unwrap();
-            let (slope, precision) = case.written_out(&model);
-            close(got.slope, slope, 1e-6, "slope");
+            let written = Model {
+                patient_variance: model.patient_variance.max(1e-12),
+                ..model
+            };
+            let got = case.fit_slopes(&model, &slope_of).unwrap();
+            let (slopes, covariance) = case.written_out(&written, &slope_of);
+            for (p, (slope, variance)) in got.slopes.iter().enumerate() {
+                close(*slope, slopes[p], 1e-6, "slope");
+                close(*variance, covariance[[p, p]], 1e-5, "variance");
+            }
+            let precision = 1.0 / covariance[[0, 0]] - 1.0 / model.prior.1;
             close(got.sxx, precision, 1e-5, "precision");
+            if slopes.len() > 1 {
+                // Q: squared contrasts of the slopes in the metric of their covariance.
+                let n = slopes.len();
+                let mut a = covariance.slice(ndarray::s![..n, ..n]).to_owned();
+                a = invert(a) - Array2::<f64>::eye(n) / model.prior.1;
+                let (b, one) = (Array1::from(slopes), Array1::<f64>::ones(n));
+                let common = one.dot(&a.dot(&b)) / one.dot(&a.dot(&one));
+                let off = &b - common;
+                close(got.q.0, off.dot(&a.dot(&off)), 1e-4, "Q");
+                assert_eq!(got.q.1, 2.0);
+            }
         }
     }
+}
+
+/// The variance with random levels is the quadratic form of the contrasts in their covariance.
+#[test]
+fn the_variance_is_that_of_all_contrasts() {
+    let case = Case::random(4);
+    let model = Model {
+        level_variance: 0.2,
+        patient_variance: 0.1,
+        ..Model::fixed(0.1)
+    };
+    let got = case.fit(&model).unwrap();
+    // Working responses and weights at the fit; strata and slope projected out by least squares in the
+    // metric of the covariance.
+    let (w, y): (Vec<f64>, Vec<f64>) = (0..30)
+        .map(|u| {
+            let mu = got.fitted[u];
+            let eta = mu.ln() - case.offset[u];
+            (1.0 / (1.0 / mu + 0.1), eta + (case.counts[u] - mu) / mu)
+        })
+        .unzip();
+    let (tumour, level_of) = case.levels();
+    let mut v = Array2::<f64>::zeros((30, 30));
+    let mut x = Array2::<f64>::zeros((30, 7));
+    for u in 0..30 {
+        v[[u, u]] += 1.0 / w[u];
+        x[[u, 0]] = case.x[u];
+        x[[u, 1 + case.strata[u]]] = 1.0;
+        for h in 0..30 {
+            let both = tumour[u] * tumour[h];
+            if level_of[case.strata[u]] == level_of[case.strata[h]] {
+                v[[u, h]] += 0.2 * both;
+            }
+            if case.strata[u] == case.strata[h] {
+                v[[u, h]] += 0.1 * both;
+            }
+        }
+    }
+    let inverse = invert(v);
+    let y = Array1::from(y);
+    let b = invert(x.t().dot(&inverse.dot(&x))).dot(&x.t().dot(&inverse.dot(&y)));
+    let off = &y - &x.dot(&b);
+    assert_eq!(got.variance_df, 30.0 - 6.0 - 1.0);
+    let form = off.dot(&inverse.dot(&off));
+    close(got.variance * got.variance_df, form, 1e-3, "form");
 }
 
 #[test]
@@ -260,7 +362,7 @@ fn counts_on_one_side_keep_the_slope_finite() {
     let mut normal = Case::random(3);
     (0..30).step_by(5).for_each(|u| normal.counts[u] = 0.0);
     let level = normal.fit(&Model::fixed(0.05)).unwrap().levels[0];
-    let level = level.map_or(0.0, |l| l.0);
+    let level = level.unwrap_or(0.0);
     assert!(level > 2.0 && level < 15.0, "{level}");
     case.counts = vec![0.0; 30];
     assert!(case.fit(&Model::fixed(0.05)).is_none());
@@ -269,7 +371,8 @@ fn counts_on_one_side_keep_the_slope_finite() {
     assert!(case.fit(&Model::fixed(0.05)).is_none());
 }
 
-/// Counts made with a dispersion of .1 give it back, and levels of standard deviation .5 theirs.
+/// Counts made with a dispersion of .1 give it back, and shared and own levels of standard deviations .5
+/// and .3 theirs.
 #[test]
 fn variances_are_found_again() {
     let mut rng = Rng::new(9, "response test", &[]);
@@ -277,10 +380,13 @@ fn variances_are_found_again() {
     let genes: Vec<Case> = (0..2000)
         .map(|_| {
             let level = [0.5 * rng.normal(), 0.5 * rng.normal()];
+            let own: Vec<f64> = (0..6).map(|_| 0.3 * rng.normal()).collect();
             let rate = (rng.normal() - 2.0).exp();
             let counts = (0..30)
                 .map(|u| {
-                    let z: f64 = (0..2).map(|k| level[k] * base.tumour[k][u]).sum();
+                    let z: f64 = (0..2)
+                        .map(|k| (level[k] + own[base.strata[u]]) * base.tumour[k][u])
+                        .sum();
                     let mean = rate * (base.offset[u] + 0.9 * base.x[u] + z).exp();
                     let mean = mean * rng.gamma(10.0) / 10.0;
                     f64::from(rng.poisson(mean) as u32)
@@ -296,23 +402,53 @@ fn variances_are_found_again() {
             }
         })
         .collect();
-    let fits: Vec<Option<Response>> = genes.iter().map(|g| g.fit(&Model::fixed(0.04))).collect();
-    let told: Vec<(&Response, &[f64])> = fits
-        .iter()
-        .zip(&genes)
-        .filter_map(|(f, g)| Some((f.as_ref()?, g.counts.as_slice())))
-        .collect();
-    let dispersion = common_dispersion(&told);
-    assert!((dispersion / 0.1 - 1.0).abs() < 0.2, "{dispersion}");
-    let fits: Vec<Response> = genes
-        .iter()
-        .filter_map(|g| g.fit(&Model::fixed(dispersion)))
-        .collect();
-    let levels = fits.iter().flat_map(|f| f.levels.iter().flatten().copied());
-    let sd = excess_variance(levels, 0.0).sqrt();
-    assert!((sd / 0.5 - 1.0).abs() < 0.1, "{sd}");
+    let told = |model: &Model| -> Vec<(Response, Vec<f64>)> {
+        let fits = genes
+            .iter()
+            .filter_map(|g| Some((g.fit(model)?, g.counts.clone())));
+        fits.collect()
+    };
+    let dispersion = |fits: &[(Response, Vec<f64>)]| {
+        common_dispersion(
+            &fits
+                .iter()
+                .map(|(f, c)| (f, c.as_slice()))
+                .collect::<Vec<_>>(),
+        )
+    };
+    let (tumour, level_of) = base.levels();
+    let design = Design {
+        offset: &base.offset,
+        strata: &base.strata,
+        n_strata: 6,
+        tumour: &tumour,
+        level_of: &level_of,
+        n_levels: 2,
+        slope_of: &[0; 6],
+        n_slopes: 1,
+    };
+    let mut model = Model::fixed(0.04);
+    for _ in 0..4 {
+        let fits = told(&model);
+        model.dispersion = dispersion(&fits);
+        let levels = level_variances(
+            &fits.iter().map(|f| &f.0).collect::<Vec<_>>(),
+            &design,
+            20.0,
+        );
+        model = Model::random(model.dispersion, levels);
+    }
+    let found = (
+        model.dispersion,
+        model.level_variance.sqrt(),
+        model.patient_variance.sqrt(),
+    );
+    assert!((found.0 / 0.1 - 1.0).abs() < 0.2, "{found:?}");
+    assert!((found.1 / 0.5 - 1.0).abs() < 0.15, "{found:?}");
+    assert!((found.2 / 0.3 - 1.0).abs() < 0.15, "{found:?}");
+    let fits = told(&model);
     let slopes = fits
         .iter()
-        .map(|f| (f.slope, f.residual_variance.max(1.0) / f.sxx));
+        .map(|(f, _)| (f.slope, f.variance.max(1.0) / f.sxx));
     assert!(excess_variance(slopes, 0.9) < 0.02);
 }

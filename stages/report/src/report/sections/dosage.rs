@@ -63,14 +63,14 @@ fn genes(content: &mut Content, files: &[TableFile], p: &Params) -> StageResult<
     for (table, _) in stack(files, ARMS)? {
         blocks.extend(arm_figure(&table)?.map(|f| Block::Figures(vec![f])));
     }
-    let lead = "Where a long table is cut, these are the genes whose slope is most surely not one.";
+    let lead = "Where a long table is cut, these are the genes that most probably escape.";
     blocks.extend(picked_blocks(
         files,
         GENES,
         "Genes",
         lead,
         p,
-        Pick::Smallest(&["pvals_one_adj", "pvals_adj", "pvals"]),
+        Pick::Smallest(&["qval", "pvals_one_adj", "pvals_adj", "pvals"]),
     )?);
     for (name, title) in [(ARMS, "Chromosome arms"), (CHROMOSOMES, "Chromosomes")] {
         blocks.extend(table_blocks(files, name, title, "", p)?);
