@@ -54,6 +54,7 @@ use clcc_numerics::linalg::{Pca, PcaOptions, pca};
 use clcc_numerics::rng::Rng;
 use clcc_stage::params::{OnlyWith, ParamProblem};
 use clcc_stage::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
+use clcc_stage::tables::{Row as _, TableSpec};
 
 /// Largest number of windows (or cells, where they are fewer) at which the components are computed from
 /// all eigenvectors.
@@ -175,6 +176,15 @@ impl Stage for Cluster {
     type Params = ClusterParams;
 
     const KIND: &'static str = "cluster";
+    const TABLES: &'static [TableSpec] = &[
+        tables::ClusterRow::SPEC,
+        tables::CellRow::SPEC,
+        tables::ComponentRow::SPEC,
+        tables::BinRow::SPEC,
+        tables::SegmentRow::SPEC,
+        tables::ArmRow::SPEC,
+        tables::CloneRow::SPEC,
+    ];
     // 9: arms and segments judged by their genes' counts; malignant cells in altered clusters alone.
     const CODE_VERSION: u32 = 9;
     const ABOUT: &'static str =

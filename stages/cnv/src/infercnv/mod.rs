@@ -45,6 +45,7 @@ use clcc_stage::roles::{self, Input};
 use clcc_stage::stage::{
     Metrics, ObsRead, OutputDecl, Progress, Publish, Read, Stage, StageContext,
 };
+use clcc_stage::tables::{Row as _, TableSpec};
 
 /// The stage kind `infercnv`.
 #[derive(Debug)]
@@ -54,6 +55,7 @@ impl Stage for Infercnv {
     type Params = InfercnvParams;
 
     const KIND: &'static str = "infercnv";
+    const TABLES: &'static [TableSpec] = &[hmm::SubclusterRow::SPEC];
     // 4: column `arm`; elementary functions, products and decompositions of `math`.
     const CODE_VERSION: u32 = 4;
     const ABOUT: &'static str =

@@ -47,6 +47,7 @@ use clcc_stage::cells::MALIGNANT;
 use clcc_stage::cohort::{Cohort, CohortCnv};
 use clcc_stage::roles;
 use clcc_stage::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
+use clcc_stage::tables::{Row as _, TableSpec};
 
 use clones::{CloneId, ClonePseudobulk, clone_ids, pseudobulks};
 use copy::{Along, altered, copy_ratios};
@@ -65,6 +66,8 @@ impl Stage for Dosage {
     // 12: posterior of the slopes, levels and slopes of the patients, clonal loci left out, pseudobulks
     // of the clones published.
     const CODE_VERSION: u32 = 12;
+    const TABLES: &'static [TableSpec] =
+        &[gene_tables::GeneRow::SPEC, gene_tables::PatientRow::SPEC];
     const ABOUT: &'static str =
         "dosage sensitivity of every gene, and cells that fall short of their dosage";
     const USES_SEED: bool = true;

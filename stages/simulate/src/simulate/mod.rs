@@ -63,6 +63,7 @@ use clcc_stage::roles;
 use clcc_stage::stage::{
     InputArtifact, Metrics, ObsColumn, OutputDecl, Publish, Read, Stage, StageContext, Survey,
 };
+use clcc_stage::tables::{Row as _, TableSpec};
 
 /// The stage kind `simulate`.
 #[derive(Debug)]
@@ -72,6 +73,13 @@ impl Stage for Simulate {
     type Params = SimulateParams;
 
     const KIND: &'static str = "simulate";
+    const TABLES: &'static [TableSpec] = &[
+        truth::GeneRow::SPEC,
+        truth::CellRow::SPEC,
+        truth::EventRow::SPEC,
+        truth::EscapeRow::SPEC,
+        truth::ClonotypeRow::SPEC,
+    ];
     // 3: arms end where the assembly says; elementary functions, products and decompositions of
     //    `math`.
     const CODE_VERSION: u32 = 3;

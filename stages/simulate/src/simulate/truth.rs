@@ -137,7 +137,7 @@ clcc_stage::table! {
 
 clcc_stage::table! {
     /// Sets of immunoglobulin genes.
-    struct ClonotypeRow = "truth_clonotypes.tsv" {
+    pub(crate) struct ClonotypeRow = "truth_clonotypes.tsv" {
         /// Patient.
         patient: String,
         /// `tumour`, `plasma` (the clone of the tumour sample), or a number for others.

@@ -82,7 +82,7 @@ fn regions(found: &Hmm, positions: &GenePositions, kind: HmmType) -> Frame {
 
 clcc_stage::table! {
     /// A subcluster of cells whose states were called together.
-    pub(super) struct SubclusterRow = "hmm_subclusters.tsv" {
+    pub(crate) struct SubclusterRow = "hmm_subclusters.tsv" {
         /// Name of the subcluster.
         subcluster: String,
         /// Cells.
