@@ -202,8 +202,8 @@ fn the_real_ovarian_set_is_checked_whole() {
         .replace("cell_type: cell_type}", "cell_type: cell_tipe}")
         .replace("cancer: [Epithelial]", "cancer: [epithelial]")
         .replace(
-            "exclude_genes: [",
-            "reference_key: cancer_vs_norml, reference_cat: [normal], exclude_genes: [",
+            "window_size: 250",
+            "reference_key: cancer_vs_norml, reference_cat: [normal], window_size: 250",
         );
     let said = Project::new(&wrong)
         .run(&["check", "w.yaml"])

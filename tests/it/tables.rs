@@ -10,18 +10,11 @@ use crate::golden::runs;
 use crate::project::{Project, SMALLEST};
 
 /// Tables that no type describes yet, each with its kind; `*` stands for what the data name.
-const NOT_DESCRIBED: [&str; 38] = [
+const NOT_DESCRIBED: [&str; 26] = [
     "baselines baselines_cells.tsv",
     "baselines baselines_genes.tsv",
-    "cluster cnv_arms.tsv",
-    "cluster cnv_cells.tsv",
     "cluster cnv_clone_pieces.tsv",
-    "cluster cnv_clones.tsv",
     "cluster cnv_cluster_profiles.tsv",
-    "cluster cnv_clusters.tsv",
-    "cluster cnv_malignancy.tsv",
-    "cluster cnv_malignancy_histogram.tsv",
-    "cluster cnv_segments.tsv",
     "cluster h_clusters.tsv",
     "de burden_scores.tsv",
     "de cancer_vs_normal_epithelial.*.tsv",
@@ -42,13 +35,8 @@ const NOT_DESCRIBED: [&str; 38] = [
     "dosage dosage_cells.tsv",
     "dosage dosage_chromosomes.tsv",
     "dosage dosage_factors.tsv",
-    "dosage dosage_genes.tsv",
     "dosage dosage_loadings.tsv",
     "infercnv hmm_regions.tsv",
-    "infercnv hmm_subclusters.tsv",
-    "simulate truth_cells.tsv",
-    "simulate truth_events.tsv",
-    "simulate truth_genes.tsv",
 ];
 
 /// Whether a line of the list is about this table.
