@@ -250,7 +250,8 @@ fn malignancy(patient: &Patient, threshold: Option<f64>) -> StageResult<Option<F
         return Ok(None);
     };
     let caption = format!(
-        "How far each cell of {} goes along the mean copy-number profile of its cluster, bars stacked. {words}",
+        "Share of the altered clusters' copy-number profile that each cell of {} has (0: normal, 1: the typical malignant \
+         cell), bars stacked. {words}",
         patient.name
     );
     let title = format!("Malignancy score, {}", patient.name);
@@ -278,8 +279,9 @@ fn malignancy_words(
             "Cells right of the dashed line ({}) that are no reference are called malignant",
             short(t)
         ),
-        None => "No two components could be told apart, so no cell is called; the parameter malignancy_threshold of cluster sets a \
-                 threshold by hand"
+        None => "No cell is called: no cluster is surely altered, no two components of the scores could be told apart, or \
+                 reference cells score as high (the run's warnings say which); the parameter malignancy_threshold of cluster \
+                 sets a threshold by hand"
             .into(),
     };
     let beside = match n_reference {

@@ -171,9 +171,16 @@ fn class_tiles(table: &TextTable) -> Vec<(String, String)> {
                 .count(),
         )
     };
+    let tested = count(values.iter().filter(|v| **v != "untested").count());
+    // Without a posterior no gene is called, which is no finding of none.
+    if table.position("prob_insensitive").is_none() {
+        let label = format!("dosage-insensitive genes: {tested} tested, too few to call any");
+        return vec![("-".to_string(), label)];
+    }
+    let of = |class: &str| format!("{class} genes, of {tested} tested");
     vec![
-        (n("insensitive"), "dosage-insensitive genes".to_string()),
-        (n("over-compensated"), "over-compensated genes".to_string()),
+        (n("insensitive"), of("dosage-insensitive")),
+        (n("over-compensated"), of("over-compensated")),
     ]
 }
 
