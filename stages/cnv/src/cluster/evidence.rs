@@ -15,7 +15,7 @@ use std::ops::Range;
 
 use clcc_data::matrix::Csr;
 use clcc_numerics::math;
-use clcc_numerics::stats::median;
+use clcc_numerics::stats::{median, median_deviation};
 
 /// Expected counts of a gene in the smaller group from which it is used.
 const MIN_EXPECTED: f64 = 5.0;
@@ -81,8 +81,7 @@ impl Contrast {
             })
             .unzip();
         let middle = median(&ratio);
-        let away: Vec<f64> = ratio.iter().map(|r| (r - middle).abs()).collect();
-        let scatter = (1.4826 * median(&away)).powi(2) - median(&variance);
+        let scatter = median_deviation(&ratio, middle).powi(2) - median(&variance);
         let sd: Vec<f64> = variance
             .iter()
             .map(|v| (v + scatter.max(MIN_SCATTER)).sqrt())
@@ -258,42 +257,12 @@ impl Contrasts {
 }
 
 fn bulk(counts: &Csr, libraries: &[f64], places: &Places, cells: &[usize]) -> Bulk {
-    let mut sum = vec![0.0; counts.n_cols()];
-    for &i in cells {
-        let (cols, values) = counts.row(i);
-        cols.iter()
-            .zip(values)
-            .for_each(|(&c, &n)| sum[c as usize] += f64::from(n));
-    }
+    let sum = counts.sum_rows(cells.iter().copied());
     let of_gene = |column: &Option<usize>| column.map_or(0.0, |c| sum[c]);
     Bulk {
         counts: places.column.iter().map(of_gene).collect(),
         library: cells.iter().map(|&i| libraries[i]).sum(),
     }
-}
-
-/// Whether a gene is a segment of an immunoglobulin or of a T-cell receptor. A clone of lymphocytes expresses its own
-/// segments and no others, so their neighbourhoods seem gained or lost.
-pub(super) fn is_receptor_gene(name: &str) -> bool {
-    const LOCI: [(&str, &str); 7] = [
-        ("IGH", "VDJCGMAE"),
-        ("IGK", "VJC"),
-        ("IGL", "VJCL"),
-        ("TRA", "VJC"),
-        ("TRB", "VDJC"),
-        ("TRD", "VDJC"),
-        ("TRG", "VJC"),
-    ];
-    LOCI.iter().any(|(locus, segments)| {
-        let Some(rest) = name.strip_prefix(locus) else {
-            return false;
-        };
-        let mut letters = rest.chars();
-        letters.next().is_some_and(|s| segments.contains(s))
-            && letters
-                .next()
-                .is_none_or(|c| c.is_ascii_digit() || c == 'P')
-    })
 }
 
 #[cfg(test)]
@@ -431,21 +400,5 @@ mod tests {
         // No reference cell is left outside of a cluster that has them all.
         let one = Contrasts::new(&counts, &places, &[0; 120], 1, Some(&[true; 120]));
         assert!(one.of(0).is_none() && one.inflation == 1.0);
-    }
-
-    #[test]
-    fn receptor_genes_by_name() {
-        for name in [
-            "IGHV3-23", "IGKC", "IGHG1", "IGLL5", "IGHM", "TRAC", "TRBV20-1", "TRGC2", "TRDJ1",
-            "IGHEP1",
-        ] {
-            assert!(is_receptor_gene(name), "{name}");
-        }
-        for name in [
-            "IGHMBP2", "TRADD", "TRAF1", "TRDN", "TRDMT1", "TRAP1", "TRABD", "IGF1", "TRGX",
-            "HLA-A",
-        ] {
-            assert!(!is_receptor_gene(name), "{name}");
-        }
     }
 }

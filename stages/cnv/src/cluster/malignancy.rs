@@ -20,7 +20,7 @@ use ndarray::ArrayView1;
 
 use clcc_data::matrix::Csr;
 use clcc_numerics::math;
-use clcc_numerics::stats::median;
+use clcc_numerics::stats::{mean, median, median_deviation, variance};
 
 use super::profiles::Profiles;
 
@@ -340,8 +340,7 @@ fn components(score: &[f64], is_candidate: &[bool], reference: &[bool]) -> Optio
         return two_components(score);
     }
     let centre = median(&normal);
-    let away: Vec<f64> = normal.iter().map(|s| (s - centre).abs()).collect();
-    let sd = 1.4826 * median(&away);
+    let sd = median_deviation(&normal, centre);
     beside_normal(&of(is_candidate), centre, sd.max(1e-6))
 }
 
@@ -360,7 +359,7 @@ fn beside_normal(values: &[f64], mean: f64, sd: f64) -> Option<TwoComponents> {
     }
     let floor = 0.25 * sd * sd;
     let share = (above.len() as f64 / values.len() as f64).clamp(SHARE.0, SHARE.1);
-    let (centre, variance) = moments(&above);
+    let (centre, variance) = mean_and_variance(&above);
     let mut pair = NormalPair {
         weight: [1.0 - share, share],
         mean: [mean, centre],
@@ -386,11 +385,8 @@ fn beside_normal(values: &[f64], mean: f64, sd: f64) -> Option<TwoComponents> {
     Some(pair.named(threshold))
 }
 
-/// Mean and variance.
-fn moments(values: &[f64]) -> (f64, f64) {
-    let m = values.iter().sum::<f64>() / values.len() as f64;
-    let v = values.iter().map(|v| (v - m).powi(2)).sum::<f64>() / values.len() as f64;
-    (m, v)
+fn mean_and_variance(values: &[f64]) -> (f64, f64) {
+    (mean(values), variance(values, 0))
 }
 
 /// Signal of a cell, and its correlation with the mean of its cluster's other cells, `(n m - x) / (n -
@@ -498,7 +494,10 @@ impl NormalPair {
                 best = (k, between);
             }
         }
-        let (low, high) = (moments(&sorted[..best.0]), moments(&sorted[best.0..]));
+        let (low, high) = (
+            mean_and_variance(&sorted[..best.0]),
+            mean_and_variance(&sorted[best.0..]),
+        );
         let share = best.0 as f64 / n as f64;
         Self {
             weight: [share, 1.0 - share],

@@ -49,6 +49,7 @@ use serde_json::json;
 use clcc_data::anndata::{AnnData, Reader, Uns};
 use clcc_data::error::{StageError, StageResult};
 use clcc_data::frame::{Categorical, Column, Frame};
+use clcc_data::genome::is_clonal_locus;
 use clcc_data::matrix::{Csr, Matrix};
 use clcc_numerics::linalg::{Pca, PcaOptions, pca};
 use clcc_numerics::rng::Rng;
@@ -186,7 +187,8 @@ impl Stage for Cluster {
         tables::CloneRow::SPEC,
     ];
     // 9: arms and segments judged by their genes' counts; malignant cells in altered clusters alone.
-    const CODE_VERSION: u32 = 9;
+    // 10: pseudogene segments of the receptors' loci (`IGHVII-1-1`, `TRBVA`) take no part, as the other segments.
+    const CODE_VERSION: u32 = 10;
     const ABOUT: &'static str =
         "groups the cells of a patient by copy-number profile: PCA, exact neighbours, Leiden, UMAP";
     const USES_SEED: bool = true;
@@ -339,7 +341,7 @@ impl Expr {
             .map(|(c, name)| (name.as_str(), c))
             .collect();
         let column = |name: &String| {
-            let used = !evidence::is_receptor_gene(name);
+            let used = !is_clonal_locus(name);
             columns.get(name.as_str()).copied().filter(|_| used)
         };
         Places {
@@ -363,7 +365,7 @@ impl Expr {
         let chromosome = self.var.texts("chromosome")?;
         let is_used = |(name, chromosome): (&String, &String)| {
             let left_out = inferred.contains(chromosome) && !kept.contains(name.as_str());
-            !left_out && !evidence::is_receptor_gene(name)
+            !left_out && !is_clonal_locus(name)
         };
         let used: Vec<bool> = self
             .var

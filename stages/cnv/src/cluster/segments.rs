@@ -510,22 +510,16 @@ fn stray(x: &Csr, cells: &[Vec<usize>], profiles: &Profiles, reference: Option<&
     if weight > 0.0 {
         return (squares / weight).sqrt();
     }
-    let all: Vec<f64> = profiles.mean.iter().map(|v| v.abs()).collect();
+    let all: Vec<f64> = profiles.mean.iter().copied().collect();
     if all.is_empty() {
         0.0
     } else {
-        1.4826 * clcc_numerics::stats::median(&all)
+        clcc_numerics::stats::median_deviation(&all, 0.0)
     }
 }
 
 fn mean_profile(x: &Csr, cells: &[usize]) -> Vec<f64> {
-    let mut mean = vec![0.0; x.n_cols()];
-    for &c in cells {
-        let (cols, vals) = x.row(c);
-        cols.iter()
-            .zip(vals)
-            .for_each(|(&w, &v)| mean[w as usize] += f64::from(v));
-    }
+    let mut mean = x.sum_rows(cells.iter().copied());
     mean.iter_mut()
         .for_each(|m| *m /= cells.len().max(1) as f64);
     mean

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::hmm::HmmParams;
-use clcc_data::genome::normalise_chromosome;
+use clcc_data::genome::{names_gene, normalise_chromosome};
 use clcc_stage::params::{Checks, OnlyWith, ParamProblem, When};
 
 /// Method of inference.
@@ -267,7 +267,7 @@ impl InfercnvParams {
                 .exclude_chromosomes
                 .iter()
                 .any(|e| normalise_chromosome(e) == chromosome)
-            && !self.exclude_genes.iter().any(|e| names(e, gene))
+            && !self.exclude_genes.iter().any(|e| names_gene(e, gene))
     }
 
     /// Entries of `exclude_chromosomes` that match none of these chromosomes, except X, Y and M, which
@@ -284,15 +284,7 @@ impl InfercnvParams {
     /// Entries of `exclude_genes` that match none of these genes.
     pub(super) fn excluded_in_vain(&self, genes: &[String]) -> Vec<&str> {
         let all = self.exclude_genes.iter().map(String::as_str);
-        all.filter(|e| !genes.iter().any(|gene| names(e, gene)))
+        all.filter(|e| !genes.iter().any(|gene| names_gene(e, gene)))
             .collect()
-    }
-}
-
-/// Whether an entry of `exclude_genes` matches the gene.
-fn names(entry: &str, gene: &str) -> bool {
-    match entry.strip_suffix('*') {
-        Some(start) => gene.starts_with(start),
-        None => gene == entry,
     }
 }

@@ -119,13 +119,7 @@ impl Reference {
         let mut low = vec![f64::INFINITY; x.n_cols()];
         let mut high = vec![f64::NEG_INFINITY; x.n_cols()];
         for (_, rows) in groups {
-            let mut sum = vec![0.0; x.n_cols()];
-            for &r in rows {
-                let (cols, vals) = x.row(r);
-                cols.iter()
-                    .zip(vals)
-                    .for_each(|(&c, &v)| sum[c as usize] += f64::from(v));
-            }
+            let sum = x.sum_rows(rows.iter().copied());
             for (g, sum) in sum.iter().enumerate() {
                 let mean = sum / rows.len() as f64;
                 low[g] = low[g].min(mean);

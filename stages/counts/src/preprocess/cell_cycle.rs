@@ -222,10 +222,7 @@ pub fn score_genes(
 /// For each gene of `pool` its bin: rank of the mean (lowest rank for ties, from 1) over the bin size,
 /// rounded down. `usize::MAX` for other genes.
 fn expression_bins(x: &Csr, pool: &[usize]) -> Vec<usize> {
-    let mut sums = vec![0.0; x.n_cols()];
-    for (&c, &v) in x.indices().iter().zip(x.data()) {
-        sums[c as usize] += f64::from(v);
-    }
+    let sums = x.sum_rows(0..x.n_rows());
     let mut order = pool.to_vec();
     order.sort_by(|&a, &b| sums[a].total_cmp(&sums[b]));
     let n_items = ((pool.len() as f64 / (N_BINS - 1) as f64).round_ties_even() as usize).max(1);

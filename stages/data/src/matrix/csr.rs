@@ -270,6 +270,18 @@ impl Csr {
         .collect()
     }
 
+    /// Sum of some rows, one value per column, added in the order given.
+    pub fn sum_rows(&self, rows: impl IntoIterator<Item = usize>) -> Vec<f64> {
+        let mut sum = vec![0.0; self.n_cols];
+        for r in rows {
+            let (columns, values) = self.row(r);
+            for (&c, &v) in columns.iter().zip(values) {
+                sum[c as usize] += f64::from(v);
+            }
+        }
+        sum
+    }
+
     /// Columns become rows; entries of a new row are in the order of the old rows.
     ///
     /// Blocks of columns are turned side by side, each into an own stretch of the output that stays near

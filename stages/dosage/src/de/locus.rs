@@ -10,13 +10,7 @@ pub fn mean_profile(x: &Csr, rows: &[usize]) -> Option<Vec<f64>> {
     if rows.is_empty() {
         return None;
     }
-    let mut out = vec![0.0; x.n_cols()];
-    for &r in rows {
-        let (cols, values) = x.row(r);
-        for (&c, &v) in cols.iter().zip(values) {
-            out[c as usize] += f64::from(v);
-        }
-    }
+    let mut out = x.sum_rows(rows.iter().copied());
     out.iter_mut().for_each(|v| *v /= rows.len() as f64);
     Some(out)
 }

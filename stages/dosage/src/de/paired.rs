@@ -166,16 +166,7 @@ pub fn sums(
                     if count(1) < 2 || count(2) < 2 {
                         return None;
                     }
-                    let sum = |s: u8| {
-                        let mut out = vec![0.0; counts.n_cols()];
-                        for i in cells.clone().filter(|&i| side[i] == s) {
-                            let (genes, values) = counts.row(i);
-                            for (&g, &v) in genes.iter().zip(values) {
-                                out[g as usize] += f64::from(v);
-                            }
-                        }
-                        out
-                    };
+                    let sum = |s: u8| counts.sum_rows(cells.clone().filter(|&i| side[i] == s));
                     Some(Pair {
                         group: sum(1),
                         reference: sum(2),

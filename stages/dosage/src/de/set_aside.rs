@@ -1,5 +1,6 @@
 //! Gene families that reflect the library more than the tumour cell, and can be excluded.
 
+use clcc_data::genome::is_immunoglobulin_segment;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -32,7 +33,6 @@ impl GeneFamily {
 
     /// Family of a human gene symbol; `None` outside these families.
     pub fn of(symbol: &str) -> Option<Self> {
-        let begins = |rest: &str, with: &str| rest.starts_with(|c: char| with.contains(c));
         if symbol.starts_with("MT-") {
             return Some(Self::Mitochondrial);
         }
@@ -47,16 +47,8 @@ impl GeneFamily {
                 || symbol.starts_with("RPSA");
             return (is && !other).then_some(Self::Ribosomal);
         }
-        let segment = if let Some(rest) = symbol.strip_prefix("IGH") {
-            begins(rest, "VDJGAME") && !rest.starts_with("MBP")
-        } else if let Some(rest) = symbol.strip_prefix("IGK") {
-            begins(rest, "VJC")
-        } else if let Some(rest) = symbol.strip_prefix("IGL") {
-            begins(rest, "VJCL")
-        } else {
-            symbol == "JCHAIN"
-        };
-        segment.then_some(Self::Immunoglobulin)
+        let immunoglobulin = is_immunoglobulin_segment(symbol) || symbol == "JCHAIN";
+        immunoglobulin.then_some(Self::Immunoglobulin)
     }
 }
 

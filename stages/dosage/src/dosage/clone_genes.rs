@@ -1,7 +1,7 @@
 //! `dosage_clones.h5ad`: genes by clones, the points behind every slope.
 //!
-//! An AnnData with a row per clone of a stratum with a malignant one: the clones of the regressions. `X` has the summed raw counts. `layers`: `copy_ratio`, the local log
-//! copy ratio of the regression relative to the stratum's normal cells; `log_ratio`, log expression
+//! An AnnData with a row per clone of a stratum with a malignant one: the clones of the regressions. `X` has the
+//! summed raw counts. `layers`: `copy_ratio`, the local log copy ratio of the regression relative to the stratum's normal cells; `log_ratio`, log expression
 //! relative to the stratum's level at a copy ratio of 0, less the tumour levels, so that a gene's fitted
 //! line is `slope * copy_ratio`; `log_ratio_se`, its standard error. They are NaN where the gene was not
 //! fitted or the clone has too few counts. `var["tumour_level"]` is the log level of

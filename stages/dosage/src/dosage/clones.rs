@@ -109,18 +109,8 @@ pub fn pseudobulks(
     let out = cells
         .iter()
         .map(|(id, cells)| {
-            let sum = |m: &Csr| {
-                let mut out = vec![0.0; m.n_cols()];
-                for &i in cells {
-                    let (cols, values) = m.row(i);
-                    cols.iter()
-                        .zip(values)
-                        .for_each(|(&c, &v)| out[c as usize] += f64::from(v));
-                }
-                out
-            };
-            let counts = sum(counts);
-            let mut profile = sum(cnv);
+            let counts = counts.sum_rows(cells.iter().copied());
+            let mut profile = cnv.sum_rows(cells.iter().copied());
             profile.iter_mut().for_each(|v| *v /= cells.len() as f64);
             ClonePseudobulk {
                 id: (*id).clone(),

@@ -6,6 +6,7 @@
 //!
 //! Accumulation is in f64 throughout; sparse inputs are f32.
 
+mod cholesky;
 mod dense;
 mod lanczos;
 mod operator;
@@ -13,6 +14,7 @@ mod pca;
 mod rsvd;
 mod sparse;
 
+pub use cholesky::Cholesky;
 pub use dense::{
     Element, SymmetricEigen, matmul, matmul_nt, matmul_tn, orthonormal_basis, symmetric_eigen,
 };

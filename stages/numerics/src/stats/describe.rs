@@ -47,6 +47,14 @@ pub fn median(x: &[f64]) -> f64 {
     quantile(x, 0.5)
 }
 
+/// The standard deviation of normal values around `centre`, from the median of their distances to it
+/// (`scipy.stats.median_abs_deviation` with `scale="normal"`, to four digits): outliers do not widen it. NaN of
+/// nothing.
+pub fn median_deviation(x: &[f64], centre: f64) -> f64 {
+    let away: Vec<f64> = x.iter().map(|v| (v - centre).abs()).collect();
+    1.4826 * median(&away)
+}
+
 /// Mean of the middle half of `(value, weight)` by weight, in the order of the values (the interquartile
 /// mean; Tukey's midmean where all weights are equal): nearly as sharp as the mean where errors are normal,
 /// and unmoved by outliers. NaN of nothing. Weights are above 0.

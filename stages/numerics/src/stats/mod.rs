@@ -25,7 +25,9 @@ mod reference_tests;
 
 use crate::math;
 pub use correlation::{Correlation, pearson, spearman};
-pub use describe::{interquartile_mean, mean, median, quantile, quantile_sorted, variance};
+pub use describe::{
+    interquartile_mean, mean, median, median_deviation, quantile, quantile_sorted, variance,
+};
 pub use effect::{Association, auc, cohens_d, cramers_v, log2_fold_change};
 pub use hvg::highly_variable;
 pub use line::{Line, weighted_line};

@@ -145,13 +145,7 @@ fn scaled(x: &Csr, rows: &[usize], moments: &FeatureMoments) -> SparseInput {
 }
 
 fn mean_row(x: &Csr, cells: &[usize]) -> Vec<(u32, f32)> {
-    let mut sums = vec![0f64; x.n_cols()];
-    for &cell in cells {
-        let (cols, vals) = x.row(cell);
-        for (&c, &v) in cols.iter().zip(vals) {
-            sums[c as usize] += f64::from(v);
-        }
-    }
+    let sums = x.sum_rows(cells.iter().copied());
     let n = cells.len().max(1) as f64;
     sums.iter()
         .enumerate()

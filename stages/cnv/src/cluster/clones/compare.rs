@@ -10,7 +10,7 @@
 use super::{MIN_GENES, Piece};
 use clcc_data::matrix::Csr;
 use clcc_numerics::math;
-use clcc_numerics::stats::median;
+use clcc_numerics::stats::{median, median_deviation};
 
 /// Expected counts of a gene in both groups from which it is used.
 const MIN_EXPECTED: f64 = 5.0;
@@ -190,10 +190,9 @@ impl Region {
 /// Variance of the genes' ratios around `level` in excess of counting noise, from the median deviation,
 /// so that a changed region does not inflate it.
 fn scatter<'a>(ratios: impl Iterator<Item = &'a (f64, f64)>, level: f64) -> f64 {
-    let (deviations, variances): (Vec<f64>, Vec<f64>) = ratios
-        .map(|(r, v)| ((r - level).abs() / v.sqrt(), *v))
-        .unzip();
-    let sd = 1.4826 * median(&deviations);
+    let (deviations, variances): (Vec<f64>, Vec<f64>) =
+        ratios.map(|(r, v)| ((r - level) / v.sqrt(), *v)).unzip();
+    let sd = median_deviation(&deviations, 0.0);
     (sd * sd - 1.0).max(0.0) * median(&variances)
 }
 

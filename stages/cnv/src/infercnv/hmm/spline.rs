@@ -1,5 +1,6 @@
 //! Smoothing spline for many points.
 
+use clcc_numerics::linalg::Cholesky;
 use clcc_numerics::math;
 /// Number of pieces of the curve.
 const PIECES: usize = 20;
@@ -140,12 +141,12 @@ impl Normal {
             .enumerate()
             .map(|(i, (g, p))| g + lambda * p + if i % (n + 1) == 0 { 1e-9 } else { 0.0 })
             .collect();
-        let factor = cholesky(&system, n);
-        let c = solve(&factor, n, &self.right);
+        let factor = Cholesky::new(&system, n);
+        let c = factor.solve(&self.right);
         let freedom: f64 = (0..n)
             .map(|j| {
                 let column: Vec<f64> = (0..n).map(|i| self.gram[i * n + j]).collect();
-                solve(&factor, n, &column)[j]
+                factor.solve(&column)[j]
             })
             .sum();
         let fitted: f64 = (0..n)
@@ -172,35 +173,6 @@ fn second_differences() -> Vec<f64> {
         }
     }
     penalty
-}
-
-/// Lower Cholesky factor of a positive definite matrix.
-fn cholesky(a: &[f64], n: usize) -> Vec<f64> {
-    let mut l = vec![0.0; n * n];
-    for i in 0..n {
-        for j in 0..=i {
-            let sum: f64 = a[i * n + j] - (0..j).map(|k| l[i * n + k] * l[j * n + k]).sum::<f64>();
-            l[i * n + j] = if i == j {
-                sum.max(1e-300).sqrt()
-            } else {
-                sum / l[j * n + j]
-            };
-        }
-    }
-    l
-}
-
-fn solve(l: &[f64], n: usize, b: &[f64]) -> Vec<f64> {
-    let mut x = b.to_vec();
-    for i in 0..n {
-        let sum: f64 = (0..i).map(|k| l[i * n + k] * x[k]).sum();
-        x[i] = (x[i] - sum) / l[i * n + i];
-    }
-    for i in (0..n).rev() {
-        let sum: f64 = (i + 1..n).map(|k| l[k * n + i] * x[k]).sum();
-        x[i] = (x[i] - sum) / l[i * n + i];
-    }
-    x
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! these sums in closed form; the levels shared by the patients, and the slopes, are then solved for.
 
 use super::{Design, Model};
+use clcc_numerics::linalg::Cholesky;
 
 /// Products of a stratum's local copy number x, responses y and tumour indicator z around their
 /// weighted means.
@@ -183,22 +184,22 @@ impl<'a> System<'a> {
             .iter()
             .map(|s| s.xy + precision * mean)
             .collect();
-        // Slopes eliminated: what is left are the few shared levels.
+        // Slopes eliminated: what is left are the few shared levels, with a prior's precision on their diagonal.
         let n = known.len();
-        let mut m = vec![vec![0.0; n]; n];
+        let mut m = vec![0.0; n * n];
         let mut right = vec![0.0; n];
         for (i, (k, level)) in known.iter().enumerate() {
-            m[i][i] += level.precision;
+            m[i * n + i] += level.precision;
             right[i] += level.zy;
             for p in 0..d.len() {
                 right[i] -= self.xz[p][*k] * c[p] / d[p];
                 for (j, (h, _)) in known.iter().enumerate() {
-                    m[i][j] -= self.xz[p][*k] * self.xz[p][*h] / d[p];
+                    m[i * n + j] -= self.xz[p][*k] * self.xz[p][*h] / d[p];
                 }
             }
         }
-        let factor = cholesky(m);
-        let levels = solve_cholesky(&factor, right);
+        let factor = Cholesky::new(&m, n);
+        let levels = factor.solve(&right);
         let of = |p: usize| -> Vec<f64> { known.iter().map(|(k, _)| self.xz[p][*k]).collect() };
         let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
         let slopes = (0..d.len())
@@ -207,7 +208,7 @@ impl<'a> System<'a> {
         let variances = (0..d.len())
             .map(|p| {
                 let with = of(p);
-                let spread = dot(&with, &solve_cholesky(&factor, with.clone()));
+                let spread = dot(&with, &factor.solve(&with));
                 1.0 / d[p] + spread / (d[p] * d[p])
             })
             .collect();
@@ -277,32 +278,4 @@ impl<'a> System<'a> {
         let q = form(&own, &own) - form(&one, &own).powi(2) / information;
         (q.max(0.0), (told.len() - 1) as f64)
     }
-}
-
-/// Lower triangle of a positive definite matrix. All matrices here have a prior's precision on their
-/// diagonal; what rounding takes below 0 is set to a very small number.
-fn cholesky(mut m: Vec<Vec<f64>>) -> Vec<Vec<f64>> {
-    for i in 0..m.len() {
-        for j in 0..=i {
-            let sum: f64 = (0..j).map(|k| m[i][k] * m[j][k]).sum();
-            m[i][j] = if i == j {
-                (m[i][i] - sum).max(1e-300).sqrt()
-            } else {
-                (m[i][j] - sum) / m[j][j]
-            };
-        }
-    }
-    m
-}
-
-fn solve_cholesky(l: &[Vec<f64>], mut b: Vec<f64>) -> Vec<f64> {
-    for i in 0..b.len() {
-        let sum: f64 = (0..i).map(|k| l[i][k] * b[k]).sum();
-        b[i] = (b[i] - sum) / l[i][i];
-    }
-    for i in (0..b.len()).rev() {
-        let sum: f64 = (i + 1..b.len()).map(|k| l[k][i] * b[k]).sum();
-        b[i] = (b[i] - sum) / l[i][i];
-    }
-    b
 }
