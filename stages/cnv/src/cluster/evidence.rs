@@ -146,24 +146,26 @@ impl Contrast {
 }
 
 /// Location of values with standard deviations `sd`: weighted by precision, a value beyond [`BOUND`] of its standard
-/// deviations pulling as one at it (Huber 1964), by reweighting from the median.
+/// deviations pulling as one at it (Huber 1964). The pull of all values is linear between the places where a value
+/// meets its bound, so its zero is found exactly; where it is zero over an interval, the middle of that.
 fn location(values: &[f64], sd: &[f64]) -> f64 {
-    let mut middle = median(values);
-    for _ in 0..100 {
-        let (mut sum, mut total) = (0.0, 0.0);
-        for (v, s) in values.iter().zip(sd) {
-            let away = ((v - middle) / s).abs();
-            let weight = (BOUND / away.max(BOUND)) / (s * s);
-            sum += weight * v;
-            total += weight;
-        }
-        let next = sum / total;
-        if (next - middle).abs() < 1e-10 {
-            return next;
-        }
-        middle = next;
+    let pull = |m: f64| -> f64 {
+        let pairs = values.iter().zip(sd);
+        pairs.map(|(v, s)| ((v - m) / s).clamp(-BOUND, BOUND) / s).sum()
+    };
+    let mut bounds: Vec<f64> = (values.iter().zip(sd))
+        .flat_map(|(v, s)| [v - BOUND * s, v + BOUND * s])
+        .collect();
+    bounds.sort_by(f64::total_cmp);
+    let rounding = 1e-12 * sd.iter().map(|s| 1.0 / s).sum::<f64>();
+    let right = bounds.partition_point(|m| pull(*m) > rounding);
+    let left = bounds.partition_point(|m| pull(*m) >= -rounding);
+    if right < left {
+        return 0.5 * (bounds[right] + bounds[left - 1]);
     }
-    middle
+    let (low, high) = (bounds[right - 1], bounds[right]);
+    let (to_right, to_left) = (pull(low), -pull(high));
+    low + (high - low) * to_right / (to_right + to_left)
 }
 
 /// Summed counts of some cells per gene in genome order, and over all genes.
@@ -271,42 +273,37 @@ mod tests {
     use clcc_numerics::rng::Rng;
     use proptest::prelude::*;
 
-    /// Least sum of Huber's losses on a fine grid.
-    fn slow_location(values: &[f64], sd: &[f64]) -> f64 {
-        let loss = |m: f64| -> f64 {
-            let pairs = values.iter().zip(sd);
-            pairs
-                .map(|(v, s)| {
-                    let u = ((v - m) / s).abs();
-                    if u <= BOUND {
-                        0.5 * u * u
-                    } else {
-                        BOUND * u - 0.5 * BOUND * BOUND
-                    }
-                })
-                .sum()
-        };
-        let grid = (-4000..=4000).map(|i| f64::from(i) * 1e-3);
-        grid.fold((0.0, f64::INFINITY), |best, m| {
-            let l = loss(m);
-            if l < best.1 { (m, l) } else { best }
-        })
-        .0
+    /// Sum of Huber's losses of values about `middle`.
+    fn loss(values: &[f64], sd: &[f64], middle: f64) -> f64 {
+        let pairs = values.iter().zip(sd);
+        pairs
+            .map(|(v, s)| {
+                let u = ((v - middle) / s).abs();
+                if u <= BOUND {
+                    0.5 * u * u
+                } else {
+                    BOUND * u - 0.5 * BOUND * BOUND
+                }
+            })
+            .sum()
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(40))]
-
+        /// Against a fine grid. The losses are compared and not the places: with few values the least loss may be
+        /// that of a whole interval, when as much pulls to the left as to the right.
         #[test]
         fn location_has_the_least_loss(seed in any::<u64>(), n in 3usize..30) {
             let mut rng = Rng::new(seed, "evidence test", &[]);
             let values: Vec<f64> = (0..n).map(|i| rng.normal() + if i % 7 == 0 { 2.0 } else { 0.0 }).collect();
             let sd: Vec<f64> = (0..n).map(|_| 0.3 + rng.uniform()).collect();
-            let (fast, slow) = (location(&values, &sd), slow_location(&values, &sd));
-            prop_assert!((fast - slow).abs() < 2e-3, "{} {}", fast, slow);
+            let found = location(&values, &sd);
+            let least = (-4000..=4000)
+                .map(|i| loss(&values, &sd, f64::from(i) * 1e-3))
+                .fold(f64::INFINITY, f64::min);
+            prop_assert!(loss(&values, &sd, found) <= least + 1e-9, "{found}");
             // A shift of all values shifts it.
             let moved: Vec<f64> = values.iter().map(|v| v + 0.7).collect();
-            prop_assert!((location(&moved, &sd) - fast - 0.7).abs() < 1e-6);
+            prop_assert!((location(&moved, &sd) - found - 0.7).abs() < 1e-6);
         }
     }
 

@@ -188,7 +188,7 @@ impl Stage for Cluster {
     ];
     // 9: arms and segments judged by their genes' counts; malignant cells in altered clusters alone.
     // 10: pseudogene segments of the receptors' loci (`IGHVII-1-1`, `TRBVA`) take no part, as the other segments.
-    const CODE_VERSION: u32 = 10;
+    const CODE_VERSION: u32 = 11;
     const ABOUT: &'static str =
         "groups the cells of a patient by copy-number profile: PCA, exact neighbours, Leiden, UMAP";
     const USES_SEED: bool = true;
