@@ -3,7 +3,8 @@
 //! A hard negative of an anchor has nearly the same copy number but a different expression: a
 //! copy-number cosine above one bound, an expression cosine below another. The `k` with the smallest
 //! expression cosines are kept, ties by index. Copy number is compared first, as products of dense
-//! tiles. Expression cosines are computed only for pairs that pass: in f32 for several anchors at
+//! tiles: of sketches that bound the cosine where these are shorter, and of whole vectors for what the bounds leave
+//! open. Expression cosines are computed only for pairs that pass: in f32 for several anchors at
 //! once, and again in f64 where the f32 value could be among the `k` smallest or is too close to the
 //! bound to tell, so that every decision is that of f64. Each unordered pair is visited once and
 //! offered to both its cells. Memory is `n x k` and a tile per thread, never `n x n`.
@@ -21,6 +22,7 @@ use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
 
 use super::params::MineParams;
+use super::sketch::{Sketch, decide};
 use super::vectors::{CNV_ROUNDING, LANES, Lanes, Vectors};
 use clcc_data::error::{StageError, StageResult};
 use clcc_numerics::rng::Rng;
@@ -80,6 +82,7 @@ fn among_all(vectors: &Vectors, params: &MineParams, watch: Watch<'_>) -> StageR
     let n = vectors.len();
     let search = Search {
         vectors,
+        sketch: Sketch::new(vectors, params.cnv_cosine_min),
         params,
         blocks: (0..n.div_ceil(ROWS))
             .map(|b| Mutex::new(vec![Anchor::default(); ROWS.min(n - b * ROWS)]))
@@ -117,6 +120,8 @@ fn among_all(vectors: &Vectors, params: &MineParams, watch: Watch<'_>) -> StageR
 /// A search among all pairs.
 struct Search<'a> {
     vectors: &'a Vectors,
+    /// What tiles multiply; whole copy-number vectors where there is none.
+    sketch: Option<Sketch>,
     params: &'a MineParams,
     /// Results of [`ROWS`] cells each.
     blocks: Vec<Mutex<Vec<Anchor>>>,
@@ -147,15 +152,15 @@ impl Found {
 struct Tile {
     rows: Range<usize>,
     cols: Range<usize>,
-    /// Copy-number cosines, `rows x cols`.
-    cosines: Vec<f32>,
+    /// Upper bounds of copy-number cosines, `rows x cols`; the cosines where whole vectors are multiplied.
+    upper: Vec<f32>,
 }
 
 impl Search<'_> {
     /// Compares each cell of the rows from `row` on with each later cell of the columns from `col` on.
     fn tile(&self, row: usize, col: usize, lanes: &mut Lanes) {
         let n = self.vectors.len();
-        let tile = self.cnv_cosines(row..n.min(row + ROWS), col..n.min(col + COLUMNS));
+        let tile = self.bound_cosines(row..n.min(row + ROWS), col..n.min(col + COLUMNS));
         let mut by_row = Found::new(tile.rows.len());
         let mut by_col = Found::new(tile.cols.len());
         for first in tile.rows.clone().step_by(LANES) {
@@ -172,27 +177,25 @@ impl Search<'_> {
         self.keep(col, &by_col);
     }
 
-    /// Computes the copy-number cosines of a tile.
-    fn cnv_cosines(&self, rows: Range<usize>, cols: Range<usize>) -> Tile {
-        let w = self.vectors.n_windows;
-        let block = |cells: &Range<usize>| {
-            let values = &self.vectors.cnv[cells.start * w..cells.end * w];
-            MatRef::from_row_major_slice(values, cells.len(), w)
+    /// Bounds the copy-number cosines of a tile.
+    fn bound_cosines(&self, rows: Range<usize>, cols: Range<usize>) -> Tile {
+        let (values, w) = match &self.sketch {
+            Some(sketch) => (&sketch.rows, sketch.width),
+            None => (&self.vectors.cnv, self.vectors.n_windows),
         };
-        let mut cosines = vec![0f32; rows.len() * cols.len()];
+        let block = |cells: &Range<usize>| {
+            MatRef::from_row_major_slice(&values[cells.start * w..cells.end * w], cells.len(), w)
+        };
+        let mut upper = vec![0f32; rows.len() * cols.len()];
         matmul(
-            MatMut::from_row_major_slice_mut(&mut cosines, rows.len(), cols.len()),
+            MatMut::from_row_major_slice_mut(&mut upper, rows.len(), cols.len()),
             Accum::Replace,
             block(&rows),
             block(&cols).transpose(),
             1.0f32,
             Par::Seq,
         );
-        Tile {
-            rows,
-            cols,
-            cosines,
-        }
+        Tile { rows, cols, upper }
     }
 
     /// Compares up to [`LANES`] anchors, rows of the tile, with its columns.
@@ -209,8 +212,8 @@ impl Search<'_> {
         let mut similar = vec![0u8; width];
         let mut any = false;
         for (lane, a) in anchors.clone().enumerate() {
-            let cosines = &tile.cosines[(a - row) * width..][..width];
-            for c in self.similar(a, &tile.cols, cosines) {
+            let upper = &tile.upper[(a - row) * width..][..width];
+            for c in self.similar(a, &tile.cols, upper) {
                 similar[c] |= 1 << lane;
                 by_row.cnv_pairs[a - row] += 1;
                 by_col.cnv_pairs[c] += 1;
@@ -237,24 +240,23 @@ impl Search<'_> {
         }
     }
 
-    /// Lists the columns after `a` that pass the copy-number bound with `a`, given their `cosines` in f32.
-    fn similar(
-        &self,
-        a: usize,
-        cols: &Range<usize>,
-        cosines: &[f32],
-    ) -> impl Iterator<Item = usize> {
+    /// Lists the columns after `a` that pass the copy-number bound with `a`, given `upper` bounds of their cosines.
+    fn similar(&self, a: usize, cols: &Range<usize>, upper: &[f32]) -> impl Iterator<Item = usize> {
         let bound = self.params.cnv_cosine_min;
-        let (low, high) = (bound as f32 - CNV_ROUNDING, bound as f32 + CNV_ROUNDING);
         let first = if self.vectors.has_cnv[a] {
             (a + 1).saturating_sub(cols.start).min(cols.len())
         } else {
             cols.len()
         };
+        let remainder = move |cell| self.sketch.as_ref().map_or(0.0, |s| s.remainder(cell));
+        let least = bound as f32 - CNV_ROUNDING;
+        let of_a = remainder(a);
         (first..cols.len()).filter(move |&c| {
-            cosines[c] >= low && self.vectors.has_cnv[cols.start + c] && {
-                cosines[c] > high || self.vectors.cnv_cosine(a, cols.start + c) > bound
-            }
+            let cell = cols.start + c;
+            upper[c] >= least
+                && self.vectors.has_cnv[cell]
+                && decide(upper[c], of_a, remainder(cell), bound as f32)
+                    .unwrap_or_else(|| self.vectors.cnv_cosine_above(a, cell, bound))
         })
     }
 
@@ -370,7 +372,7 @@ fn draw_candidates(n: usize, anchor: usize, k: usize, seed: u64) -> Vec<usize> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::mine::moments::{FeatureMoments, Moments};
     use crate::mine::params::Space;
@@ -400,6 +402,29 @@ mod tests {
         let copy = x.row(10).to_owned();
         x.row_mut(11).assign(&copy);
         (Csr::from_dense(&x), Csr::from_dense(&c))
+    }
+
+    /// Vectors of `n` cells whose copy number varies slowly over `w` windows, as that of overlapping windows does.
+    pub(crate) fn smooth_vectors(n: usize, w: usize, seed: u64) -> Vectors {
+        let (x, c) = smooth_cells(n, w, seed);
+        let rows: Vec<usize> = (0..n).collect();
+        let m = moments(&x, &c, &rows);
+        Vectors::prepare(&x, &c, &rows, &m, Space::Zscore)
+    }
+
+    fn smooth_cells(n: usize, w: usize, seed: u64) -> (Csr, Csr) {
+        let mut rng = Rng::new(seed, "test.smooth cells", &[]);
+        let mut c = Array2::<f32>::zeros((n, w));
+        for (i, mut row) in c.rows_mut().into_iter().enumerate() {
+            let mut noise = rng.normal();
+            for (j, v) in row.iter_mut().enumerate() {
+                noise = 0.98 * noise + 0.2 * rng.normal();
+                let level = if j / 20 == i % 3 { 1.5 } else { 0.0 };
+                *v = (level + noise) as f32;
+            }
+        }
+        c.row_mut(5).fill(0.0);
+        (cells(n, seed).0, Csr::from_dense(&c))
     }
 
     fn moments(x: &Csr, c: &Csr, rows: &[usize]) -> Moments {
@@ -531,6 +556,24 @@ mod tests {
         let vectors = Vectors::prepare(&x, &c, &rows, &m, p.space);
         let found = hard_negatives(&vectors, &p, 1, &|_, _| false).unwrap();
         assert_same(&found, &oracle(&x, &c, &rows, &m, &p));
+    }
+
+    /// Enough cells that tiles multiply sketches.
+    #[test]
+    fn sketches_find_what_all_pairs_in_f64_find() {
+        let (x, c) = smooth_cells(700, 100, 9);
+        let rows: Vec<usize> = (0..x.n_rows()).collect();
+        let m = moments(&x, &c, &rows);
+        for cnv_cosine_min in [0.2, 0.5, 0.8] {
+            let p = MineParams {
+                cnv_cosine_min,
+                ..MineParams::default()
+            };
+            let vectors = Vectors::prepare(&x, &c, &rows, &m, p.space);
+            assert!(Sketch::new(&vectors, cnv_cosine_min).is_some());
+            let found = hard_negatives(&vectors, &p, 1, &|_, _| false).unwrap();
+            assert_same(&found, &oracle(&x, &c, &rows, &m, &p));
+        }
     }
 
     #[test]

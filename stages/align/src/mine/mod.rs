@@ -14,6 +14,7 @@ mod hard;
 mod moments;
 mod negatives;
 mod params;
+mod sketch;
 mod split;
 pub(crate) mod tensors;
 mod vectors;

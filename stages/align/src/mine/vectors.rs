@@ -131,16 +131,11 @@ impl Vectors {
     /// Decides whether the copy-number cosine of two cells is above `bound`: in f32, and again in f64
     /// where that is too close to tell.
     pub fn cnv_cosine_above(&self, a: usize, b: usize, bound: f64) -> bool {
-        let mut sums = [0f32; 16];
-        let (x, x_rest) = self.cnv_row(a).as_chunks::<16>();
-        let (y, y_rest) = self.cnv_row(b).as_chunks::<16>();
-        for (x, y) in x.iter().zip(y) {
-            for k in 0..16 {
-                sums[k] += x[k] * y[k];
-            }
-        }
-        let rest: f32 = x_rest.iter().zip(y_rest).map(|(x, y)| x * y).sum();
-        let cosine = f64::from(sums.iter().sum::<f32>() + rest);
+        let dot = clcc_numerics::math::vectors().dispatch(Dot {
+            a: self.cnv_row(a),
+            b: self.cnv_row(b),
+        });
+        let cosine = f64::from(dot);
         if (cosine - bound).abs() > f64::from(CNV_ROUNDING) {
             cosine > bound
         } else {
@@ -218,6 +213,31 @@ impl Vectors {
         }
         let dot = (sums[0] + sums[1]) + (sums[2] + sums[3]);
         Some(self.cosine_of_dot(dot, a, b))
+    }
+}
+
+/// Dot product of two dense rows.
+struct Dot<'a> {
+    a: &'a [f32],
+    b: &'a [f32],
+}
+
+impl pulp::WithSimd for Dot<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) -> f32 {
+        // Four vectors of sums, since each addition waits for the one before.
+        let mut sums = [0f32; 64];
+        let (a, a_rest) = self.a.as_chunks::<64>();
+        let (b, b_rest) = self.b.as_chunks::<64>();
+        for (a, b) in a.iter().zip(b) {
+            for k in 0..64 {
+                sums[k] += a[k] * b[k];
+            }
+        }
+        let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
+        sums.iter().sum::<f32>() + rest
     }
 }
 
