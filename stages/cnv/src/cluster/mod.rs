@@ -54,6 +54,7 @@ use clcc_data::matrix::{Csr, Matrix};
 use clcc_numerics::linalg::{Pca, PcaOptions, pca};
 use clcc_numerics::rng::Rng;
 use clcc_stage::params::{OnlyWith, ParamProblem};
+use clcc_stage::rows;
 use clcc_stage::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
 use clcc_stage::tables::{Row as _, TableSpec};
 
@@ -178,13 +179,16 @@ impl Stage for Cluster {
 
     const KIND: &'static str = "cluster";
     const TABLES: &'static [TableSpec] = &[
-        tables::ClusterRow::SPEC,
-        tables::CellRow::SPEC,
-        tables::ComponentRow::SPEC,
-        tables::BinRow::SPEC,
-        tables::SegmentRow::SPEC,
-        tables::ArmRow::SPEC,
-        tables::CloneRow::SPEC,
+        rows::CnvClusterRow::SPEC,
+        rows::CnvCellRow::SPEC,
+        rows::MalignancyRow::SPEC,
+        rows::MalignancyBinRow::SPEC,
+        rows::ClusterProfileRow::SPEC,
+        rows::CnvSegmentRow::SPEC,
+        rows::CnvArmRow::SPEC,
+        rows::CnvCloneRow::SPEC,
+        rows::ClonePieceRow::SPEC,
+        rows::HClusterRow::SPEC,
     ];
     // 9: arms and segments judged by their genes' counts; malignant cells in altered clusters alone.
     // 10: pseudogene segments of the receptors' loci (`IGHVII-1-1`, `TRBVA`) take no part, as the other segments.

@@ -42,6 +42,7 @@ use clcc_data::matrix::{Csr, Matrix};
 use clcc_numerics::rng::Rng;
 use clcc_stage::params::{OnlyWith, ParamProblem};
 use clcc_stage::roles::{self, Input};
+use clcc_stage::rows::{HmmRegionRow, HmmSubclusterRow};
 use clcc_stage::stage::{
     Metrics, ObsRead, OutputDecl, Progress, Publish, Read, Stage, StageContext,
 };
@@ -55,7 +56,7 @@ impl Stage for Infercnv {
     type Params = InfercnvParams;
 
     const KIND: &'static str = "infercnv";
-    const TABLES: &'static [TableSpec] = &[hmm::SubclusterRow::SPEC];
+    const TABLES: &'static [TableSpec] = &[HmmRegionRow::SPEC, HmmSubclusterRow::SPEC];
     // 4: column `arm`; elementary functions, products and decompositions of `math`.
     const CODE_VERSION: u32 = 4;
     const ABOUT: &'static str =

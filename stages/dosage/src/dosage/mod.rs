@@ -46,6 +46,7 @@ use clcc_data::matrix::Csr;
 use clcc_stage::cells::MALIGNANT;
 use clcc_stage::cohort::{Cohort, CohortCnv};
 use clcc_stage::roles;
+use clcc_stage::rows;
 use clcc_stage::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
 use clcc_stage::tables::{Row as _, TableSpec};
 
@@ -66,8 +67,15 @@ impl Stage for Dosage {
     // 12: posterior of the slopes, levels and slopes of the patients, clonal loci left out, pseudobulks
     // of the clones published.
     const CODE_VERSION: u32 = 12;
-    const TABLES: &'static [TableSpec] =
-        &[gene_tables::GeneRow::SPEC, gene_tables::PatientRow::SPEC];
+    const TABLES: &'static [TableSpec] = &[
+        rows::DosageGeneRow::SPEC,
+        rows::DosagePatientRow::SPEC,
+        rows::DosageArmRow::SPEC,
+        rows::DosageChromosomeRow::SPEC,
+        rows::DosageCellRow::SPEC,
+        rows::DosageFactorRow::SPEC,
+        rows::DosageLoadingRow::SPEC,
+    ];
     const ABOUT: &'static str =
         "dosage sensitivity of every gene, and cells that fall short of their dosage";
     const USES_SEED: bool = true;
