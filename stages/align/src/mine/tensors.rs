@@ -120,12 +120,12 @@ impl TensorFile {
 
     /// Writes the file at `path`.
     pub(crate) fn write(&self, path: &Path) -> StageResult<()> {
-        std::fs::write(path, self.to_bytes()).map_err(StageError::io("write", path))
+        std::fs::write(path, self.to_bytes()).map_err(StageError::writing(path))
     }
 
     /// Reads a whole file.
     pub(crate) fn read(path: &Path) -> StageResult<Self> {
-        let bytes = std::fs::read(path).map_err(StageError::io("read", path))?;
+        let bytes = std::fs::read(path).map_err(StageError::reading(path))?;
         Self::from_bytes(path, &bytes)
     }
 

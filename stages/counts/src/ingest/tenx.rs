@@ -319,10 +319,10 @@ fn find_here(folder: &Path, only: Option<&str>) -> StageResult<Vec<Source>> {
 }
 
 fn entries(folder: &Path) -> StageResult<Vec<PathBuf>> {
-    let read = std::fs::read_dir(folder).map_err(StageError::io("read", folder))?;
+    let read = std::fs::read_dir(folder).map_err(StageError::reading(folder))?;
     let mut paths = Vec::new();
     for entry in read {
-        paths.push(entry.map_err(StageError::io("read", folder))?.path());
+        paths.push(entry.map_err(StageError::reading(folder))?.path());
     }
     paths.sort();
     Ok(paths)

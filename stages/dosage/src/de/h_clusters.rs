@@ -112,7 +112,7 @@ pub(super) fn run(ctx: &StageContext<'_>, params: &DeParams) -> StageResult<Metr
     }
     ctx.check_cancelled()?;
     let dir = ctx.output(roles::DE);
-    std::fs::create_dir_all(&dir).map_err(StageError::io("create", &dir))?;
+    std::fs::create_dir_all(&dir).map_err(StageError::creating(&dir))?;
     write(&dir, &compared, &cohort.var.index, params)?;
     let mut metrics = Metrics::new();
     let tested = compared.iter().filter(|c| c.obstacle.is_none()).count();

@@ -136,7 +136,7 @@ impl Stage for De {
         let data = Data::load(ctx, params)?;
         let cohort = &data.cohort;
         let dir = ctx.output(roles::DE);
-        std::fs::create_dir_all(&dir).map_err(StageError::io("create", &dir))?;
+        std::fs::create_dir_all(&dir).map_err(StageError::creating(&dir))?;
         let total = cohort.patients.len() as u64 + 5;
         let step = |done: u64, what: &str| {
             ctx.progress.step(done, total, what);

@@ -60,12 +60,12 @@ impl GeneTable {
 }
 
 fn text_of(path: &Path) -> StageResult<String> {
-    let mut bytes = std::fs::read(path).map_err(StageError::io("read", path))?;
+    let mut bytes = std::fs::read(path).map_err(StageError::reading(path))?;
     if bytes.starts_with(&[0x1f, 0x8b]) {
         let mut unpacked = Vec::new();
         crate::gzip::Gunzip::new(bytes.as_slice())
             .read_to_end(&mut unpacked)
-            .map_err(StageError::io("decompress", path))?;
+            .map_err(StageError::decompressing(path))?;
         bytes = unpacked;
     }
     for (mark, what) in [
