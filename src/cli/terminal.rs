@@ -341,7 +341,7 @@ pub(super) fn skipped_text(skipped: u64, not_selected: u64) -> String {
     }
 }
 
-/// The first few files and directories in which these files lie: `report.html, tables/ and 2 more`.
+/// The first few files and directories in which these files are: `report.html, tables/ and 2 more`.
 fn some_of(files: &[String]) -> String {
     let tops: BTreeSet<String> = files
         .iter()

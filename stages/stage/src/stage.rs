@@ -225,7 +225,7 @@ pub struct Survey {
     pub problems: Vec<StageError>,
 }
 
-/// Everything `run` gets beside its parameters.
+/// Everything `run` gets besides its parameters.
 pub struct StageContext<'a> {
     /// Input artifacts, by role in axis order.
     pub inputs: Vec<InputArtifact>,

@@ -129,7 +129,7 @@ impl TensorFile {
         Self::from_bytes(path, &bytes)
     }
 
-    /// Parses the bytes of a file that lies at `path`.
+    /// Parses the bytes of the file at `path`.
     pub(crate) fn from_bytes(path: &Path, bytes: &[u8]) -> StageResult<Self> {
         let bad = |e: safetensors::SafeTensorError| {
             StageError::format(path, "", format!("no safetensors file: {e}"))

@@ -370,7 +370,7 @@ mod tests {
             .collect()
     }
 
-    /// Level: a programme of expression moves no arm; 5 % of arms lie beyond 1.96 standard errors.
+    /// Level: a programme of expression moves no arm; 5 % of arms are beyond 1.96 standard errors.
     #[test]
     fn a_programme_of_expression_alters_no_arm() {
         let z: Vec<f64> = z_of_arms(1.0, 0..10).concat();

@@ -167,6 +167,39 @@ impl Stage for Infercnv {
 /// Run `method: window` between reading and writing: returns the artifact `cnv` and its metrics, from
 /// `obs`, `var` and log1p expression (`n_cells x n_genes`).
 ///
+/// ```
+/// use clcc_cnv::infercnv::{InfercnvParams, annotate};
+/// use clcc_data::frame::{Column, Frame};
+/// use clcc_data::matrix::Csr;
+/// use clcc_stage::stage::Quiet;
+/// use ndarray::Array2;
+///
+/// # fn main() -> clcc_data::StageResult<()> {
+/// // 60 genes on each of three chromosomes; the last ten of twenty cells express those of chr3 half as much again.
+/// let x = Array2::from_shape_fn((20, 180), |(cell, gene)| {
+///     let level = 1.0 + 0.2 * ((7 * cell + 13 * gene) % 5) as f32;
+///     let copies = if cell >= 10 && gene >= 120 { 1.5 } else { 1.0 };
+///     (copies * level).ln_1p()
+/// });
+/// let mut obs = Frame::new((0..20).map(|c| format!("cell {c}")).collect());
+/// let side: Vec<&str> = (0..20).map(|c| if c < 10 { "Normal" } else { "Cancer" }).collect();
+/// obs.set_category("cancer_vs_normal", &side);
+/// let mut var = Frame::new((0..180).map(|g| format!("gene {g}")).collect());
+/// let chromosome: Vec<&str> = (0..180).map(|g| ["chr1", "chr2", "chr3"][g / 60]).collect();
+/// var.set_category("chromosome", &chromosome);
+/// var.set("start", Column::I64((0..180).map(|g| 1000 * g + 1).collect()));
+/// var.set("end", Column::I64((0..180).map(|g| 1000 * g + 500).collect()));
+///
+/// let params = InfercnvParams { window_size: 20, ..InfercnvParams::default() };
+/// let (cnv, _) = annotate(&obs, &var, &Csr::from_dense(&x), &params, &Quiet)?;
+/// let x_cnv = cnv.obsm["X_cnv"].clone().into_dense();
+/// let (normal, gained) = (x_cnv.row(0), x_cnv.row(19));
+/// let last = x_cnv.ncols() - 1;
+/// assert!(gained[last] > 0.15 && gained[0].abs() < 0.05 && normal[last].abs() < 0.05);
+/// # Ok(())
+/// # }
+/// ```
+///
 /// # Errors
 /// [`StageError::Data`] where `var` has no positions, where `reference_key` or a value of
 /// `reference_cat` is not in `obs`, and as [`infer`].

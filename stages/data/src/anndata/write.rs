@@ -245,7 +245,7 @@ impl Writer {
                 if let Some(first) = indices.first_mut() {
                     *first = i as u64;
                 }
-                // The last chunk has the full shape too; what lies outside the array is fill.
+                // The last chunk has the full shape too; what is outside the array is fill.
                 let stored = if chunk.len() == whole {
                     array.store_chunk(&indices, chunk)
                 } else {

@@ -5,8 +5,8 @@
 
 use std::io::Read as _;
 
-use super::Assembly;
 use super::table::{Gene, GeneClass, GeneTable};
+use super::{Assembly, Position};
 
 static GRCH38: &[u8] = include_bytes!("data/grch38.txt.gz");
 
@@ -52,8 +52,8 @@ fn parse(bytes: &[u8]) -> GeneTable {
                 name: columns.names[i].to_string(),
                 id: Some(format!("ENSG{:0>11}", columns.ids[i])),
                 chromosome: (*chromosome).to_string(),
-                start,
-                end: start + int(columns.lengths[i]),
+                start: Position::from_one(start),
+                end: Position::from_one(start + int(columns.lengths[i])),
                 class: Some(columns.classes[i]),
             });
         }
@@ -144,8 +144,8 @@ mod tests {
             (
                 g.id.clone().unwrap(),
                 g.chromosome.clone(),
-                g.start,
-                g.end,
+                g.start.get(),
+                g.end.get(),
                 g.class.unwrap(),
             )
         };
@@ -183,6 +183,6 @@ mod tests {
                 .then(w[0].start.cmp(&w[1].start))
                 .is_le()
         }));
-        assert!(genes.iter().all(|g| g.start >= 1 && g.end >= g.start));
+        assert!(genes.iter().all(|g| g.start.get() >= 1 && g.end >= g.start));
     }
 }

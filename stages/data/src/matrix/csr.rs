@@ -402,7 +402,7 @@ impl Csr {
             let start = out.indices.len();
             for (c, v) in row {
                 if out.indices.len() > start && out.indices.last() == Some(&c) {
-                    *out.data.last_mut().expect("a value beside each index") += v;
+                    *out.data.last_mut().expect("a value for each index") += v;
                 } else {
                     out.indices.push(c);
                     out.data.push(v);
@@ -416,7 +416,7 @@ impl Csr {
 
 /// The sum of whole numbers from 0 to 4 million; nothing where one value is none.
 fn whole_sum(values: &[f32]) -> Option<u64> {
-    // 2^23 has no room for a fraction: what is added to it lies in its last bits.
+    // 2^23 has no room for a fraction: what is added to it is in its last bits.
     const SHIFT: f32 = 8_388_608.0;
     let mut sum = 0;
     for part in values.chunks(256) {

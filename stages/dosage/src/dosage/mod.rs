@@ -36,7 +36,7 @@ pub(crate) mod windows;
 mod write;
 
 pub use params::{CopyNumber, DosageParams, Strata, TumourLevel};
-pub use windows::GeneWindows;
+pub use windows::{GeneWindows, arm_names};
 
 use serde_json::json;
 
@@ -231,6 +231,8 @@ pub struct Places<'a> {
 /// Compute slopes and scores from raw counts (`n_cells x n_genes`), `X_cnv` (`n_cells x n_windows`),
 /// the clone of each cell (`None`: not included), and windows and positions of the genes, which are in
 /// genome order. The result does not depend on the number of threads.
+///
+/// `examples/dosage_slopes.rs` makes all of these from one matrix of counts.
 ///
 /// # Errors
 /// Any error of `step`, which is called between permuted profiles.

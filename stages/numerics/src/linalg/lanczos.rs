@@ -84,7 +84,7 @@ pub fn leading_right(op: &dyn LinearOperator, k: usize, seed: u64) -> StageResul
     }
 }
 
-/// Orthonormal columns that `next` needs beyond the basis, and its coordinates in them. `next` loses what lies in the
+/// Orthonormal columns that `next` needs beyond the basis, and its coordinates in them. `next` loses what is in the
 /// basis.
 fn beyond(basis: &Array2<f64>, next: &mut Array2<f64>) -> (Array2<f64>, Array2<f64>) {
     for _ in 0..2 {

@@ -91,7 +91,7 @@ fn shares_of_clusters<'a>(
 }
 
 /// Whether the event is found (1 or 0), and the share of all genes that the clone's cells have in calls of
-/// its direction; `None` where no gene lies in it.
+/// its direction; `None` where no gene is in it.
 fn find(
     truth: &Truth,
     event: &TrueEvent,

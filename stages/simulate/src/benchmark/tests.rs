@@ -395,7 +395,7 @@ fn hard_truth_is_scored_by_hand() {
     );
     let of = |target, method, metric| value(&table, target, method, metric, "value");
     let close = |a: f64, b: f64| assert!((a - b).abs() < 1e-12, "{a}, expected {b}");
-    // The part: 4 of 4 genes in the gain. The focal loss lies in a gain and is missed. The arm: genes 8 to 11
+    // The part: 4 of 4 genes in the gain. The focal loss is in a gain and is missed. The arm: genes 8 to 11
     // lost, 1 of them called.
     close(of("sub_arm_events", "cnv_segments", "recall"), 1.0);
     close(of("focal_events", "cnv_segments", "recall"), 0.0);
@@ -404,7 +404,7 @@ fn hard_truth_is_scored_by_hand() {
     let chance = |target| value(&table, target, "cnv_segments", "recall", "chance");
     close(chance("sub_arm_events"), 5.0 / 12.0);
     close(chance("focal_events"), 1.0 / 12.0);
-    // Malignant and no doublet: 0, 1, 4, 5, of which 5 is missed; called beside them: 2, 3 and 6.
+    // Malignant and no doublet: 0, 1, 4, 5, of which 5 is missed; called besides them: 2, 3 and 6.
     let called = |metric| of("malignant_calls", "cnv_malignant", metric);
     close(called("of_malignant"), 0.75);
     close(called("of_normal"), 0.0);

@@ -224,7 +224,7 @@ impl Truth {
         place.is_some_and(|p| event.covers(p))
     }
 
-    /// Whether the middle of a gene lies in a region.
+    /// Whether the middle of a gene is in a region.
     pub(super) fn is_within(&self, gene: usize, chromosome: &str, start: f64, end: f64) -> bool {
         let place = self.places.get(&self.gene_names[gene]);
         place.is_some_and(|p| {
