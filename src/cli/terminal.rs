@@ -157,14 +157,7 @@ impl Terminal {
                 id,
                 because,
                 reason,
-            } => {
-                self.finish(id);
-                self.ended += 1;
-                if *reason == Some(SkipReason::NotSelected) {
-                    return;
-                }
-                self.line("SKIP", None, true, &format!("{id}: {because}"));
-            }
+            } => self.skipped(id, because, reason.as_ref()),
             Event::DidPublish { .. } => {}
             Event::Finished { .. } => {
                 let _ = self.bars.clear();
@@ -183,6 +176,14 @@ impl Terminal {
         self.ended = self.ended.saturating_sub(1);
         let text = format!("{id}: output {role} ({digest}) is damaged in the cache; made again");
         self.line("WARN", None, false, &text);
+    }
+
+    fn skipped(&mut self, id: &str, because: &str, reason: Option<&SkipReason>) {
+        self.finish(id);
+        self.ended += 1;
+        if reason != Some(&SkipReason::NotSelected) {
+            self.line("SKIP", None, true, &format!("{id}: {because}"));
+        }
     }
 
     /// What failed, what to do about it, and the end of its log.

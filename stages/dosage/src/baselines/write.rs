@@ -38,7 +38,7 @@ pub(super) fn cells(
     methods: &[Method],
     params: &BaselinesParams,
 ) -> StageResult<()> {
-    let of_method = |m: &'_ Method| -> Vec<BaselineCellRow> {
+    let of_method = |m: &Method| -> Vec<BaselineCellRow> {
         let row = |(&i, &score): (&usize, &f64)| BaselineCellRow {
             cell: cohort.obs.index[i].clone(),
             patient: cohort.patients[cohort.patient_of[i] as usize].clone(),
@@ -61,7 +61,7 @@ pub(super) fn genes(
     methods: &[Method],
     params: &BaselinesParams,
 ) -> StageResult<()> {
-    let of_method = |m: &'_ Method| -> Vec<BaselineGeneRow> {
+    let of_method = |m: &Method| -> Vec<BaselineGeneRow> {
         let genes = cohort.var.index.iter().zip(&m.genes).zip(ranks(&m.genes));
         let row = |((name, gene), rank): ((&String, &Ranked), i64)| BaselineGeneRow {
             names: name.clone(),
