@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 /// `text` on one line in which nothing acts on a terminal: control characters (also line breaks and tabs), and the
-/// marks that reorder or hide what stands beside them, are written as in a program: `\n`, `\u{1b}`.
+/// marks that reorder or hide what stands next to them, are written as in a program: `\n`, `\u{1b}`.
 pub fn shown(text: &str) -> Cow<'_, str> {
     written_out(text, acts)
 }

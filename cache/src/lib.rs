@@ -17,7 +17,7 @@
 //! The one commit point of an action is the rename of its record into `ac/`. A record is trusted
 //! only while every artifact it names is there with its size; digests are compared whenever content
 //! is read as an input or copied out, and by [`Store::verify`]. Records and journal lines carry a
-//! digest of themselves. No file here is the source of truth beside these: every journal may be lost.
+//! digest of themselves. No other file here is a source of truth: every journal may be lost.
 //!
 //! This crate knows nothing of stages, workflows or YAML, and is not asynchronous.
 

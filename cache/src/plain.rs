@@ -59,12 +59,12 @@ pub fn edit_plain(path: &Path) -> io::Result<File> {
     open_only_files(path, OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW)
 }
 
-/// Whether the error says that something else than a regular file lies there.
+/// Whether the error says that there is something else than a regular file.
 pub fn is_not_plain(error: &io::Error) -> bool {
     error.get_ref().is_some_and(|inner| inner.is::<NotPlain>())
 }
 
-/// Something else than a regular file lies there.
+/// There is something else than a regular file.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("expected a file, found {0}")]
 struct NotPlain(&'static str);

@@ -51,10 +51,10 @@ pub fn measure(path: &Path) -> CacheResult<Artifact> {
     measure_with(path, Mode::Plain)
 }
 
-/// As [`measure`], with links followed: what lies outside the cache is read and never written.
+/// As [`measure`], with links followed: what is outside the cache is read and never written.
 ///
 /// # Errors
-/// [`CacheError::NotPlain`] on devices, pipes and links to a directory that they lie in;
+/// [`CacheError::NotPlain`] on devices, pipes and links to a directory that they are in;
 /// [`CacheError::Io`].
 pub fn measure_linked(path: &Path) -> CacheResult<Artifact> {
     measure_with(path, Mode::Linked)

@@ -144,7 +144,7 @@ fn load(args: &DiffArgs, name: &str) -> Result<RunRecord, CliError> {
     }
 }
 
-/// Puts parameters and outputs of each node beside its key.
+/// Puts parameters and outputs of each node next to its key.
 fn hydrate(store: &Store, mut run: RunRecord) -> RunRecord {
     for node in &mut run.nodes {
         if let Some(record) = node.key.and_then(|key| store.record(&key)) {

@@ -185,7 +185,7 @@ fn tables(run: &RunRecord) -> BTreeMap<Place, Digest> {
     outputs.collect()
 }
 
-/// Tables that lie directly in a directory; none where it is no longer there.
+/// Tables directly in a directory; none where it is no longer there.
 fn names(dir: &Path) -> BTreeSet<String> {
     std::fs::read_dir(dir)
         .into_iter()

@@ -136,17 +136,49 @@ impl Drawing {
         out
     }
 
-    /// Longest-path layers from top to bottom, boxes of a layer side by side.
+    /// Longest-path layers from top to bottom, boxes of a layer in a row.
     fn svg(&self) -> String {
-        let n = self.boxes.len();
+        let layout = Layout::of(self);
+        let (width, height) = layout.size;
+        let mut out = format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" \
+             font-family=\"sans-serif\" font-size=\"13\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n\
+             <defs><marker id=\"a\" viewBox=\"0 0 8 8\" refX=\"8\" refY=\"4\" markerWidth=\"7\" markerHeight=\"7\" orient=\"auto\">\
+             <path d=\"M0 0L8 4L0 8z\" fill=\"#555\"/></marker></defs>\n"
+        );
+        for ((from, to), roles) in &self.arrows {
+            out.push_str(&layout.arrow(*from, *to, &Self::roles(roles)));
+        }
+        for (i, (name, note, file)) in self.boxes.iter().enumerate() {
+            out.push_str(&layout.one(i, name, note, *file));
+        }
+        out.push_str("</svg>\n");
+        out
+    }
+}
+
+/// Width and height of a box, and the gaps between boxes of a layer and between layers.
+const BOX: (f64, f64) = (150.0, 44.0);
+const GAPS: (f64, f64) = (30.0, 56.0);
+
+/// Where everything is drawn.
+struct Layout {
+    /// Left upper corner of each box.
+    place: Vec<(f64, f64)>,
+    size: (f64, f64),
+}
+
+impl Layout {
+    fn of(drawing: &Drawing) -> Self {
+        let n = drawing.boxes.len();
         let mut layer = vec![0usize; n];
         for _ in 0..n {
-            for (from, to) in self.arrows.keys() {
+            for (from, to) in drawing.arrows.keys() {
                 layer[*to] = layer[*to].max(layer[*from] + 1);
             }
         }
         let layers = layer.iter().max().map_or(0, |m| m + 1);
-        let (w, h, gap_x, gap_y) = (150.0, 44.0, 30.0, 56.0);
+        let ((w, h), (gap_x, gap_y)) = (BOX, GAPS);
         let mut place = vec![(0.0, 0.0); n];
         let widest = (0..layers)
             .map(|l| layer.iter().filter(|x| **x == l).count())
@@ -164,53 +196,47 @@ impl Drawing {
             }
         }
         let height = 40.0 + layers as f64 * (h + gap_y) - gap_y;
+        Self {
+            place,
+            size: (width, height),
+        }
+    }
+
+    fn arrow(&self, from: usize, to: usize, title: &str) -> String {
+        let (x1, y1) = (self.place[from].0 + BOX.0 / 2.0, self.place[from].1 + BOX.1);
+        let (x2, y2) = (self.place[to].0 + BOX.0 / 2.0, self.place[to].1 - 2.0);
+        format!(
+            "<path d=\"M{x1} {y1}C{x1} {} {x2} {} {x2} {y2}\" fill=\"none\" stroke=\"#999\" marker-end=\"url(#a)\"><title>{title}</title></path>\n",
+            y1 + GAPS.1 * 0.6,
+            y2 - GAPS.1 * 0.6,
+        )
+    }
+
+    /// A box with its name and a note; that of a file is dashed.
+    fn one(&self, i: usize, name: &str, note: &str, file: bool) -> String {
+        let ((x, y), (w, h)) = (self.place[i], BOX);
+        let dash = if file {
+            " stroke-dasharray=\"4 3\""
+        } else {
+            ""
+        };
+        let middle = x + w / 2.0;
+        let first = if note.is_empty() {
+            y + h / 2.0 + 5.0
+        } else {
+            y + 19.0
+        };
         let mut out = format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" \
-             font-family=\"sans-serif\" font-size=\"13\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n\
-             <defs><marker id=\"a\" viewBox=\"0 0 8 8\" refX=\"8\" refY=\"4\" markerWidth=\"7\" markerHeight=\"7\" orient=\"auto\">\
-             <path d=\"M0 0L8 4L0 8z\" fill=\"#555\"/></marker></defs>\n"
+            "<rect x=\"{x}\" y=\"{y}\" width=\"{w}\" height=\"{h}\" rx=\"6\" fill=\"#f4f7fb\" stroke=\"#456\"{dash}/>\n\
+             <text x=\"{middle}\" y=\"{first}\" text-anchor=\"middle\">{name}</text>\n"
         );
-        for ((from, to), roles) in &self.arrows {
-            let (x1, y1) = (place[*from].0 + w / 2.0, place[*from].1 + h);
-            let (x2, y2) = (place[*to].0 + w / 2.0, place[*to].1 - 2.0);
+        if !note.is_empty() {
             let _ = writeln!(
                 out,
-                "<path d=\"M{x1} {y1}C{x1} {} {x2} {} {x2} {y2}\" fill=\"none\" stroke=\"#999\" marker-end=\"url(#a)\"><title>{}</title></path>",
-                y1 + gap_y * 0.6,
-                y2 - gap_y * 0.6,
-                Self::roles(roles)
+                "<text x=\"{middle}\" y=\"{}\" text-anchor=\"middle\" font-size=\"11\" fill=\"#567\">{note}</text>",
+                y + 35.0
             );
         }
-        for (i, (name, note, file)) in self.boxes.iter().enumerate() {
-            let (x, y) = place[i];
-            let dash = if *file {
-                " stroke-dasharray=\"4 3\""
-            } else {
-                ""
-            };
-            let _ = writeln!(
-                out,
-                "<rect x=\"{x}\" y=\"{y}\" width=\"{w}\" height=\"{h}\" rx=\"6\" fill=\"#f4f7fb\" stroke=\"#456\"{dash}/>"
-            );
-            let middle = x + w / 2.0;
-            let first = if note.is_empty() {
-                y + h / 2.0 + 5.0
-            } else {
-                y + 19.0
-            };
-            let _ = writeln!(
-                out,
-                "<text x=\"{middle}\" y=\"{first}\" text-anchor=\"middle\">{name}</text>"
-            );
-            if !note.is_empty() {
-                let _ = writeln!(
-                    out,
-                    "<text x=\"{middle}\" y=\"{}\" text-anchor=\"middle\" font-size=\"11\" fill=\"#567\">{note}</text>",
-                    y + 35.0
-                );
-            }
-        }
-        out.push_str("</svg>\n");
         out
     }
 }

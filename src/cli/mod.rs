@@ -57,25 +57,46 @@ fn say_panic(info: &std::panic::PanicHookInfo<'_>) {
 fn begin() -> i32 {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(e) if e.use_stderr() => {
-            // It quotes arguments, so it is made once more of harmless ones.
-            let harmless = |a: std::ffi::OsString| shown(&a.to_string_lossy()).into_owned();
-            let again = Cli::try_parse_from(std::env::args_os().map(harmless));
-            out::tell_text(&again.err().unwrap_or(e).render().to_string());
-            return exit::USAGE;
-        }
-        Err(help) => {
-            sigpipe::reset();
-            return match help.print() {
-                Ok(()) if !out::is_absent() => exit::OK,
-                _ => exit::OUTPUT,
-            };
-        }
+        Err(e) => return not_parsed(e),
     };
     // What only prints ends with its reader; what does more goes on.
-    if cli.command.only_prints() {
+    let only_prints = cli.command.only_prints();
+    if only_prints {
         sigpipe::reset();
     }
+    write_diagnostics();
+    // The kernel shields the first process of a container from signals that nobody listens to; `run` and
+    // `simulate` listen themselves.
+    if std::process::id() == 1 && only_prints {
+        let _ = signals::end_after(|| {});
+    }
+    match execute(cli.command) {
+        Ok(code) => code,
+        Err(e) => {
+            out::tell_text(&e.render());
+            e.code
+        }
+    }
+}
+
+/// What to print of a command line that asks for help, or says nothing known, and the exit code.
+fn not_parsed(e: clap::Error) -> i32 {
+    if e.use_stderr() {
+        // It quotes arguments, so it is made once more of harmless ones.
+        let harmless = |a: std::ffi::OsString| shown(&a.to_string_lossy()).into_owned();
+        let again = Cli::try_parse_from(std::env::args_os().map(harmless));
+        out::tell_text(&again.err().unwrap_or(e).render().to_string());
+        return exit::USAGE;
+    }
+    sigpipe::reset();
+    match e.print() {
+        Ok(()) if !out::is_absent() => exit::OK,
+        _ => exit::OUTPUT,
+    }
+}
+
+/// Write what `CLCC_LOG` asks for to stderr.
+fn write_diagnostics() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("CLCC_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
     tracing_subscriber::fmt()
@@ -85,14 +106,11 @@ fn begin() -> i32 {
         .log_internal_errors(false)
         .without_time()
         .init();
-    // The kernel shields the first process of a container from signals that nobody listens to; `run` and
-    // `simulate` listen themselves.
-    let is_first = std::process::id() == 1;
-    if is_first && cli.command.only_prints() {
-        let _ = signals::end_after(|| {});
-    }
-    let outcome = match cli.command {
-        Command::ExecNode { action } => return crate::exec::exec_node(&action),
+}
+
+fn execute(command: Command) -> Result<i32, CliError> {
+    match command {
+        Command::ExecNode { action } => Ok(crate::exec::exec_node(&action)),
         Command::Run(args) => run::run(&args),
         Command::Plan(args) => run::plan(&args),
         Command::Explain { workflow, node } => run::explain(&workflow, &node),
@@ -117,12 +135,5 @@ fn begin() -> i32 {
         Command::Simulate(args) => simulate::simulate(&args),
         Command::Init(args) => init::init(&args),
         Command::Completions { shell } => check::completions(shell),
-    };
-    match outcome {
-        Ok(code) => code,
-        Err(e) => {
-            out::tell_text(&e.render());
-            e.code
-        }
     }
 }

@@ -1,4 +1,4 @@
-//! Where an artifact or a result comes from: the record in its cache, or the `run.json` beside it.
+//! Where an artifact or a result comes from: the record in its cache, or the `run.json` next to it.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ pub(super) fn provenance(path: &Path) -> Option<Value> {
     from_cache(&path).or_else(|| from_results(&path))
 }
 
-/// An artifact lies at `<cache>/cas/<ab>/<digest>`, its record in `<cache>/ac/<ab>/<key>.json`.
+/// An artifact is at `<cache>/cas/<ab>/<digest>`, its record in `<cache>/ac/<ab>/<key>.json`.
 fn from_cache(path: &Path) -> Option<Value> {
     let digest: Digest = path.file_name()?.to_str()?.parse().ok()?;
     let cas = path.parent()?.parent()?;
@@ -44,7 +44,7 @@ fn from_cache(path: &Path) -> Option<Value> {
     })
 }
 
-/// Results lie beneath a folder with `run.json`, which names the content of every output.
+/// Results are in a folder with `run.json`, which names the content of every output.
 fn from_results(path: &Path) -> Option<Value> {
     let folder = path
         .ancestors()

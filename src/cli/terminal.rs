@@ -144,71 +144,73 @@ impl Terminal {
                 reason,
                 seconds,
                 ..
-            } => {
-                self.finish(id);
-                self.ended += 1;
-                let why = reason.as_ref().map(Reason::text).unwrap_or_default();
-                self.line(
-                    "DONE",
-                    Some(*seconds),
-                    true,
-                    &format!("{id}  {}  {why}", &key[..8]),
-                );
-            }
+            } => self.executed(id, &key[..8], reason.as_ref(), *seconds),
             Event::WillRetry {
                 id, because, how, ..
             } => {
                 self.finish(id);
                 self.line("RETRY", None, false, &format!("{id} {how}: {because}"));
             }
-            Event::DidFindDamage { id, role, digest } => {
-                self.ended = self.ended.saturating_sub(1);
-                let short = &digest[..8];
-                self.line(
-                    "WARN",
-                    None,
-                    false,
-                    &format!("{id}: output {role} ({short}) is damaged in the cache; made again"),
-                );
-            }
-            Event::DidFail {
-                id,
-                message,
-                hint,
-                seconds,
-                log,
-                log_tail,
-                ..
-            } => {
-                self.finish(id);
-                self.ended += 1;
-                self.line("FAIL", Some(*seconds), true, &format!("{id}: {message}"));
-                if let Some(hint) = hint {
-                    self.print_drawn(&format!("   hint: {}", hint_lines(hint)));
-                }
-                for text in log_tail {
-                    self.print(&format!("      | {text}"));
-                }
-                if !log_tail.is_empty() {
-                    self.print(&format!("    log: {log}"));
-                }
-            }
+            Event::DidFindDamage { id, role, digest } => self.damaged(id, role, &digest[..8]),
+            Event::DidFail { .. } => self.failed(event),
             Event::DidSkip {
                 id,
                 because,
                 reason,
-            } => {
-                self.finish(id);
-                self.ended += 1;
-                if *reason == Some(SkipReason::NotSelected) {
-                    return;
-                }
-                self.line("SKIP", None, true, &format!("{id}: {because}"));
-            }
+            } => self.skipped(id, because, reason.as_ref()),
             Event::DidPublish { .. } => {}
             Event::Finished { .. } => {
                 let _ = self.bars.clear();
             }
+        }
+    }
+
+    fn executed(&mut self, id: &str, key: &str, reason: Option<&Reason>, seconds: f64) {
+        self.finish(id);
+        self.ended += 1;
+        let why = reason.map(Reason::text).unwrap_or_default();
+        self.line("DONE", Some(seconds), true, &format!("{id}  {key}  {why}"));
+    }
+
+    fn damaged(&mut self, id: &str, role: &str, digest: &str) {
+        self.ended = self.ended.saturating_sub(1);
+        let text = format!("{id}: output {role} ({digest}) is damaged in the cache; made again");
+        self.line("WARN", None, false, &text);
+    }
+
+    fn skipped(&mut self, id: &str, because: &str, reason: Option<&SkipReason>) {
+        self.finish(id);
+        self.ended += 1;
+        if reason != Some(&SkipReason::NotSelected) {
+            self.line("SKIP", None, true, &format!("{id}: {because}"));
+        }
+    }
+
+    /// What failed, what to do about it, and the end of its log.
+    fn failed(&mut self, event: &Event) {
+        let Event::DidFail {
+            id,
+            message,
+            hint,
+            seconds,
+            log,
+            log_tail,
+            ..
+        } = event
+        else {
+            return;
+        };
+        self.finish(id);
+        self.ended += 1;
+        self.line("FAIL", Some(*seconds), true, &format!("{id}: {message}"));
+        if let Some(hint) = hint {
+            self.print_drawn(&format!("   hint: {}", hint_lines(hint)));
+        }
+        for text in log_tail {
+            self.print(&format!("      | {text}"));
+        }
+        if !log_tail.is_empty() {
+            self.print(&format!("    log: {log}"));
         }
     }
 
@@ -340,7 +342,7 @@ pub(super) fn skipped_text(skipped: u64, not_selected: u64) -> String {
     }
 }
 
-/// The first few files and directories in which these files lie: `report.html, tables/ and 2 more`.
+/// The first few files and directories in which these files are: `report.html, tables/ and 2 more`.
 fn some_of(files: &[String]) -> String {
     let tops: BTreeSet<String> = files
         .iter()

@@ -158,7 +158,7 @@ fn run_stage(
     })?;
     let out_dir = attempt.join("out");
     std::fs::create_dir_all(&out_dir)
-        .map_err(StageError::io("create", &out_dir))
+        .map_err(StageError::creating(&out_dir))
         .map_err(|e| failure(&e))?;
     let ctx = StageContext {
         inputs: action
@@ -204,7 +204,7 @@ fn failure(e: &StageError) -> Failure {
     }
     let class = match e {
         StageError::Cancelled => FailureClass::Cancelled,
-        StageError::Io { verb, source, .. } => io_class(source, !matches!(*verb, "read" | "open")),
+        StageError::Io { access, source, .. } => io_class(source, access.is_write()),
         _ => FailureClass::Stage,
     };
     let of_the_system = match e {

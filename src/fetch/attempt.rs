@@ -53,41 +53,53 @@ pub(super) fn attempt(
         Ok(response) => response,
         Err(e) => return Ok(Ended::Broken(e.to_string())),
     };
+    match accept(url, &response, part, digest_given)? {
+        Some(ended) => Ok(ended),
+        None => receive(response, part, options.stall, watch),
+    }
+}
+
+/// What the head of the answer says: `None` where what follows belongs to the part.
+fn accept(
+    url: &str,
+    response: &Response<ureq::Body>,
+    part: &mut Part,
+    digest_given: bool,
+) -> Result<Option<Ended>, FetchError> {
+    let headers = response.headers();
     match response.status().as_u16() {
         200 => {
-            let total = number(response.headers(), "content-length");
-            let version = version(response.headers());
-            if total.is_none() && !digest_given && !is_chunked(response.headers()) {
+            let total = number(headers, "content-length");
+            if total.is_none() && !digest_given && !is_chunked(headers) {
                 return Err(FetchError::NoLength {
                     url: url.to_string(),
                 });
             }
-            part.begin(version, total)?;
+            part.begin(version(headers), total)?;
+            Ok(None)
         }
         206 => {
-            let (start, total) = match content_range(response.headers()) {
-                Some(range) => range,
-                None => return restart(part, "the server sent a range without saying which"),
+            let Some((start, total)) = content_range(headers) else {
+                return restart(part, "the server sent a range without saying which").map(Some);
             };
             if start != part.len || total.is_some_and(|t| part.about.total.is_some_and(|p| p != t))
             {
-                return restart(part, "the server sent another range than the one asked for");
+                let why = "the server sent another range than the one asked for";
+                return restart(part, why).map(Some);
             }
             part.about.total = part.about.total.or(total);
+            Ok(None)
         }
         // What is there is longer than the file, or of another version.
-        416 => return restart(part, "the server has no such range"),
+        416 => restart(part, "the server has no such range").map(Some),
         status @ (408 | 425 | 429 | 500..=599) => {
-            return Ok(Ended::Broken(format!("the server answered {status}")));
+            Ok(Some(Ended::Broken(format!("the server answered {status}"))))
         }
-        status => {
-            return Err(FetchError::Refused {
-                url: url.to_string(),
-                status,
-            });
-        }
+        status => Err(FetchError::Refused {
+            url: url.to_string(),
+            status,
+        }),
     }
-    receive(response, part, options.stall, watch)
 }
 
 fn restart(part: &mut Part, why: &str) -> Result<Ended, FetchError> {

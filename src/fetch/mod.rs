@@ -1,7 +1,7 @@
 //! Downloads an input that has a `url` and is not there: resumed after a break, moved into place
 //! only when whole.
 //!
-//! What has arrived lies beside the target as `<name>.part`, with `<name>.part.json`, which says of
+//! What has arrived is next to the target as `<name>.part`, with `<name>.part.json`, which says of
 //! which version of the file it is a part. A part is continued only where the server confirms that
 //! version (`If-Range`), and where the range that it sends is the one that was asked for. A file is
 //! whole when it has the length that the server stated, or when its digest is the one asked for; a
@@ -138,7 +138,7 @@ impl FetchError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::NoLength { .. } => {
-                Some("state `digest: sha256:...` beside the url, or download the file by hand")
+                Some("state `digest: sha256:...` next to the url, or download the file by hand")
             }
             Self::GaveUp { .. } => Some("run again to go on where it stopped"),
             Self::Digest { .. } | Self::Content { .. } => {

@@ -47,7 +47,7 @@ fn is_at(file: &File, path: &Path) -> bool {
 
 impl Part {
     /// Opens the part of `to`, waiting for any other program that writes it; `None` where that one
-    /// brought the file meanwhile. What lies there from another url is dropped.
+    /// brought the file meanwhile. What is there from another url is dropped.
     pub(super) fn open(to: &Path, url: &str) -> Result<Option<Self>, FetchError> {
         let (path, about_path) = (beside(to, ".part"), beside(to, ".part.json"));
         let file = loop {

@@ -10,7 +10,7 @@ use clcc_stages::tables::{ColumnSpec, TableSpec};
 const HEAD: &str = "\
 # Result tables
 
-The tables in `results/<workflow>/tables` and the history beside the model, by the stage kind that writes them. \
+The tables in `results/<workflow>/tables` and the history next to the model, by the stage kind that writes them. \
 Written by `clcc-flow schema --tables`; as JSON with `--format json`.
 
 Lines that begin with `#` say how the numbers were made. A row is what the table's first sentence says, and its first \

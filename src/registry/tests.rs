@@ -100,6 +100,31 @@ fn every_default_resolves_and_is_in_the_schema() {
     }
 }
 
+/// The number after the word `default` in a description.
+fn said_default(text: &str) -> Option<f64> {
+    let after = text.split_once("efault ")?.1;
+    let inside = |c: &char| c.is_ascii_digit() || "-.,e".contains(*c);
+    let number: String = after.chars().take_while(inside).collect();
+    let number = number.trim_end_matches(['.', ',', 'e']).replace(',', "");
+    number.parse().ok()
+}
+
+#[test]
+fn the_default_that_a_description_states_is_the_default() {
+    let mut stated = 0;
+    for kind in kinds() {
+        properties(&kind.schema(), "", &mut |path, property, _| {
+            let default = property["default"].as_f64();
+            let text = property["description"].as_str().unwrap_or_default();
+            if let (Some(default), Some(said)) = (default, said_default(text)) {
+                assert_eq!(said, default, "{}: `{path}`: {text}", kind.name);
+                stated += 1;
+            }
+        });
+    }
+    assert!(stated > 100, "{stated}");
+}
+
 #[test]
 fn every_parameter_is_described_in_words_of_the_workflow() {
     let mut schemas: Vec<(&str, Value)> = kinds().iter().map(|k| (k.name, k.schema())).collect();
@@ -366,7 +391,7 @@ fn allows(schema: &Value, value: &Value) -> bool {
     })
 }
 
-/// Values of a property that differ in what is read beside them.
+/// Values of a property that differ in what else is read.
 fn values(property: &Value) -> Vec<Value> {
     let names = property["oneOf"].as_array().into_iter().flatten();
     let mut out: Vec<Value> = names.filter_map(|o| o.get("const")).cloned().collect();
@@ -534,7 +559,7 @@ fn every_role_that_is_read_is_written_and_every_role_belongs_to_a_kind() {
             .iter()
             .flat_map(|(path, values)| values.iter().map(|v| with(path, v.clone())));
         for params in single.chain([Map::new()]) {
-            // Values that need another parameter beside them are refused alone.
+            // Values that need another parameter with them are refused alone.
             let Ok(found) = kind.resolve(&params) else {
                 continue;
             };

@@ -7,7 +7,7 @@ use super::{Kind, kinds};
 /// JSON Schema of a workflow file. `params` are those of the stage's kind, which is `kind`, or the
 /// stage's name.
 ///
-/// An editor sees one place at a time: a parameter that only another method reads is flagged beside the
+/// An editor sees one place at a time: a parameter that only another method reads is flagged next to the
 /// method, or its default, that stands in the same mapping. Parameters that axis values set are checked
 /// by `clcc-flow check`, which knows what they are merged into.
 pub fn workflow_schema() -> Value {

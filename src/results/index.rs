@@ -13,7 +13,7 @@ use super::origin::Origin;
 /// The index of a results directory.
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Index {
-    /// Digest of what the records beside it are about; nothing while they are being written.
+    /// Digest of what the records next to it are about; nothing while they are being written.
     pub(super) state: Option<Digest>,
     /// The workflow file; nothing where an earlier version wrote this.
     #[serde(default, skip_serializing_if = "Option::is_none")]

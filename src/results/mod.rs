@@ -1,6 +1,6 @@
-//! `results/<workflow>/`: published outputs beside one another, `metrics.json` and `run.json`.
+//! `results/<workflow>/`: published outputs next to one another, `metrics.json` and `run.json`.
 //!
-//! Files are copies of what lies in the cache (reflinks where the filesystem has them), never
+//! Files are copies of what is in the cache (reflinks where the filesystem has them), never
 //! links to it, so that editing a result cannot damage the cache. A file that is in place already
 //! is left alone: `.published.json` says which content each path holds. What an earlier run published stays
 //! while its node is in the workflow and has no outputs in this run (it failed, was stopped or was not asked
@@ -249,7 +249,7 @@ fn replace(
     for rel in stale {
         copy(dir, &wanted[rel], &dir.join(rel))?;
     }
-    // What lies beyond a link is not ours to remove.
+    // What is beyond a link is not ours to remove.
     for rel in gone
         .iter()
         .filter(|rel| link_on_the_way(dir, &dir.join(rel)).is_none())
@@ -260,7 +260,7 @@ fn replace(
     Ok(())
 }
 
-/// Writes what is said of the run beside its files, and into the page.
+/// Writes what is said of the run next to its files, and into the page.
 fn write_records(
     dir: &Path,
     wanted: &WantedFiles,

@@ -38,7 +38,7 @@ pub struct RunRecord {
     pub inputs: Vec<InputRecord>,
     /// Its nodes, in the order of the plan.
     pub nodes: Vec<NodeRecord>,
-    /// Files beside this one that an earlier run made.
+    /// Files next to this one that an earlier run made.
     #[serde(default)]
     pub files_of_an_earlier_run: Vec<String>,
 }
@@ -224,7 +224,7 @@ impl RunRecord {
         Self::of(plan, outcome, inputs, options, started, nodes.collect())
     }
 
-    /// The whole record of a run, as it stands beside the results.
+    /// The whole record of a run, as it stands next to the results.
     pub fn whole(
         plan: &Plan,
         outcome: &RunOutcome,

@@ -1,4 +1,4 @@
-//! A run as a Research Object Crate: `ro-crate-metadata.json` beside the results, by the RO-Crate
+//! A run as a Research Object Crate: `ro-crate-metadata.json` next to the results, by the RO-Crate
 //! 1.1 specification and the Workflow Run RO-Crate profiles (Process Run, Workflow Run and
 //! Provenance Run, 0.5). Values that are not set are left out.
 

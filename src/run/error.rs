@@ -25,7 +25,7 @@ pub enum RunError {
     #[error(transparent)]
     Cache(#[from] CacheError),
     /// The cache's path is handed to child processes as JSON, so it must be text.
-    #[error("the cache lies at `{}`: expected a path that is UTF-8 text", .0.display())]
+    #[error("the cache is at `{}`: expected a path that is UTF-8 text", .0.display())]
     CachePath(PathBuf),
     /// An input file cannot be read.
     #[error("input `{name}`")]

@@ -80,7 +80,7 @@ pub struct Umask {
     /// As the user set it.
     own: Mode,
     /// In the cache: a directory that the group may write and hands its group on (`chmod g+ws`) is shared, so
-    /// what lies in it is the group's too, whatever each of its users has set.
+    /// what is in it is the group's too, whatever each of its users has set.
     cache: Mode,
 }
 

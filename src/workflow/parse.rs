@@ -350,7 +350,7 @@ impl Checker<'_> {
             self.problem_at(&join(at, "digest"), Problem::new(e.to_string()));
         }
         if spec.url.is_none() {
-            let message = "a `digest` is checked on download: expected a `url` beside it";
+            let message = "a `digest` is checked on download: expected a `url` next to it";
             self.problem_at(&join(at, "digest"), Problem::new(message));
         }
     }

@@ -2,7 +2,7 @@
 //! and what is refused (size, depth, aliases, tags, duplicate keys, several documents).
 //!
 //! A key is its text: `1.10` and `1.1` are two keys. A value without quotes has the type that
-//! `serde_yaml` gives it, and its text is kept beside it ([`Positions::text`]) for whoever expects text
+//! `serde_yaml` gives it, and its text is kept with it ([`Positions::text`]) for whoever expects text
 //! there.
 
 use std::collections::BTreeMap;

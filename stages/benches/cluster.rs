@@ -1,4 +1,4 @@
-//! PCA, neighbours, Leiden and UMAP beside infercnvpy (scanpy), warm, on 8,000 cells.
+//! PCA, neighbours, Leiden and UMAP compared with infercnvpy (scanpy), warm, on 8,000 cells.
 //!
 //! cargo bench -p clcc-stages --bench cluster
 //!

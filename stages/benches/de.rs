@@ -1,4 +1,4 @@
-//! The rank-sum test beside scanpy and scipy on the same matrix.
+//! The rank-sum test compared with scanpy and scipy on the same matrix.
 //!
 //!     CLCC_PEER_PYTHON=python cargo bench -p clcc-stages --bench de
 //!

@@ -1,4 +1,4 @@
-//! Retrieval both ways among the test cells of the paper's cohort, beside numpy.
+//! Retrieval both ways among the test cells of the paper's cohort, compared with numpy.
 //!
 //!     CLCC_PEER_PYTHON=python cargo bench -p clcc-stages --bench eval
 //!

@@ -1,4 +1,4 @@
-//! Reading a GEO text matrix beside `gzip -dc` of the same file: `cargo bench -p clcc-stages --bench geo_text`.
+//! Reading a GEO text matrix compared with `gzip -dc` of the same file: `cargo bench -p clcc-stages --bench geo_text`.
 //!
 //! The file is a simulated stand-in of GSE131907 (29,634 genes, 2 % of its cells), made once in the
 //! folder for temporary files; `CLCC_BENCH_GEO` names a folder with the series' two files instead.

@@ -1,4 +1,4 @@
-//! Reading and normalising an h5ad beside anndata and scanpy:
+//! Reading and normalising an h5ad compared with anndata and scanpy:
 //! `CLCC_PEER_PYTHON=... cargo bench -p clcc-stages --bench h5ad`.
 //!
 //! 8,000 simulated cells x 29,634 genes, 6 % of the values above 0. The file is written by anndata where the peer is there, once

@@ -1,4 +1,4 @@
-//! `infercnv` beside infercnvpy: truth on simulated patients, then speed.
+//! `infercnv` compared with infercnvpy: truth on simulated patients, then speed.
 //!
 //! cargo bench -p clcc-stages --bench infercnv -- [truth|hmm|speed|memory]
 //!
@@ -65,7 +65,7 @@ fn large() -> AnnData {
     cnv::patient(&params, 1).1
 }
 
-/// `method: window` beside infercnvpy with two processes; data in memory on both sides.
+/// `method: window` compared with infercnvpy with two processes; data in memory on both sides.
 fn speed() {
     let expr = large();
     let x = cnv::csr(expr.x.as_ref().expect("expression"));
@@ -159,7 +159,7 @@ fn peak_gib() -> f64 {
         .map_or(f64::NAN, |kb| kb / 1024.0 / 1024.0)
 }
 
-/// `method: hmm` beside cnvturbo on the same counts: ratios, and states on its subclusters and levels.
+/// `method: hmm` compared with cnvturbo on the same counts: ratios, and states on its subclusters and levels.
 fn hmm() {
     let (_, expr) = cnv::patient(&SimulateParams::default(), 1);
     beside_cnvturbo("simulate defaults, seed 1", &expr, 0.1);

@@ -1,5 +1,5 @@
 //! `cargo bench -p clcc-stages --bench math`: accuracy and speed of the portable functions, products and
-//! decompositions beside the standard library's (the C library's) and faer's, which follow the processor.
+//! decompositions compared with the standard library's (the C library's) and faer's, which follow the processor.
 //!
 //! One thread. `ulp` is the largest distance to the standard library's value, itself within 1 ulp.
 

@@ -1,4 +1,4 @@
-//! Hard negatives of a full-size cohort: exact over all pairs, beside numpy's 5,000 candidates.
+//! Hard negatives of a full-size cohort: exact over all pairs, compared with numpy's 5,000 candidates.
 //!
 //!     CLCC_PEER_PYTHON=python cargo bench -p clcc-stages --bench mine
 //!

@@ -1,9 +1,9 @@
-//! Retrieval on the ovarian set beside PyTorch: same cells, features and parts, five seeds, paired.
+//! Retrieval on the ovarian set compared with PyTorch: same cells, features and parts, five seeds, paired.
 //!
 //!     CLCC_BENCH_CACHE=DIR cargo bench -p clcc-stages --bench paired
 //!
 //! DIR is the cache in which `tests/reference/train/ovarian_export.py` found what PyTorch was given
-//! (the script says how it is made); PyTorch's figures lie beside that script. Settings are
+//! (the script says how it is made); PyTorch's figures are next to that script. Settings are
 //! PyTorch's: 60 epochs, separate batch-norm statistics, the paper's defaults otherwise.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints what it measured")]

@@ -1,4 +1,4 @@
-//! The training step at the paper's size, beside PyTorch on the same cores; and the memory of a
+//! The training step at the paper's size, compared with PyTorch on the same cores; and the memory of a
 //! full-size run, artifacts read from disk included.
 //!
 //!     CLCC_PEER_PYTHON=python cargo bench -p clcc-stages --bench train

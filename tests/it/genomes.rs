@@ -288,7 +288,7 @@ fn a_genome_that_the_positions_cannot_be_of_is_refused_or_said() {
     };
     let p = project(WORKFLOW, &genes(symbols, ["1", "2", "21"]), 30);
     let mut said = refused(&p, &["--set", "preprocess.genome=mm39"]);
-    // 80 megabases and 50 more lie beyond the end of chromosome 21.
+    // 80 megabases and 50 more are beyond the end of chromosome 21.
     let beyond = ["--until", "preprocess", "--set", "preprocess.genome=GRCh38"];
     said += &run(&p, &beyond).expect(0).stderr;
     // 23 is X where the genome is a human's, and nothing where nobody says.

@@ -37,7 +37,7 @@ fn put_pipe(path: &Path) {
 
 fn put_socket(path: &Path) {
     let _ = std::fs::remove_file(path);
-    // The name may be too long for a socket where it lies.
+    // The name may be too long for a socket where it is.
     let short = tempfile::tempdir().expect("a directory");
     drop(UnixListener::bind(short.path().join("s")).expect("a socket"));
     if std::fs::rename(short.path().join("s"), path).is_err() {

@@ -12,6 +12,7 @@ mod genomes;
 mod golden;
 mod hostile;
 mod inputs;
+mod invariants;
 mod library;
 mod messages;
 mod names;

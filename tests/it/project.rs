@@ -161,7 +161,7 @@ impl Project {
         serde_json::from_slice(&bytes).expect("JSON")
     }
 
-    /// Names of what lies in a folder beneath the project, sorted.
+    /// Names of what is in a folder of the project, sorted.
     pub(crate) fn names_in(&self, folder: &str) -> Vec<String> {
         let entries = std::fs::read_dir(self.path().join(folder)).expect("a folder");
         let name = |e: std::fs::DirEntry| e.file_name().to_string_lossy().into_owned();
@@ -268,7 +268,7 @@ impl Project {
                 out.push(entry.expect("an entry").path());
             }
         }
-        // A killed process may leave a temporary file beside them.
+        // A killed process may leave a temporary file next to them.
         out.retain(|p| {
             !p.file_name()
                 .is_some_and(|n| n.to_string_lossy().starts_with('.'))

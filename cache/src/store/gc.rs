@@ -151,7 +151,7 @@ impl Store {
         Ok(report)
     }
 
-    /// What killed runs left half written: all of `tmp/`, and temporary files beside the journals.
+    /// What killed runs left half written: all of `tmp/`, and temporary files next to the journals.
     fn leftovers(&self) -> CacheResult<Vec<PathBuf>> {
         let mut found = entries(&self.tmp())?;
         for dir in [self.root.clone(), self.root.join("last")] {

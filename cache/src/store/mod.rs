@@ -19,7 +19,7 @@ use crate::plain::read_plain;
 use crate::record::{ActionRecord, OutputRecord};
 use crate::tree::{Artifact, ArtifactForm, TreeEntry, measure, sync_path, tree_digest};
 
-/// What lies directly in a cache.
+/// What is directly in a cache.
 const DIRS: [&str; 8] = [
     "cas",
     "ac",
@@ -103,12 +103,12 @@ impl Store {
         &self.root
     }
 
-    /// Where what is not whole yet lies: swept, and never looked at by a hit or by `verify`.
+    /// Where what is not whole yet is kept: swept, and never looked at by a hit or by `verify`.
     fn tmp(&self) -> PathBuf {
         self.root.join("tmp")
     }
 
-    /// Where an artifact lies.
+    /// Where an artifact is.
     pub fn artifact_path(&self, digest: &Digest) -> PathBuf {
         let name = digest.to_string();
         self.root.join("cas").join(&name[..2]).join(name)
@@ -271,7 +271,7 @@ impl Store {
         let target = self.artifact_path(&artifact.digest);
         let parent = target
             .parent()
-            .expect("an artifact lies in a shard directory");
+            .expect("an artifact is in a shard directory");
         make_dir(parent)?;
         if artifact.form == ArtifactForm::Tree {
             let listing = serde_json::to_vec(&artifact.entries).expect("plain values serialise");
@@ -306,7 +306,7 @@ impl Store {
     /// Sets an artifact aside, so that it is never used again.
     ///
     /// # Errors
-    /// [`CacheError::Io`]; [`CacheError::Link`] where its shard is a link: what lies beyond is not ours to move.
+    /// [`CacheError::Io`]; [`CacheError::Link`] where its shard is a link: what is beyond it is not ours to move.
     pub fn quarantine(&self, digest: &Digest) -> CacheResult<()> {
         let dir = self.root.join("quarantine");
         make_dir(&dir)?;
@@ -395,7 +395,7 @@ fn shard_files(dir: &Path) -> CacheResult<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// What lies in a directory; nothing where there is none. A link is refused.
+/// What is in a directory; nothing where there is none. A link is refused.
 fn entries(dir: &Path) -> CacheResult<Vec<PathBuf>> {
     refuse_link(dir)?;
     match std::fs::read_dir(dir) {
@@ -441,7 +441,7 @@ fn is_writable(dir: &Path) -> bool {
 pub(crate) fn write_atomic(tmp: &Path, path: &Path, bytes: &[u8]) -> CacheResult<()> {
     let parent = path
         .parent()
-        .expect("a file of the cache lies in a directory");
+        .expect("a file of the cache is in a directory");
     make_dir(parent)?;
     failpoint::reach("write.create")
         .and_then(|()| fresh_file(tmp, ".tmp.", 0o666))

@@ -327,7 +327,7 @@ fn no_link_leads_a_sweep_a_collection_or_a_publication_out_of_the_cache() {
     artifact.digest = output.digest;
     assert!(store.insert(&attempt.join("x"), &artifact).is_err());
     assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 1);
-    // Nor set aside through it, whatever lies there under the artifact's name.
+    // Nor set aside through it, whatever is there under the artifact's name.
     let namesake = outside.join(output.digest.to_string());
     std::fs::write(&namesake, "precious").unwrap();
     let refused = store.quarantine(&output.digest).unwrap_err();

@@ -214,7 +214,7 @@ pub fn csr(matrix: &Matrix) -> Csr {
     matrix.clone().into_csr()
 }
 
-/// A file of the shared data beside the checkout or further up, where it is present.
+/// A file of the shared data next to the checkout or further up, where it is present.
 pub fn shared(name: &str) -> Option<std::path::PathBuf> {
     let ancestors = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
     ancestors

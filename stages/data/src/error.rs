@@ -11,10 +11,10 @@ pub type StageResult<T> = Result<T, StageError>;
 #[non_exhaustive]
 pub enum StageError {
     /// A file or directory could not be read or written.
-    #[error("cannot {verb} `{}`", path.display())]
+    #[error("cannot {access} `{}`", path.display())]
     Io {
-        /// `read`, `write`, `create`, ...
-        verb: &'static str,
+        /// What was tried.
+        access: Access,
         /// The path as given.
         path: PathBuf,
         /// The system's reason.
@@ -113,10 +113,38 @@ impl StageError {
         self
     }
 
-    /// A closure for `map_err` on a filesystem call.
-    pub fn io(verb: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+    /// A closure for `map_err` where a file or directory is read.
+    pub fn reading(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        Self::io(Access::Read, path)
+    }
+
+    /// A closure for `map_err` where a file is opened for reading.
+    pub fn opening(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        Self::io(Access::Open, path)
+    }
+
+    /// A closure for `map_err` where a packed file is read.
+    pub fn decompressing(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        Self::io(Access::Decompress, path)
+    }
+
+    /// A closure for `map_err` where a file or directory is made.
+    pub fn creating(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        Self::io(Access::Create, path)
+    }
+
+    /// A closure for `map_err` where a file is written.
+    pub fn writing(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        Self::io(Access::Write, path)
+    }
+
+    fn io(access: Access, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_path_buf();
-        move |source| Self::Io { verb, path, source }
+        move |source| Self::Io {
+            access,
+            path,
+            source,
+        }
     }
 
     /// The hint, where the error carries one.
@@ -127,6 +155,43 @@ impl StageError {
             }
             _ => None,
         }
+    }
+}
+
+/// What was tried on a file or directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Reading a file, or listing a directory.
+    Read,
+    /// Opening a file to read it.
+    Open,
+    /// Reading a packed file.
+    Decompress,
+    /// Making a file or directory.
+    Create,
+    /// Writing a file.
+    Write,
+}
+
+impl Access {
+    /// Whether something would have been changed.
+    pub fn is_write(self) -> bool {
+        match self {
+            Self::Read | Self::Open | Self::Decompress => false,
+            Self::Create | Self::Write => true,
+        }
+    }
+}
+
+impl std::fmt::Display for Access {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Read => "read",
+            Self::Open => "open",
+            Self::Decompress => "decompress",
+            Self::Create => "create",
+            Self::Write => "write",
+        })
     }
 }
 

@@ -72,9 +72,9 @@ pub fn write_tsv(path: &Path, index_name: &str, frame: &Frame, notes: &[&str]) -
         text.push('\n');
     }
     if let Some(parent) = path.parent() {
-        std::fs::create_dir_all(parent).map_err(StageError::io("create", parent))?;
+        std::fs::create_dir_all(parent).map_err(StageError::creating(parent))?;
     }
-    std::fs::write(path, text).map_err(StageError::io("write", path))
+    std::fs::write(path, text).map_err(StageError::writing(path))
 }
 
 fn clean(value: &str) -> String {
@@ -117,7 +117,7 @@ impl TextTable {
     /// # Errors
     /// [`StageError::Io`], or [`StageError::Format`] where a row's length is not the header's.
     pub fn read(path: &Path) -> StageResult<Self> {
-        let text = std::fs::read_to_string(path).map_err(StageError::io("read", path))?;
+        let text = std::fs::read_to_string(path).map_err(StageError::reading(path))?;
         let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
         let mut table = Self::default();
         for (number, line) in text.lines().enumerate() {

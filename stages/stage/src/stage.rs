@@ -225,7 +225,7 @@ pub struct Survey {
     pub problems: Vec<StageError>,
 }
 
-/// Everything `run` gets beside its parameters.
+/// Everything `run` gets besides its parameters.
 pub struct StageContext<'a> {
     /// Input artifacts, by role in axis order.
     pub inputs: Vec<InputArtifact>,
@@ -282,7 +282,7 @@ impl StageContext<'_> {
     /// [`StageError::Io`] where the parent cannot be created.
     pub fn keyed_output<T>(&self, role: Role<T>, key: &str) -> StageResult<PathBuf> {
         let parent: PathBuf = Path::join(&self.out_dir, role.name());
-        std::fs::create_dir_all(&parent).map_err(StageError::io("create", &parent))?;
+        std::fs::create_dir_all(&parent).map_err(StageError::creating(&parent))?;
         Ok(parent.join(key))
     }
 

@@ -50,55 +50,41 @@ pub enum ClassWithin {
     PatientCellType,
 }
 
-/// Parameters of `concordance`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct ConcordanceParams {
-    /// Share of each patient's cells in the concordant and in the discordant class: `quartiles`,
-    /// `tertiles`, or a number in (0, 0.5]. Default 0.25: the paper's text says tertiles, but its
-    /// Table 2 counts are quartiles (3,426 cells -> 857 and 857).
-    pub quantile: Share,
-    /// Which cells are classed: `all` cancer cells (default, as the paper), the `epithelial` ones
-    /// among them, or the `malignant` ones, which `cluster` calls by their copy number. In an atlas
-    /// most cells of a tumour sample are immune cells, and a class of all of them says more about
-    /// cell type than about copy number.
-    pub restrict: Restrict,
-    /// Groups within which the quantiles are taken: `patient` (default, the paper), or
-    /// `patient_cell_type`, so that the class cannot stand for cell type; a type with fewer than four
-    /// cells in a patient then has no classes.
-    pub strata: ClassWithin,
-    /// Folds of a cross-fit, 2 to 50; `null` (default): one model, which has trained on most of the
-    /// cells that it measures. With K the stage needs K models of an axis (`mine.cross_fit`), and
-    /// takes each cell's distance from the one that held it out.
-    #[schemars(range(min = 2, max = 50))]
-    pub cross_fit: Option<usize>,
-    /// Permutations of the class labels within patient and cell type, for the null of the
-    /// composition table and of the genes that `de` finds; 0 (none) to 1000, default 39 (the least
-    /// p-value is 1 / 40).
-    #[schemars(range(min = 0, max = 1000))]
-    pub n_null: usize,
-    /// A class that goes together with cell type, sample, split, cluster or cycle phase at a
-    /// corrected Cramer's V of this or more is warned of; in [0, 1], default 0.3 (medium to large
-    /// after Cohen 1988).
-    #[schemars(range(min = 0, max = 1))]
-    pub warn_cramers_v: f64,
-    /// A class that differs in depth by this many pooled standard deviations or more (Cohen's d,
-    /// either sign) is warned of; 0 or more, default 0.5 (medium after Cohen 1988).
-    #[schemars(range(min = 0))]
-    pub warn_cohens_d: f64,
-}
-
-impl Default for ConcordanceParams {
-    fn default() -> Self {
-        Self {
-            quantile: Share::Number(0.25),
-            restrict: Restrict::All,
-            strata: ClassWithin::Patient,
-            cross_fit: None,
-            n_null: 39,
-            warn_cramers_v: 0.3,
-            warn_cohens_d: 0.5,
-        }
+clcc_stage::params! {
+    /// Parameters of `concordance`.
+    pub struct ConcordanceParams {
+        /// Share of each patient's cells in the concordant and in the discordant class: `quartiles`,
+        /// `tertiles`, or a number in (0, 0.5]. Default 0.25: the paper's text says tertiles, but its
+        /// Table 2 counts are quartiles (3,426 cells -> 857 and 857).
+        pub quantile: Share = Share::Number(0.25),
+        /// Which cells are classed: `all` cancer cells (default, as the paper), the `epithelial` ones
+        /// among them, or the `malignant` ones, which `cluster` calls by their copy number. In an atlas
+        /// most cells of a tumour sample are immune cells, and a class of all of them says more about
+        /// cell type than about copy number.
+        pub restrict: Restrict = Restrict::All,
+        /// Groups within which the quantiles are taken: `patient` (default, the paper), or
+        /// `patient_cell_type`, so that the class cannot stand for cell type; a type with fewer than four
+        /// cells in a patient then has no classes.
+        pub strata: ClassWithin = ClassWithin::Patient,
+        /// Folds of a cross-fit, 2 to 50; `null` (default): one model, which has trained on most of the
+        /// cells that it measures. With K the stage needs K models of an axis (`mine.cross_fit`), and
+        /// takes each cell's distance from the one that held it out.
+        #[schemars(range(min = 2, max = 50))]
+        pub cross_fit: Option<usize> = None,
+        /// Permutations of the class labels within patient and cell type, for the null of the
+        /// composition table and of the genes that `de` finds; 0 (none) to 1000, default 39 (the least
+        /// p-value is 1 / 40).
+        #[schemars(range(min = 0, max = 1000))]
+        pub n_null: usize = 39,
+        /// A class that goes together with cell type, sample, split, cluster or cycle phase at a
+        /// corrected Cramer's V of this or more is warned of; in [0, 1], default 0.3 (medium to large
+        /// after Cohen 1988).
+        #[schemars(range(min = 0, max = 1))]
+        pub warn_cramers_v: f64 = 0.3,
+        /// A class that differs in depth by this many pooled standard deviations or more (Cohen's d,
+        /// either sign) is warned of; 0 or more, default 0.5 (medium after Cohen 1988).
+        #[schemars(range(min = 0))]
+        pub warn_cohens_d: f64 = 0.5,
     }
 }
 

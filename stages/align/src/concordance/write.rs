@@ -114,7 +114,7 @@ pub(super) fn composition(
     };
     let mut table = Table::new(found.iter().map(row).collect());
     if p.n_null > 0 {
-        table = table.keep(&["null_median", "null_95", "null_pvals"]);
+        table = table.keep(["null_median", "null_95", "null_pvals"]);
     }
     table
         .note("what the discordant class is made of, against the concordant one")

@@ -425,7 +425,7 @@ mod tests {
     use clcc_stage::tables::Row as _;
     use ndarray::array;
 
-    /// Three anchors on the axes of the plane and its diagonal; anchor 2 lies between the others.
+    /// Three anchors on the axes of the plane and its diagonal; anchor 2 is between the others.
     fn example() -> Anchored {
         let anchors = array![[2.0, 0.0], [0.0, 1.0], [1.0, 1.0]];
         let cells = array![

@@ -28,67 +28,49 @@ pub enum Space {
     Log1p,
 }
 
-/// Parameters of `mine`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct MineParams {
-    /// Shares of training, validation and test; they sum to 1. Default [0.8, 0.1, 0.1] (the paper).
-    #[schemars(inner(range(min = 0, max = 1)))]
-    pub split: [f64; 3],
-    /// The unit that is drawn: `cell` (the paper), or whole `patient`s, which tests transfer to new
-    /// patients and needs at least three of them.
-    pub split_by: SplitBy,
-    /// Folds of a cross-fit, 2 to 50; `null` (default): one split. With K the cells (or patients) are
-    /// dealt into K equal folds; `fold` is held out as the test part, and the others are shared
-    /// between training and validation in proportion to `split`, whose third share does not count.
-    #[schemars(range(min = 2, max = 50))]
-    pub cross_fit: Option<usize>,
-    /// Which fold is held out, 1 to `cross_fit`, default 1: an axis gives each model its own
-    /// (`fold: {f1: {mine: {fold: 1}}, f2: {mine: {fold: 2}}}`).
-    #[schemars(range(min = 1, max = 50))]
-    pub fold: usize,
-    /// Number of highly variable genes that make up expression vectors, here and in `train`; chosen on the
-    /// training cells as `scanpy.pp.highly_variable_genes(flavor="seurat")` does. At least 2;
-    /// `null` (default, the paper): all genes.
-    #[schemars(range(min = 2))]
-    pub n_top_genes: Option<usize>,
-    /// Chromosomes whose genes expression vectors leave out, here and in `train`, with or without `chr`;
-    /// default none. With the others left out of `infercnv`, expression of one half of the genome meets
-    /// copy number of the other (a control).
-    pub exclude_chromosomes: Vec<String>,
-    /// The vectors that are compared. `zscore` (default): the encoders' inputs; `log1p`: the paper's mining
-    /// section, under which few anchors have a negative on real tumours (0.6 % on an ovarian set).
-    pub space: Space,
-    /// Lower bound (exclusive) of a negative's copy-number cosine with its anchor, in [-1, 1]. Default 0.5 (the paper).
-    #[schemars(range(min = -1, max = 1))]
-    pub cnv_cosine_min: f64,
-    /// Upper bound (exclusive) of a negative's expression cosine with its anchor, in [-1, 1]. Default 0.3 (the paper).
-    #[schemars(range(min = -1, max = 1))]
-    pub expr_cosine_max: f64,
-    /// Negatives kept per anchor: those with the smallest expression cosine. At least 1; default 10 (the paper).
-    #[schemars(range(min = 1))]
-    pub n_negatives: usize,
-    /// `null` (default): every training cell is a candidate for every anchor. A number: this many,
-    /// drawn anew for each anchor, at least 1, which is the paper's subsample (5,000).
-    #[schemars(range(min = 1))]
-    pub candidates: Option<usize>,
-}
-
-impl Default for MineParams {
-    fn default() -> Self {
-        Self {
-            split: [0.8, 0.1, 0.1],
-            split_by: SplitBy::Cell,
-            cross_fit: None,
-            fold: 1,
-            n_top_genes: None,
-            exclude_chromosomes: Vec::new(),
-            space: Space::Zscore,
-            cnv_cosine_min: 0.5,
-            expr_cosine_max: 0.3,
-            n_negatives: 10,
-            candidates: None,
-        }
+clcc_stage::params! {
+    /// Parameters of `mine`.
+    pub struct MineParams {
+        /// Shares of training, validation and test; they sum to 1. Default [0.8, 0.1, 0.1] (the paper).
+        #[schemars(inner(range(min = 0, max = 1)))]
+        pub split: [f64; 3] = [0.8, 0.1, 0.1],
+        /// The unit that is drawn: `cell` (the paper), or whole `patient`s, which tests transfer to new
+        /// patients and needs at least three of them.
+        pub split_by: SplitBy = SplitBy::Cell,
+        /// Folds of a cross-fit, 2 to 50; `null` (default): one split. With K the cells (or patients) are
+        /// dealt into K equal folds; `fold` is held out as the test part, and the others are shared
+        /// between training and validation in proportion to `split`, whose third share does not count.
+        #[schemars(range(min = 2, max = 50))]
+        pub cross_fit: Option<usize> = None,
+        /// Which fold is held out, 1 to `cross_fit`, default 1: an axis gives each model its own
+        /// (`fold: {f1: {mine: {fold: 1}}, f2: {mine: {fold: 2}}}`).
+        #[schemars(range(min = 1, max = 50))]
+        pub fold: usize = 1,
+        /// Number of highly variable genes that make up expression vectors, here and in `train`; chosen on the
+        /// training cells as `scanpy.pp.highly_variable_genes(flavor="seurat")` does. At least 2;
+        /// `null` (default, the paper): all genes.
+        #[schemars(range(min = 2))]
+        pub n_top_genes: Option<usize> = None,
+        /// Chromosomes whose genes expression vectors leave out, here and in `train`, with or without `chr`;
+        /// default none. With the others left out of `infercnv`, expression of one half of the genome meets
+        /// copy number of the other (a control).
+        pub exclude_chromosomes: Vec<String> = Vec::new(),
+        /// The vectors that are compared. `zscore` (default): the encoders' inputs; `log1p`: the paper's mining
+        /// section, under which few anchors have a negative on real tumours (0.6 % on an ovarian set).
+        pub space: Space = Space::Zscore,
+        /// Lower bound (exclusive) of a negative's copy-number cosine with its anchor, in [-1, 1]. Default 0.5 (the paper).
+        #[schemars(range(min = -1, max = 1))]
+        pub cnv_cosine_min: f64 = 0.5,
+        /// Upper bound (exclusive) of a negative's expression cosine with its anchor, in [-1, 1]. Default 0.3 (the paper).
+        #[schemars(range(min = -1, max = 1))]
+        pub expr_cosine_max: f64 = 0.3,
+        /// Negatives kept per anchor: those with the smallest expression cosine. At least 1; default 10 (the paper).
+        #[schemars(range(min = 1))]
+        pub n_negatives: usize = 10,
+        /// `null` (default): every training cell is a candidate for every anchor. A number: this many,
+        /// drawn anew for each anchor, at least 1, which is the paper's subsample (5,000).
+        #[schemars(range(min = 1))]
+        pub candidates: Option<usize> = None,
     }
 }
 

@@ -120,16 +120,16 @@ impl TensorFile {
 
     /// Writes the file at `path`.
     pub(crate) fn write(&self, path: &Path) -> StageResult<()> {
-        std::fs::write(path, self.to_bytes()).map_err(StageError::io("write", path))
+        std::fs::write(path, self.to_bytes()).map_err(StageError::writing(path))
     }
 
     /// Reads a whole file.
     pub(crate) fn read(path: &Path) -> StageResult<Self> {
-        let bytes = std::fs::read(path).map_err(StageError::io("read", path))?;
+        let bytes = std::fs::read(path).map_err(StageError::reading(path))?;
         Self::from_bytes(path, &bytes)
     }
 
-    /// Parses the bytes of a file that lies at `path`.
+    /// Parses the bytes of the file at `path`.
     pub(crate) fn from_bytes(path: &Path, bytes: &[u8]) -> StageResult<Self> {
         let bad = |e: safetensors::SafeTensorError| {
             StageError::format(path, "", format!("no safetensors file: {e}"))

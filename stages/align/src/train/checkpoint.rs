@@ -212,11 +212,10 @@ impl Checkpoint {
         };
         let mut about = serde_json::to_value(&header).expect("plain data");
         about["format"] = json!(FORMAT);
-        std::fs::create_dir_all(&self.dir).map_err(StageError::io("create", &self.dir))?;
+        std::fs::create_dir_all(&self.dir).map_err(StageError::creating(&self.dir))?;
         let (temporary, path) = (self.dir.join(".checkpoint.tmp"), self.dir.join(NAME));
-        write(&temporary, &about.to_string(), &arrays)
-            .map_err(StageError::io("write", &temporary))?;
-        std::fs::rename(&temporary, &path).map_err(StageError::io("write", &path))?;
+        write(&temporary, &about.to_string(), &arrays).map_err(StageError::writing(&temporary))?;
+        std::fs::rename(&temporary, &path).map_err(StageError::writing(&path))?;
         self.last = Some(Saved { step, path });
         Ok(())
     }
@@ -235,7 +234,7 @@ impl Checkpoint {
         let bytes = match std::fs::read(&path) {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(LoadError::Io(StageError::io("read", &path)(e))),
+            Err(e) => return Err(LoadError::Io(StageError::reading(&path)(e))),
         };
         let unusable = |reason| LoadError::Unusable {
             path: path.clone(),

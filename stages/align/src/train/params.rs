@@ -54,107 +54,78 @@ pub enum Precision {
     Mixed,
 }
 
-/// Parameters of `train`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct TrainParams {
-    /// Method: `clcc` (default, method A) or `anchors` (method B).
-    pub objective: Method,
-    /// Most epochs, at least 1; also the length of the cosine schedule. Default 100 (the paper).
-    #[schemars(range(min = 1))]
-    pub epochs: usize,
-    /// Anchors in a step, at least 2; the last, smaller batch is kept unless it is of one cell.
-    /// Default 256 (the paper).
-    #[schemars(range(min = 2))]
-    pub batch_size: usize,
-    /// AdamW's rate in the first epoch, above 0; falls along a cosine to 0 at `epochs`. Default 1e-3 (the paper).
-    /// Constant, and Adam's, with `objective: anchors`.
-    #[schemars(extend("exclusiveMinimum" = 0))]
-    pub learning_rate: f64,
-    /// Epochs in which the rate rises in equal steps from `learning_rate / steps` to `learning_rate`,
-    /// 0 to `epochs` - 1; the cosine then takes the epochs that are left. Default 0 (the paper);
-    /// open_clip warms up.
-    pub warmup_epochs: usize,
-    /// Largest norm of the gradient over all weights of both encoders; a larger one is scaled down to
-    /// it. Above 0, or `null` for no limit. Default `null` (the paper
-    /// names none for this method; torch's `clip_grad_norm_`).
-    #[schemars(extend("exclusiveMinimum" = 0))]
-    pub clip_norm: Option<f64>,
-    /// AdamW's decoupled decay of every parameter, biases and batch-norm included, as torch does; at
-    /// least 0. Default 1e-4 (the paper). L2 in the gradient with `objective: anchors`.
-    #[schemars(range(min = 0))]
-    pub weight_decay: f64,
-    /// InfoNCE temperature tau, above 0. Default 0.07 (the paper).
-    #[schemars(extend("exclusiveMinimum" = 0))]
-    pub temperature: f64,
-    /// Learns ln(1 / tau) with the weights, from `temperature` on, kept in [0, ln 100] and without
-    /// decay (open_clip's `logit_scale`; `temperature` is then 0.01 to 1). Default false (the paper).
-    pub learn_temperature: bool,
-    /// Weight of the hard-negative margin loss, at least 0; at 0 no negative is drawn. Default 0.5 (the paper).
-    #[schemars(range(min = 0))]
-    pub lambda: f64,
-    /// Margin of that loss in cosine distance, at least 0. Default 0.3 (the paper).
-    #[schemars(range(min = 0))]
-    pub margin: f64,
-    /// Hard negatives drawn for each anchor in each epoch, of those that `mine` kept; at least 1.
-    /// Default 5 (the paper).
-    #[schemars(range(min = 1))]
-    pub n_negatives: usize,
-    /// Dropout after each hidden block, in [0, 1). Default 0.1 (the paper).
-    #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
-    pub dropout: f64,
-    /// Epochs without a better validation loss before training stops, at least 1. Default 10 (the paper).
-    #[schemars(range(min = 1))]
-    pub patience: usize,
-    /// Hidden widths of the expression encoder, first to last; at least one. Default [512, 256] (the paper).
-    #[schemars(length(min = 1), inner(range(min = 1)))]
-    pub expr_hidden: Vec<usize>,
-    /// Hidden widths of the copy-number encoder; at least one. Default [256, 128] (the paper).
-    #[schemars(length(min = 1), inner(range(min = 1)))]
-    pub cnv_hidden: Vec<usize>,
-    /// Width of both embeddings, at least 2. Default 128 (the paper).
-    #[schemars(range(min = 2))]
-    pub embedding_dim: usize,
-    /// Set of the batch-norm statistics. Default `joint`.
-    pub bn_scope: BnScope,
-    /// Precision of the first layers' products. Default `full`; `mixed` is for accelerators.
-    pub precision: Precision,
-    /// The copy-number encoder's input for a cell. Default `cell`; `cluster_mean` reads `clusters`.
-    pub cnv_input: CnvInput,
-    /// Leaves pairs of different cells of one patient's CNV cluster out of InfoNCE, in training and
-    /// validation: they share their copy number and are false negatives. Default false (the paper);
-    /// true reads `clusters`.
-    pub mask_same_cluster: bool,
-    /// Parameters of `objective: anchors`.
-    pub anchors: AnchorParams,
-}
-
-impl Default for TrainParams {
-    fn default() -> Self {
-        Self {
-            objective: Method::Clcc,
-            epochs: 100,
-            batch_size: 256,
-            learning_rate: 1e-3,
-            warmup_epochs: 0,
-            clip_norm: None,
-            weight_decay: 1e-4,
-            temperature: 0.07,
-            learn_temperature: false,
-            lambda: 0.5,
-            margin: 0.3,
-            n_negatives: 5,
-            dropout: 0.1,
-            patience: 10,
-            expr_hidden: vec![512, 256],
-            cnv_hidden: vec![256, 128],
-            embedding_dim: 128,
-            bn_scope: BnScope::Joint,
-            precision: Precision::Full,
-            cnv_input: CnvInput::Cell,
-            mask_same_cluster: false,
-            anchors: AnchorParams::default(),
-        }
+clcc_stage::params! {
+    /// Parameters of `train`.
+    pub struct TrainParams {
+        /// Method: `clcc` (default, method A) or `anchors` (method B).
+        pub objective: Method = Method::Clcc,
+        /// Most epochs, at least 1; also the length of the cosine schedule. Default 100 (the paper).
+        #[schemars(range(min = 1))]
+        pub epochs: usize = 100,
+        /// Anchors in a step, at least 2; the last, smaller batch is kept unless it is of one cell.
+        /// Default 256 (the paper).
+        #[schemars(range(min = 2))]
+        pub batch_size: usize = 256,
+        /// AdamW's rate in the first epoch, above 0; falls along a cosine to 0 at `epochs`. Default 1e-3 (the paper).
+        /// Constant, and Adam's, with `objective: anchors`.
+        #[schemars(extend("exclusiveMinimum" = 0))]
+        pub learning_rate: f64 = 1e-3,
+        /// Epochs in which the rate rises in equal steps from `learning_rate / steps` to `learning_rate`,
+        /// 0 to `epochs` - 1; the cosine then takes the epochs that are left. Default 0 (the paper);
+        /// open_clip warms up.
+        pub warmup_epochs: usize = 0,
+        /// Largest norm of the gradient over all weights of both encoders; a larger one is scaled down to
+        /// it. Above 0, or `null` for no limit. Default `null` (the paper
+        /// names none for this method; torch's `clip_grad_norm_`).
+        #[schemars(extend("exclusiveMinimum" = 0))]
+        pub clip_norm: Option<f64> = None,
+        /// AdamW's decoupled decay of every parameter, biases and batch-norm included, as torch does; at
+        /// least 0. Default 1e-4 (the paper). L2 in the gradient with `objective: anchors`.
+        #[schemars(range(min = 0))]
+        pub weight_decay: f64 = 1e-4,
+        /// InfoNCE temperature tau, above 0. Default 0.07 (the paper).
+        #[schemars(extend("exclusiveMinimum" = 0))]
+        pub temperature: f64 = 0.07,
+        /// Learns ln(1 / tau) with the weights, from `temperature` on, kept in [0, ln 100] and without
+        /// decay (open_clip's `logit_scale`; `temperature` is then 0.01 to 1). Default false (the paper).
+        pub learn_temperature: bool = false,
+        /// Weight of the hard-negative margin loss, at least 0; at 0 no negative is drawn. Default 0.5 (the paper).
+        #[schemars(range(min = 0))]
+        pub lambda: f64 = 0.5,
+        /// Margin of that loss in cosine distance, at least 0. Default 0.3 (the paper).
+        #[schemars(range(min = 0))]
+        pub margin: f64 = 0.3,
+        /// Hard negatives drawn for each anchor in each epoch, of those that `mine` kept; at least 1.
+        /// Default 5 (the paper).
+        #[schemars(range(min = 1))]
+        pub n_negatives: usize = 5,
+        /// Dropout after each hidden block, in [0, 1). Default 0.1 (the paper).
+        #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
+        pub dropout: f64 = 0.1,
+        /// Epochs without a better validation loss before training stops, at least 1. Default 10 (the paper).
+        #[schemars(range(min = 1))]
+        pub patience: usize = 10,
+        /// Hidden widths of the expression encoder, first to last; at least one. Default [512, 256] (the paper).
+        #[schemars(length(min = 1), inner(range(min = 1)))]
+        pub expr_hidden: Vec<usize> = vec![512, 256],
+        /// Hidden widths of the copy-number encoder; at least one. Default [256, 128] (the paper).
+        #[schemars(length(min = 1), inner(range(min = 1)))]
+        pub cnv_hidden: Vec<usize> = vec![256, 128],
+        /// Width of both embeddings, at least 2. Default 128 (the paper).
+        #[schemars(range(min = 2))]
+        pub embedding_dim: usize = 128,
+        /// Set of the batch-norm statistics. Default `joint`.
+        pub bn_scope: BnScope = BnScope::Joint,
+        /// Precision of the first layers' products. Default `full`; `mixed` is for accelerators.
+        pub precision: Precision = Precision::Full,
+        /// The copy-number encoder's input for a cell. Default `cell`; `cluster_mean` reads `clusters`.
+        pub cnv_input: CnvInput = CnvInput::Cell,
+        /// Leaves pairs of different cells of one patient's CNV cluster out of InfoNCE, in training and
+        /// validation: they share their copy number and are false negatives. Default false (the paper);
+        /// true reads `clusters`.
+        pub mask_same_cluster: bool = false,
+        /// Parameters of `objective: anchors`.
+        pub anchors: AnchorParams = AnchorParams::default(),
     }
 }
 

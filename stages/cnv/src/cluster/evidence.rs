@@ -151,7 +151,9 @@ impl Contrast {
 fn location(values: &[f64], sd: &[f64]) -> f64 {
     let pull = |m: f64| -> f64 {
         let pairs = values.iter().zip(sd);
-        pairs.map(|(v, s)| ((v - m) / s).clamp(-BOUND, BOUND) / s).sum()
+        pairs
+            .map(|(v, s)| ((v - m) / s).clamp(-BOUND, BOUND) / s)
+            .sum()
     };
     let mut bounds: Vec<f64> = (values.iter().zip(sd))
         .flat_map(|(v, s)| [v - BOUND * s, v + BOUND * s])
@@ -368,7 +370,7 @@ mod tests {
             .collect()
     }
 
-    /// Level: a programme of expression moves no arm; 5 % of arms lie beyond 1.96 standard errors.
+    /// Level: a programme of expression moves no arm; 5 % of arms are beyond 1.96 standard errors.
     #[test]
     fn a_programme_of_expression_alters_no_arm() {
         let z: Vec<f64> = z_of_arms(1.0, 0..10).concat();

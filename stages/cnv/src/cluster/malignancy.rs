@@ -9,7 +9,7 @@
 //! 3. The scores of the altered clusters' cells are a mixture: the normal component is that of the reference cells,
 //!    known beforehand, the malignant one is free. The threshold is where a cell is as likely of the one as of the
 //!    other. So a cell is malignant where it is not explained as a normal one, however far it falls short of 1.
-//! 4. Reference cells are known to be normal. If they lie above the threshold of an altered cluster as often as
+//! 4. Reference cells are known to be normal. If they score above the threshold of an altered cluster as often as
 //!    other cells do, so do normal cells among the latter: the ratio of the two shares estimates the share of the
 //!    calls that is false ([`Malignancy::false_share`]). Above one half no call is made, in a cluster or at all.
 //!
@@ -30,7 +30,7 @@ pub(super) const MOST_FALSE: f64 = 0.5;
 const ROUNDS: usize = 3;
 /// Fewest cells whose mean is such a profile.
 const FEWEST: usize = 5;
-/// A profile is left out beside another that it correlates with by more than the first of these, and that is larger
+/// A profile is left out in favour of another that it correlates with by more than the first of these, and that is larger
 /// by more than one over the second: it is the other's, mixed with normal cells.
 const ECHO: (f64, f64) = (0.7, 0.7);
 /// Range of the malignant share of an altered cluster's cells.
@@ -57,7 +57,7 @@ pub struct Malignancy {
     pub reference: Vec<bool>,
     /// Whether a cell's cluster can hold malignant cells.
     pub altered: Vec<bool>,
-    /// Estimated share of false calls: share of reference cells that lie above the threshold in such
+    /// Estimated share of false calls: share of reference cells above the threshold in such
     /// clusters, over that of other cells. `None` without a threshold, a reference or a cell above.
     pub false_share: Option<f64>,
 }
@@ -344,10 +344,10 @@ fn components(score: &[f64], is_candidate: &[bool], reference: &[bool]) -> Optio
     beside_normal(&of(is_candidate), centre, sd.max(1e-6))
 }
 
-/// Fit a normal component beside a known one of `mean` and `sd` by expectation maximisation, starting from the values
+/// Fit a normal component next to a known one of `mean` and `sd` by expectation maximisation, starting from the values
 /// more than two of its standard deviations above it. The share of the new component stays within [`SHARE`], its
 /// standard deviation is at least half of the known one's. `None` where there are no such values, or the component
-/// does not come to lie above the known one.
+/// does not come to be above the known one.
 fn beside_normal(values: &[f64], mean: f64, sd: f64) -> Option<TwoComponents> {
     let above: Vec<f64> = values
         .iter()

@@ -54,6 +54,7 @@ use clcc_data::matrix::{Csr, Matrix};
 use clcc_numerics::linalg::{Pca, PcaOptions, pca};
 use clcc_numerics::rng::Rng;
 use clcc_stage::params::{OnlyWith, ParamProblem};
+use clcc_stage::rows;
 use clcc_stage::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
 use clcc_stage::tables::{Row as _, TableSpec};
 
@@ -88,6 +89,27 @@ pub struct Clustered {
 
 /// Cluster the rows of `x_cnv` (`n_cells x n_windows`). `after_step` is called between the steps with
 /// the number of steps done and the next one's name, and may stop the work with an error.
+///
+/// ```
+/// use clcc_cnv::cluster::{ClusterParams, cluster_profiles};
+/// use clcc_data::matrix::Csr;
+/// use ndarray::Array2;
+///
+/// # fn main() -> clcc_data::StageResult<()> {
+/// // 60 cells and 30 windows; the first 30 cells have a gain in ten of the windows.
+/// let x = Array2::from_shape_fn((60, 30), |(cell, window)| {
+///     let gain = if cell < 30 && window < 10 { 0.3 } else { 0.0 };
+///     gain + 0.01 * ((7 * cell + 11 * window) % 5) as f32
+/// });
+/// let params = ClusterParams::default();
+/// let found = cluster_profiles(&Csr::from_dense(&x), &params, 1, &|_, _| Ok(()))?;
+/// let cluster = &found.partition.membership;
+/// assert!(cluster[..30].iter().all(|c| !cluster[30..].contains(c)));
+/// let gained = cluster[0] as usize;
+/// assert!(found.profiles.mean[[gained, 0]] > 0.29);
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Errors
 /// [`StageError::Data`] where `x_cnv` has a value that is not finite, and any error of `after_step`.
@@ -178,13 +200,16 @@ impl Stage for Cluster {
 
     const KIND: &'static str = "cluster";
     const TABLES: &'static [TableSpec] = &[
-        tables::ClusterRow::SPEC,
-        tables::CellRow::SPEC,
-        tables::ComponentRow::SPEC,
-        tables::BinRow::SPEC,
-        tables::SegmentRow::SPEC,
-        tables::ArmRow::SPEC,
-        tables::CloneRow::SPEC,
+        rows::CnvClusterRow::SPEC,
+        rows::CnvCellRow::SPEC,
+        rows::MalignancyRow::SPEC,
+        rows::MalignancyBinRow::SPEC,
+        rows::ClusterProfileRow::SPEC,
+        rows::CnvSegmentRow::SPEC,
+        rows::CnvArmRow::SPEC,
+        rows::CnvCloneRow::SPEC,
+        rows::ClonePieceRow::SPEC,
+        rows::HClusterRow::SPEC,
     ];
     // 9: arms and segments judged by their genes' counts; malignant cells in altered clusters alone.
     // 10: pseudogene segments of the receptors' loci (`IGHVII-1-1`, `TRBVA`) take no part, as the other segments.

@@ -11,15 +11,16 @@ use serde_json::json;
 use super::{ClusterParams, cluster_column, leiden_options, umap_options};
 use clcc_data::anndata::AnnData;
 use clcc_data::error::{StageError, StageResult};
-use clcc_data::frame::{Column, Frame};
+use clcc_data::frame::Frame;
 use clcc_data::matrix::{Csr, Matrix};
-use clcc_data::table::write_tsv;
 use clcc_numerics::graph::{
     Partition, connected_parts, connectivities, leiden, nearest_neighbors, neighborhood_size, umap,
     umap_3d,
 };
 use clcc_stage::roles;
+use clcc_stage::rows::HClusterRow;
 use clcc_stage::stage::{Metrics, OutputDecl, Publish, StageContext};
+use clcc_stage::tables::Table;
 
 /// Outputs of `on: h`.
 pub(super) fn outputs() -> Vec<OutputDecl> {
@@ -104,8 +105,7 @@ pub(super) fn run(ctx: &StageContext<'_>, params: &ClusterParams) -> StageResult
         Ok(())
     })?;
     ctx.progress.step(4, 4, "writing");
-    let path = ctx.output(roles::H_CLUSTER_TABLES).join("h_clusters.tsv");
-    write_table(&path, &obs, &found.partition)?;
+    write_table(&ctx.output(roles::H_CLUSTER_TABLES), &obs, &found.partition)?;
     let mut metrics = Metrics::new();
     metrics.insert("n_cells".into(), json!(h.nrows()));
     metrics.insert("n_clusters".into(), json!(found.partition.n_clusters));
@@ -138,41 +138,31 @@ pub(super) fn run(ctx: &StageContext<'_>, params: &ClusterParams) -> StageResult
 }
 
 /// Write the size of each cluster, and the subcluster that most of its cells belong to.
-fn write_table(path: &std::path::Path, obs: &Frame, partition: &Partition) -> StageResult<()> {
+fn write_table(dir: &std::path::Path, obs: &Frame, partition: &Partition) -> StageResult<()> {
     let subclusters = obs.texts("subcluster")?;
     let n = partition.n_clusters;
     let mut counts: Vec<BTreeMap<&str, i64>> = vec![BTreeMap::new(); n];
     for (&cluster, name) in partition.membership.iter().zip(&subclusters) {
         *counts[cluster as usize].entry(name.as_str()).or_insert(0) += 1;
     }
-    let sizes: Vec<i64> = counts.iter().map(|c| c.values().sum()).collect();
-    // Ties go to the first in the order of names.
-    let largest: Vec<(&str, i64)> = counts
-        .iter()
-        .map(|c| {
-            c.iter().fold(
-                ("", 0),
-                |best, (name, &n)| if n > best.1 { (*name, n) } else { best },
-            )
-        })
-        .collect();
-    let mut frame = Frame::new((0..n).map(|c| c.to_string()).collect());
-    let shares = largest
-        .iter()
-        .zip(&sizes)
-        .map(|(l, &n)| l.1 as f64 / n as f64);
-    let kinds = counts.iter().map(|c| c.len() as i64);
-    frame.set("subclusters", Column::I64(kinds.collect()));
-    frame.set(
-        "top_subcluster",
-        Column::Str(largest.iter().map(|l| l.0.to_string()).collect()),
-    );
-    frame.set("top_share", Column::F64(shares.collect()));
-    frame.set("n_cells", Column::I64(sizes));
-    let notes = [
-        "Leiden clusters of X_h: cells, number of copy-number subclusters among them, the one most of them are of and its share",
-    ];
-    write_tsv(path, "h_leiden", &frame, &notes)
+    let row = |(cluster, of): (usize, &BTreeMap<&str, i64>)| {
+        let n_cells: i64 = of.values().sum();
+        // Ties go to the first in the order of names.
+        let largest = of.iter().fold(
+            ("", 0),
+            |best, (name, &n)| if n > best.1 { (*name, n) } else { best },
+        );
+        HClusterRow {
+            h_leiden: cluster.to_string(),
+            subclusters: of.len() as i64,
+            top_subcluster: largest.0.to_string(),
+            top_share: largest.1 as f64 / n_cells as f64,
+            n_cells,
+        }
+    };
+    Table::new(counts.iter().enumerate().map(row).collect())
+        .note("Leiden clusters of X_h: cells, number of copy-number subclusters among them, the one most of them are of and its share")
+        .write(dir)
 }
 
 #[cfg(test)]
@@ -180,6 +170,7 @@ mod tests {
     use super::*;
     use clcc_numerics::rng::Rng;
     use clcc_stage::stage::{InputArtifact, Quiet};
+    use clcc_stage::tables::Row as _;
     use clcc_testing::at_threads;
 
     /// Two clouds of cells, 60 and 40, in eight dimensions.
@@ -278,9 +269,10 @@ mod tests {
         let written = clcc_data::anndata::Reader::open(&ctx.output(roles::H_CLUSTERS)).unwrap();
         assert_eq!(written.obsm("X_h_umap_3d").unwrap().shape(), (100, 3));
         assert_eq!(written.obs().unwrap().texts("h_leiden").unwrap()[99], "1");
-        let path = ctx.output(roles::H_CLUSTER_TABLES).join("h_clusters.tsv");
-        let table = clcc_data::table::TextTable::read(&path).unwrap();
-        assert_eq!(table.texts("top_subcluster").unwrap(), ["s1", "s2"]);
-        assert_eq!(table.numbers("top_share").unwrap(), [1.0, 0.75]);
+        let path = ctx.output(roles::H_CLUSTER_TABLES).join(HClusterRow::FILE);
+        let rows = HClusterRow::read(&path).unwrap();
+        let top = |row: &HClusterRow| (row.top_subcluster.clone(), row.top_share);
+        let top: Vec<_> = rows.iter().map(top).collect();
+        assert_eq!(top, [("s1".to_string(), 1.0), ("s2".to_string(), 0.75)]);
     }
 }

@@ -26,109 +26,83 @@ pub enum On {
     H,
 }
 
-/// Parameters of `cluster`: names, meanings and defaults of infercnvpy (`tl.pca`, `pp.neighbors`,
-/// `tl.leiden`, `tl.umap`), which are scanpy's but for `zero_center`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct ClusterParams {
-    /// Coordinates by which cells are compared. Default `cnv`; `h` reads `embeddings`, uses its rows as
-    /// they are (no components), and computes maps in two and three dimensions.
-    pub on: On,
-    /// Principal components of `X_cnv`; fewer where there are fewer cells or windows. At least 1;
-    /// default 50 (scanpy).
-    #[schemars(range(min = 1))]
-    pub n_comps: usize,
-    /// Subtract the mean profile before the decomposition. Default `false` (infercnvpy), which keeps 0
-    /// as "no change from normal".
-    pub zero_center: bool,
-    /// Cells of a neighbourhood, the cell itself included. At least 2; default 15 (scanpy). With
-    /// fewer cells than this, half of the cells plus one, as scanpy does.
-    #[schemars(range(min = 2))]
-    pub n_neighbors: usize,
-    /// Distance between cells. Default `euclidean`.
-    pub metric: Metric,
-    /// Resolution of Leiden in leidenalg's `RBConfigurationVertexPartition`: higher gives more
-    /// clusters. Above 0, at most 1000; default 1 (scanpy); the paper uses 0.5.
-    #[schemars(range(max = 1000), extend("exclusiveMinimum" = 0))]
-    pub resolution: f64,
-    /// Passes of Leiden over the graph; -1 repeats until a pass improves nothing. -1 or at least
-    /// 1; default -1 (scanpy).
-    #[schemars(range(min = -1))]
-    pub n_iterations: i64,
-    /// Randomness of Leiden's refinement: two merges whose gains differ by this (in edge weights)
-    /// differ in probability by a factor of e. In [1e-6, 10]; default 0.01 (Traag et al. 2019).
-    #[schemars(range(min = 1e-6, max = 10))]
-    pub theta: f64,
-    /// Distance in the UMAP plane below which neighbours are not drawn closer. In [0, `spread`];
-    /// default 0.5 (scanpy).
-    #[schemars(range(min = 0))]
-    pub min_dist: f64,
-    /// Scale of distances in the UMAP plane. In [0.01, 100]; default 1 (scanpy).
-    #[schemars(range(min = 0.01, max = 100))]
-    pub spread: f64,
-    /// Passes of the UMAP layout. At least 1; default 500 up to 10,000 cells and 200 above
-    /// (umap-learn).
-    #[schemars(range(min = 1))]
-    pub n_epochs: Option<usize>,
-    /// Random cells that push each neighbour pair away, per draw of the pair, in the UMAP layout.
-    /// At most 100; default 5 (umap-learn).
-    #[schemars(range(min = 0, max = 100))]
-    pub negative_sample_rate: usize,
-    /// Least confidence at which a segment of a cluster's profile is called a gain or a loss. In [0.5,
-    /// 1); default 0.95.
-    #[schemars(range(min = 0.5), extend("exclusiveMaximum" = 1))]
-    pub segment_confidence: f64,
-    /// Least absolute mean (natural log ratio) of a gain or loss. In [0, 10]; default 0.01.
-    #[schemars(range(min = 0, max = 10))]
-    pub min_amplitude: f64,
-    /// Share of an arm's windows that must be in gains, or in losses, for the arm to be called as such. In
-    /// [0.1, 1]; default 0.5.
-    #[schemars(range(min = 0.1, max = 1))]
-    pub arm_share: f64,
-    /// Number of cells of a cluster whose pairs make its `ithcna`, drawn at random where it has more
-    /// (infercnvpy uses all). 0 (none) to 20,000; default 500.
-    #[schemars(range(min = 0, max = 20_000))]
-    pub ithcna_cells: usize,
-    /// Score `cnv_malignancy` (in [0, 10]; 0: normal, 1: the typical malignant cell) above which a cell that
-    /// is not a reference cell is called malignant, in every patient and every cluster. Default: where
-    /// the component of the reference cells and the one fitted to the other cells of altered clusters
-    /// cross; no calls where no cluster is altered, where the components are not distinct, and where more
-    /// than half of the calls would be false. The report shows the scores.
-    #[schemars(range(min = 0, max = 10))]
-    pub malignancy_threshold: Option<f64>,
-    /// Largest number of clones into which the malignant cells of a patient are divided (column
-    /// `cnv_clone`), from the raw counts, where `needs` lists a stage that writes `expr`. In [1, 50];
-    /// 1: clones are not sought; default 10.
-    #[schemars(range(min = 1, max = 50))]
-    pub max_clones: usize,
-    /// Fewest cells of a clone. At least 2; default 20.
-    #[schemars(range(min = 2))]
-    pub min_clone_cells: usize,
-}
-
-impl Default for ClusterParams {
-    fn default() -> Self {
-        Self {
-            on: On::Cnv,
-            n_comps: 50,
-            zero_center: false,
-            n_neighbors: 15,
-            metric: Metric::Euclidean,
-            resolution: 1.0,
-            n_iterations: -1,
-            theta: 0.01,
-            min_dist: 0.5,
-            spread: 1.0,
-            n_epochs: None,
-            negative_sample_rate: 5,
-            segment_confidence: 0.95,
-            min_amplitude: 0.01,
-            arm_share: 0.5,
-            ithcna_cells: 500,
-            malignancy_threshold: None,
-            max_clones: 10,
-            min_clone_cells: 20,
-        }
+clcc_stage::params! {
+    /// Parameters of `cluster`: names, meanings and defaults of infercnvpy (`tl.pca`, `pp.neighbors`,
+    /// `tl.leiden`, `tl.umap`), which are scanpy's but for `zero_center`.
+    pub struct ClusterParams {
+        /// Coordinates by which cells are compared. Default `cnv`; `h` reads `embeddings`, uses its rows as
+        /// they are (no components), and computes maps in two and three dimensions.
+        pub on: On = On::Cnv,
+        /// Principal components of `X_cnv`; fewer where there are fewer cells or windows. At least 1;
+        /// default 50 (scanpy).
+        #[schemars(range(min = 1))]
+        pub n_comps: usize = 50,
+        /// Subtract the mean profile before the decomposition. Default `false` (infercnvpy), which keeps 0
+        /// as "no change from normal".
+        pub zero_center: bool = false,
+        /// Cells of a neighbourhood, the cell itself included. At least 2; default 15 (scanpy). With
+        /// fewer cells than this, half of the cells plus one, as scanpy does.
+        #[schemars(range(min = 2))]
+        pub n_neighbors: usize = 15,
+        /// Distance between cells. Default `euclidean`.
+        pub metric: Metric = Metric::Euclidean,
+        /// Resolution of Leiden in leidenalg's `RBConfigurationVertexPartition`: higher gives more
+        /// clusters. Above 0, at most 1000; default 1 (scanpy); the paper uses 0.5.
+        #[schemars(range(max = 1000), extend("exclusiveMinimum" = 0))]
+        pub resolution: f64 = 1.0,
+        /// Passes of Leiden over the graph; -1 repeats until a pass improves nothing. -1 or at least
+        /// 1; default -1 (scanpy).
+        #[schemars(range(min = -1))]
+        pub n_iterations: i64 = -1,
+        /// Randomness of Leiden's refinement: two merges whose gains differ by this (in edge weights)
+        /// differ in probability by a factor of e. In [1e-6, 10]; default 0.01 (Traag et al. 2019).
+        #[schemars(range(min = 1e-6, max = 10))]
+        pub theta: f64 = 0.01,
+        /// Distance in the UMAP plane below which neighbours are not drawn closer. In [0, `spread`];
+        /// default 0.5 (scanpy).
+        #[schemars(range(min = 0))]
+        pub min_dist: f64 = 0.5,
+        /// Scale of distances in the UMAP plane. In [0.01, 100]; default 1 (scanpy).
+        #[schemars(range(min = 0.01, max = 100))]
+        pub spread: f64 = 1.0,
+        /// Passes of the UMAP layout. At least 1; default 500 up to 10,000 cells and 200 above
+        /// (umap-learn).
+        #[schemars(range(min = 1))]
+        pub n_epochs: Option<usize> = None,
+        /// Random cells that push each neighbour pair away, per draw of the pair, in the UMAP layout.
+        /// At most 100; default 5 (umap-learn).
+        #[schemars(range(min = 0, max = 100))]
+        pub negative_sample_rate: usize = 5,
+        /// Least confidence at which a segment of a cluster's profile is called a gain or a loss. In [0.5,
+        /// 1); default 0.95.
+        #[schemars(range(min = 0.5), extend("exclusiveMaximum" = 1))]
+        pub segment_confidence: f64 = 0.95,
+        /// Least absolute mean (natural log ratio) of a gain or loss. In [0, 10]; default 0.01.
+        #[schemars(range(min = 0, max = 10))]
+        pub min_amplitude: f64 = 0.01,
+        /// Share of an arm's windows that must be in gains, or in losses, for the arm to be called as such. In
+        /// [0.1, 1]; default 0.5.
+        #[schemars(range(min = 0.1, max = 1))]
+        pub arm_share: f64 = 0.5,
+        /// Number of cells of a cluster whose pairs make its `ithcna`, drawn at random where it has more
+        /// (infercnvpy uses all). 0 (none) to 20,000; default 500.
+        #[schemars(range(min = 0, max = 20_000))]
+        pub ithcna_cells: usize = 500,
+        /// Score `cnv_malignancy` (in [0, 10]; 0: normal, 1: the typical malignant cell) above which a cell that
+        /// is not a reference cell is called malignant, in every patient and every cluster. Default: where
+        /// the component of the reference cells and the one fitted to the other cells of altered clusters
+        /// cross; no calls where no cluster is altered, where the components are not distinct, and where more
+        /// than half of the calls would be false. The report shows the scores.
+        #[schemars(range(min = 0, max = 10))]
+        pub malignancy_threshold: Option<f64> = None,
+        /// Largest number of clones into which the malignant cells of a patient are divided (column
+        /// `cnv_clone`), from the raw counts, where `needs` lists a stage that writes `expr`. In [1, 50];
+        /// 1: clones are not sought; default 10.
+        #[schemars(range(min = 1, max = 50))]
+        pub max_clones: usize = 10,
+        /// Fewest cells of a clone. At least 2; default 20.
+        #[schemars(range(min = 2))]
+        pub min_clone_cells: usize = 20,
     }
 }
 

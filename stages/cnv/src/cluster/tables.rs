@@ -3,11 +3,15 @@
 use std::path::Path;
 
 use clcc_data::error::StageResult;
-use clcc_data::frame::{Column, Frame};
+use clcc_data::frame::Frame;
 use clcc_data::genome::arm_name;
-use clcc_data::table::{number, write_tsv};
+use clcc_data::table::number;
 use clcc_numerics::stats::normal_sf;
-use clcc_stage::tables::Table;
+use clcc_stage::rows::{
+    ClonePieceRow, ClusterProfileRow, CnvArmRow, CnvCellRow, CnvCloneRow, CnvClusterRow,
+    CnvSegmentRow, MalignancyBinRow, MalignancyRow,
+};
+use clcc_stage::tables::{Family, Table};
 
 use super::malignancy::Malignancy;
 use super::segments::{Level, Segmented};
@@ -15,197 +19,6 @@ use super::{CANCER_VS_NORMAL, Clones, Clustered, Judged};
 
 /// Number of bins of the histogram of scores.
 const BINS: usize = 50;
-
-clcc_stage::table! {
-    /// Copy-number clusters of the cells of a patient.
-    pub struct ClusterRow = "cnv_clusters.tsv" {
-        /// Number of the cluster; 0 is the largest.
-        cluster: String,
-        /// Number of cells.
-        n_cells: i64,
-        /// Share of cells with `cancer_vs_normal` = `Cancer` among those with a value.
-        share_cancer: Option<f64>,
-        /// Mean of |X_cnv| over all cells and windows, zeros included (infercnvpy).
-        cnv_score: f64,
-        /// Mean of the cells' `cnv_burden`.
-        mean_burden: Option<f64>,
-        /// Arms that are called.
-        n_arms_called: Option<i64>,
-        /// Whether a region is surely altered, so that the cluster can hold malignant cells.
-        altered: bool,
-        /// Estimated share of false calls: share of the reference cells above the malignancy threshold in this
-        /// cluster, over that of other cells.
-        false_share: Option<f64>,
-        /// Share of cells called malignant.
-        share_malignant: Option<f64>,
-        /// Interquartile range of the correlations of all pairs of profiles (infercnvpy).
-        ithcna: f64,
-    }
-}
-
-clcc_stage::table! {
-    /// Copy-number scores and call of each cell.
-    pub struct CellRow = "cnv_cells.tsv" {
-        /// Name of the cell.
-        cell: String,
-        /// Cluster.
-        cnv_leiden: String,
-        /// Mean |X_cnv|.
-        cnv_burden: Option<f64>,
-        /// Root mean square of X_cnv.
-        #[unit = "natural log"]
-        cnv_signal: f64,
-        /// Correlation with the mean profile of the other cells of the cluster.
-        cnv_correlation: f64,
-        /// Share of the altered clusters' profile that the cell has; signal times correlation where no cluster is
-        /// altered.
-        cnv_malignancy: f64,
-        /// `Malignant`, `Normal`, or nothing where no call is made.
-        cnv_malignant: String,
-    }
-}
-
-clcc_stage::table! {
-    /// The two components of the malignancy scores.
-    pub struct ComponentRow = "cnv_malignancy.tsv" {
-        /// `normal` or `malignant`.
-        component: String,
-        /// Share of the altered clusters' cells; without a reference, of all cells.
-        weight: f64,
-        /// Mean score.
-        mean: f64,
-        /// Standard deviation of the score.
-        sd: f64,
-        /// Score above which a cell of an altered cluster that is no reference is malignant.
-        threshold: f64,
-        /// Estimated share of false calls; above .5 no call is made.
-        false_share: f64,
-    }
-}
-
-clcc_stage::table! {
-    /// Histogram of the malignancy scores.
-    pub struct BinRow = "cnv_malignancy_histogram.tsv" {
-        /// Number of the bin.
-        bin: String,
-        /// Least score.
-        from: f64,
-        /// Largest score.
-        to: f64,
-        /// Cells.
-        n_cells: i64,
-        /// Reference cells among them.
-        n_reference: i64,
-        /// Cells of altered clusters among them that are no reference.
-        n_candidates: i64,
-        /// Candidates that the normal component expects.
-        expected_normal: Option<f64>,
-        /// Candidates that the malignant component expects.
-        expected_malignant: Option<f64>,
-    }
-}
-
-clcc_stage::table! {
-    /// Level pieces of each cluster's mean profile.
-    pub struct SegmentRow = "cnv_segments.tsv" {
-        /// Number of the segment.
-        segment: String,
-        /// Cluster.
-        cluster: String,
-        /// Chromosome.
-        chromosome: String,
-        /// First base.
-        start: i64,
-        /// Last base.
-        end: i64,
-        /// Number of windows.
-        n_windows: i64,
-        /// Mean X_cnv.
-        #[unit = "natural log"]
-        mean: f64,
-        /// Standard error of the mean.
-        #[unit = "natural log"]
-        standard_error: f64,
-        /// Genes with enough counts.
-        n_genes: Option<i64>,
-        /// Log ratio of the typical gene to the reference, by raw counts.
-        #[unit = "natural log"]
-        gene_ratio: Option<f64>,
-        /// Standard error of `gene_ratio`.
-        #[unit = "natural log"]
-        gene_ratio_error: Option<f64>,
-        /// 1 minus the two-sided p of `gene_ratio`, or of `mean` where counts are not read; missing with fewer than
-        /// 20 genes.
-        confidence: f64,
-        /// `gain`, `loss` or `neutral`.
-        call: String,
-    }
-}
-
-clcc_stage::table! {
-    /// Chromosome arms of each cluster (chromosomes, where the genome is not known).
-    pub struct ArmRow = "cnv_arms.tsv" {
-        /// Cluster and arm.
-        cluster_arm: String,
-        /// Cluster.
-        cluster: String,
-        /// Arm, such as `chr7p`.
-        arm: String,
-        /// Number of windows whose middle is on the arm.
-        n_windows: i64,
-        /// Mean X_cnv.
-        #[unit = "natural log"]
-        mean: f64,
-        /// Standard error of the mean.
-        #[unit = "natural log"]
-        standard_error: f64,
-        /// Genes with enough counts.
-        n_genes: Option<i64>,
-        /// Log ratio of the typical gene to the reference, by raw counts.
-        #[unit = "natural log"]
-        gene_ratio: Option<f64>,
-        /// Standard error of `gene_ratio`.
-        #[unit = "natural log"]
-        gene_ratio_error: Option<f64>,
-        /// As in `cnv_segments.tsv`.
-        confidence: f64,
-        /// Share of the windows in gains of `cnv_segments.tsv`.
-        share_gain: f64,
-        /// Share of the windows in losses.
-        share_loss: f64,
-        /// `gain`, `loss` or `neutral`.
-        call: String,
-    }
-}
-
-clcc_stage::table! {
-    /// Clones of the malignant cells.
-    pub struct CloneRow = "cnv_clones.tsv" {
-        /// Number of the clone; 1 is the largest.
-        clone: String,
-        /// Number of cells.
-        n_cells: i64,
-        /// Share of the malignant cells.
-        share: f64,
-        /// Mean probability of the clone over its cells.
-        confidence: f64,
-        /// Median counts of its cells.
-        #[unit = "counts"]
-        median_counts: f64,
-        /// The other clone that it differs from least.
-        nearest: Option<String>,
-        /// Region that most surely tells it from that one.
-        region: Option<String>,
-        /// Genes of the region with enough counts.
-        n_genes: Option<i64>,
-        /// Log ratio of the region's median gene to that clone, beside the median piece of the genome.
-        #[unit = "natural log"]
-        log_ratio: Option<f64>,
-        /// Standard error of `log_ratio`.
-        #[unit = "natural log"]
-        log_ratio_error: Option<f64>,
-    }
-}
 
 /// Everything that the tables show.
 pub(super) struct Results<'a> {
@@ -230,9 +43,9 @@ impl Results<'_> {
             .note("altered: a region is surely gained or lost, so that the cluster can hold malignant cells; false_share: share of the reference cells above the malignancy threshold in the cluster, over that of other cells; above .5 the cluster holds no malignant cell")
             .write(dir)?;
         if let Some(windows) = self.windows {
-            let note = "mean X_cnv of each cluster in each window: log ratio (natural) to the reference after denoising";
-            let path = dir.join("cnv_cluster_profiles.tsv");
-            write_tsv(&path, "window", &self.profiles(windows), &[note])?;
+            Table::new(self.profiles(windows))
+                .note("mean X_cnv of each cluster in each window: log ratio (natural) to the reference after denoising")
+                .write(dir)?;
         }
         Table::new(self.cells())
             .note("cnv_malignancy: share of the altered clusters' profile that the cell has (0: normal, 1: their typical cell); cnv_signal times cnv_correlation where no cluster is altered")
@@ -252,7 +65,7 @@ impl Results<'_> {
         }
     }
 
-    fn clusters(&self) -> Vec<ClusterRow> {
+    fn clusters(&self) -> Vec<CnvClusterRow> {
         let Partitioned { membership, n } = self.partition();
         let mean = |values: Option<Vec<f64>>| -> Vec<Option<f64>> {
             values.map_or(vec![None; n], |v| {
@@ -275,7 +88,7 @@ impl Results<'_> {
         let false_share = m.false_share_of_clusters(membership, n);
         let segmented = self.judged.segmented.as_ref();
         (0..n)
-            .map(|c| ClusterRow {
+            .map(|c| CnvClusterRow {
                 cluster: c.to_string(),
                 n_cells: self.found.profiles.n_cells[c] as i64,
                 share_cancer: share_cancer[c],
@@ -297,7 +110,7 @@ impl Results<'_> {
         }
     }
 
-    fn cells(&self) -> Vec<CellRow> {
+    fn cells(&self) -> Vec<CnvCellRow> {
         let burden = self.obs.numbers("cnv_burden").ok();
         let m = &self.judged.malignancy;
         let calls = m.calls();
@@ -307,7 +120,7 @@ impl Results<'_> {
             Some(false) => "Normal",
         };
         (0..self.obs.len())
-            .map(|i| CellRow {
+            .map(|i| CnvCellRow {
                 cell: self.obs.index[i].clone(),
                 cnv_leiden: self.found.partition.membership[i].to_string(),
                 cnv_burden: burden.as_ref().map(|b| b[i]),
@@ -319,17 +132,19 @@ impl Results<'_> {
             .collect()
     }
 
-    fn profiles(&self, windows: &Frame) -> Frame {
-        let mut table = Frame::new(windows.index.clone());
-        for name in ["chromosome", "start", "end"] {
-            if let Some(column) = windows.columns.get(name) {
-                table.set(name, column.clone());
-            }
-        }
-        for (c, profile) in self.found.profiles.mean.rows().into_iter().enumerate() {
-            table.set(&format!("cluster_{c}"), Column::F64(profile.to_vec()));
-        }
-        table
+    fn profiles(&self, windows: &Frame) -> Vec<ClusterProfileRow> {
+        let mean = &self.found.profiles.mean;
+        let columns = Family::names((0..mean.nrows()).map(|c| format!("cluster_{c}")));
+        let chromosome = windows.texts("chromosome").ok();
+        let [start, end] = ["start", "end"].map(|name| windows.numbers(name).ok());
+        let row = |(w, name): (usize, &String)| ClusterProfileRow {
+            window: name.clone(),
+            chromosome: chromosome.as_ref().map(|c| c[w].clone()),
+            start: start.as_ref().map(|s| s[w] as i64),
+            end: end.as_ref().map(|e| e[w] as i64),
+            mean: Family::new(&columns, mean.column(w).to_vec()),
+        };
+        windows.index.iter().enumerate().map(row).collect()
     }
 }
 
@@ -371,7 +186,7 @@ fn clone_tables(dir: &Path, clones: &Clones) -> StageResult<()> {
         let why = clones.evidence[c]
             .as_ref()
             .filter(|e| !e.1.pieces.is_empty());
-        CloneRow {
+        CnvCloneRow {
             clone: names[c].clone(),
             n_cells: clones.n_cells[c] as i64,
             share: clones.n_cells[c] as f64 / total as f64,
@@ -388,27 +203,25 @@ fn clone_tables(dir: &Path, clones: &Clones) -> StageResult<()> {
         .note("clones of the malignant cells (obs cnv_clone), told apart by the counts of pieces of chromosome arms: normal mixture, the number by BIC, joined where no piece's median gene differs")
         .note("nearest, region, log_ratio: the clone that it differs from least, and the region that tells the two apart")
         .write(dir)?;
-    let pieces = &clones.pieces;
-    let mut table = Frame::new((0..pieces.len()).map(|p| p.to_string()).collect());
-    let texts =
-        |f: &dyn Fn(&super::clones::Piece) -> String| Column::Str(pieces.iter().map(f).collect());
-    let whole =
-        |f: &dyn Fn(&super::clones::Piece) -> i64| Column::I64(pieces.iter().map(f).collect());
-    table.set("chromosome", texts(&|p| p.chromosome.clone()));
-    table.set(
-        "arm",
-        texts(&|p| p.arm.map_or(String::new(), |a| a.letter().to_string())),
-    );
-    table.set("start", whole(&|p| p.span.0));
-    table.set("end", whole(&|p| p.span.1));
-    table.set("n_genes", whole(&|p| p.genes.len() as i64));
-    for (name, ratios) in names.iter().zip(clones.log_ratio.rows()) {
-        table.set(&format!("clone_{name}"), Column::F64(ratios.to_vec()));
-    }
-    let notes = [
-        "what tells the clones apart: median over the genes of a piece of the natural log ratio of a clone's expression to that of the patient's other malignant cells, beside the median piece",
-    ];
-    write_tsv(&dir.join("cnv_clone_pieces.tsv"), "piece", &table, &notes)
+    piece_table(dir, clones, &names)
+}
+
+/// Write `cnv_clone_pieces.tsv`.
+fn piece_table(dir: &Path, clones: &Clones, names: &[String]) -> StageResult<()> {
+    let columns = Family::names(names.iter().map(|name| format!("clone_{name}")));
+    let row = |(p, piece): (usize, &super::clones::Piece)| ClonePieceRow {
+        piece: p.to_string(),
+        chromosome: piece.chromosome.clone(),
+        arm: piece.arm.map_or(String::new(), |a| a.letter().to_string()),
+        start: piece.span.0,
+        end: piece.span.1,
+        n_genes: piece.genes.len() as i64,
+        log_ratio: Family::new(&columns, clones.log_ratio.column(p).to_vec()),
+    };
+    Table::new(clones.pieces.iter().enumerate().map(row).collect())
+        .keep(columns.iter())
+        .note("what tells the clones apart: median over the genes of a piece of the natural log ratio of a clone's expression to that of the patient's other malignant cells, beside the median piece")
+        .write(dir)
 }
 
 /// `chr7p:1-5000000` of neighbouring pieces.
@@ -424,13 +237,13 @@ fn region_name(pieces: &[super::clones::Piece]) -> String {
     }
 }
 
-fn components(m: &Malignancy) -> Vec<ComponentRow> {
+fn components(m: &Malignancy) -> Vec<MalignancyRow> {
     let Some(threshold) = m.threshold else {
         return Vec::new();
     };
     let of = |k: usize, name: &str| {
         let of_fit = |value: [f64; 2]| value[k];
-        ComponentRow {
+        MalignancyRow {
             component: name.into(),
             weight: m.fit.map_or(f64::NAN, |f| of_fit(f.weight)),
             mean: m.fit.map_or(f64::NAN, |f| of_fit(f.mean)),
@@ -443,7 +256,7 @@ fn components(m: &Malignancy) -> Vec<ComponentRow> {
 }
 
 /// Number of cells in equal bins of the score, observed and expected from each component.
-fn histogram(m: &Malignancy) -> Vec<BinRow> {
+fn histogram(m: &Malignancy) -> Vec<MalignancyBinRow> {
     let (low, top) = m
         .score
         .iter()
@@ -459,7 +272,7 @@ fn histogram(m: &Malignancy) -> Vec<BinRow> {
         .zip(&m.reference)
         .filter(|(a, r)| **a && !**r);
     let candidates = candidates.count() as f64;
-    let mut rows: Vec<BinRow> = (0..BINS)
+    let mut rows: Vec<MalignancyBinRow> = (0..BINS)
         .map(|b| {
             let from = low + b as f64 * width;
             let expected = |k: usize| {
@@ -468,7 +281,7 @@ fn histogram(m: &Malignancy) -> Vec<BinRow> {
                     candidates * fit.weight[k] * (below(from + width) - below(from))
                 })
             };
-            BinRow {
+            MalignancyBinRow {
                 bin: b.to_string(),
                 from,
                 to: from + width,
@@ -489,7 +302,7 @@ fn histogram(m: &Malignancy) -> Vec<BinRow> {
     rows
 }
 
-fn segments(found: &Segmented, windows: &Frame) -> StageResult<Vec<SegmentRow>> {
+fn segments(found: &Segmented, windows: &Frame) -> StageResult<Vec<CnvSegmentRow>> {
     let (chromosome, start, end) = (
         windows.texts("chromosome")?,
         windows.numbers("start")?,
@@ -497,7 +310,7 @@ fn segments(found: &Segmented, windows: &Frame) -> StageResult<Vec<SegmentRow>> 
     );
     let row = |(i, s): (usize, &super::Segment)| {
         let (n_genes, gene_ratio, gene_ratio_error) = shift(&s.level);
-        SegmentRow {
+        CnvSegmentRow {
             segment: i.to_string(),
             cluster: s.cluster.to_string(),
             chromosome: chromosome[s.windows.start].clone(),
@@ -526,11 +339,11 @@ fn shift(level: &Level) -> (Option<i64>, Option<f64>, Option<f64>) {
     )
 }
 
-fn arms(found: &Segmented) -> Vec<ArmRow> {
+fn arms(found: &Segmented) -> Vec<CnvArmRow> {
     let row = |a: &super::ArmCall| {
         let arm = arm_name(&a.chromosome, a.arm);
         let (n_genes, gene_ratio, gene_ratio_error) = shift(&a.level);
-        ArmRow {
+        CnvArmRow {
             cluster_arm: format!("{}:{arm}", a.cluster),
             cluster: a.cluster.to_string(),
             arm,

@@ -44,8 +44,8 @@ fn paper_gene_table_gives_the_paper_windows() {
     let positions = GenePositions {
         names: of(|g| g.name.clone()),
         chromosome: of(|g| g.chromosome.clone()),
-        start: number(|g| g.start),
-        end: number(|g| g.end),
+        start: number(|g| g.start.get()),
+        end: number(|g| g.end.get()),
     };
     let layout = |edges| {
         let params = InfercnvParams {

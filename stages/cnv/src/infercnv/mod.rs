@@ -42,6 +42,7 @@ use clcc_data::matrix::{Csr, Matrix};
 use clcc_numerics::rng::Rng;
 use clcc_stage::params::{OnlyWith, ParamProblem};
 use clcc_stage::roles::{self, Input};
+use clcc_stage::rows::{HmmRegionRow, HmmSubclusterRow};
 use clcc_stage::stage::{
     Metrics, ObsRead, OutputDecl, Progress, Publish, Read, Stage, StageContext,
 };
@@ -55,7 +56,7 @@ impl Stage for Infercnv {
     type Params = InfercnvParams;
 
     const KIND: &'static str = "infercnv";
-    const TABLES: &'static [TableSpec] = &[hmm::SubclusterRow::SPEC];
+    const TABLES: &'static [TableSpec] = &[HmmRegionRow::SPEC, HmmSubclusterRow::SPEC];
     // 4: column `arm`; elementary functions, products and decompositions of `math`.
     const CODE_VERSION: u32 = 4;
     const ABOUT: &'static str =
@@ -165,6 +166,39 @@ impl Stage for Infercnv {
 
 /// Run `method: window` between reading and writing: returns the artifact `cnv` and its metrics, from
 /// `obs`, `var` and log1p expression (`n_cells x n_genes`).
+///
+/// ```
+/// use clcc_cnv::infercnv::{InfercnvParams, annotate};
+/// use clcc_data::frame::{Column, Frame};
+/// use clcc_data::matrix::Csr;
+/// use clcc_stage::stage::Quiet;
+/// use ndarray::Array2;
+///
+/// # fn main() -> clcc_data::StageResult<()> {
+/// // 60 genes on each of three chromosomes; the last ten of twenty cells express those of chr3 half as much again.
+/// let x = Array2::from_shape_fn((20, 180), |(cell, gene)| {
+///     let level = 1.0 + 0.2 * ((7 * cell + 13 * gene) % 5) as f32;
+///     let copies = if cell >= 10 && gene >= 120 { 1.5 } else { 1.0 };
+///     (copies * level).ln_1p()
+/// });
+/// let mut obs = Frame::new((0..20).map(|c| format!("cell {c}")).collect());
+/// let side: Vec<&str> = (0..20).map(|c| if c < 10 { "Normal" } else { "Cancer" }).collect();
+/// obs.set_category("cancer_vs_normal", &side);
+/// let mut var = Frame::new((0..180).map(|g| format!("gene {g}")).collect());
+/// let chromosome: Vec<&str> = (0..180).map(|g| ["chr1", "chr2", "chr3"][g / 60]).collect();
+/// var.set_category("chromosome", &chromosome);
+/// var.set("start", Column::I64((0..180).map(|g| 1000 * g + 1).collect()));
+/// var.set("end", Column::I64((0..180).map(|g| 1000 * g + 500).collect()));
+///
+/// let params = InfercnvParams { window_size: 20, ..InfercnvParams::default() };
+/// let (cnv, _) = annotate(&obs, &var, &Csr::from_dense(&x), &params, &Quiet)?;
+/// let x_cnv = cnv.obsm["X_cnv"].clone().into_dense();
+/// let (normal, gained) = (x_cnv.row(0), x_cnv.row(19));
+/// let last = x_cnv.ncols() - 1;
+/// assert!(gained[last] > 0.15 && gained[0].abs() < 0.05 && normal[last].abs() < 0.05);
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Errors
 /// [`StageError::Data`] where `var` has no positions, where `reference_key` or a value of

@@ -37,24 +37,15 @@ pub enum Control {
     Cells,
 }
 
-/// Parameters of `method: measured`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct MeasuredParams {
-    /// Column of `obs` that names a cell's clone, for a table with a column `clone`. Default
-    /// `truth_clone`, which simulated cells have.
-    pub clone_key: String,
-    /// Copy number that counts as unchanged; above 0, default 2.
-    #[schemars(extend("exclusiveMinimum" = 0))]
-    pub ploidy: f64,
-}
-
-impl Default for MeasuredParams {
-    fn default() -> Self {
-        Self {
-            clone_key: "truth_clone".into(),
-            ploidy: 2.0,
-        }
+clcc_stage::params! {
+    /// Parameters of `method: measured`.
+    pub struct MeasuredParams {
+        /// Column of `obs` that names a cell's clone, for a table with a column `clone`. Default
+        /// `truth_clone`, which simulated cells have.
+        pub clone_key: String = "truth_clone".into(),
+        /// Copy number that counts as unchanged; above 0, default 2.
+        #[schemars(extend("exclusiveMinimum" = 0))]
+        pub ploidy: f64 = 2.0,
     }
 }
 
@@ -94,87 +85,62 @@ pub enum ShortChromosomes {
     Drop,
 }
 
-/// Parameters of the stage `infercnv`. Defaults are infercnvpy 0.6.1's.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct InfercnvParams {
-    /// Method of inference: `window` (default), infercnvpy's running mean; `hmm`, R inferCNV's method,
-    /// with its own parameters in `hmm`; `measured`, a table, with its own parameters in `measured`.
-    /// Parameters that only some methods read say so.
-    pub method: Method,
-    /// Column of `obs` that names the reference cells; null: all cells are the reference. Default
-    /// `cancer_vs_normal`, which `preprocess` writes (infercnvpy: none).
-    pub reference_key: Option<String>,
-    /// Values of `reference_key` that are reference. With several, a gene counts as changed only above
-    /// the highest or below the lowest of the groups' means. At least one; default `[Normal]`.
-    #[schemars(length(min = 1))]
-    pub reference_cat: Vec<String>,
-    /// Log ratios are clipped to +- this, natural log; above 0, default 3.
-    #[schemars(extend("exclusiveMinimum" = 0))]
-    pub lfc_clip: f64,
-    /// Genes in a window, at least 1, default 100 (250 in the LUAD method).
-    #[schemars(range(min = 1))]
-    pub window_size: usize,
-    /// Every `step`-th window is kept, at least 1, default 10.
-    #[schemars(range(min = 1))]
-    pub step: usize,
-    /// Values below this many standard deviations are set to 0; null: no filter. At least 0,
-    /// default 1.5 (infercnvpy), which erases losses: null finds more.
-    #[schemars(range(min = 0))]
-    pub dynamic_threshold: Option<f64>,
-    /// Chromosomes left out, with or without `chr`. Default `[chrX, chrY]`. chrM and scaffolds
-    /// without `chr` are always left out.
-    pub exclude_chromosomes: Vec<String>,
-    /// Genes left out, by their names in `var`; a `*` at the end matches any further characters.
-    /// Default none (infercnvpy). The HLA genes (`HLA-*`) are neighbours and vary by cell type, so that
-    /// macrophages seem to gain what fibroblasts seem to lose there; CopyKAT leaves them out too.
-    #[schemars(inner(length(min = 1)))]
-    pub exclude_genes: Vec<String>,
-    /// Cells per run of `noise_scope: chunk`, at least 1, default 5000.
-    #[schemars(range(min = 1))]
-    pub chunksize: usize,
-    /// Cells over which the noise filter's standard deviation is taken: `chunk` (default) or `global`.
-    pub noise_scope: NoiseScope,
-    /// Windows at chromosome ends: `valid` (default) or `same`.
-    pub edges: Edges,
-    /// Chromosomes with fewer genes than a window: `single` (default) or `drop`.
-    pub short_chromosomes: ShortChromosomes,
-    /// Also write `layers["gene_values_cnv"]`: per gene the mean of the windows that contain it (a
-    /// dense matrix of cells x genes). Default false.
-    pub calculate_gene_values: bool,
-    /// Parameters of `method: hmm`.
-    pub hmm: HmmParams,
-    /// Parameters of `method: measured`.
-    pub measured: MeasuredParams,
-    /// A negative control: `none` (default), `gene_order` or `cells`.
-    pub control: Control,
-    /// Seed of the control's permutation, separate from the workflow's so that real runs do not depend
-    /// on a seed. Default 0.
-    pub control_seed: u64,
-}
-
-impl Default for InfercnvParams {
-    fn default() -> Self {
-        Self {
-            method: Method::default(),
-            reference_key: Some("cancer_vs_normal".into()),
-            reference_cat: vec!["Normal".into()],
-            lfc_clip: 3.0,
-            window_size: 100,
-            step: 10,
-            dynamic_threshold: Some(1.5),
-            exclude_chromosomes: vec!["chrX".into(), "chrY".into()],
-            exclude_genes: Vec::new(),
-            chunksize: 5000,
-            noise_scope: NoiseScope::default(),
-            edges: Edges::default(),
-            short_chromosomes: ShortChromosomes::default(),
-            calculate_gene_values: false,
-            hmm: HmmParams::default(),
-            measured: MeasuredParams::default(),
-            control: Control::default(),
-            control_seed: 0,
-        }
+clcc_stage::params! {
+    /// Parameters of the stage `infercnv`. Defaults are infercnvpy 0.6.1's.
+    pub struct InfercnvParams {
+        /// Method of inference: `window` (default), infercnvpy's running mean; `hmm`, R inferCNV's method,
+        /// with its own parameters in `hmm`; `measured`, a table, with its own parameters in `measured`.
+        /// Parameters that only some methods read say so.
+        pub method: Method = Method::default(),
+        /// Column of `obs` that names the reference cells; null: all cells are the reference. Default
+        /// `cancer_vs_normal`, which `preprocess` writes (infercnvpy: none).
+        pub reference_key: Option<String> = Some("cancer_vs_normal".into()),
+        /// Values of `reference_key` that are reference. With several, a gene counts as changed only above
+        /// the highest or below the lowest of the groups' means. At least one; default `[Normal]`.
+        #[schemars(length(min = 1))]
+        pub reference_cat: Vec<String> = vec!["Normal".into()],
+        /// Log ratios are clipped to +- this, natural log; above 0, default 3.
+        #[schemars(extend("exclusiveMinimum" = 0))]
+        pub lfc_clip: f64 = 3.0,
+        /// Genes in a window, at least 1, default 100 (250 in the LUAD method).
+        #[schemars(range(min = 1))]
+        pub window_size: usize = 100,
+        /// Every `step`-th window is kept, at least 1, default 10.
+        #[schemars(range(min = 1))]
+        pub step: usize = 10,
+        /// Values below this many standard deviations are set to 0; null: no filter. At least 0,
+        /// default 1.5 (infercnvpy), which erases losses: null finds more.
+        #[schemars(range(min = 0))]
+        pub dynamic_threshold: Option<f64> = Some(1.5),
+        /// Chromosomes left out, with or without `chr`. Default `[chrX, chrY]`. chrM and scaffolds
+        /// without `chr` are always left out.
+        pub exclude_chromosomes: Vec<String> = vec!["chrX".into(), "chrY".into()],
+        /// Genes left out, by their names in `var`; a `*` at the end matches any further characters.
+        /// Default none (infercnvpy). The HLA genes (`HLA-*`) are neighbours and vary by cell type, so that
+        /// macrophages seem to gain what fibroblasts seem to lose there; CopyKAT leaves them out too.
+        #[schemars(inner(length(min = 1)))]
+        pub exclude_genes: Vec<String> = Vec::new(),
+        /// Cells per run of `noise_scope: chunk`, at least 1, default 5000.
+        #[schemars(range(min = 1))]
+        pub chunksize: usize = 5000,
+        /// Cells over which the noise filter's standard deviation is taken: `chunk` (default) or `global`.
+        pub noise_scope: NoiseScope = NoiseScope::default(),
+        /// Windows at chromosome ends: `valid` (default) or `same`.
+        pub edges: Edges = Edges::default(),
+        /// Chromosomes with fewer genes than a window: `single` (default) or `drop`.
+        pub short_chromosomes: ShortChromosomes = ShortChromosomes::default(),
+        /// Also write `layers["gene_values_cnv"]`: per gene the mean of the windows that contain it (a
+        /// dense matrix of cells x genes). Default false.
+        pub calculate_gene_values: bool = false,
+        /// Parameters of `method: hmm`.
+        pub hmm: HmmParams = HmmParams::default(),
+        /// Parameters of `method: measured`.
+        pub measured: MeasuredParams = MeasuredParams::default(),
+        /// A negative control: `none` (default), `gene_order` or `cells`.
+        pub control: Control = Control::default(),
+        /// Seed of the control's permutation, separate from the workflow's so that real runs do not depend
+        /// on a seed. Default 0.
+        pub control_seed: u64 = 0,
     }
 }
 

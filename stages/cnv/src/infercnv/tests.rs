@@ -113,7 +113,7 @@ fn check_gene_values(name: &str, case: &Value, var: &Frame, cnv: &AnnData) {
             match (e.as_f64(), place(gene)) {
                 (None, None) => {}
                 (None, Some(g)) => {
-                    assert!(got[[c, g]].is_nan(), "{name}: {gene} lies in no window");
+                    assert!(got[[c, g]].is_nan(), "{name}: {gene} is in no window");
                     missing += 1;
                 }
                 (Some(e), Some(g)) => {
@@ -127,7 +127,7 @@ fn check_gene_values(name: &str, case: &Value, var: &Frame, cnv: &AnnData) {
             }
         }
     }
-    assert!(missing > 0, "{name}: some gene at an end lies in no window");
+    assert!(missing > 0, "{name}: some gene at an end is in no window");
 }
 
 #[test]

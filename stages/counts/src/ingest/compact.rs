@@ -1,7 +1,7 @@
 //! Counts that arrive gene by gene and are needed cell by cell.
 //!
 //! A gene-by-cell text holds one gene per line, so a cell's counts are complete only at the end.
-//! Until then the entries of one patient lie here as variable-length bytes, gene by gene: the step
+//! Until then the entries of one patient are held here as variable-length bytes, gene by gene: the step
 //! to the next cell that has the gene, and the count. That is 2 to 3 bytes an entry instead of the
 //! 8 of sparse rows: 1e8 entries wait in 250 MB, and only one patient at a time is unpacked.
 

@@ -46,47 +46,32 @@ pub struct StandardColumns {
 /// The column of cell ids where none is named.
 pub(super) const DEFAULT_CELL_ID: &str = "Index";
 
-/// Parameters of `ingest`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct IngestParams {
-    /// The column of `obs` or of the annotations whose values `groups` lists. Empty (the default)
-    /// takes the `sample` column.
-    pub group_by: String,
-    /// The values of `group_by` that make up each patient, for example
-    /// `{P0006: [LUNG_T06, LUNG_N06]}`. Empty (the default): a patient is the value of that name.
-    pub groups: BTreeMap<String, Vec<String>>,
-    /// The column of the annotation table that holds the cell ids of the matrix. Default `Index`
-    /// (GSE131907).
-    #[schemars(length(min = 1))]
-    pub cell_id: String,
-    /// Source names of the standard columns.
-    pub columns: StandardColumns,
-    /// `integer` (default) or `any`.
-    pub counts: CountKind,
-    /// The layer of an h5ad or zarr input that holds the counts, or `raw` for its `raw` matrix with
-    /// the genes of that. Empty (the default): `X`.
-    pub layer: String,
-    /// The genome whose genes are read, where a 10x input (or the column `genome` of an h5ad's genes) holds
-    /// several. Empty (the default): the
-    /// only one.
-    pub genome: String,
-    /// `symbol` (default) or `id`: what names a gene of a 10x input.
-    pub gene_names: GeneNames,
-}
-
-impl Default for IngestParams {
-    fn default() -> Self {
-        Self {
-            group_by: String::new(),
-            groups: BTreeMap::new(),
-            cell_id: DEFAULT_CELL_ID.to_string(),
-            columns: StandardColumns::default(),
-            counts: CountKind::default(),
-            layer: String::new(),
-            genome: String::new(),
-            gene_names: GeneNames::default(),
-        }
+clcc_stage::params! {
+    /// Parameters of `ingest`.
+    pub struct IngestParams {
+        /// The column of `obs` or of the annotations whose values `groups` lists. Empty (the default)
+        /// takes the `sample` column.
+        pub group_by: String = String::new(),
+        /// The values of `group_by` that make up each patient, for example
+        /// `{P0006: [LUNG_T06, LUNG_N06]}`. Empty (the default): a patient is the value of that name.
+        pub groups: BTreeMap<String, Vec<String>> = BTreeMap::new(),
+        /// The column of the annotation table that holds the cell ids of the matrix. Default `Index`
+        /// (GSE131907).
+        #[schemars(length(min = 1))]
+        pub cell_id: String = DEFAULT_CELL_ID.to_string(),
+        /// Source names of the standard columns.
+        pub columns: StandardColumns = StandardColumns::default(),
+        /// `integer` (default) or `any`.
+        pub counts: CountKind = CountKind::default(),
+        /// The layer of an h5ad or zarr input that holds the counts, or `raw` for its `raw` matrix with
+        /// the genes of that. Empty (the default): `X`.
+        pub layer: String = String::new(),
+        /// The genome whose genes are read, where a 10x input (or the column `genome` of an h5ad's genes) holds
+        /// several. Empty (the default): the
+        /// only one.
+        pub genome: String = String::new(),
+        /// `symbol` (default) or `id`: what names a gene of a 10x input.
+        pub gene_names: GeneNames = GeneNames::default(),
     }
 }
 

@@ -28,7 +28,7 @@ pub(super) enum Source {
     Tenx(tenx::Libraries),
 }
 
-/// What a file has beside the cells.
+/// What a file has besides the cells.
 #[derive(Debug, Default)]
 pub(super) struct Holds {
     /// Layers of an AnnData store, sorted.
@@ -160,7 +160,7 @@ fn format_of(path: &Path, format: Option<&str>) -> StageResult<Format> {
                 "counts of {what} cannot be read; the formats are `geo_umi` (also `text`, `tsv`, `csv`), \
                  `10x_mtx`, `10x_h5`, `h5ad` and `zarr`"
             ),
-            "state `format` beside the input's path",
+            "state `format` next to the input's path",
         ))
     };
     match format {

@@ -176,7 +176,7 @@ impl Store {
         layers
     }
 
-    /// Says where counts may lie, where `element` holds none.
+    /// Says where counts may be, where `element` holds none.
     fn or_others(&self, error: StageError, element: &str) -> StageError {
         let StageError::Format {
             path,

@@ -19,7 +19,7 @@ use clcc_data::error::{StageError, StageResult};
 use clcc_data::frame::{Frame, is_missing};
 use clcc_stage::stage::{Progress, StageContext};
 
-/// How deep libraries may lie below the folder that is given.
+/// How deep libraries may be below the folder that is given.
 const DEPTH: usize = 4;
 
 /// One library.
@@ -227,7 +227,7 @@ pub(super) fn genomes(path: &Path) -> StageResult<Vec<String>> {
 }
 
 /// The files that are read with a matrix file (`matrix.mtx`, also `.gz` and with a prefix): barcodes and
-/// features beside it. None for any other path, and where one of them is missing.
+/// features next to it. None for any other path, and where one of them is missing.
 pub fn companions(path: &Path) -> Vec<PathBuf> {
     let name = file_name(path);
     if !name.trim_end_matches(".gz").ends_with(".mtx") || !path.is_file() {
@@ -241,7 +241,7 @@ pub fn companions(path: &Path) -> Vec<PathBuf> {
     }
 }
 
-/// Libraries at or below `path`, those of raw barcodes left out where filtered ones lie beside them.
+/// Libraries at or below `path`, those of raw barcodes left out where filtered ones are next to them.
 fn find(path: &Path, depth: usize) -> StageResult<Vec<Source>> {
     let name = file_name(path);
     if path.is_file() {
@@ -251,7 +251,7 @@ fn find(path: &Path, depth: usize) -> StageResult<Vec<Source>> {
         let Some(parent) = path.parent() else {
             return Ok(Vec::new());
         };
-        // `matrix.mtx` lies in the folder that has no name.
+        // `matrix.mtx` is in the folder that has no name.
         let parent = match parent.as_os_str().is_empty() {
             true => Path::new("."),
             false => parent,
@@ -291,7 +291,7 @@ fn find_here(folder: &Path, only: Option<&str>) -> StageResult<Vec<Source>> {
         let Some(prefix) = stem.strip_suffix("matrix.mtx") else {
             continue;
         };
-        let beside = |names: &[&str]| {
+        let next_to_it = |names: &[&str]| {
             let wanted = names
                 .iter()
                 .flat_map(|n| [format!("{prefix}{n}.gz"), format!("{prefix}{n}")]);
@@ -301,14 +301,14 @@ fn find_here(folder: &Path, only: Option<&str>) -> StageResult<Vec<Source>> {
                 StageError::format(
                     folder,
                     "",
-                    format!("expected {} beside `{name}`, found none", list(&wanted)),
+                    format!("expected {} next to `{name}`, found none", list(&wanted)),
                 )
             })
         };
         found.push(Source::Triple {
             matrix: matrix.clone(),
-            barcodes: beside(&["barcodes.tsv"])?,
-            features: beside(&["features.tsv", "genes.tsv"])?,
+            barcodes: next_to_it(&["barcodes.tsv"])?,
+            features: next_to_it(&["features.tsv", "genes.tsv"])?,
         });
     }
     if found.is_empty() {
@@ -319,10 +319,10 @@ fn find_here(folder: &Path, only: Option<&str>) -> StageResult<Vec<Source>> {
 }
 
 fn entries(folder: &Path) -> StageResult<Vec<PathBuf>> {
-    let read = std::fs::read_dir(folder).map_err(StageError::io("read", folder))?;
+    let read = std::fs::read_dir(folder).map_err(StageError::reading(folder))?;
     let mut paths = Vec::new();
     for entry in read {
-        paths.push(entry.map_err(StageError::io("read", folder))?.path());
+        paths.push(entry.map_err(StageError::reading(folder))?.path());
     }
     paths.sort();
     Ok(paths)
@@ -603,7 +603,7 @@ fn rows_of_patients(owner: &[Option<usize>], n_patients: usize) -> (Vec<u32>, Ve
     (owner.iter().map(row).collect(), n_rows)
 }
 
-/// That the matrix has the features and cells that the files beside it name.
+/// That the matrix has the features and cells that the files next to it name.
 fn check_size(path: &Path, library: &Library, header: &Header) -> StageResult<()> {
     let (n_features, n_cells) = (library.features.ids.len(), library.barcodes.len());
     if (header.features, header.cells) == (n_features, n_cells) {

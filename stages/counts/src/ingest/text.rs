@@ -61,12 +61,12 @@ impl<R: Read> Read for Counted<R> {
 
 /// The text of a file, unpacked where it starts with gzip's mark, whatever its name is.
 pub(super) fn open(path: &Path, read: &Arc<AtomicU64>) -> StageResult<Box<dyn Read + Send>> {
-    let mut file = File::open(path).map_err(StageError::io("read", path))?;
+    let mut file = File::open(path).map_err(StageError::reading(path))?;
     let mut mark = Vec::new();
     Read::by_ref(&mut file)
         .take(3)
         .read_to_end(&mut mark)
-        .map_err(StageError::io("read", path))?;
+        .map_err(StageError::reading(path))?;
     let gzip = mark.starts_with(&[0x1f, 0x8b]);
     let bom = mark == BOM;
     let start = Cursor::new(if bom { Vec::new() } else { mark });
@@ -89,7 +89,7 @@ impl Lines {
     /// [`StageError::Io`] where it cannot be read.
     pub(super) fn open(path: &Path) -> StageResult<Self> {
         let size = std::fs::metadata(path)
-            .map_err(StageError::io("read", path))?
+            .map_err(StageError::reading(path))?
             .len();
         let read = Arc::new(AtomicU64::new(0));
         let mut text = open(path, &read)?;

@@ -31,7 +31,9 @@ impl Chromosomes {
         let all: Vec<(&str, i64)> = match table {
             Some(table) => {
                 let genes = table.genes.iter();
-                genes.map(|g| (g.chromosome.as_str(), g.end)).collect()
+                genes
+                    .map(|g| (g.chromosome.as_str(), g.end.get()))
+                    .collect()
             }
             None => {
                 let placed = places.iter().flatten();

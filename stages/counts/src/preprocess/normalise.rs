@@ -27,7 +27,7 @@ pub fn log1p_normalize_total_in_place(counts: &mut Csr, totals: &[f64], target_s
         // Most counts of a cell are among a few small numbers: the logarithm is taken once of each.
         let mut small = [f32::NAN; 64];
         for v in row {
-            // 2^23 has no room for a fraction: what is added to it lies in its last bits.
+            // 2^23 has no room for a fraction: what is added to it is in its last bits.
             let shifted = *v + TWO_TO_23;
             let whole = (shifted.to_bits() ^ TWO_TO_23.to_bits()) as usize;
             *v = if whole < small.len() && shifted - TWO_TO_23 == *v {

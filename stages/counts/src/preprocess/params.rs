@@ -45,72 +45,52 @@ impl Default for CancerVsNormal {
     }
 }
 
-/// Parameters of the stage `preprocess`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct PreprocessParams {
-    /// `integer` (default): any other value in the matrix is an error; `any`: numbers from 0.
-    pub counts: Counts,
-    /// Which cells are Cancer and which Normal. Default `{column: sample_origin, normal: [nLung, nLN]}`
-    /// (GSE131907); `{column: cell_type, cancer: [Epithelial]}` suits data without normal samples.
-    /// Cells without a value are neither.
-    pub cancer_vs_normal: CancerVsNormal,
-    /// The genome of the gene positions, by name: `GRCh37` (`hg19`), `GRCh38` (`hg38`), `T2T-CHM13v2` (`hs1`),
-    /// `GRCm38` (`mm10`), `GRCm39` (`mm39`); `other`: none of these. It gives chromosomes their arms. null
-    /// (default): what the gene table declares, as the built-in one and the GTF and GFF3 of Ensembl do;
-    /// where it declares none there are no arms, and a warning says so.
-    pub genome: Option<Assembly>,
-    /// Which place counts for a gene name that the gene table has several times: `first` (default) or
-    /// `longest`.
-    pub duplicates: Duplicates,
-    /// Genes without a position leave (default true). With false they stay behind all others, with no
-    /// chromosome and start and end -1.
-    pub require_position: bool,
-    /// Chromosomes with fewer genes of this data set leave with their genes; 0 (default) keeps all
-    /// (250 in the LUAD method).
-    pub min_genes_per_chromosome: usize,
-    /// Cells with fewer counts leave; at least 0, default 0.
-    #[schemars(range(min = 0))]
-    pub min_counts: f64,
-    /// Cells with fewer genes seen leave; default 0.
-    pub min_genes: usize,
-    /// Cells with a higher percentage of mitochondrial counts leave; 0 to 100, null (default): none.
-    #[schemars(range(min = 0, max = 100))]
-    pub max_pct_mt: Option<f64>,
-    /// Genes seen in fewer cells leave; default 0. It works per patient, so joined patients keep the
-    /// genes that all of them have, and their copy-number windows differ: leave it at 0 for a cohort.
-    pub min_cells: usize,
-    /// Each cell's counts are scaled to this sum; above 0, default 10000.
-    #[schemars(extend("exclusiveMinimum" = 0))]
-    pub target_sum: f64,
-    /// Thin the counts into two halves at random (default false): copy number, clusters, embeddings
-    /// and classes are learnt on one, and `dosage` and `de` test on the other, so that no count is
-    /// used twice. `de` then reports how many genes are found with and without. Needs
-    /// `counts: integer`. Quality metrics are those of all counts.
-    pub count_split: bool,
-    /// Seed of the control genes of the cell-cycle scores, as scanpy's, and of `count_split`;
-    /// default 0. It stands apart from the workflow's seed, so that a new seed does not recompute
-    /// the data.
-    pub random_state: u64,
-}
-
-impl Default for PreprocessParams {
-    fn default() -> Self {
-        Self {
-            counts: Counts::default(),
-            cancer_vs_normal: CancerVsNormal::default(),
-            genome: None,
-            duplicates: Duplicates::default(),
-            require_position: true,
-            min_genes_per_chromosome: 0,
-            min_counts: 0.0,
-            min_genes: 0,
-            max_pct_mt: None,
-            min_cells: 0,
-            target_sum: 1e4,
-            count_split: false,
-            random_state: 0,
-        }
+clcc_stage::params! {
+    /// Parameters of the stage `preprocess`.
+    pub struct PreprocessParams {
+        /// `integer` (default): any other value in the matrix is an error; `any`: numbers from 0.
+        pub counts: Counts = Counts::default(),
+        /// Which cells are Cancer and which Normal. Default `{column: sample_origin, normal: [nLung, nLN]}`
+        /// (GSE131907); `{column: cell_type, cancer: [Epithelial]}` suits data without normal samples.
+        /// Cells without a value are neither.
+        pub cancer_vs_normal: CancerVsNormal = CancerVsNormal::default(),
+        /// The genome of the gene positions, by name: `GRCh37` (`hg19`), `GRCh38` (`hg38`), `T2T-CHM13v2` (`hs1`),
+        /// `GRCm38` (`mm10`), `GRCm39` (`mm39`); `other`: none of these. It gives chromosomes their arms. null
+        /// (default): what the gene table declares, as the built-in one and the GTF and GFF3 of Ensembl do;
+        /// where it declares none there are no arms, and a warning says so.
+        pub genome: Option<Assembly> = None,
+        /// Which place counts for a gene name that the gene table has several times: `first` (default) or
+        /// `longest`.
+        pub duplicates: Duplicates = Duplicates::default(),
+        /// Genes without a position leave (default true). With false they stay behind all others, with no
+        /// chromosome and start and end -1.
+        pub require_position: bool = true,
+        /// Chromosomes with fewer genes of this data set leave with their genes; 0 (default) keeps all
+        /// (250 in the LUAD method).
+        pub min_genes_per_chromosome: usize = 0,
+        /// Cells with fewer counts leave; at least 0, default 0.
+        #[schemars(range(min = 0))]
+        pub min_counts: f64 = 0.0,
+        /// Cells with fewer genes seen leave; default 0.
+        pub min_genes: usize = 0,
+        /// Cells with a higher percentage of mitochondrial counts leave; 0 to 100, null (default): none.
+        #[schemars(range(min = 0, max = 100))]
+        pub max_pct_mt: Option<f64> = None,
+        /// Genes seen in fewer cells leave; default 0. It works per patient, so joined patients keep the
+        /// genes that all of them have, and their copy-number windows differ: leave it at 0 for a cohort.
+        pub min_cells: usize = 0,
+        /// Each cell's counts are scaled to this sum; above 0, default 10000.
+        #[schemars(extend("exclusiveMinimum" = 0))]
+        pub target_sum: f64 = 1e4,
+        /// Thin the counts into two halves at random (default false): copy number, clusters, embeddings
+        /// and classes are learnt on one, and `dosage` and `de` test on the other, so that no count is
+        /// used twice. `de` then reports how many genes are found with and without. Needs
+        /// `counts: integer`. Quality metrics are those of all counts.
+        pub count_split: bool = false,
+        /// Seed of the control genes of the cell-cycle scores, as scanpy's, and of `count_split`;
+        /// default 0. It stands apart from the workflow's seed, so that a new seed does not recompute
+        /// the data.
+        pub random_state: u64 = 0,
     }
 }
 

@@ -143,7 +143,7 @@ fn places_in(
     }
     let place = |g: usize| {
         let gene = &table.genes[g];
-        (gene.chromosome.clone(), gene.start, gene.end)
+        (gene.chromosome.clone(), gene.start.get(), gene.end.get())
     };
     Ok(found.into_iter().map(|at| at.map(place)).collect())
 }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::*;
-use clcc_data::genome::{Duplicates, Gene};
+use clcc_data::genome::{Duplicates, Gene, Position};
 use clcc_stage::stage::Quiet;
 use clcc_testing::shared_data;
 
@@ -37,8 +37,8 @@ fn table(names: &[String]) -> GeneTable {
         } else {
             format!("chr{}", 1 + i % 2)
         },
-        start: 10 * (names.len() - i) as i64,
-        end: 10 * (names.len() - i) as i64 + 5,
+        start: Position::from_one(10 * (names.len() - i) as i64),
+        end: Position::from_one(10 * (names.len() - i) as i64 + 5),
         class: None,
     };
     GeneTable {
@@ -173,7 +173,7 @@ fn run(data: AnnData, params: &PreprocessParams) -> StageResult<Preprocessed> {
 #[test]
 fn genes_come_in_genome_order_with_their_places() {
     let done = run(tiny(), &PreprocessParams::default()).unwrap();
-    // Even genes lie on chr1, odd ones on chr2, later genes first.
+    // Even genes are on chr1, odd ones on chr2, later genes first.
     assert_eq!(done.expr.var.index, ["G4", "G2", "G0", "G3", "G1"]);
     assert_eq!(
         done.expr.var.texts("chromosome").unwrap(),

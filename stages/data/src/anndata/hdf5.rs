@@ -29,10 +29,10 @@ pub(super) struct Hdf5Store {
 impl Hdf5Store {
     /// Opens the file `path`.
     pub(super) fn open(path: &Path) -> StageResult<Self> {
-        let is_hdf5 = hdf5_pure::is_hdf5(path).map_err(StageError::io("read", path))?;
+        let is_hdf5 = hdf5_pure::is_hdf5(path).map_err(StageError::reading(path))?;
         if !is_hdf5 {
             let size = std::fs::metadata(path)
-                .map_err(StageError::io("read", path))?
+                .map_err(StageError::reading(path))?
                 .len();
             let message = if size == 0 {
                 "expected an HDF5 file (h5ad, 10x h5), found an empty file"
@@ -41,16 +41,13 @@ impl Hdf5Store {
             };
             return Err(StageError::format(path, "", message));
         }
-        if let Some((said, there)) = cut_off(path).map_err(StageError::io("read", path))? {
+        if let Some((said, there)) = cut_off(path).map_err(StageError::reading(path))? {
             let message =
                 format!("the file is cut off: it says that it has {said} bytes, there are {there}");
             return Err(StageError::format(path, "", message));
         }
-        let bytes = Arc::new(std::fs::File::open(path).map_err(StageError::io("read", path))?);
-        let len = bytes
-            .metadata()
-            .map_err(StageError::io("read", path))?
-            .len();
+        let bytes = Arc::new(std::fs::File::open(path).map_err(StageError::reading(path))?);
+        let len = bytes.metadata().map_err(StageError::reading(path))?.len();
         let file = File::from_source(Blocks::new(bytes.clone(), len))
             .map_err(|e| StageError::format(path, "", format!("cannot open as HDF5: {e}")))?;
         Ok(Self {

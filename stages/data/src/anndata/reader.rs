@@ -290,7 +290,7 @@ impl Reader {
 }
 
 fn open_store(path: &Path) -> StageResult<Box<dyn Store>> {
-    let kind = std::fs::metadata(path).map_err(StageError::io("read", path))?;
+    let kind = std::fs::metadata(path).map_err(StageError::reading(path))?;
     if kind.is_dir() {
         Ok(Box::new(ZarrStore::open(path)?))
     } else {

@@ -295,7 +295,10 @@ fn an_existing_path_is_not_overwritten() {
     let (_dir, path) = written(&example());
     assert!(matches!(
         example().write_zarr(&path),
-        Err(crate::StageError::Io { verb: "create", .. })
+        Err(crate::StageError::Io {
+            access: crate::error::Access::Create,
+            ..
+        })
     ));
 }
 

@@ -29,7 +29,7 @@ pub(super) fn write(data: &AnnData, path: &Path) -> StageResult<()> {
     if path.exists() {
         let source = std::io::Error::from(std::io::ErrorKind::AlreadyExists);
         return Err(StageError::Io {
-            verb: "create",
+            access: crate::error::Access::Create,
             path: path.to_path_buf(),
             source,
         });
@@ -148,7 +148,7 @@ struct Writer {
 
 impl Writer {
     fn create(root: &Path) -> StageResult<Self> {
-        std::fs::create_dir_all(root).map_err(StageError::io("create", root))?;
+        std::fs::create_dir_all(root).map_err(StageError::creating(root))?;
         let root = root.to_path_buf();
         Ok(Self {
             store: Arc::new(ChunkFiles { root: root.clone() }),
@@ -245,7 +245,7 @@ impl Writer {
                 if let Some(first) = indices.first_mut() {
                     *first = i as u64;
                 }
-                // The last chunk has the full shape too; what lies outside the array is fill.
+                // The last chunk has the full shape too; what is outside the array is fill.
                 let stored = if chunk.len() == whole {
                     array.store_chunk(&indices, chunk)
                 } else {
@@ -394,10 +394,10 @@ fn consolidated(metadata: serde_json::Map<String, Value>) -> Value {
 }
 
 fn write_json(dir: &Path, value: &Value) -> StageResult<()> {
-    std::fs::create_dir_all(dir).map_err(StageError::io("create", dir))?;
+    std::fs::create_dir_all(dir).map_err(StageError::creating(dir))?;
     let path = dir.join("zarr.json");
     let text = serde_json::to_string_pretty(value).map_err(|e| write_error(&path, e))?;
-    std::fs::write(&path, text).map_err(StageError::io("write", &path))
+    std::fs::write(&path, text).map_err(StageError::writing(&path))
 }
 
 fn write_error(
@@ -417,7 +417,7 @@ fn write_error(
         cause = e.source();
     }
     StageError::Io {
-        verb: "write",
+        access: crate::error::Access::Write,
         path: path.to_path_buf(),
         source: std::io::Error::new(kind, error),
     }

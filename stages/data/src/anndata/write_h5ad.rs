@@ -32,7 +32,7 @@ pub(super) fn write(data: &AnnData, path: &Path) -> StageResult<()> {
     if path.exists() {
         let source = std::io::Error::from(std::io::ErrorKind::AlreadyExists);
         return Err(StageError::Io {
-            verb: "create",
+            access: crate::error::Access::Create,
             path: path.to_path_buf(),
             source,
         });
@@ -80,7 +80,7 @@ pub(super) fn write(data: &AnnData, path: &Path) -> StageResult<()> {
     })?;
     group(&mut file, "uns", &mut |g| dict(g, "uns", &data.uns))?;
     file.write(path).map_err(|e| StageError::Io {
-        verb: "write",
+        access: crate::error::Access::Write,
         path: path.to_path_buf(),
         source: std::io::Error::other(e),
     })

@@ -40,7 +40,7 @@ impl ZarrStore {
         super::blosc::register();
         super::zstd::register();
         let store = FilesystemStore::new(root).map_err(|e| StageError::Io {
-            verb: "read",
+            access: crate::error::Access::Read,
             path: root.to_path_buf(),
             source: std::io::Error::other(e),
         })?;
@@ -63,7 +63,7 @@ impl ZarrStore {
             {
                 return Ok(None);
             }
-            Err(e) => return Err(StageError::io("read", &path)(e)),
+            Err(e) => return Err(StageError::reading(&path)(e)),
         };
         let value = serde_json::from_str(&text)
             .map_err(|e| StageError::format(&path, "", format!("expected JSON metadata: {e}")))?;
@@ -175,8 +175,8 @@ impl Store for ZarrStore {
     fn children(&self, at: &str) -> StageResult<Vec<String>> {
         let dir = self.root.join(at);
         let mut names = Vec::new();
-        for entry in std::fs::read_dir(&dir).map_err(StageError::io("read", &dir))? {
-            let entry = entry.map_err(StageError::io("read", &dir))?;
+        for entry in std::fs::read_dir(&dir).map_err(StageError::reading(&dir))? {
+            let entry = entry.map_err(StageError::reading(&dir))?;
             let here = entry.path();
             if ["zarr.json", ".zarray", ".zgroup"]
                 .into_iter()

@@ -116,7 +116,7 @@ impl Assembly {
 
     /// What places cannot be of this assembly: the first on a chromosome that it does not have, and the
     /// first of those that end beyond their chromosome, with their number. Scaffolds and chrM are not
-    /// judged, unless more than half of the places lie on names that it does not have, and nothing is of
+    /// judged, unless more than half of the places are on names that it does not have, and nothing is of
     /// `Other`.
     pub fn misfit<'a>(self, places: impl Iterator<Item = (&'a str, i64)>) -> Misfit<'a> {
         let mut out = Misfit::default();
@@ -265,7 +265,7 @@ mod tests {
         assert_eq!(arm(new, "chr7", 116_672_196, 116_798_386), Some('q'));
         assert_eq!(arm(old, "chr8", 128_748_315, 128_753_680), Some('q'));
         assert_eq!(arm(new, "chrM", 1, 100), None);
-        // chr1:124,000,000 lies on p in GRCh37 and CHM13, on q in GRCh38.
+        // chr1:124,000,000 is on p in GRCh37 and CHM13, on q in GRCh38.
         assert_eq!(arm(old, "chr1", 124_000_000, 124_000_001), Some('p'));
         assert_eq!(
             arm(Assembly::ChM13, "chr1", 124_000_000, 124_000_001),

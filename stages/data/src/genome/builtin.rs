@@ -5,8 +5,8 @@
 
 use std::io::Read as _;
 
-use super::Assembly;
 use super::table::{Gene, GeneClass, GeneTable};
+use super::{Assembly, Position};
 
 static GRCH38: &[u8] = include_bytes!("data/grch38.txt.gz");
 
@@ -41,59 +41,20 @@ fn parse(bytes: &[u8]) -> GeneTable {
     flate2::read::GzDecoder::new(bytes)
         .read_to_string(&mut text)
         .expect("the built-in table is gzip text");
-    let mut lines = text.lines().skip_while(|l| l.starts_with('#'));
-    let mut next = || lines.next().expect("the built-in table is whole");
-    let n_chromosomes = int(next()
-        .strip_prefix("chromosomes ")
-        .expect("the chromosomes come first"));
-    let chromosomes: Vec<(&str, usize)> = (0..n_chromosomes)
-        .map(|_| {
-            next()
-                .split_once('\t')
-                .map(|(name, n)| (name, int(n) as usize))
-                .expect("name and number of genes")
-        })
-        .collect();
-    let n: usize = chromosomes.iter().map(|c| c.1).sum();
-    let mut section = |title: &str| -> Vec<&str> {
-        assert_eq!(next(), title, "sections of the built-in table are in order");
-        (0..n).map(|_| next()).collect()
-    };
-    let (names, starts, lengths, ids) = (
-        section("names"),
-        section("starts"),
-        section("lengths"),
-        section("ids"),
-    );
-    let mut classes = Vec::with_capacity(n);
-    assert_eq!(
-        lines.next(),
-        Some("classes"),
-        "the last section of the built-in table"
-    );
-    for run in lines {
-        let (letter, count) = run.split_once(' ').expect("a class and a count");
-        classes.resize(classes.len() + int(count) as usize, class(letter));
-    }
-    assert_eq!(
-        classes.len(),
-        n,
-        "every gene of the built-in table has a class"
-    );
-
-    let mut genes = Vec::with_capacity(n);
-    for (chromosome, count) in chromosomes {
+    let columns = Columns::of(&text);
+    let mut genes = Vec::with_capacity(columns.names.len());
+    for (chromosome, count) in &columns.chromosomes {
         let mut start = 0;
-        for _ in 0..count {
+        for _ in 0..*count {
             let i = genes.len();
-            start += int(starts[i]);
+            start += int(columns.starts[i]);
             genes.push(Gene {
-                name: names[i].to_string(),
-                id: Some(format!("ENSG{:0>11}", ids[i])),
-                chromosome: chromosome.to_string(),
-                start,
-                end: start + int(lengths[i]),
-                class: Some(classes[i]),
+                name: columns.names[i].to_string(),
+                id: Some(format!("ENSG{:0>11}", columns.ids[i])),
+                chromosome: (*chromosome).to_string(),
+                start: Position::from_one(start),
+                end: Position::from_one(start + int(columns.lengths[i])),
+                class: Some(columns.classes[i]),
             });
         }
     }
@@ -101,6 +62,54 @@ fn parse(bytes: &[u8]) -> GeneTable {
         genes,
         assembly: Some(Assembly::GRCh38),
         n_left_out: 0,
+    }
+}
+
+/// The sections of the built-in table; all but the first have a value for each gene.
+struct Columns<'a> {
+    /// Chromosomes with their numbers of genes.
+    chromosomes: Vec<(&'a str, usize)>,
+    names: Vec<&'a str>,
+    /// Each relative to the start of the gene before, on the same chromosome.
+    starts: Vec<&'a str>,
+    lengths: Vec<&'a str>,
+    ids: Vec<&'a str>,
+    classes: Vec<GeneClass>,
+}
+
+impl<'a> Columns<'a> {
+    fn of(text: &'a str) -> Self {
+        let mut lines = text.lines().skip_while(|l| l.starts_with('#'));
+        let mut next = || lines.next().expect("the built-in table is whole");
+        let n_chromosomes = int(next()
+            .strip_prefix("chromosomes ")
+            .expect("the chromosomes come first"));
+        let chromosome = |line: &'a str| {
+            let (name, n) = line.split_once('\t').expect("name and number of genes");
+            (name, int(n) as usize)
+        };
+        let chromosomes: Vec<_> = (0..n_chromosomes).map(|_| chromosome(next())).collect();
+        let n: usize = chromosomes.iter().map(|c| c.1).sum();
+        let mut section = |title: &str| -> Vec<&'a str> {
+            assert_eq!(next(), title, "sections of the built-in table are in order");
+            (0..n).map(|_| next()).collect()
+        };
+        let [names, starts, lengths, ids] = ["names", "starts", "lengths", "ids"].map(&mut section);
+        assert_eq!(next(), "classes", "the last section of the built-in table");
+        let mut classes = Vec::with_capacity(n);
+        for run in lines {
+            let (letter, count) = run.split_once(' ').expect("a class and a count");
+            classes.resize(classes.len() + int(count) as usize, class(letter));
+        }
+        assert_eq!(classes.len(), n, "every gene has a class");
+        Self {
+            chromosomes,
+            names,
+            starts,
+            lengths,
+            ids,
+            classes,
+        }
     }
 }
 
@@ -135,8 +144,8 @@ mod tests {
             (
                 g.id.clone().unwrap(),
                 g.chromosome.clone(),
-                g.start,
-                g.end,
+                g.start.get(),
+                g.end.get(),
                 g.class.unwrap(),
             )
         };
@@ -174,6 +183,6 @@ mod tests {
                 .then(w[0].start.cmp(&w[1].start))
                 .is_le()
         }));
-        assert!(genes.iter().all(|g| g.start >= 1 && g.end >= g.start));
+        assert!(genes.iter().all(|g| g.start.get() >= 1 && g.end >= g.start));
     }
 }

@@ -75,7 +75,7 @@ mod tests {
         }
     }
 
-    /// The genes taken of GRCh38 lie at the receptors' loci, apart from their copies elsewhere (`OR`
+    /// The genes taken of GRCh38 are at the receptors' loci, apart from their copies elsewhere (`OR`
     /// and the chromosome in the name, and one pseudogene).
     #[test]
     fn the_genes_taken_lie_at_their_loci() {

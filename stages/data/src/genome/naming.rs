@@ -188,7 +188,7 @@ fn other_case(names: &[&str], table: &GeneTable) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::genome::Gene;
+    use crate::genome::{Gene, Position};
 
     fn cause(names: &[&str], table: &GeneTable) -> String {
         likely_cause(names, table).unwrap_or_default()
@@ -199,8 +199,8 @@ mod tests {
             name: (*name).to_string(),
             id: id.map(str::to_string),
             chromosome: "chr1".into(),
-            start: 1,
-            end: 2,
+            start: Position::from_one(1),
+            end: Position::from_one(2),
             class: None,
         };
         GeneTable {

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::chromosome::is_numbered;
-use super::{Assembly, natural_cmp};
+use super::{Assembly, Position, natural_cmp};
 
 /// What kind of product a gene has, as far as the stages care.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,10 +60,10 @@ pub struct Gene {
     pub id: Option<String>,
     /// `chr1` .. `chr22`, `chrX`, `chrY`, `chrM`, or a scaffold's own name.
     pub chromosome: String,
-    /// First base, 1-based.
-    pub start: i64,
-    /// Last base, inclusive.
-    pub end: i64,
+    /// First base.
+    pub start: Position,
+    /// Last base, which is part of it.
+    pub end: Position,
     /// Class, where the source has a biotype.
     pub class: Option<GeneClass>,
 }
@@ -87,11 +87,11 @@ pub enum Duplicates {
 /// # fn main() -> clcc_data::StageResult<()> {
 /// # let dir = tempfile::tempdir().expect("a folder");
 /// # let path = dir.path().join("genes.bed");
-/// // BED counts starts from 0; positions here are 1-based and inclusive, as in a GTF.
+/// // BED counts starts from 0, a [`Position`](clcc_data::genome::Position) from 1 as a GTF does.
 /// std::fs::write(&path, "17\t7668401\t7687550\tTP53\n8\t127735433\t127742951\tMYC\n").expect("written");
 /// let table = GeneTable::read(&path)?;
 /// let tp53 = &table.genes[0];
-/// assert_eq!((tp53.chromosome.as_str(), tp53.start, tp53.end), ("chr17", 7668402, 7687550));
+/// assert_eq!((tp53.chromosome.as_str(), tp53.start.get(), tp53.end.get()), ("chr17", 7668402, 7687550));
 /// assert_eq!(table.resolve(&["MYC", "XIST"], Duplicates::First), [Some(1), None]);
 /// # Ok(())
 /// # }
@@ -163,8 +163,7 @@ impl GeneTable {
             at.entry(key)
                 .and_modify(|held| {
                     let other = &self.genes[*held];
-                    let longer = duplicates == Duplicates::Longest
-                        && gene.end - gene.start > other.end - other.start;
+                    let longer = duplicates == Duplicates::Longest && gene.bases() > other.bases();
                     if match (gene.on_chromosome(), other.on_chromosome()) {
                         (true, false) => true,
                         (false, true) => false,
@@ -189,7 +188,12 @@ impl GeneTable {
 }
 
 impl Gene {
-    /// Whether it lies on a chromosome, rather than a scaffold or a patch.
+    /// Number of bases.
+    pub fn bases(&self) -> i64 {
+        self.end.get() - self.start.get() + 1
+    }
+
+    /// Whether it is on a chromosome, rather than a scaffold or a patch.
     fn on_chromosome(&self) -> bool {
         self.chromosome == "chrM" || is_numbered(&self.chromosome)
     }
@@ -236,8 +240,8 @@ mod tests {
             name: name.into(),
             id: Some(id.into()),
             chromosome: "chr1".into(),
-            start,
-            end,
+            start: Position::from_one(start),
+            end: Position::from_one(end),
             class: None,
         }
     }

@@ -290,29 +290,7 @@ impl Csr {
     pub fn transpose(&self) -> Self {
         let n_blocks = (self.nnz() / BLOCK_ENTRIES).clamp(1, MOST_BLOCKS);
         let width = self.n_cols.div_ceil(n_blocks).max(1);
-        // The entries of row `r` in the columns from `from` on, up to the block's last.
-        let part = |r: usize, from: usize| {
-            let (cols, vals) = self.row(r);
-            let lo = cols.partition_point(|&c| (c as usize) < from);
-            let hi = lo + cols[lo..].partition_point(|&c| (c as usize) < from + width);
-            (&cols[lo..hi], &vals[lo..hi])
-        };
-        let mut indptr = vec![0u64; self.n_cols + 1];
-        indptr[1..]
-            .par_chunks_mut(width)
-            .enumerate()
-            .for_each(|(block, counts)| {
-                let from = block * width;
-                for r in 0..self.n_rows() {
-                    part(r, from)
-                        .0
-                        .iter()
-                        .for_each(|&c| counts[c as usize - from] += 1);
-                }
-            });
-        for c in 0..self.n_cols {
-            indptr[c + 1] += indptr[c];
-        }
+        let indptr = self.starts_of_columns(width);
         let mut indices = vec![0u32; self.nnz()];
         let mut data = vec![0f32; self.nnz()];
         let mut stretches = Vec::new();
@@ -321,20 +299,19 @@ impl Csr {
             let to = (from + width).min(self.n_cols);
             let (own_i, next_i) = rest_i.split_at_mut((indptr[to] - indptr[from]) as usize);
             let (own_d, next_d) = rest_d.split_at_mut(own_i.len());
-            stretches.push((from, to, own_i, own_d));
+            stretches.push((from..to, own_i, own_d));
             (rest_i, rest_d) = (next_i, next_d);
         }
         stretches
             .into_par_iter()
-            .for_each(|(from, to, indices, data)| {
-                let mut next: Vec<usize> = indptr[from..to]
-                    .iter()
-                    .map(|p| (p - indptr[from]) as usize)
-                    .collect();
+            .for_each(|(columns, indices, data)| {
+                let first = indptr[columns.start];
+                let starts = indptr[columns.clone()].iter();
+                let mut next: Vec<usize> = starts.map(|p| (p - first) as usize).collect();
                 for r in 0..self.n_rows() {
-                    let (cols, vals) = part(r, from);
+                    let (cols, vals) = self.part(r, columns.clone());
                     for (&c, &v) in cols.iter().zip(vals) {
-                        let at = &mut next[c as usize - from];
+                        let at = &mut next[c as usize - columns.start];
                         indices[*at] = r as u32;
                         data[*at] = v;
                         *at += 1;
@@ -347,6 +324,33 @@ impl Csr {
             indices,
             data,
         }
+    }
+
+    /// The entries of row `r` in these columns.
+    fn part(&self, r: usize, columns: std::ops::Range<usize>) -> (&[u32], &[f32]) {
+        let (cols, vals) = self.row(r);
+        let lo = cols.partition_point(|&c| (c as usize) < columns.start);
+        let hi = lo + cols[lo..].partition_point(|&c| (c as usize) < columns.end);
+        (&cols[lo..hi], &vals[lo..hi])
+    }
+
+    /// Where each column begins, with the columns below one another; counted in blocks of `width` columns.
+    fn starts_of_columns(&self, width: usize) -> Vec<u64> {
+        let mut starts = vec![0u64; self.n_cols + 1];
+        starts[1..]
+            .par_chunks_mut(width)
+            .enumerate()
+            .for_each(|(block, counts)| {
+                let from = block * width;
+                for r in 0..self.n_rows() {
+                    let (cols, _) = self.part(r, from..from + width);
+                    cols.iter().for_each(|&c| counts[c as usize - from] += 1);
+                }
+            });
+        for c in 0..self.n_cols {
+            starts[c + 1] += starts[c];
+        }
+        starts
     }
 
     /// Dense, row-major.
@@ -398,7 +402,7 @@ impl Csr {
             let start = out.indices.len();
             for (c, v) in row {
                 if out.indices.len() > start && out.indices.last() == Some(&c) {
-                    *out.data.last_mut().expect("a value beside each index") += v;
+                    *out.data.last_mut().expect("a value for each index") += v;
                 } else {
                     out.indices.push(c);
                     out.data.push(v);
@@ -412,7 +416,7 @@ impl Csr {
 
 /// The sum of whole numbers from 0 to 4 million; nothing where one value is none.
 fn whole_sum(values: &[f32]) -> Option<u64> {
-    // 2^23 has no room for a fraction: what is added to it lies in its last bits.
+    // 2^23 has no room for a fraction: what is added to it is in its last bits.
     const SHIFT: f32 = 8_388_608.0;
     let mut sum = 0;
     for part in values.chunks(256) {

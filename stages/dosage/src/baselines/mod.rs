@@ -38,6 +38,7 @@ use clcc_numerics::stats::{Contrast, RankSumOptions, log2_fold_change, sparse_wi
 use clcc_stage::cells::{Restrict, is_cancer};
 use clcc_stage::cohort::{Cohort, CohortCnv};
 use clcc_stage::roles;
+use clcc_stage::rows::{BaselineCellRow, BaselineGeneRow, BaselineRetrievalRow};
 use clcc_stage::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
 use clcc_stage::tables::{Row as _, TableSpec};
 
@@ -52,7 +53,11 @@ pub struct Baselines;
 impl Stage for Baselines {
     type Params = BaselinesParams;
     const KIND: &'static str = "baselines";
-    const TABLES: &'static [TableSpec] = &[write::RetrievalRow::SPEC];
+    const TABLES: &'static [TableSpec] = &[
+        BaselineCellRow::SPEC,
+        BaselineGeneRow::SPEC,
+        BaselineRetrievalRow::SPEC,
+    ];
     // 9: elementary functions, products and decompositions of `math`.
     const CODE_VERSION: u32 = 9;
     const ABOUT: &'static str =

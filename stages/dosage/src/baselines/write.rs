@@ -9,9 +9,9 @@ use super::projection::Embedded;
 use super::{Method, Ranked};
 use clcc_align::eval::grouped::{Hits, retrieval as retrieve};
 use clcc_data::error::StageResult;
-use clcc_data::frame::{Column, Frame};
-use clcc_data::table::write_tsv;
+use clcc_data::frame::Frame;
 use clcc_stage::cohort::Cohort;
+use clcc_stage::rows::{BaselineCellRow, BaselineGeneRow, BaselineRetrievalRow};
 use clcc_stage::tables::Table;
 
 const METHODS: [&str; 4] = [
@@ -38,39 +38,20 @@ pub(super) fn cells(
     methods: &[Method],
     params: &BaselinesParams,
 ) -> StageResult<()> {
-    let rows: Vec<(&Method, usize)> = methods
-        .iter()
-        .flat_map(|m| (0..m.cells.len()).map(move |k| (m, k)))
-        .collect();
-    let cell = |r: &(&Method, usize)| r.0.cells[r.1];
-    let mut frame = Frame::new(
-        rows.iter()
-            .map(|r| cohort.obs.index[cell(r)].clone())
-            .collect(),
-    );
-    frame.set(
-        "patient",
-        Column::Str(
-            rows.iter()
-                .map(|r| cohort.patients[cohort.patient_of[cell(r)] as usize].clone())
-                .collect(),
-        ),
-    );
-    frame.set("method", Column::Str(names(&rows)));
-    frame.set(
-        "score",
-        Column::F64(rows.iter().map(|r| r.0.scores[r.1]).collect()),
-    );
-    let copy = copy_note(params);
-    let notes = [
-        "baselines, cancer cells: a large score says that the cell's expression departs from its copy number",
-        METHODS[0],
-        METHODS[1],
-        METHODS[2],
-        METHODS[3],
-        &copy,
-    ];
-    write_tsv(&dir.join("baselines_cells.tsv"), "cell", &frame, &notes)
+    let of_method = |m: &Method| -> Vec<BaselineCellRow> {
+        let row = |(&i, &score): (&usize, &f64)| BaselineCellRow {
+            cell: cohort.obs.index[i].clone(),
+            patient: cohort.patients[cohort.patient_of[i] as usize].clone(),
+            method: m.name.to_string(),
+            score,
+        };
+        m.cells.iter().zip(&m.scores).map(row).collect()
+    };
+    Table::new(methods.iter().flat_map(of_method).collect())
+        .note("baselines, cancer cells: a large score says that the cell's expression departs from its copy number")
+        .notes(METHODS)
+        .note(copy_note(params))
+        .write(dir)
 }
 
 /// Write `baselines_genes.tsv`: one row per method and gene, in genome order.
@@ -80,34 +61,22 @@ pub(super) fn genes(
     methods: &[Method],
     params: &BaselinesParams,
 ) -> StageResult<()> {
-    let rows: Vec<(&Method, usize)> = methods
-        .iter()
-        .flat_map(|m| (0..m.genes.len()).map(move |g| (m, g)))
-        .collect();
-    let num =
-        |f: &dyn Fn(&Ranked) -> f64| Column::F64(rows.iter().map(|r| f(&r.0.genes[r.1])).collect());
-    let mut frame = Frame::new(rows.iter().map(|r| cohort.var.index[r.1].clone()).collect());
-    frame.set("method", Column::Str(names(&rows)));
-    frame.set("score", num(&|g| g.score));
-    frame.set("effect", num(&|g| g.effect));
-    frame.set(
-        "rank",
-        Column::I64(methods.iter().flat_map(|m| ranks(&m.genes)).collect()),
-    );
-    let copy = copy_note(params);
-    let notes = [
-        "baselines, genes: a large score says that the gene departs from its copy number; rank 1 is the largest, NA scores come last",
-        METHODS[0],
-        METHODS[1],
-        METHODS[2],
-        METHODS[3],
-        &copy,
-    ];
-    write_tsv(&dir.join("baselines_genes.tsv"), "names", &frame, &notes)
-}
-
-fn names(rows: &[(&Method, usize)]) -> Vec<String> {
-    rows.iter().map(|r| r.0.name.to_string()).collect()
+    let of_method = |m: &Method| -> Vec<BaselineGeneRow> {
+        let genes = cohort.var.index.iter().zip(&m.genes).zip(ranks(&m.genes));
+        let row = |((name, gene), rank): ((&String, &Ranked), i64)| BaselineGeneRow {
+            names: name.clone(),
+            method: m.name.to_string(),
+            score: gene.score,
+            effect: gene.effect,
+            rank,
+        };
+        genes.map(row).collect()
+    };
+    Table::new(methods.iter().flat_map(of_method).collect())
+        .note("baselines, genes: a large score says that the gene departs from its copy number; rank 1 is the largest, NA scores come last")
+        .notes(METHODS)
+        .note(copy_note(params))
+        .write(dir)
 }
 
 /// Ranks from 1 by descending score; ties in genome order.
@@ -125,24 +94,6 @@ fn ranks(genes: &[Ranked]) -> Vec<i64> {
     out
 }
 
-clcc_stage::table! {
-    /// Retrieval of test cells with the embeddings of one method.
-    pub(super) struct RetrievalRow = "baselines_retrieval.tsv" {
-        /// `cca` or `linear`.
-        method: String,
-        /// Metric.
-        metric: String,
-        /// Value of the metric.
-        value: f64,
-        /// Expected value under chance.
-        chance: f64,
-        /// Standard deviation under chance.
-        se: f64,
-        /// Test cells.
-        n: i64,
-    }
-}
-
 /// Compute the retrieval of the test cells with these embeddings.
 pub(super) fn retrieval_rows(
     method: &'static str,
@@ -150,13 +101,13 @@ pub(super) fn retrieval_rows(
     patient_of: &[u32],
     test: &[usize],
     embedded: &Embedded,
-) -> Vec<RetrievalRow> {
+) -> Vec<BaselineRetrievalRow> {
     let hits: Vec<Hits> = retrieve(
         &embedded.expr.select(Axis(0), test),
         &embedded.cnv.select(Axis(0), test),
         &clcc_align::eval::grouped::groups(obs, patient_of, test),
     );
-    let row = |h: Hits| RetrievalRow {
+    let row = |h: Hits| BaselineRetrievalRow {
         method: method.to_string(),
         metric: h.metric,
         value: h.value,
@@ -168,7 +119,7 @@ pub(super) fn retrieval_rows(
 }
 
 /// Write `baselines_retrieval.tsv`.
-pub(super) fn retrieval(dir: &Path, rows: Vec<RetrievalRow>) -> StageResult<()> {
+pub(super) fn retrieval(dir: &Path, rows: Vec<BaselineRetrievalRow>) -> StageResult<()> {
     Table::new(rows)
         .note("retrieval of test cells with the embeddings of `cca` and `linear`, which are learnt on training cells; ties count against us")
         .note(clcc_align::eval::grouped::NOTE)

@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use clcc_data::error::StageResult;
-use clcc_data::frame::{Column, Frame};
-use clcc_data::table::{TextTable, write_tsv};
 use clcc_numerics::stats::{auc, mean, spearman};
-use clcc_stage::tables::Table;
+use clcc_stage::rows::{
+    DosageCellRow, DosageDiscordanceCellsRow, DosageDiscordanceGeneRow, DosageGeneRow, POOLED,
+};
+use clcc_stage::tables::{Row as _, Table};
 
 use super::by_type::ByType;
 use super::family::Tested;
@@ -26,24 +27,19 @@ pub(super) struct DosageGenes {
 impl DosageGenes {
     /// Read `dosage_genes.tsv`.
     pub(super) fn read(path: &Path, genes: &[String]) -> StageResult<Self> {
-        let table = TextTable::read(path)?;
-        let names = table.texts("names")?;
-        let at: HashMap<&str, usize> = names.iter().enumerate().map(|(i, n)| (*n, i)).collect();
-        let row = |g: &String| at.get(g.as_str()).copied();
-        let number = |values: Vec<f64>| -> Vec<f64> {
-            genes
-                .iter()
-                .map(|g| row(g).map_or(f64::NAN, |r| values[r]))
-                .collect()
+        let rows = DosageGeneRow::read(path)?;
+        let of_name: HashMap<&str, &DosageGeneRow> =
+            rows.iter().map(|row| (row.names.as_str(), row)).collect();
+        let row = |name: &String| of_name.get(name.as_str()).copied();
+        let number = |value: fn(&DosageGeneRow) -> f64| -> Vec<f64> {
+            let value = |name: &String| row(name).map_or(f64::NAN, value);
+            genes.iter().map(value).collect()
         };
-        let class = table.texts("class")?;
+        let class = |name: &String| row(name).map_or_else(String::new, |r| r.class.clone());
         Ok(Self {
-            slope: number(table.numbers("slope")?),
-            not_one: number(table.numbers("pvals_one_adj")?),
-            class: genes
-                .iter()
-                .map(|g| row(g).map_or_else(String::new, |r| class[r].to_string()))
-                .collect(),
+            slope: number(|row| row.slope),
+            not_one: number(|row| row.pvals_one_adj),
+            class: genes.iter().map(class).collect(),
         })
     }
 
@@ -64,25 +60,16 @@ pub(super) fn shortfall(
     patients: &[String],
     patient_of: &[u32],
 ) -> StageResult<Vec<f64>> {
-    let table = TextTable::read(path)?;
-    if table.position("shortfall_z").is_none() {
-        return Ok(vec![f64::NAN; cells.len()]);
-    }
-    let (names, of, z) = (
-        table.texts("cell")?,
-        table.texts("patient")?,
-        table.numbers("shortfall_z")?,
-    );
-    let known: HashMap<(&str, &str), f64> =
-        (0..z.len()).map(|i| ((of[i], names[i]), z[i])).collect();
-    Ok((0..cells.len())
-        .map(|i| {
-            known
-                .get(&(patients[patient_of[i] as usize].as_str(), cells[i].as_str()))
-                .copied()
-                .unwrap_or(f64::NAN)
-        })
-        .collect())
+    let rows = DosageCellRow::read(path)?;
+    let known: HashMap<(&str, &str), f64> = rows
+        .iter()
+        .filter_map(|row| Some(((row.patient.as_str(), row.cell.as_str()), row.shortfall_z?)))
+        .collect();
+    let of_cell = |(cell, &patient): (&String, &u32)| {
+        let place = (patients[patient as usize].as_str(), cell.as_str());
+        known.get(&place).copied().unwrap_or(f64::NAN)
+    };
+    Ok(cells.iter().zip(patient_of).map(of_cell).collect())
 }
 
 /// The discordance tests of all patients together (or of the only one).
@@ -137,114 +124,71 @@ pub(super) fn genes(
     params: &DeParams,
 ) -> StageResult<[usize; 4]> {
     let n = names.len();
-    let mut frame = Frame::new(names.to_vec());
-    frame.set("dosage_slope", Column::F64(dosage.slope.clone()));
-    frame.set("dosage_class", Column::Str(dosage.class.clone()));
-    frame.set("dosage_pvals_one_adj", Column::F64(dosage.not_one.clone()));
-    let num = |f: &dyn Fn(usize) -> f64| Column::F64((0..n).map(f).collect());
     let pooled =
-        |f: &dyn Fn(&Tested, usize) -> f64| num(&|g| found.pooled.map_or(f64::NAN, |t| f(t, g)));
-    frame.set("discordance_scores", pooled(&|t, g| t.genes[g].z));
-    frame.set("discordance_logfoldchanges", pooled(&|t, g| t.log2fc[g]));
-    frame.set("discordance_pvals_adj", pooled(&|t, g| t.adjusted[g]));
-    frame.set(
-        "within_cell_types_pvals_adj",
-        num(&|g| found.by_type.map_or(f64::NAN, |t| t.adjusted[g])),
-    );
-    for (name, paired) in [
-        ("stratified_pvals_adj", found.paired),
-        ("pseudobulk_pvals_adj", found.pseudobulk),
-    ] {
-        frame.set(
-            name,
-            num(&|g| paired.genes.as_ref().map_or(f64::NAN, |p| p[g].adjusted)),
-        );
-    }
-    for (name, counts) in ["n_patients_higher", "n_patients_lower"]
-        .into_iter()
-        .zip(found.n_patients)
-    {
-        frame.set(
-            name,
-            Column::I64(counts.iter().map(|&v| v as i64).collect()),
-        );
-    }
+        |g: usize, f: fn(&Tested, usize) -> f64| found.pooled.map_or(f64::NAN, |t| f(t, g));
+    let over_patients = |paired: &Paired, g: usize| {
+        let genes = paired.genes.as_ref();
+        genes.map_or(f64::NAN, |p| p[g].adjusted)
+    };
     let word = |g: usize| match (dosage.escapes(g), found.finds(g, params)) {
         (true, true) => "both",
         (true, false) => "dosage",
         (false, true) => "discordance",
         (false, false) => "neither",
     };
-    frame.set_category("found_by", &(0..n).map(word).collect::<Vec<_>>());
+    let row = |g: usize| DosageDiscordanceGeneRow {
+        names: names[g].clone(),
+        dosage_slope: dosage.slope[g],
+        dosage_class: dosage.class[g].clone(),
+        dosage_pvals_one_adj: dosage.not_one[g],
+        discordance_scores: pooled(g, |t, g| t.genes[g].z),
+        discordance_logfoldchanges: pooled(g, |t, g| t.log2fc[g]),
+        discordance_pvals_adj: pooled(g, |t, g| t.adjusted[g]),
+        within_cell_types_pvals_adj: found.by_type.map_or(f64::NAN, |t| t.adjusted[g]),
+        stratified_pvals_adj: over_patients(found.paired, g),
+        pseudobulk_pvals_adj: over_patients(found.pseudobulk, g),
+        n_patients_higher: found.n_patients[0][g] as i64,
+        n_patients_lower: found.n_patients[1][g] as i64,
+        found_by: word(g).to_string(),
+    };
     let counts = found.agreement(dosage, n, params);
-    let agreement = agreement_note(counts, params);
-    let notes = [
-        "each gene by the two ways: its dosage slope over clones (stage dosage), and discordant against concordant cells (this stage)",
-        &agreement,
-        "discordance_*: Wilcoxon of all patients together; within_cell_types: van Elteren; stratified: paired t over patients; pseudobulk: moderated paired t over patients; n_patients_*: patients in which the gene is found higher or lower in discordant cells",
-        "on simulated tumours dosage ranks planted escape genes well above chance, the more so the deeper the data (docs/what-the-method-finds.md); discordance at chance",
-    ];
-    write_tsv(
-        &dir.join("dosage_vs_discordance.tsv"),
-        "names",
-        &frame,
-        &notes,
-    )?;
+    Table::new((0..n).map(row).collect())
+        .note("each gene by the two ways: its dosage slope over clones (stage dosage), and discordant against concordant cells (this stage)")
+        .note(agreement_note(counts, params))
+        .note("discordance_*: Wilcoxon of all patients together; within_cell_types: van Elteren; stratified: paired t over patients; pseudobulk: moderated paired t over patients; n_patients_*: patients in which the gene is found higher or lower in discordant cells")
+        .note("on simulated tumours dosage ranks planted escape genes well above chance, the more so the deeper the data (docs/what-the-method-finds.md); discordance at chance")
+        .write(dir)?;
     Ok(counts)
 }
 
-clcc_stage::table! {
-    /// Agreement of discordance and dosage over the classed cells of a patient, or of all.
-    pub(super) struct CellsRow = "dosage_vs_discordance_cells.tsv" {
-        /// Patient, or `pooled`.
-        patient: String,
-        /// Classed cells with a shortfall.
-        n_cells: i64,
-        /// Spearman correlation of distance and shortfall.
-        spearman: f64,
-        /// Its p-value.
-        pvals: f64,
-        /// Decimal logarithm of the p-value.
-        log10_pvals: f64,
-        /// Mean shortfall of discordant cells.
-        shortfall_z_discordant: f64,
-        /// Mean shortfall of concordant cells.
-        shortfall_z_concordant: f64,
-        /// Probability that a discordant cell falls short more than a concordant one.
-        auc: f64,
-    }
-}
-
-impl CellsRow {
-    /// Compare distance and shortfall over the cells `rows`.
-    fn new(
-        patient: String,
-        rows: &[usize],
-        class: &[String],
-        distance: &[f64],
-        shortfall: &[f64],
-    ) -> Self {
-        let of = |v: &[f64]| rows.iter().map(|&i| v[i]).collect::<Vec<f64>>();
-        let rho = spearman(&of(distance), &of(shortfall));
-        let of_class = |name: &str| -> Vec<f64> {
-            rows.iter()
-                .filter(|&&i| class[i] == name)
-                .map(|&i| shortfall[i])
-                .collect()
-        };
-        let (d, c) = (of_class("discordant"), of_class("concordant"));
-        let all: Vec<f64> = d.iter().chain(&c).copied().collect();
-        let labels: Vec<bool> = (0..all.len()).map(|i| i < d.len()).collect();
-        Self {
-            patient,
-            n_cells: rows.len() as i64,
-            spearman: rho.r,
-            pvals: rho.p.p,
-            log10_pvals: rho.p.log10,
-            shortfall_z_discordant: mean(&d),
-            shortfall_z_concordant: mean(&c),
-            auc: auc(&all, &labels),
-        }
+/// Compare distance and shortfall over the cells `rows`.
+fn cells_row(
+    patient: String,
+    rows: &[usize],
+    class: &[String],
+    distance: &[f64],
+    shortfall: &[f64],
+) -> DosageDiscordanceCellsRow {
+    let of = |v: &[f64]| rows.iter().map(|&i| v[i]).collect::<Vec<f64>>();
+    let rho = spearman(&of(distance), &of(shortfall));
+    let of_class = |name: &str| -> Vec<f64> {
+        rows.iter()
+            .filter(|&&i| class[i] == name)
+            .map(|&i| shortfall[i])
+            .collect()
+    };
+    let (d, c) = (of_class("discordant"), of_class("concordant"));
+    let all: Vec<f64> = d.iter().chain(&c).copied().collect();
+    let labels: Vec<bool> = (0..all.len()).map(|i| i < d.len()).collect();
+    DosageDiscordanceCellsRow {
+        patient,
+        n_cells: rows.len() as i64,
+        spearman: rho.r,
+        pvals: rho.p.p,
+        log10_pvals: rho.p.log10,
+        shortfall_z_discordant: mean(&d),
+        shortfall_z_concordant: mean(&c),
+        auc: auc(&all, &labels),
     }
 }
 
@@ -263,7 +207,7 @@ pub(super) fn cells(
         .map(|(p, n)| (n.clone(), Some(p)))
         .collect();
     if patients.len() > 1 {
-        sets.push(("pooled".into(), None));
+        sets.push((POOLED.into(), None));
     }
     let row = |(name, patient): (String, Option<usize>)| {
         let rows: Vec<usize> = (0..class.len())
@@ -274,7 +218,7 @@ pub(super) fn cells(
                     && distance[i].is_finite()
             })
             .collect();
-        CellsRow::new(name, &rows, class, distance, shortfall)
+        cells_row(name, &rows, class, distance, shortfall)
     };
     Table::new(sets.into_iter().map(row).collect())
         .note("classed cells that both ways score: Spearman correlation of the distance between a cell's embeddings (concordance) with its shortfall_z (dosage), test by t with n - 2 degrees of freedom; mean shortfall_z of each class; auc: probability that a discordant cell falls short more")

@@ -3,26 +3,23 @@
 use std::path::Path;
 
 use clcc_data::error::StageResult;
-use clcc_data::frame::{Column, Frame};
-use clcc_data::table::write_tsv;
+use clcc_stage::rows::ContrastRow;
+use clcc_stage::tables::{Family, Table};
 
 use super::by_type::ByType;
 use super::contrasts::Kind;
 use super::family::Tested;
 use super::paired::Paired;
 use super::params::DeParams;
-use super::write::who;
+use super::write::{found_columns, who};
 
-/// One line of `contrasts.tsv`.
-struct Line {
-    contrast: &'static str,
-    patient: String,
-    test: String,
-    /// Why it was not tested; `None` where it was.
-    reason: Option<String>,
-    sizes: (usize, usize),
-    /// Number of genes up and down at each fold-change threshold.
-    found: Vec<(usize, usize)>,
+/// Status of a comparison that was made.
+pub(super) const TESTED: &str = "tested";
+
+/// Status of a comparison, by why it was not made.
+pub(super) fn status(obstacle: Option<&String>) -> String {
+    let status = obstacle.map_or(TESTED, |_| "not applicable");
+    status.to_string()
 }
 
 /// Numbers of comparisons that were tested and that could not be.
@@ -41,46 +38,23 @@ pub(super) fn write(
     params: &DeParams,
 ) -> StageResult<Made> {
     let lines = lines(patients, tested, by_type, paired, params);
-    let mut frame = Frame::new(lines.iter().map(|l| l.contrast.to_string()).collect());
-    let text = |f: &dyn Fn(&Line) -> String| Column::Str(lines.iter().map(f).collect());
-    let int = |f: &dyn Fn(&Line) -> usize| Column::I64(lines.iter().map(|l| f(l) as i64).collect());
-    frame.set("patient", text(&|l| l.patient.clone()));
-    frame.set("test", text(&|l| l.test.clone()));
-    let status = |l: &Line| {
-        if l.reason.is_none() {
-            "tested"
-        } else {
-            "not applicable"
-        }
+    let n_tested = lines.iter().filter(|l| l.status == TESTED).count();
+    let made = Made {
+        tested: n_tested,
+        not_applicable: lines.len() - n_tested,
     };
-    frame.set("status", text(&|l| status(l).into()));
-    frame.set("reason", text(&|l| l.reason.clone().unwrap_or_default()));
-    frame.set("n_group", int(&|l| l.sizes.0));
-    frame.set("n_reference", int(&|l| l.sizes.1));
-    for (at, limit) in params.log2fc.iter().enumerate() {
-        frame.set(&format!("n_up_{limit}"), int(&|l| l.found[at].0));
-        frame.set(&format!("n_down_{limit}"), int(&|l| l.found[at].1));
-    }
     let counts = format!(
         "n_up_T and n_down_T: genes at an FDR below {} and a log2 fold change beyond T; n_group and n_reference count cells, or patients where the test is over patients",
         params.fdr
     );
-    write_tsv(
-        &dir.join("contrasts.tsv"),
-        "contrast",
-        &frame,
-        &[
-            "the comparisons of stage de, and why one could not be made",
-            &counts,
-            "the same comparison by several tests: cells of one tumour are not independent, so the tests over cells find too many genes where patients differ at random; those over patients hold",
-            &params.test_note(),
-        ],
-    )?;
-    let tested = lines.iter().filter(|l| l.reason.is_none()).count();
-    Ok(Made {
-        tested,
-        not_applicable: lines.len() - tested,
-    })
+    Table::new(lines)
+        .keep(found_columns(&["up", "down"], params).iter())
+        .note("the comparisons of stage de, and why one could not be made")
+        .note(counts)
+        .note("the same comparison by several tests: cells of one tumour are not independent, so the tests over cells find too many genes where patients differ at random; those over patients hold")
+        .note(params.test_note())
+        .write(dir)?;
+    Ok(made)
 }
 
 /// Lines of all comparisons: by rank-sum test, within cell types, and over patients.
@@ -90,45 +64,51 @@ fn lines(
     by_type: &[ByType],
     paired: &[Paired],
     params: &DeParams,
-) -> Vec<Line> {
-    let mut lines: Vec<Line> = Vec::new();
-    let found = |n: &dyn Fn(i8, f64) -> usize| -> Vec<(usize, usize)> {
-        params.log2fc.iter().map(|&l| (n(1, l), n(-1, l))).collect()
+) -> Vec<ContrastRow> {
+    let columns = found_columns(&["up", "down"], params);
+    let line = |kind: Kind, reason: Option<String>, sizes: (usize, usize)| ContrastRow {
+        contrast: kind.name().to_string(),
+        status: status(reason.as_ref()),
+        reason: reason.unwrap_or_default(),
+        n_group: sizes.0 as i64,
+        n_reference: sizes.1 as i64,
+        ..ContrastRow::default()
     };
-    for t in tested {
-        lines.push(Line {
-            contrast: t.comparison.kind.name(),
+    let found = |n: &dyn Fn(i8, f64) -> usize| {
+        let both = |l: &f64| [n(1, *l) as i64, n(-1, *l) as i64];
+        Family::new(&columns, params.log2fc.iter().flat_map(both).collect())
+    };
+    let of_cells = tested.iter().map(|t| {
+        let c = &t.comparison;
+        ContrastRow {
             patient: who(patients, t.patient),
             test: params.test_name(),
-            reason: t.comparison.obstacle.clone(),
-            sizes: (t.comparison.n_group, t.comparison.n_reference),
-            found: found(&|s, l| t.n_found(s, params.fdr, l)),
-        });
-    }
-    for t in by_type {
+            n_found: found(&|s, l| t.n_found(s, params.fdr, l)),
+            ..line(c.kind, c.obstacle.clone(), (c.n_group, c.n_reference))
+        }
+    });
+    let within = by_type.iter().map(|t| {
         let used = t.used.as_ref();
-        lines.push(Line {
-            contrast: Kind::Discordance.name(),
+        let sizes = used.map_or((0, 0), |u| (u.group, u.reference));
+        ContrastRow {
             patient: who(patients, t.patient),
             test: "van Elteren within cell types".into(),
-            reason: used.err().cloned(),
-            sizes: used.map_or((0, 0), |u| (u.group, u.reference)),
-            found: found(&|s, l| t.n_found(s, params.fdr, l)),
-        });
-    }
-    for p in paired {
+            n_found: found(&|s, l| t.n_found(s, params.fdr, l)),
+            ..line(Kind::Discordance, used.err().cloned(), sizes)
+        }
+    });
+    let over_patients = paired.iter().map(|p| {
         let few = format!(
             "expected at least 2 patients with both groups, found {}",
             p.n_pairs
         );
-        lines.push(Line {
-            contrast: p.kind.name(),
+        let obstacle = p.genes.is_none().then_some(few);
+        ContrastRow {
             patient: p.sample.name().into(),
             test: p.sample.test().into(),
-            reason: p.genes.is_none().then_some(few),
-            sizes: (p.n_pairs, p.n_pairs),
-            found: found(&|s, l| p.n_found(s, params.fdr, l)),
-        });
-    }
-    lines
+            n_found: found(&|s, l| p.n_found(s, params.fdr, l)),
+            ..line(p.kind, obstacle, (p.n_pairs, p.n_pairs))
+        }
+    });
+    of_cells.chain(within).chain(over_patients).collect()
 }

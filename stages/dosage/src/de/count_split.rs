@@ -5,30 +5,12 @@ use std::path::Path;
 
 use clcc_data::error::StageResult;
 use clcc_numerics::stats::spearman;
+use clcc_stage::rows::CountSplitRow;
 use clcc_stage::tables::Table;
 
 use super::family::Tested;
 use super::params::DeParams;
 use super::write::who;
-
-clcc_stage::table! {
-    /// Genes found in one set of cells with and without splitting the counts.
-    pub(super) struct CountSplitRow = "count_split.tsv" {
-        /// Patient, or `pooled`.
-        patient: String,
-        /// Fold-change threshold.
-        #[unit = "log2"]
-        log2fc_threshold: f64,
-        /// Genes found on the counts that the classes were learnt on.
-        n_genes_without_split: i64,
-        /// Genes found on the held-out counts.
-        n_genes_with_split: i64,
-        /// Genes found on both, in the same direction.
-        n_genes_both: i64,
-        /// Spearman correlation of the z scores on both parts.
-        spearman_scores: f64,
-    }
-}
 
 /// Numbers of genes found without the split, with it, and by both in the same direction.
 fn found_by(with: &Tested, without: &Tested, limit: f64, params: &DeParams) -> [usize; 3] {

@@ -1,14 +1,15 @@
 //! Tables of findings: escape, compensation, recurrence.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use clcc_data::error::StageResult;
-use clcc_data::frame::{Column, Frame};
-use clcc_data::table::write_tsv;
+use clcc_stage::rows::{COMPENSATION_GENES, ESCAPE_GENES, FindingGeneRow, RecurrentGeneRow};
+use clcc_stage::tables::{Family, Table};
 
-use super::compare::DosageGenes;
 use super::family::Tested;
 use super::locus::{Loci, State};
+use super::paired::Paired;
 use super::params::DeParams;
 use super::write::{GeneNotes, who};
 
@@ -36,21 +37,16 @@ pub(super) fn findings(
 ) -> StageResult<Counts> {
     let rows = Rows::new(sign, tested, params);
     let states = rows.states();
-    let mut frame = rows.tests(patients, genes.names, params);
-    rows.add_loci(&mut frame, &states);
-    let counted = rows.rows.iter().map(|r| recurrence[r.1] as i64);
-    frame.set("n_patients", Column::I64(counted.collect()));
-    rows.add_other_tests(&mut frame, genes);
     let (file, word, more, where_copies) = if sign > 0 {
         (
-            "escape_genes.tsv",
+            ESCAPE_GENES,
             "escape",
             "more",
             "expressed more where copies are lost",
         )
     } else {
         (
-            "compensation_genes.tsv",
+            COMPENSATION_GENES,
             "compensation",
             "less",
             "expressed less where copies are gained",
@@ -70,16 +66,34 @@ pub(super) fn findings(
         counts.escaped,
         counts.gain + counts.loss,
     );
-    let notes = [
-        title.as_str(),
-        &params.test_note(),
-        &loci,
-        &escapes,
-        "n_patients: patients in which the gene is found in the same direction at the lowest threshold",
-        "a class of cells by embedding distance follows cell type and depth (concordance_composition.tsv); on simulated tumours these tables find planted escape genes at chance, dosage_genes.tsv does not",
-    ];
-    write_tsv(&dir.join(file), "names", &frame, &notes)?;
+    Table::new(rows.table(&states, recurrence, patients, genes, params))
+        .keep(passes_columns(params).iter())
+        .keep(other_columns(genes))
+        .note(title)
+        .note(params.test_note())
+        .notes([loci, escapes])
+        .note("n_patients: patients in which the gene is found in the same direction at the lowest threshold")
+        .note("a class of cells by embedding distance follows cell type and depth (concordance_composition.tsv); on simulated tumours these tables find planted escape genes at chance, dosage_genes.tsv does not")
+        .write_as(&dir.join(file))?;
     Ok(counts)
+}
+
+/// Names of the columns that say which fold changes a row passes.
+fn passes_columns(params: &DeParams) -> Arc<[String]> {
+    Family::names(params.log2fc.iter().map(|limit| format!("passes_{limit}")))
+}
+
+/// The columns of the other tests that there are.
+fn other_columns(genes: &GeneNotes<'_>) -> Vec<&'static str> {
+    let made = |paired: Option<&Paired>| paired.is_some_and(|p| p.genes.is_some());
+    let dosage = genes.dosage.is_some();
+    let known = [
+        ("stratified_pvals_adj", made(genes.stratified)),
+        ("pseudobulk_pvals_adj", made(genes.pseudobulk)),
+        ("dosage_slope", dosage),
+        ("dosage_class", dosage),
+    ];
+    known.into_iter().filter(|k| k.1).map(|k| k.0).collect()
 }
 
 impl Counts {
@@ -127,82 +141,87 @@ impl<'a> Rows<'a> {
         self.rows.iter().map(state).collect()
     }
 
-    /// Patients, test results and thresholds passed.
-    fn tests(&self, patients: &[String], names: &[String], params: &DeParams) -> Frame {
-        let Self { sign, tested, rows } = self;
-        let mut frame = Frame::new(rows.iter().map(|r| names[r.1].clone()).collect());
-        let num = |f: &dyn Fn(&Tested, usize) -> f64| {
-            Column::F64(rows.iter().map(|&(at, g)| f(tested[at].0, g)).collect())
-        };
-        let patient = |r: &(usize, usize)| who(patients, tested[r.0].0.patient);
-        frame.set("patient", Column::Str(rows.iter().map(patient).collect()));
-        frame.set("scores", num(&|t, g| t.genes[g].z));
-        frame.set("logfoldchanges", num(&|t, g| t.log2fc[g]));
-        frame.set("pvals", num(&|t, g| t.genes[g].p.p));
-        frame.set("pvals_adj", num(&|t, g| t.adjusted[g]));
-        frame.set("log10_pvals", num(&|t, g| t.genes[g].p.log10));
-        frame.set("pct_nz_group", num(&|t, g| t.genes[g].pct_group));
-        frame.set("pct_nz_reference", num(&|t, g| t.genes[g].pct_reference));
-        for &limit in &params.log2fc {
-            let passes =
-                |&(at, g): &(usize, usize)| tested[at].0.direction(g, params.fdr, limit) == *sign;
-            let passes = rows.iter().map(passes).collect();
-            frame.set(&format!("passes_{limit}"), Column::Bool(passes));
-        }
-        frame
-    }
-
-    /// Copy number at the loci of the genes.
-    fn add_loci(&self, frame: &mut Frame, states: &[State]) {
-        let locus = |f: &dyn Fn(&Loci, usize) -> f64| {
-            let value = |&(at, g): &(usize, usize)| {
-                let loci = self.tested[at].1.as_ref();
-                loci.map_or(f64::NAN, |l| f(l, g))
-            };
-            Column::F64(self.rows.iter().map(value).collect())
-        };
-        frame.set("cnv_discordant", locus(&|l, g| l.discordant[g]));
-        frame.set("cnv_concordant", locus(&|l, g| l.concordant[g]));
-        for (name, part) in [("share_gained", 0), ("share_neutral", 1), ("share_lost", 2)] {
-            let share = |l: &Loci, g: usize| {
-                let (gained, lost) = l.shares[g];
-                [gained, 1.0 - gained - lost, lost][part]
-            };
-            frame.set(name, locus(&share));
-        }
-        let names: Vec<&str> = states.iter().map(|s| s.name()).collect();
-        frame.set_category("locus_state", &names);
-        let escaped: Vec<&str> = states.iter().map(|s| s.escaped(self.sign)).collect();
-        frame.set_category("escapes_from", &escaped);
-    }
-
-    /// Results of the tests over patients and of `dosage`, where there are.
-    fn add_other_tests(&self, frame: &mut Frame, genes: &GeneNotes<'_>) {
-        let num =
-            |f: &dyn Fn(usize) -> f64| Column::F64(self.rows.iter().map(|r| f(r.1)).collect());
-        for (name, paired) in [
-            ("stratified_pvals_adj", genes.stratified),
-            ("pseudobulk_pvals_adj", genes.pseudobulk),
-        ] {
-            if let Some(found) = paired.and_then(|p| p.genes.as_ref()) {
-                frame.set(name, num(&|g| found[g].adjusted));
+    /// The rows of the table; `states` are those of [`Self::states`].
+    fn table(
+        &self,
+        states: &[State],
+        recurrence: &[usize],
+        patients: &[String],
+        genes: &GeneNotes<'_>,
+        params: &DeParams,
+    ) -> Vec<FindingGeneRow> {
+        let passes = passes_columns(params);
+        let row = |(&(at, g), &state): (&(usize, usize), &State)| {
+            let t = self.tested[at].0;
+            let test = &t.genes[g];
+            let passed = params.log2fc.iter();
+            let passed = passed.map(|&limit| t.direction(g, params.fdr, limit) == self.sign);
+            let locus = Locus::of(self.tested[at].1.as_ref(), g);
+            FindingGeneRow {
+                names: genes.names[g].clone(),
+                patient: who(patients, t.patient),
+                scores: test.z,
+                logfoldchanges: t.log2fc[g],
+                pvals: test.p.p,
+                pvals_adj: t.adjusted[g],
+                log10_pvals: test.p.log10,
+                pct_nz_group: test.pct_group,
+                pct_nz_reference: test.pct_reference,
+                passes: Family::new(&passes, passed.collect()),
+                cnv_discordant: locus.copies[0],
+                cnv_concordant: locus.copies[1],
+                share_gained: locus.shares[0],
+                share_neutral: locus.shares[1],
+                share_lost: locus.shares[2],
+                locus_state: state.name().to_string(),
+                escapes_from: state.escaped(self.sign).to_string(),
+                n_patients: recurrence[g] as i64,
+                stratified_pvals_adj: adjusted_over_patients(genes.stratified, g),
+                pseudobulk_pvals_adj: adjusted_over_patients(genes.pseudobulk, g),
+                dosage_slope: genes.dosage.map(|d| d.slope[g]),
+                dosage_class: genes.dosage.map(|d| d.class[g].clone()),
             }
-        }
-        if let Some(DosageGenes { slope, class, .. }) = genes.dosage {
-            frame.set("dosage_slope", num(&|g| slope[g]));
-            let classes = self.rows.iter().map(|r| class[r.1].clone()).collect();
-            frame.set("dosage_class", Column::Str(classes));
+        };
+        self.rows.iter().zip(states).map(row).collect()
+    }
+}
+
+/// Copy number at the locus of a gene; NaN where no window tells it.
+struct Locus {
+    /// Mean X_cnv of discordant and of concordant cells.
+    copies: [f64; 2],
+    /// Shares of both groups' cells that are gained, neutral and lost.
+    shares: [f64; 3],
+}
+
+impl Locus {
+    fn of(loci: Option<&Loci>, g: usize) -> Self {
+        let Some(loci) = loci else {
+            return Self {
+                copies: [f64::NAN; 2],
+                shares: [f64::NAN; 3],
+            };
+        };
+        let (gained, lost) = loci.shares[g];
+        Self {
+            copies: [loci.discordant[g], loci.concordant[g]],
+            shares: [gained, 1.0 - gained - lost, lost],
         }
     }
 }
 
-/// Gene, direction, fold-change threshold and patients of a recurrent finding.
-type Recurrent = (usize, &'static str, f64, Vec<usize>);
+/// Adjusted p-value of gene `g` in a test over patients, where it was made.
+fn adjusted_over_patients(paired: Option<&Paired>, g: usize) -> Option<f64> {
+    Some(paired?.genes.as_ref()?[g].adjusted)
+}
+
+/// Gene, sign, fold-change threshold and patients of a recurrent finding.
+type Recurrent = (usize, i8, f64, Vec<usize>);
 
 /// Findings in at least `min_patients` patients.
 fn recurrent(tested: &[&Tested], n_genes: usize, params: &DeParams) -> Vec<Recurrent> {
     let mut rows: Vec<Recurrent> = Vec::new();
-    for (sign, word) in [(1, "escape"), (-1, "compensation")] {
+    for sign in [1, -1] {
         for &limit in &params.log2fc {
             for g in 0..n_genes {
                 let found: Vec<usize> = tested
@@ -211,14 +230,14 @@ fn recurrent(tested: &[&Tested], n_genes: usize, params: &DeParams) -> Vec<Recur
                     .filter_map(|t| t.patient)
                     .collect();
                 if found.len() >= params.min_patients {
-                    rows.push((g, word, limit, found));
+                    rows.push((g, sign, limit, found));
                 }
             }
         }
     }
     // Escape first, then the lowest threshold, then the most patients; genes in genome order.
     rows.sort_by(|a, b| {
-        b.1.cmp(a.1)
+        b.1.cmp(&a.1)
             .then(a.2.total_cmp(&b.2))
             .then(b.3.len().cmp(&a.3.len()))
             .then(a.0.cmp(&b.0))
@@ -234,38 +253,26 @@ pub(super) fn recurrence(
     names: &[String],
     params: &DeParams,
 ) -> StageResult<usize> {
-    let rows = recurrent(tested, names.len(), params);
-    let mut frame = Frame::new(rows.iter().map(|r| names[r.0].clone()).collect());
-    frame.set(
-        "direction",
-        Column::Str(rows.iter().map(|r| r.1.to_string()).collect()),
-    );
-    frame.set(
-        "log2fc_threshold",
-        Column::F64(rows.iter().map(|r| r.2).collect()),
-    );
-    frame.set(
-        "n_patients",
-        Column::I64(rows.iter().map(|r| r.3.len() as i64).collect()),
-    );
-    let list = |r: &Recurrent| {
-        r.3.iter()
-            .map(|&p| patients[p].as_str())
-            .collect::<Vec<_>>()
-            .join(",")
+    let found = recurrent(tested, names.len(), params);
+    let row = |(g, sign, limit, found): &Recurrent| {
+        let of: Vec<&str> = found.iter().map(|&p| patients[p].as_str()).collect();
+        RecurrentGeneRow {
+            names: names[*g].clone(),
+            direction: if *sign > 0 { "escape" } else { "compensation" }.to_string(),
+            log2fc_threshold: *limit,
+            n_patients: of.len() as i64,
+            patients: of.join(","),
+        }
     };
-    frame.set("patients", Column::Str(rows.iter().map(list).collect()));
     let title = format!(
         "genes found in the same direction in at least {} of {} patients: discordant against concordant cells within each patient, FDR below {}, log2 fold change beyond log2fc_threshold",
         params.min_patients,
         tested.len(),
         params.fdr
     );
-    write_tsv(
-        &dir.join("recurrence.tsv"),
-        "names",
-        &frame,
-        &[&title, &params.test_note()],
-    )?;
-    Ok(rows.iter().filter(|r| r.2 == params.log2fc[0]).count())
+    Table::new(found.iter().map(row).collect())
+        .note(title)
+        .note(params.test_note())
+        .write(dir)?;
+    Ok(found.iter().filter(|r| r.2 == params.log2fc[0]).count())
 }

@@ -8,20 +8,21 @@ use std::path::Path;
 use serde_json::json;
 
 use super::contrasts::{Comparison, Kind, sides};
+use super::contrasts_table::status;
 use super::family::{adjust, direction};
 use super::params::DeParams;
 use super::set_aside::GeneFamily;
+use super::write::{COLUMN_NOTE, found_columns, gene_row};
 use clcc_data::anndata::Reader;
 use clcc_data::error::{StageError, StageResult};
-use clcc_data::frame::{Column, Frame};
 use clcc_data::genome::symbols;
-use clcc_data::table::write_tsv;
 use clcc_numerics::stats::{Contrast, GeneTest, log2_fold_change, sparse_wilcoxon};
 use clcc_stage::cohort::Cohort;
 use clcc_stage::roles;
+use clcc_stage::rows::{ClusterContrastRow, ClusterGeneRow, POOLED};
 use clcc_stage::stage::{Metrics, StageContext};
+use clcc_stage::tables::{Family, Table};
 
-const COLUMN_NOTE: &str = "columns as scanpy's rank_genes_groups: scores is z, logfoldchanges is log2((expm1(mean log1p of the group) + 1e-9) / (the same of the reference)), pct_nz the share of cells above 0, mean_* the mean log1p expression";
 const CELL_NOTE: &str =
     "cells of one tumour are not independent samples: these p-values are too small";
 
@@ -111,7 +112,7 @@ pub(super) fn run(ctx: &StageContext<'_>, params: &DeParams) -> StageResult<Metr
     }
     ctx.check_cancelled()?;
     let dir = ctx.output(roles::DE);
-    std::fs::create_dir_all(&dir).map_err(StageError::io("create", &dir))?;
+    std::fs::create_dir_all(&dir).map_err(StageError::creating(&dir))?;
     write(&dir, &compared, &cohort.var.index, params)?;
     let mut metrics = Metrics::new();
     let tested = compared.iter().filter(|c| c.obstacle.is_none()).count();
@@ -181,7 +182,6 @@ fn write(
         .iter()
         .partition(|c| c.name.starts_with("h_leiden"));
     for c in others.into_iter().filter(|c| c.obstacle.is_none()) {
-        let rows: Vec<(&Compared, usize)> = c.order().into_iter().map(|g| (c, g)).collect();
         let (group, reference) = c.groups;
         let title = format!(
             "{}: {group} (group, n = {}) against {reference} (reference, n = {}), all patients together",
@@ -189,107 +189,98 @@ fn write(
             c.size(1),
             c.size(2)
         );
-        let notes = [title.as_str(), &params.test_note(), COLUMN_NOTE, CELL_NOTE];
-        let path = dir.join(format!("{}.pooled.tsv", c.name));
-        write_tsv(&path, "names", &gene_frame(names, &rows), &notes)?;
+        let row = |g: usize| gene_row(&names[g], &c.genes[g], c.log2fc[g], c.adjusted[g]);
+        Table::new(c.order().into_iter().map(row).collect())
+            .note(title)
+            .note(params.test_note())
+            .notes([COLUMN_NOTE, CELL_NOTE])
+            .write_as(&dir.join(format!("{}.{POOLED}.tsv", c.name)))?;
     }
     if clusters.is_empty() {
         return Ok(());
     }
+    let tested = clusters.into_iter().filter(|c| c.obstacle.is_none());
+    cluster_genes(dir, tested, names, params)
+}
+
+/// Write `h_leiden_genes.tsv`: the genes of each cluster that are found.
+fn cluster_genes<'a>(
+    dir: &Path,
+    clusters: impl Iterator<Item = &'a Compared>,
+    names: &[String],
+    params: &DeParams,
+) -> StageResult<()> {
     let least = params.log2fc[0];
     let mut rows = Vec::new();
-    for c in clusters.into_iter().filter(|c| c.obstacle.is_none()) {
+    for c in clusters {
         let found = |g: &usize| c.direction(*g, params.fdr, least) != 0;
-        rows.extend(c.order().into_iter().filter(found).map(|g| (c, g)));
+        rows.extend(c.order().into_iter().filter(found).map(|g| {
+            let test = &c.genes[g];
+            ClusterGeneRow {
+                names: names[g].clone(),
+                scores: test.z,
+                logfoldchanges: c.log2fc[g],
+                pvals: test.p.p,
+                pvals_adj: c.adjusted[g],
+                log10_pvals: test.p.log10,
+                pct_nz_group: test.pct_group,
+                pct_nz_reference: test.pct_reference,
+                mean_group: test.mean_group,
+                mean_reference: test.mean_reference,
+                h_leiden: c.name.trim_start_matches("h_leiden ").to_string(),
+            }
+        }));
     }
-    let mut frame = gene_frame(names, &rows);
-    let cluster = |r: &(&Compared, usize)| r.0.name.trim_start_matches("h_leiden ").to_string();
-    frame.set("h_leiden", Column::Str(rows.iter().map(cluster).collect()));
     let title = format!(
         "genes of each Leiden cluster of h against all other cells: those at an FDR below {} and a log2 fold change beyond {least}, by cluster and falling score; tested were all {} genes",
         params.fdr,
         names.len()
     );
-    let double = "the clusters were made of the same expression that is tested: a gene that differs is a description, not a finding";
-    let notes = [
-        title.as_str(),
-        double,
-        &params.test_note(),
-        COLUMN_NOTE,
-        CELL_NOTE,
-    ];
-    write_tsv(&dir.join("h_leiden_genes.tsv"), "names", &frame, &notes)
-}
-
-fn gene_frame(names: &[String], rows: &[(&Compared, usize)]) -> Frame {
-    let mut frame = Frame::new(rows.iter().map(|r| names[r.1].clone()).collect());
-    let mut number = |name: &str, f: &dyn Fn(&Compared, usize) -> f64| {
-        frame.set(
-            name,
-            Column::F64(rows.iter().map(|r| f(r.0, r.1)).collect()),
-        );
-    };
-    number("scores", &|c, g| c.genes[g].z);
-    number("logfoldchanges", &|c, g| c.log2fc[g]);
-    number("pvals", &|c, g| c.genes[g].p.p);
-    number("pvals_adj", &|c, g| c.adjusted[g]);
-    number("log10_pvals", &|c, g| c.genes[g].p.log10);
-    number("pct_nz_group", &|c, g| c.genes[g].pct_group);
-    number("pct_nz_reference", &|c, g| c.genes[g].pct_reference);
-    number("mean_group", &|c, g| c.genes[g].mean_group);
-    number("mean_reference", &|c, g| c.genes[g].mean_reference);
-    frame
+    Table::new(rows)
+        .note(title)
+        .note("the clusters were made of the same expression that is tested: a gene that differs is a description, not a finding")
+        .note(params.test_note())
+        .notes([COLUMN_NOTE, CELL_NOTE])
+        .write(dir)
 }
 
 /// Write `h_contrasts.tsv`: which comparisons were made, and why the others were not.
 fn overview(dir: &Path, compared: &[Compared], params: &DeParams) -> StageResult<()> {
-    let mut frame = Frame::new(compared.iter().map(|c| c.name.clone()).collect());
-    let status = |c: &Compared| {
-        if c.obstacle.is_none() {
-            "tested"
-        } else {
-            "not applicable"
+    let columns = found_columns(&["up", "down"], params);
+    let row = |c: &Compared| {
+        let found = |&least: &f64| {
+            [1, -1].map(|sign| {
+                let genes = 0..c.genes.len();
+                let found = genes.filter(|&g| c.direction(g, params.fdr, least) == sign);
+                found.count() as i64
+            })
+        };
+        ClusterContrastRow {
+            contrast: c.name.clone(),
+            status: status(c.obstacle.as_ref()),
+            reason: c.obstacle.clone().unwrap_or_default(),
+            n_group: c.size(1) as i64,
+            n_reference: c.size(2) as i64,
+            n_found: Family::new(&columns, params.log2fc.iter().flat_map(found).collect()),
         }
     };
-    frame.set(
-        "status",
-        Column::Str(compared.iter().map(|c| status(c).into()).collect()),
-    );
-    let reason = |c: &Compared| c.obstacle.clone().unwrap_or_default();
-    frame.set("reason", Column::Str(compared.iter().map(reason).collect()));
-    for (name, side) in [("n_group", 1), ("n_reference", 2)] {
-        let sizes = compared.iter().map(|c| c.size(side) as i64);
-        frame.set(name, Column::I64(sizes.collect()));
-    }
-    for &least in &params.log2fc {
-        for (word, sign) in [("up", 1), ("down", -1)] {
-            let count = |c: &Compared| {
-                let found =
-                    (0..c.genes.len()).filter(|&g| c.direction(g, params.fdr, least) == sign);
-                found.count() as i64
-            };
-            frame.set(
-                &format!("n_{word}_{least}"),
-                Column::I64(compared.iter().map(count).collect()),
-            );
-        }
-    }
     let counts = format!(
         "n_up_T and n_down_T: genes at an FDR below {} and a log2 fold change beyond T",
         params.fdr
     );
-    let notes = [
-        "comparisons that need no concordance, and why one could not be made",
-        &counts,
-        &params.test_note(),
-    ];
-    write_tsv(&dir.join("h_contrasts.tsv"), "contrast", &frame, &notes)
+    Table::new(compared.iter().map(row).collect())
+        .keep(columns.iter())
+        .note("comparisons that need no concordance, and why one could not be made")
+        .note(counts)
+        .note(params.test_note())
+        .write(dir)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use clcc_data::anndata::AnnData;
+    use clcc_data::frame::Frame;
     use clcc_data::matrix::{Csr, Matrix};
     use clcc_data::table::TextTable;
     use clcc_numerics::rng::Rng;

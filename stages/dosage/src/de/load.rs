@@ -4,10 +4,11 @@ use clcc_data::error::{StageError, StageResult};
 use clcc_data::frame::Frame;
 use clcc_data::genome::symbols;
 use clcc_data::matrix::Csr;
-use clcc_data::table::TextTable;
 use clcc_stage::cohort::{Cohort, CohortCnv};
 use clcc_stage::roles;
+use clcc_stage::rows::{ConcordanceRow, DosageCellRow, DosageGeneRow};
 use clcc_stage::stage::StageContext;
+use clcc_stage::tables::Row as _;
 
 use super::compare::{self, DosageGenes};
 use super::contrasts::{Sides, sides};
@@ -53,13 +54,10 @@ impl Data {
         // Raw counts first, so that only their sums are kept in memory.
         let mut cohort = Cohort::load_test_counts(ctx)?;
         let cnv = load_cnv(ctx, cohort.n_cells())?;
-        let table = TextTable::read(&ctx.one(roles::CONCORDANCE)?.path)?;
-        let class = classes(&cohort, &table)?;
-        let distance = if table.position("distance").is_some() {
-            table.numbers("distance")?
-        } else {
-            vec![f64::NAN; cohort.n_cells()]
-        };
+        let rows = ctx.one(roles::CONCORDANCE)?.rows::<ConcordanceRow>()?;
+        check_cells(&cohort, &rows)?;
+        let distance = rows.iter().map(|row| row.distance).collect::<Vec<_>>();
+        let class: Vec<String> = rows.into_iter().map(|row| row.concordance_class).collect();
         let burden = burden(&cnv.x);
         let sides = sides(
             &cohort.obs,
@@ -141,9 +139,9 @@ fn dosage(ctx: &StageContext<'_>, cohort: &Cohort) -> StageResult<Option<(Dosage
     let Some(input) = ctx.optional(roles::DOSAGE) else {
         return Ok(None);
     };
-    let genes = DosageGenes::read(&input.path.join("dosage_genes.tsv"), &cohort.var.index)?;
+    let genes = DosageGenes::read(&input.path.join(DosageGeneRow::FILE), &cohort.var.index)?;
     let shortfall = compare::shortfall(
-        &input.path.join("dosage_cells.tsv"),
+        &input.path.join(DosageCellRow::FILE),
         &cohort.obs.index,
         &cohort.patients,
         &cohort.patient_of,
@@ -151,24 +149,23 @@ fn dosage(ctx: &StageContext<'_>, cohort: &Cohort) -> StageResult<Option<(Dosage
     Ok(Some((genes, shortfall)))
 }
 
-/// Class of each cell, after a check that the table is in cohort order.
-fn classes(cohort: &Cohort, table: &TextTable) -> StageResult<Vec<String>> {
-    let cells = table.texts("cell")?;
-    if cells.len() != cohort.n_cells() {
+/// Check that the table of concordance is in cohort order.
+fn check_cells(cohort: &Cohort, rows: &[ConcordanceRow]) -> StageResult<()> {
+    if rows.len() != cohort.n_cells() {
         return Err(StageError::data(format!(
             "`concordance` has {} cells, `expr` has {}",
-            cells.len(),
+            rows.len(),
             cohort.n_cells()
         )));
     }
-    if let Some(i) = (0..cells.len()).find(|&i| cells[i] != cohort.obs.index[i]) {
-        return Err(StageError::data(format!(
+    let mut pairs = rows.iter().zip(&cohort.obs.index);
+    match pairs.position(|(row, cell)| row.cell != *cell) {
+        None => Ok(()),
+        Some(i) => Err(StageError::data(format!(
             "row {i} of `concordance`: expected cell `{}` as in `expr`, found `{}`",
-            cohort.obs.index[i], cells[i]
-        )));
+            cohort.obs.index[i], rows[i].cell
+        ))),
     }
-    let classes = table.texts("concordance_class")?;
-    Ok(classes.into_iter().map(str::to_string).collect())
 }
 
 /// Columns of `clusters` for the cells, without rows where that role was not read.

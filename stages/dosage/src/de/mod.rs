@@ -58,6 +58,7 @@ use clcc_data::genome::symbols;
 use clcc_numerics::stats::{TTest, mean, paired_t};
 use clcc_stage::params::{OnlyWith, ParamProblem};
 use clcc_stage::roles;
+use clcc_stage::rows::{self, POOLED};
 use clcc_stage::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
 use clcc_stage::tables::{Row as _, TableSpec};
 
@@ -72,10 +73,22 @@ impl Stage for De {
     type Params = DeParams;
     const KIND: &'static str = "de";
     const TABLES: &'static [TableSpec] = &[
-        null::NullRow::SPEC,
-        count_split::CountSplitRow::SPEC,
-        compare::CellsRow::SPEC,
-        write::LeftOutRow::SPEC,
+        rows::ContrastRow::SPEC,
+        rows::ComparedGeneRow::SPEC,
+        rows::PairedGeneRow::SPEC,
+        rows::SetAsideRow::SPEC,
+        rows::FindingGeneRow::SPEC,
+        rows::RecurrentGeneRow::SPEC,
+        rows::DiscordancePatientRow::SPEC,
+        rows::DiscordanceNullRow::SPEC,
+        rows::CountSplitRow::SPEC,
+        rows::DosageDiscordanceGeneRow::SPEC,
+        rows::DosageDiscordanceCellsRow::SPEC,
+        rows::CellScoreRow::SPEC,
+        rows::CisRow::SPEC,
+        rows::CisLeftOutRow::SPEC,
+        rows::ClusterContrastRow::SPEC,
+        rows::ClusterGeneRow::SPEC,
     ];
     // 4: contrasts and cis effects as the CLCC paper reads them, scores and genes by patient;
     //    elementary functions, products and decompositions of `math`.
@@ -123,7 +136,7 @@ impl Stage for De {
         let data = Data::load(ctx, params)?;
         let cohort = &data.cohort;
         let dir = ctx.output(roles::DE);
-        std::fs::create_dir_all(&dir).map_err(StageError::io("create", &dir))?;
+        std::fs::create_dir_all(&dir).map_err(StageError::creating(&dir))?;
         let total = cohort.patients.len() as u64 + 5;
         let step = |done: u64, what: &str| {
             ctx.progress.step(done, total, what);
@@ -411,7 +424,7 @@ fn cis_tables(dir: &Path, data: &Data, of: CisCells) -> StageResult<Option<f64>>
         .map(|(p, name)| (name.clone(), wanted(cohort.cells_of(p))))
         .collect();
     if cohort.patients.len() > 1 {
-        sets.push(("pooled".into(), wanted(0..class.len())));
+        sets.push((POOLED.into(), wanted(0..class.len())));
     }
     sets.retain(|(_, rows)| rows.len() >= 3);
     let found: Vec<(String, usize, Vec<CisEffect>)> = sets
@@ -429,7 +442,7 @@ fn cis_tables(dir: &Path, data: &Data, of: CisCells) -> StageResult<Option<f64>>
     let map = GeneWindows::new(&cohort.var.index, &cnv.windows, &cnv.genes)?;
     let mut without: Vec<(String, usize, Vec<LeftOut>)> = sets
         .iter()
-        .filter(|(name, _)| name != "pooled")
+        .filter(|(name, _)| name != POOLED)
         .map(|(name, rows)| {
             let effects = left_out(&regions, &map, &cohort.x, &cnv.x, rows);
             (name.clone(), rows.len(), effects)
@@ -438,7 +451,7 @@ fn cis_tables(dir: &Path, data: &Data, of: CisCells) -> StageResult<Option<f64>>
     if without.len() > 1 {
         let over = over_patients(&without, regions.len());
         let n_cells = without.iter().map(|w| w.1).sum();
-        without.push(("pooled".into(), n_cells, over));
+        without.push((POOLED.into(), n_cells, over));
     }
     write::cis_left_out(dir, &regions, &without, of)?;
     let last: Vec<f64> = found.last().map_or_else(Vec::new, |(_, _, effects)| {

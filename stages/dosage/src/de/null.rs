@@ -5,12 +5,12 @@ use std::path::Path;
 
 use clcc_data::error::{StageError, StageResult};
 use clcc_data::matrix::Csr;
-use clcc_data::table::TextTable;
 use clcc_numerics::stats::{
     Contrast, benjamini_hochberg, log2_fold_change, quantile, sparse_wilcoxon,
 };
 use clcc_stage::cohort::Cohort;
-use clcc_stage::tables::Table;
+use clcc_stage::rows::{ConcordanceNullRow, DiscordanceNullRow};
+use clcc_stage::tables::{Row as _, Table};
 
 use super::contrasts::Kind;
 use super::family::{Tested, direction};
@@ -23,21 +23,19 @@ use super::write::who;
 /// # Errors
 /// [`StageError::Data`] where the rows are not the cells of `expr`.
 pub(super) fn read(path: &Path, cells: &[String]) -> StageResult<Vec<Vec<u8>>> {
-    let table = TextTable::read(path)?;
-    let (names, labels) = (table.texts("cell")?, table.texts("labels")?);
-    if names.len() != cells.len() || names.iter().zip(cells).any(|(a, b)| a != b) {
+    let rows = ConcordanceNullRow::read(path)?;
+    if !rows.iter().map(|row| &row.cell).eq(cells) {
         return Err(StageError::format(
             path,
             "",
             "expected the cells of `expr`, in their order",
         ));
     }
-    let n = labels.first().map_or(0, |l| l.len());
+    let n = rows.first().map_or(0, |row| row.labels.len());
     Ok((0..n)
         .map(|k| {
-            labels
-                .iter()
-                .map(|l| match l.as_bytes().get(k) {
+            rows.iter()
+                .map(|row| match row.labels.as_bytes().get(k) {
                     Some(b'd') => 1,
                     Some(b'c') => 2,
                     _ => 0,
@@ -89,48 +87,23 @@ fn counts(
     out
 }
 
-clcc_stage::table! {
-    /// Genes found in one set of cells, and under permuted labels.
-    pub(super) struct NullRow = "discordance_null.tsv" {
-        /// Patient, or `pooled`.
-        patient: String,
-        /// Fold-change threshold.
-        #[unit = "log2"]
-        log2fc_threshold: f64,
-        /// Genes found.
-        n_genes: f64,
-        /// Median number of genes found under permuted labels.
-        null_median: f64,
-        /// 95th percentile of that number.
-        null_95: f64,
-        /// Maximum of that number.
-        null_max: f64,
-        /// Share of permutations with at least as many genes, the observed labels among them.
-        pvals: f64,
-        /// Share of the genes that the null explains; missing without genes.
-        share_explained: f64,
-    }
-}
-
-impl NullRow {
-    /// Compare the `n` genes found at a threshold with those found under permuted labels.
-    fn new(patient: String, limit: f64, n: f64, null: &[f64]) -> Self {
-        let at_least = null.iter().filter(|&&v| v >= n).count() as f64;
-        let median = clcc_numerics::stats::median(null);
-        Self {
-            patient,
-            log2fc_threshold: limit,
-            n_genes: n,
-            null_median: median,
-            null_95: quantile(null, 0.95),
-            null_max: quantile(null, 1.0),
-            pvals: (1.0 + at_least) / (1.0 + null.len() as f64),
-            share_explained: if n > 0.0 {
-                (median / n).min(1.0)
-            } else {
-                f64::NAN
-            },
-        }
+/// Compare the `n` genes found at a threshold with those found under permuted labels.
+fn null_row(patient: String, limit: f64, n: f64, null: &[f64]) -> DiscordanceNullRow {
+    let at_least = null.iter().filter(|&&v| v >= n).count() as f64;
+    let median = clcc_numerics::stats::median(null);
+    DiscordanceNullRow {
+        patient,
+        log2fc_threshold: limit,
+        n_genes: n,
+        null_median: median,
+        null_95: quantile(null, 0.95),
+        null_max: quantile(null, 1.0),
+        pvals: (1.0 + at_least) / (1.0 + null.len() as f64),
+        share_explained: if n > 0.0 {
+            (median / n).min(1.0)
+        } else {
+            f64::NAN
+        },
     }
 }
 
@@ -156,7 +129,7 @@ pub(super) fn table(
         let null = counts(cohort, x, t.patient, sides, params);
         for (&limit, null) in params.log2fc.iter().zip(&null) {
             let n = t.n_found(1, params.fdr, limit) + t.n_found(-1, params.fdr, limit);
-            let row = NullRow::new(who(&cohort.patients, t.patient), limit, n as f64, null);
+            let row = null_row(who(&cohort.patients, t.patient), limit, n as f64, null);
             if limit == params.log2fc[0] {
                 explained = Some(row.share_explained).filter(|v| v.is_finite());
             }

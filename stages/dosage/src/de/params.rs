@@ -60,76 +60,57 @@ impl CisCells {
     }
 }
 
-/// Parameters of `de`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct DeParams {
-    /// False discovery rate (Benjamini-Hochberg) below which a gene counts; in (0, 1), default
-    /// 0.05 (the paper).
-    #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
-    pub fdr: f64,
-    /// Absolute log2 fold changes that a gene must exceed; 0 or more, ascending. Default `[0.3, 0.5]`:
-    /// the paper uses both.
-    #[schemars(length(min = 1), inner(range(min = 0)))]
-    pub log2fc: Vec<f64>,
-    /// Conventions of the rank-sum test: `scanpy` (default, the paper; neither correction) or `scipy`
-    /// (both corrections).
-    pub convention: Convention,
-    /// Correct the variance of the rank sum for ties, as scipy does and scanpy with `tie_correct=True`.
-    /// `null` (default): as the convention. Without it the test is conservative where most values are
-    /// zero.
-    pub tie_correct: Option<bool>,
-    /// Move the rank sum half a rank towards its mean, as scipy's `use_continuity`. `null`
-    /// (default): as the convention.
-    pub continuity: Option<bool>,
-    /// Share of each patient's classed cells in the lowest and in the highest group of
-    /// copy-number burden; in (0, 0.5], default 0.25 (quartiles).
-    #[schemars(range(max = 0.5), extend("exclusiveMinimum" = 0))]
-    pub burden_quantile: f64,
-    /// Comparisons of cancer with normal cells, one or both of: `epithelial` (default; the paper of the
-    /// copy-number anchors), epithelium with epithelium, without the genes of `set_aside`; `all_cells`
-    /// (CLCC, section 7.2.1), all cells of tumour samples against all normal cells and every gene,
-    /// which mostly reflects the cell types in the samples.
-    pub cancer_vs_normal: Vec<CancerNormal>,
-    /// Cells over which cis effects are correlated, per patient and pooled: `classed` (default), the
-    /// cancer cells that have a class, so that a difference between tumour and normal sample does not
-    /// count as a cis effect; `all` (CLCC, section 7.2.3), every cell of tumour and normal samples
-    /// together.
-    pub cis_cells: CisCells,
-    /// Gene families excluded from cancer against normal epithelium and listed separately
-    /// (`set_aside.tsv`): any of `ribosomal`, `mitochondrial`, `immunoglobulin`. Default: all three.
-    /// They reflect depth, damage and ambient RNA of plasma cells rather than tumour cells.
-    pub set_aside: Vec<GeneFamily>,
-    /// Counts over all patients and both groups that a gene needs for the pseudobulk test; 1 or more,
-    /// default 10 (edgeR's `filterByExpr` has `min.total.count` 15 and `min.count` 10).
-    #[schemars(range(min = 1))]
-    pub pseudobulk_min_count: f64,
-    /// Patients in which a gene must be found to be recurrent; 2 or more, default 2.
-    #[schemars(range(min = 2))]
-    pub min_patients: usize,
-    /// Mean `X_cnv` beyond which a locus counts as gained or lost (natural-log expression ratio of the
-    /// windows that contain the gene, which smoothing and denoising shrink); above 0, default 0.01:
-    /// about one tenth of the windows of the paper's cluster profiles of P0006 are beyond it.
-    #[schemars(extend("exclusiveMinimum" = 0))]
-    pub locus_threshold: f64,
-}
-
-impl Default for DeParams {
-    fn default() -> Self {
-        Self {
-            fdr: 0.05,
-            log2fc: vec![0.3, 0.5],
-            convention: Convention::Scanpy,
-            tie_correct: None,
-            continuity: None,
-            burden_quantile: 0.25,
-            cancer_vs_normal: vec![CancerNormal::Epithelial],
-            cis_cells: CisCells::Classed,
-            set_aside: GeneFamily::ALL.to_vec(),
-            pseudobulk_min_count: 10.0,
-            min_patients: 2,
-            locus_threshold: 0.01,
-        }
+clcc_stage::params! {
+    /// Parameters of `de`.
+    pub struct DeParams {
+        /// False discovery rate (Benjamini-Hochberg) below which a gene counts; in (0, 1), default
+        /// 0.05 (the paper).
+        #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
+        pub fdr: f64 = 0.05,
+        /// Absolute log2 fold changes that a gene must exceed; 0 or more, ascending. Default `[0.3, 0.5]`:
+        /// the paper uses both.
+        #[schemars(length(min = 1), inner(range(min = 0)))]
+        pub log2fc: Vec<f64> = vec![0.3, 0.5],
+        /// Conventions of the rank-sum test: `scanpy` (default, the paper; neither correction) or `scipy`
+        /// (both corrections).
+        pub convention: Convention = Convention::Scanpy,
+        /// Correct the variance of the rank sum for ties, as scipy does and scanpy with `tie_correct=True`.
+        /// `null` (default): as the convention. Without it the test is conservative where most values are
+        /// zero.
+        pub tie_correct: Option<bool> = None,
+        /// Move the rank sum half a rank towards its mean, as scipy's `use_continuity`. `null`
+        /// (default): as the convention.
+        pub continuity: Option<bool> = None,
+        /// Share of each patient's classed cells in the lowest and in the highest group of
+        /// copy-number burden; in (0, 0.5], default 0.25 (quartiles).
+        #[schemars(range(max = 0.5), extend("exclusiveMinimum" = 0))]
+        pub burden_quantile: f64 = 0.25,
+        /// Comparisons of cancer with normal cells, one or both of: `epithelial` (default; the paper of the
+        /// copy-number anchors), epithelium with epithelium, without the genes of `set_aside`; `all_cells`
+        /// (CLCC, section 7.2.1), all cells of tumour samples against all normal cells and every gene,
+        /// which mostly reflects the cell types in the samples.
+        pub cancer_vs_normal: Vec<CancerNormal> = vec![CancerNormal::Epithelial],
+        /// Cells over which cis effects are correlated, per patient and pooled: `classed` (default), the
+        /// cancer cells that have a class, so that a difference between tumour and normal sample does not
+        /// count as a cis effect; `all` (CLCC, section 7.2.3), every cell of tumour and normal samples
+        /// together.
+        pub cis_cells: CisCells = CisCells::Classed,
+        /// Gene families excluded from cancer against normal epithelium and listed separately
+        /// (`set_aside.tsv`): any of `ribosomal`, `mitochondrial`, `immunoglobulin`. Default: all three.
+        /// They reflect depth, damage and ambient RNA of plasma cells rather than tumour cells.
+        pub set_aside: Vec<GeneFamily> = GeneFamily::ALL.to_vec(),
+        /// Counts over all patients and both groups that a gene needs for the pseudobulk test; 1 or more,
+        /// default 10 (edgeR's `filterByExpr` has `min.total.count` 15 and `min.count` 10).
+        #[schemars(range(min = 1))]
+        pub pseudobulk_min_count: f64 = 10.0,
+        /// Patients in which a gene must be found to be recurrent; 2 or more, default 2.
+        #[schemars(range(min = 2))]
+        pub min_patients: usize = 2,
+        /// Mean `X_cnv` beyond which a locus counts as gained or lost (natural-log expression ratio of the
+        /// windows that contain the gene, which smoothing and denoising shrink); above 0, default 0.01:
+        /// about one tenth of the windows of the paper's cluster profiles of P0006 are beyond it.
+        #[schemars(extend("exclusiveMinimum" = 0))]
+        pub locus_threshold: f64 = 0.01,
     }
 }
 

@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use clcc_data::error::StageResult;
-use clcc_data::frame::{Column, Frame};
-use clcc_data::table::write_tsv;
+use clcc_stage::rows::DiscordancePatientRow;
+use clcc_stage::tables::{Family, Table};
 
 use super::family::Tested;
 use super::params::DeParams;
-use super::write::who;
+use super::write::{found_columns, who};
 
 /// Write `discordance_by_patient.tsv`: one row per patient, then all of them together where there are
 /// several. `tested` are the comparisons of discordant with concordant cells; where one could not be
@@ -21,54 +21,41 @@ pub(super) fn table(
     class: &[String],
     params: &DeParams,
 ) -> StageResult<()> {
-    let mut frame = Frame::new(tested.iter().map(|t| who(patients, t.patient)).collect());
-    let cells = |t: &Tested, counts: &dyn Fn(&str) -> bool| {
+    let columns = found_columns(&["genes", "escape", "compensation"], params);
+    let row = |t: &&Tested| {
         let here = |i: &usize| t.patient.is_none_or(|p| p == patient_of[*i] as usize);
-        let n = (0..class.len()).filter(here).filter(|&i| counts(&class[i]));
-        n.count() as i64
-    };
-    let mut count = |name: &str, counts: &dyn Fn(&str) -> bool| {
-        let column = tested.iter().map(|t| cells(t, counts)).collect();
-        frame.set(name, Column::I64(column));
-    };
-    count("n_cancer", &|c| !c.is_empty());
-    for name in ["concordant", "intermediate", "discordant"] {
-        count(&format!("n_{name}"), &|c| c == name);
-    }
-    for &least in &params.log2fc {
-        let found = |sign: i8| -> Vec<f64> {
-            let n = |t: &&Tested| {
-                if t.made() {
-                    t.n_found(sign, params.fdr, least) as f64
-                } else {
-                    f64::NAN
-                }
+        let classes: Vec<&str> = (0..class.len())
+            .filter(here)
+            .map(|i| class[i].as_str())
+            .collect();
+        let cells = |name: &str| classes.iter().filter(|c| **c == name).count() as i64;
+        let found = |&least: &f64| {
+            let n = |sign: i8| t.n_found(sign, params.fdr, least) as f64;
+            let [escape, compensation] = if t.made() {
+                [n(1), n(-1)]
+            } else {
+                [f64::NAN; 2]
             };
-            tested.iter().map(n).collect()
+            [escape + compensation, escape, compensation]
         };
-        let (escape, compensation) = (found(1), found(-1));
-        let both = escape.iter().zip(&compensation).map(|(a, b)| a + b);
-        frame.set(&format!("n_genes_{least}"), Column::F64(both.collect()));
-        frame.set(&format!("n_escape_{least}"), Column::F64(escape));
-        frame.set(
-            &format!("n_compensation_{least}"),
-            Column::F64(compensation),
-        );
-    }
+        DiscordancePatientRow {
+            patient: who(patients, t.patient),
+            n_cancer: classes.len() as i64 - cells(""),
+            n_concordant: cells("concordant"),
+            n_intermediate: cells("intermediate"),
+            n_discordant: cells("discordant"),
+            n_found: Family::new(&columns, params.log2fc.iter().flat_map(found).collect()),
+        }
+    };
     let genes = format!(
         "n_escape_T, n_compensation_T: genes higher, lower in discordant than in concordant cells at an FDR below {} and a log2 fold change beyond T; n_genes_T: both; missing where the classes could not be compared",
         params.fdr
     );
-    let notes = [
-        "cells in each concordance class and genes that tell the outer classes apart, per patient (Table 2 of the CLCC paper); n_cancer counts the cells that have a class",
-        &genes,
-        &params.test_note(),
-        "a gene that is counted differs between classes, of which there are always as many cells: it need not lie in a gained or lost region, nor escape anything (escape_genes.tsv says where it lies)",
-    ];
-    write_tsv(
-        &dir.join("discordance_by_patient.tsv"),
-        "patient",
-        &frame,
-        &notes,
-    )
+    Table::new(tested.iter().map(row).collect())
+        .keep(columns.iter())
+        .note("cells in each concordance class and genes that tell the outer classes apart, per patient (Table 2 of the CLCC paper); n_cancer counts the cells that have a class")
+        .note(genes)
+        .note(params.test_note())
+        .note("a gene that is counted differs between classes, of which there are always as many cells: it need not lie in a gained or lost region, nor escape anything (escape_genes.tsv says where it lies)")
+        .write(dir)
 }

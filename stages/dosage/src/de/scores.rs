@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use clcc_data::error::StageResult;
-use clcc_data::frame::{Column, Frame};
-use clcc_data::table::write_tsv;
 use clcc_numerics::stats::{
     PValue, RankSumOptions, auc, benjamini_hochberg, mean, median, rank_sum_dense,
 };
+use clcc_stage::rows::CellScoreRow;
+use clcc_stage::tables::{Family, Table};
 
 use super::write::who;
 
@@ -139,35 +139,28 @@ pub(super) fn table(
 }
 
 fn write(dir: &Path, question: &Question<'_>, rows: &[Row<'_>]) -> StageResult<()> {
-    let mut frame = Frame::new(rows.iter().map(|r| r.score.to_string()).collect());
-    frame.set(
-        "patient",
-        Column::Str(rows.iter().map(|r| r.patient.clone()).collect()),
-    );
-    let num = |f: &dyn Fn(&Row<'_>) -> f64| Column::F64(rows.iter().map(f).collect());
-    for (k, name) in question.names.into_iter().enumerate() {
-        let sizes = rows.iter().map(|r| r.sizes[k] as i64).collect();
-        frame.set(&format!("n_{name}"), Column::I64(sizes));
-    }
-    for (k, name) in question.names.into_iter().enumerate() {
-        frame.set(&format!("mean_{name}"), num(&|r| r.means[k]));
-    }
-    for (k, name) in question.names.into_iter().enumerate() {
-        frame.set(&format!("median_{name}"), num(&|r| r.medians[k]));
-    }
-    frame.set("auc", num(&|r| r.auc));
-    frame.set("z", num(&|r| r.z));
-    frame.set("pvals", num(&|r| r.p.p));
-    frame.set("pvals_adj", num(&|r| r.adjusted));
-    frame.set("log10_pvals", num(&|r| r.p.log10));
+    let columns = |what: &str| Family::names(question.names.map(|name| format!("{what}_{name}")));
+    let [n, mean, median] = ["n", "mean", "median"].map(columns);
+    let row = |r: &Row<'_>| CellScoreRow {
+        score: r.score.to_string(),
+        patient: r.patient.clone(),
+        n: Family::new(&n, r.sizes.map(|n| n as i64).to_vec()),
+        mean: Family::new(&mean, r.means.to_vec()),
+        median: Family::new(&median, r.medians.to_vec()),
+        auc: r.auc,
+        z: r.z,
+        pvals: r.p.p,
+        pvals_adj: r.adjusted,
+        log10_pvals: r.p.log10,
+    };
     let [first, second] = question.names;
     let test = format!(
         "test: Mann-Whitney (scipy's conventions: tie and continuity corrections, normal approximation), two-sided; auc: probability that a {first} cell scores more than a {second} one; pvals_adj: Benjamini-Hochberg over the scores of one patient"
     );
-    let notes = [
-        question.title.as_str(),
-        &test,
-        "cells of one tumour are not independent samples: the p-values are too small",
-    ];
-    write_tsv(&dir.join(question.file), "score", &frame, &notes)
+    Table::new(rows.iter().map(row).collect())
+        .keep(n.iter().chain(mean.iter()).chain(median.iter()))
+        .note(&question.title)
+        .note(test)
+        .note("cells of one tumour are not independent samples: the p-values are too small")
+        .write_as(&dir.join(question.file))
 }

@@ -32,6 +32,13 @@ impl GeneFamily {
     }
 
     /// Family of a human gene symbol; `None` outside these families.
+    ///
+    /// ```
+    /// use clcc_dosage::de::GeneFamily;
+    ///
+    /// assert_eq!(GeneFamily::of("MT-CO1"), Some(GeneFamily::Mitochondrial));
+    /// assert_eq!(GeneFamily::of("TP53"), None);
+    /// ```
     pub fn of(symbol: &str) -> Option<Self> {
         if symbol.starts_with("MT-") {
             return Some(Self::Mitochondrial);

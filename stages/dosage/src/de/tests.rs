@@ -8,9 +8,11 @@ use crate::dosage::windows::tests::windows;
 use clcc_data::anndata::{AnnData, Uns};
 use clcc_data::frame::{Column, Frame};
 use clcc_data::matrix::{Csr, Matrix};
-use clcc_data::table::{TextTable, write_tsv};
+use clcc_data::table::TextTable;
 use clcc_numerics::rng::Rng;
+use clcc_stage::rows::{ConcordanceNullRow, ConcordanceRow, DosageCellRow, DosageGeneRow};
 use clcc_stage::stage::{Branch, DeviceChoice, InputArtifact, Quiet};
+use clcc_stage::tables::Table;
 use clcc_testing::at_threads;
 use clcc_testing::genes;
 
@@ -141,22 +143,20 @@ fn write_inputs(dir: &Path) -> Vec<InputArtifact> {
         clusters.write_zarr(&path).unwrap();
         add(&mut inputs, "clusters", Some(p), path);
     }
-    let mut table = Frame::new(cells);
-    table.set(
-        "concordance_class",
-        Column::Str(classes.iter().map(|c| c.to_string()).collect()),
-    );
-    let distance = |c: &&str| match *c {
+    let distance = |class: &str| match class {
         "discordant" => 1.4,
         "concordant" => 0.6,
         _ => 1.0,
     };
-    table.set(
-        "distance",
-        Column::F64(classes.iter().map(distance).collect()),
-    );
+    let row = |(cell, class): (&String, &&str)| ConcordanceRow {
+        cell: cell.clone(),
+        concordance_class: class.to_string(),
+        distance: distance(class),
+        ..ConcordanceRow::default()
+    };
+    let rows = cells.iter().zip(&classes).map(row);
     let path = dir.join("concordance");
-    write_tsv(&path, "cell", &table, &[]).unwrap();
+    Table::new(rows.collect()).write_as(&path).unwrap();
     add(&mut inputs, "concordance", None, path);
     // Three permutations: turned by one, by two, and the labels themselves.
     let labels = |i: usize| -> String {
@@ -171,26 +171,35 @@ fn write_inputs(dir: &Path) -> Vec<InputArtifact> {
         let own = if i < CANCER + 30 { i } else { i - CANCER - 30 };
         [1, 2, 0].iter().map(|k| of(class(own + k))).collect()
     };
-    let mut null = Frame::new(table.index.clone());
-    null.set(
-        "labels",
-        Column::Str((0..classes.len()).map(labels).collect()),
-    );
+    let row = |(i, cell): (usize, &String)| ConcordanceNullRow {
+        cell: cell.clone(),
+        labels: labels(i),
+    };
     let path = dir.join("concordance_null");
-    write_tsv(&path, "cell", &null, &[]).unwrap();
+    Table::new(cells.iter().enumerate().map(row).collect())
+        .write_as(&path)
+        .unwrap();
     add(&mut inputs, "concordance_null", None, path);
     let dosage = dir.join("dosage");
-    let mut table = Frame::new(vec![var.index[UP].clone()]);
-    table.set("slope", Column::F64(vec![0.25]));
-    table.set("pvals_one_adj", Column::F64(vec![0.001]));
-    table.set("class", Column::Str(vec!["insensitive".into()]));
-    write_tsv(&dosage.join("dosage_genes.tsv"), "names", &table, &[]).unwrap();
+    let gene = DosageGeneRow {
+        names: var.index[UP].clone(),
+        slope: 0.25,
+        pvals_one_adj: 0.001,
+        class: "insensitive".into(),
+        ..DosageGeneRow::default()
+    };
+    Table::new(vec![gene]).write(&dosage).unwrap();
     // Discordant cells of patient A fall short; patient B was not scored.
-    let mut table = Frame::new((0..CANCER).map(|i| format!("A{i}")).collect());
-    table.set("patient", Column::Str(vec!["A".into(); CANCER]));
     let z = |i: usize| i as f64 * 1e-3 + if class(i) == "discordant" { 2.0 } else { 0.0 };
-    table.set("shortfall_z", Column::F64((0..CANCER).map(z).collect()));
-    write_tsv(&dosage.join("dosage_cells.tsv"), "cell", &table, &[]).unwrap();
+    let cell = |i: usize| DosageCellRow {
+        cell: format!("A{i}"),
+        patient: "A".into(),
+        shortfall_z: Some(z(i)),
+        ..DosageCellRow::default()
+    };
+    Table::new((0..CANCER).map(cell).collect())
+        .write(&dosage)
+        .unwrap();
     add(&mut inputs, "dosage", None, dosage);
     inputs
 }

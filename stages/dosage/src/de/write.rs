@@ -1,12 +1,14 @@
 //! Tables of `de`.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use clcc_data::error::StageResult;
-use clcc_data::frame::{Column, Frame};
-use clcc_data::table::write_tsv;
 use clcc_numerics::stats::GeneTest;
-use clcc_stage::tables::Table;
+use clcc_stage::rows::{
+    CisLeftOutRow, CisRow, ComparedGeneRow, POOLED, PairedGeneRow, SetAsideRow,
+};
+use clcc_stage::tables::{Family, Table};
 
 use super::by_type::ByType;
 use super::cis::{CisEffect, Region};
@@ -31,7 +33,33 @@ pub(super) struct GeneNotes<'a> {
 
 /// Name of the patient, or `pooled` for all.
 pub(super) fn who(patients: &[String], patient: Option<usize>) -> String {
-    patient.map_or_else(|| "pooled".to_string(), |p| patients[p].clone())
+    patient.map_or_else(|| POOLED.to_string(), |p| patients[p].clone())
+}
+
+/// Names of columns that count genes found beyond each fold-change threshold: `n_up_0.5`, `n_down_0.5`, ...
+pub(super) fn found_columns(words: &[&str], params: &DeParams) -> Arc<[String]> {
+    let of_limit = |limit: &f64| {
+        let names = words.iter().map(move |word| format!("n_{word}_{limit}"));
+        names.collect::<Vec<_>>()
+    };
+    Family::names(params.log2fc.iter().flat_map(of_limit))
+}
+
+/// The row of a gene compared between all cells of two groups, without the logarithm of its adjusted p-value.
+pub(super) fn gene_row(name: &str, gene: &GeneTest, log2fc: f64, adjusted: f64) -> ComparedGeneRow {
+    ComparedGeneRow {
+        names: name.to_string(),
+        scores: gene.z,
+        logfoldchanges: log2fc,
+        pvals: gene.p.p,
+        pvals_adj: adjusted,
+        log10_pvals: gene.p.log10,
+        log10_pvals_adj: None,
+        pct_nz_group: gene.pct_group,
+        pct_nz_reference: gene.pct_reference,
+        mean_group: Some(gene.mean_group),
+        mean_reference: Some(gene.mean_reference),
+    }
 }
 
 /// Make a name safe for use in a file name.
@@ -47,31 +75,7 @@ fn file_part(name: &str) -> String {
         .collect()
 }
 
-fn gene_columns(frame: &mut Frame, t: &Tested, order: &[usize]) {
-    let num =
-        |f: &dyn Fn(&GeneTest) -> f64| Column::F64(order.iter().map(|&g| f(&t.genes[g])).collect());
-    frame.set("scores", num(&|g| g.z));
-    frame.set(
-        "logfoldchanges",
-        Column::F64(order.iter().map(|&g| t.log2fc[g]).collect()),
-    );
-    frame.set("pvals", num(&|g| g.p.p));
-    frame.set(
-        "pvals_adj",
-        Column::F64(order.iter().map(|&g| t.adjusted[g]).collect()),
-    );
-    frame.set("log10_pvals", num(&|g| g.p.log10));
-    frame.set(
-        "log10_pvals_adj",
-        Column::F64(order.iter().map(|&g| t.adjusted_log10[g]).collect()),
-    );
-    frame.set("pct_nz_group", num(&|g| g.pct_group));
-    frame.set("pct_nz_reference", num(&|g| g.pct_reference));
-    frame.set("mean_group", num(&|g| g.mean_group));
-    frame.set("mean_reference", num(&|g| g.mean_reference));
-}
-
-const COLUMN_NOTE: &str = "columns as scanpy's rank_genes_groups: scores is z, logfoldchanges is log2((expm1(mean log1p of the group) + 1e-9) / (the same of the reference)), pct_nz the share of cells above 0, mean_* the mean log1p expression";
+pub(super) const COLUMN_NOTE: &str = "columns as scanpy's rank_genes_groups: scores is z, logfoldchanges is log2((expm1(mean log1p of the group) + 1e-9) / (the same of the reference)), pct_nz the share of cells above 0, mean_* the mean log1p expression";
 const CELL_NOTE: &str = "cells of one tumour are not independent samples: these p-values are too small; see the patient-stratified test";
 
 /// Write one comparison, genes by descending score.
@@ -87,8 +91,10 @@ pub(super) fn comparison(
         .filter(|&g| kind != Kind::Epithelium || !genes.aside[g])
         .collect();
     order.sort_by(|&a, &b| t.genes[b].z.total_cmp(&t.genes[a].z));
-    let mut frame = Frame::new(order.iter().map(|&g| genes.names[g].clone()).collect());
-    gene_columns(&mut frame, t, &order);
+    let row = |g: usize| ComparedGeneRow {
+        log10_pvals_adj: Some(t.adjusted_log10[g]),
+        ..gene_row(&genes.names[g], &t.genes[g], t.log2fc[g], t.adjusted[g])
+    };
     let name = who(patients, t.patient);
     let (group, reference) = kind.groups();
     let title = format!(
@@ -112,12 +118,10 @@ pub(super) fn comparison(
         let n = genes.aside.iter().filter(|a| **a).count();
         notes.push(format!("{n} genes are set aside: see set_aside.tsv"));
     }
-    write_tsv(
-        &dir.join(format!("{}.{}.tsv", kind.name(), file_part(&name))),
-        "names",
-        &frame,
-        &notes.iter().map(String::as_str).collect::<Vec<_>>(),
-    )
+    Table::new(order.into_iter().map(row).collect())
+        .keep(["log10_pvals_adj", "mean_group", "mean_reference"])
+        .notes(notes)
+        .write_as(&dir.join(format!("{}.{}.tsv", kind.name(), file_part(&name))))
 }
 
 /// Title of a paired test, and what its fold change is.
@@ -178,31 +182,27 @@ pub(super) fn paired(
         }
     };
     order.sort_by(|&a, &b| rank(a).total_cmp(&rank(b)));
-    let mut frame = Frame::new(order.iter().map(|&g| names[g].clone()).collect());
-    let num =
-        |f: &dyn Fn(&PairedGene) -> f64| Column::F64(order.iter().map(|&g| f(&found[g])).collect());
-    frame.set("t", num(&|s| s.test.t));
-    frame.set("df", num(&|s| s.test.df));
-    frame.set("mean_difference", num(&|s| s.test.difference));
-    frame.set("se", num(&|s| s.test.se));
-    frame.set("logfoldchanges", num(&|s| s.log2fc));
-    frame.set("pvals", num(&|s| s.test.p.p));
-    frame.set("pvals_adj", num(&|s| s.adjusted));
-    frame.set("log10_pvals", num(&|s| s.test.p.log10));
-    frame.set("log10_pvals_adj", num(&|s| s.adjusted_log10));
+    let row = |g: usize| {
+        let PairedGene { test, log2fc, .. } = &found[g];
+        PairedGeneRow {
+            names: names[g].clone(),
+            t: test.t,
+            df: test.df,
+            mean_difference: test.difference,
+            se: test.se,
+            logfoldchanges: *log2fc,
+            pvals: test.p.p,
+            pvals_adj: found[g].adjusted,
+            log10_pvals: test.p.log10,
+            log10_pvals_adj: found[g].adjusted_log10,
+        }
+    };
     let (title, change) = paired_notes(p, params);
-    let notes = [
-        title.as_str(),
-        &change,
-        "a patient is one observation here: this test holds where patients differ at random",
-        "pvals_adj: Benjamini-Hochberg over the genes of the table, a gene without a test counting as p = 1 (pseudobulk: over the tested ones)",
-    ];
-    write_tsv(
-        &dir.join(format!("{}.{}.tsv", p.kind.name(), p.sample.name())),
-        "names",
-        &frame,
-        &notes,
-    )
+    Table::new(order.into_iter().map(row).collect())
+        .notes([title, change])
+        .note("a patient is one observation here: this test holds where patients differ at random")
+        .note("pvals_adj: Benjamini-Hochberg over the genes of the table, a gene without a test counting as p = 1 (pseudobulk: over the tested ones)")
+        .write_as(&dir.join(format!("{}.{}.tsv", p.kind.name(), p.sample.name())))
 }
 
 /// Write van Elteren's test of one set of cells.
@@ -217,16 +217,22 @@ pub(super) fn by_type(
     };
     let mut order: Vec<usize> = (0..t.genes.len()).collect();
     order.sort_by(|&a, &b| t.genes[b].z.total_cmp(&t.genes[a].z));
-    let mut frame = Frame::new(order.iter().map(|&g| names[g].clone()).collect());
-    let num = |f: &dyn Fn(usize) -> f64| Column::F64(order.iter().map(|&g| f(g)).collect());
-    frame.set("scores", num(&|g| t.genes[g].z));
-    frame.set("logfoldchanges", num(&|g| t.log2fc[g]));
-    frame.set("pvals", num(&|g| t.genes[g].p.p));
-    frame.set("pvals_adj", num(&|g| t.adjusted[g]));
-    frame.set("log10_pvals", num(&|g| t.genes[g].p.log10));
-    frame.set("log10_pvals_adj", num(&|g| t.adjusted_log10[g]));
-    frame.set("pct_nz_group", num(&|g| t.genes[g].pct_group));
-    frame.set("pct_nz_reference", num(&|g| t.genes[g].pct_reference));
+    let row = |g: usize| {
+        let gene = &t.genes[g];
+        ComparedGeneRow {
+            names: names[g].clone(),
+            scores: gene.z,
+            logfoldchanges: t.log2fc[g],
+            pvals: gene.p.p,
+            pvals_adj: t.adjusted[g],
+            log10_pvals: gene.p.log10,
+            log10_pvals_adj: Some(t.adjusted_log10[g]),
+            pct_nz_group: gene.pct_group,
+            pct_nz_reference: gene.pct_reference,
+            mean_group: None,
+            mean_reference: None,
+        }
+    };
     let title = format!(
         "discordant_vs_concordant within cell types, {}: {} discordant against {} concordant cells in {} strata (a cell type of a patient) that have both",
         t.patient.map_or_else(
@@ -237,12 +243,6 @@ pub(super) fn by_type(
         used.reference,
         used.strata
     );
-    let notes = [
-        title.as_str(),
-        "test: van Elteren (rank sums within strata, weights 1 / (N + 1), ties corrected, no continuity correction), normal approximation, two-sided: a difference between cell types is none between classes; pvals_adj: Benjamini-Hochberg over all genes of the table",
-        "logfoldchanges and pct_nz_* from means over strata with the same weights in both groups",
-        CELL_NOTE,
-    ];
     let file = t.patient.map_or_else(
         || "discordant_vs_concordant.within_cell_types.tsv".to_string(),
         |p| {
@@ -252,7 +252,12 @@ pub(super) fn by_type(
             )
         },
     );
-    write_tsv(&dir.join(file), "names", &frame, &notes)
+    Table::new(order.into_iter().map(row).collect())
+        .note(title)
+        .note("test: van Elteren (rank sums within strata, weights 1 / (N + 1), ties corrected, no continuity correction), normal approximation, two-sided: a difference between cell types is none between classes; pvals_adj: Benjamini-Hochberg over all genes of the table")
+        .note("logfoldchanges and pct_nz_* from means over strata with the same weights in both groups")
+        .note(CELL_NOTE)
+        .write_as(&dir.join(file))
 }
 
 /// Write `set_aside.tsv`: the genes that cancer against normal epithelium leaves out, with the results
@@ -273,37 +278,27 @@ pub(super) fn set_aside(
     if sets.is_empty() {
         return Ok(());
     }
-    let rows: Vec<(&Tested, usize)> = sets
-        .iter()
-        .flat_map(|t| genes.iter().map(move |&g| (*t, g)))
-        .collect();
-    let mut frame = Frame::new(rows.iter().map(|r| names[r.1].clone()).collect());
-    let family = |g: usize| GeneFamily::of(&symbols[g]).map_or("", GeneFamily::name);
-    frame.set_category(
-        "family",
-        &rows.iter().map(|r| family(r.1)).collect::<Vec<_>>(),
-    );
-    frame.set(
-        "patient",
-        Column::Str(rows.iter().map(|r| who(patients, r.0.patient)).collect()),
-    );
-    let num =
-        |f: &dyn Fn(&Tested, usize) -> f64| Column::F64(rows.iter().map(|r| f(r.0, r.1)).collect());
-    frame.set("scores", num(&|t, g| t.genes[g].z));
-    frame.set("logfoldchanges", num(&|t, g| t.log2fc[g]));
-    frame.set("pvals", num(&|t, g| t.genes[g].p.p));
-    frame.set("log10_pvals", num(&|t, g| t.genes[g].p.log10));
+    let row = |t: &Tested, g: usize| SetAsideRow {
+        names: names[g].clone(),
+        family: GeneFamily::of(&symbols[g])
+            .map_or("", GeneFamily::name)
+            .to_string(),
+        patient: who(patients, t.patient),
+        scores: t.genes[g].z,
+        logfoldchanges: t.log2fc[g],
+        pvals: t.genes[g].p.p,
+        log10_pvals: t.genes[g].p.log10,
+    };
+    let rows = sets.iter().flat_map(|t| genes.iter().map(|&g| row(t, g)));
     let families: Vec<&str> = params.set_aside.iter().map(|f| f.name()).collect();
     let title = format!(
         "genes set aside from cancer against normal epithelium ({}): they tell depth, damage and ambient RNA; no part of that table or of its false discovery rate",
         families.join(", ")
     );
-    write_tsv(
-        &dir.join("set_aside.tsv"),
-        "names",
-        &frame,
-        &[&title, &params.test_note()],
-    )
+    Table::new(rows.collect())
+        .note(title)
+        .note(params.test_note())
+        .write(dir)
 }
 
 /// Write the cis effects of each set of cells.
@@ -313,94 +308,42 @@ pub(super) fn cis(
     found: &[(String, usize, Vec<CisEffect>)],
     of: CisCells,
 ) -> StageResult<()> {
-    let rows: Vec<(&str, usize, &CisEffect)> = found
-        .iter()
-        .flat_map(|(who, n, effects)| effects.iter().map(move |e| (who.as_str(), *n, e)))
-        .collect();
-    let mut frame = Frame::new(
-        rows.iter()
-            .map(|r| regions[r.2.region].name.clone())
-            .collect(),
-    );
-    let num = |f: &dyn Fn(&CisEffect) -> f64| Column::F64(rows.iter().map(|r| f(r.2)).collect());
-    let int = |f: &dyn Fn(&Region) -> usize| {
-        Column::I64(
-            rows.iter()
-                .map(|r| f(&regions[r.2.region]) as i64)
-                .collect(),
-        )
-    };
-    frame.set(
-        "level",
-        Column::Str(
-            rows.iter()
-                .map(|r| regions[r.2.region].level.to_string())
-                .collect(),
-        ),
-    );
-    frame.set(
-        "patient",
-        Column::Str(rows.iter().map(|r| r.0.to_string()).collect()),
-    );
-    frame.set(
-        "n_cells",
-        Column::I64(rows.iter().map(|r| r.1 as i64).collect()),
-    );
-    frame.set("n_genes", int(&|r| r.genes.len()));
-    frame.set("n_windows", int(&|r| r.windows.len()));
-    frame.set("mean_cnv", num(&|e| e.mean_cnv));
-    frame.set("spearman", num(&|e| e.cis.r));
-    frame.set("pvals", num(&|e| e.cis.p.p));
-    frame.set("pvals_adj", num(&|e| e.p_adjusted));
-    frame.set("log10_pvals", num(&|e| e.cis.p.log10));
-    frame.set("trans_mean", num(&|e| e.trans_mean));
-    frame.set("trans_max", num(&|e| e.trans_max));
+    let mut rows = Vec::new();
+    for (patient, n_cells, effects) in found {
+        rows.extend(effects.iter().map(|e| {
+            let region = &regions[e.region];
+            CisRow {
+                region: region.name.clone(),
+                level: region.level.to_string(),
+                patient: patient.clone(),
+                n_cells: *n_cells as i64,
+                n_genes: region.genes.len() as i64,
+                n_windows: region.windows.len() as i64,
+                mean_cnv: e.mean_cnv,
+                spearman: e.cis.r,
+                pvals: e.cis.p.p,
+                pvals_adj: e.p_adjusted,
+                log10_pvals: e.cis.p.log10,
+                trans_mean: e.trans_mean,
+                trans_max: e.trans_max,
+            }
+        }));
+    }
     let what = format!(
         "cis effects: Spearman correlation over {} of a region's mean log1p expression with its mean X_cnv; test: t with n - 2 degrees of freedom, two-sided; pvals_adj: Benjamini-Hochberg over the regions of one level within one patient",
         of.words()
     );
-    let notes = [
-        what.as_str(),
-        "trans control: the same expression against the X_cnv of regions of the same level on other chromosomes (their mean Spearman, and the largest in size)",
-        "the copy number of a region is inferred from the expression of the same genes, so a positive cis value is expected by construction: compare it with the trans control",
-    ];
-    write_tsv(&dir.join("cis_effects.tsv"), "region", &frame, &notes)
-}
-
-clcc_stage::table! {
-    /// Left-out cis effect of a region in one set of cells.
-    pub(super) struct LeftOutRow = "cis_effects_left_out.tsv" {
-        /// Chromosome or arm.
-        region: String,
-        /// `chromosome` or `arm`.
-        level: String,
-        /// Patient, or `pooled`.
-        patient: String,
-        /// Cells; for `pooled`, patients' cells together.
-        n_cells: i64,
-        /// Genes of the region that were correlated.
-        n_genes: i64,
-        /// Mean Spearman correlation of genes with the nearest windows without them.
-        spearman: f64,
-        /// Mean Spearman correlation of genes with the windows that contain them.
-        spearman_own_windows: f64,
-        /// Mean Spearman correlation of the same genes with other chromosomes.
-        trans_mean: f64,
-        /// t statistic of `spearman` against the trans correlation.
-        t: f64,
-        /// Its p-value.
-        pvals: f64,
-        /// Adjusted p-value, over the regions of one level in one set of cells.
-        pvals_adj: f64,
-        /// Decimal logarithm of the p-value.
-        log10_pvals: f64,
-    }
+    Table::new(rows)
+        .note(what)
+        .note("trans control: the same expression against the X_cnv of regions of the same level on other chromosomes (their mean Spearman, and the largest in size)")
+        .note("the copy number of a region is inferred from the expression of the same genes, so a positive cis value is expected by construction: compare it with the trans control")
+        .write(dir)
 }
 
 /// Adjust the p-values of one set of cells, over the regions of one level.
-fn adjust_levels(rows: &mut [LeftOutRow]) {
+fn adjust_levels(rows: &mut [CisLeftOutRow]) {
     for name in ["chromosome", "arm"] {
-        let mut tested: Vec<&mut LeftOutRow> = rows
+        let mut tested: Vec<&mut CisLeftOutRow> = rows
             .iter_mut()
             .filter(|r| r.level == name && r.pvals.is_finite())
             .collect();
@@ -421,10 +364,10 @@ pub(super) fn cis_left_out(
     found: &[(String, usize, Vec<LeftOut>)],
     of: CisCells,
 ) -> StageResult<()> {
-    let mut rows: Vec<LeftOutRow> = Vec::new();
+    let mut rows: Vec<CisLeftOutRow> = Vec::new();
     for (who, n_cells, effects) in found {
         let first = rows.len();
-        rows.extend(effects.iter().map(|e| LeftOutRow {
+        rows.extend(effects.iter().map(|e| CisLeftOutRow {
             region: regions[e.region].name.clone(),
             level: regions[e.region].level.to_string(),
             patient: who.clone(),

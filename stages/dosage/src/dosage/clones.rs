@@ -82,6 +82,28 @@ pub struct ClonePseudobulk {
 
 /// Sum the counts of each clone of at least `min_cells` cells; also returns the number of strata.
 /// `ids[cell]` is `None` for cells that are not included; cells without counts are not included either.
+///
+/// ```
+/// use clcc_data::matrix::Csr;
+/// use clcc_dosage::dosage::clones::{CloneId, pseudobulks};
+/// use ndarray::array;
+///
+/// let clone = |group: &str| CloneId {
+///     patient: 0,
+///     cell_type: "Epithelial cells".into(),
+///     cancer: true,
+///     group: group.into(),
+///     unplaced: false,
+/// };
+/// let ids = ["clone 1", "clone 2", "clone 1"].map(|group| Some(clone(group)));
+/// let counts = Csr::from_dense(&array![[1.0, 0.0], [0.0, 5.0], [2.0, 3.0]]);
+/// let x_cnv = Csr::from_dense(&array![[0.1], [0.0], [0.3]]);
+/// // Two cells or more: `clone 2` has one.
+/// let (clones, n_strata) = pseudobulks(&counts, &x_cnv, &ids, 2);
+/// assert_eq!((clones.len(), n_strata), (1, 1));
+/// assert_eq!(clones[0].counts, [3.0, 3.0]);
+/// assert!((clones[0].profile[0] - 0.2).abs() < 1e-6);
+/// ```
 pub fn pseudobulks(
     counts: &Csr,
     cnv: &Csr,

@@ -5,6 +5,7 @@ use std::path::Path;
 use clcc_data::error::StageResult;
 use clcc_data::table::number;
 use clcc_stage::cohort::Cohort;
+use clcc_stage::rows::{DosageGeneRow, DosagePatientRow};
 use clcc_stage::tables::Table;
 
 use super::Analysis;
@@ -12,95 +13,6 @@ use super::params::{DosageParams, Strata};
 use super::patients::PatientSlope;
 use super::posterior::{ESCAPE_SD, LEAST_GENES};
 use super::slope::{GeneDosage, Slopes};
-
-clcc_stage::table! {
-    /// Dosage sensitivity of each gene.
-    pub(crate) struct GeneRow = "dosage_genes.tsv" {
-        /// Gene.
-        names: String,
-        /// Chromosome.
-        chromosome: Option<String>,
-        /// First base, 1-based.
-        #[unit = "bp"]
-        start: Option<i64>,
-        /// Last base, inclusive.
-        #[unit = "bp"]
-        end: Option<i64>,
-        /// Change of log expression per change of log copy ratio: 1 is the typical gene's, 0 is escape.
-        slope: f64,
-        /// The slope drawn to 1 by a normal prior.
-        slope_shrunken: f64,
-        /// Mean of the slope's posterior.
-        slope_posterior: Option<f64>,
-        /// Standard error of the slope.
-        se: f64,
-        /// Lower end of the 95 % confidence interval.
-        ci_low: f64,
-        /// Upper end of the 95 % confidence interval.
-        ci_high: f64,
-        /// Degrees of freedom of the standard error.
-        df: f64,
-        /// Posterior probability that the slope is below `insensitive_below`: the ranking of genes.
-        prob_insensitive: Option<f64>,
-        /// Posterior probability of the escape component around 0.
-        prob_escape: Option<f64>,
-        /// Local false sign rate: the probability that the slope has not the sign it seems to have.
-        lfsr: Option<f64>,
-        /// Cumulative posterior error of calling this gene and all that rank above it insensitive.
-        qval: Option<f64>,
-        /// P-value of slope = 0.
-        pvals_zero: f64,
-        /// The same adjusted over tested genes (Benjamini-Hochberg).
-        pvals_zero_adj: f64,
-        /// P-value of slope = 1.
-        pvals_one: f64,
-        /// The same adjusted over tested genes (Benjamini-Hochberg).
-        pvals_one_adj: f64,
-        /// `sensitive`, `insensitive`, `over-compensated`, `unresolved` or `untested`.
-        class: String,
-        /// Why the gene is untested.
-        reason: String,
-        /// Patients with a slope of their own.
-        n_patients: i64,
-        /// Those of them whose slope is on the same side of `insensitive_below` as the gene's.
-        n_patients_agree: i64,
-        /// Patients in which the gene is called insensitive by its posterior there, separated by commas.
-        patients_insensitive: String,
-        /// Cochran's Q of the patients' slopes.
-        heterogeneity: Option<f64>,
-        /// P-value of equal slopes.
-        pvals_heterogeneity: Option<f64>,
-        /// The same adjusted over tested genes (Benjamini-Hochberg).
-        pvals_heterogeneity_adj: Option<f64>,
-        /// Clones with enough counts.
-        n_clones: i64,
-        /// Largest difference of log copy ratio between clones of one stratum.
-        #[unit = "ln"]
-        copy_spread: f64,
-        /// Source of the local copy number: `neighbours` or `windows`.
-        copy_source: String,
-    }
-}
-
-clcc_stage::table! {
-    /// Slope of each tested gene in each patient.
-    pub(crate) struct PatientRow = "dosage_patients.tsv" {
-        /// Gene.
-        names: String,
-        /// Patient.
-        patient: String,
-        /// Slope over the patient's clones.
-        slope: f64,
-        /// Its standard error.
-        se: f64,
-        /// Posterior probability that it is below `insensitive_below`, given the gene's other patients and all genes.
-        prob_insensitive: Option<f64>,
-        /// Cumulative posterior error of calling it so; only where `se` is at most `max_se`.
-        qval: Option<f64>,
-        /// Whether that is at most the FDR.
-        insensitive: bool,
-    }
-}
 
 /// Write both tables.
 pub(super) fn write(
@@ -110,17 +22,12 @@ pub(super) fn write(
     params: &DosageParams,
 ) -> StageResult<()> {
     let names = patient_names(cohort, &found.slopes);
-    let mut table = Table::new(gene_rows(cohort, &found.slopes, &names, params)?);
-    for note in gene_notes(found, params) {
-        table = table.note(note);
-    }
-    table.write(dir)?;
-    let rows = patient_rows(cohort, &found.slopes, &names, params);
-    let mut table = Table::new(rows);
-    for note in patient_notes(params) {
-        table = table.note(note);
-    }
-    table.write(dir)
+    Table::new(gene_rows(cohort, &found.slopes, &names, params)?)
+        .notes(gene_notes(found, params))
+        .write(dir)?;
+    Table::new(patient_rows(cohort, &found.slopes, &names, params))
+        .notes(patient_notes(params))
+        .write(dir)
 }
 
 /// Names of the patients of the slopes.
@@ -143,7 +50,7 @@ fn gene_rows(
     slopes: &Slopes,
     patients: &[&str],
     params: &DosageParams,
-) -> StageResult<Vec<GeneRow>> {
+) -> StageResult<Vec<DosageGeneRow>> {
     let var = &cohort.var;
     let chromosome = var.texts("chromosome")?;
     let position = |column: &str| -> Vec<Option<i64>> {
@@ -156,7 +63,7 @@ fn gene_rows(
         }
     };
     let (start, end) = (position("start"), position("end"));
-    let rows = slopes.genes.iter().enumerate().map(|(i, g)| GeneRow {
+    let rows = slopes.genes.iter().enumerate().map(|(i, g)| DosageGeneRow {
         chromosome: Some(chromosome[i].clone()).filter(|c| !c.is_empty()),
         start: start[i],
         end: end[i],
@@ -166,7 +73,12 @@ fn gene_rows(
 }
 
 /// A row without its place.
-fn gene_row(names: String, g: &GeneDosage, patients: &[&str], params: &DosageParams) -> GeneRow {
+fn gene_row(
+    names: String,
+    g: &GeneDosage,
+    patients: &[&str],
+    params: &DosageParams,
+) -> DosageGeneRow {
     let own: Vec<&PatientSlope> = g.patients.iter().filter(|p| p.slope.is_finite()).collect();
     let side = |slope: f64| slope < params.insensitive_below;
     let called: Vec<&str> = g
@@ -176,7 +88,7 @@ fn gene_row(names: String, g: &GeneDosage, patients: &[&str], params: &DosagePar
         .filter(|(p, _)| is_called(p, params))
         .map(|(_, name)| *name)
         .collect();
-    GeneRow {
+    DosageGeneRow {
         names,
         chromosome: None,
         start: None,
@@ -279,7 +191,7 @@ fn patient_rows(
     slopes: &Slopes,
     patients: &[&str],
     params: &DosageParams,
-) -> Vec<PatientRow> {
+) -> Vec<DosagePatientRow> {
     let tested = slopes
         .genes
         .iter()
@@ -290,7 +202,7 @@ fn patient_rows(
             g.patients
                 .iter()
                 .zip(patients)
-                .map(move |(p, patient)| PatientRow {
+                .map(move |(p, patient)| DosagePatientRow {
                     names: name.clone(),
                     patient: (*patient).to_string(),
                     slope: p.slope,

@@ -36,7 +36,7 @@ pub(crate) mod windows;
 mod write;
 
 pub use params::{CopyNumber, DosageParams, Strata, TumourLevel};
-pub use windows::GeneWindows;
+pub use windows::{GeneWindows, arm_names};
 
 use serde_json::json;
 
@@ -46,6 +46,7 @@ use clcc_data::matrix::Csr;
 use clcc_stage::cells::MALIGNANT;
 use clcc_stage::cohort::{Cohort, CohortCnv};
 use clcc_stage::roles;
+use clcc_stage::rows;
 use clcc_stage::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
 use clcc_stage::tables::{Row as _, TableSpec};
 
@@ -66,8 +67,15 @@ impl Stage for Dosage {
     // 12: posterior of the slopes, levels and slopes of the patients, clonal loci left out, pseudobulks
     // of the clones published.
     const CODE_VERSION: u32 = 12;
-    const TABLES: &'static [TableSpec] =
-        &[gene_tables::GeneRow::SPEC, gene_tables::PatientRow::SPEC];
+    const TABLES: &'static [TableSpec] = &[
+        rows::DosageGeneRow::SPEC,
+        rows::DosagePatientRow::SPEC,
+        rows::DosageArmRow::SPEC,
+        rows::DosageChromosomeRow::SPEC,
+        rows::DosageCellRow::SPEC,
+        rows::DosageFactorRow::SPEC,
+        rows::DosageLoadingRow::SPEC,
+    ];
     const ABOUT: &'static str =
         "dosage sensitivity of every gene, and cells that fall short of their dosage";
     const USES_SEED: bool = true;
@@ -223,6 +231,8 @@ pub struct Places<'a> {
 /// Compute slopes and scores from raw counts (`n_cells x n_genes`), `X_cnv` (`n_cells x n_windows`),
 /// the clone of each cell (`None`: not included), and windows and positions of the genes, which are in
 /// genome order. The result does not depend on the number of threads.
+///
+/// `examples/dosage_slopes.rs` makes all of these from one matrix of counts.
 ///
 /// # Errors
 /// Any error of `step`, which is called between permuted profiles.

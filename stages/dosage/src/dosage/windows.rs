@@ -147,7 +147,7 @@ fn positions(windows: &Frame, column: &str) -> StageResult<Vec<usize>> {
 ///
 /// # Errors
 /// [`clcc_data::error::StageError::Data`] where a column is missing.
-pub(crate) fn arm_names(var: &Frame) -> StageResult<Vec<String>> {
+pub fn arm_names(var: &Frame) -> StageResult<Vec<String>> {
     let chromosome = var.texts("chromosome")?;
     Ok(chromosome
         .into_iter()

@@ -1,17 +1,19 @@
 //! Tables of `dosage`.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use clcc_data::error::StageResult;
-use clcc_data::frame::{Column, Frame};
-use clcc_data::table::write_tsv;
 use clcc_numerics::stats::spearman;
 use clcc_stage::cohort::Cohort;
+use clcc_stage::rows::{
+    DosageArmRow, DosageCellRow, DosageChromosomeRow, DosageFactorRow, DosageLoadingRow,
+};
+use clcc_stage::tables::{Family, Table};
 
-use super::arms::{Level, arms};
-use super::factors::CellScores;
+use super::arms::{ArmSummary, Level, arms};
+use super::factors::{CellScores, Factor};
 use super::params::{CopyNumber, DosageParams};
-use super::slope::Class;
 use super::{Analysis, clone_genes, gene_tables};
 
 /// Largest p-value at which a factor counts as above its null: with the default 39 permuted profiles,
@@ -29,56 +31,42 @@ pub(super) fn all(
     cells(dir, cohort, found, params)?;
     factors(dir, cohort, found, params)?;
     loadings(dir, cohort, found, params)?;
-    for level in [Level::Arm, Level::Chromosome] {
-        arm_table(dir, level, cohort, found, params)?;
-    }
-    Ok(())
+    regions(dir, cohort, found, params)
+}
+
+/// Names of the columns of the factors.
+fn factor_columns(scores: Option<&CellScores>) -> Arc<[String]> {
+    let n = scores.map_or(0, |s| s.factors.len());
+    Family::names((1..=n).map(|j| format!("factor_{j}")))
 }
 
 fn cells(dir: &Path, cohort: &Cohort, found: &Analysis, params: &DosageParams) -> StageResult<()> {
-    let rows = &found.cells;
-    let mut frame = Frame::new(rows.iter().map(|&i| cohort.obs.index[i].clone()).collect());
-    frame.set(
-        "patient",
-        Column::Str(
-            rows.iter()
-                .map(|&i| cohort.patients[cohort.patient_of[i] as usize].clone())
-                .collect(),
-        ),
-    );
-    let of_clone = |f: &dyn Fn(&super::CloneId) -> String| {
-        Column::Str(
-            found
-                .clone_of
-                .iter()
-                .map(|&u| f(&found.clones[u].id))
-                .collect(),
-        )
-    };
-    frame.set("cell_type", of_clone(&|id| id.cell_type.clone()));
-    frame.set("group", of_clone(&|id| id.group.clone()));
-    let altered: Vec<i64> = found
-        .copy
-        .iter()
-        .map(|c| c.iter().filter(|v| **v != 0.0).count() as i64)
-        .collect();
-    frame.set(
-        "n_altered_genes",
-        Column::I64(found.clone_of.iter().map(|&u| altered[u]).collect()),
-    );
-    if let Some(scores) = &found.scores {
-        frame.set("shortfall", Column::F64(scores.shortfall.clone()));
-        frame.set("shortfall_z", Column::F64(scores.shortfall_z.clone()));
-        for (j, factor) in scores.factors.iter().enumerate() {
-            frame.set(
-                &format!("factor_{}", j + 1),
-                Column::F64(factor.scores.clone()),
-            );
+    let n_altered = |copy: &Vec<f64>| copy.iter().filter(|v| **v != 0.0).count() as i64;
+    let altered: Vec<i64> = found.copy.iter().map(n_altered).collect();
+    let scores = found.scores.as_ref();
+    let columns = factor_columns(scores);
+    let row = |(k, (&i, &clone)): (usize, (&usize, &usize))| {
+        let id = &found.clones[clone].id;
+        let factors = scores.map_or(&[][..], |s| &s.factors);
+        DosageCellRow {
+            cell: cohort.obs.index[i].clone(),
+            patient: cohort.patients[cohort.patient_of[i] as usize].clone(),
+            cell_type: id.cell_type.clone(),
+            group: id.group.clone(),
+            n_altered_genes: altered[clone],
+            shortfall: scores.map(|s| s.shortfall[k]),
+            shortfall_z: scores.map(|s| s.shortfall_z[k]),
+            factors: Family::new(&columns, factors.iter().map(|f| f.scores[k]).collect()),
         }
+    };
+    let cells = found.cells.iter().zip(&found.clone_of);
+    let mut table = Table::new(cells.enumerate().map(row).collect());
+    if scores.is_some() {
+        table = table
+            .keep(["shortfall", "shortfall_z"])
+            .keep(columns.iter());
     }
-    let notes = cell_notes(params);
-    let notes = notes.each_ref().map(String::as_str);
-    write_tsv(&dir.join("dosage_cells.tsv"), "cell", &frame, &notes)
+    table.notes(cell_notes(params)).write(dir)
 }
 
 /// Notes at the head of `dosage_cells.tsv`.
@@ -146,54 +134,43 @@ fn factors(
     found: &Analysis,
     params: &DosageParams,
 ) -> StageResult<()> {
-    let none: Vec<super::factors::Factor> = Vec::new();
-    let list = found.scores.as_ref().map_or(&none, |s| &s.factors);
+    let scores = found.scores.as_ref();
+    let list = scores.map_or(&[][..], |s| &s.factors);
     let chromosome = cohort.var.texts("chromosome")?;
-    let mut frame = Frame::new((1..=list.len()).map(|j| format!("factor_{j}")).collect());
-    let num =
-        |f: &dyn Fn(&super::factors::Factor) -> f64| Column::F64(list.iter().map(f).collect());
-    frame.set("singular_value", num(&|f| f.singular_value));
-    frame.set("share", num(&|f| f.share));
-    frame.set("coherence", num(&|f| f.coherence));
-    let null = found.scores.as_ref().map_or(f64::NAN, |s| s.null_coherence);
-    frame.set("null_95", Column::F64(vec![null; list.len()]));
-    frame.set("pvals", num(&|f| f.p));
-    frame.set(
-        "above_null",
-        Column::Bool(list.iter().map(|f| f.p <= ABOVE_NULL).collect()),
-    );
-    let main: Vec<(String, f64)> = list
-        .iter()
-        .map(|f| main_chromosome(&f.loadings, &chromosome))
-        .collect();
-    frame.set(
-        "main_chromosome",
-        Column::Str(main.iter().map(|m| m.0.clone()).collect()),
-    );
-    frame.set(
-        "main_chromosome_share",
-        Column::F64(main.iter().map(|m| m.1).collect()),
-    );
-    for name in ["total_counts", "S_score", "G2M_score"] {
-        if let Ok(values) = cohort.obs.numbers(name) {
-            let values: Vec<f64> = found.cells.iter().map(|&i| values[i]).collect();
-            frame.set(
-                &format!("spearman_{name}"),
-                num(&|f| spearman(&f.scores, &values).r),
-            );
+    let of_cells = |name: &str| -> Option<Vec<f64>> {
+        let values = cohort.obs.numbers(name).ok()?;
+        Some(found.cells.iter().map(|&i| values[i]).collect())
+    };
+    let [counts, s_score, g2m_score] = ["total_counts", "S_score", "G2M_score"].map(of_cells);
+    let null_95 = scores.map_or(f64::NAN, |s| s.null_coherence);
+    let row = |(j, f): (usize, &Factor)| {
+        let (main_chromosome, main_chromosome_share) = main_chromosome(&f.loadings, &chromosome);
+        let with = |values: &Option<Vec<f64>>| Some(spearman(&f.scores, values.as_ref()?).r);
+        DosageFactorRow {
+            factor: format!("factor_{}", j + 1),
+            singular_value: f.singular_value,
+            share: f.share,
+            coherence: f.coherence,
+            null_95,
+            pvals: f.p,
+            above_null: f.p <= ABOVE_NULL,
+            main_chromosome,
+            main_chromosome_share,
+            spearman_total_counts: with(&counts),
+            spearman_s_score: with(&s_score),
+            spearman_g2m_score: with(&g2m_score),
+            top_genes: top_genes(&f.loadings, &cohort.var.index),
         }
-    }
-    frame.set(
-        "top_genes",
-        Column::Str(
-            list.iter()
-                .map(|f| top_genes(&f.loadings, &cohort.var.index))
-                .collect(),
-        ),
-    );
-    let notes = factor_notes(found, params);
-    let notes = notes.each_ref().map(String::as_str);
-    write_tsv(&dir.join("dosage_factors.tsv"), "factor", &frame, &notes)
+    };
+    let known = [
+        ("spearman_total_counts", counts.is_some()),
+        ("spearman_S_score", s_score.is_some()),
+        ("spearman_G2M_score", g2m_score.is_some()),
+    ];
+    Table::new(list.iter().enumerate().map(row).collect())
+        .keep(known.iter().filter(|k| k.1).map(|k| k.0))
+        .notes(factor_notes(found, params))
+        .write(dir)
 }
 
 /// Notes at the head of `dosage_factors.tsv`.
@@ -229,94 +206,89 @@ fn loadings(
 ) -> StageResult<()> {
     let n_clones =
         |g: usize, sign: f64| found.copy.iter().filter(|c| sign * c[g] > 0.0).count() as i64;
-    let rows: Vec<usize> = (0..cohort.var.len())
-        .filter(|&g| found.copy.iter().any(|c| c[g] != 0.0))
-        .collect();
-    let mut frame = Frame::new(rows.iter().map(|&g| cohort.var.index[g].clone()).collect());
-    for name in ["chromosome", "start", "end"] {
-        if let Some(column) = cohort.var.columns.get(name) {
-            frame.set(name, column.take(&rows));
+    let scores = found.scores.as_ref();
+    let columns = factor_columns(scores);
+    let chromosome = cohort.var.texts("chromosome").ok();
+    let [start, end] = ["start", "end"].map(|name| cohort.var.numbers(name).ok());
+    let base = |values: &Option<Vec<f64>>, g: usize| {
+        let value = values.as_ref()?[g];
+        (!value.is_nan()).then_some(value as i64)
+    };
+    let row = |g: usize| {
+        let factors = scores.map_or(&[][..], |s| &s.factors);
+        DosageLoadingRow {
+            names: cohort.var.index[g].clone(),
+            chromosome: chromosome.as_ref().map(|c| c[g].clone()),
+            start: base(&start, g),
+            end: base(&end, g),
+            n_clones_gained: n_clones(g, 1.0),
+            n_clones_lost: n_clones(g, -1.0),
+            loadings: Family::new(&columns, factors.iter().map(|f| f.loadings[g]).collect()),
         }
-    }
-    frame.set(
-        "n_clones_gained",
-        Column::I64(rows.iter().map(|&g| n_clones(g, 1.0)).collect()),
-    );
-    frame.set(
-        "n_clones_lost",
-        Column::I64(rows.iter().map(|&g| n_clones(g, -1.0)).collect()),
-    );
-    if let Some(scores) = &found.scores {
-        for (j, factor) in scores.factors.iter().enumerate() {
-            frame.set(
-                &format!("factor_{}", j + 1),
-                Column::F64(rows.iter().map(|&g| factor.loadings[g]).collect()),
-            );
-        }
-    }
-    let note = format!(
-        "genes that are altered (log copy ratio beyond {} in size) in at least one malignant clone; loadings have unit length over all genes",
-        params.altered
-    );
-    let notes = [
-        "gene loadings of the factors of dosage_factors.tsv: genes with a large positive loading are the ones held back in cells with a high score",
-        &note,
-    ];
-    write_tsv(&dir.join("dosage_loadings.tsv"), "names", &frame, &notes)
+    };
+    let altered = |g: &usize| found.copy.iter().any(|c| c[*g] != 0.0);
+    let rows = (0..cohort.var.len()).filter(altered).map(row);
+    let places = ["chromosome", "start", "end"].into_iter();
+    Table::new(rows.collect())
+        .keep(places.filter(|name| cohort.var.columns.contains_key(*name)))
+        .keep(columns.iter())
+        .note("gene loadings of the factors of dosage_factors.tsv: genes with a large positive loading are the ones held back in cells with a high score")
+        .note(format!(
+            "genes that are altered (log copy ratio beyond {} in size) in at least one malignant clone; loadings have unit length over all genes",
+            params.altered
+        ))
+        .write(dir)
 }
 
-fn arm_table(
+/// The row of a summary, in the table of arms or in that of chromosomes.
+macro_rules! region_row {
+    ($row:ident, $region:ident, $of:expr) => {{
+        let of: &ArmSummary = $of;
+        // In the order of `ArmSummary::classes`.
+        let [sensitive, insensitive, over_compensated, unresolved] = of.classes.map(|n| n as i64);
+        $row {
+            $region: of.name.clone(),
+            n_genes: of.n_genes as i64,
+            n_tested: of.n_tested as i64,
+            median_slope: of.median_slope,
+            slope_q25: of.quartiles.0,
+            slope_q75: of.quartiles.1,
+            n_sensitive: sensitive,
+            n_insensitive: insensitive,
+            n_over_compensated: over_compensated,
+            n_unresolved: unresolved,
+            copy_lowest: of.copy.0,
+            copy_highest: of.copy.1,
+            n_clones_gained: of.gained_lost.0 as i64,
+            n_clones_lost: of.gained_lost.1 as i64,
+        }
+    }};
+}
+
+/// Write `dosage_arms.tsv` and `dosage_chromosomes.tsv`.
+fn regions(
     dir: &Path,
-    level: Level,
     cohort: &Cohort,
     found: &Analysis,
     params: &DosageParams,
 ) -> StageResult<()> {
-    let list = arms(level, &cohort.var, found)?;
-    let mut frame = Frame::new(list.iter().map(|a| a.name.clone()).collect());
-    let int = |f: &dyn Fn(&super::arms::ArmSummary) -> usize| {
-        Column::I64(list.iter().map(|a| f(a) as i64).collect())
-    };
-    let num =
-        |f: &dyn Fn(&super::arms::ArmSummary) -> f64| Column::F64(list.iter().map(f).collect());
-    frame.set("n_genes", int(&|a| a.n_genes));
-    frame.set("n_tested", int(&|a| a.n_tested));
-    frame.set("median_slope", num(&|a| a.median_slope));
-    frame.set("slope_q25", num(&|a| a.quartiles.0));
-    frame.set("slope_q75", num(&|a| a.quartiles.1));
-    for (k, class) in [
-        Class::Sensitive,
-        Class::Insensitive,
-        Class::OverCompensated,
-        Class::Unresolved,
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        frame.set(
-            &format!("n_{}", class.name().replace('-', "_")),
-            int(&|a| a.classes[k]),
-        );
-    }
-    frame.set("copy_lowest", num(&|a| a.copy.0));
-    frame.set("copy_highest", num(&|a| a.copy.1));
-    frame.set("n_clones_gained", int(&|a| a.gained_lost.0));
-    frame.set("n_clones_lost", int(&|a| a.gained_lost.1));
     let note = format!(
         "median_slope, slope_q25 and slope_q75 over the tested genes; copy_*: smallest and largest mean log copy ratio of the region over malignant clones; gained, lost: at least half of its genes beyond {} in size",
         params.altered
     );
-    let (file, index, what) = match level {
-        Level::Arm => (
-            "dosage_arms.tsv",
-            "arm",
-            "slopes and copy number of each arm (that of the gene's middle, by the border of the genome's `acen` bands; the chromosome, where the genome is not known)",
-        ),
-        Level::Chromosome => (
-            "dosage_chromosomes.tsv",
-            "chromosome",
-            "slopes and copy number of each chromosome",
-        ),
-    };
-    write_tsv(&dir.join(file), index, &frame, &[what, &note])
+    let list = arms(Level::Arm, &cohort.var, found)?;
+    let rows = list.iter().map(|a| region_row!(DosageArmRow, arm, a));
+    Table::new(rows.collect())
+        .note("slopes and copy number of each arm (that of the gene's middle, by the border of the genome's `acen` bands; the chromosome, where the genome is not known)")
+        .note(&note)
+        .write(dir)?;
+    let list = arms(Level::Chromosome, &cohort.var, found)?;
+    let rows = list.iter();
+    Table::new(
+        rows.map(|a| region_row!(DosageChromosomeRow, chromosome, a))
+            .collect(),
+    )
+    .note("slopes and copy number of each chromosome")
+    .note(note)
+    .write(dir)
 }

@@ -4,7 +4,7 @@ use std::collections::BinaryHeap;
 
 use faer::linalg::matmul::matmul as faer_matmul;
 use faer::{Accum, MatMut, MatRef, Par};
-use ndarray::{Array2, ArrayView1};
+use ndarray::{Array2, ArrayView1, ArrayView2};
 use rayon::prelude::*;
 
 use clcc_data::matrix::Csr;
@@ -89,102 +89,120 @@ pub fn nearest_neighbors(x: &Array2<f64>, k: usize) -> Neighbors {
         "a neighbourhood has between 1 and all {n} cells, not {k}"
     );
     let x = x.as_standard_layout();
-    let rows = x.as_slice().expect("standard layout");
-    let norms: Vec<f64> = x.rows().into_iter().map(|r| r.dot(&r)).collect();
-    let largest = norms.iter().copied().fold(0.0, f64::max);
-    let all = MatRef::from_row_major_slice(rows, n, d);
     let mut indices = Array2::<u32>::zeros((n, k));
     let mut distances = Array2::<f64>::zeros((n, k));
     if n == 0 {
         return Neighbors { indices, distances };
     }
-    let out = (
-        indices
-            .as_slice_mut()
-            .expect("standard layout")
-            .par_chunks_mut(QUERIES * k),
-        distances
-            .as_slice_mut()
-            .expect("standard layout")
-            .par_chunks_mut(QUERIES * k),
-    );
-    out.0
-        .zip(out.1)
+    let norms: Vec<f64> = x.rows().into_iter().map(|r| r.dot(&r)).collect();
+    let search = Search {
+        largest: norms.iter().copied().fold(0.0, f64::max),
+        norms,
+        all: MatRef::from_row_major_slice(x.as_slice().expect("standard layout"), n, d),
+        x: x.view(),
+        k,
+    };
+    let indices_of = indices.as_slice_mut().expect("standard layout");
+    let distances_of = distances.as_slice_mut().expect("standard layout");
+    indices_of
+        .par_chunks_mut(QUERIES * k)
+        .zip(distances_of.par_chunks_mut(QUERIES * k))
         .enumerate()
         .for_each(|(block, (indices, distances))| {
-            let first = block * QUERIES;
-            let queries = indices.len() / k;
-            let mut heaps: Vec<BinaryHeap<Candidate>> =
-                vec![BinaryHeap::with_capacity(k + 1); queries];
-            let mut products = vec![0f64; queries * CANDIDATES.min(n)];
-            for start in (0..n).step_by(CANDIDATES) {
-                let width = CANDIDATES.min(n - start);
-                let dst = MatMut::from_row_major_slice_mut(
-                    &mut products[..queries * width],
-                    queries,
-                    width,
-                );
-                let right = all.subrows(start, width).transpose();
-                faer_matmul(
-                    dst,
-                    Accum::Replace,
-                    all.subrows(first, queries),
-                    right,
-                    1.0,
-                    Par::Seq,
-                );
-                for (q, heap) in heaps.iter_mut().enumerate() {
-                    let query = first + q;
-                    // Rounding of the expanded formula: a few units in the last place of the norms.
-                    let margin = 1e-13 * (norms[query] + largest) * (d as f64 + 4.0);
-                    // A product below this is of a pair that is too far, whatever the rounding.
-                    let own = norms[query] - margin;
-                    let mut limit = limit_of(heap, k);
-                    let row = &products[q * width..][..width];
-                    for (first, (row, norms)) in row
-                        .chunks(STRIDE)
-                        .zip(norms[start..start + width].chunks(STRIDE))
-                        .enumerate()
-                    {
-                        // The smallest estimate of a stretch decides for all of it; most are skipped.
-                        let least = row
-                            .iter()
-                            .zip(norms)
-                            .map(|(product, norm)| norm - 2.0 * product)
-                            .fold(f64::INFINITY, f64::min);
-                        if own + least > limit {
-                            continue;
-                        }
-                        for (c, (product, norm)) in row.iter().zip(norms).enumerate() {
-                            let other = start + first * STRIDE + c;
-                            if own + (norm - 2.0 * product) > limit || other == query {
-                                continue;
-                            }
-                            let candidate = Candidate {
-                                squared: squared_distance(x.row(query), x.row(other)),
-                                index: other as u32,
-                            };
-                            if heap.len() < k - 1 {
-                                heap.push(candidate);
-                            } else if let Some(mut worst) = heap.peek_mut()
-                                && candidate < *worst
-                            {
-                                *worst = candidate;
-                            }
-                            limit = limit_of(heap, k);
-                        }
-                    }
-                }
-            }
-            for (q, heap) in heaps.into_iter().enumerate() {
-                indices[q * k] = (first + q) as u32;
-                for (slot, candidate) in heap.into_sorted_vec().into_iter().enumerate() {
-                    indices[q * k + slot + 1] = candidate.index;
-                    distances[q * k + slot + 1] = candidate.squared.sqrt();
-                }
-            }
+            search.block(block * QUERIES, indices, distances);
         });
     Neighbors { indices, distances }
+}
+
+/// What the blocks of queries share.
+struct Search<'a> {
+    /// `n x d`.
+    x: ArrayView2<'a, f64>,
+    /// The same for products.
+    all: MatRef<'a, f64>,
+    /// Squared lengths of the rows, and the largest of them.
+    norms: Vec<f64>,
+    largest: f64,
+    k: usize,
+}
+
+impl Search<'_> {
+    /// The neighbours of the rows from `first` on, as many as `indices` has room for.
+    fn block(&self, first: usize, indices: &mut [u32], distances: &mut [f64]) {
+        let (n, k) = (self.x.nrows(), self.k);
+        let queries = indices.len() / k;
+        let mut heaps: Vec<BinaryHeap<Candidate>> = vec![BinaryHeap::with_capacity(k + 1); queries];
+        let mut products = vec![0f64; queries * CANDIDATES.min(n)];
+        for start in (0..n).step_by(CANDIDATES) {
+            let width = CANDIDATES.min(n - start);
+            let products = &mut products[..queries * width];
+            faer_matmul(
+                MatMut::from_row_major_slice_mut(products, queries, width),
+                Accum::Replace,
+                self.all.subrows(first, queries),
+                self.all.subrows(start, width).transpose(),
+                1.0,
+                Par::Seq,
+            );
+            for (q, (heap, row)) in heaps.iter_mut().zip(products.chunks(width)).enumerate() {
+                self.consider(first + q, start, row, heap);
+            }
+        }
+        for (q, heap) in heaps.into_iter().enumerate() {
+            indices[q * k] = (first + q) as u32;
+            for (slot, candidate) in heap.into_sorted_vec().into_iter().enumerate() {
+                indices[q * k + slot + 1] = candidate.index;
+                distances[q * k + slot + 1] = candidate.squared.sqrt();
+            }
+        }
+    }
+
+    /// Put those of the rows from `start` on into the heap that are among the nearest of `query` so far; `products`
+    /// are their inner products with it.
+    fn consider(
+        &self,
+        query: usize,
+        start: usize,
+        products: &[f64],
+        heap: &mut BinaryHeap<Candidate>,
+    ) {
+        let k = self.k;
+        // Rounding of the expanded formula: a few units in the last place of the norms.
+        let margin = 1e-13 * (self.norms[query] + self.largest) * (self.x.ncols() as f64 + 4.0);
+        // A product below this is of a pair that is too far, whatever the rounding.
+        let own = self.norms[query] - margin;
+        let mut limit = limit_of(heap, k);
+        let norms = self.norms[start..start + products.len()].chunks(STRIDE);
+        for (stretch, (row, norms)) in products.chunks(STRIDE).zip(norms).enumerate() {
+            // The smallest estimate of a stretch decides for all of it; most are skipped.
+            let least = row
+                .iter()
+                .zip(norms)
+                .map(|(product, norm)| norm - 2.0 * product)
+                .fold(f64::INFINITY, f64::min);
+            if own + least > limit {
+                continue;
+            }
+            for (c, (product, norm)) in row.iter().zip(norms).enumerate() {
+                let other = start + stretch * STRIDE + c;
+                if own + (norm - 2.0 * product) > limit || other == query {
+                    continue;
+                }
+                let candidate = Candidate {
+                    squared: squared_distance(self.x.row(query), self.x.row(other)),
+                    index: other as u32,
+                };
+                if heap.len() < k - 1 {
+                    heap.push(candidate);
+                } else if let Some(mut worst) = heap.peek_mut()
+                    && candidate < *worst
+                {
+                    *worst = candidate;
+                }
+                limit = limit_of(heap, k);
+            }
+        }
+    }
 }
 
 /// The squared distance beyond which a cell is not among the `k - 1` nearest.

@@ -58,15 +58,7 @@ pub fn leading_right(op: &dyn LinearOperator, k: usize, seed: u64) -> StageResul
         let mut next = op.apply_t(&image);
         images.push(image);
         let size = largest(&next);
-        for _ in 0..2 {
-            let overlap = matmul_tn(&basis.view(), &next.view());
-            next -= &matmul(&basis.view(), &overlap.view());
-        }
-        let mut fresh = orthonormal_basis(&next);
-        // Where the block lost rank, the completing directions may be in the span of the basis.
-        let overlap = matmul_tn(&basis.view(), &fresh.view());
-        fresh = orthonormal_basis(&(&fresh - &matmul(&basis.view(), &overlap.view())));
-        let rest = matmul_tn(&fresh.view(), &next.view());
+        let (fresh, rest) = beyond(&basis, &mut next);
         let width = basis.ncols();
         let fresh_reached = reached(&fresh, &rest, 1e-12 * size);
         let exhausted = fresh_reached.ncols() == 0 || width >= most;
@@ -75,16 +67,11 @@ pub fn leading_right(op: &dyn LinearOperator, k: usize, seed: u64) -> StageResul
         }
         if width >= check_at || exhausted {
             let eigen = symmetric_eigen(&inner)?;
-            let last = eigen
-                .vectors
-                .slice(s![width - block.ncols().., ..k])
-                .to_owned();
-            let residuals = matmul(&rest.view(), &last.view());
-            let worst = residuals
-                .columns()
-                .into_iter()
-                .map(|c| c.dot(&c).sqrt())
-                .fold(0.0, f64::max);
+            let last = s![width - block.ncols().., ..k];
+            let worst = longest(&matmul(
+                &rest.view(),
+                &eigen.vectors.slice(last).to_owned().view(),
+            ));
             if exhausted || worst <= TOLERANCE * eigen.values[0] {
                 let vectors = matmul(&basis.view(), &eigen.vectors.slice(s![.., ..k]));
                 let singular = eigen.values.slice(s![..k]).mapv(|v| v.max(0.0).sqrt());
@@ -95,6 +82,27 @@ pub fn leading_right(op: &dyn LinearOperator, k: usize, seed: u64) -> StageResul
         let room = fresh_reached.ncols().min(most - width);
         block = fresh_reached.slice(s![.., ..room]).to_owned();
     }
+}
+
+/// Orthonormal columns that `next` needs beyond the basis, and its coordinates in them. `next` loses what is in the
+/// basis.
+fn beyond(basis: &Array2<f64>, next: &mut Array2<f64>) -> (Array2<f64>, Array2<f64>) {
+    for _ in 0..2 {
+        let overlap = matmul_tn(&basis.view(), &next.view());
+        *next -= &matmul(&basis.view(), &overlap.view());
+    }
+    let fresh = orthonormal_basis(next);
+    // Where the block lost rank, the completing directions may be in the span of the basis.
+    let overlap = matmul_tn(&basis.view(), &fresh.view());
+    let fresh = orthonormal_basis(&(&fresh - &matmul(&basis.view(), &overlap.view())));
+    let rest = matmul_tn(&fresh.view(), &next.view());
+    (fresh, rest)
+}
+
+/// Length of the longest column.
+fn longest(a: &Array2<f64>) -> f64 {
+    let columns = a.columns().into_iter();
+    columns.map(|c| c.dot(&c).sqrt()).fold(0.0, f64::max)
 }
 
 fn largest(a: &Array2<f64>) -> f64 {

@@ -87,11 +87,11 @@ impl Stage for Compare {
         write_rows(&dir, &rows, params)?;
         write_findings(&dir, &rows, &found)?;
         let figures = ctx.output(roles::COMPARISON_FIGURE);
-        std::fs::create_dir_all(&figures).map_err(StageError::io("create", &figures))?;
+        std::fs::create_dir_all(&figures).map_err(StageError::creating(&figures))?;
         if let Some(svg) = figure::draw(&rows, &params.panels) {
             let path = figures.join("comparison.svg");
             std::fs::write(&path, svg.standalone("comparison", "comparison"))
-                .map_err(StageError::io("write", &path))?;
+                .map_err(StageError::writing(&path))?;
         }
         let mut metrics = Metrics::new();
         metrics.insert("n_rows".into(), json!(rows.len()));

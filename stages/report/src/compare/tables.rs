@@ -102,7 +102,7 @@ pub(super) fn write_rows(dir: &Path, rows: &[Row], params: &CompareParams) -> St
     };
     let mut table = Table::new(rows.iter().map(row).collect());
     if !params.against.is_empty() {
-        table = table.keep(&["difference", "difference_low", "difference_high"]);
+        table = table.keep(["difference", "difference_low", "difference_high"]);
     }
     table
         .note("methods, ablations and controls against the planted truth; what each target and metric is: benchmark.tsv")

@@ -235,8 +235,8 @@ pub(crate) fn tables(ctx: &StageContext<'_>, role: Role<Tables>) -> StageResult<
 
 fn tsv_names(dir: &Path) -> StageResult<Vec<String>> {
     let mut names = Vec::new();
-    for entry in std::fs::read_dir(dir).map_err(StageError::io("read", dir))? {
-        let path = entry.map_err(StageError::io("read", dir))?.path();
+    for entry in std::fs::read_dir(dir).map_err(StageError::reading(dir))? {
+        let path = entry.map_err(StageError::reading(dir))?.path();
         if path.extension().is_some_and(|e| e == "tsv") {
             names.extend(
                 path.file_stem()

@@ -78,7 +78,7 @@ impl Stage for Report {
         save_figures(ctx, &figures)?;
         let html = page::page(&params.title, &sections);
         let path = ctx.output(roles::REPORT);
-        std::fs::write(&path, &html).map_err(StageError::io("write", &path))?;
+        std::fs::write(&path, &html).map_err(StageError::writing(&path))?;
         let mut metrics = Metrics::new();
         metrics.insert("n_figures".into(), json!(figures.len()));
         metrics.insert("n_patients".into(), json!(patients.len()));
@@ -111,11 +111,11 @@ fn make_ids_unique(sections: &mut [Section]) {
 
 fn save_figures(ctx: &StageContext<'_>, figures: &[&Figure]) -> StageResult<()> {
     let dir = ctx.output(roles::FIGURES);
-    std::fs::create_dir_all(&dir).map_err(StageError::io("create", &dir))?;
+    std::fs::create_dir_all(&dir).map_err(StageError::creating(&dir))?;
     for figure in figures {
         let path = dir.join(format!("{}.svg", figure.id));
         std::fs::write(&path, figure.svg.standalone(&figure.id, &figure.title))
-            .map_err(StageError::io("write", &path))?;
+            .map_err(StageError::writing(&path))?;
     }
     Ok(())
 }

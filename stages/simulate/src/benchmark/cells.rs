@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use ndarray::Axis;
 
-use super::genes::factor_columns;
+use super::genes::leading_factors;
 use super::metrics::ranking;
 use super::truth::Truth;
 use super::{Score, mean_ranking};
@@ -12,10 +12,13 @@ use clcc_align::eval::grouped::{Hits, groups, retrieval as retrieve};
 use clcc_align::mine::{Part, Split};
 use clcc_data::anndata::Reader;
 use clcc_data::error::StageResult;
-use clcc_data::table::TextTable;
 use clcc_numerics::stats::{mean, spearman};
 use clcc_stage::roles;
+use clcc_stage::rows::{
+    BaselineCellRow, BaselineRetrievalRow, ConcordanceRow, DosageCellRow, DosageFactorRow,
+};
 use clcc_stage::stage::StageContext;
+use clcc_stage::tables::Row as _;
 
 /// Scores of all cells, in cohort order; NaN where there is none.
 struct CellScores {
@@ -27,23 +30,17 @@ pub(super) fn scores(ctx: &StageContext<'_>, truth: &Truth) -> StageResult<Vec<S
     let at = truth.cells_at();
     let mut found = Vec::new();
     if let Some(concordance) = ctx.optional(roles::CONCORDANCE) {
-        let table = concordance.read()?;
-        found.push(column(truth, &at, &table, "concordance", "distance")?);
+        let rows = concordance.rows::<ConcordanceRow>()?;
+        found.push(CellScores::new("concordance", truth, &at, &rows, |row| {
+            ((&row.patient, &row.cell), row.distance)
+        }));
     }
     if let Some(dosage) = ctx.optional(roles::DOSAGE) {
-        let table = dosage.read("dosage_cells.tsv")?;
-        for name in table.header.iter().filter(|h| h.starts_with("shortfall")) {
-            found.push(column(truth, &at, &table, &format!("dosage_{name}"), name)?);
-        }
-        for (method, name) in factor_columns(&dosage.path)? {
-            if table.position(&name).is_some() {
-                found.push(column(truth, &at, &table, &method, &name)?);
-            }
-        }
+        let rows = dosage.rows::<DosageCellRow>()?;
+        found.extend(of_dosage(truth, &at, &rows, &dosage.rows()?));
     }
     if let Some(baselines) = ctx.optional(roles::BASELINES) {
-        let table = baselines.read("baselines_cells.tsv")?;
-        found.extend(by_method(truth, &at, &table)?);
+        found.extend(by_method(truth, &at, baselines.rows()?));
     }
     let mut out = Vec::new();
     for f in &found {
@@ -97,57 +94,66 @@ fn graded(truth: &Truth, f: &CellScores) -> Option<Score> {
     })
 }
 
-fn column(
-    truth: &Truth,
-    at: &HashMap<(&str, &str), usize>,
-    table: &TextTable,
-    method: &str,
-    name: &str,
-) -> StageResult<CellScores> {
-    let mut scores = vec![f64::NAN; truth.obs.len()];
-    let (patient, cell, values) = (
-        table.texts("patient")?,
-        table.texts("cell")?,
-        table.numbers(name)?,
-    );
-    for i in 0..values.len() {
-        if let Some(&row) = at.get(&(patient[i], cell[i])) {
-            scores[row] = values[i];
-        }
-    }
-    Ok(CellScores {
-        method: method.to_string(),
-        scores,
-    })
-}
+/// Place in the cohort of the cells, by patient and name.
+type Places<'a> = HashMap<(&'a str, &'a str), usize>;
 
-fn by_method(
-    truth: &Truth,
-    at: &HashMap<(&str, &str), usize>,
-    table: &TextTable,
-) -> StageResult<Vec<CellScores>> {
-    let (patient, cell, method) = (
-        table.texts("patient")?,
-        table.texts("cell")?,
-        table.texts("method")?,
-    );
-    let values = table.numbers("score")?;
-    let mut out: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
-    for i in 0..values.len() {
-        let scores = out
-            .entry(method[i])
-            .or_insert_with(|| vec![f64::NAN; truth.obs.len()]);
-        if let Some(&row) = at.get(&(patient[i], cell[i])) {
-            scores[row] = values[i];
+impl CellScores {
+    /// The scores that the rows of a table have; `of_row` says of which patient and cell a row is, and its score.
+    fn new<R>(
+        method: &str,
+        truth: &Truth,
+        at: &Places<'_>,
+        rows: &[R],
+        of_row: impl Fn(&R) -> ((&str, &str), f64),
+    ) -> Self {
+        let mut scores = vec![f64::NAN; truth.obs.len()];
+        for (place, score) in rows.iter().map(of_row) {
+            if let Some(&row) = at.get(&place) {
+                scores[row] = score;
+            }
         }
-    }
-    Ok(out
-        .into_iter()
-        .map(|(method, scores)| CellScores {
+        Self {
             method: method.to_string(),
             scores,
+        }
+    }
+}
+
+/// Both shortfalls and the leading factors, those that were computed.
+fn of_dosage(
+    truth: &Truth,
+    at: &Places<'_>,
+    rows: &[DosageCellRow],
+    factors: &[DosageFactorRow],
+) -> Vec<CellScores> {
+    let scores = |method: &str, of: &dyn Fn(&DosageCellRow) -> Option<f64>| {
+        rows.iter().any(|row| of(row).is_some()).then(|| {
+            CellScores::new(method, truth, at, rows, |row| {
+                ((&row.patient, &row.cell), of(row).unwrap_or(f64::NAN))
+            })
         })
-        .collect())
+    };
+    let mut out = vec![
+        scores("dosage_shortfall", &|row| row.shortfall),
+        scores("dosage_shortfall_z", &|row| row.shortfall_z),
+    ];
+    for (method, factor) in leading_factors(factors) {
+        out.push(scores(method, &|row| row.factors.get(factor).copied()));
+    }
+    out.into_iter().flatten().collect()
+}
+
+fn by_method(truth: &Truth, at: &Places<'_>, rows: Vec<BaselineCellRow>) -> Vec<CellScores> {
+    let mut of_method: BTreeMap<String, Vec<BaselineCellRow>> = BTreeMap::new();
+    for row in rows {
+        of_method.entry(row.method.clone()).or_default().push(row);
+    }
+    let scores = |(method, rows): (String, Vec<BaselineCellRow>)| {
+        CellScores::new(&method, truth, at, &rows, |row| {
+            ((&row.patient, &row.cell), row.score)
+        })
+    };
+    of_method.into_iter().map(scores).collect()
 }
 
 /// Score the retrieval of test cells with the trained embeddings, and collect the baselines' own
@@ -173,22 +179,17 @@ pub(super) fn retrieval(ctx: &StageContext<'_>, truth: &Truth) -> StageResult<Ve
         out.extend(hits.into_iter().map(|h| of_hits("trained", h)));
     }
     if let Some(baselines) = ctx.optional(roles::BASELINES) {
-        let path = baselines.path.join("baselines_retrieval.tsv");
+        let path = baselines.path.join(BaselineRetrievalRow::FILE);
         if path.exists() {
-            let table = TextTable::read(&path)?;
-            let (method, metric) = (table.texts("method")?, table.texts("metric")?);
-            let number = |name: &str| table.numbers(name);
-            let (value, chance) = (number("value")?, number("chance")?);
-            let (se, n) = (number("se")?, number("n")?);
-            for i in 0..value.len() {
+            for row in BaselineRetrievalRow::read(&path)? {
                 let hits = Hits {
-                    metric: metric[i].to_string(),
-                    value: value[i],
-                    chance: chance[i],
-                    se: se[i],
-                    n: n[i] as usize,
+                    metric: row.metric,
+                    value: row.value,
+                    chance: row.chance,
+                    se: row.se,
+                    n: row.n as usize,
                 };
-                out.push(of_hits(method[i], hits));
+                out.push(of_hits(&row.method, hits));
             }
         }
     }

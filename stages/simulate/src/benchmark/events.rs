@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use super::Score;
 use super::truth::{TrueEvent, Truth};
 use clcc_data::error::StageResult;
-use clcc_data::table::TextTable;
 use clcc_stage::roles;
+use clcc_stage::rows::CnvSegmentRow;
 use clcc_stage::stage::StageContext;
+use clcc_stage::tables::Row as _;
 
 /// Share of an event's genes, and of its clone's cells, at which it is found.
 const HALF: f64 = 0.5;
@@ -31,11 +32,11 @@ pub(super) fn scores(
 ) -> StageResult<Vec<Score>> {
     let mut found: BTreeMap<&str, Vec<(f64, f64)>> = BTreeMap::new();
     for (p, input) in ctx.all(roles::CLUSTER_TABLES).iter().enumerate() {
-        let path = input.path.join("cnv_segments.tsv");
+        let path = input.path.join(CnvSegmentRow::FILE);
         if !path.exists() {
             continue;
         }
-        let called = called_genes(&TextTable::read(&path)?, truth)?;
+        let called = called_genes(CnvSegmentRow::read(&path)?, truth);
         let patient = &truth.patients[p];
         let mut own: Vec<_> = truth
             .events
@@ -90,7 +91,7 @@ fn shares_of_clusters<'a>(
 }
 
 /// Whether the event is found (1 or 0), and the share of all genes that the clone's cells have in calls of
-/// its direction; `None` where no gene lies in it.
+/// its direction; `None` where no gene is in it.
 fn find(
     truth: &Truth,
     event: &TrueEvent,
@@ -121,26 +122,21 @@ fn find(
     Some((f64::from(u8::from(cells >= HALF)), chance))
 }
 
-fn called_genes(table: &TextTable, truth: &Truth) -> StageResult<CalledGenes> {
-    let text = |name: &str| table.texts(name);
-    let (cluster, chromosome, call) = (text("cluster")?, text("chromosome")?, text("call")?);
-    let (start, end) = (table.numbers("start")?, table.numbers("end")?);
+fn called_genes(segments: Vec<CnvSegmentRow>, truth: &Truth) -> CalledGenes {
     let n = truth.gene_names.len();
     let mut out = CalledGenes::new();
-    for i in 0..cluster.len() {
-        let calls = out
-            .entry(cluster[i].to_string())
-            .or_insert_with(|| vec![0; n]);
-        let sign = match call[i] {
+    for s in segments {
+        let calls = out.entry(s.cluster).or_insert_with(|| vec![0; n]);
+        let sign = match s.call.as_str() {
             "gain" => 1,
             "loss" => -1,
             _ => continue,
         };
         for (g, called) in calls.iter_mut().enumerate() {
-            if truth.is_within(g, chromosome[i], start[i], end[i]) {
+            if truth.is_within(g, &s.chromosome, s.start as f64, s.end as f64) {
                 *called = sign;
             }
         }
     }
-    Ok(out)
+    out
 }

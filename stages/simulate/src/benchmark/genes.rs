@@ -7,9 +7,13 @@ use super::metrics::ranking;
 use super::truth::Truth;
 use super::{Score, patients};
 use clcc_data::error::StageResult;
-use clcc_data::table::TextTable;
 use clcc_stage::roles;
+use clcc_stage::rows::{
+    BaselineGeneRow, COMPENSATION_GENES, ComparedGeneRow, DosageFactorRow, DosageGeneRow,
+    DosageLoadingRow, ESCAPE_GENES, FindingGeneRow, POOLED, PairedGeneRow,
+};
 use clcc_stage::stage::StageContext;
+use clcc_stage::tables::Row as _;
 
 /// Scores of genes by name.
 struct GeneRanking {
@@ -21,21 +25,23 @@ pub(super) fn scores(ctx: &StageContext<'_>, truth: &Truth) -> StageResult<Vec<S
     let mut rankings = Vec::new();
     let mut called: Vec<(&str, HashSet<String>)> = Vec::new();
     if let Some(dosage) = ctx.optional(roles::DOSAGE) {
-        let genes = dosage.read("dosage_genes.tsv")?;
-        rankings.extend(dosage_rankings(&genes, &dosage.path)?);
-        called.push(("dosage", dosage_calls(&genes)?));
+        let genes = dosage.rows::<DosageGeneRow>()?;
+        rankings.extend(slope_rankings(&genes));
+        rankings.extend(factor_rankings(
+            &dosage.rows()?,
+            &dosage.rows::<DosageFactorRow>()?,
+        ));
+        called.push(("dosage", dosage_calls(&genes)));
     }
     if let Some(de) = ctx.optional(roles::DE) {
         rankings.extend(de_rankings(&de.path)?);
         called.push(("de", de_calls(&de.path)?));
     }
     if let Some(baselines) = ctx.optional(roles::BASELINES) {
-        rankings.extend(baseline_rankings(
-            &baselines.path.join("baselines_genes.tsv"),
-        )?);
+        rankings.extend(baseline_rankings(baselines.rows()?));
     }
     let mut out = match ctx.optional(roles::DOSAGE) {
-        Some(dosage) => patients::own(truth, &dosage.path)?,
+        Some(dosage) => patients::own(truth, &dosage.rows()?),
         None => Vec::new(),
     };
     for r in &rankings {
@@ -64,78 +70,58 @@ fn against(truth: &Truth, r: &GeneRanking, target: &'static str, kind: usize) ->
     Score::of_ranking(target, &r.method, ranking(&scores, &positive))
 }
 
-fn by_name(names: &[&str], values: Vec<f64>) -> HashMap<String, f64> {
-    names.iter().map(|n| (*n).to_string()).zip(values).collect()
-}
-
-fn dosage_rankings(genes: &TextTable, dir: &Path) -> StageResult<Vec<GeneRanking>> {
-    let names = genes.texts("names")?;
-    let (slope, se) = (genes.numbers("slope")?, genes.numbers("se")?);
-    let of = |method: &str, scores: Vec<f64>| GeneRanking {
+fn slope_rankings(genes: &[DosageGeneRow]) -> Vec<GeneRanking> {
+    let of = |method: &str, score: &dyn Fn(&DosageGeneRow) -> f64| GeneRanking {
         method: method.to_string(),
-        scores: by_name(&names, scores),
+        scores: genes.iter().map(|g| (g.names.clone(), score(g))).collect(),
     };
     let mut out = vec![
-        of("dosage_slope", slope.iter().map(|s| -s).collect()),
-        of(
-            "dosage_slope_shrunken",
-            genes
-                .numbers("slope_shrunken")?
-                .iter()
-                .map(|s| -s)
-                .collect(),
-        ),
-        of(
-            "dosage_slope_t",
-            slope.iter().zip(&se).map(|(s, e)| (1.0 - s) / e).collect(),
-        ),
+        of("dosage_slope", &|g| -g.slope),
+        of("dosage_slope_shrunken", &|g| -g.slope_shrunken),
+        of("dosage_slope_t", &|g| (1.0 - g.slope) / g.se),
     ];
     // Absent where too few genes were tested for a posterior.
-    if genes.position("prob_insensitive").is_some() {
-        let probability = genes.numbers("prob_insensitive")?;
-        out.push(of("dosage_prob_insensitive", probability));
+    if genes.iter().any(|g| g.prob_insensitive.is_some()) {
+        let probability = |g: &DosageGeneRow| g.prob_insensitive.unwrap_or(f64::NAN);
+        out.push(of("dosage_prob_insensitive", &probability));
     }
-    let loadings = TextTable::read(&dir.join("dosage_loadings.tsv"))?;
-    let names = loadings.texts("names")?;
-    for (method, column) in factor_columns(dir)? {
-        if loadings.position(&column).is_some() {
-            out.push(GeneRanking {
-                method,
-                scores: by_name(&names, loadings.numbers(&column)?),
-            });
-        }
-    }
-    Ok(out)
+    out
 }
 
-/// Factors to score: the leading one, and the one that carries most of the sum over genes.
-pub(super) fn factor_columns(dir: &Path) -> StageResult<Vec<(String, String)>> {
-    let table = TextTable::read(&dir.join("dosage_factors.tsv"))?;
-    let names = table.texts("factor")?;
-    let coherence = table.numbers("coherence")?;
-    let mut out = Vec::new();
-    if let Some(first) = names.first() {
-        out.push(("dosage_factor_1".to_string(), (*first).to_string()));
-    }
-    let best =
-        (0..names.len()).max_by(|&a, &b| coherence[a].total_cmp(&coherence[b]).then(b.cmp(&a)));
-    if let Some(best) = best {
-        out.push((
-            "dosage_coherent_factor".to_string(),
-            names[best].to_string(),
-        ));
-    }
-    Ok(out)
+fn factor_rankings(genes: &[DosageLoadingRow], factors: &[DosageFactorRow]) -> Vec<GeneRanking> {
+    let ranking = |(method, factor): (&str, &str)| {
+        let loading = |g: &DosageLoadingRow| Some((g.names.clone(), *g.loadings.get(factor)?));
+        Some(GeneRanking {
+            method: method.to_string(),
+            scores: genes.iter().map(loading).collect::<Option<_>>()?,
+        })
+    };
+    leading_factors(factors)
+        .into_iter()
+        .filter_map(ranking)
+        .collect()
 }
 
-fn dosage_calls(genes: &TextTable) -> StageResult<HashSet<String>> {
-    let (names, class) = (genes.texts("names")?, genes.texts("class")?);
-    Ok(names
+/// Factors to score, each with its method: the leading one, and the one that carries most of the sum over genes.
+pub(super) fn leading_factors(factors: &[DosageFactorRow]) -> Vec<(&'static str, &str)> {
+    let coherence = |at: usize| factors[at].coherence;
+    let most = |a: &usize, b: &usize| coherence(*a).total_cmp(&coherence(*b)).then(b.cmp(a));
+    let best = (0..factors.len()).max_by(most);
+    let first = factors
+        .first()
+        .map(|f| ("dosage_factor_1", f.factor.as_str()));
+    let best = best.map(|at| ("dosage_coherent_factor", factors[at].factor.as_str()));
+    first.into_iter().chain(best).collect()
+}
+
+fn dosage_calls(genes: &[DosageGeneRow]) -> HashSet<String> {
+    let is_called =
+        |g: &&DosageGeneRow| matches!(g.class.as_str(), "insensitive" | "over-compensated");
+    genes
         .iter()
-        .zip(class)
-        .filter(|(_, c)| ["insensitive", "over-compensated"].contains(c))
-        .map(|(n, _)| (*n).to_string())
-        .collect())
+        .filter(is_called)
+        .map(|g| g.names.clone())
+        .collect()
 }
 
 /// Path of the table of discordant against concordant cells of all patients, or of the only one.
@@ -161,57 +147,44 @@ fn pooled(dir: &Path) -> Option<PathBuf> {
 }
 
 fn de_rankings(dir: &Path) -> StageResult<Vec<GeneRanking>> {
-    let stratified = Some(dir.join("discordant_vs_concordant.stratified.tsv"));
+    let ranking = |method: &str, scores: HashMap<String, f64>| GeneRanking {
+        method: method.to_string(),
+        scores,
+    };
     let mut out = Vec::new();
-    for (method, path, column) in [
-        ("de", pooled(dir), "scores"),
-        ("de_stratified", stratified, "t"),
-    ] {
-        let Some(path) = path.filter(|p| p.exists()) else {
-            continue;
-        };
-        let table = TextTable::read(&path)?;
-        let sizes = table.numbers(column)?.into_iter().map(f64::abs).collect();
-        out.push(GeneRanking {
-            method: method.to_string(),
-            scores: by_name(&table.texts("names")?, sizes),
-        });
+    if let Some(path) = pooled(dir) {
+        let genes = ComparedGeneRow::read(&path)?.into_iter();
+        let scores = genes.map(|g| (g.names, g.scores.abs())).collect();
+        out.push(ranking("de", scores));
+    }
+    let stratified = dir.join("discordant_vs_concordant.stratified.tsv");
+    if stratified.exists() {
+        let genes = PairedGeneRow::read(&stratified)?.into_iter();
+        let scores = genes.map(|g| (g.names, g.t.abs())).collect();
+        out.push(ranking("de_stratified", scores));
     }
     Ok(out)
 }
 
 fn de_calls(dir: &Path) -> StageResult<HashSet<String>> {
     let mut out = HashSet::new();
-    for file in ["escape_genes.tsv", "compensation_genes.tsv"] {
-        let table = TextTable::read(&dir.join(file))?;
-        let patients = table.texts("patient")?;
-        let has_pooled = patients.contains(&"pooled");
-        for (name, patient) in table.texts("names")?.iter().zip(&patients) {
-            if *patient == "pooled" || !has_pooled {
-                out.insert((*name).to_string());
-            }
-        }
+    for file in [ESCAPE_GENES, COMPENSATION_GENES] {
+        let rows = FindingGeneRow::read(&dir.join(file))?;
+        let has_pooled = rows.iter().any(|row| row.patient == POOLED);
+        let counts = |row: &FindingGeneRow| row.patient == POOLED || !has_pooled;
+        out.extend(rows.into_iter().filter(counts).map(|row| row.names));
     }
     Ok(out)
 }
 
-fn baseline_rankings(path: &Path) -> StageResult<Vec<GeneRanking>> {
-    let table = TextTable::read(path)?;
-    let (names, methods) = (table.texts("names")?, table.texts("method")?);
-    let scores = table.numbers("score")?;
-    let mut out: BTreeMap<&str, HashMap<String, f64>> = BTreeMap::new();
-    for i in 0..names.len() {
-        out.entry(methods[i])
-            .or_default()
-            .insert(names[i].to_string(), scores[i]);
+fn baseline_rankings(rows: Vec<BaselineGeneRow>) -> Vec<GeneRanking> {
+    let mut out: BTreeMap<String, HashMap<String, f64>> = BTreeMap::new();
+    for row in rows {
+        let of_method = out.entry(row.method).or_default();
+        of_method.insert(row.names, row.score);
     }
-    Ok(out
-        .into_iter()
-        .map(|(method, scores)| GeneRanking {
-            method: method.to_string(),
-            scores,
-        })
-        .collect())
+    let ranking = |(method, scores)| GeneRanking { method, scores };
+    out.into_iter().map(ranking).collect()
 }
 
 /// Count the called genes, and score the share of them that were planted (either kind) in an arm that

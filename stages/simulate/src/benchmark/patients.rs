@@ -1,13 +1,11 @@
 //! Genes that escape in some patients: rankings and calls patient by patient.
 
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
 
 use super::metrics::ranking;
 use super::truth::Truth;
 use super::{Score, mean_ranking};
-use clcc_data::error::StageResult;
-use clcc_data::table::TextTable;
+use clcc_stage::rows::DosagePatientRow;
 
 const TARGET: &str = "patient_escape";
 
@@ -20,38 +18,35 @@ pub(super) fn pooled(truth: &Truth, method: &str, scores: &Scores) -> Vec<Score>
     of(truth, method, |_| Some(scores))
 }
 
-/// Score the slopes and calls of each patient in `dosage_patients.tsv`, where it is written.
-pub(super) fn own(truth: &Truth, dosage: &Path) -> StageResult<Vec<Score>> {
-    let path = dosage.join("dosage_patients.tsv");
-    if truth.escape_in.is_none() || !path.exists() {
-        return Ok(Vec::new());
+/// Score the slopes and calls of each patient.
+pub(super) fn own(truth: &Truth, rows: &[DosagePatientRow]) -> Vec<Score> {
+    if truth.escape_in.is_none() {
+        return Vec::new();
     }
-    let table = TextTable::read(&path)?;
-    let mut out = Vec::new();
-    for (method, column, sign) in [
-        ("dosage_patient_slope", "slope", -1.0),
-        ("dosage_patient_prob_insensitive", "prob_insensitive", 1.0),
-    ] {
-        if table.position(column).is_some() {
-            let by_patient = by_patient(&table, column, sign)?;
-            out.extend(of(truth, method, |p| by_patient.get(p)));
-        }
+    let slopes = by_patient(rows, |row| Some(-row.slope));
+    let mut out = of(truth, "dosage_patient_slope", |p| slopes.get(p));
+    let called = by_patient(rows, |row| row.prob_insensitive);
+    if !called.is_empty() {
+        let method = "dosage_patient_prob_insensitive";
+        out.extend(of(truth, method, |p| called.get(p)));
     }
-    if table.position("insensitive").is_some() {
-        out.extend(calls(truth, &table)?);
-    }
-    Ok(out)
+    out.extend(calls(truth, rows));
+    out
 }
 
-fn by_patient(table: &TextTable, column: &str, sign: f64) -> StageResult<HashMap<String, Scores>> {
-    let (names, patients) = (table.texts("names")?, table.texts("patient")?);
-    let values = table.numbers(column)?;
-    let mut out: HashMap<String, Scores> = HashMap::new();
-    for ((name, patient), value) in names.iter().zip(patients).zip(values) {
-        let own = out.entry(patient.to_string()).or_default();
-        own.insert((*name).to_string(), sign * value);
+/// Scores of genes by patient, without the rows that have none.
+fn by_patient(
+    rows: &[DosagePatientRow],
+    score: impl Fn(&DosagePatientRow) -> Option<f64>,
+) -> HashMap<&str, Scores> {
+    let mut out: HashMap<&str, Scores> = HashMap::new();
+    for row in rows {
+        if let Some(score) = score(row) {
+            let own = out.entry(&row.patient).or_default();
+            own.insert(row.names.clone(), score);
+        }
     }
-    Ok(out)
+    out
 }
 
 /// Mean over patients, whose scores are looked up under their names in the tables of other stages.
@@ -81,12 +76,10 @@ fn of<'a>(truth: &Truth, method: &str, scores: impl Fn(&str) -> Option<&'a Score
 /// Genes called in a patient, over all patients: how many, how many of them escape there, and how many of
 /// those that could be found are called. Genes of cell-state escape are left out: they leave their dosage
 /// in some cells of every patient.
-fn calls(truth: &Truth, table: &TextTable) -> StageResult<Vec<Score>> {
+fn calls(truth: &Truth, rows: &[DosagePatientRow]) -> Vec<Score> {
     let Some(escape_in) = &truth.escape_in else {
-        return Ok(Vec::new());
+        return Vec::new();
     };
-    let (names, patients) = (table.texts("names")?, table.texts("patient")?);
-    let called = table.texts("insensitive")?;
     let planted_as: HashMap<&str, &String> = truth
         .joined_as
         .iter()
@@ -99,18 +92,18 @@ fn calls(truth: &Truth, table: &TextTable) -> StageResult<Vec<Score>> {
         .map(|(name, _)| name.as_str())
         .collect();
     let (mut n_called, mut n_right, mut n_tested) = (0, 0, 0);
-    for ((name, patient), call) in names.iter().zip(patients).zip(called) {
-        if of_states.contains(name) {
+    for row in rows {
+        if of_states.contains(row.names.as_str()) {
             continue;
         }
         n_tested += 1;
-        if !call.eq_ignore_ascii_case("true") {
+        if !row.insensitive {
             continue;
         }
         n_called += 1;
         let escapes = planted_as
-            .get(patient)
-            .is_some_and(|p| escape_in.contains(&((*p).clone(), (*name).to_string())));
+            .get(row.patient.as_str())
+            .is_some_and(|p| escape_in.contains(&((*p).clone(), row.names.clone())));
         n_right += usize::from(escapes);
     }
     let findable: usize = truth
@@ -137,5 +130,5 @@ fn calls(truth: &Truth, table: &TextTable) -> StageResult<Vec<Score>> {
         let recall = n_right as f64 / findable as f64;
         out.push(score("recall", recall, findable));
     }
-    Ok(out)
+    out
 }

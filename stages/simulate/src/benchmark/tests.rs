@@ -10,7 +10,12 @@ use clcc_data::anndata::AnnData;
 use clcc_data::frame::{Column, Frame};
 use clcc_data::matrix::{Csr, Matrix};
 use clcc_data::table::TextTable;
+use clcc_stage::rows::{
+    CnvSegmentRow, ConcordanceRow, DosageCellRow, DosageFactorRow, DosageGeneRow, DosageLoadingRow,
+    DosagePatientRow,
+};
 use clcc_stage::stage::{Branch, DeviceChoice, InputArtifact, Quiet};
+use clcc_stage::tables::{Family, Table};
 
 const N: usize = 8;
 const G: usize = 12;
@@ -70,24 +75,55 @@ fn expr(path: &Path) {
 }
 
 fn dosage(dir: &Path) {
-    write(
-        &dir.join("dosage_genes.tsv"),
-        "names slope slope_shrunken se class prob_insensitive\ng0 0 0.1 0.1 insensitive 0.9\ng1 0.5 0.5 0.1 insensitive 0.8\ng4 0.2 0.3 0.1 insensitive 0.7\ng5 1 1 0.1 sensitive 0.1\n",
-    );
+    let gene =
+        |(names, slope, slope_shrunken, class, p): (&str, f64, f64, &str, f64)| DosageGeneRow {
+            names: names.into(),
+            slope,
+            slope_shrunken,
+            se: 0.1,
+            class: class.into(),
+            prob_insensitive: Some(p),
+            ..DosageGeneRow::default()
+        };
+    let genes = [
+        ("g0", 0.0, 0.1, "insensitive", 0.9),
+        ("g1", 0.5, 0.5, "insensitive", 0.8),
+        ("g4", 0.2, 0.3, "insensitive", 0.7),
+        ("g5", 1.0, 1.0, "sensitive", 0.1),
+    ];
+    let table = Table::new(genes.into_iter().map(gene).collect());
+    table.write(dir).unwrap();
     // The second factor carries more of the sum.
-    write(
-        &dir.join("dosage_factors.tsv"),
-        "factor coherence\nfactor_1 0.1\nfactor_2 0.9\n",
-    );
-    write(
-        &dir.join("dosage_loadings.tsv"),
-        "names factor_1 factor_2\ng2 0 3\ng3 0 2\ng4 1 1\ng5 1 0\n",
-    );
-    let mut cells = "cell patient shortfall factor_1 factor_2\n".to_string();
-    for c in 0..6 {
-        cells += &format!("c{c} all {} 0 {}\n", 6 - c, if c < 2 { 1 } else { 0 });
-    }
-    write(&dir.join("dosage_cells.tsv"), &cells);
+    let factors = Family::names(["factor_1", "factor_2"]);
+    let factor = |(name, coherence): (&String, f64)| DosageFactorRow {
+        factor: name.clone(),
+        coherence,
+        ..DosageFactorRow::default()
+    };
+    let rows = factors.iter().zip([0.1, 0.9]).map(factor);
+    Table::new(rows.collect()).write(dir).unwrap();
+    let loading = |(name, of): (&str, [f64; 2])| DosageLoadingRow {
+        names: name.into(),
+        loadings: Family::new(&factors, of.to_vec()),
+        ..DosageLoadingRow::default()
+    };
+    let genes = [
+        ("g2", [0.0, 3.0]),
+        ("g3", [0.0, 2.0]),
+        ("g4", [1.0, 1.0]),
+        ("g5", [1.0, 0.0]),
+    ];
+    let table = Table::new(genes.into_iter().map(loading).collect());
+    table.write(dir).unwrap();
+    let cell = |c: usize| DosageCellRow {
+        cell: format!("c{c}"),
+        patient: "all".into(),
+        shortfall: Some(6.0 - c as f64),
+        factors: Family::new(&factors, vec![0.0, f64::from(u8::from(c < 2))]),
+        ..DosageCellRow::default()
+    };
+    let table = Table::new((0..6).map(cell).collect());
+    table.write(dir).unwrap();
 }
 
 fn run(dir: &Path, roles: &[(&str, PathBuf)]) -> TextTable {
@@ -133,10 +169,16 @@ fn rankings_and_calls_against_the_truth_by_hand() {
     truth(&at("truth"));
     expr(&at("expr"));
     dosage(&at("dosage"));
-    write(
-        &at("concordance"),
-        "cell patient distance\nc0 all 2\nc1 all 1\nc2 all 1.5\nc3 all 0\nc4 all 0\nc5 all 0\nc6 all 9\n",
-    );
+    let distances = [2.0, 1.0, 1.5, 0.0, 0.0, 0.0, 9.0];
+    let rows = distances.iter().enumerate();
+    let rows = rows.map(|(c, &distance)| ConcordanceRow {
+        cell: format!("c{c}"),
+        patient: "all".into(),
+        distance,
+        ..ConcordanceRow::default()
+    });
+    let table = Table::new(rows.collect());
+    table.write_as(&at("concordance")).unwrap();
     let table = run(
         dir.path(),
         &["truth", "expr", "dosage", "concordance"].map(|r| (r, at(r))),
@@ -276,10 +318,17 @@ fn clusters(dir: &Path) {
     }
     .write_zarr(&dir.join("clusters"))
     .unwrap();
-    write(
-        &dir.join("cluster_tables/cnv_segments.tsv"),
-        "segment cluster chromosome start end call\n0 0 chr1 0 4 gain\n1 0 chr2 9 9 loss\n",
-    );
+    let segment = |(chromosome, start, end, call): (&str, i64, i64, &str)| CnvSegmentRow {
+        cluster: "0".into(),
+        chromosome: chromosome.into(),
+        start,
+        end,
+        call: call.into(),
+        ..CnvSegmentRow::default()
+    };
+    let segments = [("chr1", 0, 4, "gain"), ("chr2", 9, 9, "loss")];
+    let table = Table::new(segments.map(segment).into());
+    table.write(&dir.join("cluster_tables")).unwrap();
 }
 
 fn flat_cnv(path: &Path) {
@@ -316,10 +365,22 @@ fn hard_truth_is_scored_by_hand() {
     clusters(dir.path());
     dosage(&at("dosage"));
     // Slopes of the patients: only those of P7, whom the tables of a run on it alone call `all`, count.
-    write(
-        &at("dosage").join("dosage_patients.tsv"),
-        "names patient slope se insensitive\ng0 all 0.1 0.1 True\ng1 all 0.9 0.1 False\ng4 all 0.05 0.1 True\ng2 all 0 0.1 True\n",
-    );
+    let slope = |(name, slope, insensitive): (&str, f64, bool)| DosagePatientRow {
+        names: name.into(),
+        patient: "all".into(),
+        slope,
+        se: 0.1,
+        insensitive,
+        ..DosagePatientRow::default()
+    };
+    let slopes = [
+        ("g0", 0.1, true),
+        ("g1", 0.9, false),
+        ("g4", 0.05, true),
+        ("g2", 0.0, true),
+    ];
+    let table = Table::new(slopes.map(slope).into());
+    table.write(&at("dosage")).unwrap();
     let table = run(
         dir.path(),
         &[
@@ -334,7 +395,7 @@ fn hard_truth_is_scored_by_hand() {
     );
     let of = |target, method, metric| value(&table, target, method, metric, "value");
     let close = |a: f64, b: f64| assert!((a - b).abs() < 1e-12, "{a}, expected {b}");
-    // The part: 4 of 4 genes in the gain. The focal loss lies in a gain and is missed. The arm: genes 8 to 11
+    // The part: 4 of 4 genes in the gain. The focal loss is in a gain and is missed. The arm: genes 8 to 11
     // lost, 1 of them called.
     close(of("sub_arm_events", "cnv_segments", "recall"), 1.0);
     close(of("focal_events", "cnv_segments", "recall"), 0.0);
@@ -343,7 +404,7 @@ fn hard_truth_is_scored_by_hand() {
     let chance = |target| value(&table, target, "cnv_segments", "recall", "chance");
     close(chance("sub_arm_events"), 5.0 / 12.0);
     close(chance("focal_events"), 1.0 / 12.0);
-    // Malignant and no doublet: 0, 1, 4, 5, of which 5 is missed; called beside them: 2, 3 and 6.
+    // Malignant and no doublet: 0, 1, 4, 5, of which 5 is missed; called besides them: 2, 3 and 6.
     let called = |metric| of("malignant_calls", "cnv_malignant", metric);
     close(called("of_malignant"), 0.75);
     close(called("of_normal"), 0.0);

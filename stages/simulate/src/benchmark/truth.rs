@@ -92,10 +92,10 @@ pub(super) struct Truth {
 impl Truth {
     pub(super) fn load(ctx: &StageContext<'_>, min_expressed: f64) -> StageResult<Self> {
         let dir = &ctx.one(roles::TRUTH)?.path;
-        let genes = GeneRow::read(&dir.join("truth_genes.tsv"))?;
-        let cells = CellRow::read(&dir.join("truth_cells.tsv"))?;
-        let events = events(EventRow::read(&dir.join("truth_events.tsv"))?);
-        let by_patient = dir.join("truth_escape_by_patient.tsv");
+        let genes = GeneRow::read(&dir.join(GeneRow::FILE))?;
+        let cells = CellRow::read(&dir.join(CellRow::FILE))?;
+        let events = events(EventRow::read(&dir.join(EventRow::FILE))?);
+        let by_patient = dir.join(EscapeRow::FILE);
         let escape_in = by_patient
             .exists()
             .then(|| EscapeRow::read(&by_patient))
@@ -224,7 +224,7 @@ impl Truth {
         place.is_some_and(|p| event.covers(p))
     }
 
-    /// Whether the middle of a gene lies in a region.
+    /// Whether the middle of a gene is in a region.
     pub(super) fn is_within(&self, gene: usize, chromosome: &str, start: f64, end: f64) -> bool {
         let place = self.places.get(&self.gene_names[gene]);
         place.is_some_and(|p| {

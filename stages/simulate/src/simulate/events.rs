@@ -34,7 +34,7 @@ impl EventKind {
 pub struct Event {
     /// Chromosome, `chr1` to `chr22`.
     pub chromosome: String,
-    /// The arm that it is or lies in.
+    /// The arm that it is or is part of.
     pub arm: Arm,
     /// How much it covers.
     pub kind: EventKind,
@@ -53,7 +53,7 @@ impl Event {
         (self.start, self.end)
     }
 
-    /// Whether the event alters the gene: it lies in the arm, or its middle in the span.
+    /// Whether the event alters the gene: it is in the arm, or its middle in the span.
     pub fn covers(&self, gene: &SimulatedGene) -> bool {
         if self.kind == EventKind::Arm {
             return Some(self.arm) == gene.arm && self.chromosome == gene.chromosome;
@@ -196,7 +196,7 @@ fn draw(free: &mut Vec<(String, Arm)>, rng: &mut Rng) -> Event {
 pub(super) fn arm_span(chromosome: &str, arm: Arm) -> (i64, i64) {
     let c = Assembly::GRCh38
         .chromosome(chromosome)
-        .expect("events lie on chromosomes with arms");
+        .expect("events are on chromosomes with arms");
     match arm {
         Arm::P => (1, c.p_end),
         Arm::Q => (c.p_end + 1, c.length),

@@ -1,6 +1,6 @@
 //! Events smaller than an arm, and genome doubling.
 //!
-//! A part of an arm is a run of the simulation's genes on it, so none is empty. A focal event lies around
+//! A part of an arm is a run of the simulation's genes on it, so none is empty. A focal event is around
 //! a gene; its factor multiplies what the place has in the clone. Each draws from a stream of its own, so
 //! the events of arms are the same with and without it.
 

@@ -135,7 +135,7 @@ pub fn write_file_set(
     if let Some(problem) = problems::<Simulate>(params).into_iter().next() {
         return Err(StageError::param(problem.path, problem.message));
     }
-    std::fs::create_dir_all(dir).map_err(StageError::io("create", dir))?;
+    std::fs::create_dir_all(dir).map_err(StageError::creating(dir))?;
     let plans = plans(scale);
     let patients: Vec<String> = plans.iter().map(|p| p.name.clone()).collect();
     let world = World::new(params, seed)?.for_patients(&patients, params, seed);
@@ -213,7 +213,7 @@ fn write_matrix(
     }
     line.push('\n');
     out.write_all(line.as_bytes())
-        .map_err(StageError::io("write", path))?;
+        .map_err(StageError::writing(path))?;
     let mut counts: BTreeMap<usize, u32> = BTreeMap::new();
     for (g, gene) in genes.iter().enumerate() {
         counts.clear();
@@ -236,7 +236,7 @@ fn write_matrix(
         (next..cells.len()).for_each(|_| line.push_str("\t0"));
         line.push('\n');
         out.write_all(line.as_bytes())
-            .map_err(StageError::io("write", path))?;
+            .map_err(StageError::writing(path))?;
     }
     finish(out, path)
 }
@@ -257,7 +257,7 @@ fn write_annotation(path: &Path, cells: &[AnnotatedCell]) -> StageResult<()> {
     }
     let mut out = gz(path)?;
     out.write_all(text.as_bytes())
-        .map_err(StageError::io("write", path))?;
+        .map_err(StageError::writing(path))?;
     finish(out, path)
 }
 
@@ -265,7 +265,7 @@ type GzFile = GzEncoder<BufWriter<std::fs::File>>;
 
 /// Create a gzip file. flate2 writes no time stamp, so the same text gives the same bytes.
 fn gz(path: &Path) -> StageResult<GzFile> {
-    let file = std::fs::File::create(path).map_err(StageError::io("create", path))?;
+    let file = std::fs::File::create(path).map_err(StageError::creating(path))?;
     Ok(GzEncoder::new(
         BufWriter::with_capacity(1 << 20, file),
         Compression::new(5),
@@ -275,7 +275,7 @@ fn gz(path: &Path) -> StageResult<GzFile> {
 fn finish(out: GzFile, path: &Path) -> StageResult<()> {
     out.finish()
         .and_then(|mut w| w.flush())
-        .map_err(StageError::io("write", path))
+        .map_err(StageError::writing(path))
 }
 
 #[cfg(test)]

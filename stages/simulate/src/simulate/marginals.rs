@@ -298,7 +298,7 @@ mod tests {
         // Gene 0 has 8 counts and takes gene 1's: (4 x 1 - 32) / (4 x 64) is below 0.
         assert_eq!((fits[0].1, fits[1].1), (0.0, 0.0));
         assert!((fits[2].0 - 0.5 / 40.0).abs() < 1e-12);
-        // 0, 100, 0, 100 of 200 each, beside a gene of few counts: (4 x 50^2 - 200) / (4 x 50^2) = .98.
+        // 0, 100, 0, 100 of 200 each, and a gene of few counts: (4 x 50^2 - 200) / (4 x 50^2) = .98.
         let rows = [0.0, 100.0, 0.0, 100.0].map(|n| vec![(0, n), (1, 200.0 - n)]);
         let fits = moments(&Csr::from_rows(2, rows));
         assert!((fits[0].1 - 0.98).abs() < 1e-9, "{:?}", fits[0]);

@@ -309,9 +309,9 @@ fn plant_escape(genes: &[Gene], params: &SimulateParams, seed: u64) -> Vec<Simul
         SimulatedGene {
             name: gene.name.clone(),
             chromosome: gene.chromosome.clone(),
-            arm: Assembly::GRCh38.arm_of(&gene.chromosome, gene.start, gene.end),
-            start: gene.start,
-            end: gene.end,
+            arm: Assembly::GRCh38.arm_of(&gene.chromosome, gene.start.get(), gene.end.get()),
+            start: gene.start.get(),
+            end: gene.end.get(),
             slope: if escape_constitutive || !nuclear {
                 0.0
             } else {

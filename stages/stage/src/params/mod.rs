@@ -1,7 +1,7 @@
 //! What the parameters of every stage have in common: their schema, and what may be wrong with them.
 //!
-//! A range stands in one place, on the field (`#[schemars(range(min = 1))]`): the JSON Schema states it,
-//! and [`faults`] holds values against the schema. [`Stage::check`] has what spans several fields, and
+//! [`params!`](crate::params!) declares them. A range and a default stand in one place, on the field
+//! (`#[schemars(range(min = 1))]`): the JSON Schema states them, and [`faults`] holds values against the schema. [`Stage::check`] has what spans several fields, and
 //! [`Stage::ONLY_WITH`] which parameters are read only under certain values of others.
 
 mod only_with;
@@ -13,6 +13,56 @@ pub use schema::schema;
 pub use values::{Fault, faults, found};
 
 use crate::stage::Stage;
+
+/// Declares the parameters of a stage: each field with its meaning, its range and its default.
+///
+/// ```
+/// use clcc_stage::params;
+///
+/// params! {
+///     /// Parameters of the stage `doublets`.
+///     pub struct DoubletsParams {
+///         /// Simulated doublets per cell; from .1 to 20, default 2.
+///         #[schemars(range(min = 0.1, max = 20.0))]
+///         pub sim_doublet_ratio: f64 = 2.0,
+///         /// Score above which a cell is called a doublet; null (default): between the two peaks.
+///         pub threshold: Option<f64> = None,
+///     }
+/// }
+///
+/// let written: DoubletsParams = serde_json::from_str(r#"{"threshold": 0.3}"#).unwrap();
+/// assert_eq!(written.threshold, Some(0.3));
+/// assert_eq!(written.sim_doublet_ratio, DoubletsParams::default().sim_doublet_ratio);
+/// assert!(serde_json::from_str::<DoubletsParams>(r#"{"treshold": 0.3}"#).is_err());
+/// ```
+///
+/// What is not written has its default, and a name that is not declared is refused. The crate that declares
+/// parameters needs `serde` and `schemars`.
+#[macro_export]
+macro_rules! params {
+    (
+        $(#[$about:meta])+
+        $vis:vis struct $name:ident {
+            $(
+                $(#[$of_field:meta])+
+                $field_vis:vis $field:ident : $type:ty = $default:expr
+            ),+ $(,)?
+        }
+    ) => {
+        $(#[$about])+
+        #[derive(Debug, Clone, PartialEq, ::serde::Serialize, ::serde::Deserialize, ::schemars::JsonSchema)]
+        #[serde(default, deny_unknown_fields)]
+        $vis struct $name {
+            $($(#[$of_field])+ $field_vis $field: $type,)+
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self { $($field: $default),+ }
+            }
+        }
+    };
+}
 
 /// A parameter whose value is out of range, reported before anything runs.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use crate::stage::Stage;
 
 /// The schema of the parameters of `S`, without references.
 ///
-/// What is not read under the other parameters is not allowed beside them: one `if`/`else` for each entry
+/// What is not read under the other parameters is not allowed with them: one `if`/`else` for each entry
 /// of [`Stage::ONLY_WITH`], in which a parameter that is absent has its default.
 pub fn schema<S: Stage>() -> Value {
     let settings = SchemaSettings::draft2020_12().with(|s| s.inline_subschemas = true);

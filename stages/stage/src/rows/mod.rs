@@ -14,7 +14,11 @@
 //! ```
 
 mod align;
+mod baselines;
+mod cnv;
 mod counts;
+mod de;
+mod dosage;
 mod simulate;
 
 pub use align::{
@@ -23,5 +27,20 @@ pub use align::{
     ConcordancePatientRow, ConcordanceRow, EXPR_TO_CNV, HistoryRow, MiningRow, RetrievalRow,
     SimilarityRow, SplitRow,
 };
+pub use baselines::{BaselineCellRow, BaselineGeneRow, BaselineRetrievalRow};
+pub use cnv::{
+    ClonePieceRow, ClusterProfileRow, CnvArmRow, CnvCellRow, CnvCloneRow, CnvClusterRow,
+    CnvSegmentRow, HClusterRow, HmmRegionRow, HmmSubclusterRow, MalignancyBinRow, MalignancyRow,
+};
 pub use counts::{DoubletRow, QcCellRow, QcCheckRow, QcMetricRow};
+pub use de::{
+    COMPENSATION_GENES, CellScoreRow, CisLeftOutRow, CisRow, ClusterContrastRow, ClusterGeneRow,
+    ComparedGeneRow, ContrastRow, CountSplitRow, DiscordanceNullRow, DiscordancePatientRow,
+    DosageDiscordanceCellsRow, DosageDiscordanceGeneRow, ESCAPE_GENES, FindingGeneRow, POOLED,
+    PairedGeneRow, RecurrentGeneRow, SetAsideRow,
+};
+pub use dosage::{
+    DosageArmRow, DosageCellRow, DosageChromosomeRow, DosageFactorRow, DosageGeneRow,
+    DosageLoadingRow, DosagePatientRow,
+};
 pub use simulate::ScoreRow;

@@ -209,7 +209,7 @@ impl<T: Cell> Field for T {
 /// let row = Family::new(&axes, vec!["s1".to_string(), "full".to_string()]);
 /// assert_eq!(row.get("ablation").map(String::as_str), Some("full"));
 /// ```
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Family<T> {
     names: Arc<[String]>,
     values: Vec<T>,

@@ -58,28 +58,35 @@ impl ColumnSpec {
     }
 }
 
-/// Whether `name` is what a pattern like `factor_<n>` stands for.
+/// Whether `name` is what a pattern like `factor_<n>` stands for: something in the place of each `<..>`.
 fn is_member(pattern: &str, name: &str) -> bool {
-    let middle = || {
-        let (before, rest) = pattern.split_once('<')?;
-        let (_, after) = rest.rsplit_once('>')?;
-        name.strip_prefix(before)?.strip_suffix(after)
+    let Some((before, rest)) = pattern.split_once('<') else {
+        return pattern == name;
     };
-    middle().is_some_and(|middle| !middle.is_empty())
+    let (Some((_, after)), Some(name)) = (rest.split_once('>'), name.strip_prefix(before)) else {
+        return false;
+    };
+    let mut ends = name.char_indices().map(|(at, c)| at + c.len_utf8());
+    ends.any(|end| is_member(after, &name[end..]))
 }
 
-/// The declaration of the column that a header calls `column`: that of its name, else the family that it can be a
-/// member of and whose pattern says most.
+/// Place of the declaration of the column that a header calls `column`: that of its name, else the family that it can
+/// be a member of and whose pattern says most.
+fn place(columns: &[ColumnSpec], column: &str) -> Option<usize> {
+    let single = columns.iter().position(|spec| spec.name == column);
+    let families = (0..columns.len()).filter(|&at| is_member(columns[at].name, column));
+    single.or_else(|| families.max_by_key(|&at| columns[at].name.find('<')))
+}
+
+/// The declaration of the column that a header calls `column`.
 fn declared<'a>(columns: &'a [ColumnSpec], column: &str) -> Option<&'a ColumnSpec> {
-    let single = columns.iter().find(|spec| spec.name == column);
-    let families = columns.iter().filter(|spec| is_member(spec.name, column));
-    single.or_else(|| families.max_by_key(|spec| spec.name.find('<')))
+    place(columns, column).map(|at| &columns[at])
 }
 
 /// A table as declared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TableSpec {
-    /// File name in the stage's directory of tables.
+    /// File name in the stage's directory of tables; of a family of tables a pattern, `de.<patient>.tsv`.
     pub file: &'static str,
     /// What a row is.
     pub about: &'static str,
@@ -90,7 +97,7 @@ pub struct TableSpec {
 impl TableSpec {
     /// Whether a file is this table: by its name, or as a member of a family of tables, `de.<patient>.tsv`.
     pub fn is_file(&self, name: &str) -> bool {
-        self.file == name || is_member(self.file, name)
+        is_member(self.file, name)
     }
 
     /// File name without its extension.
@@ -150,7 +157,7 @@ pub struct Table<R> {
     rows: Vec<R>,
     notes: Vec<String>,
     more: Vec<(String, Column)>,
-    kept: &'static [&'static str],
+    kept: Vec<String>,
 }
 
 impl<R: Row> Table<R> {
@@ -160,7 +167,7 @@ impl<R: Row> Table<R> {
             rows,
             notes: Vec::new(),
             more: Vec::new(),
-            kept: &[],
+            kept: Vec::new(),
         }
     }
 
@@ -171,6 +178,13 @@ impl<R: Row> Table<R> {
         self
     }
 
+    /// Add several of them.
+    #[must_use]
+    pub fn notes(mut self, notes: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.notes.extend(notes.into_iter().map(Into::into));
+        self
+    }
+
     /// Add a column after the declared ones, one value per row.
     #[must_use]
     pub fn column(mut self, name: impl Into<String>, column: Column) -> Self {
@@ -178,10 +192,12 @@ impl<R: Row> Table<R> {
         self
     }
 
-    /// Write these optional columns even where no row has a value in them.
+    /// Write these columns even where no row has a value in them: optional ones, and members of a family where
+    /// there are no rows. In the order given where they are of one family.
     #[must_use]
-    pub fn keep(mut self, columns: &'static [&'static str]) -> Self {
-        self.kept = columns;
+    pub fn keep(mut self, columns: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        let columns = columns.into_iter().map(|name| name.as_ref().to_string());
+        self.kept.extend(columns);
         self
     }
 
@@ -200,8 +216,8 @@ impl<R: Row> Table<R> {
     /// [`StageError::Io`].
     pub fn write_as(self, path: &Path) -> StageResult<()> {
         let mut frame = R::frame(self.rows);
-        if !self.kept.is_empty() {
-            frame = with_columns(frame, &R::SPEC, self.kept);
+        for name in self.kept {
+            keep(&mut frame, &R::SPEC, name);
         }
         for (name, column) in self.more {
             frame.set(&name, column);
@@ -235,21 +251,18 @@ pub fn frame_of<const N: usize>(columns: [Vec<(String, Column)>; N]) -> Frame {
     frame
 }
 
-/// The frame with those columns of `kept` that it lacks, empty and in their declared places.
-fn with_columns(mut frame: Frame, spec: &TableSpec, kept: &[&str]) -> Frame {
-    for (at, column) in spec.columns.iter().enumerate() {
-        if kept.contains(&column.name) && !frame.columns.contains_key(column.name) {
-            let earlier = &spec.columns[..at];
-            let is_before =
-                |name: &&String| declared(spec.columns, name).is_some_and(|c| earlier.contains(c));
-            let place = frame.columns.keys().filter(is_before).count();
-            let empty = Column::Str(vec![String::new(); frame.len()]);
-            frame
-                .columns
-                .shift_insert(place, column.name.to_string(), empty);
-        }
+/// Adds the declared column `name` without values, in its place, where the frame lacks it.
+fn keep(frame: &mut Frame, spec: &TableSpec, name: String) {
+    let Some(own) = place(spec.columns, &name) else {
+        return;
+    };
+    if frame.columns.contains_key(&name) {
+        return;
     }
-    frame
+    let is_before = |other: &&String| place(spec.columns, other).is_some_and(|at| at <= own);
+    let at = frame.columns.keys().filter(is_before).count();
+    let empty = Column::Str(vec![String::new(); frame.len()]);
+    frame.columns.shift_insert(at, name, empty);
 }
 
 /// Declares a result table: see [`crate::tables`].
@@ -270,7 +283,7 @@ macro_rules! table {
         }
     ) => {
         $(#[doc = $about])+
-        #[derive(Debug, Clone, PartialEq)]
+        #[derive(Debug, Clone, PartialEq, Default)]
         $vis struct $row {
             $($(#[doc = $doc])+ $vis $field: $type,)+
         }
@@ -403,7 +416,7 @@ mod tests {
             n,
         };
         let rows = vec![row("a", 1), row("b", 2)];
-        let table = Table::new(rows.clone()).keep(&["difference"]);
+        let table = Table::new(rows.clone()).keep(["difference"]);
         table.write(dir.path()).unwrap();
         let path = dir.path().join(Branched::FILE);
         assert_eq!(
@@ -421,6 +434,38 @@ mod tests {
         let undeclared =
             Example::SPEC.check_header(&header(&["names", "x (log2)", "n", "is_in", "more"]));
         assert!(undeclared.unwrap_err().to_string().contains("`more`"));
+    }
+
+    #[test]
+    fn a_table_without_rows_keeps_the_columns_that_are_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let table = Table::<Branched>::new(Vec::new());
+        let table = table.keep(["difference", "seed", "factor_1", "factor_2", "ablation"]);
+        table.write(dir.path()).unwrap();
+        let text = std::fs::read_to_string(dir.path().join(Branched::FILE)).unwrap();
+        assert_eq!(
+            text,
+            "name\tseed\tablation\tfactor_1\tfactor_2\tdifference\tn\n"
+        );
+    }
+
+    #[test]
+    fn a_pattern_stands_for_names_with_something_in_each_place() {
+        let pattern = "<group>_vs_<reference>.<patient>.tsv";
+        for name in ["a_vs_b.P1.tsv", "a_vs_b_c.within.P1.tsv", "ä_vs_ö.ü.tsv"] {
+            assert!(is_member(pattern, name), "{name}");
+        }
+        for name in [
+            "a_vs_b.tsv",
+            "_vs_b.P1.tsv",
+            "a_vs_b.P1.txt",
+            "a_vs_.P1.tsv",
+        ] {
+            assert!(!is_member(pattern, name), "{name}");
+        }
+        assert!(is_member("n_<direction>_<log2fc>", "n_up_0.5"));
+        assert!(!is_member("n_<direction>_<log2fc>", "n_group"));
+        assert!(is_member("x.tsv", "x.tsv") && !is_member("x.tsv", "y.tsv"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A training pass of an encoder on the CPU, forward and backward by hand.
 //!
 //! candle's graph would make each gradient three times over (zeros, the gradient, their sum), and
-//! its elementwise operations wait in a thread pool of their own, whose threads spin beside rayon's.
+//! its elementwise operations wait in a thread pool of their own, whose threads spin while rayon's work.
 //! Here a pass computes its outputs outside any graph and keeps what its gradient needs; the graph of
 //! the loss starts at the outputs ([`Tape::leaf`]).
 

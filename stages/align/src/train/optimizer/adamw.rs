@@ -53,7 +53,7 @@ impl AdamMoments {
         }
     }
 
-    /// The values, wherever they lie.
+    /// The values, wherever they are held.
     pub(in crate::train) fn values(&self) -> Result<(Cow<'_, [f32]>, Cow<'_, [f32]>)> {
         match &self.resident {
             None => Ok((Cow::Borrowed(&self.m), Cow::Borrowed(&self.v))),

@@ -46,7 +46,7 @@ pub struct Evidence {
     pub strength: f64,
     /// The region's pieces, by their indices; empty where no region could be compared.
     pub pieces: std::ops::Range<usize>,
-    /// Log ratio (natural) of the region's median gene beside the median piece.
+    /// Log ratio (natural) of the region's median gene less that of the median piece.
     pub log_ratio: f64,
     /// Its standard error.
     pub error: f64,

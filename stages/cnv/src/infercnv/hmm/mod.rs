@@ -22,7 +22,6 @@ pub mod spike;
 mod spline;
 pub mod subclusters;
 mod tables;
-pub(crate) use tables::SubclusterRow;
 pub mod viterbi;
 
 pub use params::{AnalysisMode, HmmParams, HmmType, LeidenMethod, SdTrend};

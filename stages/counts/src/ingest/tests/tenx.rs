@@ -234,7 +234,7 @@ fn bad_folders_are_refused_with_their_place() {
         .run(&dir, None, &IngestParams::default(), &["p"])
         .unwrap_err()
         .to_string();
-    assert!(error.contains("cannot be read") || error.ends_with("expected `features.tsv.gz`, `features.tsv`, `genes.tsv.gz`, `genes.tsv` beside `matrix.mtx`, found none"), "{error}");
+    assert!(error.contains("cannot be read") || error.ends_with("expected `features.tsv.gz`, `features.tsv`, `genes.tsv.gz`, `genes.tsv` next to `matrix.mtx`, found none"), "{error}");
 }
 
 /// Entries of one gene and cell are one count, as scipy reads them; each by itself need be none.

@@ -69,15 +69,56 @@ fn number(bytes: &[u8], at: usize) -> Option<usize> {
 /// # Errors
 /// [`Error`] where the chunk is damaged or packed in a way that is not read.
 pub(super) fn unpack(packed: &[u8], expected: Option<u64>) -> Result<Vec<u8>, Error> {
+    let (flags, sizes) = header(packed, expected)?;
+    let Sizes { n_bytes, block } = sizes;
+    if n_bytes == 0 {
+        return Ok(Vec::new());
+    }
+    if flags & 0b10 != 0 {
+        let stored = packed.get(HEADER..HEADER + n_bytes);
+        return stored.map(<[u8]>::to_vec).ok_or(Error::CutOff);
+    }
+    if flags & 0b1000 != 0 {
+        return Err(Error::Header("flags"));
+    }
+    let packing = Packing::new(flags, usize::from(packed[3]))?;
+    if block == 0 || block > n_bytes {
+        return Err(Error::Header("block size"));
+    }
+    let n_blocks = n_bytes.div_ceil(block);
+    if n_blocks > (packed.len() - HEADER) / 4 {
+        return Err(Error::CutOff);
+    }
+    let mut out = vec![0; n_bytes];
+    out.par_chunks_mut(block)
+        .enumerate()
+        .try_for_each_init(Vec::new, |filtered, (i, out)| {
+            number(packed, HEADER + 4 * i)
+                .and_then(|start| packed.get(start..))
+                .and_then(|from| packing.block(from, out, block, filtered))
+                .ok_or(Error::Block(i))
+        })?;
+    Ok(out)
+}
+
+/// Numbers of bytes that a header states.
+struct Sizes {
+    /// Of everything, unpacked.
+    n_bytes: usize,
+    /// Of a block, unpacked.
+    block: usize,
+}
+
+/// Flags and sizes of the header, after a check that the chunk can hold that much.
+fn header(packed: &[u8], expected: Option<u64>) -> Result<(u8, Sizes), Error> {
     let Some(header) = packed.get(..HEADER) else {
         return Err(Error::CutOff);
     };
-    let (version, flags, type_size) = (header[0], header[2], usize::from(header[3]));
-    if version != VERSION {
-        return Err(Error::Version(version));
+    if header[0] != VERSION {
+        return Err(Error::Version(header[0]));
     }
     let n_bytes = number(header, 4).ok_or(Error::Header("number of bytes"))?;
-    let block_size = number(header, 8).ok_or(Error::Header("block size"))?;
+    let block = number(header, 8).ok_or(Error::Header("block size"))?;
     let packed_size = number(header, 12).ok_or(Error::Header("packed size"))?;
     if packed.len() < packed_size {
         return Err(Error::CutOff);
@@ -89,56 +130,36 @@ pub(super) fn unpack(packed: &[u8], expected: Option<u64>) -> Result<Vec<u8>, Er
     if found > packed.len() as u64 * MOST_PACKED {
         return Err(Error::Header("number of bytes"));
     }
-    if n_bytes == 0 {
-        return Ok(Vec::new());
-    }
-    if flags & 0b10 != 0 {
-        let stored = packed.get(HEADER..HEADER + n_bytes);
-        return stored.map(<[u8]>::to_vec).ok_or(Error::CutOff);
-    }
-    if flags & 0b1000 != 0 {
-        return Err(Error::Header("flags"));
-    }
-    if type_size == 0 {
-        return Err(Error::Header("type size"));
-    }
-    if block_size == 0 || block_size > n_bytes {
-        return Err(Error::Header("block size"));
-    }
-    let packing = Packing {
-        compressor: match flags >> 5 {
+    Ok((header[2], Sizes { n_bytes, block }))
+}
+
+impl Packing {
+    /// What the flags of a header say of values of that many bytes.
+    fn new(flags: u8, type_size: usize) -> Result<Self, Error> {
+        if type_size == 0 {
+            return Err(Error::Header("type size"));
+        }
+        let compressor = match flags >> 5 {
             0 => Compressor::BloscLz,
             1 => Compressor::Lz4,
             2 => return Err(Error::Compressor("snappy")),
             3 => Compressor::Zlib,
             4 => Compressor::Zstd,
             _ => return Err(Error::Header("compressor")),
-        },
-        filter: match (flags & 0b1 != 0, flags & 0b100 != 0) {
+        };
+        let filter = match (flags & 0b1 != 0, flags & 0b100 != 0) {
             (true, _) if type_size > 1 => Filter::Bytes,
             (_, true) => Filter::Bits,
             _ => Filter::None,
-        },
-        is_split: flags & 0b1_0000 == 0,
-        type_size,
-    };
-    let n_blocks = n_bytes.div_ceil(block_size);
-    if n_blocks > (packed.len() - HEADER) / 4 {
-        return Err(Error::CutOff);
+        };
+        Ok(Self {
+            compressor,
+            filter,
+            is_split: flags & 0b1_0000 == 0,
+            type_size,
+        })
     }
-    let mut out = vec![0; n_bytes];
-    out.par_chunks_mut(block_size)
-        .enumerate()
-        .try_for_each_init(Vec::new, |filtered, (i, block)| {
-            number(packed, HEADER + 4 * i)
-                .and_then(|start| packed.get(start..))
-                .and_then(|from| packing.block(from, block, block_size, filtered))
-                .ok_or(Error::Block(i))
-        })?;
-    Ok(out)
-}
 
-impl Packing {
     /// Unpacks the block that starts at `from`. `filtered` is room for it, kept from block to block.
     fn block(
         self,

@@ -27,7 +27,7 @@ pub(in crate::anndata) enum Layout {
 /// What is said where a matrix should be and there is none.
 pub const NO_MATRIX: &str = "expected a matrix, found none";
 
-/// What matrix lies at `at`.
+/// What matrix is at `at`.
 pub(in crate::anndata) fn matrix_info(store: &dyn Store, at: &str) -> StageResult<MatrixInfo> {
     // anndata 0.12 and later write no `X` at all where there is none.
     if at == "X" && store.node(at)?.is_none() {

@@ -7,84 +7,91 @@ use ndarray::Array2;
 use super::frame::{column, frame};
 use super::{is_plain, named, unread};
 use crate::anndata::Uns;
-use crate::anndata::store::{Store, Values};
+use crate::anndata::store::{Node, Store, Values};
 use crate::error::StageResult;
+use crate::frame::Column;
 
 /// A value of `uns`; `None` for Python's `None`.
 fn uns(store: &dyn Store, at: &str) -> StageResult<Option<Uns>> {
     let node = store.require(at)?;
-    let unknown = || {
-        Err(store.bad(
-            at,
-            format!(
-                "expected a value, an array or a table, found {}",
-                named(&node)
-            ),
-        ))
-    };
     if node.is_null() {
         return Ok(None);
     }
-    let Some(array) = &node.array else {
-        return match node.encoding() {
-            "dataframe" => match frame(store, at)? {
-                (frame, skipped) if skipped.is_empty() => Ok(Some(Uns::Frame(frame))),
-                (_, skipped) => Err(unread(store, at, &skipped)),
-            },
-            "dict" | "" if node.text("h5sparse_format").is_empty() => {
-                uns_dict(store, at).map(|d| Some(Uns::Dict(d)))
-            }
-            "categorical" | "nullable-integer" | "nullable-boolean" | "nullable-string-array" => {
-                match column(store, at)? {
-                    Some(c) => Ok(Some(Uns::Strings(
-                        (0..c.len()).map(|r| c.text(r)).collect(),
-                    ))),
-                    None => unknown(),
-                }
-            }
-            _ => unknown(),
-        };
+    let value = match &node.array {
+        None => group(store, at, &node)?,
+        Some(array) if is_plain(&array.dtype) => match array.shape[..] {
+            [] => Some(scalar(store, at)?),
+            [_] => Some(list(store, at)?),
+            [rows, cols] => matrix(store, at, (rows as usize, cols as usize))?,
+            _ => None,
+        },
+        Some(_) => None,
     };
-    if !is_plain(&array.dtype) {
-        return unknown();
+    let unknown = || {
+        let found = named(&node);
+        store.bad(
+            at,
+            format!("expected a value, an array or a table, found {found}"),
+        )
+    };
+    value.ok_or_else(unknown).map(Some)
+}
+
+/// A value that is a group of arrays; `None` where it is of a kind that is not read.
+fn group(store: &dyn Store, at: &str, node: &Node) -> StageResult<Option<Uns>> {
+    match node.encoding() {
+        "dataframe" => match frame(store, at)? {
+            (frame, skipped) if skipped.is_empty() => Ok(Some(Uns::Frame(frame))),
+            (_, skipped) => Err(unread(store, at, &skipped)),
+        },
+        "dict" | "" if node.text("h5sparse_format").is_empty() => {
+            uns_dict(store, at).map(|d| Some(Uns::Dict(d)))
+        }
+        "categorical" | "nullable-integer" | "nullable-boolean" | "nullable-string-array" => {
+            let texts = |c: Column| Uns::Strings((0..c.len()).map(|r| c.text(r)).collect());
+            Ok(column(store, at)?.map(texts))
+        }
+        _ => Ok(None),
     }
-    let shape = array.shape.clone();
-    let values = store.read(at)?;
-    let scalar = || store.bad(at, "expected one value".into());
-    Ok(Some(match shape[..] {
-        [] => match values {
-            Values::Bool(v) => Uns::Bool(*v.first().ok_or_else(scalar)?),
-            Values::Text(mut v) => Uns::Str(v.pop().ok_or_else(scalar)?),
-            Values::F32(_) | Values::F64(_) => Uns::F64(
-                *values
-                    .to_f64()
-                    .and_then(|v| v.first().copied())
-                    .as_ref()
-                    .ok_or_else(scalar)?,
-            ),
-            integers => Uns::I64(
-                *integers
-                    .into_i64()
-                    .map_err(|e| store.bad(at, e))?
-                    .first()
-                    .ok_or_else(scalar)?,
-            ),
-        },
-        [_] => match values {
-            Values::Text(v) => Uns::Strings(v),
-            Values::F32(_) | Values::F64(_) => Uns::Numbers(values.to_f64().unwrap_or_default()),
-            Values::Bool(v) => Uns::Integers(v.into_iter().map(i64::from).collect()),
-            integers => Uns::Integers(integers.into_i64().map_err(|e| store.bad(at, e))?),
-        },
-        [rows, cols] => match values.to_f64() {
-            Some(v) => Uns::Matrix(
-                Array2::from_shape_vec((rows as usize, cols as usize), v)
-                    .map_err(|e| store.bad(at, format!("values do not fill the shape: {e}")))?,
-            ),
-            None => return unknown(),
-        },
-        _ => return unknown(),
-    }))
+}
+
+/// A single value.
+fn scalar(store: &dyn Store, at: &str) -> StageResult<Uns> {
+    let none = || store.bad(at, "expected one value".into());
+    Ok(match store.read(at)? {
+        Values::Bool(v) => Uns::Bool(*v.first().ok_or_else(none)?),
+        Values::Text(mut v) => Uns::Str(v.pop().ok_or_else(none)?),
+        values @ (Values::F32(_) | Values::F64(_)) => {
+            let first = values.to_f64().and_then(|v| v.first().copied());
+            Uns::F64(first.ok_or_else(none)?)
+        }
+        integers => {
+            let values = integers.into_i64().map_err(|e| store.bad(at, e))?;
+            Uns::I64(*values.first().ok_or_else(none)?)
+        }
+    })
+}
+
+/// An array of one axis.
+fn list(store: &dyn Store, at: &str) -> StageResult<Uns> {
+    Ok(match store.read(at)? {
+        Values::Text(v) => Uns::Strings(v),
+        values @ (Values::F32(_) | Values::F64(_)) => {
+            Uns::Numbers(values.to_f64().unwrap_or_default())
+        }
+        Values::Bool(v) => Uns::Integers(v.into_iter().map(i64::from).collect()),
+        integers => Uns::Integers(integers.into_i64().map_err(|e| store.bad(at, e))?),
+    })
+}
+
+/// An array of two axes; `None` where it is not of numbers.
+fn matrix(store: &dyn Store, at: &str, shape: (usize, usize)) -> StageResult<Option<Uns>> {
+    let fill = |values| {
+        let matrix = Array2::from_shape_vec(shape, values);
+        matrix.map_err(|e| store.bad(at, format!("values do not fill the shape: {e}")))
+    };
+    let values = store.read(at)?.to_f64();
+    Ok(values.map(fill).transpose()?.map(Uns::Matrix))
 }
 
 /// All values of a group of `uns`. A link can make a group its own member, so there is an end to how deep groups

@@ -13,7 +13,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 use super::table::{Gene, GeneClass, GeneTable, is_ensembl_id, strip_version};
-use super::{Assembly, normalise_chromosome};
+use super::{Assembly, Position, normalise_chromosome};
 use crate::error::{StageError, StageResult};
 
 /// What stands for a missing value: what pandas reads as one, and the dot of BED and GFF.
@@ -60,12 +60,12 @@ impl GeneTable {
 }
 
 fn text_of(path: &Path) -> StageResult<String> {
-    let mut bytes = std::fs::read(path).map_err(StageError::io("read", path))?;
+    let mut bytes = std::fs::read(path).map_err(StageError::reading(path))?;
     if bytes.starts_with(&[0x1f, 0x8b]) {
         let mut unpacked = Vec::new();
         crate::gzip::Gunzip::new(bytes.as_slice())
             .read_to_end(&mut unpacked)
-            .map_err(StageError::io("decompress", path))?;
+            .map_err(StageError::decompressing(path))?;
         bytes = unpacked;
     }
     for (mark, what) in [
@@ -172,8 +172,13 @@ impl Row<'_> {
                 .filter(|n| *n >= 0)
                 .ok_or_else(|| bad(format!("{what}: expected a whole number, found `{text}`")))
         };
-        let start = number("start", self.start)? + i64::from(self.zero_based);
-        let end = number("end", self.end)?;
+        let start = number("start", self.start)?;
+        let start = if self.zero_based {
+            Position::from_zero(start)
+        } else {
+            Position::from_one(start)
+        };
+        let end = Position::from_one(number("end", self.end)?);
         if end < start {
             return Err(bad(format!(
                 "gene `{name}` ends at {end}, before its start at {start}"

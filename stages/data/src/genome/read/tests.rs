@@ -13,7 +13,7 @@ fn table(text: &str) -> StageResult<GeneTable> {
 fn read(text: &str) -> StageResult<Vec<Place>> {
     let genes = table(text)?.genes.into_iter();
     Ok(genes
-        .map(|g| (g.name, g.chromosome, g.start, g.end))
+        .map(|g| (g.name, g.chromosome, g.start.get(), g.end.get()))
         .collect())
 }
 
@@ -172,7 +172,7 @@ fn starts_of_a_bed_count_from_zero() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("genes.bed");
     std::fs::write(&path, "chrom\tstart\tend\tname\nchr1\t0\t9\tA\n").unwrap();
-    assert_eq!(GeneTable::read(&path).unwrap().genes[0].start, 1);
+    assert_eq!(GeneTable::read(&path).unwrap().genes[0].start.get(), 1);
 }
 
 #[test]
@@ -180,7 +180,10 @@ fn two_columns_before_the_chromosome_are_id_and_name() {
     let features = "ENSG00000186092\tOR4F5\tGene Expression\tchr1\t65418\t71585\n\
         ENSG00000284733\tOR4F29\tGene Expression\tchr1\t450739\t451678\n";
     let genes = table(features).unwrap().genes;
-    assert_eq!((genes[0].name.as_str(), genes[0].start), ("OR4F5", 65_418));
+    assert_eq!(
+        (genes[0].name.as_str(), genes[0].start.get()),
+        ("OR4F5", 65_418)
+    );
     assert_eq!(genes[1].id.as_deref(), Some("ENSG00000284733"));
     assert_eq!(read("0,A,chr1,5,9\n1,B,chr1,7,8\n").unwrap()[1].0, "B");
 }

@@ -216,6 +216,13 @@ impl SlopePrior {
 
 /// Cumulative posterior error of claims with these probabilities: for each, the mean of `1 - p` over it
 /// and all with a probability as high or higher. NaN is left out and stays NaN.
+///
+/// ```
+/// use clcc_dosage::dosage::posterior::posterior_q;
+///
+/// // Of two genes with probabilities of .75 and 1, an eighth is expected to be called falsely.
+/// assert_eq!(posterior_q(&[0.75, 1.0, 0.5]), [0.125, 0.0, 0.25]);
+/// ```
 pub fn posterior_q(probabilities: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..probabilities.len())
         .filter(|&i| !probabilities[i].is_nan())

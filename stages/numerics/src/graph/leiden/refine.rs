@@ -25,60 +25,85 @@ pub(super) fn refine(
     for node in 0..n {
         cluster_strength[clusters[node] as usize] += graph.strength[node];
     }
-    let mut part: Vec<u32> = (0..n as u32).collect();
-    let mut size = vec![1usize; n];
-    let mut strength = graph.strength.clone();
-    // Weight of the edges from a part to the rest of its cluster.
-    let mut outward: Vec<f64> = (0..n)
-        .map(|node| {
-            graph
-                .edges(node)
-                .filter(|(other, _)| clusters[*other] == clusters[node])
-                .map(|e| e.1)
-                .sum()
-        })
-        .collect();
+    let mut parts = Parts::new(graph, clusters);
     let mut towards = Sums::new(n);
     let mut choices: Vec<(u32, f64)> = Vec::new();
     for node in rng.permutation(n) {
-        let own = part[node];
+        let own = parts.of[node];
         let whole = cluster_strength[clusters[node] as usize];
         // Rounding must not make a part that is all of its cluster look badly connected.
         let well_connected = |outward: f64, strength: f64| {
             outward >= penalty * strength * (whole - strength) - super::moves::MIN_GAIN
         };
         let k = graph.strength[node];
-        if size[own as usize] != 1 || !well_connected(outward[own as usize], k) {
+        if parts.size[own as usize] != 1 || !well_connected(parts.outward[own as usize], k) {
             continue;
         }
         towards.clear();
-        for (other, weight) in graph
-            .edges(node)
-            .filter(|(other, _)| clusters[*other] == clusters[node])
-        {
-            towards.add(part[other] as usize, weight);
+        for (other, weight) in within(graph, clusters, node) {
+            towards.add(parts.of[other] as usize, weight);
         }
         choices.clear();
         choices.push((own, 0.0));
         for &candidate in &towards.touched {
             let at = candidate as usize;
-            let gain = towards.of(at) - penalty * k * strength[at];
-            if gain >= 0.0 && well_connected(outward[at], strength[at]) {
+            let gain = towards.of(at) - penalty * k * parts.strength[at];
+            if gain >= 0.0 && well_connected(parts.outward[at], parts.strength[at]) {
                 choices.push((candidate, gain));
             }
         }
         let chosen = draw(&choices, options.theta, rng);
-        if chosen == own {
-            continue;
+        if chosen != own {
+            parts.join(node, chosen, k, towards.of(chosen as usize));
         }
-        let (to, weight) = (chosen as usize, towards.of(chosen as usize));
-        outward[to] += outward[own as usize] - 2.0 * weight;
-        strength[to] += k;
-        size[to] += 1;
-        size[own as usize] = 0;
-        part[node] = chosen;
     }
-    part
+    parts.of
+}
+
+/// The edges of a node to its own cluster.
+fn within<'a>(
+    graph: &'a Graph,
+    clusters: &'a [u32],
+    node: usize,
+) -> impl Iterator<Item = (usize, f64)> + 'a {
+    graph
+        .edges(node)
+        .filter(move |(other, _)| clusters[*other] == clusters[node])
+}
+
+/// The parts so far.
+struct Parts {
+    /// Part of each node.
+    of: Vec<u32>,
+    /// Nodes of each part.
+    size: Vec<usize>,
+    strength: Vec<f64>,
+    /// Weight of the edges from a part to the rest of its cluster.
+    outward: Vec<f64>,
+}
+
+impl Parts {
+    /// Every node is a part.
+    fn new(graph: &Graph, clusters: &[u32]) -> Self {
+        let n = graph.n();
+        let outward = |node| within(graph, clusters, node).map(|e| e.1).sum();
+        Self {
+            of: (0..n as u32).collect(),
+            size: vec![1; n],
+            strength: graph.strength.clone(),
+            outward: (0..n).map(outward).collect(),
+        }
+    }
+
+    /// A node that is a part of its own, of strength `k`, joins `part`, to which it has edges of that weight.
+    fn join(&mut self, node: usize, part: u32, k: f64, weight: f64) {
+        let (own, to) = (self.of[node] as usize, part as usize);
+        self.outward[to] += self.outward[own] - 2.0 * weight;
+        self.strength[to] += k;
+        self.size[to] += 1;
+        self.size[own] = 0;
+        self.of[node] = part;
+    }
 }
 
 /// One of the choices, with probability proportional to `exp(gain / theta)`.

@@ -159,69 +159,22 @@ fn slow_modes<const D: usize>(
     nodes: &[usize],
     rng: &mut Rng,
 ) -> StageResult<Vec<[f64; D]>> {
-    let n = nodes.len();
-    let mut local = vec![u32::MAX; w.n_rows()];
-    for (i, &node) in nodes.iter().enumerate() {
-        local[node] = i as u32;
-    }
-    let degree: Vec<f64> = nodes
-        .iter()
-        .map(|&i| w.row(i).1.iter().map(|&v| f64::from(v)).sum::<f64>())
-        .collect();
-    let root: Vec<f64> = degree.iter().map(|d| 1.0 / d.sqrt()).collect();
-    let multiply = |x: &Array1<f64>| -> Array1<f64> {
-        let y: Vec<f64> = (0..n)
-            .into_par_iter()
-            .with_min_len(512)
-            .map(|i| {
-                let (cols, vals) = w.row(nodes[i]);
-                let sum: f64 = cols
-                    .iter()
-                    .zip(vals)
-                    .map(|(&c, &v)| {
-                        let j = local[c as usize] as usize;
-                        f64::from(v) * root[j] * x[j]
-                    })
-                    .sum();
-                // Half a shift: eigenvalues in [-1, 1] go to [0, 1], so the wanted ones are largest in size.
-                0.5 * (x[i] + root[i] * sum)
-            })
-            .collect();
-        Array1::from(y)
-    };
-    let total: f64 = degree.iter().sum();
-    let trivial = Array1::from_iter(degree.iter().map(|d| (d / total).sqrt()));
-    let steps = KRYLOV.min(n - 1);
-    let mut basis: Vec<Array1<f64>> = vec![trivial];
-    let mut next = Array1::from_shape_simple_fn(n, || rng.normal());
-    let mut images: Vec<Array1<f64>> = Vec::new();
-    while basis.len() <= steps {
-        if !orthogonalise(&mut next, &basis) {
-            // The Krylov space is exhausted: continue in another direction.
-            next = Array1::from_shape_simple_fn(n, || rng.normal());
-            if !orthogonalise(&mut next, &basis) {
-                break;
-            }
-        }
-        let image = multiply(&next);
-        basis.push(next);
-        images.push(image.clone());
-        next = image;
-    }
+    let walk = Walk::new(w, nodes);
+    let (basis, images) = walk.krylov(rng);
     let m = images.len();
     // Rayleigh-Ritz on the basis without the trivial vector.
     let mut small = Array2::zeros((m, m));
     for i in 0..m {
         for j in i.saturating_sub(1)..m.min(i + 2) {
-            small[[i, j]] = 0.5 * (basis[i + 1].dot(&images[j]) + basis[j + 1].dot(&images[i]));
+            small[[i, j]] = 0.5 * (basis[i].dot(&images[j]) + basis[j].dot(&images[i]));
         }
     }
     let eigen = symmetric_eigen(&small)?;
-    let mut modes = vec![[0.0; D]; n];
+    let mut modes = vec![[0.0; D]; nodes.len()];
     for axis in 0..D.min(m) {
         let weights = eigen.vectors.slice(s![.., axis]);
-        let mut mode = Array1::<f64>::zeros(n);
-        for (vector, &weight) in basis[1..].iter().zip(weights) {
+        let mut mode = Array1::<f64>::zeros(nodes.len());
+        for (vector, &weight) in basis.iter().zip(weights) {
             mode.scaled_add(weight, vector);
         }
         let largest = mode.iter().fold(
@@ -235,6 +188,86 @@ fn slow_modes<const D: usize>(
             .for_each(|(m, v)| m[axis] = sign * v);
     }
     Ok(modes)
+}
+
+/// The symmetric random walk `D^-1/2 W D^-1/2` on some nodes of a graph.
+struct Walk<'a> {
+    w: &'a Csr,
+    nodes: &'a [usize],
+    /// Place among `nodes` of each node of the graph.
+    local: Vec<u32>,
+    degree: Vec<f64>,
+    /// One over the root of each degree.
+    root: Vec<f64>,
+}
+
+impl<'a> Walk<'a> {
+    fn new(w: &'a Csr, nodes: &'a [usize]) -> Self {
+        let mut local = vec![u32::MAX; w.n_rows()];
+        for (i, &node) in nodes.iter().enumerate() {
+            local[node] = i as u32;
+        }
+        let degree: Vec<f64> = nodes
+            .iter()
+            .map(|&i| w.row(i).1.iter().map(|&v| f64::from(v)).sum::<f64>())
+            .collect();
+        Self {
+            w,
+            nodes,
+            local,
+            root: degree.iter().map(|d| 1.0 / d.sqrt()).collect(),
+            degree,
+        }
+    }
+
+    /// One step from `x`, after half a shift: eigenvalues in [-1, 1] go to [0, 1], so the wanted ones are largest in
+    /// size.
+    fn step(&self, x: &Array1<f64>) -> Array1<f64> {
+        let at = |i: usize| {
+            let (cols, vals) = self.w.row(self.nodes[i]);
+            let sum: f64 = cols
+                .iter()
+                .zip(vals)
+                .map(|(&c, &v)| {
+                    let j = self.local[c as usize] as usize;
+                    f64::from(v) * self.root[j] * x[j]
+                })
+                .sum();
+            0.5 * (x[i] + self.root[i] * sum)
+        };
+        let y: Vec<f64> = (0..self.nodes.len())
+            .into_par_iter()
+            .with_min_len(512)
+            .map(at)
+            .collect();
+        Array1::from(y)
+    }
+
+    /// Orthonormal vectors of a random Krylov space, orthogonal to the trivial eigenvector, and the steps from them.
+    fn krylov(&self, rng: &mut Rng) -> (Vec<Array1<f64>>, Vec<Array1<f64>>) {
+        let n = self.nodes.len();
+        let total: f64 = self.degree.iter().sum();
+        let trivial = Array1::from_iter(self.degree.iter().map(|d| (d / total).sqrt()));
+        let steps = KRYLOV.min(n - 1);
+        let mut basis: Vec<Array1<f64>> = vec![trivial];
+        let mut next = Array1::from_shape_simple_fn(n, || rng.normal());
+        let mut images: Vec<Array1<f64>> = Vec::new();
+        while basis.len() <= steps {
+            if !orthogonalise(&mut next, &basis) {
+                // The Krylov space is exhausted: continue in another direction.
+                next = Array1::from_shape_simple_fn(n, || rng.normal());
+                if !orthogonalise(&mut next, &basis) {
+                    break;
+                }
+            }
+            let image = self.step(&next);
+            basis.push(next);
+            images.push(image.clone());
+            next = image;
+        }
+        basis.remove(0);
+        (basis, images)
+    }
 }
 
 /// Makes `x` a unit vector orthogonal to `basis` (Gram-Schmidt, twice); `false` where nothing is

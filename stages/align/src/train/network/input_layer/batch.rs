@@ -2,7 +2,7 @@
 //!
 //! They are gathered into blocks of [`BLOCK`] features, of which one panel's weights (or gradients)
 //! stay in L1, and parts of [`PART_ROWS`] rows. A block has some eight entries of a row, so what a
-//! row costs beside its entries counts: within a part the rows with the same number of entries stand
+//! row costs besides its entries counts: within a part the rows with the same number of entries stand
 //! together, fewest first.
 
 use std::slice::ChunksExact;
@@ -26,7 +26,7 @@ pub(in crate::train) struct SparseInput {
     scaled: Csr,
     /// `mean / sd`, one per feature.
     shift: Vec<f32>,
-    /// Entries of each row that lie before each block of features: `n_cells x (n_blocks + 1)`.
+    /// Entries of each row before each block of features: `n_cells x (n_blocks + 1)`.
     splits: Vec<u32>,
 }
 

@@ -280,13 +280,12 @@ fn whole_gradient_as<T: Real>(pending: &[Pending]) -> Result<Tensor> {
 
 /// `Y weight + (bias - W m)`.
 fn forward<T: Real>(batch: &SparseBatch, weight: &[T], bias: &[T]) -> Vec<T> {
-    let (width, features) = (bias.len(), batch.input.n_features());
+    let width = bias.len();
     let (n_panels, n_parts) = (panels(width), batch.parts.len());
     // A task takes a panel and some parts of the rows. How many follows the threads there are: an
     // output is the same whoever computes it.
     let runs = rayon::current_num_threads().div_ceil(n_panels);
     let run = n_parts.div_ceil(runs).max(1);
-    let arch = clcc_numerics::math::vectors();
     let tasks: Vec<(usize, usize)> = (0..n_panels)
         .flat_map(|panel| (0..n_parts).step_by(run).map(move |first| (panel, first)))
         .collect();
@@ -294,34 +293,8 @@ fn forward<T: Real>(batch: &SparseBatch, weight: &[T], bias: &[T]) -> Vec<T> {
         .par_iter()
         .with_max_len(1)
         .map(|&(panel, first)| {
-            let parts = &batch.parts[first..n_parts.min(first + run)];
-            let rows = first * PART_ROWS..batch.rows.min((first + parts.len()) * PART_ROWS);
-            let mut out = vec![T::zero(); rows.len() * LANES];
-            let mut shift = [0f64; LANES];
-            let weight = &lanes(weight)[panel * features..][..features];
-            for (block, table) in weight.chunks(BLOCK).enumerate() {
-                arch.dispatch(AddShift {
-                    sums: &mut shift,
-                    shift: &batch.input.shift()[block * BLOCK..],
-                    table,
-                });
-                for (out, part) in lanes_mut(&mut out).chunks_mut(PART_ROWS).zip(parts) {
-                    arch.dispatch(AddRows {
-                        out,
-                        entries: &part[block],
-                        table,
-                    });
-                }
-            }
-            let base: Vec<T> = bias[panel * LANES..]
-                .iter()
-                .zip(shift)
-                .map(|(b, s)| T::from_f64(b.to_f64() - s))
-                .collect();
-            for row in lanes_mut(&mut out) {
-                row.iter_mut().zip(&base).for_each(|(o, &b)| *o += b);
-            }
-            out
+            let parts = first..n_parts.min(first + run);
+            forward_panel(batch, weight, bias, panel, parts)
         })
         .collect();
     let runs = n_parts.div_ceil(run);
@@ -339,6 +312,46 @@ fn forward<T: Real>(batch: &SparseBatch, weight: &[T], bias: &[T]) -> Vec<T> {
                 }
             }
         });
+    out
+}
+
+/// The outputs of one panel for some parts of the rows, `rows x LANES`.
+fn forward_panel<T: Real>(
+    batch: &SparseBatch,
+    weight: &[T],
+    bias: &[T],
+    panel: usize,
+    parts: std::ops::Range<usize>,
+) -> Vec<T> {
+    let arch = clcc_numerics::math::vectors();
+    let features = batch.input.n_features();
+    let rows = parts.start * PART_ROWS..batch.rows.min(parts.end * PART_ROWS);
+    let parts = &batch.parts[parts];
+    let mut out = vec![T::zero(); rows.len() * LANES];
+    let mut shift = [0f64; LANES];
+    let weight = &lanes(weight)[panel * features..][..features];
+    for (block, table) in weight.chunks(BLOCK).enumerate() {
+        arch.dispatch(AddShift {
+            sums: &mut shift,
+            shift: &batch.input.shift()[block * BLOCK..],
+            table,
+        });
+        for (out, part) in lanes_mut(&mut out).chunks_mut(PART_ROWS).zip(parts) {
+            arch.dispatch(AddRows {
+                out,
+                entries: &part[block],
+                table,
+            });
+        }
+    }
+    let base: Vec<T> = bias[panel * LANES..]
+        .iter()
+        .zip(shift)
+        .map(|(b, s)| T::from_f64(b.to_f64() - s))
+        .collect();
+    for row in lanes_mut(&mut out) {
+        row.iter_mut().zip(&base).for_each(|(o, &b)| *o += b);
+    }
     out
 }
 
