@@ -11,7 +11,7 @@ use clcc_stages::anndata::{AnnData, Uns};
 use clcc_stages::cluster::{ClusterParams, cluster_profiles};
 use clcc_stages::dosage::clones::CloneId;
 use clcc_stages::dosage::slope::Class;
-use clcc_stages::dosage::{Analysis, DosageParams, GeneWindows, Places, analyse, arm_names};
+use clcc_stages::dosage::{Analysis, Cells, DosageParams, GeneWindows, Places, analyse, arm_names};
 use clcc_stages::frame::Frame;
 use clcc_stages::genome::GeneTable;
 use clcc_stages::infercnv::{InfercnvParams, annotate};
@@ -55,9 +55,13 @@ fn clones(obs: &Frame, x_cnv: &Csr) -> StageResult<Vec<Option<CloneId>>> {
 fn model(expr: &AnnData, cnv: &AnnData) -> StageResult<Analysis> {
     let x_cnv = sparse(cnv.obsm.get("X_cnv"))?;
     analyse(
-        sparse(expr.layers.get("counts"))?,
-        x_cnv,
-        &clones(&expr.obs, x_cnv)?,
+        Cells {
+            counts: sparse(expr.layers.get("counts"))?,
+            cnv: x_cnv,
+            ids: &clones(&expr.obs, x_cnv)?,
+            // No calls: clones are malignant by their own counts.
+            calls: &vec![None; expr.obs.len()],
+        },
         &GeneWindows::new(&expr.var.index, windows(cnv)?, &cnv.var)?,
         Places {
             chromosome: &expr.var.texts("chromosome")?,

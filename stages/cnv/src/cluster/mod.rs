@@ -25,6 +25,8 @@ mod segments;
 mod tables;
 
 #[cfg(test)]
+mod stage_tests;
+#[cfg(test)]
 mod tests;
 
 pub use clones::{CloneOptions, Clones, Evidence};
@@ -41,6 +43,7 @@ use clcc_numerics::graph::{
     nearest_neighbors, neighborhood_size, umap,
 };
 use clcc_stage::cells::CLONE;
+use clcc_stage::cohort::paired;
 use clcc_stage::roles;
 
 use ndarray::Array2;
@@ -49,13 +52,13 @@ use serde_json::json;
 use clcc_data::anndata::{AnnData, Reader, Uns};
 use clcc_data::error::{StageError, StageResult};
 use clcc_data::frame::{Categorical, Column, Frame};
-use clcc_data::genome::is_clonal_locus;
+use clcc_data::genome::{is_clonal_locus, symbols};
 use clcc_data::matrix::{Csr, Matrix};
 use clcc_numerics::linalg::{Pca, PcaOptions, pca};
 use clcc_numerics::rng::Rng;
 use clcc_stage::params::{OnlyWith, ParamProblem};
 use clcc_stage::rows;
-use clcc_stage::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
+use clcc_stage::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext, missing};
 use clcc_stage::tables::{Row as _, TableSpec};
 
 /// Largest number of windows (or cells, where they are fewer) at which the components are computed from
@@ -213,7 +216,8 @@ impl Stage for Cluster {
     ];
     // 9: arms and segments judged by their genes' counts; malignant cells in altered clusters alone.
     // 10: pseudogene segments of the receptors' loci (`IGHVII-1-1`, `TRBVA`) take no part, as the other segments.
-    const CODE_VERSION: u32 = 11;
+    // 12: those of genes that are named by Ensembl id too; `expr` in another order of cells.
+    const CODE_VERSION: u32 = 12;
     const ABOUT: &'static str =
         "groups the cells of a patient by copy-number profile: PCA, exact neighbours, Leiden, UMAP";
     const USES_SEED: bool = true;
@@ -262,7 +266,7 @@ impl Stage for Cluster {
         })?;
         ctx.progress.step(4, 5, "gains, losses and clones");
         let expr = match ctx.optional(roles::EXPR) {
-            Some(expr) => Some(Expr::read(&expr.path, &input.obs)?),
+            Some(expr) => Some(Expr::read(&expr.path)?),
             None => None,
         };
         let mut judged = Judged::new(&input, &found, expr.as_ref(), params);
@@ -301,7 +305,7 @@ impl Stage for Cluster {
     }
 }
 
-/// The artifact `cnv`.
+/// The artifact `cnv`, its cells in the order of `expr` where that is read.
 struct CnvInput {
     obs: Frame,
     /// Genes of the windows, in genome order.
@@ -312,16 +316,18 @@ struct CnvInput {
 
 impl CnvInput {
     fn read(ctx: &StageContext<'_>) -> StageResult<Self> {
-        let reader = ctx.one(roles::CNV)?.open()?;
-        let x_cnv = reader.obsm("X_cnv")?.into_csr();
-        let uns = reader.uns()?;
+        let cnv = paired(ctx, roles::CNV)?
+            .pop()
+            .ok_or_else(|| missing(roles::CNV))?;
+        let x_cnv = cnv.obsm("X_cnv")?.into_csr();
+        let uns = cnv.reader.uns()?;
         let windows = match uns.get("cnv").and_then(|cnv| cnv.at(&["windows"])) {
             Some(Uns::Frame(windows)) if windows.len() == x_cnv.n_cols() => Some(windows.clone()),
             _ => None,
         };
         Ok(Self {
-            obs: reader.obs()?,
-            genes: reader.var()?,
+            obs: cnv.obs()?,
+            genes: cnv.reader.var()?,
             x_cnv,
             windows,
         })
@@ -338,36 +344,33 @@ impl CnvInput {
 struct Expr {
     obs: Frame,
     var: Frame,
+    /// Whether each gene is a segment of an immunoglobulin or a T-cell receptor, which are not used.
+    clonal: Vec<bool>,
     counts: Csr,
 }
 
 impl Expr {
-    fn read(path: &std::path::Path, cells: &Frame) -> StageResult<Self> {
+    fn read(path: &std::path::Path) -> StageResult<Self> {
         let reader = Reader::open(path)?;
-        let obs = reader.obs()?;
-        if obs.index != cells.index {
-            return Err(StageError::format(
-                path,
-                "obs",
-                "expected the cells of `cnv`, in their order",
-            ));
-        }
+        let var = reader.var()?;
         Ok(Self {
-            obs,
-            var: reader.var()?,
+            obs: reader.obs()?,
+            clonal: symbols(&var).iter().map(|s| is_clonal_locus(s)).collect(),
+            var,
             counts: reader.layer("counts")?.into_csr(),
         })
     }
 
-    /// Columns of the counts of the genes of `cnv`, and their arms. Segments of immunoglobulins and T-cell receptors
-    /// are not used.
+    /// Columns of the counts of the genes of `cnv`, and their arms.
     fn places(&self, genes: &Frame) -> Places {
         let columns: HashMap<&str, usize> = (self.var.index.iter().enumerate())
             .map(|(c, name)| (name.as_str(), c))
             .collect();
         let column = |name: &String| {
-            let used = !is_clonal_locus(name);
-            columns.get(name.as_str()).copied().filter(|_| used)
+            columns
+                .get(name.as_str())
+                .copied()
+                .filter(|c| !self.clonal[*c])
         };
         Places {
             column: genes.index.iter().map(column).collect(),
@@ -388,17 +391,12 @@ impl Expr {
         let kept: HashSet<&str> = genes.index.iter().map(String::as_str).collect();
         let inferred: HashSet<String> = genes.texts("chromosome")?.into_iter().collect();
         let chromosome = self.var.texts("chromosome")?;
-        let is_used = |(name, chromosome): (&String, &String)| {
-            let left_out = inferred.contains(chromosome) && !kept.contains(name.as_str());
-            !left_out && !is_clonal_locus(name)
+        let is_used = |g: usize| {
+            let name = self.var.index[g].as_str();
+            let left_out = inferred.contains(&chromosome[g]) && !kept.contains(name);
+            !left_out && !self.clonal[g]
         };
-        let used: Vec<bool> = self
-            .var
-            .index
-            .iter()
-            .zip(&chromosome)
-            .map(is_used)
-            .collect();
+        let used: Vec<bool> = (0..self.var.len()).map(is_used).collect();
         let options = CloneOptions {
             max_clones: params.max_clones,
             min_cells: params.min_clone_cells,

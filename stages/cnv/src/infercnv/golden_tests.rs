@@ -43,6 +43,7 @@ fn paper_gene_table_gives_the_paper_windows() {
     };
     let positions = GenePositions {
         names: of(|g| g.name.clone()),
+        symbols: of(|g| g.name.clone()),
         chromosome: of(|g| g.chromosome.clone()),
         start: number(|g| g.start.get()),
         end: number(|g| g.end.get()),

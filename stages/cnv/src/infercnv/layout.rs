@@ -12,6 +12,8 @@ use super::params::{Edges, InfercnvParams, ShortChromosomes};
 pub struct GenePositions {
     /// Gene names.
     pub names: Vec<String>,
+    /// Their symbols ([`clcc_data::genome::symbols`]), which `exclude_genes` may name too.
+    pub symbols: Vec<String>,
     /// Chromosome of each gene; empty where unknown.
     pub chromosome: Vec<String>,
     /// First base of each gene, 1-based.
@@ -28,16 +30,21 @@ impl GenePositions {
     pub fn from_var(var: &Frame) -> StageResult<Self> {
         Ok(Self {
             names: var.index.clone(),
+            symbols: clcc_data::genome::symbols(var),
             chromosome: var.texts("chromosome")?,
             start: var.numbers("start")?,
             end: var.numbers("end")?,
         })
     }
 
+    fn is_included(&self, g: usize, params: &InfercnvParams) -> bool {
+        params.includes(&self.chromosome[g], [&self.names[g], &self.symbols[g]])
+    }
+
     /// The same positions in random order, among the genes on included chromosomes.
     pub(super) fn shuffled(&self, params: &InfercnvParams) -> Self {
         let genes: Vec<usize> = (0..self.names.len())
-            .filter(|&g| params.includes(&self.chromosome[g], &self.names[g]))
+            .filter(|&g| self.is_included(g, params))
             .collect();
         let mut from = genes.clone();
         Rng::new(params.control_seed, "infercnv gene order", &[]).shuffle(&mut from);
@@ -204,7 +211,7 @@ impl Layout {
 
     fn sorted(positions: &GenePositions, params: &InfercnvParams) -> StageResult<Vec<usize>> {
         let mut genes: Vec<usize> = (0..positions.names.len())
-            .filter(|&g| params.includes(&positions.chromosome[g], &positions.names[g]))
+            .filter(|&g| positions.is_included(g, params))
             .collect();
         if let Some(&g) = genes
             .iter()

@@ -242,6 +242,7 @@ mod tests {
         let n = 20;
         GenePositions {
             names: (0..n).map(|g| format!("g{g}")).collect(),
+            symbols: (0..n).map(|g| format!("g{g}")).collect(),
             chromosome: (0..n).map(|g| format!("chr{}", 1 + g / 10)).collect(),
             start: (0..n).map(|g| f64::from((g % 10) * 1000 + 1)).collect(),
             end: (0..n).map(|g| f64::from((g % 10) * 1000 + 100)).collect(),

@@ -37,7 +37,7 @@ use std::collections::BTreeMap;
 use clcc_data::anndata::{AnnData, Uns};
 use clcc_data::error::{StageError, StageResult};
 use clcc_data::frame::{Categorical, Column, Frame};
-use clcc_data::genome::{Assembly, annotate_arms};
+use clcc_data::genome::{Assembly, annotate_arms, symbols};
 use clcc_data::matrix::{Csr, Matrix};
 use clcc_numerics::rng::Rng;
 use clcc_stage::params::{OnlyWith, ParamProblem};
@@ -58,7 +58,8 @@ impl Stage for Infercnv {
     const KIND: &'static str = "infercnv";
     const TABLES: &'static [TableSpec] = &[HmmRegionRow::SPEC, HmmSubclusterRow::SPEC];
     // 4: column `arm`; elementary functions, products and decompositions of `math`.
-    const CODE_VERSION: u32 = 4;
+    // 5: `exclude_genes` by symbol too.
+    const CODE_VERSION: u32 = 5;
     const ABOUT: &'static str =
         "copy number of each cell in windows along the genome, against normal cells";
     const MULTI_THREADED: bool = true;
@@ -114,7 +115,7 @@ impl Stage for Infercnv {
     fn run(ctx: &StageContext<'_>, params: &Self::Params) -> StageResult<Metrics> {
         let reader = ctx.one(roles::EXPR)?.open()?;
         let (obs, var) = (reader.obs()?, reader.var()?);
-        for entry in params.excluded_in_vain(&var.index) {
+        for entry in params.excluded_in_vain(&var.index, &symbols(&var)) {
             ctx.progress.warn(&format!(
                 "`exclude_genes`: no gene of the data is `{entry}`"
             ));

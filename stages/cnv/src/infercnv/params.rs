@@ -115,7 +115,7 @@ clcc_stage::params! {
         /// Chromosomes left out, with or without `chr`. Default `[chrX, chrY]`. chrM and scaffolds
         /// without `chr` are always left out.
         pub exclude_chromosomes: Vec<String> = vec!["chrX".into(), "chrY".into()],
-        /// Genes left out, by their names in `var`; a `*` at the end matches any further characters.
+        /// Genes left out, by name or symbol; a `*` at the end matches any further characters.
         /// Default none (infercnvpy). The HLA genes (`HLA-*`) are neighbours and vary by cell type, so that
         /// macrophages seem to gain what fibroblasts seem to lose there; CopyKAT leaves them out too.
         #[schemars(inner(length(min = 1)))]
@@ -225,15 +225,18 @@ impl InfercnvParams {
         self.reference_key.is_none()
     }
 
-    /// Whether a gene of that name on that chromosome is included.
-    pub(super) fn includes(&self, chromosome: &str, gene: &str) -> bool {
+    /// Whether a gene of that name and symbol on that chromosome is included.
+    pub(super) fn includes(&self, chromosome: &str, gene: [&str; 2]) -> bool {
         chromosome.starts_with("chr")
             && chromosome != "chrM"
             && !self
                 .exclude_chromosomes
                 .iter()
                 .any(|e| normalise_chromosome(e) == chromosome)
-            && !self.exclude_genes.iter().any(|e| names_gene(e, gene))
+            && !self
+                .exclude_genes
+                .iter()
+                .any(|e| gene.iter().any(|name| names_gene(e, name)))
     }
 
     /// Entries of `exclude_chromosomes` that match none of these chromosomes, except X, Y and M, which
@@ -247,10 +250,10 @@ impl InfercnvParams {
         .collect()
     }
 
-    /// Entries of `exclude_genes` that match none of these genes.
-    pub(super) fn excluded_in_vain(&self, genes: &[String]) -> Vec<&str> {
+    /// Entries of `exclude_genes` that match none of these genes, by name or by symbol.
+    pub(super) fn excluded_in_vain(&self, names: &[String], symbols: &[String]) -> Vec<&str> {
         let all = self.exclude_genes.iter().map(String::as_str);
-        all.filter(|e| !genes.iter().any(|gene| names_gene(e, gene)))
+        all.filter(|e| !names.iter().chain(symbols).any(|gene| names_gene(e, gene)))
             .collect()
     }
 }

@@ -192,9 +192,10 @@ mod tests {
             .flat_map(|(c, &n)| vec![format!("chr{}", c + 1); n])
             .collect();
         let place: Vec<f64> = (0..chromosome.len()).map(|g| g as f64).collect();
-        let names = (0..chromosome.len()).map(|g| format!("g{g}")).collect();
+        let names: Vec<String> = (0..chromosome.len()).map(|g| format!("g{g}")).collect();
         Layout::new(
             &GenePositions {
+                symbols: names.clone(),
                 names,
                 chromosome,
                 start: place.clone(),

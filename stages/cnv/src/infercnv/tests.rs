@@ -235,7 +235,7 @@ fn excluded_genes_are_as_if_they_were_not_there() {
         exclude_genes: vec![one.clone(), format!("{start}*"), "NO-SUCH*".into()],
         ..params.clone()
     };
-    assert_eq!(left_out.excluded_in_vain(names), ["NO-SUCH*"]);
+    assert_eq!(left_out.excluded_in_vain(names, &[]), ["NO-SUCH*"]);
     let run = |var: &Frame, x: &Csr, params: &InfercnvParams| {
         let (found, _) = annotate(&s.obs, var, x, params, &Quiet).unwrap();
         found.obsm["X_cnv"].clone().into_dense()

@@ -5,14 +5,15 @@ use serde_json::json;
 use super::mixture::{mixture, p_value};
 use super::params::BaselinesParams;
 use super::{Method, Ranked};
-use crate::dosage::clones::{clone_ids, pseudobulks};
-use crate::dosage::copy::{Along, altered, copy_ratios};
+use crate::dosage::by_counts::ByCounts;
+use crate::dosage::clones::{calls_of_clones, clone_ids, pseudobulks};
+use crate::dosage::copy::{Along, altered, copy_ratios, malignant};
 use crate::dosage::loci::excluded;
 use crate::dosage::rates::Rates;
 use crate::dosage::residual::Residuals;
 use crate::dosage::slope::window_scale;
 use crate::dosage::windows::arm_names;
-use crate::dosage::{DosageParams, GeneWindows};
+use crate::dosage::{DosageParams, GeneWindows, malignant_calls};
 use clcc_data::error::StageResult;
 use clcc_numerics::math;
 use clcc_stage::cohort::{Cohort, CohortCnv};
@@ -103,8 +104,11 @@ fn clone_residuals(
         scale,
         excluded: &excluded,
     };
+    let by_counts = ByCounts::new(&clones, &rates, along.arm, along.excluded);
+    let called = calls_of_clones(&clones, &malignant_calls(cohort));
+    let malignant = malignant(&clones, &by_counts, along, &called, params.altered);
     let source = params.clone_copy_number;
-    let copy: Vec<Vec<f64>> = copy_ratios(&clones, &rates, along, source, params.altered)
+    let copy: Vec<Vec<f64>> = copy_ratios(&clones, &by_counts, &malignant, along, source)
         .iter()
         .map(|r| altered(r, params.altered))
         .collect();

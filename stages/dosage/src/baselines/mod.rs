@@ -59,7 +59,7 @@ impl Stage for Baselines {
         BaselineRetrievalRow::SPEC,
     ];
     // 9: elementary functions, products and decompositions of `math`.
-    const CODE_VERSION: u32 = 9;
+    const CODE_VERSION: u32 = 10;
     const ABOUT: &'static str =
         "simple models to compare with: dosage residual, correlation, CCA, linear projection";
     const USES_SEED: bool = true;
@@ -97,7 +97,7 @@ impl Stage for Baselines {
             .transpose()?;
         let map = GeneWindows::new(&cohort.var.index, &cnv.windows, &cnv.genes)?;
         let slots = Slots::new(&map);
-        if params.restrict == Restrict::Malignant {
+        if !ctx.all(roles::CLUSTERS).is_empty() {
             add_malignant(ctx, &mut cohort)?;
         }
         let scored = params.restrict.cancer_cells(&cohort.obs)?;

@@ -170,17 +170,15 @@ fn check_cells(cohort: &Cohort, rows: &[ConcordanceRow]) -> StageResult<()> {
 
 /// Columns of `clusters` for the cells, without rows where that role was not read.
 fn clusters(ctx: &StageContext<'_>, cohort: &Cohort) -> StageResult<Frame> {
-    let parts = ctx
-        .all(roles::CLUSTERS)
-        .into_iter()
-        .map(|input| input.open()?.obs())
+    if ctx.all(roles::CLUSTERS).is_empty() {
+        return Ok(Frame::new(Vec::new()));
+    }
+    let parts = clcc_stage::cohort::paired(ctx, roles::CLUSTERS)?
+        .iter()
+        .map(clcc_stage::cohort::Paired::obs)
         .collect::<StageResult<Vec<_>>>()?;
     let clusters = clcc_stage::cohort::stack_frames(&parts);
-    if !clusters.is_empty() && clusters.index != cohort.obs.index {
-        return Err(StageError::data(
-            "`clusters` has other cells than `expr`, or in another order",
-        ));
-    }
+    debug_assert_eq!(clusters.index, cohort.obs.index);
     Ok(clusters)
 }
 

@@ -4,8 +4,9 @@
 //! `CLCC_ROUNDS=20 cargo test -p clcc-dosage --lib dosage::calibration -- --nocapture` prints the figures of
 //! docs/findings.md; without it the same with three data sets each.
 
+use super::by_counts::ByCounts;
 use super::clones::{CloneId, ClonePseudobulk};
-use super::copy::Along;
+use super::copy::{Along, malignant};
 use super::rates::Rates;
 use super::slope::{Class, Slopes, slopes, window_scale};
 use super::windows::tests::windows;
@@ -14,15 +15,20 @@ use clcc_numerics::rng::Rng;
 use clcc_numerics::stats::mean;
 use clcc_testing::genes;
 
-const CHROMOSOMES: usize = 20;
-const PER_CHROMOSOME: usize = 90;
-const N_GENES: usize = CHROMOSOMES * PER_CHROMOSOME;
+const N_GENES: usize = 1800;
 
 /// A cohort: how slopes and levels are distributed.
 #[derive(Clone, Copy)]
 struct World {
     patients: usize,
     clones: usize,
+    /// Chromosomes of one arm, and the parts of each that change alone.
+    chromosomes: usize,
+    parts: usize,
+    /// Parts changed in all clones of a patient, and in each alone.
+    changed: (usize, usize),
+    /// Genes of a window.
+    window: usize,
     /// Mean and standard deviation of the slopes of genes that follow.
     slopes: (f64, f64),
     /// Share of genes with a slope of 0, and with a slope of 0 in two of the patients alone.
@@ -37,6 +43,10 @@ struct World {
 const BASE: World = World {
     patients: 6,
     clones: 3,
+    chromosomes: 20,
+    parts: 1,
+    changed: (6, 3),
+    window: 20,
     slopes: (1.0, 0.0),
     escape: 0.0,
     mixed: 0.0,
@@ -48,19 +58,31 @@ struct Simulated {
     slopes: Slopes,
     /// True slope relative to the mean of all, `[gene][patient]`.
     truth: Vec<Vec<f64>>,
+    /// Clones taken for malignant; clones with any altered segment by their own counts.
+    malignant: usize,
+    altered: usize,
 }
 
-/// Log copy ratio of every chromosome in every clone of a patient: six of 20 chromosomes changed in all
-/// clones, two more in each alone.
+/// Changes shorter than a window: thirds of arms of 150 genes.
+const THIRDS: World = World {
+    chromosomes: 12,
+    parts: 3,
+    changed: (8, 3),
+    window: 60,
+    ..BASE
+};
+
+/// Log copy ratio of every part of a chromosome in every clone of a patient.
 fn copies(world: World, rng: &mut Rng) -> Vec<Vec<f64>> {
+    let n = world.chromosomes * world.parts;
     let change = |rng: &mut Rng| if rng.uniform() < 0.5 { 0.5f64 } else { 1.5 }.ln();
-    let pick = |rng: &mut Rng| (rng.uniform() * CHROMOSOMES as f64) as usize;
-    let mut trunk = vec![0.0; CHROMOSOMES];
-    (0..6).for_each(|_| trunk[pick(rng)] = change(rng));
+    let pick = |rng: &mut Rng| (rng.uniform() * n as f64) as usize;
+    let mut trunk = vec![0.0; n];
+    (0..world.changed.0).for_each(|_| trunk[pick(rng)] = change(rng));
     (0..world.clones)
         .map(|_| {
             let mut out = trunk.clone();
-            (0..3).for_each(|_| out[pick(rng)] = change(rng));
+            (0..world.changed.1).for_each(|_| out[pick(rng)] = change(rng));
             out
         })
         .collect()
@@ -92,12 +114,12 @@ fn simulate(world: World, seed: u64) -> Simulated {
         truth.push(of);
         shared.push(level(world.levels.0, &mut rng));
     }
-    let sizes: Vec<(String, usize)> = (1..=CHROMOSOMES)
-        .map(|c| (format!("chr{c}"), PER_CHROMOSOME))
+    let sizes: Vec<(String, usize)> = (1..=world.chromosomes)
+        .map(|c| (format!("chr{c}"), N_GENES / world.chromosomes))
         .collect();
     let sizes: Vec<(&str, usize)> = sizes.iter().map(|(c, n)| (c.as_str(), *n)).collect();
-    let windows = windows(&sizes, 20, 5);
-    let first = windows.numbers("first_gene").unwrap();
+    let windows = windows(&sizes, world.window, 5);
+    let spans = ["first_gene", "last_gene"].map(|c| windows.numbers(c).unwrap());
     let mut clones = Vec::new();
     for patient in 0..world.patients {
         let copies = copies(world, &mut rng);
@@ -114,8 +136,12 @@ fn simulate(world: World, seed: u64) -> Simulated {
                 if c == 0 {
                     0.0
                 } else {
-                    copies[c - 1][g / PER_CHROMOSOME]
+                    copies[c - 1][g * world.chromosomes * world.parts / N_GENES]
                 }
+            };
+            let over = |(first, last): (&f64, &f64)| {
+                let inside: Vec<f64> = (*first as usize..=*last as usize).map(of).collect();
+                0.15 * mean(&inside)
             };
             let counts: Vec<f64> = (0..N_GENES)
                 .map(|g| {
@@ -137,9 +163,10 @@ fn simulate(world: World, seed: u64) -> Simulated {
                 cells: vec![0; 100],
                 library: counts.iter().sum(),
                 counts,
-                profile: first
+                profile: spans[0]
                     .iter()
-                    .map(|f| 0.15 * of(*f as usize) + 0.002 * rng.normal())
+                    .zip(&spans[1])
+                    .map(|span| over(span) + 0.002 * rng.normal())
                     .collect(),
             });
         }
@@ -155,10 +182,22 @@ fn simulate(world: World, seed: u64) -> Simulated {
         scale: window_scale(&rates, &clones, world.patients, &map).0,
         excluded: &[false; N_GENES],
     };
-    let slopes = slopes(&clones, world.patients, along, &params);
+    let by_counts = ByCounts::new(&clones, &rates, along.arm, along.excluded);
+    let called = vec![None; clones.len()];
+    let malignant = malignant(&clones, &by_counts, along, &called, params.altered);
+    let altered = (0..clones.len())
+        .filter(|&u| by_counts.is_altered(u, params.altered, 0.0))
+        .count();
+    let n = world.patients;
+    let slopes = slopes(&clones, n, &by_counts, &malignant, along, &params);
     let typical = mean(&truth.concat());
     truth.iter_mut().flatten().for_each(|t| *t /= typical);
-    Simulated { slopes, truth }
+    Simulated {
+        slopes,
+        truth,
+        malignant: malignant.iter().filter(|m| **m).count(),
+        altered,
+    }
 }
 
 fn rounds() -> u64 {
@@ -354,4 +393,40 @@ fn a_gene_that_escapes_in_two_of_ten_patients_is_named_with_them() {
     let f = figures("two of ten", world);
     assert!(f.patients.1 < 0.08, "{:?}", f.patients);
     assert!(f.patients.2 > 0.12, "{:?}", f.patients);
+}
+
+/// The windows next to a gene say nothing of a change that is shorter than they are; the clones' own counts
+/// do.
+#[test]
+fn changes_of_a_third_of_an_arm_are_tested_and_called_as_those_of_arms() {
+    let world = World {
+        slopes: (0.85, 0.2),
+        escape: 0.05,
+        levels: (0.23, 0.15),
+        ..THIRDS
+    };
+    let f = figures("thirds of arms", world);
+    assert!(f.tested > 500.0, "{} tested", f.tested);
+    assert!(f.wrong.0 < 0.05 + 2.0 * f.wrong.1 + 0.02, "{:?}", f.wrong);
+    assert!(f.power > 0.2, "{}", f.power);
+}
+
+/// Levels of tumours, and of patients, are no segment.
+#[test]
+fn where_no_copy_changes_no_clone_is_malignant() {
+    for seed in 0..rounds().max(5) {
+        for levels in [(0.23, 0.0), (0.23, 0.3), (0.5, 0.5)] {
+            let world = World {
+                levels,
+                changed: (0, 0),
+                ..THIRDS
+            };
+            let found = simulate(world, seed);
+            assert_eq!(
+                (found.malignant, found.altered),
+                (0, 0),
+                "seed {seed}, {levels:?}"
+            );
+        }
+    }
 }

@@ -146,3 +146,18 @@ pub fn pseudobulks(
         .collect();
     (out, n_strata)
 }
+
+/// Whether most cells of each clone that `cluster` called are called malignant; `None` where it called none.
+pub(crate) fn calls_of_clones(
+    clones: &[ClonePseudobulk],
+    calls: &[Option<bool>],
+) -> Vec<Option<bool>> {
+    clones
+        .iter()
+        .map(|clone| {
+            let own: Vec<bool> = clone.cells.iter().filter_map(|&i| calls[i]).collect();
+            let malignant = own.iter().filter(|m| **m).count();
+            (!own.is_empty()).then_some(2 * malignant > own.len())
+        })
+        .collect()
+}

@@ -1,15 +1,12 @@
 //! Log copy ratios of malignant clones along the genome, by which the residuals of their cells are
 //! signed.
 
-use std::ops::Range;
-
 use rayon::prelude::*;
 
 use super::GeneWindows;
+use super::by_counts::ByCounts;
 use super::clones::ClonePseudobulk;
 use super::params::CopyNumber;
-use super::rates::{LEAST_NEIGHBOURS, NEIGHBOURS, Rates, level};
-use clcc_numerics::stats::interquartile_mean;
 
 /// Share of altered genes from which a clone counts as malignant.
 const MALIGNANT_SHARE: f64 = 0.05;
@@ -31,22 +28,22 @@ pub(crate) struct Along<'a> {
 /// where unknown or excluded.
 ///
 /// `Neighbours`: the clone's log rates minus those of the normal cells of its stratum, summarised by
-/// the interquartile mean, weighted by precision, over the nearest 50 genes on either side in the arm,
-/// without the gene itself. Genes that tumours express at another level do not move it. The unit is the
-/// response of the typical gene, so no scale is needed. 0 is the clone's median gene: a clone with more
-/// than half of its genes gained shows the others as lost, as inferred profiles do.
+/// the interquartile mean, weighted by precision, over the nearest 50 genes on either side in the
+/// segment, without the gene itself ([`ByCounts::typical`]). Genes that tumours express at another level
+/// do not move it. The unit is the response of the typical gene, so no scale is needed. 0 is the clone's
+/// median gene: a clone with more than half of its genes gained shows the others as lost, as inferred
+/// profiles do.
 ///
-/// `Windows` uses [`from_windows`], and so does `Neighbours` where the clone is not malignant by its
-/// windows ([`is_malignant`]: other cells of a tumour differ from normal ones too, but not in copy
-/// number), its stratum has no normal cells, or an arm has too few genes.
+/// `Windows` uses [`from_windows`], and so does `Neighbours` where the clone is not malignant
+/// ([`malignant`]: other cells of a tumour differ from normal ones too, but not in copy number), its
+/// stratum has no normal cells, or a segment has too few genes.
 pub(crate) fn copy_ratios(
     clones: &[ClonePseudobulk],
-    rates: &Rates,
+    by_counts: &ByCounts,
+    malignant: &[bool],
     along: Along<'_>,
     source: CopyNumber,
-    least: f64,
 ) -> Vec<Vec<f64>> {
-    let arms = runs(along.arm);
     (0..clones.len())
         .into_par_iter()
         .map(|u| {
@@ -54,18 +51,9 @@ pub(crate) fn copy_ratios(
                 return vec![0.0; along.map.len()];
             }
             let mut out = from_windows(&clones[u], along);
-            let normal: Vec<usize> = (0..clones.len())
-                .filter(|&v| clones[v].stratum == clones[u].stratum && !clones[v].id.cancer)
-                .collect();
-            let usable = !normal.is_empty() && is_malignant(&out, least);
-            if source == CopyNumber::Neighbours && usable {
-                for arm in &arms {
-                    let near = Arm::new(arm.clone(), u, &normal, rates, along.excluded);
-                    arm.clone().for_each(|g| {
-                        if let Some(c) = near.around(g) {
-                            out[g] = c;
-                        }
-                    });
+            if source == CopyNumber::Neighbours && malignant[u] {
+                for (g, c) in out.iter_mut().enumerate() {
+                    *c = by_counts.typical(u, g).unwrap_or(*c);
                 }
             }
             for (c, _) in out.iter_mut().zip(along.excluded).filter(|(_, e)| **e) {
@@ -76,9 +64,33 @@ pub(crate) fn copy_ratios(
         .collect()
 }
 
-/// Whether a clone of a tumour sample is malignant by its windows' log copy ratios: a twentieth of the
-/// genes has an absolute value of `least` or more. Never where expression does not follow the windows.
-pub(crate) fn is_malignant(from_windows: &[f64], least: f64) -> bool {
+/// Which clones are malignant. Those of a tumour sample whose cells `cluster` called so (`called`, its call
+/// of most of the clone's cells): it judged the genome of their cluster by raw counts. Where it made no
+/// call, those of which a twentieth of the genes is altered by a log ratio of `least` or more, by the
+/// windows next to them or by the clone's own counts ([`ByCounts::is_altered`]): a change shorter than a
+/// window is none to the windows next to it. None where expression does not follow the windows.
+pub(crate) fn malignant(
+    clones: &[ClonePseudobulk],
+    by_counts: &ByCounts,
+    along: Along<'_>,
+    called: &[Option<bool>],
+    least: f64,
+) -> Vec<bool> {
+    let is_altered = |u: usize| {
+        by_windows(&from_windows(&clones[u], along), least)
+            || by_counts.is_altered(u, least, MALIGNANT_SHARE)
+    };
+    (0..clones.len())
+        .into_par_iter()
+        .map(|u| {
+            let can_be = clones[u].id.cancer && along.scale.is_finite();
+            can_be && called[u].unwrap_or_else(|| is_altered(u))
+        })
+        .collect()
+}
+
+/// Whether a twentieth of the genes has a log copy ratio of `least` or more by the windows next to it.
+fn by_windows(from_windows: &[f64], least: f64) -> bool {
     let altered = from_windows.iter().filter(|c| c.abs() >= least).count();
     altered as f64 >= MALIGNANT_SHARE * from_windows.len() as f64
 }
@@ -110,69 +122,15 @@ pub(crate) fn altered(ratios: &[f64], least: f64) -> Vec<f64> {
         .collect()
 }
 
-/// Runs of consecutive genes on one known arm.
-fn runs(arm: &[String]) -> Vec<Range<usize>> {
-    let mut out: Vec<Range<usize>> = Vec::new();
-    for g in (0..arm.len()).filter(|&g| !arm[g].is_empty()) {
-        match out.last_mut() {
-            Some(run) if run.end == g && arm[run.start] == arm[g] => run.end = g + 1,
-            _ => out.push(g..g + 1),
-        }
-    }
-    out
-}
-
-/// Differences of a clone's log rates from those of normal cells, over the genes of an arm that are
-/// informative in both.
-struct Arm {
-    genes: Vec<usize>,
-    /// Difference and weight of each informative gene.
-    differences: Vec<(f64, f64)>,
-}
-
-impl Arm {
-    fn new(
-        arm: Range<usize>,
-        u: usize,
-        normal: &[usize],
-        rates: &Rates,
-        excluded: &[bool],
-    ) -> Self {
-        let difference = |g: usize| {
-            let (level, weight) = level(g, normal, &rates.y, &rates.w)?;
-            (rates.w[u][g] > 0.0).then_some((
-                rates.y[u][g] - level,
-                1.0 / (1.0 / rates.w[u][g] + 1.0 / weight),
-            ))
-        };
-        let (genes, differences) = arm
-            .filter(|&g| !excluded[g])
-            .filter_map(|g| Some((g, difference(g)?)))
-            .unzip();
-        Self { genes, differences }
-    }
-
-    /// Interquartile mean over the genes nearest to `g`, without `g`; `None` where they are too few.
-    fn around(&self, g: usize) -> Option<f64> {
-        let at = self.genes.partition_point(|&h| h < g);
-        let after = at + usize::from(self.genes.get(at) == Some(&g));
-        let left = &self.differences[at.saturating_sub(NEIGHBOURS)..at];
-        let right = &self.differences[after..(after + NEIGHBOURS).min(self.genes.len())];
-        if left.len() + right.len() < LEAST_NEIGHBOURS {
-            return None;
-        }
-        let near = [left, right].concat();
-        Some(interquartile_mean(&near))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
 
     use super::super::clones::CloneId;
+    use super::super::rates::Rates;
     use super::super::windows::{arm_names, tests::windows};
     use super::*;
+    use clcc_numerics::stats::interquartile_mean;
     use clcc_testing::genes;
 
     const SIZES: [(&str, usize); 2] = [("chr4", 120), ("chr5", 8)];
@@ -215,7 +173,9 @@ mod tests {
             scale,
             excluded: &vec![false; arm.len()],
         };
-        copy_ratios(clones, &Rates::new(clones, 2, 2.0), along, source, 0.15)
+        let by_counts = ByCounts::new(clones, &Rates::new(clones, 2, 2.0), &arm, along.excluded);
+        let malignant = malignant(clones, &by_counts, along, &vec![None; clones.len()], 0.15);
+        copy_ratios(clones, &by_counts, &malignant, along, source)
     }
 
     /// Half as much again from gene 80 on (in chr4q), every ninth gene eight times as much.
@@ -231,11 +191,13 @@ mod tests {
     #[test]
     fn a_gain_is_measured_against_the_normal_cells_and_outliers_do_not_move_it() {
         let found = &ratios(&pseudobulks(&[&gained]), CopyNumber::Neighbours, 0.2)[2];
-        // Genes 0 to 49 are the p arm, 50 to 119 q; gene 119 has 50 neighbours, 40 of them gained, and gene
-        // 100 all of q, 30 as they were and 40 gained.
-        assert!(found[..49].iter().all(|c| c.abs() < 1e-3), "{found:?}");
-        assert!((found[119] - 1.5f64.ln()).abs() < 0.15, "{found:?}");
-        assert!(found[100] > 0.2 && found[100] < 1.5f64.ln(), "{found:?}");
+        // Genes 0 to 49 are the p arm, 50 to 119 q, which is cut where the gain begins.
+        assert!(found[..80].iter().all(|c| c.abs() < 1e-3), "{found:?}");
+        let gain = &found[80..120];
+        assert!(
+            gain.iter().all(|c| (c - 1.5f64.ln()).abs() < 1e-3),
+            "{found:?}"
+        );
         // chr5 has too few genes: its windows, of 1 at scale 0.2.
         assert!(found[120..].iter().all(|c| *c == 0.2), "{found:?}");
     }
@@ -246,15 +208,16 @@ mod tests {
         let rates = Rates::new(&clones, 2, 2.0);
         let arm = arm_names(&genes(&SIZES)).unwrap();
         let found = ratios(&clones, CopyNumber::Neighbours, 0.2);
-        let mut of_arm: HashMap<&str, Vec<usize>> = HashMap::new();
+        let mut of_arm: HashMap<(&str, bool), Vec<usize>> = HashMap::new();
         for (g, name) in arm.iter().enumerate().take(120) {
-            of_arm.entry(name).or_default().push(g);
+            // The gain of q is a segment of its own.
+            of_arm.entry((name, g >= 80)).or_default().push(g);
         }
-        assert_eq!(of_arm.len(), 2);
+        assert_eq!(of_arm.len(), 3);
         assert!(rates.w[2][5] == 0.0 && rates.w[2][6] > 0.0);
         for u in [2, 3] {
             for g in 0..120 {
-                let mut near: Vec<usize> = of_arm[arm[g].as_str()].clone();
+                let mut near: Vec<usize> = of_arm[&(arm[g].as_str(), g >= 80)].clone();
                 let is_informative =
                     |h: usize| rates.w[u][h] > 0.0 && rates.w[0][h] + rates.w[1][h] > 0.0;
                 near.retain(|&h| h != g && is_informative(h));
@@ -293,9 +256,12 @@ mod tests {
         // No normal cells in the stratum; there are in another.
         assert!(windows(&ratios(&two[2..], CopyNumber::Neighbours, 0.2)[0]));
         assert!(!windows(&ratios(&two, CopyNumber::Neighbours, 0.2)[2]));
-        // Not malignant by its windows.
-        let found = &ratios(&two, CopyNumber::Neighbours, 0.1)[2];
+        // Not malignant, neither by its windows nor by its counts; by its counts alone.
+        let level = pseudobulks(&[&|_| 1.0]);
+        let found = &ratios(&level, CopyNumber::Neighbours, 0.1)[2];
         assert!(found.iter().all(|c| (c - 0.1).abs() < 1e-12));
+        let found = &ratios(&two, CopyNumber::Neighbours, 0.1)[2];
+        assert!(found[119] > 0.3, "{found:?}");
         // Nothing follows the windows: nothing is known.
         let nothing = &ratios(&two, CopyNumber::Neighbours, f64::NAN)[2];
         assert!(nothing.iter().all(|c| c.is_nan()));

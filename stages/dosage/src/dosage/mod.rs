@@ -17,6 +17,7 @@
 //! (a subclone) or on scattered genes.
 
 mod arms;
+pub(crate) mod by_counts;
 mod clone_genes;
 pub mod clones;
 pub(crate) mod copy;
@@ -40,18 +41,18 @@ pub use windows::{GeneWindows, arm_names};
 
 use serde_json::json;
 
-use clcc_data::anndata::Reader;
 use clcc_data::error::{StageError, StageResult};
 use clcc_data::matrix::Csr;
 use clcc_stage::cells::MALIGNANT;
-use clcc_stage::cohort::{Cohort, CohortCnv};
+use clcc_stage::cohort::{Cohort, CohortCnv, paired};
 use clcc_stage::roles;
 use clcc_stage::rows;
 use clcc_stage::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
 use clcc_stage::tables::{Row as _, TableSpec};
 
-use clones::{CloneId, ClonePseudobulk, clone_ids, pseudobulks};
-use copy::{Along, altered, copy_ratios};
+use by_counts::ByCounts;
+use clones::{CloneId, ClonePseudobulk, calls_of_clones, clone_ids, pseudobulks};
+use copy::{Along, altered, copy_ratios, malignant};
 use factors::{CellScores, FactorOptions, cell_scores};
 use rates::Rates;
 use residual::Residuals;
@@ -66,7 +67,9 @@ impl Stage for Dosage {
     const KIND: &'static str = "dosage";
     // 12: posterior of the slopes, levels and slopes of the patients, clonal loci left out, pseudobulks
     // of the clones published.
-    const CODE_VERSION: u32 = 12;
+    // 13: malignant clones by the calls of `cluster` or their own counts; neighbours within segments,
+    // those of each clone that are informative in it.
+    const CODE_VERSION: u32 = 13;
     const TABLES: &'static [TableSpec] = &[
         rows::DosageGeneRow::SPEC,
         rows::DosagePatientRow::SPEC,
@@ -122,9 +125,12 @@ impl Stage for Dosage {
             ctx.check_cancelled()
         };
         let found = analyse(
-            &cohort.x,
-            &cnv.x,
-            &ids,
+            Cells {
+                counts: &cohort.x,
+                cnv: &cnv.x,
+                ids: &ids,
+                calls: &malignant_calls(&cohort),
+            },
             &map,
             Places {
                 chromosome: &chromosome,
@@ -188,7 +194,7 @@ impl Analysis {
         } else {
             if self.slopes.n_clones == 0 {
                 out.push(format!(
-                    "no clone is malignant (a twentieth of the genes with a log copy ratio of {} or more in size): no gene was tested",
+                    "no clone is malignant (called so by `cluster`; where it made no call, a twentieth of the genes with a log copy ratio of {} or more in size): no gene was tested",
                     params.altered
                 ));
             } else {
@@ -217,6 +223,19 @@ impl Analysis {
     }
 }
 
+/// The cells of the cohort.
+#[derive(Debug, Clone, Copy)]
+pub struct Cells<'a> {
+    /// Raw counts, `n_cells x n_genes`.
+    pub counts: &'a Csr,
+    /// `X_cnv`, `n_cells x n_windows`.
+    pub cnv: &'a Csr,
+    /// Clone of each cell; `None`: not included.
+    pub ids: &'a [Option<CloneId>],
+    /// Whether `cluster` called each cell malignant; `None` where it made no call.
+    pub calls: &'a [Option<bool>],
+}
+
 /// Position of each gene; empty where unknown.
 #[derive(Debug, Clone, Copy)]
 pub struct Places<'a> {
@@ -228,25 +247,22 @@ pub struct Places<'a> {
     pub excluded: &'a [bool],
 }
 
-/// Compute slopes and scores from raw counts (`n_cells x n_genes`), `X_cnv` (`n_cells x n_windows`),
-/// the clone of each cell (`None`: not included), and windows and positions of the genes, which are in
-/// genome order. The result does not depend on the number of threads.
+/// Compute slopes and scores from the cells, and windows and positions of the genes, which are in genome
+/// order. The result does not depend on the number of threads.
 ///
 /// `examples/dosage_slopes.rs` makes all of these from one matrix of counts.
 ///
 /// # Errors
 /// Any error of `step`, which is called between permuted profiles.
 pub fn analyse(
-    counts: &Csr,
-    cnv: &Csr,
-    ids: &[Option<CloneId>],
+    cells: Cells<'_>,
     map: &GeneWindows,
     places: Places<'_>,
     params: &DosageParams,
     seed: u64,
     step: &dyn Fn(usize, usize) -> StageResult<()>,
 ) -> StageResult<Analysis> {
-    let (clones, n_strata) = pseudobulks(counts, cnv, ids, params.min_cells);
+    let (clones, n_strata) = pseudobulks(cells.counts, cells.cnv, cells.ids, params.min_cells);
     let rates = Rates::new(&clones, n_strata, params.min_count);
     let (scale, scale_t) = window_scale(&rates, &clones, n_strata, map);
     let along = Along {
@@ -255,10 +271,13 @@ pub fn analyse(
         scale,
         excluded: places.excluded,
     };
-    let slopes = slopes(&clones, n_strata, along, params);
-    let ratios = copy_ratios(&clones, &rates, along, params.copy_number, params.altered);
+    let by_counts = ByCounts::new(&clones, &rates, along.arm, along.excluded);
+    let called = calls_of_clones(&clones, cells.calls);
+    let malignant = malignant(&clones, &by_counts, along, &called, params.altered);
+    let slopes = slopes(&clones, n_strata, &by_counts, &malignant, along, params);
+    let ratios = copy_ratios(&clones, &by_counts, &malignant, along, params.copy_number);
     let copy: Vec<Vec<f64>> = ratios.iter().map(|r| altered(r, params.altered)).collect();
-    let residuals = Residuals::new(counts, &clones, &copy);
+    let residuals = Residuals::new(cells.counts, &clones, &copy);
     let options = FactorOptions {
         n_factors: params.n_factors,
         n_null: params.n_null,
@@ -304,22 +323,32 @@ pub(crate) fn load_cnv(ctx: &StageContext<'_>, n_cells: usize) -> StageResult<Co
     Ok(cnv)
 }
 
-/// Add the column `cnv_malignant` of `clusters` to the cohort where every patient has it. The cells of
-/// `clusters` must already be known to be those of `expr`.
+/// Add the column `cnv_malignant` of `clusters` to the cohort where every patient has it.
+///
+/// # Errors
+/// As [`paired`].
 pub(crate) fn add_malignant(ctx: &StageContext<'_>, cohort: &mut Cohort) -> StageResult<()> {
     let mut calls = Vec::with_capacity(cohort.n_cells());
-    for input in ctx.all(roles::CLUSTERS) {
-        calls.extend(
-            Reader::open(&input.path)?
-                .obs()?
-                .texts(MALIGNANT)
-                .unwrap_or_default(),
-        );
+    for clusters in paired(ctx, roles::CLUSTERS)? {
+        calls.extend(clusters.obs()?.texts(MALIGNANT).unwrap_or_default());
     }
     if calls.len() == cohort.n_cells() {
         cohort.obs.set_category(MALIGNANT, &calls);
     }
     Ok(())
+}
+
+/// Calls of `cluster`, per cell ([`add_malignant`]).
+pub(crate) fn malignant_calls(cohort: &Cohort) -> Vec<Option<bool>> {
+    let call = |text: &String| match text.as_str() {
+        "Malignant" => Some(true),
+        "Normal" => Some(false),
+        _ => None,
+    };
+    match cohort.obs.texts(MALIGNANT) {
+        Ok(texts) => texts.iter().map(call).collect(),
+        Err(_) => vec![None; cohort.n_cells()],
+    }
 }
 
 /// Numbers of genes per class, and the variances of the model.
@@ -354,6 +383,7 @@ fn slope_metrics(slopes: &Slopes) -> Metrics {
         out.insert("slope_mean".into(), json!(prior.mean));
         out.insert("slope_spread".into(), json!(prior.sd));
         out.insert("escape_share".into(), json!(prior.escape));
+        out.insert("wild_share".into(), json!(prior.wild));
     }
     out
 }

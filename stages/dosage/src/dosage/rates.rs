@@ -1,5 +1,4 @@
-//! Log expression rates of clones and genes, their precision, and local copy number from neighbouring
-//! genes.
+//! Log expression rates of clones and genes, and their precision.
 
 use super::clones::ClonePseudobulk;
 use clcc_numerics::math;
@@ -22,8 +21,6 @@ pub(crate) struct Rates {
     pub(super) w: Vec<Vec<f64>>,
     /// Log size factor of each clone, in addition to its library size; already subtracted from `y`.
     pub(super) size: Vec<f64>,
-    /// Sum of each gene's weights over clones.
-    pub(super) information: Vec<f64>,
 }
 
 impl Rates {
@@ -43,7 +40,6 @@ impl Rates {
             y,
             w: vec![vec![0.0; n_genes]; clones.len()],
             size: vec![0.0; clones.len()],
-            information: Vec::new(),
         };
         for s in 0..n_strata {
             let members: Vec<usize> = (0..clones.len())
@@ -52,9 +48,6 @@ impl Rates {
             let rate = out.weigh(clones, &members, min_count);
             out.normalise(clones, &members, &rate);
         }
-        out.information = (0..n_genes)
-            .map(|g| out.w.iter().map(|r| r[g]).sum())
-            .collect();
         out
     }
 
@@ -109,24 +102,6 @@ impl Rates {
             .map(|(u, size)| math::ln(u.library) + size)
             .collect()
     }
-
-    /// `y` minus its stratum's weighted mean, `[clone][gene]`; 0 where the gene is not informative in
-    /// the clone.
-    pub(super) fn centred(&self, strata: &[usize], n_strata: usize) -> Vec<Vec<f64>> {
-        let n_genes = self.information.len();
-        let mut out = vec![vec![0.0; n_genes]; self.y.len()];
-        for s in 0..n_strata {
-            let members: Vec<usize> = (0..strata.len()).filter(|&u| strata[u] == s).collect();
-            for g in 0..n_genes {
-                if let Some((mean, _)) = level(g, &members, &self.y, &self.w) {
-                    for &u in members.iter().filter(|&&u| self.w[u][g] > 0.0) {
-                        out[u][g] = self.y[u][g] - mean;
-                    }
-                }
-            }
-        }
-        out
-    }
 }
 
 /// Weighted mean log rate of gene `g` over the clones `clones`, and its weight; `None` where it is
@@ -142,42 +117,6 @@ pub(super) fn level(
         let sum: f64 = clones.iter().map(|&u| w[u][g] * y[u][g]).sum();
         (sum / total, total)
     })
-}
-
-/// Mean centred log rate of the nearest informative genes of the same arm, per clone; `None` where
-/// fewer than [`LEAST_NEIGHBOURS`] are informative.
-pub(super) fn neighbours(
-    g: usize,
-    centred: &[Vec<f64>],
-    information: &[f64],
-    arm: &[String],
-) -> Option<Vec<f64>> {
-    // Without a clone no gene is informative.
-    if arm[g].is_empty() || centred.is_empty() {
-        return None;
-    }
-    let usable = |h: &usize| information[*h] > 0.0;
-    let same = |h: &usize| arm[*h] == arm[g];
-    let left = (0..g)
-        .rev()
-        .take_while(same)
-        .filter(usable)
-        .take(NEIGHBOURS);
-    let right = (g + 1..arm.len())
-        .take_while(same)
-        .filter(usable)
-        .take(NEIGHBOURS);
-    let near: Vec<usize> = left.chain(right).collect();
-    if near.len() < LEAST_NEIGHBOURS {
-        return None;
-    }
-    let total: f64 = near.iter().map(|&h| information[h]).sum();
-    Some(
-        centred
-            .iter()
-            .map(|y| near.iter().map(|&h| information[h] * y[h]).sum::<f64>() / total)
-            .collect(),
-    )
 }
 
 #[cfg(test)]

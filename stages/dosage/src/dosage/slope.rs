@@ -46,14 +46,15 @@ use std::collections::BTreeSet;
 use rayon::prelude::*;
 
 use super::GeneWindows;
+use super::by_counts::{ByCounts, KNOWN};
 use super::clones::ClonePseudobulk;
-use super::copy::{Along, from_windows, is_malignant};
+use super::copy::Along;
 use super::fitted::{Candidate, Fitted};
 use super::levels::Arrangement;
 use super::params::{CopyNumber, DosageParams};
 use super::patients::PatientSlope;
 use super::posterior::{SlopePosterior, SlopePrior};
-use super::rates::{Rates, neighbours};
+use super::rates::Rates;
 use clcc_numerics::stats::{Line, PValue, weighted_line};
 
 /// Source of a gene's local copy number.
@@ -300,6 +301,18 @@ impl Points {
             w: rates.w.iter().map(|r| r[g]).collect(),
         }
     }
+
+    /// The same at the copy numbers `x`; a clone where that is not known (NaN) has weight 0.
+    fn at(mut self, x: Vec<f64>) -> Self {
+        for (u, x) in x.into_iter().enumerate() {
+            if x.is_nan() {
+                self.w[u] = 0.0;
+            } else {
+                self.x[u] = x;
+            }
+        }
+        self
+    }
 }
 
 /// Estimate the natural-log copy ratio per unit of `X_cnv` (NaN where the genes do not follow it), and
@@ -333,49 +346,68 @@ fn adjacent_windows(g: usize, clones: &[ClonePseudobulk], map: &GeneWindows) -> 
     x.iter().all(|v| v.is_finite()).then_some(x)
 }
 
-/// Local copy number of a gene in each clone, from either source, before scaling.
-fn local(
-    source: Source,
+/// Mean log rate of a gene's neighbours in each clone (`used`: their indices in `by_counts`), NaN in strata
+/// where it is not known on which side of a breakpoint the gene lies; `None` where fewer than half of the
+/// clones in which the gene is informative (`weights`) have enough neighbours.
+fn neighbours(
     g: usize,
     clones: &[ClonePseudobulk],
-    map: &GeneWindows,
-    centred: &[Vec<f64>],
-    information: &[f64],
-    arm: &[String],
+    (by_counts, used): (&ByCounts, &[usize]),
+    weights: &[f64],
 ) -> Option<Vec<f64>> {
-    match source {
-        Source::Windows => adjacent_windows(g, clones, map),
-        Source::Neighbours => neighbours(g, centred, information, arm),
-        Source::None | Source::Excluded => None,
+    let found: Vec<Option<(f64, f64)>> = used.iter().map(|&u| by_counts.mean(u, g)).collect();
+    let informative = weights.iter().filter(|w| **w > 0.0).count();
+    let known = found
+        .iter()
+        .zip(weights)
+        .filter(|(x, w)| x.is_some() && **w > 0.0);
+    if 2 * known.count() < informative.max(1) {
+        return None;
     }
+    let unsure: BTreeSet<usize> = found
+        .iter()
+        .zip(clones)
+        .filter(|(x, _)| x.is_some_and(|x| x.1 > KNOWN))
+        .map(|(_, clone)| clone.stratum)
+        .collect();
+    let of = |(x, clone): (&Option<(f64, f64)>, &ClonePseudobulk)| {
+        let x = x.filter(|_| !unsure.contains(&clone.stratum));
+        x.map_or(f64::NAN, |x| x.0)
+    };
+    Some(found.iter().zip(clones).map(of).collect())
 }
 
-/// Fit the slopes of all genes, given the scale of [`window_scale`].
+/// Fit the slopes of all genes, given the scale of [`window_scale`] and which clones are malignant.
 pub(super) fn slopes(
     clones: &[ClonePseudobulk],
     n_strata: usize,
+    by_counts: &ByCounts,
+    malignant: &[bool],
     along: Along<'_>,
     params: &DosageParams,
 ) -> Slopes {
-    let malignant: Vec<bool> = clones
-        .iter()
-        .map(|u| u.id.cancer && is_malignant(&from_windows(u, along), params.altered))
-        .collect();
-    let chosen = Informative::new(clones, &malignant);
+    let chosen = Informative::new(clones, malignant);
     // Without a malignant clone nothing is tested, and the reasons are given over all clones.
-    let (clones, n_strata, flags) = if chosen.clones.is_empty() {
-        (clones, n_strata, &malignant)
+    let all: Vec<usize> = (0..clones.len()).collect();
+    let (clones, used, n_strata, flags) = if chosen.clones.is_empty() {
+        (clones, &all, n_strata, malignant)
     } else {
-        (chosen.clones.as_slice(), chosen.n_strata, &chosen.malignant)
+        let flags = chosen.malignant.as_slice();
+        (
+            chosen.clones.as_slice(),
+            &chosen.used,
+            chosen.n_strata,
+            flags,
+        )
     };
     let arrangement = Arrangement::new(clones, n_strata, flags, params);
     let strata = &arrangement.strata;
     let rates = Rates::new(clones, n_strata, params.min_count);
-    let mut points = gene_points(clones, &rates, strata, n_strata, along, params.copy_number);
+    let mut points = gene_points(clones, &rates, (by_counts, used), along, params.copy_number);
     let scales = Scales {
         obstacle: match (along.scale.is_finite(), chosen.used.len()) {
             (false, _) => "expression as a whole does not follow the inferred copy number",
-            (true, 0) => "no malignant clone: none has a twentieth of the genes altered",
+            (true, 0) => "no malignant clone",
             (true, _) => "",
         },
         windows: along.scale,
@@ -411,33 +443,30 @@ pub(super) fn slopes(
 fn gene_points(
     clones: &[ClonePseudobulk],
     rates: &Rates,
-    strata: &[usize],
-    n_strata: usize,
+    counts: (&ByCounts, &[usize]),
     along: Along<'_>,
     preferred: CopyNumber,
 ) -> Vec<(Points, Source)> {
-    let mut centred = rates.centred(strata, n_strata);
-    let Along {
-        arm, map, excluded, ..
-    } = along;
-    let mut information = rates.information.clone();
-    for g in (0..map.len()).filter(|&g| excluded[g]) {
-        information[g] = 0.0;
-        centred.iter_mut().for_each(|clone| clone[g] = 0.0);
-    }
+    let Along { map, excluded, .. } = along;
     let order = match preferred {
         CopyNumber::Neighbours => [Source::Neighbours, Source::Windows],
         CopyNumber::Windows => [Source::Windows, Source::Neighbours],
     };
-    let from =
-        |source: Source, g: usize| local(source, g, clones, map, &centred, &information, arm);
+    let from = |source: Source, g: usize| -> Option<Points> {
+        let nothing = Points::new(rates, g, vec![0.0; clones.len()]);
+        let x = match source {
+            Source::Neighbours => neighbours(g, clones, counts, &nothing.w)?,
+            _ => adjacent_windows(g, clones, map)?,
+        };
+        Some(nothing.at(x))
+    };
     (0..map.len())
         .into_par_iter()
         .map(|g| {
             let order: &[Source] = if excluded[g] { &[] } else { &order };
             order
                 .iter()
-                .find_map(|&source| Some((Points::new(rates, g, from(source, g)?), source)))
+                .find_map(|&source| Some((from(source, g)?, source)))
                 .unwrap_or_else(|| {
                     let why = if excluded[g] {
                         Source::Excluded

@@ -7,12 +7,11 @@ use super::false_calls::{self, Calls};
 use super::metrics::{Ranking, adjusted_rand, ranking};
 use super::truth::Truth;
 use super::{Score, mean_ranking};
-use clcc_data::anndata::Reader;
 use clcc_data::error::{StageError, StageResult};
 use clcc_data::matrix::Csr;
 use clcc_numerics::stats::pearson;
 use clcc_stage::cells::CLONE;
-use clcc_stage::cohort::CohortCnv;
+use clcc_stage::cohort::{CohortCnv, paired};
 use clcc_stage::roles;
 use clcc_stage::stage::StageContext;
 
@@ -76,14 +75,13 @@ struct Clusters {
 }
 
 fn clusters(ctx: &StageContext<'_>, n: usize) -> StageResult<Option<Clusters>> {
-    let inputs = ctx.all(roles::CLUSTERS);
-    if inputs.is_empty() {
+    if ctx.all(roles::CLUSTERS).is_empty() {
         return Ok(None);
     }
     let (mut label, mut clone, mut malignancy) = (Vec::new(), Vec::new(), Vec::new());
     let mut calls = Calls::default();
-    for input in inputs {
-        let obs = Reader::open(&input.path)?.obs()?;
+    for clusters in paired(ctx, roles::CLUSTERS)? {
+        let obs = clusters.obs()?;
         calls.add(&obs);
         label.extend(obs.texts("cnv_leiden")?);
         clone.extend(obs.texts(CLONE).unwrap_or_default());

@@ -12,6 +12,7 @@ use std::path::Path;
 
 use clcc_data::anndata::Reader;
 use clcc_data::error::{StageError, StageResult};
+use clcc_data::genome::symbols;
 use clcc_data::matrix::Csr;
 use clcc_numerics::math;
 use clcc_numerics::rng::Rng;
@@ -48,7 +49,7 @@ pub(super) struct Targets {
 }
 
 impl Marginals {
-    /// Read `X` of an h5ad or zarr file.
+    /// Read `X` of an h5ad or zarr file; its genes count by symbol.
     ///
     /// # Errors
     /// [`StageError::Io`], and [`StageError::Format`] where the file is no AnnData or has no whole
@@ -61,7 +62,7 @@ impl Marginals {
             let message = format!("expected whole counts, found `{v}`");
             return Err(StageError::format(path, "X", message));
         }
-        Ok(Self::new(&var.index, x))
+        Ok(Self::new(&symbols(&var), x))
     }
 
     /// Counts `x` (cells x genes) of genes of these names; of a name that occurs twice the first counts.

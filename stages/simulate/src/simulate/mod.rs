@@ -82,7 +82,8 @@ impl Stage for Simulate {
     ];
     // 3: arms end where the assembly says; elementary functions, products and decompositions of
     //    `math`.
-    const CODE_VERSION: u32 = 3;
+    // 4: `marginals` whose genes are Ensembl ids.
+    const CODE_VERSION: u32 = 4;
     const ABOUT: &'static str =
         "simulated tumours with known clones, copy number and dosage escape";
     const USES_SEED: bool = true;

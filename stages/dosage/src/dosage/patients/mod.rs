@@ -167,7 +167,7 @@ impl Kinds {
         let mut likelihood = [0.0; 3];
         // Sums of likelihood times the probability below the bound.
         let mut sums = vec![[0.0; 3]; gene.slopes.len()];
-        for (scale, weight) in Scales::new(gene.df).iter() {
+        for (scale, weight) in Scales::new(gene.df).with_wild(prior.wild).iter() {
             let patients: Vec<Patient> = known
                 .iter()
                 .map(|&p| Patient::new(gene.slopes[p], scale, bound))

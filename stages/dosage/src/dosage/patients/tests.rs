@@ -9,6 +9,7 @@ const PRIOR: SlopePrior = SlopePrior {
     escape: 0.05,
     mean: 1.0,
     sd: 0.235,
+    wild: 0.0,
 };
 
 fn density(x: f64, mean: f64, variance: f64) -> f64 {

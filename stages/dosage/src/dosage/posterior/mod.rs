@@ -12,6 +12,12 @@
 //! with its degrees of freedom, written as a scale mixture of normal distributions ([`Scales`]), under
 //! which every posterior is a sum of normal ones.
 //!
+//! **Wild estimates.** Some genes' clones differ for reasons that the standard error does not know: a tumour's
+//! own level far beyond that of other genes, a copy number that is wrong there. Their estimates lie anywhere,
+//! and those far below 0 would be taken for escape, which is the nearer of the two components. So a share of the
+//! estimates errs by [`WILD`] times its standard error; the share is estimated with the rest, and is near 0 where
+//! the errors are what they seem.
+//!
 //! Deviations from ashr: the main component is centred on the genome's mean, not 0, and normal, not a
 //! mixture over a grid of widths; the likelihood's degrees of freedom differ between genes. A third
 //! component between 0 and the mean (uniform) gains little power and costs false calls among few genes.
@@ -32,6 +38,8 @@ pub const LEAST_GENES: usize = 100;
 /// Steps of EM at most, and change of a parameter at which it ends.
 const STEPS: usize = 500;
 const TOLERANCE: f64 = 1e-5;
+/// Factor by which the error of a wild estimate exceeds its standard error.
+const WILD: f64 = 3.0;
 /// Smallest standard deviation of the genome's slopes.
 const LEAST_SD: f64 = 0.02;
 
@@ -73,6 +81,13 @@ impl Scales {
         Self(nodes.into_iter().map(|(s, w)| (s, w / total)).collect())
     }
 
+    /// The same where a share of the estimates is wild: first the others' scales, then theirs.
+    pub(super) fn with_wild(&self, share: f64) -> Self {
+        let tame = self.iter().map(|(s, w)| (s, w * (1.0 - share)));
+        let wild = self.iter().map(|(s, w)| (WILD * s, w * share));
+        Self(tame.chain(wild).collect())
+    }
+
     /// Scale and weight of each normal distribution.
     pub(super) fn iter(&self) -> impl Iterator<Item = (f64, f64)> + '_ {
         self.0.iter().copied()
@@ -88,6 +103,8 @@ pub struct SlopePrior {
     pub mean: f64,
     /// Standard deviation of the others.
     pub sd: f64,
+    /// Share of estimates that err by [`WILD`] times their standard error.
+    pub wild: f64,
 }
 
 /// Posterior of one slope.
@@ -122,13 +139,15 @@ impl SlopePrior {
             escape: 0.05,
             mean: estimates.iter().map(|e| weight(e) * e.slope).sum::<f64>() / total,
             sd: 0.25,
+            wild: 0.01,
         };
         for _ in 0..STEPS {
             let next = prior.step(estimates, &scales);
             let moved = (next.escape - prior.escape)
                 .abs()
                 .max((next.mean - prior.mean).abs())
-                .max((next.sd - prior.sd).abs());
+                .max((next.sd - prior.sd).abs())
+                .max((next.wild - prior.wild).abs());
             prior = next;
             if moved < TOLERANCE {
                 break;
@@ -141,9 +160,14 @@ impl SlopePrior {
     fn step(&self, estimates: &[Estimate], scales: &[Scales]) -> Self {
         // One gene's worth of evidence for the genome's component.
         let (mut n_escape, mut n_other) = (0.0, 1.0);
-        let (mut w, mut sum, mut squares) = (0.0, 0.0, 0.0);
+        let (mut w, mut sum, mut squares, mut wild) = (0.0, 0.0, 0.0, 0.0);
         for (e, scales) in estimates.iter().zip(scales) {
-            let (parts, first_other) = self.parts(*e, scales);
+            let (parts, first_other) = self.parts(*e, &scales.with_wild(self.wild));
+            let of_component = parts.chunks(first_other);
+            wild += of_component
+                .flat_map(|parts| &parts[first_other / 2..])
+                .map(|p| p.0)
+                .sum::<f64>();
             n_escape += parts[..first_other].iter().map(|p| p.0).sum::<f64>();
             for (weight, mean, variance) in &parts[first_other..] {
                 n_other += weight;
@@ -157,6 +181,7 @@ impl SlopePrior {
             escape: n_escape / (n_escape + n_other),
             mean,
             sd: (squares / w - mean * mean).max(0.0).sqrt().max(LEAST_SD),
+            wild: wild / (n_escape + n_other),
         }
     }
 
@@ -195,7 +220,8 @@ impl SlopePrior {
 
     /// Posterior of a slope; `below` is that of a slope under `bound`.
     pub fn posterior(&self, e: Estimate, bound: f64) -> SlopePosterior {
-        let (parts, first_other) = self.parts(e, &Scales::new(e.df));
+        let scales = Scales::new(e.df).with_wild(self.wild);
+        let (parts, first_other) = self.parts(e, &scales);
         let under = |bound: f64| -> f64 {
             parts
                 .iter()

@@ -41,6 +41,7 @@ fn equals_the_integral_over_a_grid() {
         escape: 0.07,
         mean: 0.97,
         sd: 0.24,
+        wild: 0.06,
     };
     for (slope, se, df) in [
         (0.1, 0.2, 5.0),
@@ -54,11 +55,15 @@ fn equals_the_integral_over_a_grid() {
         for i in -6000..8000 {
             let at = (f64::from(i) + 0.5) * step;
             let z = (slope - at) / se;
-            let likelihood = if df.is_finite() {
-                t_density(z, df)
-            } else {
-                normal_density(z, 0.0, 1.0)
+            let density = |z: f64| {
+                if df.is_finite() {
+                    t_density(z, df)
+                } else {
+                    normal_density(z, 0.0, 1.0)
+                }
             };
+            let likelihood =
+                (1.0 - prior.wild) * density(z) + prior.wild * density(z / WILD) / WILD;
             let zero = prior.escape * normal_density(at, 0.0, ESCAPE_SD) * likelihood;
             let p =
                 zero + (1.0 - prior.escape) * normal_density(at, prior.mean, prior.sd) * likelihood;
@@ -108,6 +113,8 @@ struct World {
     escape: f64,
     /// Share whose slope is 0.7 of what it would be (cells of which 30 % escape).
     part: f64,
+    /// Share whose estimate errs by four times its standard error.
+    wild: f64,
     df: f64,
 }
 
@@ -128,9 +135,14 @@ fn claims(world: World, seed: u64) -> (usize, usize, usize) {
         let se = (0.28 * (0.35 * rng.normal()).exp()).clamp(0.08, 0.5);
         // The estimated standard error, moderated to df degrees of freedom.
         let estimated = se * (2.0 * rng.gamma(0.5 * world.df) / world.df).sqrt();
+        let error = if rng.uniform() < world.wild {
+            4.0 * se
+        } else {
+            se
+        };
         truth.push(slope);
         told.push(Estimate {
-            slope: slope + se * rng.normal(),
+            slope: slope + error * rng.normal(),
             se: estimated,
             df: world.df,
         });
@@ -159,6 +171,7 @@ const USUAL: World = World {
     slopes: (1.0, 0.235),
     escape: 0.05,
     part: 0.0,
+    wild: 0.0,
     df: 20.0,
 };
 
@@ -210,6 +223,13 @@ fn the_share_of_false_claims_is_the_nominal_one() {
         ),
         ("few degrees of freedom", World { df: 6.0, ..USUAL }),
         (
+            "wild estimates",
+            World {
+                wild: 0.02,
+                ..USUAL
+            },
+        ),
+        (
             "equal slopes",
             World {
                 slopes: (1.0, 0.0),
@@ -236,6 +256,31 @@ fn where_nothing_escapes_hardly_anything_is_claimed() {
     }
 }
 
+/// An estimate far below 0 is nearer to escape than to the genome, but like neither.
+#[test]
+fn an_estimate_that_is_like_nothing_is_no_escape() {
+    let at = |slope: f64, wild: f64| {
+        let prior = SlopePrior {
+            escape: 0.05,
+            mean: 1.0,
+            sd: 0.2,
+            wild,
+        };
+        let e = Estimate {
+            slope,
+            se: 0.35,
+            df: 60.0,
+        };
+        prior.posterior(e, 0.5).below
+    };
+    assert!(
+        at(-1.3, 0.0) > 0.99 && at(-1.3, 0.01) < 0.5,
+        "{}",
+        at(-1.3, 0.01)
+    );
+    assert!(at(-0.1, 0.01) > at(-0.1, 0.0) - 0.1, "{}", at(-0.1, 0.01));
+}
+
 #[test]
 fn few_genes_give_no_prior() {
     let one = Estimate {
@@ -254,6 +299,7 @@ fn a_lower_slope_is_more_probably_below() {
         escape: 0.05,
         mean: 1.0,
         sd: 0.2,
+        wild: 0.0,
     };
     let at = |slope: f64| {
         let e = Estimate {
