@@ -6,6 +6,7 @@
 mod anchors;
 mod benchmark;
 mod cli;
+mod cluster;
 mod engine;
 mod faults;
 mod genomes;
