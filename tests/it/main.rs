@@ -22,4 +22,5 @@ mod project;
 mod provenance;
 mod resources;
 mod results;
+mod slurm;
 mod tables;
