@@ -108,7 +108,10 @@ impl Store {
     }
 
     fn beats(&self, turn: &Turn, silence: Duration) -> bool {
-        !turn.has_ended() && self.age(&turn.dir.join("beat.json")).is_some_and(|a| a < silence)
+        !turn.has_ended()
+            && self
+                .age(&turn.dir.join("beat.json"))
+                .is_some_and(|a| a < silence)
     }
 
     /// How old a file is by the clock of the file system that it lies on: those of the machines that share a cache

@@ -50,15 +50,24 @@ fn find(store: &Store, wanted: Option<&str>) -> Result<Run, CliError> {
                 .hint("`clcc-flow status` lists them")
         });
     };
-    let mut meant: Vec<Run> = all.into_iter().filter(|r| r.name.starts_with(wanted)).collect();
+    let mut meant: Vec<Run> = all
+        .into_iter()
+        .filter(|r| r.name.starts_with(wanted))
+        .collect();
     if let Some(exact) = meant.iter().position(|r| r.name == wanted) {
         return Ok(meant.swap_remove(exact));
     }
     match meant.len() {
         1 => Ok(meant.swap_remove(0)),
-        0 => Err(CliError::new(exit::USAGE, format!("there is no run `{wanted}` in this cache"))
-            .hint("`clcc-flow status` lists them")),
-        n => Err(CliError::new(exit::USAGE, format!("`{wanted}` begins the names of {n} runs"))),
+        0 => Err(CliError::new(
+            exit::USAGE,
+            format!("there is no run `{wanted}` in this cache"),
+        )
+        .hint("`clcc-flow status` lists them")),
+        n => Err(CliError::new(
+            exit::USAGE,
+            format!("`{wanted}` begins the names of {n} runs"),
+        )),
     }
 }
 
@@ -131,8 +140,14 @@ pub(super) fn attach(args: &AttachArgs) -> Result<i32, CliError> {
                 seconds,
             } = event
             {
-                tell!("{ran} ran, {cached} cached, {failed} failed, {skipped} skipped in {seconds:.1} s");
-                return Ok(if failed > 0 { exit::SOME_FAILED } else { exit::OK });
+                tell!(
+                    "{ran} ran, {cached} cached, {failed} failed, {skipped} skipped in {seconds:.1} s"
+                );
+                return Ok(if failed > 0 {
+                    exit::SOME_FAILED
+                } else {
+                    exit::OK
+                });
             }
         }
         if goes_on == Some(false) {
@@ -149,7 +164,10 @@ pub(super) fn attach(args: &AttachArgs) -> Result<i32, CliError> {
             };
             return Err(CliError::new(
                 exit::SOME_FAILED,
-                format!("the coordinator of run {} has ended before its time{left}", run.name),
+                format!(
+                    "the coordinator of run {} has ended before its time{left}",
+                    run.name
+                ),
             )
             .hint("run the same command again: it goes on with the jobs and with what is done"));
         }
@@ -161,20 +179,30 @@ pub(super) fn cancel(args: &AttachArgs) -> Result<i32, CliError> {
     let store = open(&args.cache)?;
     let run = find(&store, args.run.as_deref())?;
     if RunRecord::read(&run.dir).is_some() {
-        return Err(CliError::new(exit::USAGE, format!("run {} has ended", run.name)));
+        return Err(CliError::new(
+            exit::USAGE,
+            format!("run {} has ended", run.name),
+        ));
     }
     let left = read_plain(&run.dir.join("profile.json")).ok();
     let left: Option<Profile> = left.and_then(|b| serde_json::from_slice(&b).ok());
     let profile = match &args.profile {
         Some(file) => Profile::load(file)?,
         None => left.ok_or_else(|| {
-            CliError::new(exit::USAGE, format!("run {} has no jobs in a batch system", run.name))
-                .hint("end it with Ctrl+C or SIGTERM where it runs")
+            CliError::new(
+                exit::USAGE,
+                format!("run {} has no jobs in a batch system", run.name),
+            )
+            .hint("end it with Ctrl+C or SIGTERM where it runs")
         })?,
     };
     let mark = run.dir.join("cancel");
-    std::fs::write(&mark, "")
-        .map_err(|e| CliError::new(exit::DISK, format!("cannot write `{}`: {e}", mark.display())))?;
+    std::fs::write(&mark, "").map_err(|e| {
+        CliError::new(
+            exit::DISK,
+            format!("cannot write `{}`: {e}", mark.display()),
+        )
+    })?;
     if run.goes_on() != Some(false) {
         let until = Instant::now() + PATIENCE;
         while run.goes_on() != Some(false) && Instant::now() < until {
@@ -195,7 +223,7 @@ fn cancel_jobs_of(store: &Store, run: &Run, profile: &Profile) -> Result<i32, Cl
     let mut turns = 0;
     for turn in store.open_turns() {
         let claim: Option<Claim> = turn.read("claim.json");
-        if !claim.is_some_and(|c| c.run == run.name) {
+        if claim.is_none_or(|c| c.run != run.name) {
             continue;
         }
         ids.extend(turn.read::<String>("job.json"));
@@ -206,10 +234,17 @@ fn cancel_jobs_of(store: &Store, run: &Run, profile: &Profile) -> Result<i32, Cl
     ids.sort();
     ids.dedup();
     cancel_jobs(profile, &ids).map_err(|why| {
-        CliError::new(exit::INTERNAL, format!("jobs could not be cancelled: {why}"))
-            .hint("those that have not begun do nothing when they do")
+        CliError::new(
+            exit::INTERNAL,
+            format!("jobs could not be cancelled: {why}"),
+        )
+        .hint("those that have not begun do nothing when they do")
     })?;
-    say!("run {}: {} jobs cancelled, {turns} nodes given up", run.name, ids.len());
+    say!(
+        "run {}: {} jobs cancelled, {turns} nodes given up",
+        run.name,
+        ids.len()
+    );
     Ok(exit::OK)
 }
 
@@ -294,7 +329,14 @@ fn print_use(jobs: &[Used]) {
     let width = jobs.iter().map(|j| j.node.len()).max().unwrap_or(0).max(4);
     say!(
         "  {:width$}  {:>9} {:>9} {:>4}  {:>8} {:>9} {:>4}  {:>9}  job",
-        "node", "memory", "used", "", "time", "used", "", "waited"
+        "node",
+        "memory",
+        "used",
+        "",
+        "time",
+        "used",
+        "",
+        "waited"
     );
     for j in jobs {
         say!(
@@ -314,7 +356,10 @@ fn print_use(jobs: &[Used]) {
     say!(
         "  {} jobs used {} of the memory and {} of the time that they had asked for; {:.1} s were waited on average",
         jobs.len(),
-        share(sum(|j| j.peak_memory as f64), sum(|j| j.asked_memory as f64)),
+        share(
+            sum(|j| j.peak_memory as f64),
+            sum(|j| j.asked_memory as f64)
+        ),
         share(sum(|j| j.seconds), sum(|j| j.asked_seconds as f64)),
         sum(|j| j.waited_seconds) / jobs.len() as f64,
     );

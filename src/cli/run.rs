@@ -60,7 +60,10 @@ fn profile(args: &RunArgs) -> Result<Profile, CliError> {
             .hint("docs/cluster.md has one for PBS, LSF, SGE and HyperQueue"));
     }
     if !args.options.is_empty() && profile.executor != ExecutorKind::Slurm {
-        let message = format!("`{}` after `--`: only --executor slurm takes options", args.options[0]);
+        let message = format!(
+            "`{}` after `--`: only --executor slurm takes options",
+            args.options[0]
+        );
         return Err(CliError::new(exit::USAGE, message));
     }
     profile.options.extend(args.options.iter().cloned());

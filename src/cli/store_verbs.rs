@@ -286,6 +286,19 @@ fn happened(event: &Event, node: &str) -> Option<String> {
             let why = reason.as_ref().map(Reason::text).unwrap_or_default();
             Some(format!("began, threads: {threads}, as: {}", shown(&why)))
         }
+        Event::DidSubmit {
+            id,
+            job,
+            adopted_from,
+        } if id == node => {
+            let job = job.as_deref().unwrap_or("of unknown id");
+            let of = adopted_from.as_ref().map(|run| format!(" of run {run}"));
+            Some(format!(
+                "job {}{}",
+                shown(job),
+                shown(&of.unwrap_or_default())
+            ))
+        }
         Event::Warning { id, message } if id == node => {
             Some(format!("warning: {}", shown(message)))
         }

@@ -146,7 +146,12 @@ impl Terminal {
             } => {
                 if let Some(run) = adopted_from {
                     let job = job.as_deref().unwrap_or("of unknown id");
-                    self.line("JOB", None, false, &format!("{id}: goes on with job {job} of run {run}"));
+                    self.line(
+                        "JOB",
+                        None,
+                        false,
+                        &format!("{id}: goes on with job {job} of run {run}"),
+                    );
                 }
             }
             Event::DidExecute {

@@ -160,9 +160,15 @@ fn job_id() -> Option<String> {
     if let (Some(array), Some(task)) = (of("SLURM_ARRAY_JOB_ID"), of("SLURM_ARRAY_TASK_ID")) {
         return Some(format!("{array}_{task}"));
     }
-    ["SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "HQ_JOB_ID", "JOB_ID"]
-        .into_iter()
-        .find_map(of)
+    [
+        "SLURM_JOB_ID",
+        "PBS_JOBID",
+        "LSB_JOBID",
+        "HQ_JOB_ID",
+        "JOB_ID",
+    ]
+    .into_iter()
+    .find_map(of)
 }
 
 /// Runs the orders of a task. Returns the exit code: 0 where all are done, 143 where it was asked to end.
@@ -270,7 +276,13 @@ impl Worker<'_> {
         };
         // A job that was asked to end and starts again is one that works.
         let _ = std::fs::remove_file(self.turn.dir.join("interrupted.json"));
-        let heart = Heart::start(self.store, self.turn, &attempt, order.beat, Arc::clone(&raise));
+        let heart = Heart::start(
+            self.store,
+            self.turn,
+            &attempt,
+            order.beat,
+            Arc::clone(&raise),
+        );
         let outcome = self.execute(order, &attempt, cancel.clone(), &heart).await;
         drop(heart);
         match outcome {
@@ -487,12 +499,10 @@ impl ActionStore for JobStore {
     }
 
     fn new_attempt(&self, _key: &Digest) -> CacheResult<PathBuf> {
-        clcc_cache::fresh_dir(&self.attempt, "work.").map_err(|source| {
-            clcc_cache::CacheError::Io {
-                verb: "create a directory in",
-                path: self.attempt.clone(),
-                source,
-            }
+        clcc_cache::fresh_dir(&self.attempt, "work.").map_err(|source| clcc_cache::CacheError::Io {
+            verb: "create a directory in",
+            path: self.attempt.clone(),
+            source,
         })
     }
 

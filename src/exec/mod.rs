@@ -18,7 +18,9 @@ pub use action::{
 pub use cluster::{ClusterExecutor, cancel_jobs, jobs_of_run};
 pub use job::exec_task;
 pub(crate) use job::{Claim, TurnEnd};
-pub use local::{Away, Cancel, Executor, Grant, Job, JobEvent, JobOutcome, LocalExecutor, Place, Placed, Program};
+pub use local::{
+    Away, Cancel, Executor, Grant, Job, JobEvent, JobOutcome, LocalExecutor, Place, Placed, Program,
+};
 pub(crate) use local::{cache_failure, gib};
 pub use memory_watch::MemoryWatch;
 pub use node::exec_node;

@@ -129,10 +129,16 @@ impl Profile {
         if let Some(file) = given {
             return Self::load(file);
         }
-        let beside = workflow.parent().unwrap_or(Path::new("")).join(PROFILE_FILE);
+        let beside = workflow
+            .parent()
+            .unwrap_or(Path::new(""))
+            .join(PROFILE_FILE);
         let of_user = config_dir().map(|dir| dir.join(PROFILE_FILE));
         let there = [Some(beside), of_user].into_iter().flatten();
-        match there.into_iter().find(|file| file.is_file() && file != workflow) {
+        match there
+            .into_iter()
+            .find(|file| file.is_file() && file != workflow)
+        {
             Some(file) => Self::load(&file),
             None => Ok(Self::default()),
         }
@@ -255,8 +261,9 @@ mod tests {
     fn commands_are_asked_for_where_they_are_needed() {
         let said = parsed("version: 1\nexecutor: command\n").unwrap_err();
         assert!(said.contains("`command` is missing"), "{said}");
-        let said = parsed("version: 1\nexecutor: command\ncommand: {submit: \"qsub 'x\", poll: qstat}\n")
-            .unwrap_err();
+        let said =
+            parsed("version: 1\nexecutor: command\ncommand: {submit: \"qsub 'x\", poll: qstat}\n")
+                .unwrap_err();
         for part in [
             "a quote that is not closed",
             "`cancel` is missing",

@@ -29,7 +29,8 @@ pub(super) const TOP: [&str; 17] = [
     "command",
 ];
 pub(super) const LOCAL: [&str; 2] = ["under", "cores"];
-pub(super) const COMMAND: [&str; 6] = ["submit", "submit_id", "poll", "columns", "states", "cancel"];
+pub(super) const COMMAND: [&str; 6] =
+    ["submit", "submit_id", "poll", "columns", "states", "cancel"];
 const STATES: [(&str, CommandState); 3] = [
     ("pending", CommandState::Pending),
     ("running", CommandState::Running),
@@ -64,23 +65,15 @@ pub(super) fn profile(
         file: Some(file.to_path_buf()),
         ..Profile::default()
     };
-    if let Some(name) = c.text(top, "", "executor") {
-        match EXECUTORS.iter().find(|(known, _)| *known == name) {
-            Some((_, kind)) => p.executor = *kind,
-            None => {
-                let known: Vec<&str> = EXECUTORS.iter().map(|(n, _)| *n).collect();
-                c.problem("/executor", unknown("executor", &name, &known));
-            }
-        }
-    }
+    set(&mut p.executor, c.executor(top));
     for key in SLURM {
         let option = c.text(top, "", key).map(|v| format!("--{key}={v}"));
         p.options.extend(option);
     }
     p.options.extend(c.texts(top, "", "options"));
-    c.text(top, "", "gpu").map(|v| p.gpu = v);
-    c.count(top, "", "jobs").map(|v| p.jobs = v);
-    c.count(top, "", "cores").map(|v| p.cores = v);
+    set(&mut p.gpu, c.text(top, "", "gpu"));
+    set(&mut p.jobs, c.count(top, "", "jobs"));
+    set(&mut p.cores, c.count(top, "", "cores"));
     for (key, to) in [
         ("time", &mut p.time),
         ("pack", &mut p.pack),
@@ -88,11 +81,11 @@ pub(super) fn profile(
         ("lost_after", &mut p.lost_after),
         ("poll", &mut p.poll),
     ] {
-        c.time(top, "", key).map(|v| *to = v);
+        set(to, c.time(top, "", key));
     }
     if let Some(local) = c.mapping(top, "", "local") {
         c.known_keys("/local", local, &LOCAL);
-        c.time(local, "/local", "under").map(|v| p.local_under = v);
+        set(&mut p.local_under, c.time(local, "/local", "under"));
         p.local_cores = c.count(local, "/local", "cores");
     }
     p.command = c.commands(top);
@@ -104,6 +97,12 @@ pub(super) fn profile(
     match c.problems.is_empty() {
         true => Ok(p),
         false => Err(c.problems),
+    }
+}
+
+fn set<T>(to: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *to = value;
     }
 }
 
@@ -127,7 +126,20 @@ impl Checker<'_> {
             Value::Object(_) => "a mapping".to_string(),
             scalar => format!("`{scalar}`"),
         };
-        self.problem(pointer, Problem::new(format!("expected {what}, found {found}")));
+        self.problem(
+            pointer,
+            Problem::new(format!("expected {what}, found {found}")),
+        );
+    }
+
+    fn executor(&mut self, top: &Map<String, Value>) -> Option<ExecutorKind> {
+        let name = self.text(top, "", "executor")?;
+        let kind = EXECUTORS.iter().find(|(known, _)| *known == name);
+        if kind.is_none() {
+            let known = EXECUTORS.map(|(name, _)| name);
+            self.problem("/executor", unknown("executor", &name, &known));
+        }
+        kind.map(|(_, kind)| *kind)
     }
 
     fn known_keys(&mut self, pointer: &str, map: &Map<String, Value>, known: &[&str]) {
@@ -180,7 +192,10 @@ impl Checker<'_> {
 
     fn count(&mut self, map: &Map<String, Value>, pointer: &str, key: &str) -> Option<usize> {
         let value = map.get(key)?;
-        let count = value.as_u64().filter(|n| *n > 0).and_then(|n| n.try_into().ok());
+        let count = value
+            .as_u64()
+            .filter(|n| *n > 0)
+            .and_then(|n| n.try_into().ok());
         if count.is_none() {
             self.expected(&join(pointer, key), "a whole number, 1 or more", value);
         }
@@ -258,7 +273,8 @@ impl Checker<'_> {
                 Vec::new()
             }
             None => {
-                let message = format!("expected a command, found a quote that is not closed in `{text}`");
+                let message =
+                    format!("expected a command, found a quote that is not closed in `{text}`");
                 self.problem(&at, Problem::new(message));
                 Vec::new()
             }

@@ -307,7 +307,13 @@ fn drive(
         pass += 1;
         let mut sink = |event: &Event| reporter.on_event(event);
         let decider = session.decider(0..session.plan.nodes.len());
-        let run = schedule::run(&decider, executor.as_ref(), schedule, cancel.clone(), &mut sink);
+        let run = schedule::run(
+            &decider,
+            executor.as_ref(),
+            schedule,
+            cancel.clone(),
+            &mut sink,
+        );
         let outcome = runtime.block_on(run).after(before.take());
         session.remember(&outcome);
         match publish(session, options, schedule, &outcome, started) {
@@ -352,7 +358,12 @@ fn executor(
         return Ok(Box::new(local));
     }
     // `cancel` finds it there, also where this process is gone.
-    let path = session.store.root().join("runs").join(&schedule.run).join("profile.json");
+    let path = session
+        .store
+        .root()
+        .join("runs")
+        .join(&schedule.run)
+        .join("profile.json");
     let text = serde_json::to_vec(profile).expect("plain values serialise");
     std::fs::write(&path, text).map_err(|source| RunError::Create { path, source })?;
     let store = session.store.clone();

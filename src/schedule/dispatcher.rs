@@ -347,7 +347,12 @@ impl<'a> Dispatcher<'a> {
         let most = self.away.map_or(0, |a| a.nodes);
         match most {
             0 => 0,
-            most => most.saturating_sub(self.running.values().filter(|r| r.place == Place::Away).count()),
+            most => most.saturating_sub(
+                self.running
+                    .values()
+                    .filter(|r| r.place == Place::Away)
+                    .count(),
+            ),
         }
     }
 

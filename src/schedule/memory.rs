@@ -78,7 +78,11 @@ impl TimeModel {
 /// heavy, others read what they read at this rate.
 pub fn unseen_seconds(input_bytes: u64, is_heavy: bool) -> f64 {
     let reading = 1.0 + input_bytes as f64 / f64::from(4 << 20);
-    if is_heavy { reading.max(UNSEEN_HEAVY_SECONDS) } else { reading }
+    if is_heavy {
+        reading.max(UNSEEN_HEAVY_SECONDS)
+    } else {
+        reading
+    }
 }
 
 /// Expected of a kind that was never seen and uses several cores or a device.

@@ -101,7 +101,11 @@ impl Cluster {
     fn whole(&self, fresh: &Project, what: &str) -> Ran {
         let ran = self.run_json(&[]);
         assert_eq!(ran.code, 0, "{what}: {}\n{}", ran.stderr, ran.stdout);
-        assert_eq!(self.project.artifact_names(), fresh.artifact_names(), "{what}");
+        assert_eq!(
+            self.project.artifact_names(),
+            fresh.artifact_names(),
+            "{what}"
+        );
         assert_eq!(self.project.results(), fresh.results(), "{what}");
         self.run(&["verify"]).expect(0);
         ran
@@ -135,11 +139,19 @@ fn jobs_make_the_bytes_of_a_local_run_and_each_runs_once() {
     assert_eq!(again.nodes("did_reuse").len(), 8);
     assert_eq!(cluster.said("sbatch.log").lines().count(), handed_in);
     let table = cluster.run(&["status", "--efficiency"]).expect(0).stdout;
-    assert!(table.contains("infercnv[A]") && table.contains("8 jobs used"), "{table}");
+    assert!(
+        table.contains("infercnv[A]") && table.contains("8 jobs used"),
+        "{table}"
+    );
     let log = cluster.run(&["log", "infercnv[B]"]).expect(0).stdout;
-    assert!(log.contains("job 3_") && log.contains("done in"), "{log}");
+    assert!(log.contains("  job ") && log.contains("done in"), "{log}");
     let sbatch = cluster.said("sbatch.log");
-    for option in ["--signal=B:TERM@60", "--requeue", "--mem=512M", "--cpus-per-task=1"] {
+    for option in [
+        "--signal=B:TERM@60",
+        "--requeue",
+        "--mem=512M",
+        "--cpus-per-task=1",
+    ] {
         assert!(sbatch.contains(option), "{option}\n{sbatch}");
     }
 }
@@ -147,12 +159,16 @@ fn jobs_make_the_bytes_of_a_local_run_and_each_runs_once() {
 #[test]
 fn short_nodes_run_beside_the_coordinator_and_others_are_packed() {
     let cluster = Cluster::new(TINY);
-    cluster.project.write("clcc-flow.yaml", &PROFILE.replace("under: 0s", "under: 1h"));
+    cluster
+        .project
+        .write("clcc-flow.yaml", &PROFILE.replace("under: 0s", "under: 1h"));
     let ran = cluster.run_json(&[]).expect(0);
     assert!(ran.nodes("did_submit").is_empty());
     assert_eq!(ran.nodes("did_execute").len(), 8);
     // What was learned packs the two patients into one task.
-    cluster.project.write("clcc-flow.yaml", &PROFILE.replace("pack: 0s", "pack: 10m"));
+    cluster
+        .project
+        .write("clcc-flow.yaml", &PROFILE.replace("pack: 0s", "pack: 10m"));
     let ran = cluster.run_json(&["--force", "infercnv"]).expect(0);
     assert_eq!(ran.nodes("did_submit"), ["infercnv[A]", "infercnv[B]"]);
     let sbatch = cluster.said("sbatch.log");
@@ -167,7 +183,10 @@ fn arrays_are_no_larger_than_the_cluster_takes() {
     let ran = Ran::new(command.env("FALSE_ARRAY", "2").output().expect("it starts"));
     ran.expect(0);
     let sbatch = cluster.said("sbatch.log");
-    assert!(sbatch.lines().all(|l| l.contains("--array=0-0")), "{sbatch}");
+    assert!(
+        sbatch.lines().all(|l| l.contains("--array=0-0")),
+        "{sbatch}"
+    );
 }
 
 #[test]
@@ -178,7 +197,10 @@ fn a_coordinator_killed_at_any_step_leaves_nothing_that_runs_twice() {
             let cluster = Cluster::new(&with_tables());
             let fault = format!("{place}=kill@{nth}");
             let mut command = cluster.command(&["run", "w.yaml"]);
-            let ran = command.env("CLCC_FAILPOINT", &fault).output().expect("it starts");
+            let ran = command
+                .env("CLCC_FAILPOINT", &fault)
+                .output()
+                .expect("it starts");
             assert!(!ran.status.success(), "{fault} is passed");
             cluster.whole(&fresh, &fault);
             let starts = cluster.starts();
@@ -207,7 +229,9 @@ fn a_rerun_goes_on_with_a_job_that_lives_and_so_does_another_run() {
     let cluster = Cluster::new(SMALLEST);
     cluster.set("hold", "");
     let mut first = cluster.start(&[]);
-    cluster.wait_until("a job waits", || cluster.said("sbatch.log").lines().count() == 1);
+    cluster.wait_until("a job waits", || {
+        cluster.said("sbatch.log").lines().count() == 1
+    });
     std::thread::sleep(Duration::from_millis(500));
     let status = cluster.run(&["status"]).expect(0).stdout;
     assert!(status.contains("jobs: 0 run, 1 wait"), "{status}");
@@ -219,7 +243,8 @@ fn a_rerun_goes_on_with_a_job_that_lives_and_so_does_another_run() {
     let mut adopted = 0;
     for child in [second, third] {
         let ran = Ran::new(child.wait_with_output().expect("ended")).expect(0);
-        let of = |e: &&serde_json::Value| e["event"] == "did_submit" && e["adopted_from"].is_string();
+        let of =
+            |e: &&serde_json::Value| e["event"] == "did_submit" && e["adopted_from"].is_string();
         adopted += ran.events().iter().filter(of).count();
     }
     assert!(adopted >= 2, "{adopted}");
@@ -232,7 +257,11 @@ fn whatever_squeue_answers_the_jobs_decide() {
     let fresh = fresh(SMALLEST);
     for (what, file, text) in [
         ("no answer", "squeue.says", ""),
-        ("garbage", "squeue.says", "Segmentation fault (core dumped)\n"),
+        (
+            "garbage",
+            "squeue.says",
+            "Segmentation fault (core dumped)\n",
+        ),
         ("foreign jobs", "squeue.says", "9_0|FAILED|b9|node1\n"),
         ("late", "squeue.late", "2"),
         ("forgets all jobs", "forgets", ""),
@@ -253,7 +282,10 @@ fn a_job_that_sbatch_may_have_accepted_is_looked_for_before_another() {
     let fresh = fresh(SMALLEST);
     for accepts in [true, false] {
         let cluster = Cluster::new(SMALLEST);
-        cluster.set("sbatch.fails", "sbatch: error: Socket timed out on send/recv operation");
+        cluster.set(
+            "sbatch.fails",
+            "sbatch: error: Socket timed out on send/recv operation",
+        );
         if accepts {
             cluster.set("sbatch.accepts", "");
         }
@@ -267,10 +299,21 @@ fn a_job_that_sbatch_may_have_accepted_is_looked_for_before_another() {
 #[test]
 fn a_refusal_for_good_is_told_with_its_words() {
     let cluster = Cluster::new(SMALLEST);
-    cluster.set("sbatch.fails", "sbatch: error: invalid partition specified: shrot");
+    cluster.set(
+        "sbatch.fails",
+        "sbatch: error: invalid partition specified: shrot",
+    );
     let ran = cluster.run(&["run", "w.yaml"]).expect(6);
-    assert!(ran.stderr.contains("invalid partition specified: shrot"), "{}", ran.stderr);
-    assert!(ran.stderr.contains("the profile is `clcc-flow.yaml`"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("invalid partition specified: shrot"),
+        "{}",
+        ran.stderr
+    );
+    assert!(
+        ran.stderr.contains("the profile is `clcc-flow.yaml`"),
+        "{}",
+        ran.stderr
+    );
     cluster.run(&["run", "w.yaml"]).expect(0);
 }
 
@@ -301,7 +344,10 @@ fn each_end_of_a_job_is_answered_as_it_should_be() {
             }
             let ran = cluster.run_json(&["--until", "simulate"]).expect(0);
             let retries: Vec<_> = ran.events();
-            let retries: Vec<_> = retries.iter().filter(|e| e["event"] == "will_retry").collect();
+            let retries: Vec<_> = retries
+                .iter()
+                .filter(|e| e["event"] == "will_retry")
+                .collect();
             assert_eq!(retries.len(), 1, "{state}");
             assert_eq!(retries[0]["class"], class, "{state}");
             let found = options(&cluster.said("sbatch.log"), option);
@@ -318,7 +364,10 @@ fn a_stage_that_is_killed_fails_its_node_and_no_other() {
     // Job 2 is the array of both patients.
     assert_eq!(ran.nodes("did_fail"), ["preprocess[A]", "preprocess[B]"]);
     let failed = ran.events();
-    let failed = failed.iter().find(|e| e["event"] == "did_fail").expect("one");
+    let failed = failed
+        .iter()
+        .find(|e| e["event"] == "did_fail")
+        .expect("one");
     assert_eq!(failed["class"], "crash");
     cluster.whole(&fresh(TINY), "again");
 }
@@ -339,7 +388,9 @@ fn a_signal_cancels_the_jobs_and_a_rerun_makes_them_again() {
     let cluster = Cluster::new(SMALLEST);
     cluster.set("hold", "");
     let child = cluster.start(&[]);
-    cluster.wait_until("a job waits", || cluster.said("sbatch.log").lines().count() == 1);
+    cluster.wait_until("a job waits", || {
+        cluster.said("sbatch.log").lines().count() == 1
+    });
     std::thread::sleep(Duration::from_millis(500));
     let pid = Pid::from_raw(child.id() as i32).expect("a process");
     kill_process(pid, Signal::INT).expect("alive");
@@ -355,18 +406,27 @@ fn cancel_ends_a_run_and_its_jobs_with_its_coordinator_or_without() {
         let cluster = Cluster::new(SMALLEST);
         cluster.set("hold", "");
         let mut child = cluster.start(&[]);
-        cluster.wait_until("a job waits", || cluster.said("sbatch.log").lines().count() == 1);
+        cluster.wait_until("a job waits", || {
+            cluster.said("sbatch.log").lines().count() == 1
+        });
         std::thread::sleep(Duration::from_millis(500));
         if !with_coordinator {
             kill(&mut child);
             let attached = cluster.run(&["attach"]).expect(5);
-            assert!(attached.stderr.contains("of its jobs 0 run and 1 wait"), "{}", attached.stderr);
+            assert!(
+                attached.stderr.contains("of its jobs 0 run and 1 wait"),
+                "{}",
+                attached.stderr
+            );
         }
         cluster.run(&["cancel"]).expect(0);
         if with_coordinator {
             Ran::new(child.wait_with_output().expect("ended")).expect(130);
         }
-        assert!(cluster.said("scancel.log").contains("1_0"), "{with_coordinator}");
+        assert!(
+            cluster.said("scancel.log").contains("1_0"),
+            "{with_coordinator}"
+        );
         cluster.unset("hold");
         cluster.whole(&fresh(SMALLEST), "after cancel");
     }
@@ -377,13 +437,19 @@ fn attach_follows_a_run_to_its_end() {
     let cluster = Cluster::new(SMALLEST);
     cluster.set("hold", "");
     let child = cluster.start(&[]);
-    cluster.wait_until("a job waits", || cluster.said("sbatch.log").lines().count() == 1);
+    cluster.wait_until("a job waits", || {
+        cluster.said("sbatch.log").lines().count() == 1
+    });
     let mut attach = cluster.command(&["attach"]);
     attach.stderr(std::process::Stdio::piped());
     let attach = attach.spawn().expect("it starts");
     cluster.unset("hold");
     let attached = Ran::new(attach.wait_with_output().expect("ended")).expect(0);
-    assert!(attached.stderr.contains("3 ran, 0 cached, 0 failed"), "{}", attached.stderr);
+    assert!(
+        attached.stderr.contains("3 ran, 0 cached, 0 failed"),
+        "{}",
+        attached.stderr
+    );
     Ran::new(child.wait_with_output().expect("ended")).expect(0);
 }
 
@@ -392,15 +458,26 @@ fn a_collection_waits_for_jobs_that_beat_and_keeps_those_that_wait() {
     let cluster = Cluster::new(SMALLEST);
     cluster.set("hold", "");
     let mut child = cluster.start(&[]);
-    cluster.wait_until("a job waits", || cluster.said("sbatch.log").lines().count() == 1);
+    cluster.wait_until("a job waits", || {
+        cluster.said("sbatch.log").lines().count() == 1
+    });
     std::thread::sleep(Duration::from_millis(500));
     kill(&mut child);
     cluster.run(&["gc"]).expect(0);
     assert_eq!(cluster.starts().len(), 1, "the job still has its order");
-    let turn = cluster.starts().into_keys().next().expect("a key").join("1");
+    let turn = cluster
+        .starts()
+        .into_keys()
+        .next()
+        .expect("a key")
+        .join("1");
     std::fs::write(turn.join("beat.json"), "1").expect("written");
     let ran = cluster.run(&["gc", "--wait", "0"]).expect(7);
-    assert!(ran.stderr.contains("jobs are using the cache"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("jobs are using the cache"),
+        "{}",
+        ran.stderr
+    );
     std::fs::remove_file(turn.join("beat.json")).expect("removed");
     cluster.unset("hold");
     cluster.whole(&fresh(SMALLEST), "after gc");
@@ -430,7 +507,10 @@ fn another_batch_system_is_spoken_to_by_the_commands_of_its_profile() {
 #[test]
 fn a_profile_is_checked_before_anything_runs() {
     let cluster = Cluster::new(SMALLEST);
-    cluster.project.write("clcc-flow.yaml", "version: 1\nexecutor: slrum\npartitoin: short\n");
+    cluster.project.write(
+        "clcc-flow.yaml",
+        "version: 1\nexecutor: slrum\npartitoin: short\n",
+    );
     let ran = cluster.run(&["run", "w.yaml"]).expect(3);
     for part in [
         "unknown executor `slrum`",
@@ -439,10 +519,24 @@ fn a_profile_is_checked_before_anything_runs() {
     ] {
         assert!(ran.stderr.contains(part), "{part}\n{}", ran.stderr);
     }
-    let ran = cluster.run(&["run", "w.yaml", "--profile", "none.yaml"]).expect(3);
-    assert!(ran.stderr.contains("cannot read profile `none.yaml`"), "{}", ran.stderr);
+    let ran = cluster
+        .run(&["run", "w.yaml", "--profile", "none.yaml"])
+        .expect(3);
+    assert!(
+        ran.stderr.contains("cannot read profile `none.yaml`"),
+        "{}",
+        ran.stderr
+    );
     cluster.project.write("clcc-flow.yaml", "version: 1\n");
-    let ran = cluster.run(&["run", "w.yaml", "--", "--partition=x"]).expect(2);
-    assert!(ran.stderr.contains("only --executor slurm takes options"), "{}", ran.stderr);
-    cluster.run(&["run", "w.yaml", "--executor", "command"]).expect(2);
+    let ran = cluster
+        .run(&["run", "w.yaml", "--", "--partition=x"])
+        .expect(2);
+    assert!(
+        ran.stderr.contains("only --executor slurm takes options"),
+        "{}",
+        ran.stderr
+    );
+    cluster
+        .run(&["run", "w.yaml", "--executor", "command"])
+        .expect(2);
 }

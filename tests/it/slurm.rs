@@ -45,7 +45,10 @@ fn whole(p: &Project, fresh: &Project, what: &str) -> Ran {
 /// How often a stage was started under each key.
 fn starts(p: &Project) -> BTreeMap<PathBuf, usize> {
     let mut starts = BTreeMap::new();
-    for key in std::fs::read_dir(p.path().join(".clcc/jobs")).into_iter().flatten() {
+    for key in std::fs::read_dir(p.path().join(".clcc/jobs"))
+        .into_iter()
+        .flatten()
+    {
         let key = key.expect("an entry").path();
         for turn in std::fs::read_dir(&key).expect("turns") {
             let entries = std::fs::read_dir(turn.expect("an entry").path()).expect("a turn");
@@ -69,7 +72,10 @@ fn signal(child: &Child, signal: Signal) {
 }
 
 fn called(program: &str, args: &[&str]) -> String {
-    let out = Command::new(program).args(args).output().expect("it starts");
+    let out = Command::new(program)
+        .args(args)
+        .output()
+        .expect("it starts");
     String::from_utf8_lossy(&out.stdout).into_owned()
 }
 
@@ -107,7 +113,12 @@ fn the_real_slurm_makes_the_bytes_of_a_local_run() {
     let ran = whole(&p, &fresh, "slurm");
     assert_eq!(ran.nodes("did_submit").len(), 8);
     assert!(starts(&p).values().all(|n| *n == 1));
-    assert!(p.run(&["status", "--efficiency"]).expect(0).stdout.contains("8 jobs used"));
+    assert!(
+        p.run(&["status", "--efficiency"])
+            .expect(0)
+            .stdout
+            .contains("8 jobs used")
+    );
 }
 
 #[test]
@@ -156,7 +167,9 @@ fn job_of(turn: &Path) -> String {
 }
 
 fn events(child: Child, code: i32) -> Vec<serde_json::Value> {
-    Ran::new(child.wait_with_output().expect("ended")).expect(code).events()
+    Ran::new(child.wait_with_output().expect("ended"))
+        .expect(code)
+        .events()
 }
 
 #[test]
@@ -167,7 +180,10 @@ fn the_real_slurm_requeues_a_job_and_the_run_waits() {
     let (p, child, turn) = at_work();
     called("scontrol", &["requeue", &job_of(&turn)]);
     let events = events(child, 0);
-    assert!(events.iter().all(|e| e["event"] != "will_retry"), "{events:?}");
+    assert!(
+        events.iter().all(|e| e["event"] != "will_retry"),
+        "{events:?}"
+    );
     assert!(turn.join("attempt.1").exists(), "it was started twice");
     assert_eq!(p.run(&["verify"]).expect(0).code, 0);
 }
@@ -180,8 +196,14 @@ fn a_job_of_the_real_slurm_that_is_cancelled_by_hand_fails_its_node() {
     let (_p, child, turn) = at_work();
     called("scancel", &[&job_of(&turn)]);
     let events = events(child, 6);
-    let failed = events.iter().find(|e| e["event"] == "did_fail").expect("one");
-    assert!(failed["message"].to_string().contains("cancelled"), "{failed}");
+    let failed = events
+        .iter()
+        .find(|e| e["event"] == "did_fail")
+        .expect("one");
+    assert!(
+        failed["message"].to_string().contains("cancelled"),
+        "{failed}"
+    );
 }
 
 #[test]
@@ -194,7 +216,10 @@ fn a_stage_of_the_real_slurm_that_is_killed_is_told_apart_from_a_job_that_is() {
     let id = job_of(&turn);
     called("scancel", &["--batch", "--signal=KILL", &id]);
     let events = events(child, 6);
-    let failed = events.iter().find(|e| e["event"] == "did_fail").expect("one");
+    let failed = events
+        .iter()
+        .find(|e| e["event"] == "did_fail")
+        .expect("one");
     assert_eq!(failed["class"], "crash", "{failed}");
 }
 
@@ -224,7 +249,10 @@ fn a_node_of_the_real_slurm_that_is_set_down_makes_its_jobs_run_again() {
     let node = called("sinfo", &["-h", "-o", "%n"]);
     let update = |state: &str| {
         let name = format!("NodeName={}", node.trim());
-        called("scontrol", &["update", &name, &format!("State={state}"), "Reason=test"])
+        called(
+            "scontrol",
+            &["update", &name, &format!("State={state}"), "Reason=test"],
+        )
     };
     update("DOWN");
     std::thread::sleep(Duration::from_secs(5));

@@ -121,7 +121,10 @@ pub(super) enum How {
 /// Calls a program of the batch system. Its output, or why there is none: what it wrote to standard error.
 pub(super) fn call(argv: &[String], limit: Duration) -> Result<String, Failed> {
     let shown = argv.first().cloned().unwrap_or_default();
-    let failed = |text: String| Failed { text, timed_out: false };
+    let failed = |text: String| Failed {
+        text,
+        timed_out: false,
+    };
     let mut child = Command::new(&shown)
         .args(&argv[1..])
         .stdin(Stdio::null())

@@ -12,14 +12,23 @@ impl Commands {
     fn submit_words(&self, batch: &Handed, task: usize) -> Vec<String> {
         let shape = &batch.shape;
         let values = [
-            ("{script}", batch.dir.join(format!("{task}.sh")).display().to_string()),
-            ("{output}", batch.dir.join(format!("{task}.out")).display().to_string()),
+            (
+                "{script}",
+                batch.dir.join(format!("{task}.sh")).display().to_string(),
+            ),
+            (
+                "{output}",
+                batch.dir.join(format!("{task}.out")).display().to_string(),
+            ),
             ("{name}", format!("clcc-{}", batch.name)),
             ("{cores}", shape.cores.to_string()),
             ("{memory_mb}", shape.memory_mb.to_string()),
             ("{memory_kb}", (shape.memory_mb * 1024).to_string()),
             ("{minutes}", shape.minutes.to_string()),
-            ("{hms}", format!("{:02}:{:02}:00", shape.minutes / 60, shape.minutes % 60)),
+            (
+                "{hms}",
+                format!("{:02}:{:02}:00", shape.minutes / 60, shape.minutes % 60),
+            ),
         ];
         let fill = |word: &String| {
             values
@@ -35,7 +44,9 @@ impl Commands {
         let words: Vec<&str> = line.split_whitespace().collect();
         let word = match self.submit_id {
             Some(nth) => *words.get(nth - 1)?,
-            None => *words.iter().find(|w| w.contains(|c: char| c.is_ascii_digit()))?,
+            None => *words
+                .iter()
+                .find(|w| w.contains(|c: char| c.is_ascii_digit()))?,
         };
         // `Job <123> is submitted to queue`: marks around it are no part of it.
         let id = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
@@ -199,10 +210,19 @@ mod tests {
     fn ids_and_states_are_read_as_each_system_prints_them() {
         let pbs = commands(PBS);
         assert_eq!(pbs.id_of("1234.server\n").unwrap(), "1234.server");
-        let line = pbs.line("1234.server  clcc-b7  ann  00:00:01 R workq").unwrap();
-        assert_eq!((line.id.as_str(), line.word), ("1234.server", Word::Running));
+        let line = pbs
+            .line("1234.server  clcc-b7  ann  00:00:01 R workq")
+            .unwrap();
+        assert_eq!(
+            (line.id.as_str(), line.word),
+            ("1234.server", Word::Running)
+        );
         assert!(pbs.line("Job id            Name").is_none());
-        assert_eq!(pbs.id_of("Job <77> is submitted to queue <normal>.").unwrap(), "77");
+        assert_eq!(
+            pbs.id_of("Job <77> is submitted to queue <normal>.")
+                .unwrap(),
+            "77"
+        );
         assert!(same("1234", "1234.server") && same("1234.server", "1234"));
         assert!(!same("1234", "12345") && !same("12", "1234.server"));
         let jobs = ["1".to_string(), "2".to_string()];

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Seek as _};
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, channel};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, channel};
 use std::time::{Duration, Instant};
 
 use clcc_cache::{Digest, KeyLock, Store, Turn};
@@ -150,7 +150,12 @@ impl Follower {
         if std::panic::catch_unwind(work).is_ok() {
             return;
         }
-        let failure = || Failure::new(FailureClass::Crash, "the engine panicked while it followed jobs");
+        let failure = || {
+            Failure::new(
+                FailureClass::Crash,
+                "the engine panicked while it followed jobs",
+            )
+        };
         let mut held = self.drop_refused();
         held.append(&mut self.live);
         for live in held {
@@ -158,7 +163,9 @@ impl Follower {
         }
         for s in submissions {
             let outcome = JobOutcome::Failed(failure());
-            let _ = s.events.send(JobEvent::Ended(s.job.node, Duration::ZERO, outcome));
+            let _ = s
+                .events
+                .send(JobEvent::Ended(s.job.node, Duration::ZERO, outcome));
         }
     }
 
@@ -178,7 +185,8 @@ impl Follower {
                 self.cancel_all();
                 continue;
             }
-            let gathered = self.last_came.elapsed() >= QUIET || self.first_waits.elapsed() >= GATHER;
+            let gathered =
+                self.last_came.elapsed() >= QUIET || self.first_waits.elapsed() >= GATHER;
             if !self.waiting.is_empty() && gathered {
                 self.hand_in();
             }
@@ -197,7 +205,12 @@ impl Follower {
     }
 
     fn is_cancelled(&self) -> bool {
-        let asked = self.store.root().join("runs").join(&self.run).join("cancel");
+        let asked = self
+            .store
+            .root()
+            .join("runs")
+            .join(&self.run)
+            .join("cancel");
         if let Some(events) = self.events.as_ref().filter(|_| asked.exists()) {
             let _ = events.send(JobEvent::CancelAsked);
             return true;
@@ -350,7 +363,9 @@ impl Follower {
             Ok(lines) => lines,
             Err(why) => {
                 if !std::mem::replace(&mut self.poll.is_down, true) {
-                    self.note(format!("the batch system gives no answer; jobs go on without it: {why}"));
+                    self.note(format!(
+                        "the batch system gives no answer; jobs go on without it: {why}"
+                    ));
                 }
                 for live in &mut self.live {
                     live.word = Word::Unknown;
@@ -376,7 +391,11 @@ impl Follower {
                 Some(line) => live.take(line),
                 None => {
                     live.word = Word::Absent;
-                    absent.extend(live.id.clone().filter(|_| live.is_silent(self.profile.beat)));
+                    absent.extend(
+                        live.id
+                            .clone()
+                            .filter(|_| live.is_silent(self.profile.beat)),
+                    );
                 }
             }
         }
@@ -491,7 +510,9 @@ impl Follower {
             let _ = live.turn.write("end.json", &TurnEnd::Published);
         }
         let outcome = JobOutcome::Published(Arc::new(record), peak);
-        let _ = live.events.send(JobEvent::Ended(live.job.node, took, outcome));
+        let _ = live
+            .events
+            .send(JobEvent::Ended(live.job.node, took, outcome));
     }
 
     /// The turn is over, without a record.
@@ -528,7 +549,9 @@ impl Follower {
     pub(super) fn fail(&self, live: Live, failure: Failure) {
         let took = live.handed_at.elapsed();
         let outcome = JobOutcome::Failed(failure);
-        let _ = live.events.send(JobEvent::Ended(live.job.node, took, outcome));
+        let _ = live
+            .events
+            .send(JobEvent::Ended(live.job.node, took, outcome));
     }
 
     /// Ends the jobs of this run, and those of runs that have ended; what another run waits for goes on.
@@ -579,7 +602,9 @@ fn found(lines: &[Line], claim: &Claim) -> Option<String> {
     let batch = claim.batch.as_ref()?;
     let mut of_batch = lines.iter().filter(|l| l.batch.as_ref() == Some(batch));
     let end = format!("_{}", claim.task);
-    of_batch.find(|l| l.id.ends_with(&end)).map(|l| l.id.clone())
+    of_batch
+        .find(|l| l.id.ends_with(&end))
+        .map(|l| l.id.clone())
 }
 
 impl Live {

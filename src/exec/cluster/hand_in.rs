@@ -202,7 +202,9 @@ impl Follower {
                     Refusal::Unknown(why) => (why, true),
                     Refusal::Later(why) | Refusal::No(why) => (why, false),
                 };
-                self.note_once(format!("jobs could not be handed in, and will be again: {why}"));
+                self.note_once(format!(
+                    "jobs could not be handed in, and will be again: {why}"
+                ));
                 let pause = PAUSES[batch.tries.min(PAUSES.len() - 1)];
                 batch.tries += 1;
                 batch.not_before = Instant::now() + Duration::from_secs(pause);
@@ -257,8 +259,9 @@ impl Follower {
                     let first = lines.iter().find(|l| l.batch == name);
                     match first.and_then(|l| l.id.rsplit_once('_')) {
                         Some((id, _)) => {
-                            let ids: Vec<String> =
-                                (0..batch.handed.tasks).map(|n| format!("{id}_{n}")).collect();
+                            let ids: Vec<String> = (0..batch.handed.tasks)
+                                .map(|n| format!("{id}_{n}"))
+                                .collect();
                             self.accepted(batch.tasks, &ids);
                         }
                         None => self.send(batch),
@@ -266,7 +269,10 @@ impl Follower {
                 }
                 Err(_) => {
                     let not_before = now + Duration::from_secs(PAUSES[0]);
-                    self.refused.push(Refused { not_before, ..batch });
+                    self.refused.push(Refused {
+                        not_before,
+                        ..batch
+                    });
                 }
             }
         }

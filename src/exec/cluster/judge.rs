@@ -69,9 +69,15 @@ pub(super) fn judge(e: &Evidence) -> Verdict {
         Word::Pending => Verdict::Wait,
         // Other nodes of its task come first.
         Word::Running if !e.has_begun => Verdict::Wait,
-        Word::Running => loss(e, "runs, as the batch system says, and gave no sign of life"),
+        Word::Running => loss(
+            e,
+            "runs, as the batch system says, and gave no sign of life",
+        ),
         Word::Ended(how) => ended(e, how),
-        Word::Absent => loss(e, "is not known to the batch system, and gave no sign of life"),
+        Word::Absent => loss(
+            e,
+            "is not known to the batch system, and gave no sign of life",
+        ),
         // An answer that fails is no failure of the job; one that never began may still wait.
         Word::Unknown if !e.has_begun && e.is_handed_in => Verdict::Wait,
         Word::Unknown => loss(e, "gave no sign of life"),
@@ -81,9 +87,15 @@ pub(super) fn judge(e: &Evidence) -> Verdict {
 fn ended(e: &Evidence, how: How) -> Verdict {
     let failure = |class, message: &str| Verdict::Failed(Failure::new(class, message));
     let time = || {
-        let message = format!("longer than the {} min that the job had asked for", e.asked_seconds / 60);
+        let message = format!(
+            "longer than the {} min that the job had asked for",
+            e.asked_seconds / 60
+        );
         Verdict::Failed(Failure {
-            hint: Some("give the stage `resources: {timeout_secs: ...}` or the profile a longer `time`".into()),
+            hint: Some(
+                "give the stage `resources: {timeout_secs: ...}` or the profile a longer `time`"
+                    .into(),
+            ),
             ..Failure::new(FailureClass::Timeout, message)
         })
     };
@@ -92,14 +104,19 @@ fn ended(e: &Evidence, how: How) -> Verdict {
         .as_ref()
         .is_some_and(|i| i.after + 75.0 >= e.asked_seconds as f64);
     match how {
-        How::Memory => failure(FailureClass::Memory, "the batch system ended the job: memory ran out"),
+        How::Memory => failure(
+            FailureClass::Memory,
+            "the batch system ended the job: memory ran out",
+        ),
         How::Time => time(),
         How::Machine => again("its machine failed".into()),
         How::Preempted => again("it was preempted".into()),
         _ if near_its_time => time(),
         // It left on being asked to, and the batch system does not say by whom.
         How::Itself if e.interrupted.is_some() => again("it was asked to end".into()),
-        How::Cancelled if e.is_adopted => again("it was cancelled with the run that it was of".into()),
+        How::Cancelled if e.is_adopted => {
+            again("it was cancelled with the run that it was of".into())
+        }
         How::Cancelled => Verdict::Failed(Failure::new(
             FailureClass::Crash,
             "the job was cancelled in the batch system",
@@ -116,7 +133,10 @@ fn ended(e: &Evidence, how: How) -> Verdict {
 }
 
 fn again(why: String) -> Verdict {
-    Verdict::Failed(Failure::new(FailureClass::Transient, format!("the job is lost: {why}")))
+    Verdict::Failed(Failure::new(
+        FailureClass::Transient,
+        format!("the job is lost: {why}"),
+    ))
 }
 
 fn loss(e: &Evidence, why: &str) -> Verdict {
@@ -259,7 +279,11 @@ mod tests {
             }),
             ..silent(2, word)
         };
-        assert_eq!(judge(&asked(30.0, Word::Pending)), Verdict::Wait, "requeued");
+        assert_eq!(
+            judge(&asked(30.0, Word::Pending)),
+            Verdict::Wait,
+            "requeued"
+        );
         let verdict = judge(&asked(541.0, Word::Ended(How::Itself)));
         assert_eq!(class(&verdict), Some(FailureClass::Timeout));
         let verdict = judge(&asked(30.0, Word::Ended(How::Itself)));

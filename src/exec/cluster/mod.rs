@@ -20,9 +20,7 @@ use clcc_cache::{ActionStore as _, CacheError, Digest, Store, fresh_file};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::action::{Failure, FailureClass};
-use super::local::{
-    Away, Cancel, Executor, Job, JobEvent, JobOutcome, LocalExecutor, Place,
-};
+use super::local::{Away, Cancel, Executor, Job, JobEvent, JobOutcome, LocalExecutor, Place};
 use crate::profile::{ExecutorKind, Profile};
 use batch::Batch;
 use follow::Follower;
@@ -136,7 +134,10 @@ impl Executor for ClusterExecutor {
             .lock()
             .is_ok_and(|queue| queue.send(submission).is_ok());
         if !sent {
-            let failure = Failure::new(FailureClass::Crash, "the thread that follows jobs has ended");
+            let failure = Failure::new(
+                FailureClass::Crash,
+                "the thread that follows jobs has ended",
+            );
             let outcome = JobOutcome::Failed(failure);
             let _ = events.send(JobEvent::Ended(node, Duration::ZERO, outcome));
         }
@@ -160,7 +161,11 @@ impl Executor for ClusterExecutor {
 
 /// Copies the program into the cache under its digest, once: jobs need no installation, and a program that is
 /// replaced during a run is not theirs.
-fn keep_program(store: &Store, program: &Path, build: Option<Digest>) -> Result<PathBuf, CacheError> {
+fn keep_program(
+    store: &Store,
+    program: &Path,
+    build: Option<Digest>,
+) -> Result<PathBuf, CacheError> {
     let digest = match build {
         Some(digest) => digest,
         None => clcc_cache::digest_file(program)?,

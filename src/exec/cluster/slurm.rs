@@ -51,7 +51,11 @@ impl Slurm {
             let nodes: Vec<&str> = shape.without.iter().map(String::as_str).collect();
             all.push(format!("--exclude={}", nodes.join(",")));
         }
-        all.extend(argv(&["--signal=B:TERM@60", "--requeue", "--open-mode=append"]));
+        all.extend(argv(&[
+            "--signal=B:TERM@60",
+            "--requeue",
+            "--open-mode=append",
+        ]));
         all.push(format!("--output={}/%a.out", batch.dir.display()));
         all.extend(self.options.iter().cloned());
         all.push(batch.dir.join("array.sh").display().to_string());
@@ -82,7 +86,10 @@ impl Batch for Slurm {
         });
         match id {
             Some(id) => Ok((0..batch.tasks).map(|n| format!("{id}_{n}")).collect()),
-            None => Err(Refusal::Unknown(format!("`sbatch` answered `{}`", said.trim()))),
+            None => Err(Refusal::Unknown(format!(
+                "`sbatch` answered `{}`",
+                said.trim()
+            ))),
         }
     }
 
@@ -143,12 +150,21 @@ impl Batch for Slurm {
 
 /// Where there is no accounting, the controller remembers a job for a while.
 fn scontrol(id: &str) -> Option<Line> {
-    let said = call(&argv(&["scontrol", "--oneliner", "show", "job", id]), PATIENCE).ok()?;
+    let said = call(
+        &argv(&["scontrol", "--oneliner", "show", "job", id]),
+        PATIENCE,
+    )
+    .ok()?;
     let field = |name: &str| {
         said.split_whitespace()
             .find_map(|w| w.strip_prefix(name)?.strip_prefix('='))
     };
-    Some(line(id, field("JobState")?, None, field("NodeList").unwrap_or("")))
+    Some(line(
+        id,
+        field("JobState")?,
+        None,
+        field("NodeList").unwrap_or(""),
+    ))
 }
 
 /// Lines of fields between `|`. An answer without a line that reads is no answer, unless it is empty.
@@ -189,7 +205,11 @@ fn line(id: &str, state: &str, batch: Option<&str>, node: &str) -> Line {
         id: id.to_string(),
         batch: batch.filter(|b| told(b)).map(str::to_string),
         word,
-        node: if told(node) { node.to_string() } else { String::new() },
+        node: if told(node) {
+            node.to_string()
+        } else {
+            String::new()
+        },
     }
 }
 
@@ -256,11 +276,19 @@ mod tests {
                 timed_out: false,
             })
         };
-        assert!(matches!(of("Socket timed out on send/recv operation"), Refusal::Unknown(_)));
         assert!(matches!(
-            of("Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)"),
+            of("Socket timed out on send/recv operation"),
+            Refusal::Unknown(_)
+        ));
+        assert!(matches!(
+            of(
+                "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)"
+            ),
             Refusal::Later(_)
         ));
-        assert!(matches!(of("invalid partition specified: shrot"), Refusal::No(_)));
+        assert!(matches!(
+            of("invalid partition specified: shrot"),
+            Refusal::No(_)
+        ));
     }
 }
