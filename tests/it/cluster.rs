@@ -405,13 +405,14 @@ fn cancel_ends_a_run_and_its_jobs_with_its_coordinator_or_without() {
     for with_coordinator in [true, false] {
         let cluster = Cluster::new(SMALLEST);
         cluster.set("hold", "");
-        let mut child = cluster.start(&[]);
+        let child = cluster.start(&[]);
         cluster.wait_until("a job waits", || {
             cluster.said("sbatch.log").lines().count() == 1
         });
         std::thread::sleep(Duration::from_millis(500));
         if !with_coordinator {
-            kill(&mut child);
+            let pid = Pid::from_raw(child.id() as i32).expect("a process");
+            kill_process(pid, Signal::KILL).expect("alive");
             let attached = cluster.run(&["attach"]).expect(5);
             assert!(
                 attached.stderr.contains("of its jobs 0 run and 1 wait"),
@@ -420,8 +421,9 @@ fn cancel_ends_a_run_and_its_jobs_with_its_coordinator_or_without() {
             );
         }
         cluster.run(&["cancel"]).expect(0);
+        let ran = Ran::new(child.wait_with_output().expect("ended"));
         if with_coordinator {
-            Ran::new(child.wait_with_output().expect("ended")).expect(130);
+            ran.expect(130);
         }
         assert!(
             cluster.said("scancel.log").contains("1_0"),
