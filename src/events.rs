@@ -80,6 +80,21 @@ pub enum Event {
         /// The accelerator it has for itself.
         accelerator: Option<String>,
     },
+    /// A batch system has the node.
+    DidSubmit {
+        /// The node.
+        id: String,
+        /// The job's id there, where it is known.
+        job: Option<String>,
+        /// The run that had handed it in, where that was another: this one goes on with its job.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        adopted_from: Option<String>,
+    },
+    /// Something to know about the executor, of no node in particular.
+    Note {
+        /// The text.
+        message: String,
+    },
     /// A running node reports progress.
     Progress {
         /// The node.

@@ -15,6 +15,7 @@ pub mod fetch;
 pub mod key;
 pub mod names;
 pub mod plan;
+pub mod profile;
 pub mod registry;
 pub mod results;
 pub mod run;

@@ -32,6 +32,10 @@ pub trait ActionStore: Debug + Send + Sync {
     /// # Errors
     /// Where the lock cannot be made.
     fn try_lock(&self, key: &Digest) -> CacheResult<Option<KeyLock>>;
+    /// Whether a job somewhere works on this key: see [`Store::is_at_work`].
+    fn is_at_work(&self, key: &Digest) -> bool;
+    /// Whether a job was handed in for this key and has not ended: see [`Store::last_turn`].
+    fn has_job(&self, key: &Digest) -> bool;
     /// See [`Store::new_attempt`].
     ///
     /// # Errors
@@ -81,6 +85,14 @@ impl ActionStore for Store {
 
     fn try_lock(&self, key: &Digest) -> CacheResult<Option<KeyLock>> {
         self.try_lock(key)
+    }
+
+    fn is_at_work(&self, key: &Digest) -> bool {
+        self.is_at_work(key, crate::SILENCE)
+    }
+
+    fn has_job(&self, key: &Digest) -> bool {
+        self.last_turn(key).is_some_and(|turn| !turn.has_ended())
     }
 
     fn new_attempt(&self, key: &Digest) -> CacheResult<PathBuf> {

@@ -10,6 +10,8 @@
 //! <cache>/last/<workflow>.jsonl  key of each node's last record, for reasons
 //! <cache>/stat.jsonl           digests of input files by (device, inode, size, mtime, ctime)
 //! <cache>/locks/<key>          kernel lock: one computation of a key at a time
+//! <cache>/jobs/<key>/<turn>/   a node that a batch system runs: claim, beats, messages, end
+//! <cache>/batches/, bin/       what was handed to the batch system, and the program that jobs run
 //! <cache>/gc.lock              kernel lock: shared by runs, taken alone by a collection
 //! <cache>/quarantine/          what was found damaged
 //! ```
@@ -26,6 +28,7 @@ mod digest;
 mod error;
 pub mod failpoint;
 mod fresh;
+mod jobs;
 mod journal;
 mod lock;
 mod plain;
@@ -38,6 +41,7 @@ pub use action_store::ActionStore;
 pub use digest::{Digest, digest_bytes, digest_file};
 pub use error::{CacheError, CacheResult};
 pub use fresh::{fresh_dir, fresh_file, publish};
+pub use jobs::Turn;
 pub use journal::Journal;
 pub use lock::{KeyLock, has_no_locks};
 pub use plain::{
@@ -47,6 +51,6 @@ pub use plain::{
 pub use record::{ActionRecord, OutputRecord, RECORD_FORMAT};
 pub use stat_cache::{StatCache, stat_name, stat_of};
 pub use store::{
-    Damage, Defect, GcItem, GcPolicy, GcReason, GcReport, Lookup, Store, VerifyReport,
+    Damage, Defect, GcItem, GcPolicy, GcReason, GcReport, Lookup, SILENCE, Store, VerifyReport,
 };
 pub use tree::{Artifact, ArtifactForm, TreeEntry, measure, measure_linked, measure_synced};

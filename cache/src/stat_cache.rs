@@ -42,7 +42,7 @@ impl StatCache {
         if before.is_dir() {
             return Ok(measure_linked(&real)?.digest);
         }
-        let name = stat_name(&before);
+        let name = stat_name(&real, &before);
         if self.trust
             && let Some(known) = self.journal.get(&name)
         {
@@ -54,7 +54,7 @@ impl StatCache {
             .modified()
             .ok()
             .and_then(|m| SystemTime::now().duration_since(m).ok());
-        if stat_name(&after) == name && settled.is_some_and(|age| age > RACY) {
+        if stat_name(&real, &after) == name && settled.is_some_and(|age| age > RACY) {
             self.fresh.push((name, digest));
         }
         Ok(digest)
@@ -78,14 +78,16 @@ impl StatCache {
 /// directory and where there is nothing.
 pub fn stat_of(path: &Path) -> Option<String> {
     let meta = std::fs::metadata(path).ok()?;
-    meta.is_file().then(|| stat_name(&meta))
+    meta.is_file().then(|| stat_name(path, &meta))
 }
 
-/// The same of what `stat` has said already.
-pub fn stat_name(m: &std::fs::Metadata) -> String {
+/// The same of what `stat` has said already of the file at `path`.
+pub fn stat_name(path: &Path, m: &std::fs::Metadata) -> String {
+    let of_a_network =
+        rustix::fs::statfs(path).is_ok_and(|fs| NETWORK.contains(&(fs.f_type as u32)));
     format!(
         "{}:{}:{}:{}.{}:{}.{}",
-        m.dev(),
+        device(of_a_network, path, m.dev()),
         m.ino(),
         m.len(),
         m.mtime(),
@@ -93,4 +95,56 @@ pub fn stat_name(m: &std::fs::Metadata) -> String {
         m.ctime(),
         m.ctime_nsec()
     )
+}
+
+/// File systems whose inode numbers and times are those of a server: NFS, CIFS and SMB, Lustre, GPFS, BeeGFS, Ceph,
+/// AFS, PanFS.
+const NETWORK: [u32; 9] = [
+    0x6969,
+    0xff53_4d42,
+    0xfe53_4d42,
+    0x0bd0_0bd0,
+    0x4750_4653,
+    0x1983_0326,
+    0x00c3_6400,
+    0x5346_414f,
+    0xaad7_aaea,
+];
+
+/// What tells file systems apart. The number of a device is of one machine: every client of a network file system
+/// gives it another, and would read its inputs again. There the path stands in its place.
+fn device(of_a_network: bool, path: &Path, dev: u64) -> String {
+    match of_a_network {
+        true => {
+            let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+            format!("net:{}", real.display())
+        }
+        false => dev.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn on_a_network_the_name_is_the_same_for_every_client() {
+        let path = Path::new("/shared/counts.tsv");
+        assert_eq!(device(true, path, 51), device(true, path, 77));
+        assert_ne!(
+            device(true, path, 51),
+            device(true, Path::new("/shared/other.tsv"), 51)
+        );
+        assert_ne!(device(false, path, 51), device(false, path, 77));
+    }
+
+    #[test]
+    fn a_link_has_the_name_of_what_it_leads_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, link) = (dir.path().join("file"), dir.path().join("link"));
+        std::fs::write(&file, "x").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        assert!(stat_of(&file).is_some());
+        assert_eq!(stat_of(&file), stat_of(&link));
+    }
 }

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clcc_stages::stage::DeviceChoice;
 
 use crate::plan::{Overrides, Setting, parse_input, parse_only, parse_set};
+use crate::profile::ExecutorKind;
 use crate::run::WorkflowOptions;
 use crate::workflow::parse_bytes;
 
@@ -48,6 +49,9 @@ pub(super) enum Command {
         /// The result tables instead: what a row is, and every column with its type, unit and meaning.
         #[arg(long)]
         tables: bool,
+        /// That of a profile instead, which says where nodes run.
+        #[arg(long, conflicts_with_all = ["tables", "kind"])]
+        profile: bool,
         /// Language of the tables.
         #[arg(long, value_enum, default_value = "human", requires = "tables")]
         format: Format,
@@ -58,6 +62,9 @@ pub(super) enum Command {
     Status {
         #[command(flatten)]
         cache: CacheArgs,
+        /// What jobs had asked for and what they used, of the last run of each workflow.
+        #[arg(long)]
+        efficiency: bool,
         /// Language of the output.
         #[arg(long, value_enum, default_value = "human")]
         format: Format,
@@ -99,9 +106,16 @@ pub(super) enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
+    /// Follow a run that goes on elsewhere, until it ends.
+    Attach(AttachArgs),
+    /// End a run and its jobs in the batch system.
+    Cancel(AttachArgs),
     /// Run one action file; used by the engine itself.
     #[command(hide = true)]
     ExecNode {
+        /// The file is the task of a batch job: it commits what it makes.
+        #[arg(long)]
+        commit: bool,
         /// The action file.
         action: PathBuf,
     },
@@ -114,7 +128,7 @@ impl Command {
             Self::Run(args) => args.dry_run,
             Self::Verify { repair, .. } => !repair,
             Self::Gc(args) => args.dry_run,
-            Self::Simulate(_) | Self::Init(_) | Self::ExecNode { .. } => false,
+            Self::Simulate(_) | Self::Init(_) | Self::ExecNode { .. } | Self::Cancel(_) => false,
             _ => true,
         }
     }
@@ -125,6 +139,17 @@ pub(super) struct CacheArgs {
     /// The cache directory.
     #[arg(long, default_value = ".clcc", value_name = "DIR")]
     pub(super) cache: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct AttachArgs {
+    #[command(flatten)]
+    pub(super) cache: CacheArgs,
+    /// The run: its name (see `status`), or its beginning [default: the last one that goes on].
+    pub(super) run: Option<String>,
+    /// The profile of its batch system, where the run did not leave it in the cache.
+    #[arg(long, value_name = "FILE")]
+    pub(super) profile: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -253,6 +278,15 @@ pub(super) struct RunArgs {
     /// Replace the results of another workflow file of the same name.
     #[arg(long)]
     pub(super) force_results: bool,
+    /// Who runs nodes [default: what the profile says, else this machine].
+    #[arg(long, value_enum)]
+    pub(super) executor: Option<ExecutorArg>,
+    /// Where nodes run [default: `clcc-flow.yaml` beside the workflow, else in ~/.config/clcc-flow].
+    #[arg(long, value_name = "FILE")]
+    pub(super) profile: Option<PathBuf>,
+    /// More options of `sbatch`, after `--`.
+    #[arg(last = true, value_name = "SBATCH OPTION")]
+    pub(super) options: Vec<String>,
     /// Language of the output on stdout.
     #[arg(long, value_enum, default_value = "human")]
     pub(super) format: Format,
@@ -331,6 +365,26 @@ pub(super) enum Format {
     Human,
     /// One JSON document, or one JSON event a line.
     Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum ExecutorArg {
+    /// Child processes on this machine.
+    Local,
+    /// Jobs of Slurm.
+    Slurm,
+    /// Jobs of another batch system, by the commands of the profile.
+    Command,
+}
+
+impl From<ExecutorArg> for ExecutorKind {
+    fn from(e: ExecutorArg) -> Self {
+        match e {
+            ExecutorArg::Local => Self::Local,
+            ExecutorArg::Slurm => Self::Slurm,
+            ExecutorArg::Command => Self::Command,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

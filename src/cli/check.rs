@@ -72,6 +72,12 @@ pub(super) fn schema(name: Option<&str>) -> Result<i32, CliError> {
     Ok(exit::OK)
 }
 
+/// JSON Schema of a profile.
+pub(super) fn profile_schema() -> Result<i32, CliError> {
+    super::out::json(&crate::profile::profile_schema());
+    Ok(exit::OK)
+}
+
 /// The data dictionary, of one kind or of all.
 pub(super) fn tables(name: Option<&str>, format: Format) -> Result<i32, CliError> {
     if let Some(name) = name {

@@ -114,6 +114,10 @@ impl From<LoadError> for CliError {
             LoadError::Read {
                 ref file,
                 ref source,
+            }
+            | LoadError::Profile {
+                ref file,
+                ref source,
             } => {
                 let hint = crate::disk::hint(file, source);
                 Self::from_error(exit::INVALID, &e).with_hint(hint)

@@ -13,6 +13,7 @@ mod gc;
 mod graph;
 mod init;
 mod inspect;
+mod jobs;
 mod provenance;
 mod run;
 mod signals;
@@ -110,11 +111,18 @@ fn write_diagnostics() {
 
 fn execute(command: Command) -> Result<i32, CliError> {
     match command {
-        Command::ExecNode { action } => Ok(crate::exec::exec_node(&action)),
+        Command::ExecNode {
+            commit: true,
+            action,
+        } => Ok(crate::exec::exec_task(&action)),
+        Command::ExecNode { action, .. } => Ok(crate::exec::exec_node(&action)),
+        Command::Attach(args) => jobs::attach(&args),
+        Command::Cancel(args) => jobs::cancel(&args),
         Command::Run(args) => run::run(&args),
         Command::Plan(args) => run::plan(&args),
         Command::Explain { workflow, node } => run::explain(&workflow, &node),
         Command::Check(args) => check::check(&args),
+        Command::Schema { profile: true, .. } => check::profile_schema(),
         Command::Schema {
             kind,
             tables: false,
@@ -123,7 +131,12 @@ fn execute(command: Command) -> Result<i32, CliError> {
         Command::Schema { kind, format, .. } => check::tables(kind.as_deref(), format),
         Command::Graph { workflow, format } => graph::graph(&workflow, format),
         Command::Verify { cache, repair } => store_verbs::verify(&cache, repair),
-        Command::Status { cache, format } => store_verbs::status(&cache, format),
+        Command::Status {
+            cache,
+            efficiency: true,
+            format,
+        } => jobs::efficiency(&cache, format),
+        Command::Status { cache, format, .. } => store_verbs::status(&cache, format),
         Command::Log {
             cache,
             workflow,

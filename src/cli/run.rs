@@ -14,6 +14,7 @@ use crate::device::RunDevice;
 use crate::events::Stamped;
 use crate::exec::FailureClass;
 use crate::plan::{NodeId, Plan};
+use crate::profile::{ExecutorKind, Profile};
 use crate::run::{self, Note, Observer, RunOptions, Session};
 use crate::schedule::{Outcome, RunOutcome};
 
@@ -36,6 +37,7 @@ pub(super) fn run(args: &RunArgs) -> Result<i32, CliError> {
         results: args.results.clone(),
         force_results: args.force_results,
         program: None,
+        profile: profile(args)?,
         cancel: Some(follower.heard.cancel.clone()),
     };
     let finished = run::run(&args.workflow.workflow, &options, &mut follower)?;
@@ -44,6 +46,28 @@ pub(super) fn run(args: &RunArgs) -> Result<i32, CliError> {
     }
     let signal = follower.heard.code();
     Ok(exit_code(&finished.outcome, args.fail_fast, signal))
+}
+
+/// The profile of a run, with the command line's changes.
+fn profile(args: &RunArgs) -> Result<Profile, CliError> {
+    let mut profile = Profile::find(args.profile.as_deref(), &args.workflow.workflow)?;
+    if let Some(executor) = args.executor {
+        profile.executor = executor.into();
+    }
+    if profile.executor == ExecutorKind::Command && profile.command.is_none() {
+        let message = "--executor command: the profile has no `command`";
+        return Err(CliError::new(exit::USAGE, message)
+            .hint("docs/cluster.md has one for PBS, LSF, SGE and HyperQueue"));
+    }
+    if !args.options.is_empty() && profile.executor != ExecutorKind::Slurm {
+        let message = format!(
+            "`{}` after `--`: only --executor slurm takes options",
+            args.options[0]
+        );
+        return Err(CliError::new(exit::USAGE, message));
+    }
+    profile.options.extend(args.options.iter().cloned());
+    Ok(profile)
 }
 
 /// The command line's follower of a run: lines for people on stderr, or events as JSON on stdout; signals from

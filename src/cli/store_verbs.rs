@@ -94,6 +94,8 @@ struct Unfinished {
     nodes: usize,
     /// Nodes that run.
     now: Vec<String>,
+    /// Its jobs in a batch system that have not ended.
+    jobs: super::jobs::Jobs,
 }
 
 pub(super) fn status(args: &CacheArgs, format: Format) -> Result<i32, CliError> {
@@ -108,7 +110,7 @@ pub(super) fn status(args: &CacheArgs, format: Format) -> Result<i32, CliError> 
         state,
     } in &runs
     {
-        let so_far = |u: &Unfinished| format!("{} of {} nodes", u.ended, u.nodes);
+        let so_far = |u: &Unfinished| format!("{} of {} nodes{}", u.ended, u.nodes, u.jobs.text());
         match state {
             State::Running(u) => say!("{run}  runs: {}, now {}", so_far(u), u.now.join(", ")),
             State::Killed(u) => say!("{run}  was killed after {}", so_far(u)),
@@ -148,7 +150,7 @@ fn last_runs(store: &Store) -> Vec<RunStatus> {
         let run = dir.file_name().map(|n| n.to_string_lossy().into_owned());
         let run = run.unwrap_or_default();
         let Some(record) = RunRecord::read(&dir) else {
-            out.push(unfinished(&dir, run));
+            out.push(unfinished(store, &dir, run));
             continue;
         };
         let workflow = record.workflow.name.clone();
@@ -187,10 +189,13 @@ fn ended(record: RunRecord) -> Ended {
 }
 
 /// A run without a record: still going, or killed.
-fn unfinished(dir: &Path, run: String) -> RunStatus {
+fn unfinished(store: &Store, dir: &Path, run: String) -> RunStatus {
     let going = clcc_cache::KeyLock::is_taken(&dir.join("lock"));
     let mut workflow = None;
-    let mut so_far = Unfinished::default();
+    let mut so_far = Unfinished {
+        jobs: super::jobs::jobs_of(store, &run),
+        ..Unfinished::default()
+    };
     for event in events(dir) {
         match event {
             Event::Started {
@@ -280,6 +285,19 @@ fn happened(event: &Event, node: &str) -> Option<String> {
         } if id == node => {
             let why = reason.as_ref().map(Reason::text).unwrap_or_default();
             Some(format!("began, threads: {threads}, as: {}", shown(&why)))
+        }
+        Event::DidSubmit {
+            id,
+            job,
+            adopted_from,
+        } if id == node => {
+            let job = job.as_deref().unwrap_or("of unknown id");
+            let of = adopted_from.as_ref().map(|run| format!(" of run {run}"));
+            Some(format!(
+                "job {}{}",
+                shown(job),
+                shown(&of.unwrap_or_default())
+            ))
         }
         Event::Warning { id, message } if id == node => {
             Some(format!("warning: {}", shown(message)))

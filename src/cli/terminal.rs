@@ -138,6 +138,22 @@ impl Terminal {
             Event::Warning { id, message } => {
                 self.line("WARN", None, false, &format!("{id}: {message}"))
             }
+            Event::Note { message } => self.line("WARN", None, false, message),
+            Event::DidSubmit {
+                id,
+                job,
+                adopted_from,
+            } => {
+                if let Some(run) = adopted_from {
+                    let job = job.as_deref().unwrap_or("of unknown id");
+                    self.line(
+                        "JOB",
+                        None,
+                        false,
+                        &format!("{id}: goes on with job {job} of run {run}"),
+                    );
+                }
+            }
             Event::DidExecute {
                 id,
                 key,

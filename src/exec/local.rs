@@ -50,6 +50,31 @@ pub struct Grant {
     pub accelerator: Option<String>,
     /// It is ended after this time.
     pub timeout: Option<Duration>,
+    /// Where it runs.
+    pub place: Place,
+    /// Wall time that is expected of it, where something was learned.
+    pub seconds: Option<f64>,
+    /// How often its time limit was too short: each doubles it.
+    pub longer: u32,
+}
+
+/// Where a node runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Place {
+    /// On this machine, within its cores and memory.
+    #[default]
+    Here,
+    /// Wherever a batch system has room.
+    Away,
+}
+
+/// What may be away from this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Away {
+    /// Nodes at once.
+    pub nodes: usize,
+    /// Cores of a node that can use several.
+    pub cores: usize,
 }
 
 /// What the executor says about a job.
@@ -57,8 +82,23 @@ pub struct Grant {
 pub enum JobEvent {
     /// A message of the stage.
     Message(NodeId, NodeMessage),
+    /// A batch system has it.
+    Placed(NodeId, Placed),
+    /// Something to know about the executor itself.
+    Note(String),
+    /// Another process asks that the run be cancelled.
+    CancelAsked,
     /// It ended.
     Ended(NodeId, Duration, JobOutcome),
+}
+
+/// A node's job in a batch system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placed {
+    /// Its id there; `None` where it is not known yet.
+    pub job: Option<String>,
+    /// The run that had handed it in, where that was another.
+    pub adopted_from: Option<String>,
 }
 
 /// How a job ended.
@@ -77,6 +117,16 @@ pub type Cancel = watch::Receiver<u8>;
 pub trait Executor {
     /// Starts a job; events follow on the channel.
     fn submit(&self, job: Job, events: mpsc::UnboundedSender<JobEvent>, cancel: Cancel);
+
+    /// What may be away from this machine; `None`: nothing.
+    fn away(&self) -> Option<Away> {
+        None
+    }
+
+    /// Where the node of that key runs, which is expected to take `seconds`.
+    fn place(&self, _key: &Digest, _seconds: f64) -> Place {
+        Place::Here
+    }
 }
 
 /// A program that runs nodes when it is started with `exec-node ACTION`.
@@ -117,6 +167,8 @@ pub struct LocalExecutor {
     pub build: Option<Digest>,
     /// What the children hold in memory.
     pub memory: MemoryWatch,
+    /// What the records say of the batch job that this process is.
+    pub job: Option<serde_json::Value>,
 }
 
 impl Executor for LocalExecutor {
@@ -141,7 +193,7 @@ impl Executor for LocalExecutor {
     }
 }
 
-fn crash(message: impl Into<String>) -> Failure {
+pub(super) fn crash(message: impl Into<String>) -> Failure {
     Failure::new(FailureClass::Crash, message)
 }
 
@@ -256,8 +308,8 @@ impl LocalExecutor {
                 ..
             }) if !matches!(end.by, EndedBy::Timeout) => Err(failure),
             Some(result) if end.status.success() => {
-                let build = self.build;
-                let publish = move || publish(store.as_ref(), &job, &attempt, result, build);
+                let (build, of) = (self.build, self.job.clone());
+                let publish = move || publish(store.as_ref(), &job, &attempt, result, build, of);
                 let published = tokio::task::spawn_blocking(publish).await;
                 published.map_err(|e| crash(format!("publishing failed: {e}")))?
             }
@@ -427,6 +479,7 @@ fn publish(
     attempt: &std::path::Path,
     result: NodeResult,
     build: Option<Digest>,
+    of: Option<serde_json::Value>,
 ) -> Result<JobOutcome, Failure> {
     let mut outputs = Vec::new();
     for (output, artifact) in &result.outputs {
@@ -441,7 +494,7 @@ fn publish(
             bytes: artifact.bytes,
         });
     }
-    let record = ActionRecord {
+    let mut record = ActionRecord {
         format: RECORD_FORMAT,
         key: job.key,
         preimage: serde_json::to_value(&job.preimage).expect("plain values serialise"),
@@ -458,6 +511,9 @@ fn publish(
             "build": build,
         }),
     };
+    if let Some(of) = of {
+        record.measured["job"] = of;
+    }
     store.commit(&record).map_err(|e| cache_failure(&e))?;
     let _ = std::fs::remove_dir_all(&job.action.checkpoint_dir);
     Ok(JobOutcome::Published(

@@ -126,6 +126,15 @@ fn anonymous_bytes(pid: i32) -> u64 {
         * 1024
 }
 
+/// The same of a process and its children.
+pub(super) fn held_by(pid: u32) -> u64 {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    let children = children.unwrap_or_default();
+    let children = children.split_whitespace().filter_map(|c| c.parse().ok());
+    let own = std::iter::once(pid as i32);
+    own.chain(children).map(anonymous_bytes).sum()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

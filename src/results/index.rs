@@ -60,7 +60,11 @@ impl Published {
         else {
             return Found::Touched;
         };
-        if self.stat.as_ref().is_some_and(|s| *s == stat_name(&meta)) {
+        if self
+            .stat
+            .as_ref()
+            .is_some_and(|s| *s == stat_name(file, &meta))
+        {
             return Found::AsLeft;
         }
         match self.written.or(self.digest) {

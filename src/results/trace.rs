@@ -44,6 +44,11 @@ impl Trace {
                 self.instant(&format!("{id}: {role} damaged"), now)
             }
             Event::Warning { id, message } => self.instant(&format!("{id}: {message}"), now),
+            Event::Note { message } => self.instant(message, now),
+            Event::DidSubmit { id, job, .. } => {
+                let job = job.as_deref().unwrap_or("?");
+                self.instant(&format!("{id}: job {job}"), now);
+            }
             Event::Started { .. }
             | Event::DidReuse { .. }
             | Event::Progress { .. }

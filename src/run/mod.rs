@@ -28,8 +28,9 @@ use clcc_cache::KeyLock;
 
 use crate::device::RunDevice;
 use crate::events::{EVENT_SCHEMA, Event, Stamped};
-use crate::exec::{Cancel, LocalExecutor, MemoryWatch, Program};
+use crate::exec::{Cancel, ClusterExecutor, Executor, LocalExecutor, MemoryWatch, Program};
 use crate::plan::Plan;
+use crate::profile::Profile;
 use crate::results::{self, Destination, Publication, ResultsError, RunRecord};
 use crate::schedule::{self, Options, RunOutcome};
 use place::{Journal, RunPlace};
@@ -52,6 +53,8 @@ pub struct RunOptions {
     /// The program that is started as `PROGRAM exec-node ACTION` for each node: `clcc-flow`, or one whose `main`
     /// calls [`run_if_child`] first. `None` is the running program.
     pub program: Option<PathBuf>,
+    /// Where nodes run; the default is on this machine.
+    pub profile: Profile,
     /// Raised to 1 it ends the run cleanly, to 2 at once. `None`: nothing does.
     pub cancel: Option<Cancel>,
 }
@@ -66,6 +69,7 @@ impl Default for RunOptions {
             results: PathBuf::from("results"),
             force_results: false,
             program: None,
+            profile: Profile::default(),
             cancel: None,
         }
     }
@@ -132,7 +136,11 @@ pub struct Finished {
 pub fn run_if_child() -> Option<i32> {
     let mut args = std::env::args_os().skip(1);
     (args.next()? == "exec-node").then_some(())?;
-    Some(crate::exec::exec_node(Path::new(&args.next()?)))
+    let next = args.next()?;
+    match next == "--commit" {
+        true => Some(crate::exec::exec_task(Path::new(&args.next()?))),
+        false => Some(crate::exec::exec_node(Path::new(&next))),
+    }
 }
 
 /// Runs a workflow file: what is in the cache is not computed again, and the results are published. Nodes that fail
@@ -163,7 +171,7 @@ pub fn run(
         observer.on_note(&Note::ReadOnlyCache(root));
     }
     let schedule = Options {
-        jobs: jobs(options.jobs),
+        jobs: jobs(options.jobs.or(options.profile.local_cores)),
         memory: options.memory.unwrap_or_else(schedule::default_budget),
         accelerators: crate::device::accelerators(session.device.choice),
         fail_fast: options.fail_fast,
@@ -299,7 +307,13 @@ fn drive(
         pass += 1;
         let mut sink = |event: &Event| reporter.on_event(event);
         let decider = session.decider(0..session.plan.nodes.len());
-        let run = schedule::run(&decider, &executor, schedule, cancel.clone(), &mut sink);
+        let run = schedule::run(
+            &decider,
+            executor.as_ref(),
+            schedule,
+            cancel.clone(),
+            &mut sink,
+        );
         let outcome = runtime.block_on(run).after(before.take());
         session.remember(&outcome);
         match publish(session, options, schedule, &outcome, started) {
@@ -327,17 +341,34 @@ fn executor(
     session: &Session,
     options: &RunOptions,
     schedule: &Options,
-) -> Result<LocalExecutor, RunError> {
+) -> Result<Box<dyn Executor>, RunError> {
     let program = match &options.program {
         Some(program) => Program::Other(program.clone()),
         None => Program::Own(std::env::current_exe().map_err(RunError::Start)?),
     };
-    Ok(LocalExecutor {
+    let local = LocalExecutor {
         store: Arc::new(session.store.clone()),
         build: session.build_digest(program.path()),
         program,
         memory: MemoryWatch::new(schedule.memory),
-    })
+        job: None,
+    };
+    let profile = &options.profile;
+    if !profile.has_batch_system() || !session.store.is_writable() {
+        return Ok(Box::new(local));
+    }
+    // `cancel` finds it there, also where this process is gone.
+    let path = session
+        .store
+        .root()
+        .join("runs")
+        .join(&schedule.run)
+        .join("profile.json");
+    let text = serde_json::to_vec(profile).expect("plain values serialise");
+    std::fs::write(&path, text).map_err(|source| RunError::Create { path, source })?;
+    let store = session.store.clone();
+    let executor = ClusterExecutor::new(local, store, profile.clone(), &schedule.run)?;
+    Ok(Box::new(executor))
 }
 
 /// Writes the run's record and the results.

@@ -10,12 +10,14 @@ use clcc_stages::stage::{Branch, DeviceChoice};
 use tokio::sync::mpsc;
 
 use super::action::action;
-use super::{MemoryModel, Observation, Options, Outcome, SkipReason, StopReason};
+use super::{
+    MemoryModel, Observation, Options, Outcome, SkipReason, StopReason, TimeModel, unseen_seconds,
+};
 use crate::decide::{Decider, Decision, Known, Reason};
 use crate::events::Event;
 use crate::exec::{
-    Cancel, Executor, Failure, FailureClass, Grant, Job, JobEvent, JobOutcome, NodeMessage,
-    cache_failure, gib,
+    Away, Cancel, Executor, Failure, FailureClass, Grant, Job, JobEvent, JobOutcome, NodeMessage,
+    Place, cache_failure, gib,
 };
 use crate::key::Preimage;
 use crate::plan::{NodeId, NodeInput, Plan};
@@ -38,8 +40,11 @@ pub(super) struct Ready {
     /// Residual branches that failed and are left out.
     pub(super) without: BTreeSet<Branch>,
     input_bytes: u64,
-    /// What its last run took.
+    /// Memory that its last run took.
     own: Option<Observation>,
+    /// Time that it is expected to take, where something was learned.
+    seconds: Option<f64>,
+    place: Place,
     not_before: Option<Instant>,
 }
 
@@ -50,6 +55,7 @@ struct Running {
     memory: u64,
     accelerator: Option<String>,
     log: PathBuf,
+    place: Place,
     _lock: KeyLock,
 }
 
@@ -58,6 +64,7 @@ struct Running {
 struct Tried {
     transient: usize,
     memory: usize,
+    time: u32,
     damage: u32,
     not_before: Option<Instant>,
 }
@@ -81,6 +88,9 @@ pub(super) struct Dispatcher<'a> {
     /// Outputs found damaged, for the reason of the rerun.
     damaged: BTreeMap<NodeId, String>,
     memory: MemoryModel,
+    time: TimeModel,
+    /// What may be away from this machine.
+    away: Option<Away>,
     free_cores: usize,
     free_accelerators: Vec<String>,
     /// Why nothing is admitted any more.
@@ -118,6 +128,8 @@ impl<'a> Dispatcher<'a> {
             tried: BTreeMap::new(),
             damaged: BTreeMap::new(),
             memory: MemoryModel::default(),
+            time: TimeModel::default(),
+            away: executor.away(),
             free_cores: options.jobs.max(1),
             free_accelerators,
             stopped: None,
@@ -205,13 +217,21 @@ impl<'a> Dispatcher<'a> {
                     reasons = vec![Reason::OutputCorrupt { role }];
                 }
                 let own = self.decider.last_record(node);
+                let input_bytes = self.input_bytes(node, &without);
+                let kind = self.plan.nodes[node].kind;
+                let own_time = own.as_ref().and_then(|r| Observation::of_time(&r.measured));
+                let seconds = self.time.expect(kind.name, input_bytes, own_time);
+                let is_heavy = kind.multi_threaded || kind.device_sensitive;
+                let thought = seconds.unwrap_or_else(|| unseen_seconds(input_bytes, is_heavy));
                 self.ready.insert(
                     node,
                     Ready {
                         key,
                         preimage,
                         reasons,
-                        input_bytes: self.input_bytes(node, &without),
+                        input_bytes,
+                        seconds,
+                        place: self.executor.place(&key, thought),
                         own: own.and_then(|r| Observation::of(&r.measured)),
                         without,
                         not_before: self.tried.get(&node).and_then(|t| t.not_before),
@@ -235,6 +255,9 @@ impl<'a> Dispatcher<'a> {
     fn learn(&mut self, node: NodeId, record: &ActionRecord) {
         if let Some(seen) = Observation::of(&record.measured) {
             self.memory.observe(self.plan.nodes[node].kind.name, seen);
+        }
+        if let Some(seen) = Observation::of_time(&record.measured) {
+            self.time.observe(self.plan.nodes[node].kind.name, seen);
         }
     }
 
@@ -269,7 +292,7 @@ impl<'a> Dispatcher<'a> {
         let mut misfits = 0;
         let mut next = 0;
         while let Some((&node, ready)) = self.ready.range(next..).next() {
-            if self.stopped.is_some() || self.free_cores == 0 {
+            if self.stopped.is_some() || (self.free_cores == 0 && self.free_away() == 0) {
                 break;
             }
             next = node + 1;
@@ -277,14 +300,19 @@ impl<'a> Dispatcher<'a> {
                 look_again = true;
                 continue;
             }
-            let Some(grant) = self.grant(node, ready) else {
+            let grant = match ready.place {
+                Place::Here if self.free_cores > 0 => self.grant(node, ready),
+                Place::Away if self.free_away() > 0 => Some(self.grant_away(node, ready)),
+                Place::Here | Place::Away => None,
+            };
+            let Some(grant) = grant else {
                 misfits += 1;
-                if misfits == MAX_MISFITS {
+                if misfits == MAX_MISFITS && self.free_away() == 0 {
                     break;
                 }
                 continue;
             };
-            let lock = match self.decider.store.try_lock(&ready.key) {
+            let lock = match self.lock(ready) {
                 Ok(Some(lock)) => lock,
                 Ok(None) => {
                     look_again = true;
@@ -314,18 +342,69 @@ impl<'a> Dispatcher<'a> {
         look_again
     }
 
+    /// How many nodes more may be away.
+    fn free_away(&self) -> usize {
+        let most = self.away.map_or(0, |a| a.nodes);
+        match most {
+            0 => 0,
+            most => most.saturating_sub(
+                self.running
+                    .values()
+                    .filter(|r| r.place == Place::Away)
+                    .count(),
+            ),
+        }
+    }
+
+    /// The lock of a key, if nobody works on it. Where a job does, it is followed, with or without the lock: a lock
+    /// may not reach the machines that jobs run on, and whoever handed it in may hold the lock here.
+    fn lock(&self, ready: &Ready) -> clcc_cache::CacheResult<Option<KeyLock>> {
+        let store = self.decider.store;
+        match ready.place {
+            Place::Here if store.is_at_work(&ready.key) => Ok(None),
+            Place::Here => store.try_lock(&ready.key),
+            Place::Away => Ok(match store.try_lock(&ready.key)? {
+                None if store.has_job(&ready.key) => Some(KeyLock::without_kernel()),
+                lock => lock,
+            }),
+        }
+    }
+
+    /// What a node asks for that runs elsewhere: nothing here limits it.
+    fn grant_away(&self, node: NodeId, ready: &Ready) -> Grant {
+        let n = &self.plan.nodes[node];
+        let tried = self.tried.get(&node);
+        let memory = self.expected_memory(node, ready);
+        Grant {
+            // It had too little once: twice as much.
+            memory: memory << tried.map_or(0, |t| t.memory.min(8)),
+            input_bytes: ready.input_bytes,
+            accelerator: None,
+            timeout: n.resources.timeout_secs.map(Duration::from_secs),
+            place: Place::Away,
+            seconds: ready.seconds,
+            longer: tried.map_or(0, |t| t.time),
+        }
+    }
+
+    fn expected_memory(&self, node: NodeId, ready: &Ready) -> u64 {
+        let n = &self.plan.nodes[node];
+        n.resources.memory.unwrap_or_else(|| {
+            let kind = n.kind.name;
+            self.memory.expect(kind, ready.input_bytes, ready.own)
+        })
+    }
+
     /// What the node may use, if that is free now. Something always runs: a node that is expected
     /// to take more than there is runs alone.
     fn grant(&self, node: NodeId, ready: &Ready) -> Option<Grant> {
         let n = &self.plan.nodes[node];
-        let memory = n.resources.memory.unwrap_or_else(|| {
-            let kind = n.kind.name;
-            self.memory.expect(kind, ready.input_bytes, ready.own)
-        });
-        let held: u64 = self.running.values().map(|r| r.memory).sum();
+        let memory = self.expected_memory(node, ready);
+        let here = || self.running.values().filter(|r| r.place == Place::Here);
+        let held: u64 = here().map(|r| r.memory).sum();
         let alone = self.tried.get(&node).is_some_and(|t| t.memory > 0);
         let fits = !alone && held.saturating_add(memory) <= self.options.memory;
-        if !fits && !self.running.is_empty() {
+        if !fits && here().next().is_some() {
             return None;
         }
         let accelerator = if self.wants_accelerator(node) {
@@ -339,6 +418,9 @@ impl<'a> Dispatcher<'a> {
             input_bytes: ready.input_bytes,
             accelerator,
             timeout: n.resources.timeout_secs.map(Duration::from_secs),
+            place: Place::Here,
+            seconds: ready.seconds,
+            longer: 0,
         })
     }
 
@@ -375,13 +457,18 @@ impl<'a> Dispatcher<'a> {
 
     fn start(&mut self, node: NodeId, ready: Ready, lock: KeyLock, grant: Grant, waiting: usize) {
         let n = &self.plan.nodes[node];
-        let threads = if n.kind.multi_threaded {
-            let share = (self.free_cores / waiting).max(1);
-            share.min(n.resources.cores.unwrap_or(usize::MAX))
-        } else {
-            1
+        let most = n.resources.cores.unwrap_or(usize::MAX);
+        let threads = match (n.kind.multi_threaded, grant.place) {
+            (false, _) => 1,
+            (true, Place::Here) => (self.free_cores / waiting).max(1).min(most),
+            (true, Place::Away) => match n.resources.cores {
+                Some(cores) => cores,
+                None => self.away.map_or(1, |a| a.cores),
+            },
         };
-        self.free_cores -= threads;
+        if grant.place == Place::Here {
+            self.free_cores -= threads;
+        }
         self.free_accelerators
             .retain(|a| Some(a) != grant.accelerator.as_ref());
         let log = self.options.logs.join(format!("{}.log", n.id));
@@ -424,6 +511,7 @@ impl<'a> Dispatcher<'a> {
                 memory: grant.memory,
                 accelerator: grant.accelerator,
                 log,
+                place: grant.place,
                 _lock: lock,
             },
         );
@@ -451,11 +539,25 @@ impl<'a> Dispatcher<'a> {
             }
             // The end of the job brings it.
             JobEvent::Message(_, NodeMessage::Failed { .. }) => {}
+            JobEvent::Placed(node, placed) => {
+                let event = Event::DidSubmit {
+                    id: self.id(node),
+                    job: placed.job,
+                    adopted_from: placed.adopted_from,
+                };
+                self.emit(&event);
+            }
+            JobEvent::Note(message) => self.emit(&Event::Note { message }),
+            JobEvent::CancelAsked => {
+                self.stopped.get_or_insert(StopReason::Cancelled);
+            }
             JobEvent::Ended(node, took, outcome) => {
                 let Some(running) = self.running.remove(&node) else {
                     return;
                 };
-                self.free_cores += running.threads;
+                if running.place == Place::Here {
+                    self.free_cores += running.threads;
+                }
                 self.free_accelerators.extend(running.accelerator.clone());
                 self.ended(node, running, took.as_secs_f64(), outcome);
             }
@@ -463,6 +565,7 @@ impl<'a> Dispatcher<'a> {
     }
 
     fn ended(&mut self, node: NodeId, running: Running, seconds: f64, outcome: JobOutcome) {
+        let place = running.place;
         match outcome {
             JobOutcome::Published(record, peak_rss_bytes) => {
                 let event = Event::DidExecute {
@@ -477,7 +580,7 @@ impl<'a> Dispatcher<'a> {
                 self.end(node, Outcome::Ran(record, seconds));
             }
             JobOutcome::Failed(failure) => {
-                if !self.try_again(node, &failure) {
+                if !self.try_again(node, &failure, place) {
                     self.fail(node, failure, seconds, Some(running.log));
                 }
             }
@@ -485,7 +588,7 @@ impl<'a> Dispatcher<'a> {
     }
 
     /// Whether the failure is one that passes; then the node is on its way again.
-    fn try_again(&mut self, node: NodeId, failure: &Failure) -> bool {
+    fn try_again(&mut self, node: NodeId, failure: &Failure, place: Place) -> bool {
         if *self.cancel.borrow() > 0 || self.stopped.is_some() {
             return false;
         }
@@ -499,7 +602,19 @@ impl<'a> Dispatcher<'a> {
             }
             FailureClass::Memory if tried.memory == 0 => {
                 tried.memory += 1;
-                format!("alone, with {}", gib(self.options.memory))
+                match place {
+                    Place::Here => format!("alone, with {}", gib(self.options.memory)),
+                    Place::Away => "with twice the memory".to_string(),
+                }
+            }
+            // A limit that the user set is kept.
+            FailureClass::Timeout
+                if place == Place::Away
+                    && tried.time == 0
+                    && self.plan.nodes[node].resources.timeout_secs.is_none() =>
+            {
+                tried.time += 1;
+                "with twice the time".to_string()
             }
             FailureClass::DamagedInput { digest } if tried.damage < MAX_DAMAGE => {
                 tried.damage += 1;

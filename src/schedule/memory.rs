@@ -1,4 +1,4 @@
-//! How much memory a node is expected to need, learned from what earlier ones of its kind took.
+//! How much memory and time a node is expected to need, learned from what earlier ones of its kind took.
 
 use std::collections::BTreeMap;
 
@@ -13,8 +13,8 @@ const UNSEEN_PER_INPUT_BYTE: u64 = 8;
 pub struct Observation {
     /// Bytes of everything it read.
     pub input_bytes: u64,
-    /// Peak resident memory.
-    pub peak_bytes: u64,
+    /// Peak resident memory in bytes, or wall time in milliseconds.
+    pub taken: u64,
 }
 
 impl Observation {
@@ -22,7 +22,15 @@ impl Observation {
     pub fn of(measured: &serde_json::Value) -> Option<Self> {
         Some(Self {
             input_bytes: measured["input_bytes"].as_u64()?,
-            peak_bytes: measured["peak_rss_bytes"].as_u64().filter(|p| *p > 0)?,
+            taken: measured["peak_rss_bytes"].as_u64().filter(|p| *p > 0)?,
+        })
+    }
+
+    /// The wall time in an action record.
+    pub fn of_time(measured: &serde_json::Value) -> Option<Self> {
+        Some(Self {
+            input_bytes: measured["input_bytes"].as_u64()?,
+            taken: (measured["seconds"].as_f64()? * 1000.0) as u64,
         })
     }
 }
@@ -39,22 +47,63 @@ impl MemoryModel {
         self.seen.entry(kind).or_default().push(seen);
     }
 
-    /// Bytes to set aside for a node that reads `input_bytes`. Its own last run counts most: with
-    /// as much to read again it takes as much again. Else a line through what its kind took, never
-    /// below the largest peak of a smaller input. 25 % on top.
+    /// Bytes to set aside for a node that reads `input_bytes`: what was learned, and 25 % on top.
     pub fn expect(&self, kind: &str, input_bytes: u64, own: Option<Observation>) -> u64 {
-        let others = self.seen.get(kind).map_or(&[][..], Vec::as_slice);
-        let bytes = match own {
-            Some(own) if input_bytes <= own.input_bytes => own.peak_bytes as f64,
-            _ if others.is_empty() && own.is_none() => {
-                return UNSEEN_BYTES + UNSEEN_PER_INPUT_BYTE * input_bytes;
-            }
-            _ => {
-                let points: Vec<Observation> = others.iter().copied().chain(own).collect();
-                line(&points, input_bytes as f64).max(floor(&points, input_bytes) as f64)
-            }
-        };
-        (bytes * MARGIN) as u64
+        match learned(&self.seen, kind, input_bytes, own) {
+            Some(bytes) => (bytes * MARGIN) as u64,
+            None => UNSEEN_BYTES + UNSEEN_PER_INPUT_BYTE * input_bytes,
+        }
+    }
+}
+
+/// Wall times by stage kind.
+#[derive(Debug, Default)]
+pub struct TimeModel {
+    seen: BTreeMap<&'static str, Vec<Observation>>,
+}
+
+impl TimeModel {
+    /// Learns from a run.
+    pub fn observe(&mut self, kind: &'static str, seen: Observation) {
+        self.seen.entry(kind).or_default().push(seen);
+    }
+
+    /// Seconds that a node takes which reads `input_bytes`; `None` where none of its kind was seen.
+    pub fn expect(&self, kind: &str, input_bytes: u64, own: Option<Observation>) -> Option<f64> {
+        learned(&self.seen, kind, input_bytes, own).map(|ms| ms / 1000.0)
+    }
+}
+
+/// Seconds that a node of a kind that was never seen is thought to take: kinds that use several cores or a device are
+/// heavy, others read what they read at this rate.
+pub fn unseen_seconds(input_bytes: u64, is_heavy: bool) -> f64 {
+    let reading = 1.0 + input_bytes as f64 / f64::from(4 << 20);
+    if is_heavy {
+        reading.max(UNSEEN_HEAVY_SECONDS)
+    } else {
+        reading
+    }
+}
+
+/// Expected of a kind that was never seen and uses several cores or a device.
+const UNSEEN_HEAVY_SECONDS: f64 = 60.0;
+
+/// What a node takes that reads `input_bytes`. Its own last run counts most: with as much to read again it takes as
+/// much again. Else a line through what its kind took, never below the largest of a smaller input.
+fn learned(
+    seen: &BTreeMap<&'static str, Vec<Observation>>,
+    kind: &str,
+    input_bytes: u64,
+    own: Option<Observation>,
+) -> Option<f64> {
+    let others = seen.get(kind).map_or(&[][..], Vec::as_slice);
+    match own {
+        Some(own) if input_bytes <= own.input_bytes => Some(own.taken as f64),
+        None if others.is_empty() => None,
+        _ => {
+            let points: Vec<Observation> = others.iter().copied().chain(own).collect();
+            Some(line(&points, input_bytes as f64).max(floor(&points, input_bytes) as f64))
+        }
     }
 }
 
@@ -62,7 +111,7 @@ impl MemoryModel {
 fn line(points: &[Observation], at: f64) -> f64 {
     let n = points.len() as f64;
     let mean_x = points.iter().map(|p| p.input_bytes as f64).sum::<f64>() / n;
-    let mean_y = points.iter().map(|p| p.peak_bytes as f64).sum::<f64>() / n;
+    let mean_y = points.iter().map(|p| p.taken as f64).sum::<f64>() / n;
     let sxx: f64 = points
         .iter()
         .map(|p| (p.input_bytes as f64 - mean_x).powi(2))
@@ -72,7 +121,7 @@ fn line(points: &[Observation], at: f64) -> f64 {
     }
     let sxy: f64 = points
         .iter()
-        .map(|p| (p.input_bytes as f64 - mean_x) * (p.peak_bytes as f64 - mean_y))
+        .map(|p| (p.input_bytes as f64 - mean_x) * (p.taken as f64 - mean_y))
         .sum();
     let slope = (sxy / sxx).clamp(0.0, mean_y / mean_x.max(1.0));
     mean_y + slope * (at - mean_x)
@@ -83,7 +132,7 @@ fn floor(points: &[Observation], input_bytes: u64) -> u64 {
     points
         .iter()
         .filter(|p| p.input_bytes <= input_bytes)
-        .map(|p| p.peak_bytes)
+        .map(|p| p.taken)
         .max()
         .unwrap_or(0)
 }
@@ -141,10 +190,24 @@ fn cgroup_limit(proc_self_cgroup: &str, read: &dyn Fn(&str) -> Option<String>) -
 mod tests {
     use super::*;
 
+    #[test]
+    fn time_is_learned_as_memory_is_and_without_a_margin() {
+        let measured = serde_json::json!({"input_bytes": 100, "seconds": 2.5});
+        let own = Observation::of_time(&measured);
+        let mut model = TimeModel::default();
+        assert_eq!(model.expect("k", 100, None), None);
+        assert_eq!(model.expect("k", 100, own), Some(2.5));
+        model.observe("k", own.unwrap());
+        assert_eq!(model.expect("k", 200, None), Some(5.0));
+        assert_eq!(unseen_seconds(0, false), 1.0);
+        assert_eq!(unseen_seconds(400 << 20, false), 101.0);
+        assert_eq!(unseen_seconds(0, true), 60.0);
+    }
+
     fn seen(input_bytes: u64, peak_bytes: u64) -> Observation {
         Observation {
             input_bytes,
-            peak_bytes,
+            taken: peak_bytes,
         }
     }
 

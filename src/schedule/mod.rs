@@ -9,7 +9,7 @@ mod reason;
 #[cfg(test)]
 mod tests;
 
-pub use memory::{MemoryModel, Observation, default_budget};
+pub use memory::{MemoryModel, Observation, TimeModel, default_budget, unseen_seconds};
 pub use reason::{SkipReason, StopReason};
 
 use std::path::PathBuf;

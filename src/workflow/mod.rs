@@ -198,6 +198,15 @@ pub enum LoadError {
         #[source]
         source: std::io::Error,
     },
+    /// The profile cannot be read.
+    #[error("cannot read profile `{}`", file.display())]
+    Profile {
+        /// The file.
+        file: PathBuf,
+        /// The system's reason.
+        #[source]
+        source: std::io::Error,
+    },
     /// The file is wrong.
     #[error(transparent)]
     Invalid(#[from] InvalidWorkflow),

@@ -6,6 +6,7 @@
 mod anchors;
 mod benchmark;
 mod cli;
+mod cluster;
 mod engine;
 mod faults;
 mod genomes;
@@ -22,4 +23,5 @@ mod project;
 mod provenance;
 mod resources;
 mod results;
+mod slurm;
 mod tables;

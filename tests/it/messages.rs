@@ -128,6 +128,8 @@ fn help_pages() {
         "schema",
         "init",
         "status",
+        "attach",
+        "cancel",
         "log",
         "verify",
         "diff",

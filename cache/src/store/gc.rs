@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::{Store, entries, is_real_dir, shard_files};
 use crate::digest::Digest;
 use crate::error::{CacheError, CacheResult};
+use crate::jobs::KEPT;
 
 /// What a collection may remove.
 #[derive(Debug, Clone, Default)]
@@ -54,6 +55,8 @@ pub enum GcReason {
     Run,
     /// A record that was not to be kept, or that cannot be read.
     Record,
+    /// What a batch system was told of a node that has ended, or that nobody waits for.
+    Job,
 }
 
 impl fmt::Display for GcReason {
@@ -66,6 +69,7 @@ impl fmt::Display for GcReason {
             Self::Lock => "lock of no run",
             Self::Run => "logs and events of an old run",
             Self::Record => "record",
+            Self::Job => "job that has ended",
         })
     }
 }
@@ -143,12 +147,35 @@ impl Store {
         for path in self.leftovers()? {
             drop(&path, GcReason::Leftover)?;
         }
+        for path in self.old_jobs()? {
+            drop(&path, GcReason::Job)?;
+        }
         for (dir, why) in [("quarantine", GcReason::Damaged), ("locks", GcReason::Lock)] {
             for path in entries(&self.root.join(dir))? {
                 drop(&path, why)?;
             }
         }
         Ok(report)
+    }
+
+    /// Jobs that have ended or were handed in too long ago to wait for; and, once there is no other, what they were
+    /// handed in with and the programs that they run.
+    fn old_jobs(&self) -> CacheResult<Vec<PathBuf>> {
+        let waits = |turn: &crate::Turn| self.age(&turn.dir).is_some_and(|age| age < KEPT);
+        let open: BTreeSet<String> = self
+            .open_turns()
+            .iter()
+            .filter(|turn| waits(turn))
+            .map(|turn| turn.key.to_string())
+            .collect();
+        let name = |path: &Path| path.file_name().map(|n| n.to_string_lossy().into_owned());
+        let mut old = entries(&self.root.join("jobs"))?;
+        old.retain(|path| !name(path).is_some_and(|n| open.contains(&n)));
+        if open.is_empty() {
+            old.extend(entries(&self.root.join("batches"))?);
+            old.extend(entries(&self.root.join("bin"))?);
+        }
+        Ok(old)
     }
 
     /// What killed runs left half written: all of `tmp/`, and temporary files next to the journals.

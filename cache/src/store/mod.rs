@@ -19,6 +19,9 @@ use crate::plain::read_plain;
 use crate::record::{ActionRecord, OutputRecord};
 use crate::tree::{Artifact, ArtifactForm, TreeEntry, measure, sync_path, tree_digest};
 
+/// A job that has been silent for so long no longer uses the cache.
+pub const SILENCE: std::time::Duration = std::time::Duration::from_secs(120);
+
 /// What is directly in a cache.
 const DIRS: [&str; 8] = [
     "cas",
@@ -230,8 +233,10 @@ impl Store {
         if !self.writable {
             return;
         }
+        // A lock may not reach the machines that jobs run on: their beats do.
         if let Ok(Some(own)) = self.try_own()
             && own.is_held()
+            && self.keys_at_work(SILENCE).is_empty()
         {
             for path in entries(&self.tmp()).unwrap_or_default() {
                 let _ = std::fs::remove_dir_all(&path).or_else(|_| std::fs::remove_file(&path));
@@ -421,7 +426,7 @@ fn is_real_dir(path: &Path) -> bool {
 }
 
 /// Makes a directory of the cache, with those above it.
-fn make_dir(path: &Path) -> CacheResult<()> {
+pub(crate) fn make_dir(path: &Path) -> CacheResult<()> {
     std::fs::create_dir_all(path).map_err(CacheError::io("create", path))?;
     if is_real_dir(path) {
         return Ok(());

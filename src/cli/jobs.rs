@@ -1,0 +1,370 @@
+//! `attach`, `cancel`, `status --efficiency`: runs whose nodes are jobs of a batch system.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use clcc_cache::{ActionRecord, KeyLock, SILENCE, Store, read_plain};
+use serde::Serialize;
+
+use super::args::{AttachArgs, CacheArgs, Format};
+use super::error::{CliError, exit};
+use super::store_verbs::{open, runs};
+use super::terminal::Terminal;
+use crate::events::Event;
+use crate::exec::{Claim, TurnEnd, cancel_jobs, gib, jobs_of_run};
+use crate::profile::Profile;
+use crate::results::RunRecord;
+
+/// How often a run that is followed is looked at.
+const LOOK: Duration = Duration::from_millis(300);
+/// How long `cancel` waits for a coordinator to end.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A run in the cache.
+struct Run {
+    name: String,
+    dir: PathBuf,
+}
+
+impl Run {
+    /// Whether its coordinator goes on; `None` where that cannot be told.
+    fn goes_on(&self) -> Option<bool> {
+        match RunRecord::read(&self.dir) {
+            Some(_) => Some(false),
+            None => KeyLock::is_taken(&self.dir.join("lock")),
+        }
+    }
+}
+
+/// The run that is meant: by its name or the beginning of it, else the last one that has not ended.
+fn find(store: &Store, wanted: Option<&str>) -> Result<Run, CliError> {
+    let named = |dir: PathBuf| {
+        let name = dir.file_name()?.to_string_lossy().into_owned();
+        Some(Run { name, dir })
+    };
+    let all: Vec<Run> = runs(store).into_iter().filter_map(named).collect();
+    let Some(wanted) = wanted else {
+        let open = all.into_iter().find(|r| RunRecord::read(&r.dir).is_none());
+        return open.ok_or_else(|| {
+            CliError::new(exit::USAGE, "every run in this cache has ended")
+                .hint("`clcc-flow status` lists them")
+        });
+    };
+    let mut meant: Vec<Run> = all
+        .into_iter()
+        .filter(|r| r.name.starts_with(wanted))
+        .collect();
+    if let Some(exact) = meant.iter().position(|r| r.name == wanted) {
+        return Ok(meant.swap_remove(exact));
+    }
+    match meant.len() {
+        1 => Ok(meant.swap_remove(0)),
+        0 => Err(CliError::new(
+            exit::USAGE,
+            format!("there is no run `{wanted}` in this cache"),
+        )
+        .hint("`clcc-flow status` lists them")),
+        n => Err(CliError::new(
+            exit::USAGE,
+            format!("`{wanted}` begins the names of {n} runs"),
+        )),
+    }
+}
+
+/// Jobs of a run that have not ended.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(super) struct Jobs {
+    /// They beat.
+    pub(super) running: usize,
+    /// They wait, or nothing is heard of them.
+    pub(super) waiting: usize,
+}
+
+/// Counts the jobs of a run that have not ended.
+pub(super) fn jobs_of(store: &Store, run: &str) -> Jobs {
+    let mut jobs = Jobs::default();
+    let at_work = store.keys_at_work(SILENCE);
+    for turn in store.open_turns() {
+        let claim: Option<Claim> = turn.read("claim.json");
+        if claim.is_some_and(|c| c.run == run) {
+            match at_work.contains(&turn.key) {
+                true => jobs.running += 1,
+                false => jobs.waiting += 1,
+            }
+        }
+    }
+    jobs
+}
+
+impl Jobs {
+    /// In words; nothing where there are none.
+    pub(super) fn text(self) -> String {
+        match (self.running, self.waiting) {
+            (0, 0) => String::new(),
+            (running, waiting) => format!("; jobs: {running} run, {waiting} wait"),
+        }
+    }
+}
+
+/// Whole lines of the run's events from `read` on.
+fn new_events(dir: &Path, read: &mut usize) -> Vec<Event> {
+    let text = read_plain(&dir.join("events.jsonl")).unwrap_or_default();
+    let whole = text.iter().rposition(|b| *b == b'\n').map_or(0, |i| i + 1);
+    let from = (*read).min(whole);
+    *read = whole;
+    let text = String::from_utf8_lossy(&text[from..whole]);
+    let event = |line: &str| serde_json::from_str(line).ok();
+    text.lines().filter_map(event).collect()
+}
+
+pub(super) fn attach(args: &AttachArgs) -> Result<i32, CliError> {
+    let store = open(&args.cache)?;
+    let run = find(&store, args.run.as_deref())?;
+    let mut terminal: Option<Terminal> = None;
+    let mut read = 0;
+    loop {
+        // Asked before the events are read: what is written before the end is seen.
+        let goes_on = run.goes_on();
+        for event in new_events(&run.dir, &mut read) {
+            if let Event::Started { nodes, .. } = &event {
+                terminal = Some(Terminal::new(*nodes));
+            }
+            if let Some(terminal) = &mut terminal {
+                terminal.on_event(&event);
+            }
+            if let Event::Finished {
+                ran,
+                cached,
+                failed,
+                skipped,
+                seconds,
+            } = event
+            {
+                tell!(
+                    "{ran} ran, {cached} cached, {failed} failed, {skipped} skipped in {seconds:.1} s"
+                );
+                return Ok(if failed > 0 {
+                    exit::SOME_FAILED
+                } else {
+                    exit::OK
+                });
+            }
+        }
+        if goes_on == Some(false) {
+            drop(terminal);
+            let jobs = jobs_of(&store, &run.name);
+            let left = match jobs {
+                Jobs {
+                    running: 0,
+                    waiting: 0,
+                } => String::new(),
+                Jobs { running, waiting } => {
+                    format!("; of its jobs {running} run and {waiting} wait")
+                }
+            };
+            return Err(CliError::new(
+                exit::SOME_FAILED,
+                format!(
+                    "the coordinator of run {} has ended before its time{left}",
+                    run.name
+                ),
+            )
+            .hint("run the same command again: it goes on with the jobs and with what is done"));
+        }
+        std::thread::sleep(LOOK);
+    }
+}
+
+pub(super) fn cancel(args: &AttachArgs) -> Result<i32, CliError> {
+    let store = open(&args.cache)?;
+    let run = find(&store, args.run.as_deref())?;
+    if RunRecord::read(&run.dir).is_some() {
+        return Err(CliError::new(
+            exit::USAGE,
+            format!("run {} has ended", run.name),
+        ));
+    }
+    let left = read_plain(&run.dir.join("profile.json")).ok();
+    let left: Option<Profile> = left.and_then(|b| serde_json::from_slice(&b).ok());
+    let profile = match &args.profile {
+        Some(file) => Profile::load(file)?,
+        None => left.ok_or_else(|| {
+            CliError::new(
+                exit::USAGE,
+                format!("run {} has no jobs in a batch system", run.name),
+            )
+            .hint("end it with Ctrl+C or SIGTERM where it runs")
+        })?,
+    };
+    let mark = run.dir.join("cancel");
+    std::fs::write(&mark, "").map_err(|e| {
+        CliError::new(
+            exit::DISK,
+            format!("cannot write `{}`: {e}", mark.display()),
+        )
+    })?;
+    if run.goes_on() != Some(false) {
+        let until = Instant::now() + PATIENCE;
+        while run.goes_on() != Some(false) && Instant::now() < until {
+            std::thread::sleep(LOOK);
+        }
+        if run.goes_on() == Some(false) {
+            say!("run {} has ended", run.name);
+            return Ok(exit::OK);
+        }
+        tell!("its coordinator does not answer; its jobs are cancelled without it");
+    }
+    cancel_jobs_of(&store, &run, &profile)
+}
+
+/// Ends the jobs of a run without its coordinator.
+fn cancel_jobs_of(store: &Store, run: &Run, profile: &Profile) -> Result<i32, CliError> {
+    let mut ids = jobs_of_run(profile, &run.name);
+    let mut turns = 0;
+    for turn in store.open_turns() {
+        let claim: Option<Claim> = turn.read("claim.json");
+        if claim.is_none_or(|c| c.run != run.name) {
+            continue;
+        }
+        ids.extend(turn.read::<String>("job.json"));
+        let why = "the run was cancelled".to_string();
+        turn.write("end.json", &TurnEnd::GivenUp { why })?;
+        turns += 1;
+    }
+    ids.sort();
+    ids.dedup();
+    cancel_jobs(profile, &ids).map_err(|why| {
+        CliError::new(
+            exit::INTERNAL,
+            format!("jobs could not be cancelled: {why}"),
+        )
+        .hint("those that have not begun do nothing when they do")
+    })?;
+    say!(
+        "run {}: {} jobs cancelled, {turns} nodes given up",
+        run.name,
+        ids.len()
+    );
+    Ok(exit::OK)
+}
+
+/// What a node's job asked for and what it used.
+#[derive(Debug, Serialize)]
+struct Used {
+    node: String,
+    job: Option<String>,
+    host: Option<String>,
+    asked_memory: u64,
+    peak_memory: u64,
+    asked_seconds: u64,
+    seconds: f64,
+    waited_seconds: f64,
+    cores: u64,
+}
+
+impl Used {
+    fn of(node: &str, record: &ActionRecord) -> Option<Self> {
+        let (measured, job) = (&record.measured, record.measured.get("job")?);
+        let text = |name: &str| job[name].as_str().map(str::to_string);
+        Some(Self {
+            node: node.to_string(),
+            job: text("id"),
+            host: text("host"),
+            asked_memory: job["asked_memory"].as_u64()?,
+            peak_memory: measured["peak_rss_bytes"].as_u64()?,
+            asked_seconds: job["asked_seconds"].as_u64()?,
+            seconds: measured["seconds"].as_f64()?,
+            waited_seconds: job["waited_seconds"].as_f64().unwrap_or(0.0),
+            cores: job["asked_cores"].as_u64().unwrap_or(1),
+        })
+    }
+}
+
+/// The last run of a workflow with what its jobs used.
+#[derive(Debug, Serialize)]
+struct RunUse {
+    run: String,
+    workflow: String,
+    jobs: Vec<Used>,
+}
+
+pub(super) fn efficiency(args: &CacheArgs, format: Format) -> Result<i32, CliError> {
+    let store = open(args)?;
+    let mut all: Vec<RunUse> = Vec::new();
+    for dir in runs(&store) {
+        let Some(record) = RunRecord::read(&dir) else {
+            continue;
+        };
+        if all.iter().any(|r| r.workflow == record.workflow.name) {
+            continue;
+        }
+        let jobs = record.nodes.iter().filter_map(|n| {
+            let record = store.record(n.key.as_ref()?)?;
+            Used::of(&n.id, &record)
+        });
+        all.push(RunUse {
+            jobs: jobs.collect(),
+            run: record.run,
+            workflow: record.workflow.name,
+        });
+    }
+    if format == Format::Json {
+        super::out::json(&serde_json::to_value(&all).expect("plain values serialise"));
+        return Ok(exit::OK);
+    }
+    for run in &all {
+        say!("{}  (run {})", run.workflow, run.run);
+        print_use(&run.jobs);
+    }
+    if all.iter().all(|r| r.jobs.is_empty()) {
+        say!("no node was made by a job of a batch system");
+    }
+    Ok(exit::OK)
+}
+
+fn print_use(jobs: &[Used]) {
+    if jobs.is_empty() {
+        return;
+    }
+    let width = jobs.iter().map(|j| j.node.len()).max().unwrap_or(0).max(4);
+    say!(
+        "  {:width$}  {:>9} {:>9} {:>4}  {:>8} {:>9} {:>4}  {:>9}  job",
+        "node",
+        "memory",
+        "used",
+        "",
+        "time",
+        "used",
+        "",
+        "waited"
+    );
+    for j in jobs {
+        say!(
+            "  {:width$}  {:>9} {:>9} {:>4}  {:>6.0} s {:>7.1} s {:>4}  {:>7.1} s  {}",
+            j.node,
+            gib(j.asked_memory),
+            gib(j.peak_memory),
+            share(j.peak_memory as f64, j.asked_memory as f64),
+            j.asked_seconds as f64,
+            j.seconds,
+            share(j.seconds, j.asked_seconds as f64),
+            j.waited_seconds,
+            j.job.as_deref().unwrap_or("?"),
+        );
+    }
+    let sum = |f: fn(&Used) -> f64| jobs.iter().map(f).sum::<f64>();
+    say!(
+        "  {} jobs used {} of the memory and {} of the time that they had asked for; {:.1} s were waited on average",
+        jobs.len(),
+        share(
+            sum(|j| j.peak_memory as f64),
+            sum(|j| j.asked_memory as f64)
+        ),
+        share(sum(|j| j.seconds), sum(|j| j.asked_seconds as f64)),
+        sum(|j| j.waited_seconds) / jobs.len() as f64,
+    );
+}
+
+fn share(used: f64, asked: f64) -> String {
+    format!("{:.0} %", 100.0 * used / asked.max(1.0))
+}
