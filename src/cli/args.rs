@@ -99,6 +99,12 @@ pub(super) enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
+    /// Write the man pages of all commands; used by packages.
+    #[command(hide = true)]
+    ManPages {
+        /// Directory to write them to; made where it is absent.
+        dir: PathBuf,
+    },
     /// Run one action file; used by the engine itself.
     #[command(hide = true)]
     ExecNode {
@@ -114,7 +120,10 @@ impl Command {
             Self::Run(args) => args.dry_run,
             Self::Verify { repair, .. } => !repair,
             Self::Gc(args) => args.dry_run,
-            Self::Simulate(_) | Self::Init(_) | Self::ExecNode { .. } => false,
+            Self::Simulate(_)
+            | Self::Init(_)
+            | Self::ManPages { .. }
+            | Self::ExecNode { .. } => false,
             _ => true,
         }
     }

@@ -117,6 +117,7 @@ fn begin() -> i32 {
         Command::Simulate(args) => simulate::simulate(&args),
         Command::Init(args) => init::init(&args),
         Command::Completions { shell } => check::completions(shell),
+        Command::ManPages { dir } => check::man_pages(&dir),
     };
     match outcome {
         Ok(code) => code,
