@@ -21,9 +21,9 @@ from ._errors import (
 )
 from ._init import init
 from ._program import executable, version
-from ._results import Results, Tables, read_results
+from ._results import Results, read_results
 from ._run import Event, Run, RunWarning, run
-
+from ._tables import Tables
 
 __all__ = [
     "ClccFlowError",

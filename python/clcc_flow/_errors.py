@@ -48,7 +48,7 @@ class ProgramError(ClccFlowError):
         self.stderr = stderr
         self.message, self.hint = split_hints(stderr)
         shown = self.message or f"clcc-flow ended with {ending(exit_code)} and said nothing"
-        super().__init__(f"{shown}\n{HINT}{self.hint}" if self.hint else shown)
+        super().__init__(with_hint(shown, self.hint))
 
 
 class WorkflowError(ProgramError):
@@ -93,13 +93,15 @@ class RunFailed(ProgramError):
         self.run = run
         if failures:
             lines = [f"{len(failures)} failed, {run.skipped} skipped"]
-            for failure in failures:
-                lines.append(f"{failure.node}: {failure.message}")
-                if failure.hint:
-                    lines.append(HINT + failure.hint)
-            self.message = "\n".join(line for line in lines if not line.startswith(HINT))
-            self.hint = "\n".join(f.hint for f in failures if f.hint)
-            self.args = ("\n".join(lines),)
+            lines += [f"{failure.node}: {failure.message}" for failure in failures]
+            self.message = "\n".join(lines)
+            self.hint = "\n".join(dict.fromkeys(f.hint for f in failures if f.hint))
+            self.args = (with_hint(self.message, self.hint),)
+
+
+def with_hint(message: str, hint: str) -> str:
+    """A message with its hint below it, as the program prints them."""
+    return f"{message}\n{HINT}{hint}" if hint else message
 
 
 def split_hints(stderr: str) -> tuple[str, str]:

@@ -244,7 +244,9 @@ class _Follower:
         assert process.stdout is not None
         try:
             for line in process.stdout:
-                self._take(json.loads(line))
+                # A program that was killed may leave half a line.
+                if line.endswith(b"\n"):
+                    self._take(json.loads(line))
             return process.wait()
         except BaseException:
             _end(process)
