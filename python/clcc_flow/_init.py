@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
 
 def init(
-    data: AnnData | str | os.PathLike[str],
+    data: AnnData | str | os.PathLike[str] | None = None,
     workflow: str | os.PathLike[str] = "workflow.yaml",
     *,
+    template: str | None = None,
     patient: str | None = None,
     sample: str | None = None,
     cell_type: str | None = None,
@@ -30,7 +31,7 @@ def init(
     genes: str | os.PathLike[str] | None = None,
     format: str | None = None,
 ) -> Path:
-    """Write a commented workflow for these counts, as ``clcc-flow init --from`` does.
+    """Write a workflow to start from: for these counts, or a shipped one, as ``clcc-flow init`` does.
 
     Parameters
     ----------
@@ -39,6 +40,8 @@ def init(
         workflow as ``<workflow>.h5ad``.
     workflow
         The file to write.
+    template
+        In place of data, the shipped workflow to write, for example ``"demo"``. It takes no other option.
     patient, sample, cell_type
         Columns of the cells.
     by
@@ -67,10 +70,17 @@ def init(
         If the data cannot be read, or lack what was named.
     FileExistsError
         If a file would be overwritten. Nothing is written then.
+    ValueError
+        If neither data nor a template is given, or both.
     """
     workflow = Path(workflow)
     if workflow.exists():
         raise FileExistsError(f"{workflow} exists; remove it, or name another file")
+    if (data is None) == (template is None):
+        raise ValueError("init takes either data or a template")
+    if data is None:
+        call(["init", f"--template={template}", "--", str(workflow)])
+        return workflow
     is_path = isinstance(data, (str, os.PathLike))
     source = Path(os.fspath(data)) if isinstance(data, (str, os.PathLike)) else _write(data, workflow)
     options = {

@@ -25,7 +25,7 @@ class Demo:
         self.folder = folder
         self.workflow = folder / "demo.yaml"
         self.events: list[clcc_flow.Event] = []
-        clcc_flow._program.call(["init", str(self.workflow), "--template", "demo"])
+        clcc_flow.init(template="demo", workflow=self.workflow)
         self.first = self.run(on_event=self.events.append)
 
     def run(self, **options: object) -> clcc_flow.Run:

@@ -49,3 +49,14 @@ def test_what_the_data_lack_is_an_error(here: Path, counts: anndata.AnnData) -> 
     assert list(here.iterdir()) == [], "nothing is left behind"
     with pytest.raises(clcc_flow.WorkflowError, match=r"absent\.h5ad"):
         clcc_flow.init("absent.h5ad")
+
+
+def test_a_template_or_data(here: Path) -> None:
+    with pytest.raises(ValueError, match="either data or a template"):
+        clcc_flow.init()
+    with pytest.raises(ValueError, match="either data or a template"):
+        clcc_flow.init("counts.h5ad", template="demo")
+    with pytest.raises(clcc_flow.WorkflowError, match="demoo") as unknown:
+        clcc_flow.init(template="demoo")
+    assert "demo" in unknown.value.hint
+    assert list(here.iterdir()) == []

@@ -59,7 +59,7 @@ def test_a_wrong_workflow_is_refused_in_the_programs_words(here: Path) -> None:
         clcc_flow.run("nothing.yaml")
     assert missing.value.exit_code == 3
     assert "nothing.yaml" in missing.value.message
-    clcc_flow._program.call(["init", "demo.yaml", "--template", "demo"])
+    clcc_flow.init(template="demo", workflow="demo.yaml")
     with pytest.raises(clcc_flow.WorkflowError) as wrong:
         clcc_flow.run("demo.yaml", set={"cluster.resolution": "high"})
     assert wrong.value.exit_code == 3
