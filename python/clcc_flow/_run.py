@@ -38,7 +38,7 @@ class RunWarning:
     """The warning."""
 
 
-@dataclass
+@dataclass(repr=False)
 class Run:
     """How a run went.
 
@@ -85,6 +85,9 @@ class Run:
     def __str__(self) -> str:
         counts = f"{self.ran} ran, {self.cached} cached, {self.failed} failed, {self.skipped} skipped"
         return f"{self.workflow}: {counts} in {self.seconds:.1f} s"
+
+    def __repr__(self) -> str:
+        return f"Run({self})"
 
     def _repr_html_(self) -> str:
         from html import escape

@@ -22,6 +22,7 @@ def test_a_run_says_what_it_did(demo: Demo) -> None:
     assert run.report is not None and run.report.stat().st_size > 10_000
     assert str(run).startswith(f"demo: {run.ran} ran, 0 cached, 0 failed, 0 skipped in ")
     assert "report.html" in run._repr_html_()
+    assert repr(run) == f"Run({run})"
 
 
 def test_events_come_in_order_and_warnings_are_kept(demo: Demo) -> None:
