@@ -72,24 +72,27 @@ for column in ["slope_shrunken", "prob_insensitive", "class"]:
 truth = results.tables["truth_genes"].set_index("gene")
 tested = genes[genes["slope_shrunken"].notna() & (genes["class"] != "untested")].join(truth["escape_constitutive"])
 fig, ax = plt.subplots(figsize=(6, 4))
+bins = [i / 20 for i in range(34)]
 for escapes, rows in tested.groupby("escape_constitutive"):
     label = f"{'escape' if escapes else 'follow'} (n = {len(rows)})"
-    ax.hist(rows["slope_shrunken"].astype(float), bins=40, density=True, alpha=0.6, label=label)
+    ax.hist(rows["slope_shrunken"].astype(float), bins=bins, density=True, alpha=0.6, label=label)
 ax.set(xlabel="slope of expression on copy number", ylabel="density of genes")
 ax.legend();
 
 # %% [markdown]
 # ## Cells, in scanpy
 #
-# One AnnData per patient and one of all, with raw counts, the copy-number profile of each cell (`obsm["X_cnv"]`),
-# its clone and what the stages found.
+# One AnnData per patient, with raw counts, the copy-number profile of each cell (`obsm["X_cnv"]`), its clone and what
+# the stages found; and one of all patients. Clusters, clones and both UMAPs are of each patient's cells alone, so
+# draw them per patient.
+
+# %%
+patient = results.patients["P1"]
+sc.pl.embedding(patient, "X_cnv_umap", color=["cell_type", "cnv_clone", "cnv_malignant"], wspace=0.6, frameon=False)
 
 # %%
 adata = results.cohort
-adata
-
-# %%
-sc.pl.embedding(adata, "X_cnv_umap", color=["patient", "cell_type", "cnv_clone"], wspace=0.5, frameon=False)
+adata.obs.groupby(["patient", "cnv_malignant"], observed=True)["cnv_score"].agg(["size", "median"])
 
 # %% [markdown]
 # ## Your own data

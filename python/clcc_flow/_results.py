@@ -117,7 +117,9 @@ class Results:
         ``cohort.zarr`` if the run wrote one. Else the patients are joined here: cells one after another in the order
         of patients, genes and ``obsm`` that all have, ``obs`` columns of any, ``uns`` entries that are the same in
         all. The column ``patient`` names the patient, and where two patients have a cell of the same name, cells are
-        called ``<cell>-<patient>``. Graphs between cells (``obsp``) are within a patient and are left out.
+        called ``<cell>-<patient>``. Graphs between cells (``obsp``) are within a patient and are left out. Names of
+        clusters and clones, UMAPs and components are of each patient's cells alone and do not compare between
+        patients.
 
         Raises
         ------
