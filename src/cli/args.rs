@@ -110,6 +110,12 @@ pub(super) enum Command {
     Attach(AttachArgs),
     /// End a run and its jobs in the batch system.
     Cancel(AttachArgs),
+    /// Write the man pages of all commands; used by packages.
+    #[command(hide = true)]
+    ManPages {
+        /// Directory to write them to; made where it is absent.
+        dir: PathBuf,
+    },
     /// Run one action file; used by the engine itself.
     #[command(hide = true)]
     ExecNode {
@@ -128,7 +134,11 @@ impl Command {
             Self::Run(args) => args.dry_run,
             Self::Verify { repair, .. } => !repair,
             Self::Gc(args) => args.dry_run,
-            Self::Simulate(_) | Self::Init(_) | Self::ExecNode { .. } | Self::Cancel(_) => false,
+            Self::Simulate(_)
+            | Self::Init(_)
+            | Self::ManPages { .. }
+            | Self::ExecNode { .. }
+            | Self::Cancel(_) => false,
             _ => true,
         }
     }

@@ -1,4 +1,6 @@
-//! `check`, `schema`, `completions`.
+//! `check`, `schema`, `completions`, `man-pages`.
+
+use std::path::Path;
 
 use clap::CommandFactory as _;
 
@@ -102,5 +104,18 @@ pub(super) fn completions(shell: clap_complete::Shell) -> Result<i32, CliError> 
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "clcc-flow", &mut text);
     super::out::exact(&String::from_utf8_lossy(&text));
+    Ok(exit::OK)
+}
+
+/// Writes `clcc-flow.1` and a page for each command, `clcc-flow-run.1`.
+pub(super) fn man_pages(dir: &Path) -> Result<i32, CliError> {
+    let failed = |e: std::io::Error| {
+        CliError::new(
+            exit::DISK,
+            format!("man pages cannot be written to `{}`: {e}", dir.display()),
+        )
+    };
+    std::fs::create_dir_all(dir).map_err(failed)?;
+    clap_mangen::generate_to(Cli::command(), dir).map_err(failed)?;
     Ok(exit::OK)
 }

@@ -148,5 +148,6 @@ fn execute(command: Command) -> Result<i32, CliError> {
         Command::Simulate(args) => simulate::simulate(&args),
         Command::Init(args) => init::init(&args),
         Command::Completions { shell } => check::completions(shell),
+        Command::ManPages { dir } => check::man_pages(&dir),
     }
 }

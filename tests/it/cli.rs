@@ -548,3 +548,23 @@ fn simulate_ends_with_a_signal_and_leaves_no_half_of_a_data_set() {
         assert!(p.names_in("data").is_empty());
     }
 }
+
+/// Packages carry a page for the program and one for each command that `--help` lists.
+#[test]
+fn man_pages_are_written_for_every_command() {
+    let p = Project::new(TINY);
+    p.run(&["man-pages", "share/man"]).expect(0);
+    let page = |name: &str| std::fs::read_to_string(p.path().join("share/man").join(name));
+    let main = page("clcc-flow.1").unwrap();
+    for verb in ["run", "plan", "init", "gc", "completions"] {
+        assert!(main.contains(&format!("clcc\\-flow\\-{verb}(1)")), "{verb}");
+        let text = page(&format!("clcc-flow-{verb}.1")).unwrap();
+        assert!(text.starts_with(".ie"), "{verb}: {text}");
+    }
+    assert!(page("clcc-flow-run.1").unwrap().contains("fail\\-fast"));
+    assert!(!main.contains("exec\\-node") && page("clcc-flow-exec-node.1").is_err());
+    // Where nothing can be written, the error names the place.
+    p.write("file", "");
+    let said = p.run(&["man-pages", "file"]).expect(9);
+    assert!(said.stderr.contains("`file`"), "{}", said.stderr);
+}
