@@ -111,7 +111,7 @@ impl Stage for Baselines {
         }
         let mut metrics = Metrics::new();
         if !ctx.all(roles::CLUSTERS).is_empty() {
-            let found = clones::compensation(ctx, params, &cohort, &cnv, &map, &scored)?;
+            let found = clones::compensation(ctx, params, &cohort, &cnv, &scored)?;
             if let Some((method, own)) = found {
                 methods.push(method);
                 metrics.extend(own);

@@ -15,7 +15,9 @@ use clcc_data::error::StageResult;
 use clcc_data::table::TextTable;
 use clcc_numerics::stats::{mean, spearman};
 use clcc_stage::roles;
+use clcc_stage::rows::DiscordanceCellRow;
 use clcc_stage::stage::StageContext;
+use clcc_stage::tables::Row as _;
 
 /// Scores of all cells, in cohort order; NaN where there is none.
 struct CellScores {
@@ -40,6 +42,10 @@ pub(super) fn scores(ctx: &StageContext<'_>, truth: &Truth) -> StageResult<Vec<S
                 found.push(column(truth, &at, &table, &method, &name)?);
             }
         }
+    }
+    if let Some(discordance) = ctx.optional(roles::DISCORDANCE) {
+        let table = discordance.read(DiscordanceCellRow::FILE)?;
+        found.push(column(truth, &at, &table, "discordance", "log_odds")?);
     }
     if let Some(baselines) = ctx.optional(roles::BASELINES) {
         let table = baselines.read("baselines_cells.tsv")?;

@@ -9,6 +9,7 @@ use super::{Score, patients};
 use clcc_data::error::StageResult;
 use clcc_data::table::TextTable;
 use clcc_stage::roles;
+use clcc_stage::rows::DiscordanceGeneRow;
 use clcc_stage::stage::StageContext;
 
 /// Scores of genes by name.
@@ -24,6 +25,14 @@ pub(super) fn scores(ctx: &StageContext<'_>, truth: &Truth) -> StageResult<Vec<S
         let genes = dosage.read("dosage_genes.tsv")?;
         rankings.extend(dosage_rankings(&genes, &dosage.path)?);
         called.push(("dosage", dosage_calls(&genes)?));
+    }
+    if let Some(discordance) = ctx.optional(roles::DISCORDANCE) {
+        let rows = discordance.rows::<DiscordanceGeneRow>()?;
+        let scores = rows.into_iter().map(|r| (r.names, r.log_odds)).collect();
+        rankings.push(GeneRanking {
+            method: "discordance".to_string(),
+            scores,
+        });
     }
     if let Some(de) = ctx.optional(roles::DE) {
         rankings.extend(de_rankings(&de.path)?);

@@ -15,6 +15,7 @@
 
 mod align;
 mod counts;
+mod discordance;
 mod simulate;
 
 pub use align::{
@@ -24,4 +25,5 @@ pub use align::{
     SimilarityRow, SplitRow,
 };
 pub use counts::{DoubletRow, QcCellRow, QcCheckRow, QcMetricRow};
+pub use discordance::{DiscordanceCellRow, DiscordanceGeneRow};
 pub use simulate::ScoreRow;

@@ -1,0 +1,169 @@
+//! Tables of `discordance`.
+
+use std::path::Path;
+
+use super::panel::Panel;
+use super::params::DiscordanceParams;
+use super::{Found, logistic};
+use crate::dosage::clones::ClonePseudobulk;
+use clcc_data::error::StageResult;
+use clcc_stage::cohort::Cohort;
+use clcc_stage::rows::{DiscordanceCellRow, DiscordanceGeneRow};
+use clcc_stage::tables::Table;
+
+clcc_stage::table! {
+    /// Rate of discordant cells in one patient.
+    pub(super) struct PatientRow = "discordance_patients.tsv" {
+        /// Patient.
+        patient: String,
+        /// Malignant cells in clones with an altered gene.
+        n_cells: i64,
+        /// Mean probability of them to be discordant.
+        rate: f64,
+    }
+}
+
+clcc_stage::table! {
+    /// One hypothesis and its evidence.
+    pub(super) struct FitRow = "discordance_fits.tsv" {
+        /// Share of the dosage response that discordant cells lose in the genes of the set.
+        loss: f64,
+        /// Share of the altered genes that the set may be.
+        gene_share: f64,
+        /// Logarithm of the evidence against there being no set (Bethe's free energy); a set is established above 0.
+        evidence: f64,
+        /// Rounds of messages.
+        rounds: i64,
+        /// Whether the messages settled.
+        settled: bool,
+        /// Whether this fit is the one that is reported.
+        chosen: bool,
+        /// `yes` where the reported fit has evidence above 0, `no` where it has not; missing for other fits.
+        established: Option<String>,
+    }
+}
+
+/// Write all tables; without `found` they have no rows.
+pub(super) fn all(
+    dir: &Path,
+    cohort: &Cohort,
+    panel: Option<&(Panel, Vec<ClonePseudobulk>)>,
+    found: Option<&Found>,
+    params: &DiscordanceParams,
+) -> StageResult<()> {
+    let both = panel.zip(found);
+    let cells = both.map(|((panel, clones), found)| cell_rows(cohort, panel, clones, found));
+    let genes = both.map(|((panel, _), found)| gene_rows(cohort, panel, found));
+    let patients = both.map(|((panel, _), found)| patient_rows(cohort, panel, found));
+    let verdict = verdict(found);
+    Table::new(cells.unwrap_or_default())
+        .note("malignant cells: does the cell hold back the genes of discordance_genes.tsv while its clone follows its copy number")
+        .note(&verdict)
+        .note(format!("a share of {} of a clone's cells is expected to be discordant", params.cell_share))
+        .write(dir)?;
+    Table::new(genes.unwrap_or_default())
+        .note("altered genes: is the gene one that discordant cells hold back")
+        .note(&verdict)
+        .write(dir)?;
+    Table::new(patients.unwrap_or_default())
+        .note(&verdict)
+        .write(dir)?;
+    Table::new(found.map(fit_rows).unwrap_or_default())
+        .note("every loss and share of genes that was tried; where no fit has evidence, cells and genes are ranked by the first")
+        .note(&verdict)
+        .keep(&["established"])
+        .write(dir)
+}
+
+fn verdict(found: Option<&Found>) -> String {
+    let Some(found) = found else {
+        return "no clone has an altered gene: nothing could be compared".to_string();
+    };
+    let evidence = found.fit().beliefs.evidence;
+    if found.established() {
+        format!("established: yes (evidence {evidence:.1})")
+    } else {
+        format!(
+            "established: no (evidence {evidence:.1}): probabilities are those under the hypothesis that there is a set; ranks may be of use, calls are not"
+        )
+    }
+}
+
+/// In the order of the cohort.
+fn cell_rows(
+    cohort: &Cohort,
+    panel: &Panel,
+    clones: &[ClonePseudobulk],
+    found: &Found,
+) -> Vec<DiscordanceCellRow> {
+    let clone_of = panel.clone_of();
+    let mut order: Vec<usize> = (0..panel.n_cells()).collect();
+    order.sort_by_key(|&i| panel.cells[i]);
+    let row = |i: usize| {
+        let cell = panel.cells[i];
+        let log_odds = found.fit().beliefs.cells[i];
+        let clone = &panel.clones[clone_of[i]];
+        DiscordanceCellRow {
+            cell: cohort.obs.index[cell].clone(),
+            patient: cohort.patients[cohort.patient_of[cell] as usize].clone(),
+            clone: clones[clone.index].id.group.clone(),
+            informs: clone.informs,
+            prob_discordant: logistic(log_odds),
+            log_odds,
+        }
+    };
+    order.into_iter().map(row).collect()
+}
+
+/// Altered genes in genome order.
+fn gene_rows(cohort: &Cohort, panel: &Panel, found: &Found) -> Vec<DiscordanceGeneRow> {
+    let row = |(&g, &log_odds): (&usize, &f64)| {
+        let of = || panel.clones.iter().filter(|u| u.copy[g] != 0.0);
+        let n_cells: usize = of().map(|u| u.cells.len()).sum();
+        let sum: f64 = of().map(|u| u.copy[g] * u.cells.len() as f64).sum();
+        DiscordanceGeneRow {
+            names: cohort.var.index[g].clone(),
+            prob_held_back: logistic(log_odds),
+            log_odds,
+            n_clones: of().count() as i64,
+            n_cells: n_cells as i64,
+            log_copy_ratio: sum / n_cells as f64,
+        }
+    };
+    found
+        .genes
+        .iter()
+        .zip(&found.fit().beliefs.genes)
+        .map(row)
+        .collect()
+}
+
+fn patient_rows(cohort: &Cohort, panel: &Panel, found: &Found) -> Vec<PatientRow> {
+    let n_cells = |p: usize| -> usize {
+        let own = panel
+            .clones
+            .iter()
+            .filter(|u| u.informs && u.patient as usize == p);
+        own.map(|u| u.cells.len()).sum()
+    };
+    let row = |(p, rate): (usize, &f64)| PatientRow {
+        patient: cohort.patients[p].clone(),
+        n_cells: n_cells(p) as i64,
+        rate: *rate,
+    };
+    found.rates.iter().enumerate().map(row).collect()
+}
+
+fn fit_rows(found: &Found) -> Vec<FitRow> {
+    let yes = if found.established() { "yes" } else { "no" };
+    let row = |(k, fit): (usize, &super::Fit)| FitRow {
+        loss: fit.loss,
+        gene_share: fit.gene_share,
+        evidence: fit.beliefs.evidence,
+        rounds: fit.beliefs.rounds as i64,
+        settled: fit.beliefs.settled,
+        chosen: k == found.chosen,
+        established: (k == found.chosen).then(|| yes.to_string()),
+    };
+    found.fits.iter().enumerate().map(row).collect()
+}
