@@ -22,6 +22,7 @@ pub use params::{DiscordanceParams, Part};
 
 use serde_json::json;
 
+use crate::dosage::windows::arm_names;
 use crate::dosage::{add_malignant, load_cnv};
 use clcc_data::error::StageResult;
 use clcc_numerics::math;
@@ -107,12 +108,13 @@ impl Stage for Discordance {
                 c.pseudobulks,
             )
         });
+        let arms = arm_names(&cohort.var)?;
         let step = |done: usize, total: usize| {
             ctx.progress.step(done as u64, total as u64, "fits");
             ctx.check_cancelled()
         };
         let found = match &panel {
-            Some((panel, _)) => find(panel, cohort.patients.len(), params, ctx.seed, &step)?,
+            Some((panel, _)) => find(panel, &arms, cohort.patients.len(), params, ctx.seed, &step)?,
             None => None,
         };
         let dir = ctx.output(roles::DISCORDANCE);
@@ -152,6 +154,7 @@ struct Found {
     chosen: usize,
     /// Gene of each of its log odds.
     genes: Vec<usize>,
+    t: Vec<f64>,
     /// Mean probability of each patient's cells that are in clones; NaN without such cells.
     rates: Vec<f64>,
 }
@@ -174,6 +177,7 @@ impl Found {
 /// What `step` reports, which is called between fits, and the decomposition of the residuals.
 fn find(
     panel: &Panel,
+    arms: &[String],
     n_patients: usize,
     params: &DiscordanceParams,
     seed: u64,
@@ -183,7 +187,12 @@ fn find(
     if blocks.is_empty() {
         return Ok(None);
     }
-    let programmes = Programmes::fit(&panel.residuals, panel.n_genes(), params.n_programmes, seed)?;
+    let mut programmes =
+        Programmes::fit(&panel.residuals, panel.n_genes(), params.n_programmes, seed)?;
+    let mut t = Vec::new();
+    if params.experiment & 4 == 4 {
+        (programmes, t) = programmes.without_dosage(panel, arms, 3.0);
+    }
     let cell_share = vec![params.cell_share; n_patients];
     let total = params.losses.len() * params.gene_shares.len();
     let mut fits = Vec::new();
@@ -192,6 +201,7 @@ fn find(
             loss,
             cell_share: &cell_share,
             without: &params.without,
+            experiment: params.experiment,
         };
         likelihood::fill(&mut blocks, panel, &programmes, &hypothesis);
         for &gene_share in &params.gene_shares {
@@ -215,7 +225,44 @@ fn find(
             chosen = k;
         }
     }
+    if params.experiment & 2 == 2 {
+        for _ in 0..4 {
+            let best = fits[chosen].clone();
+            let found = rates(panel, &best.beliefs, n_patients);
+            let share: Vec<f64> = found
+                .iter()
+                .map(|r| {
+                    if r.is_finite() {
+                        r.clamp(0.02, 0.6)
+                    } else {
+                        params.cell_share
+                    }
+                })
+                .collect();
+            let hypothesis = Hypothesis {
+                loss: best.loss,
+                cell_share: &share,
+                without: &params.without,
+                experiment: params.experiment,
+            };
+            likelihood::fill(&mut blocks, panel, &programmes, &hypothesis);
+            let of = |c: &panel::CloneCells| vec![logit(share[c.patient as usize]); c.cells.len()];
+            let prior = Prior {
+                cells: panel.clones.iter().flat_map(of).collect(),
+                genes: logit(best.gene_share),
+                cavities: params.has(Part::Cavities),
+            };
+            let beliefs = propagate(&mut blocks, &prior);
+            let better = beliefs.evidence > best.beliefs.evidence.max(0.0);
+            fits.push(Fit { beliefs, ..best });
+            if !better {
+                break;
+            }
+            chosen = fits.len() - 1;
+        }
+    }
     Ok(Some(Found {
+        t,
         rates: rates(panel, &fits[chosen].beliefs, n_patients),
         chosen,
         fits,
@@ -248,6 +295,7 @@ fn metrics(found: Option<&Found>) -> Metrics {
     let fit = found.fit();
     let expected = |odds: &[f64]| odds.iter().map(|&l| logistic(l)).sum::<f64>();
     out.insert("evidence".into(), json!(fit.beliefs.evidence));
+    out.insert("t".into(), json!(found.t));
     out.insert("loss".into(), json!(fit.loss));
     out.insert("gene_share".into(), json!(fit.gene_share));
     out.insert("n_cells_scored".into(), json!(fit.beliefs.cells.len()));

@@ -61,6 +61,8 @@ pub struct DiscordanceParams {
     /// Parts of the model to leave out, to measure what each brings: `shift`, `cavities`, `overdispersion`;
     /// default none.
     pub without: Vec<Part>,
+    /// EXPERIMENT
+    pub experiment: u32,
 }
 
 impl DiscordanceParams {
@@ -84,6 +86,7 @@ impl Default for DiscordanceParams {
             gene_shares: vec![0.05, 0.03, 0.1],
             cell_share: 0.3,
             without: Vec::new(),
+            experiment: 0,
         }
     }
 }
