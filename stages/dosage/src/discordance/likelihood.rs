@@ -32,7 +32,6 @@ pub(super) struct Hypothesis<'a> {
     pub(super) cell_share: &'a [f64],
     /// Parts of the model that are left out.
     pub(super) without: &'a [Part],
-    pub(super) experiment: u32,
 }
 
 /// A clone's cells for one gene.
@@ -119,7 +118,7 @@ pub(super) fn fill(
     blocks.par_iter_mut().for_each(|block| {
         let mut expected = Expected::new(panel.n_cells());
         for gene in &block.genes {
-            expected.compute(gene.gene, panel, programmes, h.experiment);
+            expected.compute(gene.gene, panel, programmes);
             let dispersion = if h.without.contains(&Part::Overdispersion) {
                 0.0
             } else {
@@ -188,7 +187,7 @@ impl Expected {
         }
     }
 
-    fn compute(&mut self, gene: usize, panel: &Panel, programmes: &Programmes, experiment: u32) {
+    fn compute(&mut self, gene: usize, panel: &Panel, programmes: &Programmes) {
         self.counts.fill(0.0);
         let (cells, values) = panel.counts.row(gene);
         for (&i, &n) in cells.iter().zip(values) {
@@ -197,11 +196,6 @@ impl Expected {
         for clone in &panel.clones {
             let means = &mut self.means[clone.cells.clone()];
             programmes.offsets(gene, clone.cells.clone(), means);
-            if experiment & 1 == 1 {
-                for (m, t) in means.iter_mut().zip(&panel.depth[clone.cells.clone()]) {
-                    *m /= t.sqrt();
-                }
-            }
             expect(clone, gene, &panel.depth[clone.cells.clone()], means);
         }
     }

@@ -39,6 +39,8 @@ pub(super) struct CloneCells {
     pub(super) base: Vec<f64>,
     /// Log copy ratio of each gene; 0 where it is not altered or does not take part.
     pub(super) copy: Vec<f64>,
+    /// The same for every gene, whether it takes part or not.
+    profile: Vec<f64>,
 }
 
 impl Panel {
@@ -66,6 +68,7 @@ impl Panel {
                 mean: of(&|g| clones[u].counts[g] / n),
                 base: of(&|g| residuals.base(u, g)),
                 copy: of(&|g| copy[u][g]),
+                profile: copy[u].clone(),
             }
         });
         Self {
@@ -74,6 +77,17 @@ impl Panel {
             counts: counts.take_rows(&residuals.cells).transpose(),
             cells: residuals.cells.clone(),
             residuals,
+        }
+    }
+
+    /// Give genes the log copy ratios that other genes have in `own`, as pairs of gene and source; 0 to genes
+    /// that are not named.
+    pub(super) fn relay(&mut self, own: &Self, order: &[(usize, usize)]) {
+        for (clone, own) in self.clones.iter_mut().zip(&own.clones) {
+            clone.copy.fill(0.0);
+            for &(to, from) in order.iter().filter(|o| own.base[o.0] > 0.0) {
+                clone.copy[to] = own.profile[from];
+            }
         }
     }
 

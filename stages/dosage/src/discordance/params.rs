@@ -58,11 +58,13 @@ pub struct DiscordanceParams {
     /// Share of discordant cells that is expected in a clone; above 0 and below 1, default 0.3.
     #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
     pub cell_share: f64,
+    /// Profiles that the evidence is compared with: the clones' copy number laid elsewhere on the genome. A set is
+    /// established only where its evidence is above theirs. 0 to 1,000, default 3.
+    #[schemars(range(min = 0, max = 1000))]
+    pub n_null: usize,
     /// Parts of the model to leave out, to measure what each brings: `shift`, `cavities`, `overdispersion`;
     /// default none.
     pub without: Vec<Part>,
-    /// EXPERIMENT
-    pub experiment: u32,
 }
 
 impl DiscordanceParams {
@@ -85,8 +87,8 @@ impl Default for DiscordanceParams {
             losses: vec![1.0, 0.5],
             gene_shares: vec![0.05, 0.03, 0.1],
             cell_share: 0.3,
+            n_null: 3,
             without: Vec::new(),
-            experiment: 0,
         }
     }
 }

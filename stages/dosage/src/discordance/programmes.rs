@@ -11,7 +11,6 @@
 use ndarray::{Array2, Axis};
 use rayon::prelude::*;
 
-use super::panel::Panel;
 use crate::dosage::residual::Residuals;
 use clcc_data::error::StageResult;
 use clcc_numerics::linalg::{
@@ -84,56 +83,6 @@ impl Programmes {
             let scores = self.cells.row(i);
             *out = scores.iter().zip(loadings).map(|(x, b)| x * b).sum();
         }
-    }
-}
-
-impl Programmes {
-    /// Leave out programmes whose loadings follow the copy number, gains down and losses up, in arms all over
-    /// the genome: this is what a set of held-back genes looks like.
-    ///
-    /// `t = sum_a S_a / sqrt(sum_a S_a^2)`, with `S_a` the sum over the arm's altered genes of loading times
-    /// minus log copy ratio. A programme that knows nothing of copy number has a t of variance 1, a subclone
-    /// that lacks one event a t of 1.
-    pub(super) fn without_dosage(
-        self,
-        panel: &Panel,
-        arms: &[String],
-        most: f64,
-    ) -> (Self, Vec<f64>) {
-        let n = panel.n_cells() as f64;
-        let shortfall = |g: usize| -> f64 {
-            let of = panel.clones.iter().filter(|u| u.base[g] > 0.0);
-            of.map(|u| -u.copy[g] * u.cells.len() as f64 / n / u.base[g])
-                .sum()
-        };
-        let altered: Vec<(usize, f64)> = panel
-            .altered()
-            .into_iter()
-            .map(|g| (g, shortfall(g)))
-            .collect();
-        let statistic = |k: usize| {
-            let mut of_arm: std::collections::BTreeMap<&str, f64> =
-                std::collections::BTreeMap::new();
-            for &(g, s) in &altered {
-                *of_arm.entry(arms[g].as_str()).or_default() += self.genes[[g, k]] * s;
-            }
-            let sum: f64 = of_arm.values().sum();
-            let square: f64 = of_arm.values().map(|s| s * s).sum();
-            if square > 0.0 {
-                sum.abs() / square.sqrt()
-            } else {
-                0.0
-            }
-        };
-        let t: Vec<f64> = (0..self.genes.ncols()).map(statistic).collect();
-        let kept: Vec<usize> = (0..t.len()).filter(|&k| t[k] < most).collect();
-        (
-            Self {
-                cells: self.cells.select(Axis(1), &kept),
-                genes: self.genes.select(Axis(1), &kept),
-            },
-            t,
-        )
     }
 }
 

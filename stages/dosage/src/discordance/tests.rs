@@ -8,6 +8,7 @@ use super::likelihood::{AlteredGene, Block, Hypothesis, Run, fill, layout};
 use super::messages::{Beliefs, Prior, propagate};
 use super::panel::Panel;
 use super::programmes::Programmes;
+use super::search::Found;
 use super::*;
 use crate::dosage::clones::{CloneId, pseudobulks};
 use clcc_data::matrix::Csr;
@@ -283,7 +284,8 @@ fn planted(n: usize, share: f64, seed: u64) -> Planted {
             };
             let programme = if g % 12 == 5 { 0.5 * x } else { 0.0 };
             let mean = depth * level[g] * (answer + programme).exp();
-            let count = rng.poisson(mean * rng.gamma(4.0));
+            let rate = mean * rng.gamma(4.0);
+            let count = rng.poisson(rate);
             if count > 0 {
                 row.push((g as u32, count as f32));
             }
@@ -317,7 +319,7 @@ impl Planted {
     }
 
     fn find(&self, params: &DiscordanceParams) -> Found {
-        find(&self.panel(), &arms(), 1, params, 1, &|_, _| Ok(()))
+        find(&self.panel(), &chromosomes(), 1, params, 1, &|_, _| Ok(()))
             .unwrap()
             .unwrap()
     }
@@ -332,8 +334,8 @@ impl Planted {
     }
 }
 
-fn arms() -> Vec<String> {
-    (0..GENES).map(|g| format!("chr{}p", g / 10)).collect()
+fn chromosomes() -> Vec<String> {
+    (0..GENES).map(|g| format!("chr{}", g / 20)).collect()
 }
 
 fn few_programmes() -> DiscordanceParams {
@@ -431,7 +433,6 @@ fn cells_in_no_clone_are_scored_and_tell_nothing_of_genes() {
         loss: 1.0,
         cell_share: &[0.3],
         without: &[],
-        experiment: 0,
     };
     fill(&mut blocks, &panel, &programmes, &h);
     let prior = Prior {
@@ -484,7 +485,6 @@ fn likelihood_ratios_are_those_of_the_densities() {
             loss,
             cell_share: &[p],
             without: &[],
-            experiment: 0,
         },
     );
     let counts = panel.counts.to_dense();
@@ -551,4 +551,55 @@ fn fewer_cells_than_a_programme_needs_have_none() {
             .ncols(),
         0
     );
+}
+
+#[test]
+fn evidence_is_the_mean_over_hypotheses_and_a_set_must_beat_relaid_profiles() {
+    let fit = |evidence: f64| search::Fit {
+        loss: 1.0,
+        gene_share: 0.05,
+        beliefs: Beliefs {
+            cells: Vec::new(),
+            genes: Vec::new(),
+            evidence,
+            rounds: 60,
+            settled: true,
+        },
+    };
+    let found = |own: [f64; 2], relaid: &[f64]| Found {
+        fits: own.map(fit).to_vec(),
+        chosen: 0,
+        relaid: relaid.iter().copied().map(fit).collect(),
+        genes: Vec::new(),
+        rates: Vec::new(),
+    };
+    // (3 + 1) / 2 = 2.
+    let two = found([3f64.ln(), 0.0], &[]);
+    assert!((two.evidence() - 2f64.ln()).abs() < 1e-12);
+    assert!(two.established());
+    // (1.5 + 0) / 2 is below 1, though the best fit is above 0.
+    assert!(!found([1.5f64.ln(), -50.0], &[]).established());
+    assert!(found([5.0, -5.0], &[4.0, -3.0]).established());
+    assert!(!found([5.0, -5.0], &[4.0, 6.0]).established());
+}
+
+#[test]
+fn relaid_profiles_keep_the_ratios_and_leave_out_what_has_no_counts() {
+    let data = planted(60, 0.2, 9);
+    let panel = data.panel();
+    let mut other = panel.clone();
+    let reversed: Vec<(usize, usize)> = (0..GENES).map(|g| (g, GENES - 1 - g)).collect();
+    other.relay(&panel, &reversed);
+    for (clone, copy) in other.clones.iter().zip(&data.copy) {
+        for g in 0..GENES {
+            let expected = if clone.base[g] > 0.0 {
+                copy[GENES - 1 - g]
+            } else {
+                0.0
+            };
+            assert_eq!(clone.copy[g], expected, "{g}");
+        }
+    }
+    // Half of its response's genes were never altered there: the set is gone.
+    assert_ne!(other.altered(), panel.altered());
 }

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
+use super::logistic;
 use super::panel::Panel;
 use super::params::DiscordanceParams;
-use super::{Found, logistic};
+use super::search::{Fit, Found};
 use crate::dosage::clones::ClonePseudobulk;
 use clcc_data::error::StageResult;
 use clcc_stage::cohort::Cohort;
@@ -26,11 +27,15 @@ clcc_stage::table! {
 clcc_stage::table! {
     /// One hypothesis and its evidence.
     pub(super) struct FitRow = "discordance_fits.tsv" {
+        /// `own`, or `relaid_<n>`: the clones' copy number laid elsewhere on the genome, chromosome by chromosome.
+        profile: String,
         /// Share of the dosage response that discordant cells lose in the genes of the set.
         loss: f64,
         /// Share of the altered genes that the set may be.
         gene_share: f64,
-        /// Logarithm of the evidence against there being no set (Bethe's free energy); a set is established above 0.
+        /// Logarithm of the evidence against there being no set (Bethe's free energy). A set is established where the
+        /// mean of its exponentials over the own profile's fits is above 1, and the reported fit has more than every
+        /// relaid profile.
         evidence: f64,
         /// Rounds of messages.
         rounds: i64,
@@ -38,7 +43,7 @@ clcc_stage::table! {
         settled: bool,
         /// Whether this fit is the one that is reported.
         chosen: bool,
-        /// `yes` where the reported fit has evidence above 0, `no` where it has not; missing for other fits.
+        /// `yes` or `no` for the fit that is reported; missing for the others.
         established: Option<String>,
     }
 }
@@ -79,12 +84,21 @@ fn verdict(found: Option<&Found>) -> String {
     let Some(found) = found else {
         return "no clone has an altered gene: nothing could be compared".to_string();
     };
-    let evidence = found.fit().beliefs.evidence;
+    let of = |fit: &Fit| format!("{:.1}", fit.beliefs.evidence);
+    let mut evidence = format!(
+        "{:.1}, of the reported fit {}",
+        found.evidence(),
+        of(found.fit())
+    );
+    if !found.relaid.is_empty() {
+        let relaid: Vec<String> = found.relaid.iter().map(of).collect();
+        evidence = format!("{evidence}, on relaid profiles {}", relaid.join(", "));
+    }
     if found.established() {
-        format!("established: yes (evidence {evidence:.1})")
+        format!("established: yes (evidence {evidence})")
     } else {
         format!(
-            "established: no (evidence {evidence:.1}): probabilities are those under the hypothesis that there is a set; ranks may be of use, calls are not"
+            "established: no (evidence {evidence}): probabilities are those under the hypothesis that there is a set; ranks may be of use, calls are not"
         )
     }
 }
@@ -156,14 +170,19 @@ fn patient_rows(cohort: &Cohort, panel: &Panel, found: &Found) -> Vec<PatientRow
 
 fn fit_rows(found: &Found) -> Vec<FitRow> {
     let yes = if found.established() { "yes" } else { "no" };
-    let row = |(k, fit): (usize, &super::Fit)| FitRow {
+    let row = |profile: String, fit: &Fit, chosen: bool| FitRow {
+        profile,
         loss: fit.loss,
         gene_share: fit.gene_share,
         evidence: fit.beliefs.evidence,
         rounds: fit.beliefs.rounds as i64,
         settled: fit.beliefs.settled,
-        chosen: k == found.chosen,
-        established: (k == found.chosen).then(|| yes.to_string()),
+        chosen,
+        established: chosen.then(|| yes.to_string()),
     };
-    found.fits.iter().enumerate().map(row).collect()
+    let own = found.fits.iter().enumerate();
+    let relaid = found.relaid.iter().zip(1..);
+    own.map(|(k, fit)| row("own".to_string(), fit, k == found.chosen))
+        .chain(relaid.map(|(fit, k)| row(format!("relaid_{k}"), fit, false)))
+        .collect()
 }
