@@ -9,8 +9,8 @@
 //! Where a needed stage writes `split`, `cca` and `linear` are fitted on its training cells alone, and
 //! `baselines_retrieval.tsv` has their retrieval on its test cells, comparable with `eval`'s.
 //!
-//! Where a needed stage writes `clusters`, a fifth method is added, `mixture` ([`mixture`]): not a
-//! baseline but the strongest model that the residuals of `dosage` allow, for cells and genes together.
+//! Where a needed stage writes `clusters`, a fifth method is added, `mixture` ([`mixture`]): cells and genes
+//! together, on the residuals of `dosage`; what `discordance` replaced.
 //!
 //! The stage ranks cells and genes; it does not call them, and does not read planted truth.
 

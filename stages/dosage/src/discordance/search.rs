@@ -11,6 +11,10 @@ use crate::dosage::factors::permute_genome;
 use clcc_data::error::StageResult;
 use clcc_numerics::math;
 
+/// Log evidence from which a set is established: "very strong" on the scale of Kass and Raftery (1995). Where clones
+/// are found and not known, their errors alone can bring it to 3.
+const LEAST_EVIDENCE: f64 = 5.0;
+
 /// One hypothesis and what it finds.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Fit {
@@ -54,11 +58,11 @@ impl Found {
         most + math::ln(mean)
     }
 
-    /// Whether the evidence is for a set: above 0, and in the reported fit above that of every profile laid
+    /// Whether the evidence is for a set: above [`LEAST_EVIDENCE`], and in the reported fit above that of every profile laid
     /// elsewhere.
     pub(super) fn established(&self) -> bool {
         let own = self.fit().beliefs.evidence;
-        self.evidence() > 0.0 && self.relaid.iter().all(|f| f.beliefs.evidence < own)
+        self.evidence() > LEAST_EVIDENCE && self.relaid.iter().all(|f| f.beliefs.evidence < own)
     }
 }
 

@@ -576,11 +576,11 @@ fn evidence_is_the_mean_over_hypotheses_and_a_set_must_beat_relaid_profiles() {
     // (3 + 1) / 2 = 2.
     let two = found([3f64.ln(), 0.0], &[]);
     assert!((two.evidence() - 2f64.ln()).abs() < 1e-12);
-    assert!(two.established());
-    // (1.5 + 0) / 2 is below 1, though the best fit is above 0.
-    assert!(!found([1.5f64.ln(), -50.0], &[]).established());
-    assert!(found([5.0, -5.0], &[4.0, -3.0]).established());
-    assert!(!found([5.0, -5.0], &[4.0, 6.0]).established());
+    // Half of exp(5.5) is exp(4.8): below 5, though the best fit is above.
+    assert!(!found([5.5, -50.0], &[]).established());
+    assert!(found([5.8, -50.0], &[]).established());
+    assert!(found([8.0, -5.0], &[4.0, 7.0]).established());
+    assert!(!found([8.0, -5.0], &[4.0, 9.0]).established());
 }
 
 #[test]

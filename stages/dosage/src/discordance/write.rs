@@ -33,9 +33,9 @@ clcc_stage::table! {
         loss: f64,
         /// Share of the altered genes that the set may be.
         gene_share: f64,
-        /// Logarithm of the evidence against there being no set (Bethe's free energy). A set is established where the
-        /// mean of its exponentials over the own profile's fits is above 1, and the reported fit has more than every
-        /// relaid profile.
+        /// Logarithm of the evidence against there being no set (Bethe's free energy). A set is established where that
+        /// of all fits to the own profile together (the mean of exponentials) is above 5, and that of the reported fit
+        /// above that of every relaid profile.
         evidence: f64,
         /// Rounds of messages.
         rounds: i64,

@@ -90,6 +90,19 @@ fn dosage(dir: &Path) {
     write(&dir.join("dosage_cells.tsv"), &cells);
 }
 
+fn discordance(dir: &Path) {
+    let mut cells = "cell patient clone informs prob_discordant log_odds\n".to_string();
+    for (c, log_odds) in [3.0, 0.5, 1.0, 0.0, -1.0, -1.0].iter().enumerate() {
+        cells += &format!("c{c} all 1 true 0.5 {log_odds}\n");
+    }
+    write(&dir.join("discordance_cells.tsv"), &cells);
+    let mut genes = "names prob_held_back log_odds n_clones n_cells log_copy_ratio\n".to_string();
+    for (g, log_odds) in [("g2", 2.0), ("g3", -1.0), ("g4", 0.0), ("g5", -3.0)] {
+        genes += &format!("{g} 0.5 {log_odds} 1 6 0.7\n");
+    }
+    write(&dir.join("discordance_genes.tsv"), &genes);
+}
+
 fn run(dir: &Path, roles: &[(&str, PathBuf)]) -> TextTable {
     let inputs = roles
         .iter()
@@ -133,13 +146,14 @@ fn rankings_and_calls_against_the_truth_by_hand() {
     truth(&at("truth"));
     expr(&at("expr"));
     dosage(&at("dosage"));
+    discordance(&at("discordance"));
     write(
         &at("concordance"),
         "cell patient distance\nc0 all 2\nc1 all 1\nc2 all 1.5\nc3 all 0\nc4 all 0\nc5 all 0\nc6 all 9\n",
     );
     let table = run(
         dir.path(),
-        &["truth", "expr", "dosage", "concordance"].map(|r| (r, at(r))),
+        &["truth", "expr", "dosage", "concordance", "discordance"].map(|r| (r, at(r))),
     );
     let of = |target, method, metric| value(&table, target, method, metric, "value");
     let close = |a: f64, b: f64| assert!((a - b).abs() < 1e-12, "{a}, expected {b}");
@@ -160,6 +174,9 @@ fn rankings_and_calls_against_the_truth_by_hand() {
     close(of("discordant_cells", "concordance", "auroc"), 7.0 / 8.0);
     close(of("discordant_cells", "dosage_shortfall", "auroc"), 1.0);
     close(of("discordant_cells", "dosage_coherent_factor", "ap"), 1.0);
+    // Cells: 0 is above all, 1 above all but 2. Genes: 2 is above all, 3 above 5 and 6, which has no odds.
+    close(of("discordant_cells", "discordance", "auroc"), 7.0 / 8.0);
+    close(of("state_genes", "discordance", "auroc"), 5.0 / 6.0);
     // Three genes are called, two of the four planted ones among them.
     close(of("escape_calls", "dosage", "n_called"), 3.0);
     close(of("escape_calls", "dosage", "precision"), 2.0 / 3.0);
