@@ -18,10 +18,12 @@ fn file() -> PathBuf {
 }
 
 /// Kinds that the demo has not.
-const MORE: &str = "  baselines:
+const MORE: &str = "  discordance:
+    needs: [preprocess, infercnv, cluster]
+  baselines:
     needs: [preprocess, infercnv, cluster, mine]
   benchmark:
-    needs: [simulate, preprocess, infercnv, cluster, mine, train, eval, concordance, dosage, de, baselines]
+    needs: [simulate, preprocess, infercnv, cluster, mine, train, eval, concordance, dosage, discordance, de, baselines]
   compare:
     needs: [benchmark]
 ";
@@ -159,6 +161,11 @@ fn assert_it_had_work(p: &Project) {
         let cluster = format!("cluster[{patient}]");
         assert!(count(&cluster, "n_clones") > 1, "{}", metrics[&cluster]);
     }
+    assert!(
+        count("discordance", "n_cells_scored") > 0,
+        "{}",
+        metrics["discordance"]
+    );
     let baselines = &metrics["baselines"];
     assert!(
         baselines["mixture_gain"].as_f64() > Some(0.0),

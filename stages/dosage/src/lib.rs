@@ -1,6 +1,6 @@
 //! Genes and cells that escape copy-number dosage: [`dosage`] (a dosage slope per gene, scores per
-//! cell), [`de`] (differential expression and cis effects) and [`baselines`] (simple methods to measure
-//! the alignment against).
+//! cell), [`discordance`] (cells that hold back a set of genes, and that set), [`de`] (differential
+//! expression and cis effects) and [`baselines`] (simple methods to measure the alignment against).
 
 #![cfg_attr(
     test,
@@ -12,4 +12,5 @@
 
 pub mod baselines;
 pub mod de;
+pub mod discordance;
 pub mod dosage;

@@ -235,6 +235,8 @@ roles! {
     CONCORDANCE_NULL: TableFile = "concordance_null";
     /// Dosage slopes of genes, and cells that hold genes back.
     DOSAGE: Tables = "dosage";
+    /// Cells that hold back a set of genes, and that set.
+    DISCORDANCE: Tables = "discordance";
     /// Differential expression and cis effects.
     DE: Tables = "de";
     /// Scores of cells and genes by the baselines.

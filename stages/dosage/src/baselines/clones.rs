@@ -5,15 +5,8 @@ use serde_json::json;
 use super::mixture::{mixture, p_value};
 use super::params::BaselinesParams;
 use super::{Method, Ranked};
-use crate::dosage::by_counts::ByCounts;
-use crate::dosage::clones::{calls_of_clones, clone_ids, pseudobulks};
-use crate::dosage::copy::{Along, altered, copy_ratios, malignant};
-use crate::dosage::loci::excluded;
-use crate::dosage::rates::Rates;
+use crate::discordance::clones::{CloneOptions, clones};
 use crate::dosage::residual::Residuals;
-use crate::dosage::slope::window_scale;
-use crate::dosage::windows::arm_names;
-use crate::dosage::{DosageParams, GeneWindows, malignant_calls};
 use clcc_data::error::StageResult;
 use clcc_numerics::math;
 use clcc_stage::cohort::{Cohort, CohortCnv};
@@ -26,11 +19,10 @@ pub(super) fn compensation(
     params: &BaselinesParams,
     cohort: &Cohort,
     cnv: &CohortCnv,
-    map: &GeneWindows,
     chosen: &[bool],
 ) -> StageResult<Option<(Method, Metrics)>> {
     let chromosome = cohort.var.texts("chromosome")?;
-    let Some((residuals, copy)) = clone_residuals(ctx, params, cohort, cnv, map, chosen)? else {
+    let Some((residuals, copy)) = clone_residuals(ctx, params, cohort, cnv, chosen)? else {
         return Ok(None);
     };
     ctx.check_cancelled()?;
@@ -78,39 +70,16 @@ fn clone_residuals(
     params: &BaselinesParams,
     cohort: &Cohort,
     cnv: &CohortCnv,
-    map: &GeneWindows,
     chosen: &[bool],
 ) -> StageResult<Option<(Residuals, Vec<Vec<f64>>)>> {
     let counts = Cohort::load_counts(ctx)?.x;
-    let groups = cohort.load_groups(ctx, params.group_by)?;
-    let ids = clone_ids(cohort, &groups, chosen, params.strata)?;
-    let (clones, n_strata) = pseudobulks(&counts, &cnv.x, &ids, params.min_cells.max(2));
-    if clones.is_empty() {
-        return Ok(None);
-    }
-    let rates = Rates::new(&clones, n_strata, DosageParams::default().min_count);
-    let (scale, _) = window_scale(&rates, &clones, n_strata, map);
-    if scale.is_nan() {
-        ctx.progress
-            .warn("expression as a whole does not follow the copy number: no `mixture`");
-        return Ok(None);
-    }
-    let arm = arm_names(&cohort.var)?;
-    let symbols = clcc_data::genome::symbols(&cohort.var);
-    let excluded = excluded(&cohort.var.index, &symbols, true, &[]);
-    let along = Along {
-        arm: &arm,
-        map,
-        scale,
-        excluded: &excluded,
+    let options = CloneOptions {
+        group_by: params.group_by,
+        strata: params.strata,
+        copy_number: params.clone_copy_number,
+        min_cells: params.min_cells.max(2),
+        altered: params.altered,
     };
-    let by_counts = ByCounts::new(&clones, &rates, along.arm, along.excluded);
-    let called = calls_of_clones(&clones, &malignant_calls(cohort));
-    let malignant = malignant(&clones, &by_counts, along, &called, params.altered);
-    let source = params.clone_copy_number;
-    let copy: Vec<Vec<f64>> = copy_ratios(&clones, &by_counts, &malignant, along, source)
-        .iter()
-        .map(|r| altered(r, params.altered))
-        .collect();
-    Ok(Some((Residuals::new(&counts, &clones, &copy), copy)))
+    let made = clones(ctx, cohort, &counts, cnv, chosen, options, "`mixture`")?;
+    Ok(made.map(|c| (Residuals::new(&counts, &c.pseudobulks, &c.copy), c.copy)))
 }

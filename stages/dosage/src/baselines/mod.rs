@@ -9,8 +9,8 @@
 //! Where a needed stage writes `split`, `cca` and `linear` are fitted on its training cells alone, and
 //! `baselines_retrieval.tsv` has their retrieval on its test cells, comparable with `eval`'s.
 //!
-//! Where a needed stage writes `clusters`, a fifth method is added, `mixture` ([`mixture`]): not a
-//! baseline but the strongest model that the residuals of `dosage` allow, for cells and genes together.
+//! Where a needed stage writes `clusters`, a fifth method is added, `mixture` ([`mixture`]): cells and genes
+//! together, on the residuals of `dosage`; what `discordance` replaced.
 //!
 //! The stage ranks cells and genes; it does not call them, and does not read planted truth.
 
@@ -116,7 +116,7 @@ impl Stage for Baselines {
         }
         let mut metrics = Metrics::new();
         if !ctx.all(roles::CLUSTERS).is_empty() {
-            let found = clones::compensation(ctx, params, &cohort, &cnv, &map, &scored)?;
+            let found = clones::compensation(ctx, params, &cohort, &cnv, &scored)?;
             if let Some((method, own)) = found {
                 methods.push(method);
                 metrics.extend(own);

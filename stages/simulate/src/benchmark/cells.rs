@@ -15,7 +15,8 @@ use clcc_data::error::StageResult;
 use clcc_numerics::stats::{mean, spearman};
 use clcc_stage::roles;
 use clcc_stage::rows::{
-    BaselineCellRow, BaselineRetrievalRow, ConcordanceRow, DosageCellRow, DosageFactorRow,
+    BaselineCellRow, BaselineRetrievalRow, ConcordanceRow, DiscordanceCellRow, DosageCellRow,
+    DosageFactorRow,
 };
 use clcc_stage::stage::StageContext;
 use clcc_stage::tables::Row as _;
@@ -38,6 +39,12 @@ pub(super) fn scores(ctx: &StageContext<'_>, truth: &Truth) -> StageResult<Vec<S
     if let Some(dosage) = ctx.optional(roles::DOSAGE) {
         let rows = dosage.rows::<DosageCellRow>()?;
         found.extend(of_dosage(truth, &at, &rows, &dosage.rows()?));
+    }
+    if let Some(discordance) = ctx.optional(roles::DISCORDANCE) {
+        let rows = discordance.rows::<DiscordanceCellRow>()?;
+        found.push(CellScores::new("discordance", truth, &at, &rows, |row| {
+            ((&row.patient, &row.cell), row.log_odds)
+        }));
     }
     if let Some(baselines) = ctx.optional(roles::BASELINES) {
         found.extend(by_method(truth, &at, baselines.rows()?));

@@ -9,8 +9,8 @@ use super::{Score, patients};
 use clcc_data::error::StageResult;
 use clcc_stage::roles;
 use clcc_stage::rows::{
-    BaselineGeneRow, COMPENSATION_GENES, ComparedGeneRow, DosageFactorRow, DosageGeneRow,
-    DosageLoadingRow, ESCAPE_GENES, FindingGeneRow, POOLED, PairedGeneRow,
+    BaselineGeneRow, COMPENSATION_GENES, ComparedGeneRow, DiscordanceGeneRow, DosageFactorRow,
+    DosageGeneRow, DosageLoadingRow, ESCAPE_GENES, FindingGeneRow, POOLED, PairedGeneRow,
 };
 use clcc_stage::stage::StageContext;
 use clcc_stage::tables::Row as _;
@@ -32,6 +32,14 @@ pub(super) fn scores(ctx: &StageContext<'_>, truth: &Truth) -> StageResult<Vec<S
             &dosage.rows::<DosageFactorRow>()?,
         ));
         called.push(("dosage", dosage_calls(&genes)));
+    }
+    if let Some(discordance) = ctx.optional(roles::DISCORDANCE) {
+        let rows = discordance.rows::<DiscordanceGeneRow>()?;
+        let scores = rows.into_iter().map(|r| (r.names, r.log_odds)).collect();
+        rankings.push(GeneRanking {
+            method: "discordance".to_string(),
+            scores,
+        });
     }
     if let Some(de) = ctx.optional(roles::DE) {
         rankings.extend(de_rankings(&de.path)?);

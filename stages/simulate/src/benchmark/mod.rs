@@ -1,7 +1,7 @@
 //! Scores how much of the planted truth each method finds.
 //!
 //! Reads `truth` of a simulation and the available results of the workflow on its counts: `cnv`,
-//! `clusters`, `embeddings`, `concordance`, `dosage`, `de`, `baselines`. Every figure is given with its
+//! `clusters`, `embeddings`, `concordance`, `dosage`, `discordance`, `de`, `baselines`. Every figure is given with its
 //! expectation under chance. One row per target, method and metric, so that `compare` can join seeds
 //! and ablations:
 //!
@@ -71,6 +71,7 @@ impl Stage for Benchmark {
             Read::optional(roles::ANCHORS),
             Read::optional_one(roles::CONCORDANCE),
             Read::optional_one(roles::DOSAGE),
+            Read::optional_one(roles::DISCORDANCE),
             Read::optional_one(roles::DE),
             Read::optional_one(roles::BASELINES),
         ]

@@ -11,8 +11,8 @@ use clcc_data::frame::{Column, Frame};
 use clcc_data::matrix::{Csr, Matrix};
 use clcc_data::table::TextTable;
 use clcc_stage::rows::{
-    CnvSegmentRow, ConcordanceRow, DosageCellRow, DosageFactorRow, DosageGeneRow, DosageLoadingRow,
-    DosagePatientRow,
+    CnvSegmentRow, ConcordanceRow, DiscordanceCellRow, DiscordanceGeneRow, DosageCellRow,
+    DosageFactorRow, DosageGeneRow, DosageLoadingRow, DosagePatientRow,
 };
 use clcc_stage::stage::{Branch, DeviceChoice, InputArtifact, Quiet};
 use clcc_stage::tables::{Family, Table};
@@ -126,6 +126,26 @@ fn dosage(dir: &Path) {
     table.write(dir).unwrap();
 }
 
+fn discordance(dir: &Path) {
+    let cell = |(c, log_odds): (usize, f64)| DiscordanceCellRow {
+        cell: format!("c{c}"),
+        patient: "all".into(),
+        log_odds,
+        ..DiscordanceCellRow::default()
+    };
+    let odds = [3.0, 0.5, 1.0, 0.0, -1.0, -1.0];
+    let cells = odds.into_iter().enumerate().map(cell);
+    Table::new(cells.collect()).write(dir).unwrap();
+    let gene = |(names, log_odds): (&str, f64)| DiscordanceGeneRow {
+        names: names.into(),
+        log_odds,
+        ..DiscordanceGeneRow::default()
+    };
+    let genes = [("g2", 2.0), ("g3", -1.0), ("g4", 0.0), ("g5", -3.0)];
+    let genes = genes.into_iter().map(gene);
+    Table::new(genes.collect()).write(dir).unwrap();
+}
+
 fn run(dir: &Path, roles: &[(&str, PathBuf)]) -> TextTable {
     let inputs = roles
         .iter()
@@ -179,9 +199,10 @@ fn rankings_and_calls_against_the_truth_by_hand() {
     });
     let table = Table::new(rows.collect());
     table.write_as(&at("concordance")).unwrap();
+    discordance(&at("discordance"));
     let table = run(
         dir.path(),
-        &["truth", "expr", "dosage", "concordance"].map(|r| (r, at(r))),
+        &["truth", "expr", "dosage", "concordance", "discordance"].map(|r| (r, at(r))),
     );
     let of = |target, method, metric| value(&table, target, method, metric, "value");
     let close = |a: f64, b: f64| assert!((a - b).abs() < 1e-12, "{a}, expected {b}");
@@ -202,6 +223,9 @@ fn rankings_and_calls_against_the_truth_by_hand() {
     close(of("discordant_cells", "concordance", "auroc"), 7.0 / 8.0);
     close(of("discordant_cells", "dosage_shortfall", "auroc"), 1.0);
     close(of("discordant_cells", "dosage_coherent_factor", "ap"), 1.0);
+    // Cells: 0 is above all, 1 above all but 2. Genes: 2 is above all, 3 above 5 and 6, which has no odds.
+    close(of("discordant_cells", "discordance", "auroc"), 7.0 / 8.0);
+    close(of("state_genes", "discordance", "auroc"), 5.0 / 6.0);
     // Three genes are called, two of the four planted ones among them.
     close(of("escape_calls", "dosage", "n_called"), 3.0);
     close(of("escape_calls", "dosage", "precision"), 2.0 / 3.0);

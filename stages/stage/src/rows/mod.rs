@@ -18,6 +18,7 @@ mod baselines;
 mod cnv;
 mod counts;
 mod de;
+mod discordance;
 mod dosage;
 mod simulate;
 
@@ -39,6 +40,7 @@ pub use de::{
     DosageDiscordanceCellsRow, DosageDiscordanceGeneRow, ESCAPE_GENES, FindingGeneRow, POOLED,
     PairedGeneRow, RecurrentGeneRow, SetAsideRow,
 };
+pub use discordance::{DiscordanceCellRow, DiscordanceGeneRow};
 pub use dosage::{
     DosageArmRow, DosageCellRow, DosageChromosomeRow, DosageFactorRow, DosageGeneRow,
     DosageLoadingRow, DosagePatientRow,

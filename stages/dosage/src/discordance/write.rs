@@ -1,0 +1,188 @@
+//! Tables of `discordance`.
+
+use std::path::Path;
+
+use super::logistic;
+use super::panel::Panel;
+use super::params::DiscordanceParams;
+use super::search::{Fit, Found};
+use crate::dosage::clones::ClonePseudobulk;
+use clcc_data::error::StageResult;
+use clcc_stage::cohort::Cohort;
+use clcc_stage::rows::{DiscordanceCellRow, DiscordanceGeneRow};
+use clcc_stage::tables::Table;
+
+clcc_stage::table! {
+    /// Rate of discordant cells in one patient.
+    pub(super) struct PatientRow = "discordance_patients.tsv" {
+        /// Patient.
+        patient: String,
+        /// Malignant cells in clones with an altered gene.
+        n_cells: i64,
+        /// Mean probability of them to be discordant.
+        rate: f64,
+    }
+}
+
+clcc_stage::table! {
+    /// One hypothesis and its evidence.
+    pub(super) struct FitRow = "discordance_fits.tsv" {
+        /// `own`, or `relaid_<n>`: the clones' copy number laid elsewhere on the genome, chromosome by chromosome.
+        profile: String,
+        /// Share of the dosage response that discordant cells lose in the genes of the set.
+        loss: f64,
+        /// Share of the altered genes that the set may be.
+        gene_share: f64,
+        /// Logarithm of the evidence against there being no set (Bethe's free energy). A set is established where that
+        /// of all fits to the own profile together (the mean of exponentials) is above 5, and that of the reported fit
+        /// above that of every relaid profile.
+        evidence: f64,
+        /// Rounds of messages.
+        rounds: i64,
+        /// Whether the messages settled.
+        settled: bool,
+        /// Whether this fit is the one that is reported.
+        chosen: bool,
+        /// `yes` or `no` for the fit that is reported; missing for the others.
+        established: Option<String>,
+    }
+}
+
+/// Write all tables; without `found` they have no rows.
+pub(super) fn all(
+    dir: &Path,
+    cohort: &Cohort,
+    panel: Option<&(Panel, Vec<ClonePseudobulk>)>,
+    found: Option<&Found>,
+    params: &DiscordanceParams,
+) -> StageResult<()> {
+    let both = panel.zip(found);
+    let cells = both.map(|((panel, clones), found)| cell_rows(cohort, panel, clones, found));
+    let genes = both.map(|((panel, _), found)| gene_rows(cohort, panel, found));
+    let patients = both.map(|((panel, _), found)| patient_rows(cohort, panel, found));
+    let verdict = verdict(found);
+    Table::new(cells.unwrap_or_default())
+        .note("malignant cells: does the cell hold back the genes of discordance_genes.tsv while its clone follows its copy number")
+        .note(&verdict)
+        .note(format!("a share of {} of a clone's cells is expected to be discordant", params.cell_share))
+        .write(dir)?;
+    Table::new(genes.unwrap_or_default())
+        .note("altered genes: is the gene one that discordant cells hold back")
+        .note(&verdict)
+        .write(dir)?;
+    Table::new(patients.unwrap_or_default())
+        .note(&verdict)
+        .write(dir)?;
+    Table::new(found.map(fit_rows).unwrap_or_default())
+        .note("every loss and share of genes that was tried; where no fit has evidence, cells and genes are ranked by the first")
+        .note(&verdict)
+        .keep(&["established"])
+        .write(dir)
+}
+
+fn verdict(found: Option<&Found>) -> String {
+    let Some(found) = found else {
+        return "no clone has an altered gene: nothing could be compared".to_string();
+    };
+    let of = |fit: &Fit| format!("{:.1}", fit.beliefs.evidence);
+    let mut evidence = format!(
+        "{:.1}, of the reported fit {}",
+        found.evidence(),
+        of(found.fit())
+    );
+    if !found.relaid.is_empty() {
+        let relaid: Vec<String> = found.relaid.iter().map(of).collect();
+        evidence = format!("{evidence}, on relaid profiles {}", relaid.join(", "));
+    }
+    if found.established() {
+        format!("established: yes (evidence {evidence})")
+    } else {
+        format!(
+            "established: no (evidence {evidence}): probabilities are those under the hypothesis that there is a set; ranks may be of use, calls are not"
+        )
+    }
+}
+
+/// In the order of the cohort.
+fn cell_rows(
+    cohort: &Cohort,
+    panel: &Panel,
+    clones: &[ClonePseudobulk],
+    found: &Found,
+) -> Vec<DiscordanceCellRow> {
+    let clone_of = panel.clone_of();
+    let mut order: Vec<usize> = (0..panel.n_cells()).collect();
+    order.sort_by_key(|&i| panel.cells[i]);
+    let row = |i: usize| {
+        let cell = panel.cells[i];
+        let log_odds = found.fit().beliefs.cells[i];
+        let clone = &panel.clones[clone_of[i]];
+        DiscordanceCellRow {
+            cell: cohort.obs.index[cell].clone(),
+            patient: cohort.patients[cohort.patient_of[cell] as usize].clone(),
+            clone: clones[clone.index].id.group.clone(),
+            informs: clone.informs,
+            prob_discordant: logistic(log_odds),
+            log_odds,
+        }
+    };
+    order.into_iter().map(row).collect()
+}
+
+/// Altered genes in genome order.
+fn gene_rows(cohort: &Cohort, panel: &Panel, found: &Found) -> Vec<DiscordanceGeneRow> {
+    let row = |(&g, &log_odds): (&usize, &f64)| {
+        let of = || panel.clones.iter().filter(|u| u.copy[g] != 0.0);
+        let n_cells: usize = of().map(|u| u.cells.len()).sum();
+        let sum: f64 = of().map(|u| u.copy[g] * u.cells.len() as f64).sum();
+        DiscordanceGeneRow {
+            names: cohort.var.index[g].clone(),
+            prob_held_back: logistic(log_odds),
+            log_odds,
+            n_clones: of().count() as i64,
+            n_cells: n_cells as i64,
+            log_copy_ratio: sum / n_cells as f64,
+        }
+    };
+    found
+        .genes
+        .iter()
+        .zip(&found.fit().beliefs.genes)
+        .map(row)
+        .collect()
+}
+
+fn patient_rows(cohort: &Cohort, panel: &Panel, found: &Found) -> Vec<PatientRow> {
+    let n_cells = |p: usize| -> usize {
+        let own = panel
+            .clones
+            .iter()
+            .filter(|u| u.informs && u.patient as usize == p);
+        own.map(|u| u.cells.len()).sum()
+    };
+    let row = |(p, rate): (usize, &f64)| PatientRow {
+        patient: cohort.patients[p].clone(),
+        n_cells: n_cells(p) as i64,
+        rate: *rate,
+    };
+    found.rates.iter().enumerate().map(row).collect()
+}
+
+fn fit_rows(found: &Found) -> Vec<FitRow> {
+    let yes = if found.established() { "yes" } else { "no" };
+    let row = |profile: String, fit: &Fit, chosen: bool| FitRow {
+        profile,
+        loss: fit.loss,
+        gene_share: fit.gene_share,
+        evidence: fit.beliefs.evidence,
+        rounds: fit.beliefs.rounds as i64,
+        settled: fit.beliefs.settled,
+        chosen,
+        established: chosen.then(|| yes.to_string()),
+    };
+    let own = found.fits.iter().enumerate();
+    let relaid = found.relaid.iter().zip(1..);
+    own.map(|(k, fit)| row("own".to_string(), fit, k == found.chosen))
+        .chain(relaid.map(|(fit, k)| row(format!("relaid_{k}"), fit, false)))
+        .collect()
+}
