@@ -1,0 +1,49 @@
+// Figures of the folds: their drawings lie packed, and are put in when their fold opens.
+
+import { chunk, hasChunk } from "./lib/chunks";
+import { el, whenNear } from "./lib/dom";
+import type { Chunk, Header } from "./lib/unpack";
+
+interface FiguresHeader extends Header { readonly figures: readonly { readonly id: string; readonly title: string; readonly file: string }[] }
+
+const FORBIDDEN = "script, foreignObject, iframe, image, animate, set, a";
+
+/** The drawing of a text. It is read as XML and what could act is taken out: data runs nothing. */
+export function safeDrawing(text: string): Element {
+  const parsed = new DOMParser().parseFromString(text, "image/svg+xml");
+  const root = parsed.documentElement;
+  if (root.nodeName !== "svg") throw new Error("the drawing is no SVG");
+  root.querySelectorAll(FORBIDDEN).forEach((node) => (node.nodeName === "a" ? node.replaceWith(...node.childNodes) : node.remove()));
+  for (const node of [root, ...root.querySelectorAll("*")]) {
+    for (const attribute of [...node.attributes]) {
+      const refers = /href$/i.test(attribute.name) && !attribute.value.startsWith("#") && !attribute.value.startsWith("data:image/png");
+      if (/^on/i.test(attribute.name) || refers) node.removeAttribute(attribute.name);
+    }
+  }
+  return document.importNode(root, true);
+}
+
+function put(source: Chunk<FiguresHeader>, figure: HTMLElement): void {
+  const index = Number(figure.dataset["figure"]), host = figure.querySelector(".drawing");
+  if (!host || !Number.isInteger(index)) return;
+  const pointers = source.stored("ptr"), all = source.stored("svg") as Uint8Array;
+  const text = new TextDecoder().decode(all.subarray(pointers[index]!, pointers[index + 1]!));
+  const drawing = safeDrawing(text);
+  drawing.removeAttribute("xmlns");
+  host.replaceChildren(drawing);
+  // A wide drawing scrolls sideways in its box, so the box must take the keyboard.
+  host.setAttribute("tabindex", "0");
+  host.setAttribute("role", "region");
+  host.setAttribute("aria-label", `Figure: ${figure.querySelector("h4")?.textContent ?? index}`);
+}
+
+export function startFigures(): void {
+  if (!hasChunk("figures")) return;
+  for (const figure of document.querySelectorAll<HTMLElement>("figure[data-figure]")) {
+    whenNear(figure, () => {
+      chunk<FiguresHeader>("figures").then((source) => put(source, figure)).catch((error: Error) => {
+        figure.append(el("p", { class: "note warning" }, `The figure cannot be shown: ${error.message}`));
+      });
+    });
+  }
+}
