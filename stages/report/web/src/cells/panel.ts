@@ -46,7 +46,7 @@ export class Panel {
     this.element = el("div", { class: "cell-panel" },
       el("div", { class: "tools" }, pick.box, el("span", { class: "grow" }),
         button("+", () => scale(1.6), { "aria-label": "Zoom in on this map" }), button("\u2212", () => scale(1 / 1.6), { "aria-label": "Zoom out of this map" }),
-        button("Fit", () => void select(this.#canvas).call(this.#zoom.transform, zoomIdentity), { "aria-label": "Show the whole map" })),
+        button("Fit", () => void select(this.#canvas).call(this.#zoom.transform, zoomIdentity), { "aria-label": "Fit: show the whole map" })),
       el("div", { class: "square" }, this.#canvas, svg("svg", { class: "over", "aria-hidden": "true" }, this.#labels, this.#line)),
       this.#about);
     this.#canvas.setAttribute("role", "img");

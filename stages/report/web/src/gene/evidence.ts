@@ -20,11 +20,11 @@ export function sentence(genes: Genes, g: number): string {
   const slope = interval(genes, g), bound = fixed(genes.bound, 1);
   const below = genes.value("p_ins", g), q = genes.value("q", g);
   const posterior = Number.isFinite(below)
-    ? ` Probability that its slope is below ${bound}: ${probability(below)}${Number.isFinite(q) ? `; calling it and all better ones is wrong with q = ${pValue(q)}` : ""}.`
+    ? ` Probability that the slope is below ${bound}: ${probability(below)}${Number.isFinite(q) ? `; of the genes up to this one, called so, a share of ${pValue(q)} is expected to be false (q)` : ""}.`
     : ` Below full dosage (slope 1) at q = ${pValue(genes.value("q1", g))}.`;
   switch (genes.className(g)) {
     case "insensitive":
-      return `Expression follows its copy number by less than ${bound} of full dosage: ${slope}.${posterior}`;
+      return `Expression follows less than ${bound} of its copy number: ${slope}.${posterior}`;
     case "over-compensated":
       return `Expression goes against its copy number: ${slope}.${posterior}`;
     case "sensitive":

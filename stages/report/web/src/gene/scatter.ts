@@ -29,7 +29,9 @@ export function scatter(genes: Genes, g: number, points: readonly Point[], width
   // The two lines' names stand at the right edge.
   labels.block(frame.right - 30, y(x.domain[1]), 30);
   labels.block(frame.right - 30, y(0), 22);
-  const radius = (p: Point): number => (p.malignant ? Math.min(11, 3 + Math.sqrt(p.n) / 3) : 4);
+  const clones = points.filter((p) => p.malignant), most = Math.max(...clones.map((p) => p.n), 1);
+  const largest = clones.length > 16 ? 7 : 10;
+  const radius = (p: Point): number => (p.malignant ? Math.max(3, largest * Math.sqrt(p.n / most)) : 4);
   for (const p of points) labels.block(x(p.copy), y(p.y), radius(p));
   const large = [...points].sort((a, b) => b.n - a.n);
   for (const p of large) out.append(mark(p, patientColour(genes.head.patients, p.patient), x, y, radius(p)));
@@ -76,7 +78,7 @@ function lines(genes: Genes, g: number, x: Scale, y: Scale, frame: Frame): SVGGE
   if (Number.isFinite(slope)) out.append(line(slope, x, y, { stroke: "var(--accent)", "stroke-width": 2.2, class: "fit" }));
   const [, end] = within(1, x, y) as [[number, number], [number, number]];
   out.append(
-    svg("text", { class: "ax", x: x(end[0]) - 4, y: Math.max(frame.top + 10, y(end[1]) + 2), "text-anchor": "end" }, "full dosage, slope 1"),
+    svg("text", { class: "ax", x: x(end[0]) - 12, y: Math.max(frame.top + 10, y(end[1]) + 2), "text-anchor": "end" }, "full dosage, slope 1"),
     svg("text", { class: "ax", x: frame.right - 4, y: y(0) + 12, "text-anchor": "end" }, "no dosage, slope 0"));
   return out;
 }

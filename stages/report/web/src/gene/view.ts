@@ -62,7 +62,7 @@ function head(genes: Genes, g: number): HTMLElement {
     press.disabled = other === undefined;
     return press;
   };
-  const place = el("a", { href: `#genome`, class: "locus", "data-tip": "Show this place in the genome view" }, locus(genes.chromosome(g), genes.start(g), genes.end(g)));
+  const place = el("a", { href: "#genome", class: "locus", "data-tip": "Show this place in the genome view" }, locus(genes.chromosome(g), genes.start(g), genes.end(g)));
   place.addEventListener("click", (event) => {
     event.preventDefault();
     void showPlace(genes, g);
@@ -89,7 +89,7 @@ function trust(genes: Genes, g: number, points: readonly Point[]): HTMLElement {
   if (!found.length) return el("div");
   const words = { for: "for it", against: "against it", note: "note" } as const, signs = { for: "+", against: "!", note: "\u00b7" } as const;
   return el("div", { class: "trust" }, el("h3", {}, "How far to trust it"),
-    el("ul", {}, ...found.map((r) => el("li", { class: r.tone },
+    el("ul", {}, ...found.map((r) => el("li", { class: `says-${r.tone}` },
       el("span", { class: "sign", "aria-hidden": "true" }, signs[r.tone]), el("span", { class: "sr" }, `${words[r.tone]}: `), r.text))));
 }
 

@@ -52,7 +52,9 @@ class GenomeView {
     this.#layout = layOut(genome, this.#patient, store.state.rows === "clones");
     this.#canvas.setAttribute("aria-label", "Heatmap of copy number along the genome. Arrow keys move, plus and minus zoom, 0 shows the whole genome.");
     this.#box.append(this.#names, this.#canvas, this.#cross);
-    body.replaceChildren(this.#tools(), this.#box, this.#axis, this.#legend());
+    // Names and reading stay in sight while a tall heatmap scrolls below them.
+    const top = el("div", { class: "heat-top" }, this.#read, this.#axis);
+    body.replaceChildren(this.#tools(), top, this.#box, this.#legend());
     this.#listen();
     onWidth(this.#box, () => this.#relayout());
   }
@@ -95,12 +97,11 @@ class GenomeView {
   #legend(): HTMLElement {
     const { limit } = this.#genome.head, titles = this.#sides.map((key) => this.#cells!.column(key)!.title);
     return el("div", { class: "heat-foot" },
-      this.#read,
       el("p", { class: "legend" },
         el("span", {}, `loss \u2212${limit.toFixed(2)}`), el("span", { class: "ramp copy" }), el("span", {}, `gain ${limit.toFixed(2)}`),
         el("span", {}, "log ratio, the same colours everywhere on this page")),
       el("p", { class: "legend" }, [
-        titles.length ? `Bars at the left: ${titles.join(", ")} (hover says their values).` : "",
+        titles.length ? `The bars at the left, ${titles.join(", ")}, say their values on hover.` : "",
         "Drag to move, Ctrl and wheel or two fingers to zoom; press a chromosome to zoom to it, a clone to select its cells. Rows that share a pixel are averaged.",
       ].join(" ")));
   }
@@ -361,22 +362,27 @@ class GenomeView {
   #drawAxis(from: number, to: number): void {
     const [left, right] = this.#edges, offset = this.#canvas.offsetLeft + left;
     const x = (window: number): number => ((window - from) / (to - from)) * (right - left);
-    const ends = [-99, -99, -99];
-    const names: HTMLElement[] = [];
+    const ends = [-99, -99, -99, -99];
+    const names: HTMLButtonElement[] = [];
     for (const span of this.#genome.spans) {
       const a = Math.max(0, x(span.from)), b = Math.min(right - left, x(span.to));
       if (b - a < 1) continue;
-      const text = span.name.replace(/^chr/, ""), half = 5 + text.length * 3.5, middle = (a + b) / 2;
-      // Names of small chromosomes step down where they would touch.
-      const level = Math.max(0, ends.findIndex((end) => middle - half >= end));
+      const text = span.name.replace(/^chr/, ""), half = 2 + text.length * 3.5, middle = (a + b) / 2;
+      // Names of small chromosomes step up where they would touch.
+      const level = ends.findIndex((end) => middle - half >= end);
+      if (level < 0) continue;
       ends[level] = middle + half;
       const press = button(text, () => store.set({ genome: { chromosome: span.name } }, "push"), { "aria-label": `Chromosome ${text}` });
       press.style.left = `${offset + middle}px`;
-      press.style.top = `${level * 15}px`;
+      press.style.bottom = `${level * 13}px`;
       names.push(press);
     }
-    const focused = [...this.#axis.children].indexOf(document.activeElement!);
-    this.#axis.replaceChildren(...names);
+    const titles = this.#layout.means ? [] : this.#sides.map((key, s) => {
+      const title = this.#cells!.column(key)!.title;
+      return el("span", { style: `left:${this.#canvas.offsetLeft + s * (BAR + BAR_GAP)}px`, "data-tip": `Bar: ${title}` }, title);
+    });
+    const focused = [...this.#axis.querySelectorAll("button")].indexOf(document.activeElement as HTMLButtonElement);
+    this.#axis.replaceChildren(...titles, ...names);
     if (focused >= 0) names[Math.min(focused, names.length - 1)]?.focus({ preventScroll: true });
   }
 }

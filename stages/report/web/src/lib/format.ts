@@ -29,10 +29,10 @@ export function probability(value: number): string {
   return value > 0.999 ? ">0.999" : value < 0.001 ? "<0.001" : value.toFixed(3);
 }
 
-/** Three significant digits, integers whole. */
+/** Three significant digits; integers and numbers from a thousand on are whole. */
 export function short(value: number): string {
   if (!Number.isFinite(value)) return NONE;
-  if (Number.isInteger(value)) return whole(value).replace("-", MINUS);
+  if (Number.isInteger(value) || Math.abs(value) >= 1000) return whole(value).replace("-", MINUS);
   if (value !== 0 && Math.abs(value) < 1e-4) return value.toExponential(1).replace("-", MINUS);
   return significant(value).replace("-", MINUS);
 }

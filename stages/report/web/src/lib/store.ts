@@ -100,11 +100,10 @@ export class Store {
     }
   }
 
-  /** Follow the address, now and on Back and Forward. Returns whether it holds a state. */
-  follow(): boolean {
-    const given = readAddress(location.hash);
+  /** Follow the address, now and on Back and Forward. A plain anchor leaves the state as it is. */
+  follow(): void {
+    const given = location.hash.length < 2 ? START : readAddress(location.hash);
     if (given) this.#apply(given);
-    return given !== null;
   }
 
   #write(step: "push" | "replace"): void {

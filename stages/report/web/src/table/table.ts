@@ -158,9 +158,9 @@ export class DataTable {
 
   #text(row: number): string {
     return (this.#texts[row] ??= this.#options.columns.map((c) => {
-      if (c.numeric) return "";
-      const raw = c.raw?.(row) ?? c.value(row);
-      return String(raw);
+      // A place is a number to sort by and a text to look for; other numbers are found by bounds.
+      if (c.numeric && !c.raw) return "";
+      return String(c.raw?.(row) ?? c.value(row));
     }).join("\t").toLowerCase());
   }
 
