@@ -62,11 +62,14 @@ export class Genes {
   readonly #chunk: Chunk<GenesHeader>;
   readonly #index: Map<string, number>;
   readonly #lower: string[];
+  readonly #copies: Float32Array | null;
+  readonly #places = new Map<number, number[]>();
   #order: Uint32Array | null = null;
 
   constructor(source: Chunk<GenesHeader>) {
     this.#chunk = source;
     this.head = source.head;
+    this.#copies = source.optional("copy");
     this.#index = new Map(source.head.names.map((name, i) => [name, i]));
     this.#lower = source.head.names.map((name) => name.toLowerCase());
   }
@@ -159,7 +162,19 @@ export class Genes {
 
   /** Log copy ratio of a group at a gene. */
   copy(group: number, gene: number): number {
-    return this.#chunk.optional("copy")?.[group * this.n + gene] ?? NaN;
+    return this.#copies?.[group * this.n + gene] ?? NaN;
+  }
+
+  /** Genes of a chromosome in order of place. */
+  onChromosome(code: number): readonly number[] {
+    let found = this.#places.get(code);
+    if (!found) {
+      found = [];
+      for (let g = 0; g < this.n; g++) if (this.chromosomeCode(g) === code && this.start(g)) found.push(g);
+      found.sort((a, b) => this.start(a) - this.start(b));
+      this.#places.set(code, found);
+    }
+    return found;
   }
 
   /** The groups that a gene's slope rests on. */

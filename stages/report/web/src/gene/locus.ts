@@ -12,16 +12,9 @@ const HEIGHT = 230;
 const TOP: Omit<Frame, "left" | "right"> = { top: 8, bottom: 112 };
 const BELOW: Omit<Frame, "left" | "right"> = { top: 128, bottom: HEIGHT - 24 };
 
-/** Genes of one chromosome in order of place. */
-export function onChromosome(genes: Genes, code: number): number[] {
-  const out: number[] = [];
-  for (let g = 0; g < genes.n; g++) if (genes.chromosomeCode(g) === code && genes.start(g)) out.push(g);
-  return out.sort((a, b) => genes.start(a) - genes.start(b));
-}
-
 export function locusChart(genes: Genes, g: number, width: number, go: (gene: number) => void): SVGSVGElement | null {
   const code = genes.chromosomeCode(g);
-  const here = code < 0 ? [] : onChromosome(genes, code);
+  const here = code < 0 ? [] : genes.onChromosome(code);
   if (here.length < 2 || !genes.start(g)) return null;
   const left = 42, right = width - 10;
   const x = linear([genes.start(here[0]!), genes.start(here[here.length - 1]!)], [left, right]);

@@ -13,7 +13,7 @@ import { classColour, patientColour } from "./chart";
 import { remarks, sentence } from "./evidence";
 import { forest } from "./forest";
 import { heldBack } from "./heldback";
-import { locusChart, onChromosome } from "./locus";
+import { locusChart } from "./locus";
 import { scatter } from "./scatter";
 
 type Drawn = ReturnType<typeof svg> | SVGSVGElement;
@@ -126,7 +126,7 @@ function classKey(genes: Genes): HTMLElement {
 
 /** Buttons to the neighbours with a slope: the keyboard's way along the chromosome. */
 function neighbours(genes: Genes, g: number): HTMLElement {
-  const here = onChromosome(genes, genes.chromosomeCode(g)).filter((other) => other === g || genes.isTested(other));
+  const here = genes.onChromosome(genes.chromosomeCode(g)).filter((other) => other === g || genes.isTested(other));
   const at = here.indexOf(g), out = el("div", { class: "tools" });
   for (const [other, sign] of [[here[at - 1], "\u2190"], [here[at + 1], "\u2192"]] as const) {
     if (other === undefined || at < 0) continue;
