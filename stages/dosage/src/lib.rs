@@ -1,6 +1,6 @@
 //! Genes and cells that escape copy-number dosage: [`dosage`] (a dosage slope per gene, scores per
-//! cell), [`de`] (differential expression and cis effects) and [`baselines`] (simple methods to measure
-//! the alignment against).
+//! cell), [`enrichment`] (gene sets of them), [`de`] (differential expression and cis effects) and [`baselines`]
+//! (simple methods to measure the alignment against).
 
 #![cfg_attr(
     test,
@@ -13,3 +13,4 @@
 pub mod baselines;
 pub mod de;
 pub mod dosage;
+pub mod enrichment;

@@ -235,6 +235,10 @@ roles! {
     CONCORDANCE_NULL: TableFile = "concordance_null";
     /// Dosage slopes of genes, and cells that hold genes back.
     DOSAGE: Tables = "dosage";
+    /// File input of `enrichment`: gene sets.
+    GENE_SETS: File = "gene_sets";
+    /// Gene sets by how many of their genes escape.
+    ENRICHMENT: Tables = "enrichment";
     /// Differential expression and cis effects.
     DE: Tables = "de";
     /// Scores of cells and genes by the baselines.

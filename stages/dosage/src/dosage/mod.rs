@@ -65,7 +65,8 @@ impl Stage for Dosage {
     const KIND: &'static str = "dosage";
     // 12: posterior of the slopes, levels and slopes of the patients, clonal loci left out, pseudobulks
     // of the clones published.
-    const CODE_VERSION: u32 = 12;
+    // 13: `dosage_clones.h5ad` says what the classes rest on.
+    const CODE_VERSION: u32 = 13;
     const TABLES: &'static [TableSpec] =
         &[gene_tables::GeneRow::SPEC, gene_tables::PatientRow::SPEC];
     const ABOUT: &'static str =
