@@ -49,7 +49,14 @@ function part(run: () => void): void {
   }
 }
 
+/** How many warnings there are, beside their heading. */
+function countWarnings(): void {
+  const box = byId("believe"), heading = box?.querySelector("h2"), n = box?.querySelectorAll("details.w").length ?? 0;
+  if (heading && n && !heading.querySelector(".count")) heading.append(" ", el("span", { class: "count" }, String(n)));
+}
+
 document.documentElement.classList.remove("no-js");
+part(countWarnings);
 part(startTheme);
 part(startTips);
 part(startNavigation);

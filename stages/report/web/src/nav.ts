@@ -59,7 +59,8 @@ export function startNavigation(): void {
     const place = placeOf(location.hash);
     if (place) goTo(place);
   };
-  addEventListener("hashchange", arrive);
+  // An address typed or pasted; Back and Forward are below.
+  addEventListener("hashchange", () => history.state === null && arrive());
   addEventListener("popstate", () => store.follow());
   arrive();
 }

@@ -15,7 +15,7 @@ const entryPoints = kinds.flatMap((kind) =>
   readdirSync(join(root, "tests", kind)).filter((f) => f.endsWith(".test.ts")).map((f) => join(root, "tests", kind, f)));
 await build({
   entryPoints, outdir, outbase: join(root, "tests"), bundle: true, platform: "node", format: "esm", outExtension: { ".js": ".mjs" },
-  external: ["playwright-core", "axe-core"], sourcemap: "inline", logLevel: "error", alias: { "d3-transition": "./src/lib/no-transition.ts", "d3-interpolate": "./src/lib/no-transition.ts" }, absWorkingDir: root,
+  external: ["playwright-core", "axe-core"], sourcemap: "inline", logLevel: "error", absWorkingDir: root,
 });
 const files = kinds.flatMap((kind) => readdirSync(join(outdir, kind)).filter((f) => f.endsWith(".mjs")).map((f) => join(outdir, kind, f)));
 // One file after another: the figures of time are of one browser at work.

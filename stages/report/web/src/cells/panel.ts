@@ -1,10 +1,9 @@
 // One map of the cells: pan, zoom, lasso, and the cell under the pointer.
 
-import { select } from "d3-selection";
-import { zoom, zoomIdentity, type ZoomTransform } from "d3-zoom";
 import type { Cells } from "../data/cells";
 import { choice, el, oncePerFrame, svg, button } from "../lib/dom";
 import { pixel, resolve } from "../lib/colours";
+import { PanZoom, UNMOVED } from "../lib/panzoom";
 import { selection } from "../lib/store";
 import type { Colouring } from "./colouring";
 import { inside, union, type Polygon } from "./lasso";
@@ -13,6 +12,8 @@ import { cellImage, radiusOf, type Placement } from "./paint";
 const PAD = 10;
 /** Farther from a cell than this, px, the pointer means none. */
 const NEAR = 7;
+/** Greatest zoom. */
+const CLOSEST = 40;
 
 export interface PanelHost {
   readonly cells: Cells;
@@ -29,10 +30,9 @@ export class Panel {
   readonly #canvas = el("canvas", { class: "cell-canvas" });
   readonly #line = svg("path", { class: "lasso", d: "" });
   readonly #labels = svg("g", { class: "tiles" });
-  readonly #zoom = zoom<HTMLCanvasElement, unknown>().scaleExtent([1, 40]).duration(0);
+  readonly #zoom: PanZoom;
   readonly #about = el("p", { class: "soft map-about" });
   readonly paint = oncePerFrame(() => this.#paint());
-  #transform: ZoomTransform = zoomIdentity;
   #map: number;
 
   constructor(host: PanelHost, index: number, map: number, onmap: (map: number) => void) {
@@ -42,11 +42,15 @@ export class Panel {
     const maps = host.cells.head.maps;
     const pick = choice("Map", maps.map((m, i) => [String(i), m.title] as const), (value) => onmap(Number(value)));
     this.select = pick.select;
-    const scale = (by: number): void => void select(this.#canvas).call(this.#zoom.scaleBy, by);
+    this.#zoom = new PanZoom(this.#canvas, {
+      onlySideways: false, drags: () => host.mode() === "move", most: () => CLOSEST,
+      bounds: () => ({ left: 0, right: this.#canvas.clientWidth, top: 0, bottom: this.#canvas.clientHeight }),
+      onmove: () => this.paint(),
+    });
     this.element = el("div", { class: "cell-panel" },
       el("div", { class: "tools" }, pick.box, el("span", { class: "grow" }),
-        button("+", () => scale(1.6), { "aria-label": "Zoom in on this map" }), button("\u2212", () => scale(1 / 1.6), { "aria-label": "Zoom out of this map" }),
-        button("Fit", () => void select(this.#canvas).call(this.#zoom.transform, zoomIdentity), { "aria-label": "Fit: show the whole map" })),
+        button("+", () => this.#zoom.by(1.6), { "aria-label": "Zoom in on this map" }), button("\u2212", () => this.#zoom.by(1 / 1.6), { "aria-label": "Zoom out of this map" }),
+        button("Fit", () => this.#zoom.set(UNMOVED), { "aria-label": "Fit: show the whole map" })),
       el("div", { class: "square" }, this.#canvas, svg("svg", { class: "over", "aria-hidden": "true" }, this.#labels, this.#line)),
       this.#about);
     this.#canvas.setAttribute("role", "img");
@@ -66,15 +70,6 @@ export class Panel {
 
   #listen(): void {
     const canvas = this.#canvas;
-    this.#zoom
-      .filter((event: Event) => (event.type === "wheel" ? (event as WheelEvent).ctrlKey || (event as WheelEvent).metaKey
-        : event.type.startsWith("touch") ? (event as TouchEvent).touches.length > 1
-        : this.#host.mode() === "move" && !(event as MouseEvent).button))
-      .on("zoom", (event: { transform: ZoomTransform }) => {
-        this.#transform = event.transform;
-        this.paint();
-      });
-    select(canvas).call(this.#zoom).on("dblclick.zoom", null);
     canvas.addEventListener("pointermove", (event) => {
       if (!event.buttons) this.#host.hover(this.#nearest(event.offsetX, event.offsetY));
     });
@@ -117,7 +112,7 @@ export class Panel {
 
   /** The map's place in the panel in px, times `ratio`. */
   #placement(ratio: number): Placement {
-    const size = Math.min(this.#canvas.clientWidth, this.#canvas.clientHeight) - 2 * PAD, { x, y, k } = this.#transform;
+    const size = Math.min(this.#canvas.clientWidth, this.#canvas.clientHeight) - 2 * PAD, { x, y, k } = this.#zoom.placed;
     const left = (this.#canvas.clientWidth - size) / 2, top = (this.#canvas.clientHeight - size) / 2;
     return { x: (x + k * left) * ratio, y: (y + k * top) * ratio, scale: k * size * ratio };
   }
@@ -143,7 +138,7 @@ export class Panel {
     canvas.height = height;
     const dim = pixel(resolve(selection.cells ? "var(--faint)" : "var(--dim)"));
     const scene = {
-      places: cells.map(this.#map), order, colours: colouring, dim, selected: selection.cells, radius: radiusOf(cells.n, this.#transform.k, ratio),
+      places: cells.map(this.#map), order, colours: colouring, dim, selected: selection.cells, radius: radiusOf(cells.n, this.#zoom.placed.k, ratio),
     };
     canvas.getContext("2d")!.putImageData(cellImage(scene, this.#placement(ratio), width, height), 0, 0);
     performance.measure(`paint-cells-${this.#index}`, "cells-start");

@@ -117,7 +117,7 @@ export class Cells {
 
   /** 1 for each cell of a group of the genome view: by its index there, else by the labels. */
   ofGroup(index: number, patient: string, clone: string): Uint8Array {
-    if (!this.#chunk.has("group")) return this.#byLabels(patient, clone);
+    if (index < 0 || !this.#chunk.has("group")) return this.#byLabels(patient, clone);
     const groups = this.#chunk.stored("group"), out = new Uint8Array(this.n);
     for (let i = 0; i < this.n; i++) if (groups[i] === index) out[i] = 1;
     return out;

@@ -42,7 +42,10 @@ export function heldBack(genes: Genes, g: number, points: readonly Point[], widt
       svg("line", { x1: x(h.by - p.se), x2: x(h.by + p.se), y1: y, y2: y, stroke: colour, "stroke-width": 2 }),
       svg("circle", { cx: x(h.by), cy: y, r: 4.5, fill: colour, stroke: "var(--card)" })));
   });
-  const rest = all.length - shown.length;
-  const unmoved = all.filter((h) => !h.moved).length;
-  return { figure, note: rest ? `${counted(rest, "clone")} not drawn${unmoved ? `, ${unmoved} without a change of copy number here` : ""}.` : "" };
+  const unmoved = all.filter((h) => !h.moved && !shown.includes(h)).length, more = all.length - shown.length - unmoved;
+  const notes = [
+    unmoved ? `${counted(unmoved, "clone")} without a change of copy number here ${unmoved === 1 ? "is" : "are"} not drawn.` : "",
+    more ? `${counted(more, "clone")} that hold it back less ${more === 1 ? "is" : "are"} not drawn.` : "",
+  ];
+  return { figure, note: notes.filter(Boolean).join(" ") };
 }

@@ -62,7 +62,7 @@ function copies(out: SVGSVGElement, genes: Genes, here: readonly number[], x: Sc
     ...[0, ...y.ticks(3)].filter((t, i, list) => list.indexOf(t) === i).map((t) =>
       svg("text", { class: "ax", x: frame.left - 5, y: y(t) + 3, "text-anchor": "end" }, fixed(t, t ? 1 : 0))),
     yTitle(frame, "log copy"));
-  const every = Math.max(1, Math.floor(here.length / 300));
+  const every = Math.max(1, Math.floor(here.length / (clones.length > 60 ? 80 : 300)));
   for (const clone of clones) {
     const places = here.filter((_, i) => i % every === 0)
       .map((g) => [x(genes.start(g)), y(genes.copy(clone.i, g))] as const).filter(([, v]) => Number.isFinite(v));

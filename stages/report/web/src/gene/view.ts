@@ -6,15 +6,18 @@ import { genome as loadGenome } from "../data/genome";
 import { chunk, hasChunk } from "../lib/chunks";
 import { button, byId, el, goTo, onWidth, type svg } from "../lib/dom";
 import { counted, fixed, locus, whole } from "../lib/format";
-import { store } from "../lib/store";
+import { selection, store } from "../lib/store";
 import { classTag, fromLog, geneColumns, ofGene, type ContrastsHeader } from "../table/genes";
 import { DataTable } from "../table/table";
 import { classColour, patientColour } from "./chart";
 import { remarks, sentence } from "./evidence";
 import { forest } from "./forest";
-import { heldBack } from "./heldback";
+import { held, heldBack } from "./heldback";
 import { locusChart } from "./locus";
 import { scatter } from "./scatter";
+
+/** Clones that get a button to their cells. */
+const MOST_CLONES = 6;
 
 type Drawn = ReturnType<typeof svg> | SVGSVGElement;
 
@@ -109,8 +112,24 @@ function charts(genes: Genes, g: number, points: readonly Point[], width: number
     Number.isFinite(genes.value("slope", g)) ? figure("Slope by patient", fits.figure, "Dotted: no dosage (0); dashed: full dosage (1). At the right: probability of a slope below the bound.", fits.note) : el("div"));
   const right = el("div", {},
     figure("Its place on the chromosome", locusChart(genes, g, each, (other) => store.set({ gene: genes.name(other) }, "push")), classKey(genes), neighbours(genes, g)),
-    back ? figure("Which cells hold it back", back.figure, "Right of the dashed line: expression stays nearer to the normal level than full dosage predicts (log ratio, one standard error).", back.note) : el("div"));
+    back ? figure("Which cells hold it back", back.figure, "Right of the dashed line: expression stays nearer to the normal level than full dosage predicts (log ratio, one standard error).", back.note, toCells(genes, points)) : el("div"));
   return el("div", { class: columns === 2 ? "gene-grid" : "gene-grid one" }, left, right);
+}
+
+/** From the clones that hold it back to their cells. */
+function toCells(genes: Genes, points: readonly Point[]): HTMLElement | string {
+  const section = byId("cells"), moved = held(points, genes.altered).filter((h) => h.moved && h.by > 0);
+  const clones = [...new Map(moved.map(({ point }) => [`${point.patient} ${point.clone}`, point])).entries()].slice(0, MOST_CLONES);
+  if (!section || !hasChunk("cells") || !clones.length) return "";
+  return el("div", { class: "tools" }, el("span", { class: "soft" }, "Show the cells of"), ...clones.map(([name, p]) => button(name, () => {
+    void selectClone(p.patient, p.clone).then(() => goTo(section));
+  })));
+}
+
+async function selectClone(patient: string, clone: string): Promise<void> {
+  const [cells, genome] = await Promise.all([loadCells(), hasChunk("genome") ? loadGenome() : null]);
+  const index = genome?.head.groups.findIndex((g) => genome.head.patients[g.patient] === patient && g.clone === clone) ?? -1;
+  selection.set(cells.ofGroup(index, patient, clone), `${patient} ${clone}`);
 }
 
 function patientKey(genes: Genes, points: readonly Point[]): HTMLElement {

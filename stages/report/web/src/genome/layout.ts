@@ -14,9 +14,13 @@ export interface Band {
   readonly height: number;
 }
 
-export interface Layout { readonly bands: readonly Band[]; readonly height: number; readonly means: boolean }
+/** `dense`: too many bands to name each; the patients are named. */
+export interface Layout { readonly bands: readonly Band[]; readonly height: number; readonly means: boolean; readonly dense: boolean }
 
 const LEAST = 15;
+const LEAST_DENSE = 5;
+/** Bands beyond which a name each would make the page endless. */
+const MOST_NAMED = 120;
 const LEAST_TOTAL = 400;
 /** Normal cells have little to show: a row of theirs is a quarter as high. */
 const NORMAL_WEIGHT = 0.25;
@@ -31,16 +35,17 @@ export function layout(genome: Genome, patient: number, means: boolean): Layout 
   const flat = means || genome.rows === 0;
   const weight = (g: { malignant: boolean; rows: number }): number => (flat ? 1 : g.rows * (g.malignant ? 1 : NORMAL_WEIGHT));
   const total = kept.reduce((sum, g) => sum + weight(g), 0);
-  const spare = flat ? 0 : Math.max(0, LEAST_TOTAL - LEAST * kept.length, 8 * kept.length);
+  const dense = kept.length > MOST_NAMED, least = dense ? LEAST_DENSE : LEAST;
+  const spare = flat || dense ? 0 : Math.max(0, LEAST_TOTAL - least * kept.length, 8 * kept.length);
   const bands: Band[] = [];
   let top = 0;
   kept.forEach((g, i) => {
     if (i && kept[i - 1]!.patient !== g.patient) top += BETWEEN_PATIENTS;
-    const height = Math.round(LEAST + (total ? (spare * weight(g)) / total : 0));
+    const height = Math.round(least + (total ? (spare * weight(g)) / total : 0));
     bands.push({ patient: g.patient, clone: g.clone, malignant: g.malignant, n: g.n, first: g.first, rows: g.rows, top, height });
     top += height;
   });
-  return { bands, height: Math.max(top, LEAST), means: flat };
+  return { bands, height: Math.max(top, LEAST), means: flat, dense };
 }
 
 function withFirst<T extends { readonly rows: number }>(groups: readonly T[]): (T & { first: number })[] {

@@ -1,8 +1,6 @@
 // The genome view: copy number of cells or clones along the genome, on a canvas that zooms, with the cells' labels
 // beside it. A click on a clone's name selects its cells in every view.
 
-import { select } from "d3-selection";
-import { zoom, zoomIdentity, type ZoomTransform } from "d3-zoom";
 import { cells as loadCells, type Cells } from "../data/cells";
 import { genes as loadGenes } from "../data/genes";
 import { genome as loadGenome, type Genome } from "../data/genome";
@@ -10,6 +8,7 @@ import { hasChunk } from "../lib/chunks";
 import { categoryColour, resolve } from "../lib/colours";
 import { button, choice, el, oncePerFrame, onWidth } from "../lib/dom";
 import { counted, fixed, whole } from "../lib/format";
+import { PanZoom, UNMOVED, type Placed } from "../lib/panzoom";
 import { selection, store } from "../lib/store";
 import { onTheme } from "../lib/theme";
 import { average, heatImage, type Averaged } from "./paint";
@@ -19,6 +18,7 @@ const BAR = 11;
 const BAR_GAP = 2;
 const MARGIN = 10;
 const CLOSEST = 6; // Windows that fill the view at the closest.
+const WIDE = 260; // px from which a chromosome has room for places.
 const USUAL_SIDES = ["cnv_clone", "cnv_malignant", "cell_type", "sample"];
 
 export async function genomeView(body: HTMLElement): Promise<void> {
@@ -36,13 +36,12 @@ class GenomeView {
   readonly #cross = el("div", { class: "heat-cross", hidden: true });
   readonly #read = el("output", { class: "heat-read" }, "\u00a0");
   readonly #sides: readonly string[];
-  readonly #zoom = zoom<HTMLCanvasElement, unknown>().duration(0);
+  readonly #zoom: PanZoom;
   readonly #paintSoon = oncePerFrame(() => this.#paint());
-  #transform: ZoomTransform = zoomIdentity;
   #layout: Layout;
   #averaged: Averaged | null = null;
   #marker: { window: number; name: string } | null = null;
-  #following = false;
+  #telling = false;
 
   constructor(body: HTMLElement, genome: Genome, cells: Cells | null) {
     this.#genome = genome;
@@ -55,6 +54,14 @@ class GenomeView {
     // Names and reading stay in sight while a tall heatmap scrolls below them.
     const top = el("div", { class: "heat-top" }, this.#read, this.#axis);
     body.replaceChildren(this.#tools(), top, this.#box, this.#legend());
+    this.#zoom = new PanZoom(this.#canvas, {
+      onlySideways: true, drags: () => true, most: () => genome.windows / CLOSEST,
+      bounds: () => ({ left: this.#edges[0], right: this.#edges[1], top: 0, bottom: 1 }),
+      onmove: (_, byReader) => {
+        this.#paintSoon();
+        if (byReader) this.#tell();
+      },
+    });
     this.#listen();
     onWidth(this.#box, () => this.#relayout());
   }
@@ -71,7 +78,7 @@ class GenomeView {
 
   /** Windows in view. */
   get #range(): [number, number] {
-    const [left, right] = this.#edges, t = this.#transform;
+    const [left, right] = this.#edges, t = this.#zoom.placed;
     const window = (px: number): number => (((px - t.x) / t.k - left) / (right - left)) * this.#genome.windows;
     return [window(left), window(right)];
   }
@@ -86,11 +93,10 @@ class GenomeView {
     };
     store.on(["patient", "rows"], follow);
     follow();
-    const scale = (by: number): void => void select(this.#canvas).call(this.#zoom.scaleBy, by);
     const toGene = button("To the gene", () => this.#toGene(), { class: "to-gene" });
     return el("div", { class: "tools" },
       patients.length > 1 && patient.box, this.#genome.rows > 0 && this.#genome.head.profiles.length > 0 && rows.box,
-      button("+", () => scale(2), { "aria-label": "Zoom in" }), button("\u2212", () => scale(0.5), { "aria-label": "Zoom out" }),
+      button("+", () => this.#zoom.by(2), { "aria-label": "Zoom in" }), button("\u2212", () => this.#zoom.by(0.5), { "aria-label": "Zoom out" }),
       hasChunk("genes") && toGene, button("Whole genome", () => this.#whole(), { class: "whole" }));
   }
 
@@ -107,17 +113,6 @@ class GenomeView {
   }
 
   #listen(): void {
-    const canvas = select(this.#canvas);
-    this.#zoom
-      // A plain wheel scrolls the page; one finger too.
-      .filter((event: Event) => (event.type === "wheel" ? (event as WheelEvent).ctrlKey || (event as WheelEvent).metaKey
-        : event.type.startsWith("touch") ? (event as TouchEvent).touches.length > 1 : !(event as MouseEvent).button))
-      .on("zoom", (event: { transform: ZoomTransform; sourceEvent: unknown }) => {
-        this.#transform = event.transform;
-        this.#paintSoon();
-        if (!this.#following) this.#tell();
-      });
-    canvas.call(this.#zoom);
     this.#canvas.addEventListener("keydown", (event) => this.#key(event));
     this.#canvas.addEventListener("pointermove", (event) => this.#hover(event));
     this.#canvas.addEventListener("pointerleave", () => {
@@ -141,37 +136,29 @@ class GenomeView {
     this.#box.style.height = `${this.#layout.height}px`;
     this.#canvas.style.height = `${this.#layout.height}px`;
     this.#drawNames();
-    const [left, right] = this.#edges;
-    this.#zoom.scaleExtent([1, Math.max(1, this.#genome.windows / CLOSEST)]).extent([[left, 0], [right, 1]]).translateExtent([[left, 0], [right, 1]]);
     this.#follow();
     this.#paintSoon();
   }
 
-  /** Go where the state says. */
+  /** Go where the state says, unless it says what the reader just did. */
   #follow(): void {
+    if (this.#telling) return;
     const region = store.state.genome, extent = region && this.#genome.extent(region);
     const [left, right] = this.#edges, size = right - left, n = this.#genome.windows;
-    let transform = zoomIdentity;
+    let placed: Placed = UNMOVED;
     if (extent) {
-      const k = Math.min(n / (extent[1] - extent[0]), Math.max(1, n / CLOSEST));
-      const middle = (extent[0] + extent[1]) / 2;
-      transform = zoomIdentity.translate((left + right) / 2 - (left + (middle / n) * size) * k, 0).scale(k);
+      const k = Math.min(n / (extent[1] - extent[0]), Math.max(1, n / CLOSEST)), middle = (extent[0] + extent[1]) / 2;
+      placed = { k, x: (left + right) / 2 - (left + (middle / n) * size) * k, y: 0 };
     }
-    this.#following = true;
-    select(this.#canvas).call(this.#zoom.transform, transform);
-    this.#following = false;
+    this.#zoom.set(placed);
   }
 
-  /** Tell the state where the reader has gone. */
+  /** Tell the state where the reader has gone. It names whole windows; the view keeps the reader's place. */
   #tell(): void {
     const [from, to] = this.#range;
-    const region = this.#transform.k <= 1.001 ? null : this.#genome.regionOf(from, to);
-    this.#following = true;
-    const before = this.#transform;
-    store.set({ genome: region });
-    // The state names whole windows; the view keeps the reader's place.
-    if (this.#transform !== before) select(this.#canvas).call(this.#zoom.transform, before);
-    this.#following = false;
+    this.#telling = true;
+    store.set({ genome: this.#zoom.placed.k <= 1.001 ? null : this.#genome.regionOf(from, to) });
+    this.#telling = false;
   }
 
   #whole(): void {
@@ -201,11 +188,10 @@ class GenomeView {
   }
 
   #key(event: KeyboardEvent): void {
-    const canvas = select(this.#canvas), step = (this.#edges[1] - this.#edges[0]) / 8 / this.#transform.k;
-    const actions: Record<string, () => unknown> = {
-      ArrowLeft: () => canvas.call(this.#zoom.translateBy, step, 0), ArrowRight: () => canvas.call(this.#zoom.translateBy, -step, 0),
-      "+": () => canvas.call(this.#zoom.scaleBy, 2), "=": () => canvas.call(this.#zoom.scaleBy, 2),
-      "-": () => canvas.call(this.#zoom.scaleBy, 0.5), "0": () => this.#whole(),
+    const step = (this.#edges[1] - this.#edges[0]) / 8;
+    const actions: Record<string, () => void> = {
+      ArrowLeft: () => this.#zoom.pan(step), ArrowRight: () => this.#zoom.pan(-step),
+      "+": () => this.#zoom.by(2), "=": () => this.#zoom.by(2), "-": () => this.#zoom.by(0.5), "0": () => this.#whole(),
     };
     const action = actions[event.key];
     if (!action || event.ctrlKey || event.metaKey || event.altKey) return;
@@ -218,6 +204,7 @@ class GenomeView {
   }
 
   #drawNames(): void {
+    if (this.#layout.dense) return this.#drawPatients();
     this.#names.replaceChildren(...this.#layout.bands.map((band) => {
       const name = this.#bandName(band);
       const press = button(name, () => this.#select(band), {
@@ -226,6 +213,19 @@ class GenomeView {
       press.style.top = `${band.top}px`;
       press.style.height = `${band.height}px`;
       press.disabled = !this.#cells;
+      return press;
+    }));
+  }
+
+  /** One name a patient, which shows the patient alone. */
+  #drawPatients(): void {
+    const ends = new Map<number, [number, number]>();
+    for (const band of this.#layout.bands) ends.set(band.patient, [ends.get(band.patient)?.[0] ?? band.top, band.top + band.height]);
+    this.#names.replaceChildren(...[...ends].map(([patient, [top, end]]) => {
+      const name = this.#genome.head.patients[patient] ?? "";
+      const press = button(name, () => store.set({ patient: name }, "push"), { "aria-label": `Show ${name} alone`, class: "clone" });
+      press.style.top = `${top}px`;
+      press.style.height = `${end - top}px`;
       return press;
     }));
   }
@@ -359,17 +359,20 @@ class GenomeView {
     }
   }
 
+  /** Names of chromosomes, and places where one is wide enough. */
   #drawAxis(from: number, to: number): void {
     const [left, right] = this.#edges, offset = this.#canvas.offsetLeft + left;
     const x = (window: number): number => ((window - from) / (to - from)) * (right - left);
     const ends = [-99, -99, -99, -99];
-    const names: HTMLButtonElement[] = [];
+    const names: HTMLButtonElement[] = [], places: HTMLElement[] = [];
     for (const span of this.#genome.spans) {
       const a = Math.max(0, x(span.from)), b = Math.min(right - left, x(span.to));
       if (b - a < 1) continue;
+      const wide = b - a > WIDE;
+      if (wide) places.push(...this.#places(from + ((to - from) * a) / (right - left), from + ((to - from) * b) / (right - left), x, offset));
       const text = span.name.replace(/^chr/, ""), half = 2 + text.length * 3.5, middle = (a + b) / 2;
       // Names of small chromosomes step up where they would touch.
-      const level = ends.findIndex((end) => middle - half >= end);
+      const level = ends.findIndex((end, i) => middle - half >= end && (i > 0 || !wide));
       if (level < 0) continue;
       ends[level] = middle + half;
       const press = button(text, () => store.set({ genome: { chromosome: span.name } }, "push"), { "aria-label": `Chromosome ${text}` });
@@ -382,7 +385,17 @@ class GenomeView {
       return el("span", { style: `left:${this.#canvas.offsetLeft + s * (BAR + BAR_GAP)}px`, "data-tip": `Bar: ${title}` }, title);
     });
     const focused = [...this.#axis.querySelectorAll("button")].indexOf(document.activeElement as HTMLButtonElement);
-    this.#axis.replaceChildren(...titles, ...names);
+    this.#axis.replaceChildren(...titles, ...places, ...names);
     if (focused >= 0) names[Math.min(focused, names.length - 1)]?.focus({ preventScroll: true });
+  }
+
+  /** Middles of windows, in Mb, evenly along the axis: windows hold equal numbers of genes, not of bases. */
+  #places(from: number, to: number, x: (window: number) => number, offset: number): HTMLElement[] {
+    const count = Math.max(2, Math.floor((x(to) - x(from)) / 110));
+    const windows = Array.from({ length: count }, (_, i) => Math.floor(from + ((to - from) * (i + 0.5)) / count));
+    return [...new Set(windows)].filter((w) => w >= 0 && w < this.#genome.windows).map((w) => {
+      const mb = (this.#genome.start(w) + this.#genome.end(w)) / 2e6;
+      return el("i", { style: `left:${offset + x(w + 0.5)}px` }, `${fixed(mb, mb < 10 ? 1 : 0)} Mb`);
+    });
   }
 }

@@ -91,17 +91,21 @@ export function onWidth(element: Element, then: (width: number) => void): void {
   }).observe(element);
 }
 
+const waiting = new Set<() => void>();
+
 /** `paint` at most once a frame, however often it is asked for. */
 export function oncePerFrame(paint: () => void): () => void {
-  let asked = false;
   return () => {
-    if (asked) return;
-    asked = true;
-    requestAnimationFrame(() => {
-      asked = false;
-      paint();
-    });
+    if (waiting.has(paint)) return;
+    waiting.add(paint);
+    requestAnimationFrame(() => waiting.delete(paint) && paint());
   };
+}
+
+/** Paint what waits for its frame now: a printer waits for none. */
+export function paintNow(): void {
+  for (const paint of waiting) paint();
+  waiting.clear();
 }
 
 /** Offer text as a file. */

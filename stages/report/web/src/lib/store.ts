@@ -70,6 +70,8 @@ export function readAddress(fragment: string): State | null {
   };
 }
 
+const OWN = { page: true };
+
 type Key = keyof State;
 
 /** The state, who listens to which part of it, and the browser's history. */
@@ -109,8 +111,9 @@ export class Store {
   #write(step: "push" | "replace"): void {
     clearTimeout(this.#writing);
     const fragment = `#${writeAddress(this.#state)}`;
-    if (step === "push") history.pushState(null, "", fragment);
-    else history.replaceState(null, "", fragment);
+    // Entries with a state are the page's own: on the way back to them the browser keeps the place by itself.
+    if (step === "push") history.pushState(OWN, "", fragment);
+    else history.replaceState(OWN, "", fragment);
   }
 
   #apply(next: State): boolean {

@@ -1,6 +1,6 @@
 // Light, dark, or as the system says. Canvases have no style sheet, so they are told of changes.
 
-import { byId } from "./dom";
+import { byId, paintNow } from "./dom";
 
 const THEMES = ["auto", "light", "dark"] as const;
 type Theme = (typeof THEMES)[number];
@@ -55,6 +55,7 @@ export function startTheme(): void {
   addEventListener("beforeprint", () => {
     document.documentElement.setAttribute("data-theme", "light");
     tell();
+    paintNow();
   });
   addEventListener("afterprint", () => apply(theme, button));
 }

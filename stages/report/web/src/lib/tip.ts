@@ -19,8 +19,9 @@ export function startTips(): void {
     tip.style.left = `${Math.max(4, left)}px`;
     tip.style.top = `${below ? event.clientY + 18 : event.clientY - tip.offsetHeight - 10}px`;
   });
-  document.addEventListener("pointerleave", () => (tip.hidden = true));
-  document.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") tip.hidden = true;
-  });
+  const hide = (): void => void (tip.hidden = true);
+  document.addEventListener("pointerleave", hide);
+  document.addEventListener("pointerdown", hide);
+  addEventListener("scroll", hide, { passive: true, capture: true });
+  document.addEventListener("keydown", hide);
 }

@@ -104,7 +104,8 @@ export class DataTable {
           this.#update();
         }).box);
       }
-      tools.append(this.#back, this.#where, this.#next);
+      if (rows > PAGE) tools.append(this.#back, this.#where, this.#next);
+      else tools.append(this.#where);
     }
     if (columns.length > 4) tools.append(this.#columnMenu());
     tools.append(button("Download TSV", () => this.#download()));

@@ -269,6 +269,21 @@ test("cells are coloured by a label, a number and a gene, and the map can be cha
   await page.context().close();
 });
 
+test("a gene leads to the cells of the clones that hold it back", async () => {
+  const genes = await genesOf(path), g = genes.byEvidence()[0]!;
+  const { page } = await open(path, `#gene=${genes.name(g)}`);
+  await shown(page, "gene");
+  const buttons = page.locator("#gene .tools", { hasText: "Show the cells of" }).getByRole("button");
+  if (!(await buttons.count())) return;
+  const name = await buttons.first().innerText();
+  await buttons.first().click();
+  await shown(page, "cells");
+  await page.waitForFunction((n) => document.querySelector(".composition .say")!.textContent!.includes(`selected (${n})`), name);
+  const cells = Number((await page.locator(".composition .say").innerText()).split(" ")[0]!.replaceAll(",", ""));
+  assert.ok(cells >= genes.points(g).find((p) => `${p.patient} ${p.clone}` === name)!.n, `${cells} cells`);
+  await page.context().close();
+});
+
 test("the gene's button colours the cells", async () => {
   const cells = await cellsOf(path), genes = await genesOf(path);
   if (!cells.head.genes.length) return;
@@ -381,5 +396,28 @@ test("the theme's button goes through light and dark and repaints the canvases",
   assert.notEqual(await pixels(page, ".cell-canvas"), light);
   await button.click();
   assert.equal(await button.innerText(), "Theme: auto");
+  await page.context().close();
+});
+
+test("two fingers zoom the heatmap, and one up or down scrolls the page", async () => {
+  const { page } = await open(path, "", { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true });
+  await shown(page, "genome");
+  const canvas = page.locator(".heat-canvas"), whole = await pixels(page, ".heat-canvas"), box = (await canvas.boundingBox())!;
+  const session = await page.context().newCDPSession(page);
+  const touch = (type: string, ...points: [number, number][]): Promise<unknown> =>
+    session.send("Input.dispatchTouchEvent", { type: type as "touchStart", touchPoints: points.map(([x, y], id) => ({ x, y, id })) });
+  const x = box.x + box.width / 2, y = Math.max(box.y, 200) + 60;
+  await touch("touchStart", [x - 20, y], [x + 20, y]);
+  for (let i = 1; i <= 5; i++) await touch("touchMove", [x - 20 - 8 * i, y], [x + 20 + 8 * i, y]);
+  await touch("touchEnd");
+  assert.notEqual(await pixels(page, ".heat-canvas"), whole);
+  await page.getByRole("button", { name: "Whole genome" }).click();
+  assert.equal(await pixels(page, ".heat-canvas"), whole);
+  const before = await page.evaluate(() => scrollY);
+  await touch("touchStart", [x, y + 100]);
+  for (let i = 1; i <= 8; i++) await touch("touchMove", [x, y + 100 - 15 * i]);
+  await touch("touchEnd");
+  await page.waitForFunction((from) => scrollY > from + 20, before);
+  assert.equal(await pixels(page, ".heat-canvas"), whole);
   await page.context().close();
 });

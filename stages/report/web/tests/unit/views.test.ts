@@ -41,7 +41,7 @@ test("rows that share a pixel are averaged, missing values left out", async () =
   });
   const genome = new Genome(await unpack<GenomeHeader>(text));
   const band = { patient: 0, clone: "clone 1", malignant: true, n: 2, first: 0, rows: 2, top: 0, height: 1 };
-  const { values } = average(genome, { bands: [band], height: 1, means: false }, 1);
+  const { values } = average(genome, { bands: [band], height: 1, means: false, dense: false }, 1);
   // (2 + 4) / 2 x 0.5 and 4 x 0.5.
   assert.deepEqual([...values], [1.5, 2]);
 });
@@ -56,8 +56,17 @@ test("bands cover all rows in order, and each patient's alone", async () => {
     for (let y = band.top; y < band.top + band.height; y += 0.5) for (let [r, to] = rowsAt(band, y, 0.5); r < to; r++) seen.add(r);
     assert.deepEqual([...seen].sort((a, b) => a - b), Array.from({ length: band.rows }, (_, k) => band.first + k));
   });
+  assert.equal(all.dense, false);
   assert.ok(layout(genome, 1, false).bands.every((b) => b.patient === 1));
   assert.equal(layout(genome, -1, true).bands.length, genome.head.profiles.length);
+});
+
+test("a hundred patients are named as patients, in rows of a few pixels", async () => {
+  const genome = new Genome(await unpack<GenomeHeader>(genomeChunk(cohort({ ...SMALL, patients: 100, clones: 300, cells: 12_000 }))));
+  const all = layout(genome, -1, false);
+  assert.equal(all.bands.length, 400);
+  assert.ok(all.dense && all.height < 3000, `${all.height} px`);
+  assert.ok(!layout(genome, 7, false).dense);
 });
 
 test("places on the axis of windows: to a region and back", async () => {
