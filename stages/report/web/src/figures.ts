@@ -6,6 +6,8 @@ import type { Chunk, Header } from "./lib/unpack";
 
 interface FiguresHeader extends Header { readonly figures: readonly { readonly id: string; readonly title: string; readonly file: string }[] }
 
+/** After so long the page has what it shows at first. */
+const IDLE_MS = 3000;
 const FORBIDDEN = "script, foreignObject, iframe, image, animate, set, a";
 
 /** The drawing of a text. It is read as XML and what could act is taken out: data runs nothing. */
@@ -39,11 +41,19 @@ function put(source: Chunk<FiguresHeader>, figure: HTMLElement): void {
 
 export function startFigures(): void {
   if (!hasChunk("figures")) return;
-  for (const figure of document.querySelectorAll<HTMLElement>("figure[data-figure]")) {
-    whenNear(figure, () => {
-      chunk<FiguresHeader>("figures").then((source) => put(source, figure)).catch((error: Error) => {
-        figure.append(el("p", { class: "note warning" }, `The figure cannot be shown: ${error.message}`));
-      });
-    });
-  }
+  const figures = [...document.querySelectorAll<HTMLElement>("figure[data-figure]")];
+  const draw = (source: Chunk<FiguresHeader>, figure: HTMLElement): void => {
+    if (figure.dataset["drawn"]) return;
+    figure.dataset["drawn"] = "yes";
+    try {
+      put(source, figure);
+    } catch (error) {
+      figure.append(el("p", { class: "note warning" }, `The figure cannot be shown: ${(error as Error).message}`));
+    }
+  };
+  for (const figure of figures) whenNear(figure, () => void chunk<FiguresHeader>("figures").then((source) => draw(source, figure), console.error));
+  // A printer waits for nothing, so that what it would need is unpacked while nobody waits.
+  let unpacked: Chunk<FiguresHeader> | null = null;
+  setTimeout(() => void chunk<FiguresHeader>("figures").then((source) => (unpacked = source), console.error), IDLE_MS);
+  addEventListener("beforeprint", () => unpacked && figures.forEach((figure) => draw(unpacked!, figure)));
 }
