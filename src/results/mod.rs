@@ -274,7 +274,7 @@ fn write_records(
     write(&dir.join("ro-crate-metadata.json"), &pretty(&ro_crate))?;
     let readme = dir.join("tables/README.md");
     // What lies beyond a link is not ours to write.
-    if let Some(text) = tables_readme(wanted.keys().map(String::as_str))
+    if let Some(text) = tables_readme(dir, wanted.keys().map(String::as_str))
         && link_on_the_way(dir, &readme).is_none()
     {
         write(&readme, &text)?;

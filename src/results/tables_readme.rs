@@ -1,18 +1,27 @@
 //! `tables/README.md`: what each table of the results holds, in one line.
 
 use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::Path;
+
+use clcc_cache::open_plain;
 
 use crate::registry::kinds;
 
-/// The lines for the published tables, by the declarations of the stage kinds; `None` where no table is published. Tables of
-/// one name, of several patients, are one line.
-pub(super) fn tables_readme<'a>(files: impl Iterator<Item = &'a str>) -> Option<String> {
-    let mut lines: BTreeMap<String, (usize, Option<&'static str>)> = BTreeMap::new();
+/// The lines for the tables published in `dir`, by the declarations of the stage kinds, else by the first `#` line of the
+/// table; `None` where no table is published. Tables of one name, of several patients, are one line.
+pub(super) fn tables_readme<'a>(
+    dir: &Path,
+    files: impl Iterator<Item = &'a str>,
+) -> Option<String> {
+    let mut lines: BTreeMap<String, (usize, Option<String>)> = BTreeMap::new();
     for file in files {
         let Some(name) = file.strip_prefix("tables/").filter(|n| n.ends_with(".tsv")) else {
             continue;
         };
         let (shown, about) = line(name);
+        let about = about.map(str::to_string);
+        let about = about.or_else(|| first_note(&dir.join(file)));
         lines.entry(shown).or_insert((0, about)).0 += 1;
     }
     if lines.is_empty() {
@@ -22,18 +31,26 @@ pub(super) fn tables_readme<'a>(files: impl Iterator<Item = &'a str>) -> Option<
                    `clcc-flow schema --tables` lists the columns.\n\n"
         .to_string();
     for (name, (n, about)) in lines {
-        let about = about.unwrap_or("Its own `#` lines say what it holds.");
+        let about = about.unwrap_or_default();
         let several = if n > 1 {
             format!(" ({n} files)")
         } else {
             String::new()
         };
-        out.push_str(&format!(
-            "- `{name}`{several}: {}\n",
-            about.trim().replace('\n', " ")
-        ));
+        let about = about.trim().replace('\n', " ");
+        out.push_str(&format!("- `{name}`{several}: {about}\n"));
     }
     Some(out)
+}
+
+/// What the first line of a table says where it begins with `#`.
+fn first_note(path: &Path) -> Option<String> {
+    const MOST: u64 = 1_000;
+    let file = open_plain(path).ok()?;
+    let mut first = String::new();
+    BufReader::new(file.take(MOST)).read_line(&mut first).ok()?;
+    let note = first.strip_prefix('#')?.trim();
+    (!note.is_empty()).then(|| note.to_string())
 }
 
 /// Name and meaning of a table: a member of a fan-out, `qc_checks.P1.tsv`, goes by `qc_checks.*.tsv`.
@@ -63,6 +80,9 @@ mod tests {
 
     #[test]
     fn each_table_has_one_line() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("tables")).unwrap();
+        std::fs::write(dir.path().join("tables/new.tsv"), "# what it is\na\tb\n").unwrap();
         let files = [
             "report.html",
             "tables/dosage_genes.tsv",
@@ -71,22 +91,19 @@ mod tests {
             "tables/new.tsv",
             "tables/dosage_clones.h5ad",
         ];
-        let text = tables_readme(files.into_iter()).unwrap();
+        let text = tables_readme(dir.path(), files.into_iter()).unwrap();
         let lines: Vec<&str> = text.lines().filter(|l| l.starts_with("- ")).collect();
         assert_eq!(lines.len(), 3, "{text}");
         assert_eq!(
             lines[0],
             "- `dosage_genes.tsv`: Dosage sensitivity of each gene."
         );
-        assert_eq!(
-            lines[1],
-            "- `new.tsv`: Its own `#` lines say what it holds."
-        );
+        assert_eq!(lines[1], "- `new.tsv`: what it is");
         assert!(
             lines[2].starts_with("- `qc_checks.*.tsv` (2 files): "),
             "{}",
             lines[2]
         );
-        assert_eq!(tables_readme(files.into_iter().take(1)), None);
+        assert_eq!(tables_readme(dir.path(), files.into_iter().take(1)), None);
     }
 }

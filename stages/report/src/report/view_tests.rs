@@ -325,12 +325,13 @@ fn the_answer_has_denominators_and_its_names_are_text() {
     for said in [
         "<strong>2 of 3 testable genes escape their copy number</strong>",
         "(1 insensitive, 1 over-compensated; at most 5 % of the called ones wrong), told from 2 malignant groups of 61 cells in 2 patients. \
-         1 follow it, 0 cannot be told; 2 of 5 genes were not tested (1: too few counts).",
+         1 follow it, 0 cannot be told; 2 of 5 genes were not tested (1 of them: too few counts).",
         "2 patients · 240 cells · 5 genes · 60 windows",
         "2 of 5 genes were not tested</b>",
         "<td class=\"wide\">chr1:1,000-2,500</td>",
         "−1.30 to −0.50",
         "2 of 2</td>",
+        "Next in evidence, not called",
         "<td>chr1:126,000,000-126,100,000</td>",
     ] {
         assert!(html.contains(said), "the page says `{said}`");

@@ -1,6 +1,6 @@
 //! The cohort's copy number in one drawing: a row for each clone, or for each patient where there are many.
 
-use crate::report::html::{count, escape, short};
+use crate::report::html::{count, escape, signed};
 use crate::report::views::genome::Genome;
 
 /// Rows of single clones up to which they are shown at once.
@@ -33,7 +33,7 @@ pub(super) fn card(genome: &Genome) -> String {
     let legend = format!(
         "<p class=\"legend\"><i class=\"loss\"></i>loss <i class=\"gain\"></i>gain <span>full colour at a log ratio of ±{}, as everywhere on \
          this page; means over cells</span></p>",
-        short(genome.limit)
+        signed(genome.limit, 2)
     );
     let (heading, drawing, more) = if clones.len() <= MOST_CLONES {
         (

@@ -335,7 +335,7 @@ fn untested(genes: &Genes) -> String {
     match reasons(genes).first() {
         None => format!("all {} genes were tested", count(all)),
         Some((reason, most)) => format!(
-            "{} of {} genes were not tested ({}: {reason})",
+            "{} of {} genes were not tested ({} of them: {reason})",
             count(n),
             count(all),
             count(*most)

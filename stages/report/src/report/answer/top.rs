@@ -5,8 +5,8 @@ use crate::report::views::genes::{CLASSES, Genes};
 
 /// Genes that are listed at most.
 const MOST: usize = 12;
-/// Genes that are listed where none escapes.
-const NEAREST: usize = 5;
+/// Genes that are listed, tested ones that are not called included, where fewer escape.
+const NEAREST: usize = 6;
 /// Slopes at the ends of the drawn intervals.
 const ENDS: (f64, f64) = (-1.5, 2.5);
 /// Width of the drawing.
@@ -19,7 +19,6 @@ struct Columns {
     high: Vec<f64>,
     p: Vec<f64>,
     q: Vec<f64>,
-    spread: Vec<f64>,
     agree: Vec<f64>,
     patients: Vec<f64>,
 }
@@ -34,63 +33,62 @@ pub(super) fn none() -> String {
 /// The card.
 pub(super) fn card(genes: &Genes) -> String {
     let order = genes.order();
-    let called: Vec<usize> = order
-        .iter()
-        .copied()
-        .filter(|&g| genes.escapes(g))
-        .collect();
-    let (heading, shown, after) = if called.is_empty() {
-        let tested = order.iter().copied().filter(|&g| genes.class[g] > 0);
-        let nearest: Vec<usize> = tested.take(NEAREST).collect();
-        let after = "None is called. It would take slopes that are more certain: more clones with other copy numbers, or more patients.";
-        ("Nearest to escape, none called", nearest, after.to_string())
+    let tested = order.into_iter().filter(|&g| genes.class[g] > 0);
+    let (called, others): (Vec<usize>, Vec<usize>) = tested.partition(|&g| genes.escapes(g));
+    if called.is_empty() && others.is_empty() {
+        return "<div class=\"card\"><h2>Genes that escape</h2><p class=\"none\">No gene could be tested.</p></div>\n".to_string();
+    }
+    let shown = &called[..called.len().min(MOST)];
+    let nearest = NEAREST.saturating_sub(shown.len()).min(others.len());
+    let nearest = &others[..nearest];
+    let heading = if called.is_empty() {
+        "Nearest to escape, none called"
     } else {
-        let more = called.len().saturating_sub(MOST);
-        let after = match more {
-            0 => String::new(),
-            n => format!("{} more stand in the table of all genes.", count(n)),
-        };
-        (
-            "Genes that escape",
-            called[..called.len() - more].to_vec(),
-            after,
-        )
+        "Genes that escape"
     };
-    let table = if shown.is_empty() {
-        "<p class=\"none\">No gene could be tested.</p>".to_string()
-    } else {
-        table(genes, &shown, heading)
+    let after = match called.len() - shown.len() {
+        0 if called.is_empty() => {
+            "None is called. It would take slopes that are more certain: more clones with other copy numbers, or more patients.".to_string()
+        }
+        0 => String::new(),
+        n => format!("{} more stand in the table of all genes.", count(n)),
     };
-    let after = if after.is_empty() || shown.is_empty() {
-        String::new()
-    } else {
-        format!("<p class=\"none\">{after}</p>")
+    let after = match after.as_str() {
+        "" => String::new(),
+        text => format!("<p class=\"none\">{text}</p>"),
     };
+    let table = table(genes, shown, nearest, heading);
     format!("<div class=\"card\"><h2>{heading}</h2>{table}{after}</div>\n")
 }
 
-fn table(genes: &Genes, shown: &[usize], label: &str) -> String {
+fn table(genes: &Genes, called: &[usize], nearest: &[usize], label: &str) -> String {
     let columns = Columns {
         slope: genes.numbers("slope"),
         low: genes.numbers("ci_low"),
         high: genes.numbers("ci_high"),
         p: genes.numbers("prob_insensitive"),
         q: genes.numbers("qval"),
-        spread: genes.numbers("copy_spread"),
         agree: genes.numbers("n_patients_agree"),
         patients: genes.numbers("n_patients"),
     };
-    let rows: String = shown.iter().map(|&g| row(genes, g, &columns)).collect();
+    let rows =
+        |shown: &[usize]| -> String { shown.iter().map(|&g| row(genes, g, &columns)).collect() };
+    let between = if called.is_empty() || nearest.is_empty() {
+        ""
+    } else {
+        "<tr class=\"next\"><th scope=\"rowgroup\" colspan=\"8\">Next in evidence, not called</th></tr>"
+    };
     format!(
         "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{label}\"><table class=\"tops\"><thead><tr>\
          <th scope=\"col\">Gene</th><th scope=\"col\" class=\"wide\">Locus</th><th scope=\"col\">Class</th>\
          <th scope=\"col\" class=\"num\" title=\"change of log expression per change of log copy ratio: 1 follows, 0 escapes\">Slope</th>\
-         <th scope=\"col\">95 % interval <small>lines: 0 none, 1 full dosage</small></th>\
-         <th scope=\"col\" class=\"num\" title=\"posterior probability of a slope below the bound of insensitive genes\">P(insensitive)</th>\
+         <th scope=\"col\">95 % interval <small>0 none, 1 full dosage</small></th>\
+         <th scope=\"col\" class=\"num\" title=\"posterior probability of a slope below the bound of insensitive genes\">P(escape)</th>\
          <th scope=\"col\" class=\"num wide\" title=\"mean posterior error of calling this gene and all above it insensitive\">q</th>\
-         <th scope=\"col\" class=\"num wide\" title=\"largest difference of the log copy ratio between clones\">Copy spread</th>\
          <th scope=\"col\" class=\"num\" title=\"patients whose own slope is on the same side, of those with one\">Patients</th>\
-         </tr></thead><tbody>{rows}</tbody></table></div>"
+         </tr></thead><tbody>{}{between}{}</tbody></table></div>",
+        rows(called),
+        rows(nearest)
     )
 }
 
@@ -109,7 +107,7 @@ fn row(genes: &Genes, g: usize, c: &Columns) -> String {
     };
     format!(
         "<tr><th scope=\"row\"><a href=\"#gene={}\">{}</a></th><td class=\"wide\">{}</td><td><span class=\"tag {class}\">{class}</span></td>\
-         <td class=\"num\">{}</td><td>{}</td><td class=\"num\">{}</td><td class=\"num wide\">{}</td><td class=\"num wide\">{}</td><td class=\"num\">{patients}</td></tr>\n",
+         <td class=\"num\">{}</td><td>{}</td><td class=\"num\">{}</td><td class=\"num wide\">{}</td><td class=\"num\">{patients}</td></tr>\n",
         url(name),
         escape(name),
         escape(&locus),
@@ -117,7 +115,6 @@ fn row(genes: &Genes, g: usize, c: &Columns) -> String {
         interval(c.slope[g], c.low[g], c.high[g]),
         signed(c.p[g], 3),
         p_value(c.q[g]),
-        signed(c.spread[g], 2),
     )
 }
 

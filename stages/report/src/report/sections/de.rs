@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::side_by_side::{BY_PATIENT, CNV_SCORES, TABLES, further, labels, side_by_side};
-use super::{Content, Inputs, SectionKind, table_blocks, title_of};
+use super::{Content, Inputs, PACKED_ROWS, SectionKind, table_blocks, title_of};
 use crate::report::figures::bars::bars;
 use crate::report::figures::grid::{Axes, grid};
 use crate::report::figures::palette;
@@ -409,7 +409,7 @@ fn contrast(file: &TableFile, table: TextTable, p: &Params, open: bool) -> Stage
         &format!("Genes, {title}"),
         table,
         &file.published,
-        p.table_rows,
+        p.table_rows.min(PACKED_ROWS),
         BY_P,
     )));
     Ok(Block::Fold(summary, open, blocks))

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::de::evidence;
-use super::{Content, Inputs, SectionKind, other_tables, picked_blocks, table_blocks};
+use super::{Content, Inputs, PACKED_ROWS, SectionKind, other_tables, picked_blocks, table_blocks};
 use crate::report::figures::bars::bars;
 use crate::report::figures::distribution::histogram;
 use crate::report::figures::palette;
@@ -62,13 +62,17 @@ fn genes(content: &mut Content, files: &[TableFile], p: &Params) -> StageResult<
     for (table, _) in stack(files, ARMS)? {
         blocks.extend(arm_figure(&table)?.map(|f| Block::Figures(vec![f])));
     }
-    let lead = "Where a long table is cut, these are the genes that most probably escape.";
+    let lead = "These are the genes that most probably escape; all stand under Tables.";
+    let packed = Params {
+        table_rows: p.table_rows.min(PACKED_ROWS),
+        ..p.clone()
+    };
     blocks.extend(picked_blocks(
         files,
         GENES,
         "Genes",
         lead,
-        p,
+        &packed,
         Pick::Smallest(&["qval", "pvals_one_adj", "pvals_adj", "pvals"]),
     )?);
     for (name, title) in [(ARMS, "Chromosome arms"), (CHROMOSOMES, "Chromosomes")] {

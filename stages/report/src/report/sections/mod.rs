@@ -34,6 +34,9 @@ pub(crate) struct Inputs<'a, 'c> {
     pub(crate) limit: f64,
 }
 
+/// Rows of a table whose genes the page holds in a chunk as well.
+pub(crate) const PACKED_ROWS: usize = 20;
+
 /// What a section shows.
 pub(crate) type Content = Vec<Block>;
 
