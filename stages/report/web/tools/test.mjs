@@ -9,8 +9,8 @@ import { build } from "esbuild";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const kinds = process.argv[2] ? [process.argv[2]] : ["unit", "browser"];
-const outdir = join(root, "build", "tests");
-rmSync(outdir, { recursive: true, force: true });
+// A folder of its own, so that two runs do not take each other's files.
+const outdir = join(root, "build", "tests", String(process.pid));
 const entryPoints = kinds.flatMap((kind) =>
   readdirSync(join(root, "tests", kind)).filter((f) => f.endsWith(".test.ts")).map((f) => join(root, "tests", kind, f)));
 await build({
@@ -20,4 +20,5 @@ await build({
 const files = kinds.flatMap((kind) => readdirSync(join(outdir, kind)).filter((f) => f.endsWith(".mjs")).map((f) => join(outdir, kind, f)));
 // One file after another: the figures of time are of one browser at work.
 const run = spawnSync(process.execPath, ["--enable-source-maps", "--test", "--test-concurrency=1", "--test-reporter=spec", ...process.argv.slice(3), ...files], { cwd: root, stdio: "inherit" });
+rmSync(outdir, { recursive: true, force: true });
 process.exitCode = run.status ?? 1;

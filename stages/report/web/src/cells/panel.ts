@@ -29,7 +29,7 @@ export class Panel {
   readonly #index: number;
   readonly #canvas = el("canvas", { class: "cell-canvas" });
   readonly #line = svg("path", { class: "lasso", d: "" });
-  readonly #labels = svg("g", { class: "tiles" });
+  readonly #labels = svg("g");
   readonly #zoom: PanZoom;
   readonly #about = el("p", { class: "soft map-about" });
   readonly paint = oncePerFrame(() => this.#paint());

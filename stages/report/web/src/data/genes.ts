@@ -35,6 +35,10 @@ export interface GenesHeader extends Header {
 /** A group with a gene's numbers: `copy` and `y` are natural logarithms, `se` one standard error of `y`. */
 export interface Point extends Group {
   readonly group: number;
+  /** The only group of its patient and cell type here: there is nothing to compare it with, and it weighs nothing. */
+  readonly alone: boolean;
+  /** Whether its patient and cell type have normal cells here; else `copy` and `y` are relative to the clones' mean. */
+  readonly toNormal: boolean;
   readonly copy: number;
   readonly y: number;
   readonly se: number;
@@ -57,6 +61,8 @@ export type GeneColumn =
 /** Used where no stage tells the page its parameters. */
 const USUAL = { altered: 0.1, fdr: 0.05, bound: 0.5 } as const;
 
+const stratum = (g: Group): string => `${g.patient}\t${g.type}`;
+
 export class Genes {
   readonly head: GenesHeader;
   readonly #chunk: Chunk<GenesHeader>;
@@ -64,6 +70,7 @@ export class Genes {
   readonly #lower: string[];
   readonly #copies: Float32Array | null;
   readonly #places = new Map<number, number[]>();
+  #normals: readonly (readonly number[])[] | null = null;
   #order: Uint32Array | null = null;
 
   constructor(source: Chunk<GenesHeader>) {
@@ -180,12 +187,24 @@ export class Genes {
   /** The groups that a gene's slope rests on. */
   points(gene: number): Point[] {
     const at = (name: string, group: number): number => this.#chunk.optional(name)?.[group * this.n + gene] ?? NaN;
-    return this.head.groups
+    const points = this.head.groups
       .map((g, group) => ({
-        ...g, group, copy: at("copy", group), y: at("y", group), se: at("yse", group),
+        ...g, group, alone: false, toNormal: true, copy: at("copy", group), y: at("y", group), se: at("yse", group),
         count: this.#chunk.has("counts") ? this.#chunk.stored("counts")[group * this.n + gene] ?? 0 : NaN,
       }))
       .filter((p) => Number.isFinite(p.copy) && Number.isFinite(p.y));
+    const strata = new Map<string, Point[]>();
+    for (const p of points) strata.set(stratum(p), [...(strata.get(stratum(p)) ?? []), p]);
+    return points.map((p) => {
+      const others = strata.get(stratum(p))!;
+      return { ...p, alone: others.length === 1, toNormal: others.some((o) => !o.malignant) };
+    });
+  }
+
+  /** Log copy ratio to normal cells; NaN where these have too few counts, and it would be relative to something else. */
+  copyToNormal(group: number, gene: number): number {
+    this.#normals ??= this.head.groups.map((g) => this.head.groups.flatMap((o, i) => (!o.malignant && stratum(o) === stratum(g) ? [i] : [])));
+    return this.#normals[group]!.some((i) => Number.isFinite(this.copy(i, gene))) ? this.copy(group, gene) : NaN;
   }
 
   /** Slopes of the patients that have one of their own. */

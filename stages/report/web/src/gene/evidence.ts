@@ -20,7 +20,7 @@ export function sentence(genes: Genes, g: number): string {
   const slope = interval(genes, g), bound = fixed(genes.bound, 1);
   const below = genes.value("p_ins", g), q = genes.value("q", g);
   const posterior = Number.isFinite(below)
-    ? ` Probability that the slope is below ${bound}: ${probability(below)}${Number.isFinite(q) ? `; of the genes up to this one, called so, a share of ${pValue(q)} is expected to be false (q)` : ""}.`
+    ? ` Probability that the slope is below ${bound}: ${probability(below)}${Number.isFinite(q) ? `; q = ${pValue(q)}, the share of false calls expected among the genes up to this one` : ""}.`
     : ` Below full dosage (slope 1) at q = ${pValue(genes.value("q1", g))}.`;
   switch (genes.className(g)) {
     case "insensitive":
@@ -51,13 +51,16 @@ export function remarks(genes: Genes, g: number, points: readonly Point[]): Rema
 }
 
 function copyRemark(genes: Genes, g: number, clones: readonly Point[]): Remark {
+  if (!clones.length) return { tone: "note", text: "The page holds no counts of its clones, so that what the slope rests on cannot be shown." };
   const gained = clones.filter((p) => p.copy >= genes.altered).length;
   const lost = clones.filter((p) => p.copy <= -genes.altered).length;
   const spread = genes.value("spread", g);
-  const sides = gained && lost ? "gains and losses both count" : gained ? "gains alone" : lost ? "losses alone" : "no clear change";
-  const text = `${counted(clones.length, "malignant clone")}: ${lost} with a loss and ${gained} with a gain here (${sides}); copy number differs ${fold(spread)} at most.`;
+  const text = `${counted(clones.length, "malignant clone")}: ${lost} with a loss and ${gained} with a gain here${Number.isFinite(spread) ? `; copy number differs ${fold(spread)} at most` : ""}.`;
   if (spread < LITTLE_SPREAD || gained + lost === 0) return { tone: "against", text: `${text} There is little for expression to follow.` };
-  return { tone: gained + lost > 2 ? "for" : "note", text };
+  if (gained && lost) return { tone: "for", text: `${text} Gains and losses both carry the slope.` };
+  // Whatever tumours do to a gene looks like a slope where all their clones have changed the same way.
+  const alike = gained + lost === clones.length;
+  return { tone: alike ? "against" : "note", text: `${text} ${gained ? "Gains" : "Losses"} alone${alike ? ", in every clone: a difference of tumours for other reasons would look the same" : ": they are compared with unchanged clones and normal cells"}.` };
 }
 
 function agreement(genes: Genes, g: number): Remark | null {

@@ -22,7 +22,7 @@ export function locusChart(genes: Genes, g: number, width: number, go: (gene: nu
   slopes(out, genes, g, here, x, { left, right, ...TOP }, go);
   copies(out, genes, here, x, { left, right, ...BELOW });
   out.append(svg("line", { x1: x(genes.start(g)), x2: x(genes.start(g)), y1: 2, y2: HEIGHT - 20, stroke: "var(--accent)", "stroke-dasharray": "3 2", "pointer-events": "none" }));
-  for (const t of x.ticks(Math.max(3, Math.round(width / 90)))) {
+  for (const t of x.ticks(Math.max(3, Math.round(width / 90))).filter((tick) => x(tick) > left + 12)) {
     out.append(svg("text", { class: "ax", x: x(t), y: HEIGHT - 6, "text-anchor": "middle" }, (t / 1e6).toFixed(0)));
   }
   out.append(svg("text", { class: "ax", x: left - 4, y: HEIGHT - 6, "text-anchor": "end" }, "Mb"));
@@ -54,7 +54,7 @@ function slopes(
 
 function copies(out: SVGSVGElement, genes: Genes, here: readonly number[], x: Scale, frame: Frame): void {
   const clones = genes.head.groups.map((group, i) => ({ ...group, i })).filter((group) => group.malignant);
-  const all = clones.flatMap((c) => here.map((g) => genes.copy(c.i, g))).filter(Number.isFinite);
+  const all = clones.flatMap((c) => here.map((g) => genes.copyToNormal(c.i, g))).filter(Number.isFinite);
   const [low, high] = extent([-0.3, 0.3, ...quantileEnds(all)]) as [number, number];
   const y = linear([low, high], [frame.bottom, frame.top], true);
   out.append(
@@ -64,8 +64,9 @@ function copies(out: SVGSVGElement, genes: Genes, here: readonly number[], x: Sc
     yTitle(frame, "log copy"));
   const every = Math.max(1, Math.floor(here.length / (clones.length > 60 ? 80 : 300)));
   for (const clone of clones) {
-    const places = here.filter((_, i) => i % every === 0)
-      .map((g) => [x(genes.start(g)), y(genes.copy(clone.i, g))] as const).filter(([, v]) => Number.isFinite(v));
+    const places = here.map((g) => [x(genes.start(g)), y(genes.copyToNormal(clone.i, g))] as const)
+      .filter(([, v]) => Number.isFinite(v)).filter((_, i) => i % every === 0);
+    if (places.length < 2) continue;
     out.append(svg("polyline", {
       points: places.map(([a, b]) => `${a.toFixed(1)},${b.toFixed(1)}`).join(" "), fill: "none",
       stroke: patientColour(genes.head.patients, clone.patient), "stroke-width": clones.length > 15 ? 1 : 1.5, "stroke-opacity": 0.85,

@@ -52,8 +52,8 @@ function drawGene(genes: Genes, host: HTMLElement, heading: Element | null, live
   const name = genes.name(g);
   heading?.replaceChildren("Gene ", el("span", { class: "gene-name" }, name));
   if (asked) live.textContent = `${name}: ${genes.className(g)}`;
-  const points = genes.points(g);
-  host.replaceChildren(head(genes, g), trust(genes, g, points), charts(genes, g, points, host.clientWidth), behind(genes, g, points));
+  const all = genes.points(g), points = all.filter((p) => !p.alone);
+  host.replaceChildren(head(genes, g), trust(genes, g, points), charts(genes, g, points, host.clientWidth, all.length - points.length), behind(genes, g, all));
   void cellsButton(genes, g, host);
 }
 
@@ -100,18 +100,24 @@ function figure(title: string, drawn: Drawn | null, ...captions: (Node | string)
   return el("figure", {}, el("h3", {}, title), drawn ?? el("p", { class: "soft" }, "Nothing to draw."), ...captions.filter(Boolean).map((c) => (typeof c === "string" ? el("figcaption", {}, c) : c)));
 }
 
-function charts(genes: Genes, g: number, points: readonly Point[], width: number): HTMLElement {
+function charts(genes: Genes, g: number, points: readonly Point[], width: number, alone: number): HTMLElement {
   const columns = width >= 820 ? 2 : 1, each = Math.floor((width - (columns - 1) * 24) / columns);
   const fits = forest(genes, g, points, each), back = heldBack(genes, g, points, each);
+  const place = locusChart(genes, g, each, (other) => store.set({ gene: genes.name(other) }, "push"));
   const clones = points.filter((p) => p.malignant).length, normal = points.length - clones;
   const caption = points.length
-    ? `${counted(clones, "clone")} (circles, area by cells) and ${counted(normal, "group")} of normal cells (squares), one standard error. Line and band: the fitted slope and its 95 % interval. The gene itself takes no part in its local copy number.`
+    ? `${counted(clones, "clone")} (circles, area by cells) and ${counted(normal, "group")} of normal cells (squares), one standard error. Line and band: the fitted slope and its 95 % interval. The gene itself takes no part in its local copy number.${Number.isFinite(genes.value("level", g)) ? " The tumour level is what malignant cells express more or less whatever their copies." : ""}`
     : "";
+  const without = [...new Set(points.filter((p) => !p.toNormal).map((p) => p.patient))];
+  const notes = [
+    alone ? `${counted(alone, "group")} alone in ${alone === 1 ? "its" : "their"} patient and cell type ${alone === 1 ? "has" : "have"} nothing to be compared with and ${alone === 1 ? "is" : "are"} not drawn.` : "",
+    without.length ? `Normal cells of ${without.join(", ")} have too few counts of it: there copy number and expression are relative to the clones' mean.` : "",
+  ].filter(Boolean).join(" ");
   const left = el("div", {},
-    figure("Expression against local copy number", points.length ? scatter(genes, g, points, each) : el("p", { class: "soft" }, "No clone has enough counts of this gene.") as never, points.length ? patientKey(genes, points) : "", caption),
+    figure("Expression against local copy number", points.length ? scatter(genes, g, points, each) : el("p", { class: "soft" }, "No clone has enough counts of this gene.") as never, points.length ? patientKey(genes, points) : "", caption, notes),
     Number.isFinite(genes.value("slope", g)) ? figure("Slope by patient", fits.figure, "Dotted: no dosage (0); dashed: full dosage (1). At the right: probability of a slope below the bound.", fits.note) : el("div"));
   const right = el("div", {},
-    figure("Its place on the chromosome", locusChart(genes, g, each, (other) => store.set({ gene: genes.name(other) }, "push")), classKey(genes), neighbours(genes, g)),
+    place ? figure("Its place on the chromosome", place, classKey(genes), neighbours(genes, g)) : el("p", { class: "soft" }, "Its place in the genome is not known."),
     back ? figure("Which cells hold it back", back.figure, "Right of the dashed line: expression stays nearer to the normal level than full dosage predicts (log ratio, one standard error).", back.note, toCells(genes, points)) : el("div"));
   return el("div", { class: columns === 2 ? "gene-grid" : "gene-grid one" }, left, right);
 }

@@ -21,6 +21,9 @@ const CLOSEST = 6; // Windows that fill the view at the closest.
 const WIDE = 260; // px from which a chromosome has room for places.
 const USUAL_SIDES = ["cnv_clone", "cnv_malignant", "cell_type", "sample"];
 
+/** Titles that fit beside a bar. */
+const SHORT_TITLES: Readonly<Record<string, string>> = { cnv_clone: "clone", cnv_malignant: "malignant", cnv_leiden: "cluster", cell_type: "cell type", cancer_vs_normal: "cancer" };
+
 export async function genomeView(body: HTMLElement): Promise<void> {
   const [genome, cells] = await Promise.all([loadGenome(), hasChunk("cells") ? loadCells() : null]);
   new GenomeView(body, genome, cells);
@@ -382,7 +385,7 @@ class GenomeView {
     }
     const titles = this.#layout.means ? [] : this.#sides.map((key, s) => {
       const title = this.#cells!.column(key)!.title;
-      return el("span", { style: `left:${this.#canvas.offsetLeft + s * (BAR + BAR_GAP)}px`, "data-tip": `Bar: ${title}` }, title);
+      return el("span", { style: `left:${this.#canvas.offsetLeft + s * (BAR + BAR_GAP)}px`, "data-tip": `Bar: ${title}` }, SHORT_TITLES[key] ?? title);
     });
     const focused = [...this.#axis.querySelectorAll("button")].indexOf(document.activeElement as HTMLButtonElement);
     this.#axis.replaceChildren(...titles, ...places, ...names);

@@ -20,7 +20,7 @@ function locusColumn(genes: Genes): Column {
   return {
     key: "locus", title: "Locus", numeric: true, upFirst: true, about: "Chromosome, first and last base (1-based)",
     value: (g) => (genes.chromosomeCode(g) < 0 ? NaN : genes.chromosomeCode(g) * 1e10 + genes.start(g)),
-    show: (g) => el("span", { class: "locus" }, locus(genes.chromosome(g), genes.start(g), genes.end(g))),
+    show: (g) => (genes.chromosomeCode(g) < 0 ? NONE : el("span", { class: "locus" }, locus(genes.chromosome(g), genes.start(g), genes.end(g)))),
     raw: (g) => (genes.chromosome(g) ? `${genes.chromosome(g)}:${genes.start(g)}-${genes.end(g)}` : ""),
   };
 }

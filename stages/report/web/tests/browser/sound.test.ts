@@ -95,7 +95,13 @@ for (const width of [1280, 768, 390, 320]) {
     await showAll(page);
     const wide = await page.evaluate(() => {
       const limit = document.documentElement.clientWidth;
-      const inBox = (node: Element): boolean => !!node.closest(".scroll, .table-scroll, .drawing, nav, .heat-axis, .menu-list, pre, .sr, .cell-legend, svg, #hits, .skip");
+      // What a box scrolls or cuts off is its own affair.
+      const inBox = (node: Element): boolean => {
+        for (let box = node.parentElement; box && box !== document.body; box = box.parentElement) {
+          if (getComputedStyle(box).overflowX !== "visible") return true;
+        }
+        return false;
+      };
       return {
         scrolls: document.documentElement.scrollWidth - limit,
         who: [...document.querySelectorAll("main *")].filter((n) => !inBox(n) && n.getBoundingClientRect().right > limit + 1).slice(0, 5).map((n) => `${n.tagName}.${n.className} ${n.getBoundingClientRect().right}`),

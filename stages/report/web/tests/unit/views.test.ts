@@ -8,6 +8,7 @@ import { Genome, type GenomeHeader } from "../../src/data/genome";
 import { composition, median } from "../../src/cells/composition";
 import { mixedOrder } from "../../src/cells/colouring";
 import { inside, union } from "../../src/cells/lasso";
+import { remarks } from "../../src/gene/evidence";
 import { held } from "../../src/gene/heldback";
 import { layout, rowsAt } from "../../src/genome/layout";
 import { average } from "../../src/genome/paint";
@@ -106,7 +107,7 @@ test("packed counts: gaps of more than 255 cells, unseen cells", async () => {
 });
 
 test("a clone holds back by what full dosage predicts beyond what it shows", () => {
-  const point = (copy: number, y: number): Point => ({ patient: "P", type: "", clone: "", n: 1, malignant: true, library: 1, group: 0, copy, y, se: 0.1, count: 1 });
+  const point = (copy: number, y: number): Point => ({ patient: "P", type: "", clone: "", n: 1, malignant: true, library: 1, group: 0, alone: false, toNormal: true, copy, y, se: 0.1, count: 1 });
   // Loss: 0.4 predicted, 0.1 seen. Gain: 0.3 predicted, 0.5 seen. Unchanged: last.
   const found = held([point(0.02, 0.9), point(0.3, 0.5), point(-0.4, -0.1), { ...point(0, 0), malignant: false }], 0.1);
   assert.deepEqual(found.map((h) => [Math.round(h.by * 100) / 100, h.moved]), [[0.3, true], [-0.2, true], [-0.88, false]]);
@@ -148,4 +149,37 @@ test("a scale maps ends to ends and clamps where asked", () => {
   const x = linear([0, 10], [100, 200]), clamped = linear([0, 10], [100, 200], true);
   assert.deepEqual([x(0), x(5), x(20), clamped(20), clamped(-3)], [100, 150, 300, 200, 100]);
   assert.deepEqual(x.ticks(5), [0, 2, 4, 6, 8, 10]);
+});
+
+test("what speaks for and against a call", async () => {
+  const group = (clone: string, malignant: boolean): object => ({ patient: "P1", type: "T", clone, n: 9, malignant, library: 1 });
+  const of = async (copies: number[], more: Record<string, number> = {}): Promise<string[]> => {
+    const groups = [...copies.map((_, i) => group(`clone ${i + 1}`, true)), group("normal cells", false)];
+    const one = (v: number): object => ({ t: "f32", s: [1], v: [v] });
+    const text = pack({ names: ["A"], classes: ["untested", "insensitive"], chroms: ["chr1"], patients: ["P1"], reasons: [""], groups, tested: 1, escape: 1 }, {
+      cls: { t: "u8", s: [1], v: [1] }, slope: one(0.1), spread: one(Math.max(...copies, 0) - Math.min(...copies, 0)), ...Object.fromEntries(Object.entries(more).map(([k, v]) => [k, one(v)])),
+      copy: scaled("i16", [groups.length, 1], [...copies, 0], 0.001, -32768), y: scaled("i16", [groups.length, 1], [...copies, 0], 0.001, -32768),
+    } as never);
+    const genes = new Genes(await unpack<GenesHeader>(text));
+    return remarks(genes, 0, genes.points(0)).map((r) => `${r.tone}: ${r.text}`);
+  };
+  assert.deepEqual(await of([0.3, -0.3]), ["for: 2 malignant clones: 1 with a loss and 1 with a gain here; copy number differs 1.82-fold at most. Gains and losses both carry the slope."]);
+  assert.match((await of([-0.3, -0.4]))[0]!, /^against: .* Losses alone, in every clone/);
+  assert.match((await of([-0.3, 0]))[0]!, /^note: .* Losses alone: they are compared/);
+  assert.match((await of([0.05, 0]))[0]!, /^against: .* There is little for expression to follow/);
+  assert.match((await of([0.3, -0.3], { n_pat: 3, n_agree: 1 }))[1]!, /^against: 1 of 3 patients/);
+  assert.match((await of([0.3, -0.3], { n_pat: 0, n_agree: 0 }))[1]!, /^against: No patient has a slope of its own/);
+  assert.match((await of([0.3, -0.3], { het: 0.01 }))[1]!, /^against: The patients' slopes differ/);
+});
+
+test("a group alone in its patient and type is told, and copies without normal cells are not shown as ratios to them", async () => {
+  const group = (patient: string, type: string, clone: string, malignant: boolean): object => ({ patient, type, clone, n: 9, malignant, library: 1 });
+  const groups = [group("P1", "T", "clone 1", true), group("P1", "T", "normal cells", false), group("P1", "B", "cluster 0", true), group("P2", "T", "clone 1", true), group("P2", "T", "clone 2", true), group("P2", "T", "normal cells", false)];
+  const values = [-0.5, 0, 0, 0.1, -0.1, NaN];
+  const text = pack({ names: ["A"], classes: ["untested"], chroms: [], patients: ["P1", "P2"], reasons: [""], groups, tested: 0, escape: 0 }, {
+    copy: scaled("i16", [6, 1], values, 0.001, -32768), y: scaled("i16", [6, 1], values, 0.001, -32768),
+  });
+  const genes = new Genes(await unpack<GenesHeader>(text));
+  assert.deepEqual(genes.points(0).map((p) => [p.alone, p.toNormal]), [[false, true], [false, true], [true, false], [false, false], [false, false]]);
+  assert.deepEqual(groups.map((_, i) => Number.isFinite(genes.copyToNormal(i, 0))), [true, true, false, false, false, false]);
 });
