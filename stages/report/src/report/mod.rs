@@ -29,6 +29,8 @@ mod tests;
 #[cfg(test)]
 mod view_tests;
 mod views;
+#[cfg(test)]
+mod web_tests;
 
 pub use params::Params as ReportParams;
 pub use record::{PROVENANCE_MARK, with_record};

@@ -8,6 +8,9 @@ const MOST_CLONES: usize = 15;
 const WIDTH: f64 = 992.0;
 const ROW: f64 = 13.0;
 const GAP: f64 = 6.0;
+/// Rows that names of chromosomes may take, and the height of one.
+const NAME_ROWS: usize = 3;
+const NAME_ROW: f64 = 11.0;
 /// Steps of opacity.
 const STEPS: f64 = 8.0;
 
@@ -153,7 +156,7 @@ fn drawn(genome: &Genome, lines: &[Line], what: &str) -> String {
     body.push_str(&chromosomes(genome, x, y));
     format!(
         "<svg viewBox=\"0 0 {WIDTH} {:.0}\" role=\"img\" aria-label=\"Mean copy number of {} {} along the genome\">{body}</svg>",
-        y + 28.0,
+        y + 16.0 + NAME_ROW * (NAME_ROWS - 1) as f64,
         count(lines.len()),
         escape(what)
     )
@@ -177,27 +180,27 @@ fn runs(values: &[f64], limit: f64, mut each: impl FnMut(usize, usize, i32)) {
     }
 }
 
-/// Borders and names of all chromosomes; a narrow one's name stands in a second row.
+/// Borders and names of all chromosomes; a name that would touch the one before it stands in the next row below.
 fn chromosomes(genome: &Genome, x: impl Fn(usize) -> f64, bottom: f64) -> String {
     let names = &genome.chromosomes;
     let mut out = String::new();
     let mut start = 0;
-    let mut last = f64::NEG_INFINITY;
+    // Where the names of each row end.
+    let mut ends = [f64::NEG_INFINITY; NAME_ROWS];
     for end in 1..=names.len() {
         if end < names.len() && names[end] == names[start] {
             continue;
         }
         let (a, b) = (x(start), x(end));
         let name = names[start].strip_prefix("chr").unwrap_or(&names[start]);
-        let (middle, half) = (f64::midpoint(a, b), 3.4 * name.chars().count() as f64);
-        let low = middle - half < last;
-        if !low {
-            last = middle + half;
-        }
+        let (middle, half) = (f64::midpoint(a, b), 3.4 * name.chars().count() as f64 + 1.0);
+        let row = ends.iter().position(|e| middle - half >= *e);
+        let row = row.unwrap_or(NAME_ROWS - 1);
+        ends[row] = middle + half;
         out.push_str(&format!(
             "<line class=\"grid\" x1=\"{a:.1}\" x2=\"{a:.1}\" y1=\"0\" y2=\"{bottom:.1}\"/>\
              <text class=\"ax\" x=\"{middle:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
-            bottom + if low { 23.0 } else { 12.0 },
+            bottom + 12.0 + NAME_ROW * row as f64,
             escape(name)
         ));
         start = end;
