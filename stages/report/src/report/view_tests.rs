@@ -372,6 +372,24 @@ fn what_was_not_tested_is_never_a_zero() {
     );
 }
 
+/// A slope above 1 is no escape, however sure it is that it is not 1.
+#[test]
+fn without_a_posterior_genes_below_full_dosage_come_first() {
+    let rows = "names\tslope\tci_low\tci_high\tpvals_one_adj\tclass\nup\t2.9\t2\t3\t1e-6\tsensitive\nlow\t0.4\t0\t0.8\t0.2\tunresolved\nlower\t0.3\t0\t0.6\t0.01\tunresolved\n";
+    let f = fixture(rows);
+    let (dir, _) = f.run_in("out", &ReportParams::default());
+    same(
+        &unpack(&dir, "genes").values("order"),
+        &[2.0, 1.0, 0.0],
+        0.0,
+    );
+    let html = page(&dir);
+    assert!(html.contains("No gene can be called: 3 of 3 could be tested"));
+    assert!(html.contains(">q (slope = 1)</th>") && !html.contains("P(escape)"));
+    let at = |name: &str| html.find(&format!("#gene={name}\"")).unwrap();
+    assert!(at("lower") < at("low") && at("low") < at("up"));
+}
+
 #[test]
 fn a_page_that_is_too_large_gives_way() {
     let f = Fixture::full();

@@ -17,7 +17,8 @@ struct Columns {
     slope: Vec<f64>,
     low: Vec<f64>,
     high: Vec<f64>,
-    p: Vec<f64>,
+    /// Absent where no slope has a posterior.
+    p: Option<Vec<f64>>,
     q: Vec<f64>,
     agree: Vec<f64>,
     patients: Vec<f64>,
@@ -66,8 +67,14 @@ fn table(genes: &Genes, called: &[usize], nearest: &[usize], label: &str) -> Str
         slope: genes.numbers("slope"),
         low: genes.numbers("ci_low"),
         high: genes.numbers("ci_high"),
-        p: genes.numbers("prob_insensitive"),
-        q: genes.numbers("qval"),
+        p: genes
+            .has_posterior
+            .then(|| genes.numbers("prob_insensitive")),
+        q: genes.numbers(if genes.has_posterior {
+            "qval"
+        } else {
+            "pvals_one_adj"
+        }),
         agree: genes.numbers("n_patients_agree"),
         patients: genes.numbers("n_patients"),
     };
@@ -78,13 +85,18 @@ fn table(genes: &Genes, called: &[usize], nearest: &[usize], label: &str) -> Str
     } else {
         "<tr class=\"next\"><th scope=\"rowgroup\" colspan=\"8\">Next in evidence, not called</th></tr>"
     };
+    let evidence = if genes.has_posterior {
+        "<th scope=\"col\" class=\"num\" title=\"posterior probability of a slope below the bound of insensitive genes\">P(escape)</th>\
+         <th scope=\"col\" class=\"num wide\" title=\"mean posterior error of calling this gene and all above it insensitive\">q</th>"
+    } else {
+        "<th scope=\"col\" class=\"num\" title=\"adjusted p-value of full dosage, a slope of 1\">q (slope = 1)</th>"
+    };
     format!(
         "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{label}\"><table class=\"tops\"><thead><tr>\
          <th scope=\"col\">Gene</th><th scope=\"col\" class=\"wide\">Locus</th><th scope=\"col\">Class</th>\
          <th scope=\"col\" class=\"num\" title=\"change of log expression per change of log copy ratio: 1 follows, 0 escapes\">Slope</th>\
          <th scope=\"col\">95 % interval <small>0 none, 1 full dosage</small></th>\
-         <th scope=\"col\" class=\"num\" title=\"posterior probability of a slope below the bound of insensitive genes\">P(escape)</th>\
-         <th scope=\"col\" class=\"num wide\" title=\"mean posterior error of calling this gene and all above it insensitive\">q</th>\
+         {evidence}\
          <th scope=\"col\" class=\"num\" title=\"patients whose own slope is on the same side, of those with one\">Patients</th>\
          </tr></thead><tbody>{}{between}{}</tbody></table></div>",
         rows(called),
@@ -105,16 +117,22 @@ fn row(genes: &Genes, g: usize, c: &Columns) -> String {
     } else {
         "–".to_string()
     };
+    let evidence = match &c.p {
+        Some(p) => format!(
+            "<td class=\"num\">{}</td><td class=\"num wide\">{}</td>",
+            signed(p[g], 3),
+            p_value(c.q[g])
+        ),
+        None => format!("<td class=\"num\">{}</td>", p_value(c.q[g])),
+    };
     format!(
         "<tr><th scope=\"row\"><a href=\"#gene={}\">{}</a></th><td class=\"wide\">{}</td><td><span class=\"tag {class}\">{class}</span></td>\
-         <td class=\"num\">{}</td><td>{}</td><td class=\"num\">{}</td><td class=\"num wide\">{}</td><td class=\"num\">{patients}</td></tr>\n",
+         <td class=\"num\">{}</td><td>{}</td>{evidence}<td class=\"num\">{patients}</td></tr>\n",
         url(name),
         escape(name),
         escape(&locus),
         signed(c.slope[g], 2),
         interval(c.slope[g], c.low[g], c.high[g]),
-        signed(c.p[g], 3),
-        p_value(c.q[g]),
     )
 }
 

@@ -149,31 +149,31 @@ impl Genes {
     }
 
     /// All genes, those with the strongest evidence of escape first: called ones, then tested ones, then the others, each
-    /// by their posterior error and probability; genome order breaks ties.
+    /// by their posterior error and probability. Without these, genes that follow less than their dosage come first, by the
+    /// evidence that they do not follow it in full. Genome order breaks ties.
     pub(crate) fn order(&self) -> Vec<usize> {
-        let (q, p, one) = (
+        let (q, p, one, slope) = (
             self.numbers("qval"),
             self.numbers("prob_insensitive"),
             self.numbers("pvals_one_adj"),
+            self.numbers("slope"),
         );
         let last = |v: f64| if v.is_nan() { f64::INFINITY } else { v };
         let key = |g: usize| {
             let tier = match (self.escapes(g), self.class[g]) {
-                (true, _) => 0,
-                (false, 0) => 2,
-                (false, _) => 1,
+                (true, _) => 0.0,
+                (false, 0) => 2.0,
+                (false, _) => 1.0,
             };
-            (tier, last(q[g]), last(-p[g]), last(one[g]))
+            let above = if slope[g] < 1.0 { 0.0 } else { 1.0 };
+            [tier, last(q[g]), last(-p[g]), above, last(one[g])]
         };
-        let keys: Vec<_> = (0..self.names.len()).map(key).collect();
+        let keys: Vec<[f64; 5]> = (0..self.names.len()).map(key).collect();
         let mut order: Vec<usize> = (0..self.names.len()).collect();
         order.sort_by(|&a, &b| {
-            let (x, y) = (&keys[a], &keys[b]);
-            x.0.cmp(&y.0)
-                .then(x.1.total_cmp(&y.1))
-                .then(x.2.total_cmp(&y.2))
-                .then(x.3.total_cmp(&y.3))
-                .then(a.cmp(&b))
+            let pairs = keys[a].iter().zip(&keys[b]);
+            let first = pairs.map(|(x, y)| x.total_cmp(y)).find(|o| o.is_ne());
+            first.unwrap_or(a.cmp(&b))
         });
         order
     }
