@@ -62,6 +62,11 @@ function replace(box: HTMLElement): void {
 /** Take over all tables of the page, each when it comes near. */
 export function startStaticTables(): void {
   for (const box of document.querySelectorAll<HTMLElement>("div.table")) {
+    // Until then it scrolls sideways, which the keyboard must reach.
+    const scroll = box.querySelector(".table-scroll");
+    scroll?.setAttribute("tabindex", "0");
+    scroll?.setAttribute("role", "region");
+    scroll?.setAttribute("aria-label", box.querySelector("h3, h4")?.textContent ?? "Table");
     whenNear(box, () => {
       try {
         replace(box);

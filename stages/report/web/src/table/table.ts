@@ -124,6 +124,12 @@ export class DataTable {
       return el("label", {}, box, ` ${c.title}${c.unit ? ` (${c.unit})` : ""}`);
     });
     const menu = el("details", { class: "menu" }, el("summary", {}, "Columns"), el("div", { class: "menu-list", role: "group", "aria-label": "Columns shown" }, ...boxes));
+    menu.addEventListener("toggle", () => {
+      const list = menu.querySelector<HTMLElement>(".menu-list")!;
+      list.style.left = "0";
+      // Near the right edge it opens to the left.
+      if (menu.open) list.style.left = `${Math.min(0, document.documentElement.clientWidth - 8 - list.getBoundingClientRect().right)}px`;
+    });
     menu.addEventListener("keydown", (event) => {
       if (event.key !== "Escape") return;
       menu.open = false;

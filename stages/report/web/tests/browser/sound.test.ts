@@ -104,7 +104,7 @@ for (const width of [1280, 768, 390, 320]) {
       };
       return {
         scrolls: document.documentElement.scrollWidth - limit,
-        who: [...document.querySelectorAll("main *")].filter((n) => !inBox(n) && n.getBoundingClientRect().right > limit + 1).slice(0, 5).map((n) => `${n.tagName}.${n.className} ${n.getBoundingClientRect().right}`),
+        who: [...document.querySelectorAll("main *")].filter((n) => n.checkVisibility() && !inBox(n) && n.getBoundingClientRect().right > limit + 1).slice(0, 5).map((n) => `${n.tagName}.${n.className} ${n.getBoundingClientRect().right}`),
       };
     });
     assert.deepEqual(wide, { scrolls: 0, who: [] });
