@@ -324,7 +324,7 @@ fn the_answer_has_denominators_and_its_names_are_text() {
     let html = page(&dir);
     for said in [
         "<strong>2 of 3 testable genes escape their copy number</strong>",
-        "(1 insensitive, 1 over-compensated; at most 5 % of the called ones wrong), told from 2 malignant groups of 61 cells in 2 patients. \
+        "(1 insensitive, 1 over-compensated; at most 5 % of the called ones wrong), told from 1 malignant clone of 30 cells in 1 patient. \
          1 follow it, 0 cannot be told; 2 of 5 genes were not tested (1 of them: too few counts).",
         "2 patients · 240 cells · 5 genes · 60 windows",
         "2 of 5 genes were not tested</b>",

@@ -294,8 +294,7 @@ fn told_from(genes: &Genes) -> String {
     let Some(clones) = &genes.clones else {
         return String::new();
     };
-    let malignant = clones.malignant();
-    let own: Vec<usize> = (0..malignant.len()).filter(|&i| malignant[i]).collect();
+    let own = clones.weighing();
     let cells = clones.obs.numbers("n_cells").unwrap_or_default();
     let n_cells: f64 = own.iter().filter_map(|&i| cells.get(i)).sum();
     let patients = clones.text("patient");
@@ -303,7 +302,7 @@ fn told_from(genes: &Genes) -> String {
     let s = |n: usize, what: &str| format!("{} {what}{}", count(n), if n == 1 { "" } else { "s" });
     format!(
         ", told from {} of {} in {}",
-        s(own.len(), "malignant group"),
+        s(own.len(), "malignant clone"),
         s(n_cells as usize, "cell"),
         s(patients.len(), "patient")
     )

@@ -230,6 +230,19 @@ impl Clones {
             .map_or_else(|_| vec![false; self.obs.len()], <[bool]>::to_vec)
     }
 
+    /// The malignant clones that differ from another of their patient and cell type: one that is alone there bears on no
+    /// slope.
+    pub(crate) fn weighing(&self) -> Vec<usize> {
+        let (patients, types) = (self.text("patient"), self.text("cell_type"));
+        let malignant = self.malignant();
+        let alike = |a: usize, b: usize| patients[a] == patients[b] && types[a] == types[b];
+        let all = 0..self.obs.len();
+        let has_other = |i: usize| all.clone().any(|j| j != i && alike(i, j));
+        all.clone()
+            .filter(|&i| malignant[i] && has_other(i))
+            .collect()
+    }
+
     /// Patient and cell type of the strata with a malignant clone; no cell type where strata are patients.
     pub(crate) fn strata(&self) -> BTreeSet<(String, String)> {
         let (patients, types) = (self.text("patient"), self.text("cell_type"));
