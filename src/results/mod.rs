@@ -41,6 +41,8 @@ use origin::{Kin, Origin};
 use tables_readme::tables_readme;
 use wanted::{Wanted, WantedFiles, is_beneath, is_page, wanted_files};
 
+/// What each table holds.
+const TABLES_README: &str = "tables/README.md";
 const INDEX: &str = ".published.json";
 const LOCK: &str = ".published.lock";
 /// How the name of a file begins that is not whole yet.
@@ -272,14 +274,30 @@ fn write_records(
     write(&dir.join("metrics.json"), &pretty(metrics))?;
     write(&dir.join("run.json"), &pretty(&run))?;
     write(&dir.join("ro-crate-metadata.json"), &pretty(&ro_crate))?;
-    let readme = dir.join("tables/README.md");
-    // What lies beyond a link is not ours to write.
-    if let Some(text) = tables_readme(dir, wanted.keys().map(String::as_str))
-        && link_on_the_way(dir, &readme).is_none()
-    {
-        write(&readme, &text)?;
-    }
+    write_tables_readme(dir, wanted, &run)?;
     embed_provenance(dir, wanted, &run)
+}
+
+/// Writes `tables/README.md` for the tables of this run and those kept from earlier ones; removes it where there are none.
+fn write_tables_readme(dir: &Path, wanted: &WantedFiles, run: &Value) -> Result<(), ResultsError> {
+    let readme = dir.join(TABLES_README);
+    // What lies beyond a link is not ours to write.
+    if link_on_the_way(dir, &readme).is_some() {
+        return Ok(());
+    }
+    let kept = run["files_of_an_earlier_run"].as_array();
+    let kept = kept.into_iter().flatten().filter_map(Value::as_str);
+    let files = wanted.keys().map(String::as_str).chain(kept);
+    match tables_readme(dir, files) {
+        Some(text) => write(&readme, &text),
+        None => {
+            if read_plain(&readme).is_ok_and(|text| tables_readme::is_ours(&text)) {
+                let _ = std::fs::remove_file(&readme);
+                remove_empty_parents(dir, TABLES_README);
+            }
+            Ok(())
+        }
+    }
 }
 
 /// The index of the files as they are now: those that are wanted, and those kept from earlier runs.

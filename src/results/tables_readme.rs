@@ -8,6 +8,14 @@ use clcc_cache::open_plain;
 
 use crate::registry::kinds;
 
+const HEAD: &str = "# Tables\n\nOne line for each table; lines of a table that begin with `#` say how its numbers were made. \
+                    `clcc-flow schema --tables` lists the columns.";
+
+/// Whether a text was written by [`tables_readme`].
+pub(super) fn is_ours(text: &[u8]) -> bool {
+    text.starts_with(HEAD.as_bytes())
+}
+
 /// The lines for the tables published in `dir`, by the declarations of the stage kinds, else by the first `#` line of the
 /// table; `None` where no table is published. Tables of one name, of several patients, are one line.
 pub(super) fn tables_readme<'a>(
@@ -27,9 +35,7 @@ pub(super) fn tables_readme<'a>(
     if lines.is_empty() {
         return None;
     }
-    let mut out = "# Tables\n\nOne line for each table; lines of a table that begin with `#` say how its numbers were made. \
-                   `clcc-flow schema --tables` lists the columns.\n\n"
-        .to_string();
+    let mut out = format!("{HEAD}\n\n");
     for (name, (n, about)) in lines {
         let about = about.unwrap_or_default();
         let several = if n > 1 {
@@ -94,6 +100,7 @@ mod tests {
         let text = tables_readme(dir.path(), files.into_iter()).unwrap();
         let lines: Vec<&str> = text.lines().filter(|l| l.starts_with("- ")).collect();
         assert_eq!(lines.len(), 3, "{text}");
+        assert!(is_ours(text.as_bytes()) && !is_ours(b"# Tables of mine"));
         assert_eq!(
             lines[0],
             "- `dosage_genes.tsv`: Dosage sensitivity of each gene."
