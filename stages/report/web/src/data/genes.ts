@@ -201,10 +201,19 @@ export class Genes {
     });
   }
 
-  /** Log copy ratio to normal cells; NaN where these have too few counts, and it would be relative to something else. */
-  copyToNormal(group: number, gene: number): number {
+  /** Whether there are normal cells of a group's patient and type at all. */
+  hasNormal(group: number): boolean {
     this.#normals ??= this.head.groups.map((g) => this.head.groups.flatMap((o, i) => (!o.malignant && stratum(o) === stratum(g) ? [i] : [])));
-    return this.#normals[group]!.some((i) => Number.isFinite(this.copy(i, gene))) ? this.copy(group, gene) : NaN;
+    return this.#normals[group]!.length > 0;
+  }
+
+  /**
+   * Log copy ratio on the group's usual scale: to its normal cells, or to the mean of its clones where there are none.
+   * NaN where the normal cells have too few counts of this gene alone, and it would be relative to something else.
+   */
+  copyAsUsual(group: number, gene: number): number {
+    if (!this.hasNormal(group)) return this.copy(group, gene);
+    return this.#normals![group]!.some((i) => Number.isFinite(this.copy(i, gene))) ? this.copy(group, gene) : NaN;
   }
 
   /** Slopes of the patients that have one of their own. */

@@ -54,7 +54,7 @@ function slopes(
 
 function copies(out: SVGSVGElement, genes: Genes, here: readonly number[], x: Scale, frame: Frame): void {
   const clones = genes.head.groups.map((group, i) => ({ ...group, i })).filter((group) => group.malignant);
-  const all = clones.flatMap((c) => here.map((g) => genes.copyToNormal(c.i, g))).filter(Number.isFinite);
+  const all = clones.flatMap((c) => here.map((g) => genes.copyAsUsual(c.i, g))).filter(Number.isFinite);
   const [low, high] = extent([-0.3, 0.3, ...quantileEnds(all)]) as [number, number];
   const y = linear([low, high], [frame.bottom, frame.top], true);
   out.append(
@@ -64,7 +64,7 @@ function copies(out: SVGSVGElement, genes: Genes, here: readonly number[], x: Sc
     yTitle(frame, "log copy"));
   const every = Math.max(1, Math.floor(here.length / (clones.length > 60 ? 80 : 300)));
   for (const clone of clones) {
-    const places = here.map((g) => [x(genes.start(g)), y(genes.copyToNormal(clone.i, g))] as const)
+    const places = here.map((g) => [x(genes.start(g)), y(genes.copyAsUsual(clone.i, g))] as const)
       .filter(([, v]) => Number.isFinite(v)).filter((_, i) => i % every === 0);
     if (places.length < 2) continue;
     out.append(svg("polyline", {

@@ -22,8 +22,8 @@ export function scatter(genes: Genes, g: number, points: readonly Point[], width
   const label = `${genes.name(g)}: log expression of ${points.length} groups of cells against their log copy ratio. ${sentence(genes, g)}`;
   const out = drawing(width, HEIGHT, label);
   out.append(
-    xAxis(x, frame, points.every((p) => p.toNormal) ? "local log copy ratio to normal cells (loss left, gain right)" : "local log copy ratio (loss left, gain right)"),
-    yAxis(y, frame, Number.isFinite(genes.value("level", g)) ? "log expression to normal cells, less the tumour level" : "log expression to normal cells"),
+    xAxis(x, frame, `local log copy ratio${points.every((p) => p.toNormal) ? " to normal cells" : ""} (loss left, gain right)`),
+    yAxis(y, frame, expressionTitle(genes, g, points)),
     lines(genes, g, x, y, frame));
   const labels = new Labels(frame);
   // The two lines' names stand at the right edge.
@@ -41,6 +41,11 @@ export function scatter(genes: Genes, g: number, points: readonly Point[], width
     if (at) out.append(svg("text", { x: at.x, y: at.y, "text-anchor": at.anchor, class: "name" }, text));
   }
   return out;
+}
+
+function expressionTitle(genes: Genes, g: number, points: readonly Point[]): string {
+  if (!points.some((p) => p.toNormal)) return "log expression to the clones' mean";
+  return `log expression to normal cells${Number.isFinite(genes.value("level", g)) ? ", less the tumour level" : ""}`;
 }
 
 function scales(points: readonly Point[], frame: Frame): [Scale, Scale] {

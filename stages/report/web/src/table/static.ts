@@ -26,16 +26,17 @@ const GENE_HEADS = new Set(["names", "gene"]);
 /** A value of the file as a reader sees it. */
 export function shown(text: string, kind: Kind): string {
   if (text === "" || text === "NA") return NONE;
+  if (kind === "pos") return text.replace(/\d{4,}/g, (digits) => whole(Number(digits)));
   const value = Number(text);
   if (kind === "text" || Number.isNaN(value)) return text;
-  if (kind === "int" || kind === "pos") return whole(value);
+  if (kind === "int") return whole(value);
   return kind === "p" ? pValue(value) : short(value);
 }
 
 export function columnsOf(table: StaticTable, linked = false): Column[] {
   return table.header.map((key, c): Column => {
     const kind = table.kinds?.[c] ?? (table.numeric[c] ? "num" : "text");
-    const numeric = kind !== "text";
+    const numeric = kind !== "text" && kind !== "pos";
     const text = (row: number): string => table.rows[row]?.[c] ?? "";
     const number = (row: number): number => (text(row) === "" ? NaN : Number(text(row)));
     return {

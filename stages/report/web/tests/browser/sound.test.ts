@@ -126,6 +126,26 @@ test("the page asks nothing of the network or of other files, and reports no fau
   await page.context().close();
 });
 
+test("figures are drawn when their fold opens, pictures and all", async () => {
+  const { page } = await open(path);
+  const figures = page.locator("figure[data-figure]");
+  if (!(await figures.count())) return;
+  await page.evaluate(() => document.querySelectorAll("details").forEach((fold) => (fold.open = true)));
+  const first = figures.first();
+  await first.scrollIntoViewIfNeeded();
+  await first.locator(".drawing svg").waitFor();
+  const box = (await first.locator(".drawing svg").boundingBox())!;
+  assert.ok(box.height > 60 && box.width > 60, `${box.width} x ${box.height}`);
+  const heat = isMadeUp() ? page.locator("#figure-0") : page.locator("figure[data-figure][id^=cnv-heatmap]").first();
+  if (await heat.count()) {
+    await heat.scrollIntoViewIfNeeded();
+    await heat.locator(".drawing svg").waitFor();
+    assert.ok((await heat.locator(".drawing svg").boundingBox())!.height > 60);
+    assert.ok(await heat.locator("image").count());
+  }
+  await page.context().close();
+});
+
 test("without scripts the answer is there, and each view says what it needs", async () => {
   const { page } = await open(path, "", { javaScriptEnabled: false });
   assert.ok(await page.locator("#answer .lead strong").isVisible());
@@ -160,7 +180,8 @@ test("data runs nothing: hostile names, labels and drawings are text", async () 
   await page.locator("#figure-1 svg rect").click();
   assert.ok((await page.locator(".cell-legend").innerText()).includes("<img"));
   assert.equal(await page.evaluate(() => (window as unknown as { hostile?: number }).hostile), undefined);
-  assert.equal(await page.locator("figure .drawing script, figure .drawing [onclick]").count(), 0);
+  assert.equal(await page.locator("figure .drawing script, figure .drawing [onclick], #figure-1 image").count(), 0);
+  assert.equal(await page.locator("#figure-0 image").count(), 1);
   assert.deepEqual(faults, []);
   await page.context().close();
 });

@@ -56,6 +56,8 @@ test("numbers read as a reader expects them", () => {
   assert.equal(locus("", 0, 0), "place unknown");
   assert.equal(counted(1, "clone"), "1 clone");
   assert.equal(shown("1234", "int"), "1,234");
+  assert.equal(shown("chr6:121435577-121449727", "pos"), "chr6:121,435,577-121,449,727");
+  assert.equal(shown("121435577", "pos"), "121,435,577");
   assert.equal(shown("NA", "p"), "\u2013");
   assert.equal(shown("0.00001", "p"), "1.0e\u22125");
 });
