@@ -28,7 +28,7 @@ export function sentence(genes: Genes, g: number): string {
     case "over-compensated":
       return `Expression goes against its copy number: ${slope}.${posterior}`;
     case "sensitive":
-      return `Expression follows its copy number: ${slope}; no dosage at all (slope 0) is excluded at q = ${pValue(genes.value("q0", g))}.`;
+      return `Expression follows its copy number${genes.value("lo", g) > 1 ? ", more than the typical gene's" : ""}: ${slope}; no dosage at all (slope 0) is excluded at q = ${pValue(genes.value("q0", g))}.`;
     case "unresolved":
       return `Neither escape nor dosage can be told: ${slope}.${Number.isFinite(below) ? posterior : ""}`;
     default: {
