@@ -60,7 +60,8 @@ export function geneColumns(genes: Genes): Column[] {
   return [
     nameColumn(genes), locusColumn(genes),
     { key: "class", title: "Class", numeric: false, value: (g) => genes.className(g), show: (g) => classTag(genes.className(g)) },
-    ...NUMBERS.filter((n) => genes.has(n.from)).map((n) => numberColumn(genes, n)),
+    // A column that has no value at all (no posterior, say) takes no place.
+    ...NUMBERS.filter((n) => genes.column(n.from)?.some(Number.isFinite)).map((n) => numberColumn(genes, n)),
     { key: "reason", title: "Why untested", numeric: false, hidden: true, long: true, value: (g) => genes.reason(g), show: (g) => genes.reason(g) || NONE },
   ];
 }
