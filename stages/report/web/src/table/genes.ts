@@ -33,7 +33,7 @@ const NUMBERS: readonly Numbers[] = [
   { key: "ci_low", from: "lo", title: "95 % from", about: "Lower end of the 95 % confidence interval of the slope", as: "fixed" },
   { key: "ci_high", from: "hi", title: "to", about: "Upper end of the 95 % confidence interval of the slope", as: "fixed" },
   { key: "slope_posterior", from: "post", title: "Posterior slope", about: "Mean of the slope's posterior, given the slopes of all genes", as: "fixed", hidden: true },
-  { key: "prob_insensitive", from: "p_ins", title: "P(insensitive)", about: "Posterior probability that the slope is below the bound of insensitivity: the ranking", as: "probability" },
+  { key: "prob_insensitive", from: "p_ins", title: "P(slope below bound)", about: "Posterior probability that the slope is below the bound of insensitivity: the ranking", as: "probability" },
   { key: "qval", from: "q", title: "q", about: "Cumulative posterior error of calling this gene and all that rank above it insensitive", as: "p" },
   { key: "q_zero", from: "q0", title: "q (slope = 0)", about: "P-value of slope = 0, adjusted over tested genes (Benjamini-Hochberg)", as: "p", hidden: true },
   { key: "q_one", from: "q1", title: "q (slope = 1)", about: "P-value of slope = 1, adjusted over tested genes (Benjamini-Hochberg)", as: "p" },
@@ -61,7 +61,8 @@ export function geneColumns(genes: Genes): Column[] {
     nameColumn(genes), locusColumn(genes),
     { key: "class", title: "Class", numeric: false, value: (g) => genes.className(g), show: (g) => classTag(genes.className(g)) },
     // A column that has no value at all (no posterior, say) takes no place.
-    ...NUMBERS.filter((n) => genes.column(n.from)?.some(Number.isFinite)).map((n) => numberColumn(genes, n)),
+    ...NUMBERS.filter((n) => genes.column(n.from)?.some(Number.isFinite))
+      .map((n) => numberColumn(genes, n.from === "p_ins" ? { ...n, title: `P(slope < ${genes.bound})` } : n)),
     { key: "reason", title: "Why untested", numeric: false, hidden: true, long: true, value: (g) => genes.reason(g), show: (g) => genes.reason(g) || NONE },
   ];
 }
