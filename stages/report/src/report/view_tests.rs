@@ -375,7 +375,7 @@ fn what_was_not_tested_is_never_a_zero() {
 /// A slope above 1 is no escape, however sure it is that it is not 1.
 #[test]
 fn without_a_posterior_genes_below_full_dosage_come_first() {
-    let rows = "names\tslope\tci_low\tci_high\tpvals_one_adj\tclass\nup\t2.9\t2\t3\t1e-6\tsensitive\nlow\t0.4\t0\t0.8\t0.2\tunresolved\nlower\t0.3\t0\t0.6\t0.01\tunresolved\n";
+    let rows = "names\tslope\tse\tci_low\tci_high\tpvals_one_adj\tclass\nup\t2.9\t0.2\t2\t3\t1e-6\tsensitive\nlow\t0.4\t0.4\t0\t0.8\t0.2\tunresolved\nlower\t0.5\t0.1\t0\t0.6\t0.2\tunresolved\n";
     let f = fixture(rows);
     let (dir, _) = f.run_in("out", &ReportParams::default());
     same(

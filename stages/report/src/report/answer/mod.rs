@@ -156,8 +156,8 @@ impl Answer<'_> {
                     count(all)
                 ),
                 format!(
-                    "How slopes are distributed cannot be told from so few, so none is called insensitive or over-compensated{told}. \
-                     {untested}. More clones or patients make slopes more certain."
+                    "How slopes are distributed cannot be told from so few, so none is called insensitive or over-compensated. \
+                     Slopes are told from {told}; {untested}. More clones or patients make slopes more certain."
                 ),
             );
         }
@@ -253,10 +253,7 @@ fn called(genes: &Genes, told: &str, untested: &str) -> (String, String) {
     if low + over == 0 {
         return (
             format!("None of {tested} testable genes is found to escape its copy number"),
-            format!(
-                "Called{}{told}. {others} More clones or patients make slopes more certain.",
-                at_error(genes)
-            ),
+            format!("Told from {told}. {others} More clones or patients make slopes more certain."),
         );
     }
     let whose = if low + over == 1 {
@@ -270,7 +267,7 @@ fn called(genes: &Genes, told: &str, untested: &str) -> (String, String) {
             count(low + over)
         ),
         format!(
-            "({} insensitive, {} over-compensated{}){told}. {others}",
+            "({} insensitive, {} over-compensated{}), told from {told}. {others}",
             count(low),
             count(over),
             at_error(genes)
@@ -292,7 +289,7 @@ fn at_error(genes: &Genes) -> String {
 /// Clones, cells and patients behind the slopes.
 fn told_from(genes: &Genes) -> String {
     let Some(clones) = &genes.clones else {
-        return String::new();
+        return "clones that were not published".into();
     };
     let own = clones.weighing();
     let cells = clones.obs.numbers("n_cells").unwrap_or_default();
@@ -301,7 +298,7 @@ fn told_from(genes: &Genes) -> String {
     let patients: std::collections::BTreeSet<&String> = own.iter().map(|&i| &patients[i]).collect();
     let s = |n: usize, what: &str| format!("{} {what}{}", count(n), if n == 1 { "" } else { "s" });
     format!(
-        ", told from {} of {} in {}",
+        "{} of {} in {}",
         s(own.len(), "malignant clone"),
         s(n_cells as usize, "cell"),
         s(patients.len(), "patient")

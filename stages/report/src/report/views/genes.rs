@@ -149,14 +149,14 @@ impl Genes {
     }
 
     /// All genes, those with the strongest evidence of escape first: called ones, then tested ones, then the others, each
-    /// by their posterior error and probability. Without these, genes that follow less than their dosage come first, by the
-    /// evidence that they do not follow it in full. Genome order breaks ties.
+    /// by their posterior error and probability. Without these, by how many standard errors the slope lies below full dosage.
+    /// Genome order breaks ties.
     pub(crate) fn order(&self) -> Vec<usize> {
-        let (q, p, one, slope) = (
+        let (q, p, slope, se) = (
             self.numbers("qval"),
             self.numbers("prob_insensitive"),
-            self.numbers("pvals_one_adj"),
             self.numbers("slope"),
+            self.numbers("se"),
         );
         let last = |v: f64| if v.is_nan() { f64::INFINITY } else { v };
         let key = |g: usize| {
@@ -165,10 +165,10 @@ impl Genes {
                 (false, 0) => 2.0,
                 (false, _) => 1.0,
             };
-            let above = if slope[g] < 1.0 { 0.0 } else { 1.0 };
-            [tier, last(q[g]), last(-p[g]), above, last(one[g])]
+            let below = (slope[g] - 1.0) / se[g];
+            [tier, last(q[g]), last(-p[g]), last(below)]
         };
-        let keys: Vec<[f64; 5]> = (0..self.names.len()).map(key).collect();
+        let keys: Vec<[f64; 4]> = (0..self.names.len()).map(key).collect();
         let mut order: Vec<usize> = (0..self.names.len()).collect();
         order.sort_by(|&a, &b| {
             let pairs = keys[a].iter().zip(&keys[b]);
