@@ -13,6 +13,7 @@ mod index;
 mod origin;
 mod record;
 mod ro_crate;
+mod tables_readme;
 mod trace;
 mod wanted;
 
@@ -30,21 +31,22 @@ use std::path::{Path, PathBuf};
 use clcc_cache::{
     ActionStore, Digest, KeyLock, digest_bytes, failpoint, fresh_file, open_plain, read_plain,
 };
-use clcc_stages::report::script_json;
+use clcc_stages::report::with_record;
 use serde_json::{Map, Value, json};
 
 use crate::plan::Plan;
 use crate::schedule::RunOutcome;
 use index::{Found, Index, Published};
 use origin::{Kin, Origin};
+use tables_readme::tables_readme;
 use wanted::{Wanted, WantedFiles, is_beneath, is_page, wanted_files};
 
+/// What each table holds.
+const TABLES_README: &str = "tables/README.md";
 const INDEX: &str = ".published.json";
 const LOCK: &str = ".published.lock";
 /// How the name of a file begins that is not whole yet.
 const TEMPORARY: &str = ".tmp.";
-/// Where the report stage leaves room for the run's record.
-const PROVENANCE_MARK: &str = "<!--clcc:provenance-->";
 
 /// Results that could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -272,7 +274,30 @@ fn write_records(
     write(&dir.join("metrics.json"), &pretty(metrics))?;
     write(&dir.join("run.json"), &pretty(&run))?;
     write(&dir.join("ro-crate-metadata.json"), &pretty(&ro_crate))?;
+    write_tables_readme(dir, wanted, &run)?;
     embed_provenance(dir, wanted, &run)
+}
+
+/// Writes `tables/README.md` for the tables of this run and those kept from earlier ones; removes it where there are none.
+fn write_tables_readme(dir: &Path, wanted: &WantedFiles, run: &Value) -> Result<(), ResultsError> {
+    let readme = dir.join(TABLES_README);
+    // What lies beyond a link is not ours to write.
+    if link_on_the_way(dir, &readme).is_some() {
+        return Ok(());
+    }
+    let kept = run["files_of_an_earlier_run"].as_array();
+    let kept = kept.into_iter().flatten().filter_map(Value::as_str);
+    let files = wanted.keys().map(String::as_str).chain(kept);
+    match tables_readme(dir, files) {
+        Some(text) => write(&readme, &text),
+        None => {
+            if read_plain(&readme).is_ok_and(|text| tables_readme::is_ours(&text)) {
+                let _ = std::fs::remove_file(&readme);
+                remove_empty_parents(dir, TABLES_README);
+            }
+            Ok(())
+        }
+    }
 }
 
 /// The index of the files as they are now: those that are wanted, and those kept from earlier runs.
@@ -486,10 +511,7 @@ fn embed_provenance(dir: &Path, wanted: &WantedFiles, run: &Value) -> Result<(),
         let target = dir.join(rel);
         let page = read_plain(source).map_err(at(source))?;
         let page = String::from_utf8_lossy(&page);
-        let json = script_json(run);
-        let script =
-            format!("<script type=\"application/json\" id=\"run-provenance\">{json}</script>");
-        write(&target, &page.replacen(PROVENANCE_MARK, &script, 1))?;
+        write(&target, &with_record(&page, run))?;
     }
     Ok(())
 }
@@ -497,6 +519,7 @@ fn embed_provenance(dir: &Path, wanted: &WantedFiles, run: &Value) -> Result<(),
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clcc_stages::report::PROVENANCE_MARK;
 
     #[test]
     fn no_name_in_the_record_ends_its_script_or_begins_a_comment_there() {

@@ -17,7 +17,7 @@
 //! clcc-counts    ingest, preprocess
 //! clcc-cnv       infercnv, cluster
 //! clcc-align     mine, train, eval, concordance
-//! clcc-dosage    dosage, discordance, de, baselines
+//! clcc-dosage    dosage, discordance, enrichment, de, baselines
 //! clcc-simulate  simulate, benchmark
 //! clcc-report    report, export, compare
 //! ```
@@ -35,7 +35,7 @@ pub use clcc_align::train;
 pub use clcc_align::{concordance, eval, mine};
 pub use clcc_cnv::{cluster, infercnv};
 pub use clcc_counts::{doublets, ingest, preprocess};
-pub use clcc_dosage::{baselines, de, discordance, dosage};
+pub use clcc_dosage::{baselines, de, discordance, dosage, enrichment};
 #[cfg(feature = "report")]
 pub use clcc_report::{compare, export, report};
 pub use clcc_simulate::{benchmark, simulate};
@@ -67,6 +67,7 @@ macro_rules! kinds {
             $make::<$crate::concordance::Concordance>(),
             $make::<$crate::dosage::Dosage>(),
             $make::<$crate::discordance::Discordance>(),
+            $make::<$crate::enrichment::Enrichment>(),
             $make::<$crate::de::De>(),
             $make::<$crate::baselines::Baselines>(),
             $make::<$crate::benchmark::Benchmark>(),

@@ -13,6 +13,10 @@ addEventListener('error', function (e) { pageErrors.push(e.message || 'a resourc
 console.error = function () { pageErrors.push(Array.from(arguments).join(' ')); };</script>";
 const CHECKS: &str = r#"<script>addEventListener("load", function () {
   document.querySelectorAll("details").forEach(function (d) { d.open = true; });
+  // Figures of a fold are drawn once it is open.
+  setTimeout(checks, 5000);
+});
+function checks() {
   var out = { errors: pageErrors, tables: [], figures: [], empty: [] };
   document.querySelectorAll(".table").forEach(function (box) {
     var search = box.querySelector("input[type=search]"), heads = box.querySelectorAll("th button");
@@ -44,7 +48,7 @@ const CHECKS: &str = r#"<script>addEventListener("load", function () {
   out.external = Array.from(document.querySelectorAll("[src],link[href]")).map(function (n) { return n.src || n.href; })
     .filter(function (u) { return !/^(data|blob):/.test(u); });
   parent.postMessage(JSON.stringify(out), "*");
-});</script>"#;
+}</script>"#;
 /// A frame as wide as asked for: the browser's window has a least width above a telephone's.
 const FRAME: &str = r#"<!doctype html><body style="margin:0"><iframe style="border:0;width:WIDTHpx;height:900px" src="PAGE"></iframe>
 <script>addEventListener("message", function (e) {

@@ -1,6 +1,7 @@
 //! Genes and cells that escape copy-number dosage: [`dosage`] (a dosage slope per gene, scores per
-//! cell), [`discordance`] (cells that hold back a set of genes, and that set), [`de`] (differential
-//! expression and cis effects) and [`baselines`] (simple methods to measure the alignment against).
+//! cell), [`discordance`] (cells that hold back a set of genes, and that set), [`enrichment`] (gene sets of the genes
+//! that escape), [`de`] (differential expression and cis effects) and [`baselines`] (simple methods to measure the
+//! alignment against).
 
 #![cfg_attr(
     test,
@@ -14,3 +15,4 @@ pub mod baselines;
 pub mod de;
 pub mod discordance;
 pub mod dosage;
+pub mod enrichment;

@@ -237,6 +237,10 @@ roles! {
     DOSAGE: Tables = "dosage";
     /// Cells that hold back a set of genes, and that set.
     DISCORDANCE: Tables = "discordance";
+    /// File input of `enrichment`: gene sets.
+    GENE_SETS: File = "gene_sets";
+    /// Gene sets by how many of their genes escape.
+    ENRICHMENT: Tables = "enrichment";
     /// Differential expression and cis effects.
     DE: Tables = "de";
     /// Scores of cells and genes by the baselines.

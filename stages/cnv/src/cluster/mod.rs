@@ -4,7 +4,8 @@
 //! (`connectivities`) -> Leiden (`leiden`) and a layout in the plane (`umap`); then the score and the
 //! mean profile of each cluster (`profiles`), its gains and losses (`segments`, by the raw counts of
 //! its genes where they are read: `evidence`), malignancy scores of cells (`malignancy`), and, where
-//! raw counts are read, the clones of the tumour (`clones`). Names, defaults and meanings are those of
+//! expression is read, the clones of the tumour (`clones`) and a layout of the cells by their expression
+//! (`expression_map`). Names, defaults and meanings are those of
 //! infercnvpy, which calls scanpy.
 //!
 //! Unlike scanpy, neighbours are exact at any number of cells, and every step gives the same bytes
@@ -17,6 +18,7 @@
 
 pub mod clones;
 mod evidence;
+mod expression_map;
 mod malignancy;
 mod on_h;
 mod params;
@@ -28,6 +30,8 @@ mod tables;
 mod stage_tests;
 #[cfg(test)]
 mod tests;
+
+use expression_map::expression_map;
 
 pub use clones::{CloneOptions, Clones, Evidence};
 pub use evidence::{Contrast, Contrasts, Places, Shift};
@@ -217,7 +221,8 @@ impl Stage for Cluster {
     // 9: arms and segments judged by their genes' counts; malignant cells in altered clusters alone.
     // 10: pseudogene segments of the receptors' loci (`IGHVII-1-1`, `TRBVA`) take no part, as the other segments.
     // 12: those of genes that are named by Ensembl id too; `expr` in another order of cells.
-    const CODE_VERSION: u32 = 12;
+    // 13: `X_umap`, the map of expression.
+    const CODE_VERSION: u32 = 13;
     const ABOUT: &'static str =
         "groups the cells of a patient by copy-number profile: PCA, exact neighbours, Leiden, UMAP";
     const USES_SEED: bool = true;
@@ -242,7 +247,7 @@ impl Stage for Cluster {
         vec![
             OutputDecl::new(
                 roles::CLUSTERS,
-                "AnnData: obs cnv_leiden, cnv_score, cnv_signal, cnv_correlation, cnv_malignancy, cnv_malignant and cnv_clone, obsm X_cnv_pca and X_cnv_umap, neighbour graph",
+                "AnnData: obs cnv_leiden, cnv_score, cnv_signal, cnv_correlation, cnv_malignancy, cnv_malignant and cnv_clone, obsm X_cnv_pca, X_cnv_umap and (where `expr` is read) X_umap of the expression, neighbour graph",
             ),
             OutputDecl::new(
                 roles::CLUSTER_TABLES,
@@ -283,6 +288,8 @@ impl Stage for Cluster {
             _ => None,
         };
         ctx.check_cancelled()?;
+        let map = map_of_expression(ctx, expr.as_ref(), params)?;
+        ctx.check_cancelled()?;
         ctx.progress.step(5, 5, "writing");
         let mut obs = input.obs;
         if let Some(types) = expr.and_then(|e| e.obs.columns.get(CANCER_VS_NORMAL).cloned()) {
@@ -299,8 +306,11 @@ impl Stage for Cluster {
         };
         tables.write(&ctx.output(roles::CLUSTER_TABLES))?;
         let metrics = metrics(&found, &judged, clones.as_ref(), without_signal);
-        annotated(obs, found, judged.malignancy, clones.as_ref())
-            .write_zarr(&ctx.output(roles::CLUSTERS))?;
+        let mut data = annotated(obs, found, judged.malignancy, clones.as_ref());
+        if let Some(map) = map {
+            data.obsm.insert("X_umap".into(), Matrix::Dense(map));
+        }
+        data.write_zarr(&ctx.output(roles::CLUSTERS))?;
         Ok(metrics)
     }
 }
@@ -496,6 +506,20 @@ impl Judged {
             ));
         }
     }
+}
+
+/// The map of expression, where it is read.
+fn map_of_expression(
+    ctx: &StageContext<'_>,
+    expr: Option<&Expr>,
+    params: &ClusterParams,
+) -> StageResult<Option<Array2<f32>>> {
+    let (Some(expr), Some(input)) = (expr, ctx.optional(roles::EXPR)) else {
+        return Ok(None);
+    };
+    ctx.progress.step(5, 5, "map of expression");
+    let shape = (expr.obs.len(), expr.var.len());
+    expression_map(&input.open()?, shape, params, ctx.seed).map(Some)
 }
 
 /// Number of cells without any copy-number signal; warns where that is all of them.

@@ -114,6 +114,32 @@ impl Assembly {
         Some(if short { Arm::P } else { Arm::Q })
     }
 
+    /// The first of the human and then the mouse assemblies, newest first, that has all of these chromosomes, and none of
+    /// these last bases beyond its chromosome. Names without `chr` (scaffolds) and chrM are not judged; `None` where
+    /// nothing is judged. A guess for drawings and for arms: genes of one assembly often fit another.
+    pub fn that_fits<'a>(places: impl Iterator<Item = (&'a str, i64)>) -> Option<Self> {
+        let mut last: std::collections::BTreeMap<&str, i64> = std::collections::BTreeMap::new();
+        for (chromosome, end) in places {
+            if chromosome.starts_with("chr") && chromosome != "chrM" {
+                let at = last.entry(chromosome).or_default();
+                *at = (*at).max(end);
+            }
+        }
+        let holds = |a: &Self| {
+            let fits =
+                |(name, end): (&&str, &i64)| a.chromosome(name).is_some_and(|c| c.length >= *end);
+            last.iter().all(fits)
+        };
+        let known = [
+            Self::GRCh38,
+            Self::GRCh37,
+            Self::ChM13,
+            Self::GRCm39,
+            Self::GRCm38,
+        ];
+        known.into_iter().find(|a| !last.is_empty() && holds(a))
+    }
+
     /// What places cannot be of this assembly: the first on a chromosome that it does not have, and the
     /// first of those that end beyond their chromosome, with their number. Scaffolds and chrM are not
     /// judged, unless more than half of the places are on names that it does not have, and nothing is of

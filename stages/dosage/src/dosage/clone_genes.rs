@@ -5,13 +5,14 @@
 //! relative to the stratum's level at a copy ratio of 0, less the tumour levels, so that a gene's fitted
 //! line is `slope * copy_ratio`; `log_ratio_se`, its standard error. They are NaN where the gene was not
 //! fitted or the clone has too few counts. `var["tumour_level"]` is the log level of
-//! malignant clones that the patients share (`tumour_level TYPE` where several cell types have one).
+//! malignant clones that the patients share (`tumour_level TYPE` where several cell types have one). `uns["dosage"]` has
+//! the numbers that the classes rest on: `fdr`, `insensitive_below`, `max_se`, `altered`.
 
 use std::path::Path;
 
 use ndarray::Array2;
 
-use clcc_data::anndata::AnnData;
+use clcc_data::anndata::{AnnData, Uns};
 use clcc_data::error::StageResult;
 use clcc_data::frame::{Column, Frame};
 use clcc_data::matrix::{Csr, Matrix};
@@ -20,13 +21,19 @@ use clcc_stage::cohort::Cohort;
 
 use super::Analysis;
 use super::clones::{CloneId, ClonePseudobulk};
+use super::params::DosageParams;
 use super::slope::{ClonePoint, GeneDosage};
 
 /// File in the stage's directory of tables.
 pub(super) const FILE: &str = "dosage_clones.h5ad";
 
 /// Write the pseudobulks of the clones with their places in the regressions; nothing without any.
-pub(super) fn write(dir: &Path, cohort: &Cohort, found: &Analysis) -> StageResult<()> {
+pub(super) fn write(
+    dir: &Path,
+    cohort: &Cohort,
+    found: &Analysis,
+    params: &DosageParams,
+) -> StageResult<()> {
     let clones: Vec<&ClonePseudobulk> = found
         .slopes
         .used
@@ -65,9 +72,21 @@ pub(super) fn write(dir: &Path, cohort: &Cohort, found: &Analysis) -> StageResul
             counts.collect::<Vec<_>>(),
         ))),
         layers: layers.map(|(k, v)| (k.to_string(), v)).into(),
+        uns: [("dosage".to_string(), classes_rest_on(params))].into(),
         ..AnnData::default()
     }
     .write_h5ad(&dir.join(FILE))
+}
+
+/// The parameters that decide the classes of genes.
+fn classes_rest_on(params: &DosageParams) -> Uns {
+    let numbers = [
+        ("fdr", params.fdr),
+        ("insensitive_below", params.insensitive_below),
+        ("max_se", params.max_se),
+        ("altered", params.altered),
+    ];
+    Uns::Dict(numbers.map(|(k, v)| (k.to_string(), Uns::F64(v))).into())
 }
 
 fn clone_frame(cohort: &Cohort, clones: &[&ClonePseudobulk], found: &Analysis) -> Frame {

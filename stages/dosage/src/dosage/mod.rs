@@ -69,7 +69,8 @@ impl Stage for Dosage {
     // of the clones published.
     // 13: malignant clones by the calls of `cluster` or their own counts; neighbours within segments,
     // those of each clone that are informative in it.
-    const CODE_VERSION: u32 = 13;
+    // 14: `dosage_clones.h5ad` says what the classes rest on.
+    const CODE_VERSION: u32 = 14;
     const TABLES: &'static [TableSpec] = &[
         rows::DosageGeneRow::SPEC,
         rows::DosagePatientRow::SPEC,

@@ -657,7 +657,7 @@ fn the_published_points_lie_around_the_fitted_line() {
         x: t.counts.clone(),
     };
     let dir = tempfile::tempdir().unwrap();
-    clone_genes::write(dir.path(), &cohort, &found).unwrap();
+    clone_genes::write(dir.path(), &cohort, &found, &DosageParams::default()).unwrap();
     let reader = Reader::open(&dir.path().join(clone_genes::FILE)).unwrap();
     let obs = reader.obs().unwrap();
     assert_eq!(obs.len(), 9);

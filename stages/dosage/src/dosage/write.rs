@@ -27,7 +27,7 @@ pub(super) fn all(
     params: &DosageParams,
 ) -> StageResult<()> {
     gene_tables::write(dir, cohort, found, params)?;
-    clone_genes::write(dir, cohort, found)?;
+    clone_genes::write(dir, cohort, found, params)?;
     cells(dir, cohort, found, params)?;
     factors(dir, cohort, found, params)?;
     loadings(dir, cohort, found, params)?;

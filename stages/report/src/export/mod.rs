@@ -2,8 +2,9 @@
 //!
 //! `X` is log1p expression, `layers["counts"]` the raw counts. `obs` has all columns of `expr`, and
 //! `cnv_burden`, `cnv_leiden`, `cnv_score`, `cnv_malignancy`, `cnv_malignant` (missing where no call was made), `cnv_clone`, `split`, `concordance` (the distance between a cell's
-//! two embeddings) and `concordance_class`; with anchors `subcluster` and `h_leiden`. `obsm` has X_cnv, X_cnv_pca, X_cnv_umap, X_clcc_expr and
-//! X_clcc_cnv (with anchors X_h, X_z, X_h_umap and X_h_umap_3d), and X_umap, which is X_cnv_umap under the name that `scanpy.pl.umap` draws; `obsp` the copy-number neighbour graph, `var` chromosome, start and end.
+//! two embeddings) and `concordance_class`; with anchors `subcluster` and `h_leiden`. `obsm` has X_umap, the map of expression, which `scanpy.pl.umap` draws,
+//! X_cnv, X_cnv_pca and X_cnv_umap, the map of the copy number (`scanpy.pl.embedding(adata, "cnv_umap")`), X_clcc_expr, X_clcc_cnv and
+//! X_clcc_joint, the plane of both in which the cells of the model vary most (with anchors X_h, X_z, X_h_umap and X_h_umap_3d); `obsp` the copy-number neighbour graph, `var` chromosome, start and end.
 //! `uns["cnv"]["chr_pos"]` is what `infercnvpy.tl.infercnv` writes, so
 //! `infercnvpy.pl.chromosome_heatmap(adata)` draws; `uns["cnv_neighbors"]` names the graph as
 //! `scanpy.pp.neighbors` does, so `neighbors_key="cnv_neighbors"` works.
@@ -24,6 +25,7 @@ use std::path::Path;
 
 use serde_json::json;
 
+use crate::report::joint;
 use clcc_data::anndata::{AnnData, Reader, Uns};
 use clcc_data::error::{StageError, StageResult};
 use clcc_data::frame::{Categorical, Column};
@@ -43,7 +45,8 @@ impl Stage for Export {
 
     const KIND: &'static str = "export";
     // 4: column `cnv_malignancy`.
-    const CODE_VERSION: u32 = 4;
+    // 5: X_umap is the map of expression; X_clcc_joint.
+    const CODE_VERSION: u32 = 5;
     const ABOUT: &'static str = "writes one AnnData per patient with everything that was computed";
     const MULTI_THREADED: bool = true;
 
@@ -140,14 +143,10 @@ fn add_clusters(data: &mut AnnData, path: &Path) -> StageResult<()> {
             data.obs.set(name, column.clone());
         }
     }
-    for name in ["X_cnv_pca", "X_cnv_umap"] {
+    for name in ["X_cnv_pca", "X_cnv_umap", "X_umap"] {
         if reader.has(&format!("obsm/{name}"))? {
             data.obsm.insert(name.into(), reader.obsm(name)?);
         }
-    }
-    // `scanpy.pl.umap` draws what is called `X_umap`; the map there is, is that of the copy number.
-    if let Some(map) = data.obsm.get("X_cnv_umap").cloned() {
-        data.obsm.insert("X_umap".into(), map);
     }
     for name in ["cnv_neighbors_connectivities", "cnv_neighbors_distances"] {
         data.obsp.insert(name.into(), reader.obsp(name)?);
@@ -195,6 +194,10 @@ fn add_embeddings(data: &mut AnnData, patient: &str, path: &Path) -> StageResult
         let own = reader.obsm(&name)?.take_rows(&rows).into_dense();
         data.obsm.insert(name, Matrix::Dense(own));
     }
+    if let Some(map) = joint(&reader)? {
+        let own = Matrix::Dense(map).take_rows(&rows);
+        data.obsm.insert("X_clcc_joint".into(), own);
+    }
     for name in ["split", "subcluster"] {
         if let Some(column) = obs.columns.get(name) {
             data.obs.set(name, column.take(&rows));
@@ -220,7 +223,7 @@ fn add_h_clusters(data: &mut AnnData, patient: &str, path: &Path) -> StageResult
         let own = reader.obsm(name)?.take_rows(&rows).into_dense();
         data.obsm.insert(name.into(), Matrix::Dense(own));
     }
-    // Without clusters of the copy number this is the map that `scanpy.pl.umap` draws.
+    // Without a map of expression this is the one that `scanpy.pl.umap` draws.
     if let Some(map) = data.obsm.get("X_h_umap").cloned() {
         data.obsm.entry("X_umap".into()).or_insert(map);
     }

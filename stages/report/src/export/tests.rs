@@ -73,6 +73,7 @@ impl Bench {
             obsm: BTreeMap::from([
                 ("X_cnv_pca".into(), Matrix::Dense(csr(4, 2, 2).to_dense())),
                 ("X_cnv_umap".into(), Matrix::Dense(csr(4, 2, 3).to_dense())),
+                ("X_umap".into(), Matrix::Dense(csr(4, 2, 5).to_dense())),
             ]),
             obsp: BTreeMap::from([
                 ("cnv_neighbors_connectivities".into(), csr(4, 4, 1)),
@@ -189,7 +190,17 @@ fn one_store_holds_everything_of_the_patient_in_its_own_cell_order() {
         d.obs.texts("split").unwrap(),
         ["train", "val", "test", "train"]
     );
-    assert_eq!(d.obsm["X_umap"], d.obsm["X_cnv_umap"]);
+    // The map of expression, and that of the copy number beside it.
+    assert_eq!(d.obsm["X_umap"], Matrix::Dense(csr(4, 2, 5).to_dense()));
+    assert_eq!(d.obsm["X_cnv_umap"], Matrix::Dense(csr(4, 2, 3).to_dense()));
+    // The mean of the embeddings is 1.5 times the first: (9, 9), (3, 0), (1, 0), (0, 0), (2, 0) by row of the model. Distances
+    // in the plane of two components are those of the mean.
+    let joint = d.obsm["X_clcc_joint"].clone().into_dense();
+    let apart = |a: usize, b: usize| {
+        let d = &joint.row(a) - &joint.row(b);
+        f64::from(d.dot(&d)).sqrt()
+    };
+    assert!((apart(0, 1) - 1.5).abs() < 1e-5 && (apart(0, 3) - 4.5).abs() < 1e-5);
     let distance = d.obs.numbers("concordance").unwrap();
     assert!(
         distance[0].is_nan() && distance[3].is_nan(),

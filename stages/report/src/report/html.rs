@@ -52,7 +52,7 @@ pub(crate) fn slug(text: &str) -> String {
 }
 
 /// JSON that may stand in a `<script>` element: no `<` in it closes the element or begins a comment in it.
-pub fn script_json(value: &serde_json::Value) -> String {
+pub(crate) fn script_json(value: &serde_json::Value) -> String {
     value
         .to_string()
         .replace('<', "\\u003c")
@@ -71,6 +71,37 @@ pub(crate) fn count(n: usize) -> String {
         out.push(d);
     }
     out
+}
+
+/// Bases of a chromosome: `chr6:126,000,000-126,100,000`.
+pub(crate) fn place(chromosome: &str, start: u32, end: u32) -> String {
+    format!(
+        "{chromosome}:{}-{}",
+        count(start as usize),
+        count(end as usize)
+    )
+}
+
+/// A number with a fixed number of decimals and a true minus; `–` where there is none.
+pub(crate) fn signed(x: f64, decimals: usize) -> String {
+    if !x.is_finite() {
+        return "–".to_string();
+    }
+    let text = format!("{x:.decimals$}");
+    // Rounded to nothing, a number has no sign.
+    if text.chars().all(|c| matches!(c, '-' | '0' | '.')) {
+        return text.replace('-', "");
+    }
+    text.replace('-', "−")
+}
+
+/// A p-value or an error rate: three decimals, or a power of ten where it is smaller.
+pub(crate) fn p_value(p: f64) -> String {
+    if p.is_finite() && p != 0.0 && p.abs() < 1e-3 {
+        format!("{p:.1e}").replace('-', "−")
+    } else {
+        signed(p, 3)
+    }
 }
 
 /// A number for people: four significant digits, `–` where there is none.
@@ -127,5 +158,17 @@ mod tests {
         assert_eq!(count(80576), "80,576");
         assert_eq!(count(999), "999");
         assert_eq!(percent(0.1234), "12.3 %");
+        assert_eq!(
+            place("chr6", 126_000_000, 126_100_000),
+            "chr6:126,000,000-126,100,000"
+        );
+        assert_eq!(
+            [signed(-1.186, 2), signed(-0.001, 2), signed(f64::NAN, 2)],
+            ["−1.19", "0.00", "–"]
+        );
+        assert_eq!(
+            [p_value(3.46e-6), p_value(0.0221), p_value(0.0)],
+            ["3.5e−6", "0.022", "0.000"]
+        );
     }
 }

@@ -26,6 +26,10 @@ pub(crate) struct Patient {
     pub(crate) n_genes: Option<usize>,
     /// `X_cnv_umap`, rows as `obs`.
     pub(crate) umap: Option<Array2<f32>>,
+    /// `X_umap`, the map of expression, rows as `obs`.
+    pub(crate) expression_umap: Option<Array2<f32>>,
+    /// Where the expression lies.
+    pub(crate) expr: Option<PathBuf>,
     /// Where the copy-number matrix lies.
     pub(crate) cnv: Option<PathBuf>,
 }
@@ -36,6 +40,10 @@ pub(crate) struct Windows {
     pub(crate) x: Csr,
     /// Chromosome of each window.
     pub(crate) chromosomes: Vec<String>,
+    /// First base of each window; 0 where it is not known.
+    pub(crate) starts: Vec<u32>,
+    /// Last base of each window; 0 where it is not known.
+    pub(crate) ends: Vec<u32>,
 }
 
 /// The patients of roles `expr`, `cnv` and `clusters`, in axis order.
@@ -78,14 +86,23 @@ fn add(patient: &mut Patient, role: Role<Store>, input: Input<'_, Store>) -> Sta
     }
     if role == roles::EXPR {
         patient.n_genes = Some(reader.var()?.len());
+        patient.expr = Some(input.path.clone());
     } else if role == roles::CNV {
         patient.cnv = Some(input.path.clone());
-    } else if reader.names("obsm")?.iter().any(|n| n == "X_cnv_umap") {
-        let umap = reader.obsm("X_cnv_umap")?;
-        let umap = order
-            .as_ref()
-            .map_or_else(|| umap.clone(), |rows| umap.take_rows(rows));
-        patient.umap = Some(umap.into_dense()).filter(|u| u.ncols() >= 2);
+    } else {
+        let known = reader.names("obsm")?;
+        let map = |name: &str| -> StageResult<Option<Array2<f32>>> {
+            if !known.iter().any(|n| n == name) {
+                return Ok(None);
+            }
+            let map = reader.obsm(name)?;
+            let map = order
+                .as_ref()
+                .map_or_else(|| map.clone(), |rows| map.take_rows(rows));
+            Ok(Some(map.into_dense()).filter(|u| u.ncols() >= 2))
+        };
+        patient.umap = map("X_cnv_umap")?;
+        patient.expression_umap = map("X_umap")?;
     }
     Ok(())
 }
@@ -138,7 +155,18 @@ pub(crate) fn windows(patient: &Patient) -> StageResult<Option<Windows>> {
             ),
         ));
     }
-    Ok(Some(Windows { x, chromosomes }))
+    let bases = |column: &str| -> Vec<u32> {
+        frame.numbers(column).map_or_else(
+            |_| vec![0; chromosomes.len()],
+            |v| v.into_iter().map(|b| b as u32).collect(),
+        )
+    };
+    Ok(Some(Windows {
+        x,
+        starts: bases("start"),
+        ends: bases("end"),
+        chromosomes,
+    }))
 }
 
 /// A table that another stage wrote.

@@ -1,11 +1,13 @@
-//! The page: sections of blocks, one style sheet, one script, nothing from the network.
+//! The page: the answer, views that scripts draw from packed data, folds of blocks, one style sheet, one script, nothing
+//! from the network.
+
+use serde_json::json;
 
 use super::figures::svg::Svg;
 use super::html::{escape, slug};
+use super::payload::{Chunk, Code};
+use super::record::PROVENANCE_MARK;
 use super::table_view::TableView;
-
-/// The engine puts the run's record here: `<script type="application/json" id="run-provenance">`.
-pub const PROVENANCE_MARK: &str = "<!--clcc:provenance-->";
 
 /// A drawing with what it shows and where it comes from.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,6 +20,8 @@ pub(crate) struct Figure {
     pub(crate) caption: String,
     /// Roles that it is drawn from.
     pub(crate) from: Vec<&'static str>,
+    /// Patient that it shows alone; such figures are the first to leave a page that grows too large.
+    pub(crate) patient: Option<String>,
     /// The drawing.
     pub(crate) svg: Svg,
 }
@@ -36,30 +40,16 @@ impl Figure {
             title: title.to_string(),
             caption: caption.to_string(),
             from: from.to_vec(),
+            patient: None,
             svg,
         }
     }
 
-    fn html(&self) -> String {
-        let size = if self.svg.width > 560.0 {
-            "wide"
-        } else {
-            "small"
-        };
-        let from = self
-            .from
-            .iter()
-            .map(|r| format!("<code>{}</code>", escape(r)))
-            .collect::<Vec<_>>()
-            .join(", ");
-        format!(
-            "<figure class=\"{size}\" id=\"{id}\"><h4>{title}</h4><div class=\"drawing\">{svg}</div>\
-             <figcaption>{caption} <span class=\"from\">From {from}.</span></figcaption></figure>\n",
-            id = self.id,
-            title = escape(&self.title),
-            svg = self.svg.inline(&self.id, &self.title),
-            caption = escape(&self.caption),
-        )
+    /// The same, of one patient.
+    #[must_use]
+    pub(crate) fn of(mut self, patient: &str) -> Self {
+        self.patient = Some(patient.to_string());
+        self
     }
 }
 
@@ -70,8 +60,6 @@ pub(crate) enum Tone {
     Info,
     /// Read this before believing the numbers.
     Warning,
-    /// Something is not there.
-    Missing,
 }
 
 /// A piece of a section.
@@ -83,8 +71,6 @@ pub(crate) enum Block {
     Note(Tone, String),
     /// A heading within the section.
     Heading(String),
-    /// Headline numbers: value, what it is.
-    Tiles(Vec<(String, String)>),
     /// Figures beside one another.
     Figures(Vec<Figure>),
     /// A table.
@@ -107,18 +93,6 @@ pub(crate) struct Section {
 }
 
 impl Section {
-    /// A section for a part of the pipeline that the workflow does not have.
-    pub(crate) fn absent(id: &'static str, title: &'static str, stage: &str) -> Self {
-        let text = format!(
-            "The stage `{stage}` was not part of this workflow, so there is nothing to show here."
-        );
-        Self {
-            id,
-            title,
-            blocks: vec![Block::Note(Tone::Missing, text)],
-        }
-    }
-
     /// All figures, in order.
     pub(crate) fn figures(&self) -> Vec<&Figure> {
         fn collect<'a>(blocks: &'a [Block], out: &mut Vec<&'a Figure>) {
@@ -152,78 +126,284 @@ impl Section {
     }
 }
 
-/// The whole page.
-pub(crate) fn page(title: &str, sections: &[Section]) -> String {
-    let contents: String = sections
-        .iter()
-        .map(|s| format!("<li><a href=\"#{}\">{}</a></li>", s.id, escape(s.title)))
-        .collect();
-    let mut tables = 0;
-    let body: String = sections
-        .iter()
-        .map(|s| {
-            format!(
-                "<section id=\"{}\"><h2>{}</h2>\n{}</section>\n",
-                s.id,
-                escape(s.title),
-                blocks_html(&s.blocks, &mut tables)
-            )
-        })
-        .collect();
+/// Where the folds of the steps stand on the page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Below the views: the figures of a step of the analysis.
+    Figures,
+    /// With the quality of what went in.
+    Quality,
+}
+
+/// All that the page is made of.
+pub(crate) struct Page<'a> {
+    /// Headline.
+    pub(crate) title: &'a str,
+    /// First screen, HTML.
+    pub(crate) answer: String,
+    /// Folds of the steps, in order.
+    pub(crate) steps: &'a [(Place, Section)],
+    /// Tables of enrichment, HTML-free blocks; none where the workflow has none.
+    pub(crate) enrichment: Option<&'a Section>,
+    /// Packed data.
+    pub(crate) chunks: &'a [Chunk],
+    /// Whether figures of single patients are drawn on the page; else they lie beside it.
+    pub(crate) single_figures: bool,
+}
+
+/// Views that scripts draw: anchor, chunk, heading, what it needs scripts for.
+const VIEWS: [(&str, &str, &str, &str); 3] = [
+    (
+        "gene",
+        "genes",
+        "Gene",
+        "the expression of any gene against the copy number of each clone, its slope in each patient and its place in the genome",
+    ),
+    (
+        "genome",
+        "genome",
+        "Genome",
+        "copy number of cells and clones along the genome",
+    ),
+    (
+        "cells",
+        "cells",
+        "Cells",
+        "maps of the cells, coloured by what is known of them",
+    ),
+];
+
+/// Numbers tables, and collects the drawings that the script inserts.
+#[derive(Debug, Default)]
+struct Writer {
+    tables: usize,
+    drawings: Option<Vec<(String, String, String)>>,
+    single_figures: bool,
+}
+
+impl Page<'_> {
+    fn has(&self, chunk: &str) -> bool {
+        self.chunks.iter().any(|c| c.name() == chunk)
+    }
+
+    /// The file.
+    pub(crate) fn html(&self) -> String {
+        let mut writer = Writer {
+            drawings: Some(Vec::new()),
+            single_figures: self.single_figures,
+            ..Writer::default()
+        };
+        let mut sections: Vec<(&str, &str, String)> = Vec::new();
+        sections.push(("answer", "Answer", self.answer.clone()));
+        for (id, chunk, heading, needs) in VIEWS {
+            if self.has(chunk) {
+                sections.push((id, heading, view(id, chunk, heading, needs)));
+            }
+        }
+        let folds = |place: Place, writer: &mut Writer| -> String {
+            let own = self.steps.iter().filter(|(p, _)| *p == place);
+            own.map(|(_, step)| writer.step(step)).collect()
+        };
+        let card = |id: &str, title: &str, body: &str| {
+            format!("<section id=\"{id}\" class=\"card\"><h2>{title}</h2>\n{body}</section>\n")
+        };
+        let figures = folds(Place::Figures, &mut writer);
+        if !figures.is_empty() {
+            sections.push((
+                "figures",
+                "Figures",
+                card("figures", "Figures of each step", &figures),
+            ));
+        }
+        if let Some(section) = self.enrichment {
+            sections.push(("enrichment", "Enrichment", self.sets(section, &mut writer)));
+        }
+        let tables = self.tables();
+        if !tables.is_empty() {
+            sections.push((
+                "tables",
+                "Tables",
+                card("tables", "Tables of all genes", &tables),
+            ));
+        }
+        let quality = folds(Place::Quality, &mut writer);
+        if !quality.is_empty() {
+            sections.push((
+                "quality",
+                "Quality",
+                card("quality", "Quality of what went in", &quality),
+            ));
+        }
+        let run = writer.blocks(&[Block::Text(RUN.into()), Block::Provenance]);
+        sections.push(("run", "Run", card("run", "Run", &run)));
+        let mut chunks: String = self.chunks.iter().map(Chunk::html).collect();
+        chunks.extend(figures_chunk(writer.drawings.take().unwrap_or_default()).map(|c| c.html()));
+        self.assembled(&sections, &chunks)
+    }
+
+    /// Gene sets: a static table, and what scripts add to it.
+    fn sets(&self, section: &Section, writer: &mut Writer) -> String {
+        let rest = if self.has("enrichment") {
+            VIEW_BODY
+        } else {
+            ""
+        };
+        format!(
+            "<section id=\"enrichment\" class=\"card view\" data-chunk=\"enrichment\"><h2>{}</h2>\n{}{rest}</section>\n",
+            escape(section.title),
+            writer.blocks(&section.blocks)
+        )
+    }
+
+    /// Tables that scripts draw from packed data.
+    fn tables(&self) -> String {
+        let of = [
+            ("all-genes", "genes", "All genes"),
+            ("contrasts", "contrasts", "Contrasts"),
+        ];
+        of.iter()
+            .filter(|(_, chunk, _)| self.has(chunk))
+            .map(|(id, chunk, heading)| {
+                format!(
+                    "<div class=\"view\" data-chunk=\"{chunk}\" id=\"{id}\"><h3>{heading}</h3>{NEEDS_SCRIPT}{VIEW_BODY}</div>\n",
+                )
+            })
+            .collect()
+    }
+
+    fn assembled(&self, sections: &[(&str, &str, String)], chunks: &str) -> String {
+        let contents: String = sections
+            .iter()
+            .map(|(id, title, _)| format!("<a href=\"#{id}\">{title}</a>"))
+            .collect();
+        let body: String = sections.iter().map(|s| s.2.as_str()).collect();
+        let find = if self.has("genes") { FIND } else { "" };
+        format!(
+            "<!doctype html>\n<html lang=\"en\" class=\"no-js\"><head><meta charset=\"utf-8\">\
+             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
+             <meta name=\"color-scheme\" content=\"light dark\"><title>{title}</title>\n\
+             <style>{css}</style>\n<link rel=\"icon\" href=\"data:,\"></head>\n<body>\n\
+             <a class=\"skip\" href=\"#answer\">Skip to the answer</a>\n\
+             <header><div class=\"bar\"><h1>{title}</h1>{find}\
+             <button id=\"theme\" type=\"button\" hidden>Theme: auto</button></div>\n\
+             <nav aria-label=\"Sections\">{contents}</nav></header>\n<main>\n{body}</main>\n{chunks}\
+             {PROVENANCE_MARK}\n<script>{js}</script>\n</body></html>\n",
+            title = escape(self.title),
+            css = include_str!("../../web/dist/page.css"),
+            js = include_str!("../../web/dist/page.js"),
+        )
+    }
+}
+
+const RUN: &str = "What was run, with which inputs and parameters: the engine's own record. A node that was cached had been computed before \
+                   from the same inputs, parameters and code.";
+const VIEW_BODY: &str = "<div class=\"view-body\"></div>";
+const NEEDS_SCRIPT: &str = "<p class=\"needs-script\">This table is drawn by the page's script; the files beside this page hold it whole.</p>";
+const FIND: &str = "<div class=\"find\" role=\"search\" hidden><label class=\"sr\" for=\"q\">Find a gene</label>\
+                    <input id=\"q\" type=\"search\" placeholder=\"Find a gene  ( / )\" autocomplete=\"off\" spellcheck=\"false\" role=\"combobox\" \
+                    aria-expanded=\"false\" aria-controls=\"hits\" aria-autocomplete=\"list\"><ul id=\"hits\" role=\"listbox\" aria-label=\"Genes\" hidden></ul></div>";
+
+fn view(id: &str, chunk: &str, heading: &str, needs: &str) -> String {
     format!(
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
-         <meta name=\"color-scheme\" content=\"light dark\"><title>{title}</title>\n\
-         <style>{css}</style>\n<link rel=\"icon\" href=\"data:,\"></head>\n<body>\n\
-         <header><div><p class=\"kicker\">clcc-flow report</p><h1>{title}</h1></div>\
-         <button type=\"button\" id=\"theme\" hidden>Theme: auto</button></header>\n\
-         <nav aria-label=\"Contents\"><ol>{contents}</ol></nav>\n<main>\n{body}</main>\n\
-         {PROVENANCE_MARK}\n<script>{js}</script>\n</body></html>\n",
-        title = escape(title),
-        css = include_str!("page.css"),
-        js = include_str!("page.js"),
+        "<section id=\"{id}\" class=\"card view\" data-chunk=\"{chunk}\"><h2>{heading}</h2>\
+         <p class=\"needs-script\">With scripts, this shows {needs}.</p>{VIEW_BODY}</section>\n"
     )
 }
 
-fn blocks_html(blocks: &[Block], tables: &mut usize) -> String {
-    let mut out = String::new();
-    for block in blocks {
-        out.push_str(&block_html(block, tables));
+/// The drawings of the folds; `None` without any.
+fn figures_chunk(drawings: Vec<(String, String, String)>) -> Option<Chunk> {
+    if drawings.is_empty() {
+        return None;
     }
-    out
+    let mut chunk = Chunk::new("figures");
+    let mut ends = vec![0u32];
+    let mut all = String::new();
+    for (_, _, svg) in &drawings {
+        all.push_str(svg);
+        ends.push(all.len() as u32);
+    }
+    let about = |(id, title, _): &(String, String, String)| json!({"id": id, "title": title, "file": format!("figures/{id}.svg")});
+    chunk.set("figures", drawings.iter().map(about).collect());
+    chunk.u32("ptr", &[ends.len()], &ends, Code::Plain);
+    chunk.u8("svg", &[all.len()], all.as_bytes());
+    Some(chunk)
 }
 
-fn block_html(block: &Block, tables: &mut usize) -> String {
-    match block {
-        Block::Text(text) => format!("<p>{}</p>\n", prose(text)),
-        Block::Note(tone, text) => {
-            let class = match tone {
-                Tone::Info => "info",
-                Tone::Warning => "warning",
-                Tone::Missing => "missing",
-            };
-            format!("<p class=\"note {class}\">{}</p>\n", prose(text))
+impl Writer {
+    fn step(&mut self, step: &Section) -> String {
+        format!(
+            "<details class=\"fold step\" id=\"{}\"><summary>{}</summary>\n{}</details>\n",
+            step.id,
+            escape(step.title),
+            self.blocks(&step.blocks)
+        )
+    }
+
+    fn blocks(&mut self, blocks: &[Block]) -> String {
+        blocks.iter().map(|block| self.block(block)).collect()
+    }
+
+    fn block(&mut self, block: &Block) -> String {
+        match block {
+            Block::Text(text) => format!("<p>{}</p>\n", prose(text)),
+            Block::Note(tone, text) => {
+                let class = match tone {
+                    Tone::Info => "info",
+                    Tone::Warning => "warning",
+                };
+                format!("<p class=\"note {class}\">{}</p>\n", prose(text))
+            }
+            Block::Heading(text) => format!("<h3>{}</h3>\n", escape(text)),
+            Block::Figures(figures) => {
+                let inner: String = figures.iter().map(|f| self.figure(f)).collect();
+                format!("<div class=\"figures\">{inner}</div>\n")
+            }
+            Block::Table(table) => {
+                self.tables += 1;
+                table.html(&format!("table-{}", self.tables))
+            }
+            Block::Fold(summary, open, inner) => {
+                let open = if *open { " open" } else { "" };
+                let inner = self.blocks(inner);
+                format!(
+                    "<details class=\"fold\"{open}><summary>{}</summary>{inner}</details>\n",
+                    escape(summary)
+                )
+            }
+            Block::Provenance => "<div id=\"provenance-view\"><p class=\"note missing\">The record of the run is added by the engine \
+                 when it publishes this page; here it is not there, or scripts are off.</p></div>\n"
+                .to_string(),
         }
-        Block::Heading(text) => format!("<h3>{}</h3>\n", escape(text)),
-        Block::Tiles(tiles) => {
-            let tiles: String =
-                tiles.iter().map(|(v, l)| format!("<div><dd>{}</dd><dt>{}</dt></div>", escape(v), escape(l))).collect();
-            format!("<dl class=\"tiles\">{tiles}</dl>\n")
+    }
+
+    /// A figure whose drawing the script inserts from the chunk `figures`; without scripts a link leads to its file.
+    fn figure(&mut self, figure: &Figure) -> String {
+        let size = if figure.svg.width > 560.0 {
+            "wide"
+        } else {
+            "small"
+        };
+        let from: Vec<String> = figure
+            .from
+            .iter()
+            .map(|r| format!("<code>{}</code>", escape(r)))
+            .collect();
+        let mut index = String::new();
+        if self.single_figures || figure.patient.is_none() {
+            let drawings = self.drawings.get_or_insert_default();
+            index = format!(" data-figure=\"{}\"", drawings.len());
+            let svg = figure.svg.inline(&figure.id, &figure.title);
+            drawings.push((figure.id.clone(), figure.title.clone(), svg));
         }
-        Block::Figures(figures) => {
-            format!("<div class=\"figures\">{}</div>\n", figures.iter().map(Figure::html).collect::<String>())
-        }
-        Block::Table(table) => {
-            *tables += 1;
-            table.html(&format!("table-{tables}"))
-        }
-        Block::Fold(summary, open, inner) => {
-            let open = if *open { " open" } else { "" };
-            format!("<details class=\"fold\"{open}><summary>{}</summary>{}</details>\n", escape(summary), blocks_html(inner, tables))
-        }
-        Block::Provenance => "<div id=\"provenance-view\"><p class=\"note missing\">The record of the run is added by the engine \
-             when it publishes this page; here it is not there, or scripts are off.</p></div>\n"
-            .to_string(),
+        format!(
+            "<figure class=\"{size}\" id=\"{id}\"{index}><h4>{title}</h4><div class=\"drawing\">\
+             <a href=\"figures/{id}.svg\">The drawing, beside this page</a></div>\
+             <figcaption>{caption} <span class=\"from\">From {from}.</span></figcaption></figure>\n",
+            id = figure.id,
+            title = escape(&figure.title),
+            caption = escape(&figure.caption),
+            from = from.join(", "),
+        )
     }
 }
 
@@ -246,6 +426,7 @@ fn prose(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::payload::tests::Unpacked;
 
     #[test]
     fn prose_sets_code_and_escapes_all() {
@@ -255,31 +436,56 @@ mod tests {
 
     #[test]
     fn the_page_asks_nothing_of_the_network_and_has_one_place_for_the_record() {
-        let svg = Svg {
-            width: 600.0,
+        let svg = |width| Svg {
+            width,
             height: 10.0,
-            body: String::new(),
+            body: "<g/>".into(),
         };
-        let figure = Figure::new(&["A b", "c"], "t <", "shows & tells", &["expr"], svg);
+        let figure = |id: &str, width| {
+            Figure::new(&[id, "c"], "t <", "shows & tells", &["expr"], svg(width))
+        };
+        let figures = vec![figure("A b", 600.0), figure("P1", 300.0).of("P1")];
         let section = Section {
             id: "s",
             title: "S",
-            blocks: vec![
-                Block::Fold("more".into(), false, vec![Block::Figures(vec![figure])]),
-                Block::Provenance,
-            ],
+            blocks: vec![Block::Fold(
+                "more".into(),
+                false,
+                vec![Block::Figures(figures)],
+            )],
         };
         assert_eq!(section.figures()[0].id, "a-b-c");
-        let html = page("T & U", &[section, Section::absent("x", "X", "train")]);
+        let steps = [(Place::Figures, section)];
+        let page = |single_figures| Page {
+            title: "T & U",
+            answer: String::new(),
+            steps: &steps,
+            enrichment: None,
+            chunks: &[],
+            single_figures,
+        };
+        let html = page(true).html();
         assert_eq!(html.matches(PROVENANCE_MARK).count(), 1);
         for bad in ["http://", "https://", "src=", "@import", "url("] {
             assert!(!html.contains(bad), "the page holds `{bad}`");
         }
         assert!(
-            html.contains("figure class=\"wide\" id=\"a-b-c\"")
+            html.contains("figure class=\"wide\" id=\"a-b-c\" data-figure=\"0\"")
                 && html.contains("shows &amp; tells")
         );
-        assert!(html.contains("<code>train</code> was not part of this workflow"));
-        assert!(html.contains("T &amp; U"));
+        assert!(html.contains("T &amp; U") && !html.contains("<input id=\"q\""));
+        let figures = Unpacked::of(&html, "figures").unwrap();
+        let ends = figures.values("ptr");
+        let all: String = figures
+            .values("svg")
+            .iter()
+            .map(|b| char::from(*b as u8))
+            .collect();
+        assert_eq!(all[ends[1] as usize..], svg(300.0).inline("p1-c", "t <"));
+        // The figures of single patients stay beside the page where they are asked to.
+        let html = page(false).html();
+        let figures = Unpacked::of(&html, "figures").unwrap();
+        assert_eq!(figures.values("ptr").len(), 2);
+        assert!(html.contains("<figure class=\"small\" id=\"p1-c\"><h4>"));
     }
 }

@@ -32,6 +32,10 @@ pub struct Params {
     /// Default 0.5, the stricter of the paper's two.
     #[schemars(range(min = 0, max = 10))]
     pub log2fc: f64,
+    /// Size of the page in millions of bytes, 1 to 500, beyond which it leaves out what lies beside it: counts of
+    /// genes in single cells, rows of the heatmap, digits of the cells' numbers, figures of single patients. Default 15.
+    #[schemars(range(min = 1, max = 500))]
+    pub max_megabytes: f64,
 }
 
 impl Default for Params {
@@ -43,6 +47,7 @@ impl Default for Params {
             label_genes: 12,
             fdr: 0.05,
             log2fc: 0.5,
+            max_megabytes: 15.0,
         }
     }
 }
@@ -74,6 +79,7 @@ mod tests {
             label_genes: 101,
             fdr: f64::NAN,
             log2fc: -1.0,
+            max_megabytes: 0.5,
         };
         let paths: Vec<String> = problems::<Report>(&bad)
             .into_iter()
@@ -87,6 +93,7 @@ mod tests {
                 "label_genes",
                 "fdr",
                 "log2fc",
+                "max_megabytes",
                 "title"
             ]
         );

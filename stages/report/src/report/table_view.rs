@@ -1,9 +1,11 @@
 //! A table in the page: the first rows as HTML, which every browser and printer shows, and all
 //! embedded rows as data, which the page's script sorts, searches, pages and offers as TSV.
+//!
+//! Columns `chromosome`, `start` and `end` that stand together are one column `position` here: `chr6:126,000,000-126,100,000`.
 
 use serde_json::json;
 
-use super::html::{count, escape, script_json, short, slug};
+use super::html::{count, escape, place, script_json, short, slug};
 use clcc_data::table::TextTable;
 
 /// Which rows of a long table the page holds; names of columns, the first that the table has counts.
@@ -22,6 +24,32 @@ pub(crate) const BY_P: Pick<'static> = Pick::Smallest(&["pvals_adj", "pvals"]);
 
 /// Rows that are written as HTML.
 const STATIC_ROWS: usize = 8;
+
+/// What a column holds, and so how its values are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Text,
+    Whole,
+    Number,
+    P,
+    Position,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Whole => "int",
+            Self::Number => "num",
+            Self::P => "p",
+            Self::Position => "pos",
+        }
+    }
+
+    fn is_numeric(self) -> bool {
+        matches!(self, Self::Whole | Self::Number | Self::P)
+    }
+}
 
 /// A table of the page.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,6 +75,7 @@ impl TableView {
         cap: usize,
         pick: Pick<'_>,
     ) -> Self {
+        let table = with_positions(table);
         let n_rows = table.rows.len();
         let mut rows = table.rows;
         let (names, sign, word) = match pick {
@@ -98,14 +127,16 @@ impl TableView {
 
     /// The element; `id` is unique in the page.
     pub(crate) fn html(&self, id: &str) -> String {
-        let numeric: Vec<bool> = (0..self.header.len()).map(|c| self.is_numeric(c)).collect();
+        let kinds: Vec<Kind> = (0..self.header.len()).map(|c| self.kind(c)).collect();
+        let numeric: Vec<bool> = kinds.iter().map(|k| k.is_numeric()).collect();
         let classes = self.classes(&numeric);
-        let (head, body) = self.head_and_body(&numeric, &classes);
+        let (head, body) = self.head_and_body(&kinds, &classes);
         let data = json!({
             "name": slug(&self.title),
             "notes": self.notes,
             "header": self.header,
             "numeric": numeric,
+            "kinds": kinds.iter().map(|k| k.name()).collect::<Vec<_>>(),
             "classes": classes,
             "rows": self.rows,
         });
@@ -146,7 +177,7 @@ impl TableView {
         numeric.iter().enumerate().map(class).collect()
     }
 
-    fn head_and_body(&self, numeric: &[bool], classes: &[&str]) -> (String, String) {
+    fn head_and_body(&self, kinds: &[Kind], classes: &[&str]) -> (String, String) {
         let class = |c: usize| match classes[c] {
             "" => String::new(),
             name => format!(" class=\"{name}\""),
@@ -165,7 +196,7 @@ impl TableView {
                 let cells: String = row
                     .iter()
                     .enumerate()
-                    .map(|(c, v)| format!("<td{}>{}</td>", class(c), escape(&shown(v, numeric[c]))))
+                    .map(|(c, v)| format!("<td{}>{}</td>", class(c), escape(&shown(v, kinds[c]))))
                     .collect();
                 format!("<tr>{cells}</tr>")
             })
@@ -192,26 +223,81 @@ impl TableView {
         }
     }
 
-    fn is_numeric(&self, column: usize) -> bool {
-        let mut seen = false;
+    fn kind(&self, column: usize) -> Kind {
+        let name = self.header[column].as_str();
+        if name == POSITION {
+            return Kind::Position;
+        }
+        let (mut seen, mut whole) = (false, true);
         for row in &self.rows {
             match row[column].as_str() {
                 "" | "NA" => {}
-                v if v.parse::<f64>().is_ok() => seen = true,
-                _ => return false,
+                v if v.parse::<f64>().is_ok() => {
+                    seen = true;
+                    whole &= v.parse::<i64>().is_ok();
+                }
+                _ => return Kind::Text,
             }
         }
-        seen
+        let is_p = name.starts_with("pval") || name.starts_with("qval") || name.ends_with("_adj");
+        match (seen, whole, is_p) {
+            (false, ..) => Kind::Text,
+            (true, true, false) => Kind::Whole,
+            (true, _, true) => Kind::P,
+            (true, false, false) => Kind::Number,
+        }
     }
 }
 
-/// A value as the page shows it: numbers short, missing values as a dash.
-fn shown(value: &str, numeric: bool) -> String {
-    match value.parse::<f64>() {
-        Ok(x) if numeric => short(x),
-        _ if value.is_empty() || value == "NA" => "–".to_string(),
-        _ => value.to_string(),
+/// Column of places in the genome.
+const POSITION: &str = "position";
+
+/// The same table with one column for `chromosome`, `start` and `end` where they stand together.
+fn with_positions(mut table: TextTable) -> TextTable {
+    let is = |w: &[String]| w == ["chromosome", "start", "end"];
+    let Some(at) = table.header.windows(3).position(is) else {
+        return table;
+    };
+    table.header.splice(at..at + 3, [POSITION.to_string()]);
+    for row in &mut table.rows {
+        let text = match (row[at].as_str(), row[at + 1].as_str(), row[at + 2].as_str()) {
+            ("", _, _) => String::new(),
+            (chromosome, start, end) => format!("{chromosome}:{start}-{end}"),
+        };
+        row.splice(at..at + 3, [text]);
     }
+    table
+}
+
+/// A value as the page shows it: numbers short and with separators, missing values as a dash.
+fn shown(value: &str, kind: Kind) -> String {
+    if value.is_empty() || value == "NA" {
+        return "–".to_string();
+    }
+    match kind {
+        Kind::Whole => whole(value),
+        Kind::Number | Kind::P => value.parse().map_or_else(|_| value.to_string(), short),
+        Kind::Position => position(value),
+        Kind::Text => value.to_string(),
+    }
+}
+
+fn whole(value: &str) -> String {
+    match value.parse::<i64>() {
+        Ok(n) if n < 0 => format!("−{}", count(n.unsigned_abs() as usize)),
+        Ok(n) => count(n as usize),
+        Err(_) => value.to_string(),
+    }
+}
+
+fn position(value: &str) -> String {
+    let parts = value.rsplit_once(':').and_then(|(chromosome, bases)| {
+        let (start, end) = bases.split_once('-')?;
+        // Bases may be written as numbers with a fraction of 0.
+        let base = |text: &str| text.parse::<f64>().ok().map(|b| b as u32);
+        Some(place(chromosome, base(start)?, base(end)?))
+    });
+    parts.unwrap_or_else(|| value.to_string())
 }
 
 #[cfg(test)]
@@ -275,5 +361,28 @@ mod tests {
         assert_eq!(html.matches("</script>").count(), 1);
         assert!(html.contains("&lt;/script&gt;&lt;b&gt;") && html.contains("made &lt;so&gt;"));
         assert!(html.contains("<td class=\"num\">1.00e-12</td>"));
+    }
+
+    #[test]
+    fn places_are_one_column_and_whole_numbers_have_separators() {
+        let table = TextTable {
+            notes: Vec::new(),
+            header: ["names", "chromosome", "start", "end", "n", "share"]
+                .map(String::from)
+                .to_vec(),
+            rows: vec![
+                ["a", "chr6", "126000000", "126100000", "80576", "0.25"]
+                    .map(String::from)
+                    .to_vec(),
+                ["b", "", "", "", "-3", ""].map(String::from).to_vec(),
+            ],
+        };
+        let html = TableView::new("T", table, "", 10, Pick::First).html("t1");
+        assert!(
+            html.contains("<td>chr6:126,000,000-126,100,000</td><td class=\"num\">80,576</td>"),
+            "{html}"
+        );
+        assert!(html.contains("<td>–</td><td class=\"num\">−3</td><td class=\"num\">–</td>"));
+        assert!(html.contains("[\"text\",\"pos\",\"int\",\"num\"]"));
     }
 }

@@ -67,8 +67,7 @@ pub(crate) fn columns(chromosomes: &[String]) -> Vec<std::ops::Range<usize>> {
     out
 }
 
-/// Draws the heatmap and the limit of its colours: the 99th percentile of the size of the shown
-/// values.
+/// Draws the heatmap; values of the size `limit` have the full colour.
 ///
 /// # Errors
 /// Where the image cannot be encoded.
@@ -77,11 +76,11 @@ pub(crate) fn heatmap(
     chromosomes: &[String],
     groups: &[Group],
     side: &SideBar,
-) -> StageResult<(Svg, f64)> {
+    limit: f64,
+) -> StageResult<Svg> {
     let columns = columns(chromosomes);
     let cells: Vec<usize> = groups.iter().flat_map(|g| g.rows.iter().copied()).collect();
     let values: Vec<Vec<f64>> = cells.iter().map(|&c| means(x, c, &columns)).collect();
-    let limit = limit(&values);
 
     let palette = (0..STEPS).map(|i| palette::diverging(scaled(i))).collect();
     let mut image = Raster::new(columns.len(), cells.len().max(1), palette);
@@ -126,7 +125,7 @@ pub(crate) fn heatmap(
     if !side.entries.is_empty() {
         svg.legend(left, &side.entries);
     }
-    Ok((svg, limit))
+    Ok(svg)
 }
 
 /// Means of a cell's windows in each column.
@@ -140,20 +139,6 @@ fn means(x: &Csr, cell: usize, columns: &[std::ops::Range<usize>]) -> Vec<f64> {
         .iter()
         .map(|r| dense[r.clone()].iter().sum::<f64>() / r.len() as f64)
         .collect()
-}
-
-fn limit(values: &[Vec<f64>]) -> f64 {
-    let mut sizes: Vec<f64> = values
-        .iter()
-        .flatten()
-        .map(|v| v.abs())
-        .filter(|v| v.is_finite() && *v > 0.0)
-        .collect();
-    if sizes.is_empty() {
-        return 1.0;
-    }
-    let at = (sizes.len() - 1) * 99 / 100;
-    *sizes.select_nth_unstable_by(at, f64::total_cmp).1
 }
 
 /// Position of a step on the scale, in [-1, 1].
@@ -372,10 +357,10 @@ mod tests {
             colours: vec![[1; 3], [2; 3]],
             entries: vec![("Cancer".into(), [1; 3])],
         };
-        let (svg, limit) = heatmap(&x, &chromosomes, &groups, &side).unwrap();
-        assert_eq!(limit, 0.5);
+        let svg = heatmap(&x, &chromosomes, &groups, &side, 0.5).unwrap();
         assert!(
-            svg.body.contains(">7</text>")
+            svg.body.contains("+0.5 gain")
+                && svg.body.contains(">7</text>")
                 && svg.body.contains(">chromosome</text>")
                 && svg.body.contains("clone &lt;a&gt;")
                 && svg.body.contains(">Cancer<")

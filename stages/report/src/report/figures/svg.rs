@@ -16,10 +16,10 @@ pub(crate) struct Svg {
 }
 
 impl Svg {
-    /// For the page: no namespace, ids made unique by `id`, read out as `title`.
+    /// For the page, whose script reads it as XML: ids made unique by `id`, read out as `title`.
     pub(crate) fn inline(&self, id: &str, title: &str) -> String {
         format!(
-            "<svg viewBox=\"0 0 {} {}\" width=\"{}\" height=\"{}\" role=\"img\" aria-label=\"{}\">{}</svg>",
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {} {}\" width=\"{}\" height=\"{}\" role=\"img\" aria-label=\"{}\">{}</svg>",
             number(self.width),
             number(self.height),
             number(self.width),
@@ -219,7 +219,7 @@ mod tests {
             "{inline}"
         );
         assert!(inline.contains("&lt;b&gt;") && inline.contains("aria-label=\"a &lt; b\""));
-        assert!(inline.contains("var(--fig-ink)") && !inline.contains("xmlns"));
+        assert!(inline.contains("var(--fig-ink)") && inline.starts_with("<svg xmlns="));
         let file = svg.standalone("f1", "t");
         assert!(file.contains("xmlns=") && !file.contains("var("));
     }

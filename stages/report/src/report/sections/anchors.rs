@@ -8,7 +8,7 @@ use crate::report::figures::lines::lines;
 use crate::report::figures::umap::{Colouring, umap};
 use crate::report::html::{percent, short};
 use crate::report::load::{Patient, TableFile, rows, table_files, tables};
-use crate::report::page::{Block, Figure, Tone};
+use crate::report::page::{Block, Figure, Place, Tone};
 use crate::report::table_view::Pick;
 use clcc_data::error::StageResult;
 use clcc_data::frame::Frame;
@@ -27,7 +27,7 @@ pub(crate) const SECTION: SectionKind = SectionKind {
         (roles::H_CLUSTERS.any(), "cluster"),
         (roles::H_CLUSTER_TABLES.any(), "cluster"),
     ],
-    is_expected: false,
+    place: Place::Figures,
     instead: None,
     compose,
 };
@@ -53,13 +53,8 @@ fn compose(inputs: &Inputs<'_, '_>) -> StageResult<Option<Content>> {
                 .into(),
         ),
     ];
-    let mut tiles = Vec::new();
     for (file, rows) in &found {
-        let (text, tile) = headline(rows, file.patient.as_deref());
-        blocks.push(Block::Text(text));
-        if tiles.is_empty() {
-            tiles.extend(tile);
-        }
+        blocks.push(Block::Text(headline(rows, file.patient.as_deref())));
     }
     blocks.extend(picked_blocks(
         &files,
@@ -79,7 +74,7 @@ fn compose(inputs: &Inputs<'_, '_>) -> StageResult<Option<Content>> {
         Pick::Largest(&["n_cells"]),
     )?);
     blocks.extend(map_of_h(inputs)?);
-    Ok(Some(Content { blocks, tiles }))
+    Ok(Some(blocks))
 }
 
 /// The map of h and its clusters.
@@ -118,8 +113,8 @@ fn of(patient: Option<&str>) -> String {
     patient.map(|p| format!(", {p}")).unwrap_or_default()
 }
 
-/// The paper's figure in words, and as a tile.
-fn headline(rows: &[AnchorRetrievalRow], patient: Option<&str>) -> (String, Vec<(String, String)>) {
+/// The paper's figure in words.
+fn headline(rows: &[AnchorRetrievalRow], patient: Option<&str>) -> String {
     let find = |level: &str, space: &str, cells: &str| {
         let is = |r: &&AnchorRetrievalRow| r.level == level && r.space == space && r.cells == cells;
         rows.iter().find(is).map_or(f64::NAN, |r| r.top5)
@@ -134,7 +129,7 @@ fn headline(rows: &[AnchorRetrievalRow], patient: Option<&str>) -> (String, Vec<
     let (n, chance) = rows
         .first()
         .map_or((f64::NAN, f64::NAN), |r| (r.anchors as f64, r.chance_top5));
-    let text = format!(
+    format!(
         "{} anchors{}. Own anchor among the nearest five, in z: {} of the centroids of training cells, {} of the centroids of held-out \
          cells, {} of held-out cells one by one; by chance {}. In h: {}, {}, {}.",
         short(n),
@@ -146,15 +141,7 @@ fn headline(rows: &[AnchorRetrievalRow], patient: Option<&str>) -> (String, Vec<
         share(find("centroid", "h", "train")),
         share(find("centroid", "h", "heldout")),
         share(find("cell", "h", "heldout")),
-    );
-    let tiles = vec![
-        (short(n), format!("anchors{}", of(patient))),
-        (
-            share(find("cell", "z", "heldout")),
-            format!("top-5 anchor, held-out cells (chance {})", share(chance)),
-        ),
-    ];
-    (text, tiles)
+    )
 }
 
 fn terms(file: &TableFile) -> StageResult<Vec<Figure>> {

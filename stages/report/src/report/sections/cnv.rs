@@ -7,7 +7,7 @@ use crate::report::figures::palette;
 use crate::report::figures::umap::{Colouring, umap};
 use crate::report::html::{count, short};
 use crate::report::load::{Patient, TableFile, Windows, numbers, tables, windows};
-use crate::report::page::{Block, Figure};
+use crate::report::page::{Block, Figure, Place};
 use clcc_data::error::StageResult;
 use clcc_stage::cells::{CLONE, MALIGNANT};
 use clcc_stage::roles;
@@ -20,7 +20,7 @@ pub(crate) const SECTION: SectionKind = SectionKind {
         (roles::CLUSTERS.any(), "cluster"),
         (roles::CLUSTER_TABLES.any(), "cluster"),
     ],
-    is_expected: true,
+    place: Place::Figures,
     instead: None,
     compose,
 };
@@ -50,14 +50,12 @@ fn compose(inputs: &Inputs<'_, '_>) -> StageResult<Option<Content>> {
          stripes. This is inferred from RNA, not measured on DNA."
             .into(),
     )];
-    let mut n_windows = None;
     for (i, patient) in inputs.patients.iter().enumerate() {
         inputs.ctx.check_cancelled()?;
         let what = format!("figures of {}", patient.name);
         let of = inputs.patients.len() as u64;
         inputs.ctx.progress.step(i as u64, of, &what);
         let cnv = windows(patient)?;
-        n_windows = cnv.as_ref().map(|c| c.chromosomes.len()).or(n_windows);
         let figures = figures(inputs, patient, cnv.as_ref(), &files)?;
         if !figures.is_empty() {
             let cells = count(patient.obs.len());
@@ -78,8 +76,7 @@ fn compose(inputs: &Inputs<'_, '_>) -> StageResult<Option<Content>> {
         )));
     }
     blocks.extend(other_tables(&files, &[CLUSTERS, PROFILES], inputs.params)?);
-    let tiles = tiles(inputs, n_windows);
-    Ok(Some(Content { blocks, tiles }))
+    Ok(Some(blocks))
 }
 
 /// Everything that is drawn of a patient.
@@ -92,42 +89,18 @@ fn figures(
     let mut figures = Vec::new();
     if let Some(cnv) = cnv {
         let n = inputs.params.heatmap_cells;
-        figures.push(genome(patient, &cnv.x, &cnv.chromosomes, n)?);
+        figures.push(genome(patient, cnv, n, inputs.limit)?);
     }
     figures.extend(maps(patient)?);
     figures.extend(malignancy(patient, threshold(files, patient)?)?);
     Ok(figures)
 }
 
-fn tiles(inputs: &Inputs<'_, '_>, n_windows: Option<usize>) -> Vec<(String, String)> {
-    let mut tiles = Vec::new();
-    if let Some(n) = n_windows {
-        tiles.push((count(n), "windows along the genome".to_string()));
-    }
-    let clusters: usize = inputs
-        .patients
-        .iter()
-        .filter_map(|p| Some(categories(&p.obs, "cnv_leiden")?.1.len()))
-        .sum();
-    if clusters > 0 {
-        tiles.push((
-            count(clusters),
-            "copy-number clusters, all patients".to_string(),
-        ));
-    }
-    tiles
-}
-
-fn genome(
-    patient: &Patient,
-    x: &clcc_data::matrix::Csr,
-    chromosomes: &[String],
-    n: usize,
-) -> StageResult<Figure> {
+fn genome(patient: &Patient, cnv: &Windows, n: usize, limit: f64) -> StageResult<Figure> {
     let (grouped, what) = groups(patient);
     let side = side_bar(patient);
     let shown = subsample(&grouped, n);
-    let (svg, limit) = heatmap(x, chromosomes, &shown, &side)?;
+    let svg = heatmap(&cnv.x, &cnv.chromosomes, &shown, &side, limit)?;
     let cells: usize = shown.iter().map(|g| g.rows.len()).sum();
     let caption = format!(
         "Each row is a cell ({} of {}, taken evenly from every {what}), each column a window of neighbouring genes in genome order. \
@@ -148,7 +121,8 @@ fn genome(
         &caption,
         &["cnv", "clusters", "expr"],
         svg,
-    ))
+    )
+    .of(&patient.name))
 }
 
 /// Cells by the best grouping there is; within a group, normal cells first.
@@ -255,13 +229,16 @@ fn malignancy(patient: &Patient, threshold: Option<f64>) -> StageResult<Option<F
         patient.name
     );
     let title = format!("Malignancy score, {}", patient.name);
-    Ok(Some(Figure::new(
-        &["cnv malignancy", &patient.name],
-        &title,
-        &caption,
-        &["clusters", "cluster_tables", "cnv"],
-        svg,
-    )))
+    Ok(Some(
+        Figure::new(
+            &["cnv malignancy", &patient.name],
+            &title,
+            &caption,
+            &["clusters", "cluster_tables", "cnv"],
+            svg,
+        )
+        .of(&patient.name),
+    ))
 }
 
 /// What the scores and the threshold mean.
@@ -339,13 +316,9 @@ fn maps(patient: &Patient) -> StageResult<Vec<Figure>> {
             patient.name
         );
         let title = format!("{title}, {}", patient.name);
-        out.push(Figure::new(
-            &["cnv umap", column, &patient.name],
-            &title,
-            &caption,
-            &["clusters", "cnv", "expr"],
-            svg,
-        ));
+        let id = ["cnv umap", column, &patient.name];
+        let from = ["clusters", "cnv", "expr"];
+        out.push(Figure::new(&id, &title, &caption, &from, svg).of(&patient.name));
         Ok(())
     };
     for (column, title, shows, on_map) in MAPPED {

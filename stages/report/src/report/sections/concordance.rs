@@ -8,7 +8,7 @@ use crate::report::figures::distribution::{Scale, violins};
 use crate::report::figures::palette;
 use crate::report::html::{count, percent, short};
 use crate::report::load::{TableFile, stack, table_files, tables};
-use crate::report::page::{Block, Figure, Tone};
+use crate::report::page::{Block, Figure, Place, Tone};
 use clcc_data::error::StageResult;
 use clcc_stage::roles;
 use clcc_stage::rows::{CompositionRow, ConcordancePatientRow, ConcordanceRow};
@@ -23,7 +23,7 @@ pub(crate) const SECTION: SectionKind = SectionKind {
         (roles::CONCORDANCE.any(), "concordance"),
         (roles::CONCORDANCE_SUMMARY.any(), "concordance"),
     ],
-    is_expected: true,
+    place: Place::Figures,
     instead: None,
     compose,
 };
@@ -39,15 +39,14 @@ fn compose(inputs: &Inputs<'_, '_>) -> StageResult<Option<Content>> {
             .into(),
     )];
     blocks.extend(warnings(&files)?);
-    let mut tiles = Vec::new();
     for file in &cells {
         let rows = file.rows::<ConcordanceRow>()?;
         blocks.push(whose_distance(&rows, &files)?);
         let discordant = rows.iter().filter(|r| r.concordance_class == CLASSES[2]);
-        tiles.push((
-            count(discordant.count()),
-            "discordant cancer cells (a quantile)".to_string(),
-        ));
+        blocks.push(Block::Text(format!(
+            "{} cancer cells are called discordant; this number is a quantile and no finding.",
+            count(discordant.count())
+        )));
         blocks.extend(mixture(&rows));
         blocks.push(Block::Figures(figures(&rows)?));
         blocks.push(Block::Text(format!(
@@ -70,7 +69,7 @@ fn compose(inputs: &Inputs<'_, '_>) -> StageResult<Option<Content>> {
     }
     let known = shown.map(|(table, _)| table.name());
     blocks.extend(other_tables(&files, &known, inputs.params)?);
-    Ok(Some(Content { blocks, tiles }))
+    Ok(Some(blocks))
 }
 
 /// Whether the model that measured a cell had trained on it: of one model the class goes with that, of

@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 
 use super::side_by_side::{BY_PATIENT, CNV_SCORES, TABLES, further, labels, side_by_side};
-use super::{Content, Inputs, SectionKind, table_blocks, title_of};
+use super::{Content, Inputs, PACKED_ROWS, SectionKind, table_blocks, title_of};
 use crate::report::figures::bars::bars;
 use crate::report::figures::grid::{Axes, grid};
 use crate::report::figures::palette;
 use crate::report::figures::volcano::{Volcano, volcano};
 use crate::report::html::{count, percent, short};
 use crate::report::load::{TableFile, numbers, stack, tables, texts};
-use crate::report::page::{Block, Figure, Tone};
+use crate::report::page::{Block, Figure, Place, Tone};
 use crate::report::params::Params;
 use crate::report::table_view::{BY_P, TableView};
 use clcc_data::error::StageResult;
@@ -22,14 +22,14 @@ use clcc_stage::roles;
 const H_LEIDEN: &str = "h_leiden";
 
 /// Names of the columns that hold an effect and its p-values, best first.
-const EFFECT: [&str; 3] = ["logfoldchanges", "log2fc", "mean_difference"];
-const ADJUSTED: [&str; 2] = ["pvals_adj", "qvals"];
+pub(crate) const EFFECT: [&str; 3] = ["logfoldchanges", "log2fc", "mean_difference"];
+pub(crate) const ADJUSTED: [&str; 2] = ["pvals_adj", "qvals"];
 
 pub(crate) const SECTION: SectionKind = SectionKind {
     id: "differential-expression",
-    title: "Differential expression",
+    title: "Differential expression and cis effects",
     reads: &[(roles::DE.any(), "de")],
-    is_expected: true,
+    place: Place::Figures,
     instead: None,
     compose,
 };
@@ -82,8 +82,7 @@ fn compose(inputs: &Inputs<'_, '_>) -> StageResult<Option<Content>> {
             blocks.extend(part);
         }
     }
-    let tiles = found.tiles;
-    Ok(Some(Content { blocks, tiles }))
+    Ok(Some(blocks))
 }
 
 /// What is known of the paper's way to find genes, where it was gone.
@@ -91,7 +90,7 @@ fn limits(inputs: &Inputs<'_, '_>) -> Option<Block> {
     inputs.ctx.optional(roles::CONCORDANCE)?;
     let instead = match inputs.ctx.optional(roles::DOSAGE) {
         Some(_) => {
-            "The dosage section below tests each gene's dependence on copy number itself: believe it first."
+            "The dosage section above tests each gene's dependence on copy number itself: believe it first."
         }
         None => "A stage of kind `dosage` would test each gene's dependence on copy number itself.",
     };
@@ -109,7 +108,6 @@ struct Found {
     findings: Vec<Block>,
     regions: Vec<Block>,
     rest: Vec<Block>,
-    tiles: Vec<(String, String)>,
 }
 
 impl Found {
@@ -119,10 +117,8 @@ impl Found {
             self.regions.extend(cis(file, table, p)?);
         } else if FINDINGS.contains(&file.name.as_str()) {
             if file.name == ESCAPE {
-                self.tiles.push((
-                    count(distinct(&table, "names")),
-                    "genes higher in discordant cells".to_string(),
-                ));
+                self.findings
+                    .extend(recurrence(&table).map(|f| Block::Figures(vec![f])));
             }
             self.findings.extend(found(file, table, p)?);
         } else if table.position("names").is_some()
@@ -149,7 +145,7 @@ const CONTRASTS: &str = "contrasts";
 
 /// The tables but for the list of contrasts: of one kind of contrast all patients together first,
 /// then the patients.
-fn ordered(files: &[TableFile]) -> Vec<&TableFile> {
+pub(crate) fn ordered(files: &[TableFile]) -> Vec<&TableFile> {
     let mut out: Vec<&TableFile> = files.iter().filter(|f| f.name != CONTRASTS).collect();
     let rank = |name: &str| {
         let (kind, who) = name.split_once('.').unwrap_or((name, ""));
@@ -187,6 +183,58 @@ fn is_cis(name: &str) -> bool {
     name.starts_with("cis") || name.contains("_cis")
 }
 
+/// Genes that were found in most patients, by patient; `None` where no gene was found in two.
+fn recurrence(table: &TextTable) -> Option<Figure> {
+    const MOST: usize = 30;
+    let (names, of) = (texts(table, &["names"])?, texts(table, &["patient"])?);
+    let effects = numbers(table, &EFFECT)?;
+    let mut patients: Vec<&str> = Vec::new();
+    let mut genes: Vec<(&str, Vec<(&str, f64)>)> = Vec::new();
+    for ((&name, &patient), effect) in names.iter().zip(&of).zip(effects) {
+        if matches!(patient, "pooled" | "all") {
+            continue;
+        }
+        if !patients.contains(&patient) {
+            patients.push(patient);
+        }
+        match genes.iter_mut().find(|g| g.0 == name) {
+            Some(gene) => gene.1.push((patient, effect)),
+            None => genes.push((name, vec![(patient, effect)])),
+        }
+    }
+    // The order of the table breaks ties.
+    genes.sort_by_key(|g| std::cmp::Reverse(g.1.len()));
+    genes.retain(|g| g.1.len() > 1);
+    genes.truncate(MOST);
+    if genes.is_empty() {
+        return None;
+    }
+    let value =
+        |gene: &[(&str, f64)], p: &str| gene.iter().find(|v| v.0 == p).map_or(f64::NAN, |v| v.1);
+    let values: Vec<Vec<f64>> = genes
+        .iter()
+        .map(|(_, own)| patients.iter().map(|p| value(own, p)).collect())
+        .collect();
+    let rows: Vec<String> = genes.iter().map(|g| g.0.to_string()).collect();
+    let columns: Vec<String> = patients.iter().map(|p| (*p).to_string()).collect();
+    let axes = Axes {
+        rows: "gene",
+        columns: "patient",
+    };
+    let caption = format!(
+        "Log2 fold change of discordant against concordant cells for genes that were found in two patients or more (at most {MOST}, those of most \
+         patients first). Empty: not found there. Recurrence is no evidence of escape: cell types recur in every patient."
+    );
+    let svg = grid(&rows, &columns, &values, axes)?;
+    Some(Figure::new(
+        &["recurrence"],
+        "Genes by patient",
+        &caption,
+        &["de"],
+        svg,
+    ))
+}
+
 /// A table of findings, after a word on where its genes lie.
 fn found(file: &TableFile, table: TextTable, p: &Params) -> StageResult<Vec<Block>> {
     let mut out = Vec::new();
@@ -194,8 +242,9 @@ fn found(file: &TableFile, table: TextTable, p: &Params) -> StageResult<Vec<Bloc
     if let Some(states) = texts(&table, &["locus_state"]).filter(|s| !s.is_empty()) {
         let n = |state: &str| states.iter().filter(|s| **s == state).count();
         let text = format!(
-            "{title}: of {} rows (a gene in a patient), {} lie in a gained region, {} in a lost one, and {} at a locus without a change, \
+            "{title}: {} genes. Of {} rows (a gene in a patient), {} lie in a gained region, {} in a lost one, and {} at a locus without a change, \
              where there is nothing to escape from.",
+            count(distinct(&table, "names")),
             count(states.len()),
             count(n("gain")),
             count(n("loss")),
@@ -360,7 +409,7 @@ fn contrast(file: &TableFile, table: TextTable, p: &Params, open: bool) -> Stage
         &format!("Genes, {title}"),
         table,
         &file.published,
-        p.table_rows,
+        p.table_rows.min(PACKED_ROWS),
         BY_P,
     )));
     Ok(Block::Fold(summary, open, blocks))
@@ -410,7 +459,7 @@ fn contrast_figure(
 
 /// -log10 of the adjusted p-value: from its logarithm where the table has it, since the smallest
 /// p-values are below what a number holds.
-pub(super) fn evidence(table: &TextTable, adjusted: &[f64]) -> Vec<f64> {
+pub(crate) fn evidence(table: &TextTable, adjusted: &[f64]) -> Vec<f64> {
     match numbers(table, &["log10_pvals_adj"]) {
         Some(logs) => logs.into_iter().map(|l| -l).collect(),
         None => adjusted.iter().map(|q| -math::log10(*q)).collect(),

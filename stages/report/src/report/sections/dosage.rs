@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::de::evidence;
-use super::{Content, Inputs, SectionKind, other_tables, picked_blocks, table_blocks};
+use super::{Content, Inputs, PACKED_ROWS, SectionKind, other_tables, picked_blocks, table_blocks};
 use crate::report::figures::bars::bars;
 use crate::report::figures::distribution::histogram;
 use crate::report::figures::palette;
@@ -12,7 +12,7 @@ use crate::report::figures::umap::{Colouring, umap};
 use crate::report::figures::volcano::{Volcano, volcano};
 use crate::report::html::count;
 use crate::report::load::{Patient, TableFile, numbers, stack, tables, texts};
-use crate::report::page::{Block, Figure};
+use crate::report::page::{Block, Figure, Place};
 use crate::report::params::Params;
 use crate::report::table_view::Pick;
 use clcc_data::error::StageResult;
@@ -32,7 +32,7 @@ pub(crate) const SECTION: SectionKind = SectionKind {
     id: "dosage",
     title: "Dosage sensitivity",
     reads: &[(roles::DOSAGE.any(), "dosage")],
-    is_expected: true,
+    place: Place::Figures,
     instead: None,
     compose,
 };
@@ -40,36 +40,39 @@ pub(crate) const SECTION: SectionKind = SectionKind {
 /// Slopes, cell scores, factors.
 fn compose(inputs: &Inputs<'_, '_>) -> StageResult<Option<Content>> {
     let files = tables(inputs.ctx, roles::DOSAGE)?;
-    let mut content = Content::from(vec![Block::Text(
+    let mut content: Content = vec![Block::Text(
         "For each gene: how much does its expression follow the local copy number, over clones and patients, when the windows that \
          contain the gene itself are left out? A slope of one is full dosage, zero is none (the gene escapes), below zero the cell \
          over-compensates."
             .into(),
-    )]);
+    )];
     genes(&mut content, &files, inputs.params)?;
     cells(&mut content, &files, inputs)?;
     let others = other_tables(&files, &TABLES, inputs.params)?;
-    content.blocks.extend(others);
+    content.extend(others);
     Ok(Some(content))
 }
 
 /// Slopes of the genes, and of arms and chromosomes.
 fn genes(content: &mut Content, files: &[TableFile], p: &Params) -> StageResult<()> {
-    let Content { blocks, tiles } = content;
+    let blocks = content;
     for (table, _) in stack(files, GENES)? {
-        tiles.extend(class_tiles(&table));
         blocks.push(Block::Figures(gene_figures(&table, p)?));
     }
     for (table, _) in stack(files, ARMS)? {
         blocks.extend(arm_figure(&table)?.map(|f| Block::Figures(vec![f])));
     }
-    let lead = "Where a long table is cut, these are the genes that most probably escape.";
+    let lead = "These are the genes that most probably escape; all stand under Tables.";
+    let packed = Params {
+        table_rows: p.table_rows.min(PACKED_ROWS),
+        ..p.clone()
+    };
     blocks.extend(picked_blocks(
         files,
         GENES,
         "Genes",
         lead,
-        p,
+        &packed,
         Pick::Smallest(&["qval", "pvals_one_adj", "pvals_adj", "pvals"]),
     )?);
     for (name, title) in [(ARMS, "Chromosome arms"), (CHROMOSOMES, "Chromosomes")] {
@@ -80,7 +83,7 @@ fn genes(content: &mut Content, files: &[TableFile], p: &Params) -> StageResult<
 
 /// Scores of the cells, factors and their loadings.
 fn cells(content: &mut Content, files: &[TableFile], inputs: &Inputs<'_, '_>) -> StageResult<()> {
-    let Content { blocks, tiles } = content;
+    let blocks = content;
     blocks.push(Block::Heading("Cells that compensate".into()));
     blocks.push(Block::Text(
         "The sum score of a cell adds up, over genes in altered regions, how far the cell falls short of what its copy number \
@@ -100,7 +103,11 @@ fn cells(content: &mut Content, files: &[TableFile], inputs: &Inputs<'_, '_>) ->
                 .iter()
                 .filter(|a| a.eq_ignore_ascii_case("true") || **a == "1")
                 .count();
-            tiles.push((count(n), "dosage factors above their null".to_string()));
+            blocks.push(Block::Text(format!(
+                "{} of {} factors stand above their null.",
+                count(n),
+                count(above.len())
+            )));
         }
     }
     for (table, _) in stack(files, LOADINGS)? {
@@ -157,31 +164,6 @@ fn classes(table: &TextTable) -> Vec<(String, [u8; 3])> {
             )
         })
         .collect()
-}
-
-fn class_tiles(table: &TextTable) -> Vec<(String, String)> {
-    let Some(values) = texts(table, &["class"]) else {
-        return Vec::new();
-    };
-    let n = |class: &str| {
-        count(
-            values
-                .iter()
-                .filter(|v| v.replace('_', "-") == class)
-                .count(),
-        )
-    };
-    let tested = count(values.iter().filter(|v| **v != "untested").count());
-    // Without a posterior no gene is called, which is no finding of none.
-    if table.position("prob_insensitive").is_none() {
-        let label = format!("dosage-insensitive genes: {tested} tested, too few to call any");
-        return vec![("-".to_string(), label)];
-    }
-    let of = |class: &str| format!("{class} genes, of {tested} tested");
-    vec![
-        (n("insensitive"), of("dosage-insensitive")),
-        (n("over-compensated"), of("over-compensated")),
-    ]
 }
 
 /// The volcano plots: column of the p-values, id, title, what the evidence is for.
@@ -362,13 +344,9 @@ fn cell_figures(inputs: &Inputs<'_, '_>, table: &TextTable) -> StageResult<Vec<F
             patient.name
         );
         let title = format!("Score, {}", patient.name);
-        out.push(Figure::new(
-            &["dosage umap", &patient.name],
-            &title,
-            &caption,
-            &["dosage", "clusters"],
-            svg,
-        ));
+        let id = ["dosage umap", &patient.name];
+        let from = ["dosage", "clusters"];
+        out.push(Figure::new(&id, &title, &caption, &from, svg).of(&patient.name));
     }
     Ok(out)
 }

@@ -5,7 +5,7 @@ use crate::report::figures::distribution::histogram;
 use crate::report::figures::palette;
 use crate::report::html::count;
 use crate::report::load::{TableFile, table_files};
-use crate::report::page::{Block, Figure};
+use crate::report::page::{Block, Figure, Place};
 use crate::report::table_view::{Pick, TableView};
 use clcc_data::error::StageResult;
 use clcc_data::table::{TextTable, number};
@@ -17,7 +17,7 @@ pub(crate) const SECTION: SectionKind = SectionKind {
     id: "doublets",
     title: "Doublets",
     reads: &[(roles::DOUBLETS.any(), "doublets")],
-    is_expected: false,
+    place: Place::Quality,
     instead: None,
     compose,
 };
@@ -43,12 +43,7 @@ fn compose(inputs: &Inputs<'_, '_>) -> StageResult<Option<Content>> {
         Block::Figures(figures),
         Block::Table(summary(&of_patients, inputs.params.table_rows)),
     ];
-    let called: Option<usize> = of_patients.iter().map(|(_, s)| s.n_called()).sum();
-    let tile = |n: usize| (count(n), "cells called doublets".to_string());
-    Ok(Some(Content {
-        blocks,
-        tiles: called.map(tile).into_iter().collect(),
-    }))
+    Ok(Some(blocks))
 }
 
 /// Scores of one patient's cells.
@@ -114,7 +109,11 @@ impl Scores {
         let svg = histogram(&parts, "doublet score of the cell", "cells", None)?;
         Ok(svg.map(|svg| {
             let id = ["doublet score", patient.unwrap_or("")];
-            Figure::new(&id, &title, &caption, &["doublets"], svg)
+            let figure = Figure::new(&id, &title, &caption, &["doublets"], svg);
+            match patient {
+                Some(patient) => figure.of(patient),
+                None => figure,
+            }
         }))
     }
 

@@ -9,18 +9,17 @@ pub(crate) mod doublets;
 pub(crate) mod qc;
 pub(crate) mod retrieval;
 pub(crate) mod side_by_side;
-pub(crate) mod summary;
 pub(crate) mod training;
 
 use std::collections::BTreeSet;
 
 use super::load::{Patient, TableFile};
-use super::page::{Block, Section};
+use super::page::{Block, Place, Section};
 use super::params::Params;
 use super::table_view::{BY_P, Pick, TableView};
 use clcc_data::error::StageResult;
 use clcc_data::frame::{Column, Frame};
-use clcc_stage::roles::{Any, Role};
+use clcc_stage::roles::{self, Any, Role};
 use clcc_stage::stage::StageContext;
 
 /// What every section may read.
@@ -31,25 +30,15 @@ pub(crate) struct Inputs<'a, 'c> {
     pub(crate) params: &'a Params,
     /// Cells of each patient.
     pub(crate) patients: &'a [Patient],
+    /// Size of the copy-number value that has the full colour, on the page and in its figures.
+    pub(crate) limit: f64,
 }
+
+/// Rows of a table whose genes the page holds in a chunk as well.
+pub(crate) const PACKED_ROWS: usize = 20;
 
 /// What a section shows.
-#[derive(Debug, Default)]
-pub(crate) struct Content {
-    /// Its blocks.
-    pub(crate) blocks: Vec<Block>,
-    /// Headline numbers that it has for the summary: value and what it is.
-    pub(crate) tiles: Vec<(String, String)>,
-}
-
-impl From<Vec<Block>> for Content {
-    fn from(blocks: Vec<Block>) -> Self {
-        Self {
-            blocks,
-            tiles: Vec::new(),
-        }
-    }
-}
+pub(crate) type Content = Vec<Block>;
 
 /// A section of the page, chosen by the roles at hand.
 pub(crate) struct SectionKind {
@@ -59,81 +48,74 @@ pub(crate) struct SectionKind {
     pub(crate) title: &'static str,
     /// Roles that it shows, each with the stage kind that writes it. It is composed where one of them is at hand.
     pub(crate) reads: &'static [(Role<Any>, &'static str)],
-    /// Whether the page says so where there is nothing to show; else the section is left out.
-    pub(crate) is_expected: bool,
-    /// Section before it that takes its place where it is shown.
+    /// Where its fold stands.
+    pub(crate) place: Place,
+    /// Section that takes its place where it is shown.
     pub(crate) instead: Option<&'static str>,
     /// Composes it; `None` where its roles hold nothing that it shows.
     pub(crate) compose: fn(&Inputs<'_, '_>) -> StageResult<Option<Content>>,
 }
 
-/// The sections in the order of the page. A new one is a module and its line here.
+/// The sections in the order of the page: the answer's own stage before those that only lead up to it. A new one is a module
+/// and its line here.
 pub(crate) const SECTIONS: [&SectionKind; 10] = [
-    &qc::SECTION,
-    &doublets::SECTION,
+    &dosage::SECTION,
     &cnv::SECTION,
-    &anchors::SECTION,
-    &training::MINING,
-    &training::TRAINING,
     &retrieval::SECTION,
+    &anchors::SECTION,
     &concordance::SECTION,
     &de::SECTION,
-    &dosage::SECTION,
+    &training::MINING,
+    &training::TRAINING,
+    &qc::SECTION,
+    &doublets::SECTION,
 ];
 
 /// All roles that the page is made of, each once.
 pub(crate) fn roles() -> Vec<Role<Any>> {
     let mut roles: Vec<Role<Any>> = Vec::new();
-    for (role, _) in SECTIONS.iter().flat_map(|kind| kind.reads) {
-        if !roles.contains(role) {
-            roles.push(*role);
+    let of_views = [
+        roles::EMBEDDINGS.any(),
+        roles::TRUTH.any(),
+        roles::ENRICHMENT.any(),
+    ];
+    let of_sections = SECTIONS.iter().flat_map(|kind| kind.reads).map(|r| r.0);
+    for role in of_sections.chain(of_views) {
+        if !roles.contains(&role) {
+            roles.push(role);
         }
     }
     roles
-}
-
-/// A section, and the headline numbers that it has for the summary.
-pub(crate) struct Part {
-    /// The section.
-    pub(crate) section: Section,
-    /// Value and what it is.
-    pub(crate) tiles: Vec<(String, String)>,
-}
-
-impl From<Section> for Part {
-    fn from(section: Section) -> Self {
-        Self {
-            section,
-            tiles: Vec::new(),
-        }
-    }
 }
 
 /// The sections that the roles at hand make, in the order of the page.
 ///
 /// # Errors
 /// Where an artifact cannot be read or a figure cannot be drawn.
-pub(crate) fn compose(inputs: &Inputs<'_, '_>) -> StageResult<Vec<Part>> {
+pub(crate) fn compose(inputs: &Inputs<'_, '_>) -> StageResult<Vec<(Place, Section)>> {
     let mut parts = Vec::new();
     let mut shown = BTreeSet::new();
-    for kind in SECTIONS {
+    // A section that takes another's place may stand after it.
+    for kind in SECTIONS
+        .iter()
+        .filter(|k| k.instead.is_none())
+        .chain(SECTIONS.iter().filter(|k| k.instead.is_some()))
+    {
         if kind.instead.is_some_and(|other| shown.contains(other)) {
             continue;
         }
         let at_hand = |(role, _): &(Role<Any>, _)| !inputs.ctx.all(*role).is_empty();
-        let content = match kind.reads.iter().any(at_hand) {
-            true => (kind.compose)(inputs)?,
-            false => None,
-        };
-        let (id, title) = (kind.id, kind.title);
-        if let Some(Content { blocks, tiles }) = content {
+        if !kind.reads.iter().any(at_hand) {
+            continue;
+        }
+        if let Some(blocks) = (kind.compose)(inputs)? {
+            let (id, title) = (kind.id, kind.title);
             shown.insert(id);
-            let section = Section { id, title, blocks };
-            parts.push(Part { section, tiles });
-        } else if kind.is_expected {
-            parts.push(Section::absent(id, title, kind.reads[0].1).into());
+            parts.push((kind.place, Section { id, title, blocks }));
         }
     }
+    let rank = |id: &str| SECTIONS.iter().position(|kind| kind.id == id);
+    parts.sort_by_key(|(_, section)| rank(section.id));
     Ok(parts)
 }
 

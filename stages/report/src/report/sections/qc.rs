@@ -3,7 +3,7 @@
 use super::{Content, Inputs, SectionKind, other_tables, table_blocks};
 use crate::report::figures::distribution::{Scale, violins};
 use crate::report::load::{TableFile, rows, stack, tables};
-use crate::report::page::{Block, Figure, Tone};
+use crate::report::page::{Block, Figure, Place, Tone};
 use crate::report::table_view::{Pick, TableView};
 use clcc_data::error::StageResult;
 use clcc_data::table::{TextTable, number};
@@ -39,7 +39,7 @@ pub(crate) const SECTION: SectionKind = SectionKind {
         (roles::EXPR.any(), "preprocess"),
         (roles::QC.any(), "preprocess"),
     ],
-    is_expected: true,
+    place: Place::Quality,
     instead: None,
     compose,
 };
@@ -68,7 +68,7 @@ fn compose(inputs: &Inputs<'_, '_>) -> StageResult<Option<Content>> {
         &known.map(|t| t.name()),
         inputs.params,
     )?);
-    Ok(Some(blocks.into()))
+    Ok(Some(blocks))
 }
 
 fn figures(inputs: &Inputs<'_, '_>) -> StageResult<Vec<Figure>> {

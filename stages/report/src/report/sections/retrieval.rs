@@ -4,9 +4,9 @@ use super::{Content, Inputs, SectionKind, anchors, other_tables, table_blocks};
 use crate::report::figures::bars::bars;
 use crate::report::figures::grid::{Axes, dense};
 use crate::report::figures::palette;
-use crate::report::html::percent;
+use crate::report::html::{count, percent};
 use crate::report::load::{rows, tables};
-use crate::report::page::{Block, Figure};
+use crate::report::page::{Block, Figure, Place};
 use clcc_data::error::StageResult;
 use clcc_stage::roles;
 use clcc_stage::rows::{CNV_TO_EXPR, EXPR_TO_CNV, RetrievalRow, SimilarityRow};
@@ -16,7 +16,7 @@ pub(crate) const SECTION: SectionKind = SectionKind {
     id: "retrieval",
     title: "Cross-modal retrieval",
     reads: &[(roles::RETRIEVAL.any(), "eval")],
-    is_expected: true,
+    place: Place::Figures,
     instead: Some(anchors::SECTION.id),
     compose,
 };
@@ -32,12 +32,16 @@ fn compose(inputs: &Inputs<'_, '_>) -> StageResult<Option<Content>> {
          it is the same as being first."
             .into(),
     )];
-    let mut tiles = Vec::new();
     let mut figures = Vec::new();
     if let Some((_, rows)) = rows::<RetrievalRow>(&files)?.into_iter().next() {
-        tiles.extend(pooled(&rows).map(|row| {
-            let label = format!("top-1, {}", direction(&row.direction));
-            (percent(row.top1), label)
+        blocks.extend(pooled(&rows).map(|row| {
+            Block::Text(format!(
+                "From {}: {} of {} test cells find their partner first; a guess would {} of the time.",
+                direction(&row.direction),
+                percent(row.top1),
+                count(row.queries.max(0) as usize),
+                percent(1.0 / row.gallery.max(1) as f64)
+            ))
         }));
         figures.extend(rates(&rows)?);
     }
@@ -56,7 +60,7 @@ fn compose(inputs: &Inputs<'_, '_>) -> StageResult<Option<Content>> {
     }
     let known = [name, SimilarityRow::SPEC.name()];
     blocks.extend(other_tables(&files, &known, inputs.params)?);
-    Ok(Some(Content { blocks, tiles }))
+    Ok(Some(blocks))
 }
 
 fn direction(name: &str) -> &str {
@@ -92,11 +96,24 @@ fn rates(rows: &[RetrievalRow]) -> StageResult<Option<Figure>> {
             items.push((format!("{name} {side}"), value, palette::category(d)));
         }
     }
+    let chance = rows
+        .iter()
+        .find(|row| row.scope == "pooled" && row.direction == "chance");
+    if let Some(row) = chance {
+        for (value, name) in [
+            (row.top1, "top-1"),
+            (row.top5, "top-5"),
+            (row.top10, "top-10"),
+            (row.mrr, "MRR"),
+        ] {
+            items.push((format!("{name} chance"), value, palette::MUTED));
+        }
+    }
     let Some(svg) = bars(&items, "", "share of cells, or reciprocal rank", None)? else {
         return Ok(None);
     };
     let caption = "All test cells pooled. Top-k: share of cells whose own partner is among the first k; MRR: mean of one over its rank. \
-                   Blue: from expression to copy number; orange: from copy number to expression.";
+                   Blue: from expression to copy number; orange: from copy number to expression; grey: a random order.";
     Ok(Some(Figure::new(
         &["retrieval rates"],
         "Retrieval, pooled",

@@ -6,7 +6,7 @@ use crate::report::figures::lines::lines;
 use crate::report::figures::palette;
 use crate::report::html::{percent, short};
 use crate::report::load::{stack, table_files, tables};
-use crate::report::page::{Block, Figure, Tone};
+use crate::report::page::{Block, Figure, Place, Tone};
 use crate::report::table_view::{Pick, TableView};
 use clcc_data::error::StageResult;
 use clcc_stage::roles;
@@ -17,7 +17,7 @@ pub(crate) const MINING: SectionKind = SectionKind {
     id: "mining",
     title: "Hard negatives",
     reads: &[(roles::MINING.any(), "mine")],
-    is_expected: true,
+    place: Place::Figures,
     instead: Some(anchors::SECTION.id),
     compose: mining,
 };
@@ -26,7 +26,7 @@ pub(crate) const TRAINING: SectionKind = SectionKind {
     id: "training",
     title: "Training",
     reads: &[(roles::HISTORY.any(), "train")],
-    is_expected: true,
+    place: Place::Figures,
     instead: Some(anchors::SECTION.id),
     compose: training,
 };
@@ -47,7 +47,7 @@ fn mining(inputs: &Inputs<'_, '_>) -> StageResult<Option<Content>> {
     }
     blocks.extend(table_blocks(&files, name, "Coverage", "", inputs.params)?);
     blocks.extend(other_tables(&files, &[name], inputs.params)?);
-    Ok(Some(blocks.into()))
+    Ok(Some(blocks))
 }
 
 /// Says in words what a low share means.
@@ -101,19 +101,17 @@ fn training(inputs: &Inputs<'_, '_>) -> StageResult<Option<Content>> {
     if HistoryRow::SPEC.check_header(&table.header).is_ok() {
         let epochs = HistoryRow::parse(&table)?;
         if let Some(best) = epochs.iter().find(|e| e.best) {
-            content.blocks.push(Block::Text(format!(
+            content.push(Block::Text(format!(
                 "Two encoders learn to bring the expression and the copy number of the same cell together. Training ran for {} epochs; \
                  the loss on held-out validation cells was lowest, {}, at epoch {}, and the weights of that epoch were kept.",
                 epochs.len(),
                 short(best.val_loss),
                 best.epoch
             )));
-            let tile = (epochs.len().to_string(), "training epochs".to_string());
-            content.tiles.push(tile);
         }
-        content.blocks.push(Block::Figures(curves(&epochs)?));
+        content.push(Block::Figures(curves(&epochs)?));
     }
-    content.blocks.push(Block::Table(TableView::new(
+    content.push(Block::Table(TableView::new(
         "History",
         table,
         &file.published,
