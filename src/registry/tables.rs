@@ -16,8 +16,7 @@ Written by `clcc-flow schema --tables`; as JSON with `--format json`.
 Lines that begin with `#` say how the numbers were made. A row is what the table's first sentence says, and its first \
 column names it. A missing value is empty, and an optional column is left out where no row has a value. A name with \
 `<...>` stands for several columns, named by the data. Of a stage that runs once per patient, the patient's name \
-stands before the extension: `qc_checks.P0006.tsv`. What a table that is not listed here holds is said in its own \
-`#` lines.
+stands before the extension: `qc_checks.P0006.tsv`.
 ";
 
 /// The dictionary of all kinds as Markdown, which reads as plain text; of one kind, its part.

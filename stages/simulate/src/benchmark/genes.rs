@@ -49,8 +49,8 @@ pub(super) fn scores(ctx: &StageContext<'_>, truth: &Truth) -> StageResult<Vec<S
         rankings.extend(baseline_rankings(baselines.rows()?));
     }
     let mut out = match ctx.optional(roles::DOSAGE) {
-        Some(dosage) => patients::own(truth, &dosage.rows()?),
-        None => Vec::new(),
+        Some(dosage) if truth.escape_in.is_some() => patients::own(truth, &dosage.rows()?),
+        _ => Vec::new(),
     };
     for r in &rankings {
         for (target, is_positive) in [("constitutive_genes", 0), ("state_genes", 1)] {

@@ -20,9 +20,6 @@ pub(super) fn pooled(truth: &Truth, method: &str, scores: &Scores) -> Vec<Score>
 
 /// Score the slopes and calls of each patient.
 pub(super) fn own(truth: &Truth, rows: &[DosagePatientRow]) -> Vec<Score> {
-    if truth.escape_in.is_none() {
-        return Vec::new();
-    }
     let slopes = by_patient(rows, |row| Some(-row.slope));
     let mut out = of(truth, "dosage_patient_slope", |p| slopes.get(p));
     let called = by_patient(rows, |row| row.prob_insensitive);
