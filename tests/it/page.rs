@@ -13,8 +13,9 @@ addEventListener('error', function (e) { pageErrors.push(e.message || 'a resourc
 console.error = function () { pageErrors.push(Array.from(arguments).join(' ')); };</script>";
 const CHECKS: &str = r#"<script>addEventListener("load", function () {
   document.querySelectorAll("details").forEach(function (d) { d.open = true; });
-  // Figures of a fold are drawn once it is open.
-  setTimeout(checks, 5000);
+  // Figures are drawn when they come near the screen, and before the page is printed: once the script has unpacked them.
+  setTimeout(function () { dispatchEvent(new Event("beforeprint")); }, 5000);
+  setTimeout(checks, 6000);
 });
 function checks() {
   var out = { errors: pageErrors, tables: [], figures: [], empty: [] };
