@@ -332,6 +332,7 @@ fn the_answer_has_denominators_and_its_names_are_text() {
         "−1.30 to −0.50",
         "2 of 2</td>",
         "Next in evidence, not called",
+        ">P(slope &lt; 0.5)</th>",
         "<td>chr1:126,000,000-126,100,000</td>",
     ] {
         assert!(html.contains(said), "the page says `{said}`");
@@ -385,7 +386,7 @@ fn without_a_posterior_genes_below_full_dosage_come_first() {
     );
     let html = page(&dir);
     assert!(html.contains("No gene can be called: 3 of 3 could be tested"));
-    assert!(html.contains(">q (slope = 1)</th>") && !html.contains("P(escape)"));
+    assert!(html.contains(">q (slope = 1)</th>") && !html.contains("P(slope &lt;"));
     let at = |name: &str| html.find(&format!("#gene={name}\"")).unwrap();
     assert!(at("lower") < at("low") && at("low") < at("up"));
 }

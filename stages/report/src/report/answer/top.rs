@@ -1,6 +1,6 @@
 //! The card of the genes that escape: a row each, with its interval drawn.
 
-use crate::report::html::{count, escape, p_value, place, signed};
+use crate::report::html::{count, escape, p_value, place, short, signed};
 use crate::report::views::genes::{CLASSES, Genes};
 
 /// Genes that are listed at most.
@@ -85,11 +85,20 @@ fn table(genes: &Genes, called: &[usize], nearest: &[usize], label: &str) -> Str
     } else {
         "<tr class=\"next\"><th scope=\"rowgroup\" colspan=\"8\">Next in evidence, not called</th></tr>"
     };
+    let bound = genes
+        .clones
+        .as_ref()
+        .and_then(|c| c.rests_on("insensitive_below"));
+    let probability = bound.map_or("P(insensitive)".to_string(), |b| {
+        format!("P(slope &lt; {})", short(b))
+    });
     let evidence = if genes.has_posterior {
-        "<th scope=\"col\" class=\"num\" title=\"posterior probability of a slope below the bound of insensitive genes\">P(escape)</th>\
-         <th scope=\"col\" class=\"num wide\" title=\"mean posterior error of calling this gene and all above it insensitive\">q</th>"
+        format!(
+            "<th scope=\"col\" class=\"num\" title=\"posterior probability of a slope below the bound of insensitive genes\">{probability}</th>\
+             <th scope=\"col\" class=\"num wide\" title=\"mean posterior error of calling this gene and all above it insensitive\">q</th>"
+        )
     } else {
-        "<th scope=\"col\" class=\"num\" title=\"adjusted p-value of full dosage, a slope of 1\">q (slope = 1)</th>"
+        "<th scope=\"col\" class=\"num\" title=\"adjusted p-value of full dosage, a slope of 1\">q (slope = 1)</th>".to_string()
     };
     format!(
         "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{label}\"><table class=\"tops\"><thead><tr>\

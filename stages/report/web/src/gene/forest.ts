@@ -9,19 +9,19 @@ import { patientColour } from "./chart";
 const ROW = 20;
 const MOST = 24;
 
-interface Row { text: string; slope: number; lo: number; hi: number; colour: string; said: string; tip: string }
+interface Row { text: string; slope: number; lo: number; hi: number; colour: string; below: number; tip: string }
 
 function rows(genes: Genes, g: number, points: readonly Point[]): Row[] {
   const clones = (patient: string): number => points.filter((p) => p.malignant && p.patient === patient).length;
   const all: Row = {
     text: "all patients", slope: genes.value("slope", g), lo: genes.value("lo", g), hi: genes.value("hi", g), colour: "var(--accent)",
-    said: probability(genes.value("p_ins", g)), tip: "",
+    below: genes.value("p_ins", g), tip: "",
   };
   const of = genes.patientSlopes(g).map((p): Row => {
     const name = genes.head.patients[p.patient] ?? "";
     return {
       text: `${name}, ${counted(clones(name), "clone")}`, slope: p.slope, lo: p.slope - 1.96 * p.se, hi: p.slope + 1.96 * p.se,
-      colour: patientColour(genes.head.patients, name), said: probability(p.below), tip: "",
+      colour: patientColour(genes.head.patients, name), below: p.below, tip: "",
     };
   });
   // The surest first where there are too many to show.
@@ -29,8 +29,8 @@ function rows(genes: Genes, g: number, points: readonly Point[]): Row[] {
   return [all, ...of].map((r) => ({ ...r, tip: `${r.text}: slope ${fixed(r.slope)}, 95 % ${fixed(r.lo)} to ${fixed(r.hi)}` }));
 }
 
-/** The drawing, and what it leaves out, in words. */
-export function forest(genes: Genes, g: number, points: readonly Point[], width: number): { figure: SVGSVGElement; note: string } {
+/** The drawing, what it shows and what it leaves out, in words. */
+export function forest(genes: Genes, g: number, points: readonly Point[], width: number): { figure: SVGSVGElement; caption: string; note: string } {
   const shown = rows(genes, g, points).filter((r) => Number.isFinite(r.slope));
   const left = Math.min(170, width * 0.36), right = width - 62;
   const lowest = Math.max(-3, Math.min(-0.6, ...shown.map((r) => r.lo))), highest = Math.min(4, Math.max(1.6, ...shown.map((r) => r.hi)));
@@ -43,9 +43,11 @@ export function forest(genes: Genes, g: number, points: readonly Point[], width:
   for (const [at, dash] of [[0, "2 3"], [1, "6 4"]] as const) {
     figure.append(svg("line", { x1: x(at), x2: x(at), y1: 14, y2: height - 18, stroke: "var(--soft)", "stroke-dasharray": dash }));
   }
-  figure.append(svg("text", { class: "ax", x: width - 2, y: 10, "text-anchor": "end" }, `P(slope < ${genes.bound})`));
+  const told = shown.some((r) => Number.isFinite(r.below));
+  if (told) figure.append(svg("text", { class: "ax", x: width - 2, y: 10, "text-anchor": "end" }, `P(slope < ${genes.bound})`));
   shown.forEach((row, i) => figure.append(mark(row, i, x, left, width)));
-  return { figure, note: leftOut(genes, g) };
+  const caption = `Dotted: no dosage (0); dashed: full dosage (1).${told ? ` At the right: probability of a slope below ${genes.bound}.` : ""}`;
+  return { figure, caption, note: leftOut(genes, g) };
 }
 
 function mark(row: Row, i: number, x: Scale, left: number, width: number): SVGGElement {
@@ -54,7 +56,7 @@ function mark(row: Row, i: number, x: Scale, left: number, width: number): SVGGE
     svg("rect", { x: 0, y: y - ROW / 2, width, height: ROW, fill: "transparent" }),
     svg("text", { x: left - 8, y: y + 4, "text-anchor": "end", class: i ? "" : "strong" }, row.text),
     svg("line", { x1: x(row.lo), x2: x(row.hi), y1: y, y2: y, stroke: row.colour, "stroke-width": i ? 2 : 3 }),
-    svg("text", { class: "ax", x: width - 2, y: y + 4, "text-anchor": "end" }, row.said));
+    svg("text", { class: "ax", x: width - 2, y: y + 4, "text-anchor": "end" }, Number.isFinite(row.below) ? probability(row.below) : ""));
   const [low, high] = x.domain;
   // An arrow where the interval goes on beyond the axis.
   if (row.lo < low) out.append(arrow(x(low), y, -1, row.colour));

@@ -106,7 +106,7 @@ function charts(genes: Genes, g: number, points: readonly Point[], width: number
   const place = locusChart(genes, g, each, (other) => store.set({ gene: genes.name(other) }, "push"));
   const clones = points.filter((p) => p.malignant).length, normal = points.length - clones;
   const caption = points.length
-    ? `${counted(clones, "clone")} (circles, area by cells) and ${counted(normal, "group")} of normal cells (squares), one standard error. Line and band: the fitted slope and its 95 % interval. The gene itself takes no part in its local copy number.${Number.isFinite(genes.value("level", g)) ? " The tumour level is what malignant cells express more or less whatever their copies." : ""}`
+    ? `${counted(clones, "clone")} (circles, area by cells)${normal ? ` and ${counted(normal, "group")} of normal cells (squares)` : ""}, one standard error. Line and band: the fitted slope and its 95 % interval. The gene itself takes no part in its local copy number.${Number.isFinite(genes.value("level", g)) ? " The tumour level is what malignant cells express more or less whatever their copies." : ""}`
     : "";
   const without = (normal: boolean): string => [...new Set(points.filter((p) => !p.toNormal && genes.hasNormal(p.group) === normal).map((p) => p.patient))].join(", ");
   const few = without(true), none = without(false);
@@ -117,10 +117,10 @@ function charts(genes: Genes, g: number, points: readonly Point[], width: number
   ].filter(Boolean).join(" ");
   const left = el("div", {},
     figure("Expression against local copy number", points.length ? scatter(genes, g, points, each) : el("p", { class: "soft" }, "No clone has enough counts of this gene.") as never, points.length ? patientKey(genes, points) : "", caption, notes),
-    Number.isFinite(genes.value("slope", g)) ? figure("Slope by patient", fits.figure, "Dotted: no dosage (0); dashed: full dosage (1). At the right: probability of a slope below the bound.", fits.note) : el("div"));
+    Number.isFinite(genes.value("slope", g)) ? figure("Slope by patient", fits.figure, fits.caption, fits.note) : el("div"));
   const right = el("div", {},
     place ? figure("Its place on the chromosome", place, classKey(genes), neighbours(genes, g)) : el("p", { class: "soft" }, "Its place in the genome is not known."),
-    back ? figure("Which cells hold it back", back.figure, "Right of the dashed line: expression stays nearer to the normal level than full dosage predicts (log ratio, one standard error).", back.note, toCells(genes, points)) : el("div"));
+    back ? figure("Which cells hold it back", back.figure, `Right of the dashed line: expression stays nearer to ${points.some((p) => p.toNormal) ? "the normal level" : "the clones' mean"} than full dosage predicts (log ratio, one standard error).`, back.note, toCells(genes, points)) : el("div"));
   return el("div", { class: columns === 2 ? "gene-grid" : "gene-grid one" }, left, right);
 }
 

@@ -5,20 +5,17 @@ import { cells as loadCells, type Cells } from "../data/cells";
 import { genes as loadGenes } from "../data/genes";
 import { genome as loadGenome, type Genome } from "../data/genome";
 import { hasChunk } from "../lib/chunks";
-import { categoryColour, resolve } from "../lib/colours";
 import { button, choice, el, oncePerFrame, onWidth } from "../lib/dom";
 import { counted, fixed, whole } from "../lib/format";
 import { PanZoom, UNMOVED, type Placed } from "../lib/panzoom";
 import { selection, store } from "../lib/store";
 import { onTheme } from "../lib/theme";
+import { drawAxis } from "./axis";
+import { BAR, BAR_GAP, MARGIN, paintLines, paintMargin, paintSides, type Scene } from "./marks";
 import { average, heatImage, type Averaged } from "./paint";
 import { bandAt, layout as layOut, rowsAt, type Band, type Layout } from "./layout";
 
-const BAR = 11;
-const BAR_GAP = 2;
-const MARGIN = 10;
 const CLOSEST = 6; // Windows that fill the view at the closest.
-const WIDE = 260; // px from which a chromosome has room for places.
 const USUAL_SIDES = ["cnv_clone", "cnv_malignant", "cell_type", "sample"];
 
 /** Titles that fit beside a bar. */
@@ -272,6 +269,14 @@ class GenomeView {
     return `${column.title}: ${column.labels?.[cells.codes(key)[cell]!] ?? "none"}`;
   }
 
+  /** Title of each bar, in full and as it fits. */
+  #sideTitles(): [full: string, short: string][] {
+    return this.#layout.means ? [] : this.#sides.map((key) => {
+      const { title } = this.#cells!.column(key)!;
+      return [title, SHORT_TITLES[key] ?? title];
+    });
+  }
+
   #paint(): void {
     performance.mark("genome-start");
     const ratio = devicePixelRatio, canvas = this.#canvas, width = canvas.clientWidth;
@@ -284,121 +289,11 @@ class GenomeView {
     const [from, to] = this.#range, size = Math.round((right - left) * ratio);
     context.putImageData(heatImage(this.#averaged, from, to, size, this.#genome.head.limit), Math.round(left * ratio), 0);
     context.scale(ratio, ratio);
-    this.#paintLines(context, from, to);
-    if (!this.#layout.means) this.#paintSides(context);
-    this.#paintMargin(context, right);
-    this.#drawAxis(from, to);
+    const scene: Scene = { genome: this.#genome, layout: this.#layout, from, to, left, right };
+    paintLines(context, scene, this.#marker);
+    if (this.#cells) paintSides(context, scene, this.#cells, this.#sides);
+    paintMargin(context, scene, (band) => this.#bandName(band));
+    drawAxis(this.#axis, scene, this.#canvas.offsetLeft, this.#sideTitles());
     performance.measure("paint-genome", "genome-start");
-  }
-
-  #paintLines(context: CanvasRenderingContext2D, from: number, to: number): void {
-    const [left, right] = this.#edges, x = (window: number): number => left + ((window - from) / (to - from)) * (right - left);
-    const colour = (name: string): string => `rgb(${resolve(`var(${name})`).join()})`;
-    context.fillStyle = colour("--line");
-    this.#layout.bands.forEach((band, i) => {
-      if (i && this.#layout.bands[i - 1]!.patient === band.patient) context.fillRect(left, band.top, right - left, 1);
-    });
-    context.fillStyle = colour("--soft");
-    for (const span of this.#genome.spans) {
-      const at = x(span.from);
-      if (span.from > 0 && at > left && at < right) context.fillRect(Math.round(at), 0, 1, this.#layout.height);
-    }
-    if (!this.#marker) return;
-    const at = x(this.#marker.window + 0.5);
-    if (at < left || at > right) return;
-    context.strokeStyle = context.fillStyle = colour("--accent");
-    context.setLineDash([4, 3]);
-    context.lineWidth = 1.5;
-    context.beginPath();
-    context.moveTo(at, 0);
-    context.lineTo(at, this.#layout.height);
-    context.stroke();
-    context.setLineDash([]);
-    context.font = "600 11px system-ui, sans-serif";
-    context.textAlign = at > right - 80 ? "right" : "left";
-    context.lineWidth = 3;
-    context.strokeStyle = colour("--card");
-    const where = at + (context.textAlign === "left" ? 4 : -4);
-    context.strokeText(this.#marker.name, where, 12);
-    context.fillText(this.#marker.name, where, 12);
-  }
-
-  #paintSides(context: CanvasRenderingContext2D): void {
-    const rows = this.#genome.cells(), cells = this.#cells;
-    if (!rows || !cells) return;
-    this.#sides.forEach((key, s) => {
-      const labels = cells.column(key)!.labels ?? [], codes = cells.codes(key);
-      const colours = labels.map((label, i) => `rgb(${resolve(categoryColour(i, label)).join()})`);
-      for (const band of this.#layout.bands) {
-        for (let y = band.top; y < band.top + band.height; y++) {
-          const colour = colours[codes[rows[rowsAt(band, y, 1)[0]]!]!];
-          if (!colour) continue;
-          context.fillStyle = colour;
-          context.fillRect(s * (BAR + BAR_GAP), y, BAR, 1);
-        }
-      }
-    });
-  }
-
-  /** At the right: which rows hold selected cells. */
-  #paintMargin(context: CanvasRenderingContext2D, right: number): void {
-    const rows = this.#genome.cells(), chosen = selection.cells;
-    if (!chosen) return;
-    context.fillStyle = `rgb(${resolve("var(--accent)").join()})`;
-    for (const band of this.#layout.bands) {
-      if (this.#layout.means || !rows) {
-        if (selection.name === this.#bandName(band)) context.fillRect(right + 3, band.top, MARGIN - 4, band.height);
-        continue;
-      }
-      for (let y = band.top; y < band.top + band.height; y++) {
-        const [from, to] = rowsAt(band, y, 1);
-        let n = 0;
-        for (let row = from; row < to; row++) n += chosen[rows[row]!]!;
-        if (!n) continue;
-        context.globalAlpha = 0.3 + (0.7 * n) / (to - from);
-        context.fillRect(right + 3, y, MARGIN - 4, 1);
-      }
-      context.globalAlpha = 1;
-    }
-  }
-
-  /** Names of chromosomes, and places where one is wide enough. */
-  #drawAxis(from: number, to: number): void {
-    const [left, right] = this.#edges, offset = this.#canvas.offsetLeft + left;
-    const x = (window: number): number => ((window - from) / (to - from)) * (right - left);
-    const ends = [-99, -99, -99, -99];
-    const names: HTMLButtonElement[] = [], places: HTMLElement[] = [];
-    for (const span of this.#genome.spans) {
-      const a = Math.max(0, x(span.from)), b = Math.min(right - left, x(span.to));
-      if (b - a < 1) continue;
-      const wide = b - a > WIDE;
-      if (wide) places.push(...this.#places(from + ((to - from) * a) / (right - left), from + ((to - from) * b) / (right - left), x, offset));
-      const text = span.name.replace(/^chr/, ""), half = 2 + text.length * 3.5, middle = (a + b) / 2;
-      // Names of small chromosomes step up where they would touch.
-      const level = ends.findIndex((end, i) => middle - half >= end && (i > 0 || !wide));
-      if (level < 0) continue;
-      ends[level] = middle + half;
-      const press = button(text, () => store.set({ genome: { chromosome: span.name } }, "push"), { "aria-label": `Chromosome ${text}` });
-      press.style.left = `${offset + middle}px`;
-      press.style.bottom = `${level * 13}px`;
-      names.push(press);
-    }
-    const titles = this.#layout.means ? [] : this.#sides.map((key, s) => {
-      const title = this.#cells!.column(key)!.title;
-      return el("span", { style: `left:${this.#canvas.offsetLeft + s * (BAR + BAR_GAP)}px`, "data-tip": `Bar: ${title}` }, SHORT_TITLES[key] ?? title);
-    });
-    const focused = [...this.#axis.querySelectorAll("button")].indexOf(document.activeElement as HTMLButtonElement);
-    this.#axis.replaceChildren(...titles, ...places, ...names);
-    if (focused >= 0) names[Math.min(focused, names.length - 1)]?.focus({ preventScroll: true });
-  }
-
-  /** Middles of windows, in Mb, evenly along the axis: windows hold equal numbers of genes, not of bases. */
-  #places(from: number, to: number, x: (window: number) => number, offset: number): HTMLElement[] {
-    const count = Math.max(2, Math.floor((x(to) - x(from)) / 110));
-    const windows = Array.from({ length: count }, (_, i) => Math.floor(from + ((to - from) * (i + 0.5)) / count));
-    return [...new Set(windows)].filter((w) => w >= 0 && w < this.#genome.windows).map((w) => {
-      const mb = (this.#genome.start(w) + this.#genome.end(w)) / 2e6;
-      return el("i", { style: `left:${offset + x(w + 0.5)}px` }, `${fixed(mb, mb < 10 ? 1 : 0)} Mb`);
-    });
   }
 }
