@@ -157,7 +157,7 @@ fn gene_notes(found: &Analysis, params: &DosageParams) -> Vec<String> {
         "dosage sensitivity of each gene".to_string(),
         test,
         level,
-        "local copy number: the clones' expression of the 100 nearest genes of the arm without the gene itself (copy_source neighbours), or the nearest windows left and right that do not contain it (windows)".to_string(),
+        "local copy number: the clones' expression of the 100 nearest genes of the segment without the gene itself (copy_source neighbours), or the nearest windows left and right that do not contain it (windows)".to_string(),
         shrunken,
         scale,
         posterior_note(slopes, params),

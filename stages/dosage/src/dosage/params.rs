@@ -39,7 +39,7 @@ pub enum TumourLevel {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CopyNumber {
-    /// The clones' own expression of the 100 nearest genes of the arm, without the gene itself; for the
+    /// The clones' own expression of the 100 nearest genes of the segment, without the gene itself; for the
     /// scores of cells, that of malignant clones relative to the stratum's normal cells.
     #[default]
     Neighbours,

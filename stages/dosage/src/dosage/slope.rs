@@ -8,8 +8,8 @@
 //! moderated over genes (Smyth 2004; the quasi-likelihood of Lund et al. 2012). Counts are offset by library size and
 //! a size factor: the median over genes of the clone's log rate minus its stratum's mean.
 //!
-//! **Strata.** Only strata with a malignant clone (a twentieth of the genes altered) are included:
-//! clones of other strata differ between samples, but not by copy number.
+//! **Strata.** Only strata with a malignant clone (`copy::malignant`) are included: clones of other
+//! strata differ between samples, but not by copy number.
 //!
 //! **Scale.** `X_cnv` is a smoothed, denoised difference of log1p expression: a gain of one copy on two
 //! appears as a small part of ln(1.5). So x is `X_cnv` times the one slope that all tested genes share:
@@ -24,10 +24,11 @@
 //! between patients and between clones of a patient; where they are small, the difference from normal
 //! cells contributes too. The scale is estimated first, without them.
 //!
-//! **Leaving out the gene itself.** x is the mean of `y` over the nearest 100 genes of the gene's arm,
-//! 50 on each side, without the gene (`copy_source` = `neighbours`): a clone's counts are more
-//! informative about its copy number than the mean of its cells' windows, which inference has smoothed
-//! and denoised. Where an arm has too few genes, or with `copy_number: windows`, x is the mean of the
+//! **Leaving out the gene itself.** x is the mean of `y` over the nearest 100 genes of the gene's segment,
+//! 50 on each side, without the gene (`copy_source` = `neighbours`; `dosage::by_counts`): a clone's counts
+//! are more informative about its copy number than the mean of its cells' windows, which inference has
+//! smoothed and denoised. A stratum in which the gene lies too near a breakpoint has no part in its slope.
+//! Where a segment has too few genes, or with `copy_number: windows`, x is the mean of the
 //! nearest windows left and right that do not contain the gene ([`super::GeneWindows`]). Each source
 //! has its own scale.
 //!

@@ -77,7 +77,7 @@ fn cell_notes(params: &DosageParams) -> [String; 7] {
     );
     let source = match params.copy_number {
         CopyNumber::Neighbours => {
-            "local log copy ratio: interquartile mean of the clone's log rates beside those of the stratum's normal cells over the 100 nearest genes of the arm; from the nearest windows where those show no malignant clone, the stratum has no normal cells or the arm too few genes"
+            "local log copy ratio: interquartile mean of the clone's log rates beside those of the stratum's normal cells over the 100 nearest genes of the segment; from the nearest windows where the clone is not malignant, the stratum has no normal cells or the segment too few genes"
         }
         CopyNumber::Windows => {
             "local log copy ratio: the nearest windows that do not contain the gene, or those that do where every window of its chromosome does"

@@ -93,7 +93,7 @@ impl Marginals {
         if totals.is_empty() {
             return Err(StageError::data_hint(
                 "`marginals` has no count of any gene of the simulation",
-                "its genes must have symbols of GRCh38 as names",
+                "its genes must be named by symbols of GRCh38 or Ensembl ids",
             ));
         }
         let fits = moments(&x);

@@ -15,7 +15,7 @@
 //! **Wild estimates.** Some genes' clones differ for reasons that the standard error does not know: a tumour's
 //! own level far beyond that of other genes, a copy number that is wrong there. Their estimates lie anywhere,
 //! and those far below 0 would be taken for escape, which is the nearer of the two components. So a share of the
-//! estimates errs by [`WILD`] times its standard error; the share is estimated with the rest, and is near 0 where
+//! estimates errs by three times its standard error; the share is estimated with the rest, and is near 0 where
 //! the errors are what they seem.
 //!
 //! Deviations from ashr: the main component is centred on the genome's mean, not 0, and normal, not a
@@ -103,7 +103,7 @@ pub struct SlopePrior {
     pub mean: f64,
     /// Standard deviation of the others.
     pub sd: f64,
-    /// Share of estimates that err by [`WILD`] times their standard error.
+    /// Share of estimates that err by three times their standard error.
     pub wild: f64,
 }
 
