@@ -120,10 +120,9 @@ impl Command {
             Self::Run(args) => args.dry_run,
             Self::Verify { repair, .. } => !repair,
             Self::Gc(args) => args.dry_run,
-            Self::Simulate(_)
-            | Self::Init(_)
-            | Self::ManPages { .. }
-            | Self::ExecNode { .. } => false,
+            Self::Simulate(_) | Self::Init(_) | Self::ManPages { .. } | Self::ExecNode { .. } => {
+                false
+            }
             _ => true,
         }
     }
