@@ -85,9 +85,7 @@ class RunFailed(ProgramError):
         The run; what did not depend on them is finished, published and cached.
     """
 
-    def __init__(
-        self, exit_code: int, stderr: str, failures: Sequence[NodeFailure], run: Run
-    ) -> None:
+    def __init__(self, exit_code: int, stderr: str, failures: Sequence[NodeFailure], run: Run) -> None:
         super().__init__(exit_code, stderr)
         self.failures = tuple(failures)
         self.run = run

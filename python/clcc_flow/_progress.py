@@ -169,9 +169,7 @@ def display(progress: Progress) -> Display:
     if progress == "auto":
         progress = _fitting()
     if progress not in known:
-        raise ValueError(
-            f"progress is {progress!r}; expected 'auto', 'notebook', 'text' or None"
-        )
+        raise ValueError(f"progress is {progress!r}; expected 'auto', 'notebook', 'text' or None")
     return known[progress]()
 
 

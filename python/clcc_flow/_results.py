@@ -71,9 +71,7 @@ class Results:
     def __init__(self, directory: Path) -> None:
         self.directory = directory.absolute()
         if not (self.directory / RECORD).is_file():
-            raise ResultsError(
-                f"{self.directory} holds no results of clcc-flow: it has no `{RECORD}`"
-            )
+            raise ResultsError(f"{self.directory} holds no results of clcc-flow: it has no `{RECORD}`")
         self.record: dict[str, Any] = _read_json(self.directory / RECORD)
 
     @property

@@ -266,9 +266,7 @@ class _Follower:
             self.run.warnings.append(RunWarning(event["id"], event["message"]))
         elif kind == "did_fail":
             self.failures.append(
-                NodeFailure(
-                    event["id"], event["message"], event["class"], event["hint"], event["log"]
-                )
+                NodeFailure(event["id"], event["message"], event["class"], event["hint"], event["log"])
             )
         elif kind == "did_publish":
             self.run.directory = Path(event["dir"]).absolute()

@@ -187,6 +187,4 @@ def need_pandas() -> None:
 
 def missing(package: str, what: str) -> MissingPackage:
     """The error for a package that is not installed."""
-    return MissingPackage(
-        f"reading {what} needs {package}: pip install 'clcc-flow[anndata]'", name=package
-    )
+    return MissingPackage(f"reading {what} needs {package}: pip install 'clcc-flow[anndata]'", name=package)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import anndata
 import pytest
-from conftest import Demo
 
 import clcc_flow
+from conftest import Demo
 
 
 @pytest.fixture(scope="module")

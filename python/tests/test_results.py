@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import Demo
 
 import clcc_flow
 from clcc_flow import _tables
+from conftest import Demo
 
 
 @pytest.fixture(scope="module")
@@ -59,9 +59,7 @@ def test_every_table_has_its_declared_types(results: clcc_flow.Results) -> None:
 def test_tables_are_those_on_disk(results: clcc_flow.Results, demo: Demo) -> None:
     assert demo.first.directory is not None
     files = sorted((demo.first.directory / "tables").glob("*.tsv"))
-    rows = sum(
-        sum(not line.startswith("#") for line in file.read_text().splitlines()) - 1 for file in files
-    )
+    rows = sum(sum(not line.startswith("#") for line in file.read_text().splitlines()) - 1 for file in files)
     assert rows == sum(len(results.tables[name]) for name in results.tables)
 
 
@@ -106,9 +104,7 @@ def test_damage_is_named(tmp_path: Path) -> None:
         clcc_flow.read_results(tmp_path)
 
 
-def test_a_missing_package_is_named(
-    demo: Demo, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_package_is_named(demo: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "anndata", None)
     with pytest.raises(clcc_flow.MissingPackage, match=r"pip install 'clcc-flow\[anndata\]'"):
         demo.first.read().patients["P1"]

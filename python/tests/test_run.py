@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import SMALL, Demo
 
 import clcc_flow
 from clcc_flow import _progress
+from conftest import SMALL, Demo
 
 
 def test_a_run_says_what_it_did(demo: Demo) -> None:
@@ -103,18 +103,14 @@ def test_an_interrupt_ends_the_program_and_keeps_what_is_done(demo: Demo) -> Non
     assert rest.cached >= 1 and rest.ran + rest.cached == 4
 
 
-def test_the_program_is_named_where_it_is_not(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_the_program_is_named_where_it_is_not(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("CLCC_FLOW", str(tmp_path / "nothing"))
     with pytest.raises(clcc_flow.NotInstalled, match="nothing"):
         clcc_flow.run("w.yaml")
 
 
 def test_the_module_is_the_program() -> None:
-    said = subprocess.run(
-        [sys.executable, "-m", "clcc_flow", "--version"], capture_output=True, text=True, check=True
-    )
+    said = subprocess.run([sys.executable, "-m", "clcc_flow", "--version"], capture_output=True, text=True, check=True)
     assert said.stdout == f"clcc-flow {clcc_flow.version()}\n"
 
 
