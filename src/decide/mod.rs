@@ -8,7 +8,9 @@ mod content;
 mod lookahead;
 mod reason;
 
-pub use content::{content, content_stat};
+pub use content::{
+    content, content_of_patient, content_stat, content_stat_of_patient, files_of_patient,
+};
 pub use lookahead::Lookahead;
 pub use reason::{Reason, value_changes};
 
@@ -62,6 +64,21 @@ pub fn digest_inputs(
     let others = plan.unselected_inputs().into_iter();
     for (name, is_selected) in selected.chain(others.map(|name| (name, false))) {
         let spec = &plan.inputs[name];
+        if let (Some(sheet), Some(patient)) = (&spec.samples, &spec.of) {
+            let found = match is_selected {
+                true => content_of_patient(sheet, patient, |file| stat.digest(file))
+                    .map_err(|e| (name.to_string(), e))?,
+                false => {
+                    let remembered = |file: &Path| stat.remembered(file).ok_or(());
+                    match content_of_patient(sheet, patient, remembered) {
+                        Ok(digest) => digest,
+                        Err(()) => continue,
+                    }
+                }
+            };
+            out.insert(name.to_string(), (found, spec.format.clone()));
+            continue;
+        }
         let digest = match (&spec.path, &spec.builtin) {
             (Some(path), _) if is_selected => {
                 content(path, |file| stat.digest(file)).map_err(|e| (name.to_string(), e))?
@@ -274,6 +291,33 @@ impl Decider<'_> {
         }
     }
 
+    /// The outputs that a node which must run will write again as they were, from its last record: those of axis
+    /// values for which nothing has changed, where a kind makes each value's output by itself ([`Kind::of_key`]).
+    /// `None` where it has none such. For a dry run: what reads only these outputs is decided by them.
+    ///
+    /// [`Kind::of_key`]: crate::registry::Kind::of_key
+    fn kept(&self, id: NodeId, now: &Preimage, reasons: &[Reason]) -> Option<ActionRecord> {
+        let by_key = |r: &Reason| matches!(r, Reason::Param { .. });
+        if reasons.is_empty() || !reasons.iter().all(by_key) {
+            return None;
+        }
+        let record = self.last_record(id)?;
+        let old: Preimage = serde_json::from_value(record.preimage.clone()).ok()?;
+        if (old.seed, &old.kind) != (now.seed, &now.kind) {
+            return None;
+        }
+        let kind = self.plan.nodes[id].kind;
+        let same = |key: &String| {
+            let own = |p: &Preimage| kind.of_key(&p.params, key);
+            now.keys.contains(key) && own(&old).is_some() && own(&old) == own(now)
+        };
+        let kept: BTreeSet<&String> = old.keys.iter().filter(|key| same(key)).collect();
+        let mut record = record;
+        let is_kept = |key: &Option<String>| key.as_ref().is_some_and(|k| kept.contains(k));
+        record.outputs.retain(|output| is_kept(&output.key));
+        (!record.outputs.is_empty()).then_some(record)
+    }
+
     fn last_preimage(&self, id: NodeId) -> Option<Preimage> {
         serde_json::from_value(self.last_record(id)?.preimage).ok()
     }
@@ -348,10 +392,15 @@ pub fn dry_run(decider: &Decider<'_>) -> CacheResult<Vec<Verdict>> {
                     reasons: Vec::new(),
                 }
             }
-            Decision::Run { reasons, .. } => Verdict {
-                status: Status::Run,
-                reasons,
-            },
+            Decision::Run {
+                preimage, reasons, ..
+            } => {
+                known[id] = decider.kept(id, &preimage, &reasons).map(Arc::new);
+                Verdict {
+                    status: Status::Run,
+                    reasons,
+                }
+            }
             Decision::Unknown => match decider.changes_before_inputs(id) {
                 Some(reasons) => Verdict {
                     status: Status::Run,

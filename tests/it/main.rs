@@ -21,4 +21,5 @@ mod project;
 mod provenance;
 mod resources;
 mod results;
+mod sheets;
 mod tables;
