@@ -210,11 +210,28 @@ fn print_plan(plan: &Plan, selected: &[(usize, &Verdict)], summary: &PlanSummary
 
 pub(super) fn explain(args: &WorkflowArgs, node: &str) -> Result<i32, CliError> {
     let session = open(args)?;
-    let Some(id) = session.plan.find(node) else {
-        let known: Vec<&str> = session.plan.nodes.iter().map(|n| n.id.as_str()).collect();
+    let nodes = &session.plan.nodes;
+    let ids: Vec<NodeId> = match session.plan.find(node) {
+        Some(id) => vec![id],
+        None => (0..nodes.len())
+            .filter(|&id| nodes[id].stage == node)
+            .collect(),
+    };
+    if ids.is_empty() {
+        let ids = nodes.iter().map(|n| n.id.as_str());
+        let stages = nodes.iter().map(|n| n.stage.as_str());
+        let mut known: Vec<&str> = stages.chain(ids).collect();
+        let mut seen = BTreeSet::new();
+        known.retain(|name| seen.insert(*name));
         let problem = crate::workflow::unknown("node", node, &known);
         return Err(CliError::new(exit::USAGE, problem.message).with_hint(problem.hint));
-    };
+    }
+    ids.into_iter().for_each(|id| explain_node(&session, id));
+    Ok(exit::OK)
+}
+
+fn explain_node(session: &Session, id: NodeId) {
+    let node = &session.plan.nodes[id].id;
     let needed = session.plan.ancestors(id);
     let decider = session.decider(needed.iter().copied().chain([id]));
     let mut known: Known = vec![None; session.plan.nodes.len()];
@@ -242,13 +259,12 @@ pub(super) fn explain(args: &WorkflowArgs, node: &str) -> Result<i32, CliError> 
         }
         Decision::Unknown => {
             say!("{node} waits for what it reads:");
-            print_waits(&session, id, &known);
+            print_waits(session, id, &known);
             if let Some(reasons) = decider.changes_before_inputs(id) {
                 print_reasons(&reasons);
             }
         }
     }
-    Ok(exit::OK)
 }
 
 fn print_record(record: &ActionRecord) {
@@ -288,7 +304,7 @@ fn print_waits(session: &Session, id: NodeId, known: &Known) {
 fn print_reasons(reasons: &[Reason]) {
     for reason in reasons {
         match reason {
-            Reason::Param { path, old, new } => {
+            Reason::Param { path, old, new } if path != "seed" => {
                 say!("  changed {path}");
                 say!("    old {old}");
                 say!("    new {new}");

@@ -234,6 +234,12 @@ fn events(dir: &Path) -> Vec<Event> {
 pub(super) fn log(args: &CacheArgs, workflow: Option<&str>, node: &str) -> Result<i32, CliError> {
     let store = open(args)?;
     let mut others: Vec<String> = Vec::new();
+    if let Some(nodes) = nodes_of_stage(&store, workflow, node) {
+        for node in nodes {
+            log(args, workflow, &node)?;
+        }
+        return Ok(exit::OK);
+    }
     for dir in runs(&store) {
         let file = dir.join("logs").join(format!("{node}.log"));
         if node.contains('/') || !file.is_file() {
@@ -266,6 +272,32 @@ pub(super) fn log(args: &CacheArgs, workflow: Option<&str>, node: &str) -> Resul
     Err(match others.is_empty() {
         true => error,
         false => error.hint(format!("it has in {}", others.join(", "))),
+    })
+}
+
+/// The nodes of a stage that is fanned out, in the order in which its newest run began them; `None` where it is no
+/// such stage.
+fn nodes_of_stage(store: &Store, workflow: Option<&str>, stage: &str) -> Option<Vec<String>> {
+    let of_stage = format!("{stage}[");
+    runs(store).into_iter().find_map(|dir| {
+        let events = events(&dir);
+        let is_other = |e: &Event| match e {
+            Event::Started { workflow: name, .. } => workflow.is_some_and(|w| w != name),
+            _ => false,
+        };
+        if events.iter().any(is_other) {
+            return None;
+        }
+        let mut nodes: Vec<String> = Vec::new();
+        for event in &events {
+            if let Event::WillExecute { id, .. } = event
+                && id.starts_with(&of_stage)
+                && !nodes.contains(id)
+            {
+                nodes.push(id.clone());
+            }
+        }
+        (!nodes.is_empty()).then_some(nodes)
     })
 }
 

@@ -81,7 +81,7 @@ pub(super) fn expand(workflow: &Workflow, overrides: &Overrides) -> Result<Plan,
     Ok(Plan {
         name: workflow.name.clone(),
         file: workflow.file.clone(),
-        seed: workflow.seed,
+        seed: overrides.seed().unwrap_or(workflow.seed),
         nodes,
         inputs,
         graph,
@@ -291,7 +291,8 @@ impl Expander<'_> {
         let of_branch =
             |(axis, value): &(String, String)| self.workflow.axes[axis].values[value].seed;
         let seed = branch.iter().rev().find_map(of_branch);
-        let seed = seed.unwrap_or(self.workflow.seed);
+        let of_workflow = overrides.seed().unwrap_or(self.workflow.seed);
+        let seed = seed.unwrap_or(of_workflow);
         let positions = &self.workflow.positions;
         self.unused
             .note(name, &layers, &kind.unread(&params), positions);
@@ -388,6 +389,7 @@ impl Expander<'_> {
         let flags = overrides
             .set
             .iter()
+            .filter(|s| s.seed().is_none())
             .map(|s| ("--set", &s.stage))
             .chain(overrides.until.iter().map(|s| ("--until", s)));
         for (flag, stage) in flags.filter(|(_, s)| !stages.contains(&s.as_str())) {

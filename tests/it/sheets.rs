@@ -144,7 +144,7 @@ fn a_path_may_name_the_patient() {
         )
         .replace(
             "cancer_vs_normal: {column: condition, normal: [normal]}",
-            "cancer_vs_normal: null",
+            "cancer_vs_normal: {column: patient, normal: [A]}",
         ),
     );
     for (i, patient) in ["A", "B"].iter().enumerate() {

@@ -40,7 +40,7 @@ use std::path::Path;
 use serde_json::json;
 
 use cells::{Cells, Selection};
-use source::{Matrices, Source};
+use source::{Arrays, Matrices, Source};
 
 use clcc_data::anndata::{AnnData, list};
 use clcc_data::error::{StageError, StageResult};
@@ -64,14 +64,17 @@ struct Ingested {
     /// Genes, the same for all patients.
     var: Frame,
     matrices: Matrices,
+    /// Arrays of the cells, a row for each of `cells`.
+    arrays: Arrays,
 }
 
 impl Stage for Ingest {
     type Params = IngestParams;
 
     const KIND: &'static str = "ingest";
+    // 3: arrays of the cells (`obsm`) go on.
     // 2: columns are text as written, missing is missing, other modalities and double entries.
-    const CODE_VERSION: u32 = 2;
+    const CODE_VERSION: u32 = 3;
     const ABOUT: &'static str =
         "reads the patients' raw counts and annotations out of text, 10x, h5ad or zarr";
     const MULTI_THREADED: bool = true;
@@ -175,12 +178,16 @@ fn read_and_save(ctx: &StageContext<'_>, params: &IngestParams) -> StageResult<M
         );
         ctx.progress.warn(&message);
     }
+    let arrays = counts.arrays(ctx.progress)?.into_iter();
+    let arrays = arrays.map(|(name, array)| (name, array.take_rows(&cells.at)));
+    let arrays = arrays.collect();
     let (var, matrices) = counts.read(ctx, params, &cells, &selection.patients)?;
     let ingested = Ingested {
         cells,
         selection,
         var,
         matrices,
+        arrays,
     };
     save(ctx, params, ingested)
 }
@@ -210,6 +217,7 @@ fn read_sheet_and_save(
             selection: joined.selection,
             var: joined.var,
             matrices: joined.matrices,
+            arrays: joined.arrays,
         },
     )
 }
@@ -265,6 +273,7 @@ fn save(ctx: &StageContext<'_>, params: &IngestParams, ingested: Ingested) -> St
         selection,
         var,
         matrices,
+        arrays,
     } = ingested;
     let patients = &selection.patients;
     let mut summary: Vec<IngestRow> = Vec::new();
@@ -284,6 +293,10 @@ fn save(ctx: &StageContext<'_>, params: &IngestParams, ingested: Ingested) -> St
             obs,
             var: var.clone(),
             x: Some(Matrix::Csr(x)),
+            obsm: arrays
+                .iter()
+                .map(|(name, array)| (name.clone(), array.take_rows(&patient.rows)))
+                .collect(),
             ..AnnData::default()
         };
         data.write_zarr(&ctx.keyed_output(roles::COUNTS, &patient.name)?)?;

@@ -12,12 +12,12 @@ use super::annotations::{Annotations, Table};
 use super::cells::{Cells, Patient, Selection};
 use super::params::IngestParams;
 use super::sheet::{Sample, Sheet};
-use super::source::{Matrices, Source};
+use super::source::{Arrays, Matrices, Source};
 use super::survey::Survey;
 use clcc_data::anndata::list;
 use clcc_data::error::{StageError, StageResult};
 use clcc_data::frame::{Column, Frame};
-use clcc_data::matrix::Csr;
+use clcc_data::matrix::{Csr, Matrix};
 use clcc_stage::stage::{Progress, StageContext};
 
 /// What the files of a patient hold together.
@@ -26,6 +26,7 @@ pub(super) struct Joined {
     pub(super) selection: Selection,
     pub(super) var: Frame,
     pub(super) matrices: Matrices,
+    pub(super) arrays: Arrays,
 }
 
 /// Parameters that choose cells out of a file of several patients: a sheet has none such.
@@ -56,12 +57,19 @@ pub(super) fn read(
     let table = annotations.map(|a| Table::read(a)?.cells(&params.cell_id));
     let table = table.transpose()?;
     let mut parts: Vec<(Frame, Frame, Csr)> = Vec::new();
+    let mut arrays: Vec<Arrays> = Vec::new();
     let (mut unannotated, mut left_out) = (0, Vec::new());
     for sample in &samples {
         ctx.check_cancelled()?;
         let opened = open(sheet, sample, params, table.as_ref(), ctx.progress)?;
         let (source, cells) = opened;
         unannotated += cells.unannotated;
+        let of_cells = source.arrays(ctx.progress)?.into_iter();
+        arrays.push(
+            of_cells
+                .map(|(name, a)| (name, a.take_rows(&cells.at)))
+                .collect(),
+        );
         let rows = (0..cells.source.len()).collect();
         let own = [Patient {
             name: patient.to_string(),
@@ -101,7 +109,25 @@ pub(super) fn read(
         },
         var,
         matrices: Box::new(std::iter::once(Ok(x))),
+        arrays: common_arrays(&arrays),
     })
+}
+
+/// The arrays that all samples have with as many columns, below one another.
+fn common_arrays(arrays: &[Arrays]) -> Arrays {
+    let mut out = Arrays::new();
+    for (name, first) in &arrays[0] {
+        let columns = first.shape().1;
+        let of_all = arrays.iter().map(|a| a.get(name));
+        let of_all = of_all.map(|a| a.filter(|a| a.shape().1 == columns).cloned());
+        let Some(parts) = of_all.collect::<Option<Vec<Matrix>>>() else {
+            continue;
+        };
+        let parts: Vec<Csr> = parts.into_iter().map(Matrix::into_csr).collect();
+        let stacked = Csr::vstack(&parts.iter().collect::<Vec<_>>());
+        out.insert(name.clone(), Matrix::Dense(stacked.to_dense()));
+    }
+    out
 }
 
 /// What the samples of `patients` hold, without their matrices.

@@ -23,5 +23,5 @@ pub use align::{
     ConcordancePatientRow, ConcordanceRow, EXPR_TO_CNV, HistoryRow, MiningRow, RetrievalRow,
     SimilarityRow, SplitRow,
 };
-pub use counts::{DoubletRow, QcCellRow, QcCheckRow, QcMetricRow};
+pub use counts::{DoubletRow, NormalClusterRow, QcCellRow, QcCheckRow, QcMetricRow};
 pub use simulate::ScoreRow;

@@ -178,3 +178,43 @@ fn a_survey_sees_the_columns_of_the_sheet_and_of_the_files() {
         "{error}"
     );
 }
+
+#[test]
+fn arrays_of_the_cells_go_on_with_their_cells() {
+    let b = Bench::new();
+    let store = |name: &str, first: f32| {
+        let mut obs = Frame::new(vec!["a".into(), "b".into(), "c".into()]);
+        obs.set_category("sample", &["P", "Q", "P"]);
+        let spatial = array![[first, 1.0], [2.0, 3.0], [4.0, 5.0]];
+        let mut data = AnnData {
+            obs,
+            var: Frame::new(vec!["G".into()]),
+            x: Some(Matrix::Dense(array![[1f32], [2.0], [3.0]])),
+            ..AnnData::default()
+        };
+        data.obsm.insert("spatial".into(), Matrix::Dense(spatial));
+        if first == 0.0 {
+            data.obsm
+                .insert("X_pca".into(), Matrix::Dense(array![[1f32], [2.0], [3.0]]));
+        }
+        let path = b.dir.path().join(name);
+        data.write_zarr(&path).unwrap();
+        path
+    };
+    let path = store("one.zarr", 0.0);
+    b.run(&path, None, &IngestParams::default(), &["P", "Q"])
+        .unwrap();
+    let spatial = |patient: &str| b.patient(patient).obsm["spatial"].clone().into_dense();
+    assert_eq!(spatial("P"), array![[0f32, 1.0], [4.0, 5.0]]);
+    assert_eq!(spatial("Q"), array![[2f32, 3.0]]);
+    // Of several samples those that all have.
+    store("two.zarr", 9.0);
+    let sheet = b.file("s.csv", "patient,sample,path\nP,x,one.zarr\nP,y,two.zarr\n");
+    b.run_sheet(&sheet, None).unwrap();
+    let names: Vec<String> = b.patient("P").obsm.into_keys().collect();
+    assert_eq!(names, ["spatial"]);
+    assert_eq!(
+        spatial("P").column(0).to_vec(),
+        [0.0, 2.0, 4.0, 9.0, 2.0, 4.0]
+    );
+}
