@@ -58,6 +58,9 @@ pub(super) enum Command {
     Status {
         #[command(flatten)]
         cache: CacheArgs,
+        /// Follow the runs that go on until they end.
+        #[arg(long, short, conflicts_with = "format")]
+        follow: bool,
         /// Language of the output.
         #[arg(long, value_enum, default_value = "human")]
         format: Format,

@@ -7,6 +7,7 @@ mod args;
 mod check;
 mod diff;
 mod error;
+mod estimate;
 mod fetching;
 mod findings;
 mod gc;
@@ -105,7 +106,12 @@ fn begin() -> i32 {
         Command::Schema { kind, format, .. } => check::tables(kind.as_deref(), format),
         Command::Graph { workflow, format } => graph::graph(&workflow, format),
         Command::Verify { cache, repair } => store_verbs::verify(&cache, repair),
-        Command::Status { cache, format } => store_verbs::status(&cache, format),
+        Command::Status {
+            cache,
+            follow: true,
+            ..
+        } => store_verbs::follow(&cache),
+        Command::Status { cache, format, .. } => store_verbs::status(&cache, format),
         Command::Log {
             cache,
             workflow,

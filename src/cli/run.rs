@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::args::{Format, RunArgs, WorkflowArgs};
 use super::error::{CliError, exit};
+use super::estimate::Estimate;
 use super::signals::Heard;
 use super::terminal::Terminal;
 use crate::decide::{Decision, Known, Reason, Status, Verdict, dry_run};
@@ -63,6 +64,17 @@ impl Observer for Follower {
             let terminal = Terminal::new(plan.nodes.len());
             terminal.opening(plan, device);
             self.terminal = Some(terminal);
+        }
+    }
+
+    fn wants_estimates(&self) -> bool {
+        self.terminal.as_ref().is_some_and(Terminal::live)
+    }
+
+    fn on_estimates(&mut self, plan: &Plan, seconds: &[Option<f64>]) {
+        if let Some(terminal) = &mut self.terminal {
+            let ids = plan.nodes.iter().map(|n| n.id.clone());
+            terminal.expect(Estimate::new(ids.zip(seconds.iter().copied())));
         }
     }
 

@@ -96,6 +96,40 @@ struct Unfinished {
     now: Vec<String>,
 }
 
+/// How often a run is looked at that is followed.
+const FOLLOWED: std::time::Duration = std::time::Duration::from_millis(500);
+
+/// `status --follow`: a line whenever a run that goes on has got on, until none does; then as `status`.
+pub(super) fn follow(args: &CacheArgs) -> Result<i32, CliError> {
+    let store = open(args)?;
+    let mut said: Vec<String> = Vec::new();
+    loop {
+        let runs = last_runs(&store);
+        let going = runs.iter().filter_map(|r| match &r.state {
+            State::Running(u) => Some(so_far(&r.run, u)),
+            _ => None,
+        });
+        let going: Vec<String> = going.collect();
+        if going.is_empty() {
+            return status(args, Format::Human);
+        }
+        for line in going.iter().filter(|line| !said.contains(line)) {
+            say!("{line}");
+        }
+        said = going;
+        std::thread::sleep(FOLLOWED);
+    }
+}
+
+fn so_far(run: &str, u: &Unfinished) -> String {
+    format!(
+        "{run}  runs: {} of {} nodes, now {}",
+        u.ended,
+        u.nodes,
+        u.now.join(", ")
+    )
+}
+
 pub(super) fn status(args: &CacheArgs, format: Format) -> Result<i32, CliError> {
     let runs = last_runs(&open(args)?);
     if format == Format::Json {
@@ -110,7 +144,7 @@ pub(super) fn status(args: &CacheArgs, format: Format) -> Result<i32, CliError> 
     {
         let so_far = |u: &Unfinished| format!("{} of {} nodes", u.ended, u.nodes);
         match state {
-            State::Running(u) => say!("{run}  runs: {}, now {}", so_far(u), u.now.join(", ")),
+            State::Running(u) => say!("{}", self::so_far(run, u)),
             State::Killed(u) => say!("{run}  was killed after {}", so_far(u)),
             State::Unknown(u) => say!("{run}  goes on or was killed: {} so far", so_far(u)),
             State::Ended(end) => print_ended(run, workflow.as_deref().unwrap_or("?"), end),

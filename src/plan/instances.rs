@@ -42,12 +42,10 @@ pub(crate) fn base_name(name: &str) -> &str {
 
 /// Place of an input's path in the workflow file.
 pub(crate) fn path_pointer(workflow: &Workflow, name: &str) -> String {
-    let at = join("/inputs", base_name(name));
-    let sheet = join(&at, "sheet");
-    match workflow.positions.value(&sheet) {
-        Some(_) => sheet,
-        None => join(&at, "path"),
-    }
+    let name = base_name(name);
+    let is_sheet = workflow.inputs.get(name).is_some_and(InputSpec::is_sheet);
+    let key = if is_sheet { "sheet" } else { "path" };
+    join(&join("/inputs", name), key)
 }
 
 /// Every input by the name that nodes know it by. Tables of samples that the command line names are read.

@@ -305,6 +305,15 @@ impl Session {
         }
     }
 
+    /// Seconds that each node took when it last ran, with early stopping and all; `None` where it never has.
+    pub fn last_seconds(&self) -> Vec<Option<f64>> {
+        let decider = self.decider([]);
+        let nodes = 0..self.plan.nodes.len();
+        nodes
+            .map(|id| decider.last_record(id)?.measured["seconds"].as_f64())
+            .collect()
+    }
+
     /// The plan, when all else is done.
     pub fn into_plan(self) -> Plan {
         self.plan

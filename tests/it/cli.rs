@@ -279,6 +279,11 @@ fn init_from_several_files_writes_a_table_of_samples() {
     ] {
         assert!(text.lines().any(|l| l == line), "{line}\n{text}");
     }
+    // A column that only one of them has is not named for all.
+    std::fs::remove_file(p.path().join("samples.csv")).expect("removed");
+    let bare = "init --from counts.txt P1/outs/filtered_feature_bc_matrix mixed.yaml";
+    let bare: Vec<&str> = bare.split(' ').collect();
+    p.run(&bare).expect(0);
     // A table that is there is read, with what it says of the samples.
     p.write("sheet.csv", "patient,sample,path,condition\nP,T,P1/outs/filtered_feature_bc_matrix,tumour\nP,N,P2/outs/filtered_feature_bc_matrix,normal\n");
     p.run(&["init", "--from", "sheet.csv"]).expect(0);

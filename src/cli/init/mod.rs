@@ -224,7 +224,13 @@ fn write_workflow(args: &InitArgs, counts: &Counts, path: &Path) -> Result<(), C
         layer: args.layer.clone().unwrap_or_default(),
         ..IngestParams::default()
     };
-    let survey = counts.survey(args, &params).map_err(stage_error)?;
+    let mut survey = counts.survey(args, &params).map_err(stage_error)?;
+    if let Counts::Sheet { .. } = counts {
+        // What only some patients' files have cannot be named for all.
+        let n_cells = |v: &ingest::Values| v.counts.values().sum::<usize>() + v.missing;
+        let all = survey.columns.get("sample").map_or(0, n_cells);
+        survey.columns.retain(|_, values| n_cells(values) == all);
+    }
     let mut proposal = decide(args, &survey, counts)?;
     if let Counts::Sheet { .. } = counts {
         (proposal.patient, proposal.sample) = (None, None);
