@@ -11,6 +11,7 @@
 //! one value must be there.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use clcc_cache::{Digest, digest_bytes};
 use clcc_stages::StageError;
@@ -18,8 +19,8 @@ use clcc_stages::stage::{Branch, InputArtifact, ObsColumn, ObsRead};
 use serde_json::Value;
 
 use crate::decide::InputDigests;
-use crate::plan::{Node, NodeId, NodeInput, Plan};
-use crate::workflow::{Problem, Workflow, did_you_mean, join};
+use crate::plan::{Node, NodeInput, Plan, base_name, path_pointer};
+use crate::workflow::{InputSpec, Problem, Workflow, did_you_mean, join};
 
 /// Values that a message lists.
 const SHOWN: usize = 20;
@@ -29,12 +30,15 @@ const SHOWN: usize = 20;
 pub fn problems(workflow: &Workflow, plan: &Plan) -> Vec<Problem> {
     let mut found = Problems {
         workflow,
+        plan,
         problems: Vec::new(),
     };
-    let mut obs: BTreeMap<NodeId, Vec<ObsColumn>> = BTreeMap::new();
-    for (id, node) in plan.nodes.iter().enumerate() {
+    // By stage: a label counts as there if any patient has it, also where each has files of its own.
+    let mut obs: BTreeMap<&str, Vec<ObsColumn>> = BTreeMap::new();
+    for node in &plan.nodes {
         if let Some(columns) = found.survey(plan, node) {
-            obs.insert(id, columns);
+            let of_stage = obs.entry(&node.stage).or_default();
+            columns.into_iter().for_each(|c| add(of_stage, c));
         }
     }
     for (id, node) in plan.nodes.iter().enumerate() {
@@ -42,8 +46,14 @@ pub fn problems(workflow: &Workflow, plan: &Plan) -> Vec<Problem> {
             continue;
         }
         let before = plan.ancestors(id);
-        let mut columns: Vec<&ObsColumn> =
-            before.iter().filter_map(|n| obs.get(n)).flatten().collect();
+        let mut columns: Vec<&ObsColumn> = before
+            .iter()
+            .map(|&n| plan.nodes[n].stage.as_str())
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .filter_map(|stage| obs.get(stage))
+            .flatten()
+            .collect();
         // Without a survey nothing is known of the cells.
         if columns.is_empty() {
             continue;
@@ -61,6 +71,22 @@ pub fn problems(workflow: &Workflow, plan: &Plan) -> Vec<Problem> {
         }
     }
     found.problems
+}
+
+/// Adds the cells of one patient to those of others.
+fn add(columns: &mut Vec<ObsColumn>, new: ObsColumn) {
+    let Some(there) = columns.iter_mut().find(|c| c.name == new.name) else {
+        columns.push(new);
+        return;
+    };
+    match (&mut there.values, new.values) {
+        (Some(there), Some(new)) => {
+            for (value, n) in new {
+                *there.entry(value).or_default() += n;
+            }
+        }
+        (there, _) => *there = None,
+    }
 }
 
 /// Names of the inputs that a survey opens.
@@ -110,6 +136,7 @@ fn is_source(node: &Node) -> bool {
 
 struct Problems<'a> {
     workflow: &'a Workflow,
+    plan: &'a Plan,
     problems: Vec<Problem>,
 }
 
@@ -149,13 +176,14 @@ impl Problems<'_> {
         let place = match error {
             StageError::Param { param, .. } => positions.value(&self.pointer(node, param)),
             StageError::Format { path, .. } | StageError::Io { path, .. } => {
-                let inputs = &self.workflow.inputs;
-                let named = inputs
-                    .iter()
-                    .find(|(_, spec)| spec.path.as_ref().is_some_and(|p| path.starts_with(p)));
+                let mut inputs = self.plan.inputs.iter();
+                let named = inputs.find(|(_, spec)| {
+                    let own = spec.path.as_ref().is_some_and(|p| path.starts_with(p));
+                    own || is_of_a_sample(spec, path)
+                });
                 named.and_then(|(name, _)| {
-                    about = format!("input `{name}`");
-                    positions.value(&join(&join("/inputs", name), "path"))
+                    about = format!("input `{}`", base_name(name));
+                    positions.value(&path_pointer(self.workflow, name))
                 })
             }
             _ => None,
@@ -304,6 +332,13 @@ fn file_inputs(plan: &Plan, node: &Node) -> Option<Vec<InputArtifact>> {
         });
     }
     Some(inputs)
+}
+
+/// Whether a table of samples names the file, or the folder that it lies in.
+fn is_of_a_sample(spec: &InputSpec, path: &Path) -> bool {
+    let samples = spec.samples.iter().flat_map(|sheet| &sheet.samples);
+    let mut files = samples.flat_map(|s| std::iter::once(&s.path).chain(&s.annotations));
+    files.any(|file| path.starts_with(file))
 }
 
 /// Whether the workflow or the command line states the parameter.

@@ -29,7 +29,7 @@ pub(super) enum Command {
     Explain {
         #[command(flatten)]
         workflow: WorkflowArgs,
-        /// The node, for example `cluster[P0006]`.
+        /// The node, for example `cluster[P0006]`, or a stage: `cluster` for all of its nodes.
         node: String,
     },
     /// Check a workflow file and its input files without running anything.
@@ -65,6 +65,9 @@ pub(super) enum Command {
         /// What jobs had asked for and what they used, of the last run of each workflow.
         #[arg(long)]
         efficiency: bool,
+        /// Follow the runs that go on until they end.
+        #[arg(long, short, conflicts_with = "format")]
+        follow: bool,
         /// Language of the output.
         #[arg(long, value_enum, default_value = "human")]
         format: Format,
@@ -76,7 +79,7 @@ pub(super) enum Command {
         /// Of this workflow [default: of whichever ran last].
         #[arg(long, value_name = "NAME")]
         workflow: Option<String>,
-        /// The node, for example `cluster[P0006]`.
+        /// The node, for example `cluster[P0006]`, or a stage: `cluster` for all of its nodes.
         node: String,
     },
     /// Read every artifact in the cache and compare digests.
@@ -205,7 +208,7 @@ pub(super) struct WorkflowArgs {
     /// The workflow file.
     pub(super) workflow: PathBuf,
     /// Set a parameter; the value is YAML. May be given several times.
-    #[arg(long, value_name = "STAGE.PARAM=V", value_parser = parse_set)]
+    #[arg(long, value_name = "STAGE.PARAM=V|seed=N", value_parser = parse_set)]
     pub(super) set: Vec<Setting>,
     /// Read an input from another path. May be given several times.
     #[arg(long, value_name = "NAME=PATH", value_parser = parse_input)]
@@ -309,9 +312,9 @@ pub(super) struct RunArgs {
 pub(super) struct InitArgs {
     /// The file to write [default: named after the data or the template].
     pub(super) path: Option<PathBuf>,
-    /// Counts to look at: h5ad, zarr, a 10x folder or h5, or a text.
-    #[arg(long, value_name = "DATA")]
-    pub(super) from: Option<PathBuf>,
+    /// Counts to look at: h5ad, zarr, a 10x folder or h5, a text, a table of samples, or several files of one sample each.
+    #[arg(long, value_name = "DATA", num_args = 1..)]
+    pub(super) from: Vec<PathBuf>,
     /// A shipped workflow to start from [default: demo].
     #[arg(long, value_name = "NAME")]
     pub(super) template: Option<String>,
@@ -342,7 +345,8 @@ pub(super) struct InitArgs {
     /// The column that tells cancer from normal cells [default: the one that has the values].
     #[arg(long, value_name = "COLUMN")]
     pub(super) by: Option<String>,
-    /// A value of cancer cells; all others are normal. May be given several times.
+    /// A value of cancer cells; all others are normal. May be given several times. Without any, and where no column
+    /// says it, normal cells are found by their expression along the genome.
     #[arg(long, value_name = "VALUE", conflicts_with = "normal")]
     pub(super) cancer: Vec<String>,
     /// A value of normal cells; all others are cancer. May be given several times.

@@ -8,10 +8,10 @@ use super::args::{Cli, Format, WorkflowArgs};
 use super::error::{CliError, exit};
 use super::inspect;
 use crate::names;
-use crate::plan::{NodeInput, Plan};
+use crate::plan::{NodeInput, Plan, path_pointer};
 use crate::registry::{Kind, kind, kinds, tables_as_json, tables_as_text, workflow_schema};
 use crate::run::load_checked;
-use crate::workflow::{Problem, Workflow, join};
+use crate::workflow::{Problem, Workflow};
 
 pub(super) fn check(args: &WorkflowArgs) -> Result<i32, CliError> {
     let (_, plan) = load_checked(&args.workflow, &args.options(), |workflow, plan| {
@@ -45,7 +45,7 @@ fn unreadable_inputs(workflow: &Workflow, plan: &Plan) -> Vec<Problem> {
             inspect::opens(path, spec.format.as_deref())
         };
         if let Err(error) = opened {
-            let place = join(&join("/inputs", name), "path");
+            let place = path_pointer(workflow, name);
             let mut problem = Problem::new(format!("input `{name}`: {}", error.message))
                 .at(workflow.positions.value(&place));
             if let Some(hint) = error.hint {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::results::ResultsError;
 use crate::run::RunError;
 use crate::text::{hint_lines, shown};
-use crate::workflow::LoadError;
+use crate::workflow::{LoadError, did_you_mean};
 
 /// Exit codes; documented in docs/cli.md.
 pub mod exit {
@@ -119,11 +119,41 @@ impl From<LoadError> for CliError {
                 ref file,
                 ref source,
             } => {
-                let hint = crate::disk::hint(file, source);
+                let near = (source.kind() == std::io::ErrorKind::NotFound)
+                    .then(|| near(file))
+                    .flatten();
+                let hint = near.or_else(|| crate::disk::hint(file, source));
                 Self::from_error(exit::INVALID, &e).with_hint(hint)
             }
         }
     }
+}
+
+/// A workflow file in the same folder that may have been meant: another ending, a slip, or the only one.
+fn near(file: &std::path::Path) -> Option<String> {
+    let folder = match file.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => std::path::Path::new("."),
+    };
+    let wanted = file.file_name()?.to_str()?;
+    let mut there: Vec<String> = std::fs::read_dir(folder)
+        .ok()?
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| name.ends_with(".yaml") || name.ends_with(".yml"))
+        .collect();
+    there.sort();
+    let stem = |name: &str| {
+        name.trim_end_matches(".yaml")
+            .trim_end_matches(".yml")
+            .to_string()
+    };
+    let same_stem = there.iter().find(|name| stem(name) == stem(wanted));
+    let slip = || did_you_mean(wanted, there.iter().map(String::as_str));
+    let found = same_stem.map(String::as_str).or_else(slip)?;
+    Some(format!(
+        "did you mean `{}`?",
+        file.with_file_name(found).display()
+    ))
 }
 
 impl From<clcc_cache::CacheError> for CliError {

@@ -7,6 +7,7 @@ mod args;
 mod check;
 mod diff;
 mod error;
+mod estimate;
 mod fetching;
 mod findings;
 mod gc;
@@ -135,7 +136,13 @@ fn execute(command: Command) -> Result<i32, CliError> {
             cache,
             efficiency: true,
             format,
+            ..
         } => jobs::efficiency(&cache, format),
+        Command::Status {
+            cache,
+            follow: true,
+            ..
+        } => store_verbs::follow(&cache),
         Command::Status { cache, format, .. } => store_verbs::status(&cache, format),
         Command::Log {
             cache,

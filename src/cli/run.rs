@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::args::{Format, RunArgs, WorkflowArgs};
 use super::error::{CliError, exit};
+use super::estimate::Estimate;
 use super::signals::Heard;
 use super::terminal::Terminal;
 use crate::decide::{Decision, Known, Reason, Status, Verdict, dry_run};
@@ -87,6 +88,17 @@ impl Observer for Follower {
             let terminal = Terminal::new(plan.nodes.len());
             terminal.opening(plan, device);
             self.terminal = Some(terminal);
+        }
+    }
+
+    fn wants_estimates(&self) -> bool {
+        self.terminal.as_ref().is_some_and(Terminal::live)
+    }
+
+    fn on_estimates(&mut self, plan: &Plan, seconds: &[Option<f64>]) {
+        if let Some(terminal) = &mut self.terminal {
+            let ids = plan.nodes.iter().map(|n| n.id.clone());
+            terminal.expect(Estimate::new(ids.zip(seconds.iter().copied())));
         }
     }
 
@@ -234,11 +246,28 @@ fn print_plan(plan: &Plan, selected: &[(usize, &Verdict)], summary: &PlanSummary
 
 pub(super) fn explain(args: &WorkflowArgs, node: &str) -> Result<i32, CliError> {
     let session = open(args)?;
-    let Some(id) = session.plan.find(node) else {
-        let known: Vec<&str> = session.plan.nodes.iter().map(|n| n.id.as_str()).collect();
+    let nodes = &session.plan.nodes;
+    let ids: Vec<NodeId> = match session.plan.find(node) {
+        Some(id) => vec![id],
+        None => (0..nodes.len())
+            .filter(|&id| nodes[id].stage == node)
+            .collect(),
+    };
+    if ids.is_empty() {
+        let ids = nodes.iter().map(|n| n.id.as_str());
+        let stages = nodes.iter().map(|n| n.stage.as_str());
+        let mut known: Vec<&str> = stages.chain(ids).collect();
+        let mut seen = BTreeSet::new();
+        known.retain(|name| seen.insert(*name));
         let problem = crate::workflow::unknown("node", node, &known);
         return Err(CliError::new(exit::USAGE, problem.message).with_hint(problem.hint));
-    };
+    }
+    ids.into_iter().for_each(|id| explain_node(&session, id));
+    Ok(exit::OK)
+}
+
+fn explain_node(session: &Session, id: NodeId) {
+    let node = &session.plan.nodes[id].id;
     let needed = session.plan.ancestors(id);
     let decider = session.decider(needed.iter().copied().chain([id]));
     let mut known: Known = vec![None; session.plan.nodes.len()];
@@ -266,13 +295,12 @@ pub(super) fn explain(args: &WorkflowArgs, node: &str) -> Result<i32, CliError> 
         }
         Decision::Unknown => {
             say!("{node} waits for what it reads:");
-            print_waits(&session, id, &known);
+            print_waits(session, id, &known);
             if let Some(reasons) = decider.changes_before_inputs(id) {
                 print_reasons(&reasons);
             }
         }
     }
-    Ok(exit::OK)
 }
 
 fn print_record(record: &ActionRecord) {
@@ -312,7 +340,7 @@ fn print_waits(session: &Session, id: NodeId, known: &Known) {
 fn print_reasons(reasons: &[Reason]) {
     for reason in reasons {
         match reason {
-            Reason::Param { path, old, new } => {
+            Reason::Param { path, old, new } if path != "seed" => {
                 say!("  changed {path}");
                 say!("    old {old}");
                 say!("    new {new}");

@@ -98,6 +98,40 @@ struct Unfinished {
     jobs: super::jobs::Jobs,
 }
 
+/// How often a run is looked at that is followed.
+const FOLLOWED: std::time::Duration = std::time::Duration::from_millis(500);
+
+/// `status --follow`: a line whenever a run that goes on has got on, until none does; then as `status`.
+pub(super) fn follow(args: &CacheArgs) -> Result<i32, CliError> {
+    let store = open(args)?;
+    let mut said: Vec<String> = Vec::new();
+    loop {
+        let runs = last_runs(&store);
+        let going = runs.iter().filter_map(|r| match &r.state {
+            State::Running(u) => Some(so_far(&r.run, u)),
+            _ => None,
+        });
+        let going: Vec<String> = going.collect();
+        if going.is_empty() {
+            return status(args, Format::Human);
+        }
+        for line in going.iter().filter(|line| !said.contains(line)) {
+            say!("{line}");
+        }
+        said = going;
+        std::thread::sleep(FOLLOWED);
+    }
+}
+
+fn so_far(run: &str, u: &Unfinished) -> String {
+    format!(
+        "{run}  runs: {} of {} nodes, now {}",
+        u.ended,
+        u.nodes,
+        u.now.join(", ")
+    )
+}
+
 pub(super) fn status(args: &CacheArgs, format: Format) -> Result<i32, CliError> {
     let runs = last_runs(&open(args)?);
     if format == Format::Json {
@@ -112,7 +146,7 @@ pub(super) fn status(args: &CacheArgs, format: Format) -> Result<i32, CliError> 
     {
         let so_far = |u: &Unfinished| format!("{} of {} nodes{}", u.ended, u.nodes, u.jobs.text());
         match state {
-            State::Running(u) => say!("{run}  runs: {}, now {}", so_far(u), u.now.join(", ")),
+            State::Running(u) => say!("{}", self::so_far(run, u)),
             State::Killed(u) => say!("{run}  was killed after {}", so_far(u)),
             State::Unknown(u) => say!("{run}  goes on or was killed: {} so far", so_far(u)),
             State::Ended(end) => print_ended(run, workflow.as_deref().unwrap_or("?"), end),
@@ -239,6 +273,12 @@ fn events(dir: &Path) -> Vec<Event> {
 pub(super) fn log(args: &CacheArgs, workflow: Option<&str>, node: &str) -> Result<i32, CliError> {
     let store = open(args)?;
     let mut others: Vec<String> = Vec::new();
+    if let Some(nodes) = nodes_of_stage(&store, workflow, node) {
+        for node in nodes {
+            log(args, workflow, &node)?;
+        }
+        return Ok(exit::OK);
+    }
     for dir in runs(&store) {
         let file = dir.join("logs").join(format!("{node}.log"));
         if node.contains('/') || !file.is_file() {
@@ -271,6 +311,32 @@ pub(super) fn log(args: &CacheArgs, workflow: Option<&str>, node: &str) -> Resul
     Err(match others.is_empty() {
         true => error,
         false => error.hint(format!("it has in {}", others.join(", "))),
+    })
+}
+
+/// The nodes of a stage that is fanned out, in the order in which its newest run began them; `None` where it is no
+/// such stage.
+fn nodes_of_stage(store: &Store, workflow: Option<&str>, stage: &str) -> Option<Vec<String>> {
+    let of_stage = format!("{stage}[");
+    runs(store).into_iter().find_map(|dir| {
+        let events = events(&dir);
+        let is_other = |e: &Event| match e {
+            Event::Started { workflow: name, .. } => workflow.is_some_and(|w| w != name),
+            _ => false,
+        };
+        if events.iter().any(is_other) {
+            return None;
+        }
+        let mut nodes: Vec<String> = Vec::new();
+        for event in &events {
+            if let Event::WillExecute { id, .. } = event
+                && id.starts_with(&of_stage)
+                && !nodes.contains(id)
+            {
+                nodes.push(id.clone());
+            }
+        }
+        (!nodes.is_empty()).then_some(nodes)
     })
 }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::estimate::{Estimate, duration};
 use super::out::tell_drawn;
 use crate::decide::Reason;
 use crate::device::RunDevice;
@@ -29,10 +30,17 @@ pub(super) struct Terminal {
     colour: bool,
     bars: MultiProgress,
     running: BTreeMap<String, Running>,
+    /// The last line: how much is done, for how long, and how long it may still take.
+    footer: Option<ProgressBar>,
+    estimate: Estimate,
+    cores: usize,
+    /// Warnings of stages, and the nodes beside the first that have the same.
+    warned: BTreeMap<(String, String), usize>,
 }
 
 struct Running {
     bar: ProgressBar,
+    began: Instant,
     said: Instant,
 }
 
@@ -51,6 +59,66 @@ impl Terminal {
             colour: live && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
             bars: MultiProgress::with_draw_target(target),
             running: BTreeMap::new(),
+            footer: None,
+            estimate: Estimate::default(),
+            cores: 1,
+            warned: BTreeMap::new(),
+        }
+    }
+
+    /// What the nodes are expected to take.
+    pub(super) fn expect(&mut self, estimate: Estimate) {
+        self.estimate = estimate;
+    }
+
+    /// Draws the last line anew.
+    fn draw_footer(&mut self) {
+        if !self.live() {
+            return;
+        }
+        let footer = self.footer.get_or_insert_with(|| {
+            let bar = self.bars.add(ProgressBar::new(self.total as u64));
+            let style =
+                ProgressStyle::with_template("        [{elapsed:>9}] {pos}/{len} done {wide_msg}");
+            bar.set_style(style.expect("a valid template"));
+            bar.enable_steady_tick(Duration::from_millis(500));
+            bar
+        });
+        footer.set_position(self.ended as u64);
+        let running = self.running.iter();
+        let running = running.map(|(id, r)| (id.clone(), r.began.elapsed().as_secs_f64()));
+        let left = self.estimate.left(&running.collect(), self.cores);
+        footer.set_message(match left {
+            Some(left) => {
+                let about = if left.at_least { "more than" } else { "about" };
+                format!("{about} {} left", duration(left.seconds))
+            }
+            None => String::new(),
+        });
+    }
+
+    /// A warning, once for all nodes of a stage that have the same.
+    fn warn(&mut self, id: &str, message: &str) {
+        let stage = id.split('[').next().unwrap_or(id).to_string();
+        match self.warned.get_mut(&(stage.clone(), message.to_string())) {
+            Some(more) => *more += 1,
+            None => {
+                self.line("WARN", None, false, &format!("{id}: {message}"));
+                self.warned.insert((stage, message.to_string()), 0);
+            }
+        }
+    }
+
+    /// How many nodes had a warning that was said of another.
+    fn repeated_warnings(&self) {
+        for ((stage, message), more) in self.warned.iter().filter(|(_, more)| **more > 0) {
+            let nodes = if *more == 1 { "node" } else { "nodes" };
+            self.line(
+                "WARN",
+                None,
+                false,
+                &format!("{stage}, {more} more {nodes}: {message}"),
+            );
         }
     }
 
@@ -62,7 +130,8 @@ impl Terminal {
         }
     }
 
-    fn live(&self) -> bool {
+    /// Whether lines may be drawn again.
+    pub(super) fn live(&self) -> bool {
         !self.bars.is_hidden()
     }
 
@@ -110,6 +179,21 @@ impl Terminal {
 
     pub(super) fn on_event(&mut self, event: &Event) {
         match event {
+            Event::DidReuse { id, .. } | Event::DidSkip { id, .. } => self.estimate.end(id, None),
+            Event::DidExecute { id, seconds, .. } => self.estimate.end(id, Some(*seconds)),
+            Event::DidFail { id, .. } => self.estimate.end(id, None),
+            Event::Started { jobs, .. } => self.cores = *jobs,
+            _ => {}
+        }
+        self.show(event);
+        match event {
+            Event::Finished { .. } => {}
+            _ => self.draw_footer(),
+        }
+    }
+
+    fn show(&mut self, event: &Event) {
+        match event {
             Event::Started {
                 workflow,
                 nodes,
@@ -135,9 +219,7 @@ impl Terminal {
                 total,
                 message,
             } => self.progress(id, *done, *total, message),
-            Event::Warning { id, message } => {
-                self.line("WARN", None, false, &format!("{id}: {message}"))
-            }
+            Event::Warning { id, message } => self.warn(id, message),
             Event::Note { message } => self.line("WARN", None, false, message),
             Event::DidSubmit {
                 id,
@@ -176,6 +258,10 @@ impl Terminal {
             } => self.skipped(id, because, reason.as_ref()),
             Event::DidPublish { .. } => {}
             Event::Finished { .. } => {
+                if let Some(footer) = self.footer.take() {
+                    footer.finish_and_clear();
+                }
+                self.repeated_warnings();
                 let _ = self.bars.clear();
             }
         }
@@ -231,7 +317,11 @@ impl Terminal {
     }
 
     fn begin(&mut self, id: &str, reason: Option<&Reason>, threads: usize) {
-        let bar = self.bars.add(ProgressBar::new(0));
+        let bar = ProgressBar::new(0);
+        let bar = match &self.footer {
+            Some(footer) => self.bars.insert_before(footer, bar),
+            None => self.bars.add(bar),
+        };
         let style = ProgressStyle::with_template("    RUN [{elapsed:>9}] {prefix} {wide_msg}")
             .expect("a valid template");
         bar.set_style(style);
@@ -252,26 +342,35 @@ impl Terminal {
             id.to_string(),
             Running {
                 bar,
+                began: Instant::now(),
                 said: Instant::now(),
             },
         );
     }
 
     fn progress(&mut self, id: &str, done: u64, total: u64, message: &str) {
+        let expected = self.estimate.of(id);
         let Some(running) = self.running.get_mut(id) else {
             return;
         };
         if running.bar.length() != Some(total) {
             running.bar.set_length(total);
             let style = ProgressStyle::with_template(
-                "    RUN [{elapsed:>9}] {prefix} {bar:24} {pos}/{len} {per_sec:.0} eta {eta} {wide_msg}",
+                "    RUN [{elapsed:>9}] {prefix} {bar:24} {pos}/{len}  {wide_msg}",
             );
             running
                 .bar
                 .set_style(style.expect("a valid template").progress_chars("=> "));
         }
         running.bar.set_position(done);
-        running.bar.set_message(shown(message).into_owned());
+        // By what it took before, which has early stopping in it; else by how far it has come.
+        let elapsed = running.began.elapsed().as_secs_f64();
+        let by_share = (done > 0).then(|| elapsed * total as f64 / done as f64);
+        let left = expected.filter(|e| *e > elapsed).or(by_share);
+        let left = left.map_or(String::new(), |all| {
+            format!("  about {} left", duration((all - elapsed).max(0.0)))
+        });
+        running.bar.set_message(format!("{}{left}", shown(message)));
         if self.bars.is_hidden() && running.said.elapsed() > PLAIN_PROGRESS {
             running.said = Instant::now();
             self.line(

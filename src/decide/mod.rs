@@ -8,7 +8,9 @@ mod content;
 mod lookahead;
 mod reason;
 
-pub use content::{content, content_stat};
+pub use content::{
+    content, content_of_patient, content_stat, content_stat_of_patient, files_of_patient,
+};
 pub use lookahead::Lookahead;
 pub use reason::{Reason, value_changes};
 
@@ -26,7 +28,7 @@ use clcc_stages::stage::Branch;
 
 use crate::key::{KEY_FORMAT, KeyInput, Preimage, stage_seed};
 use crate::plan::{Node, NodeId, NodeInput, Plan};
-use reason::{changed_roles, fixed_changes};
+use reason::{changed_roles, fixed_changes, values_change};
 
 /// What is to be done with a node.
 #[derive(Debug)]
@@ -62,6 +64,21 @@ pub fn digest_inputs(
     let others = plan.unselected_inputs().into_iter();
     for (name, is_selected) in selected.chain(others.map(|name| (name, false))) {
         let spec = &plan.inputs[name];
+        if let (Some(sheet), Some(patient)) = (&spec.samples, &spec.of) {
+            let found = match is_selected {
+                true => content_of_patient(sheet, patient, |file| stat.digest(file))
+                    .map_err(|e| (name.to_string(), e))?,
+                false => {
+                    let remembered = |file: &Path| stat.remembered(file).ok_or(());
+                    match content_of_patient(sheet, patient, remembered) {
+                        Ok(digest) => digest,
+                        Err(()) => continue,
+                    }
+                }
+            };
+            out.insert(name.to_string(), (found, spec.format.clone()));
+            continue;
+        }
         let digest = match (&spec.path, &spec.builtin) {
             (Some(path), _) if is_selected => {
                 content(path, |file| stat.digest(file)).map_err(|e| (name.to_string(), e))?
@@ -233,7 +250,8 @@ impl Decider<'_> {
         let Some(old) = self.last_preimage(id) else {
             return vec![Reason::New];
         };
-        let mut reasons = fixed_changes(&old, now);
+        let mut reasons = fixed_changes(&old, now, self.key_axis(id));
+        let came_and_went = branch_changes(&old, now);
         let mut upstream: Vec<String> = Vec::new();
         for role in changed_roles(&old, now) {
             let producers = self.plan.nodes[id].inputs.iter().filter_map(|i| match i {
@@ -249,7 +267,11 @@ impl Decider<'_> {
                             .find(|k| k.role == role && k.branch == *branch)
                             .map(|k| k.digest)
                     };
-                    (digest(&old) != digest(now)).then(|| self.plan.nodes[*producer].id.clone())
+                    // What is new is told by its axis value.
+                    let before = digest(&old);
+                    let is_new = before.is_none() && !came_and_went.is_empty();
+                    (before != digest(now) && !is_new)
+                        .then(|| self.plan.nodes[*producer].id.clone())
                 }
                 _ => None,
             });
@@ -259,10 +281,11 @@ impl Decider<'_> {
                     upstream.push(p);
                 }
             }
-            if upstream.len() == before {
+            if upstream.len() == before && came_and_went.is_empty() {
                 reasons.push(Reason::Input { role });
             }
         }
+        reasons.extend(came_and_went);
         if !upstream.is_empty() {
             reasons.push(Reason::Upstream { nodes: upstream });
         }
@@ -272,6 +295,38 @@ impl Decider<'_> {
         } else {
             reasons
         }
+    }
+
+    fn key_axis(&self, id: NodeId) -> &str {
+        let axis = self.plan.nodes[id].key_axis.as_deref();
+        axis.unwrap_or("axis value")
+    }
+
+    /// The outputs that a node which must run will write again as they were, from its last record: those of axis
+    /// values for which nothing has changed, where a kind makes each value's output by itself ([`Kind::of_key`]).
+    /// `None` where it has none such. For a dry run: what reads only these outputs is decided by them.
+    ///
+    /// [`Kind::of_key`]: crate::registry::Kind::of_key
+    fn kept(&self, id: NodeId, now: &Preimage, reasons: &[Reason]) -> Option<ActionRecord> {
+        let by_key = |r: &Reason| matches!(r, Reason::Param { .. } | Reason::Values { .. });
+        if reasons.is_empty() || !reasons.iter().all(by_key) {
+            return None;
+        }
+        let record = self.last_record(id)?;
+        let old: Preimage = serde_json::from_value(record.preimage.clone()).ok()?;
+        if (old.seed, &old.kind) != (now.seed, &now.kind) {
+            return None;
+        }
+        let kind = self.plan.nodes[id].kind;
+        let same = |key: &String| {
+            let own = |p: &Preimage| kind.of_key(&p.params, key);
+            now.keys.contains(key) && own(&old).is_some() && own(&old) == own(now)
+        };
+        let kept: BTreeSet<&String> = old.keys.iter().filter(|key| same(key)).collect();
+        let mut record = record;
+        let is_kept = |key: &Option<String>| key.as_ref().is_some_and(|k| kept.contains(k));
+        record.outputs.retain(|output| is_kept(&output.key));
+        (!record.outputs.is_empty()).then_some(record)
     }
 
     fn last_preimage(&self, id: NodeId) -> Option<Preimage> {
@@ -288,9 +343,32 @@ impl Decider<'_> {
         let Some(old) = self.last_preimage(id) else {
             return Some(vec![Reason::New]);
         };
-        let reasons = fixed_changes(&old, &self.fixed(node));
+        let reasons = fixed_changes(&old, &self.fixed(node), self.key_axis(id));
         (!reasons.is_empty()).then_some(reasons)
     }
+}
+
+/// The axis values of joined artifacts that came and went between two keys.
+fn branch_changes(old: &Preimage, now: &Preimage) -> Vec<Reason> {
+    let values = |p: &Preimage| {
+        let mut by_axis: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (axis, value) in p.inputs.iter().flat_map(|i| &i.branch) {
+            let known = by_axis.entry(axis.clone()).or_default();
+            if !known.contains(value) {
+                known.push(value.clone());
+            }
+        }
+        by_axis
+    };
+    let (old, now) = (values(old), values(now));
+    let axes: BTreeSet<&String> = old.keys().chain(now.keys()).collect();
+    let none = Vec::new();
+    let of = |by_axis: &BTreeMap<String, Vec<String>>, axis: &String| {
+        by_axis.get(axis).unwrap_or(&none).clone()
+    };
+    axes.into_iter()
+        .filter_map(|axis| values_change(axis, &of(&old, axis), &of(&now, axis)))
+        .collect()
 }
 
 /// `cached`, `run`, `maybe` or `skip`.
@@ -348,10 +426,15 @@ pub fn dry_run(decider: &Decider<'_>) -> CacheResult<Vec<Verdict>> {
                     reasons: Vec::new(),
                 }
             }
-            Decision::Run { reasons, .. } => Verdict {
-                status: Status::Run,
-                reasons,
-            },
+            Decision::Run {
+                preimage, reasons, ..
+            } => {
+                known[id] = decider.kept(id, &preimage, &reasons).map(Arc::new);
+                Verdict {
+                    status: Status::Run,
+                    reasons,
+                }
+            }
             Decision::Unknown => match decider.changes_before_inputs(id) {
                 Some(reasons) => Verdict {
                     status: Status::Run,

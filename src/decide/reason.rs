@@ -1,11 +1,12 @@
 //! Why a node is not cached: the difference between two keys' fields, in words.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::key::Preimage;
+use crate::key::{Preimage, stage_seed};
 
 /// Why a node is not cached.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -21,6 +22,15 @@ pub enum Reason {
         old: Value,
         /// Value now.
         new: Value,
+    },
+    /// Values of an axis came or went, or stand in another order.
+    Values {
+        /// The axis.
+        axis: String,
+        /// Values of the last record that are gone.
+        left: Vec<String>,
+        /// Values that it did not have.
+        joined: Vec<String>,
     },
     /// A file input changed, or another set of inputs is read.
     Input {
@@ -72,9 +82,16 @@ impl Reason {
     pub fn text(&self) -> String {
         match self {
             Self::New => "new".to_string(),
+            Self::Param { path, old, new } if path == "seed" => match (old, new) {
+                (Value::Null, Value::Null) => "seed changed".to_string(),
+                (Value::Null, new) => format!("seed changed to {new}"),
+                (old, Value::Null) => format!("seed was {old}"),
+                (old, new) => format!("seed {old} -> {new}"),
+            },
             Self::Param { path, old, new } => {
                 format!("{path} changed: {} -> {}", short(old), short(new))
             }
+            Self::Values { axis, left, joined } => values_text(axis, left, joined),
             Self::Input { role } => format!("input `{role}` changed"),
             Self::Code { old, new } => format!("stage code version {old} -> {new}"),
             Self::Numerics { old, new } => {
@@ -97,6 +114,40 @@ impl Reason {
             Self::Upstream { nodes } => format!("{} changed", some(nodes)),
         }
     }
+}
+
+/// `patient P3 left`, `patients P4, P5 joined`.
+fn values_text(axis: &str, left: &[String], joined: &[String]) -> String {
+    let of = |values: &[String], verb: &str| {
+        let s = if values.len() > 1 { "s" } else { "" };
+        let shown: Vec<&str> = values.iter().take(SHOWN).map(String::as_str).collect();
+        let more = match values.len().saturating_sub(SHOWN) {
+            0 => String::new(),
+            n => format!(" and {n} more"),
+        };
+        (!values.is_empty()).then(|| format!("{axis}{s} {}{more} {verb}", shown.join(", ")))
+    };
+    let parts = [of(left, "left"), of(joined, "joined")];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    match parts.is_empty() {
+        true => format!("the order of {axis}s changed"),
+        false => parts.join("; "),
+    }
+}
+
+/// Values that a text lists.
+const SHOWN: usize = 5;
+
+/// What came and went between two lists of values of an axis; `None` where they are the same.
+pub(super) fn values_change(axis: &str, old: &[String], now: &[String]) -> Option<Reason> {
+    let without = |a: &[String], b: &[String]| -> Vec<String> {
+        a.iter().filter(|v| !b.contains(v)).cloned().collect()
+    };
+    (old != now).then(|| Reason::Values {
+        axis: axis.to_string(),
+        left: without(old, now),
+        joined: without(now, old),
+    })
 }
 
 /// The first of these nodes, and how many more there are.
@@ -142,8 +193,20 @@ pub(super) fn changed_roles(old: &Preimage, now: &Preimage) -> Vec<String> {
         .collect()
 }
 
+/// The seed of the workflow or branch that a kind's own seed was made of, if it is a small number: what people write.
+/// A key has only the kind's, which says nothing to anybody.
+fn workflow_seed(kind: &str, stage: u64) -> Option<u64> {
+    const SMALL: u64 = 10_000;
+    static FOUND: Mutex<BTreeMap<(String, u64), Option<u64>>> = Mutex::new(BTreeMap::new());
+    let mut found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
+    let search = || (0..SMALL).find(|&seed| stage_seed(seed, kind) == stage);
+    *found
+        .entry((kind.to_string(), stage))
+        .or_insert_with(search)
+}
+
 /// Differences in every field but the inputs.
-pub(super) fn fixed_changes(old: &Preimage, now: &Preimage) -> Vec<Reason> {
+pub(super) fn fixed_changes(old: &Preimage, now: &Preimage, key_axis: &str) -> Vec<Reason> {
     let mut reasons = Vec::new();
     if old.key_format != now.key_format {
         reasons.push(Reason::Format);
@@ -157,19 +220,14 @@ pub(super) fn fixed_changes(old: &Preimage, now: &Preimage) -> Vec<Reason> {
     }
     param_changes("", &old.params, &now.params, &mut reasons);
     if old.seed != now.seed {
+        let seed = |p: &Preimage| p.seed.and_then(|seed| workflow_seed(&p.kind, seed));
         reasons.push(Reason::Param {
             path: "seed".into(),
-            old: old.seed.into(),
-            new: now.seed.into(),
+            old: seed(old).into(),
+            new: seed(now).into(),
         });
     }
-    if old.keys != now.keys {
-        reasons.push(Reason::Param {
-            path: "axis values".into(),
-            old: old.keys.clone().into(),
-            new: now.keys.clone().into(),
-        });
-    }
+    reasons.extend(values_change(key_axis, &old.keys, &now.keys));
     if old.code_version != now.code_version {
         reasons.push(Reason::Code {
             old: old.code_version,
@@ -243,6 +301,33 @@ mod tests {
                 "param",
             ),
             (
+                Reason::Param {
+                    path: "seed".into(),
+                    old: json!(0),
+                    new: json!(43),
+                },
+                "seed 0 -> 43",
+                "param",
+            ),
+            (
+                Reason::Values {
+                    axis: "patient".into(),
+                    left: vec!["P3".into()],
+                    joined: nodes(7),
+                },
+                "patient P3 left; patients n1, n2, n3, n4, n5 and 2 more joined",
+                "values",
+            ),
+            (
+                Reason::Values {
+                    axis: "patient".into(),
+                    left: vec![],
+                    joined: vec![],
+                },
+                "the order of patients changed",
+                "values",
+            ),
+            (
                 Reason::Input { role: role() },
                 "input `cnv` changed",
                 "input",
@@ -293,6 +378,13 @@ mod tests {
             assert_eq!(as_json["kind"], kind);
             assert_eq!(serde_json::from_value::<Reason>(as_json).unwrap(), reason);
         }
+    }
+
+    #[test]
+    fn a_seed_is_the_one_of_the_workflow() {
+        assert_eq!(workflow_seed("train", stage_seed(43, "train")), Some(43));
+        assert_eq!(workflow_seed("train", stage_seed(43, "eval")), None);
+        assert_eq!(workflow_seed("train", stage_seed(u64::MAX, "train")), None);
     }
 
     #[test]

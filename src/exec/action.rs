@@ -42,6 +42,9 @@ pub struct ActionInput {
     pub path: PathBuf,
     /// Stated format of a file input.
     pub format: Option<String>,
+    /// The patient whose part of a table of samples it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<String>,
     /// Name of a built-in table.
     pub builtin: Option<String>,
     /// Digest of the content, as it stands in the key. The child compares what it reads with it.

@@ -7,15 +7,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use clcc_cache::{CacheError, failpoint, measure, measure_linked, measure_synced, read_plain};
+use clcc_cache::{
+    CacheError, Digest, failpoint, measure, measure_linked, measure_synced, read_plain,
+};
 use clcc_stages::StageError;
+use clcc_stages::ingest::Sheet;
 use clcc_stages::stage::{InputArtifact, Progress, StageContext};
 use serde_json::{Map, Value};
 
 use super::action::{
-    Action, FAULT, Failure, FailureClass, NodeMessage, NodeResult, io_class, panic_text,
+    Action, ActionInput, FAULT, Failure, FailureClass, NodeMessage, NodeResult, io_class,
+    panic_text,
 };
-use crate::decide::{content, content_stat};
+use crate::decide::{content, content_of_patient, content_stat, content_stat_of_patient};
 use crate::registry::kind;
 
 /// Runs one action and writes `result.json` beside the action file. Returns the exit code.
@@ -127,11 +131,10 @@ fn check_file_inputs(action: &Action) -> Result<(), Failure> {
         let Some(digest) = input.digest.filter(|_| input.builtin.is_none()) else {
             continue;
         };
-        if input.stat.is_some() && content_stat(&input.path) == input.stat {
+        if input.stat.is_some() && stat_of_input(input) == input.stat {
             continue;
         }
-        let now = content(&input.path, |file| measure_linked(file).map(|m| m.digest));
-        if !now.is_ok_and(|now| now == digest) {
+        if content_of_input(input) != Some(digest) {
             let message = format!(
                 "input `{}` (`{}`) was changed while it was read",
                 input.role,
@@ -144,6 +147,29 @@ fn check_file_inputs(action: &Action) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// What `stat` says of the files of an input.
+fn stat_of_input(input: &ActionInput) -> Option<String> {
+    match &input.of {
+        Some(patient) => {
+            let sheet = Sheet::read(&input.path).ok()?;
+            content_stat_of_patient(&input.path, &sheet, patient)
+        }
+        None => content_stat(&input.path),
+    }
+}
+
+/// What an input holds now; `None` where it cannot be read.
+fn content_of_input(input: &ActionInput) -> Option<Digest> {
+    let digest = |file: &Path| measure_linked(file).map(|m| m.digest);
+    match &input.of {
+        Some(patient) => {
+            let sheet = Sheet::read(&input.path).ok()?;
+            content_of_patient(&sheet, patient, digest).ok()
+        }
+        None => content(&input.path, digest).ok(),
+    }
 }
 
 fn run_stage(

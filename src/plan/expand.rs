@@ -9,6 +9,7 @@ use petgraph::algo::toposort;
 use petgraph::graph::DiGraph;
 use serde_json::{Map, Value};
 
+use super::instances::instances;
 use super::layers::{Layer, Unused, label, layers, merged, place};
 use super::published;
 use super::wire;
@@ -33,7 +34,8 @@ pub(super) fn expand(workflow: &Workflow, overrides: &Overrides) -> Result<Plan,
     }
     let order = x.stage_order();
     x.check_overrides(overrides);
-    let inputs = x.inputs(overrides);
+    let given = x.inputs(overrides);
+    let inputs = instances(workflow, &given, &mut x.problems);
     let mut nodes: Vec<Node> = Vec::new();
     for name in order {
         let spec = &workflow.stages[&name];
@@ -50,7 +52,7 @@ pub(super) fn expand(workflow: &Workflow, overrides: &Overrides) -> Result<Plan,
     }
     x.problems.extend(std::mem::take(&mut x.unused).problems());
     if x.problems.is_empty() {
-        x.problems = wire::wire(workflow, &mut nodes);
+        x.problems = wire::wire(workflow, &given, &mut nodes);
         x.problems.extend(published::clashes(workflow, &nodes));
     }
     if !x.problems.is_empty() {
@@ -79,7 +81,7 @@ pub(super) fn expand(workflow: &Workflow, overrides: &Overrides) -> Result<Plan,
     Ok(Plan {
         name: workflow.name.clone(),
         file: workflow.file.clone(),
-        seed: workflow.seed,
+        seed: overrides.seed().unwrap_or(workflow.seed),
         nodes,
         inputs,
         graph,
@@ -238,7 +240,10 @@ impl Expander<'_> {
                 None
             }
         };
-        if let Some(axis) = axis.as_ref().filter(|a| spec.per.contains(a)) {
+        let is_apart = kind.resolve(&Map::new());
+        let is_apart = is_apart.is_ok_and(|r| kind.of_key(&r.params, "").is_some());
+        let fanned_out = axis.as_ref().filter(|a| spec.per.contains(a));
+        if let Some(axis) = fanned_out.filter(|_| !is_apart) {
             let problem = Problem::new(format!(
                 "stage `{name}` is keyed by axis `{axis}` and cannot also be `per: {axis}`"
             ));
@@ -286,13 +291,14 @@ impl Expander<'_> {
         let of_branch =
             |(axis, value): &(String, String)| self.workflow.axes[axis].values[value].seed;
         let seed = branch.iter().rev().find_map(of_branch);
-        let seed = seed.unwrap_or(self.workflow.seed);
+        let of_workflow = overrides.seed().unwrap_or(self.workflow.seed);
+        let seed = seed.unwrap_or(of_workflow);
         let positions = &self.workflow.positions;
         self.unused
             .note(name, &layers, &kind.unread(&params), positions);
         let written = serde_json::to_string(&params).expect("plain values serialise");
         let resolved = self.resolved.entry((kind.name, written));
-        let resolved = match resolved.or_insert_with(|| kind.resolve(&params)).clone() {
+        let mut resolved = match resolved.or_insert_with(|| kind.resolve(&params)).clone() {
             Ok(resolved) => resolved,
             Err(problems) => {
                 self.refused(name, &layers, problems);
@@ -305,9 +311,18 @@ impl Expander<'_> {
         } else {
             format!("{name}[{}]", values.join(","))
         };
-        let keys = key_axis
-            .map(|a| self.workflow.axes[a].values.keys().cloned().collect())
-            .unwrap_or_default();
+        let own = key_axis.and_then(|axis| branch.iter().find(|(a, _)| a == axis));
+        let keys = match (own, key_axis) {
+            (Some((_, value)), _) => {
+                // What the parameters say of other values is no part of this node.
+                if let Some(params) = kind.of_key(&resolved.params, value) {
+                    resolved.params = params;
+                }
+                vec![value.clone()]
+            }
+            (None, Some(axis)) => self.workflow.axes[axis].values.keys().cloned().collect(),
+            (None, None) => Vec::new(),
+        };
         Some(Node {
             id,
             stage: name.to_string(),
@@ -353,6 +368,7 @@ impl Expander<'_> {
                 Some(spec) => {
                     spec.path = Some(path.clone());
                     spec.builtin = None;
+                    spec.samples = None;
                     // What is downloaded is the workflow's file, not the one named here.
                     (spec.url, spec.digest) = (None, None);
                 }
@@ -373,6 +389,7 @@ impl Expander<'_> {
         let flags = overrides
             .set
             .iter()
+            .filter(|s| s.seed().is_none())
             .map(|s| ("--set", &s.stage))
             .chain(overrides.until.iter().map(|s| ("--until", s)));
         for (flag, stage) in flags.filter(|(_, s)| !stages.contains(&s.as_str())) {

@@ -55,7 +55,11 @@ pub(super) fn layers(
             out.push(of_file(at, params));
         }
     }
-    for setting in overrides.set.iter().filter(|s| s.stage == name) {
+    for setting in overrides
+        .set
+        .iter()
+        .filter(|s| s.stage == name && !s.path.is_empty())
+    {
         let mut params = Map::new();
         set_path(&mut params, &setting.path, &setting.value);
         let at: String = setting.path.iter().map(|key| join("", key)).collect();

@@ -7,11 +7,13 @@
 
 mod as_written;
 mod expand;
+mod instances;
 mod layers;
 mod overrides;
 mod published;
 mod wire;
 
+pub(crate) use instances::{base_name, path_pointer};
 pub use overrides::{Overrides, Setting, parse_input, parse_only, parse_set};
 pub(crate) use published::{branch_in_paths, place, with_branch};
 

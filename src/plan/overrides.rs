@@ -7,10 +7,10 @@ use serde_json::Value;
 
 use crate::workflow::{Positions, scan};
 
-/// `--set STAGE.PARAM=V`.
+/// `--set STAGE.PARAM=V`, or `--set seed=N`.
 #[derive(Debug, Clone)]
 pub struct Setting {
-    /// The stage.
+    /// The stage; `seed` with an empty path for the workflow's seed.
     pub stage: String,
     /// Where it stands inside the stage's parameters.
     pub path: Vec<String>,
@@ -39,9 +39,14 @@ pub struct Overrides {
 /// # Errors
 /// What was expected.
 pub fn parse_set(text: &str) -> Result<Setting, String> {
-    let expected = || format!("expected STAGE.PARAM=VALUE, found `{text}`");
+    let expected = || format!("expected STAGE.PARAM=VALUE or seed=NUMBER, found `{text}`");
     let (mut path, value) = split_path(text).ok_or_else(expected)?;
-    if path.len() < 2 || path.iter().any(String::is_empty) {
+    if path == [SEED] && value.trim().parse::<u64>().is_err() {
+        return Err(format!(
+            "expected a whole number, 0 or more, as the seed, found `{value}`"
+        ));
+    }
+    if path != [SEED] && path.len() < 2 || path.iter().any(String::is_empty) {
         return Err(expected());
     }
     let (value, texts) = scan(value).map_err(|problems| {
@@ -54,6 +59,25 @@ pub fn parse_set(text: &str) -> Result<Setting, String> {
         value,
         texts,
     })
+}
+
+/// The setting that is about no stage.
+const SEED: &str = "seed";
+
+impl Setting {
+    /// The workflow's seed, where it is that which is set.
+    pub fn seed(&self) -> Option<u64> {
+        (self.stage == SEED && self.path.is_empty())
+            .then(|| self.value.as_u64())
+            .flatten()
+    }
+}
+
+impl Overrides {
+    /// The seed in place of the workflow's.
+    pub fn seed(&self) -> Option<u64> {
+        self.set.iter().rev().find_map(Setting::seed)
+    }
 }
 
 /// The parts of `a.b."c.d"=value` and the value.
@@ -128,6 +152,10 @@ mod tests {
         let written = parse_set("infercnv.reference_cat=[1.10]").unwrap();
         assert_eq!(written.texts.text("/0"), Some("1.10"));
         assert!(parse_set("cluster.resolution=[1").is_err());
+        assert_eq!(set("seed=7"), named("seed", "", json!(7)));
+        assert_eq!(parse_set("seed=7").unwrap().seed(), Some(7));
+        assert_eq!(parse_set("seed.x=7").unwrap().seed(), None);
+        assert!(parse_set("seed=-1").unwrap_err().contains("found `-1`"));
         assert!(parse_set("cluster=1").is_err());
         assert!(parse_set("cluster.resolution").is_err());
     }

@@ -5,8 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use clcc_stages::stage::Branch;
 
+use indexmap::IndexMap;
+
+use super::instances::{axes_of, name_at, not_fanned_out};
 use super::{Node, NodeId, NodeInput};
-use crate::workflow::{Problem, Workflow, join, unknown};
+use crate::workflow::{InputSpec, Problem, Workflow, join, unknown};
 
 /// An artifact that a node will write.
 struct Written {
@@ -17,11 +20,15 @@ struct Written {
 }
 
 /// Fills in `inputs` of every node.
-pub(super) fn wire(workflow: &Workflow, nodes: &mut [Node]) -> Vec<Problem> {
+pub(super) fn wire(
+    workflow: &Workflow,
+    inputs_given: &IndexMap<String, InputSpec>,
+    nodes: &mut [Node],
+) -> Vec<Problem> {
     let written = Index::of(nodes);
     let mut problems = Vec::new();
     for id in 0..nodes.len() {
-        let mut inputs = file_inputs(workflow, &nodes[id], &mut problems);
+        let mut inputs = file_inputs(workflow, inputs_given, &nodes[id], &mut problems);
         let node = &nodes[id];
         let needs = &workflow.stages[&node.stage].needs;
         for read in &node.resolved.reads {
@@ -223,7 +230,12 @@ fn provider_problem(
     }
 }
 
-fn file_inputs(workflow: &Workflow, node: &Node, problems: &mut Vec<Problem>) -> Vec<NodeInput> {
+fn file_inputs(
+    workflow: &Workflow,
+    given: &IndexMap<String, InputSpec>,
+    node: &Node,
+    problems: &mut Vec<Problem>,
+) -> Vec<NodeInput> {
     let spec = &workflow.stages[&node.stage];
     let at = join("/stages", &node.stage);
     let known: Vec<&str> = node.resolved.file_inputs.iter().map(|r| r.role).collect();
@@ -253,10 +265,17 @@ fn file_inputs(workflow: &Workflow, node: &Node, problems: &mut Vec<Problem>) ->
     }
     for read in &node.resolved.file_inputs {
         match spec.inputs.get(read.role) {
-            Some(input) => out.push(NodeInput::File {
-                role: read.role,
-                input: input.clone(),
-            }),
+            Some(input) => {
+                let axes = given.get(input).map(|spec| axes_of(workflow, spec));
+                let axes = axes.unwrap_or_default();
+                match name_at(input, &axes, &node.branch) {
+                    Some(input) => out.push(NodeInput::File {
+                        role: read.role,
+                        input,
+                    }),
+                    None => problems.push(not_fanned_out(workflow, &node.stage, input, &axes)),
+                }
+            }
             None if read.required => problems.push(
                 Problem::new(format!(
                     "stage `{}` reads the file input `{}`, which it is not given",

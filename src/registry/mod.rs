@@ -59,6 +59,7 @@ pub struct Kind {
     schema: fn() -> Value,
     run: fn(&StageContext<'_>, &Value) -> StageResult<Metrics>,
     survey: fn(&Value, &[InputArtifact], &[String]) -> StageResult<Option<Survey>>,
+    of_key: fn(&Value, &str) -> Option<Value>,
 }
 
 impl fmt::Debug for Kind {
@@ -85,6 +86,7 @@ impl Kind {
             schema: params::schema::<S>,
             run: run::<S>,
             survey: survey::<S>,
+            of_key: of_key::<S>,
         }
     }
 
@@ -104,6 +106,7 @@ impl Kind {
             schema: || Value::Null,
             run: |_, _| Err(StageError::data("a synthetic kind")),
             survey: |_, _, _| Ok(None),
+            of_key: |_, _| None,
         }
     }
 
@@ -131,6 +134,11 @@ impl Kind {
     /// The stage's error.
     pub fn run(&self, ctx: &StageContext<'_>, params: &Value) -> StageResult<Metrics> {
         (self.run)(ctx, params)
+    }
+
+    /// The parameters that alone, with the file inputs, decide the keyed output of `key`; see [`Stage::of_key`].
+    pub fn of_key(&self, params: &Value, key: &str) -> Option<Value> {
+        (self.of_key)(params, key)
     }
 
     /// What the stage will find in its file inputs; see [`Stage::survey`].
@@ -162,6 +170,27 @@ fn survey<S: Stage>(
     keys: &[String],
 ) -> StageResult<Option<Survey>> {
     S::survey(&typed::<S>(params)?, inputs, keys)
+}
+
+fn of_key<S: Stage>(params: &Value, key: &str) -> Option<Value> {
+    let own = S::of_key(&typed::<S>(params).ok()?, key)?;
+    let own = serde_json::to_value(&own).expect("parameters are plain values");
+    // Parameters that are not read were taken out of `params`, and do not come back.
+    Some(sorted(same_fields(own, params)))
+}
+
+/// `value` without the fields of its mappings that `like` does not have.
+fn same_fields(value: Value, like: &Value) -> Value {
+    match (value, like) {
+        (Value::Object(map), Value::Object(like)) => {
+            let kept = map.into_iter().filter_map(|(name, value)| {
+                let like = like.get(&name)?;
+                Some((name, same_fields(value, like)))
+            });
+            Value::Object(kept.collect())
+        }
+        (value, _) => value,
+    }
 }
 
 /// The same value with the keys of every mapping sorted.

@@ -72,7 +72,8 @@ fn inputs() -> Value {
             "type": "object",
             "additionalProperties": false,
             "properties": {
-                "path": text("File or folder, relative to the working directory."),
+                "path": text("File or folder, relative to the working directory; `{patient}` stands for the value of that axis."),
+                "sheet": text("A table of samples with the columns patient, sample, path: one file per sample."),
                 "builtin": text("A table of the program, in place of a path: grch38."),
                 "format": text("How the file is laid out, where its name does not say it; see docs/inputs.md."),
                 "url": text("Where `run` downloads it from, if it is absent."),

@@ -83,6 +83,14 @@ pub trait Observer {
     /// Something to know before the run begins, or while it waits.
     fn on_note(&mut self, _note: &Note) {}
 
+    /// Whether [`Observer::on_estimates`] is worth looking up: a record is read for each node.
+    fn wants_estimates(&self) -> bool {
+        false
+    }
+
+    /// Seconds that each node of the plan took when it last ran, where it has.
+    fn on_estimates(&mut self, _plan: &Plan, _seconds: &[Option<f64>]) {}
+
     /// An event, as it is written to the run's `events.jsonl`.
     fn on_event(&mut self, event: &Stamped<'_>);
 }
@@ -186,6 +194,10 @@ pub fn run(
         seq: 0,
     };
     reporter.observer.on_begin(&session.plan, &session.device);
+    if reporter.observer.wants_estimates() {
+        let seconds = session.last_seconds();
+        reporter.observer.on_estimates(&session.plan, &seconds);
+    }
     let (outcome, published) = drive(&mut session, options, &schedule, &mut reporter, started)?;
     let seconds = reporter.finish(&outcome, &published);
     reporter.journal.write_trace(&place, &session.plan.name);

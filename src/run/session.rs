@@ -12,9 +12,9 @@ use super::RunError;
 use crate::decide::{Decider, InputDigests, Lookahead, digest_inputs};
 use crate::device::RunDevice;
 use crate::names;
-use crate::plan::{NodeId, Overrides, Plan};
+use crate::plan::{NodeId, Overrides, Plan, base_name, path_pointer};
 use crate::schedule::RunOutcome;
-use crate::workflow::{InvalidWorkflow, Problem, Workflow, join, unknown};
+use crate::workflow::{InputSpec, InvalidWorkflow, Problem, Workflow, join, unknown};
 
 /// How to open a workflow, for every verb that needs its plan. The default is that of the command line.
 #[derive(Debug, Clone)]
@@ -165,7 +165,8 @@ fn missing_inputs(workflow: &Workflow, plan: &Plan) -> Vec<Problem> {
     let mut problems = Vec::new();
     for name in plan.used_inputs() {
         let spec = &plan.inputs[name];
-        let at = join("/inputs", name);
+        let at = join("/inputs", base_name(name));
+        let place = workflow.positions.value(&path_pointer(workflow, name));
         if let Some(builtin) = &spec.builtin
             && clcc_stages::genome::builtin(builtin).is_none()
         {
@@ -178,28 +179,47 @@ fn missing_inputs(workflow: &Workflow, plan: &Plan) -> Vec<Problem> {
                 "input `{name}`: expected a path that is UTF-8 text, found `{}`",
                 std::path::absolute(path).unwrap_or_default().display()
             );
-            problems.push(Problem::new(message).at(workflow.positions.value(&join(&at, "path"))));
+            problems.push(Problem::new(message).at(place));
             continue;
         }
         if path.exists() {
+            problems.extend(missing_samples(spec, name).map(|p| p.at(place)));
             continue;
         }
         let mut problem = Problem::new(format!(
             "input `{name}`: there is no file `{}`",
             path.display()
         ))
-        .at(workflow.positions.value(&join(&at, "path")));
+        .at(place);
         let mut hint = spec
             .about
             .clone()
-            .unwrap_or_else(|| format!("give its place with --input {name}=PATH"));
+            .unwrap_or_else(|| format!("give its place with --input {}=PATH", base_name(name)));
         if let Some(url) = &spec.url {
             hint.push_str(&format!("\n      `clcc-flow run` downloads it from {url}"));
         }
         problem = problem.hint(hint.trim_end().to_string());
-        problems.push(problem);
+        if !problems.contains(&problem) {
+            problems.push(problem);
+        }
     }
     problems
+}
+
+/// Files that a table of samples names and that are not there.
+fn missing_samples(spec: &InputSpec, name: &str) -> impl Iterator<Item = Problem> {
+    let missing = match (&spec.samples, &spec.of) {
+        (Some(sheet), Some(patient)) => sheet.missing_files(patient),
+        _ => Vec::new(),
+    };
+    let input = base_name(name).to_string();
+    missing.into_iter().map(move |error| {
+        let problem = Problem::new(format!("input `{input}`: {error}"));
+        match error.hint() {
+            Some(hint) => problem.hint(hint),
+            None => problem,
+        }
+    })
 }
 
 impl Session {
@@ -283,6 +303,15 @@ impl Session {
         if let Err(e) = self.last.set_all(keys.collect::<Vec<_>>()) {
             tracing::warn!("the keys of this run could not be remembered: {e}");
         }
+    }
+
+    /// Seconds that each node took when it last ran, with early stopping and all; `None` where it never has.
+    pub fn last_seconds(&self) -> Vec<Option<f64>> {
+        let decider = self.decider([]);
+        let nodes = 0..self.plan.nodes.len();
+        nodes
+            .map(|id| decider.last_record(id)?.measured["seconds"].as_f64())
+            .collect()
     }
 
     /// The plan, when all else is done.

@@ -2,7 +2,7 @@
 
 use super::Options;
 use super::dispatcher::Ready;
-use crate::decide::{Decider, content_stat};
+use crate::decide::{Decider, content_stat, content_stat_of_patient};
 use crate::exec::{Action, ActionInput, ActionOutput};
 use crate::key::stage_seed;
 use crate::plan::{NodeId, NodeInput};
@@ -25,6 +25,7 @@ pub(super) fn action(
                 branch: branch.clone(),
                 path: decider.store.artifact_path(&key.digest),
                 format: None,
+                of: None,
                 builtin: None,
                 digest: Some(key.digest),
                 stat: None,
@@ -40,9 +41,15 @@ pub(super) fn action(
                 ActionInput {
                     role: (*role).to_string(),
                     branch: Default::default(),
-                    stat: content_stat(&path),
+                    stat: match (&spec.samples, &spec.of) {
+                        (Some(sheet), Some(patient)) => {
+                            content_stat_of_patient(&path, sheet, patient)
+                        }
+                        _ => content_stat(&path),
+                    },
                     path,
                     format: spec.format.clone(),
+                    of: spec.of.clone(),
                     builtin: spec.builtin.clone(),
                     digest: Some(key.digest),
                     in_cache: false,

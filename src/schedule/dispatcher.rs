@@ -1,7 +1,7 @@
 //! The state of every node of a run, in one place.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use super::action::action;
 use super::{
     MemoryModel, Observation, Options, Outcome, SkipReason, StopReason, TimeModel, unseen_seconds,
 };
-use crate::decide::{Decider, Decision, Known, Reason};
+use crate::decide::{Decider, Decision, Known, Reason, files_of_patient};
 use crate::events::Event;
 use crate::exec::{
     Away, Cancel, Executor, Failure, FailureClass, Grant, Job, JobEvent, JobOutcome, NodeMessage,
@@ -445,11 +445,16 @@ impl<'a> Dispatcher<'a> {
                 .filter(|o| o.role == *role && o.key == *key)
                 .map(|o| o.bytes)
                 .sum(),
-            NodeInput::File { input, .. } => self.plan.inputs[input]
-                .path
-                .as_ref()
-                .and_then(|p| std::fs::metadata(p).ok())
-                .map_or(0, |m| m.len()),
+            NodeInput::File { input, .. } => {
+                let spec = &self.plan.inputs[input];
+                let size = |p: &Path| std::fs::metadata(p).map_or(0, |m| m.len());
+                match (&spec.samples, &spec.of) {
+                    (Some(sheet), Some(patient)) => {
+                        files_of_patient(sheet, patient).map(size).sum()
+                    }
+                    _ => spec.path.as_deref().map_or(0, size),
+                }
+            }
         };
         let inputs = self.plan.nodes[node].inputs_without(without);
         inputs.map(bytes).sum()

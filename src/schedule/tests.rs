@@ -119,11 +119,7 @@ impl World {
         let nodes = nodes.collect();
         let input = |_: &u64| InputSpec {
             path: Some("/nonexistent/input".into()),
-            builtin: None,
-            format: None,
-            url: None,
-            digest: None,
-            about: None,
+            ..InputSpec::default()
         };
         Plan {
             name: "synthetic".into(),

@@ -8,14 +8,18 @@ mod fuzz;
 mod parse;
 mod positions;
 mod problem;
+mod sheets;
 
 pub use positions::{Positions, join, scan};
 pub use problem::{InvalidWorkflow, Place, Problem, did_you_mean, unknown};
+pub(crate) use sheets::{PATIENT, absent, sheet};
 
 use std::io::Read as _;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use clcc_stages::ingest::{SHEET, Sheet};
 use indexmap::IndexMap;
 use serde_json::{Map, Value};
 
@@ -55,7 +59,7 @@ pub struct AxisValue {
 }
 
 /// A file that the workflow reads, or a table built into the program.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct InputSpec {
     /// Relative to where the program is run, or absolute.
     pub path: Option<PathBuf>,
@@ -69,6 +73,17 @@ pub struct InputSpec {
     pub digest: Option<String>,
     /// What to tell the user where it is missing.
     pub about: Option<String>,
+    /// The table of samples that `path` is: each patient's files are an input of their own.
+    pub samples: Option<Arc<Sheet>>,
+    /// The patient whose samples these are, of an input that a plan makes of a table of samples.
+    pub of: Option<String>,
+}
+
+impl InputSpec {
+    /// Whether `path` is a table of samples.
+    pub fn is_sheet(&self) -> bool {
+        self.format.as_deref() == Some(SHEET)
+    }
 }
 
 /// A stage as written.
@@ -134,7 +149,7 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
 }
 
 impl Workflow {
-    /// Reads and checks the file.
+    /// Reads and checks the file, and the tables of samples that it names.
     ///
     /// # Errors
     /// [`LoadError`]: unreadable, or [`InvalidWorkflow`] with every problem.
@@ -150,7 +165,13 @@ impl Workflow {
                 file: file.to_path_buf(),
                 source,
             })?;
-        Ok(Self::parse(file, &bytes)?)
+        let mut workflow = Self::parse(file, &bytes)?;
+        let problems = sheets::read(&mut workflow);
+        if problems.is_empty() {
+            Ok(workflow)
+        } else {
+            Err(InvalidWorkflow::new(file, problems).into())
+        }
     }
 
     /// Checks the text of a workflow file.

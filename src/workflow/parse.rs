@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use clcc_stages::ingest::SHEET;
 use indexmap::{IndexMap, IndexSet};
 use serde_json::{Map, Value};
 
@@ -10,7 +11,9 @@ use super::problem::{Place, Problem, unknown};
 use super::{Axis, AxisValue, InputSpec, Resources, StageSpec, Workflow, parse_bytes};
 
 const TOP: &[&str] = &["version", "name", "seed", "axes", "inputs", "stages"];
-const INPUT: &[&str] = &["path", "builtin", "format", "url", "digest", "about"];
+const INPUT: &[&str] = &[
+    "path", "sheet", "builtin", "format", "url", "digest", "about",
+];
 const STAGE: &[&str] = &[
     "kind",
     "per",
@@ -315,21 +318,37 @@ impl Checker<'_> {
                 continue;
             };
             self.known_keys(&at, m, INPUT, "key");
-            let spec = InputSpec {
+            let mut spec = InputSpec {
                 path: self.string(m, &at, "path").map(PathBuf::from),
                 builtin: self.string(m, &at, "builtin"),
                 format: self.string(m, &at, "format"),
                 url: self.string(m, &at, "url"),
                 digest: self.string(m, &at, "digest"),
                 about: self.string(m, &at, "about"),
+                ..InputSpec::default()
             };
-            if spec.path.is_some() == spec.builtin.is_some() {
+            let sheet = self.string(m, &at, "sheet").map(PathBuf::from);
+            let given = [spec.path.is_some(), spec.builtin.is_some(), sheet.is_some()];
+            if given.into_iter().filter(|g| *g).count() != 1 {
                 self.problem_at(
                     &at,
                     Problem::new(format!(
-                        "input `{name}`: expected one of `path` and `builtin`"
+                        "input `{name}`: expected one of `path`, `sheet` and `builtin`"
                     )),
                 );
+            }
+            if sheet.is_some() {
+                let unused = ["format", "url", "digest"];
+                for key in unused.into_iter().filter(|k| m.contains_key(*k)) {
+                    let problem = Problem::new(format!("`{key}` is not read beside `sheet`"));
+                    self.problem_at(
+                        &join(&at, key),
+                        problem
+                            .hint("the column `format` of the sheet states how a file is laid out"),
+                    );
+                }
+                spec.path = sheet;
+                spec.format = Some(SHEET.to_string());
             }
             self.source_ok(&at, &spec);
             inputs.insert(name.clone(), spec);
@@ -513,7 +532,7 @@ mod tests {
             "2:1 unknown key `sede`",
             "axis value `../x`",
             "5:12 unknown key `pth`",
-            "expected one of `path` and `builtin`",
+            "expected one of `path`, `sheet` and `builtin`",
             "7:7 unknown key `neds`",
             "8:6 expected a mapping, found `3`",
         ] {

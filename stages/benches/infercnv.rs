@@ -173,7 +173,7 @@ fn hmm() {
         };
         let params = PreprocessParams {
             counts: Counts::Any,
-            cancer_vs_normal: rule,
+            cancer_vs_normal: Some(rule),
             ..PreprocessParams::default()
         };
         let data = Reader::open(&path).expect("the file").read().expect("read");

@@ -208,7 +208,7 @@ fn init_from_data_writes_what_they_suggest_or_says_what_it_needs() {
         let refused = with(more).expect(2);
         assert!(refused.stderr.contains(says), "{}", refused.stderr);
     }
-    // Without anything that says which cells are normal.
+    // Without anything that says which cells are normal they are to be found.
     let bare = p
         .run(&[
             "init",
@@ -218,13 +218,142 @@ fn init_from_data_writes_what_they_suggest_or_says_what_it_needs() {
             "--format",
             "geo_umi",
         ])
-        .expect(2);
+        .expect(0);
     assert!(
         bare.stderr.contains("--cancer VALUE or --normal VALUE"),
         "{}",
         bare.stderr
     );
-    assert!(!p.path().join("bare.yaml").exists());
+    let bare = std::fs::read_to_string(p.path().join("bare.yaml")).expect("written");
+    for line in [
+        "  patient: [\"counts\"]",
+        "      cancer_vs_normal: null  # found by expression along the genome",
+        "    params: {restrict: malignant}",
+        "    params: {cross_fit: 3, restrict: malignant}",
+    ] {
+        assert!(bare.lines().any(|l| l == line), "{line}\n{bare}");
+    }
+}
+
+#[test]
+fn init_from_several_files_writes_a_table_of_samples() {
+    let p = Project::new(TINY);
+    samples(&p);
+    for folder in [
+        "P1/outs/filtered_feature_bc_matrix",
+        "P2/outs/filtered_feature_bc_matrix",
+    ] {
+        std::fs::create_dir_all(p.path().join(folder)).expect("a folder");
+        p.write(&format!("{folder}/barcodes.tsv"), "AAA-1\nCCC-1\n");
+        p.write(
+            &format!("{folder}/features.tsv"),
+            "ENSG00000141510\tTP53\tGene Expression\nENSG00000146648\tEGFR\tGene Expression\n",
+        );
+        p.write(
+            &format!("{folder}/matrix.mtx"),
+            "%%MatrixMarket matrix coordinate integer general\n2 2 2\n1 1 3\n2 2 1\n",
+        );
+    }
+    let two = [
+        "init",
+        "--from",
+        "P1/outs/filtered_feature_bc_matrix",
+        "P2/outs/filtered_feature_bc_matrix",
+    ];
+    let said = p.run(&[&two[..], &["ours.yaml"]].concat()).expect(0);
+    assert!(
+        said.stdout.contains("ours.yaml: ") && said.stdout.contains("no problems"),
+        "{}",
+        said.stdout
+    );
+    let sheet = std::fs::read_to_string(p.path().join("samples.csv")).expect("written");
+    assert_eq!(
+        sheet,
+        "patient,sample,path\nP1,P1,\"P1/outs/filtered_feature_bc_matrix\"\nP2,P2,\"P2/outs/filtered_feature_bc_matrix\"\n"
+    );
+    let text = std::fs::read_to_string(p.path().join("ours.yaml")).expect("written");
+    for line in [
+        "  counts: {sheet: \"samples.csv\"}",
+        "    per: patient",
+        "  # `patient`: those of samples.csv.",
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line}\n{text}");
+    }
+    // A column that only one of them has is not named for all.
+    std::fs::remove_file(p.path().join("samples.csv")).expect("removed");
+    let bare = "init --from counts.txt P1/outs/filtered_feature_bc_matrix mixed.yaml";
+    let bare: Vec<&str> = bare.split(' ').collect();
+    p.run(&bare).expect(0);
+    // A table that is there is read, with what it says of the samples.
+    p.write("sheet.csv", "patient,sample,path,condition\nP,T,P1/outs/filtered_feature_bc_matrix,tumour\nP,N,P2/outs/filtered_feature_bc_matrix,normal\n");
+    p.run(&["init", "--from", "sheet.csv"]).expect(0);
+    let text = std::fs::read_to_string(p.path().join("sheet.yaml")).expect("written");
+    assert!(
+        text.contains("cancer_vs_normal: {column: \"condition\", normal: [\"normal\"]}"),
+        "{text}"
+    );
+    // What fails leaves nothing behind.
+    std::fs::remove_file(p.path().join("samples.csv")).expect("removed");
+    for more in [
+        &["nowhere.h5", "x.yaml"][..],
+        &["x.yaml", "--patient", "donor"],
+    ] {
+        p.run(&[&two[..], more].concat()).expect(2);
+        assert!(!p.path().join("samples.csv").exists());
+    }
+}
+
+/// On a terminal `init` asks: `script` gives it one.
+#[test]
+fn init_asks_on_a_terminal() {
+    let p = Project::new(TINY);
+    samples(&p);
+    let program = env!("CARGO_BIN_EXE_clcc-flow");
+    let line = format!(
+        "{program} init asked.yaml --from counts.txt --format geo_umi --annotations cells.csv --cell-id barcode"
+    );
+    let ask = |answers: &str| {
+        let mut script = std::process::Command::new("script");
+        script
+            .current_dir(p.path())
+            .args(["-qec", &line, "/dev/null"]);
+        script
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped());
+        let Ok(mut child) = script.spawn() else {
+            return None;
+        };
+        let mut input = child.stdin.take().expect("a pipe");
+        std::io::Write::write_all(&mut input, answers.as_bytes()).expect("written");
+        let said = child.wait_with_output().expect("an end");
+        drop(input);
+        Some(String::from_utf8_lossy(&said.stdout).into_owned())
+    };
+    // The proposal, another column of types, and a label by hand.
+    let Some(said) = ask("\n\nCell type=T cell\n") else {
+        eprintln!("skipped: there is no `script` to give a terminal");
+        return;
+    };
+    for question in [
+        "column that tells patients apart [donor]",
+        "column of cell types [Cell type]",
+        "[Cell type=Malignant]",
+    ] {
+        assert!(said.contains(question), "{question}\n{said}");
+    }
+    let text = std::fs::read_to_string(p.path().join("asked.yaml")).expect("written");
+    assert!(text.contains("cancer: [\"T cell\"]"), "{text}");
+    std::fs::remove_file(p.path().join("asked.yaml")).expect("removed");
+    ask("Cell type\n\nnone\n");
+    let text = std::fs::read_to_string(p.path().join("asked.yaml")).expect("written");
+    assert!(
+        text.contains("group_by: \"Cell type\"") && text.contains("cancer_vs_normal: null"),
+        "{text}"
+    );
+    std::fs::remove_file(p.path().join("asked.yaml")).expect("removed");
+    let refused = ask("donor\nCell typ\n").expect("as before");
+    assert!(refused.contains("did you mean `Cell type`?"), "{refused}");
+    assert!(!p.path().join("asked.yaml").exists());
 }
 
 #[test]

@@ -23,5 +23,6 @@ mod project;
 mod provenance;
 mod resources;
 mod results;
+mod sheets;
 mod slurm;
 mod tables;

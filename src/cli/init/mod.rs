@@ -1,12 +1,14 @@
 //! `init`: a workflow to start from: of a shipped one, or for the user's own data.
 
 mod propose;
+mod samples;
 
 use std::fmt::Write as _;
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use clcc_stages::ingest::{self, IngestParams, Survey};
+use clcc_stages::ingest::{self, IngestParams, Sheet, Survey};
+use clcc_stages::{StageError, StageResult};
 use serde_json::Value;
 
 use super::args::{InitArgs, WorkflowArgs};
@@ -35,10 +37,10 @@ const SCHEMA: &str = "clcc-flow.schema.json";
 const SHOWN: usize = 12;
 
 pub(super) fn init(args: &InitArgs) -> Result<i32, CliError> {
-    match (&args.from, &args.template) {
-        (Some(data), None) => from_data(args, data),
-        (None, name) => from_template(args, name.as_deref().unwrap_or("demo")),
-        (Some(_), Some(_)) => Err(usage("--from and --template cannot be used together")),
+    match (args.from.is_empty(), &args.template) {
+        (false, None) => from_data(args),
+        (true, name) => from_template(args, name.as_deref().unwrap_or("demo")),
+        (false, Some(_)) => Err(usage("--from and --template cannot be used together")),
     }
 }
 
@@ -121,14 +123,99 @@ fn name_of(path: &Path) -> String {
     }
 }
 
-fn from_data(args: &InitArgs, data: &Path) -> Result<i32, CliError> {
-    let path = match &args.path {
-        Some(path) => path.clone(),
-        None => PathBuf::from(format!("{}.yaml", stem(data))),
+/// Where the counts are.
+enum Counts {
+    /// One file of all patients, or of one.
+    File(PathBuf),
+    /// A table of samples; `new` where it was written for several files.
+    Sheet { sheet: Sheet, new: bool },
+}
+
+impl Counts {
+    fn path(&self) -> &Path {
+        match self {
+            Self::File(path) => path,
+            Self::Sheet { sheet, .. } => &sheet.path,
+        }
+    }
+
+    fn survey(&self, args: &InitArgs, params: &IngestParams) -> StageResult<Survey> {
+        let annotations = args.annotations.as_deref();
+        match self {
+            Self::File(path) => {
+                ingest::survey(path, args.format.as_deref(), annotations, params, &[])
+            }
+            Self::Sheet { sheet, .. } => ingest::survey_sheet(sheet, annotations, params, &[]),
+        }
+    }
+}
+
+fn from_data(args: &InitArgs) -> Result<i32, CliError> {
+    let mut data = args.from.clone();
+    // `--from A B w.yaml`: the last is the file to write.
+    let is_workflow = |p: &PathBuf| p.extension().is_some_and(|e| e == "yaml" || e == "yml");
+    let named = match &args.path {
+        None if data.len() > 1 => data.pop_if(|p| is_workflow(p)),
+        path => path.clone(),
     };
+    let path = named.unwrap_or_else(|| match data.as_slice() {
+        [one] => PathBuf::from(format!("{}.yaml", stem(one))),
+        _ => PathBuf::from("cohort.yaml"),
+    });
     if path.exists() {
         return Err(usage(format!("`{}` exists already", path.display())));
     }
+    let counts = counts(args, &data, &path)?;
+    let written = write_workflow(args, &counts, &path);
+    if let (Err(_), Counts::Sheet { sheet, new: true }) = (&written, &counts) {
+        // What is not of use alone does not stay.
+        let _ = std::fs::remove_file(&sheet.path);
+    }
+    written?;
+    check(&path)
+}
+
+/// What was given, as one file or a table of samples.
+fn counts(args: &InitArgs, data: &[PathBuf], workflow: &Path) -> Result<Counts, CliError> {
+    let counts = match data {
+        [one] if args.format.is_none() && samples::is_sheet(one) => Counts::Sheet {
+            sheet: samples::read(one)?,
+            new: false,
+        },
+        [one] => Counts::File(one.clone()),
+        several => {
+            let path = workflow.with_file_name("samples.csv");
+            write_new(
+                &path,
+                &samples::sheet_of(several, &path, args.format.as_deref())?,
+            )?;
+            let sheet = samples::read(&path).inspect_err(|_| {
+                let _ = std::fs::remove_file(&path);
+            })?;
+            tell!(
+                "wrote {}: each file is taken for a patient; give files of one patient the same name there",
+                path.display()
+            );
+            Counts::Sheet { sheet, new: true }
+        }
+    };
+    let flags = [("--patient", &args.patient), ("--sample", &args.sample)];
+    match (&counts, flags.iter().find(|(_, value)| value.is_some())) {
+        (Counts::Sheet { sheet, new }, Some((flag, _))) => {
+            if *new {
+                let _ = std::fs::remove_file(&sheet.path);
+            }
+            Err(usage(format!(
+                "{flag} names a column of one file, and here each sample has its own"
+            ))
+            .hint("the columns `patient` and `sample` of a table of samples say whose a file is"))
+        }
+        _ => Ok(counts),
+    }
+}
+
+/// Looks at the counts and writes the workflow and the schema.
+fn write_workflow(args: &InitArgs, counts: &Counts, path: &Path) -> Result<(), CliError> {
     let params = IngestParams {
         cell_id: args
             .cell_id
@@ -137,20 +224,26 @@ fn from_data(args: &InitArgs, data: &Path) -> Result<i32, CliError> {
         layer: args.layer.clone().unwrap_or_default(),
         ..IngestParams::default()
     };
-    let survey = ingest::survey(
-        data,
-        args.format.as_deref(),
-        args.annotations.as_deref(),
-        &params,
-        &[],
-    )
-    .map_err(|e| CliError::from_error(exit::INVALID, &e).with_hint(e.hint().map(str::to_string)))?;
-    let proposal = decide(args, &survey)?;
-    let text = workflow_text(args, data, &path, &survey, &proposal);
-    write_new(&path, &text)?;
-    write_schema(&path)?;
-    said(&path);
-    check(&path)
+    let mut survey = counts.survey(args, &params).map_err(stage_error)?;
+    if let Counts::Sheet { .. } = counts {
+        // What only some patients' files have cannot be named for all.
+        let n_cells = |v: &ingest::Values| v.counts.values().sum::<usize>() + v.missing;
+        let all = survey.columns.get("sample").map_or(0, n_cells);
+        survey.columns.retain(|_, values| n_cells(values) == all);
+    }
+    let mut proposal = decide(args, &survey, counts)?;
+    if let Counts::Sheet { .. } = counts {
+        (proposal.patient, proposal.sample) = (None, None);
+    }
+    let text = workflow_text(args, counts, path, &survey, &proposal);
+    write_new(path, &text)?;
+    write_schema(path)?;
+    said(path);
+    Ok(())
+}
+
+fn stage_error(e: StageError) -> CliError {
+    CliError::from_error(exit::INVALID, &e).with_hint(e.hint().map(str::to_string))
 }
 
 /// The data's name without what says its format.
@@ -164,7 +257,7 @@ fn stem(data: &Path) -> String {
 }
 
 /// What the flags say, else what the data suggest, asked after on a terminal.
-fn decide(args: &InitArgs, survey: &Survey) -> Result<Proposal, CliError> {
+fn decide(args: &InitArgs, survey: &Survey, counts: &Counts) -> Result<Proposal, CliError> {
     let columns = &survey.columns;
     for (flag, column) in [
         ("--patient", &args.patient),
@@ -184,29 +277,35 @@ fn decide(args: &InitArgs, survey: &Survey) -> Result<Proposal, CliError> {
     }
     let mut proposal = Proposal::of(args, columns);
     if std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
-        ask(args, survey, &mut proposal)?;
+        ask(args, survey, counts, &mut proposal)?;
     }
-    let Some(labels) = &proposal.labels else {
-        let message =
-            "which cells are cancer and which are normal? The columns and values do not say";
-        let hint = format!(
-            "give --cancer VALUE or --normal VALUE (and --by COLUMN); columns are {}",
-            propose::overview(columns)
-        );
-        return Err(usage(message).hint(hint));
-    };
-    labels.check(columns).map_err(usage)?;
+    match &proposal.labels {
+        Some(labels) => labels.check(columns).map_err(usage)?,
+        None => tell!(
+            "no column says which cells are cancer: normal cells are found by their expression along the genome \
+             (`cancer_vs_normal: null`); if you know, give --cancer VALUE or --normal VALUE (and --by COLUMN); columns are {}",
+            match propose::overview(columns) {
+                none if none.is_empty() => "none".to_string(),
+                columns => columns,
+            }
+        ),
+    }
     Ok(proposal)
 }
 
 /// Asks after what no flag says; an empty answer keeps the proposal.
-fn ask(args: &InitArgs, survey: &Survey, proposal: &mut Proposal) -> Result<(), CliError> {
+fn ask(
+    args: &InitArgs,
+    survey: &Survey,
+    counts: &Counts,
+    proposal: &mut Proposal,
+) -> Result<(), CliError> {
     tell!(
         "{} cells; columns: {}",
         survey.n_cells,
         propose::overview(&survey.columns)
     );
-    if args.patient.is_none() {
+    if args.patient.is_none() && matches!(counts, Counts::File(_)) {
         let now = proposal.patient.as_deref().unwrap_or("none: one patient");
         if let Some(column) = answer("column that tells patients apart", now, survey)? {
             proposal.patient = Some(column);
@@ -221,12 +320,14 @@ fn ask(args: &InitArgs, survey: &Survey, proposal: &mut Proposal) -> Result<(), 
     if args.cancer.is_empty() && args.normal.is_empty() {
         let now = match &proposal.labels {
             Some(labels) => labels.to_string(),
-            None => "not known".to_string(),
+            None => NONE.to_string(),
         };
         let answer = line(&format!(
-            "cancer cells, as COLUMN=VALUE,VALUE, or normal ones, as not COLUMN=VALUE,VALUE [{now}]: "
+            "cancer cells, as COLUMN=VALUE,VALUE, or normal ones, as not COLUMN=VALUE,VALUE, or {NONE} [{now}]: "
         ))?;
-        if !answer.is_empty() {
+        if answer == NONE {
+            proposal.labels = None;
+        } else if !answer.is_empty() {
             let labels = Labels::parse(&answer)
                 .ok_or_else(|| usage(format!("expected COLUMN=VALUE,VALUE, found `{answer}`")))?;
             proposal.labels = Some(labels);
@@ -234,6 +335,9 @@ fn ask(args: &InitArgs, survey: &Survey, proposal: &mut Proposal) -> Result<(), 
     }
     Ok(())
 }
+
+/// The answer of who has no labels.
+const NONE: &str = "none";
 
 fn answer(question: &str, now: &str, survey: &Survey) -> Result<Option<String>, CliError> {
     let said = line(&format!("{question} [{now}]: "))?;
@@ -286,32 +390,56 @@ fn list<'a>(values: impl IntoIterator<Item = &'a String>) -> String {
 
 fn workflow_text(
     args: &InitArgs,
-    data: &Path,
+    counts: &Counts,
     path: &Path,
     survey: &Survey,
     proposal: &Proposal,
 ) -> String {
-    let mut text = heading(data, path, survey, proposal);
-    let patients = proposal.patients(&survey.columns, &stem(data));
+    let mut text = heading(counts.path(), path, survey, proposal);
+    let patients = match counts {
+        Counts::File(data) => proposal.patients(&survey.columns, &stem(data)),
+        Counts::Sheet { .. } => Vec::new(),
+    };
     let names: Vec<String> = patients.iter().map(|p| p.name.clone()).collect();
+    let axis = match counts {
+        Counts::File(_) => format!("patient: {}", list(&names)),
+        Counts::Sheet { sheet, .. } => format!(
+            "# `patient`: those of {}.",
+            crate::text::shown(&sheet.path.display().to_string())
+        ),
+    };
     let _ = write!(
         text,
-        "version: 1\nname: {}\nseed: 42\n\naxes:\n  patient: {}\n  \
+        "version: 1\nname: {}\nseed: 42\n\naxes:\n  {axis}\n  \
          # Each value holds out its own third of the cells.\n  fold:\n    f1: {{mine_folds: {{fold: 1}}}}\n    \
          f2: {{mine_folds: {{fold: 2}}}}\n    f3: {{mine_folds: {{fold: 3}}}}\n\n",
         name_of(path),
-        list(&names)
     );
-    text.push_str(&inputs(args, data));
-    text.push_str(&ingest_stage(args, proposal, &patients));
+    text.push_str(&inputs(args, counts));
+    text.push_str(&ingest_stage(args, counts, proposal, &patients));
     let window = match survey.n_features {
         Some(n) if n < 8_000 => 100,
         _ => 250,
     };
     let yaml = |l: &Labels| l.yaml(proposal.name_after_ingest(&l.column));
-    let labels = proposal.labels.as_ref().map(yaml).unwrap_or_default();
+    let labels = proposal.labels.as_ref().map(yaml);
+    // Without labels the cells that are called malignant are cancer cells, not all others than the reference.
+    let (of_dosage, of_concordance) = match labels {
+        Some(_) => ("", ""),
+        None => (
+            "    params: {restrict: malignant}\n",
+            ", restrict: malignant",
+        ),
+    };
     let stages = STAGES
-        .replace("{labels}", &labels)
+        .replace(
+            "{labels}",
+            labels
+                .as_deref()
+                .unwrap_or("null  # found by expression along the genome"),
+        )
+        .replace("{of_dosage}", of_dosage)
+        .replace("{of_concordance}", of_concordance)
         .replace("{window}", &window.to_string());
     text.push_str(&stages);
     text
@@ -351,7 +479,7 @@ fn heading(data: &Path, path: &Path, survey: &Survey, proposal: &Proposal) -> St
     text
 }
 
-fn inputs(args: &InitArgs, data: &Path) -> String {
+fn inputs(args: &InitArgs, counts: &Counts) -> String {
     let entry = |name: &str, path: &Path, format: Option<&str>| {
         let format = format.map_or(String::new(), |f| format!(", format: {f}"));
         format!(
@@ -359,7 +487,14 @@ fn inputs(args: &InitArgs, data: &Path) -> String {
             quoted(&path.to_string_lossy())
         )
     };
-    let mut text = format!("inputs:\n{}", entry("counts", data, args.format.as_deref()));
+    let counts = match counts {
+        Counts::File(data) => entry("counts", data, args.format.as_deref()),
+        Counts::Sheet { sheet, .. } => format!(
+            "  # One row a sample: patient, sample, path, and what else is known of it.\n  counts: {{sheet: {}}}\n",
+            quoted(&sheet.path.to_string_lossy())
+        ),
+    };
+    let mut text = format!("inputs:\n{counts}");
     if let Some(annotations) = &args.annotations {
         text.push_str(&entry("annotations", annotations, None));
     }
@@ -373,7 +508,12 @@ fn inputs(args: &InitArgs, data: &Path) -> String {
     text
 }
 
-fn ingest_stage(args: &InitArgs, proposal: &Proposal, patients: &[propose::Patient]) -> String {
+fn ingest_stage(
+    args: &InitArgs,
+    counts: &Counts,
+    proposal: &Proposal,
+    patients: &[propose::Patient],
+) -> String {
     let read = if args.annotations.is_some() {
         "[counts, annotations]"
     } else {
@@ -409,7 +549,11 @@ fn ingest_stage(args: &InitArgs, proposal: &Proposal, patients: &[propose::Patie
     if !columns.is_empty() {
         put("columns", format!("{{{}}}", columns.join(", ")));
     }
-    let mut text = format!("stages:\n  ingest:\n    inputs: {read}\n");
+    let per = match counts {
+        Counts::File(_) => "",
+        Counts::Sheet { .. } => "    per: patient\n",
+    };
+    let mut text = format!("stages:\n  ingest:\n{per}    inputs: {read}\n");
     if !params.is_empty() {
         text.push_str("    params:\n");
         text.push_str(&params);
@@ -438,7 +582,7 @@ const STAGES: &str = "  preprocess:
   # Genes and cells that escape copy-number dosage.
   dosage:
     needs: [preprocess, infercnv, cluster]
-  # The contrastive alignment of expression and copy number. Without it, leave out everything from here to
+{of_dosage}  # The contrastive alignment of expression and copy number. Without it, leave out everything from here to
   # `concordance`, and what names it below.
   mine:
     needs: [preprocess, infercnv]
@@ -459,12 +603,12 @@ const STAGES: &str = "  preprocess:
     needs: [preprocess, infercnv, mine_folds]
   concordance:
     needs: [preprocess, cluster, mine_folds, train_folds]
-    params: {cross_fit: 3}
+    params: {cross_fit: 3{of_concordance}}
   de:
     needs: [preprocess, infercnv, cluster, concordance, dosage]
   export:
     per: patient
-    needs: [preprocess, doublets, infercnv, cluster, train, concordance]
+    needs: [preprocess, doublets, infercnv, cluster, train, concordance, dosage]
     # For scanpy and Seurat; the same as zarr is always written.
     params: {h5ad: true}
   report:

@@ -375,6 +375,13 @@ pub trait Stage {
         Vec::new()
     }
 
+    /// The part of the parameters that a keyed output of `key` depends on, where it depends on nothing else but the
+    /// file inputs: then adding or removing other axis values leaves it as it is, and the stage may be fanned out over
+    /// the axis that it is keyed by. `None` (default) where the outputs of several values are made together.
+    fn of_key(_params: &Self::Params, _key: &str) -> Option<Self::Params> {
+        None
+    }
+
     /// Reads the inputs, computes, writes every declared output.
     ///
     /// # Errors

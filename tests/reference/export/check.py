@@ -28,3 +28,8 @@ cnv.tl.cnv_score(a, key_added="again")
 assert a.obs["again"].notna().all()
 sc.tl.leiden(a, neighbors_key="cnv_neighbors", key_added="l", flavor="igraph", n_iterations=2, directed=False)
 assert "l" in a.obs
+# Genes and cells with what was found, and the note that differential expression looks for.
+assert a.uns["log1p"] == {}
+assert a.var["dosage_class"].isin(["insensitive", "untested"]).sum() == 2
+assert a.obs["dosage_shortfall"].notna().sum() == 2
+sc.tl.rank_genes_groups(a, "cell_type", method="t-test")

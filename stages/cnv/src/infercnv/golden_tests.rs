@@ -83,7 +83,7 @@ fn oligodendroglioma_shows_its_codeletion() {
     };
     let params = PreprocessParams {
         counts: Counts::Any,
-        cancer_vs_normal: rule,
+        cancer_vs_normal: Some(rule),
         ..Default::default()
     };
     let expr = preprocess(

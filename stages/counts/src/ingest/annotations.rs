@@ -108,6 +108,16 @@ impl Table {
         Ok(self.typed(ids.collect(), |at| at == id))
     }
 
+    /// Names of the columns.
+    pub(super) fn header(&self) -> &[String] {
+        &self.header
+    }
+
+    /// Lines and fields of the rows.
+    pub(super) fn rows(&self) -> impl Iterator<Item = (u64, &StringRecord)> {
+        self.rows.iter().map(|r| (r.line, &r.fields))
+    }
+
     /// All columns, for cells that have no id here: what a parameter may name in spite of a wrong `cell_id`.
     pub(super) fn without_ids(&self) -> Annotations {
         let ids = (0..self.rows.len()).map(|r| r.to_string());

@@ -7,7 +7,8 @@
 //!
 //! `source` opens what is given: `text` unpacks lines, `geo` parses them, `compact` holds them until cells
 //! are complete; `store` reads AnnData and `tenx` 10x, into `kept`; `features` chooses the genes;
-//! `annotations` and `cells` decide which cell belongs to whom. `survey` stops before the matrix.
+//! `annotations` and `cells` decide which cell belongs to whom. `sheet` reads a table of samples, `samples` the files
+//! of one patient of it. `survey` stops before the matrix.
 
 mod annotations;
 mod cells;
@@ -17,6 +18,8 @@ mod geo;
 mod kept;
 mod params;
 mod preview;
+mod samples;
+mod sheet;
 mod source;
 mod store;
 mod survey;
@@ -28,13 +31,16 @@ mod tests;
 
 pub use params::{CountKind, GeneNames, IngestParams, StandardColumns};
 pub use preview::preview;
-pub use survey::{Survey, Values, survey};
+pub use sheet::{SHEET, Sample, Sheet};
+pub use survey::{Survey, Values, survey, survey_sheet};
 pub use tenx::companions;
+
+use std::path::Path;
 
 use serde_json::json;
 
 use cells::{Cells, Selection};
-use source::{Matrices, Source};
+use source::{Arrays, Matrices, Source};
 
 use clcc_data::anndata::{AnnData, list};
 use clcc_data::error::{StageError, StageResult};
@@ -58,14 +64,17 @@ struct Ingested {
     /// Genes, the same for all patients.
     var: Frame,
     matrices: Matrices,
+    /// Arrays of the cells, a row for each of `cells`.
+    arrays: Arrays,
 }
 
 impl Stage for Ingest {
     type Params = IngestParams;
 
     const KIND: &'static str = "ingest";
+    // 3: arrays of the cells (`obsm`) go on.
     // 2: columns are text as written, missing is missing, other modalities and double entries.
-    const CODE_VERSION: u32 = 2;
+    const CODE_VERSION: u32 = 3;
     const ABOUT: &'static str =
         "reads the patients' raw counts and annotations out of text, 10x, h5ad or zarr";
     const MULTI_THREADED: bool = true;
@@ -108,13 +117,17 @@ impl Stage for Ingest {
             return Ok(None);
         };
         let annotations = input("annotations").map(|a| a.path.as_path());
-        let found = survey(
-            &counts.path,
-            counts.format.as_deref(),
-            annotations,
-            params,
-            keys,
-        )?;
+        let found = if counts.format.as_deref() == Some(SHEET) {
+            survey_sheet(&Sheet::read(&counts.path)?, annotations, params, keys)?
+        } else {
+            survey(
+                &counts.path,
+                counts.format.as_deref(),
+                annotations,
+                params,
+                keys,
+            )?
+        };
         // A label that only patients have that are not selected is no slip.
         let obs = found.obs.iter().map(|(name, selected)| {
             // The cells' `patient` is the axis value, whatever the data call so.
@@ -130,6 +143,16 @@ impl Stage for Ingest {
         }))
     }
 
+    /// A patient's counts follow from the files and the patient's own groups.
+    fn of_key(params: &Self::Params, key: &str) -> Option<Self::Params> {
+        let mut own = params.clone();
+        // A patient without a group is refused by what the others have.
+        if own.groups.contains_key(key) {
+            own.groups.retain(|patient, _| patient == key);
+        }
+        Some(own)
+    }
+
     fn run(ctx: &StageContext<'_>, params: &Self::Params) -> StageResult<Metrics> {
         read_and_save(ctx, params).map_err(|e| with_hint(e, ctx))
     }
@@ -137,6 +160,9 @@ impl Stage for Ingest {
 
 fn read_and_save(ctx: &StageContext<'_>, params: &IngestParams) -> StageResult<Metrics> {
     let input = ctx.one(roles::COUNTS)?;
+    if input.format.as_deref() == Some(SHEET) {
+        return read_sheet_and_save(ctx, params, &input.path);
+    }
     let counts = Source::open(&input.path, input.format.as_deref(), params, ctx.progress)?;
     let annotations = ctx.optional(roles::ANNOTATIONS);
     let annotations = annotations
@@ -152,14 +178,48 @@ fn read_and_save(ctx: &StageContext<'_>, params: &IngestParams) -> StageResult<M
         );
         ctx.progress.warn(&message);
     }
+    let arrays = counts.arrays(ctx.progress)?.into_iter();
+    let arrays = arrays.map(|(name, array)| (name, array.take_rows(&cells.at)));
+    let arrays = arrays.collect();
     let (var, matrices) = counts.read(ctx, params, &cells, &selection.patients)?;
     let ingested = Ingested {
         cells,
         selection,
         var,
         matrices,
+        arrays,
     };
     save(ctx, params, ingested)
+}
+
+/// Reads the samples of the one patient that this node is of.
+fn read_sheet_and_save(
+    ctx: &StageContext<'_>,
+    params: &IngestParams,
+    path: &Path,
+) -> StageResult<Metrics> {
+    let sheet = Sheet::read(path)?;
+    let [patient] = ctx.keys.as_slice() else {
+        return Err(StageError::data_hint(
+            "a sample sheet is read one patient at a time",
+            "add `per: patient` to the stage",
+        ));
+    };
+    let annotations = ctx.optional(roles::ANNOTATIONS);
+    let annotations = annotations.as_ref().map(|a| a.path.as_path());
+    let joined = samples::read(ctx, params, &sheet, annotations, patient)?;
+    cells::standard_columns(&joined.cells, &params.columns).map_err(cells::first)?;
+    save(
+        ctx,
+        params,
+        Ingested {
+            cells: joined.cells,
+            selection: joined.selection,
+            var: joined.var,
+            matrices: joined.matrices,
+            arrays: joined.arrays,
+        },
+    )
 }
 
 /// Says what helps against counts that are not whole, and where the cells' columns come from.
@@ -213,6 +273,7 @@ fn save(ctx: &StageContext<'_>, params: &IngestParams, ingested: Ingested) -> St
         selection,
         var,
         matrices,
+        arrays,
     } = ingested;
     let patients = &selection.patients;
     let mut summary: Vec<IngestRow> = Vec::new();
@@ -232,6 +293,10 @@ fn save(ctx: &StageContext<'_>, params: &IngestParams, ingested: Ingested) -> St
             obs,
             var: var.clone(),
             x: Some(Matrix::Csr(x)),
+            obsm: arrays
+                .iter()
+                .map(|(name, array)| (name.clone(), array.take_rows(&patient.rows)))
+                .collect(),
             ..AnnData::default()
         };
         data.write_zarr(&ctx.keyed_output(roles::COUNTS, &patient.name)?)?;

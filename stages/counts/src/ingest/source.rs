@@ -3,6 +3,7 @@
 //! `run` and [`super::survey()`] open a file through this and nothing else, so that what one refuses the
 //! other refuses.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::cells::{Cells, Patient};
@@ -12,11 +13,14 @@ use super::{geo, store, tenx};
 use clcc_data::anndata::is_zarr;
 use clcc_data::error::{StageError, StageResult};
 use clcc_data::frame::{Frame, LeftOut};
-use clcc_data::matrix::Csr;
+use clcc_data::matrix::{Csr, Matrix};
 use clcc_stage::stage::{Progress, StageContext};
 
 /// Each patient's counts, unpacked one at a time.
 pub(super) type Matrices = Box<dyn Iterator<Item = StageResult<Csr>>>;
+
+/// Arrays of the cells by name, each with a row per cell.
+pub(super) type Arrays = BTreeMap<String, Matrix>;
 
 /// Counts whose names are read and whose matrix is not.
 pub(super) enum Source {
@@ -68,6 +72,17 @@ impl Source {
             Self::Text(text) => &text.cells,
             Self::Store(store) => &store.obs,
             Self::Tenx(libraries) => &libraries.cells,
+        }
+    }
+
+    /// Arrays of the cells, of which only an AnnData store has any.
+    ///
+    /// # Errors
+    /// [`StageError::Io`] where the file cannot be read.
+    pub(super) fn arrays(&self, progress: &dyn Progress) -> StageResult<Arrays> {
+        match self {
+            Self::Store(store) => store.arrays(progress),
+            Self::Text(_) | Self::Tenx(_) => Ok(Arrays::new()),
         }
     }
 

@@ -7,8 +7,8 @@ use super::count_problem;
 use super::features::{self, Genes};
 use super::kept::{self, Kept};
 use super::params::{CountKind, IngestParams};
-use super::source::{Holds, Matrices};
-use clcc_data::anndata::{NO_MATRIX, Reader, RowReader, list};
+use super::source::{Arrays, Holds, Matrices};
+use clcc_data::anndata::{NO_MATRIX, Reader, RowReader, list, name_problem};
 use clcc_data::error::{StageError, StageResult};
 use clcc_data::frame::{Frame, LeftOut};
 use clcc_stage::stage::{Progress, StageContext};
@@ -56,6 +56,33 @@ impl Store {
             left_out,
             left_out_of_var,
         })
+    }
+
+    /// Arrays of the cells (`obsm`), such as `spatial`; the names of those that are none are told.
+    ///
+    /// # Errors
+    /// [`StageError::Io`] where the file cannot be read.
+    pub(super) fn arrays(&self, progress: &dyn Progress) -> StageResult<Arrays> {
+        let mut found = Arrays::new();
+        for name in self.reader.names("obsm")? {
+            match self.reader.obsm(&name) {
+                Ok(array) if array.shape().0 == self.obs.len() && name_problem(&name).is_none() => {
+                    found.insert(name, array);
+                }
+                other => {
+                    let why = match other {
+                        Ok(array) => format!(
+                            "has {} rows for {} cells, or a name that cannot be written",
+                            array.shape().0,
+                            self.obs.len()
+                        ),
+                        Err(error) => format!("cannot be read ({error})"),
+                    };
+                    progress.warn(&format!("the array `obsm/{name}` {why}: it is left out"));
+                }
+            }
+        }
+        Ok(found)
     }
 
     pub(super) fn holds(&self) -> StageResult<Holds> {

@@ -7,8 +7,10 @@ use std::sync::{Mutex, PoisonError};
 use indexmap::IndexMap;
 
 use super::annotations::{Annotations, Table};
-use super::cells::{self, Cells};
+use super::cells::{self, Cells, Patient};
 use super::params::IngestParams;
+use super::samples;
+use super::sheet::Sheet;
 use super::source::Source;
 use clcc_data::error::{StageError, StageResult};
 use clcc_data::frame::{Frame, LeftOut};
@@ -120,11 +122,53 @@ pub fn survey(
     };
     survey.resolve(&cells, params, keys, &heard, &mut problems);
     survey.problems = problems;
-    survey.warnings = heard.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+    survey.warnings = heard.said();
     Ok(survey)
 }
 
+/// As [`survey`], of the files that `sheet` names for `patients`; of all patients if none is asked for.
+///
+/// # Errors
+/// As [`survey`].
+pub fn survey_sheet(
+    sheet: &Sheet,
+    annotations: Option<&Path>,
+    params: &IngestParams,
+    patients: &[String],
+) -> StageResult<Survey> {
+    if patients.is_empty() {
+        let all: Vec<String> = sheet.patients().into_iter().map(str::to_string).collect();
+        return samples::survey(sheet, annotations, params, &all);
+    }
+    samples::survey(sheet, annotations, params, patients)
+}
+
 impl Survey {
+    /// Adds the cells of a patient who has files of their own.
+    pub(super) fn add(&mut self, cells: &Cells, patient: &Patient, params: &IngestParams) {
+        add(&mut self.columns, &cells.source);
+        match cells::obs_of(cells, patient, &params.columns) {
+            Ok(obs) => {
+                add(&mut self.obs, &obs);
+                add(
+                    &mut self.all_obs,
+                    &cells::without_patient(cells, &params.columns),
+                );
+            }
+            Err(error) => self.problems.push(error),
+        }
+        let left_out = cells::not_taken_over(cells, &params.columns);
+        for column in left_out {
+            if !self.left_out.contains(&column) {
+                self.left_out.push(column);
+            }
+        }
+        for names in [&mut self.gene_columns, &mut self.genomes] {
+            names.sort_unstable();
+            names.dedup();
+        }
+    }
+
     /// Resolves the columns and the patients.
     fn resolve(
         &mut self,
@@ -265,7 +309,13 @@ fn add(found: &mut IndexMap<String, Values>, frame: &Frame) {
 
 /// Keeps the warnings.
 #[derive(Debug, Default)]
-struct Heard(Mutex<Vec<String>>);
+pub(super) struct Heard(Mutex<Vec<String>>);
+
+impl Heard {
+    pub(super) fn said(self) -> Vec<String> {
+        self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl Progress for Heard {
     fn step(&self, _: u64, _: u64, _: &str) {}

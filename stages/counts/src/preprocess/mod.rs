@@ -10,6 +10,8 @@
 //! leave (`require_position`), because no later stage can place them. Quality metrics, totals of the
 //! normalisation and cell-cycle scores are taken before that, over all genes.
 //!
+//! Without labels (`cancer_vs_normal: null`) the cells that are most likely normal are found ([`find_normal_cells`]).
+//!
 //! With `count_split: true` each count goes to one of two parts at random: `X` and
 //! `layers["counts"]`, on which everything is learnt, and `layers["held_out"]` and
 //! `layers["held_out_counts"]`, on which `dosage` and `de` test.
@@ -21,6 +23,7 @@ mod checks;
 mod chromosomes;
 mod count_split;
 mod labels;
+mod normal_cells;
 mod normalise;
 mod params;
 mod positions;
@@ -30,10 +33,13 @@ pub use cell_cycle::{CellCycle, G2M_GENES, Phase, S_GENES, score_cell_cycle, sco
 pub use checks::{QcCheck, Verdict, check_counts};
 pub use count_split::split_counts;
 pub use labels::cancer_vs_normal;
+pub use normal_cells::{NormalCells, find_normal_cells};
 pub use normalise::{log1p_normalize_total, log1p_normalize_total_in_place};
 pub use params::{CancerVsNormal, Counts, PreprocessParams};
 pub use positions::{PlacedGenes, place_genes};
 pub use qc::{QcMetrics, qc_metrics};
+
+use std::collections::{BTreeMap, HashMap};
 
 use clcc_data::anndata::{AnnData, Uns};
 use clcc_data::error::{StageError, StageResult};
@@ -43,7 +49,7 @@ use clcc_data::matrix::{Csr, Matrix};
 use clcc_stage::cohort::{HELD_OUT, HELD_OUT_COUNTS};
 use clcc_stage::params::ParamProblem;
 use clcc_stage::roles;
-use clcc_stage::rows::{QcCellRow, QcCheckRow, QcMetricRow};
+use clcc_stage::rows::{NormalClusterRow, QcCellRow, QcCheckRow, QcMetricRow};
 use clcc_stage::stage::{
     InputArtifact, Metrics, ObsColumn, ObsRead, OutputDecl, Progress, Publish, Read, Stage,
     StageContext,
@@ -61,10 +67,16 @@ impl Stage for Preprocess {
     // 3: column `arm`, genes without a position counted; elementary functions, products and
     //    decompositions of `math`.
     // 4: cell-cycle and mitochondrial genes are found by symbol where genes are named by Ensembl id.
-    const CODE_VERSION: u32 = 4;
+    // 5: arrays of the cells (`obsm`) go on.
+    const CODE_VERSION: u32 = 5;
     const ABOUT: &'static str =
         "checks raw counts, adds quality metrics and gene positions, normalises";
-    const TABLES: &'static [TableSpec] = &[QcCheckRow::SPEC, QcMetricRow::SPEC, QcCellRow::SPEC];
+    const TABLES: &'static [TableSpec] = &[
+        QcCheckRow::SPEC,
+        QcMetricRow::SPEC,
+        QcCellRow::SPEC,
+        NormalClusterRow::SPEC,
+    ];
 
     fn check(params: &Self::Params) -> Vec<ParamProblem> {
         params.check()
@@ -90,7 +102,9 @@ impl Stage for Preprocess {
     }
 
     fn obs_reads(params: &Self::Params) -> Vec<ObsRead> {
-        let rule = &params.cancer_vs_normal;
+        let Some(rule) = &params.cancer_vs_normal else {
+            return Vec::new();
+        };
         vec![ObsRead {
             param: "cancer_vs_normal.column",
             column: rule.column.clone(),
@@ -129,6 +143,9 @@ impl Stage for Preprocess {
         checks::table(&done.checks).write(&dir)?;
         qc::summary_table(&done.metrics).write(&dir)?;
         qc::cell_table(&done.expr.obs)?.write(&dir)?;
+        if let Some(found) = &done.normal_cells {
+            found.table().write(&dir)?;
+        }
         Ok(done.metrics)
     }
 }
@@ -155,6 +172,8 @@ pub struct Preprocessed {
     pub checks: Vec<QcCheck>,
     /// Headline numbers.
     pub metrics: Metrics,
+    /// Where no labels were given: what was taken as normal.
+    pub normal_cells: Option<NormalCells>,
 }
 
 /// The stage between reading and writing. `counts.x` is `n_cells x n_genes`; `genes` gives positions,
@@ -162,14 +181,16 @@ pub struct Preprocessed {
 ///
 /// # Errors
 /// [`StageError::Data`] where the counts are broken (see [`check_counts`]), where the column of
-/// `cancer_vs_normal` is missing, where the filters leave no cell, or where no gene has a position.
+/// `cancer_vs_normal` is missing or normal cells are not found without it, where the filters leave no cell, or where no gene has a position.
 pub fn preprocess(
     counts: AnnData,
     genes: Option<&GeneTable>,
     params: &PreprocessParams,
     progress: &dyn Progress,
 ) -> StageResult<Preprocessed> {
-    let AnnData { obs, var, x, .. } = counts;
+    let AnnData {
+        obs, var, x, obsm, ..
+    } = counts;
     let x = x
         .ok_or_else(|| StageError::data("the counts have no matrix `X`"))?
         .into_csr();
@@ -179,7 +200,9 @@ pub fn preprocess(
     // Filters look at all genes; the rest of the stage at what they leave.
     let placed = place_genes(&var, genes, params)?;
     let before = [obs.len(), var.len()];
+    let ids = obs.index.clone();
     let (mut obs, x, metrics) = kept_cells(obs, x, &placed.mt, params)?;
+    let obsm = of_kept_cells(obsm, &ids, &obs.index);
     let n_cells_of = qc::cells_per_gene(&x);
     let is_kept = |g: &usize| n_cells_of[*g] >= params.min_cells as i64;
     let kept: Vec<usize> = (0..var.len()).filter(is_kept).collect();
@@ -198,7 +221,22 @@ pub fn preprocess(
     let mut var = placed.annotate(var.take(&columns))?;
     let n_cells = columns.iter().map(|&g| n_cells_of[g]).collect();
     var.set("n_cells", Column::I64(n_cells));
-    checks.extend(cancer_vs_normal(&mut obs, &params.cancer_vs_normal)?);
+    let mut normal_cells = None;
+    match &params.cancer_vs_normal {
+        Some(rule) => checks.extend(cancer_vs_normal(&mut obs, rule)?),
+        None => {
+            let placed = normalise::select_columns(&all, &columns);
+            let found = find_normal_cells(&placed, &var, params.random_state)?;
+            found.annotate(&mut obs);
+            checks.push(QcCheck::new(
+                "normal_cells_found",
+                false,
+                found.n_normal() as f64,
+                found.warning(),
+            ));
+            normal_cells = Some(found);
+        }
+    }
     metrics.annotate(&mut obs);
     cycle.annotate(&mut obs);
     let warned = checks.iter().filter(|c| c.verdict == Verdict::Warn);
@@ -207,18 +245,23 @@ pub fn preprocess(
     let counts = normalise::select_columns(&x, &columns);
     let mut metrics = headline(&obs, &var, &counts, &metrics, before);
     metrics.insert("n_genes_without_position".into(), placed.n_unplaced.into());
+    if let Some(found) = &normal_cells {
+        metrics.insert("normal_clusters_contrast".into(), found.contrast().into());
+    }
     let layers = Layers {
         log1p: &all,
         counts,
         held_out: held_out.as_ref(),
     };
     let mut expr = expression(obs, var, layers, &columns, params.target_sum);
+    expr.obsm = obsm;
     let genome = placed.genome.map(|g| Uns::Str(g.name().into()));
     expr.uns.extend(genome.map(|g| ("genome".to_string(), g)));
     Ok(Preprocessed {
         expr,
         checks,
         metrics,
+        normal_cells,
     })
 }
 
@@ -302,6 +345,23 @@ fn kept_cells(
     } else {
         (obs, x, metrics)
     })
+}
+
+/// The arrays of the cells, of those that stayed.
+fn of_kept_cells(
+    arrays: BTreeMap<String, Matrix>,
+    before: &[String],
+    kept: &[String],
+) -> BTreeMap<String, Matrix> {
+    if arrays.is_empty() || before.len() == kept.len() {
+        return arrays;
+    }
+    let row_of: HashMap<&str, usize> = before.iter().map(String::as_str).zip(0..).collect();
+    let rows: Vec<usize> = kept.iter().map(|id| row_of[id.as_str()]).collect();
+    let arrays = arrays.into_iter();
+    arrays
+        .map(|(name, array)| (name, array.take_rows(&rows)))
+        .collect()
 }
 
 /// The counts to learn on, and those held out of that where they are split.

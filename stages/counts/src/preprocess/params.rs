@@ -52,8 +52,9 @@ clcc_stage::params! {
         pub counts: Counts = Counts::default(),
         /// Which cells are Cancer and which Normal. Default `{column: sample_origin, normal: [nLung, nLN]}`
         /// (GSE131907); `{column: cell_type, cancer: [Epithelial]}` suits data without normal samples.
-        /// Cells without a value are neither.
-        pub cancer_vs_normal: CancerVsNormal = CancerVsNormal::default(),
+        /// Cells without a value are neither. null: there are no labels, and the clusters of cells whose expression
+        /// varies least along the genome are Normal, the others Cancer (`normal_clusters.tsv` says which; as copyKAT).
+        pub cancer_vs_normal: Option<CancerVsNormal> = Some(CancerVsNormal::default()),
         /// The genome of the gene positions, by name: `GRCh37` (`hg19`), `GRCh38` (`hg38`), `T2T-CHM13v2` (`hs1`),
         /// `GRCm38` (`mm10`), `GRCm39` (`mm39`); `other`: none of these. It gives chromosomes their arms. null
         /// (default): what the gene table declares, as the built-in one and the GTF and GFF3 of Ensembl do;
@@ -97,19 +98,20 @@ clcc_stage::params! {
 impl PreprocessParams {
     pub(super) fn check(&self) -> Vec<ParamProblem> {
         let mut checks = Checks::default();
-        let rule = &self.cancer_vs_normal;
-        checks.require(
-            rule.normal.is_empty() != rule.cancer.is_empty(),
-            "cancer_vs_normal",
-            || {
-                let found = if rule.normal.is_empty() {
-                    "neither"
-                } else {
-                    "both"
-                };
-                format!("expected exactly one of `normal` and `cancer`, found {found}")
-            },
-        );
+        if let Some(rule) = &self.cancer_vs_normal {
+            checks.require(
+                rule.normal.is_empty() != rule.cancer.is_empty(),
+                "cancer_vs_normal",
+                || {
+                    let found = if rule.normal.is_empty() {
+                        "neither"
+                    } else {
+                        "both"
+                    };
+                    format!("expected exactly one of `normal` and `cancer`, found {found}")
+                },
+            );
+        }
         checks.require(
             !self.count_split || self.counts == Counts::Integer,
             "count_split",

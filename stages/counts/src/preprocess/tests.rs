@@ -353,7 +353,7 @@ fn missing_positions_and_columns_say_what_to_do() {
     let error = run(
         tiny(),
         &PreprocessParams {
-            cancer_vs_normal: rule,
+            cancer_vs_normal: Some(rule),
             ..Default::default()
         },
     )
@@ -501,7 +501,7 @@ fn ovarian_cells_and_genes_resolve() {
         cancer: vec!["Epithelial".into()],
     };
     let params = PreprocessParams {
-        cancer_vs_normal: rule.clone(),
+        cancer_vs_normal: Some(rule.clone()),
         ..Default::default()
     };
     let done = preprocess(counts.clone(), Some(&GeneTable::grch38()), &params, &Quiet).unwrap();

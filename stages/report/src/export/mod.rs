@@ -9,9 +9,16 @@
 //! `infercnvpy.pl.chromosome_heatmap(adata)` draws; `uns["cnv_neighbors"]` names the graph as
 //! `scanpy.pp.neighbors` does, so `neighbors_key="cnv_neighbors"` works.
 //!
+//! With `dosage` among its needs, `var` has the slope of each gene (`dosage_slope`, its posterior, probabilities and
+//! `dosage_class`, of all patients and of this one) and `obs` how far cells fall short of their dosage
+//! (`dosage_shortfall`). `var["gene_ids"]` are Ensembl ids, `uns["log1p"]` says for scanpy what `X` is. Arrays of the
+//! cells that came in with the counts (`obsm["spatial"]`) are handed on; one whose name is taken becomes
+//! `<name>_source`.
+//!
 //! It computes nothing. What a workflow does not make (clusters, embeddings, concordance) is left
 //! out. `gene_values_cnv` is not exported: its genes are a subset of `var`.
 
+mod answer;
 mod joined;
 mod params;
 
@@ -46,7 +53,8 @@ impl Stage for Export {
     const KIND: &'static str = "export";
     // 4: column `cnv_malignancy`.
     // 5: X_umap is the map of expression; X_clcc_joint.
-    const CODE_VERSION: u32 = 5;
+    // 6: dosage in `var` and `obs`, `gene_ids`, `uns["log1p"]`, arrays of the cells that came in.
+    const CODE_VERSION: u32 = 6;
     const ABOUT: &'static str = "writes one AnnData per patient with everything that was computed";
     const MULTI_THREADED: bool = true;
 
@@ -59,6 +67,7 @@ impl Stage for Export {
             Read::optional_one(roles::H_CLUSTERS),
             Read::optional_one(roles::CONCORDANCE),
             Read::optional_one(roles::DOUBLETS),
+            Read::optional_one(roles::DOSAGE),
         ]
     }
 
@@ -92,6 +101,10 @@ impl Stage for Export {
         if let Some(input) = ctx.optional(roles::DOUBLETS) {
             add_doublets(&mut data, &input.rows()?)?;
         }
+        if let Some(input) = ctx.optional(roles::DOSAGE) {
+            answer::add_dosage(&mut data, &patient, &input)?;
+        }
+        add_what_came_in(&mut data, &ctx.one(roles::EXPR)?.path)?;
         ctx.check_cancelled()?;
         data.write_zarr(&ctx.output(roles::ANNDATA))?;
         if params.h5ad {
@@ -115,7 +128,27 @@ fn expression(path: &Path, params: &ExportParams) -> StageResult<AnnData> {
     if params.counts {
         data.layers.insert("counts".into(), reader.layer("counts")?);
     }
+    let genome = match reader.uns()?.remove("genome") {
+        Some(Uns::Str(genome)) => Some(genome),
+        _ => None,
+    };
+    answer::add_gene_ids(&mut data.var, genome.as_deref());
+    // Natural logarithms, as `scanpy.pp.log1p` says by saying no base.
+    data.uns.insert("log1p".into(), Uns::Dict(BTreeMap::new()));
     Ok(data)
+}
+
+/// Arrays of the cells that the counts came with. What was computed here keeps its name.
+fn add_what_came_in(data: &mut AnnData, path: &Path) -> StageResult<()> {
+    let reader = Reader::open(path)?;
+    for name in reader.names("obsm")? {
+        let mut free = name.clone();
+        while data.obsm.contains_key(&free) {
+            free.push_str("_source");
+        }
+        data.obsm.insert(free, reader.obsm(&name)?);
+    }
+    Ok(())
 }
 
 fn add_cnv(data: &mut AnnData, path: &Path) -> StageResult<()> {

@@ -271,7 +271,9 @@ fn infercnvpy_draws_from_the_store() {
         h5ad: true,
         ..ExportParams::default()
     };
-    b.run_with(&ALL, &params).unwrap();
+    write_dosage(&b);
+    b.run_with(&[&ALL[..], &["dosage"]].concat(), &params)
+        .unwrap();
     std::fs::rename(b.dir.path().join("out/h5ad"), b.dir.path().join("p.h5ad")).unwrap();
     let script = reference("export/check.py");
     for store in [b.out(), b.dir.path().join("p.h5ad")] {
@@ -392,4 +394,77 @@ fn doublet_scores_come_under_scanpy_s_names_and_other_cells_are_refused() {
     std::fs::remove_dir_all(p.dir.path().join("out")).unwrap();
     let error = p.run(&["expr", "cnv", "doublets"]).unwrap_err().to_string();
     assert!(error.contains("same cells"), "{error}");
+}
+
+/// Tables of `dosage` of two patients: `g1` is tested, `g9` is no gene of this patient.
+fn write_dosage(b: &Bench) {
+    let dir = b.dir.path().join("dosage");
+    std::fs::create_dir(&dir).unwrap();
+    let genes = "# a note\nnames\tslope\tse\tprob_insensitive\tclass\ng9\t9\t1\t0.9\tuntested\ng1\t0.25\t0.1\t0.75\tinsensitive\ng2\t\t\t\tuntested\n";
+    let patients =
+        "names\tpatient\tslope\tse\tprob_insensitive\ng1\tP1\t9\t1\t0.9\ng1\tP2\t0.5\t0.2\t0.6\n";
+    let cells =
+        "cell\tpatient\tshortfall\tshortfall_z\nc1\tP1\t9\t9\nc1\tP2\t0.5\t1.5\nc3\tP2\t-1\t-2\n";
+    for (name, text) in [
+        ("dosage_genes.tsv", genes),
+        ("dosage_patients.tsv", patients),
+        ("dosage_cells.tsv", cells),
+    ] {
+        std::fs::write(dir.join(name), text).unwrap();
+    }
+}
+
+#[test]
+fn the_answer_stands_beside_genes_and_cells() {
+    let b = Bench::new();
+    write_dosage(&b);
+    b.run(&["expr", "cnv", "dosage"]).unwrap();
+    let d = Reader::open(&b.out()).unwrap().read().unwrap();
+    let of = |frame: &Frame, name: &str| -> Vec<String> {
+        let values = frame.numbers(name).unwrap();
+        values.iter().map(ToString::to_string).collect()
+    };
+    let nan = "NaN";
+    assert_eq!(
+        of(&d.var, "dosage_slope"),
+        [nan, "0.25", nan, nan, nan, nan]
+    );
+    assert_eq!(of(&d.var, "dosage_prob_insensitive")[1], "0.75");
+    assert_eq!(of(&d.var, "dosage_patient_slope")[1], "0.5");
+    assert_eq!(
+        d.var.texts("dosage_class").unwrap(),
+        ["", "insensitive", "untested", "", "", ""]
+    );
+    // A column that the table does not have is none here.
+    assert!(!d.var.columns.contains_key("dosage_qval"));
+    assert_eq!(of(&d.obs, "dosage_shortfall"), [nan, "0.5", nan, "-1"]);
+    assert_eq!(of(&d.obs, "dosage_shortfall_z"), [nan, "1.5", nan, "-2"]);
+    assert_eq!(d.uns["log1p"], Uns::Dict(BTreeMap::new()));
+}
+
+#[test]
+fn arrays_that_came_in_go_on_and_ids_are_those_of_ensembl() {
+    let b = Bench::new();
+    let path = b.dir.path().join("expr");
+    let mut expr = Reader::open(&path).unwrap().read().unwrap();
+    std::fs::remove_dir_all(&path).unwrap();
+    let spatial = Matrix::Dense(array![[0f32, 1.], [2., 3.], [4., 5.], [6., 7.]]);
+    for name in ["spatial", "X_cnv"] {
+        expr.obsm.insert(name.into(), spatial.clone());
+    }
+    expr.var.index[0] = "TP53".into();
+    expr.uns.insert("genome".into(), Uns::Str("GRCh38".into()));
+    expr.write_zarr(&path).unwrap();
+    b.run(&["expr", "cnv"]).unwrap();
+    let d = Reader::open(&b.out()).unwrap().read().unwrap();
+    assert_eq!(d.obsm["spatial"], spatial);
+    assert_eq!(d.obsm["X_cnv_source"], spatial);
+    assert_eq!(d.obsm["X_cnv"].clone().into_csr(), csr(4, 3, 1));
+    let ids = d.var.texts("gene_ids").unwrap();
+    assert_eq!(ids[..2], ["ENSG00000141510".to_string(), String::new()]);
+    // The genome of other genes is not known, and its ids are not.
+    let b = Bench::new();
+    b.run(&["expr", "cnv"]).unwrap();
+    let d = Reader::open(&b.out()).unwrap().read().unwrap();
+    assert!(!d.var.columns.contains_key("gene_ids"));
 }

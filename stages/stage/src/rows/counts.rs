@@ -48,6 +48,25 @@ crate::table! {
 }
 
 crate::table! {
+    /// One cluster of cells of a patient without labels: whether its cells are taken as normal.
+    pub struct NormalClusterRow = "normal_clusters.tsv" {
+        /// Cluster by expression, 0 the largest; clusters of fewer than 20 cells are left out.
+        cluster: i64,
+        /// Cells.
+        n_cells: i64,
+        /// Variance along the autosomes of the cluster's mean log1p expression, in windows of 100 genes.
+        variance: f64,
+        /// Whether its cells are taken as normal.
+        normal: bool,
+        /// The tissue whose genes most of its cells express most: `immune`, `stromal`, `endothelial`, `epithelial`
+        /// or `unknown`.
+        kind: String,
+        /// Share of the cells that are of this kind.
+        share: f64,
+    }
+}
+
+crate::table! {
     /// Doublet score of one cell of a patient.
     pub struct DoubletRow = "doublets.tsv" {
         /// Cell id.

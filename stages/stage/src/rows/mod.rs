@@ -33,7 +33,7 @@ pub use cnv::{
     ClonePieceRow, ClusterProfileRow, CnvArmRow, CnvCellRow, CnvCloneRow, CnvClusterRow,
     CnvSegmentRow, HClusterRow, HmmRegionRow, HmmSubclusterRow, MalignancyBinRow, MalignancyRow,
 };
-pub use counts::{DoubletRow, QcCellRow, QcCheckRow, QcMetricRow};
+pub use counts::{DoubletRow, NormalClusterRow, QcCellRow, QcCheckRow, QcMetricRow};
 pub use de::{
     COMPENSATION_GENES, CellScoreRow, CisLeftOutRow, CisRow, ClusterContrastRow, ClusterGeneRow,
     ComparedGeneRow, ContrastRow, CountSplitRow, DiscordanceNullRow, DiscordancePatientRow,

@@ -1,6 +1,7 @@
 mod bad;
 mod features;
 mod names;
+mod sheet;
 mod tenx;
 
 use std::collections::BTreeMap;
@@ -53,11 +54,22 @@ impl Bench {
         params: &IngestParams,
         keys: &[&str],
     ) -> StageResult<Metrics> {
+        self.run_as(counts, None, annotations, params, keys)
+    }
+
+    fn run_as(
+        &self,
+        counts: &Path,
+        format: Option<&str>,
+        annotations: Option<&Path>,
+        params: &IngestParams,
+        keys: &[&str],
+    ) -> StageResult<Metrics> {
         let input = |role: &str, path: &Path| InputArtifact {
             role: role.into(),
             branch: Branch::new(),
             path: path.to_path_buf(),
-            format: None,
+            format: format.filter(|_| role == "counts").map(str::to_string),
             builtin: None,
         };
         let out_dir = self.dir.path().join("out");
