@@ -577,18 +577,18 @@ mod tests {
         // The first gene of what is not lost has no neighbour on its left.
         let best = &found.of_stratum[0].best;
         let start = best[1].start;
-        assert!(start.abs_diff(60) <= 2, "{best:?}");
+        assert!(start.abs_diff(60) <= 10, "{best:?}");
         let near = found.of_clone[1].near(&best[1], start).unwrap();
         assert_eq!(near.map(|r| r.len()), [0, 50]);
         // Beside the breakpoint the copy number is not known; away from it, it is.
         let of = |g: usize| found.mean(1, g).unwrap();
         assert!(
-            of(30).1 < 0.02 && of(100).1 < 0.02,
+            of(30).1 < KNOWN && of(100).1 < KNOWN,
             "{:?} {:?}",
             of(30),
             of(100)
         );
-        let beside = (start - 3..start + 3).map(|g| of(g).1).fold(0.0, f64::max);
+        let beside = (start - 8..start + 8).map(|g| of(g).1).fold(0.0, f64::max);
         assert!(beside > KNOWN, "{beside}");
         assert!((of(30).0 - of(100).0 - loss).abs() < 0.15);
         // In the small clone the loss is as large, if less certain.

@@ -58,7 +58,7 @@ struct Simulated {
     slopes: Slopes,
     /// True slope relative to the mean of all, `[gene][patient]`.
     truth: Vec<Vec<f64>>,
-    /// Clones taken for malignant; clones with any altered segment by their own counts.
+    /// Clones taken for malignant; clones with a twentieth of their genes altered by their own counts.
     malignant: usize,
     altered: usize,
 }
@@ -186,7 +186,7 @@ fn simulate(world: World, seed: u64) -> Simulated {
     let called = vec![None; clones.len()];
     let malignant = malignant(&clones, &by_counts, along, &called, params.altered);
     let altered = (0..clones.len())
-        .filter(|&u| by_counts.is_altered(u, params.altered, 0.0))
+        .filter(|&u| by_counts.is_altered(u, params.altered, 0.05))
         .count();
     let n = world.patients;
     let slopes = slopes(&clones, n, &by_counts, &malignant, along, &params);
