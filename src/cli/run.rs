@@ -1,6 +1,7 @@
 //! `run`, `plan`, `explain`.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use clcc_cache::ActionRecord;
 use serde::Serialize;
@@ -272,9 +273,13 @@ fn explain_node(session: &Session, id: NodeId) {
     let decider = session.decider(needed.iter().copied().chain([id]));
     let mut known: Known = vec![None; session.plan.nodes.len()];
     for &before in &needed {
-        if let Decision::Hit(record) = decider.decide(before, &known) {
-            known[before] = Some(record);
-        }
+        known[before] = match decider.decide(before, &known) {
+            Decision::Hit(record) => Some(record),
+            Decision::Run {
+                preimage, reasons, ..
+            } => decider.kept(before, &preimage, &reasons).map(Arc::new),
+            Decision::Unknown => None,
+        };
     }
     match decider.decide(id, &known) {
         Decision::Hit(record) => {

@@ -307,7 +307,12 @@ impl Decider<'_> {
     /// `None` where it has none such. For a dry run: what reads only these outputs is decided by them.
     ///
     /// [`Kind::of_key`]: crate::registry::Kind::of_key
-    fn kept(&self, id: NodeId, now: &Preimage, reasons: &[Reason]) -> Option<ActionRecord> {
+    pub(crate) fn kept(
+        &self,
+        id: NodeId,
+        now: &Preimage,
+        reasons: &[Reason],
+    ) -> Option<ActionRecord> {
         let by_key = |r: &Reason| matches!(r, Reason::Param { .. } | Reason::Values { .. });
         if reasons.is_empty() || !reasons.iter().all(by_key) {
             return None;
