@@ -151,7 +151,9 @@ impl Contrast {
 fn location(values: &[f64], sd: &[f64]) -> f64 {
     let pull = |m: f64| -> f64 {
         let pairs = values.iter().zip(sd);
-        pairs.map(|(v, s)| ((v - m) / s).clamp(-BOUND, BOUND) / s).sum()
+        pairs
+            .map(|(v, s)| ((v - m) / s).clamp(-BOUND, BOUND) / s)
+            .sum()
     };
     let mut bounds: Vec<f64> = (values.iter().zip(sd))
         .flat_map(|(v, s)| [v - BOUND * s, v + BOUND * s])
