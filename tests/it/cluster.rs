@@ -89,6 +89,24 @@ impl Cluster {
         starts
     }
 
+    /// How many events of the journals of all runs hold all of `words`.
+    fn events(&self, words: &[&str]) -> usize {
+        let runs = std::fs::read_dir(self.project.path().join(".clcc/runs"));
+        runs.into_iter()
+            .flatten()
+            .filter_map(|run| {
+                std::fs::read_to_string(run.expect("an entry").path().join("events.jsonl")).ok()
+            })
+            .flat_map(|journal| journal.lines().map(str::to_owned).collect::<Vec<_>>())
+            .filter(|line| words.iter().all(|word| line.contains(word)))
+            .count()
+    }
+
+    /// Waits until the first job is handed in and its run knows.
+    fn wait_for_a_job(&self) {
+        self.wait_until("a job waits", || self.events(&["did_submit"]) == 1);
+    }
+
     fn wait_until(&self, what: &str, is: impl Fn() -> bool) {
         let until = Instant::now() + Duration::from_secs(120);
         while !is() {
@@ -229,16 +247,15 @@ fn a_rerun_goes_on_with_a_job_that_lives_and_so_does_another_run() {
     let cluster = Cluster::new(SMALLEST);
     cluster.set("hold", "");
     let mut first = cluster.start(&[]);
-    cluster.wait_until("a job waits", || {
-        cluster.said("sbatch.log").lines().count() == 1
-    });
-    std::thread::sleep(Duration::from_millis(500));
+    cluster.wait_for_a_job();
     let status = cluster.run(&["status"]).expect(0).stdout;
     assert!(status.contains("jobs: 0 run, 1 wait"), "{status}");
     kill(&mut first);
     let second = cluster.start(&["--results", "r2"]);
     let third = cluster.start(&["--results", "r3"]);
-    std::thread::sleep(Duration::from_secs(1));
+    cluster.wait_until("both go on with it", || {
+        cluster.events(&["did_submit", "adopted_from"]) >= 2
+    });
     cluster.unset("hold");
     let mut adopted = 0;
     for child in [second, third] {
@@ -388,10 +405,7 @@ fn a_signal_cancels_the_jobs_and_a_rerun_makes_them_again() {
     let cluster = Cluster::new(SMALLEST);
     cluster.set("hold", "");
     let child = cluster.start(&[]);
-    cluster.wait_until("a job waits", || {
-        cluster.said("sbatch.log").lines().count() == 1
-    });
-    std::thread::sleep(Duration::from_millis(500));
+    cluster.wait_for_a_job();
     let pid = Pid::from_raw(child.id() as i32).expect("a process");
     kill_process(pid, Signal::INT).expect("alive");
     Ran::new(child.wait_with_output().expect("ended")).expect(130);
@@ -406,10 +420,7 @@ fn cancel_ends_a_run_and_its_jobs_with_its_coordinator_or_without() {
         let cluster = Cluster::new(SMALLEST);
         cluster.set("hold", "");
         let child = cluster.start(&[]);
-        cluster.wait_until("a job waits", || {
-            cluster.said("sbatch.log").lines().count() == 1
-        });
-        std::thread::sleep(Duration::from_millis(500));
+        cluster.wait_for_a_job();
         if !with_coordinator {
             let pid = Pid::from_raw(child.id() as i32).expect("a process");
             kill_process(pid, Signal::KILL).expect("alive");
@@ -460,10 +471,7 @@ fn a_collection_waits_for_jobs_that_beat_and_keeps_those_that_wait() {
     let cluster = Cluster::new(SMALLEST);
     cluster.set("hold", "");
     let mut child = cluster.start(&[]);
-    cluster.wait_until("a job waits", || {
-        cluster.said("sbatch.log").lines().count() == 1
-    });
-    std::thread::sleep(Duration::from_millis(500));
+    cluster.wait_for_a_job();
     kill(&mut child);
     cluster.run(&["gc"]).expect(0);
     assert_eq!(cluster.starts().len(), 1, "the job still has its order");

@@ -174,6 +174,14 @@ fn the_real_ovarian_counts_run_from_counts_to_report() {
     stages.sort();
     assert_eq!(
         stages,
-        ["cluster", "concordance", "de", "dosage", "export", "report"]
+        [
+            "cluster",
+            "concordance",
+            "de",
+            "dosage",
+            "enrichment",
+            "export",
+            "report"
+        ]
     );
 }

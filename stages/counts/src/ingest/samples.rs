@@ -125,7 +125,10 @@ fn common_arrays(arrays: &[Arrays]) -> Arrays {
         };
         let parts: Vec<Csr> = parts.into_iter().map(Matrix::into_csr).collect();
         let stacked = Csr::vstack(&parts.iter().collect::<Vec<_>>());
-        out.insert(name.clone(), Matrix::Dense(stacked.to_dense()));
+        out.insert(
+            name.clone(),
+            Matrix::Dense(Matrix::Csr(stacked).into_dense()),
+        );
     }
     out
 }
