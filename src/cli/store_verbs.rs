@@ -108,7 +108,7 @@ pub(super) fn follow(args: &CacheArgs) -> Result<i32, CliError> {
     loop {
         let runs = last_runs(&store);
         let going = runs.iter().filter_map(|r| match &r.state {
-            State::Running(u) => Some(so_far(&r.run, u)),
+            State::Running(u) => Some(going_on(&r.run, u)),
             _ => None,
         });
         let going: Vec<String> = going.collect();
@@ -123,13 +123,13 @@ pub(super) fn follow(args: &CacheArgs) -> Result<i32, CliError> {
     }
 }
 
-fn so_far(run: &str, u: &Unfinished) -> String {
-    format!(
-        "{run}  runs: {} of {} nodes, now {}",
-        u.ended,
-        u.nodes,
-        u.now.join(", ")
-    )
+/// How far a run is, and how many jobs it has in a batch system.
+fn so_far(u: &Unfinished) -> String {
+    format!("{} of {} nodes{}", u.ended, u.nodes, u.jobs.text())
+}
+
+fn going_on(run: &str, u: &Unfinished) -> String {
+    format!("{run}  runs: {}, now {}", so_far(u), u.now.join(", "))
 }
 
 pub(super) fn status(args: &CacheArgs, format: Format) -> Result<i32, CliError> {
@@ -144,9 +144,8 @@ pub(super) fn status(args: &CacheArgs, format: Format) -> Result<i32, CliError> 
         state,
     } in &runs
     {
-        let so_far = |u: &Unfinished| format!("{} of {} nodes{}", u.ended, u.nodes, u.jobs.text());
         match state {
-            State::Running(u) => say!("{}", self::so_far(run, u)),
+            State::Running(u) => say!("{}", going_on(run, u)),
             State::Killed(u) => say!("{run}  was killed after {}", so_far(u)),
             State::Unknown(u) => say!("{run}  goes on or was killed: {} so far", so_far(u)),
             State::Ended(end) => print_ended(run, workflow.as_deref().unwrap_or("?"), end),

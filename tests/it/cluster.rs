@@ -248,8 +248,10 @@ fn a_rerun_goes_on_with_a_job_that_lives_and_so_does_another_run() {
     cluster.set("hold", "");
     let mut first = cluster.start(&[]);
     cluster.wait_for_a_job();
-    let status = cluster.run(&["status"]).expect(0).stdout;
-    assert!(status.contains("jobs: 0 run, 1 wait"), "{status}");
+    cluster.wait_until("status counts the job", || {
+        let status = cluster.run(&["status"]).expect(0).stdout;
+        status.contains("jobs: 0 run, 1 wait")
+    });
     kill(&mut first);
     let second = cluster.start(&["--results", "r2"]);
     let third = cluster.start(&["--results", "r3"]);

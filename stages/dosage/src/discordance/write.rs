@@ -76,7 +76,7 @@ pub(super) fn all(
     Table::new(found.map(fit_rows).unwrap_or_default())
         .note("every loss and share of genes that was tried; where no fit has evidence, cells and genes are ranked by the first")
         .note(&verdict)
-        .keep(&["established"])
+        .keep(["established"])
         .write(dir)
 }
 
