@@ -119,17 +119,7 @@ impl Checker<'_> {
     }
 
     fn expected(&mut self, pointer: &str, what: &str, found: &Value) {
-        let found = match found {
-            Value::Null => "nothing".to_string(),
-            Value::String(text) => format!("the text `{text}`"),
-            Value::Array(_) => "a list".to_string(),
-            Value::Object(_) => "a mapping".to_string(),
-            scalar => format!("`{scalar}`"),
-        };
-        self.problem(
-            pointer,
-            Problem::new(format!("expected {what}, found {found}")),
-        );
+        self.problem(pointer, Problem::expected(what, found));
     }
 
     fn executor(&mut self, top: &Map<String, Value>) -> Option<ExecutorKind> {

@@ -115,17 +115,6 @@ fn name_message(what: &str, name: &str) -> String {
     )
 }
 
-fn type_name(v: &Value) -> String {
-    match v {
-        Value::Null => "nothing".to_string(),
-        Value::Bool(b) => format!("`{b}`"),
-        Value::Number(n) => format!("`{n}`"),
-        Value::String(s) => format!("the text `{s}`"),
-        Value::Array(_) => "a list".to_string(),
-        Value::Object(_) => "a mapping".to_string(),
-    }
-}
-
 struct Checker<'a> {
     positions: &'a Positions,
     problems: Vec<Problem>,
@@ -139,10 +128,7 @@ impl Checker<'_> {
     }
 
     fn expected(&mut self, pointer: &str, what: &str, found: &Value) {
-        self.problem_at(
-            pointer,
-            Problem::new(format!("expected {what}, found {}", type_name(found))),
-        );
+        self.problem_at(pointer, Problem::expected(what, found));
     }
 
     fn known_keys(&mut self, pointer: &str, map: &Map<String, Value>, known: &[&str], what: &str) {

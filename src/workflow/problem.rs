@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use serde_json::Value;
 use strsim::damerau_levenshtein;
 
 use crate::text::{hint_lines, shown};
@@ -35,6 +36,18 @@ impl Problem {
             place: None,
             hint: None,
         }
+    }
+
+    /// A value of another type than `what`.
+    pub fn expected(what: &str, found: &Value) -> Self {
+        let found = match found {
+            Value::Null => "nothing".to_string(),
+            Value::String(text) => format!("the text `{text}`"),
+            Value::Array(_) => "a list".to_string(),
+            Value::Object(_) => "a mapping".to_string(),
+            scalar => format!("`{scalar}`"),
+        };
+        Self::new(format!("expected {what}, found {found}"))
     }
 
     /// The same at a place.
