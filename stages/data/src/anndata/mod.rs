@@ -28,6 +28,7 @@ mod tenx;
 mod write;
 #[cfg(feature = "hdf5")]
 mod write_h5ad;
+mod write_rows;
 mod zarr;
 mod zstd;
 
@@ -38,6 +39,7 @@ pub use reader::RowReader;
 pub use store::list;
 pub use tenx::{TenxFeatures, TenxFile};
 pub use write::name_problem;
+pub use write_rows::RowsWriter;
 pub use zarr::is_zarr;
 
 use std::collections::BTreeMap;
@@ -94,6 +96,17 @@ pub struct AnnData {
     pub obsp: BTreeMap<String, Csr>,
     /// Everything else.
     pub uns: BTreeMap<String, Uns>,
+    /// Counts of the same cells, where `x` is something else.
+    pub raw: Option<Raw>,
+}
+
+/// A matrix of the cells of an [`AnnData`] with features of its own.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Raw {
+    /// `n_obs x` the length of `var`.
+    pub x: Matrix,
+    /// One row per feature.
+    pub var: Frame,
 }
 
 /// A value of `uns`.

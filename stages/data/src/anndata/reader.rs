@@ -9,7 +9,7 @@ use super::decode::{self, Layout, MatrixInfo};
 use super::hdf5::Hdf5Store;
 use super::store::Store;
 use super::zarr::ZarrStore;
-use super::{AnnData, Uns};
+use super::{AnnData, Raw, Uns};
 use crate::error::{StageError, StageResult};
 use crate::frame::{Frame, LeftOut};
 use crate::matrix::{Csr, Matrix};
@@ -235,7 +235,22 @@ impl Reader {
                 .map(|(n, m)| (n, m.into_csr()))
                 .collect(),
             uns: self.uns()?,
+            raw: self.raw()?,
         })
+    }
+
+    /// `raw`, if the store has one.
+    ///
+    /// # Errors
+    /// As [`Reader::x`].
+    pub fn raw(&self) -> StageResult<Option<Raw>> {
+        if !self.has("raw/X")? {
+            return Ok(None);
+        }
+        Ok(Some(Raw {
+            x: decode::matrix(self.store(), "raw/X")?,
+            var: self.frame("raw/var")?,
+        }))
     }
 
     /// The matrix at `element` in blocks of rows, for files larger than memory. It must have `shape`,
@@ -270,6 +285,14 @@ impl Reader {
     /// As [`Reader::rows`].
     pub fn check_shape(&self, element: &str, shape: (usize, usize)) -> StageResult<()> {
         self.info_of_shape(element, shape).map(|_| ())
+    }
+
+    /// The number of columns of the matrix at `element`; nothing of it is read.
+    ///
+    /// # Errors
+    /// [`StageError::Format`] where it is missing or no matrix.
+    pub fn columns(&self, element: &str) -> StageResult<usize> {
+        Ok(decode::matrix_info(self.store(), element)?.cols)
     }
 
     fn info_of_shape(&self, element: &str, shape: (usize, usize)) -> StageResult<MatrixInfo> {

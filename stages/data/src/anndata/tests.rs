@@ -83,6 +83,15 @@ fn example() -> AnnData {
                 Uns::Matrix(array![[1., 2., 3.], [4., 5., 6.]]),
             ),
         ]),
+        // Counts of more features than `X` has.
+        raw: Some(Raw {
+            x: Matrix::Csr(Csr::from_dense(&array![
+                [1., 0., 2.],
+                [0., 0., 0.],
+                [3., 4., 0.]
+            ])),
+            var: Frame::new(vec!["g1".into(), "g2".into(), "g3".into()]),
+        }),
         obs,
         var,
     }

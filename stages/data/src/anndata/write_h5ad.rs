@@ -79,6 +79,19 @@ pub(super) fn write(data: &AnnData, path: &Path) -> StageResult<()> {
         Ok(())
     })?;
     group(&mut file, "uns", &mut |g| dict(g, "uns", &data.uns))?;
+    if let Some(raw) = &data.raw {
+        group(&mut file, "raw", &mut |g| {
+            encode_group(g, "raw", "0.1.0");
+            matrix(g, "raw", "X", &raw.x)?;
+            let mut var = g.create_group("var");
+            frame(&mut var, "raw/var", &raw.var)?;
+            g.add_group(var.finish());
+            let mut varm = g.create_group("varm");
+            encode_group(&mut varm, "dict", "0.1.0");
+            g.add_group(varm.finish());
+            Ok(())
+        })?;
+    }
     file.write(path).map_err(|e| StageError::Io {
         access: crate::error::Access::Write,
         path: path.to_path_buf(),
