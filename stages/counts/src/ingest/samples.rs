@@ -12,11 +12,12 @@ use super::annotations::{Annotations, Table};
 use super::cells::{Cells, Patient, Selection};
 use super::params::IngestParams;
 use super::sheet::{Sample, Sheet};
-use super::source::{Arrays, Matrices, Source};
+use super::source::{Arrays, Matrices, Sections, Source};
 use super::survey::Survey;
 use clcc_data::anndata::list;
 use clcc_data::error::{StageError, StageResult};
 use clcc_data::frame::{Column, Frame};
+use clcc_data::genome::Species;
 use clcc_data::matrix::{Csr, Matrix};
 use clcc_stage::stage::{Progress, StageContext};
 
@@ -27,6 +28,7 @@ pub(super) struct Joined {
     pub(super) var: Frame,
     pub(super) matrices: Matrices,
     pub(super) arrays: Arrays,
+    pub(super) sections: Sections,
 }
 
 /// Parameters that choose cells out of a file of several patients: a sheet has none such.
@@ -59,6 +61,7 @@ pub(super) fn read(
     let mut parts: Vec<(Frame, Frame, Csr)> = Vec::new();
     let mut arrays: Vec<Arrays> = Vec::new();
     let (mut unannotated, mut left_out) = (0, Vec::new());
+    let mut sections = Sections::new();
     for sample in &samples {
         ctx.check_cancelled()?;
         let opened = open(sheet, sample, params, table.as_ref(), ctx.progress)?;
@@ -70,6 +73,14 @@ pub(super) fn read(
                 .map(|(name, a)| (name, a.take_rows(&cells.at)))
                 .collect(),
         );
+        for (library, section) in source.sections(ctx.progress)? {
+            // Two files may call their library alike.
+            let name = match sections.contains_key(&library) {
+                true => format!("{library}_{}", sample.name),
+                false => library,
+            };
+            sections.insert(name, section);
+        }
         let rows = (0..cells.source.len()).collect();
         let own = [Patient {
             name: patient.to_string(),
@@ -110,6 +121,7 @@ pub(super) fn read(
         var,
         matrices: Box::new(std::iter::once(Ok(x))),
         arrays: common_arrays(&arrays),
+        sections,
     })
 }
 
@@ -157,6 +169,9 @@ pub(super) fn survey(
             let genes = source.genes(params, &heard)?;
             if let Some(genes) = genes {
                 found.n_features = found.n_features.max(Some(genes.var.len()));
+                if found.species.is_none() {
+                    found.species = Species::of(&genes.var);
+                }
             }
             found.n_cells += source.cells().len();
             let holds = source.holds()?;

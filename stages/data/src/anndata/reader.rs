@@ -182,6 +182,20 @@ impl Reader {
         decode::uns_dict(self.store(), "uns")
     }
 
+    /// One entry of `uns`, if it is there: a dictionary.
+    ///
+    /// # Errors
+    /// As [`Reader::uns`].
+    pub fn uns_of(&self, name: &str) -> StageResult<BTreeMap<String, Uns>> {
+        let at = format!("uns/{name}");
+        match self.store.node(&at)? {
+            Some(node) if node.array.is_none() && !node.is_null() => {
+                decode::uns_dict(self.store(), &at)
+            }
+            _ => Ok(BTreeMap::new()),
+        }
+    }
+
     /// Names of the elements of a group such as `layers` or `obsm`, sorted; none where there is no
     /// such group.
     ///

@@ -77,6 +77,20 @@ fn example() -> AnnData {
             ("yes".into(), Uns::Bool(true)),
             ("texts".into(), Uns::Strings(vec!["p".into(), "q".into()])),
             ("numbers".into(), Uns::Numbers(vec![1.5, 2.5])),
+            (
+                "bytes".into(),
+                Uns::Image(Image::Bytes(ndarray::Array3::from_shape_fn(
+                    (2, 3, 4),
+                    |(r, c, k)| (255 - r * 20 - c * 5 - k) as u8,
+                ))),
+            ),
+            (
+                "reals".into(),
+                Uns::Image(Image::Reals(ndarray::Array3::from_shape_fn(
+                    (3, 2, 3),
+                    |(r, c, k)| (r + c + k) as f32 / 8.0,
+                ))),
+            ),
             ("whole".into(), Uns::Integers(vec![1, 2])),
             (
                 "profiles".into(),

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use ndarray::Array3;
 use rayon::prelude::*;
 use serde_json::{Value, json};
 use zarrs::array::Array;
@@ -15,7 +16,7 @@ use zarrs::metadata::ArrayMetadata;
 
 use super::chunk_files::ChunkFiles;
 use super::stored::Stored;
-use super::{AnnData, Uns};
+use super::{AnnData, Image, Uns};
 use crate::error::{StageError, StageResult};
 use crate::frame::{Column, Frame};
 use crate::matrix::{Csr, Matrix};
@@ -374,6 +375,12 @@ impl Writer {
         }
     }
 
+    fn image<T: Stored>(&mut self, at: &str, image: &Array3<T>) -> StageResult<()> {
+        let image = image.as_standard_layout();
+        let values = image.as_slice().expect("standard layout");
+        self.array(at, image.shape(), values, encoding("array"))
+    }
+
     pub(super) fn uns(&mut self, at: &str, value: &Uns) -> StageResult<()> {
         match value {
             Uns::Dict(d) => {
@@ -394,6 +401,8 @@ impl Writer {
                 self.array(at, &[a.nrows(), a.ncols()], values, encoding("array"))
             }
             Uns::Frame(f) => self.frame(at, f),
+            Uns::Image(Image::Bytes(a)) => self.image(at, a),
+            Uns::Image(Image::Reals(a)) => self.image(at, a),
         }
     }
 }

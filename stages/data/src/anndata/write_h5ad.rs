@@ -10,10 +10,10 @@ use std::path::Path;
 use hdf5_pure::{
     AttrValue, DatasetBuilder, EnumTypeBuilder, FileBuilder, GroupBuilder, make_i8_type,
 };
-use ndarray::Array2;
+use ndarray::{Array2, Array3};
 
 use super::write::{check_name, check_shapes, scipy_indices};
-use super::{AnnData, Uns};
+use super::{AnnData, Image, Uns};
 use crate::error::{StageError, StageResult};
 use crate::frame::{Column, Frame};
 use crate::matrix::{Csr, Matrix};
@@ -137,6 +137,7 @@ stored! {
     i32, with_i32_data;
     i16, with_i16_data;
     i8, with_i8_data;
+    u8, with_u8_data;
 }
 
 /// Values and shape, packed where there are many.
@@ -168,6 +169,12 @@ fn numbers<T: Stored>(dataset: &mut DatasetBuilder, values: &[T], shape: &[usize
 }
 
 fn dense<T: Stored>(dataset: &mut DatasetBuilder, a: &Array2<T>) {
+    let a = a.as_standard_layout();
+    let values = a.as_slice().expect("standard layout");
+    numbers(dataset, values, a.shape());
+}
+
+fn image<T: Stored>(dataset: &mut DatasetBuilder, a: &Array3<T>) {
     let a = a.as_standard_layout();
     let values = a.as_slice().expect("standard layout");
     numbers(dataset, values, a.shape());
@@ -311,6 +318,8 @@ fn dict(group: &mut GroupBuilder, at: &str, values: &BTreeMap<String, Uns>) -> S
             Uns::Numbers(v) => numbers(group.create_dataset(name), v, &[v.len()]),
             Uns::Integers(v) => numbers(group.create_dataset(name), v, &[v.len()]),
             Uns::Matrix(a) => dense(group.create_dataset(name), a),
+            Uns::Image(Image::Bytes(a)) => image(group.create_dataset(name), a),
+            Uns::Image(Image::Reals(a)) => image(group.create_dataset(name), a),
         }
     }
     Ok(())

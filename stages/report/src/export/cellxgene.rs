@@ -302,7 +302,7 @@ fn is_empty(value: &Uns) -> bool {
         Uns::Integers(v) => v.is_empty(),
         Uns::Matrix(a) => a.is_empty(),
         Uns::Frame(f) => f.is_empty() || f.columns.is_empty(),
-        Uns::F64(_) | Uns::I64(_) | Uns::Bool(_) => false,
+        Uns::F64(_) | Uns::I64(_) | Uns::Bool(_) | Uns::Image(_) => false,
     }
 }
 

@@ -55,8 +55,9 @@ impl Stage for Export {
     const KIND: &'static str = "export";
     // 4: column `cnv_malignancy`.
     // 5: X_umap is the map of expression; X_clcc_joint.
+    // 7: `uns["spatial"]`.
     // 6: dosage in `var` and `obs`, `gene_ids`, `uns["log1p"]`, arrays of the cells that came in.
-    const CODE_VERSION: u32 = 6;
+    const CODE_VERSION: u32 = 7;
     const ABOUT: &'static str = "writes one AnnData per patient with everything that was computed";
     const MULTI_THREADED: bool = true;
     const ONLY_WITH: &'static [OnlyWith] = ExportParams::ONLY_WITH;
@@ -144,10 +145,14 @@ fn expression(path: &Path, params: &ExportParams) -> StageResult<AnnData> {
     if params.counts || params.profile == Profile::Cellxgene {
         data.layers.insert("counts".into(), reader.layer("counts")?);
     }
-    let genome = match reader.uns()?.remove("genome") {
+    let mut uns = reader.uns()?;
+    let genome = match uns.remove("genome") {
         Some(Uns::Str(genome)) => Some(genome),
         _ => None,
     };
+    if let Some(sections) = uns.remove("spatial") {
+        data.uns.insert("spatial".into(), sections);
+    }
     answer::add_gene_ids(&mut data.var, genome.as_deref());
     // Natural logarithms, as `scanpy.pp.log1p` says by saying no base.
     data.uns.insert("log1p".into(), Uns::Dict(BTreeMap::new()));
