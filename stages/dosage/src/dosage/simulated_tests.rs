@@ -68,19 +68,8 @@ fn node<S: Stage>(
     S::run(&ctx, params).unwrap()
 }
 
-struct Found {
-    /// Constitutive escape in altered arms, by the slope shrunk towards 1 (`benchmark`).
-    genes: f64,
-    /// Discordant among scored malignant cells, by the sum; by each factor above its null.
-    sum: f64,
-    factors: Vec<f64>,
-    n_compensating: usize,
-    metrics: Metrics,
-}
-
-fn run(params: &SimulateParams, seed: u64) -> Found {
-    let temp = tempfile::tempdir().unwrap();
-    let dir = temp.path();
+/// Counts of four patients through the stages before `dosage`: its inputs.
+fn prepared(dir: &Path, params: &SimulateParams, seed: u64) -> Vec<InputArtifact> {
     node::<Simulate>(dir, Vec::new(), params, seed);
     let mut inputs = Vec::new();
     for p in PATIENTS {
@@ -97,6 +86,23 @@ fn run(params: &SimulateParams, seed: u64) -> Found {
             inputs.push(artifact(role, Some(p), at.join(role)));
         }
     }
+    inputs
+}
+
+struct Found {
+    /// Constitutive escape in altered arms, by the slope shrunk towards 1 (`benchmark`).
+    genes: f64,
+    /// Discordant among scored malignant cells, by the sum; by each factor above its null.
+    sum: f64,
+    factors: Vec<f64>,
+    n_compensating: usize,
+    metrics: Metrics,
+}
+
+fn run(params: &SimulateParams, seed: u64) -> Found {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path();
+    let mut inputs = prepared(dir, params, seed);
     let metrics = node::<Dosage>(dir, inputs.clone(), &DosageParams::default(), seed);
     inputs.push(artifact("truth", None, dir.join("truth")));
     inputs.push(artifact("dosage", None, dir.join("dosage")));
@@ -198,4 +204,40 @@ fn planted_escape_and_compensation_are_found_from_raw_counts() {
         }
         assert_eq!(above, [0; 4]);
     }
+}
+
+/// Myelomas whose clones share the chromosomes' copy number: what their immunoglobulins do is no copy number of the
+/// genes around them. With the segments among the neighbours, genes around IGK, IGH and IGL are tested.
+#[test]
+fn immunoglobulins_of_a_clone_are_no_copy_number_of_the_genes_around_them() {
+    let temp = tempfile::tempdir().unwrap();
+    let params = SimulateParams {
+        n_cells: 400,
+        n_genes: 3000,
+        trunk_events: 0,
+        clone_events: 0,
+        immunoglobulin: clcc_simulate::simulate::Immunoglobulin::Malignant,
+        ..SimulateParams::default()
+    };
+    let inputs = prepared(temp.path(), &params, 3);
+    let spread = |exclude_clonal_loci: bool| {
+        let dir = temp.path().join(exclude_clonal_loci.to_string());
+        let params = DosageParams {
+            exclude_clonal_loci,
+            ..DosageParams::default()
+        };
+        node::<Dosage>(&dir, inputs.clone(), &params, 3);
+        let table = TextTable::read(&dir.join("dosage/dosage_genes.tsv")).unwrap();
+        let (names, spread) = (
+            table.texts("names").unwrap(),
+            table.numbers("copy_spread").unwrap(),
+        );
+        let of = |r: &usize| !clcc_data::genome::is_clonal_locus(names[*r]);
+        (0..names.len())
+            .filter(of)
+            .map(|r| spread[r])
+            .fold(0.0, f64::max)
+    };
+    let (without, with) = (spread(true), spread(false));
+    assert!(without < 0.3 && with > 1.0, "{without} {with}");
 }

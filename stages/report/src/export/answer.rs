@@ -1,9 +1,10 @@
-//! What was found, beside the data it was found in: dosage of each gene in `var`, of each cell in `obs`.
+//! What was found, beside the data it was found in: dosage of each gene in `var`, of each cell in `obs`; probabilities
+//! of `discordance` likewise.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::joined;
-use clcc_data::anndata::AnnData;
+use clcc_data::anndata::{AnnData, Uns};
 use clcc_data::error::StageResult;
 use clcc_data::frame::{Categorical, Column, Frame};
 use clcc_data::genome::{Assembly, Duplicates, GeneTable};
@@ -68,6 +69,53 @@ pub(super) fn add_dosage(
         &owned(&cells.texts("cell")?),
     );
     add(&mut data.obs, &cells, &OF_CELLS, &rows)
+}
+
+/// Columns of `discordance_genes.tsv` and what they are called in `var`.
+const HELD_BACK: [(&str, &str); 2] = [
+    ("prob_held_back", "discordance_prob_held_back"),
+    ("log_odds", "discordance_log_odds"),
+];
+/// Columns of `discordance_cells.tsv` and what they are called in `obs`.
+const DISCORDANT: [(&str, &str); 2] = [
+    ("prob_discordant", "discordance_prob"),
+    ("log_odds", "discordance_log_odds"),
+];
+
+/// Adds the probability that discordant cells hold a gene back to `var`, that a cell is one of them to `obs`, and to
+/// `uns["discordance"]` whether there is such a set at all: `established` (`yes`, `no`; empty where no clone has an
+/// altered gene) and the `evidence` of the reported fit. Without evidence the probabilities are those under the
+/// hypothesis that there is a set.
+///
+/// # Errors
+/// Where a table cannot be read.
+pub(super) fn add_discordance(
+    data: &mut AnnData,
+    patient: &str,
+    discordance: &Input<'_, Tables>,
+) -> StageResult<()> {
+    let genes = discordance.read("discordance_genes.tsv")?;
+    let rows = rows_by(&genes.texts("names")?, &data.var.index);
+    add(&mut data.var, &genes, &HELD_BACK, &rows)?;
+    let cells = discordance.read("discordance_cells.tsv")?;
+    let rows = joined::rows_of(
+        &data.obs.index,
+        patient,
+        &owned(&cells.texts("patient")?),
+        &owned(&cells.texts("cell")?),
+    );
+    add(&mut data.obs, &cells, &DISCORDANT, &rows)?;
+
+    let fits = discordance.read("discordance_fits.tsv")?;
+    let established = fits.texts("established")?;
+    let reported = established.iter().position(|e| !e.is_empty());
+    let evidence = fits.numbers("evidence")?;
+    let said = reported.map_or("", |r| established[r]);
+    let of = |r: usize| ("evidence".to_string(), Uns::F64(evidence[r]));
+    let entries = std::iter::once(("established".to_string(), Uns::Str(said.to_string())));
+    let entries: BTreeMap<String, Uns> = entries.chain(reported.map(of)).collect();
+    data.uns.insert("discordance".into(), Uns::Dict(entries));
+    Ok(())
 }
 
 fn owned(texts: &[&str]) -> Vec<String> {
