@@ -7,8 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clcc_cache::remote::{Address, ParseAddressError, RemoteMode};
 use clcc_stages::stage::DeviceChoice;
 
-use crate::plan::{Overrides, Setting, parse_input, parse_only, parse_set};
 use super::error::{CliError, exit};
+use crate::plan::{Overrides, Setting, parse_input, parse_only, parse_set};
 use crate::profile::{ExecutorKind, Profile};
 use crate::run::{RemoteOptions, WorkflowOptions};
 use crate::workflow::parse_bytes;

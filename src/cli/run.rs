@@ -219,7 +219,10 @@ pub(super) fn plan(args: &RunArgs) -> Result<i32, CliError> {
 /// Opens a workflow to look at it.
 fn open(args: &WorkflowArgs, profile: Option<&Path>) -> Result<Session, CliError> {
     let profile = Profile::find(profile, &args.workflow)?;
-    Ok(Session::open(&args.workflow, &args.options_to_look(&profile)?)?)
+    Ok(Session::open(
+        &args.workflow,
+        &args.options_to_look(&profile)?,
+    )?)
 }
 
 /// What is wrong with the shared cache.
@@ -244,7 +247,13 @@ fn print_plan(plan: &Plan, selected: &[(usize, &Verdict)], summary: &PlanSummary
             Status::Maybe => "MAYBE",
             Status::Skip => "SKIP",
         };
-        let of_remote = || if v.remote { "remote".to_string() } else { String::new() };
+        let of_remote = || {
+            if v.remote {
+                "remote".to_string()
+            } else {
+                String::new()
+            }
+        };
         let reason = v.reasons.first().map_or_else(of_remote, Reason::text);
         say!(
             "{}",

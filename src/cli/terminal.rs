@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use clcc_cache::remote::Transfer;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::gc::size;
 use super::estimate::{Estimate, duration};
+use super::gc::size;
 use super::out::tell_drawn;
 use crate::decide::Reason;
 use crate::device::RunDevice;
@@ -261,7 +261,8 @@ impl Terminal {
             Event::DidFetch { .. } | Event::DidSend { .. } | Event::DidTransfer { .. } => {}
             Event::WillWaitForSending { nodes } => {
                 let s = if *nodes == 1 { "node" } else { "nodes" };
-                let text = format!("waiting until the results of {nodes} {s} are in the shared cache");
+                let text =
+                    format!("waiting until the results of {nodes} {s} are in the shared cache");
                 self.line("SEND", None, false, &text);
             }
             Event::DidFail { .. } => self.failed(event),

@@ -12,8 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use clcc_cache::{
     ActionRecord, ActionStore, Artifact, CacheResult, Digest, KeyLock, Lookup, OutputRecord, Store,
-    TreeEntry,
-    Turn, digest_bytes, read_plain,
+    TreeEntry, Turn, digest_bytes, read_plain,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;

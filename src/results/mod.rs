@@ -29,7 +29,8 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use clcc_cache::{
-    ActionStore, Digest, KeyLock, OutputRecord, digest_bytes, failpoint, fresh_file, open_plain, read_plain,
+    ActionStore, Digest, KeyLock, OutputRecord, digest_bytes, failpoint, fresh_file, open_plain,
+    read_plain,
 };
 use clcc_stages::report::with_record;
 use serde_json::{Map, Value, json};

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use clcc_cache::remote::{Address, RemoteMode};
 #[cfg(feature = "remote")]
 use clcc_cache::remote::{Layered, RemoteUse};
-use clcc_cache::remote::{Address, RemoteMode};
 use clcc_cache::{ActionStore, Digest, Journal, StatCache, Store};
 use clcc_stages::stage::DeviceChoice;
 use rustix::fs::Mode;

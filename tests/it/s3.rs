@@ -19,7 +19,12 @@ fn place(test: &str) -> Option<String> {
         eprintln!("skipped: CLCC_S3=1 and CLCC_S3_REMOTE=s3://BUCKET/PREFIX run it on a real S3");
     }
     let own = tempfile::tempdir().expect("a random name");
-    let own = own.path().file_name().expect("a name").to_string_lossy().into_owned();
+    let own = own
+        .path()
+        .file_name()
+        .expect("a name")
+        .to_string_lossy()
+        .into_owned();
     Some(format!("{}/{test}{}", remote?, own.replace('.', "")))
 }
 
@@ -63,17 +68,27 @@ fn on_a_real_s3_the_second_machine_computes_nothing() {
     is_as_alone(&b, &alone);
     eprintln!("first: {}", moved(&first));
     eprintln!("second: {}", moved(&second));
-    let looked = ["gc", "--remote", &address, "--older-than", "1h", "--dry-run"];
+    let looked = [
+        "gc",
+        "--remote",
+        &address,
+        "--older-than",
+        "1h",
+        "--dry-run",
+    ];
     let said = a.run(&looked).expect(0).stdout;
     assert!(said.contains(&format!("(records: {nodes})")), "{said}");
-    a.run(&["gc", "--remote", &address, "--older-than", "0s"]).expect(0);
+    a.run(&["gc", "--remote", &address, "--older-than", "0s"])
+        .expect(0);
     let again = run(&a, &address, &[]).expect(0);
     assert_eq!(moved(&again)["sent"], nodes);
 }
 
 #[test]
 fn on_a_real_s3_two_writers_at_once_agree() {
-    let Some(address) = place("writers") else { return };
+    let Some(address) = place("writers") else {
+        return;
+    };
     let alone = alone();
     let machines: Vec<Project> = (0..3).map(|_| Project::new(TINY)).collect();
     std::thread::scope(|scope| {
@@ -93,9 +108,14 @@ fn on_a_real_s3_two_writers_at_once_agree() {
 
 #[test]
 fn on_a_real_s3_wrong_credentials_and_no_bucket_cost_nothing() {
-    let Some(address) = place("refused") else { return };
+    let Some(address) = place("refused") else {
+        return;
+    };
     let alone = alone();
-    for env in [("AWS_SECRET_ACCESS_KEY", "wrong"), ("AWS_ACCESS_KEY_ID", "nobody")] {
+    for env in [
+        ("AWS_SECRET_ACCESS_KEY", "wrong"),
+        ("AWS_ACCESS_KEY_ID", "nobody"),
+    ] {
         let p = Project::new(TINY);
         let ran = run(&p, &address, &[env]).expect(0);
         is_as_alone(&p, &alone);
@@ -123,9 +143,14 @@ fn proxy(to: String, bytes: usize) -> (String, Arc<AtomicUsize>) {
             if count.load(Ordering::Relaxed) >= bytes {
                 continue;
             }
-            let Ok(server) = TcpStream::connect(&to) else { continue };
+            let Ok(server) = TcpStream::connect(&to) else {
+                continue;
+            };
             let (mut up, mut down) = (
-                (client.try_clone().expect("a socket"), server.try_clone().expect("a socket")),
+                (
+                    client.try_clone().expect("a socket"),
+                    server.try_clone().expect("a socket"),
+                ),
                 (server, client),
             );
             std::thread::spawn(move || std::io::copy(&mut up.0, &mut up.1));
@@ -148,16 +173,26 @@ fn proxy(to: String, bytes: usize) -> (String, Arc<AtomicUsize>) {
 
 #[test]
 fn on_a_real_s3_an_outage_in_mid_run_costs_time_only() {
-    let Some(address) = place("outage") else { return };
+    let Some(address) = place("outage") else {
+        return;
+    };
     let endpoint = std::env::var("AWS_ENDPOINT_URL").expect("an endpoint");
-    let to = endpoint.trim_start_matches("http://").trim_end_matches('/').to_string();
+    let to = endpoint
+        .trim_start_matches("http://")
+        .trim_end_matches('/')
+        .to_string();
     let alone = alone();
     run(&Project::new(TINY), &address, &[]).expect(0);
     let (url, passed) = proxy(to.clone(), usize::MAX);
     // Signatures are of a host; the proxy's is another, which S3 takes as it is named in the request.
     let through = Project::new(TINY);
     let ran = run(&through, &address, &[("AWS_ENDPOINT_URL", &url)]).expect(0);
-    assert_eq!(ran.nodes("did_execute"), Vec::<String>::new(), "{:?}", notes(&ran));
+    assert_eq!(
+        ran.nodes("did_execute"),
+        Vec::<String>::new(),
+        "{:?}",
+        notes(&ran)
+    );
     let whole = passed.load(Ordering::Relaxed);
     for part in 1..5 {
         // Reading breaks off.

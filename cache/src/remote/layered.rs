@@ -24,7 +24,7 @@ use crate::tree::{Artifact, TreeEntry};
 const THREADS: usize = 4;
 /// A record that was missing is not asked for again within this time: a node is decided twice before it runs.
 const MISSED_FOR: Duration = Duration::from_secs(3);
-/// Damaged objects after which the remote as a whole is no longer believed.
+/// Damaged objects after which nothing more is read from the remote.
 const MAX_LIES: usize = 3;
 /// Tries of an artifact whose connection breaks.
 const TRIES: usize = 2;
@@ -51,6 +51,8 @@ struct Remote {
 struct State {
     /// It is set aside: nothing is asked of it any more.
     aside: bool,
+    /// Nothing more is read; what is made replaces what is there.
+    distrusted: bool,
     /// It takes nothing.
     refuses_writes: bool,
     news: Vec<RemoteNews>,
@@ -146,10 +148,9 @@ impl Layered {
         known.any(|output| !self.local.has(output))
     }
 
-    /// Asks nothing more of the remote in this run.
+    /// Reads nothing more from the remote in this run.
     pub fn give_up(&self) {
-        let trouble = Trouble::Lies("too much of it cannot be fetched".to_string());
-        self.remote.set_aside(&trouble);
+        self.remote.state().distrusted = true;
     }
 
     /// How many records are still to be sent.
@@ -212,7 +213,8 @@ impl Layered {
             let state = self.remote.state();
             let missed = state.missed.get(key);
             let is_bad = state.bad_records.contains(key);
-            if state.aside || is_bad || missed.is_some_and(|at| at.elapsed() < MISSED_FOR) {
+            let is_off = state.aside || state.distrusted;
+            if is_off || is_bad || missed.is_some_and(|at| at.elapsed() < MISSED_FOR) {
                 return None;
             }
         }
@@ -236,7 +238,11 @@ impl Layered {
                 return None;
             }
         };
-        if record.outputs.iter().any(|o| state.bad_artifacts.contains(&o.digest) && !self.local.has(o)) {
+        if record
+            .outputs
+            .iter()
+            .any(|o| state.bad_artifacts.contains(&o.digest) && !self.local.has(o))
+        {
             state.bad_records.insert(*key);
             return None;
         }
@@ -268,7 +274,8 @@ impl Layered {
             if self.local.has(output) {
                 return Ok(());
             }
-            if state.aside || state.bad_artifacts.contains(&digest) {
+            let is_off = state.aside || state.distrusted;
+            if is_off || state.bad_artifacts.contains(&digest) {
                 return Err(NotBrought::Gone(vec![digest]));
             }
             state.fetching.insert(digest);
@@ -329,21 +336,19 @@ impl Remote {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An object is not what it should be: named; after a few the remote is set aside.
+    /// An object is not what it should be: named; after a few nothing more is read.
     fn lied(&self, state: &mut State, what: &str) {
-        state.lies += 1;
-        let last = state.lies >= MAX_LIES && !state.aside;
-        let then = match last {
-            true => "; too much is: it is not used any more in this run",
-            false => "; it is made here",
-        };
-        if !state.aside {
-            let name = &self.name;
-            state
-                .news
-                .push(RemoteNews::Trouble(format!("{name}: {what}{then}")));
+        if state.aside || state.distrusted {
+            return;
         }
-        state.aside |= last;
+        state.lies += 1;
+        state.distrusted = state.lies >= MAX_LIES;
+        let then = match state.distrusted {
+            true => "too much is, so nothing more is read from there in this run",
+            false => "it is made here",
+        };
+        let text = format!("{}: {what}; {then}", self.name);
+        state.news.push(RemoteNews::Trouble(text));
     }
 
     /// It is not asked for anything any more in this run; said once, with what to do.
@@ -362,7 +367,9 @@ impl Remote {
     fn text(&self, trouble: &Trouble, then: &str) -> String {
         let (why, hint) = match trouble {
             Trouble::Refused(why) => (why.as_str(), credentials(self.scheme)),
-            Trouble::Failed(why) | Trouble::Lies(why) => (why.as_str(), "see that it can be reached, and run again"),
+            Trouble::Failed(why) | Trouble::Lies(why) => {
+                (why.as_str(), "see that it can be reached, and run again")
+            }
             Trouble::Absent => ("there is no such bucket", "see that the address is right"),
             Trouble::Exists | Trouble::Changed | Trouble::Here(_) | Trouble::Stopped => {
                 ("it failed", "run again")
@@ -451,7 +458,10 @@ impl Remote {
         };
         let (mut artifacts, mut bytes) = (0, 0);
         for output in &record.outputs {
-            let is_bad = self.state().bad_artifacts.contains(&output.digest);
+            let is_bad = {
+                let state = self.state();
+                state.distrusted || state.bad_artifacts.contains(&output.digest)
+            };
             if is_over() {
                 return Err(Trouble::Stopped);
             }

@@ -112,7 +112,10 @@ impl Objects {
         let payload = PutPayload::from(record.to_file());
         let put = block(async {
             let at = self.record_at(&record.key);
-            Ok(self.store.put_opts(&at, payload, PutOptions::from(mode)).await?)
+            Ok(self
+                .store
+                .put_opts(&at, payload, PutOptions::from(mode))
+                .await?)
         });
         match put {
             Ok(_) | Err(Trouble::Exists | Trouble::Changed) => Ok(()),

@@ -88,14 +88,23 @@ fn s3() -> AmazonS3Builder {
     let set = |name: &str| std::env::var_os(name).is_some_and(|v| !v.is_empty());
     let of_home = |variable: &str, file: &str| {
         let named = std::env::var_os(variable).map(PathBuf::from);
-        let path = named
-            .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".aws").join(file)));
+        let path = named.or_else(|| {
+            Some(
+                PathBuf::from(std::env::var_os("HOME")?)
+                    .join(".aws")
+                    .join(file),
+            )
+        });
         path.and_then(|p| std::fs::read_to_string(p).ok())
             .unwrap_or_default()
     };
     let credentials = of_home("AWS_SHARED_CREDENTIALS_FILE", "credentials");
     let config = of_home("AWS_CONFIG_FILE", "config");
-    let has_own = ["AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_SKIP_SIGNATURE"];
+    let has_own = [
+        "AWS_ACCESS_KEY_ID",
+        "AWS_WEB_IDENTITY_TOKEN_FILE",
+        "AWS_SKIP_SIGNATURE",
+    ];
     if !has_own.iter().any(|name| set(name)) {
         for (name, key) in [
             ("aws_access_key_id", AmazonS3ConfigKey::AccessKeyId),
@@ -145,7 +154,10 @@ mod tests {
         let text = "[default]\nregion = eu-west-1\n\n[profile lab]\nregion=us-east-2\nendpoint_url = https://s3.lab.org\n[other]\nx = y\n";
         assert_eq!(setting(text, "default", "region").unwrap(), "eu-west-1");
         assert_eq!(setting(text, "lab", "region").unwrap(), "us-east-2");
-        assert_eq!(setting(text, "lab", "endpoint_url").unwrap(), "https://s3.lab.org");
+        assert_eq!(
+            setting(text, "lab", "endpoint_url").unwrap(),
+            "https://s3.lab.org"
+        );
         assert_eq!(setting(text, "default", "endpoint_url"), None);
         assert_eq!(setting(text, "lab", "x"), None);
         assert_eq!(setting("", "lab", "x"), None);

@@ -66,7 +66,11 @@ impl Read for Packing {
 
 /// Where what arrives goes: a file, or the files of a packed tree.
 pub(crate) enum Arriving {
-    File { path: PathBuf, file: File, left: u64 },
+    File {
+        path: PathBuf,
+        file: File,
+        left: u64,
+    },
     Tree(Unpacking),
 }
 
@@ -264,8 +268,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("in");
         std::fs::create_dir_all(root.join("c/0")).unwrap();
-        for (path, text) in [("zarr.json", "{}"), ("c/0/0", "12345"), ("c/0/1", ""), ("c/last", "")]
-        {
+        for (path, text) in [
+            ("zarr.json", "{}"),
+            ("c/0/0", "12345"),
+            ("c/0/1", ""),
+            ("c/last", ""),
+        ] {
             std::fs::write(root.join(path), text).unwrap();
         }
         let (bytes, digest, size) = packed(&root);

@@ -145,7 +145,11 @@ impl ObjectStore for Faulty {
         }))
     }
 
-    async fn get_opts(&self, location: &At, options: GetOptions) -> object_store::Result<GetResult> {
+    async fn get_opts(
+        &self,
+        location: &At,
+        options: GetOptions,
+    ) -> object_store::Result<GetResult> {
         let fault = self.check(false, location)?;
         self.gets.fetch_add(1, Ordering::Relaxed);
         let head = options.head;
@@ -338,12 +342,18 @@ impl Machine {
 #[test]
 fn a_second_machine_has_what_the_first_made_and_only_what_it_reads_travels() {
     let bucket = Faulty::new();
-    let (a, b) = (machine(&bucket, RemoteMode::Write), machine(&bucket, RemoteMode::Write));
+    let (a, b) = (
+        machine(&bucket, RemoteMode::Write),
+        machine(&bucket, RemoteMode::Write),
+    );
     let record = a.share("one");
     assert_eq!(a.layered.moved().sent, 1);
     assert_eq!(a.layered.moved().sent_artifacts, 2);
     // One object for the record, one for the file, one for the directory of twenty files.
-    assert_eq!((bucket.count("lab/x/ac"), bucket.count("lab/x/cas")), (1, 2));
+    assert_eq!(
+        (bucket.count("lab/x/ac"), bucket.count("lab/x/cas")),
+        (1, 2)
+    );
     assert!(b.hits(&record));
     assert!(b.layered.is_elsewhere(&record));
     assert!(!b.store.has(&record.outputs[0]), "fetched when it is read");
@@ -362,7 +372,10 @@ fn a_second_machine_has_what_the_first_made_and_only_what_it_reads_travels() {
         assert_eq!(of(&a), of(&b));
     }
     let moved = b.layered.moved();
-    assert_eq!((moved.found, moved.fetched_artifacts, moved.sent), (1, 2, 0));
+    assert_eq!(
+        (moved.found, moved.fetched_artifacts, moved.sent),
+        (1, 2, 0)
+    );
     assert_eq!(moved.fetched_bytes, a.layered.moved().sent_bytes);
     b.is_clean();
 }
@@ -408,7 +421,9 @@ fn what_was_here_before_is_sent_and_what_is_there_is_not_sent_again() {
 #[test]
 fn of_two_writers_the_first_counts_and_both_go_on() {
     let bucket = Faulty::new();
-    let machines: Vec<Machine> = (0..4).map(|_| machine(&bucket, RemoteMode::Write)).collect();
+    let machines: Vec<Machine> = (0..4)
+        .map(|_| machine(&bucket, RemoteMode::Write))
+        .collect();
     let records: Vec<ActionRecord> = machines
         .iter()
         .enumerate()
@@ -425,7 +440,10 @@ fn of_two_writers_the_first_counts_and_both_go_on() {
     });
     machines.iter().for_each(Machine::sent);
     assert!(machines.iter().all(|m| m.troubles().is_empty()));
-    assert_eq!((bucket.count("lab/x/ac"), bucket.count("lab/x/cas")), (1, 2));
+    assert_eq!(
+        (bucket.count("lab/x/ac"), bucket.count("lab/x/cas")),
+        (1, 2)
+    );
     let reader = machine(&bucket, RemoteMode::Read);
     let Lookup::Hit(found) = reader.layered.lookup(&records[0].key) else {
         panic!("a hit");
@@ -464,7 +482,11 @@ fn a_damaged_object_is_not_believed_and_is_replaced_by_whoever_makes_it_again() 
         bucket.set(Fault::Nothing);
         let puts = bucket.puts.load(Ordering::Relaxed);
         b.share("one");
-        assert_eq!(bucket.puts.load(Ordering::Relaxed) - puts, 3, "all replaced");
+        assert_eq!(
+            bucket.puts.load(Ordering::Relaxed) - puts,
+            3,
+            "all replaced"
+        );
         let c = machine(&bucket, RemoteMode::Read);
         assert!(c.hits(&record));
         c.bring(&record).unwrap();
@@ -484,7 +506,12 @@ fn a_damaged_record_is_a_miss_and_is_replaced() {
         runtime.unwrap().block_on(put).unwrap();
     };
     let other = record_file(&a.make("two"));
-    for bytes in [vec![], b"{}".to_vec(), record_file(&record)[..50].to_vec(), other] {
+    for bytes in [
+        vec![],
+        b"{}".to_vec(),
+        record_file(&record)[..50].to_vec(),
+        other,
+    ] {
         put(bytes);
         let b = machine(&bucket, RemoteMode::Write);
         assert!(!b.hits(&record));
@@ -535,7 +562,11 @@ fn an_outage_sets_it_aside_for_the_run_and_is_said_once() {
     b.share("one");
     b.share("two");
     assert!(b.troubles().is_empty());
-    assert_eq!(bucket.gets.load(Ordering::Relaxed), gets, "nothing is asked of it");
+    assert_eq!(
+        bucket.gets.load(Ordering::Relaxed),
+        gets,
+        "nothing is asked of it"
+    );
     assert_eq!(b.layered.moved().unsent, 2);
     // The next run uses it again.
     let c = machine(&bucket, RemoteMode::Write);
@@ -548,10 +579,16 @@ fn refused_credentials_are_said_with_what_to_do() {
     bucket.set(Fault::Refuses);
     let a = machine(&bucket, RemoteMode::Write);
     let record = a.make("one");
-    assert!(!a.hits(&ActionRecord { key: digest_bytes(b"other"), ..record.clone() }));
+    assert!(!a.hits(&ActionRecord {
+        key: digest_bytes(b"other"),
+        ..record.clone()
+    }));
     let troubles = a.troubles();
     assert_eq!(troubles.len(), 1);
-    assert!(troubles[0].contains("403 Forbidden (AccessDenied)"), "{troubles:?}");
+    assert!(
+        troubles[0].contains("403 Forbidden (AccessDenied)"),
+        "{troubles:?}"
+    );
     assert!(troubles[0].contains("AWS_ACCESS_KEY_ID"), "{troubles:?}");
 }
 
@@ -667,9 +704,15 @@ fn a_collection_drops_by_age_and_what_no_record_names() {
     assert_eq!((none.records, none.artifacts), ((2, 0), (4, 0)));
     // A record that is none goes, and then what only it named.
     let at = objects.list("ac").unwrap();
-    let at = at.iter().find(|l| l.path.to_string().contains(&one.key.to_string()));
-    let put = bucket.inner.put(&at.unwrap().path, PutPayload::from_static(b"no"));
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let at = at
+        .iter()
+        .find(|l| l.path.to_string().contains(&one.key.to_string()));
+    let put = bucket
+        .inner
+        .put(&at.unwrap().path, PutPayload::from_static(b"no"));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
     runtime.block_on(put).unwrap();
     let dry = collect(&objects, None, zero, true).unwrap();
     assert_eq!((dry.records, dry.artifacts), ((1, 1), (2, 2)));
@@ -703,7 +746,12 @@ fn a_folder_is_a_remote_too() {
     let first = Layered::open(made.store.clone(), &address, how);
     first.share(&record);
     assert!(first.wait_sent(Duration::from_secs(60)));
-    assert!(first.news().iter().all(|n| matches!(n, RemoteNews::Sent { .. })));
+    assert!(
+        first
+            .news()
+            .iter()
+            .all(|n| matches!(n, RemoteNews::Sent { .. }))
+    );
     let (store, second) = over("second");
     assert!(matches!(second.lookup(&record.key), Lookup::Hit(_)));
     let digests: Vec<_> = record.outputs.iter().map(|o| o.digest).collect();
@@ -719,7 +767,9 @@ fn an_object_is_read_from_a_byte_on_and_only_in_its_version() {
     let bucket = Faulty::new();
     let objects = Objects::new(Arc::new(bucket.clone()), "counts.tsv");
     let put = |text: &'static str| {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
         let at = At::from("counts.tsv");
         let payload = PutPayload::from_static(text.as_bytes());
         runtime.block_on(bucket.inner.put(&at, payload)).unwrap();

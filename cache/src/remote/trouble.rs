@@ -100,7 +100,14 @@ pub(crate) fn told(e: &object_store::Error) -> String {
 
 /// The text without the value of any variable that holds credentials.
 fn without_secrets(mut text: String) -> String {
-    const NAMES: [&str; 6] = ["KEY", "SECRET", "TOKEN", "SAS", "PASSWORD", "SERVICE_ACCOUNT"];
+    const NAMES: [&str; 6] = [
+        "KEY",
+        "SECRET",
+        "TOKEN",
+        "SAS",
+        "PASSWORD",
+        "SERVICE_ACCOUNT",
+    ];
     for (name, value) in std::env::vars_os() {
         let (Some(name), Some(value)) = (name.to_str(), value.to_str()) else {
             continue;
