@@ -21,7 +21,7 @@
 //! is read as an input or copied out, and by [`Store::verify`]. Records and journal lines carry a
 //! digest of themselves. No other file here is a source of truth: every journal may be lost.
 //!
-//! This crate knows nothing of stages, workflows or YAML, and is not asynchronous.
+//! This crate knows nothing of stages, workflows or YAML, and its calls block.
 
 mod action_store;
 mod at_once;
@@ -34,11 +34,12 @@ mod journal;
 mod lock;
 mod plain;
 mod record;
+pub mod remote;
 mod stat_cache;
 mod store;
 mod tree;
 
-pub use action_store::ActionStore;
+pub use action_store::{ActionStore, NotBrought};
 pub use at_once::at_once;
 pub use digest::{Digest, digest_bytes, digest_file};
 pub use error::{CacheError, CacheResult};

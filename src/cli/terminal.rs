@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
+use clcc_cache::remote::Transfer;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::estimate::{Estimate, duration};
+use super::gc::size;
 use super::out::tell_drawn;
 use crate::decide::Reason;
 use crate::device::RunDevice;
@@ -226,9 +228,10 @@ impl Terminal {
                 let cores = if *jobs == 1 { "core" } else { "cores" };
                 self.print(&format!("{workflow}: {nodes} nodes on {jobs} {cores}"));
             }
-            Event::DidReuse { id, key } => {
+            Event::DidReuse { id, key, remote } => {
                 self.ended += 1;
-                self.line("CACHED", None, true, &format!("{id}  {}", &key[..8]));
+                let place = if *remote { "  remote" } else { "" };
+                self.line("CACHED", None, true, &format!("{id}  {}{place}", &key[..8]));
             }
             Event::WillExecute {
                 id,
@@ -267,7 +270,19 @@ impl Terminal {
                 self.finish(id);
                 self.line("RETRY", None, false, &format!("{id} {how}: {because}"));
             }
-            Event::DidFindDamage { id, role, digest } => self.damaged(id, role, &digest[..8]),
+            Event::DidFindDamage {
+                id,
+                role,
+                digest,
+                remote,
+            } => self.damaged(id, role, &digest[..8], *remote),
+            Event::DidFetch { .. } | Event::DidSend { .. } | Event::DidTransfer { .. } => {}
+            Event::WillWaitForSending { nodes } => {
+                let s = if *nodes == 1 { "node" } else { "nodes" };
+                let text =
+                    format!("waiting until the results of {nodes} {s} are in the shared cache");
+                self.line("SEND", None, false, &text);
+            }
             Event::DidFail { .. } => self.failed(event),
             Event::DidSkip {
                 id,
@@ -286,9 +301,13 @@ impl Terminal {
         self.line("DONE", Some(seconds), true, &format!("{id}  {key}  {why}"));
     }
 
-    fn damaged(&mut self, id: &str, role: &str, digest: &str) {
+    fn damaged(&mut self, id: &str, role: &str, digest: &str, remote: bool) {
         self.ended = self.ended.saturating_sub(1);
-        let text = format!("{id}: output {role} ({digest}) is damaged in the cache; made again");
+        let what = match remote {
+            true => "cannot be fetched",
+            false => "is damaged in the cache",
+        };
+        let text = format!("{id}: output {role} ({digest}) {what}; made again");
         self.line("WARN", None, false, &text);
     }
 
@@ -406,6 +425,7 @@ impl Terminal {
             plan,
             outcome,
             published,
+            moved,
             seconds,
         } = finished;
         let Summary {
@@ -428,6 +448,9 @@ impl Terminal {
             if let Outcome::Failed(f) = end {
                 tell!("  failed: {}: {}", node.id, f.message);
             }
+        }
+        if let Some((remote, moved)) = moved {
+            tell!(" remote: {} ({remote})", moved_text(moved));
         }
         let cached = outcome.nodes.iter().filter_map(|end| match end {
             Outcome::Cached(record) => Some(record.warnings.len()),
@@ -469,6 +492,29 @@ fn cut(text: &str, columns: usize) -> String {
     }
     let kept: String = text.chars().take(columns - 1).collect();
     format!("{}…", kept.trim_end())
+}
+
+/// What travelled: `found 12 nodes; fetched 3 artifacts, 1.2 MiB; sent nothing`.
+fn moved_text(moved: &Transfer) -> String {
+    let of = |verb: &str, artifacts: usize, bytes: u64| {
+        let s = if artifacts == 1 { "" } else { "s" };
+        match artifacts {
+            0 => format!("{verb} nothing"),
+            n => format!("{verb} {n} artifact{s}, {} ({bytes} bytes)", size(bytes)),
+        }
+    };
+    let nodes = |n: usize| if n == 1 { "node" } else { "nodes" };
+    let unsent = match moved.unsent {
+        0 => String::new(),
+        n => format!("; not sent: {n} {}", nodes(n)),
+    };
+    format!(
+        "found {} {}; {}; {}{unsent}",
+        moved.found,
+        nodes(moved.found),
+        of("fetched", moved.fetched_artifacts, moved.fetched_bytes),
+        of("sent", moved.sent_artifacts, moved.sent_bytes),
+    )
 }
 
 /// Skipped nodes, those apart that were not selected.

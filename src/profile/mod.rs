@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clcc_cache::remote::{Address, RemoteMode};
 use serde::{Deserialize, Serialize};
 
 use crate::workflow::{InvalidWorkflow, LoadError, Problem};
@@ -66,6 +67,12 @@ pub struct Profile {
     pub lost_after: Duration,
     /// How often the batch system is asked, at first; less often while nothing changes, up to 60 s. Default 5 s.
     pub poll: Duration,
+    /// A shared cache; default none.
+    #[serde(default)]
+    pub remote: Option<Address>,
+    /// What may be done with it; default all that it can.
+    #[serde(default)]
+    pub remote_mode: Option<RemoteMode>,
     /// Commands of [`ExecutorKind::Command`].
     pub command: Option<Commands>,
 }
@@ -115,6 +122,8 @@ impl Default for Profile {
             beat: Duration::from_secs(10),
             lost_after: Duration::from_secs(120),
             poll: Duration::from_secs(5),
+            remote: None,
+            remote_mode: None,
             command: None,
         }
     }
@@ -255,6 +264,26 @@ mod tests {
         ] {
             assert!(said.contains(part), "{part}\n{said}");
         }
+    }
+
+    #[test]
+    fn a_shared_cache_is_read_and_checked() {
+        let profile = parsed("version: 1\nremote: s3://lab/cohort/\nremote_mode: read\n").unwrap();
+        assert_eq!(profile.remote.unwrap().to_string(), "s3://lab/cohort");
+        assert_eq!(profile.remote_mode, Some(RemoteMode::Read));
+        let said =
+            parsed("version: 1\nremote: s4://lab\nremote_mode: rite\nremot: x\n").unwrap_err();
+        for part in [
+            "p.yaml:2:9",
+            "expected `s3://BUCKET/PREFIX`",
+            "p.yaml:3:14",
+            "did you mean `write`?",
+            "did you mean `remote`?",
+        ] {
+            assert!(said.contains(part), "{part}\n{said}");
+        }
+        let said = parsed("version: 1\nremote: https://h/x\nremote_mode: write\n").unwrap_err();
+        assert!(said.contains("can only be read"), "{said}");
     }
 
     #[test]

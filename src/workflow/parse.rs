@@ -349,10 +349,18 @@ impl Checker<'_> {
 
     /// Where an input is downloaded from must be a place that can be asked, and its digest one.
     fn source_ok(&mut self, at: &str, spec: &InputSpec) {
+        let named = spec.path.as_deref().and_then(std::path::Path::to_str);
+        if let Some(path) = named.filter(|p| crate::fetch::can_be_fetched(p)) {
+            let name = path.rsplit('/').next().unwrap_or_default();
+            let message = format!("expected a path on this machine, found the address `{path}`");
+            let hint = format!("`{{path: data/{name}, url: {path}}}` downloads it");
+            self.problem_at(&join(at, "path"), Problem::new(message).hint(hint));
+        }
         if let Some(url) = &spec.url
-            && !(url.starts_with("http://") || url.starts_with("https://"))
+            && !crate::fetch::can_be_fetched(url)
         {
-            let message = format!("expected a url with `http` or `https`, found `{url}`");
+            let schemes = crate::fetch::SCHEMES;
+            let message = format!("expected a url with {schemes}, found `{url}`");
             self.problem_at(&join(at, "url"), Problem::new(message));
         }
         let Some(digest) = &spec.digest else { return };
