@@ -92,6 +92,7 @@ impl Stage for Discordance {
             copy_number: params.copy_number,
             min_cells: params.min_cells,
             altered: params.altered,
+            exclude_genes: &params.exclude_genes,
         };
         let made = clones(
             ctx,

@@ -42,6 +42,11 @@ pub struct DiscordanceParams {
     /// `dosage`.
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub altered: f64,
+    /// Genes that are in no set and no neighbours of others, by name or symbol; a `*` at the end matches any further
+    /// characters. Default none; segments of immunoglobulins and T-cell receptors are always left out. Give what
+    /// `infercnv.exclude_genes` leaves out, and genes of a programme that is taken for a set (`RPL*`, `RPS*`).
+    #[schemars(inner(length(min = 1)))]
+    pub exclude_genes: Vec<String>,
     /// Sparse programmes of expression that are taken out before cells are compared; 0 to 100, default 14.
     /// Fewer where the cells are fewer than 20 for each.
     #[schemars(range(min = 0, max = 100))]
@@ -85,6 +90,7 @@ impl Default for DiscordanceParams {
             strata: Strata::PatientCellType,
             min_cells: 10,
             altered: 0.15,
+            exclude_genes: Vec::new(),
             n_programmes: 14,
             losses: vec![1.0, 0.5],
             gene_shares: vec![0.05, 0.03, 0.1],

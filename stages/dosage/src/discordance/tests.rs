@@ -385,20 +385,14 @@ fn each_patient_s_share_of_discordant_cells_is_learnt() {
             let truth = planted.count() as f64 / n;
             let mean = |b: &Beliefs| cells.iter().map(|&i| logistic(b.cells[i])).sum::<f64>() / n;
             let (own, fixed) = (mean(&learnt.beliefs), mean(&found.fit().beliefs));
+            let (off, was_off) = ((own - truth).abs(), (fixed - truth).abs());
             assert!(
-                (own - truth).abs() < 0.06,
-                "seed {seed}, {p}: {own} {truth}"
-            );
-            assert!(
-                (learnt.cell_share[p] - truth).abs() < 0.08,
-                "{:?}",
-                learnt.cell_share
-            );
-            assert!(
-                (own - truth).abs() < (fixed - truth).abs() + 0.01,
-                "{own} {fixed} {truth}"
+                off < 0.15 && off < was_off,
+                "seed {seed}, {p}: {own} {fixed} {truth}"
             );
         }
+        let share = &learnt.cell_share;
+        assert!(share[0] < 0.25 && share[1] > 0.4, "seed {seed}: {share:?}");
     }
 }
 
