@@ -103,9 +103,11 @@ def test_cellxgene_takes_patients_and_cohort(tmp_path: Path) -> None:
 
 def test_what_cellxgene_misses_is_named_at_once(tmp_path: Path) -> None:
     without = {k: v for k, v in CELLXGENE.items() if k not in ("export.cellxgene.assay", "export.cellxgene.sex")}
-    with pytest.raises(clcc_flow.RunFailed) as error:
+    # Before anything runs, where the columns of the cells are known.
+    with pytest.raises(clcc_flow.WorkflowError) as error:
         run(tmp_path, **without)
-    assert "nothing says `assay`, `sex` of the cells" in str(error.value.failures)
+    for name in ("assay", "sex"):
+        assert f"`cellxgene.{name}`: the cells have no column `{name}_ontology_term_id`" in str(error.value)
 
 
 SECTIONS = """\

@@ -85,8 +85,8 @@ clcc_stage::params! {
     }
 }
 
-/// Where a parameter's column is named, and its values.
-type Paths = (&'static str, &'static str);
+/// Where a parameter stands, its column is named, and its values.
+type Paths = (&'static str, &'static str, &'static str);
 
 impl Cellxgene {
     /// The columns that the schema requires of `obs`: name, the parameter that fills it, and that parameter's paths.
@@ -98,6 +98,7 @@ impl Cellxgene {
                     stringify!($field),
                     self.$field.as_ref(),
                     (
+                        concat!("cellxgene.", stringify!($field)),
                         concat!("cellxgene.", stringify!($field), ".column"),
                         concat!("cellxgene.", stringify!($field), ".terms"),
                     ),
@@ -177,22 +178,23 @@ impl ExportParams {
             return Vec::new();
         }
         let made_here = |column: &str| column == "patient" || column.starts_with("cnv_");
-        let read = |(name, _, term, (param, terms)): (&str, _, Option<&Term>, Paths)| match term {
-            Some(Term::One(_)) => None,
-            Some(Term::Of(of)) if made_here(&of.column) => None,
-            Some(Term::Of(of)) => Some(ObsRead {
-                param,
-                column: of.column.clone(),
-                required: true,
-                values: vec![(terms, of.terms.keys().cloned().collect())],
-            }),
-            None => Some(ObsRead {
-                param,
-                column: name.to_string(),
-                required: true,
-                values: Vec::new(),
-            }),
-        };
+        let read =
+            |(name, _, term, (whole, column, terms)): (&str, _, Option<&Term>, Paths)| match term {
+                Some(Term::One(_)) => None,
+                Some(Term::Of(of)) if made_here(&of.column) => None,
+                Some(Term::Of(of)) => Some(ObsRead {
+                    param: column,
+                    column: of.column.clone(),
+                    required: true,
+                    values: vec![(terms, of.terms.keys().cloned().collect())],
+                }),
+                None => Some(ObsRead {
+                    param: whole,
+                    column: name.to_string(),
+                    required: true,
+                    values: Vec::new(),
+                }),
+            };
         self.cellxgene
             .columns()
             .into_iter()
