@@ -24,6 +24,7 @@
 //! This crate knows nothing of stages, workflows or YAML, and its calls block.
 
 mod action_store;
+mod at_once;
 mod digest;
 mod error;
 pub mod failpoint;
@@ -39,6 +40,7 @@ mod store;
 mod tree;
 
 pub use action_store::{ActionStore, NotBrought};
+pub use at_once::at_once;
 pub use digest::{Digest, digest_bytes, digest_file};
 pub use error::{CacheError, CacheResult};
 pub use fresh::{fresh_dir, fresh_file, publish};
@@ -54,4 +56,6 @@ pub use stat_cache::{StatCache, stat_name, stat_of};
 pub use store::{
     Damage, Defect, GcItem, GcPolicy, GcReason, GcReport, Lookup, SILENCE, Store, VerifyReport,
 };
-pub use tree::{Artifact, ArtifactForm, TreeEntry, measure, measure_linked, measure_synced};
+pub use tree::{
+    Artifact, ArtifactForm, TreeEntry, measure, measure_linked, measure_synced, sync_all,
+};

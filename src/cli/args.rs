@@ -387,7 +387,7 @@ pub(super) struct RunArgs {
     /// Who runs nodes [default: what the profile says, else this machine].
     #[arg(long, value_enum)]
     pub(super) executor: Option<ExecutorArg>,
-    /// Where nodes run [default: `clcc-flow.yaml` beside the workflow, else in ~/.config/clcc-flow].
+    /// Where nodes run [default: `clcc-flow.yaml` next to the workflow, else in ~/.config/clcc-flow].
     #[arg(long, value_name = "FILE")]
     pub(super) profile: Option<PathBuf>,
     /// More options of `sbatch`, after `--`.

@@ -36,7 +36,7 @@ pub(super) struct Terminal {
     footer: Option<ProgressBar>,
     estimate: Estimate,
     cores: usize,
-    /// Warnings of stages, and the nodes beside the first that have the same.
+    /// Warnings of stages, and the nodes after the first that have the same.
     warned: BTreeMap<(String, String), usize>,
 }
 
@@ -194,6 +194,14 @@ impl Terminal {
         }
     }
 
+    fn finished(&mut self) {
+        if let Some(footer) = self.footer.take() {
+            footer.finish_and_clear();
+        }
+        self.repeated_warnings();
+        let _ = self.bars.clear();
+    }
+
     fn show(&mut self, event: &Event) {
         match event {
             Event::Started {
@@ -227,18 +235,13 @@ impl Terminal {
             Event::DidSubmit {
                 id,
                 job,
-                adopted_from,
+                adopted_from: Some(run),
             } => {
-                if let Some(run) = adopted_from {
-                    let job = job.as_deref().unwrap_or("of unknown id");
-                    self.line(
-                        "JOB",
-                        None,
-                        false,
-                        &format!("{id}: goes on with job {job} of run {run}"),
-                    );
-                }
+                let job = job.as_deref().unwrap_or("of unknown id");
+                let text = format!("{id}: goes on with job {job} of run {run}");
+                self.line("JOB", None, false, &text);
             }
+            Event::DidSubmit { .. } => {}
             Event::DidExecute {
                 id,
                 key,
@@ -272,13 +275,7 @@ impl Terminal {
                 reason,
             } => self.skipped(id, because, reason.as_ref()),
             Event::DidPublish { .. } => {}
-            Event::Finished { .. } => {
-                if let Some(footer) = self.footer.take() {
-                    footer.finish_and_clear();
-                }
-                self.repeated_warnings();
-                let _ = self.bars.clear();
-            }
+            Event::Finished { .. } => self.finished(),
         }
     }
 

@@ -54,7 +54,7 @@ pub struct ActionInput {
     /// is not read a second time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stat: Option<String>,
-    /// Whether it lies in the cache, where nobody but the engine may change it.
+    /// Whether it is in the cache, where nobody but the engine may change it.
     #[serde(default)]
     pub in_cache: bool,
 }

@@ -1,6 +1,6 @@
 //! Where nodes run: the profile, a small YAML file of a machine or a cluster.
 //!
-//! It is looked for beside the workflow and then in the user's configuration directory, and is checked as workflow
+//! It is looked for next to the workflow and then in the user's configuration directory, and is checked as workflow
 //! files are: every problem with its place, near names as hints. Nothing in it enters a key.
 
 mod parse;
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::workflow::{InvalidWorkflow, LoadError, Problem};
 
-/// Its name beside a workflow and in the configuration directory.
+/// Its name next to a workflow and in the configuration directory.
 pub const PROFILE_FILE: &str = "clcc-flow.yaml";
 
 /// Who runs nodes.
@@ -53,7 +53,7 @@ pub struct Profile {
     pub jobs: usize,
     /// Cores of a node that can use several; default 4.
     pub cores: usize,
-    /// Nodes expected to be shorter run beside the coordinator; default 30 s.
+    /// Nodes expected to be shorter run on the coordinator's machine; default 30 s.
     pub local_under: Duration,
     /// Cores of the coordinator's machine for those; default all.
     pub local_cores: Option<usize>,
@@ -130,7 +130,7 @@ impl Default for Profile {
 }
 
 impl Profile {
-    /// The profile of a run: `given`, or the one beside the workflow, or the user's, or the defaults.
+    /// The profile of a run: `given`, or the one next to the workflow, or the user's, or the defaults.
     ///
     /// # Errors
     /// [`LoadError`]: it cannot be read, or is wrong, with every problem.

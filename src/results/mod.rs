@@ -298,7 +298,7 @@ fn write_records(
 /// Writes `tables/README.md` for the tables of this run and those kept from earlier ones; removes it where there are none.
 fn write_tables_readme(dir: &Path, wanted: &WantedFiles, run: &Value) -> Result<(), ResultsError> {
     let readme = dir.join(TABLES_README);
-    // What lies beyond a link is not ours to write.
+    // What is beyond a link is not ours to write.
     if link_on_the_way(dir, &readme).is_some() {
         return Ok(());
     }

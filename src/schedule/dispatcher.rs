@@ -461,17 +461,23 @@ impl<'a> Dispatcher<'a> {
         inputs.map(bytes).sum()
     }
 
-    fn start(&mut self, node: NodeId, ready: Ready, lock: KeyLock, grant: Grant, waiting: usize) {
+    /// Threads of a node that starts now, while `waiting` nodes share the free cores.
+    fn threads(&self, node: NodeId, place: Place, waiting: usize) -> usize {
         let n = &self.plan.nodes[node];
         let most = n.resources.cores.unwrap_or(usize::MAX);
-        let threads = match (n.kind.multi_threaded, grant.place) {
+        match (n.kind.multi_threaded, place) {
             (false, _) => 1,
             (true, Place::Here) => (self.free_cores / waiting).max(1).min(most),
             (true, Place::Away) => match n.resources.cores {
                 Some(cores) => cores,
                 None => self.away.map_or(1, |a| a.cores),
             },
-        };
+        }
+    }
+
+    fn start(&mut self, node: NodeId, ready: Ready, lock: KeyLock, grant: Grant, waiting: usize) {
+        let n = &self.plan.nodes[node];
+        let threads = self.threads(node, grant.place, waiting);
         if grant.place == Place::Here {
             self.free_cores -= threads;
         }

@@ -56,21 +56,7 @@ pub(super) fn workflow(
         }
     };
     c.known_keys("", top, TOP, "key");
-    match top.get("version").map(|v| v.as_u64()) {
-        Some(Some(VERSION)) => {}
-        Some(_) => c.problem_at(
-            "/version",
-            Problem::new(format!(
-                "expected `version: {VERSION}`, found `{}`",
-                top["version"]
-            )),
-        ),
-        None => c.problem_at(
-            "",
-            Problem::new("`version` is missing")
-                .hint(format!("add `version: {VERSION}` at the top")),
-        ),
-    }
+    c.version(top);
     let stem = file.file_stem().map_or_else(
         || "workflow".to_string(),
         |s| s.to_string_lossy().into_owned(),
@@ -121,6 +107,24 @@ struct Checker<'a> {
 }
 
 impl Checker<'_> {
+    fn version(&mut self, top: &Map<String, Value>) {
+        match top.get("version").map(|v| v.as_u64()) {
+            Some(Some(VERSION)) => {}
+            Some(_) => self.problem_at(
+                "/version",
+                Problem::new(format!(
+                    "expected `version: {VERSION}`, found `{}`",
+                    top["version"]
+                )),
+            ),
+            None => self.problem_at(
+                "",
+                Problem::new("`version` is missing")
+                    .hint(format!("add `version: {VERSION}` at the top")),
+            ),
+        }
+    }
+
     fn problem_at(&mut self, pointer: &str, problem: Problem) {
         let start = Place { line: 1, column: 1 };
         let place = self.positions.value(pointer).unwrap_or(start);
@@ -326,7 +330,8 @@ impl Checker<'_> {
             if sheet.is_some() {
                 let unused = ["format", "url", "digest"];
                 for key in unused.into_iter().filter(|k| m.contains_key(*k)) {
-                    let problem = Problem::new(format!("`{key}` is not read beside `sheet`"));
+                    let problem =
+                        Problem::new(format!("`{key}` is not read together with `sheet`"));
                     self.problem_at(
                         &join(&at, key),
                         problem
