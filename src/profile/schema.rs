@@ -49,14 +49,13 @@ pub fn profile_schema() -> Value {
             "poll": time("5s", "How often the batch system is asked at first; less often while nothing changes."),
             "remote": text("A shared cache: s3://, gs://, az://, https:// or file:///; --remote replaces it."),
             "remote_mode": {"enum": ["read", "write"], "description": "Default: write where that is possible."},
-            "command": command(&texts),
+            "command": command_schema(&texts),
         },
     })
 }
 
-/// How another batch system is spoken to.
-fn command(texts: &Value) -> Value {
-    let count = |about: &str| json!({"type": "integer", "minimum": 1, "description": about});
+/// The templates of `executor: command`.
+fn command_schema(texts: &Value) -> Value {
     json!({
         "type": "object",
         "additionalProperties": false,
@@ -64,7 +63,7 @@ fn command(texts: &Value) -> Value {
         "description": "How another batch system is spoken to, for `executor: command`. Words are split as by a shell; no shell runs.",
         "properties": {
             "submit": {"type": "string", "description": "Hands in {script}. Also {name}, {cores}, {memory_mb}, {memory_kb}, {minutes}, {hms}, {output}."},
-            "submit_id": count("Which word of what it prints is the job's id; default: the first that holds a digit."),
+            "submit_id": {"type": "integer", "minimum": 1, "description": "Which word of what it prints is the job's id; default: the first that holds a digit."},
             "poll": {"type": "string", "description": "Prints a line a job; {jobs} stands for their ids."},
             "columns": {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 2, "maxItems": 2, "default": [1, 2], "description": "Words of a line that are id and state."},
             "states": {

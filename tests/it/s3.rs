@@ -132,6 +132,67 @@ fn on_a_real_s3_wrong_credentials_and_no_bucket_cost_nothing() {
     eprintln!("{}", notes(&ran)[0]);
 }
 
+/// Puts `bytes` in place of an object, as somebody with other tools would.
+fn put(address: &str, path: &str, bytes: &str) {
+    let env = |name: &str| std::env::var(name).expect(name);
+    let endpoint = env("AWS_ENDPOINT_URL");
+    let place = address.trim_start_matches("s3://");
+    let keys = format!(
+        "{}:{}",
+        env("AWS_ACCESS_KEY_ID"),
+        env("AWS_SECRET_ACCESS_KEY")
+    );
+    let url = format!("{}/{place}/{path}", endpoint.trim_end_matches('/'));
+    let put = std::process::Command::new("curl")
+        .args([
+            "-sf",
+            "--aws-sigv4",
+            "aws:amz:us-east-1:s3",
+            "--user",
+            &keys,
+        ])
+        .args(["-X", "PUT", "--data-binary", bytes, &url])
+        .status();
+    assert!(put.expect("curl starts").success(), "{url}");
+}
+
+#[test]
+fn on_a_real_s3_damaged_objects_are_made_again_and_replaced() {
+    let Some(address) = place("damaged") else {
+        return;
+    };
+    let (alone, a) = (alone(), Project::new(TINY));
+    let nodes = run(&a, &address, &[]).expect(0).nodes("did_execute").len();
+    let artifacts = a.artifact_names().into_iter();
+    for name in artifacts.filter(|name| !name.ends_with(".tree")) {
+        let of = a.path().join(".clcc/cas").join(&name[..2]).join(&name);
+        let ending = if of.is_dir() { ".pack" } else { "" };
+        put(
+            &address,
+            &format!("cas/{}/{name}{ending}", &name[..2]),
+            "clcc-flow pack 1",
+        );
+    }
+    let b = Project::new(TINY);
+    let ran = run(&b, &address, &[]).expect(0);
+    is_as_alone(&b, &alone);
+    assert!(
+        notes(&ran).iter().any(|n| n.contains("is damaged")),
+        "{:?}",
+        notes(&ran)
+    );
+    for _ in 0..nodes {
+        let c = Project::new(TINY);
+        let ran = run(&c, &address, &[]).expect(0);
+        is_as_alone(&c, &alone);
+        if notes(&ran).is_empty() {
+            assert_eq!(ran.nodes("did_execute"), Vec::<String>::new());
+            return;
+        }
+    }
+    panic!("still damaged after {nodes} runs");
+}
+
 /// Hands connections on to `to`, and after `bytes` of answers breaks all of them and refuses more.
 fn proxy(to: String, bytes: usize) -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
