@@ -30,7 +30,9 @@ use clcc_numerics::math;
 use clcc_stage::cells::Restrict;
 use clcc_stage::cohort::Cohort;
 use clcc_stage::roles;
-use clcc_stage::rows::{DiscordanceCellRow, DiscordanceGeneRow};
+use clcc_stage::rows::{
+    DiscordanceCellRow, DiscordanceFitRow, DiscordanceGeneRow, DiscordanceRateRow,
+};
 use clcc_stage::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
 use clcc_stage::tables::{Row as _, TableSpec};
 
@@ -48,8 +50,8 @@ impl Stage for Discordance {
     const TABLES: &'static [TableSpec] = &[
         DiscordanceCellRow::SPEC,
         DiscordanceGeneRow::SPEC,
-        write::PatientRow::SPEC,
-        write::FitRow::SPEC,
+        DiscordanceRateRow::SPEC,
+        DiscordanceFitRow::SPEC,
     ];
     // 1: the first.
     // 2: shares of discordant cells are the patients' own where a set is established; which takes 19 relaid profiles.

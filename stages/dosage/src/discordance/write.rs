@@ -9,47 +9,10 @@ use super::search::{Fit, Found};
 use crate::dosage::clones::ClonePseudobulk;
 use clcc_data::error::StageResult;
 use clcc_stage::cohort::Cohort;
-use clcc_stage::rows::{DiscordanceCellRow, DiscordanceGeneRow};
+use clcc_stage::rows::{
+    DiscordanceCellRow, DiscordanceFitRow, DiscordanceGeneRow, DiscordanceRateRow,
+};
 use clcc_stage::tables::Table;
-
-clcc_stage::table! {
-    /// Rate of discordant cells in one patient.
-    pub(super) struct PatientRow = "discordance_patients.tsv" {
-        /// Patient.
-        patient: String,
-        /// Malignant cells in clones with an altered gene.
-        n_cells: i64,
-        /// Mean probability of them to be discordant.
-        rate: f64,
-        /// Share of discordant cells that was expected: that of the parameters, or the patient's own, learnt where a
-        /// set is established.
-        expected_share: f64,
-    }
-}
-
-clcc_stage::table! {
-    /// One hypothesis and its evidence.
-    pub(super) struct FitRow = "discordance_fits.tsv" {
-        /// `own`, or `relaid_<n>`: the clones' copy number laid elsewhere on the genome, chromosome by chromosome.
-        profile: String,
-        /// Share of the dosage response that discordant cells lose in the genes of the set.
-        loss: f64,
-        /// Share of the altered genes that the set may be.
-        gene_share: f64,
-        /// Logarithm of the evidence against there being no set (Bethe's free energy). A set is established where that
-        /// of all fits to the own profile together (the mean of exponentials) is above 5, and that of the reported fit
-        /// above that of every relaid profile.
-        evidence: f64,
-        /// Rounds of messages.
-        rounds: i64,
-        /// Whether the messages settled.
-        settled: bool,
-        /// Whether this fit is the one that is reported.
-        chosen: bool,
-        /// `yes` or `no` for the fit that is reported; missing for the others.
-        established: Option<String>,
-    }
-}
 
 /// Write all tables; without `found` they have no rows.
 pub(super) fn all(
@@ -160,7 +123,7 @@ fn patient_rows(
     panel: &Panel,
     found: &Found,
     params: &DiscordanceParams,
-) -> Vec<PatientRow> {
+) -> Vec<DiscordanceRateRow> {
     let learnt = |p: usize| Some(found.learnt.as_ref()?.cell_share[p]);
     let n_cells = |p: usize| -> usize {
         let own = panel
@@ -169,7 +132,7 @@ fn patient_rows(
             .filter(|u| u.informs && u.patient as usize == p);
         own.map(|u| u.cells.len()).sum()
     };
-    let row = |(p, rate): (usize, &f64)| PatientRow {
+    let row = |(p, rate): (usize, &f64)| DiscordanceRateRow {
         patient: cohort.patients[p].clone(),
         n_cells: n_cells(p) as i64,
         rate: *rate,
@@ -178,9 +141,9 @@ fn patient_rows(
     found.rates.iter().enumerate().map(row).collect()
 }
 
-fn fit_rows(found: &Found) -> Vec<FitRow> {
+fn fit_rows(found: &Found) -> Vec<DiscordanceFitRow> {
     let yes = if found.established() { "yes" } else { "no" };
-    let row = |profile: String, fit: &Fit, chosen: bool| FitRow {
+    let row = |profile: String, fit: &Fit, chosen: bool| DiscordanceFitRow {
         profile,
         loss: fit.loss,
         gene_share: fit.gene_share,
