@@ -617,6 +617,7 @@ impl Fixture {
             patient: patient.into(),
             n_cells: 60,
             rate: 0.28,
+            expected_share: 0.3,
         };
         Table::new(["P1", "P02"].map(rate).to_vec())
             .write(&dir)
