@@ -193,6 +193,7 @@ fn genes_that_the_pool_lacks_take_no_part() {
     assert_eq!(normals.genes.len(), GENES - 1);
     let params = InfercnvParams {
         window_size: 20,
+        dynamic_threshold: None,
         ..InfercnvParams::default()
     };
     for p in &patients {
