@@ -423,6 +423,32 @@ fn a_cached_node_does_not_read_as_a_step_back() {
     assert!(explain("seed=7").contains("seed 43 -> 7"));
 }
 
+#[test]
+fn others_normal_cells_are_read_only_where_they_are_asked_for() {
+    let pool = "  pool_normals:\n    needs: [preprocess]\n  dosage:";
+    let p = Project::new(TINY);
+    p.run_json(&["--until", "infercnv"]).expect(0);
+    let status = |node: &str| {
+        let plan = p.plan(&["--until", "infercnv"]);
+        let found = plan.into_iter().find(|(id, _, _)| id == node);
+        found.expect("it is in the plan").1
+    };
+    // The pool alone changes nothing of a patient: not what is read, not the key.
+    let beside = TINY.replace("  dosage:", pool);
+    p.write("w.yaml", &beside);
+    assert_eq!(status("infercnv[A]"), "cached");
+    let with = beside.replace(
+        "    needs: [preprocess]\n    params: {window_size",
+        "    needs: [preprocess, pool_normals]\n    params: {window_size",
+    );
+    p.write("w.yaml", &with);
+    assert_eq!(status("infercnv[A]"), "maybe");
+    let run = p.run_json(&["--until", "infercnv"]).expect(0);
+    let mut ran = run.nodes("did_execute");
+    ran.sort();
+    assert_eq!(ran, ["infercnv[A]", "infercnv[B]", "pool_normals"]);
+}
+
 /// The text without what moves the cursor and sets colours: `ESC [ ... letter`.
 fn without_escapes(text: &str) -> String {
     let mut parts = text.split("\u{1b}[");
