@@ -324,7 +324,7 @@ fn explain_node(session: &Session, id: NodeId) {
             let changes = preimage.map(|p| decider.changes(id, &p));
             for reason in changes.unwrap_or_default() {
                 if reason != Reason::New {
-                    say!("  since the last run of this node: {}", reason.text());
+                    say!("  {}", apart_from_last(&reason));
                 }
             }
         }
@@ -340,6 +340,17 @@ fn explain_node(session: &Session, id: NodeId) {
                 print_reasons(&reasons);
             }
         }
+    }
+}
+
+/// How a cached node differs from the one of the last run. Nothing has changed to be run again, so a value does not
+/// read as a step from one to the other.
+fn apart_from_last(reason: &Reason) -> String {
+    match reason {
+        Reason::Param { path, old, new } if !old.is_null() && !new.is_null() => {
+            format!("the last run of this node had {path} {old}, this one has {new}")
+        }
+        other => format!("since the last run of this node: {}", other.text()),
     }
 }
 

@@ -176,7 +176,22 @@ impl Terminal {
             " ".repeat(2 * width + 3)
         };
         let text = shown(text);
+        // What a node's line says is also in its log; a failure and a warning are said whole.
+        let text = match self.width() {
+            Some(width) if counted && word != "FAIL" => {
+                let before = 7 + 1 + time.len() + 1 + counter.len() + 1;
+                cut(&text, width.saturating_sub(before))
+            }
+            _ => text.into_owned(),
+        };
         self.print_drawn(format!("{} {time} {counter} {text}", self.paint(word)).trim_end());
+    }
+
+    /// Columns of the terminal.
+    fn width(&self) -> Option<usize> {
+        let size = rustix::termios::tcgetwinsize(std::io::stderr());
+        let columns = size.map_or(0, |size| usize::from(size.ws_col));
+        (self.live() && columns > 0).then_some(columns)
     }
 
     pub(super) fn on_event(&mut self, event: &Event) {
@@ -479,6 +494,16 @@ fn tell_warnings_of_cached(ends: &[Outcome]) {
     }
 }
 
+/// The text in at most `columns` columns; whole where there is hardly room for any.
+fn cut(text: &str, columns: usize) -> String {
+    const LEAST: usize = 10;
+    if columns < LEAST || text.chars().count() <= columns {
+        return text.to_string();
+    }
+    let kept: String = text.chars().take(columns - 1).collect();
+    format!("{}…", kept.trim_end())
+}
+
 /// What travelled: `found 12 nodes; fetched 3 artifacts, 1.2 MiB; sent nothing`.
 fn moved_text((remote, moved): &(String, Transfer)) -> String {
     let of = |verb: &str, artifacts: usize, bytes: u64| {
@@ -523,5 +548,18 @@ fn some_of(files: &[String]) -> String {
     match tops.len() - named.len() {
         0 => named.join(", "),
         n => format!("{} and {n} more", named.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_lines_are_cut_where_there_is_room_for_a_part() {
+        assert_eq!(cut("infercnv[P1]  window", 20), "infercnv[P1]  window");
+        assert_eq!(cut("infercnv[P1]  window", 14), "infercnv[P1]…");
+        assert_eq!(cut("infercnv[P1]  window", 16), "infercnv[P1]  w…");
+        assert_eq!(cut("infercnv[P1]  window", 3), "infercnv[P1]  window");
     }
 }

@@ -12,11 +12,12 @@ use super::annotations::{Annotations, Table};
 use super::cells::{Cells, Patient, Selection};
 use super::params::IngestParams;
 use super::sheet::{Sample, Sheet};
-use super::source::{Arrays, Matrices, Source};
+use super::source::{Arrays, Matrices, Sections, Source};
 use super::survey::Survey;
 use clcc_data::anndata::list;
 use clcc_data::error::{StageError, StageResult};
 use clcc_data::frame::{Column, Frame};
+use clcc_data::genome::Species;
 use clcc_data::matrix::{Csr, Matrix};
 use clcc_stage::stage::{Progress, StageContext};
 
@@ -27,6 +28,7 @@ pub(super) struct Joined {
     pub(super) var: Frame,
     pub(super) matrices: Matrices,
     pub(super) arrays: Arrays,
+    pub(super) sections: Sections,
 }
 
 /// Parameters that choose cells out of a file of several patients: a sheet has none such.
@@ -47,6 +49,7 @@ struct Part {
     var: Frame,
     x: Csr,
     arrays: Arrays,
+    sections: Sections,
     unannotated: usize,
     left_out: Vec<clcc_data::frame::LeftOut>,
 }
@@ -101,6 +104,7 @@ pub(super) fn read(
         var,
         matrices: Box::new(std::iter::once(Ok(x))),
         arrays: common_arrays(&parts.iter().map(|p| &p.arrays).collect::<Vec<_>>()),
+        sections: sections_of(&samples, parts),
     })
 }
 
@@ -120,15 +124,33 @@ fn read_sample(
         name: sample.patient.clone(),
         rows: (0..cells.source.len()).collect(),
     }];
+    let sections = source.sections(ctx.progress)?;
     let (var, mut matrices) = source.read(ctx, params, &cells, &own)?;
     Ok(Part {
         x: matrices.next().expect("one patient was asked for")?,
         obs: described(sheet, sample, &cells.source),
         var,
         arrays,
+        sections,
         unannotated: cells.unannotated,
         left_out: cells.left_out,
     })
+}
+
+/// The pictured sections of all samples; where two files call their library alike, the later one gets its sample's
+/// name.
+fn sections_of(samples: &[&Sample], parts: Vec<Part>) -> Sections {
+    let mut out = Sections::new();
+    for (sample, part) in samples.iter().zip(parts) {
+        for (library, section) in part.sections {
+            let name = match out.contains_key(&library) {
+                true => format!("{library}_{}", sample.name),
+                false => library,
+            };
+            out.insert(name, section);
+        }
+    }
+    out
 }
 
 /// The arrays that all samples have with as many columns, below one another.
@@ -175,6 +197,9 @@ pub(super) fn survey(
             let genes = source.genes(params, &heard)?;
             if let Some(genes) = genes {
                 found.n_features = found.n_features.max(Some(genes.var.len()));
+                if found.species.is_none() {
+                    found.species = Species::of(&genes.var);
+                }
             }
             found.n_cells += source.cells().len();
             let holds = source.holds()?;

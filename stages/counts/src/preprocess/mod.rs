@@ -68,7 +68,8 @@ impl Stage for Preprocess {
     //    decompositions of `math`.
     // 4: cell-cycle and mitochondrial genes are found by symbol where genes are named by Ensembl id.
     // 5: arrays of the cells (`obsm`) go on.
-    const CODE_VERSION: u32 = 5;
+    // 6: pictures of sections (`uns["spatial"]`) go on.
+    const CODE_VERSION: u32 = 6;
     const ABOUT: &'static str =
         "checks raw counts, adds quality metrics and gene positions, normalises";
     const TABLES: &'static [TableSpec] = &[
@@ -189,7 +190,12 @@ pub fn preprocess(
     progress: &dyn Progress,
 ) -> StageResult<Preprocessed> {
     let AnnData {
-        obs, var, x, obsm, ..
+        obs,
+        var,
+        x,
+        obsm,
+        mut uns,
+        ..
     } = counts;
     let x = x
         .ok_or_else(|| StageError::data("the counts have no matrix `X`"))?
@@ -240,6 +246,9 @@ pub fn preprocess(
     };
     let mut expr = expression(obs, var, layers, &columns, params.target_sum);
     expr.obsm = obsm;
+    let sections = uns.remove("spatial");
+    expr.uns
+        .extend(sections.map(|s| ("spatial".to_string(), s)));
     let genome = placed.genome.map(|g| Uns::Str(g.name().into()));
     expr.uns.extend(genome.map(|g| ("genome".to_string(), g)));
     Ok(Preprocessed {

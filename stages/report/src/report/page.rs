@@ -53,6 +53,14 @@ impl Figure {
     }
 }
 
+impl Figure {
+    /// Says which of several nodes of its stage it is of.
+    pub(crate) fn name_node(&mut self, node: &str) {
+        self.id = slug(&format!("{} {node}", self.id));
+        self.title = format!("{}, {node}", self.title);
+    }
+}
+
 /// How a note is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tone {

@@ -1,6 +1,7 @@
 // The report page: what is static is in the page already; this fills the views from the packed data, each when
 // it comes near the screen.
 
+import { startSelection } from "./cells/recall";
 import { cellsView } from "./cells/view";
 import { genes } from "./data/genes";
 import { enrichmentView } from "./enrichment";
@@ -65,6 +66,7 @@ for (const [id, view] of Object.entries(VIEWS)) {
   const section = byId(id);
   if (section) whenNear(section, () => void start(section, view));
 }
+part(() => hasChunk("cells") && startSelection());
 part(startStaticTables);
 part(startFigures);
 part(startProvenance);

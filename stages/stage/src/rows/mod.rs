@@ -20,6 +20,7 @@ mod counts;
 mod de;
 mod discordance;
 mod dosage;
+mod enrichment;
 mod simulate;
 
 pub use align::{
@@ -40,9 +41,12 @@ pub use de::{
     DosageDiscordanceCellsRow, DosageDiscordanceGeneRow, ESCAPE_GENES, FindingGeneRow, POOLED,
     PairedGeneRow, RecurrentGeneRow, SetAsideRow,
 };
-pub use discordance::{DiscordanceCellRow, DiscordanceGeneRow};
+pub use discordance::{
+    DiscordanceCellRow, DiscordanceFitRow, DiscordanceGeneRow, DiscordanceRateRow,
+};
 pub use dosage::{
     DosageArmRow, DosageCellRow, DosageChromosomeRow, DosageFactorRow, DosageGeneRow,
     DosageLoadingRow, DosagePatientRow,
 };
+pub use enrichment::GeneSetRow;
 pub use simulate::ScoreRow;
