@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
+use clcc_cache::remote::Transfer;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::estimate::{Estimate, duration};
+use super::gc::size;
 use super::out::tell_drawn;
 use crate::decide::Reason;
 use crate::device::RunDevice;
@@ -34,7 +36,7 @@ pub(super) struct Terminal {
     footer: Option<ProgressBar>,
     estimate: Estimate,
     cores: usize,
-    /// Warnings of stages, and the nodes beside the first that have the same.
+    /// Warnings of stages, and the nodes after the first that have the same.
     warned: BTreeMap<(String, String), usize>,
 }
 
@@ -174,7 +176,22 @@ impl Terminal {
             " ".repeat(2 * width + 3)
         };
         let text = shown(text);
+        // What a node's line says is also in its log; a failure and a warning are said whole.
+        let text = match self.width() {
+            Some(width) if counted && word != "FAIL" => {
+                let before = 7 + 1 + time.len() + 1 + counter.len() + 1;
+                cut(&text, width.saturating_sub(before))
+            }
+            _ => text.into_owned(),
+        };
         self.print_drawn(format!("{} {time} {counter} {text}", self.paint(word)).trim_end());
+    }
+
+    /// Columns of the terminal.
+    fn width(&self) -> Option<usize> {
+        let size = rustix::termios::tcgetwinsize(std::io::stderr());
+        let columns = size.map_or(0, |size| usize::from(size.ws_col));
+        (self.live() && columns > 0).then_some(columns)
     }
 
     pub(super) fn on_event(&mut self, event: &Event) {
@@ -192,6 +209,14 @@ impl Terminal {
         }
     }
 
+    fn finished(&mut self) {
+        if let Some(footer) = self.footer.take() {
+            footer.finish_and_clear();
+        }
+        self.repeated_warnings();
+        let _ = self.bars.clear();
+    }
+
     fn show(&mut self, event: &Event) {
         match event {
             Event::Started {
@@ -203,9 +228,10 @@ impl Terminal {
                 let cores = if *jobs == 1 { "core" } else { "cores" };
                 self.print(&format!("{workflow}: {nodes} nodes on {jobs} {cores}"));
             }
-            Event::DidReuse { id, key } => {
+            Event::DidReuse { id, key, remote } => {
                 self.ended += 1;
-                self.line("CACHED", None, true, &format!("{id}  {}", &key[..8]));
+                let place = if *remote { "  remote" } else { "" };
+                self.line("CACHED", None, true, &format!("{id}  {}{place}", &key[..8]));
             }
             Event::WillExecute {
                 id,
@@ -224,18 +250,13 @@ impl Terminal {
             Event::DidSubmit {
                 id,
                 job,
-                adopted_from,
+                adopted_from: Some(run),
             } => {
-                if let Some(run) = adopted_from {
-                    let job = job.as_deref().unwrap_or("of unknown id");
-                    self.line(
-                        "JOB",
-                        None,
-                        false,
-                        &format!("{id}: goes on with job {job} of run {run}"),
-                    );
-                }
+                let job = job.as_deref().unwrap_or("of unknown id");
+                let text = format!("{id}: goes on with job {job} of run {run}");
+                self.line("JOB", None, false, &text);
             }
+            Event::DidSubmit { .. } => {}
             Event::DidExecute {
                 id,
                 key,
@@ -249,7 +270,19 @@ impl Terminal {
                 self.finish(id);
                 self.line("RETRY", None, false, &format!("{id} {how}: {because}"));
             }
-            Event::DidFindDamage { id, role, digest } => self.damaged(id, role, &digest[..8]),
+            Event::DidFindDamage {
+                id,
+                role,
+                digest,
+                remote,
+            } => self.damaged(id, role, &digest[..8], *remote),
+            Event::DidFetch { .. } | Event::DidSend { .. } | Event::DidTransfer { .. } => {}
+            Event::WillWaitForSending { nodes } => {
+                let s = if *nodes == 1 { "node" } else { "nodes" };
+                let text =
+                    format!("waiting until the results of {nodes} {s} are in the shared cache");
+                self.line("SEND", None, false, &text);
+            }
             Event::DidFail { .. } => self.failed(event),
             Event::DidSkip {
                 id,
@@ -257,13 +290,7 @@ impl Terminal {
                 reason,
             } => self.skipped(id, because, reason.as_ref()),
             Event::DidPublish { .. } => {}
-            Event::Finished { .. } => {
-                if let Some(footer) = self.footer.take() {
-                    footer.finish_and_clear();
-                }
-                self.repeated_warnings();
-                let _ = self.bars.clear();
-            }
+            Event::Finished { .. } => self.finished(),
         }
     }
 
@@ -274,9 +301,13 @@ impl Terminal {
         self.line("DONE", Some(seconds), true, &format!("{id}  {key}  {why}"));
     }
 
-    fn damaged(&mut self, id: &str, role: &str, digest: &str) {
+    fn damaged(&mut self, id: &str, role: &str, digest: &str, remote: bool) {
         self.ended = self.ended.saturating_sub(1);
-        let text = format!("{id}: output {role} ({digest}) is damaged in the cache; made again");
+        let what = match remote {
+            true => "cannot be fetched",
+            false => "is damaged in the cache",
+        };
+        let text = format!("{id}: output {role} ({digest}) {what}; made again");
         self.line("WARN", None, false, &text);
     }
 
@@ -394,6 +425,7 @@ impl Terminal {
             plan,
             outcome,
             published,
+            moved,
             seconds,
         } = finished;
         let Summary {
@@ -416,6 +448,9 @@ impl Terminal {
             if let Outcome::Failed(f) = end {
                 tell!("  failed: {}: {}", node.id, f.message);
             }
+        }
+        if let Some((remote, moved)) = moved {
+            tell!(" remote: {} ({remote})", moved_text(moved));
         }
         let cached = outcome.nodes.iter().filter_map(|end| match end {
             Outcome::Cached(record) => Some(record.warnings.len()),
@@ -449,6 +484,39 @@ impl Terminal {
     }
 }
 
+/// The text in at most `columns` columns; whole where there is hardly room for any.
+fn cut(text: &str, columns: usize) -> String {
+    const LEAST: usize = 10;
+    if columns < LEAST || text.chars().count() <= columns {
+        return text.to_string();
+    }
+    let kept: String = text.chars().take(columns - 1).collect();
+    format!("{}…", kept.trim_end())
+}
+
+/// What travelled: `found 12 nodes; fetched 3 artifacts, 1.2 MiB; sent nothing`.
+fn moved_text(moved: &Transfer) -> String {
+    let of = |verb: &str, artifacts: usize, bytes: u64| {
+        let s = if artifacts == 1 { "" } else { "s" };
+        match artifacts {
+            0 => format!("{verb} nothing"),
+            n => format!("{verb} {n} artifact{s}, {} ({bytes} bytes)", size(bytes)),
+        }
+    };
+    let nodes = |n: usize| if n == 1 { "node" } else { "nodes" };
+    let unsent = match moved.unsent {
+        0 => String::new(),
+        n => format!("; not sent: {n} {}", nodes(n)),
+    };
+    format!(
+        "found {} {}; {}; {}{unsent}",
+        moved.found,
+        nodes(moved.found),
+        of("fetched", moved.fetched_artifacts, moved.fetched_bytes),
+        of("sent", moved.sent_artifacts, moved.sent_bytes),
+    )
+}
+
 /// Skipped nodes, those apart that were not selected.
 pub(super) fn skipped_text(skipped: u64, not_selected: u64) -> String {
     match not_selected {
@@ -470,5 +538,18 @@ fn some_of(files: &[String]) -> String {
     match tops.len() - named.len() {
         0 => named.join(", "),
         n => format!("{} and {n} more", named.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_lines_are_cut_where_there_is_room_for_a_part() {
+        assert_eq!(cut("infercnv[P1]  window", 20), "infercnv[P1]  window");
+        assert_eq!(cut("infercnv[P1]  window", 14), "infercnv[P1]…");
+        assert_eq!(cut("infercnv[P1]  window", 16), "infercnv[P1]  w…");
+        assert_eq!(cut("infercnv[P1]  window", 3), "infercnv[P1]  window");
     }
 }

@@ -15,15 +15,15 @@
 //! clcc-numerics  math, random streams, linear algebra, statistics, graphs
 //! clcc-stage     the Stage trait, parameters, cohort
 //! clcc-counts    ingest, preprocess
-//! clcc-cnv       infercnv, cluster
+//! clcc-cnv       pool_normals, infercnv, cluster
 //! clcc-align     mine, train, eval, concordance
 //! clcc-dosage    dosage, discordance, enrichment, de, baselines
 //! clcc-simulate  simulate, benchmark
-//! clcc-report    report, export, compare
+//! clcc-report    report, export, export_cohort, compare
 //! ```
 //!
 //! Features, all on by default: `hdf5` (h5ad and 10x h5 files), `train` (the stage `train`, which brings candle),
-//! `report` (`report`, `export` and `compare`, which bring kuva). Without them `ingest`, `preprocess`, `infercnv`,
+//! `report` (`report`, `export`, `export_cohort` and `compare`, which bring kuva). Without them `ingest`, `preprocess`, `infercnv`,
 //! `cluster`, `mine` and `dosage` remain, for zarr, text and matrix-market.
 
 pub use clcc_data::{StageError, StageResult, anndata, error, frame, genome, matrix, table};
@@ -33,11 +33,11 @@ pub use clcc_stage::{cells, cohort, params, roles, rows, stage, tables};
 #[cfg(feature = "train")]
 pub use clcc_align::train;
 pub use clcc_align::{concordance, eval, mine};
-pub use clcc_cnv::{cluster, infercnv};
+pub use clcc_cnv::{cluster, infercnv, pool_normals};
 pub use clcc_counts::{doublets, ingest, preprocess};
 pub use clcc_dosage::{baselines, de, discordance, dosage, enrichment};
 #[cfg(feature = "report")]
-pub use clcc_report::{compare, export, report};
+pub use clcc_report::{compare, export, export_cohort, report};
 pub use clcc_simulate::{benchmark, simulate};
 
 /// Every stage kind, in the order of the pipeline (with all features): `kinds!(f)` is an array of `f::<Kind>()`.
@@ -59,6 +59,7 @@ macro_rules! kinds {
             $make::<$crate::ingest::Ingest>(),
             $make::<$crate::preprocess::Preprocess>(),
             $make::<$crate::doublets::Doublets>(),
+            $make::<$crate::pool_normals::PoolNormals>(),
             $make::<$crate::infercnv::Infercnv>(),
             $make::<$crate::cluster::Cluster>(),
             $make::<$crate::mine::Mine>(),
@@ -73,6 +74,7 @@ macro_rules! kinds {
             $make::<$crate::benchmark::Benchmark>(),
             $make::<$crate::compare::Compare>(),
             $make::<$crate::export::Export>(),
+            $make::<$crate::export_cohort::ExportCohort>(),
             $make::<$crate::report::Report>(),
         ]
     };

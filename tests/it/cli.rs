@@ -235,6 +235,49 @@ fn init_from_data_writes_what_they_suggest_or_says_what_it_needs() {
     }
 }
 
+/// A folder of Cell Ranger with two cells and these genes.
+fn tenx(p: &Project, folder: &str, genes: [(&str, &str); 2]) {
+    std::fs::create_dir_all(p.path().join(folder)).expect("a folder");
+    p.write(&format!("{folder}/barcodes.tsv"), "AAA-1\nCCC-1\n");
+    let features = genes.map(|(id, name)| format!("{id}\t{name}\tGene Expression\n"));
+    p.write(&format!("{folder}/features.tsv"), &features.concat());
+    p.write(
+        &format!("{folder}/matrix.mtx"),
+        "%%MatrixMarket matrix coordinate integer general\n2 2 2\n1 1 3\n2 2 1\n",
+    );
+}
+
+#[test]
+fn init_knows_whose_genes_these_are() {
+    let p = Project::new(TINY);
+    let text = |file: &str| std::fs::read_to_string(p.path().join(file)).expect("written");
+    let human = [("ENSG00000141510", "TP53"), ("ENSG00000146648", "EGFR")];
+    tenx(&p, "human", human);
+    p.run(&["init", "--from", "human"]).expect(0);
+    assert!(text("human.yaml").contains("They are human, by their names."));
+    let mouse = [
+        ("ENSMUSG00000059552", "Trp53"),
+        ("ENSMUSG00000020122", "Egfr"),
+    ];
+    tenx(&p, "mouse", mouse);
+    let said = p.run(&["init", "--from", "mouse"]).expect(2);
+    assert!(
+        said.stderr
+            .contains("by their names the genes are of mouse")
+            && said.stderr.contains("--genes FILE"),
+        "{}",
+        said.stderr
+    );
+    assert!(!p.path().join("mouse.yaml").exists());
+    p.write(
+        "genes.tsv",
+        "gene\tchr\tstart\tend\nTrp53\t11\t69471185\t69482699\nEgfr\t11\t16702203\t16868158\n",
+    );
+    p.run(&["init", "--from", "mouse", "--genes", "genes.tsv"])
+        .expect(0);
+    assert!(text("mouse.yaml").contains("genes: {path: \"genes.tsv\"}"));
+}
+
 #[test]
 fn init_from_several_files_writes_a_table_of_samples() {
     let p = Project::new(TINY);
@@ -243,16 +286,8 @@ fn init_from_several_files_writes_a_table_of_samples() {
         "P1/outs/filtered_feature_bc_matrix",
         "P2/outs/filtered_feature_bc_matrix",
     ] {
-        std::fs::create_dir_all(p.path().join(folder)).expect("a folder");
-        p.write(&format!("{folder}/barcodes.tsv"), "AAA-1\nCCC-1\n");
-        p.write(
-            &format!("{folder}/features.tsv"),
-            "ENSG00000141510\tTP53\tGene Expression\nENSG00000146648\tEGFR\tGene Expression\n",
-        );
-        p.write(
-            &format!("{folder}/matrix.mtx"),
-            "%%MatrixMarket matrix coordinate integer general\n2 2 2\n1 1 3\n2 2 1\n",
-        );
+        let human = [("ENSG00000141510", "TP53"), ("ENSG00000146648", "EGFR")];
+        tenx(&p, folder, human);
     }
     let two = [
         "init",
@@ -329,14 +364,15 @@ fn init_asks_on_a_terminal() {
         drop(input);
         Some(String::from_utf8_lossy(&said.stdout).into_owned())
     };
-    // The proposal, another column of types, and a label by hand.
-    let Some(said) = ask("\n\nCell type=T cell\n") else {
+    // The proposal, another column of types, human genes, and a label by hand.
+    let Some(said) = ask("\n\n\nCell type=T cell\n") else {
         eprintln!("skipped: there is no `script` to give a terminal");
         return;
     };
     for question in [
         "column that tells patients apart [donor]",
         "column of cell types [Cell type]",
+        "nothing says whose genes these are",
         "[Cell type=Malignant]",
     ] {
         assert!(said.contains(question), "{question}\n{said}");
@@ -344,16 +380,103 @@ fn init_asks_on_a_terminal() {
     let text = std::fs::read_to_string(p.path().join("asked.yaml")).expect("written");
     assert!(text.contains("cancer: [\"T cell\"]"), "{text}");
     std::fs::remove_file(p.path().join("asked.yaml")).expect("removed");
-    ask("Cell type\n\nnone\n");
+    ask("Cell type\n\n\nnone\n");
     let text = std::fs::read_to_string(p.path().join("asked.yaml")).expect("written");
     assert!(
         text.contains("group_by: \"Cell type\"") && text.contains("cancer_vs_normal: null"),
         "{text}"
     );
     std::fs::remove_file(p.path().join("asked.yaml")).expect("removed");
+    let refused = ask("\n\nno.gtf\n").expect("as before");
+    assert!(refused.contains("there is no file `no.gtf`"), "{refused}");
     let refused = ask("donor\nCell typ\n").expect("as before");
     assert!(refused.contains("did you mean `Cell type`?"), "{refused}");
     assert!(!p.path().join("asked.yaml").exists());
+}
+
+#[test]
+fn a_cached_node_does_not_read_as_a_step_back() {
+    let p = Project::new(TINY);
+    for seed in ["seed=0", "seed=43"] {
+        p.run_json(&["--until", "simulate", "--set", seed])
+            .expect(0);
+    }
+    let explain = |seed: &str| {
+        p.run(&["explain", "w.yaml", "simulate", "--set", seed])
+            .expect(0)
+            .stdout
+    };
+    // Cached from the first run; the last one was of another seed.
+    let said = explain("seed=0");
+    assert!(said.contains("simulate is cached"), "{said}");
+    assert!(
+        said.contains("the last run of this node had seed 43, this one has 0"),
+        "{said}"
+    );
+    assert!(!said.contains("->"), "{said}");
+    let said = explain("seed=43");
+    assert!(
+        said.contains("is cached") && !said.contains("last run"),
+        "{said}"
+    );
+    // What would run is said from the last run on.
+    assert!(explain("seed=7").contains("seed 43 -> 7"));
+}
+
+/// The text without what moves the cursor and sets colours: `ESC [ ... letter`.
+fn without_escapes(text: &str) -> String {
+    let mut parts = text.split("\u{1b}[");
+    let first = parts.next().unwrap_or_default().to_string();
+    parts.fold(first, |plain, part| {
+        plain
+            + part
+                .trim_start_matches(|c: char| !c.is_ascii_alphabetic())
+                .get(1..)
+                .unwrap_or("")
+    })
+}
+
+/// A run on a terminal of 60 columns: `script` gives it one.
+#[test]
+fn a_terminal_gets_a_footer_and_lines_of_its_width() {
+    let p = Project::new(TINY);
+    let run = |env: &str, set: &str| {
+        let program = env!("CARGO_BIN_EXE_clcc-flow");
+        let line = format!("stty cols 60 rows 24; {env} {program} run w.yaml {set}");
+        let mut script = std::process::Command::new("script");
+        script
+            .current_dir(p.path())
+            .env_remove("NO_COLOR")
+            .args(["-qec", &line, "/dev/null"])
+            .stdin(std::process::Stdio::null());
+        let said = script.output().ok()?;
+        assert!(said.status.success());
+        Some(String::from_utf8_lossy(&said.stdout).into_owned())
+    };
+    let Some(said) = run("", "") else {
+        eprintln!("skipped: there is no `script` to give a terminal");
+        return;
+    };
+    // The footer counts nodes, and goes when the run ends.
+    assert!(said.contains("/8 done"), "{said}");
+    assert!(said.contains("\u{1b}[32;1m   DONE\u{1b}[0m"), "{said}");
+    let said = run(
+        "NO_COLOR=1",
+        "--set infercnv.exclude_genes=[HLA-A,HLA-B,HLA-C]",
+    )
+    .expect("as before");
+    assert!(!said.contains("\u{1b}[32;1m"), "{said}");
+    // The reason is longer than the line: what is shown of it fits.
+    let plain = without_escapes(&said);
+    let mut lines = plain.split(['\n', '\r']).map(str::trim_end);
+    let done = lines.find(|l| l.contains("DONE [") && l.contains("infercnv[A]"));
+    let done = done.expect("it ran again");
+    assert!(
+        done.ends_with('…') && done.chars().count() <= 60,
+        "{done:?}"
+    );
+    let end = said.rfind(" ran, ").expect("a last line");
+    assert!(!said[end..].contains("done"), "{said}");
 }
 
 #[test]

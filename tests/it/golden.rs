@@ -26,6 +26,10 @@ const MORE: &str = "  discordance:
     needs: [simulate, preprocess, infercnv, cluster, mine, train, eval, concordance, dosage, discordance, de, baselines]
   compare:
     needs: [benchmark]
+  export_cohort:
+    needs: [export]
+  pool_normals:
+    needs: [preprocess]
 ";
 
 /// The demo made small, the kinds that it has not, and `ingest` reading a table of twelve cells.

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
+use clcc_stages::genome::Species;
 use clcc_stages::ingest::{self, IngestParams, Sheet, Survey};
 use clcc_stages::{StageError, StageResult};
 use serde_json::Value;
@@ -31,7 +32,7 @@ const TEMPLATES: [(&str, &str); 7] = [
     ),
     ("truth", include_str!("../../../workflows/truth.yaml")),
 ];
-/// The schema that editors check the workflow against, beside it.
+/// The schema that editors check the workflow against, next to it.
 const SCHEMA: &str = "clcc-flow.schema.json";
 /// Values of a column that a message or comment lists.
 const SHOWN: usize = 12;
@@ -276,8 +277,17 @@ fn decide(args: &InitArgs, survey: &Survey, counts: &Counts) -> Result<Proposal,
         }
     }
     let mut proposal = Proposal::of(args, columns);
-    if std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
+    let on_terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+    if on_terminal {
         ask(args, survey, counts, &mut proposal)?;
+    }
+    if proposal.genes.is_none()
+        && let Some(species @ (Species::Mouse | Species::Other)) = survey.species
+    {
+        return Err(usage(format!(
+            "by their names the genes are of {species}, and the built-in positions of genes are human"
+        ))
+        .hint("give positions with --genes FILE: the GTF that the reads were aligned with, for example"));
     }
     match &proposal.labels {
         Some(labels) => labels.check(columns).map_err(usage)?,
@@ -317,6 +327,9 @@ fn ask(
             proposal.cell_type = Some(column);
         }
     }
+    if args.genes.is_none() && survey.species != Some(Species::Human) {
+        proposal.genes = ask_genes(survey.species)?;
+    }
     if args.cancer.is_empty() && args.normal.is_empty() {
         let now = match &proposal.labels {
             Some(labels) => labels.to_string(),
@@ -334,6 +347,26 @@ fn ask(
         }
     }
     Ok(())
+}
+
+/// Where the names of the genes do not say that they are human.
+fn ask_genes(species: Option<Species>) -> Result<Option<PathBuf>, CliError> {
+    let question = match species {
+        Some(species) => format!(
+            "by their names the genes are of {species}; a file with their positions, for example a GTF: "
+        ),
+        None => "nothing says whose genes these are; a file with their positions, for example a GTF [human, GRCh38]: "
+            .to_string(),
+    };
+    let said = line(&question)?;
+    if said.is_empty() {
+        return Ok(None);
+    }
+    let path = PathBuf::from(said);
+    match path.exists() {
+        true => Ok(Some(path)),
+        false => Err(usage(format!("there is no file `{}`", path.display()))),
+    }
 }
 
 /// The answer of who has no labels.
@@ -362,7 +395,7 @@ fn line(question: &str) -> Result<String, CliError> {
     Ok(answer.trim().to_string())
 }
 
-/// The schema beside the workflow, unless one is there.
+/// The schema next to the workflow, unless one is there.
 fn write_schema(workflow: &Path) -> Result<(), CliError> {
     let path = workflow.with_file_name(SCHEMA);
     if path.exists() {
@@ -415,7 +448,7 @@ fn workflow_text(
          f2: {{mine_folds: {{fold: 2}}}}\n    f3: {{mine_folds: {{fold: 3}}}}\n\n",
         name_of(path),
     );
-    text.push_str(&inputs(args, counts));
+    text.push_str(&inputs(args, counts, survey, proposal));
     text.push_str(&ingest_stage(args, counts, proposal, &patients));
     let window = match survey.n_features {
         Some(n) if n < 8_000 => 100,
@@ -431,6 +464,10 @@ fn workflow_text(
             ", restrict: malignant",
         ),
     };
+    let several = match counts {
+        Counts::File(_) => patients.len() > 1,
+        Counts::Sheet { sheet, .. } => sheet.patients().len() > 1,
+    };
     let stages = STAGES
         .replace(
             "{labels}",
@@ -440,6 +477,7 @@ fn workflow_text(
         )
         .replace("{of_dosage}", of_dosage)
         .replace("{of_concordance}", of_concordance)
+        .replace("{cohort}", if several { COHORT } else { "" })
         .replace("{window}", &window.to_string());
     text.push_str(&stages);
     text
@@ -479,7 +517,7 @@ fn heading(data: &Path, path: &Path, survey: &Survey, proposal: &Proposal) -> St
     text
 }
 
-fn inputs(args: &InitArgs, counts: &Counts) -> String {
+fn inputs(args: &InitArgs, counts: &Counts, survey: &Survey, proposal: &Proposal) -> String {
     let entry = |name: &str, path: &Path, format: Option<&str>| {
         let format = format.map_or(String::new(), |f| format!(", format: {f}"));
         format!(
@@ -498,11 +536,19 @@ fn inputs(args: &InitArgs, counts: &Counts) -> String {
     if let Some(annotations) = &args.annotations {
         text.push_str(&entry("annotations", annotations, None));
     }
-    match &args.genes {
+    match &proposal.genes {
         Some(genes) => text.push_str(&entry("genes", genes, None)),
-        None => text.push_str(
-            "  # Positions of human genes (GRCh38); of another genome: {path: genes.gtf.gz}.\n  genes: {builtin: grch38}\n",
-        ),
+        None => {
+            let seen = match survey.species {
+                Some(_) => "human, by their names",
+                None => "taken for human: their names do not tell",
+            };
+            let _ = write!(
+                text,
+                "  # Positions of genes (GRCh38). They are {seen}. Of another genome: {{path: genes.gtf.gz}}.\n  \
+                 genes: {{builtin: grch38}}\n"
+            );
+        }
     }
     text.push('\n');
     text
@@ -611,6 +657,12 @@ const STAGES: &str = "  preprocess:
     needs: [preprocess, doublets, infercnv, cluster, train, concordance, dosage]
     # For scanpy and Seurat; the same as zarr is always written.
     params: {h5ad: true}
-  report:
+{cohort}  report:
     needs: [ingest, preprocess, infercnv, cluster, mine, train, eval, concordance, dosage, de]
+";
+
+/// For more than one patient.
+const COHORT: &str = "  # The same of all patients as one AnnData, `cohort.zarr`; about as large as those of the patients together.
+  export_cohort:
+    needs: [export]
 ";

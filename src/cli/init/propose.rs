@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 
 use clcc_stages::ingest::Values;
 use indexmap::IndexMap;
@@ -164,6 +165,8 @@ pub(super) struct Proposal {
     pub(super) sample: Option<String>,
     pub(super) cell_type: Option<String>,
     pub(super) labels: Option<Labels>,
+    /// A table of the positions of genes; `None`: the built-in one, of human genes.
+    pub(super) genes: Option<PathBuf>,
 }
 
 impl Proposal {
@@ -178,6 +181,7 @@ impl Proposal {
             sample: args.sample.clone().or_else(|| find(columns, &SAMPLE, 1)),
             labels: labels(args, columns, cell_type.as_deref()),
             cell_type,
+            genes: args.genes.clone(),
         }
     }
 

@@ -1,4 +1,5 @@
-//! Copy number from expression: [`infercnv`], and the clones and malignant cells that follow from it,
+//! Copy number from expression: [`infercnv`] (against the patient's own normal cells, or those of all patients,
+//! [`pool_normals`]), and the clones and malignant cells that follow from it,
 //! [`cluster`].
 
 #![cfg_attr(
@@ -11,3 +12,4 @@
 
 pub mod cluster;
 pub mod infercnv;
+pub mod pool_normals;

@@ -1,4 +1,4 @@
-//! What people see of a run: [`report`] (one HTML page), [`export`] (AnnData for scanpy) and [`compare`]
+//! What people see of a run: [`report`] (one HTML page), [`export`] and [`export_cohort`] (AnnData for scanpy) and [`compare`]
 //! (two runs next to each other).
 
 #![cfg_attr(
@@ -11,4 +11,5 @@
 
 pub mod compare;
 pub mod export;
+pub mod export_cohort;
 pub mod report;

@@ -195,6 +195,10 @@ roles! {
     QC: Tables = "qc";
     /// Doublet score and call of each cell of one patient.
     DOUBLETS: TableFile = "doublets";
+    /// Mean expression of the normal cells of all patients.
+    NORMALS: Store = "normals";
+    /// The cells that each patient gives to these.
+    NORMALS_SUMMARY: Tables = "normals_summary";
     /// Copy number along the genome: `obsm["X_cnv"]`, cells x windows.
     CNV: Store = "cnv";
     /// States of subclusters and their regions, of the hidden Markov model.
@@ -255,7 +259,9 @@ roles! {
     COMPARISON_FIGURE: Figures = "comparison_figure";
     /// AnnData of one patient for scanpy, in zarr.
     ANNDATA: Store = "anndata";
-    /// The same in HDF5.
+    /// The AnnData of all patients in one.
+    COHORT_ANNDATA: Store = "cohort_anndata";
+    /// AnnData of one patient in HDF5.
     H5AD: File = "h5ad";
     /// The page.
     REPORT: File = "report";

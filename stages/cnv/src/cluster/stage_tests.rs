@@ -42,11 +42,15 @@ fn node<S: Stage>(dir: &Path, inputs: Vec<InputArtifact>, params: &S::Params) ->
 
 /// Counts of a myeloma.
 fn myeloma() -> AnnData {
+    myeloma_with(SimulateParams::default())
+}
+
+fn myeloma_with(params: SimulateParams) -> AnnData {
     let params = SimulateParams {
         n_cells: 400,
         n_genes: 3000,
         immunoglobulin: Immunoglobulin::Malignant,
-        ..SimulateParams::default()
+        ..params
     };
     let world = World::new(&params, 3).unwrap();
     let plan = PatientPlan::standard("A", &params);
@@ -130,6 +134,31 @@ fn a_myeloma_with_ensembl_ids_is_that_with_symbols() {
     let (found, want) = (used(&ids), used(&symbols));
     assert_eq!(found, want);
     assert!(found.1.iter().all(|g| !g.starts_with("HLA-")));
+}
+
+/// A clone of lymphocytes without a gained or lost arm: its immunoglobulins, thirty of the genes and a third of the
+/// counts, are no change of copy number, and its cells are not malignant by them.
+#[test]
+fn immunoglobulins_of_a_clone_are_no_gain() {
+    let dir = tempfile::tempdir().unwrap();
+    let counts = myeloma_with(SimulateParams {
+        trunk_events: 0,
+        clone_events: 0,
+        ..SimulateParams::default()
+    });
+    let metrics = run(dir.path(), &counts, None);
+    let arms = TextTable::read(&dir.path().join("cluster_tables/cnv_arms.tsv")).unwrap();
+    let (arm, call) = (arms.texts("arm").unwrap(), arms.texts("call").unwrap());
+    // Where the segments of IGK, IGH and IGL lie.
+    let loci = ["chr2p", "chr14q", "chr22q"];
+    assert!(loci.iter().all(|l| arm.contains(l)));
+    let called: Vec<&str> = (0..arm.len())
+        .filter(|&r| call[r] != "neutral" && loci.contains(&arm[r]))
+        .map(|r| arm[r])
+        .collect();
+    assert_eq!(called, [""; 0]);
+    // No cluster is altered: no call is made.
+    assert!(metrics["n_malignant"].is_null(), "{metrics:?}");
 }
 
 /// The cells of `cnv` are put in the order of `expr`.

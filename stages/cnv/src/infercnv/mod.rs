@@ -12,6 +12,9 @@
 //! reference's copy number, and a gain of one copy on two is less than ln(1.5) because smoothing,
 //! median centring and dosage compensation shrink it.
 //!
+//! With [`pool_normals`](crate::pool_normals) among its needs, `method: window` measures against the normal cells of
+//! all patients ([`annotate_against`]).
+//!
 //! This stage does not call malignant cells and does not cluster.
 
 mod gene_values;
@@ -34,6 +37,7 @@ pub use window::{Inferred, infer};
 
 use std::collections::BTreeMap;
 
+use crate::pool_normals::Normals;
 use clcc_data::anndata::{AnnData, Uns};
 use clcc_data::error::{StageError, StageResult};
 use clcc_data::frame::{Categorical, Column, Frame};
@@ -71,6 +75,9 @@ impl Stage for Infercnv {
 
     fn reads(params: &Self::Params) -> Vec<Read> {
         let mut roles = vec![Read::one(roles::EXPR)];
+        if params.method == Method::Window {
+            roles.push(Read::optional_one(roles::NORMALS));
+        }
         if params.method == Method::Measured {
             roles.push(Read::optional(roles::SEGMENTS));
         }
@@ -123,17 +130,24 @@ impl Stage for Infercnv {
         let chromosomes = var.texts("chromosome").unwrap_or_default();
         for entry in params.chromosomes_excluded_in_vain(&chromosomes) {
             ctx.progress.warn(&format!(
-                "`exclude_chromosomes`: no gene of the data lies on `{entry}`"
+                "`exclude_chromosomes`: no gene of the data is on `{entry}`"
             ));
         }
-        if params.method != Method::Measured {
+        let normals = ctx.optional(roles::NORMALS);
+        if params.method != Method::Measured && normals.is_none() {
             check_reference(&obs, params, ctx.progress)?;
         }
         let (mut cnv, metrics) = match params.method {
             Method::Window => {
                 let x = reader.x()?.into_csr();
                 ctx.check_cancelled()?;
-                annotate(&obs, &var, &x, params, ctx.progress)?
+                match normals {
+                    None => annotate(&obs, &var, &x, params, ctx.progress)?,
+                    Some(normals) => {
+                        let normals = Normals::read(&normals.open()?)?;
+                        annotate_against(&obs, &var, &x, &normals, params, ctx.progress)?
+                    }
+                }
             }
             Method::Measured => {
                 let path = &segments(ctx)?.path;
@@ -211,14 +225,67 @@ pub fn annotate(
     params: &InfercnvParams,
     progress: &dyn Progress,
 ) -> StageResult<(AnnData, Metrics)> {
-    let positions = places(var, params)?;
-    let layout = Layout::new(&positions, params)?;
     let groups = reference_groups(obs, params)?;
     if params.reference_is_all() {
         progress.warn("no reference cells are named: the mean of all cells is the reference, which hides what most cells share");
     }
     let reference = Reference::new(x, &groups);
-    let inferred = infer(x, &layout, &reference, params, progress)?;
+    let own = groups.iter().flat_map(|g| g.1.iter().copied()).collect();
+    annotate_by((obs, var, x), &reference, own, params, progress)
+}
+
+/// As [`annotate`], against the normal cells of all patients in place of the patient's own, of which there may be
+/// none. Genes that the pool lacks take no part. The patient's own normal cells are still marked as such.
+///
+/// # Errors
+/// As [`annotate`], and where no gene of the patient is in the pool.
+pub fn annotate_against(
+    obs: &Frame,
+    var: &Frame,
+    x: &Csr,
+    normals: &Normals,
+    params: &InfercnvParams,
+    progress: &dyn Progress,
+) -> StageResult<(AnnData, Metrics)> {
+    // A patient may have none of them.
+    let own: Vec<usize> = match &params.reference_key {
+        None => Vec::new(),
+        Some(key) => {
+            let values = obs.texts(key)?;
+            let is_reference = |&row: &usize| params.reference_cat.contains(&values[row]);
+            (0..values.len()).filter(is_reference).collect()
+        }
+    };
+    let n_own = own.len();
+    let (reference, genes) = normals.of(&var.index);
+    let (cnv, mut metrics) = match genes {
+        None => annotate_by((obs, var, x), &reference, own, params, progress)?,
+        Some(genes) => {
+            progress.warn(&format!(
+                "{} of {} genes take no part: the pooled normal cells lack them",
+                var.len() - genes.len(),
+                var.len()
+            ));
+            let (var, x) = (var.take(&genes), x.take_cols(&genes));
+            annotate_by((obs, &var, &x), &reference, own, params, progress)?
+        }
+    };
+    metrics.insert("n_reference_cells".into(), normals.n_cells.into());
+    metrics.insert("n_own_reference_cells".into(), n_own.into());
+    Ok((cnv, metrics))
+}
+
+/// Infers against a reference; `own` are the cells to mark as reference.
+fn annotate_by(
+    (obs, var, x): (&Frame, &Frame, &Csr),
+    reference: &Reference,
+    own: Vec<usize>,
+    params: &InfercnvParams,
+    progress: &dyn Progress,
+) -> StageResult<(AnnData, Metrics)> {
+    let positions = places(var, params)?;
+    let layout = Layout::new(&positions, params)?;
+    let inferred = infer(x, &layout, reference, params, progress)?;
 
     let mut metrics = Metrics::new();
     metrics.insert(
@@ -230,7 +297,7 @@ pub fn annotate(
         var,
         positions: &positions,
         layout: &layout,
-        reference: groups.iter().flat_map(|g| g.1.iter().copied()).collect(),
+        reference: own,
         named: !params.reference_is_all(),
         shuffle: params.cell_shuffle(),
     };
@@ -294,7 +361,7 @@ pub fn annotate_measured(
     let elsewhere = segments.chromosomes_without_genes(&positions);
     if !elsewhere.is_empty() {
         progress.warn(&format!(
-            "segments on {} count for nothing: no gene of the data lies there",
+            "segments on {} count for nothing: no gene of the data is there",
             clcc_data::anndata::list(&elsewhere)
         ));
     }

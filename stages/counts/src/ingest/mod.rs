@@ -35,14 +35,15 @@ pub use sheet::{SHEET, Sample, Sheet};
 pub use survey::{Survey, Values, survey, survey_sheet};
 pub use tenx::companions;
 
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use serde_json::json;
 
 use cells::{Cells, Selection};
-use source::{Arrays, Matrices, Source};
+use source::{Arrays, Matrices, Sections, Source};
 
-use clcc_data::anndata::{AnnData, list};
+use clcc_data::anndata::{AnnData, Uns, list};
 use clcc_data::error::{StageError, StageResult};
 use clcc_data::frame::{Column, Frame};
 use clcc_data::matrix::{Csr, Matrix};
@@ -66,15 +67,17 @@ struct Ingested {
     matrices: Matrices,
     /// Arrays of the cells, a row for each of `cells`.
     arrays: Arrays,
+    sections: Sections,
 }
 
 impl Stage for Ingest {
     type Params = IngestParams;
 
     const KIND: &'static str = "ingest";
+    // 4: pictures of sections (`uns["spatial"]`) go on.
     // 3: arrays of the cells (`obsm`) go on.
     // 2: columns are text as written, missing is missing, other modalities and double entries.
-    const CODE_VERSION: u32 = 3;
+    const CODE_VERSION: u32 = 4;
     const ABOUT: &'static str =
         "reads the patients' raw counts and annotations out of text, 10x, h5ad or zarr";
     const MULTI_THREADED: bool = true;
@@ -181,6 +184,7 @@ fn read_and_save(ctx: &StageContext<'_>, params: &IngestParams) -> StageResult<M
     let arrays = counts.arrays(ctx.progress)?.into_iter();
     let arrays = arrays.map(|(name, array)| (name, array.take_rows(&cells.at)));
     let arrays = arrays.collect();
+    let sections = counts.sections(ctx.progress)?;
     let (var, matrices) = counts.read(ctx, params, &cells, &selection.patients)?;
     let ingested = Ingested {
         cells,
@@ -188,6 +192,7 @@ fn read_and_save(ctx: &StageContext<'_>, params: &IngestParams) -> StageResult<M
         var,
         matrices,
         arrays,
+        sections,
     };
     save(ctx, params, ingested)
 }
@@ -218,6 +223,7 @@ fn read_sheet_and_save(
             var: joined.var,
             matrices: joined.matrices,
             arrays: joined.arrays,
+            sections: joined.sections,
         },
     )
 }
@@ -274,6 +280,7 @@ fn save(ctx: &StageContext<'_>, params: &IngestParams, ingested: Ingested) -> St
         var,
         matrices,
         arrays,
+        sections,
     } = ingested;
     let patients = &selection.patients;
     let mut summary: Vec<IngestRow> = Vec::new();
@@ -289,8 +296,14 @@ fn save(ctx: &StageContext<'_>, params: &IngestParams, ingested: Ingested) -> St
             ));
         }
         summary.push(IngestRow::of(&patient.name, &obs, &x));
+        let own = sections_of(&sections, &obs);
+        let uns = match own.is_empty() {
+            true => BTreeMap::new(),
+            false => BTreeMap::from([("spatial".to_string(), Uns::Dict(own))]),
+        };
         let data = AnnData {
             obs,
+            uns,
             var: var.clone(),
             x: Some(Matrix::Csr(x)),
             obsm: arrays
@@ -317,6 +330,27 @@ fn save(ctx: &StageContext<'_>, params: &IngestParams, ingested: Ingested) -> St
         .note("raw counts as read, before any filter; medians are over cells")
         .write(&ctx.output(roles::INGEST_SUMMARY))?;
     Ok(metrics)
+}
+
+/// The sections of a patient: those whose library a column of its cells names, or all where none is named.
+fn sections_of(sections: &Sections, obs: &Frame) -> Sections {
+    if sections.is_empty() {
+        return Sections::new();
+    }
+    let named: HashSet<String> = obs
+        .columns
+        .values()
+        .filter(|column| matches!(column, Column::Str(_) | Column::Category(_)))
+        .flat_map(|column| (0..column.len()).map(|row| column.text(row)))
+        .collect();
+    let own = sections
+        .iter()
+        .filter(|(library, _)| named.contains(*library));
+    let own: Sections = own.map(|(l, s)| (l.clone(), s.clone())).collect();
+    match own.is_empty() {
+        true => sections.clone(),
+        false => own,
+    }
 }
 
 clcc_stage::table! {

@@ -10,7 +10,7 @@ use super::cells::{Cells, Patient};
 use super::features::Genes;
 use super::params::IngestParams;
 use super::{geo, store, tenx};
-use clcc_data::anndata::is_zarr;
+use clcc_data::anndata::{Uns, is_zarr};
 use clcc_data::error::{StageError, StageResult};
 use clcc_data::frame::{Frame, LeftOut};
 use clcc_data::matrix::{Csr, Matrix};
@@ -21,6 +21,9 @@ pub(super) type Matrices = Box<dyn Iterator<Item = StageResult<Csr>>>;
 
 /// Arrays of the cells by name, each with a row per cell.
 pub(super) type Arrays = BTreeMap<String, Matrix>;
+
+/// Pictures and scales of sections of tissue by library, as scanpy has them in `uns["spatial"]`.
+pub(super) type Sections = BTreeMap<String, Uns>;
 
 /// Counts whose names are read and whose matrix is not.
 pub(super) enum Source {
@@ -83,6 +86,17 @@ impl Source {
         match self {
             Self::Store(store) => store.arrays(progress),
             Self::Text(_) | Self::Tenx(_) => Ok(Arrays::new()),
+        }
+    }
+
+    /// Pictures of sections (`uns["spatial"]`) by library, of which only an AnnData store has any.
+    ///
+    /// # Errors
+    /// [`StageError::Io`] where the file cannot be read.
+    pub(super) fn sections(&self, progress: &dyn Progress) -> StageResult<Sections> {
+        match self {
+            Self::Store(store) => store.sections(progress),
+            Self::Text(_) | Self::Tenx(_) => Ok(Sections::new()),
         }
     }
 

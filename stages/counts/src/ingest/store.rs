@@ -7,7 +7,7 @@ use super::count_problem;
 use super::features::{self, Genes};
 use super::kept::{self, Kept};
 use super::params::{CountKind, IngestParams};
-use super::source::{Arrays, Holds, Matrices};
+use super::source::{Arrays, Holds, Matrices, Sections};
 use clcc_data::anndata::{NO_MATRIX, Reader, RowReader, list, name_problem};
 use clcc_data::error::{StageError, StageResult};
 use clcc_data::frame::{Frame, LeftOut};
@@ -83,6 +83,23 @@ impl Store {
             }
         }
         Ok(found)
+    }
+
+    /// What `uns["spatial"]` holds of each library; what cannot be read is told.
+    ///
+    /// # Errors
+    /// [`StageError::Io`] where the file cannot be read.
+    pub(super) fn sections(&self, progress: &dyn Progress) -> StageResult<Sections> {
+        match self.reader.uns_of("spatial") {
+            Err(error @ StageError::Io { .. }) => Err(error),
+            Err(error) => {
+                progress.warn(&format!(
+                    "`uns/spatial` cannot be read ({error}): it is left out"
+                ));
+                Ok(Sections::new())
+            }
+            Ok(sections) => Ok(sections),
+        }
     }
 
     pub(super) fn holds(&self) -> StageResult<Holds> {

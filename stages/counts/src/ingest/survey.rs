@@ -14,6 +14,7 @@ use super::sheet::Sheet;
 use super::source::Source;
 use clcc_data::error::{StageError, StageResult};
 use clcc_data::frame::{Frame, LeftOut};
+use clcc_data::genome::Species;
 use clcc_stage::stage::{Progress, Quiet};
 
 /// What [`survey`] found.
@@ -23,6 +24,8 @@ pub struct Survey {
     pub n_cells: usize,
     /// Features of the matrix; `None` for a text, whose genes come with their counts.
     pub n_features: Option<usize>,
+    /// Whose genes these are, by their names; `None` for a text, and where they do not tell.
+    pub species: Option<Species>,
     /// Every column of the cells under its name in the source: those of the matrix, and those of the
     /// annotations over them. Cells that the annotations lack are not counted.
     pub columns: IndexMap<String, Values>,
@@ -93,12 +96,16 @@ pub fn survey(
     let heard = Heard::default();
     let mut problems = Vec::new();
     let source = open(counts, format, params, &heard, &mut problems)?;
-    if let Err(error) = source.genes(params, &heard) {
-        // The genome is chosen at two places of a file that has several.
-        if problems.is_empty() {
-            problems.push(error);
+    let species = match source.genes(params, &heard) {
+        Ok(genes) => genes.and_then(|genes| Species::of(&genes.var)),
+        Err(error) => {
+            // The genome is chosen at two places of a file that has several.
+            if problems.is_empty() {
+                problems.push(error);
+            }
+            None
         }
-    }
+    };
     let table = annotations.map(Table::read).transpose()?;
     let cells = join(
         &source,
@@ -112,6 +119,7 @@ pub fn survey(
     let mut survey = Survey {
         n_cells: source.cells().len(),
         n_features: holds.features,
+        species,
         columns: columns(&cells.source),
         left_out: cells::not_taken_over(&cells, &params.columns),
         layers: holds.layers,

@@ -68,7 +68,8 @@ impl Stage for Preprocess {
     //    decompositions of `math`.
     // 4: cell-cycle and mitochondrial genes are found by symbol where genes are named by Ensembl id.
     // 5: arrays of the cells (`obsm`) go on.
-    const CODE_VERSION: u32 = 5;
+    // 6: pictures of sections (`uns["spatial"]`) go on.
+    const CODE_VERSION: u32 = 6;
     const ABOUT: &'static str =
         "checks raw counts, adds quality metrics and gene positions, normalises";
     const TABLES: &'static [TableSpec] = &[
@@ -189,7 +190,12 @@ pub fn preprocess(
     progress: &dyn Progress,
 ) -> StageResult<Preprocessed> {
     let AnnData {
-        obs, var, x, obsm, ..
+        obs,
+        var,
+        x,
+        obsm,
+        mut uns,
+        ..
     } = counts;
     let x = x
         .ok_or_else(|| StageError::data("the counts have no matrix `X`"))?
@@ -221,22 +227,8 @@ pub fn preprocess(
     let mut var = placed.annotate(var.take(&columns))?;
     let n_cells = columns.iter().map(|&g| n_cells_of[g]).collect();
     var.set("n_cells", Column::I64(n_cells));
-    let mut normal_cells = None;
-    match &params.cancer_vs_normal {
-        Some(rule) => checks.extend(cancer_vs_normal(&mut obs, rule)?),
-        None => {
-            let placed = normalise::select_columns(&all, &columns);
-            let found = find_normal_cells(&placed, &var, params.random_state)?;
-            found.annotate(&mut obs);
-            checks.push(QcCheck::new(
-                "normal_cells_found",
-                false,
-                found.n_normal() as f64,
-                found.warning(),
-            ));
-            normal_cells = Some(found);
-        }
-    }
+    let on_genome = || normalise::select_columns(&all, &columns);
+    let normal_cells = label_cells(&mut obs, &var, on_genome, params, &mut checks)?;
     metrics.annotate(&mut obs);
     cycle.annotate(&mut obs);
     let warned = checks.iter().filter(|c| c.verdict == Verdict::Warn);
@@ -245,9 +237,8 @@ pub fn preprocess(
     let counts = normalise::select_columns(&x, &columns);
     let mut metrics = headline(&obs, &var, &counts, &metrics, before);
     metrics.insert("n_genes_without_position".into(), placed.n_unplaced.into());
-    if let Some(found) = &normal_cells {
-        metrics.insert("normal_clusters_contrast".into(), found.contrast().into());
-    }
+    let contrast = normal_cells.as_ref().map(|found| found.contrast().into());
+    metrics.extend(contrast.map(|c| ("normal_clusters_contrast".to_string(), c)));
     let layers = Layers {
         log1p: &all,
         counts,
@@ -255,6 +246,9 @@ pub fn preprocess(
     };
     let mut expr = expression(obs, var, layers, &columns, params.target_sum);
     expr.obsm = obsm;
+    let sections = uns.remove("spatial");
+    expr.uns
+        .extend(sections.map(|s| ("spatial".to_string(), s)));
     let genome = placed.genome.map(|g| Uns::Str(g.name().into()));
     expr.uns.extend(genome.map(|g| ("genome".to_string(), g)));
     Ok(Preprocessed {
@@ -263,6 +257,25 @@ pub fn preprocess(
         metrics,
         normal_cells,
     })
+}
+
+/// Sets `cancer_vs_normal`: by the user's rule, else by normal cells that are found in the expression of genes in
+/// genome order.
+fn label_cells(
+    obs: &mut Frame,
+    var: &Frame,
+    on_genome: impl FnOnce() -> Csr,
+    params: &PreprocessParams,
+    checks: &mut Vec<QcCheck>,
+) -> StageResult<Option<NormalCells>> {
+    if let Some(rule) = &params.cancer_vs_normal {
+        checks.extend(cancer_vs_normal(obs, rule)?);
+        return Ok(None);
+    }
+    let found = find_normal_cells(&on_genome(), var, params.random_state)?;
+    found.annotate(obs);
+    checks.push(found.check());
+    Ok(Some(found))
 }
 
 /// Matrices of the artifact `expr`.

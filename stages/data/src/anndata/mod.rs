@@ -8,7 +8,7 @@
 //! `store` is the narrow interface to a container of groups and arrays. `zarr` and `hdf5` implement it; `blosc` and
 //! `zstd` unpack zarr chunks, `direct` and `blocks` read most of an HDF5 file themselves. `decode` turns anndata's encodings
 //! into our types, once for both containers, and `write` goes the other way. `tenx` reads the HDF5 layouts of 10x.
-//! Not read: awkward arrays, sparse matrices inside `uns`. Each is named in the error or in the list of what was
+//! Not read: awkward arrays, arrays of more than three dimensions, sparse matrices inside `uns`. Each is named in the error or in the list of what was
 //! left out, never dropped silently.
 
 #[cfg(feature = "hdf5")]
@@ -28,6 +28,7 @@ mod tenx;
 mod write;
 #[cfg(feature = "hdf5")]
 mod write_h5ad;
+mod write_rows;
 mod zarr;
 mod zstd;
 
@@ -38,12 +39,13 @@ pub use reader::RowReader;
 pub use store::list;
 pub use tenx::{TenxFeatures, TenxFile};
 pub use write::name_problem;
+pub use write_rows::RowsWriter;
 pub use zarr::is_zarr;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use ndarray::Array2;
+use ndarray::{Array2, Array3};
 
 use crate::error::StageResult;
 use crate::frame::Frame;
@@ -94,6 +96,17 @@ pub struct AnnData {
     pub obsp: BTreeMap<String, Csr>,
     /// Everything else.
     pub uns: BTreeMap<String, Uns>,
+    /// Counts of the same cells, where `x` is something else.
+    pub raw: Option<Raw>,
+}
+
+/// A matrix of the cells of an [`AnnData`] with features of its own.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Raw {
+    /// `n_obs x` the length of `var`.
+    pub x: Matrix,
+    /// One row per feature.
+    pub var: Frame,
 }
 
 /// A value of `uns`.
@@ -119,6 +132,17 @@ pub enum Uns {
     Matrix(Array2<f64>),
     /// A data frame.
     Frame(Frame),
+    /// A picture: rows x columns x channels.
+    Image(Image),
+}
+
+/// A picture in `uns`, with values of the type that it came with, which says whether white is 255 or 1.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Image {
+    /// 0 to 255.
+    Bytes(Array3<u8>),
+    /// 0 to 1, usually.
+    Reals(Array3<f32>),
 }
 
 impl Uns {

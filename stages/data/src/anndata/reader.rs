@@ -9,7 +9,7 @@ use super::decode::{self, Layout, MatrixInfo};
 use super::hdf5::Hdf5Store;
 use super::store::Store;
 use super::zarr::ZarrStore;
-use super::{AnnData, Uns};
+use super::{AnnData, Raw, Uns};
 use crate::error::{StageError, StageResult};
 use crate::frame::{Frame, LeftOut};
 use crate::matrix::{Csr, Matrix};
@@ -182,6 +182,20 @@ impl Reader {
         decode::uns_dict(self.store(), "uns")
     }
 
+    /// One entry of `uns`, if it is there: a dictionary.
+    ///
+    /// # Errors
+    /// As [`Reader::uns`].
+    pub fn uns_of(&self, name: &str) -> StageResult<BTreeMap<String, Uns>> {
+        let at = format!("uns/{name}");
+        match self.store.node(&at)? {
+            Some(node) if node.array.is_none() && !node.is_null() => {
+                decode::uns_dict(self.store(), &at)
+            }
+            _ => Ok(BTreeMap::new()),
+        }
+    }
+
     /// Names of the elements of a group such as `layers` or `obsm`, sorted; none where there is no
     /// such group.
     ///
@@ -235,7 +249,22 @@ impl Reader {
                 .map(|(n, m)| (n, m.into_csr()))
                 .collect(),
             uns: self.uns()?,
+            raw: self.raw()?,
         })
+    }
+
+    /// `raw`, if the store has one.
+    ///
+    /// # Errors
+    /// As [`Reader::x`].
+    pub fn raw(&self) -> StageResult<Option<Raw>> {
+        if !self.has("raw/X")? {
+            return Ok(None);
+        }
+        Ok(Some(Raw {
+            x: decode::matrix(self.store(), "raw/X")?,
+            var: self.frame("raw/var")?,
+        }))
     }
 
     /// The matrix at `element` in blocks of rows, for files larger than memory. It must have `shape`,
@@ -270,6 +299,14 @@ impl Reader {
     /// As [`Reader::rows`].
     pub fn check_shape(&self, element: &str, shape: (usize, usize)) -> StageResult<()> {
         self.info_of_shape(element, shape).map(|_| ())
+    }
+
+    /// The number of columns of the matrix at `element`; nothing of it is read.
+    ///
+    /// # Errors
+    /// [`StageError::Format`] where it is missing or no matrix.
+    pub fn columns(&self, element: &str) -> StageResult<usize> {
+        Ok(decode::matrix_info(self.store(), element)?.cols)
     }
 
     fn info_of_shape(&self, element: &str, shape: (usize, usize)) -> StageResult<MatrixInfo> {

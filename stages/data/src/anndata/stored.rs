@@ -34,6 +34,7 @@ stored! {
     i32, "int32", 0;
     i16, "int16", 0;
     i8, "int8", 0, json!({"name": "bytes"});
+    u8, "uint8", 0, json!({"name": "bytes"});
     bool, "bool", false, json!({"name": "bytes"});
     String, "string", "", json!({"name": "vlen-utf8", "configuration": {}});
 }

@@ -77,12 +77,35 @@ fn example() -> AnnData {
             ("yes".into(), Uns::Bool(true)),
             ("texts".into(), Uns::Strings(vec!["p".into(), "q".into()])),
             ("numbers".into(), Uns::Numbers(vec![1.5, 2.5])),
+            (
+                "bytes".into(),
+                Uns::Image(Image::Bytes(ndarray::Array3::from_shape_fn(
+                    (2, 3, 4),
+                    |(r, c, k)| (255 - r * 20 - c * 5 - k) as u8,
+                ))),
+            ),
+            (
+                "reals".into(),
+                Uns::Image(Image::Reals(ndarray::Array3::from_shape_fn(
+                    (3, 2, 3),
+                    |(r, c, k)| (r + c + k) as f32 / 8.0,
+                ))),
+            ),
             ("whole".into(), Uns::Integers(vec![1, 2])),
             (
                 "profiles".into(),
                 Uns::Matrix(array![[1., 2., 3.], [4., 5., 6.]]),
             ),
         ]),
+        // Counts of more features than `X` has.
+        raw: Some(Raw {
+            x: Matrix::Csr(Csr::from_dense(&array![
+                [1., 0., 2.],
+                [0., 0., 0.],
+                [3., 4., 0.]
+            ])),
+            var: Frame::new(vec!["g1".into(), "g2".into(), "g3".into()]),
+        }),
         obs,
         var,
     }

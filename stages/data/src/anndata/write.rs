@@ -2,12 +2,13 @@
 //!
 //! The metadata is what zarr-python 3 and anndata 0.12 write (consolidated in the root, zstd,
 //! `encoding-type` of each element), so that `anndata.read_zarr` opens the store without a warning.
-//! Left out on purpose: `raw` (anndata writes a `null` that its older versions cannot read).
+//! Left out on purpose: an absent `raw` (anndata writes a `null` that its older versions cannot read).
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use ndarray::Array3;
 use rayon::prelude::*;
 use serde_json::{Value, json};
 use zarrs::array::Array;
@@ -15,25 +16,18 @@ use zarrs::metadata::ArrayMetadata;
 
 use super::chunk_files::ChunkFiles;
 use super::stored::Stored;
-use super::{AnnData, Uns};
+use super::{AnnData, Image, Uns};
 use crate::error::{StageError, StageResult};
 use crate::frame::{Column, Frame};
 use crate::matrix::{Csr, Matrix};
 
 /// Values per chunk: 8 to 16 MB, so that a store has few files and part of it can be read.
-const CHUNK_VALUES: usize = 2 << 20;
+pub(super) const CHUNK_VALUES: usize = 2 << 20;
 
 /// Writes `data` to `path`, which must not exist.
 pub(super) fn write(data: &AnnData, path: &Path) -> StageResult<()> {
     check_shapes(data)?;
-    if path.exists() {
-        let source = std::io::Error::from(std::io::ErrorKind::AlreadyExists);
-        return Err(StageError::Io {
-            access: crate::error::Access::Create,
-            path: path.to_path_buf(),
-            source,
-        });
-    }
+    absent(path)?;
     let mut w = Writer::create(path)?;
     w.frame("obs", &data.obs)?;
     w.frame("var", &data.var)?;
@@ -49,7 +43,26 @@ pub(super) fn write(data: &AnnData, path: &Path) -> StageResult<()> {
     }
     w.dict("varp")?;
     w.uns("uns", &Uns::Dict(data.uns.clone()))?;
+    if let Some(raw) = &data.raw {
+        w.group("raw", raw_encoding())?;
+        w.matrix("raw/X", &raw.x)?;
+        w.frame("raw/var", &raw.var)?;
+        w.dict("raw/varm")?;
+    }
     w.finish()
+}
+
+/// That there is nothing at `path` yet.
+pub(super) fn absent(path: &Path) -> StageResult<()> {
+    if !path.exists() {
+        return Ok(());
+    }
+    let source = std::io::Error::from(std::io::ErrorKind::AlreadyExists);
+    Err(StageError::Io {
+        access: crate::error::Access::Create,
+        path: path.to_path_buf(),
+        source,
+    })
 }
 
 /// That every matrix has the shape of `obs` and `var`.
@@ -76,6 +89,14 @@ pub(super) fn check_shapes(data: &AnnData) -> StageResult<()> {
     }
     for (name, m) in &data.varm {
         check(format!("varm/{name}"), m.shape(), n_vars, None)?;
+    }
+    if let Some(raw) = &data.raw {
+        check(
+            "raw/X".to_string(),
+            raw.x.shape(),
+            n_obs,
+            Some(raw.var.len()),
+        )?;
     }
     for (name, m) in &data.obsp {
         check(
@@ -123,7 +144,7 @@ pub(super) fn check_name(parent: &str, name: &str) -> StageResult<()> {
 }
 
 /// `parent/name`, where the name can be an element's.
-fn join(parent: &str, name: &str) -> StageResult<String> {
+pub(super) fn join(parent: &str, name: &str) -> StageResult<String> {
     check_name(parent, name)?;
     Ok(format!("{parent}/{name}"))
 }
@@ -139,7 +160,7 @@ pub(super) fn scipy_indices(at: &str, m: &Csr) -> StageResult<Vec<i32>> {
     })
 }
 
-struct Writer {
+pub(super) struct Writer {
     root: PathBuf,
     store: Arc<ChunkFiles>,
     /// Metadata of every node, for the consolidated copy in the root.
@@ -147,7 +168,7 @@ struct Writer {
 }
 
 impl Writer {
-    fn create(root: &Path) -> StageResult<Self> {
+    pub(super) fn create(root: &Path) -> StageResult<Self> {
         std::fs::create_dir_all(root).map_err(StageError::creating(root))?;
         let root = root.to_path_buf();
         Ok(Self {
@@ -158,7 +179,7 @@ impl Writer {
     }
 
     /// Writes the root's metadata with a copy of every other node's, as zarr-python orders them.
-    fn finish(self) -> StageResult<()> {
+    pub(super) fn finish(self) -> StageResult<()> {
         let mut nodes: Vec<(String, Value)> = self.nodes.into_iter().collect();
         nodes.sort_by_key(|(at, _)| at.matches('/').count());
         let metadata: serde_json::Map<String, Value> = nodes
@@ -179,14 +200,14 @@ impl Writer {
         write_json(&self.root, &root)
     }
 
-    fn group(&mut self, at: &str, attributes: Value) -> StageResult<()> {
+    pub(super) fn group(&mut self, at: &str, attributes: Value) -> StageResult<()> {
         self.node(
             at,
             json!({"attributes": attributes, "zarr_format": 3, "node_type": "group"}),
         )
     }
 
-    fn dict(&mut self, at: &str) -> StageResult<()> {
+    pub(super) fn dict(&mut self, at: &str) -> StageResult<()> {
         self.group(
             at,
             json!({"encoding-type": "dict", "encoding-version": "0.1.0"}),
@@ -215,46 +236,41 @@ impl Writer {
             .enumerate()
             .map(|(d, &n)| if d == 0 { chunk_rows } else { n.max(1) })
             .collect();
-        let metadata = json!({
-            "shape": shape,
-            "data_type": T::NAME,
-            "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": chunk_shape}},
-            "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
-            "fill_value": T::fill(),
-            "codecs": [T::codec(), {"name": "zstd", "configuration": {"level": 0, "checksum": false}}],
-            "attributes": attributes,
-            "zarr_format": 3,
-            "node_type": "array",
-            "storage_transformers": [],
-        });
+        let array = self.open_array::<T>(at, shape, &chunk_shape, attributes)?;
+        let whole = chunk_rows * row;
+        store_chunks(&array, &self.root.join(at), 0, whole, values)
+    }
+
+    /// Adds the array to the metadata, for its chunks to be stored.
+    pub(super) fn open_array<T: Stored>(
+        &mut self,
+        at: &str,
+        shape: &[usize],
+        chunk_shape: &[usize],
+        attributes: Value,
+    ) -> StageResult<Array<ChunkFiles>> {
+        let metadata = array_metadata::<T>(shape, chunk_shape, attributes);
+        let array = self.unlisted_array(at, metadata.clone())?;
+        self.node(at, metadata)?;
+        Ok(array)
+    }
+
+    /// An array of which only chunks are written.
+    pub(super) fn unlisted_array(
+        &self,
+        at: &str,
+        metadata: Value,
+    ) -> StageResult<Array<ChunkFiles>> {
         let place = self.root.join(at);
         let parsed: ArrayMetadata =
-            serde_json::from_value(metadata.clone()).map_err(|e| write_error(&place, e))?;
-        let array = Array::new_with_metadata(self.store.clone(), &format!("/{at}"), parsed)
-            .map_err(|e| write_error(&place, e))?;
-        self.node(at, metadata)?;
-        if values.is_empty() {
-            return Ok(());
-        }
-        let whole = chunk_rows * row;
-        values
-            .par_chunks(whole)
-            .enumerate()
-            .try_for_each(|(i, chunk)| {
-                let mut indices = vec![0u64; shape.len()];
-                if let Some(first) = indices.first_mut() {
-                    *first = i as u64;
-                }
-                // The last chunk has the full shape too; what is outside the array is fill.
-                let stored = if chunk.len() == whole {
-                    array.store_chunk(&indices, chunk)
-                } else {
-                    let mut padded = chunk.to_vec();
-                    padded.resize(whole, T::default());
-                    array.store_chunk(&indices, padded)
-                };
-                stored.map_err(|e| write_error(&place, e))
-            })
+            serde_json::from_value(metadata).map_err(|e| write_error(&place, e))?;
+        Array::new_with_metadata(self.store.clone(), &format!("/{at}"), parsed)
+            .map_err(|e| write_error(&place, e))
+    }
+
+    /// Where an element is.
+    pub(super) fn place(&self, at: &str) -> PathBuf {
+        self.root.join(at)
     }
 
     fn plain<T: Stored>(&mut self, at: &str, values: &[T]) -> StageResult<()> {
@@ -269,7 +285,7 @@ impl Writer {
         self.array(at, &[], &[value], encoding("numeric-scalar"))
     }
 
-    fn frame(&mut self, at: &str, frame: &Frame) -> StageResult<()> {
+    pub(super) fn frame(&mut self, at: &str, frame: &Frame) -> StageResult<()> {
         let names: Vec<&str> = frame.columns.keys().map(String::as_str).collect();
         if names.contains(&"_index") {
             return Err(StageError::data(format!(
@@ -342,26 +358,30 @@ impl Writer {
         self.array(&format!("{at}/data"), &[m.nnz()], m.data(), none())?;
         let indices = scipy_indices(at, m)?;
         self.array(&format!("{at}/indices"), &[m.nnz()], &indices, none())?;
+        self.pointers(at, m.indptr())
+    }
+
+    /// The row pointers of the sparse matrix `at`, as scipy wants them: 32 bits where they do.
+    pub(super) fn pointers(&mut self, at: &str, indptr: &[u64]) -> StageResult<()> {
+        let entries = indptr.last().copied().unwrap_or(0);
         let at = format!("{at}/indptr");
-        let n = m.indptr().len();
-        if i32::try_from(m.nnz()).is_ok() {
-            self.array(
-                &at,
-                &[n],
-                &m.indptr().iter().map(|&p| p as i32).collect::<Vec<_>>(),
-                none(),
-            )
+        let n = [indptr.len()];
+        if i32::try_from(entries).is_ok() {
+            let narrow: Vec<i32> = indptr.iter().map(|&p| p as i32).collect();
+            self.array(&at, &n, &narrow, json!({}))
         } else {
-            self.array(
-                &at,
-                &[n],
-                &m.indptr().iter().map(|&p| p as i64).collect::<Vec<_>>(),
-                none(),
-            )
+            let wide: Vec<i64> = indptr.iter().map(|&p| p as i64).collect();
+            self.array(&at, &n, &wide, json!({}))
         }
     }
 
-    fn uns(&mut self, at: &str, value: &Uns) -> StageResult<()> {
+    fn image<T: Stored>(&mut self, at: &str, image: &Array3<T>) -> StageResult<()> {
+        let image = image.as_standard_layout();
+        let values = image.as_slice().expect("standard layout");
+        self.array(at, image.shape(), values, encoding("array"))
+    }
+
+    pub(super) fn uns(&mut self, at: &str, value: &Uns) -> StageResult<()> {
         match value {
             Uns::Dict(d) => {
                 self.dict(at)?;
@@ -381,12 +401,70 @@ impl Writer {
                 self.array(at, &[a.nrows(), a.ncols()], values, encoding("array"))
             }
             Uns::Frame(f) => self.frame(at, f),
+            Uns::Image(Image::Bytes(a)) => self.image(at, a),
+            Uns::Image(Image::Reals(a)) => self.image(at, a),
         }
     }
 }
 
-fn encoding(kind: &str) -> Value {
+pub(super) fn encoding(kind: &str) -> Value {
     json!({"encoding-type": kind, "encoding-version": "0.2.0"})
+}
+
+/// The metadata of an array as zarr-python writes it.
+pub(super) fn array_metadata<T: Stored>(
+    shape: &[usize],
+    chunk_shape: &[usize],
+    attributes: Value,
+) -> Value {
+    json!({
+        "shape": shape,
+        "data_type": T::NAME,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": chunk_shape}},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+        "fill_value": T::fill(),
+        "codecs": [T::codec(), {"name": "zstd", "configuration": {"level": 0, "checksum": false}}],
+        "attributes": attributes,
+        "zarr_format": 3,
+        "node_type": "array",
+        "storage_transformers": [],
+    })
+}
+
+/// Stores `values` as the chunks from `first` on, each of `whole` values.
+pub(super) fn store_chunks<T: Stored>(
+    array: &Array<ChunkFiles>,
+    place: &Path,
+    first: usize,
+    whole: usize,
+    values: &[T],
+) -> StageResult<()> {
+    if values.is_empty() {
+        return Ok(());
+    }
+    values
+        .par_chunks(whole)
+        .enumerate()
+        .try_for_each(|(i, chunk)| {
+            let mut indices = vec![0u64; array.shape().len()];
+            if let Some(index) = indices.first_mut() {
+                *index = (first + i) as u64;
+            }
+            // The last chunk has the full shape too; what is outside the array is fill.
+            let stored = if chunk.len() == whole {
+                array.store_chunk(&indices, chunk)
+            } else {
+                let mut padded = chunk.to_vec();
+                padded.resize(whole, T::default());
+                array.store_chunk(&indices, padded)
+            };
+            stored.map_err(|e| write_error(place, e))
+        })
+}
+
+/// The attributes of the group `raw`.
+pub(super) fn raw_encoding() -> Value {
+    json!({"encoding-type": "raw", "encoding-version": "0.1.0"})
 }
 
 fn consolidated(metadata: serde_json::Map<String, Value>) -> Value {

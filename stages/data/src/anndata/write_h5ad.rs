@@ -10,10 +10,10 @@ use std::path::Path;
 use hdf5_pure::{
     AttrValue, DatasetBuilder, EnumTypeBuilder, FileBuilder, GroupBuilder, make_i8_type,
 };
-use ndarray::Array2;
+use ndarray::{Array2, Array3};
 
 use super::write::{check_name, check_shapes, scipy_indices};
-use super::{AnnData, Uns};
+use super::{AnnData, Image, Uns};
 use crate::error::{StageError, StageResult};
 use crate::frame::{Column, Frame};
 use crate::matrix::{Csr, Matrix};
@@ -79,6 +79,19 @@ pub(super) fn write(data: &AnnData, path: &Path) -> StageResult<()> {
         Ok(())
     })?;
     group(&mut file, "uns", &mut |g| dict(g, "uns", &data.uns))?;
+    if let Some(raw) = &data.raw {
+        group(&mut file, "raw", &mut |g| {
+            encode_group(g, "raw", "0.1.0");
+            matrix(g, "raw", "X", &raw.x)?;
+            let mut var = g.create_group("var");
+            frame(&mut var, "raw/var", &raw.var)?;
+            g.add_group(var.finish());
+            let mut varm = g.create_group("varm");
+            encode_group(&mut varm, "dict", "0.1.0");
+            g.add_group(varm.finish());
+            Ok(())
+        })?;
+    }
     file.write(path).map_err(|e| StageError::Io {
         access: crate::error::Access::Write,
         path: path.to_path_buf(),
@@ -124,6 +137,7 @@ stored! {
     i32, with_i32_data;
     i16, with_i16_data;
     i8, with_i8_data;
+    u8, with_u8_data;
 }
 
 /// Values and shape, packed where there are many.
@@ -155,6 +169,12 @@ fn numbers<T: Stored>(dataset: &mut DatasetBuilder, values: &[T], shape: &[usize
 }
 
 fn dense<T: Stored>(dataset: &mut DatasetBuilder, a: &Array2<T>) {
+    let a = a.as_standard_layout();
+    let values = a.as_slice().expect("standard layout");
+    numbers(dataset, values, a.shape());
+}
+
+fn image<T: Stored>(dataset: &mut DatasetBuilder, a: &Array3<T>) {
     let a = a.as_standard_layout();
     let values = a.as_slice().expect("standard layout");
     numbers(dataset, values, a.shape());
@@ -298,6 +318,8 @@ fn dict(group: &mut GroupBuilder, at: &str, values: &BTreeMap<String, Uns>) -> S
             Uns::Numbers(v) => numbers(group.create_dataset(name), v, &[v.len()]),
             Uns::Integers(v) => numbers(group.create_dataset(name), v, &[v.len()]),
             Uns::Matrix(a) => dense(group.create_dataset(name), a),
+            Uns::Image(Image::Bytes(a)) => image(group.create_dataset(name), a),
+            Uns::Image(Image::Reals(a)) => image(group.create_dataset(name), a),
         }
     }
     Ok(())

@@ -16,6 +16,7 @@ mod loci;
 mod naming;
 mod position;
 mod read;
+mod species;
 mod symbols;
 mod table;
 
@@ -26,6 +27,7 @@ pub use chromosome::{natural_cmp, normalise_chromosome};
 pub use loci::{is_clonal_locus, is_immunoglobulin_segment, names_gene};
 pub use naming::likely_cause;
 pub use position::Position;
+pub use species::Species;
 pub use symbols::symbols;
 pub use table::is_ensembl_id;
 pub use table::{Duplicates, Gene, GeneClass, GeneTable};

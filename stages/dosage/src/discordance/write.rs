@@ -25,12 +25,12 @@ pub(super) fn all(
     let both = panel.zip(found);
     let cells = both.map(|((panel, clones), found)| cell_rows(cohort, panel, clones, found));
     let genes = both.map(|((panel, _), found)| gene_rows(cohort, panel, found));
-    let patients = both.map(|((panel, _), found)| patient_rows(cohort, panel, found));
+    let patients = both.map(|((panel, _), found)| patient_rows(cohort, panel, found, params));
     let verdict = verdict(found);
     Table::new(cells.unwrap_or_default())
         .note("malignant cells: does the cell hold back the genes of discordance_genes.tsv while its clone follows its copy number")
         .note(&verdict)
-        .note(format!("a share of {} of a clone's cells is expected to be discordant", params.cell_share))
+        .note(format!("a share of {} of a clone's cells is expected to be discordant; where a set is established, of each patient its own (discordance_patients.tsv)", params.cell_share))
         .write(dir)?;
     Table::new(genes.unwrap_or_default())
         .note("altered genes: is the gene one that discordant cells hold back")
@@ -81,7 +81,7 @@ fn cell_rows(
     order.sort_by_key(|&i| panel.cells[i]);
     let row = |i: usize| {
         let cell = panel.cells[i];
-        let log_odds = found.fit().beliefs.cells[i];
+        let log_odds = found.beliefs().cells[i];
         let clone = &panel.clones[clone_of[i]];
         DiscordanceCellRow {
             cell: cohort.obs.index[cell].clone(),
@@ -113,12 +113,18 @@ fn gene_rows(cohort: &Cohort, panel: &Panel, found: &Found) -> Vec<DiscordanceGe
     found
         .genes
         .iter()
-        .zip(&found.fit().beliefs.genes)
+        .zip(&found.beliefs().genes)
         .map(row)
         .collect()
 }
 
-fn patient_rows(cohort: &Cohort, panel: &Panel, found: &Found) -> Vec<DiscordanceRateRow> {
+fn patient_rows(
+    cohort: &Cohort,
+    panel: &Panel,
+    found: &Found,
+    params: &DiscordanceParams,
+) -> Vec<DiscordanceRateRow> {
+    let learnt = |p: usize| Some(found.learnt.as_ref()?.cell_share[p]);
     let n_cells = |p: usize| -> usize {
         let own = panel
             .clones
@@ -130,6 +136,7 @@ fn patient_rows(cohort: &Cohort, panel: &Panel, found: &Found) -> Vec<Discordanc
         patient: cohort.patients[p].clone(),
         n_cells: n_cells(p) as i64,
         rate: *rate,
+        expected_share: learnt(p).unwrap_or(params.cell_share),
     };
     found.rates.iter().enumerate().map(row).collect()
 }

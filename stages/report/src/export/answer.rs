@@ -1,14 +1,17 @@
 //! What was found, beside the data it was found in: dosage of each gene in `var`, of each cell in `obs`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::joined;
-use clcc_data::anndata::AnnData;
+use clcc_data::anndata::{AnnData, Uns};
 use clcc_data::error::StageResult;
 use clcc_data::frame::{Categorical, Column, Frame};
 use clcc_data::genome::{Assembly, Duplicates, GeneTable};
 use clcc_stage::roles::{Input, Tables};
-use clcc_stage::rows::{DosageCellRow, DosageGeneRow, DosagePatientRow};
+use clcc_stage::rows::{
+    DiscordanceCellRow, DiscordanceFitRow, DiscordanceGeneRow, DosageCellRow, DosageGeneRow,
+    DosagePatientRow,
+};
 
 /// A column made of rows: its name, its value in a row, and whether it is there even where no row has one.
 type Made<R> = (&'static str, fn(&R) -> Option<f64>, bool);
@@ -51,9 +54,7 @@ pub(super) fn add_dosage(
     dosage: &Input<'_, Tables>,
 ) -> StageResult<()> {
     let genes: Vec<DosageGeneRow> = dosage.rows()?;
-    let row_of: HashMap<&str, usize> = genes.iter().map(|g| g.names.as_str()).zip(0..).collect();
-    let wanted = data.var.index.iter();
-    let rows: Vec<Option<usize>> = wanted.map(|g| row_of.get(g.as_str()).copied()).collect();
+    let rows = rows_by(genes.iter().map(|g| g.names.as_str()), &data.var.index);
     add(&mut data.var, &genes, &OF_GENES, &rows);
     let class = rows.iter().map(|row| row.map_or("", |r| &genes[r].class));
     let class = Categorical::from_values(&class.collect::<Vec<_>>());
@@ -75,6 +76,58 @@ pub(super) fn add_dosage(
     let rows = joined::rows_of(&data.obs.index, patient, &patients, &names);
     add(&mut data.obs, &cells, &OF_CELLS, &rows);
     Ok(())
+}
+
+/// Columns of `var` made of `discordance_genes.tsv`.
+const HELD_BACK: [Made<DiscordanceGeneRow>; 2] = [
+    ("discordance_prob_held_back", |g| Some(g.prob_held_back), true),
+    ("discordance_log_odds", |g| Some(g.log_odds), true),
+];
+/// Columns of `obs` made of `discordance_cells.tsv`.
+const DISCORDANT: [Made<DiscordanceCellRow>; 2] = [
+    ("discordance_prob", |c| Some(c.prob_discordant), true),
+    ("discordance_log_odds", |c| Some(c.log_odds), true),
+];
+
+/// Adds the probability that discordant cells hold a gene back to `var`, that a cell is one of them to `obs`, and to
+/// `uns["discordance"]` whether there is such a set at all: `established` (`yes`, `no`; empty where no clone has an
+/// altered gene) and the `evidence` of the reported fit. Without evidence the probabilities are those under the
+/// hypothesis that there is a set.
+///
+/// # Errors
+/// Where a table cannot be read.
+pub(super) fn add_discordance(
+    data: &mut AnnData,
+    patient: &str,
+    discordance: &Input<'_, Tables>,
+) -> StageResult<()> {
+    let genes: Vec<DiscordanceGeneRow> = discordance.rows()?;
+    let rows = rows_by(genes.iter().map(|g| g.names.as_str()), &data.var.index);
+    add(&mut data.var, &genes, &HELD_BACK, &rows);
+
+    let cells: Vec<DiscordanceCellRow> = discordance.rows()?;
+    let (patients, names): (Vec<String>, Vec<String>) = cells
+        .iter()
+        .map(|c| (c.patient.clone(), c.cell.clone()))
+        .unzip();
+    let rows = joined::rows_of(&data.obs.index, patient, &patients, &names);
+    add(&mut data.obs, &cells, &DISCORDANT, &rows);
+
+    let fits: Vec<DiscordanceFitRow> = discordance.rows()?;
+    let reported = fits.iter().find_map(|f| Some((f.established.as_ref()?, f)));
+    let said = reported.map_or("", |(established, _)| established);
+    let evidence = reported.map(|(_, f)| ("evidence".to_string(), Uns::F64(f.evidence)));
+    let entries = std::iter::once(("established".to_string(), Uns::Str(said.to_string())));
+    let entries: BTreeMap<String, Uns> = entries.chain(evidence).collect();
+    data.uns.insert("discordance".into(), Uns::Dict(entries));
+    Ok(())
+}
+
+/// The row of each of `wanted` among `names`.
+fn rows_by<'a>(names: impl Iterator<Item = &'a str>, wanted: &[String]) -> Vec<Option<usize>> {
+    let row_of: HashMap<&str, usize> = names.zip(0..).collect();
+    let row = |w: &String| row_of.get(w.as_str()).copied();
+    wanted.iter().map(row).collect()
 }
 
 /// Adds those of the columns that the table has.

@@ -11,7 +11,9 @@
 //!
 //! With `dosage` among its needs, `var` has the slope of each gene (`dosage_slope`, its posterior, probabilities and
 //! `dosage_class`, of all patients and of this one) and `obs` how far cells fall short of their dosage
-//! (`dosage_shortfall`). `var["gene_ids"]` are Ensembl ids, `uns["log1p"]` says for scanpy what `X` is. Arrays of the
+//! (`dosage_shortfall`). With `discordance`, `obs` has the probability that a cell is discordant (`discordance_prob`),
+//! `var` that discordant cells hold a gene back (`discordance_prob_held_back`), and `uns["discordance"]` whether the set
+//! is established. `var["gene_ids"]` are Ensembl ids, `uns["log1p"]` says for scanpy what `X` is. Arrays of the
 //! cells that came in with the counts (`obsm["spatial"]`) are handed on; one whose name is taken becomes
 //! `<name>_source`.
 //!
@@ -19,13 +21,14 @@
 //! out. `gene_values_cnv` is not exported: its genes are a subset of `var`.
 
 mod answer;
+mod cellxgene;
 mod joined;
 mod params;
 
 #[cfg(test)]
 mod tests;
 
-pub use params::ExportParams;
+pub use params::{Cellxgene, ExportParams, Profile, Term, TermsOf};
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -39,9 +42,10 @@ use clcc_data::frame::{Categorical, Column};
 use clcc_data::matrix::Matrix;
 use clcc_stage::cells::CLONE;
 use clcc_stage::cells::MALIGNANT;
+use clcc_stage::params::{OnlyWith, ParamProblem};
 use clcc_stage::roles;
 use clcc_stage::rows::{ConcordanceRow, DoubletRow};
-use clcc_stage::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
+use clcc_stage::stage::{Metrics, ObsRead, OutputDecl, Publish, Read, Stage, StageContext};
 
 /// The stage kind `export`.
 #[derive(Debug)]
@@ -54,9 +58,19 @@ impl Stage for Export {
     // 4: column `cnv_malignancy`.
     // 5: X_umap is the map of expression; X_clcc_joint.
     // 6: dosage in `var` and `obs`, `gene_ids`, `uns["log1p"]`, arrays of the cells that came in.
-    const CODE_VERSION: u32 = 6;
+    // 7: `uns["spatial"]`, probabilities of `discordance`.
+    const CODE_VERSION: u32 = 7;
     const ABOUT: &'static str = "writes one AnnData per patient with everything that was computed";
     const MULTI_THREADED: bool = true;
+    const ONLY_WITH: &'static [OnlyWith] = ExportParams::ONLY_WITH;
+
+    fn check(params: &Self::Params) -> Vec<ParamProblem> {
+        params.problems()
+    }
+
+    fn obs_reads(params: &Self::Params) -> Vec<ObsRead> {
+        params.obs_reads()
+    }
 
     fn reads(_: &Self::Params) -> Vec<Read> {
         vec![
@@ -68,6 +82,7 @@ impl Stage for Export {
             Read::optional_one(roles::CONCORDANCE),
             Read::optional_one(roles::DOUBLETS),
             Read::optional_one(roles::DOSAGE),
+            Read::optional_one(roles::DISCORDANCE),
         ]
     }
 
@@ -104,7 +119,15 @@ impl Stage for Export {
         if let Some(input) = ctx.optional(roles::DOSAGE) {
             answer::add_dosage(&mut data, &patient, &input)?;
         }
+        if let Some(input) = ctx.optional(roles::DISCORDANCE) {
+            answer::add_discordance(&mut data, &patient, &input)?;
+        }
         add_what_came_in(&mut data, &ctx.one(roles::EXPR)?.path)?;
+        if params.profile == Profile::Cellxgene {
+            for note in cellxgene::apply(&mut data, &params.cellxgene)? {
+                ctx.progress.warn(&note);
+            }
+        }
         ctx.check_cancelled()?;
         data.write_zarr(&ctx.output(roles::ANNDATA))?;
         if params.h5ad {
@@ -125,13 +148,17 @@ fn expression(path: &Path, params: &ExportParams) -> StageResult<AnnData> {
         x: Some(reader.x()?),
         ..AnnData::default()
     };
-    if params.counts {
+    if params.counts || params.profile == Profile::Cellxgene {
         data.layers.insert("counts".into(), reader.layer("counts")?);
     }
-    let genome = match reader.uns()?.remove("genome") {
+    let mut uns = reader.uns()?;
+    let genome = match uns.remove("genome") {
         Some(Uns::Str(genome)) => Some(genome),
         _ => None,
     };
+    if let Some(sections) = uns.remove("spatial") {
+        data.uns.insert("spatial".into(), sections);
+    }
     answer::add_gene_ids(&mut data.var, genome.as_deref());
     // Natural logarithms, as `scanpy.pp.log1p` says by saying no base.
     data.uns.insert("log1p".into(), Uns::Dict(BTreeMap::new()));

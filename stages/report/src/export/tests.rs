@@ -467,6 +467,52 @@ fn the_answer_stands_beside_genes_and_cells() {
     assert_eq!(d.uns["log1p"], Uns::Dict(BTreeMap::new()));
 }
 
+/// Tables of `discordance` of two patients, with a reported fit where `established` says something.
+fn write_discordance(b: &Bench, established: &str) {
+    let dir = b.dir.path().join("discordance");
+    std::fs::create_dir(&dir).unwrap();
+    let genes = "# a note\nnames\tprob_held_back\tlog_odds\ng9\t0.9\t2\ng1\t0.75\t1.1\n";
+    let cells = "cell\tpatient\tinforms\tprob_discordant\tlog_odds\nc1\tP1\tTrue\t0.9\t2\nc1\tP2\tTrue\t0.25\t-1\nc3\tP2\tFalse\t0.5\t0\n";
+    let fits = match established {
+        "" => "profile\tevidence\testablished\n".to_string(),
+        yes => {
+            format!("profile\tevidence\testablished\nown\t2\t\nown\t8.5\t{yes}\nrelaid_1\t-1\t\n")
+        }
+    };
+    for (name, text) in [
+        ("discordance_genes.tsv", genes),
+        ("discordance_cells.tsv", cells),
+        ("discordance_fits.tsv", &fits),
+    ] {
+        std::fs::write(dir.join(name), text).unwrap();
+    }
+}
+
+#[test]
+fn probabilities_of_discordance_stand_beside_genes_and_cells_with_their_verdict() {
+    for (established, expected) in [("yes", Some(8.5)), ("no", Some(8.5)), ("", None)] {
+        let b = Bench::new();
+        write_discordance(&b, established);
+        b.run(&["expr", "cnv", "discordance"]).unwrap();
+        let d = Reader::open(&b.out()).unwrap().read().unwrap();
+        let known = |frame: &Frame, name: &str| -> Vec<(usize, f64)> {
+            let values = frame.numbers(name).unwrap().into_iter().enumerate();
+            values.filter(|(_, v)| !v.is_nan()).collect()
+        };
+        assert_eq!(known(&d.var, "discordance_prob_held_back"), [(1, 0.75)]);
+        assert_eq!(known(&d.var, "discordance_log_odds"), [(1, 1.1)]);
+        // Cell `c1` is that of this patient.
+        assert_eq!(known(&d.obs, "discordance_prob"), [(1, 0.25), (3, 0.5)]);
+        assert_eq!(known(&d.obs, "discordance_log_odds"), [(1, -1.0), (3, 0.0)]);
+        let mut verdict =
+            BTreeMap::from([("established".to_string(), Uns::Str(established.into()))]);
+        if let Some(evidence) = expected {
+            verdict.insert("evidence".into(), Uns::F64(evidence));
+        }
+        assert_eq!(d.uns["discordance"], Uns::Dict(verdict));
+    }
+}
+
 #[test]
 fn arrays_that_came_in_go_on_and_ids_are_those_of_ensembl() {
     let b = Bench::new();

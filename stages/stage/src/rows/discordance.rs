@@ -46,6 +46,9 @@ crate::table! {
         n_cells: i64,
         /// Mean probability of them to be discordant.
         rate: f64,
+        /// Share of discordant cells that was expected: that of the parameters, or the patient's own, learnt where a
+        /// set is established.
+        expected_share: f64,
     }
 }
 

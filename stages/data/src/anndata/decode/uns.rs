@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use ndarray::Array2;
+use ndarray::{Array2, Array3};
 
 use super::frame::{column, frame};
 use super::{is_plain, named, unread};
-use crate::anndata::Uns;
 use crate::anndata::store::{Node, Store, Values};
+use crate::anndata::{Image, Uns};
 use crate::error::StageResult;
 use crate::frame::Column;
 
@@ -23,6 +23,10 @@ fn uns(store: &dyn Store, at: &str) -> StageResult<Option<Uns>> {
             [] => Some(scalar(store, at)?),
             [_] => Some(list(store, at)?),
             [rows, cols] => matrix(store, at, (rows as usize, cols as usize))?,
+            [rows, cols, channels] => {
+                let shape = (rows as usize, cols as usize, channels as usize);
+                image(store, at, shape, &array.dtype)?
+            }
             _ => None,
         },
         Some(_) => None,
@@ -92,6 +96,32 @@ fn matrix(store: &dyn Store, at: &str, shape: (usize, usize)) -> StageResult<Opt
     };
     let values = store.read(at)?.to_f64();
     Ok(values.map(fill).transpose()?.map(Uns::Matrix))
+}
+
+/// An array of three axes; `None` where it is neither of bytes nor of real numbers.
+fn image(
+    store: &dyn Store,
+    at: &str,
+    shape: (usize, usize, usize),
+    dtype: &str,
+) -> StageResult<Option<Uns>> {
+    let bad = |e: String| store.bad(at, format!("values do not fill the shape: {e}"));
+    let image = match (dtype, store.read(at)?) {
+        ("uint8", values) => {
+            let values = values.into_i64().map_err(|e| store.bad(at, e))?;
+            let bytes = values.into_iter().map(|v| v as u8).collect();
+            Array3::from_shape_vec(shape, bytes).map(Image::Bytes)
+        }
+        (_, values @ (Values::F32(_) | Values::F64(_))) => {
+            let values = values.to_f64().unwrap_or_default();
+            let reals = values.into_iter().map(|v| v as f32).collect();
+            Array3::from_shape_vec(shape, reals).map(Image::Reals)
+        }
+        _ => return Ok(None),
+    };
+    image
+        .map(|i| Some(Uns::Image(i)))
+        .map_err(|e| bad(e.to_string()))
 }
 
 /// All values of a group of `uns`. A link can make a group its own member, so there is an end to how deep groups

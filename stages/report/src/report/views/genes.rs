@@ -321,7 +321,7 @@ impl Clones {
         chunk.steps16(
             "copy",
             &shape,
-            &layer("copy_ratio")?,
+            &layer("log_copy_ratio")?,
             STEP,
             Code::DeltaPlanes,
         );
