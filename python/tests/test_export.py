@@ -116,7 +116,7 @@ name: sections
 seed: 3
 axes: {patient: [P1, P2]}
 inputs:
-  counts: {path: sections.h5ad}
+  counts: {path: "PLACE/sections.h5ad"}
   genes: {builtin: grch38}
 stages:
   ingest: {inputs: [counts], params: {group_by: patient}}
@@ -149,7 +149,7 @@ def test_pictures_of_sections_are_kept(tmp_path: Path) -> None:
     data.uns["spatial"] = pictures
     data.write_h5ad(tmp_path / "sections.h5ad")
     workflow = tmp_path / "sections.yaml"
-    workflow.write_text(SECTIONS)
+    workflow.write_text(SECTIONS.replace("PLACE", str(tmp_path)))
     results = clcc_flow.run(workflow, cache=tmp_path / "cache", results=tmp_path / "results").read()
     for patient, library in (("P1", "A1"), ("P2", "B1")):
         h5ad = anndata.read_h5ad(results.directory / f"{patient}.h5ad")

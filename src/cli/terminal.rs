@@ -219,15 +219,6 @@ impl Terminal {
 
     fn show(&mut self, event: &Event) {
         match event {
-            Event::Started {
-                workflow,
-                nodes,
-                jobs,
-                ..
-            } => {
-                let cores = if *jobs == 1 { "core" } else { "cores" };
-                self.print(&format!("{workflow}: {nodes} nodes on {jobs} {cores}"));
-            }
             Event::DidReuse { id, key, remote } => {
                 self.ended += 1;
                 let place = if *remote { "  remote" } else { "" };
@@ -247,16 +238,6 @@ impl Terminal {
             } => self.progress(id, *done, *total, message),
             Event::Warning { id, message } => self.warn(id, message),
             Event::Note { message } => self.line("WARN", None, false, message),
-            Event::DidSubmit {
-                id,
-                job,
-                adopted_from: Some(run),
-            } => {
-                let job = job.as_deref().unwrap_or("of unknown id");
-                let text = format!("{id}: goes on with job {job} of run {run}");
-                self.line("JOB", None, false, &text);
-            }
-            Event::DidSubmit { .. } => {}
             Event::DidExecute {
                 id,
                 key,
@@ -270,27 +251,51 @@ impl Terminal {
                 self.finish(id);
                 self.line("RETRY", None, false, &format!("{id} {how}: {because}"));
             }
-            Event::DidFindDamage {
-                id,
-                role,
-                digest,
-                remote,
-            } => self.damaged(id, role, &digest[..8], *remote),
-            Event::DidFetch { .. } | Event::DidSend { .. } | Event::DidTransfer { .. } => {}
-            Event::WillWaitForSending { nodes } => {
-                let s = if *nodes == 1 { "node" } else { "nodes" };
-                let text =
-                    format!("waiting until the results of {nodes} {s} are in the shared cache");
-                self.line("SEND", None, false, &text);
-            }
             Event::DidFail { .. } => self.failed(event),
             Event::DidSkip {
                 id,
                 because,
                 reason,
             } => self.skipped(id, because, reason.as_ref()),
-            Event::DidPublish { .. } => {}
             Event::Finished { .. } => self.finished(),
+            _ => self.show_rare(event),
+        }
+    }
+
+    /// What is not seen of every node.
+    fn show_rare(&mut self, event: &Event) {
+        match event {
+            Event::Started {
+                workflow,
+                nodes,
+                jobs,
+                ..
+            } => {
+                let cores = if *jobs == 1 { "core" } else { "cores" };
+                self.print(&format!("{workflow}: {nodes} nodes on {jobs} {cores}"));
+            }
+            Event::DidSubmit {
+                id,
+                job,
+                adopted_from: Some(run),
+            } => {
+                let job = job.as_deref().unwrap_or("of unknown id");
+                let text = format!("{id}: goes on with job {job} of run {run}");
+                self.line("JOB", None, false, &text);
+            }
+            Event::DidFindDamage {
+                id,
+                role,
+                digest,
+                remote,
+            } => self.damaged(id, role, &digest[..8], *remote),
+            Event::WillWaitForSending { nodes } => {
+                let s = if *nodes == 1 { "node" } else { "nodes" };
+                let text =
+                    format!("waiting until the results of {nodes} {s} are in the shared cache");
+                self.line("SEND", None, false, &text);
+            }
+            _ => {}
         }
     }
 
@@ -449,18 +454,10 @@ impl Terminal {
                 tell!("  failed: {}: {}", node.id, f.message);
             }
         }
-        if let Some((remote, moved)) = moved {
-            tell!(" remote: {} ({remote})", moved_text(moved));
+        if let Some(moved) = moved {
+            tell!(" remote: {}", moved_text(moved));
         }
-        let cached = outcome.nodes.iter().filter_map(|end| match end {
-            Outcome::Cached(record) => Some(record.warnings.len()),
-            _ => None,
-        });
-        match cached.sum::<usize>() {
-            0 => {}
-            1 => tell!("   also: 1 warning of a cached node (`warnings` in run.json)"),
-            n => tell!("   also: {n} warnings of cached nodes (`warnings` in run.json)"),
-        }
+        tell_warnings_of_cached(&outcome.nodes);
         let dir = published.dir.display();
         if !published.restored.is_empty() {
             let which = some_of(&published.restored);
@@ -484,6 +481,19 @@ impl Terminal {
     }
 }
 
+/// How many warnings the nodes have that did not run.
+fn tell_warnings_of_cached(ends: &[Outcome]) {
+    let cached = ends.iter().filter_map(|end| match end {
+        Outcome::Cached(record) => Some(record.warnings.len()),
+        _ => None,
+    });
+    match cached.sum::<usize>() {
+        0 => {}
+        1 => tell!("   also: 1 warning of a cached node (`warnings` in run.json)"),
+        n => tell!("   also: {n} warnings of cached nodes (`warnings` in run.json)"),
+    }
+}
+
 /// The text in at most `columns` columns; whole where there is hardly room for any.
 fn cut(text: &str, columns: usize) -> String {
     const LEAST: usize = 10;
@@ -495,7 +505,7 @@ fn cut(text: &str, columns: usize) -> String {
 }
 
 /// What travelled: `found 12 nodes; fetched 3 artifacts, 1.2 MiB; sent nothing`.
-fn moved_text(moved: &Transfer) -> String {
+fn moved_text((remote, moved): &(String, Transfer)) -> String {
     let of = |verb: &str, artifacts: usize, bytes: u64| {
         let s = if artifacts == 1 { "" } else { "s" };
         match artifacts {
@@ -509,7 +519,7 @@ fn moved_text(moved: &Transfer) -> String {
         n => format!("; not sent: {n} {}", nodes(n)),
     };
     format!(
-        "found {} {}; {}; {}{unsent}",
+        "found {} {}; {}; {}{unsent} ({remote})",
         moved.found,
         nodes(moved.found),
         of("fetched", moved.fetched_artifacts, moved.fetched_bytes),

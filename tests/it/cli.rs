@@ -423,6 +423,32 @@ fn a_cached_node_does_not_read_as_a_step_back() {
     assert!(explain("seed=7").contains("seed 43 -> 7"));
 }
 
+#[test]
+fn others_normal_cells_are_read_only_where_they_are_asked_for() {
+    let pool = "  pool_normals:\n    needs: [preprocess]\n  dosage:";
+    let p = Project::new(TINY);
+    p.run_json(&["--until", "infercnv"]).expect(0);
+    let status = |node: &str| {
+        let plan = p.plan(&["--until", "infercnv"]);
+        let found = plan.into_iter().find(|(id, _, _)| id == node);
+        found.expect("it is in the plan").1
+    };
+    // The pool alone changes nothing of a patient: not what is read, not the key.
+    let beside = TINY.replace("  dosage:", pool);
+    p.write("w.yaml", &beside);
+    assert_eq!(status("infercnv[A]"), "cached");
+    let with = beside.replace(
+        "    needs: [preprocess]\n    params: {window_size",
+        "    needs: [preprocess, pool_normals]\n    params: {window_size",
+    );
+    p.write("w.yaml", &with);
+    assert_eq!(status("infercnv[A]"), "maybe");
+    let run = p.run_json(&["--until", "infercnv"]).expect(0);
+    let mut ran = run.nodes("did_execute");
+    ran.sort();
+    assert_eq!(ran, ["infercnv[A]", "infercnv[B]", "pool_normals"]);
+}
+
 /// The text without what moves the cursor and sets colours: `ESC [ ... letter`.
 fn without_escapes(text: &str) -> String {
     let mut parts = text.split("\u{1b}[");
@@ -467,14 +493,19 @@ fn a_terminal_gets_a_footer_and_lines_of_its_width() {
     .expect("as before");
     assert!(!said.contains("\u{1b}[32;1m"), "{said}");
     // The reason is longer than the line: what is shown of it fits.
+    // Lines follow one another without a line break: they are filled up with blanks.
     let plain = without_escapes(&said);
-    let mut lines = plain.split(['\n', '\r']).map(str::trim_end);
-    let done = lines.find(|l| l.contains("DONE [") && l.contains("infercnv[A]"));
+    let done = plain
+        .split("   DONE ")
+        .find(|rest| rest.contains(") infercnv[A]"));
     let done = done.expect("it ran again");
-    assert!(
-        done.ends_with('…') && done.chars().count() <= 60,
-        "{done:?}"
+    let (shown, _) = done.split_once('…').expect("cut");
+    assert_eq!(
+        "   DONE ".len() + shown.chars().count() + 1,
+        60,
+        "{shown:?}"
     );
+    assert!(shown.contains("exclude_ge"), "{shown:?}");
     let end = said.rfind(" ran, ").expect("a last line");
     assert!(!said[end..].contains("done"), "{said}");
 }

@@ -151,6 +151,7 @@ fn put(address: &str, path: &str, bytes: &str) {
             "--user",
             &keys,
         ])
+        .args(["-H", "x-amz-content-sha256: UNSIGNED-PAYLOAD"])
         .args(["-X", "PUT", "--data-binary", bytes, &url])
         .status();
     assert!(put.expect("curl starts").success(), "{url}");

@@ -78,14 +78,14 @@ fn example() -> AnnData {
             ("texts".into(), Uns::Strings(vec!["p".into(), "q".into()])),
             ("numbers".into(), Uns::Numbers(vec![1.5, 2.5])),
             (
-                "bytes".into(),
+                "picture of bytes".into(),
                 Uns::Image(Image::Bytes(ndarray::Array3::from_shape_fn(
                     (2, 3, 4),
                     |(r, c, k)| (255 - r * 20 - c * 5 - k) as u8,
                 ))),
             ),
             (
-                "reals".into(),
+                "picture of reals".into(),
                 Uns::Image(Image::Reals(ndarray::Array3::from_shape_fn(
                     (3, 2, 3),
                     |(r, c, k)| (r + c + k) as f32 / 8.0,
@@ -292,7 +292,7 @@ fn an_h5ad_reads_back_the_same_and_has_the_same_bytes() {
     large.obs.set("n", Column::I64((0..n as i64).collect()));
     let names: Vec<String> = (0..n).map(|i| format!("k{}", i % 300)).collect();
     large.obs.set_category("k", &names);
-    (large.obsm, large.obsp) = Default::default();
+    (large.obsm, large.obsp, large.raw) = Default::default();
     let rows = (0..n).map(|r| vec![(r as u32 % 2, r as f32)]);
     large.x = Some(Matrix::Csr(Csr::from_rows(2, rows)));
     large.layers = BTreeMap::from([(

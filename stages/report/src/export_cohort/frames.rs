@@ -213,7 +213,7 @@ mod tests {
         };
         assert!(n[..2] == [1.0, 2.0] && n[2].is_nan());
         assert_eq!(out.columns["both"], Column::F64(vec![0.5, 1.5, 3.0]));
-        assert_eq!(out.columns["flag"], category(&["True", "False", ""]));
+        assert_eq!(out.texts("flag").unwrap(), ["True", "False", ""]);
         assert_eq!(out.texts("kind").unwrap(), ["T", "", "B"]);
         assert_eq!(out.columns["whole"], Column::I64(vec![7, 8, 9]));
         assert_eq!(out.texts("late").unwrap(), ["", "", "x"]);

@@ -188,7 +188,7 @@ fn windows_that_differ_leave_with_a_warning() {
     assert_eq!(run.data().obsm.keys().collect::<Vec<_>>(), ["X_umap"]);
     assert_eq!(
         run.warnings,
-        ["left out, as the patients' differ or some have none: obsm/X_cnv"]
+        ["left out, as the patients' differ or some have none: `obsm/X_cnv`"]
     );
 }
 

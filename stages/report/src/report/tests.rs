@@ -587,6 +587,11 @@ impl Fixture {
 
     /// What `discordance` writes: its first malignant cells are discordant, and one of two altered genes is in the set.
     fn discordance(&mut self, node: Option<&str>, established: &str) {
+        self.discordance_beside(node, established, 2.1);
+    }
+
+    /// The same with this evidence where there is no set to be found.
+    fn discordance_beside(&mut self, node: Option<&str>, established: &str, elsewhere: f64) {
         let dir = self.put("discordance", node);
         let mut cells = Vec::new();
         for patient in ["P1", "P02"] {
@@ -617,6 +622,7 @@ impl Fixture {
             patient: patient.into(),
             n_cells: 60,
             rate: 0.28,
+            expected_share: 0.3,
         };
         Table::new(["P1", "P02"].map(rate).to_vec())
             .write(&dir)
@@ -635,7 +641,7 @@ impl Fixture {
             fit("own", 19.2, true),
             fit("own", 3.0, false),
             fit("relaid_1", -0.4, false),
-            fit("relaid_2", 2.1, false),
+            fit("relaid_2", elsewhere, false),
         ];
         Table::new(fits).write(&dir).unwrap();
     }
@@ -737,10 +743,9 @@ fn cells_that_hold_back_a_set_are_said_with_evidence_and_denominators() {
     // 60 malignant cells of each patient, of which a quarter has .95 and the others .05: 2 x (15 x .95 + 45 x .05) = 33.
     for text in [
         "Established: yes. Some cells hold back a set of genes",
-        "Evidence of the reported fit 19.2 (5 is asked for of all fits together); with the copy number laid elsewhere on the genome it is at most 2.1 in \
-         2 tries",
-        "Of 120 malignant cells in clones with an altered gene, 33 are expected to be discordant (30 with a probability of 0.9 or more); of 2 altered \
-         genes, 1 are expected in the set (1 with 0.9 or more).",
+        "Evidence of the reported fit 19.2 (5 is asked for of all fits together); with the copy number laid elsewhere on the genome at most 2.1 in 2 tries",
+        "Of 120 cancer cells with an altered gene (120 of them in malignant clones, which tell the genes), 33 are expected to be discordant; of 2 altered \
+         genes, 1 are expected in the set. 30 of 120 cells and 1 of 2 altered genes are told with a probability of 0.9 or more.",
         "loses 50.0 % of its response",
         "What it cannot see",
     ] {
@@ -773,6 +778,28 @@ fn a_set_that_is_not_established_calls_nothing() {
     let columns = Unpacked::of(&html, "cells").unwrap().header["columns"].to_string();
     assert!(columns.contains("(none is established)"), "{columns}");
     assert!(html.contains("<a href=\"#discordance\">No set of genes"));
+}
+
+#[test]
+fn a_set_that_is_found_elsewhere_too_is_in_doubt() {
+    let mut fixture = Fixture::full();
+    fixture.discordance_beside(None, "yes", 14.0);
+    let (dir, _) = fixture.run_in("out", &ReportParams::default());
+    let html = page(&dir);
+    let said = step(&html, "discordance");
+    assert!(said.contains("<p class=\"note warning\">Established: yes. That some cells hold back a set of genes is in doubt"));
+    assert!(said.contains("has more than 2 such tries happens in 1 of 3 without any set"));
+    assert!(
+        html.contains(
+            "<a href=\"#discordance\">That some cells hold back a set of genes is in doubt"
+        )
+    );
+    let cells = Unpacked::of(&html, "cells").unwrap();
+    assert!(cells.header["columns"].to_string().contains("(in doubt)"));
+    assert_eq!(
+        Unpacked::of(&html, "genes").unwrap().header["set_established"],
+        false
+    );
 }
 
 #[test]
@@ -1010,14 +1037,13 @@ fn text_from_the_data_is_escaped_and_nothing_is_fetched() {
     let drawings = drawings(&html);
     assert!(drawings.contains("Epithelial &lt;img src=x") && !drawings.contains("<img"));
     assert_eq!(html.matches(PROVENANCE_MARK).count(), 1);
-    // One script of the page, and one of data for each table.
-    let data = html.matches("<script type=\"application/json\">").count();
+    // One script of the page; data lie in chunks.
     let chunks = html
         .matches("<script type=\"text/plain\" id=\"chunk-")
         .count();
     assert_eq!(html.matches("<script>").count(), 1);
-    assert_eq!(html.matches("<script").count(), data + chunks + 1);
-    assert_eq!(html.matches("</script>").count(), data + chunks + 1);
+    assert_eq!(html.matches("<script").count(), chunks + 1);
+    assert_eq!(html.matches("</script>").count(), chunks + 1);
     for bad in [
         "http://", "https://", "//cdn", " src=\"", "@import", "xlink", "NaN\"",
     ] {

@@ -64,10 +64,11 @@ part(startNavigation);
 part(() => hasChunk("genes") && startSearch(openGene));
 for (const [id, view] of Object.entries(VIEWS)) {
   const section = byId(id);
-  if (section) whenNear(section, () => void start(section, view));
+  // Gene sets of several answers are tables alone.
+  if (section && hasChunk(section.dataset["chunk"] ?? "")) whenNear(section, () => void start(section, view));
 }
 part(() => hasChunk("cells") && startSelection());
-part(startStaticTables);
+part(() => hasChunk("tables") && startStaticTables());
 part(startFigures);
 part(startProvenance);
 performance.mark("page-ready");

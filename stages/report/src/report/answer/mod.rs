@@ -156,8 +156,8 @@ impl Answer<'_> {
                 Some(node) if self.held_back.len() > 1 => format!("{node}: {said}"),
                 _ => said.to_string(),
             };
-            let extent = match found.is_established() {
-                true => format!(" {}", found.extent()),
+            let extent = match found.is_sure() {
+                true => format!(" {}", found.told()),
                 false => String::new(),
             };
             format!(

@@ -121,6 +121,11 @@ fn table(genes: &Genes, called: &[usize], nearest: &[usize], label: &str) -> Str
 fn row(genes: &Genes, g: usize, c: &Columns) -> String {
     let name = &genes.names[g];
     let class = CLASSES[usize::from(genes.class[g])];
+    // Of several answers none has the gene view.
+    let link = match genes.node {
+        None => format!("<a href=\"#gene={}\">{}</a>", url(name), escape(name)),
+        Some(_) => escape(name),
+    };
     let locus = genes.places[g]
         .as_ref()
         .map_or("–".to_string(), |(chromosome, start, end)| {
@@ -140,10 +145,9 @@ fn row(genes: &Genes, g: usize, c: &Columns) -> String {
         None => format!("<td class=\"num\">{}</td>", p_value(c.q[g])),
     };
     format!(
-        "<tr><th scope=\"row\"><a href=\"#gene={}\">{}</a></th><td class=\"wide\">{}</td><td><span class=\"tag {class}\">{class}</span></td>\
+        "<tr><th scope=\"row\">{}</th><td class=\"wide\">{}</td><td><span class=\"tag {class}\">{class}</span></td>\
          <td class=\"num\">{}</td><td>{}</td>{evidence}<td class=\"num\">{patients}</td></tr>\n",
-        url(name),
-        escape(name),
+        link,
         escape(&locus),
         signed(c.slope[g], 2),
         interval(c.slope[g], c.low[g], c.high[g]),

@@ -61,7 +61,7 @@ fn of_node(
     let (said, evidence) = found.verdict();
     let established = found.is_established();
     let word = if established { "yes" } else { "no" };
-    let tone = if established {
+    let tone = if found.is_sure() {
         Tone::Info
     } else {
         Tone::Warning
@@ -71,6 +71,7 @@ fn of_node(
     let Some(fit) = found.chosen() else {
         return Ok(out);
     };
+    out.extend(found.doubt().map(|text| Block::Note(Tone::Warning, text)));
     if !established {
         out.push(Block::Text(
             "So no cell and no gene is called. The probabilities below are those under the hypothesis that there is a set; ranks may be of use, \
@@ -115,7 +116,7 @@ fn tables_of(inputs: &Inputs<'_, '_>, own: &[TableFile]) -> StageResult<Vec<Bloc
         (
             DiscordanceRateRow::SPEC,
             "Discordant cells per patient",
-            "Mean probability of the malignant cells in clones with an altered gene.",
+            "Mean probability of the cells of malignant clones with an altered gene.",
         ),
         (
             DiscordanceFitRow::SPEC,
@@ -154,8 +155,8 @@ fn figures(found: &HeldBack) -> StageResult<Vec<Figure>> {
             of_cells,
             "probability to be discordant",
             "cells",
-            "malignant cells of clones with an altered gene by their probability to hold the set back. Two heaps at the ends: cells can be told. One \
-             heap in between: they cannot.",
+            "cancer cells with an altered gene by their probability to hold the set back. Heaps at the ends: cells can be told. One heap in between: \
+             they cannot, and keep the probability that was expected beforehand.",
         ),
         (
             "discordance genes",

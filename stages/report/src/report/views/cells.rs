@@ -367,10 +367,12 @@ fn discordant(
         let cells = cells.map(|c| (c.patient.as_str(), c.cell.as_str(), c.prob_discordant));
         (found.node.clone(), rows.numbers(cells))
     };
-    let any = held_back.iter().any(HeldBack::is_established);
-    let title = match any {
-        true => "probability to hold the set of genes back",
-        false => "probability to hold a set of genes back (none is established)",
+    let title = if held_back.iter().any(HeldBack::is_sure) {
+        "probability to hold the set of genes back"
+    } else if held_back.iter().any(HeldBack::is_established) {
+        "probability to hold a set of genes back (in doubt)"
+    } else {
+        "probability to hold a set of genes back (none is established)"
     };
     (
         "prob_discordant",

@@ -487,7 +487,7 @@ fn held(chunk: &mut Chunk, genes: &Genes, held_back: &[HeldBack]) {
             values[at] = gene.prob_held_back;
         }
     }
-    chunk.set("set_established", json!(found.is_established()));
+    chunk.set("set_established", json!(found.is_sure()));
     chunk.f16("held", &[values.len()], &values);
 }
 

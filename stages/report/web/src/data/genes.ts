@@ -29,7 +29,7 @@ export interface GenesHeader extends Header {
   readonly tested: number;
   readonly escape: number;
   readonly contrast?: { readonly title: string } | null;
-  /** Whether the set that `held` is about is established. */
+  /** Whether the set that `held` is about is established beyond doubt. */
   readonly set_established?: boolean;
   readonly file?: string;
 }

@@ -3,7 +3,8 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import type { Page } from "playwright-core";
-import { cellsOf, demoPage, downloaded, genesOf, genomeOf, open, pixels, quit, shown } from "./harness";
+import { tableAt } from "../../src/table/static";
+import { cellsOf, chunkOf, demoPage, downloaded, genesOf, genomeOf, open, pixels, quit, shown } from "./harness";
 
 after(quit);
 
@@ -437,8 +438,10 @@ test("contrasts switch and link to genes; static tables take over whole", async 
   await page.evaluate(() => document.querySelectorAll("details").forEach((d) => (d.open = true)));
   await box.scrollIntoViewIfNeeded();
   await box.locator(".data-table").waitFor();
-  const rows = await box.evaluate((node) => (JSON.parse(node.querySelector("script")!.textContent!) as { rows: unknown[] }).rows.length);
+  const table = tableAt(await chunkOf(path, "tables"), Number(await box.getAttribute("data-table"))), rows = table.rows.length;
   assert.equal(await box.locator("tbody tr").count(), Math.min(20, rows));
+  const units = (table.units ?? []).filter(Boolean), heads = (await box.locator("thead th").allInnerTexts()).join("\n");
+  for (const unit of units) assert.ok(heads.includes(unit), `the heads ${heads} lack ${unit}`);
   await page.context().close();
 });
 
