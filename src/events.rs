@@ -1,11 +1,16 @@
 //! What happens in a run, as one JSON object a line: on stdout with `--format json`, and always in
 //! the run's `events.jsonl`. Consumers of the schedule (terminal, JSON, journal) see only these.
 
+use clcc_cache::remote::Transfer;
 use serde::{Deserialize, Serialize};
 
 use crate::decide::Reason;
 use crate::exec::FailureKind;
 use crate::schedule::SkipReason;
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
 
 /// Raised when a field changes its meaning.
 pub const EVENT_SCHEMA: u32 = 1;
@@ -33,7 +38,7 @@ impl Stamped<'_> {
     /// Whether somebody may wait for it. What is found in the cache comes in thousands and tells nobody anything
     /// at once.
     pub fn is_news(&self) -> bool {
-        !matches!(self.event, Event::DidReuse { .. })
+        !matches!(self.event, Event::DidReuse { .. } | Event::DidFetch { .. })
     }
 }
 
@@ -62,6 +67,9 @@ pub enum Event {
         id: String,
         /// Its key.
         key: String,
+        /// Its outputs are in the shared cache, and not all of them here.
+        #[serde(default, skip_serializing_if = "is_false")]
+        remote: bool,
     },
     /// A node begins to run.
     WillExecute {
@@ -146,6 +154,42 @@ pub enum Event {
         role: String,
         /// The artifact.
         digest: String,
+        /// It was to come from the shared cache, and could not be fetched.
+        #[serde(default, skip_serializing_if = "is_false")]
+        remote: bool,
+    },
+    /// An artifact came from the shared cache.
+    DidFetch {
+        /// The artifact.
+        digest: String,
+        /// Bytes that travelled.
+        bytes: u64,
+        /// Wall time.
+        seconds: f64,
+    },
+    /// What a node made went to the shared cache.
+    DidSend {
+        /// The node's key.
+        key: String,
+        /// Artifacts that were not there.
+        artifacts: usize,
+        /// Their bytes.
+        bytes: u64,
+        /// Wall time.
+        seconds: f64,
+    },
+    /// All else is done; the run ends when the rest is sent.
+    WillWaitForSending {
+        /// What so many nodes made is on its way.
+        nodes: usize,
+    },
+    /// What travelled between this cache and the shared one.
+    DidTransfer {
+        /// Where that is.
+        remote: String,
+        /// What.
+        #[serde(flatten)]
+        moved: Transfer,
     },
     /// A node failed.
     DidFail {

@@ -334,7 +334,7 @@ fn file_inputs(plan: &Plan, node: &Node) -> Option<Vec<InputArtifact>> {
     Some(inputs)
 }
 
-/// Whether a table of samples names the file, or the folder that it lies in.
+/// Whether a table of samples names the file, or the folder that it is in.
 fn is_of_a_sample(spec: &InputSpec, path: &Path) -> bool {
     let samples = spec.samples.iter().flat_map(|sheet| &sheet.samples);
     let mut files = samples.flat_map(|s| std::iter::once(&s.path).chain(&s.annotations));

@@ -4,16 +4,16 @@ use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
-use crate::error::CacheResult;
+use crate::error::{CacheError, CacheResult};
 use crate::lock::KeyLock;
-use crate::record::ActionRecord;
+use crate::record::{ActionRecord, OutputRecord};
 use crate::store::{Lookup, Store};
 use crate::tree::{Artifact, TreeEntry};
 
 /// Records by key and artifacts by digest. [`Store`] keeps them in a directory. A store that is
-/// shared over a network wraps one: it fetches record and artifacts before it answers
-/// [`lookup`](Self::lookup), and sends them after [`commit`](Self::commit); stages read local
-/// paths either way.
+/// shared over a network ([`crate::remote`]) wraps one: it finds records when they are
+/// [looked up](Self::lookup) and fetches artifacts when they are to be read ([`bring`](Self::bring)); stages read
+/// local paths either way.
 pub trait ActionStore: Debug + Send + Sync {
     /// See [`Store::lookup`].
     fn lookup(&self, key: &Digest) -> Lookup;
@@ -56,6 +56,40 @@ pub trait ActionStore: Debug + Send + Sync {
     /// # Errors
     /// Where the artifact cannot be set aside.
     fn quarantine(&self, digest: &Digest) -> CacheResult<()>;
+
+    /// Whether an output is here: see [`Store::has`].
+    fn has(&self, output: &OutputRecord) -> bool;
+
+    /// Whether outputs of a record that was a hit are not here yet.
+    fn is_elsewhere(&self, _record: &ActionRecord) -> bool {
+        false
+    }
+
+    /// Fetches those of these artifacts that were found elsewhere and are not here; breaks off once `is_over` says so.
+    ///
+    /// # Errors
+    /// [`NotBrought`].
+    fn bring(
+        &self,
+        _digests: &[Digest],
+        _is_over: &(dyn Fn() -> bool + Sync),
+    ) -> Result<(), NotBrought> {
+        Ok(())
+    }
+}
+
+/// Why artifacts are not here.
+#[derive(Debug, thiserror::Error)]
+pub enum NotBrought {
+    /// They cannot be had: they must be made again.
+    #[error("{} artifacts cannot be fetched", .0.len())]
+    Gone(Vec<Digest>),
+    /// The local disk.
+    #[error(transparent)]
+    Disk(CacheError),
+    /// The run ends.
+    #[error("the run ends")]
+    Stopped,
 }
 
 impl ActionStore for Store {
@@ -109,5 +143,9 @@ impl ActionStore for Store {
 
     fn quarantine(&self, digest: &Digest) -> CacheResult<()> {
         self.quarantine(digest)
+    }
+
+    fn has(&self, output: &OutputRecord) -> bool {
+        self.has(output)
     }
 }

@@ -21,9 +21,10 @@
 //! is read as an input or copied out, and by [`Store::verify`]. Records and journal lines carry a
 //! digest of themselves. No other file here is a source of truth: every journal may be lost.
 //!
-//! This crate knows nothing of stages, workflows or YAML, and is not asynchronous.
+//! This crate knows nothing of stages, workflows or YAML, and its calls block.
 
 mod action_store;
+mod at_once;
 mod digest;
 mod error;
 pub mod failpoint;
@@ -33,11 +34,13 @@ mod journal;
 mod lock;
 mod plain;
 mod record;
+pub mod remote;
 mod stat_cache;
 mod store;
 mod tree;
 
-pub use action_store::ActionStore;
+pub use action_store::{ActionStore, NotBrought};
+pub use at_once::at_once;
 pub use digest::{Digest, digest_bytes, digest_file};
 pub use error::{CacheError, CacheResult};
 pub use fresh::{fresh_dir, fresh_file, publish};
@@ -53,4 +56,6 @@ pub use stat_cache::{StatCache, stat_name, stat_of};
 pub use store::{
     Damage, Defect, GcItem, GcPolicy, GcReason, GcReport, Lookup, SILENCE, Store, VerifyReport,
 };
-pub use tree::{Artifact, ArtifactForm, TreeEntry, measure, measure_linked, measure_synced};
+pub use tree::{
+    Artifact, ArtifactForm, TreeEntry, measure, measure_linked, measure_synced, sync_all,
+};

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::at_once::at_once;
 use crate::digest::{Digest, digest_file};
 use crate::error::{CacheError, CacheResult};
 
@@ -60,19 +61,45 @@ pub fn measure_linked(path: &Path) -> CacheResult<Artifact> {
     measure_with(path, Mode::Linked)
 }
 
-/// As [`measure`], and makes the content durable (fsync of every file and directory).
+/// As [`measure`], and makes the content durable: see [`sync_all`].
 ///
 /// # Errors
 /// As [`measure`].
 pub fn measure_synced(path: &Path) -> CacheResult<Artifact> {
-    measure_with(path, Mode::Synced)
+    sync_all(&[path.to_path_buf()])?;
+    measure(path)
+}
+
+/// Makes these files and directories durable, with all that is in them: fsync of every file, then of every
+/// directory.
+///
+/// # Errors
+/// [`CacheError::NotPlain`] on links, devices and pipes; [`CacheError::Io`].
+pub fn sync_all(paths: &[PathBuf]) -> CacheResult<()> {
+    let (mut files, mut dirs) = (Vec::new(), Vec::new());
+    for path in paths {
+        if Mode::Plain.stat(path)?.is_dir() {
+            let mut found = Vec::new();
+            list(
+                path,
+                String::new(),
+                Mode::Plain,
+                &mut Vec::new(),
+                &mut found,
+                &mut dirs,
+            )?;
+            files.extend(found.into_iter().map(|(rel, _)| path.join(rel)));
+        } else {
+            files.push(path.clone());
+        }
+    }
+    at_once(&files, |file| sync_path(file))?;
+    at_once(&dirs, |dir| sync_path(dir))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
     Plain,
-    /// Content is made durable.
-    Synced,
     /// Links are followed.
     Linked,
 }
@@ -80,7 +107,7 @@ enum Mode {
 impl Mode {
     fn stat(self, path: &Path) -> CacheResult<std::fs::Metadata> {
         match self {
-            Self::Plain | Self::Synced => std::fs::symlink_metadata(path),
+            Self::Plain => std::fs::symlink_metadata(path),
             Self::Linked => std::fs::metadata(path),
         }
         .map_err(CacheError::io("stat", path))
@@ -88,12 +115,8 @@ impl Mode {
 }
 
 fn measure_with(path: &Path, mode: Mode) -> CacheResult<Artifact> {
-    let sync = mode == Mode::Synced;
     let meta = mode.stat(path)?;
     if meta.is_file() {
-        if sync {
-            sync_path(path)?;
-        }
         return Ok(Artifact {
             form: ArtifactForm::File,
             digest: digest_file(path)?,
@@ -107,15 +130,13 @@ fn measure_with(path: &Path, mode: Mode) -> CacheResult<Artifact> {
         });
     }
     let mut files = Vec::new();
-    list(path, String::new(), mode, &mut Vec::new(), &mut files)?;
+    let (above, dirs) = (&mut Vec::new(), &mut Vec::new());
+    list(path, String::new(), mode, above, &mut files, dirs)?;
     files.sort();
     let entries = files
         .into_iter()
         .map(|(rel, size)| {
             let file = path.join(&rel);
-            if sync {
-                sync_path(&file)?;
-            }
             Ok(TreeEntry {
                 digest: digest_file(&file)?,
                 path: rel,
@@ -143,13 +164,15 @@ pub(crate) fn tree_digest(entries: &[TreeEntry]) -> Digest {
     Digest::from_bytes(*hasher.finalize().as_bytes())
 }
 
-/// `above`: device and number of the directories on the way, so that a link back ends.
+/// `above`: device and number of the directories on the way, so that a link back ends. `dirs` gets the directories,
+/// each after those in it.
 fn list(
     dir: &Path,
     prefix: String,
     mode: Mode,
     above: &mut Vec<(u64, u64)>,
     out: &mut Vec<(String, u64)>,
+    dirs: &mut Vec<PathBuf>,
 ) -> CacheResult<()> {
     let own = mode.stat(dir)?;
     let own = (own.dev(), own.ino());
@@ -173,7 +196,7 @@ fn list(
             format!("{prefix}/{name}")
         };
         if meta.is_dir() {
-            list(&path, rel, mode, above, out)?;
+            list(&path, rel, mode, above, out, dirs)?;
         } else if meta.is_file() {
             out.push((rel, meta.len()));
         } else {
@@ -181,9 +204,7 @@ fn list(
         }
     }
     above.pop();
-    if mode == Mode::Synced {
-        sync_path(dir)?;
-    }
+    dirs.push(dir.to_path_buf());
     Ok(())
 }
 

@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clcc_cache::remote::{Address, ParseAddressError, RemoteMode};
 use clcc_stages::stage::DeviceChoice;
 
+use super::error::{CliError, exit};
 use crate::plan::{Overrides, Setting, parse_input, parse_only, parse_set};
-use crate::profile::ExecutorKind;
-use crate::run::WorkflowOptions;
+use crate::profile::{ExecutorKind, Profile};
+use crate::run::{RemoteOptions, WorkflowOptions};
 use crate::workflow::parse_bytes;
 
 /// From raw single-cell RNA counts of tumours to the genes that escape copy-number dosage.
@@ -191,6 +193,12 @@ pub(super) struct GcArgs {
     /// Keep only what the last N runs of each workflow used.
     #[arg(long, value_name = "N")]
     pub(super) keep_last: Option<usize>,
+    /// Collect this shared cache instead: `s3://BUCKET/PREFIX`, `gs://...`, `az://...` or `file:///FOLDER`.
+    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["max_size", "keep_last"])]
+    pub(super) remote: Option<Address>,
+    /// With --remote: also drop what was sent longer ago, for example `90d`.
+    #[arg(long, value_name = "TIME", requires = "remote", value_parser = humantime::parse_duration)]
+    pub(super) older_than: Option<std::time::Duration>,
     /// Only say what would go.
     #[arg(long)]
     pub(super) dry_run: bool,
@@ -231,6 +239,13 @@ pub(super) struct WorkflowArgs {
     /// Read every input file again instead of trusting its size and times.
     #[arg(long)]
     pub(super) rehash: bool,
+    /// A shared cache: `s3://BUCKET/PREFIX`, `gs://...`, `az://...`, `https://...` or `file:///FOLDER`; `none` for none
+    /// [default: that of the profile].
+    #[arg(long, value_name = "ADDRESS", value_parser = parse_remote)]
+    pub(super) remote: Option<RemoteArg>,
+    /// What may be done with it [default: write where that is possible].
+    #[arg(long, value_enum, value_name = "MODE")]
+    pub(super) remote_mode: Option<RemoteModeArg>,
 }
 
 impl WorkflowArgs {
@@ -246,6 +261,8 @@ impl WorkflowArgs {
             device: DeviceArg::Auto,
             cache: PathBuf::from(".clcc"),
             rehash: false,
+            remote: None,
+            remote_mode: None,
         }
     }
 
@@ -265,6 +282,82 @@ impl WorkflowArgs {
             device: self.device.into(),
             cache: self.cache.clone(),
             rehash: self.rehash,
+            remote: None,
+        }
+    }
+
+    /// The same with the shared cache that the command line or else the profile names.
+    pub(super) fn options_with(&self, profile: &Profile) -> Result<WorkflowOptions, CliError> {
+        let given = self.remote.as_ref();
+        let address = match given {
+            Some(RemoteArg::None) => None,
+            Some(RemoteArg::At(address)) => Some(address),
+            None => profile.remote.as_ref(),
+        };
+        let mode = self.remote_mode.map(RemoteMode::from);
+        let Some(address) = address else {
+            return match mode {
+                Some(_) if given.is_none() => {
+                    let message = "--remote-mode: there is no --remote, and none in a profile";
+                    Err(CliError::new(exit::USAGE, message))
+                }
+                _ => Ok(self.options()),
+            };
+        };
+        if mode == Some(RemoteMode::Write) && !address.can_be_written() {
+            let message = format!("--remote-mode write: `{address}` can only be read");
+            return Err(CliError::new(exit::USAGE, message));
+        }
+        let mut remote = RemoteOptions::new(address.clone());
+        // The profile's mode belongs to the profile's address.
+        let of_profile = profile.remote_mode.filter(|_| given.is_none());
+        remote.mode = mode.or(of_profile).unwrap_or(remote.mode);
+        Ok(WorkflowOptions {
+            remote: Some(remote),
+            ..self.options()
+        })
+    }
+
+    /// The same for a verb that changes nothing anywhere.
+    pub(super) fn options_to_look(&self, profile: &Profile) -> Result<WorkflowOptions, CliError> {
+        let mut options = self.options_with(profile)?;
+        if let Some(remote) = &mut options.remote {
+            remote.mode = RemoteMode::Read;
+            remote.keeps_records = false;
+        }
+        Ok(options)
+    }
+}
+
+/// A shared cache, as it is given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum RemoteArg {
+    /// None, whatever the profile says.
+    None,
+    /// This one.
+    At(Address),
+}
+
+fn parse_remote(text: &str) -> Result<RemoteArg, ParseAddressError> {
+    match text {
+        "none" => Ok(RemoteArg::None),
+        text => text.parse().map(RemoteArg::At),
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum RemoteModeArg {
+    /// Only use what is there.
+    Read,
+    /// Send what is made too.
+    Write,
+}
+
+impl From<RemoteModeArg> for RemoteMode {
+    fn from(mode: RemoteModeArg) -> Self {
+        match mode {
+            RemoteModeArg::Read => Self::Read,
+            RemoteModeArg::Write => Self::Write,
         }
     }
 }
@@ -294,7 +387,7 @@ pub(super) struct RunArgs {
     /// Who runs nodes [default: what the profile says, else this machine].
     #[arg(long, value_enum)]
     pub(super) executor: Option<ExecutorArg>,
-    /// Where nodes run [default: `clcc-flow.yaml` beside the workflow, else in ~/.config/clcc-flow].
+    /// Where nodes run [default: `clcc-flow.yaml` next to the workflow, else in ~/.config/clcc-flow].
     #[arg(long, value_name = "FILE")]
     pub(super) profile: Option<PathBuf>,
     /// More options of `sbatch`, after `--`.

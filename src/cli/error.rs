@@ -194,6 +194,8 @@ impl From<RunError> for CliError {
             RunError::CachePath(_) => {
                 Self::from_error(exit::USAGE, &e).hint("give another place with --cache")
             }
+            RunError::NoRemote => Self::from_error(exit::USAGE, &e)
+                .hint("build with the feature `remote`, which is on by default"),
             RunError::Input { ref source, .. } => {
                 Self::from_error(exit::INVALID, &e).with_hint(cache_hint(source))
             }

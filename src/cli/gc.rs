@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use clcc_cache::remote::Address;
 use clcc_cache::{Digest, GcPolicy, GcReason, SILENCE, Store};
 
 use super::args::GcArgs;
@@ -13,6 +14,9 @@ use crate::exec::gib;
 use crate::results::RunRecord;
 
 pub(super) fn gc(args: &GcArgs) -> Result<i32, CliError> {
+    if let Some(address) = &args.remote {
+        return remote_gc(address, args);
+    }
     let store = open(&args.cache)?;
     let _own = own(&store, args.wait, args.without_lock)?;
     let history = History::read(&store, args.keep_last);
@@ -47,7 +51,34 @@ pub(super) fn gc(args: &GcArgs) -> Result<i32, CliError> {
     Ok(exit::OK)
 }
 
-fn size(bytes: u64) -> String {
+/// The same of a shared cache.
+#[cfg(feature = "remote")]
+fn remote_gc(address: &Address, args: &GcArgs) -> Result<i32, CliError> {
+    if !address.can_be_written() {
+        let message = format!("gc --remote: `{address}` can only be read");
+        return Err(CliError::new(exit::USAGE, message));
+    }
+    let report = clcc_cache::remote::collect_remote(address, args.older_than, args.dry_run)
+        .map_err(|why| CliError::new(exit::CACHE, format!("`{address}`: {why}")))?;
+    let verb = if args.dry_run { "would free" } else { "freed" };
+    say!(
+        "{verb} {} ({} bytes) in {address}; kept {} (records: {}), dropped records: {}, artifacts: {}",
+        size(report.bytes.1),
+        report.bytes.1,
+        size(report.bytes.0),
+        report.records.0,
+        report.records.1,
+        report.artifacts.1,
+    );
+    Ok(exit::OK)
+}
+
+#[cfg(not(feature = "remote"))]
+fn remote_gc(_: &Address, _: &GcArgs) -> Result<i32, CliError> {
+    Err(crate::run::RunError::NoRemote.into())
+}
+
+pub(super) fn size(bytes: u64) -> String {
     if bytes < 1 << 20 {
         format!("{:.1} KiB", bytes as f64 / 1024.0)
     } else {

@@ -1,6 +1,7 @@
 //! `run`, `plan`, `explain`.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 
 use clcc_cache::ActionRecord;
@@ -31,15 +32,16 @@ pub(super) fn run(args: &RunArgs) -> Result<i32, CliError> {
         format: args.format,
         terminal: None,
     };
+    let profile = profile(args)?;
     let options = RunOptions {
-        workflow: args.workflow.options(),
+        workflow: args.workflow.options_with(&profile)?,
         jobs: args.jobs.map(usize::from),
         memory: args.memory,
         fail_fast: args.fail_fast,
         results: args.results.clone(),
         force_results: args.force_results,
         program: None,
-        profile: profile(args)?,
+        profile,
         cancel: Some(follower.heard.cancel.clone()),
     };
     let finished = run::run(&args.workflow.workflow, &options, &mut follower)?;
@@ -147,6 +149,9 @@ struct PlannedNode<'a> {
     axes: &'a clcc_stages::stage::Branch,
     status: Status,
     reason: Option<&'a Reason>,
+    /// Its outputs are in the shared cache, and not all of them here.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    remote: bool,
 }
 
 /// How many nodes are to do what.
@@ -171,8 +176,9 @@ impl PlanSummary {
 }
 
 pub(super) fn plan(args: &RunArgs) -> Result<i32, CliError> {
-    let session = open(&args.workflow)?;
+    let session = open(&args.workflow, args.profile.as_deref())?;
     let verdicts = dry_run(&session.decider(0..session.plan.nodes.len()))?;
+    tell_trouble(&session);
     let plan = &session.plan;
     let selected: Vec<(usize, &Verdict)> = verdicts
         .iter()
@@ -191,6 +197,7 @@ pub(super) fn plan(args: &RunArgs) -> Result<i32, CliError> {
                     axes: &node.branch,
                     status: v.status,
                     reason: v.reasons.first(),
+                    remote: v.remote,
                 }
             });
             let document = PlanDocument {
@@ -209,8 +216,25 @@ pub(super) fn plan(args: &RunArgs) -> Result<i32, CliError> {
     })
 }
 
-fn open(args: &WorkflowArgs) -> Result<Session, CliError> {
-    Ok(Session::open(&args.workflow, &args.options())?)
+/// Opens a workflow to look at it.
+fn open(args: &WorkflowArgs, profile: Option<&Path>) -> Result<Session, CliError> {
+    let profile = Profile::find(profile, &args.workflow)?;
+    Ok(Session::open(
+        &args.workflow,
+        &args.options_to_look(&profile)?,
+    )?)
+}
+
+/// What is wrong with the shared cache.
+fn tell_trouble(session: &Session) {
+    #[cfg(feature = "remote")]
+    for news in session.remote.iter().flat_map(|remote| remote.news()) {
+        if let clcc_cache::remote::RemoteNews::Trouble(message) = news {
+            tell!("   WARN {message}");
+        }
+    }
+    #[cfg(not(feature = "remote"))]
+    let _ = session;
 }
 
 fn print_plan(plan: &Plan, selected: &[(usize, &Verdict)], summary: &PlanSummary) {
@@ -223,7 +247,14 @@ fn print_plan(plan: &Plan, selected: &[(usize, &Verdict)], summary: &PlanSummary
             Status::Maybe => "MAYBE",
             Status::Skip => "SKIP",
         };
-        let reason = v.reasons.first().map(Reason::text).unwrap_or_default();
+        let of_remote = || {
+            if v.remote {
+                "remote".to_string()
+            } else {
+                String::new()
+            }
+        };
+        let reason = v.reasons.first().map_or_else(of_remote, Reason::text);
         say!(
             "{}",
             format!("{word:>8} {:width$}  {reason}", plan.nodes[*i].id).trim_end()
@@ -246,7 +277,7 @@ fn print_plan(plan: &Plan, selected: &[(usize, &Verdict)], summary: &PlanSummary
 }
 
 pub(super) fn explain(args: &WorkflowArgs, node: &str) -> Result<i32, CliError> {
-    let session = open(args)?;
+    let session = open(args, None)?;
     let nodes = &session.plan.nodes;
     let ids: Vec<NodeId> = match session.plan.find(node) {
         Some(id) => vec![id],
@@ -264,6 +295,7 @@ pub(super) fn explain(args: &WorkflowArgs, node: &str) -> Result<i32, CliError> 
         return Err(CliError::new(exit::USAGE, problem.message).with_hint(problem.hint));
     }
     ids.into_iter().for_each(|id| explain_node(&session, id));
+    tell_trouble(&session);
     Ok(exit::OK)
 }
 
@@ -283,7 +315,10 @@ fn explain_node(session: &Session, id: NodeId) {
     }
     match decider.decide(id, &known) {
         Decision::Hit(record) => {
-            say!("{node} is cached");
+            match session.actions().is_elsewhere(&record) {
+                true => say!("{node} is in the shared cache"),
+                false => say!("{node} is cached"),
+            }
             print_record(&record);
             let preimage = decider.preimage(id, &known, &BTreeSet::new());
             let changes = preimage.map(|p| decider.changes(id, &p));

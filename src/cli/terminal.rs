@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
+use clcc_cache::remote::Transfer;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::estimate::{Estimate, duration};
+use super::gc::size;
 use super::out::tell_drawn;
 use crate::decide::Reason;
 use crate::device::RunDevice;
@@ -34,7 +36,7 @@ pub(super) struct Terminal {
     footer: Option<ProgressBar>,
     estimate: Estimate,
     cores: usize,
-    /// Warnings of stages, and the nodes beside the first that have the same.
+    /// Warnings of stages, and the nodes after the first that have the same.
     warned: BTreeMap<(String, String), usize>,
 }
 
@@ -207,20 +209,20 @@ impl Terminal {
         }
     }
 
+    fn finished(&mut self) {
+        if let Some(footer) = self.footer.take() {
+            footer.finish_and_clear();
+        }
+        self.repeated_warnings();
+        let _ = self.bars.clear();
+    }
+
     fn show(&mut self, event: &Event) {
         match event {
-            Event::Started {
-                workflow,
-                nodes,
-                jobs,
-                ..
-            } => {
-                let cores = if *jobs == 1 { "core" } else { "cores" };
-                self.print(&format!("{workflow}: {nodes} nodes on {jobs} {cores}"));
-            }
-            Event::DidReuse { id, key } => {
+            Event::DidReuse { id, key, remote } => {
                 self.ended += 1;
-                self.line("CACHED", None, true, &format!("{id}  {}", &key[..8]));
+                let place = if *remote { "  remote" } else { "" };
+                self.line("CACHED", None, true, &format!("{id}  {}{place}", &key[..8]));
             }
             Event::WillExecute {
                 id,
@@ -236,21 +238,6 @@ impl Terminal {
             } => self.progress(id, *done, *total, message),
             Event::Warning { id, message } => self.warn(id, message),
             Event::Note { message } => self.line("WARN", None, false, message),
-            Event::DidSubmit {
-                id,
-                job,
-                adopted_from,
-            } => {
-                if let Some(run) = adopted_from {
-                    let job = job.as_deref().unwrap_or("of unknown id");
-                    self.line(
-                        "JOB",
-                        None,
-                        false,
-                        &format!("{id}: goes on with job {job} of run {run}"),
-                    );
-                }
-            }
             Event::DidExecute {
                 id,
                 key,
@@ -264,21 +251,51 @@ impl Terminal {
                 self.finish(id);
                 self.line("RETRY", None, false, &format!("{id} {how}: {because}"));
             }
-            Event::DidFindDamage { id, role, digest } => self.damaged(id, role, &digest[..8]),
             Event::DidFail { .. } => self.failed(event),
             Event::DidSkip {
                 id,
                 because,
                 reason,
             } => self.skipped(id, because, reason.as_ref()),
-            Event::DidPublish { .. } => {}
-            Event::Finished { .. } => {
-                if let Some(footer) = self.footer.take() {
-                    footer.finish_and_clear();
-                }
-                self.repeated_warnings();
-                let _ = self.bars.clear();
+            Event::Finished { .. } => self.finished(),
+            _ => self.show_rare(event),
+        }
+    }
+
+    /// What is not seen of every node.
+    fn show_rare(&mut self, event: &Event) {
+        match event {
+            Event::Started {
+                workflow,
+                nodes,
+                jobs,
+                ..
+            } => {
+                let cores = if *jobs == 1 { "core" } else { "cores" };
+                self.print(&format!("{workflow}: {nodes} nodes on {jobs} {cores}"));
             }
+            Event::DidSubmit {
+                id,
+                job,
+                adopted_from: Some(run),
+            } => {
+                let job = job.as_deref().unwrap_or("of unknown id");
+                let text = format!("{id}: goes on with job {job} of run {run}");
+                self.line("JOB", None, false, &text);
+            }
+            Event::DidFindDamage {
+                id,
+                role,
+                digest,
+                remote,
+            } => self.damaged(id, role, &digest[..8], *remote),
+            Event::WillWaitForSending { nodes } => {
+                let s = if *nodes == 1 { "node" } else { "nodes" };
+                let text =
+                    format!("waiting until the results of {nodes} {s} are in the shared cache");
+                self.line("SEND", None, false, &text);
+            }
+            _ => {}
         }
     }
 
@@ -289,9 +306,13 @@ impl Terminal {
         self.line("DONE", Some(seconds), true, &format!("{id}  {key}  {why}"));
     }
 
-    fn damaged(&mut self, id: &str, role: &str, digest: &str) {
+    fn damaged(&mut self, id: &str, role: &str, digest: &str, remote: bool) {
         self.ended = self.ended.saturating_sub(1);
-        let text = format!("{id}: output {role} ({digest}) is damaged in the cache; made again");
+        let what = match remote {
+            true => "cannot be fetched",
+            false => "is damaged in the cache",
+        };
+        let text = format!("{id}: output {role} ({digest}) {what}; made again");
         self.line("WARN", None, false, &text);
     }
 
@@ -409,6 +430,7 @@ impl Terminal {
             plan,
             outcome,
             published,
+            moved,
             seconds,
         } = finished;
         let Summary {
@@ -432,15 +454,10 @@ impl Terminal {
                 tell!("  failed: {}: {}", node.id, f.message);
             }
         }
-        let cached = outcome.nodes.iter().filter_map(|end| match end {
-            Outcome::Cached(record) => Some(record.warnings.len()),
-            _ => None,
-        });
-        match cached.sum::<usize>() {
-            0 => {}
-            1 => tell!("   also: 1 warning of a cached node (`warnings` in run.json)"),
-            n => tell!("   also: {n} warnings of cached nodes (`warnings` in run.json)"),
+        if let Some(moved) = moved {
+            tell!(" remote: {}", moved_text(moved));
         }
+        tell_warnings_of_cached(&outcome.nodes);
         let dir = published.dir.display();
         if !published.restored.is_empty() {
             let which = some_of(&published.restored);
@@ -464,6 +481,19 @@ impl Terminal {
     }
 }
 
+/// How many warnings the nodes have that did not run.
+fn tell_warnings_of_cached(ends: &[Outcome]) {
+    let cached = ends.iter().filter_map(|end| match end {
+        Outcome::Cached(record) => Some(record.warnings.len()),
+        _ => None,
+    });
+    match cached.sum::<usize>() {
+        0 => {}
+        1 => tell!("   also: 1 warning of a cached node (`warnings` in run.json)"),
+        n => tell!("   also: {n} warnings of cached nodes (`warnings` in run.json)"),
+    }
+}
+
 /// The text in at most `columns` columns; whole where there is hardly room for any.
 fn cut(text: &str, columns: usize) -> String {
     const LEAST: usize = 10;
@@ -472,6 +502,29 @@ fn cut(text: &str, columns: usize) -> String {
     }
     let kept: String = text.chars().take(columns - 1).collect();
     format!("{}…", kept.trim_end())
+}
+
+/// What travelled: `found 12 nodes; fetched 3 artifacts, 1.2 MiB; sent nothing`.
+fn moved_text((remote, moved): &(String, Transfer)) -> String {
+    let of = |verb: &str, artifacts: usize, bytes: u64| {
+        let s = if artifacts == 1 { "" } else { "s" };
+        match artifacts {
+            0 => format!("{verb} nothing"),
+            n => format!("{verb} {n} artifact{s}, {} ({bytes} bytes)", size(bytes)),
+        }
+    };
+    let nodes = |n: usize| if n == 1 { "node" } else { "nodes" };
+    let unsent = match moved.unsent {
+        0 => String::new(),
+        n => format!("; not sent: {n} {}", nodes(n)),
+    };
+    format!(
+        "found {} {}; {}; {}{unsent} ({remote})",
+        moved.found,
+        nodes(moved.found),
+        of("fetched", moved.fetched_artifacts, moved.fetched_bytes),
+        of("sent", moved.sent_artifacts, moved.sent_bytes),
+    )
 }
 
 /// Skipped nodes, those apart that were not selected.

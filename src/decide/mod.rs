@@ -397,6 +397,8 @@ pub struct Verdict {
     pub status: Status,
     /// Every reason; empty where cached.
     pub reasons: Vec<Reason>,
+    /// Cached, but not all of it here.
+    pub remote: bool,
 }
 
 /// Decides every node without running any.
@@ -420,15 +422,18 @@ pub fn dry_run(decider: &Decider<'_>) -> CacheResult<Vec<Verdict>> {
                 reasons: vec![Reason::NotSelected {
                     nodes: nodes.collect(),
                 }],
+                remote: false,
             });
             continue;
         }
         let verdict = match decider.decide(id, &known) {
             Decision::Hit(record) => {
+                let remote = decider.store.is_elsewhere(&record);
                 known[id] = Some(record);
                 Verdict {
                     status: Status::Cached,
                     reasons: Vec::new(),
+                    remote,
                 }
             }
             Decision::Run {
@@ -438,12 +443,14 @@ pub fn dry_run(decider: &Decider<'_>) -> CacheResult<Vec<Verdict>> {
                 Verdict {
                     status: Status::Run,
                     reasons,
+                    remote: false,
                 }
             }
             Decision::Unknown => match decider.changes_before_inputs(id) {
                 Some(reasons) => Verdict {
                     status: Status::Run,
                     reasons,
+                    remote: false,
                 },
                 None => {
                     let nodes = plan
@@ -455,6 +462,7 @@ pub fn dry_run(decider: &Decider<'_>) -> CacheResult<Vec<Verdict>> {
                     Verdict {
                         status: Status::Maybe,
                         reasons: vec![Reason::Upstream { nodes }],
+                        remote: false,
                     }
                 }
             },

@@ -54,7 +54,7 @@ pub struct ActionInput {
     /// is not read a second time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stat: Option<String>,
-    /// Whether it lies in the cache, where nobody but the engine may change it.
+    /// Whether it is in the cache, where nobody but the engine may change it.
     #[serde(default)]
     pub in_cache: bool,
 }
@@ -165,6 +165,8 @@ pub enum FailureClass {
         /// The artifact.
         digest: Digest,
     },
+    /// An input that a shared cache was to have cannot be fetched: it is made again.
+    NotFetched,
     /// A file input was changed while it was read.
     ChangedInput,
 }
@@ -189,6 +191,8 @@ pub enum FailureKind {
     Crash,
     /// [`FailureClass::DamagedInput`].
     DamagedInput,
+    /// [`FailureClass::NotFetched`].
+    NotFetched,
     /// [`FailureClass::ChangedInput`].
     ChangedInput,
 }
@@ -204,6 +208,7 @@ impl From<FailureClass> for FailureKind {
             FailureClass::Timeout => Self::Timeout,
             FailureClass::Crash => Self::Crash,
             FailureClass::DamagedInput { .. } => Self::DamagedInput,
+            FailureClass::NotFetched => Self::NotFetched,
             FailureClass::ChangedInput => Self::ChangedInput,
         }
     }
@@ -256,6 +261,7 @@ mod tests {
             (C::Timeout, "timeout"),
             (C::Crash, "crash"),
             (C::DamagedInput { digest }, "damaged_input"),
+            (C::NotFetched, "not_fetched"),
             (C::ChangedInput, "changed_input"),
         ] {
             let kind = serde_json::to_value(FailureKind::from(class)).unwrap();

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use clcc_cache::{
-    ActionRecord, ActionStore, Artifact, CacheResult, Digest, KeyLock, Lookup, Store, TreeEntry,
-    Turn, digest_bytes, read_plain,
+    ActionRecord, ActionStore, Artifact, CacheResult, Digest, KeyLock, Lookup, OutputRecord, Store,
+    TreeEntry, Turn, digest_bytes, read_plain,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -516,5 +516,9 @@ impl ActionStore for JobStore {
 
     fn quarantine(&self, digest: &Digest) -> CacheResult<()> {
         self.store.quarantine(digest)
+    }
+
+    fn has(&self, output: &OutputRecord) -> bool {
+        self.store.has(output)
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clcc_cache::{
-    ActionRecord, ActionStore, Digest, OutputRecord, RECORD_FORMAT, failpoint, read_plain,
+    ActionRecord, ActionStore, Digest, OutputRecord, RECORD_FORMAT, at_once, failpoint, read_plain,
 };
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -219,6 +219,13 @@ pub(crate) fn cache_failure(e: &clcc_cache::CacheError) -> Failure {
     }
 }
 
+/// What a child needs before it starts.
+struct Prepared {
+    attempt: PathBuf,
+    action_file: PathBuf,
+    log: std::fs::File,
+}
+
 impl LocalExecutor {
     async fn execute(
         &self,
@@ -232,53 +239,10 @@ impl LocalExecutor {
             .new_attempt(&job.key)
             .map_err(|e| cache_failure(&e))?;
         remove.0 = Some(attempt.clone());
-        let io = |e: std::io::Error| {
-            let message = format!("cannot prepare `{}`: {e}", attempt.display());
-            Failure {
-                hint: crate::disk::hint(&attempt, &e),
-                ..Failure::new(io_class(&e, true), message)
-            }
-        };
-        let checkpoints = &job.action.checkpoint_dir;
-        if std::fs::symlink_metadata(checkpoints).is_ok_and(|m| m.is_symlink()) {
-            // A stage would write beyond it.
-            std::fs::remove_file(checkpoints).map_err(io)?;
-        }
-        let action_file = attempt.join("action.json");
-        let text = serde_json::to_vec_pretty(&job.action)
-            .map_err(|e| crash(format!("cannot write down what the stage is to do: {e}")))?;
-        failpoint::reach("attempt.action")
-            .and_then(|()| std::fs::write(&action_file, text))
-            .map_err(io)?;
-        if let Some(dir) = job.log.parent() {
-            std::fs::create_dir_all(dir).map_err(io)?;
-        }
-        let log = std::fs::File::create(&job.log).map_err(io)?;
-        let mut command = tokio::process::Command::new(self.program.image());
-        command.arg0("clcc-flow");
-        if let Some(id) = &job.grant.accelerator {
-            command.env("CUDA_VISIBLE_DEVICES", id);
-        }
+        let prepared = prepare(&job, attempt)?;
+        let attempt = prepared.attempt.clone();
         let oom_kills = oom_kills();
-        let mut child = command
-            .arg("exec-node")
-            .arg(&action_file)
-            .env("RAYON_NUM_THREADS", job.action.threads.to_string())
-            // candle's own pool waits by spinning, beside the threads granted above; what is large
-            // runs in our operations, on those.
-            .env("CANDLE_NUM_THREADS", "1")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(|e| {
-                crash(format!(
-                    "cannot start `{}`: {e}",
-                    self.program.path().display()
-                ))
-            })?;
+        let mut child = self.spawn(&job, prepared)?;
         let pid = child
             .id()
             .and_then(|id| rustix::process::Pid::from_raw(id as i32));
@@ -300,25 +264,88 @@ impl LocalExecutor {
         let result: Option<NodeResult> = read_plain(&attempt.join("result.json"))
             .ok()
             .and_then(|b| serde_json::from_slice(&b).ok());
-        let store = Arc::clone(&self.store);
         match result {
             // A stage that is asked to end says that it was cancelled: the clock's word counts.
             Some(NodeResult {
                 failure: Some(failure),
                 ..
             }) if !matches!(end.by, EndedBy::Timeout) => Err(failure),
-            Some(result) if end.status.success() => {
-                let (build, of) = (self.build, self.job.clone());
-                let publish = move || publish(store.as_ref(), &job, &attempt, result, build, of);
-                let published = tokio::task::spawn_blocking(publish).await;
-                published.map_err(|e| crash(format!("publishing failed: {e}")))?
-            }
+            Some(result) if end.status.success() => self.publish(job, attempt, result).await,
             _ => match said {
                 Some(failure) if matches!(end.by, EndedBy::Itself) => Err(failure),
                 _ => Err(self.why_it_ended(&end, over_budget, oom_kills, &job)),
             },
         }
     }
+
+    fn spawn(&self, job: &Job, prepared: Prepared) -> Result<tokio::process::Child, Failure> {
+        let mut command = tokio::process::Command::new(self.program.image());
+        command.arg0("clcc-flow");
+        if let Some(id) = &job.grant.accelerator {
+            command.env("CUDA_VISIBLE_DEVICES", id);
+        }
+        command
+            .arg("exec-node")
+            .arg(&prepared.action_file)
+            .env("RAYON_NUM_THREADS", job.action.threads.to_string())
+            // candle's own pool waits by spinning, in addition to the threads granted above; what is large
+            // runs in our operations, on those.
+            .env("CANDLE_NUM_THREADS", "1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(prepared.log)
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|e| {
+                let program = self.program.path().display();
+                crash(format!("cannot start `{program}`: {e}"))
+            })
+    }
+
+    async fn publish(
+        &self,
+        job: Job,
+        attempt: PathBuf,
+        result: NodeResult,
+    ) -> Result<JobOutcome, Failure> {
+        let store = Arc::clone(&self.store);
+        let (build, of) = (self.build, self.job.clone());
+        let publish = move || publish(store.as_ref(), &job, &attempt, result, build, of);
+        let published = tokio::task::spawn_blocking(publish).await;
+        published.map_err(|e| crash(format!("publishing failed: {e}")))?
+    }
+}
+
+/// Writes down what the child is to do, and opens its log.
+fn prepare(job: &Job, attempt: PathBuf) -> Result<Prepared, Failure> {
+    let io = |e: std::io::Error| {
+        let message = format!("cannot prepare `{}`: {e}", attempt.display());
+        Failure {
+            hint: crate::disk::hint(&attempt, &e),
+            ..Failure::new(io_class(&e, true), message)
+        }
+    };
+    let checkpoints = &job.action.checkpoint_dir;
+    if std::fs::symlink_metadata(checkpoints).is_ok_and(|m| m.is_symlink()) {
+        // A stage would write beyond it.
+        std::fs::remove_file(checkpoints).map_err(io)?;
+    }
+    let action_file = attempt.join("action.json");
+    let text = serde_json::to_vec_pretty(&job.action)
+        .map_err(|e| crash(format!("cannot write down what the stage is to do: {e}")))?;
+    failpoint::reach("attempt.action")
+        .and_then(|()| std::fs::write(&action_file, text))
+        .map_err(io)?;
+    if let Some(dir) = job.log.parent() {
+        std::fs::create_dir_all(dir).map_err(io)?;
+    }
+    let log = std::fs::File::create(&job.log).map_err(io)?;
+    Ok(Prepared {
+        attempt,
+        action_file,
+        log,
+    })
 }
 
 impl LocalExecutor {
@@ -481,24 +508,23 @@ fn publish(
     build: Option<Digest>,
     of: Option<serde_json::Value>,
 ) -> Result<JobOutcome, Failure> {
-    let mut outputs = Vec::new();
-    for (output, artifact) in &result.outputs {
-        store
-            .insert(&attempt.join("out").join(output.relative()), artifact)
-            .map_err(|e| cache_failure(&e))?;
-        outputs.push(OutputRecord {
-            role: output.role.clone(),
-            key: output.key.clone(),
-            form: artifact.form,
-            digest: artifact.digest,
-            bytes: artifact.bytes,
-        });
-    }
+    at_once(&result.outputs, |(output, artifact)| {
+        store.insert(&attempt.join("out").join(output.relative()), artifact)
+    })
+    .map_err(|e| cache_failure(&e))?;
+    let outputs = result.outputs.iter();
+    let outputs = outputs.map(|(output, artifact)| OutputRecord {
+        role: output.role.clone(),
+        key: output.key.clone(),
+        form: artifact.form,
+        digest: artifact.digest,
+        bytes: artifact.bytes,
+    });
     let mut record = ActionRecord {
         format: RECORD_FORMAT,
         key: job.key,
         preimage: serde_json::to_value(&job.preimage).expect("plain values serialise"),
-        outputs,
+        outputs: outputs.collect(),
         metrics: result.metrics,
         warnings: result.warnings,
         measured: json!({

@@ -10,6 +10,8 @@ mod job;
 mod local;
 mod memory_watch;
 mod node;
+#[cfg(feature = "remote")]
+mod remote;
 
 pub use action::{
     Action, ActionInput, ActionOutput, Failure, FailureClass, FailureKind, NodeMessage, NodeResult,
@@ -24,3 +26,7 @@ pub use local::{
 pub(crate) use local::{cache_failure, gib};
 pub use memory_watch::MemoryWatch;
 pub use node::exec_node;
+#[cfg(feature = "remote")]
+pub(crate) use remote::LOOK;
+#[cfg(feature = "remote")]
+pub use remote::RemoteExecutor;

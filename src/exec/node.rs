@@ -2,27 +2,25 @@
 
 use std::error::Error;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use clcc_cache::{
-    CacheError, Digest, failpoint, measure, measure_linked, measure_synced, read_plain,
-};
+use clcc_cache::{CacheError, Digest, failpoint, measure, measure_linked, read_plain, sync_all};
 use clcc_stages::StageError;
 use clcc_stages::ingest::Sheet;
 use clcc_stages::stage::{InputArtifact, Progress, StageContext};
 use serde_json::{Map, Value};
 
 use super::action::{
-    Action, ActionInput, FAULT, Failure, FailureClass, NodeMessage, NodeResult, io_class,
-    panic_text,
+    Action, ActionInput, ActionOutput, FAULT, Failure, FailureClass, NodeMessage, NodeResult,
+    io_class, panic_text,
 };
 use crate::decide::{content, content_of_patient, content_stat, content_stat_of_patient};
 use crate::registry::kind;
 
-/// Runs one action and writes `result.json` beside the action file. Returns the exit code.
+/// Runs one action and writes `result.json` next to the action file. Returns the exit code.
 pub fn exec_node(action_file: &Path) -> i32 {
     // A child never outlives its coordinator, however that ends.
     if !failpoint::skipped("child.dies_with_parent") {
@@ -31,23 +29,38 @@ pub fn exec_node(action_file: &Path) -> i32 {
     }
     let started = Instant::now();
     let attempt = action_file.parent().unwrap_or(Path::new("."));
-    let action: Action = match read_plain(action_file)
-        .map_err(|e| e.to_string())
-        .and_then(|b| serde_json::from_slice(&b).map_err(|e| e.to_string()))
-    {
+    let action = match read_action(action_file) {
         Ok(action) => action,
         Err(e) => {
             tracing::error!("cannot read action `{}`: {e}", action_file.display());
             return 1;
         }
     };
+    let reporter = Reporter::default();
+    let mut result = run_action(&action, attempt, &reporter);
+    result.seconds = started.elapsed().as_secs_f64();
+    match write_result(&attempt.join("result.json"), &result) {
+        Ok(()) => i32::from(result.failure.is_some()),
+        Err(failure) => {
+            reporter.send(&NodeMessage::Failed { failure });
+            1
+        }
+    }
+}
+
+fn read_action(file: &Path) -> Result<Action, String> {
+    let bytes = read_plain(file).map_err(|e| e.to_string())?;
+    serde_json::from_slice(&bytes).map_err(|e| e.to_string())
+}
+
+/// Runs the stage between the checks of its inputs, and digests what it wrote.
+fn run_action(action: &Action, attempt: &Path, reporter: &Reporter) -> NodeResult {
     let cancel = Arc::new(AtomicBool::new(false));
     watch_for_term(Arc::clone(&cancel));
-    let reporter = Reporter::default();
-    let outcome = check_cached_inputs(&action)
+    let outcome = check_cached_inputs(action)
         .and_then(|()| at("child.begin"))
-        .and_then(|()| run_stage(&action, attempt, &reporter, &cancel))
-        .and_then(|metrics| check_file_inputs(&action).map(|()| metrics))
+        .and_then(|()| run_stage(action, attempt, reporter, &cancel))
+        .and_then(|metrics| check_file_inputs(action).map(|()| metrics))
         .and_then(|metrics| at("child.ran").map(|()| metrics));
     let warnings = reporter
         .warnings
@@ -62,7 +75,7 @@ pub fn exec_node(action_file: &Path) -> i32 {
         seconds: 0.0,
         failure: None,
     };
-    match outcome.and_then(|metrics| Ok((metrics, collect(&action, attempt)?))) {
+    match outcome.and_then(|metrics| Ok((metrics, collect(action, attempt)?))) {
         Ok((metrics, outputs)) => {
             result.metrics = Value::Object(metrics);
             result.outputs = outputs;
@@ -74,27 +87,19 @@ pub fn exec_node(action_file: &Path) -> i32 {
             result.failure = Some(failure);
         }
     }
-    result.seconds = started.elapsed().as_secs_f64();
-    let code = i32::from(result.failure.is_some());
-    let bytes = serde_json::to_vec(&result).expect("plain values serialise");
-    // Not synced: after a power loss the whole attempt is void.
-    let written = failpoint::reach("child.result")
-        .and_then(|()| std::fs::File::create(attempt.join("result.json")))
-        .and_then(|mut f| f.write_all(&bytes));
-    match written {
-        Ok(()) => code,
-        Err(e) => {
-            let failure = Failure::new(
-                io_class(&e, true),
-                format!(
-                    "cannot write `{}`: {e}",
-                    attempt.join("result.json").display()
-                ),
-            );
-            reporter.send(&NodeMessage::Failed { failure });
-            1
-        }
-    }
+    result
+}
+
+/// Not synced: after a power loss the whole attempt is void.
+fn write_result(file: &Path, result: &NodeResult) -> Result<(), Failure> {
+    let bytes = serde_json::to_vec(result).expect("plain values serialise");
+    failpoint::reach("child.result")
+        .and_then(|()| std::fs::File::create(file))
+        .and_then(|mut f| f.write_all(&bytes))
+        .map_err(|e| {
+            let message = format!("cannot write `{}`: {e}", file.display());
+            Failure::new(io_class(&e, true), message)
+        })
 }
 
 /// Passes a failpoint.
@@ -102,7 +107,7 @@ fn at(place: &str) -> Result<(), Failure> {
     failpoint::reach(place).map_err(|e| Failure::new(io_class(&e, true), e.to_string()))
 }
 
-/// What lies in the cache is compared with its digest before it is read.
+/// What is in the cache is compared with its digest before it is read.
 fn check_cached_inputs(action: &Action) -> Result<(), Failure> {
     for input in action.inputs.iter().filter(|i| i.in_cache) {
         let Some(digest) = input.digest else { continue };
@@ -244,37 +249,38 @@ fn failure(e: &StageError) -> Failure {
     }
 }
 
-/// Digests and syncs every declared output; a missing one is a failure.
+/// Syncs every declared output, all in one go, and digests it; a missing one is a failure.
 fn collect(
     action: &Action,
     attempt: &Path,
-) -> Result<Vec<(super::ActionOutput, clcc_cache::Artifact)>, Failure> {
+) -> Result<Vec<(ActionOutput, clcc_cache::Artifact)>, Failure> {
     let wrong = |message: String| Failure::new(FailureClass::Stage, message);
-    action
-        .outputs
-        .iter()
-        .map(|output| {
-            let path = attempt.join("out").join(output.relative());
-            if !path.exists() {
-                return Err(wrong(format!(
-                    "stage `{}` did not write its output `{}`",
-                    action.kind,
-                    output.relative().display()
-                )));
-            }
-            let artifact = measure_synced(&path).map_err(|e| match &e {
-                CacheError::Io { path, source, .. } => Failure {
-                    hint: crate::disk::hint(path, source),
-                    ..Failure::new(
-                        io_class(source, true),
-                        format!("output `{}`: {e}: {source}", output.role),
-                    )
-                },
-                _ => wrong(format!("output `{}`: {e}", output.role)),
-            })?;
-            Ok((output.clone(), artifact))
-        })
-        .collect()
+    let path = |output: &ActionOutput| attempt.join("out").join(output.relative());
+    if let Some(output) = action.outputs.iter().find(|o| !path(o).exists()) {
+        return Err(wrong(format!(
+            "stage `{}` did not write its output `{}`",
+            action.kind,
+            output.relative().display()
+        )));
+    }
+    let cannot = |e: CacheError| match &e {
+        CacheError::Io { path, source, .. } => Failure {
+            hint: crate::disk::hint(path, source),
+            ..Failure::new(io_class(source, true), format!("{e}: {source}"))
+        },
+        _ => wrong(e.to_string()),
+    };
+    let paths: Vec<PathBuf> = action.outputs.iter().map(path).collect();
+    sync_all(&paths).map_err(cannot)?;
+    let artifacts = action.outputs.iter().zip(&paths).map(|(output, path)| {
+        let artifact = measure(path).map_err(|e| {
+            let failure = cannot(e);
+            let message = format!("output `{}`: {}", output.role, failure.message);
+            Failure { message, ..failure }
+        });
+        Ok((output.clone(), artifact?))
+    });
+    artifacts.collect()
 }
 
 /// SIGTERM asks the stage to stop; training then writes a checkpoint. SIGINT is left to the

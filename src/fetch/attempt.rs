@@ -33,6 +33,10 @@ pub(super) fn attempt(
     if part.len > 0 && part.about.total == Some(part.len) {
         return Ok(Ended::Whole);
     }
+    #[cfg(feature = "remote")]
+    if clcc_cache::remote::Address::is_bucket(url) {
+        return super::bucket::attempt(url, part, watch);
+    }
     let agent: Agent = Agent::config_builder()
         .http_status_as_error(false)
         .timeout_connect(Some(options.stall))
@@ -102,7 +106,7 @@ fn accept(
     }
 }
 
-fn restart(part: &mut Part, why: &str) -> Result<Ended, FetchError> {
+pub(super) fn restart(part: &mut Part, why: &str) -> Result<Ended, FetchError> {
     part.reset()?;
     Ok(Ended::Broken(why.to_string()))
 }

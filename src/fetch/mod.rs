@@ -10,10 +10,14 @@
 //!
 //! Several programs that want the same file take turns: the part is locked while one writes it.
 //!
-//! Not done: parallel ranges, FTP, credentials. No system library is used: TLS is rustls with ring,
+//! An object in a bucket (`s3://`, `gs://`, `az://`) comes by the same steps; its version is its entity tag.
+//!
+//! Not done: parallel ranges, FTP, credentials for web servers. No system library is used: TLS is rustls with ring,
 //! and the certificate authorities are those of Mozilla, built in.
 
 mod attempt;
+#[cfg(feature = "remote")]
+mod bucket;
 mod digest;
 mod part;
 
@@ -62,8 +66,8 @@ pub enum Step {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FetchError {
-    /// Neither `http` nor `https`.
-    #[error("expected a url with `http` or `https`, found `{url}`")]
+    /// Neither `http`, `https` nor, where this build has them, a bucket.
+    #[error("expected a url with {SCHEMES}, found `{url}`")]
     Scheme {
         /// The url.
         url: String,
@@ -75,6 +79,20 @@ pub enum FetchError {
         url: String,
         /// The status code.
         status: u16,
+    },
+    /// There is no such object.
+    #[error("there is no `{url}`")]
+    Absent {
+        /// The url.
+        url: String,
+    },
+    /// Credentials are missing, wrong or not enough.
+    #[error("`{url}`: {why}")]
+    Denied {
+        /// The url.
+        url: String,
+        /// What was said.
+        why: String,
     },
     /// Every try failed.
     #[error(
@@ -140,6 +158,9 @@ impl FetchError {
             Self::NoLength { .. } => {
                 Some("state `digest: sha256:...` next to the url, or download the file by hand")
             }
+            Self::Denied { .. } => Some(
+                "docs/shared-cache.md has the variables that hold credentials; AWS_SKIP_SIGNATURE=true reads a public bucket",
+            ),
             Self::GaveUp { .. } => Some("run again to go on where it stopped"),
             Self::Digest { .. } | Self::Content { .. } => {
                 Some("open the url in a browser to see what it gives")
@@ -157,6 +178,24 @@ impl FetchError {
     }
 }
 
+/// Schemes of addresses that can be downloaded, in words.
+pub const SCHEMES: &str = match cfg!(feature = "remote") {
+    true => "`http`, `https`, `s3`, `gs` or `az`",
+    false => "`http` or `https`",
+};
+
+/// Whether `url` is an address that can be downloaded.
+pub fn can_be_fetched(url: &str) -> bool {
+    let of_web = url.starts_with("http://") || url.starts_with("https://");
+    of_web || cfg!(feature = "remote") && is_object(url)
+}
+
+/// Whether `url` names an object in a bucket.
+fn is_object(url: &str) -> bool {
+    let address = url.parse::<clcc_cache::remote::Address>();
+    clcc_cache::remote::Address::is_bucket(url) && address.is_ok_and(|a| !a.path().is_empty())
+}
+
 /// Downloads `url` to `to`, whose folder is made. Returns at once where `to` is there.
 ///
 /// # Errors
@@ -168,7 +207,7 @@ pub fn fetch(
     options: &Options,
     watch: &dyn Fn(Step),
 ) -> Result<(), FetchError> {
-    if !(url.starts_with("http://") || url.starts_with("https://")) {
+    if !can_be_fetched(url) {
         return Err(FetchError::Scheme {
             url: url.to_string(),
         });

@@ -36,20 +36,7 @@ pub(super) fn expand(workflow: &Workflow, overrides: &Overrides) -> Result<Plan,
     x.check_overrides(overrides);
     let given = x.inputs(overrides);
     let inputs = instances(workflow, &given, &mut x.problems);
-    let mut nodes: Vec<Node> = Vec::new();
-    for name in order {
-        let spec = &workflow.stages[&name];
-        let Some(kind) = x.kind_of(&name, spec) else {
-            continue;
-        };
-        x.check_axes(&name, spec);
-        let key_axis = x.key_axis(&name, spec, kind);
-        for branch in x.branches(spec) {
-            if let Some(node) = x.node(&name, spec, kind, &branch, key_axis.as_deref(), overrides) {
-                nodes.push(node);
-            }
-        }
-    }
+    let mut nodes = x.nodes(&order, overrides);
     x.problems.extend(std::mem::take(&mut x.unused).problems());
     if x.problems.is_empty() {
         x.problems = wire::wire(workflow, &given, &mut nodes);
@@ -60,32 +47,31 @@ pub(super) fn expand(workflow: &Workflow, overrides: &Overrides) -> Result<Plan,
         return Err(x.problems);
     }
     select(workflow, &mut nodes, overrides);
-    let mut graph = DiGraph::new();
-    let indices: Vec<_> = (0..nodes.len()).map(|i| graph.add_node(i)).collect();
-    for (id, node) in nodes.iter().enumerate() {
-        let producers: BTreeSet<NodeId> = node
-            .inputs
-            .iter()
-            .filter_map(|i| {
-                if let NodeInput::Artifact { producer, .. } = i {
-                    Some(*producer)
-                } else {
-                    None
-                }
-            })
-            .collect();
-        for p in producers {
-            graph.add_edge(indices[p], indices[id], ());
-        }
-    }
     Ok(Plan {
         name: workflow.name.clone(),
         file: workflow.file.clone(),
         seed: overrides.seed().unwrap_or(workflow.seed),
+        graph: graph(&nodes),
         nodes,
         inputs,
-        graph,
     })
+}
+
+/// An edge from each node to those that read what it writes.
+fn graph(nodes: &[Node]) -> DiGraph<NodeId, ()> {
+    let mut graph = DiGraph::new();
+    let indices: Vec<_> = (0..nodes.len()).map(|i| graph.add_node(i)).collect();
+    for (id, node) in nodes.iter().enumerate() {
+        let producer = |input: &NodeInput| match input {
+            NodeInput::Artifact { producer, .. } => Some(*producer),
+            NodeInput::File { .. } => None,
+        };
+        let producers: BTreeSet<NodeId> = node.inputs.iter().filter_map(producer).collect();
+        for p in producers {
+            graph.add_edge(indices[p], indices[id], ());
+        }
+    }
+    graph
 }
 
 struct Expander<'a> {
@@ -275,6 +261,23 @@ impl Expander<'_> {
         out
     }
 
+    /// The nodes of every stage, stages in `order`.
+    fn nodes(&mut self, order: &[String], overrides: &Overrides) -> Vec<Node> {
+        let mut nodes = Vec::new();
+        for name in order {
+            let spec = &self.workflow.stages[name];
+            let Some(kind) = self.kind_of(name, spec) else {
+                continue;
+            };
+            self.check_axes(name, spec);
+            let key_axis = self.key_axis(name, spec, kind);
+            for branch in self.branches(spec) {
+                nodes.extend(self.node(name, spec, kind, &branch, key_axis.as_deref(), overrides));
+            }
+        }
+        nodes
+    }
+
     fn node(
         &mut self,
         name: &str,
@@ -311,18 +314,7 @@ impl Expander<'_> {
         } else {
             format!("{name}[{}]", values.join(","))
         };
-        let own = key_axis.and_then(|axis| branch.iter().find(|(a, _)| a == axis));
-        let keys = match (own, key_axis) {
-            (Some((_, value)), _) => {
-                // What the parameters say of other values is no part of this node.
-                if let Some(params) = kind.of_key(&resolved.params, value) {
-                    resolved.params = params;
-                }
-                vec![value.clone()]
-            }
-            (None, Some(axis)) => self.workflow.axes[axis].values.keys().cloned().collect(),
-            (None, None) => Vec::new(),
-        };
+        let keys = self.keys(kind, branch, key_axis, &mut resolved);
         Some(Node {
             id,
             stage: name.to_string(),
@@ -339,6 +331,28 @@ impl Expander<'_> {
             resources: spec.resources.clone(),
             cached_only: false,
         })
+    }
+
+    /// The values that keyed outputs are written for: the node's own where it fans out over that axis.
+    fn keys(
+        &self,
+        kind: &Kind,
+        branch: &[(String, String)],
+        key_axis: Option<&str>,
+        resolved: &mut Resolved,
+    ) -> Vec<String> {
+        let own = key_axis.and_then(|axis| branch.iter().find(|(a, _)| a == axis));
+        match (own, key_axis) {
+            (Some((_, value)), _) => {
+                // What the parameters say of other values is no part of this node.
+                if let Some(params) = kind.of_key(&resolved.params, value) {
+                    resolved.params = params;
+                }
+                vec![value.clone()]
+            }
+            (None, Some(axis)) => self.workflow.axes[axis].values.keys().cloned().collect(),
+            (None, None) => Vec::new(),
+        }
     }
 
     /// Reports parameters that a kind refuses, where they were written.

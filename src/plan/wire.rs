@@ -57,17 +57,7 @@ pub(super) fn wire(
                 problems.push(join_problem(workflow, node, read.role, &found));
             }
             for w in found {
-                let branch = w
-                    .branch
-                    .iter()
-                    .filter(|(a, _)| !node.branch.contains_key(*a))
-                    .map(|(a, v)| (a.clone(), v.clone()));
-                inputs.push(NodeInput::Artifact {
-                    role: w.role,
-                    branch: branch.collect(),
-                    producer: w.producer,
-                    key: w.key.clone(),
-                });
+                inputs.push(artifact(w, node));
             }
         }
         nodes[id].inputs = inputs;
@@ -80,6 +70,21 @@ pub(super) fn wire(
         }
     }
     seen
+}
+
+/// What `node` reads of `w`, at its residual branch.
+fn artifact(w: &Written, node: &Node) -> NodeInput {
+    let branch = w
+        .branch
+        .iter()
+        .filter(|(a, _)| !node.branch.contains_key(*a))
+        .map(|(a, v)| (a.clone(), v.clone()));
+    NodeInput::Artifact {
+        role: w.role,
+        branch: branch.collect(),
+        producer: w.producer,
+        key: w.key.clone(),
+    }
 }
 
 /// Artifacts of one role that one stage writes.

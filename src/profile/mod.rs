@@ -1,6 +1,6 @@
 //! Where nodes run: the profile, a small YAML file of a machine or a cluster.
 //!
-//! It is looked for beside the workflow and then in the user's configuration directory, and is checked as workflow
+//! It is looked for next to the workflow and then in the user's configuration directory, and is checked as workflow
 //! files are: every problem with its place, near names as hints. Nothing in it enters a key.
 
 mod parse;
@@ -12,11 +12,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clcc_cache::remote::{Address, RemoteMode};
 use serde::{Deserialize, Serialize};
 
 use crate::workflow::{InvalidWorkflow, LoadError, Problem};
 
-/// Its name beside a workflow and in the configuration directory.
+/// Its name next to a workflow and in the configuration directory.
 pub const PROFILE_FILE: &str = "clcc-flow.yaml";
 
 /// Who runs nodes.
@@ -52,7 +53,7 @@ pub struct Profile {
     pub jobs: usize,
     /// Cores of a node that can use several; default 4.
     pub cores: usize,
-    /// Nodes expected to be shorter run beside the coordinator; default 30 s.
+    /// Nodes expected to be shorter run on the coordinator's machine; default 30 s.
     pub local_under: Duration,
     /// Cores of the coordinator's machine for those; default all.
     pub local_cores: Option<usize>,
@@ -66,6 +67,12 @@ pub struct Profile {
     pub lost_after: Duration,
     /// How often the batch system is asked, at first; less often while nothing changes, up to 60 s. Default 5 s.
     pub poll: Duration,
+    /// A shared cache; default none.
+    #[serde(default)]
+    pub remote: Option<Address>,
+    /// What may be done with it; default all that it can.
+    #[serde(default)]
+    pub remote_mode: Option<RemoteMode>,
     /// Commands of [`ExecutorKind::Command`].
     pub command: Option<Commands>,
 }
@@ -115,13 +122,15 @@ impl Default for Profile {
             beat: Duration::from_secs(10),
             lost_after: Duration::from_secs(120),
             poll: Duration::from_secs(5),
+            remote: None,
+            remote_mode: None,
             command: None,
         }
     }
 }
 
 impl Profile {
-    /// The profile of a run: `given`, or the one beside the workflow, or the user's, or the defaults.
+    /// The profile of a run: `given`, or the one next to the workflow, or the user's, or the defaults.
     ///
     /// # Errors
     /// [`LoadError`]: it cannot be read, or is wrong, with every problem.
@@ -255,6 +264,26 @@ mod tests {
         ] {
             assert!(said.contains(part), "{part}\n{said}");
         }
+    }
+
+    #[test]
+    fn a_shared_cache_is_read_and_checked() {
+        let profile = parsed("version: 1\nremote: s3://lab/cohort/\nremote_mode: read\n").unwrap();
+        assert_eq!(profile.remote.unwrap().to_string(), "s3://lab/cohort");
+        assert_eq!(profile.remote_mode, Some(RemoteMode::Read));
+        let said =
+            parsed("version: 1\nremote: s4://lab\nremote_mode: rite\nremot: x\n").unwrap_err();
+        for part in [
+            "p.yaml:2:9",
+            "expected `s3://BUCKET/PREFIX`",
+            "p.yaml:3:14",
+            "did you mean `write`?",
+            "did you mean `remote`?",
+        ] {
+            assert!(said.contains(part), "{part}\n{said}");
+        }
+        let said = parsed("version: 1\nremote: https://h/x\nremote_mode: write\n").unwrap_err();
+        assert!(said.contains("can only be read"), "{said}");
     }
 
     #[test]

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use clcc_cache::remote::{Address, RemoteMode};
 use serde_json::{Map, Value};
 
 use super::{CommandState, Commands, EXECUTORS, ExecutorKind, Profile, words};
 use crate::workflow::{Place, Positions, Problem, join, unknown};
 
-pub(super) const TOP: [&str; 17] = [
+pub(super) const TOP: [&str; 19] = [
     "version",
     "executor",
     "partition",
@@ -26,8 +27,11 @@ pub(super) const TOP: [&str; 17] = [
     "beat",
     "lost_after",
     "poll",
+    "remote",
+    "remote_mode",
     "command",
 ];
+const MODES: [(&str, RemoteMode); 2] = [("read", RemoteMode::Read), ("write", RemoteMode::Write)];
 pub(super) const LOCAL: [&str; 2] = ["under", "cores"];
 pub(super) const COMMAND: [&str; 6] =
     ["submit", "submit_id", "poll", "columns", "states", "cancel"];
@@ -88,6 +92,8 @@ pub(super) fn profile(
         set(&mut p.local_under, c.time(local, "/local", "under"));
         p.local_cores = c.count(local, "/local", "cores");
     }
+    p.remote = c.remote(top);
+    p.remote_mode = c.remote_mode(top, p.remote.as_ref());
     p.command = c.commands(top);
     if p.executor == ExecutorKind::Command && !top.contains_key("command") {
         let problem = Problem::new("`command` is missing, which `executor: command` needs")
@@ -130,6 +136,38 @@ impl Checker<'_> {
             self.problem("/executor", unknown("executor", &name, &known));
         }
         kind.map(|(_, kind)| *kind)
+    }
+
+    fn remote(&mut self, top: &Map<String, Value>) -> Option<Address> {
+        let text = self.text(top, "", "remote")?;
+        match text.parse::<Address>() {
+            Ok(address) => Some(address),
+            Err(e) => {
+                self.problem("/remote", Problem::new(e.to_string()));
+                None
+            }
+        }
+    }
+
+    fn remote_mode(
+        &mut self,
+        top: &Map<String, Value>,
+        remote: Option<&Address>,
+    ) -> Option<RemoteMode> {
+        let name = self.text(top, "", "remote_mode")?;
+        let Some((_, mode)) = MODES.iter().find(|(known, _)| *known == name) else {
+            let known = MODES.map(|(name, _)| name);
+            self.problem("/remote_mode", unknown("mode", &name, &known));
+            return None;
+        };
+        if let Some(remote) = remote
+            && *mode == RemoteMode::Write
+            && !remote.can_be_written()
+        {
+            let message = format!("`{remote}` can only be read");
+            self.problem("/remote_mode", Problem::new(message));
+        }
+        Some(*mode)
     }
 
     fn known_keys(&mut self, pointer: &str, map: &Map<String, Value>, known: &[&str]) {

@@ -36,7 +36,7 @@ pub fn profile_schema() -> Value {
             "local": {
                 "type": "object",
                 "additionalProperties": false,
-                "description": "What runs beside the coordinator.",
+                "description": "What runs on the machine of the coordinator.",
                 "properties": {
                     "under": time("30s", "Nodes that are expected to take less; 0s sends all."),
                     "cores": count("Cores for them; default: all of the machine."),
@@ -47,25 +47,32 @@ pub fn profile_schema() -> Value {
             "beat": time("10s", "How often a job says that it is alive."),
             "lost_after": time("2m", "Silence after which a job that the batch system does not know is lost."),
             "poll": time("5s", "How often the batch system is asked at first; less often while nothing changes."),
-            "command": {
+            "remote": text("A shared cache: s3://, gs://, az://, https:// or file:///; --remote replaces it."),
+            "remote_mode": {"enum": ["read", "write"], "description": "Default: write where that is possible."},
+            "command": command_schema(&texts),
+        },
+    })
+}
+
+/// The templates of `executor: command`.
+fn command_schema(texts: &Value) -> Value {
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["submit", "poll", "cancel", "states"],
+        "description": "How another batch system is spoken to, for `executor: command`. Words are split as by a shell; no shell runs.",
+        "properties": {
+            "submit": {"type": "string", "description": "Hands in {script}. Also {name}, {cores}, {memory_mb}, {memory_kb}, {minutes}, {hms}, {output}."},
+            "submit_id": {"type": "integer", "minimum": 1, "description": "Which word of what it prints is the job's id; default: the first that holds a digit."},
+            "poll": {"type": "string", "description": "Prints a line a job; {jobs} stands for their ids."},
+            "columns": {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 2, "maxItems": 2, "default": [1, 2], "description": "Words of a line that are id and state."},
+            "states": {
                 "type": "object",
                 "additionalProperties": false,
-                "required": ["submit", "poll", "cancel", "states"],
-                "description": "How another batch system is spoken to, for `executor: command`. Words are split as by a shell; no shell runs.",
-                "properties": {
-                    "submit": {"type": "string", "description": "Hands in {script}. Also {name}, {cores}, {memory_mb}, {memory_kb}, {minutes}, {hms}, {output}."},
-                    "submit_id": count("Which word of what it prints is the job's id; default: the first that holds a digit."),
-                    "poll": {"type": "string", "description": "Prints a line a job; {jobs} stands for their ids."},
-                    "columns": {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 2, "maxItems": 2, "default": [1, 2], "description": "Words of a line that are id and state."},
-                    "states": {
-                        "type": "object",
-                        "additionalProperties": false,
-                        "description": "What the words of the state mean; others are unknown.",
-                        "properties": {"pending": texts, "running": texts, "ended": texts},
-                    },
-                    "cancel": {"type": "string", "description": "Ends {jobs}, or one {job} at a time."},
-                },
+                "description": "What the words of the state mean; others are unknown.",
+                "properties": {"pending": texts, "running": texts, "ended": texts},
             },
+            "cancel": {"type": "string", "description": "Ends {jobs}, or one {job} at a time."},
         },
     })
 }

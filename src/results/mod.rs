@@ -29,12 +29,15 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use clcc_cache::{
-    ActionStore, Digest, KeyLock, digest_bytes, failpoint, fresh_file, open_plain, read_plain,
+    ActionStore, Digest, KeyLock, OutputRecord, digest_bytes, failpoint, fresh_file, open_plain,
+    read_plain,
 };
 use clcc_stages::report::with_record;
 use serde_json::{Map, Value, json};
 
-use crate::plan::Plan;
+use clcc_stages::stage::Publish;
+
+use crate::plan::{NodeId, Plan};
 use crate::schedule::RunOutcome;
 use index::{Found, Index, Published};
 use origin::{Kin, Origin};
@@ -217,6 +220,20 @@ pub fn publish(
     })
 }
 
+/// The artifacts that the run publishes, with the nodes that made them.
+pub fn published_artifacts(plan: &Plan, outcome: &RunOutcome) -> Vec<(NodeId, OutputRecord)> {
+    let mut published = Vec::new();
+    for (id, (node, end)) in plan.nodes.iter().zip(&outcome.nodes).enumerate() {
+        let Some(record) = end.record() else { continue };
+        let decls = node.resolved.outputs.iter();
+        for decl in decls.filter(|d| d.publish != Publish::No) {
+            let outputs = record.outputs.iter().filter(|o| o.role == decl.role);
+            published.extend(outputs.map(|o| (id, o.clone())));
+        }
+    }
+    published
+}
+
 /// Whether there is something to record though no file changes.
 fn is_news(outcome: &RunOutcome, dir: &Path) -> bool {
     let count = outcome.summary();
@@ -281,7 +298,7 @@ fn write_records(
 /// Writes `tables/README.md` for the tables of this run and those kept from earlier ones; removes it where there are none.
 fn write_tables_readme(dir: &Path, wanted: &WantedFiles, run: &Value) -> Result<(), ResultsError> {
     let readme = dir.join(TABLES_README);
-    // What lies beyond a link is not ours to write.
+    // What is beyond a link is not ours to write.
     if link_on_the_way(dir, &readme).is_some() {
         return Ok(());
     }

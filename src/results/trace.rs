@@ -50,6 +50,10 @@ impl Trace {
                 self.instant(&format!("{id}: job {job}"), now);
             }
             Event::Started { .. }
+            | Event::DidFetch { .. }
+            | Event::DidSend { .. }
+            | Event::WillWaitForSending { .. }
+            | Event::DidTransfer { .. }
             | Event::DidReuse { .. }
             | Event::Progress { .. }
             | Event::DidPublish { .. }

@@ -36,6 +36,9 @@ pub enum RunError {
         #[source]
         source: CacheError,
     },
+    /// This build has no shared cache.
+    #[error("this build has no shared cache")]
+    NoRemote,
     /// The selection holds no node.
     #[error("the selection holds no node")]
     NothingSelected,

@@ -15,16 +15,19 @@
 
 mod error;
 mod place;
+#[cfg(feature = "remote")]
+mod remote;
 mod session;
 
 pub use error::RunError;
-pub use session::{Session, WorkflowOptions, load_checked, open_cache};
+pub use session::{RemoteOptions, Session, WorkflowOptions, load_checked, open_cache};
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use clcc_cache::KeyLock;
+use clcc_cache::remote::Transfer;
 
 use crate::device::RunDevice;
 use crate::events::{EVENT_SCHEMA, Event, Stamped};
@@ -135,6 +138,8 @@ pub struct Finished {
     pub outcome: RunOutcome,
     /// What was written to the results directory.
     pub published: Publication,
+    /// The shared cache and what travelled, where there was one.
+    pub moved: Option<(String, Transfer)>,
     /// Wall time in seconds, with what was published.
     pub seconds: f64,
 }
@@ -199,12 +204,15 @@ pub fn run(
         reporter.observer.on_estimates(&session.plan, &seconds);
     }
     let (outcome, published) = drive(&mut session, options, &schedule, &mut reporter, started)?;
-    let seconds = reporter.finish(&outcome, &published);
+    reporter.published(&published);
+    let moved = finish_remote(&session, options, &outcome, &mut reporter);
+    let seconds = reporter.finish(&outcome);
     reporter.journal.write_trace(&place, &session.plan.name);
     Ok(Finished {
         plan: session.into_plan(),
         outcome,
         published,
+        moved,
         seconds,
     })
 }
@@ -260,14 +268,17 @@ impl Reporter<'_> {
         self.observer.on_event(&stamped);
     }
 
-    /// The last events; returns the wall time.
-    fn finish(&mut self, outcome: &RunOutcome, published: &Publication) -> f64 {
+    fn published(&mut self, published: &Publication) {
         self.on_event(&Event::DidPublish {
             dir: published.dir.display().to_string(),
             restored: published.restored.clone(),
             files_of_an_earlier_run: published.kept.clone(),
             removed: published.removed.clone(),
         });
+    }
+
+    /// The last event; returns the wall time.
+    fn finish(&mut self, outcome: &RunOutcome) -> f64 {
         let seconds = self.began.elapsed().as_secs_f64();
         let schedule::Summary {
             ran,
@@ -317,7 +328,10 @@ fn drive(
     let mut pass = 0;
     loop {
         pass += 1;
-        let mut sink = |event: &Event| reporter.on_event(event);
+        let mut sink = |event: &Event| {
+            reporter.tell_news(session);
+            reporter.on_event(event);
+        };
         let decider = session.decider(0..session.plan.nodes.len());
         let run = schedule::run(
             &decider,
@@ -328,6 +342,15 @@ fn drive(
         );
         let outcome = runtime.block_on(run).after(before.take());
         session.remember(&outcome);
+        reporter.tell_news(session);
+        #[cfg(feature = "remote")]
+        let outcome = match remote::bring_results(session, outcome, cancel, pass, reporter)? {
+            Ok(outcome) => outcome,
+            Err(to_be_made) => {
+                before = Some(to_be_made);
+                continue;
+            }
+        };
         match publish(session, options, schedule, &outcome, started) {
             Ok(published) => return Ok((outcome, published)),
             Err(ResultsError::Damaged {
@@ -341,6 +364,7 @@ fn drive(
                     id: node,
                     role: path.display().to_string(),
                     digest: artifact.to_string(),
+                    remote: false,
                 });
             }
             Err(e) => return Err(e.into()),
@@ -367,7 +391,7 @@ fn executor(
     };
     let profile = &options.profile;
     if !profile.has_batch_system() || !session.store.is_writable() {
-        return Ok(Box::new(local));
+        return Ok(with_remote(session, local));
     }
     // `cancel` finds it there, also where this process is gone.
     let path = session
@@ -380,7 +404,41 @@ fn executor(
     std::fs::write(&path, text).map_err(|source| RunError::Create { path, source })?;
     let store = session.store.clone();
     let executor = ClusterExecutor::new(local, store, profile.clone(), &schedule.run)?;
-    Ok(Box::new(executor))
+    Ok(with_remote(session, executor))
+}
+
+/// The executor, with the shared cache around it where there is one.
+fn with_remote(
+    session: &Session,
+    executor: impl Executor + Send + Sync + 'static,
+) -> Box<dyn Executor> {
+    #[cfg(feature = "remote")]
+    if let Some(store) = &session.remote {
+        return Box::new(crate::exec::RemoteExecutor {
+            inner: Arc::new(executor),
+            store: store.clone(),
+        });
+    }
+    let _ = session;
+    Box::new(executor)
+}
+
+#[cfg(feature = "remote")]
+use remote::finish_remote;
+
+#[cfg(not(feature = "remote"))]
+impl Reporter<'_> {
+    fn tell_news(&mut self, _: &Session) {}
+}
+
+#[cfg(not(feature = "remote"))]
+fn finish_remote(
+    _: &Session,
+    _: &RunOptions,
+    _: &RunOutcome,
+    _: &mut Reporter<'_>,
+) -> Option<(String, Transfer)> {
+    None
 }
 
 /// Writes the run's record and the results.

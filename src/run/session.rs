@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use clcc_cache::{Digest, Journal, StatCache, Store};
+use clcc_cache::remote::{Address, RemoteMode};
+#[cfg(feature = "remote")]
+use clcc_cache::remote::{Layered, RemoteUse};
+use clcc_cache::{ActionStore, Digest, Journal, StatCache, Store};
 use clcc_stages::stage::DeviceChoice;
 use rustix::fs::Mode;
 
@@ -29,6 +32,34 @@ pub struct WorkflowOptions {
     pub cache: PathBuf,
     /// Read every input file again instead of trusting its size and times; default `false`.
     pub rehash: bool,
+    /// A shared cache behind the directory; default none. Nothing of it enters a key.
+    pub remote: Option<RemoteOptions>,
+}
+
+/// A shared cache behind the local one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteOptions {
+    /// Where.
+    pub address: Address,
+    /// What may be done with it.
+    pub mode: RemoteMode,
+    /// Keep the records that are found there in the local cache at once; `false` for a dry run.
+    pub keeps_records: bool,
+}
+
+impl RemoteOptions {
+    /// A shared cache that is read, and written where it can be.
+    pub fn new(address: Address) -> Self {
+        let mode = match address.can_be_written() {
+            true => RemoteMode::Write,
+            false => RemoteMode::Read,
+        };
+        Self {
+            address,
+            mode,
+            keeps_records: true,
+        }
+    }
 }
 
 impl Default for WorkflowOptions {
@@ -39,6 +70,7 @@ impl Default for WorkflowOptions {
             device: DeviceChoice::Auto,
             cache: PathBuf::from(".clcc"),
             rehash: false,
+            remote: None,
         }
     }
 }
@@ -50,6 +82,9 @@ pub struct Session {
     pub plan: Plan,
     /// The cache.
     pub store: Store,
+    /// The cache with the shared one behind it, where there is one.
+    #[cfg(feature = "remote")]
+    pub remote: Option<Layered>,
     /// Content of the file inputs.
     pub inputs: InputDigests,
     /// The key that each node had last.
@@ -246,9 +281,15 @@ impl Session {
                 .join("last")
                 .join(format!("{}.jsonl", plan.name)),
         );
+        #[cfg(not(feature = "remote"))]
+        if options.remote.is_some() {
+            return Err(RunError::NoRemote);
+        }
         Ok(Self {
             workflow,
             plan,
+            #[cfg(feature = "remote")]
+            remote: layered(&store, options.remote.as_ref()),
             store,
             inputs,
             last,
@@ -314,6 +355,15 @@ impl Session {
             .collect()
     }
 
+    /// What nodes are looked up in.
+    pub fn actions(&self) -> &dyn ActionStore {
+        #[cfg(feature = "remote")]
+        if let Some(remote) = &self.remote {
+            return remote;
+        }
+        &self.store
+    }
+
     /// The plan, when all else is done.
     pub fn into_plan(self) -> Plan {
         self.plan
@@ -322,13 +372,25 @@ impl Session {
     /// A decider that will be asked for these nodes.
     pub fn decider(&self, nodes: impl IntoIterator<Item = NodeId>) -> Decider<'_> {
         Decider {
-            ahead: Lookahead::new(&self.store, &self.plan, &self.last, nodes),
+            ahead: Lookahead::new(self.actions(), &self.plan, &self.last, nodes),
             plan: &self.plan,
-            store: &self.store,
+            store: self.actions(),
             inputs: &self.inputs,
             last: &self.last,
             force: &self.force,
             numerics: self.device.class,
         }
     }
+}
+
+/// The cache with the shared one behind it. What comes from there needs a place, so a cache that cannot be written
+/// has none.
+#[cfg(feature = "remote")]
+fn layered(store: &Store, options: Option<&RemoteOptions>) -> Option<Layered> {
+    let options = options.filter(|_| store.is_writable())?;
+    let how = RemoteUse {
+        mode: options.mode,
+        keeps_records: options.keeps_records,
+    };
+    Some(Layered::open(store.clone(), &options.address, how))
 }

@@ -86,7 +86,7 @@ pub(super) struct Dispatcher<'a> {
     running: BTreeMap<NodeId, Running>,
     tried: BTreeMap<NodeId, Tried>,
     /// Outputs found damaged, for the reason of the rerun.
-    damaged: BTreeMap<NodeId, String>,
+    damaged: BTreeMap<NodeId, Reason>,
     memory: MemoryModel,
     time: TimeModel,
     /// What may be away from this machine.
@@ -213,8 +213,8 @@ impl<'a> Dispatcher<'a> {
                 preimage,
                 mut reasons,
             } => {
-                if let Some(role) = self.damaged.remove(&node) {
-                    reasons = vec![Reason::OutputCorrupt { role }];
+                if let Some(reason) = self.damaged.remove(&node) {
+                    reasons = vec![reason];
                 }
                 let own = self.decider.last_record(node);
                 let input_bytes = self.input_bytes(node, &without);
@@ -246,6 +246,7 @@ impl<'a> Dispatcher<'a> {
         let event = Event::DidReuse {
             id: self.id(node),
             key: record.key.to_string(),
+            remote: self.decider.store.is_elsewhere(&record),
         };
         self.emit(&event);
         self.learn(node, &record);
@@ -460,17 +461,23 @@ impl<'a> Dispatcher<'a> {
         inputs.map(bytes).sum()
     }
 
-    fn start(&mut self, node: NodeId, ready: Ready, lock: KeyLock, grant: Grant, waiting: usize) {
+    /// Threads of a node that starts now, while `waiting` nodes share the free cores.
+    fn threads(&self, node: NodeId, place: Place, waiting: usize) -> usize {
         let n = &self.plan.nodes[node];
         let most = n.resources.cores.unwrap_or(usize::MAX);
-        let threads = match (n.kind.multi_threaded, grant.place) {
+        match (n.kind.multi_threaded, place) {
             (false, _) => 1,
             (true, Place::Here) => (self.free_cores / waiting).max(1).min(most),
             (true, Place::Away) => match n.resources.cores {
                 Some(cores) => cores,
                 None => self.away.map_or(1, |a| a.cores),
             },
-        };
+        }
+    }
+
+    fn start(&mut self, node: NodeId, ready: Ready, lock: KeyLock, grant: Grant, waiting: usize) {
+        let n = &self.plan.nodes[node];
+        let threads = self.threads(node, grant.place, waiting);
         if grant.place == Place::Here {
             self.free_cores -= threads;
         }
@@ -632,6 +639,17 @@ impl<'a> Dispatcher<'a> {
                 }
                 return true;
             }
+            // Each ends at the latest when all of it is made here.
+            FailureClass::NotFetched => {
+                for digest in self.absent_inputs(node) {
+                    self.make_anew(node, &digest);
+                }
+                let waits = self.missing[node] > 0 || self.outcomes[node].is_some();
+                if !waits && !self.ready.contains_key(&node) {
+                    self.resolve(node);
+                }
+                return true;
+            }
             _ => return false,
         };
         let event = Event::WillRetry {
@@ -645,6 +663,27 @@ impl<'a> Dispatcher<'a> {
         true
     }
 
+    /// Artifacts that the node reads and that are not here.
+    fn absent_inputs(&self, node: NodeId) -> Vec<Digest> {
+        let inputs = self.plan.nodes[node].inputs.iter();
+        let outputs = inputs.filter_map(|input| match input {
+            NodeInput::Artifact {
+                role,
+                producer,
+                key,
+                ..
+            } => {
+                let record = self.known[*producer].as_ref()?;
+                let mut outputs = record.outputs.iter();
+                outputs.find(|o| o.role == *role && o.key == *key)
+            }
+            NodeInput::File { .. } => None,
+        });
+        let store = self.decider.store;
+        let absent = outputs.filter(|output| !store.has(output));
+        absent.map(|output| output.digest).collect()
+    }
+
     /// Sets a damaged artifact aside and sends the nodes that made it on their way again.
     fn make_anew(&mut self, reader: NodeId, digest: &Digest) {
         // Where it cannot be set aside, the reader finds it again and is given up in the end.
@@ -655,15 +694,23 @@ impl<'a> Dispatcher<'a> {
                 Some(output.role.clone())
             });
             let Some(role) = role else { continue };
+            let was_elsewhere = self.known[producer]
+                .as_ref()
+                .is_some_and(|record| self.decider.store.is_elsewhere(record));
             let event = Event::DidFindDamage {
                 id: self.id(producer),
                 role: role.clone(),
                 digest: digest.to_string(),
+                remote: was_elsewhere,
             };
             self.emit(&event);
             self.known[producer] = None;
             self.outcomes[producer] = None;
-            self.damaged.insert(producer, role);
+            let reason = match was_elsewhere {
+                true => Reason::OutputMissing { role },
+                false => Reason::OutputCorrupt { role },
+            };
+            self.damaged.insert(producer, reason);
             self.missing[producer] = 0;
             for p in self.plan.producers(producer) {
                 self.missing[producer] += usize::from(self.outcomes[p].is_none());

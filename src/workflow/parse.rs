@@ -56,21 +56,7 @@ pub(super) fn workflow(
         }
     };
     c.known_keys("", top, TOP, "key");
-    match top.get("version").map(|v| v.as_u64()) {
-        Some(Some(VERSION)) => {}
-        Some(_) => c.problem_at(
-            "/version",
-            Problem::new(format!(
-                "expected `version: {VERSION}`, found `{}`",
-                top["version"]
-            )),
-        ),
-        None => c.problem_at(
-            "",
-            Problem::new("`version` is missing")
-                .hint(format!("add `version: {VERSION}` at the top")),
-        ),
-    }
+    c.version(top);
     let stem = file.file_stem().map_or_else(
         || "workflow".to_string(),
         |s| s.to_string_lossy().into_owned(),
@@ -121,6 +107,24 @@ struct Checker<'a> {
 }
 
 impl Checker<'_> {
+    fn version(&mut self, top: &Map<String, Value>) {
+        match top.get("version").map(|v| v.as_u64()) {
+            Some(Some(VERSION)) => {}
+            Some(_) => self.problem_at(
+                "/version",
+                Problem::new(format!(
+                    "expected `version: {VERSION}`, found `{}`",
+                    top["version"]
+                )),
+            ),
+            None => self.problem_at(
+                "",
+                Problem::new("`version` is missing")
+                    .hint(format!("add `version: {VERSION}` at the top")),
+            ),
+        }
+    }
+
     fn problem_at(&mut self, pointer: &str, problem: Problem) {
         let start = Place { line: 1, column: 1 };
         let place = self.positions.value(pointer).unwrap_or(start);
@@ -326,7 +330,8 @@ impl Checker<'_> {
             if sheet.is_some() {
                 let unused = ["format", "url", "digest"];
                 for key in unused.into_iter().filter(|k| m.contains_key(*k)) {
-                    let problem = Problem::new(format!("`{key}` is not read beside `sheet`"));
+                    let problem =
+                        Problem::new(format!("`{key}` is not read together with `sheet`"));
                     self.problem_at(
                         &join(&at, key),
                         problem
@@ -344,10 +349,18 @@ impl Checker<'_> {
 
     /// Where an input is downloaded from must be a place that can be asked, and its digest one.
     fn source_ok(&mut self, at: &str, spec: &InputSpec) {
+        let named = spec.path.as_deref().and_then(std::path::Path::to_str);
+        if let Some(path) = named.filter(|p| crate::fetch::can_be_fetched(p)) {
+            let name = path.rsplit('/').next().unwrap_or_default();
+            let message = format!("expected a path on this machine, found the address `{path}`");
+            let hint = format!("`{{path: data/{name}, url: {path}}}` downloads it");
+            self.problem_at(&join(at, "path"), Problem::new(message).hint(hint));
+        }
         if let Some(url) = &spec.url
-            && !(url.starts_with("http://") || url.starts_with("https://"))
+            && !crate::fetch::can_be_fetched(url)
         {
-            let message = format!("expected a url with `http` or `https`, found `{url}`");
+            let schemes = crate::fetch::SCHEMES;
+            let message = format!("expected a url with {schemes}, found `{url}`");
             self.problem_at(&join(at, "url"), Problem::new(message));
         }
         let Some(digest) = &spec.digest else { return };

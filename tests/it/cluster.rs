@@ -552,3 +552,29 @@ fn a_profile_is_checked_before_anything_runs() {
         .run(&["run", "w.yaml", "--executor", "command"])
         .expect(2);
 }
+
+#[test]
+fn what_jobs_make_is_sent_and_what_they_read_is_fetched() {
+    let fresh = fresh(SMALLEST);
+    let shared = tempfile::tempdir().expect("a folder");
+    let remote = format!("file://{}/lab", shared.path().display());
+    let args = ["--remote", remote.as_str()];
+    let a = Cluster::new(SMALLEST);
+    let made = a.run_json(&args).expect(0);
+    let sent = |ran: &Ran| {
+        let events = ran.events();
+        let moved = events.iter().find(|e| e["event"] == "did_transfer");
+        moved.expect("a transfer")["sent"].clone()
+    };
+    assert_eq!(sent(&made), made.nodes("did_execute").len());
+    // Another cluster and another machine have it all, and jobs go on from it.
+    let b = Cluster::new(SMALLEST);
+    let changed = [&args[..], &["--set", "infercnv.step=5"]].concat();
+    let ran = b.run_json(&changed).expect(0);
+    assert_eq!(ran.nodes("did_execute"), ["infercnv[A]"]);
+    assert_eq!(b.starts().len(), 1);
+    let c = Project::new(SMALLEST);
+    let ran = c.run_json(&args).expect(0);
+    assert_eq!(ran.nodes("did_execute"), Vec::<String>::new());
+    assert_eq!(c.results(), fresh.results());
+}

@@ -224,7 +224,7 @@ fn what_is_wrong_with_a_sheet_is_said_by_check() {
             "",
             "{sheet: data/samples.csv, format: h5ad}",
             "per: patient",
-            "`format` is not read beside `sheet`",
+            "`format` is not read together with `sheet`",
         ),
     ] {
         p.write("w.yaml", &workflow(axes, counts, ingest));

@@ -201,11 +201,14 @@ impl Store {
                 continue;
             };
             let made = modified(&path);
+            // What a shared cache has and this one has not takes no room here.
+            let here = |digest: &Digest| self.artifact_path(digest).exists();
+            let outputs = record.outputs.iter().filter(|o| here(&o.digest));
             held.push(Held {
                 key,
                 path,
                 last_used: policy.last_used.get(&key).copied().unwrap_or(made),
-                outputs: record.outputs.iter().map(|o| (o.digest, o.bytes)).collect(),
+                outputs: outputs.map(|o| (o.digest, o.bytes)).collect(),
                 own_bytes: None,
             });
         }

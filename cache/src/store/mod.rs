@@ -182,6 +182,11 @@ impl Store {
         }
     }
 
+    /// Whether an output is here with its size.
+    pub fn has(&self, output: &OutputRecord) -> bool {
+        matches!(self.state_of(output), State::Sound)
+    }
+
     /// Reads an artifact and compares its digest.
     pub fn is_intact(&self, digest: &Digest) -> bool {
         measure(&self.artifact_path(digest)).is_ok_and(|found| found.digest == *digest)

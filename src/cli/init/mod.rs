@@ -32,7 +32,7 @@ const TEMPLATES: [(&str, &str); 7] = [
     ),
     ("truth", include_str!("../../../workflows/truth.yaml")),
 ];
-/// The schema that editors check the workflow against, beside it.
+/// The schema that editors check the workflow against, next to it.
 const SCHEMA: &str = "clcc-flow.schema.json";
 /// Values of a column that a message or comment lists.
 const SHOWN: usize = 12;
@@ -395,7 +395,7 @@ fn line(question: &str) -> Result<String, CliError> {
     Ok(answer.trim().to_string())
 }
 
-/// The schema beside the workflow, unless one is there.
+/// The schema next to the workflow, unless one is there.
 fn write_schema(workflow: &Path) -> Result<(), CliError> {
     let path = workflow.with_file_name(SCHEMA);
     if path.exists() {

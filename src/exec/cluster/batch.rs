@@ -2,7 +2,7 @@
 
 use std::io::Read as _;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use super::pack::Shape;
@@ -148,22 +148,7 @@ pub(super) fn call(argv: &[String], limit: Duration) -> Result<String, Failed> {
     };
     read(out.take().map(|o| Box::new(o) as _), true);
     read(err.take().map(|e| Box::new(e) as _), false);
-    let until = Instant::now() + limit;
-    let status = loop {
-        match child.try_wait() {
-            Ok(Some(status)) => break status,
-            Ok(None) if Instant::now() >= until => {
-                let _ = child.kill();
-                let _ = child.wait();
-                return Err(Failed {
-                    text: format!("`{shown}` gave no answer within {} s", limit.as_secs()),
-                    timed_out: true,
-                });
-            }
-            Ok(None) => std::thread::sleep(Duration::from_millis(5)),
-            Err(e) => return Err(failed(format!("cannot wait for `{shown}`: {e}"))),
-        }
-    };
+    let status = wait_at_most(&mut child, &shown, limit)?;
     let (mut stdout, mut stderr) = (String::new(), String::new());
     for _ in 0..2 {
         match receive.recv_timeout(Duration::from_secs(5)) {
@@ -178,6 +163,31 @@ pub(super) fn call(argv: &[String], limit: Duration) -> Result<String, Failed> {
             let said = stderr.trim();
             let said = if said.is_empty() { stdout.trim() } else { said };
             Err(failed(format!("`{shown}` ended with {status}: {said}")))
+        }
+    }
+}
+
+/// Waits for a program; one that takes longer than `limit` is ended.
+fn wait_at_most(child: &mut Child, shown: &str, limit: Duration) -> Result<ExitStatus, Failed> {
+    let until = Instant::now() + limit;
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) => return Ok(status),
+            Ok(None) if Instant::now() >= until => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(Failed {
+                    text: format!("`{shown}` gave no answer within {} s", limit.as_secs()),
+                    timed_out: true,
+                });
+            }
+            Ok(None) => std::thread::sleep(Duration::from_millis(5)),
+            Err(e) => {
+                return Err(Failed {
+                    text: format!("cannot wait for `{shown}`: {e}"),
+                    timed_out: false,
+                });
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A job commits its own record ([`super::job`]), so the coordinator only hands in, follows and judges. It takes a
 //! turn of a key before it hands a job in; a run that finds a turn taken follows that job instead, whoever's it is.
-//! Short nodes run beside the coordinator, as children of its own.
+//! Short nodes run on the coordinator's machine, as children of its own.
 
 mod batch;
 mod command;

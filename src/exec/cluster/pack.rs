@@ -19,7 +19,7 @@ pub(super) struct Shape {
     pub(super) without: BTreeSet<String>,
 }
 
-/// What the job itself holds, beside the stage.
+/// What the job itself holds, in addition to the stage.
 const OWN_MEMORY: u64 = 64 << 20;
 /// Least that is asked for.
 const LEAST_MEMORY: u64 = 512 << 20;

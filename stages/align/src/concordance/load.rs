@@ -6,7 +6,7 @@ use std::path::Path;
 use ndarray::Array2;
 
 use super::cross_fit::{CrossFit, Fold, cross_fit};
-use super::params::ConcordanceParams;
+use super::params::{ConcordanceParams, ScoreBy};
 use super::row_distances;
 use clcc_data::anndata::Reader;
 use clcc_data::error::{StageError, StageResult};
@@ -14,7 +14,7 @@ use clcc_data::frame::Frame;
 use clcc_stage::cells::MALIGNANT;
 use clcc_stage::cohort::{paired, patient_name, stack_frames};
 use clcc_stage::roles::{self, Input};
-use clcc_stage::rows::SplitRow;
+use clcc_stage::rows::{DiscordanceCellRow, SplitRow};
 use clcc_stage::stage::{Branch, InputArtifact, StageContext, missing};
 use clcc_stage::tables::Row as _;
 
@@ -69,22 +69,11 @@ impl Cells {
             .collect();
         obs.set_category("patient", &names);
         let mut chosen = params.restrict.cancer_cells(&obs)?;
-        let folds = folds(ctx, &obs, params.cross_fit)?;
-        let (distance, fit) = if params.cross_fit.is_some() {
-            let fit = cross_fit(&folds, &chosen)?;
-            let of: Vec<&str> = fit
-                .fold
-                .iter()
-                .map(|&f| folds[f as usize].name.as_str())
-                .collect();
-            obs.set_category("split", &vec!["test"; obs.len()]);
-            obs.set_category("fold", &of);
-            (fit.distance.clone(), Some(fit))
-        } else {
-            obs.set_category("split", &folds[0].part);
-            (folds[0].distance.clone(), None)
+        let (distance, fit) = match params.score {
+            ScoreBy::Distance => distances(ctx, &mut obs, &chosen, params.cross_fit)?,
+            ScoreBy::Discordance => (log_odds(ctx, &obs, &names)?, None),
         };
-        // A cell of a subcluster without an anchor has no distance.
+        // A cell of a subcluster without an anchor has no distance, one of no clone no odds.
         chosen
             .iter_mut()
             .zip(&distance)
@@ -98,6 +87,40 @@ impl Cells {
             fit,
         })
     }
+}
+
+/// Distance of each cell, and the folds of a cross-fit; sets `split`, and `fold` in a cross-fit.
+fn distances(
+    ctx: &StageContext<'_>,
+    obs: &mut Frame,
+    chosen: &[bool],
+    n_folds: Option<usize>,
+) -> StageResult<(Vec<f64>, Option<CrossFit>)> {
+    let mut folds = folds(ctx, obs, n_folds)?;
+    if n_folds.is_none() {
+        let only = folds.swap_remove(0);
+        obs.set_category("split", &only.part);
+        return Ok((only.distance, None));
+    }
+    let fit = cross_fit(&folds, chosen)?;
+    let name = |f: &u32| folds[*f as usize].name.as_str();
+    let of: Vec<&str> = fit.fold.iter().map(name).collect();
+    obs.set_category("split", &vec!["test"; obs.len()]);
+    obs.set_category("fold", &of);
+    Ok((fit.distance.clone(), Some(fit)))
+}
+
+/// Log odds of each cell by `discordance`; NaN where it says nothing of the cell.
+fn log_odds(ctx: &StageContext<'_>, obs: &Frame, patient: &[&str]) -> StageResult<Vec<f64>> {
+    let rows = ctx.one(roles::DISCORDANCE)?.rows::<DiscordanceCellRow>()?;
+    let of: HashMap<(&str, &str), f64> = rows
+        .iter()
+        .map(|row| ((row.patient.as_str(), row.cell.as_str()), row.log_odds))
+        .collect();
+    let key = |i: usize| (patient[i], obs.index[i].as_str());
+    Ok((0..obs.len())
+        .map(|i| of.get(&key(i)).copied().unwrap_or(f64::NAN))
+        .collect())
 }
 
 fn branches<T>(inputs: &[Input<'_, T>]) -> Vec<Branch> {

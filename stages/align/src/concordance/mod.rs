@@ -12,6 +12,9 @@
 //! With `objective: anchors` the second vector is that of the cell's own anchor, as method B embeds no
 //! copy number of single cells; cells without an anchor have no distance and no class.
 //!
+//! With `score: discordance` cells are classed by the log odds that `discordance` gives them in place of the distance,
+//! and the stage needs no embeddings; a cell that it says nothing of has no class.
+//!
 //! A model gives smaller distances to the cells that it was trained on. With `cross_fit: K` each
 //! cell's distance comes from the one of K models that held it out ([`cross_fit`]).
 
@@ -29,13 +32,14 @@ use clcc_stage::roles;
 pub use composition::{Composition, Limits, Null, compose};
 pub use cross_fit::{CrossFit, Fold, FoldSummary, cross_fit};
 pub use null::permuted;
-pub use params::{ClassWithin, ConcordanceParams, NamedShare, Share};
+pub use params::{ClassWithin, ConcordanceParams, NamedShare, ScoreBy, Share};
 
 use std::collections::BTreeMap;
 
 use serde_json::json;
 
 use clcc_data::error::StageResult;
+use clcc_stage::params::OnlyWith;
 use clcc_stage::rows::{CompositionRow, ConcordanceFoldRow, ConcordancePatientRow, ConcordanceRow};
 use clcc_stage::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
 use clcc_stage::tables::{Row as _, TableSpec};
@@ -54,6 +58,7 @@ impl Stage for Concordance {
     const ABOUT: &'static str =
         "distance between a cell's two embeddings, and classes by quantile within each patient";
     const USES_SEED: bool = true;
+    const ONLY_WITH: &'static [OnlyWith] = ConcordanceParams::ONLY_WITH;
     const TABLES: &'static [TableSpec] = &[
         ConcordanceRow::SPEC,
         ConcordancePatientRow::SPEC,
@@ -62,17 +67,21 @@ impl Stage for Concordance {
     ];
 
     fn reads(p: &ConcordanceParams) -> Vec<Read> {
-        vec![
-            Read::required(roles::EXPR),
-            Read::required(roles::EMBEDDINGS),
-            Read::required(roles::SPLIT),
-            Read::optional(roles::ANCHORS),
-            if p.restrict == Restrict::Malignant {
-                Read::required(roles::CLUSTERS)
-            } else {
-                Read::optional(roles::CLUSTERS)
-            },
-        ]
+        let mut out = vec![Read::required(roles::EXPR)];
+        match p.score {
+            ScoreBy::Distance => out.extend([
+                Read::required(roles::EMBEDDINGS),
+                Read::required(roles::SPLIT),
+                Read::optional(roles::ANCHORS),
+            ]),
+            ScoreBy::Discordance => out.push(Read::one(roles::DISCORDANCE)),
+        }
+        out.push(if p.restrict == Restrict::Malignant {
+            Read::required(roles::CLUSTERS)
+        } else {
+            Read::optional(roles::CLUSTERS)
+        });
+        out
     }
 
     fn outputs(p: &ConcordanceParams) -> Vec<OutputDecl> {

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use clcc_stage::cells::Restrict;
+use clcc_stage::params::{OnlyWith, When};
 
 /// A share of the cells that has a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -50,9 +51,24 @@ pub enum ClassWithin {
     PatientCellType,
 }
 
+/// What cells are classed by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ScoreBy {
+    /// The distance between a cell's two embeddings (the paper).
+    #[default]
+    Distance,
+    /// The log odds of `discordance` that the cell is discordant.
+    Discordance,
+}
+
 clcc_stage::params! {
     /// Parameters of `concordance`.
     pub struct ConcordanceParams {
+        /// What cells are classed by: the `distance` between a cell's two embeddings (default, the paper), or
+        /// `discordance`, the log odds of the stage of that name that the cell holds its dosage back. The latter
+        /// needs no embeddings, and `de` then compares the classes that it makes.
+        pub score: ScoreBy = ScoreBy::Distance,
         /// Share of each patient's cells in the concordant and in the discordant class: `quartiles`,
         /// `tertiles`, or a number in (0, 0.5]. Default 0.25: the paper's text says tertiles, but its
         /// Table 2 counts are quartiles (3,426 cells -> 857 and 857).
@@ -89,6 +105,12 @@ clcc_stage::params! {
 }
 
 impl ConcordanceParams {
+    /// Parameters that are read only with certain values of others.
+    pub(super) const ONLY_WITH: &'static [OnlyWith] = &[OnlyWith {
+        params: &["cross_fit"],
+        any: &[When::Is("score", &["distance"])],
+    }];
+
     /// The rule that makes the classes, in words, for the head of each table.
     pub(super) fn rule(&self) -> String {
         let who = match self.restrict {

@@ -11,7 +11,9 @@ use clcc_data::anndata::AnnData;
 use clcc_data::frame::{Column, Frame};
 use clcc_data::matrix::{Csr, Matrix};
 use clcc_data::table::{TextTable, write_tsv};
+use clcc_stage::rows::DiscordanceCellRow;
 use clcc_stage::stage::{Branch, DeviceChoice, InputArtifact, Progress};
+use clcc_stage::tables::Table;
 
 #[derive(Default)]
 struct Heard(Mutex<Vec<String>>);
@@ -439,4 +441,60 @@ fn rows_in_another_order_are_an_error() {
         error.to_string(),
         "`split`, row 1: expected `b` as in `expr`, found `c`"
     );
+}
+
+/// Classes by the log odds of `discordance`: no embeddings are read, and a cell that it leaves out has no class.
+#[test]
+fn cells_are_classed_by_the_odds_of_discordance() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut inputs = write_inputs(dir.path());
+    inputs.retain(|input| input.role == "expr");
+    let path = dir.path().join("discordance");
+    std::fs::create_dir(&path).unwrap();
+    let odds = |i: usize| 3.0 - ((i * 5) % CELLS) as f64 / 4.0;
+    // Cells 0 to 23 of each patient, in another order than theirs.
+    let cell = |p: &str, i: usize| DiscordanceCellRow {
+        cell: format!("{p}{i}"),
+        patient: p.to_string(),
+        clone: "1".into(),
+        informs: true,
+        prob_discordant: 0.5,
+        log_odds: odds(i),
+    };
+    let of = |p: &'static str| (0..24).rev().map(move |i| cell(p, i));
+    Table::new(PATIENTS.into_iter().flat_map(of).collect())
+        .write(&path)
+        .unwrap();
+    inputs.push(InputArtifact {
+        role: "discordance".into(),
+        branch: Branch::new(),
+        path,
+        format: None,
+        builtin: None,
+    });
+    let out = dir.path().join("out");
+    let params = ConcordanceParams {
+        score: ScoreBy::Discordance,
+        ..ConcordanceParams::default()
+    };
+    let (metrics, _) = run(inputs, &out, &params);
+    assert_eq!(metrics["n_classed"], json!(48));
+    assert_eq!(metrics["n_discordant"], json!(12));
+    let table = TextTable::read(&out.join("concordance")).unwrap();
+    let (distance, class) = (
+        table.numbers("distance").unwrap(),
+        table.texts("concordance_class").unwrap(),
+    );
+    let mut ranked: Vec<usize> = (0..24).collect();
+    ranked.sort_by(|&a, &b| odds(b).total_cmp(&odds(a)));
+    for i in 0..2 * CELLS {
+        let expected = match ranked.iter().position(|&c| c == i % CELLS) {
+            None => "",
+            Some(0..6) => "discordant",
+            Some(18..) => "concordant",
+            Some(_) => "intermediate",
+        };
+        assert_eq!(class[i], expected, "cell {i}");
+        assert_eq!(distance[i].is_nan(), i % CELLS >= 24);
+    }
 }

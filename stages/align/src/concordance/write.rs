@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::cross_fit::FoldSummary;
 use super::load::Cells;
-use super::params::ConcordanceParams;
+use super::params::{ConcordanceParams, ScoreBy};
 use super::{Class, Composition, Null, PatientClasses};
 use clcc_data::error::StageResult;
 use clcc_data::frame::Frame;
@@ -20,7 +20,9 @@ pub(super) fn cells(
     classes: &[Option<Class>],
     p: &ConcordanceParams,
 ) -> StageResult<()> {
-    let distance = if cells.fit.is_some() {
+    let distance = if p.score == ScoreBy::Discordance {
+        "distance: log odds that the cell is discordant (`discordance`; whether there is such a set at all, `established`, is in discordance_cells.tsv); all cells in cohort order"
+    } else if cells.fit.is_some() {
         "Euclidean distance between a cell's expression and copy-number embeddings by the model that held it out (fold), shifted and scaled so that the held-out classed cells of every fold have the same median and interquartile range (concordance_folds.tsv); all cells in cohort order"
     } else {
         "Euclidean distance between a cell's expression and copy-number embeddings (unit vectors: 0 to 2), all cells in cohort order"

@@ -382,7 +382,7 @@ fn none_left(positions: &GenePositions, params: &InfercnvParams) -> StageError {
         .join("`, `");
     StageError::data_hint(
         format!(
-            "no gene lies on a chromosome that can be used (named `chr...`, not chrM, not excluded{}); the chromosomes are `{shown}`",
+            "no gene is on a chromosome that can be used (named `chr...`, not chrM, not excluded{}); the chromosomes are `{shown}`",
             if params.short_chromosomes == ShortChromosomes::Drop {
                 format!(", at least {} genes", params.window_size)
             } else {

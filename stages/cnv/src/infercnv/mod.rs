@@ -130,7 +130,7 @@ impl Stage for Infercnv {
         let chromosomes = var.texts("chromosome").unwrap_or_default();
         for entry in params.chromosomes_excluded_in_vain(&chromosomes) {
             ctx.progress.warn(&format!(
-                "`exclude_chromosomes`: no gene of the data lies on `{entry}`"
+                "`exclude_chromosomes`: no gene of the data is on `{entry}`"
             ));
         }
         let normals = ctx.optional(roles::NORMALS);
@@ -361,7 +361,7 @@ pub fn annotate_measured(
     let elsewhere = segments.chromosomes_without_genes(&positions);
     if !elsewhere.is_empty() {
         progress.warn(&format!(
-            "segments on {} count for nothing: no gene of the data lies there",
+            "segments on {} count for nothing: no gene of the data is there",
             clcc_data::anndata::list(&elsewhere)
         ));
     }

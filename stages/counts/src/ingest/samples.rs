@@ -43,6 +43,17 @@ fn check(params: &IngestParams) -> StageResult<()> {
     Err(StageError::param(param, message))
 }
 
+/// One sample.
+struct Part {
+    obs: Frame,
+    var: Frame,
+    x: Csr,
+    arrays: Arrays,
+    sections: Sections,
+    unannotated: usize,
+    left_out: Vec<clcc_data::frame::LeftOut>,
+}
+
 /// Reads the samples of `patient`.
 ///
 /// # Errors
@@ -58,45 +69,17 @@ pub(super) fn read(
     let samples = sheet.of(patient)?;
     let table = annotations.map(|a| Table::read(a)?.cells(&params.cell_id));
     let table = table.transpose()?;
-    let mut parts: Vec<(Frame, Frame, Csr)> = Vec::new();
-    let mut arrays: Vec<Arrays> = Vec::new();
-    let (mut unannotated, mut left_out) = (0, Vec::new());
-    let mut sections = Sections::new();
+    let mut parts = Vec::with_capacity(samples.len());
     for sample in &samples {
         ctx.check_cancelled()?;
-        let opened = open(sheet, sample, params, table.as_ref(), ctx.progress)?;
-        let (source, cells) = opened;
-        unannotated += cells.unannotated;
-        let of_cells = source.arrays(ctx.progress)?.into_iter();
-        arrays.push(
-            of_cells
-                .map(|(name, a)| (name, a.take_rows(&cells.at)))
-                .collect(),
-        );
-        for (library, section) in source.sections(ctx.progress)? {
-            // Two files may call their library alike.
-            let name = match sections.contains_key(&library) {
-                true => format!("{library}_{}", sample.name),
-                false => library,
-            };
-            sections.insert(name, section);
-        }
-        let rows = (0..cells.source.len()).collect();
-        let own = [Patient {
-            name: patient.to_string(),
-            rows,
-        }];
-        let (var, mut matrices) = source.read(ctx, params, &cells, &own)?;
-        let x = matrices.next().expect("one patient was asked for")?;
-        left_out.extend(cells.left_out.iter().cloned());
-        parts.push((described(sheet, sample, &cells.source), var, x));
+        parts.push(read_sample(ctx, params, sheet, sample, table.as_ref())?);
     }
-    let (var, places) = common_genes(&samples, parts.iter().map(|p| &p.1), ctx.progress)?;
+    let (var, places) = common_genes(&samples, parts.iter().map(|p| &p.var), ctx.progress)?;
     let matrices: Vec<Csr> = (parts.iter().zip(&places))
-        .map(|(part, place)| part.2.take_cols(place))
+        .map(|(part, place)| part.x.take_cols(place))
         .collect();
     let x = Csr::vstack(&matrices.iter().collect::<Vec<_>>());
-    let source = below(parts.iter().map(|p| &p.0));
+    let source = below(parts.iter().map(|p| &p.obs));
     if let Some(id) = source.first_duplicate() {
         return Err(StageError::data(format!(
             "patient `{patient}`: cell id `{id}` comes twice"
@@ -107,8 +90,8 @@ pub(super) fn read(
         cells: Cells {
             at: (0..n).collect(),
             source,
-            left_out,
-            unannotated,
+            left_out: parts.iter().flat_map(|p| p.left_out.clone()).collect(),
+            unannotated: parts.iter().map(|p| p.unannotated).sum(),
             absent: 0,
         },
         selection: Selection {
@@ -120,15 +103,60 @@ pub(super) fn read(
         },
         var,
         matrices: Box::new(std::iter::once(Ok(x))),
-        arrays: common_arrays(&arrays),
-        sections,
+        arrays: common_arrays(&parts.iter().map(|p| &p.arrays).collect::<Vec<_>>()),
+        sections: sections_of(&samples, parts),
     })
 }
 
+fn read_sample(
+    ctx: &StageContext<'_>,
+    params: &IngestParams,
+    sheet: &Sheet,
+    sample: &Sample,
+    table: Option<&Annotations>,
+) -> StageResult<Part> {
+    let (source, cells) = open(sheet, sample, params, table, ctx.progress)?;
+    let arrays = source.arrays(ctx.progress)?.into_iter();
+    let arrays = arrays
+        .map(|(name, a)| (name, a.take_rows(&cells.at)))
+        .collect();
+    let own = [Patient {
+        name: sample.patient.clone(),
+        rows: (0..cells.source.len()).collect(),
+    }];
+    let sections = source.sections(ctx.progress)?;
+    let (var, mut matrices) = source.read(ctx, params, &cells, &own)?;
+    Ok(Part {
+        x: matrices.next().expect("one patient was asked for")?,
+        obs: described(sheet, sample, &cells.source),
+        var,
+        arrays,
+        sections,
+        unannotated: cells.unannotated,
+        left_out: cells.left_out,
+    })
+}
+
+/// The pictured sections of all samples; where two files call their library alike, the later one gets its sample's
+/// name.
+fn sections_of(samples: &[&Sample], parts: Vec<Part>) -> Sections {
+    let mut out = Sections::new();
+    for (sample, part) in samples.iter().zip(parts) {
+        for (library, section) in part.sections {
+            let name = match out.contains_key(&library) {
+                true => format!("{library}_{}", sample.name),
+                false => library,
+            };
+            out.insert(name, section);
+        }
+    }
+    out
+}
+
 /// The arrays that all samples have with as many columns, below one another.
-fn common_arrays(arrays: &[Arrays]) -> Arrays {
+fn common_arrays(arrays: &[&Arrays]) -> Arrays {
     let mut out = Arrays::new();
-    for (name, first) in &arrays[0] {
+    for (name, first) in arrays[0] {
         let columns = first.shape().1;
         let of_all = arrays.iter().map(|a| a.get(name));
         let of_all = of_all.map(|a| a.filter(|a| a.shape().1 == columns).cloned());

@@ -227,22 +227,8 @@ pub fn preprocess(
     let mut var = placed.annotate(var.take(&columns))?;
     let n_cells = columns.iter().map(|&g| n_cells_of[g]).collect();
     var.set("n_cells", Column::I64(n_cells));
-    let mut normal_cells = None;
-    match &params.cancer_vs_normal {
-        Some(rule) => checks.extend(cancer_vs_normal(&mut obs, rule)?),
-        None => {
-            let placed = normalise::select_columns(&all, &columns);
-            let found = find_normal_cells(&placed, &var, params.random_state)?;
-            found.annotate(&mut obs);
-            checks.push(QcCheck::new(
-                "normal_cells_found",
-                false,
-                found.n_normal() as f64,
-                found.warning(),
-            ));
-            normal_cells = Some(found);
-        }
-    }
+    let on_genome = || normalise::select_columns(&all, &columns);
+    let normal_cells = label_cells(&mut obs, &var, on_genome, params, &mut checks)?;
     metrics.annotate(&mut obs);
     cycle.annotate(&mut obs);
     let warned = checks.iter().filter(|c| c.verdict == Verdict::Warn);
@@ -251,9 +237,8 @@ pub fn preprocess(
     let counts = normalise::select_columns(&x, &columns);
     let mut metrics = headline(&obs, &var, &counts, &metrics, before);
     metrics.insert("n_genes_without_position".into(), placed.n_unplaced.into());
-    if let Some(found) = &normal_cells {
-        metrics.insert("normal_clusters_contrast".into(), found.contrast().into());
-    }
+    let contrast = normal_cells.as_ref().map(|found| found.contrast().into());
+    metrics.extend(contrast.map(|c| ("normal_clusters_contrast".to_string(), c)));
     let layers = Layers {
         log1p: &all,
         counts,
@@ -272,6 +257,25 @@ pub fn preprocess(
         metrics,
         normal_cells,
     })
+}
+
+/// Sets `cancer_vs_normal`: by the user's rule, else by normal cells that are found in the expression of genes in
+/// genome order.
+fn label_cells(
+    obs: &mut Frame,
+    var: &Frame,
+    on_genome: impl FnOnce() -> Csr,
+    params: &PreprocessParams,
+    checks: &mut Vec<QcCheck>,
+) -> StageResult<Option<NormalCells>> {
+    if let Some(rule) = &params.cancer_vs_normal {
+        checks.extend(cancer_vs_normal(obs, rule)?);
+        return Ok(None);
+    }
+    let found = find_normal_cells(&on_genome(), var, params.random_state)?;
+    found.annotate(obs);
+    checks.push(found.check());
+    Ok(Some(found))
 }
 
 /// Matrices of the artifact `expr`.

@@ -16,6 +16,7 @@
 
 use std::collections::HashMap;
 
+use super::checks::QcCheck;
 use clcc_data::error::{StageError, StageResult};
 use clcc_data::frame::{Categorical, Column, Frame};
 use clcc_data::genome::symbols;
@@ -84,7 +85,13 @@ impl NormalCells {
         );
     }
 
-    pub(super) fn n_normal(&self) -> usize {
+    /// Whether what was taken can be trusted.
+    pub(super) fn check(&self) -> QcCheck {
+        let found = self.n_normal() as f64;
+        QcCheck::new("normal_cells_found", false, found, self.warning())
+    }
+
+    fn n_normal(&self) -> usize {
         self.normal.iter().filter(|n| **n).count()
     }
 
@@ -165,25 +172,7 @@ pub fn find_normal_cells(x: &Csr, var: &Frame, seed: u64) -> StageResult<NormalC
     let smooth = smoothed(x, &windows);
     let membership = clusters(x, seed)?;
     let kinds = Kinds::of(x, var);
-    let n_clusters = membership.iter().max().map_or(0, |&m| m as usize + 1);
-    let mut rows = Vec::new();
-    for cluster in 0..n_clusters {
-        let cells: Vec<usize> = (0..x.n_rows())
-            .filter(|&c| membership[c] as usize == cluster)
-            .collect();
-        if cells.len() < MIN_CELLS {
-            continue;
-        }
-        let (kind, share) = kinds.most(&cells);
-        rows.push(NormalClusterRow {
-            cluster: cluster as i64,
-            n_cells: cells.len() as i64,
-            variance: halves_covariance(&smooth, &cells),
-            normal: false,
-            kind: kind.to_string(),
-            share,
-        });
-    }
+    let mut rows = cluster_rows(&smooth, &membership, &kinds);
     if rows.len() < 2 {
         return Err(too_little(format!(
             "expected at least two clusters of {MIN_CELLS} cells, found {}",
@@ -210,6 +199,30 @@ pub fn find_normal_cells(x: &Csr, var: &Frame, seed: u64) -> StageResult<NormalC
         normal: normal.collect(),
         clusters: rows,
     })
+}
+
+/// A row for each cluster that is large enough to be judged.
+fn cluster_rows(smooth: &[Vec<f64>], membership: &[u32], kinds: &Kinds) -> Vec<NormalClusterRow> {
+    let n_clusters = membership.iter().max().map_or(0, |&m| m as usize + 1);
+    (0..n_clusters)
+        .map(|cluster| {
+            let of_cluster = |c: &usize| membership[*c] as usize == cluster;
+            let cells: Vec<usize> = (0..membership.len()).filter(of_cluster).collect();
+            (cluster, cells)
+        })
+        .filter(|(_, cells)| cells.len() >= MIN_CELLS)
+        .map(|(cluster, cells)| {
+            let (kind, share) = kinds.most(&cells);
+            NormalClusterRow {
+                cluster: cluster as i64,
+                n_cells: cells.len() as i64,
+                variance: halves_covariance(smooth, &cells),
+                normal: false,
+                kind: kind.to_string(),
+                share,
+            }
+        })
+        .collect()
 }
 
 /// Windows of expressed genes of the autosomes, as columns of `x`.

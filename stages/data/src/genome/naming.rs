@@ -92,7 +92,7 @@ fn by_id(names: &[&str], table: &GeneTable, most: &dyn Fn(usize) -> bool) -> Opt
             "the genes are named by Ensembl id (`{prefix}...`), and the gene table has no ids: give one that has, as a GTF"
         )),
         (Some((prefix, n)), Some((other, _))) if most(n) && prefix != other => Some(format!(
-            "the genes are of another species than the gene table: `{prefix}...` beside its `{other}...`"
+            "the genes are of another species than the gene table: `{prefix}...` where it has `{other}...`"
         )),
         (Some((_, n)), _) if most(n) => None,
         _ if 2 * named_by_id > table.genes.len() => Some(format!(
@@ -246,7 +246,7 @@ mod tests {
                     "ENSMUSG00000022346",
                     "ENSMUSG00000020122.3",
                 ],
-                "`ENSMUSG...` beside its `ENSG...`",
+                "`ENSMUSG...` where it has `ENSG...`",
             ),
             (["7157", "4609", "1956"], "as by Entrez ids"),
             (["A1", "B2", "C3"], ""),

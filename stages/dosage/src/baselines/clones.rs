@@ -79,6 +79,7 @@ fn clone_residuals(
         copy_number: params.clone_copy_number,
         min_cells: params.min_cells.max(2),
         altered: params.altered,
+        exclude_genes: &[],
     };
     let made = clones(ctx, cohort, &counts, cnv, chosen, options, "`mixture`")?;
     Ok(made.map(|c| (Residuals::new(&counts, &c.pseudobulks, &c.copy), c.copy)))

@@ -17,7 +17,7 @@ use clcc_stage::stage::StageContext;
 
 /// How clones and their copy number are made.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct CloneOptions {
+pub(crate) struct CloneOptions<'a> {
     /// Grouping of the cells of one patient and cell type.
     pub(crate) group_by: GroupBy,
     /// Cells that share one level per gene in normal cells.
@@ -28,6 +28,8 @@ pub(crate) struct CloneOptions {
     pub(crate) min_cells: usize,
     /// Size of a log copy ratio from which a gene counts as altered.
     pub(crate) altered: f64,
+    /// Genes that are no neighbours and count as unaltered, besides clonal loci.
+    pub(crate) exclude_genes: &'a [String],
 }
 
 /// Clones with their log copy ratios.
@@ -50,7 +52,7 @@ pub(crate) fn clones(
     counts: &Csr,
     cnv: &CohortCnv,
     chosen: &[bool],
-    options: CloneOptions,
+    options: CloneOptions<'_>,
     what: &str,
 ) -> StageResult<Option<Clones>> {
     let map = GeneWindows::new(&cohort.var.index, &cnv.windows, &cnv.genes)?;
@@ -69,7 +71,12 @@ pub(crate) fn clones(
         return Ok(None);
     }
     let arm = arm_names(&cohort.var)?;
-    let excluded = excluded(&cohort.var.index, &symbols(&cohort.var), true, &[]);
+    let excluded = excluded(
+        &cohort.var.index,
+        &symbols(&cohort.var),
+        true,
+        options.exclude_genes,
+    );
     let along = Along {
         arm: &arm,
         map: &map,

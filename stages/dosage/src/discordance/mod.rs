@@ -30,7 +30,9 @@ use clcc_numerics::math;
 use clcc_stage::cells::Restrict;
 use clcc_stage::cohort::Cohort;
 use clcc_stage::roles;
-use clcc_stage::rows::{DiscordanceCellRow, DiscordanceGeneRow};
+use clcc_stage::rows::{
+    DiscordanceCellRow, DiscordanceFitRow, DiscordanceGeneRow, DiscordanceRateRow,
+};
 use clcc_stage::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
 use clcc_stage::tables::{Row as _, TableSpec};
 
@@ -48,11 +50,12 @@ impl Stage for Discordance {
     const TABLES: &'static [TableSpec] = &[
         DiscordanceCellRow::SPEC,
         DiscordanceGeneRow::SPEC,
-        write::PatientRow::SPEC,
-        write::FitRow::SPEC,
+        DiscordanceRateRow::SPEC,
+        DiscordanceFitRow::SPEC,
     ];
     // 1: the first.
-    const CODE_VERSION: u32 = 1;
+    // 2: shares of discordant cells are the patients' own where a set is established; which takes 19 relaid profiles.
+    const CODE_VERSION: u32 = 2;
     const ABOUT: &'static str =
         "finds the cells that hold back a set of genes, that set, and the evidence for both";
     const USES_SEED: bool = true;
@@ -89,6 +92,7 @@ impl Stage for Discordance {
             copy_number: params.copy_number,
             min_cells: params.min_cells,
             altered: params.altered,
+            exclude_genes: &params.exclude_genes,
         };
         let made = clones(
             ctx,
@@ -161,15 +165,15 @@ fn metrics(found: Option<&Found>) -> Metrics {
     }
     out.insert("loss".into(), json!(fit.loss));
     out.insert("gene_share".into(), json!(fit.gene_share));
-    out.insert("n_cells_scored".into(), json!(fit.beliefs.cells.len()));
-    out.insert("n_genes_altered".into(), json!(fit.beliefs.genes.len()));
+    out.insert("n_cells_scored".into(), json!(found.beliefs().cells.len()));
+    out.insert("n_genes_altered".into(), json!(found.beliefs().genes.len()));
     out.insert(
         "n_cells_expected".into(),
-        json!(expected(&fit.beliefs.cells)),
+        json!(expected(&found.beliefs().cells)),
     );
     out.insert(
         "n_genes_expected".into(),
-        json!(expected(&fit.beliefs.genes)),
+        json!(expected(&found.beliefs().genes)),
     );
     let settled = found
         .fits

@@ -42,6 +42,11 @@ pub struct DiscordanceParams {
     /// `dosage`.
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub altered: f64,
+    /// Genes that are in no set and no neighbours of others, by name or symbol; a `*` at the end matches any further
+    /// characters. Default none; segments of immunoglobulins and T-cell receptors are always left out. Give what
+    /// `infercnv.exclude_genes` leaves out, and genes of a programme that is taken for a set (`RPL*`, `RPS*`).
+    #[schemars(inner(length(min = 1)))]
+    pub exclude_genes: Vec<String>,
     /// Sparse programmes of expression that are taken out before cells are compared; 0 to 100, default 14.
     /// Fewer where the cells are fewer than 20 for each.
     #[schemars(range(min = 0, max = 100))]
@@ -59,7 +64,9 @@ pub struct DiscordanceParams {
     #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
     pub cell_share: f64,
     /// Profiles that the evidence is compared with: the clones' copy number laid elsewhere on the genome. A set is
-    /// established only where its evidence is above theirs. 0 to 1,000, default 3.
+    /// established only where its evidence is above that of all of them, so that in 1 of `n_null` + 1 data sets at most
+    /// it is by chance. They are fitted where there is evidence for a set, until one has as much. 0 to 1,000, default
+    /// 19.
     #[schemars(range(min = 0, max = 1000))]
     pub n_null: usize,
     /// Parts of the model to leave out, to measure what each brings: `shift`, `cavities`, `overdispersion`;
@@ -83,11 +90,12 @@ impl Default for DiscordanceParams {
             strata: Strata::PatientCellType,
             min_cells: 10,
             altered: 0.15,
+            exclude_genes: Vec::new(),
             n_programmes: 14,
             losses: vec![1.0, 0.5],
             gene_shares: vec![0.05, 0.03, 0.1],
             cell_share: 0.3,
-            n_null: 3,
+            n_null: 19,
             without: Vec::new(),
         }
     }

@@ -15,6 +15,10 @@ use clcc_numerics::math;
 /// are found and not known, their errors alone can bring it to 3.
 const LEAST_EVIDENCE: f64 = 5.0;
 
+/// Cells' worth of the expected share with which a patient's own share is learnt, and steps at most.
+const EXPECTED_CELLS: f64 = 20.0;
+const STEPS: usize = 5;
+
 /// One hypothesis and what it finds.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Fit {
@@ -25,6 +29,14 @@ pub(super) struct Fit {
     pub(super) beliefs: Beliefs,
 }
 
+/// The reported hypothesis with a share of discordant cells of each patient's own.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Learnt {
+    /// Share of discordant cells of each patient.
+    pub(super) cell_share: Vec<f64>,
+    pub(super) beliefs: Beliefs,
+}
+
 /// What was found.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Found {
@@ -32,8 +44,11 @@ pub(super) struct Found {
     pub(super) fits: Vec<Fit>,
     /// The fit that is reported.
     pub(super) chosen: usize,
-    /// The hypothesis of that fit on profiles that were laid elsewhere on the genome.
+    /// The hypothesis of that fit on profiles that were laid elsewhere on the genome: none without evidence, and none
+    /// after one with as much.
     pub(super) relaid: Vec<Fit>,
+    /// That fit with the patients' own shares, where a set is established and they add evidence.
+    pub(super) learnt: Option<Learnt>,
     /// Gene of each of the fits' log odds.
     pub(super) genes: Vec<usize>,
     /// Mean probability of each patient's cells that are in clones; NaN without such cells.
@@ -43,6 +58,14 @@ pub(super) struct Found {
 impl Found {
     pub(super) fn fit(&self) -> &Fit {
         &self.fits[self.chosen]
+    }
+
+    /// What is reported of cells and genes.
+    pub(super) fn beliefs(&self) -> &Beliefs {
+        match &self.learnt {
+            Some(learnt) => &learnt.beliefs,
+            None => &self.fit().beliefs,
+        }
     }
 
     /// Logarithm of the evidence for a set of any of the sizes and losses, each as probable beforehand, against no
@@ -59,7 +82,7 @@ impl Found {
     }
 
     /// Whether the evidence is for a set: above [`LEAST_EVIDENCE`], and in the reported fit above that of every profile laid
-    /// elsewhere.
+    /// elsewhere. Where programmes of expression remain in the counts, as in every real tumour, the latter decides.
     pub(super) fn established(&self) -> bool {
         let own = self.fit().beliefs.evidence;
         self.evidence() > LEAST_EVIDENCE && self.relaid.iter().all(|f| f.beliefs.evidence < own)
@@ -101,16 +124,24 @@ pub(super) fn find(
         }
     }
     drop(blocks);
-    let chosen = choose(&fits);
-    let done = |k: usize| step(fits.len() + k, total);
-    let relaid = search.relaid(panel, chromosome, &fits[chosen], seed, &done)?;
-    Ok(Some(Found {
-        rates: rates(panel, &fits[chosen].beliefs, n_patients),
+    let mut found = Found {
+        rates: Vec::new(),
         genes: panel.altered(),
-        chosen,
+        chosen: choose(&fits),
         fits,
-        relaid,
-    }))
+        relaid: Vec::new(),
+        learnt: None,
+    };
+    if found.established() {
+        let done = |k: usize| step(found.fits.len() + k, total);
+        found.relaid = search.relaid(panel, chromosome, found.fit(), seed, &done)?;
+    }
+    // Whether there is a set does not depend on what is learnt of it.
+    if found.established() {
+        found.learnt = search.learn(panel, found.fit());
+    }
+    found.rates = rates(panel, found.beliefs(), n_patients);
+    Ok(Some(found))
 }
 
 /// The fit with most evidence, the first where none has any.
@@ -132,7 +163,7 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// Fit the hypothesis of `fit` to profiles laid elsewhere on the genome.
+    /// Fit the hypothesis of `fit` to profiles laid elsewhere on the genome, up to the first with as much evidence.
     fn relaid(
         &self,
         panel: &Panel,
@@ -152,8 +183,36 @@ impl Search<'_> {
             let mut blocks = layout(&other);
             self.fill(&mut blocks, &other, fit.loss);
             out.push(self.fit(&mut blocks, &other, fit.loss, fit.gene_share));
+            if out[k].beliefs.evidence >= fit.beliefs.evidence {
+                break;
+            }
         }
         Ok(out)
+    }
+
+    /// Learn each patient's share of discordant cells (EM), as long as evidence grows.
+    fn learn(&self, panel: &Panel, fit: &Fit) -> Option<Learnt> {
+        let mut own = Search {
+            programmes: self.programmes,
+            params: self.params,
+            cell_share: self.cell_share.clone(),
+        };
+        let mut blocks = layout(panel);
+        let mut learnt: Option<Learnt> = None;
+        for _ in 0..STEPS {
+            let beliefs = learnt.as_ref().map_or(&fit.beliefs, |l| &l.beliefs);
+            own.cell_share = shares(panel, beliefs, &self.cell_share);
+            own.fill(&mut blocks, panel, fit.loss);
+            let next = own.fit(&mut blocks, panel, fit.loss, fit.gene_share);
+            if next.beliefs.evidence <= beliefs.evidence {
+                break;
+            }
+            learnt = Some(Learnt {
+                cell_share: own.cell_share.clone(),
+                beliefs: next.beliefs,
+            });
+        }
+        learnt
     }
 
     fn fill(&self, blocks: &mut [Block], panel: &Panel, loss: f64) {
@@ -180,14 +239,30 @@ impl Search<'_> {
     }
 }
 
-/// Mean probability of each patient's cells that are in clones.
-fn rates(panel: &Panel, beliefs: &Beliefs, n_patients: usize) -> Vec<f64> {
-    let (mut sum, mut n) = (vec![0.0; n_patients], vec![0.0; n_patients]);
+/// Sum of the probabilities of each patient's cells that are in clones, and their number.
+fn discordant(panel: &Panel, beliefs: &Beliefs, n_patients: usize) -> Vec<(f64, f64)> {
+    let mut out = vec![(0.0, 0.0); n_patients];
     for clone in panel.clones.iter().filter(|u| u.informs) {
+        let (sum, n) = &mut out[clone.patient as usize];
         for i in clone.cells.clone() {
-            sum[clone.patient as usize] += logistic(beliefs.cells[i]);
-            n[clone.patient as usize] += 1.0;
+            *sum += logistic(beliefs.cells[i]);
+            *n += 1.0;
         }
     }
-    sum.iter().zip(&n).map(|(s, n)| s / n).collect()
+    out
+}
+
+/// Mean probability of each patient's cells that are in clones.
+fn rates(panel: &Panel, beliefs: &Beliefs, n_patients: usize) -> Vec<f64> {
+    let sums = discordant(panel, beliefs, n_patients);
+    sums.into_iter().map(|(sum, n)| sum / n).collect()
+}
+
+/// The same with some cells more that are discordant at the expected share.
+fn shares(panel: &Panel, beliefs: &Beliefs, expected: &[f64]) -> Vec<f64> {
+    let sums = discordant(panel, beliefs, expected.len());
+    sums.into_iter()
+        .zip(expected)
+        .map(|((sum, n), p)| (sum + EXPECTED_CELLS * p) / (n + EXPECTED_CELLS))
+        .collect()
 }

@@ -261,6 +261,11 @@ const GENES: usize = 300;
 /// `share` of the 200 altered genes lose all their response in 30 % of the cells; a programme moves every
 /// twelfth gene.
 fn planted(n: usize, share: f64, seed: u64) -> Planted {
+    planted_in(n, share, &[0.3], seed)
+}
+
+/// The same in several patients, with these shares of discordant cells.
+fn planted_in(n: usize, share: f64, cell_shares: &[f64], seed: u64) -> Planted {
     let mut rng = Rng::new(seed, "planted discordance", &[]);
     let in_set: Vec<bool> = (0..GENES).map(|_| rng.uniform() < share).collect();
     let level: Vec<f64> = (0..GENES).map(|_| (0.7 * rng.normal()).exp()).collect();
@@ -273,7 +278,8 @@ fn planted(n: usize, share: f64, seed: u64) -> Planted {
     let (mut rows, mut ids, mut discordant) = (Vec::new(), Vec::new(), Vec::new());
     for i in 0..n {
         let u = (i * 7 / 3) % 2;
-        let back = rng.uniform() < 0.3;
+        let patient = i * cell_shares.len() / n;
+        let back = rng.uniform() < cell_shares[patient];
         let (depth, x) = ((0.3 * rng.normal()).exp(), rng.normal());
         let mut row = Vec::new();
         for g in 0..GENES {
@@ -293,7 +299,7 @@ fn planted(n: usize, share: f64, seed: u64) -> Planted {
         rows.push(row);
         discordant.push(back);
         ids.push(Some(CloneId {
-            patient: 0,
+            patient: patient as u32,
             cell_type: String::new(),
             cancer: true,
             group: format!("clone {u}"),
@@ -303,8 +309,8 @@ fn planted(n: usize, share: f64, seed: u64) -> Planted {
     Planted {
         counts: Csr::from_rows(GENES, rows),
         ids,
-        copy: (0..2)
-            .map(|u| (0..GENES).map(|g| copy_of(u, g)).collect())
+        copy: (0..2 * cell_shares.len())
+            .map(|u| (0..GENES).map(|g| copy_of(u % 2, g)).collect())
             .collect(),
         discordant,
         in_set,
@@ -319,7 +325,9 @@ impl Planted {
     }
 
     fn find(&self, params: &DiscordanceParams) -> Found {
-        find(&self.panel(), &chromosomes(), 1, params, 1, &|_, _| Ok(()))
+        let patients = self.ids.iter().flatten().map(|id| id.patient as usize + 1);
+        let n = patients.max().unwrap();
+        find(&self.panel(), &chromosomes(), n, params, 1, &|_, _| Ok(()))
             .unwrap()
             .unwrap()
     }
@@ -329,7 +337,7 @@ impl Planted {
         let panel = self.panel();
         let cells: Vec<bool> = panel.cells.iter().map(|&i| self.discordant[i]).collect();
         let genes: Vec<bool> = found.genes.iter().map(|&g| self.in_set[g]).collect();
-        let beliefs = &found.fit().beliefs;
+        let beliefs = found.beliefs();
         [auc(&beliefs.cells, &cells), auc(&beliefs.genes, &genes)]
     }
 }
@@ -353,6 +361,39 @@ fn a_planted_set_and_its_cells_are_found_and_established() {
     assert!(found.established(), "{:?}", found.fits);
     assert!(cells > 0.85 && genes > 0.9, "{cells} {genes}");
     assert!((found.rates[0] - 0.3).abs() < 0.1, "{:?}", found.rates);
+}
+
+/// Patients in whom few and many cells are discordant: each has a share of its own, and the cells' probabilities add up
+/// to it, which those with the share of the parameters do not.
+#[test]
+fn each_patient_s_share_of_discordant_cells_is_learnt() {
+    for seed in 0..3 {
+        let shares = [0.1, 0.6];
+        let data = planted_in(800, 0.15, &shares, seed);
+        let found = data.find(&few_programmes());
+        let learnt = found.learnt.as_ref().expect("established");
+        assert!(learnt.beliefs.evidence > found.fit().beliefs.evidence);
+        let panel = data.panel();
+        let of = |p: usize| {
+            let clones = panel.clones.iter().filter(move |u| u.patient as usize == p);
+            clones.flat_map(|u| u.cells.clone()).collect::<Vec<_>>()
+        };
+        for p in 0..2 {
+            let cells = of(p);
+            let n = cells.len() as f64;
+            let planted = cells.iter().filter(|&&i| data.discordant[panel.cells[i]]);
+            let truth = planted.count() as f64 / n;
+            let mean = |b: &Beliefs| cells.iter().map(|&i| logistic(b.cells[i])).sum::<f64>() / n;
+            let (own, fixed) = (mean(&learnt.beliefs), mean(&found.fit().beliefs));
+            let (off, was_off) = ((own - truth).abs(), (fixed - truth).abs());
+            assert!(
+                off < 0.15 && off < was_off,
+                "seed {seed}, {p}: {own} {fixed} {truth}"
+            );
+        }
+        let share = &learnt.cell_share;
+        assert!(share[0] < 0.25 && share[1] > 0.4, "seed {seed}: {share:?}");
+    }
 }
 
 #[test]
@@ -392,9 +433,9 @@ fn cells_in_another_order_get_the_same_answer() {
         let cells = data.panel().cells;
         cells
             .iter()
-            .zip(&found.fit().beliefs.cells)
+            .zip(&found.beliefs().cells)
             .for_each(|(&i, l)| out[i] = *l);
-        (out, found.fit().beliefs.genes.clone())
+        (out, found.beliefs().genes.clone())
     };
     let ((a, genes), (b, other_genes)) = (of_cell(&data), of_cell(&other));
     let b_in_order: Vec<f64> = {
@@ -419,7 +460,7 @@ fn cells_in_no_clone_are_scored_and_tell_nothing_of_genes() {
     data.copy.insert(0, data.copy[0].clone());
     let with = data.find(&few_programmes());
     let panel = data.panel();
-    let scored: Vec<(f64, bool)> = (panel.cells.iter().zip(&with.fit().beliefs.cells))
+    let scored: Vec<(f64, bool)> = (panel.cells.iter().zip(&with.beliefs().cells))
         .filter(|(i, _)| apart.contains(i))
         .map(|(&i, &l)| (l, data.discordant[i]))
         .collect();
@@ -570,6 +611,7 @@ fn evidence_is_the_mean_over_hypotheses_and_a_set_must_beat_relaid_profiles() {
         fits: own.map(fit).to_vec(),
         chosen: 0,
         relaid: relaid.iter().copied().map(fit).collect(),
+        learnt: None,
         genes: Vec::new(),
         rates: Vec::new(),
     };

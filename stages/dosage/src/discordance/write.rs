@@ -9,44 +9,10 @@ use super::search::{Fit, Found};
 use crate::dosage::clones::ClonePseudobulk;
 use clcc_data::error::StageResult;
 use clcc_stage::cohort::Cohort;
-use clcc_stage::rows::{DiscordanceCellRow, DiscordanceGeneRow};
+use clcc_stage::rows::{
+    DiscordanceCellRow, DiscordanceFitRow, DiscordanceGeneRow, DiscordanceRateRow,
+};
 use clcc_stage::tables::Table;
-
-clcc_stage::table! {
-    /// Rate of discordant cells in one patient.
-    pub(super) struct PatientRow = "discordance_patients.tsv" {
-        /// Patient.
-        patient: String,
-        /// Malignant cells in clones with an altered gene.
-        n_cells: i64,
-        /// Mean probability of them to be discordant.
-        rate: f64,
-    }
-}
-
-clcc_stage::table! {
-    /// One hypothesis and its evidence.
-    pub(super) struct FitRow = "discordance_fits.tsv" {
-        /// `own`, or `relaid_<n>`: the clones' copy number laid elsewhere on the genome, chromosome by chromosome.
-        profile: String,
-        /// Share of the dosage response that discordant cells lose in the genes of the set.
-        loss: f64,
-        /// Share of the altered genes that the set may be.
-        gene_share: f64,
-        /// Logarithm of the evidence against there being no set (Bethe's free energy). A set is established where that
-        /// of all fits to the own profile together (the mean of exponentials) is above 5, and that of the reported fit
-        /// above that of every relaid profile.
-        evidence: f64,
-        /// Rounds of messages.
-        rounds: i64,
-        /// Whether the messages settled.
-        settled: bool,
-        /// Whether this fit is the one that is reported.
-        chosen: bool,
-        /// `yes` or `no` for the fit that is reported; missing for the others.
-        established: Option<String>,
-    }
-}
 
 /// Write all tables; without `found` they have no rows.
 pub(super) fn all(
@@ -59,12 +25,12 @@ pub(super) fn all(
     let both = panel.zip(found);
     let cells = both.map(|((panel, clones), found)| cell_rows(cohort, panel, clones, found));
     let genes = both.map(|((panel, _), found)| gene_rows(cohort, panel, found));
-    let patients = both.map(|((panel, _), found)| patient_rows(cohort, panel, found));
+    let patients = both.map(|((panel, _), found)| patient_rows(cohort, panel, found, params));
     let verdict = verdict(found);
     Table::new(cells.unwrap_or_default())
         .note("malignant cells: does the cell hold back the genes of discordance_genes.tsv while its clone follows its copy number")
         .note(&verdict)
-        .note(format!("a share of {} of a clone's cells is expected to be discordant", params.cell_share))
+        .note(format!("a share of {} of a clone's cells is expected to be discordant; where a set is established, of each patient its own (discordance_patients.tsv)", params.cell_share))
         .write(dir)?;
     Table::new(genes.unwrap_or_default())
         .note("altered genes: is the gene one that discordant cells hold back")
@@ -115,7 +81,7 @@ fn cell_rows(
     order.sort_by_key(|&i| panel.cells[i]);
     let row = |i: usize| {
         let cell = panel.cells[i];
-        let log_odds = found.fit().beliefs.cells[i];
+        let log_odds = found.beliefs().cells[i];
         let clone = &panel.clones[clone_of[i]];
         DiscordanceCellRow {
             cell: cohort.obs.index[cell].clone(),
@@ -147,12 +113,18 @@ fn gene_rows(cohort: &Cohort, panel: &Panel, found: &Found) -> Vec<DiscordanceGe
     found
         .genes
         .iter()
-        .zip(&found.fit().beliefs.genes)
+        .zip(&found.beliefs().genes)
         .map(row)
         .collect()
 }
 
-fn patient_rows(cohort: &Cohort, panel: &Panel, found: &Found) -> Vec<PatientRow> {
+fn patient_rows(
+    cohort: &Cohort,
+    panel: &Panel,
+    found: &Found,
+    params: &DiscordanceParams,
+) -> Vec<DiscordanceRateRow> {
+    let learnt = |p: usize| Some(found.learnt.as_ref()?.cell_share[p]);
     let n_cells = |p: usize| -> usize {
         let own = panel
             .clones
@@ -160,17 +132,18 @@ fn patient_rows(cohort: &Cohort, panel: &Panel, found: &Found) -> Vec<PatientRow
             .filter(|u| u.informs && u.patient as usize == p);
         own.map(|u| u.cells.len()).sum()
     };
-    let row = |(p, rate): (usize, &f64)| PatientRow {
+    let row = |(p, rate): (usize, &f64)| DiscordanceRateRow {
         patient: cohort.patients[p].clone(),
         n_cells: n_cells(p) as i64,
         rate: *rate,
+        expected_share: learnt(p).unwrap_or(params.cell_share),
     };
     found.rates.iter().enumerate().map(row).collect()
 }
 
-fn fit_rows(found: &Found) -> Vec<FitRow> {
+fn fit_rows(found: &Found) -> Vec<DiscordanceFitRow> {
     let yes = if found.established() { "yes" } else { "no" };
-    let row = |profile: String, fit: &Fit, chosen: bool| FitRow {
+    let row = |profile: String, fit: &Fit, chosen: bool| DiscordanceFitRow {
         profile,
         loss: fit.loss,
         gene_share: fit.gene_share,

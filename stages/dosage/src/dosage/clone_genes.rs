@@ -1,12 +1,12 @@
 //! `dosage_clones.h5ad`: genes by clones, the points behind every slope.
 //!
 //! An AnnData with a row per clone of a stratum with a malignant one: the clones of the regressions. `X` has the
-//! summed raw counts. `layers`: `copy_ratio`, the local log copy ratio of the regression relative to the stratum's normal cells; `log_ratio`, log expression
-//! relative to the stratum's level at a copy ratio of 0, less the tumour levels, so that a gene's fitted
-//! line is `slope * copy_ratio`; `log_ratio_se`, its standard error. They are NaN where the gene was not
-//! fitted or the clone has too few counts. `var["tumour_level"]` is the log level of
-//! malignant clones that the patients share (`tumour_level TYPE` where several cell types have one). `uns["dosage"]` has
-//! the numbers that the classes rest on: `fdr`, `insensitive_below`, `max_se`, `altered`.
+//! summed raw counts. `layers`: `log_copy_ratio`, the local log copy ratio of the regression relative to the
+//! stratum's normal cells; `log_ratio`, log expression relative to the stratum's level at a log copy ratio of 0,
+//! less the tumour levels, so that a gene's fitted line is `slope * log_copy_ratio`; `log_ratio_se`, its standard
+//! error. They are NaN where the gene was not fitted or the clone has too few counts. `var["tumour_level"]` is the
+//! log level of malignant clones that the patients share (`tumour_level TYPE` where several cell types have one).
+//! `uns["dosage"]` has the numbers that the classes rest on: `fdr`, `insensitive_below`, `max_se`, `altered`.
 
 use std::path::Path;
 
@@ -60,7 +60,7 @@ pub(super) fn write(
         Matrix::Dense(out)
     };
     let layers = [
-        ("copy_ratio", layer(|p| p.copy_ratio)),
+        ("log_copy_ratio", layer(|p| p.log_copy_ratio)),
         ("log_ratio", layer(|p| p.log_ratio)),
         ("log_ratio_se", layer(|p| p.se)),
     ];

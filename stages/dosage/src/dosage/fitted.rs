@@ -271,7 +271,7 @@ impl<'a> Fitted<'a> {
                 let (weight, sum) = origin[strata[u]];
                 let x = if weight > 0.0 { sum / weight } else { 0.0 };
                 point.map(|p| ClonePoint {
-                    copy_ratio: candidate.x[u] - x,
+                    log_copy_ratio: candidate.x[u] - x,
                     log_ratio: p.log_ratio - response.slope * x,
                     se: 1.0 / p.weight.sqrt(),
                 })

@@ -70,7 +70,7 @@ impl Stage for Dosage {
     // 13: malignant clones by the calls of `cluster` or their own counts; neighbours within segments,
     // those of each clone that are informative in it.
     // 14: `dosage_clones.h5ad` says what the classes rest on.
-    const CODE_VERSION: u32 = 14;
+    const CODE_VERSION: u32 = 15;
     const TABLES: &'static [TableSpec] = &[
         rows::DosageGeneRow::SPEC,
         rows::DosagePatientRow::SPEC,

@@ -4,17 +4,21 @@
 //! `CLCC_LONG=1 cargo test -p clcc-stages --lib dosage::simulated -- --nocapture`: minutes. The
 //! figures that came out are in docs/findings.md.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use super::*;
+use crate::discordance::{Discordance, DiscordanceParams};
 use clcc_cnv::cluster::{Cluster, ClusterParams};
 use clcc_cnv::infercnv::{Infercnv, InfercnvParams};
 use clcc_counts::preprocess::{Preprocess, PreprocessParams};
+use clcc_data::genome::is_clonal_locus;
 use clcc_data::table::TextTable;
 use clcc_numerics::stats::auc;
 use clcc_simulate::benchmark::{Benchmark, BenchmarkParams};
 use clcc_simulate::simulate::{Simulate, SimulateParams};
+use clcc_stage::rows::DiscordanceGeneRow;
 use clcc_stage::stage::{Branch, DeviceChoice, InputArtifact, Quiet};
 
 const PATIENTS: [&str; 4] = ["A", "B", "C", "D"];
@@ -68,19 +72,8 @@ fn node<S: Stage>(
     S::run(&ctx, params).unwrap()
 }
 
-struct Found {
-    /// Constitutive escape in altered arms, by the slope shrunk towards 1 (`benchmark`).
-    genes: f64,
-    /// Discordant among scored malignant cells, by the sum; by each factor above its null.
-    sum: f64,
-    factors: Vec<f64>,
-    n_compensating: usize,
-    metrics: Metrics,
-}
-
-fn run(params: &SimulateParams, seed: u64) -> Found {
-    let temp = tempfile::tempdir().unwrap();
-    let dir = temp.path();
+/// Counts of four patients through the stages before `dosage`: its inputs.
+fn prepared(dir: &Path, params: &SimulateParams, seed: u64) -> Vec<InputArtifact> {
     node::<Simulate>(dir, Vec::new(), params, seed);
     let mut inputs = Vec::new();
     for p in PATIENTS {
@@ -97,6 +90,23 @@ fn run(params: &SimulateParams, seed: u64) -> Found {
             inputs.push(artifact(role, Some(p), at.join(role)));
         }
     }
+    inputs
+}
+
+struct Found {
+    /// Constitutive escape in altered arms, by the slope shrunk towards 1 (`benchmark`).
+    genes: f64,
+    /// Discordant among scored malignant cells, by the sum; by each factor above its null.
+    sum: f64,
+    factors: Vec<f64>,
+    n_compensating: usize,
+    metrics: Metrics,
+}
+
+fn run(params: &SimulateParams, seed: u64) -> Found {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path();
+    let mut inputs = prepared(dir, params, seed);
     let metrics = node::<Dosage>(dir, inputs.clone(), &DosageParams::default(), seed);
     inputs.push(artifact("truth", None, dir.join("truth")));
     inputs.push(artifact("dosage", None, dir.join("dosage")));
@@ -198,4 +208,84 @@ fn planted_escape_and_compensation_are_found_from_raw_counts() {
         }
         assert_eq!(above, [0; 4]);
     }
+}
+
+/// Myelomas: what their immunoglobulins do is no copy number of the genes around them.
+#[test]
+fn immunoglobulins_of_a_clone_are_no_copy_number_of_the_genes_around_them() {
+    let temp = tempfile::tempdir().unwrap();
+    let params = SimulateParams {
+        n_cells: 400,
+        n_genes: 3000,
+        immunoglobulin: clcc_simulate::simulate::Immunoglobulin::Malignant,
+        ..SimulateParams::default()
+    };
+    let inputs = prepared(temp.path(), &params, 3);
+    let spread = |name: &str, params: &DosageParams| -> BTreeMap<String, (String, String)> {
+        let dir = temp.path().join(name);
+        node::<Dosage>(&dir, inputs.clone(), params, 3);
+        let table = TextTable::read(&dir.join("dosage/dosage_genes.tsv")).unwrap();
+        let [names, chromosome, spread] =
+            ["names", "chromosome", "copy_spread"].map(|c| table.texts(c).unwrap());
+        let others = (0..names.len()).filter(|&r| !is_clonal_locus(names[r]));
+        others
+            .map(|r| {
+                let place = (chromosome[r].to_string(), spread[r].to_string());
+                (names[r].to_string(), place)
+            })
+            .collect()
+    };
+    let by_default = spread("default", &DosageParams::default());
+    let used = DosageParams {
+        exclude_clonal_loci: false,
+        ..DosageParams::default()
+    };
+    // The same where they are named.
+    let table = clcc_data::genome::GeneTable::grch38();
+    let clonal = table.genes.iter().filter(|g| is_clonal_locus(&g.name));
+    let named = DosageParams {
+        exclude_genes: clonal.map(|g| g.name.clone()).collect(),
+        ..used.clone()
+    };
+    assert!(spread("named", &named) == by_default);
+    let used = spread("used", &used);
+    let value = |v: &str| v.parse::<f64>().unwrap_or(f64::NAN);
+    let moved: Vec<&str> = used
+        .iter()
+        .filter(|(name, (_, s))| (value(s) - value(&by_default[*name].1)).abs() > 0.1)
+        .map(|(_, (chromosome, _))| chromosome.as_str())
+        .collect();
+    assert!(moved.len() > 50, "{}", moved.len());
+    let loci = ["chr2", "chr14", "chr22"];
+    assert!(moved.iter().all(|c| loci.contains(c)), "{moved:?}");
+}
+
+/// What `exclude_genes` names is in no set.
+#[test]
+fn genes_that_are_left_out_are_in_no_set() {
+    let temp = tempfile::tempdir().unwrap();
+    let params = SimulateParams {
+        n_cells: 300,
+        n_genes: 1500,
+        ..SimulateParams::default()
+    };
+    let inputs = prepared(temp.path(), &params, 5);
+    let altered = |exclude: &[&str]| -> Vec<String> {
+        let dir = temp.path().join(exclude.concat());
+        let params = DiscordanceParams {
+            exclude_genes: exclude.iter().map(|e| (*e).to_string()).collect(),
+            gene_shares: vec![0.1],
+            losses: vec![1.0],
+            n_null: 0,
+            ..DiscordanceParams::default()
+        };
+        node::<Discordance>(&dir, inputs.clone(), &params, 5);
+        let rows =
+            DiscordanceGeneRow::read(&dir.join("discordance").join(DiscordanceGeneRow::FILE));
+        rows.unwrap().into_iter().map(|row| row.names).collect()
+    };
+    let (all, without) = (altered(&[]), altered(&["A*"]));
+    let named = |genes: &[String]| genes.iter().filter(|g| g.starts_with('A')).count();
+    assert!(named(&all) > 10 && named(&without) == 0);
+    assert!(without.len() > all.len() / 2);
 }

@@ -213,9 +213,9 @@ impl Heterogeneity {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ClonePoint {
     /// Local log copy ratio, relative to the normal cells of the stratum.
-    pub copy_ratio: f64,
-    /// Log expression relative to the stratum's level at a copy ratio of 0, less the tumour levels: the
-    /// fitted line is `slope * copy_ratio`.
+    pub log_copy_ratio: f64,
+    /// Log expression relative to the stratum's level at a log copy ratio of 0, less the tumour levels: the
+    /// fitted line is `slope * log_copy_ratio`.
     pub log_ratio: f64,
     /// Its standard error, from counting noise and the dispersion.
     pub se: f64,

@@ -667,7 +667,7 @@ fn the_published_points_lie_around_the_fitted_line() {
         clcc_data::matrix::Matrix::Dense(m) => m,
         clcc_data::matrix::Matrix::Csr(_) => panic!("{name} is sparse"),
     };
-    let [x, y, se] = ["copy_ratio", "log_ratio", "log_ratio_se"].map(layer);
+    let [x, y, se] = ["log_copy_ratio", "log_ratio", "log_ratio_se"].map(layer);
     let mut fitted = 0;
     for (g, gene) in found.slopes.genes.iter().enumerate() {
         for (u, clone) in found.clones.iter().enumerate() {

@@ -61,6 +61,8 @@ fn files(path: &Path) -> StageResult<Vec<PathBuf>> {
 /// [`StageError::Format`] at a line with fewer than three fields.
 pub fn parse(path: &Path, collection: &str, text: &str) -> StageResult<Vec<GeneSet>> {
     let mut out = Vec::new();
+    // A byte order mark is no part of the first name.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     for (i, line) in text.lines().enumerate() {
         if line.trim().is_empty() {
             continue;
@@ -105,6 +107,37 @@ mod tests {
             error.contains("sets.gmt") && error.contains("line 2"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn exports_of_databases_load() {
+        let path = Path::new("c.gmt");
+        let url = "https://www.gsea-msigdb.org/gsea/msigdb/human/geneset/A";
+        // MSigDB: an address as description; genes by symbol. Lines end as on any system, the last one may not end.
+        let long: Vec<String> = (0..20_000).map(|i| format!("GENE{i}")).collect();
+        let text = format!(
+            "HALLMARK_A\t{url}\tTP53\tMYC\n20S proteasome\tCORUM 191\tPSMA1\tPSMA2\tPSMA1\t\r\nEMPTY\t\t HLA-A \tRPL36A-HNRNPH2\r\nLONG\tna\t{}",
+            long.join("\t")
+        );
+        let check = |text: &str| {
+            let sets = parse(path, "c", text).unwrap();
+            let found: Vec<(&str, usize)> = sets
+                .iter()
+                .map(|s| (s.name.as_str(), s.genes.len()))
+                .collect();
+            assert_eq!(
+                found,
+                [
+                    ("HALLMARK_A", 2),
+                    ("20S proteasome", 2),
+                    ("EMPTY", 2),
+                    ("LONG", 20_000)
+                ]
+            );
+            assert!(!sets[0].genes.contains(url) && sets[2].genes.contains("HLA-A"));
+        };
+        check(&text);
+        check(&format!("\u{feff}{text}\r\n\r\n"));
     }
 
     #[test]

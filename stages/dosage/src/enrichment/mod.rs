@@ -2,7 +2,8 @@
 //!
 //! Reads the table of genes of `dosage` and, where the workflow names them, gene sets as GMT ([`gmt`]): a file, or a folder
 //! of files. Sets of chromosome arms are built in: genes of one arm share their copy number, so a list that comes from a few
-//! arms tells of those arms before it tells of biology.
+//! arms tells of those arms before it tells of biology. The subunits of some large complexes are built in as well: a control
+//! ([`complexes`]).
 //!
 //! A set is compared with the genes that could be tested, not with the genome: what is expressed enough, and lies
 //! where clones differ, is no random draw of the genome. One-sided hypergeometric test, Benjamini-Hochberg over all sets.
@@ -10,6 +11,7 @@
 //! Limits: genes of a set share regulation and neighbourhood, so they are no independent draws and p-values are too small
 //! where a set lies in one region; the arms beside it show that.
 
+mod complexes;
 mod gmt;
 mod hypergeometric;
 mod params;
@@ -25,38 +27,14 @@ use serde_json::json;
 
 use clcc_data::error::{StageError, StageResult};
 use clcc_data::genome::{Assembly, arm_name};
-use clcc_data::table::TextTable;
 use clcc_numerics::stats::benjamini_hochberg;
 use clcc_stage::roles;
+use clcc_stage::rows::{DosageGeneRow, GeneSetRow};
 use clcc_stage::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
 use clcc_stage::tables::{Row as _, Table, TableSpec};
 
 /// Collection of the built-in sets.
 const ARMS: &str = "chromosome arms";
-
-clcc_stage::table! {
-    /// One gene set and the genes of it that escape.
-    pub struct SetRow = "enrichment.tsv" {
-        /// Collection: the file of the set without its ending, or `chromosome arms`.
-        collection: String,
-        /// Name of the set.
-        names: String,
-        /// Genes of the set that were tested by `dosage`.
-        n_tested: i64,
-        /// Those of them that escape (class `insensitive` or `over-compensated`).
-        n_escape: i64,
-        /// Number of them that a random draw of as many tested genes would hold.
-        expected: f64,
-        /// `n_escape` over `expected`.
-        fold: f64,
-        /// P-value of as many or more (hypergeometric, one-sided).
-        pvals: f64,
-        /// The same adjusted over all sets (Benjamini-Hochberg).
-        pvals_adj: f64,
-        /// The genes that escape, separated by commas.
-        genes: String,
-    }
-}
 
 /// The stage kind `enrichment`.
 #[derive(Debug)]
@@ -66,10 +44,11 @@ impl Stage for Enrichment {
     type Params = EnrichmentParams;
 
     const KIND: &'static str = "enrichment";
-    const CODE_VERSION: u32 = 1;
+    // 2: complexes.
+    const CODE_VERSION: u32 = 2;
     const ABOUT: &'static str =
         "gene sets that hold more of the genes that escape than of all tested genes";
-    const TABLES: &'static [TableSpec] = &[SetRow::SPEC];
+    const TABLES: &'static [TableSpec] = &[GeneSetRow::SPEC];
 
     fn reads(_: &EnrichmentParams) -> Vec<Read> {
         vec![Read::one(roles::DOSAGE)]
@@ -96,6 +75,9 @@ impl Stage for Enrichment {
         } else {
             Vec::new()
         };
+        if params.complexes {
+            sets.extend(complexes::sets());
+        }
         for input in ctx.all(roles::GENE_SETS) {
             let found = gmt::read(&input.path)?;
             let n_known = found.iter().filter(|s| genes.holds_any(s)).count();
@@ -142,25 +124,19 @@ impl Genes {
     /// # Errors
     /// Where the table cannot be read or lacks its columns.
     pub fn read(path: &Path) -> StageResult<Self> {
-        let table = TextTable::read(path)?;
-        let (names, classes) = (table.texts("names")?, table.texts("class")?);
         let mut out = Self::default();
-        for (name, class) in names.iter().zip(classes) {
-            if class != "untested" {
-                let escapes = matches!(class, "insensitive" | "over-compensated");
-                out.escapes.insert((*name).to_string(), escapes);
+        for gene in DosageGeneRow::read(path)? {
+            if let (Some(chromosome), Some(start), Some(end)) = (
+                gene.chromosome.filter(|c| !c.is_empty()),
+                gene.start.filter(|s| *s >= 0),
+                gene.end,
+            ) {
+                let place = (chromosome, start, end);
+                out.places.insert(gene.names.clone(), place);
             }
-        }
-        if let (Ok(chromosomes), Ok(starts), Ok(ends)) = (
-            table.texts("chromosome"),
-            table.numbers("start"),
-            table.numbers("end"),
-        ) {
-            for (i, name) in names.iter().enumerate() {
-                if starts[i] >= 0.0 && !chromosomes[i].is_empty() {
-                    let place = (chromosomes[i].to_string(), starts[i] as i64, ends[i] as i64);
-                    out.places.insert((*name).to_string(), place);
-                }
+            if gene.class != "untested" {
+                let escapes = matches!(gene.class.as_str(), "insensitive" | "over-compensated");
+                out.escapes.insert(gene.names, escapes);
             }
         }
         Ok(out)
@@ -194,9 +170,9 @@ impl Genes {
 }
 
 /// Compare sets of a size within the bounds with all tested genes. Rows by p-value; collection and name break ties.
-pub fn compare(genes: &Genes, sets: &[GeneSet], params: &EnrichmentParams) -> Vec<SetRow> {
+pub fn compare(genes: &Genes, sets: &[GeneSet], params: &EnrichmentParams) -> Vec<GeneSetRow> {
     let (n, n_escape) = (genes.escapes.len(), genes.n_escape());
-    let mut rows: Vec<SetRow> = Vec::new();
+    let mut rows: Vec<GeneSetRow> = Vec::new();
     for set in sets {
         let tested: Vec<(&String, bool)> = set
             .genes
@@ -212,7 +188,7 @@ pub fn compare(genes: &Genes, sets: &[GeneSet], params: &EnrichmentParams) -> Ve
             .map(|t| t.0.as_str())
             .collect();
         let expected = tested.len() as f64 * n_escape as f64 / n as f64;
-        rows.push(SetRow {
+        rows.push(GeneSetRow {
             collection: set.collection.clone(),
             names: set.name.clone(),
             n_tested: tested.len() as i64,
@@ -247,6 +223,7 @@ fn notes(genes: &Genes, params: &EnrichmentParams) -> Vec<String> {
             "test: hypergeometric, one-sided, against tested genes alone; pvals_adj: Benjamini-Hochberg over all sets with {} to {} tested genes",
             params.min_size, params.max_size
         ),
+        "complexes: subunits are buffered as proteins, seldom as RNA; a list full of them calls for a look at counts and normalisation".to_string(),
         "genes of one region share their copy number and are no independent draws: look at the chromosome arms before you believe a set".to_string(),
     ]
 }

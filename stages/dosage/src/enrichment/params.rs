@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 pub struct EnrichmentParams {
     /// Whether chromosome arms are sets; default `true`.
     pub arms: bool,
+    /// Whether the subunits of large complexes are sets (cytosolic and mitochondrial ribosome, proteasome and others, by
+    /// HGNC symbol); default `true`.
+    pub complexes: bool,
     /// Tested genes that a set needs; 1 or more, default 5.
     #[schemars(range(min = 1))]
     pub min_size: usize,
@@ -24,6 +27,7 @@ impl Default for EnrichmentParams {
     fn default() -> Self {
         Self {
             arms: true,
+            complexes: true,
             min_size: 5,
             max_size: 1000,
             fdr: 0.05,

@@ -1,36 +1,46 @@
 //! What was found, beside the data it was found in: dosage of each gene in `var`, of each cell in `obs`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::joined;
-use clcc_data::anndata::AnnData;
+use clcc_data::anndata::{AnnData, Uns};
 use clcc_data::error::StageResult;
 use clcc_data::frame::{Categorical, Column, Frame};
 use clcc_data::genome::{Assembly, Duplicates, GeneTable};
-use clcc_data::table::TextTable;
 use clcc_stage::roles::{Input, Tables};
+use clcc_stage::rows::{
+    DiscordanceCellRow, DiscordanceFitRow, DiscordanceGeneRow, DosageCellRow, DosageGeneRow,
+    DosagePatientRow,
+};
 
-/// Columns of `dosage_genes.tsv` and what they are called in `var`.
-const OF_GENES: [(&str, &str); 8] = [
-    ("slope", "dosage_slope"),
-    ("se", "dosage_slope_se"),
-    ("slope_posterior", "dosage_slope_posterior"),
-    ("prob_insensitive", "dosage_prob_insensitive"),
-    ("prob_escape", "dosage_prob_escape"),
-    ("lfsr", "dosage_lfsr"),
-    ("qval", "dosage_qval"),
-    ("n_patients", "dosage_n_patients"),
+/// A column made of rows: its name, its value in a row, and whether it is there even where no row has one.
+type Made<R> = (&'static str, fn(&R) -> Option<f64>, bool);
+
+/// Columns of `var` made of `dosage_genes.tsv`.
+const OF_GENES: [Made<DosageGeneRow>; 8] = [
+    ("dosage_slope", |g| Some(g.slope), true),
+    ("dosage_slope_se", |g| Some(g.se), true),
+    ("dosage_slope_posterior", |g| g.slope_posterior, false),
+    ("dosage_prob_insensitive", |g| g.prob_insensitive, false),
+    ("dosage_prob_escape", |g| g.prob_escape, false),
+    ("dosage_lfsr", |g| g.lfsr, false),
+    ("dosage_qval", |g| g.qval, false),
+    ("dosage_n_patients", |g| Some(g.n_patients as f64), true),
 ];
-/// Columns of `dosage_patients.tsv`, of this patient alone.
-const OF_PATIENT: [(&str, &str); 3] = [
-    ("slope", "dosage_patient_slope"),
-    ("se", "dosage_patient_slope_se"),
-    ("prob_insensitive", "dosage_patient_prob_insensitive"),
+/// Columns of `var` made of `dosage_patients.tsv`, of this patient alone.
+const OF_PATIENT: [Made<DosagePatientRow>; 3] = [
+    ("dosage_patient_slope", |g| Some(g.slope), true),
+    ("dosage_patient_slope_se", |g| Some(g.se), true),
+    (
+        "dosage_patient_prob_insensitive",
+        |g| g.prob_insensitive,
+        false,
+    ),
 ];
-/// Columns of `dosage_cells.tsv`.
-const OF_CELLS: [(&str, &str); 2] = [
-    ("shortfall", "dosage_shortfall"),
-    ("shortfall_z", "dosage_shortfall_z"),
+/// Columns of `obs` made of `dosage_cells.tsv`.
+const OF_CELLS: [Made<DosageCellRow>; 2] = [
+    ("dosage_shortfall", |c| c.shortfall, false),
+    ("dosage_shortfall_z", |c| c.shortfall_z, false),
 ];
 
 /// Adds slopes, posteriors and classes of the genes to `var`, and how far cells fall short of their dosage to `obs`.
@@ -43,62 +53,95 @@ pub(super) fn add_dosage(
     patient: &str,
     dosage: &Input<'_, Tables>,
 ) -> StageResult<()> {
-    let genes = dosage.read("dosage_genes.tsv")?;
-    let rows = rows_by(&genes.texts("names")?, &data.var.index);
-    add(&mut data.var, &genes, &OF_GENES, &rows)?;
-    let classes = genes.texts("class")?;
-    let class = rows.iter().map(|row| row.map_or("", |r| classes[r]));
+    let genes: Vec<DosageGeneRow> = dosage.rows()?;
+    let rows = rows_by(genes.iter().map(|g| g.names.as_str()), &data.var.index);
+    add(&mut data.var, &genes, &OF_GENES, &rows);
+    let class = rows.iter().map(|row| row.map_or("", |r| &genes[r].class));
     let class = Categorical::from_values(&class.collect::<Vec<_>>());
     data.var.set("dosage_class", Column::Category(class));
 
-    let of_patient = dosage.read("dosage_patients.tsv")?;
-    let rows = joined::rows_of(
-        &data.var.index,
-        patient,
-        &owned(&of_patient.texts("patient")?),
-        &owned(&of_patient.texts("names")?),
-    );
-    add(&mut data.var, &of_patient, &OF_PATIENT, &rows)?;
+    let slopes: Vec<DosagePatientRow> = dosage.rows()?;
+    let (patients, names): (Vec<String>, Vec<String>) = slopes
+        .iter()
+        .map(|g| (g.patient.clone(), g.names.clone()))
+        .unzip();
+    let rows = joined::rows_of(&data.var.index, patient, &patients, &names);
+    add(&mut data.var, &slopes, &OF_PATIENT, &rows);
 
-    let cells = dosage.read("dosage_cells.tsv")?;
-    let rows = joined::rows_of(
-        &data.obs.index,
-        patient,
-        &owned(&cells.texts("patient")?),
-        &owned(&cells.texts("cell")?),
-    );
-    add(&mut data.obs, &cells, &OF_CELLS, &rows)
+    let cells: Vec<DosageCellRow> = dosage.rows()?;
+    let (patients, names): (Vec<String>, Vec<String>) = cells
+        .iter()
+        .map(|c| (c.patient.clone(), c.cell.clone()))
+        .unzip();
+    let rows = joined::rows_of(&data.obs.index, patient, &patients, &names);
+    add(&mut data.obs, &cells, &OF_CELLS, &rows);
+    Ok(())
 }
 
-fn owned(texts: &[&str]) -> Vec<String> {
-    texts.iter().map(|t| (*t).to_string()).collect()
+/// Columns of `var` made of `discordance_genes.tsv`.
+const HELD_BACK: [Made<DiscordanceGeneRow>; 2] = [
+    (
+        "discordance_prob_held_back",
+        |g| Some(g.prob_held_back),
+        true,
+    ),
+    ("discordance_log_odds", |g| Some(g.log_odds), true),
+];
+/// Columns of `obs` made of `discordance_cells.tsv`.
+const DISCORDANT: [Made<DiscordanceCellRow>; 2] = [
+    ("discordance_prob", |c| Some(c.prob_discordant), true),
+    ("discordance_log_odds", |c| Some(c.log_odds), true),
+];
+
+/// Adds the probability that discordant cells hold a gene back to `var`, that a cell is one of them to `obs`, and to
+/// `uns["discordance"]` whether there is such a set at all: `established` (`yes`, `no`; empty where no clone has an
+/// altered gene) and the `evidence` of the reported fit. Without evidence the probabilities are those under the
+/// hypothesis that there is a set.
+///
+/// # Errors
+/// Where a table cannot be read.
+pub(super) fn add_discordance(
+    data: &mut AnnData,
+    patient: &str,
+    discordance: &Input<'_, Tables>,
+) -> StageResult<()> {
+    let genes: Vec<DiscordanceGeneRow> = discordance.rows()?;
+    let rows = rows_by(genes.iter().map(|g| g.names.as_str()), &data.var.index);
+    add(&mut data.var, &genes, &HELD_BACK, &rows);
+
+    let cells: Vec<DiscordanceCellRow> = discordance.rows()?;
+    let (patients, names): (Vec<String>, Vec<String>) = cells
+        .iter()
+        .map(|c| (c.patient.clone(), c.cell.clone()))
+        .unzip();
+    let rows = joined::rows_of(&data.obs.index, patient, &patients, &names);
+    add(&mut data.obs, &cells, &DISCORDANT, &rows);
+
+    let fits: Vec<DiscordanceFitRow> = discordance.rows()?;
+    let reported = fits.iter().find_map(|f| Some((f.established.as_ref()?, f)));
+    let said = reported.map_or("", |(established, _)| established);
+    let evidence = reported.map(|(_, f)| ("evidence".to_string(), Uns::F64(f.evidence)));
+    let entries = std::iter::once(("established".to_string(), Uns::Str(said.to_string())));
+    let entries: BTreeMap<String, Uns> = entries.chain(evidence).collect();
+    data.uns.insert("discordance".into(), Uns::Dict(entries));
+    Ok(())
 }
 
 /// The row of each of `wanted` among `names`.
-fn rows_by(names: &[&str], wanted: &[String]) -> Vec<Option<usize>> {
-    let row_of: HashMap<&str, usize> = names.iter().copied().zip(0..).collect();
-    wanted
-        .iter()
-        .map(|w| row_of.get(w.as_str()).copied())
-        .collect()
+fn rows_by<'a>(names: impl Iterator<Item = &'a str>, wanted: &[String]) -> Vec<Option<usize>> {
+    let row_of: HashMap<&str, usize> = names.zip(0..).collect();
+    let row = |w: &String| row_of.get(w.as_str()).copied();
+    wanted.iter().map(row).collect()
 }
 
 /// Adds those of the columns that the table has.
-fn add(
-    frame: &mut Frame,
-    table: &TextTable,
-    columns: &[(&str, &str)],
-    rows: &[Option<usize>],
-) -> StageResult<()> {
-    for (column, name) in columns {
-        if table.position(column).is_none() {
-            continue;
+fn add<R>(frame: &mut Frame, table: &[R], columns: &[Made<R>], rows: &[Option<usize>]) {
+    for (name, value, always) in columns {
+        if *always || table.iter().any(|row| value(row).is_some()) {
+            let of = |row: &Option<usize>| row.and_then(|r| value(&table[r])).unwrap_or(f64::NAN);
+            frame.set(name, Column::F64(rows.iter().map(of).collect()));
         }
-        let values = table.numbers(column)?;
-        let of_rows = rows.iter().map(|row| row.map_or(f64::NAN, |r| values[r]));
-        frame.set(name, Column::F64(of_rows.collect()));
     }
-    Ok(())
 }
 
 /// Adds `gene_ids`, the Ensembl id of each gene (empty where it has none), if the data do not have them and are of the

@@ -11,7 +11,9 @@
 //!
 //! With `dosage` among its needs, `var` has the slope of each gene (`dosage_slope`, its posterior, probabilities and
 //! `dosage_class`, of all patients and of this one) and `obs` how far cells fall short of their dosage
-//! (`dosage_shortfall`). `var["gene_ids"]` are Ensembl ids, `uns["log1p"]` says for scanpy what `X` is. Arrays of the
+//! (`dosage_shortfall`). With `discordance`, `obs` has the probability that a cell is discordant (`discordance_prob`),
+//! `var` that discordant cells hold a gene back (`discordance_prob_held_back`), and `uns["discordance"]` whether the set
+//! is established. `var["gene_ids"]` are Ensembl ids, `uns["log1p"]` says for scanpy what `X` is. Arrays of the
 //! cells that came in with the counts (`obsm["spatial"]`) are handed on; one whose name is taken becomes
 //! `<name>_source`.
 //!
@@ -55,8 +57,8 @@ impl Stage for Export {
     const KIND: &'static str = "export";
     // 4: column `cnv_malignancy`.
     // 5: X_umap is the map of expression; X_clcc_joint.
-    // 7: `uns["spatial"]`.
     // 6: dosage in `var` and `obs`, `gene_ids`, `uns["log1p"]`, arrays of the cells that came in.
+    // 7: `uns["spatial"]`, probabilities of `discordance`.
     const CODE_VERSION: u32 = 7;
     const ABOUT: &'static str = "writes one AnnData per patient with everything that was computed";
     const MULTI_THREADED: bool = true;
@@ -80,6 +82,7 @@ impl Stage for Export {
             Read::optional_one(roles::CONCORDANCE),
             Read::optional_one(roles::DOUBLETS),
             Read::optional_one(roles::DOSAGE),
+            Read::optional_one(roles::DISCORDANCE),
         ]
     }
 
@@ -115,6 +118,9 @@ impl Stage for Export {
         }
         if let Some(input) = ctx.optional(roles::DOSAGE) {
             answer::add_dosage(&mut data, &patient, &input)?;
+        }
+        if let Some(input) = ctx.optional(roles::DISCORDANCE) {
+            answer::add_discordance(&mut data, &patient, &input)?;
         }
         add_what_came_in(&mut data, &ctx.one(roles::EXPR)?.path)?;
         if params.profile == Profile::Cellxgene {

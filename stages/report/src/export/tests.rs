@@ -8,6 +8,7 @@ use ndarray::array;
 use super::*;
 use clcc_data::frame::Frame;
 use clcc_data::matrix::Csr;
+use clcc_stage::rows::{DosageCellRow, DosageGeneRow, DosagePatientRow};
 use clcc_stage::stage::{Branch, DeviceChoice, InputArtifact, Quiet};
 use clcc_stage::tables::Table;
 use clcc_testing::{Python, reference};
@@ -400,18 +401,42 @@ fn doublet_scores_come_under_scanpy_s_names_and_other_cells_are_refused() {
 fn write_dosage(b: &Bench) {
     let dir = b.dir.path().join("dosage");
     std::fs::create_dir(&dir).unwrap();
-    let genes = "# a note\nnames\tslope\tse\tprob_insensitive\tclass\ng9\t9\t1\t0.9\tuntested\ng1\t0.25\t0.1\t0.75\tinsensitive\ng2\t\t\t\tuntested\n";
-    let patients =
-        "names\tpatient\tslope\tse\tprob_insensitive\ng1\tP1\t9\t1\t0.9\ng1\tP2\t0.5\t0.2\t0.6\n";
-    let cells =
-        "cell\tpatient\tshortfall\tshortfall_z\nc1\tP1\t9\t9\nc1\tP2\t0.5\t1.5\nc3\tP2\t-1\t-2\n";
-    for (name, text) in [
-        ("dosage_genes.tsv", genes),
-        ("dosage_patients.tsv", patients),
-        ("dosage_cells.tsv", cells),
-    ] {
-        std::fs::write(dir.join(name), text).unwrap();
-    }
+    let gene = |name: &str, slope: f64, se: f64, below: Option<f64>, class: &str| DosageGeneRow {
+        names: name.into(),
+        slope,
+        se,
+        prob_insensitive: below,
+        class: class.into(),
+        ..DosageGeneRow::default()
+    };
+    let genes = vec![
+        gene("g9", 9.0, 1.0, Some(0.9), "untested"),
+        gene("g1", 0.25, 0.1, Some(0.75), "insensitive"),
+        gene("g2", f64::NAN, f64::NAN, None, "untested"),
+    ];
+    Table::new(genes).note("a note").write(&dir).unwrap();
+    let slope = |patient: &str, slope: f64| DosagePatientRow {
+        names: "g1".into(),
+        patient: patient.into(),
+        slope,
+        ..DosagePatientRow::default()
+    };
+    Table::new(vec![slope("P1", 9.0), slope("P2", 0.5)])
+        .write(&dir)
+        .unwrap();
+    let cell = |name: &str, patient: &str, shortfall: f64, z: f64| DosageCellRow {
+        cell: name.into(),
+        patient: patient.into(),
+        shortfall: Some(shortfall),
+        shortfall_z: Some(z),
+        ..DosageCellRow::default()
+    };
+    let cells = vec![
+        cell("c1", "P1", 9.0, 9.0),
+        cell("c1", "P2", 0.5, 1.5),
+        cell("c3", "P2", -1.0, -2.0),
+    ];
+    Table::new(cells).write(&dir).unwrap();
 }
 
 #[test]
@@ -440,6 +465,52 @@ fn the_answer_stands_beside_genes_and_cells() {
     assert_eq!(of(&d.obs, "dosage_shortfall"), [nan, "0.5", nan, "-1"]);
     assert_eq!(of(&d.obs, "dosage_shortfall_z"), [nan, "1.5", nan, "-2"]);
     assert_eq!(d.uns["log1p"], Uns::Dict(BTreeMap::new()));
+}
+
+/// Tables of `discordance` of two patients, with a reported fit where `established` says something.
+fn write_discordance(b: &Bench, established: &str) {
+    let dir = b.dir.path().join("discordance");
+    std::fs::create_dir(&dir).unwrap();
+    let genes = "# a note\nnames\tprob_held_back\tlog_odds\ng9\t0.9\t2\ng1\t0.75\t1.1\n";
+    let cells = "cell\tpatient\tinforms\tprob_discordant\tlog_odds\nc1\tP1\tTrue\t0.9\t2\nc1\tP2\tTrue\t0.25\t-1\nc3\tP2\tFalse\t0.5\t0\n";
+    let fits = match established {
+        "" => "profile\tevidence\testablished\n".to_string(),
+        yes => {
+            format!("profile\tevidence\testablished\nown\t2\t\nown\t8.5\t{yes}\nrelaid_1\t-1\t\n")
+        }
+    };
+    for (name, text) in [
+        ("discordance_genes.tsv", genes),
+        ("discordance_cells.tsv", cells),
+        ("discordance_fits.tsv", &fits),
+    ] {
+        std::fs::write(dir.join(name), text).unwrap();
+    }
+}
+
+#[test]
+fn probabilities_of_discordance_stand_beside_genes_and_cells_with_their_verdict() {
+    for (established, expected) in [("yes", Some(8.5)), ("no", Some(8.5)), ("", None)] {
+        let b = Bench::new();
+        write_discordance(&b, established);
+        b.run(&["expr", "cnv", "discordance"]).unwrap();
+        let d = Reader::open(&b.out()).unwrap().read().unwrap();
+        let known = |frame: &Frame, name: &str| -> Vec<(usize, f64)> {
+            let values = frame.numbers(name).unwrap().into_iter().enumerate();
+            values.filter(|(_, v)| !v.is_nan()).collect()
+        };
+        assert_eq!(known(&d.var, "discordance_prob_held_back"), [(1, 0.75)]);
+        assert_eq!(known(&d.var, "discordance_log_odds"), [(1, 1.1)]);
+        // Cell `c1` is that of this patient.
+        assert_eq!(known(&d.obs, "discordance_prob"), [(1, 0.25), (3, 0.5)]);
+        assert_eq!(known(&d.obs, "discordance_log_odds"), [(1, -1.0), (3, 0.0)]);
+        let mut verdict =
+            BTreeMap::from([("established".to_string(), Uns::Str(established.into()))]);
+        if let Some(evidence) = expected {
+            verdict.insert("evidence".into(), Uns::F64(evidence));
+        }
+        assert_eq!(d.uns["discordance"], Uns::Dict(verdict));
+    }
 }
 
 #[test]

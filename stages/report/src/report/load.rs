@@ -191,6 +191,14 @@ impl TableFile {
         TextTable::read(&self.path)
     }
 
+    /// The same where nothing else has to be told from it.
+    pub(crate) fn of_one_node(&self) -> Self {
+        Self {
+            patient: None,
+            ..self.clone()
+        }
+    }
+
     /// Whether it is the table of this type.
     pub(crate) fn is<R: Row>(&self) -> bool {
         self.name == R::SPEC.name()
@@ -308,16 +316,6 @@ pub(crate) fn stack(files: &[TableFile], name: &str) -> StageResult<Vec<(TextTab
     Ok(stacks)
 }
 
-/// A column of numbers; `None` where the table has no such column or it holds text.
-pub(crate) fn numbers(table: &TextTable, names: &[&str]) -> Option<Vec<f64>> {
-    names.iter().find_map(|name| table.numbers(name).ok())
-}
-
-/// A column of text; `None` where the table has no such column.
-pub(crate) fn texts<'a>(table: &'a TextTable, names: &[&str]) -> Option<Vec<&'a str>> {
-    names.iter().find_map(|name| table.texts(name).ok())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -346,10 +344,5 @@ mod tests {
         assert_eq!(stacks[0].0.rows, [["P1", "a", "1"], ["P2", "b", "2"]]);
         assert_eq!(stacks[0].1, "tables/t.*.tsv");
         assert_eq!(stacks[1].1, "tables/t.P3.tsv");
-        assert_eq!(
-            numbers(&stacks[0].0, &["nothing", "value"]),
-            Some(vec![1.0, 2.0])
-        );
-        assert_eq!(numbers(&stacks[0].0, &["check"]), None);
     }
 }

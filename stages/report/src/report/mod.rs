@@ -16,6 +16,7 @@
 mod answer;
 mod budget;
 pub(crate) mod figures;
+mod held_back;
 pub(crate) mod html;
 mod load;
 mod page;
@@ -46,6 +47,7 @@ use clcc_data::error::{StageError, StageResult};
 use clcc_stage::params::ParamProblem;
 use clcc_stage::roles;
 use clcc_stage::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
+use held_back::HeldBack;
 use load::Patient;
 use page::{Figure, Page, Place, Section};
 use payload::{Chunk, LeftOut};
@@ -68,7 +70,8 @@ impl Stage for Report {
     // 9: doublets; the files of a stage that runs per patient are named with the patient; genes of
     //    `dosage` by their posterior.
     // 10: the answer first; views of genes, genome and cells from packed data.
-    const CODE_VERSION: u32 = 10;
+    // 11: cells that hold back a set of genes; what baselines reach; several nodes of one kind each by name.
+    const CODE_VERSION: u32 = 11;
     const ABOUT: &'static str =
         "one self-contained HTML page with figures, tables and the run's provenance";
 
@@ -96,6 +99,7 @@ impl Stage for Report {
             params,
             patients: &material.patients,
             limit: material.genome.as_ref().map_or(1.0, |g| g.limit),
+            held_back: &material.held_back,
         })?;
         make_ids_unique(&mut steps);
         let figures: Vec<&Figure> = steps.iter().flat_map(|s| s.1.figures()).collect();
@@ -115,20 +119,31 @@ impl Stage for Report {
 /// What the page is drawn from.
 struct Material {
     patients: Vec<Patient>,
-    genes: Option<Genes>,
+    /// One for each node of `dosage`.
+    genes: Vec<Genes>,
     genome: Option<Genome>,
     contrasts: Vec<Contrast>,
     enrichment: Option<Enrichment>,
+    held_back: Vec<HeldBack>,
 }
 
 impl Material {
+    /// The genes of the gene view; of several nodes of `dosage` none stands for the others.
+    fn genes(&self) -> Option<&Genes> {
+        match self.genes.as_slice() {
+            [one] => Some(one),
+            _ => None,
+        }
+    }
+
     fn load(ctx: &StageContext<'_>, params: &ReportParams) -> StageResult<Self> {
         let patients = load::patients(ctx)?;
         let genes = Genes::load(ctx)?;
         Ok(Self {
             genome: Genome::load(ctx, &patients, params.heatmap_cells)?,
             contrasts: contrasts::load(ctx)?,
-            enrichment: Enrichment::load(ctx, genes.as_ref(), params)?,
+            enrichment: Enrichment::load(ctx, &genes, params)?,
+            held_back: HeldBack::load(ctx)?,
             patients,
             genes,
         })
@@ -186,10 +201,10 @@ impl Material {
         all.extend(left_out);
         let answer = Answer {
             patients: &self.patients,
-            genes: self.genes.as_ref(),
-            n_dosage: ctx.all(roles::DOSAGE).len(),
+            genes: &self.genes,
             genome,
             synthetic: !ctx.all(roles::TRUTH).is_empty(),
+            held_back: &self.held_back,
             has_discordance: !ctx.all(roles::CONCORDANCE).is_empty(),
             left_out: all,
         };
@@ -210,18 +225,20 @@ impl Material {
         budget: Budget,
         genome: Option<&Genome>,
     ) -> StageResult<Vec<Chunk>> {
-        let names = self.genes.as_ref().map(|g| g.names.as_slice());
+        let genes = self.genes();
+        let names = genes.map(|g| g.names.as_slice());
         let mut out = Vec::new();
-        if let Some(genes) = &self.genes {
+        if let Some(genes) = genes {
             let beside = contrasts::beside(&self.contrasts, &genes.names);
-            out.push(genes::chunk(genes, beside.as_ref())?);
+            out.push(genes::chunk(genes, beside.as_ref(), &self.held_back)?);
         }
         out.extend(genome.map(|g| g.chunk(&cells::offsets(&self.patients))));
         out.extend(cells::chunk(
             ctx,
             &self.patients,
-            self.genes.as_ref(),
+            genes,
             genome,
+            &self.held_back,
             budget.extent,
         )?);
         out.extend(contrasts::chunk(&self.contrasts, names));

@@ -1,7 +1,7 @@
 //! The page: the answer, views that scripts draw from packed data, folds of blocks, one style sheet, one script, nothing
 //! from the network.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::figures::svg::Svg;
 use super::html::{escape, slug};
@@ -50,6 +50,14 @@ impl Figure {
     pub(crate) fn of(mut self, patient: &str) -> Self {
         self.patient = Some(patient.to_string());
         self
+    }
+}
+
+impl Figure {
+    /// Says which of several nodes of its stage it is of.
+    pub(crate) fn name_node(&mut self, node: &str) {
+        self.id = slug(&format!("{} {node}", self.id));
+        self.title = format!("{}, {node}", self.title);
     }
 }
 
@@ -173,10 +181,10 @@ const VIEWS: [(&str, &str, &str, &str); 3] = [
     ),
 ];
 
-/// Numbers tables, and collects the drawings that the script inserts.
+/// Collects the tables and drawings that the script inserts.
 #[derive(Debug, Default)]
 struct Writer {
-    tables: usize,
+    tables: Vec<Value>,
     drawings: Option<Vec<(String, String, String)>>,
     single_figures: bool,
 }
@@ -238,18 +246,19 @@ impl Page<'_> {
         sections.push(("run", "Run", card("run", "Run", &run)));
         let mut chunks: String = self.chunks.iter().map(Chunk::html).collect();
         chunks.extend(figures_chunk(writer.drawings.take().unwrap_or_default()).map(|c| c.html()));
+        chunks.extend(tables_chunk(&writer.tables).map(|c| c.html()));
         self.assembled(&sections, &chunks)
     }
 
     /// Gene sets: a static table, and what scripts add to it.
     fn sets(&self, section: &Section, writer: &mut Writer) -> String {
-        let rest = if self.has("enrichment") {
-            VIEW_BODY
+        let (class, rest) = if self.has("enrichment") {
+            ("card view\" data-chunk=\"enrichment", VIEW_BODY)
         } else {
-            ""
+            ("card", "")
         };
         format!(
-            "<section id=\"enrichment\" class=\"card view\" data-chunk=\"enrichment\"><h2>{}</h2>\n{}{rest}</section>\n",
+            "<section id=\"enrichment\" class=\"{class}\"><h2>{}</h2>\n{}{rest}</section>\n",
             escape(section.title),
             writer.blocks(&section.blocks)
         )
@@ -310,6 +319,20 @@ fn view(id: &str, chunk: &str, heading: &str, needs: &str) -> String {
     )
 }
 
+/// The rows of the tables that stand in the page; `None` without any.
+fn tables_chunk(tables: &[Value]) -> Option<Chunk> {
+    let mut chunk = Chunk::new("tables");
+    let mut ends = vec![0u32];
+    let mut all = String::new();
+    for table in tables {
+        all.push_str(&table.to_string());
+        ends.push(all.len() as u32);
+    }
+    chunk.u32("ptr", &[ends.len()], &ends, Code::Plain);
+    chunk.u8("json", &[all.len()], all.as_bytes());
+    (!tables.is_empty()).then_some(chunk)
+}
+
 /// The drawings of the folds; `None` without any.
 fn figures_chunk(drawings: Vec<(String, String, String)>) -> Option<Chunk> {
     if drawings.is_empty() {
@@ -359,8 +382,9 @@ impl Writer {
                 format!("<div class=\"figures\">{inner}</div>\n")
             }
             Block::Table(table) => {
-                self.tables += 1;
-                table.html(&format!("table-{}", self.tables))
+                let index = self.tables.len();
+                self.tables.push(table.data());
+                table.html(&format!("table-{}", index + 1), index)
             }
             Block::Fold(summary, open, inner) => {
                 let open = if *open { " open" } else { "" };

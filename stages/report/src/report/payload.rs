@@ -66,8 +66,9 @@ trait Element: Copy {
     fn less(self, before: Self) -> Self;
 }
 
+/// Types of values, and how one of them is told from the one before.
 macro_rules! element {
-    ($($type:ident)+) => {$(
+    ($($type:ident)+, $less:expr) => {$(
         impl Element for $type {
             const NAME: &'static str = stringify!($type);
             const SIZE: usize = size_of::<$type>();
@@ -75,30 +76,15 @@ macro_rules! element {
                 out.extend_from_slice(&self.to_le_bytes());
             }
             fn less(self, before: Self) -> Self {
-                self.wrapping_sub(before)
+                let less: fn(Self, Self) -> Self = $less;
+                less(self, before)
             }
         }
     )+};
 }
 
-element!(u8 i8 u16 i16 u32);
-
-macro_rules! float_element {
-    ($($type:ident)+) => {$(
-        impl Element for $type {
-            const NAME: &'static str = stringify!($type);
-            const SIZE: usize = size_of::<$type>();
-            fn put(self, out: &mut Vec<u8>) {
-                out.extend_from_slice(&self.to_le_bytes());
-            }
-            fn less(self, before: Self) -> Self {
-                self - before
-            }
-        }
-    )+};
-}
-
-float_element!(f16 f32);
+element!(u8 i8 u16 i16 u32, |value, before| value.wrapping_sub(before));
+element!(f16 f32, |value, before| value - before);
 
 impl Chunk {
     /// An empty chunk; its element in the page has the id `chunk-NAME`.

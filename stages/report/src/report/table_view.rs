@@ -1,12 +1,14 @@
 //! A table in the page: the first rows as HTML, which every browser and printer shows, and all
-//! embedded rows as data, which the page's script sorts, searches, pages and offers as TSV.
+//! embedded rows as data in the chunk `tables`, which the page's script sorts, searches, pages and offers as TSV.
 //!
 //! Columns `chromosome`, `start` and `end` that stand together are one column `position` here: `chr6:126,000,000-126,100,000`.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::html::{count, escape, place, script_json, short, slug};
+use super::html::{count, escape, place, short, slug};
 use clcc_data::table::TextTable;
+use clcc_stage::rows;
+use clcc_stage::tables::{ColumnSpec, TableSpec};
 
 /// Which rows of a long table the page holds; names of columns, the first that the table has counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,21 +127,40 @@ impl TableView {
         self
     }
 
-    /// The element; `id` is unique in the page.
-    pub(crate) fn html(&self, id: &str) -> String {
+    /// All that the script needs of it.
+    pub(crate) fn data(&self) -> Value {
         let kinds: Vec<Kind> = (0..self.header.len()).map(|c| self.kind(c)).collect();
         let numeric: Vec<bool> = kinds.iter().map(|k| k.is_numeric()).collect();
-        let classes = self.classes(&numeric);
-        let (head, body) = self.head_and_body(&kinds, &classes);
-        let data = json!({
+        let declared: Vec<Option<&ColumnSpec>> =
+            self.header.iter().map(|name| self.column(name)).collect();
+        let of = |what: fn(&ColumnSpec) -> &str| -> Vec<&str> {
+            declared.iter().map(|c| c.map_or("", what)).collect()
+        };
+        json!({
             "name": slug(&self.title),
             "notes": self.notes,
             "header": self.header,
             "numeric": numeric,
             "kinds": kinds.iter().map(|k| k.name()).collect::<Vec<_>>(),
-            "classes": classes,
+            "classes": self.classes(&numeric),
+            "units": of(|c| c.unit),
+            "about": of(|c| c.about.trim()),
             "rows": self.rows,
-        });
+        })
+    }
+
+    /// The declaration of a column, where the table is a declared one.
+    fn column(&self, name: &str) -> Option<&'static ColumnSpec> {
+        let spec = declared(self.file.as_deref()?)?;
+        spec.column(name)
+    }
+
+    /// The element; `id` is unique in the page, `index` the place of its data in the chunk.
+    pub(crate) fn html(&self, id: &str, index: usize) -> String {
+        let kinds: Vec<Kind> = (0..self.header.len()).map(|c| self.kind(c)).collect();
+        let numeric: Vec<bool> = kinds.iter().map(|k| k.is_numeric()).collect();
+        let classes = self.classes(&numeric);
+        let (head, body) = self.head_and_body(&kinds, &classes);
         let notes: String = self
             .notes
             .iter()
@@ -151,8 +172,8 @@ impl TableView {
             format!("<p class=\"table-lead\">{}</p>", escape(&self.caption))
         };
         format!(
-            "<div class=\"table\" id=\"{id}\"><h4>{}</h4>{caption}<div class=\"table-scroll\"><table><thead><tr>{head}</tr></thead>\
-             <tbody>{body}</tbody></table></div><p class=\"table-foot\">{}</p>{}<script type=\"application/json\">{}</script></div>\n",
+            "<div class=\"table\" id=\"{id}\" data-table=\"{index}\"><h4>{}</h4>{caption}<div class=\"table-scroll\"><table><thead><tr>{head}</tr></thead>\
+             <tbody>{body}</tbody></table></div><p class=\"table-foot\">{}</p>{}</div>\n",
             escape(&self.title),
             self.foot(),
             if notes.is_empty() {
@@ -162,7 +183,6 @@ impl TableView {
                     "<details class=\"table-notes\"><summary>How it was made</summary>{notes}</details>"
                 )
             },
-            script_json(&data)
         )
     }
 
@@ -186,7 +206,14 @@ impl TableView {
             .header
             .iter()
             .enumerate()
-            .map(|(c, h)| format!("<th scope=\"col\"{}>{}</th>", class(c), escape(h)))
+            .map(|(c, h)| {
+                let unit = self.column(h).map_or("", |column| column.unit);
+                let unit = match unit {
+                    "" => String::new(),
+                    unit => format!(" <small>{}</small>", escape(unit)),
+                };
+                format!("<th scope=\"col\"{}>{}{unit}</th>", class(c), escape(h))
+            })
             .collect();
         let body: String = self
             .rows
@@ -247,6 +274,15 @@ impl TableView {
             (true, false, false) => Kind::Number,
         }
     }
+}
+
+/// The declaration of the table that lies at `file` beside the page.
+fn declared(file: &str) -> Option<&'static TableSpec> {
+    let name = file.rsplit('/').next()?;
+    let find = |name: &str| rows::ALL.iter().find(|spec| spec.is_file(name));
+    // Names of a patient, or of several, stand before the ending.
+    let of_all = || find(&format!("{}.tsv", name.split('.').next()?));
+    find(name).or_else(of_all)
 }
 
 /// Column of places in the genome.
@@ -323,7 +359,7 @@ mod tests {
         );
         let names: Vec<&str> = view.rows.iter().map(|r| r[0].as_str()).collect();
         assert_eq!(names, ["c", "d"]);
-        let html = view.html("t1");
+        let html = view.html("t1", 0);
         assert!(
             html.contains("This page holds the 2 rows with the smallest pvals of 4."),
             "{html}"
@@ -336,7 +372,7 @@ mod tests {
             2,
             Pick::First,
         );
-        assert!(view.html("t").contains("the first 2 of 3 rows"));
+        assert!(view.html("t", 0).contains("the first 2 of 3 rows"));
         let view = TableView::new(
             "L",
             table(&[["a", "0.5"], ["b", "NA"], ["c", "2"]]),
@@ -349,18 +385,48 @@ mod tests {
     }
 
     #[test]
-    fn cells_are_text_and_cannot_close_the_script() {
-        let html = TableView::new(
+    fn cells_are_text() {
+        let view = TableView::new(
             "T",
             table(&[["</script><b>", "1e-12"]]),
             "",
             10,
             Pick::First,
-        )
-        .html("t1");
-        assert_eq!(html.matches("</script>").count(), 1);
+        );
+        let html = view.html("t1", 3);
+        assert!(html.contains("id=\"t1\" data-table=\"3\""));
         assert!(html.contains("&lt;/script&gt;&lt;b&gt;") && html.contains("made &lt;so&gt;"));
-        assert!(html.contains("<td class=\"num\">1.00e-12</td>"));
+        assert!(!html.contains("<b>") && html.contains("<td class=\"num\">1.00e-12</td>"));
+        assert_eq!(view.data()["rows"][0][0], "</script><b>");
+    }
+
+    #[test]
+    fn columns_of_declared_tables_have_their_units_and_meaning() {
+        let of = |file: &str| {
+            let table = TextTable {
+                notes: Vec::new(),
+                header: ["names", "copy_spread", "of_mine"]
+                    .map(String::from)
+                    .to_vec(),
+                rows: vec![["a", "0.5", "1"].map(String::from).to_vec()],
+            };
+            TableView::new("T", table, file, 10, Pick::First)
+        };
+        for file in [
+            "tables/dosage_genes.tsv",
+            "tables/dosage_genes.P1.tsv",
+            "tables/dosage_genes.*.tsv",
+        ] {
+            let data = of(file).data();
+            assert_eq!(data["units"], json!(["", "ln", ""]), "{file}");
+            assert_eq!(data["about"][0], "Gene.");
+            assert!(
+                of(file)
+                    .html("t", 0)
+                    .contains("copy_spread <small>ln</small>")
+            );
+        }
+        assert_eq!(of("tables/mine.tsv").data()["units"], json!(["", "", ""]));
     }
 
     #[test]
@@ -377,12 +443,13 @@ mod tests {
                 ["b", "", "", "", "-3", ""].map(String::from).to_vec(),
             ],
         };
-        let html = TableView::new("T", table, "", 10, Pick::First).html("t1");
+        let view = TableView::new("T", table, "", 10, Pick::First);
+        let html = view.html("t1", 0);
         assert!(
             html.contains("<td>chr6:126,000,000-126,100,000</td><td class=\"num\">80,576</td>"),
             "{html}"
         );
         assert!(html.contains("<td>–</td><td class=\"num\">−3</td><td class=\"num\">–</td>"));
-        assert!(html.contains("[\"text\",\"pos\",\"int\",\"num\"]"));
+        assert_eq!(view.data()["kinds"], json!(["text", "pos", "int", "num"]));
     }
 }

@@ -75,7 +75,7 @@ fn clones() -> AnnData {
             (1000 * u + g) as f32
         }))),
         layers: [
-            ("copy_ratio".to_string(), layer(0.2)),
+            ("log_copy_ratio".to_string(), layer(0.2)),
             ("log_ratio".to_string(), layer(0.1)),
             ("log_ratio_se".to_string(), layer(0.0)),
         ]

@@ -1,6 +1,7 @@
 // The report page: what is static is in the page already; this fills the views from the packed data, each when
 // it comes near the screen.
 
+import { startSelection } from "./cells/recall";
 import { cellsView } from "./cells/view";
 import { genes } from "./data/genes";
 import { enrichmentView } from "./enrichment";
@@ -63,9 +64,11 @@ part(startNavigation);
 part(() => hasChunk("genes") && startSearch(openGene));
 for (const [id, view] of Object.entries(VIEWS)) {
   const section = byId(id);
-  if (section) whenNear(section, () => void start(section, view));
+  // Gene sets of several answers are tables alone.
+  if (section && hasChunk(section.dataset["chunk"] ?? "")) whenNear(section, () => void start(section, view));
 }
-part(startStaticTables);
+part(() => hasChunk("cells") && startSelection());
+part(() => hasChunk("tables") && startStaticTables());
 part(startFigures);
 part(startProvenance);
 performance.mark("page-ready");

@@ -48,7 +48,7 @@ function follow(event: MouseEvent): void {
 function placeOf(fragment: string): HTMLElement | null {
   const given = readAddress(fragment);
   if (!given) return fragment.length > 1 ? byId(decodeURIComponent(fragment.slice(1))) : null;
-  return (given.gene && byId("gene")) || ((given.genome || given.patient) && byId("genome")) || (given.colour && byId("cells")) || null;
+  return (given.gene && byId("gene")) || ((given.genome || given.patient) && byId("genome")) || ((given.colour || given.cells) && byId("cells")) || null;
 }
 
 export function startNavigation(): void {

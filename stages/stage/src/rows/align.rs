@@ -253,7 +253,7 @@ crate::table! {
         /// Fold that held the cell out, with `cross_fit`.
         fold: Option<String>,
         /// Euclidean distance between the two embeddings, from 0 to 2; on a common scale of the folds with
-        /// `cross_fit`.
+        /// `cross_fit`. With `score: discordance` the log odds that the cell is discordant.
         distance: f64,
         /// `concordant`, `intermediate`, `discordant`, or nothing for a cell that is not classed.
         concordance_class: String,

@@ -36,3 +36,42 @@ crate::table! {
         log_copy_ratio: f64,
     }
 }
+
+crate::table! {
+    /// Rate of discordant cells in one patient.
+    pub struct DiscordanceRateRow = "discordance_patients.tsv" {
+        /// Patient.
+        patient: String,
+        /// Malignant cells in clones with an altered gene.
+        n_cells: i64,
+        /// Mean probability of them to be discordant.
+        rate: f64,
+        /// Share of discordant cells that was expected: that of the parameters, or the patient's own, learnt where a
+        /// set is established.
+        expected_share: f64,
+    }
+}
+
+crate::table! {
+    /// One hypothesis and its evidence.
+    pub struct DiscordanceFitRow = "discordance_fits.tsv" {
+        /// `own`, or `relaid_<n>`: the clones' copy number laid elsewhere on the genome, chromosome by chromosome.
+        profile: String,
+        /// Share of the dosage response that discordant cells lose in the genes of the set.
+        loss: f64,
+        /// Share of the altered genes that the set may be.
+        gene_share: f64,
+        /// Logarithm of the evidence against there being no set (Bethe's free energy). A set is established where that
+        /// of all fits to the own profile together (the mean of exponentials) is above 5, and that of the reported fit
+        /// above that of every relaid profile.
+        evidence: f64,
+        /// Rounds of messages.
+        rounds: i64,
+        /// Whether the messages settled.
+        settled: bool,
+        /// Whether this fit is the one that is reported.
+        chosen: bool,
+        /// `yes` or `no` for the fit that is reported; missing for the others.
+        established: Option<String>,
+    }
+}

@@ -20,6 +20,7 @@ mod counts;
 mod de;
 mod discordance;
 mod dosage;
+mod enrichment;
 mod simulate;
 
 pub use align::{
@@ -40,9 +41,82 @@ pub use de::{
     DosageDiscordanceCellsRow, DosageDiscordanceGeneRow, ESCAPE_GENES, FindingGeneRow, POOLED,
     PairedGeneRow, RecurrentGeneRow, SetAsideRow,
 };
-pub use discordance::{DiscordanceCellRow, DiscordanceGeneRow};
+pub use discordance::{
+    DiscordanceCellRow, DiscordanceFitRow, DiscordanceGeneRow, DiscordanceRateRow,
+};
 pub use dosage::{
     DosageArmRow, DosageCellRow, DosageChromosomeRow, DosageFactorRow, DosageGeneRow,
     DosageLoadingRow, DosagePatientRow,
 };
+pub use enrichment::GeneSetRow;
 pub use simulate::ScoreRow;
+
+use crate::tables::{Row as _, TableSpec};
+
+/// Every table that is declared here.
+pub const ALL: &[TableSpec] = &[
+    AnchorHistoryRow::SPEC,
+    AnchorRetrievalRow::SPEC,
+    AnchorRow::SPEC,
+    AnchorSimilarityRow::SPEC,
+    BaselineCellRow::SPEC,
+    BaselineGeneRow::SPEC,
+    BaselineRetrievalRow::SPEC,
+    CellScoreRow::SPEC,
+    CentroidSimilarityRow::SPEC,
+    CisLeftOutRow::SPEC,
+    CisRow::SPEC,
+    ClonePieceRow::SPEC,
+    ClusterContrastRow::SPEC,
+    ClusterGeneRow::SPEC,
+    ClusterProfileRow::SPEC,
+    CnvArmRow::SPEC,
+    CnvCellRow::SPEC,
+    CnvCloneRow::SPEC,
+    CnvClusterRow::SPEC,
+    CnvSegmentRow::SPEC,
+    ComparedGeneRow::SPEC,
+    CompositionRow::SPEC,
+    ConcordanceFoldRow::SPEC,
+    ConcordanceNullRow::SPEC,
+    ConcordancePatientRow::SPEC,
+    ConcordanceRow::SPEC,
+    ContrastRow::SPEC,
+    CountSplitRow::SPEC,
+    DiscordanceCellRow::SPEC,
+    DiscordanceFitRow::SPEC,
+    DiscordanceGeneRow::SPEC,
+    DiscordanceNullRow::SPEC,
+    DiscordancePatientRow::SPEC,
+    DiscordanceRateRow::SPEC,
+    DosageArmRow::SPEC,
+    DosageCellRow::SPEC,
+    DosageChromosomeRow::SPEC,
+    DosageDiscordanceCellsRow::SPEC,
+    DosageDiscordanceGeneRow::SPEC,
+    DosageFactorRow::SPEC,
+    DosageGeneRow::SPEC,
+    DosageLoadingRow::SPEC,
+    DosagePatientRow::SPEC,
+    DoubletRow::SPEC,
+    FindingGeneRow::SPEC,
+    GeneSetRow::SPEC,
+    HClusterRow::SPEC,
+    HistoryRow::SPEC,
+    HmmRegionRow::SPEC,
+    HmmSubclusterRow::SPEC,
+    MalignancyBinRow::SPEC,
+    MalignancyRow::SPEC,
+    MiningRow::SPEC,
+    NormalClusterRow::SPEC,
+    PairedGeneRow::SPEC,
+    QcCellRow::SPEC,
+    QcCheckRow::SPEC,
+    QcMetricRow::SPEC,
+    RecurrentGeneRow::SPEC,
+    RetrievalRow::SPEC,
+    ScoreRow::SPEC,
+    SetAsideRow::SPEC,
+    SimilarityRow::SPEC,
+    SplitRow::SPEC,
+];

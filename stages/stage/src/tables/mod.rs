@@ -100,6 +100,11 @@ impl TableSpec {
         is_member(self.file, name)
     }
 
+    /// The declaration of the column that a header calls `name`; `None` where it is not declared.
+    pub fn column(&self, name: &str) -> Option<&'static ColumnSpec> {
+        declared(self.columns, name)
+    }
+
     /// File name without its extension.
     pub fn name(&self) -> &'static str {
         self.file.strip_suffix(".tsv").unwrap_or(self.file)

@@ -8,6 +8,7 @@ mod top;
 
 use std::collections::BTreeMap;
 
+use super::held_back::HeldBack;
 use super::html::{count, escape, percent};
 use super::load::Patient;
 use super::payload::LeftOut;
@@ -19,14 +20,14 @@ use super::views::genome::Genome;
 pub(crate) struct Answer<'a> {
     /// Cells of each patient.
     pub(crate) patients: &'a [Patient],
-    /// Genes of `dosage`; `None` without them, or where they were measured several times.
-    pub(crate) genes: Option<&'a Genes>,
-    /// Nodes of `dosage`.
-    pub(crate) n_dosage: usize,
+    /// Genes of each node of `dosage`.
+    pub(crate) genes: &'a [Genes],
     /// Copy number along the genome; `None` without it.
     pub(crate) genome: Option<&'a Genome>,
     /// Whether the cells were simulated.
     pub(crate) synthetic: bool,
+    /// What `discordance` found, one for each of its nodes.
+    pub(crate) held_back: &'a [HeldBack],
     /// Whether cells were classed by the distance of two embeddings.
     pub(crate) has_discordance: bool,
     /// What the page does not hold.
@@ -91,17 +92,23 @@ impl Answer<'_> {
         let remarks = self.remarks();
         let own: String = remarks.iter().map(Remark::html).collect();
         let cohort = self.genome.map_or(String::new(), cohort::card);
-        let genes = match self.genes {
-            Some(genes) => top::card(genes),
-            None => top::none(),
+        let genes: String = match self.genes {
+            [] => top::none(),
+            all => all.iter().map(top::card).collect(),
+        };
+        // The nodes' cards stand below one another.
+        let genes = match self.genes.len() {
+            0 | 1 => genes,
+            _ => format!("<div>{genes}</div>\n"),
         };
         format!(
-            "<p class=\"ident\">{}</p>\n<section id=\"answer\"><p class=\"lead\"><strong>{}</strong> <span>{}</span></p>\n\
+            "<p class=\"ident\">{}</p>\n<section id=\"answer\"><p class=\"lead\"><strong>{}</strong> <span>{}</span></p>\n{}\
              <div class=\"two\">{genes}<div class=\"card\" id=\"believe\"><h2>Read before believing</h2>\n{}{own}</div></div>\n\
              {cohort}</section>\n",
             self.identity(),
             escape(&strong),
             escape(&rest),
+            self.held_back(),
             WARNINGS_MARK,
         )
     }
@@ -134,48 +141,33 @@ impl Answer<'_> {
 
     /// The result in one sentence, and what stands behind it.
     fn sentence(&self) -> (String, String) {
-        let Some(genes) = self.genes else {
-            return self.without_genes();
-        };
-        let (tested, all) = (genes.n_tested(), genes.names.len());
-        let untested = untested(genes);
-        if tested == 0 {
-            return (
-                format!("None of {} genes could be tested for escape", count(all)),
-                format!(
-                    "{untested}. It takes clones that differ in copy number and enough cells in each."
-                ),
-            );
+        match self.genes {
+            [] => without_genes(),
+            [genes] => sentence_of(genes),
+            several => of_several(several),
         }
-        let told = told_from(genes);
-        if !genes.has_posterior {
-            return (
-                format!(
-                    "No gene can be called: {} of {} could be tested",
-                    count(tested),
-                    count(all)
-                ),
-                format!(
-                    "How slopes are distributed cannot be told from so few, so none is called insensitive or over-compensated. \
-                     Slopes are told from {told}; {untested}. More clones or patients make slopes more certain."
-                ),
-            );
-        }
-        called(genes, &told, &untested)
     }
 
-    fn without_genes(&self) -> (String, String) {
-        if self.n_dosage > 1 {
-            return (
-                format!("Dosage was measured {} times", self.n_dosage),
-                "Each has its tables beside this page, and its part in the figures below.".into(),
-            );
-        }
-        (
-            "No gene was tested for escape from its copy number".into(),
-            "This workflow has no stage of kind dosage, or that has no table of slopes; below is what it does have."
-                .into(),
-        )
+    /// A line for each node that looked for cells that hold back a set of genes.
+    fn held_back(&self) -> String {
+        let line = |found: &HeldBack| {
+            let (said, evidence) = found.verdict();
+            let said = match &found.node {
+                Some(node) if self.held_back.len() > 1 => format!("{node}: {said}"),
+                _ => said.to_string(),
+            };
+            let extent = match found.is_sure() {
+                true => format!(" {}", found.told()),
+                false => String::new(),
+            };
+            format!(
+                "<p class=\"lead second\"><a href=\"#discordance\">{}</a>. <span>{}{}</span></p>\n",
+                escape(&said),
+                escape(&evidence),
+                escape(&extent)
+            )
+        };
+        self.held_back.iter().map(line).collect()
     }
 
     /// What the page itself has to say; the run's warnings are added when it is published.
@@ -205,12 +197,19 @@ impl Answer<'_> {
                  chance. Believe the dosage slopes first.",
             ));
         }
-        if let Some(genes) = self.genes {
+        for genes in self.genes {
             let (n, all) = (genes.count("untested"), genes.names.len());
             if n > 0 {
                 let mut remark = Remark::new(
                     false,
-                    format!("{} of {} genes were not tested", count(n), count(all)),
+                    match &genes.node {
+                        Some(node) => format!(
+                            "{} of {} genes were not tested, {node}",
+                            count(n),
+                            count(all)
+                        ),
+                        None => format!("{} of {} genes were not tested", count(n), count(all)),
+                    },
                     "That a gene is not in the list says nothing of it. A longer list needs more clones and patients rather than more cells; \
                      search a gene to see why it was not tested.",
                 );
@@ -232,6 +231,61 @@ impl Answer<'_> {
         }
         out
     }
+}
+
+/// The sentence of one node's genes, and what stands behind it.
+fn sentence_of(genes: &Genes) -> (String, String) {
+    let (tested, all) = (genes.n_tested(), genes.names.len());
+    let untested = untested(genes);
+    if tested == 0 {
+        return (
+            format!("None of {} genes could be tested for escape", count(all)),
+            format!(
+                "{untested}. It takes clones that differ in copy number and enough cells in each."
+            ),
+        );
+    }
+    let told = told_from(genes);
+    if !genes.has_posterior {
+        return (
+            format!(
+                "No gene can be called: {} of {} could be tested",
+                count(tested),
+                count(all)
+            ),
+            format!(
+                "How slopes are distributed cannot be told from so few, so none is called insensitive or over-compensated. \
+                 Slopes are told from {told}; {untested}. More clones or patients make slopes more certain."
+            ),
+        );
+    }
+    called(genes, &told, &untested)
+}
+
+fn without_genes() -> (String, String) {
+    (
+        "No gene was tested for escape from its copy number".into(),
+        "This workflow has no stage of kind dosage, or that has no table of slopes; below is what it does have."
+            .into(),
+    )
+}
+
+/// What each node found, by its name.
+fn of_several(nodes: &[Genes]) -> (String, String) {
+    let line = |genes: &Genes| {
+        let node = genes.node.as_deref().unwrap_or("without a name");
+        let (strong, rest) = sentence_of(genes);
+        format!("{node}: {strong}. {rest}")
+    };
+    let lines: Vec<String> = nodes.iter().map(line).collect();
+    (
+        format!("Dosage was measured {} times", nodes.len()),
+        format!(
+            "{} Each has its part in the figures below; genes can be looked up one by one where dosage is measured once, so run with one value of \
+             that axis (--only) for the gene view.",
+            lines.join(" ")
+        ),
+    )
 }
 
 fn left_out(part: &LeftOut) -> String {

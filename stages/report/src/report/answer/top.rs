@@ -1,7 +1,7 @@
 //! The card of the genes that escape: a row each, with its interval drawn.
 
 use crate::report::html::{count, escape, p_value, place, short, signed};
-use crate::report::views::genes::{CLASSES, Genes};
+use crate::report::views::genes::{CLASSES, Genes, known};
 
 /// Genes that are listed at most.
 const MOST: usize = 12;
@@ -47,6 +47,11 @@ pub(super) fn card(genes: &Genes) -> String {
     } else {
         "Genes that escape"
     };
+    let heading = match &genes.node {
+        Some(node) => format!("{heading}, {}", escape(node)),
+        None => heading.to_string(),
+    };
+    let heading = heading.as_str();
     let after = match called.len() - shown.len() {
         0 if called.is_empty() => {
             "None is called. It would take slopes that are more certain: more clones with other copy numbers, or more patients.".to_string()
@@ -64,19 +69,19 @@ pub(super) fn card(genes: &Genes) -> String {
 
 fn table(genes: &Genes, called: &[usize], nearest: &[usize], label: &str) -> String {
     let columns = Columns {
-        slope: genes.numbers("slope"),
-        low: genes.numbers("ci_low"),
-        high: genes.numbers("ci_high"),
+        slope: genes.numbers(|g| g.slope),
+        low: genes.numbers(|g| g.ci_low),
+        high: genes.numbers(|g| g.ci_high),
         p: genes
             .has_posterior
-            .then(|| genes.numbers("prob_insensitive")),
+            .then(|| genes.numbers(|g| known(g.prob_insensitive))),
         q: genes.numbers(if genes.has_posterior {
-            "qval"
+            |g| known(g.qval)
         } else {
-            "pvals_one_adj"
+            |g| g.pvals_one_adj
         }),
-        agree: genes.numbers("n_patients_agree"),
-        patients: genes.numbers("n_patients"),
+        agree: genes.numbers(|g| g.n_patients_agree as f64),
+        patients: genes.numbers(|g| g.n_patients as f64),
     };
     let rows =
         |shown: &[usize]| -> String { shown.iter().map(|&g| row(genes, g, &columns)).collect() };
@@ -116,6 +121,11 @@ fn table(genes: &Genes, called: &[usize], nearest: &[usize], label: &str) -> Str
 fn row(genes: &Genes, g: usize, c: &Columns) -> String {
     let name = &genes.names[g];
     let class = CLASSES[usize::from(genes.class[g])];
+    // Of several answers none has the gene view.
+    let link = match genes.node {
+        None => format!("<a href=\"#gene={}\">{}</a>", url(name), escape(name)),
+        Some(_) => escape(name),
+    };
     let locus = genes.places[g]
         .as_ref()
         .map_or("–".to_string(), |(chromosome, start, end)| {
@@ -135,10 +145,9 @@ fn row(genes: &Genes, g: usize, c: &Columns) -> String {
         None => format!("<td class=\"num\">{}</td>", p_value(c.q[g])),
     };
     format!(
-        "<tr><th scope=\"row\"><a href=\"#gene={}\">{}</a></th><td class=\"wide\">{}</td><td><span class=\"tag {class}\">{class}</span></td>\
+        "<tr><th scope=\"row\">{}</th><td class=\"wide\">{}</td><td><span class=\"tag {class}\">{class}</span></td>\
          <td class=\"num\">{}</td><td>{}</td>{evidence}<td class=\"num\">{patients}</td></tr>\n",
-        url(name),
-        escape(name),
+        link,
         escape(&locus),
         signed(c.slope[g], 2),
         interval(c.slope[g], c.low[g], c.high[g]),

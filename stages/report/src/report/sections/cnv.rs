@@ -6,11 +6,12 @@ use crate::report::figures::heatmap::{Group, SideBar, heatmap, subsample};
 use crate::report::figures::palette;
 use crate::report::figures::umap::{Colouring, umap};
 use crate::report::html::{count, short};
-use crate::report::load::{Patient, TableFile, Windows, numbers, tables, windows};
+use crate::report::load::{Patient, TableFile, Windows, tables, windows};
 use crate::report::page::{Block, Figure, Place};
 use clcc_data::error::StageResult;
 use clcc_stage::cells::{CLONE, MALIGNANT};
 use clcc_stage::roles;
+use clcc_stage::rows::MalignancyRow;
 
 pub(crate) const SECTION: SectionKind = SectionKind {
     id: "copy-number",
@@ -28,7 +29,6 @@ pub(crate) const SECTION: SectionKind = SectionKind {
 /// Tables of `cluster` that are named here.
 const CLUSTERS: &str = "cnv_clusters";
 const PROFILES: &str = "cnv_cluster_profiles";
-const MALIGNANCY: &str = "cnv_malignancy";
 
 /// Columns that may stand for groups of cells, best first, and what a reader calls them.
 const GROUPINGS: [(&str, &str); 3] = [
@@ -179,11 +179,12 @@ fn side_bar(patient: &Patient) -> SideBar {
 /// The score above which cells of the patient are called malignant; `None` where none are.
 fn threshold(files: &[TableFile], patient: &Patient) -> StageResult<Option<f64>> {
     let of_patient = |f: &&TableFile| f.patient.as_ref().is_none_or(|p| *p == patient.name);
-    let mut files = files.iter().filter(|f| f.name == MALIGNANCY);
+    let mut files = files.iter().filter(|f| f.is::<MalignancyRow>());
     let Some(file) = files.find(of_patient) else {
         return Ok(None);
     };
-    Ok(numbers(&file.read()?, &["threshold"]).and_then(|t| t.first().copied()))
+    let rows: Vec<MalignancyRow> = file.rows()?;
+    Ok(rows.first().map(|row| row.threshold))
 }
 
 /// The scores that decide who is malignant: reference cells, other cells, and those that are called.

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Content, Inputs, SectionKind, other_tables, table_blocks};
+use super::{Content, Inputs, SectionKind, baseline, each_node, other_tables, table_blocks};
 use crate::report::figures::bars::shares;
 use crate::report::figures::distribution::{Scale, violins};
 use crate::report::figures::palette;
 use crate::report::html::{count, percent, short};
-use crate::report::load::{TableFile, stack, table_files, tables};
+use crate::report::load::{TableFile, rows, stack, table_files, tables};
 use crate::report::page::{Block, Figure, Place, Tone};
 use clcc_data::error::StageResult;
 use clcc_stage::roles;
@@ -38,16 +38,23 @@ fn compose(inputs: &Inputs<'_, '_>) -> StageResult<Option<Content>> {
          class, whether or not any cell escapes its dosage."
             .into(),
     )];
-    blocks.extend(warnings(&files)?);
-    for file in &cells {
-        let rows = file.rows::<ConcordanceRow>()?;
-        blocks.push(whose_distance(&rows, &files)?);
+    let all: Vec<TableFile> = cells.into_iter().chain(files).collect();
+    blocks.extend(each_node(&all, |own| of_node(inputs, own))?);
+    Ok(Some(blocks))
+}
+
+fn of_node(inputs: &Inputs<'_, '_>, files: &[TableFile]) -> StageResult<Content> {
+    let mut blocks = Content::new();
+    blocks.extend(warnings(files)?);
+    for (file, rows) in rows::<ConcordanceRow>(files)? {
+        blocks.push(whose_distance(&rows, files)?);
         let discordant = rows.iter().filter(|r| r.concordance_class == CLASSES[2]);
         blocks.push(Block::Text(format!(
             "{} cancer cells are called discordant; this number is a quantile and no finding.",
             count(discordant.count())
         )));
         blocks.extend(mixture(&rows));
+        blocks.extend(baseline::of_concordance(inputs, &rows)?);
         blocks.push(Block::Figures(figures(&rows)?));
         blocks.push(Block::Text(format!(
             "The class and distance of every cell: `{}`, beside this page.",
@@ -59,17 +66,12 @@ fn compose(inputs: &Inputs<'_, '_>) -> StageResult<Option<Content>> {
         (CompositionRow::SPEC, "What the classes go with"),
     ];
     for (table, title) in shown {
-        blocks.extend(table_blocks(
-            &files,
-            table.name(),
-            title,
-            "",
-            inputs.params,
-        )?);
+        blocks.extend(table_blocks(files, table.name(), title, "", inputs.params)?);
     }
     let known = shown.map(|(table, _)| table.name());
-    blocks.extend(other_tables(&files, &known, inputs.params)?);
-    Ok(Some(blocks))
+    let known = [known[0], known[1], ConcordanceRow::SPEC.name()];
+    blocks.extend(other_tables(files, &known, inputs.params)?);
+    Ok(blocks)
 }
 
 /// Whether the model that measured a cell had trained on it: of one model the class goes with that, of

@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 
 use super::side_by_side::{BY_PATIENT, CNV_SCORES, TABLES, further, labels, side_by_side};
-use super::{Content, Inputs, PACKED_ROWS, SectionKind, table_blocks, title_of};
+use super::{Content, Inputs, PACKED_ROWS, SectionKind, each_node, table_blocks, title_of};
 use crate::report::figures::bars::bars;
 use crate::report::figures::grid::{Axes, grid};
 use crate::report::figures::palette;
 use crate::report::figures::volcano::{Volcano, volcano};
 use crate::report::html::{count, percent, short};
-use crate::report::load::{TableFile, numbers, stack, tables, texts};
+use crate::report::load::{TableFile, rows, tables};
 use crate::report::page::{Block, Figure, Place, Tone};
 use crate::report::params::Params;
 use crate::report::table_view::{BY_P, TableView};
@@ -17,13 +17,66 @@ use clcc_data::error::StageResult;
 use clcc_data::table::TextTable;
 use clcc_numerics::math;
 use clcc_stage::roles;
+use clcc_stage::rows::{
+    COMPENSATION_GENES, CellScoreRow, CisLeftOutRow, CisRow, ClusterGeneRow, ComparedGeneRow,
+    ContrastRow, ESCAPE_GENES, FindingGeneRow, POOLED, PairedGeneRow, RecurrentGeneRow,
+};
+use clcc_stage::tables::{Row as _, TableSpec};
 
-/// Column of the tables whose rows are genes in clusters.
-const H_LEIDEN: &str = "h_leiden";
+/// A gene of a comparison, whichever test it is of.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Gene {
+    /// Name.
+    pub(crate) name: String,
+    /// log2 fold change.
+    pub(crate) lfc: f64,
+    /// Adjusted p-value.
+    pub(crate) q: f64,
+    /// Minus its decimal logarithm: the smallest p-values are below what a number holds.
+    pub(crate) evidence: f64,
+}
 
-/// Names of the columns that hold an effect and its p-values, best first.
-pub(crate) const EFFECT: [&str; 3] = ["logfoldchanges", "log2fc", "mean_difference"];
-pub(crate) const ADJUSTED: [&str; 2] = ["pvals_adj", "qvals"];
+impl Gene {
+    fn new(name: String, lfc: f64, q: f64, log10_q: Option<f64>) -> Self {
+        Self {
+            name,
+            lfc,
+            q,
+            evidence: log10_q.map_or_else(|| -math::log10(q), |l| -l),
+        }
+    }
+}
+
+/// Whether the table is one of genes in clusters.
+pub(crate) fn is_by_cluster(table: &TextTable) -> bool {
+    ClusterGeneRow::SPEC.check_header(&table.header).is_ok()
+}
+
+/// The genes of a comparison; `None` where the table is of something else.
+///
+/// # Errors
+/// What parsing the table reports.
+pub(crate) fn genes_of(table: &TextTable) -> StageResult<Option<Vec<Gene>>> {
+    let is = |spec: TableSpec| spec.check_header(&table.header).is_ok();
+    let genes = if is(ComparedGeneRow::SPEC) {
+        let of = |r: ComparedGeneRow| {
+            Gene::new(r.names, r.logfoldchanges, r.pvals_adj, r.log10_pvals_adj)
+        };
+        ComparedGeneRow::parse(table)?.into_iter().map(of).collect()
+    } else if is(PairedGeneRow::SPEC) {
+        let of = |r: PairedGeneRow| {
+            let logged = Some(r.log10_pvals_adj);
+            Gene::new(r.names, r.logfoldchanges, r.pvals_adj, logged)
+        };
+        PairedGeneRow::parse(table)?.into_iter().map(of).collect()
+    } else if is_by_cluster(table) {
+        let of = |r: ClusterGeneRow| Gene::new(r.names, r.logfoldchanges, r.pvals_adj, None);
+        ClusterGeneRow::parse(table)?.into_iter().map(of).collect()
+    } else {
+        return Ok(None);
+    };
+    Ok(Some(genes))
+}
 
 pub(crate) const SECTION: SectionKind = SectionKind {
     id: "differential-expression",
@@ -49,25 +102,31 @@ fn compose(inputs: &Inputs<'_, '_>) -> StageResult<Option<Content>> {
         ),
     ];
     blocks.extend(limits(inputs));
+    blocks.extend(each_node(&files, |own| of_node(own, p))?);
+    Ok(Some(blocks))
+}
+
+fn of_node(files: &[TableFile], p: &Params) -> StageResult<Content> {
+    let mut blocks = Content::new();
     blocks.extend(table_blocks(
-        &files,
+        files,
         BY_PATIENT,
         "Cells and genes of each patient",
         "Cells of each concordance class, and genes higher (escape) and lower (compensation) in discordant than in concordant cells, at each \
          threshold of the log2 fold change.",
         p,
     )?);
-    blocks.extend(contrasts(&files, p)?);
-    blocks.extend(cnv_scores(&files)?);
-    blocks.extend(labels(&files, p)?);
-    blocks.extend(side_by_side(&files, p)?);
+    blocks.extend(contrasts(files, p)?);
+    blocks.extend(cnv_scores(files)?);
+    blocks.extend(labels(files, p)?);
+    blocks.extend(side_by_side(files, p)?);
     let mut found = Found::default();
-    for file in ordered(&files) {
+    for file in ordered(files) {
         if !TABLES.contains(&file.name.as_str()) {
             found.add(file, p)?;
         }
     }
-    found.rest.extend(further(&files, p)?);
+    found.rest.extend(further(files, p)?);
     for (heading, part) in [
         ("Genes of each contrast", found.by_contrast),
         (
@@ -82,7 +141,7 @@ fn compose(inputs: &Inputs<'_, '_>) -> StageResult<Option<Content>> {
             blocks.extend(part);
         }
     }
-    Ok(Some(blocks))
+    Ok(blocks)
 }
 
 /// What is known of the paper's way to find genes, where it was gone.
@@ -115,18 +174,17 @@ impl Found {
         let table = file.read()?;
         if is_cis(&file.name) {
             self.regions.extend(cis(file, table, p)?);
-        } else if FINDINGS.contains(&file.name.as_str()) {
-            if file.name == ESCAPE {
+        } else if FINDINGS.iter().any(|own| is_file(&file.name, own)) {
+            if is_file(&file.name, ESCAPE_GENES) {
+                let figure = recurrence(&FindingGeneRow::parse(&table)?);
                 self.findings
-                    .extend(recurrence(&table).map(|f| Block::Figures(vec![f])));
+                    .extend(figure.map(|f| Block::Figures(vec![f])));
             }
             self.findings.extend(found(file, table, p)?);
-        } else if table.position("names").is_some()
-            && numbers(&table, &EFFECT).is_some()
-            && numbers(&table, &ADJUSTED).is_some()
-        {
+        } else if let Some(genes) = genes_of(&table)? {
             let open = self.by_contrast.is_empty();
-            self.by_contrast.push(contrast(file, table, p, open)?);
+            self.by_contrast
+                .push(contrast(file, table, &genes, p, open)?);
         } else {
             let title = titled(file);
             let view = TableView::new(&title, table, &file.published, p.table_rows, BY_P);
@@ -138,15 +196,24 @@ impl Found {
 }
 
 /// Tables of genes that the contrasts have found.
-const FINDINGS: [&str; 3] = [ESCAPE, "compensation_genes", "recurrence"];
-const ESCAPE: &str = "escape_genes";
-/// Table of the contrasts.
-const CONTRASTS: &str = "contrasts";
+const FINDINGS: [&str; 3] = [
+    ESCAPE_GENES,
+    COMPENSATION_GENES,
+    RecurrentGeneRow::SPEC.file,
+];
+
+/// Whether a table's name is that of this file.
+fn is_file(name: &str, file: &str) -> bool {
+    file.strip_suffix(".tsv") == Some(name)
+}
 
 /// The tables but for the list of contrasts: of one kind of contrast all patients together first,
 /// then the patients.
 pub(crate) fn ordered(files: &[TableFile]) -> Vec<&TableFile> {
-    let mut out: Vec<&TableFile> = files.iter().filter(|f| f.name != CONTRASTS).collect();
+    let mut out: Vec<&TableFile> = {
+        let others = files.iter().filter(|f| !f.is::<ContrastRow>());
+        others.collect()
+    };
     let rank = |name: &str| {
         let (kind, who) = name.split_once('.').unwrap_or((name, ""));
         let broad = match who {
@@ -165,13 +232,6 @@ pub(crate) fn ordered(files: &[TableFile]) -> Vec<&TableFile> {
     out
 }
 
-fn distinct(table: &TextTable, column: &str) -> usize {
-    let mut values = texts(table, &[column]).unwrap_or_default();
-    values.sort_unstable();
-    values.dedup();
-    values.len()
-}
-
 fn titled(file: &TableFile) -> String {
     let name = title_of(&file.name);
     file.patient
@@ -184,16 +244,12 @@ fn is_cis(name: &str) -> bool {
 }
 
 /// Genes that were found in most patients, by patient; `None` where no gene was found in two.
-fn recurrence(table: &TextTable) -> Option<Figure> {
+fn recurrence(found: &[FindingGeneRow]) -> Option<Figure> {
     const MOST: usize = 30;
-    let (names, of) = (texts(table, &["names"])?, texts(table, &["patient"])?);
-    let effects = numbers(table, &EFFECT)?;
     let mut patients: Vec<&str> = Vec::new();
     let mut genes: Vec<(&str, Vec<(&str, f64)>)> = Vec::new();
-    for ((&name, &patient), effect) in names.iter().zip(&of).zip(effects) {
-        if matches!(patient, "pooled" | "all") {
-            continue;
-        }
+    for row in found.iter().filter(|r| r.patient != POOLED) {
+        let (name, patient, effect) = (&*row.names, &*row.patient, row.logfoldchanges);
         if !patients.contains(&patient) {
             patients.push(patient);
         }
@@ -239,13 +295,18 @@ fn recurrence(table: &TextTable) -> Option<Figure> {
 fn found(file: &TableFile, table: TextTable, p: &Params) -> StageResult<Vec<Block>> {
     let mut out = Vec::new();
     let title = titled(file);
-    if let Some(states) = texts(&table, &["locus_state"]).filter(|s| !s.is_empty()) {
-        let n = |state: &str| states.iter().filter(|s| **s == state).count();
+    let genes = match is_file(&file.name, RecurrentGeneRow::SPEC.file) {
+        true => Vec::new(),
+        false => FindingGeneRow::parse(&table)?,
+    };
+    if !genes.is_empty() {
+        let n = |state: &str| genes.iter().filter(|g| g.locus_state == state).count();
+        let distinct: BTreeSet<&str> = genes.iter().map(|g| g.names.as_str()).collect();
         let text = format!(
             "{title}: {} genes. Of {} rows (a gene in a patient), {} lie in a gained region, {} in a lost one, and {} at a locus without a change, \
              where there is nothing to escape from.",
-            count(distinct(&table, "names")),
-            count(states.len()),
+            count(distinct.len()),
+            count(genes.len()),
             count(n("gain")),
             count(n("loss")),
             count(n("neutral"))
@@ -266,40 +327,24 @@ fn found(file: &TableFile, table: TextTable, p: &Params) -> StageResult<Vec<Bloc
 /// The table of contrasts, after a sentence on those that could not be tested.
 fn contrasts(files: &[TableFile], p: &Params) -> StageResult<Vec<Block>> {
     let mut out = Vec::new();
-    for (table, _) in stack(files, CONTRASTS)? {
-        let (Some(names), Some(status)) = (
-            texts(&table, &["contrast", "names"]),
-            texts(&table, &["status"]),
-        ) else {
-            continue;
-        };
-        let reasons = texts(&table, &["reason"]);
-        let patients = texts(&table, &["patient"]);
+    for (_, all) in rows::<ContrastRow>(files)? {
         // One reason is said once, with the patients that it holds for.
         let mut skipped: Vec<(String, Vec<&str>)> = Vec::new();
-        for i in (0..names.len()).filter(|&i| status[i].contains("not")) {
-            let reason = reasons
-                .as_ref()
-                .map(|r| r[i])
-                .filter(|r| !r.is_empty())
-                .map(|r| format!(": {r}"))
-                .unwrap_or_default();
-            let what = format!("`{}`{reason}", names[i]);
-            let who = patients.as_ref().map(|p| p[i]);
+        for row in all.iter().filter(|r| r.status.contains("not")) {
+            let reason = match row.reason.as_str() {
+                "" => String::new(),
+                reason => format!(": {reason}"),
+            };
+            let what = format!("`{}`{reason}", row.contrast);
+            let who = row.patient.as_str();
             match skipped.iter_mut().find(|s| s.0 == what) {
-                Some(same) => same.1.extend(who),
-                None => skipped.push((what, who.into_iter().collect())),
+                Some(same) => same.1.push(who),
+                None => skipped.push((what, vec![who])),
             }
         }
         let skipped: Vec<String> = skipped
             .into_iter()
-            .map(|(what, who)| {
-                if who.is_empty() {
-                    what
-                } else {
-                    format!("{what} ({})", who.join(", "))
-                }
-            })
+            .map(|(what, who)| format!("{what} ({})", who.join(", ")))
             .collect();
         if !skipped.is_empty() {
             let more = skipped.len().saturating_sub(5);
@@ -315,7 +360,7 @@ fn contrasts(files: &[TableFile], p: &Params) -> StageResult<Vec<Block>> {
             out.push(Block::Note(Tone::Info, text));
         }
     }
-    out.extend(table_blocks(files, CONTRASTS, "Contrasts", "What was compared with what, how many cells on each side, and why a contrast could not be made.", p)?);
+    out.extend(table_blocks(files, ContrastRow::SPEC.name(), "Contrasts", "What was compared with what, how many cells on each side, and why a contrast could not be made.", p)?);
     Ok(out)
 }
 
@@ -323,30 +368,27 @@ fn contrasts(files: &[TableFile], p: &Params) -> StageResult<Vec<Block>> {
 /// with the further ones.
 fn cnv_scores(files: &[TableFile]) -> StageResult<Vec<Block>> {
     let mut out = Vec::new();
-    for (table, _) in stack(files, CNV_SCORES)? {
-        let (Some(scores), Some(patients)) =
-            (texts(&table, &["score"]), texts(&table, &["patient"]))
-        else {
-            continue;
-        };
+    for file in files.iter().filter(|f| f.name == CNV_SCORES) {
+        let all: Vec<CellScoreRow> = file.rows()?;
         // All patients together stand last.
-        let Some(row) = scores.iter().rposition(|s| *s == "cnv_score") else {
+        let Some(row) = all.iter().rfind(|r| r.score == "cnv_score") else {
             continue;
         };
-        let number = |name: &str| numbers(&table, &[name]).map_or(f64::NAN, |v| v[row]);
-        let whose = match patients[row] {
-            "pooled" => "all patients together",
+        let whose = match row.patient.as_str() {
+            POOLED => "all patients together",
             patient => patient,
         };
+        let mean = |name: &str| row.mean.get(name).copied().unwrap_or(f64::NAN);
+        let cells = |name: &str| row.n.get(name).map_or(0, |n| *n as usize);
         out.push(Block::Text(format!(
             "Cancer cells have a mean CNV score of {}, normal cells of {} ({whose}; Mann-Whitney p {}, {} and {} cells): the mean size of \
              the copy-number signal of a cell's cluster. A cancer cell scores more than a normal one in {} of the pairs.",
-            short(number("mean_cancer")),
-            short(number("mean_normal")),
-            p_words(number("log10_pvals")),
-            count(number("n_cancer") as usize),
-            count(number("n_normal") as usize),
-            percent(number("auc")),
+            short(mean("mean_cancer")),
+            short(mean("mean_normal")),
+            p_words(row.log10_pvals),
+            count(cells("n_cancer")),
+            count(cells("n_normal")),
+            percent(row.auc),
         )));
     }
     Ok(out)
@@ -362,19 +404,24 @@ fn p_words(log10: f64) -> String {
 }
 
 /// One contrast: volcano plot and table.
-fn contrast(file: &TableFile, table: TextTable, p: &Params, open: bool) -> StageResult<Block> {
+fn contrast(
+    file: &TableFile,
+    table: TextTable,
+    genes: &[Gene],
+    p: &Params,
+    open: bool,
+) -> StageResult<Block> {
     let title = titled(file);
-    let names = texts(&table, &["names"]).unwrap_or_default();
-    let effects = numbers(&table, &EFFECT).unwrap_or_default();
-    let adjusted = numbers(&table, &ADJUSTED).unwrap_or_default();
-    let class = |i: usize| match adjusted[i] < p.fdr && effects[i].abs() > p.log2fc {
-        true if effects[i] > 0.0 => 1,
+    let names: Vec<&str> = genes.iter().map(|g| g.name.as_str()).collect();
+    let effects: Vec<f64> = genes.iter().map(|g| g.lfc).collect();
+    let class = |g: &Gene| match g.q < p.fdr && g.lfc.abs() > p.log2fc {
+        true if g.lfc > 0.0 => 1,
         true => 2,
         false => 0,
     };
-    let class: Vec<usize> = (0..names.len()).map(class).collect();
+    let class: Vec<usize> = genes.iter().map(class).collect();
     let n = class.iter().filter(|c| **c > 0).count();
-    let by_cluster = table.header.iter().any(|c| c == H_LEIDEN);
+    let by_cluster = is_by_cluster(&table);
     let summary = if by_cluster {
         // A row is a gene in a cluster, and only those beyond the thresholds are listed.
         let beyond = (0..names.len()).filter(|&i| class[i] > 0);
@@ -398,7 +445,7 @@ fn contrast(file: &TableFile, table: TextTable, p: &Params, open: bool) -> Stage
     let points = Points {
         names: &names,
         effects: &effects,
-        evidence: &evidence(&table, &adjusted),
+        evidence: &genes.iter().map(|g| g.evidence).collect::<Vec<_>>(),
         class: &class,
     };
     let mut blocks = Vec::new();
@@ -457,22 +504,15 @@ fn contrast_figure(
     Ok(svg.map(|svg| Figure::new(&["volcano", title], title, &caption, &["de"], svg)))
 }
 
-/// -log10 of the adjusted p-value: from its logarithm where the table has it, since the smallest
-/// p-values are below what a number holds.
-pub(crate) fn evidence(table: &TextTable, adjusted: &[f64]) -> Vec<f64> {
-    match numbers(table, &["log10_pvals_adj"]) {
-        Some(logs) => logs.into_iter().map(|l| -l).collect(),
-        None => adjusted.iter().map(|q| -math::log10(*q)).collect(),
-    }
-}
-
 /// Bars of the pooled cells and a grid of the patients, for chromosomes and for arms.
 fn cis(file: &TableFile, table: TextTable, p: &Params) -> StageResult<Vec<Block>> {
     let mut figures = Vec::new();
+    let all = effects(&table)?;
     for level in ["chromosome", "arm"] {
-        let Some(effects) = regions(&table, level) else {
+        let effects: Vec<&Cis> = all.iter().filter(|e| e.level == level).collect();
+        if effects.is_empty() {
             continue;
-        };
+        }
         let what = if level == "arm" {
             "chromosome arm"
         } else {
@@ -536,44 +576,40 @@ fn pooled_caption(what: &str, left_out: bool, p: &Params) -> String {
 }
 
 /// One cis effect.
-struct Cis<'a> {
-    patient: &'a str,
-    region: &'a str,
+struct Cis {
+    level: String,
+    patient: String,
+    region: String,
     rho: f64,
     adjusted: f64,
 }
 
-/// The effects of one level; a table without levels holds chromosomes.
-fn regions<'a>(table: &'a TextTable, level: &str) -> Option<Vec<Cis<'a>>> {
-    let rho = numbers(table, &["spearman", "spearman_rho", "rho"])?;
-    let names = texts(table, &["region", level])?;
-    let levels = texts(table, &["level"]);
-    let patients = texts(table, &["patient"]);
-    let adjusted = numbers(table, &ADJUSTED);
-    let keep = |i: &usize| {
-        levels
-            .as_ref()
-            .map_or(level == "chromosome", |l| l[*i] == level)
+/// The effects of a table, with or without the regions' own windows.
+fn effects(table: &TextTable) -> StageResult<Vec<Cis>> {
+    let cis = |level, patient, region: String, rho, adjusted| Cis {
+        level,
+        patient,
+        region: region.strip_prefix("chr").unwrap_or(&region).to_string(),
+        rho,
+        adjusted,
     };
-    let effect = |i: usize| Cis {
-        patient: patients.as_ref().map_or("pooled", |p| p[i]),
-        region: names[i].strip_prefix("chr").unwrap_or(names[i]),
-        rho: rho[i],
-        adjusted: adjusted.as_ref().map_or(0.0, |q| q[i]),
-    };
-    let found: Vec<Cis<'a>> = (0..names.len()).filter(keep).map(effect).collect();
-    (!found.is_empty()).then_some(found)
+    if CisLeftOutRow::SPEC.check_header(&table.header).is_ok() {
+        let of = |r: CisLeftOutRow| cis(r.level, r.patient, r.region, r.spearman, r.pvals_adj);
+        return Ok(CisLeftOutRow::parse(table)?.into_iter().map(of).collect());
+    }
+    let of = |r: CisRow| cis(r.level, r.patient, r.region, r.spearman, r.pvals_adj);
+    Ok(CisRow::parse(table)?.into_iter().map(of).collect())
 }
 
 fn pooled_bars(
-    effects: &[Cis<'_>],
+    effects: &[&Cis],
     what: &str,
     p: &Params,
 ) -> StageResult<Option<crate::report::figures::svg::Svg>> {
     let only_one = effects.iter().all(|e| e.patient == effects[0].patient);
     let items: Vec<(String, f64, [u8; 3])> = effects
         .iter()
-        .filter(|e| only_one || matches!(e.patient, "pooled" | "all"))
+        .filter(|e| only_one || e.patient == POOLED)
         .map(|e| {
             let colour = if e.adjusted >= p.fdr {
                 palette::MUTED
@@ -588,18 +624,15 @@ fn pooled_bars(
     bars(&items, what, "Spearman correlation", None)
 }
 
-fn patient_grid(effects: &[Cis<'_>], what: &str) -> Option<crate::report::figures::svg::Svg> {
+fn patient_grid(effects: &[&Cis], what: &str) -> Option<crate::report::figures::svg::Svg> {
     let mut patients: Vec<&str> = Vec::new();
     let mut names: Vec<&str> = Vec::new();
-    for e in effects
-        .iter()
-        .filter(|e| !matches!(e.patient, "pooled" | "all"))
-    {
-        if !patients.contains(&e.patient) {
-            patients.push(e.patient);
+    for e in effects.iter().filter(|e| e.patient != POOLED) {
+        if !patients.contains(&e.patient.as_str()) {
+            patients.push(&e.patient);
         }
-        if !names.contains(&e.region) {
-            names.push(e.region);
+        if !names.contains(&e.region.as_str()) {
+            names.push(&e.region);
         }
     }
     if patients.len() < 2 {

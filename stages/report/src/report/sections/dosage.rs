@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::de::evidence;
-use super::{Content, Inputs, PACKED_ROWS, SectionKind, other_tables, picked_blocks, table_blocks};
+use super::{
+    Content, Inputs, PACKED_ROWS, SectionKind, baseline, each_node, other_tables, picked_blocks,
+    table_blocks,
+};
 use crate::report::figures::bars::bars;
 use crate::report::figures::distribution::histogram;
 use crate::report::figures::palette;
@@ -11,22 +13,27 @@ use crate::report::figures::svg::Svg;
 use crate::report::figures::umap::{Colouring, umap};
 use crate::report::figures::volcano::{Volcano, volcano};
 use crate::report::html::count;
-use crate::report::load::{Patient, TableFile, numbers, stack, tables, texts};
+use crate::report::load::{Patient, TableFile, rows, tables};
 use crate::report::page::{Block, Figure, Place};
 use crate::report::params::Params;
 use crate::report::table_view::Pick;
 use clcc_data::error::StageResult;
-use clcc_data::table::TextTable;
 use clcc_numerics::math;
 use clcc_stage::roles;
+use clcc_stage::rows::{
+    DosageArmRow, DosageCellRow, DosageChromosomeRow, DosageFactorRow, DosageGeneRow,
+    DosageLoadingRow,
+};
+use clcc_stage::tables::{Row as _, TableSpec};
 
-const GENES: &str = "dosage_genes";
-const CELLS: &str = "dosage_cells";
-const FACTORS: &str = "dosage_factors";
-const LOADINGS: &str = "dosage_loadings";
-const ARMS: &str = "dosage_arms";
-const CHROMOSOMES: &str = "dosage_chromosomes";
-const TABLES: [&str; 6] = [ARMS, CHROMOSOMES, GENES, CELLS, FACTORS, LOADINGS];
+const TABLES: [TableSpec; 6] = [
+    DosageArmRow::SPEC,
+    DosageChromosomeRow::SPEC,
+    DosageGeneRow::SPEC,
+    DosageCellRow::SPEC,
+    DosageFactorRow::SPEC,
+    DosageLoadingRow::SPEC,
+];
 
 pub(crate) const SECTION: SectionKind = SectionKind {
     id: "dosage",
@@ -46,21 +53,25 @@ fn compose(inputs: &Inputs<'_, '_>) -> StageResult<Option<Content>> {
          over-compensates."
             .into(),
     )];
-    genes(&mut content, &files, inputs.params)?;
-    cells(&mut content, &files, inputs)?;
-    let others = other_tables(&files, &TABLES, inputs.params)?;
-    content.extend(others);
+    content.extend(each_node(&files, |own| {
+        let mut content = Content::new();
+        genes(&mut content, own, inputs.params)?;
+        cells(&mut content, own, inputs)?;
+        let known = TABLES.map(|t| t.name());
+        content.extend(other_tables(own, &known, inputs.params)?);
+        Ok(content)
+    })?);
     Ok(Some(content))
 }
 
 /// Slopes of the genes, and of arms and chromosomes.
 fn genes(content: &mut Content, files: &[TableFile], p: &Params) -> StageResult<()> {
     let blocks = content;
-    for (table, _) in stack(files, GENES)? {
-        blocks.push(Block::Figures(gene_figures(&table, p)?));
+    for (_, found) in rows::<DosageGeneRow>(files)? {
+        blocks.push(Block::Figures(gene_figures(&found, p)?));
     }
-    for (table, _) in stack(files, ARMS)? {
-        blocks.extend(arm_figure(&table)?.map(|f| Block::Figures(vec![f])));
+    for (_, arms) in rows::<DosageArmRow>(files)? {
+        blocks.extend(arm_figure(&arms)?.map(|f| Block::Figures(vec![f])));
     }
     let lead = "These are the genes that most probably escape; all stand under Tables.";
     let packed = Params {
@@ -69,14 +80,17 @@ fn genes(content: &mut Content, files: &[TableFile], p: &Params) -> StageResult<
     };
     blocks.extend(picked_blocks(
         files,
-        GENES,
+        DosageGeneRow::SPEC.name(),
         "Genes",
         lead,
         &packed,
-        Pick::Smallest(&["qval", "pvals_one_adj", "pvals_adj", "pvals"]),
+        Pick::Smallest(&["qval", "pvals_one_adj"]),
     )?);
-    for (name, title) in [(ARMS, "Chromosome arms"), (CHROMOSOMES, "Chromosomes")] {
-        blocks.extend(table_blocks(files, name, title, "", p)?);
+    for (table, title) in [
+        (DosageArmRow::SPEC, "Chromosome arms"),
+        (DosageChromosomeRow::SPEC, "Chromosomes"),
+    ] {
+        blocks.extend(table_blocks(files, table.name(), title, "", p)?);
     }
     Ok(())
 }
@@ -91,40 +105,37 @@ fn cells(content: &mut Content, files: &[TableFile], inputs: &Inputs<'_, '_>) ->
          which is made by permuting the copy-number profile along the genome."
             .into(),
     ));
-    let of_cells = files.iter().find(|f| f.name == CELLS);
+    let of_cells = rows::<DosageCellRow>(files)?;
     let mut figures = Vec::new();
-    if let Some(file) = of_cells {
-        figures.extend(cell_figures(inputs, &file.read()?)?);
+    for (_, found) in &of_cells {
+        figures.extend(cell_figures(inputs, found)?);
+        blocks.extend(baseline::of_shortfall(inputs, found)?);
     }
-    for (table, _) in stack(files, FACTORS)? {
-        figures.extend(factor_figure(&table)?);
-        if let Some(above) = texts(&table, &["above_null"]) {
-            let n = above
-                .iter()
-                .filter(|a| a.eq_ignore_ascii_case("true") || **a == "1")
-                .count();
-            blocks.push(Block::Text(format!(
-                "{} of {} factors stand above their null.",
-                count(n),
-                count(above.len())
-            )));
-        }
+    for (_, factors) in rows::<DosageFactorRow>(files)? {
+        figures.extend(factor_figure(&factors)?);
+        let above = factors.iter().filter(|f| f.above_null).count();
+        blocks.push(Block::Text(format!(
+            "{} of {} factors stand above their null.",
+            count(above),
+            count(factors.len())
+        )));
     }
-    for (table, _) in stack(files, LOADINGS)? {
-        figures.extend(loading_figure(&table, inputs.params)?);
+    for (_, loadings) in rows::<DosageLoadingRow>(files)? {
+        figures.extend(loading_figure(&loadings, inputs.params)?);
     }
     blocks.push(Block::Figures(figures));
-    if let Some(file) = of_cells {
+    for (file, _) in of_cells {
         blocks.push(Block::Text(format!(
             "The scores of every cell: `{}`, beside this page.",
             file.published
         )));
     }
-    blocks.extend(table_blocks(files, FACTORS, "Factors", "", inputs.params)?);
+    let name = DosageFactorRow::SPEC.name();
+    blocks.extend(table_blocks(files, name, "Factors", "", inputs.params)?);
     let lead = "Genes with a large positive loading are those held back in cells with a high factor score.";
     blocks.extend(picked_blocks(
         files,
-        LOADINGS,
+        DosageLoadingRow::SPEC.name(),
         "Gene loadings of the factors",
         lead,
         inputs.params,
@@ -137,8 +148,8 @@ fn cells(content: &mut Content, files: &[TableFile], inputs: &Inputs<'_, '_>) ->
 const OVER: [u8; 3] = [0xb0, 0x3a, 0x8c];
 
 /// The classes of the genes in the order that they are drawn, with their colours.
-fn classes(table: &TextTable) -> Vec<(String, [u8; 3])> {
-    let mut names: Vec<&str> = texts(table, &["class"]).unwrap_or_default();
+fn classes(genes: &[DosageGeneRow]) -> Vec<(String, [u8; 3])> {
+    let mut names: Vec<&str> = genes.iter().map(|g| g.class.as_str()).collect();
     names.sort_unstable();
     names.dedup();
     // Drawn in this order, so that what matters lies on top.
@@ -166,25 +177,22 @@ fn classes(table: &TextTable) -> Vec<(String, [u8; 3])> {
         .collect()
 }
 
-/// The volcano plots: column of the p-values, id, title, what the evidence is for.
-const VOLCANOES: [(&str, &str, &str, &str); 3] = [
+/// Adjusted p-value of a gene.
+type Adjusted = fn(&DosageGeneRow) -> f64;
+
+/// The volcano plots: p-values, id, title, what the evidence is for.
+const VOLCANOES: [(Adjusted, &str, &str, &str); 2] = [
     (
-        "pvals_one_adj",
+        |g| g.pvals_one_adj,
         "dosage volcano one",
         "Against full dosage",
         "that the slope is not one, so that the gene does not follow its dosage in full",
     ),
     (
-        "pvals_zero_adj",
+        |g| g.pvals_zero_adj,
         "dosage volcano zero",
         "For any dosage",
         "that the slope is not zero, so that the gene follows its dosage at all",
-    ),
-    (
-        "pvals_adj",
-        "dosage volcano",
-        "Slope and evidence",
-        "that the slope is not zero",
     ),
 ];
 
@@ -198,31 +206,25 @@ struct Slopes<'a> {
     class_of: Vec<usize>,
 }
 
-fn gene_figures(table: &TextTable, p: &Params) -> StageResult<Vec<Figure>> {
-    let (Some(names), Some(slopes)) = (texts(table, &["names"]), numbers(table, &["slope"])) else {
-        return Ok(Vec::new());
-    };
-    let classes = classes(table);
-    let class = |value: &&str| {
-        let is = |name: &String| name == value || (value.is_empty() && name == "not classed");
+fn gene_figures(found: &[DosageGeneRow], p: &Params) -> StageResult<Vec<Figure>> {
+    let classes = classes(found);
+    let class = |gene: &DosageGeneRow| {
+        let is =
+            |name: &String| *name == gene.class || (gene.class.is_empty() && name == "not classed");
         classes.iter().position(|(name, _)| is(name)).unwrap_or(0)
     };
-    let class_of = match texts(table, &["class"]) {
-        Some(values) => values.iter().map(class).collect(),
-        None => vec![0; names.len()],
-    };
+    let class_of = found.iter().map(class).collect();
     let genes = Slopes {
-        names,
-        slopes,
+        names: found.iter().map(|g| g.names.as_str()).collect(),
+        slopes: found.iter().map(|g| g.slope).collect(),
         classes,
         class_of,
     };
     let mut out: Vec<Figure> = slope_histogram(&genes)?.into_iter().collect();
-    for (column, id, title, shows) in VOLCANOES {
-        let Some(adjusted) = numbers(table, &[column]) else {
-            continue;
-        };
-        if let Some(svg) = slope_volcano(&genes, &evidence(table, &adjusted), p)? {
+    for (adjusted, id, title, shows) in VOLCANOES {
+        let evidence = found.iter().map(|g| -math::log10(adjusted(g)));
+        let evidence: Vec<f64> = evidence.collect();
+        if let Some(svg) = slope_volcano(&genes, &evidence, p)? {
             let caption = format!(
                 "One dot a gene: its dosage slope and the evidence {shows}. Dashed: no dosage (0), full dosage (1), and the false discovery rate."
             );
@@ -288,22 +290,12 @@ fn slope_volcano(genes: &Slopes<'_>, evidence: &[f64], p: &Params) -> StageResul
     volcano(&v, "slope on local copy number", "−log10 adjusted p")
 }
 
-fn arm_figure(table: &TextTable) -> StageResult<Option<Figure>> {
-    let (Some(arms), Some(slopes)) = (texts(table, &["arm"]), numbers(table, &["median_slope"]))
-    else {
-        return Ok(None);
+fn arm_figure(arms: &[DosageArmRow]) -> StageResult<Option<Figure>> {
+    let bar = |row: &DosageArmRow| {
+        let name = row.arm.strip_prefix("chr").unwrap_or(&row.arm);
+        (name.to_string(), row.median_slope, palette::LOW)
     };
-    let items: Vec<(String, f64, [u8; 3])> = arms
-        .iter()
-        .zip(slopes)
-        .map(|(a, s)| {
-            (
-                a.strip_prefix("chr").unwrap_or(a).to_string(),
-                s,
-                palette::LOW,
-            )
-        })
-        .collect();
+    let items: Vec<(String, f64, [u8; 3])> = arms.iter().map(bar).collect();
     let Some(svg) = bars(&items, "chromosome arm", "median slope", Some(1.0))? else {
         return Ok(None);
     };
@@ -318,8 +310,8 @@ fn arm_figure(table: &TextTable) -> StageResult<Option<Figure>> {
 }
 
 /// Score by label, and on each patient's map.
-fn cell_figures(inputs: &Inputs<'_, '_>, table: &TextTable) -> StageResult<Vec<Figure>> {
-    let Some(scores) = cell_scores(inputs.patients, table) else {
+fn cell_figures(inputs: &Inputs<'_, '_>, found: &[DosageCellRow]) -> StageResult<Vec<Figure>> {
+    let Some(scores) = cell_scores(inputs.patients, found) else {
         return Ok(Vec::new());
     };
     let mut out: Vec<Figure> = score_histogram(inputs.patients, &scores)?
@@ -351,23 +343,26 @@ fn cell_figures(inputs: &Inputs<'_, '_>, table: &TextTable) -> StageResult<Vec<F
     Ok(out)
 }
 
-/// Scores of the cells of each patient, by patient and cell id; NaN for a cell without one. `None` where the table
-/// has no scores.
-fn cell_scores(patients: &[Patient], table: &TextTable) -> Option<Vec<Vec<f64>>> {
-    let scores = numbers(table, &["shortfall_z", "shortfall", "dosage_score"])?;
-    let cells = texts(table, &["cell"])?;
-    let of = texts(table, &["patient"]);
-    let patient = |i: usize| of.as_ref().map_or("", |p| p[i]);
-    let score_of: HashMap<(&str, &str), f64> = (0..cells.len())
-        .map(|i| ((patient(i), cells[i]), scores[i]))
+/// Scores of the cells of each patient, by patient and cell id; NaN for a cell without one. `None` where no cell has a
+/// score.
+fn cell_scores(patients: &[Patient], found: &[DosageCellRow]) -> Option<Vec<Vec<f64>>> {
+    // In standard deviations, where there are any.
+    let in_sd = found.iter().any(|c| c.shortfall_z.is_some());
+    let score = |c: &DosageCellRow| if in_sd { c.shortfall_z } else { c.shortfall };
+    let score_of: HashMap<(&str, &str), f64> = found
+        .iter()
+        .filter_map(|c| Some(((c.patient.as_str(), c.cell.as_str()), score(c)?)))
         .collect();
     let scores = patients.iter().map(|patient| {
-        let name = of.as_ref().map_or("", |_| patient.name.as_str());
-        let score = |cell: &String| score_of.get(&(name, cell.as_str())).copied();
+        let score = |cell: &String| {
+            score_of
+                .get(&(patient.name.as_str(), cell.as_str()))
+                .copied()
+        };
         let cells = patient.obs.index.iter();
         cells.map(|c| score(c).unwrap_or(f64::NAN)).collect()
     });
-    Some(scores.collect())
+    (!score_of.is_empty()).then(|| scores.collect())
 }
 
 fn score_histogram(patients: &[Patient], scores: &[Vec<f64>]) -> StageResult<Option<Figure>> {
@@ -406,33 +401,18 @@ fn score_histogram(patients: &[Patient], scores: &[Vec<f64>]) -> StageResult<Opt
 }
 
 /// Bars of the factors, those above their null in colour, with the null as a line.
-fn factor_figure(table: &TextTable) -> StageResult<Option<Figure>> {
-    let Some((values, label)) = numbers(table, &["coherence"])
-        .map(|v| (v, "coherence"))
-        .or_else(|| Some((numbers(table, &["singular_value"])?, "singular value")))
-    else {
-        return Ok(None);
+fn factor_figure(factors: &[DosageFactorRow]) -> StageResult<Option<Figure>> {
+    let label = "coherence";
+    let null = factors.first().map(|f| f.null_95);
+    let bar = |(i, factor): (usize, &DosageFactorRow)| {
+        let colour = if factor.above_null {
+            palette::HIGH
+        } else {
+            palette::MUTED
+        };
+        ((i + 1).to_string(), factor.coherence, colour)
     };
-    let null = table
-        .header
-        .iter()
-        .find(|h| h.starts_with("null"))
-        .and_then(|h| table.numbers(h).ok()?.first().copied());
-    let above = texts(table, &["above_null"]);
-    let items: Vec<(String, f64, [u8; 3])> = values
-        .iter()
-        .enumerate()
-        .map(|(i, v)| {
-            let real = above.as_ref().map_or(null.is_none_or(|n| *v > n), |a| {
-                a[i].eq_ignore_ascii_case("true")
-            });
-            (
-                (i + 1).to_string(),
-                *v,
-                if real { palette::HIGH } else { palette::MUTED },
-            )
-        })
-        .collect();
+    let items: Vec<(String, f64, [u8; 3])> = factors.iter().enumerate().map(bar).collect();
     let Some(svg) = bars(&items, "factor", label, null)? else {
         return Ok(None);
     };
@@ -450,14 +430,17 @@ fn factor_figure(table: &TextTable) -> StageResult<Option<Figure>> {
 }
 
 /// Loadings of the first factor along the genome.
-fn loading_figure(table: &TextTable, p: &Params) -> StageResult<Option<Figure>> {
-    let (Some(names), Some(chromosomes), Some(loadings)) = (
-        texts(table, &["names"]),
-        texts(table, &["chromosome"]),
-        numbers(table, &["factor_1"]),
-    ) else {
+fn loading_figure(genes: &[DosageLoadingRow], p: &Params) -> StageResult<Option<Figure>> {
+    let names: Vec<&str> = genes.iter().map(|g| g.names.as_str()).collect();
+    let chromosome = |g: &DosageLoadingRow| g.chromosome.clone().unwrap_or_default();
+    let chromosomes: Vec<String> = genes.iter().map(chromosome).collect();
+    let loading = |g: &DosageLoadingRow| g.loadings.get("factor_1").copied();
+    let Some(loadings) = genes.iter().map(loading).collect::<Option<Vec<f64>>>() else {
         return Ok(None);
     };
+    if genes.iter().all(|g| g.chromosome.is_none()) {
+        return Ok(None);
+    }
     // Chromosomes in two colours by turns; genes lie in genome order.
     let mut class = Vec::with_capacity(names.len());
     for i in 0..names.len() {

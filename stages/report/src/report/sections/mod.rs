@@ -1,9 +1,11 @@
 //! The sections of the page: each is made of the artifacts of its roles, or says which stage was not there.
 
 pub(crate) mod anchors;
+pub(crate) mod baseline;
 pub(crate) mod cnv;
 pub(crate) mod concordance;
 pub(crate) mod de;
+pub(crate) mod discordance;
 pub(crate) mod dosage;
 pub(crate) mod doublets;
 pub(crate) mod qc;
@@ -13,6 +15,7 @@ pub(crate) mod training;
 
 use std::collections::BTreeSet;
 
+use super::held_back::HeldBack;
 use super::load::{Patient, TableFile};
 use super::page::{Block, Place, Section};
 use super::params::Params;
@@ -32,6 +35,8 @@ pub(crate) struct Inputs<'a, 'c> {
     pub(crate) patients: &'a [Patient],
     /// Size of the copy-number value that has the full colour, on the page and in its figures.
     pub(crate) limit: f64,
+    /// What `discordance` found, one for each of its nodes.
+    pub(crate) held_back: &'a [HeldBack],
 }
 
 /// Rows of a table whose genes the page holds in a chunk as well.
@@ -58,8 +63,9 @@ pub(crate) struct SectionKind {
 
 /// The sections in the order of the page: the answer's own stage before those that only lead up to it. A new one is a module
 /// and its line here.
-pub(crate) const SECTIONS: [&SectionKind; 10] = [
+pub(crate) const SECTIONS: [&SectionKind; 11] = [
     &dosage::SECTION,
+    &discordance::SECTION,
     &cnv::SECTION,
     &retrieval::SECTION,
     &anchors::SECTION,
@@ -78,6 +84,7 @@ pub(crate) fn roles() -> Vec<Role<Any>> {
         roles::EMBEDDINGS.any(),
         roles::TRUTH.any(),
         roles::ENRICHMENT.any(),
+        roles::BASELINES.any(),
     ];
     let of_sections = SECTIONS.iter().flat_map(|kind| kind.reads).map(|r| r.0);
     for role in of_sections.chain(of_views) {
@@ -201,6 +208,46 @@ pub(crate) fn picked_blocks(
             )
         })
         .collect())
+}
+
+/// What `compose` makes of each node's files: of several nodes each in a fold of its own, with the node's name in its figures.
+///
+/// # Errors
+/// What `compose` reports.
+pub(crate) fn each_node(
+    files: &[TableFile],
+    compose: impl Fn(&[TableFile]) -> StageResult<Content>,
+) -> StageResult<Content> {
+    let mut nodes: Vec<&Option<String>> = Vec::new();
+    for file in files {
+        if !nodes.contains(&&file.patient) {
+            nodes.push(&file.patient);
+        }
+    }
+    if nodes.len() < 2 {
+        return compose(files);
+    }
+    let mut out = Content::new();
+    for node in nodes {
+        let own = files.iter().filter(|f| f.patient == *node);
+        // What the fold names need not stand in a column.
+        let own: Vec<TableFile> = own.map(TableFile::of_one_node).collect();
+        let mut blocks = compose(&own)?;
+        let name = node.as_deref().unwrap_or("without a name");
+        name_figures(&mut blocks, name);
+        out.push(Block::Fold(name.to_string(), out.is_empty(), blocks));
+    }
+    Ok(out)
+}
+
+fn name_figures(blocks: &mut [Block], node: &str) {
+    for block in blocks {
+        match block {
+            Block::Figures(figures) => figures.iter_mut().for_each(|f| f.name_node(node)),
+            Block::Fold(_, _, inner) => name_figures(inner, node),
+            _ => {}
+        }
+    }
 }
 
 /// Table blocks for the files that no section has named: later versions of a stage may write more.

@@ -1,11 +1,13 @@
 //! Can a cell's copy number be found from its expression, and the other way round?
 
-use super::{Content, Inputs, SectionKind, anchors, other_tables, table_blocks};
+use super::{
+    Content, Inputs, SectionKind, anchors, baseline, each_node, other_tables, table_blocks,
+};
 use crate::report::figures::bars::bars;
 use crate::report::figures::grid::{Axes, dense};
 use crate::report::figures::palette;
 use crate::report::html::{count, percent};
-use crate::report::load::{rows, tables};
+use crate::report::load::{TableFile, rows, tables};
 use crate::report::page::{Block, Figure, Place};
 use clcc_data::error::StageResult;
 use clcc_stage::roles;
@@ -32,8 +34,14 @@ fn compose(inputs: &Inputs<'_, '_>) -> StageResult<Option<Content>> {
          it is the same as being first."
             .into(),
     )];
+    blocks.extend(each_node(&files, |own| of_node(inputs, own))?);
+    Ok(Some(blocks))
+}
+
+fn of_node(inputs: &Inputs<'_, '_>, files: &[TableFile]) -> StageResult<Content> {
+    let mut blocks = Content::new();
     let mut figures = Vec::new();
-    if let Some((_, rows)) = rows::<RetrievalRow>(&files)?.into_iter().next() {
+    for (_, rows) in rows::<RetrievalRow>(files)? {
         blocks.extend(pooled(&rows).map(|row| {
             Block::Text(format!(
                 "From {}: {} of {} test cells find their partner first; a guess would {} of the time.",
@@ -43,24 +51,26 @@ fn compose(inputs: &Inputs<'_, '_>) -> StageResult<Option<Content>> {
                 percent(1.0 / row.gallery.max(1) as f64)
             ))
         }));
+        let both: Vec<&RetrievalRow> = pooled(&rows).collect();
+        blocks.extend(baseline::of_retrieval(inputs, &both)?);
         figures.extend(rates(&rows)?);
     }
-    let matrices = rows::<SimilarityRow>(&files)?;
-    if let Some((_, rows)) = matrices.first() {
+    let matrices = rows::<SimilarityRow>(files)?;
+    for (_, rows) in &matrices {
         figures.extend(similarity(rows)?);
     }
     blocks.push(Block::Figures(figures));
     let name = RetrievalRow::SPEC.name();
-    blocks.extend(table_blocks(&files, name, "Retrieval", "", inputs.params)?);
-    if let Some((file, _)) = matrices.first() {
+    blocks.extend(table_blocks(files, name, "Retrieval", "", inputs.params)?);
+    for (file, _) in &matrices {
         blocks.push(Block::Text(format!(
             "The similarity matrix in numbers: `{}`, beside this page.",
             file.published
         )));
     }
     let known = [name, SimilarityRow::SPEC.name()];
-    blocks.extend(other_tables(&files, &known, inputs.params)?);
-    Ok(Some(blocks))
+    blocks.extend(other_tables(files, &known, inputs.params)?);
+    Ok(blocks)
 }
 
 fn direction(name: &str) -> &str {

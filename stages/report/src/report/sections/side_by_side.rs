@@ -5,12 +5,13 @@ use super::{other_tables, picked_blocks, table_blocks};
 use crate::report::figures::palette;
 use crate::report::figures::volcano::{Volcano, volcano};
 use crate::report::html::{count, percent};
-use crate::report::load::{TableFile, numbers, stack, texts};
+use crate::report::load::{TableFile, rows};
 use crate::report::page::{Block, Figure, Tone};
 use crate::report::params::Params;
 use crate::report::table_view::Pick;
 use clcc_data::error::StageResult;
-use clcc_data::table::TextTable;
+use clcc_stage::rows::{CountSplitRow, DiscordanceNullRow, DosageDiscordanceGeneRow};
+use clcc_stage::tables::Row as _;
 
 /// Tables of stage `de` that are shown here.
 pub(crate) const TABLES: [&str; 8] = [
@@ -40,8 +41,8 @@ pub(crate) const CNV_SCORES: &str = "cancer_vs_normal_scores";
 /// Where a table cannot be read.
 pub(crate) fn labels(files: &[TableFile], p: &Params) -> StageResult<Vec<Block>> {
     let mut out = Vec::new();
-    for (table, _) in stack(files, NULL)? {
-        out.extend(null_sentence(&table));
+    for (_, found) in rows::<DiscordanceNullRow>(files)? {
+        out.extend(last_of(&found, |r| r.log2fc_threshold).map(null_sentence));
     }
     out.extend(table_blocks(
         files,
@@ -50,8 +51,8 @@ pub(crate) fn labels(files: &[TableFile], p: &Params) -> StageResult<Vec<Block>>
         "Class labels permuted within patient and cell type: what is found then are differences between cell types.",
         p,
     )?);
-    for (table, _) in stack(files, SPLIT)? {
-        out.extend(split_sentence(&table));
+    for (_, found) in rows::<CountSplitRow>(files)? {
+        out.extend(last_of(&found, |r| r.log2fc_threshold).map(split_sentence));
     }
     out.extend(table_blocks(
         files,
@@ -67,58 +68,49 @@ pub(crate) fn labels(files: &[TableFile], p: &Params) -> StageResult<Vec<Block>>
 }
 
 /// The last row of the lowest threshold: all patients together where there are several.
-fn last_row(table: &TextTable, wanted: &[&str]) -> Option<Vec<f64>> {
-    let limits = numbers(table, &["log2fc_threshold"])?;
-    let least = limits.iter().copied().fold(f64::INFINITY, f64::min);
-    let row = limits.iter().rposition(|l| *l == least)?;
-    wanted
-        .iter()
-        .map(|name| numbers(table, &[name]).map(|v| v[row]))
-        .collect()
+fn last_of<R>(found: &[R], threshold: fn(&R) -> f64) -> Option<&R> {
+    let least = found.iter().map(threshold).fold(f64::INFINITY, f64::min);
+    found.iter().rfind(|row| threshold(row) == least)
 }
 
-fn null_sentence(table: &TextTable) -> Option<Block> {
-    let row = last_row(
-        table,
-        &["n_genes", "null_median", "null_95", "share_explained"],
-    )?;
+fn null_sentence(row: &DiscordanceNullRow) -> Block {
     let text = format!(
         "Between discordant and concordant cells {} genes are found. With the labels permuted within patient and cell type, which leaves \
          nothing but the mixture of cell types, the median is {} (95 %: {}).{}",
-        count(row[0] as usize),
-        count(row[1].round() as usize),
-        count(row[2].round() as usize),
-        if row[3].is_finite() {
-            format!(" So {} of them tell cell types apart.", percent(row[3]))
+        count(row.n_genes as usize),
+        count(row.null_median.round() as usize),
+        count(row.null_95.round() as usize),
+        if row.share_explained.is_finite() {
+            format!(
+                " So {} of them tell cell types apart.",
+                percent(row.share_explained)
+            )
         } else {
             String::new()
         }
     );
-    let tone = if row[3] >= 0.5 {
+    let tone = if row.share_explained >= 0.5 {
         Tone::Warning
     } else {
         Tone::Info
     };
-    Some(Block::Note(tone, text))
+    Block::Note(tone, text)
 }
 
-fn split_sentence(table: &TextTable) -> Option<Block> {
-    let row = last_row(
-        table,
-        &[
-            "n_genes_without_split",
-            "n_genes_with_split",
-            "n_genes_both",
-        ],
-    )?;
-    let [without, with, both] = [row[0], row[1], row[2]].map(|v| count(v as usize));
-    Some(Block::Note(
+fn split_sentence(row: &CountSplitRow) -> Block {
+    let [without, with, both] = [
+        row.n_genes_without_split,
+        row.n_genes_with_split,
+        row.n_genes_both,
+    ]
+    .map(|n| count(n as usize));
+    Block::Note(
         Tone::Info,
         format!(
             "The counts were split in two halves. On the half that the classes were learnt on, {without} genes are found; on the half that \
              was held out, {with}; on both, {both}. The tables below test on the held-out half."
         ),
-    ))
+    )
 }
 
 /// The two ways side by side.
@@ -127,7 +119,8 @@ fn split_sentence(table: &TextTable) -> Option<Block> {
 /// Where a table cannot be read or a figure cannot be drawn.
 pub(crate) fn side_by_side(files: &[TableFile], p: &Params) -> StageResult<Vec<Block>> {
     let mut out = Vec::new();
-    for (table, _) in stack(files, GENES)? {
+    for file in files.iter().filter(|f| f.is::<DosageDiscordanceGeneRow>()) {
+        let table = file.read()?;
         // The stage counts the agreement in the table's notes.
         if let Some(counts) = table.notes.iter().find(|n| n.starts_with("of ")) {
             let mut letters = counts.chars();
@@ -135,7 +128,8 @@ pub(crate) fn side_by_side(files: &[TableFile], p: &Params) -> StageResult<Vec<B
             let text = format!("{}{}.", first.unwrap_or_default(), letters.as_str());
             out.push(Block::Text(text));
         }
-        out.extend(figure(&table, p)?.map(|f| Block::Figures(vec![f])));
+        let genes = DosageDiscordanceGeneRow::parse(&table)?;
+        out.extend(figure(&genes, p)?.map(|f| Block::Figures(vec![f])));
     }
     if out.is_empty() {
         return Ok(out);
@@ -165,33 +159,26 @@ pub(crate) fn side_by_side(files: &[TableFile], p: &Params) -> StageResult<Vec<B
 const BOTH: [u8; 3] = [0xb0, 0x3a, 0x8c];
 
 /// Slope against the size of the discordance score, coloured by who finds the gene.
-fn figure(table: &TextTable, p: &Params) -> StageResult<Option<Figure>> {
-    let (Some(names), Some(mut slopes), Some(scores), Some(found), Some(of_dosage)) = (
-        texts(table, &["names"]),
-        numbers(table, &["dosage_slope"]),
-        numbers(table, &["discordance_scores"]),
-        texts(table, &["found_by"]),
-        texts(table, &["dosage_class"]),
-    ) else {
-        return Ok(None);
-    };
+fn figure(genes: &[DosageDiscordanceGeneRow], p: &Params) -> StageResult<Option<Figure>> {
+    let names: Vec<&str> = genes.iter().map(|g| g.names.as_str()).collect();
     // A slope too wide to be tested is told in the table and is no dot.
-    for (slope, _) in slopes
-        .iter_mut()
-        .zip(&of_dosage)
-        .filter(|(_, class)| **class == "untested")
-    {
-        *slope = f64::NAN;
-    }
+    let slope = |g: &DosageDiscordanceGeneRow| match g.dosage_class.as_str() {
+        "untested" => f64::NAN,
+        _ => g.dosage_slope,
+    };
+    let slopes: Vec<f64> = genes.iter().map(slope).collect();
     let classes = [
         ("discordance only".to_string(), palette::LOW),
         ("dosage only".to_string(), palette::HIGH),
         ("both".to_string(), BOTH),
     ];
     let finders = ["discordance", "dosage", "both"];
-    let class = |f: &&str| finders.iter().position(|who| who == f).map_or(0, |c| c + 1);
-    let class: Vec<usize> = found.iter().map(class).collect();
-    let size: Vec<f64> = scores.iter().map(|z| z.abs()).collect();
+    let finder = |g: &DosageDiscordanceGeneRow| finders.iter().position(|who| *who == g.found_by);
+    let class: Vec<usize> = genes
+        .iter()
+        .map(|g| finder(g).map_or(0, |c| c + 1))
+        .collect();
+    let size: Vec<f64> = genes.iter().map(|g| g.discordance_scores.abs()).collect();
     let svg = volcano(
         &Volcano {
             names: &names,

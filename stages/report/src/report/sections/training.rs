@@ -1,11 +1,11 @@
 //! Hard negatives and the course of the training.
 
-use super::{Content, Inputs, SectionKind, anchors, other_tables, table_blocks};
+use super::{Content, Inputs, SectionKind, anchors, each_node, other_tables, table_blocks};
 use crate::report::figures::bars::bars;
 use crate::report::figures::lines::lines;
 use crate::report::figures::palette;
 use crate::report::html::{percent, short};
-use crate::report::load::{stack, table_files, tables};
+use crate::report::load::{TableFile, rows, table_files, tables};
 use crate::report::page::{Block, Figure, Place, Tone};
 use crate::report::table_view::{Pick, TableView};
 use clcc_data::error::StageResult;
@@ -40,13 +40,16 @@ fn mining(inputs: &Inputs<'_, '_>) -> StageResult<Option<Content>> {
          loss works on these pairs only: where few cells have one, it does next to nothing."
             .into(),
     )];
-    for (table, _) in stack(&files, name)? {
-        let rows = MiningRow::parse(&table)?;
-        blocks.extend(coverage_warning(&rows));
-        blocks.extend(coverage_figure(&rows)?.map(|f| Block::Figures(vec![f])));
-    }
-    blocks.extend(table_blocks(&files, name, "Coverage", "", inputs.params)?);
-    blocks.extend(other_tables(&files, &[name], inputs.params)?);
+    blocks.extend(each_node(&files, |own| {
+        let mut blocks = Content::new();
+        for (_, rows) in rows::<MiningRow>(own)? {
+            blocks.extend(coverage_warning(&rows));
+            blocks.extend(coverage_figure(&rows)?.map(|f| Block::Figures(vec![f])));
+        }
+        blocks.extend(table_blocks(own, name, "Coverage", "", inputs.params)?);
+        blocks.extend(other_tables(own, &[name], inputs.params)?);
+        Ok(blocks)
+    })?);
     Ok(Some(blocks))
 }
 
@@ -92,11 +95,18 @@ fn coverage_figure(rows: &[MiningRow]) -> StageResult<Option<Figure>> {
 /// Loss curves.
 fn training(inputs: &Inputs<'_, '_>) -> StageResult<Option<Content>> {
     let files = table_files::<HistoryRow>(inputs.ctx, roles::HISTORY, "model");
-    let Some(file) = files.first() else {
-        return Ok(None);
-    };
+    let content = each_node(&files, |own| {
+        let of = |file: &TableFile| history(inputs, file);
+        let all = own.iter().map(of).collect::<StageResult<Vec<Content>>>()?;
+        Ok(all.into_iter().flatten().collect())
+    })?;
+    Ok((!content.is_empty()).then_some(content))
+}
+
+/// The course of one training.
+fn history(inputs: &Inputs<'_, '_>, file: &TableFile) -> StageResult<Content> {
     let table = file.read()?;
-    let mut content = Content::default();
+    let mut content = Content::new();
     // Anchors have a history of their own, which their section draws where they are evaluated.
     if HistoryRow::SPEC.check_header(&table.header).is_ok() {
         let epochs = HistoryRow::parse(&table)?;
@@ -118,7 +128,7 @@ fn training(inputs: &Inputs<'_, '_>) -> StageResult<Option<Content>> {
         inputs.params.table_rows,
         Pick::First,
     )));
-    Ok(Some(content))
+    Ok(content)
 }
 
 fn curves(history: &[HistoryRow]) -> StageResult<Vec<Figure>> {

@@ -8,7 +8,8 @@ use super::Extent;
 use super::genes::Genes;
 use super::genome::Genome;
 use super::maps::{Map, fitted, joint, tiled};
-use crate::report::load::{Patient, numbers, table_files, tables, texts};
+use crate::report::held_back::HeldBack;
+use crate::report::load::{self, Patient, table_files, tables};
 use crate::report::payload::{Chunk, Code, LeftOut};
 use crate::report::sections::categories;
 use clcc_data::anndata::Reader;
@@ -18,7 +19,7 @@ use clcc_data::genome::natural_cmp;
 use clcc_stage::cells::{CLONE, MALIGNANT};
 use clcc_stage::cohort::patient_name;
 use clcc_stage::roles;
-use clcc_stage::rows::{ConcordanceRow, DoubletRow};
+use clcc_stage::rows::{ConcordanceRow, DosageCellRow, DoubletRow};
 use clcc_stage::stage::StageContext;
 
 /// Columns with names, as readers call them; the first ones stand first.
@@ -131,6 +132,7 @@ pub(crate) fn chunk(
     patients: &[Patient],
     genes: Option<&Genes>,
     genome: Option<&Genome>,
+    held_back: &[HeldBack],
     extent: Extent,
 ) -> StageResult<Option<Chunk>> {
     let rows = Rows::new(patients);
@@ -140,7 +142,8 @@ pub(crate) fn chunk(
     let mut chunk = Chunk::new("cells");
     chunk.set("n", json!(rows.n));
     chunk.set("synthetic", json!(!ctx.all(roles::TRUTH).is_empty()));
-    columns(&mut chunk, ctx, patients, &rows, extent.coarse)?;
+    let made = gathered(ctx, patients, &rows, held_back)?;
+    columns(&mut chunk, made, extent.coarse);
     let maps = maps(ctx, patients, &rows)?;
     let about = |m: &Map| {
         let tile = |(label, x, y, side): &(String, f64, f64, f64)| json!({"label": label, "x": x, "y": y, "w": side, "h": side});
@@ -179,14 +182,7 @@ fn groups(patients: &[Patient], genome: &Genome, n: usize) -> Vec<u16> {
 }
 
 /// Labels and numbers of the cells.
-fn columns(
-    chunk: &mut Chunk,
-    ctx: &StageContext<'_>,
-    patients: &[Patient],
-    rows: &Rows<'_>,
-    coarse: bool,
-) -> StageResult<()> {
-    let (labels, values) = gathered(ctx, patients, rows)?;
+fn columns(chunk: &mut Chunk, (labels, values): (Vec<Labels>, Vec<Numbers>), coarse: bool) {
     let about = labels
         .iter()
         .map(|l| json!({"key": l.key, "title": l.title, "kind": "category", "labels": l.labels}));
@@ -203,7 +199,6 @@ fn columns(
     for column in &values {
         chunk.range(&format!("n_{}", column.key), &column.values, coarse);
     }
-    Ok(())
 }
 
 /// The columns of tables of other stages, then those of the stores, known ones first.
@@ -211,6 +206,7 @@ fn gathered(
     ctx: &StageContext<'_>,
     patients: &[Patient],
     rows: &Rows<'_>,
+    held_back: &[HeldBack],
 ) -> StageResult<(Vec<Labels>, Vec<Numbers>)> {
     let (mut labels, mut values) = (Vec::new(), Vec::new());
     if patients.len() > 1 {
@@ -223,7 +219,7 @@ fn gathered(
         });
     }
     labels.extend(classes(ctx, rows)?);
-    values.extend(measured(ctx, rows)?);
+    values.extend(measured(ctx, rows, held_back)?);
     let mut keys: Vec<&str> = CATEGORIES.iter().chain(&NUMBERS).map(|c| c.0).collect();
     let others: BTreeSet<&str> = patients
         .iter()
@@ -248,39 +244,88 @@ fn gathered(
     Ok((labels, values))
 }
 
-/// The concordance classes.
-fn classes(ctx: &StageContext<'_>, rows: &Rows<'_>) -> StageResult<Option<Labels>> {
-    let inputs = ctx.all(roles::CONCORDANCE);
-    let Some(input) = inputs.first() else {
-        return Ok(None);
-    };
-    let classes = ["concordant", "intermediate", "discordant"];
-    let mut codes = vec![-1; rows.n];
-    for row in input.rows::<ConcordanceRow>()? {
-        let code = classes.iter().position(|c| *c == row.concordance_class);
-        if let (Some(at), Some(code)) = (rows.at(&row.patient, &row.cell), code) {
-            codes[at] = code as i32;
+/// What the nodes of one kind say of each cell, with the node's name. Nodes that looked at different cells, patient by
+/// patient, are one column; of those that looked at the same cells each has its own.
+fn of_nodes<T: Copy>(
+    mut nodes: Vec<(Option<String>, Vec<T>)>,
+    is_missing: fn(T) -> bool,
+) -> Vec<(Option<String>, Vec<T>)> {
+    let n = nodes.first().map_or(0, |node| node.1.len());
+    let said = |i: usize| nodes.iter().filter(|node| !is_missing(node.1[i])).count();
+    if (0..n).any(|i| said(i) > 1) {
+        return nodes;
+    }
+    for (_, others) in nodes.split_off(nodes.len().min(1)) {
+        for (own, other) in nodes[0].1.iter_mut().zip(others) {
+            if is_missing(*own) {
+                *own = other;
+            }
         }
     }
-    Ok(Some(Labels {
-        key: "concordance_class".into(),
-        title: "concordance class".into(),
-        codes,
-        labels: classes.map(String::from).to_vec(),
-    }))
+    nodes
+        .into_iter()
+        .map(|(_, values)| (None, values))
+        .collect()
+}
+
+/// Key and title of a node's column.
+fn named(key: &str, title: &str, node: Option<&str>) -> (String, String) {
+    match node {
+        Some(node) => (format!("{key}.{node}"), format!("{title}, {node}")),
+        None => (key.into(), title.into()),
+    }
+}
+
+/// The concordance classes.
+fn classes(ctx: &StageContext<'_>, rows: &Rows<'_>) -> StageResult<Vec<Labels>> {
+    let classes = ["concordant", "intermediate", "discordant"];
+    let mut nodes = Vec::new();
+    for file in table_files::<ConcordanceRow>(ctx, roles::CONCORDANCE, "tables") {
+        let mut codes = vec![-1; rows.n];
+        for row in file.rows::<ConcordanceRow>()? {
+            let code = classes.iter().position(|c| *c == row.concordance_class);
+            if let (Some(at), Some(code)) = (rows.at(&row.patient, &row.cell), code) {
+                codes[at] = code as i32;
+            }
+        }
+        nodes.push((file.patient, codes));
+    }
+    let column = |(node, codes): (Option<String>, Vec<i32>)| {
+        let (key, title) = named("concordance_class", "concordance class", node.as_deref());
+        let labels = classes.map(String::from).to_vec();
+        Labels {
+            key,
+            title,
+            codes,
+            labels,
+        }
+    };
+    Ok(of_nodes(nodes, |code| code < 0)
+        .into_iter()
+        .map(column)
+        .collect())
 }
 
 /// Numbers that stand in tables of other stages.
-fn measured(ctx: &StageContext<'_>, rows: &Rows<'_>) -> StageResult<Vec<Numbers>> {
-    let mut out = Vec::new();
-    if let Some(input) = ctx.all(roles::CONCORDANCE).first() {
-        let found: Vec<ConcordanceRow> = input.rows()?;
+fn measured(
+    ctx: &StageContext<'_>,
+    rows: &Rows<'_>,
+    held_back: &[HeldBack],
+) -> StageResult<Vec<Numbers>> {
+    let mut out: Vec<(&str, String, Vec<(Option<String>, Vec<f64>)>)> = Vec::new();
+    let mut distances = Vec::new();
+    for file in table_files::<ConcordanceRow>(ctx, roles::CONCORDANCE, "tables") {
+        let found: Vec<ConcordanceRow> = file.rows()?;
         let distance = found
             .iter()
             .map(|r| (r.patient.as_str(), r.cell.as_str(), r.distance));
-        let values = rows.numbers(distance);
-        out.push(("concordance", "distance of the two embeddings", values));
+        distances.push((file.patient, rows.numbers(distance)));
     }
+    out.push((
+        "concordance",
+        "distance of the two embeddings".into(),
+        distances,
+    ));
     let mut doublets = vec![f64::NAN; rows.n];
     for file in table_files::<DoubletRow>(ctx, roles::DOUBLETS, "tables") {
         let patient = file.patient.clone().unwrap_or_default();
@@ -290,36 +335,67 @@ fn measured(ctx: &StageContext<'_>, rows: &Rows<'_>) -> StageResult<Vec<Numbers>
             }
         }
     }
-    out.push(("doublet_score", "doublet score", doublets));
-    out.extend(shortfall(ctx, rows)?.map(|v| ("shortfall_z", "shortfall of dosage, z", v)));
-    let known = out
-        .into_iter()
-        .filter(|(_, _, v)| v.iter().any(|v| v.is_finite()));
-    let column = |(key, title, values): (&str, &str, Vec<f64>)| Numbers {
-        key: key.into(),
-        title: title.into(),
-        values,
-    };
-    Ok(known.map(column).collect())
+    out.push((
+        "doublet_score",
+        "doublet score".into(),
+        vec![(None, doublets)],
+    ));
+    out.push((
+        "shortfall_z",
+        "shortfall of dosage, z".into(),
+        shortfall(ctx, rows)?,
+    ));
+    out.push(discordant(rows, held_back));
+    let mut columns = Vec::new();
+    for (key, title, mut nodes) in out {
+        nodes.retain(|(_, values)| values.iter().any(|v| v.is_finite()));
+        for (node, values) in of_nodes(nodes, f64::is_nan) {
+            let (key, title) = named(key, &title, node.as_deref());
+            columns.push(Numbers { key, title, values });
+        }
+    }
+    Ok(columns)
 }
 
-/// How far each cell falls short of its clone's dosage, of the one node of `dosage`.
-fn shortfall(ctx: &StageContext<'_>, rows: &Rows<'_>) -> StageResult<Option<Vec<f64>>> {
+/// Each cell's probability to hold a set of genes back; the title says where no set is established.
+fn discordant(
+    rows: &Rows<'_>,
+    held_back: &[HeldBack],
+) -> (&'static str, String, Vec<(Option<String>, Vec<f64>)>) {
+    let of = |found: &HeldBack| {
+        let cells = found.cells.iter();
+        let cells = cells.map(|c| (c.patient.as_str(), c.cell.as_str(), c.prob_discordant));
+        (found.node.clone(), rows.numbers(cells))
+    };
+    let title = if held_back.iter().any(HeldBack::is_sure) {
+        "probability to hold the set of genes back"
+    } else if held_back.iter().any(HeldBack::is_established) {
+        "probability to hold a set of genes back (in doubt)"
+    } else {
+        "probability to hold a set of genes back (none is established)"
+    };
+    (
+        "prob_discordant",
+        title.into(),
+        held_back.iter().map(of).collect(),
+    )
+}
+
+/// How far each cell falls short of its clone's dosage, by each node of `dosage`.
+fn shortfall(
+    ctx: &StageContext<'_>,
+    rows: &Rows<'_>,
+) -> StageResult<Vec<(Option<String>, Vec<f64>)>> {
     let files = tables(ctx, roles::DOSAGE)?;
-    let mut of_cells = files.iter().filter(|f| f.name == "dosage_cells");
-    let (Some(file), None) = (of_cells.next(), of_cells.next()) else {
-        return Ok(None);
-    };
-    let table = file.read()?;
-    let (Some(z), Some(cells), Some(of)) = (
-        numbers(&table, &["shortfall_z"]),
-        texts(&table, &["cell"]),
-        texts(&table, &["patient"]),
-    ) else {
-        return Ok(None);
-    };
-    let found = of.into_iter().zip(cells).zip(z);
-    Ok(Some(rows.numbers(found.map(|((p, c), z)| (p, c, z)))))
+    let mut out = Vec::new();
+    for (file, found) in load::rows::<DosageCellRow>(&files)? {
+        let of = |r: &DosageCellRow| r.shortfall_z.unwrap_or(f64::NAN);
+        let found = found
+            .iter()
+            .map(|r| (r.patient.as_str(), r.cell.as_str(), of(r)));
+        out.push((file.patient.clone(), rows.numbers(found)));
+    }
+    Ok(out)
 }
 
 /// A column of labels; `None` where no patient has it as text, or too many values. Known ones may have any number.
@@ -427,45 +503,38 @@ fn maps(ctx: &StageContext<'_>, patients: &[Patient], rows: &Rows<'_>) -> StageR
         patients,
         |p| p.expression_umap.as_ref(),
     ));
-    for input in ctx.all(roles::EMBEDDINGS) {
+    let models = ctx.all(roles::EMBEDDINGS);
+    for input in &models {
         let reader = input.open()?;
         if let Some(map) = joint(&reader)? {
             let about = "the plane in which the mean of a cell's two embeddings varies most, all patients together";
-            out.extend(placed(
-                "joint",
-                "joint embedding",
-                about,
-                &reader,
-                &map,
-                &patient_name(&input),
-                rows,
-            )?);
+            let name = (models.len() > 1).then(|| patient_name(input));
+            let title = with_node("joint embedding", name.as_deref());
+            let of = patient_name(input);
+            out.extend(placed("joint", title, about, &reader, &map, &of, rows)?);
         }
     }
-    for input in ctx.all(roles::H_CLUSTERS) {
+    let found = ctx.all(roles::H_CLUSTERS);
+    for input in &found {
         let reader = input.open()?;
         let map = reader.obsm("X_h_umap")?.into_dense();
         let about = "UMAP of h, the layer of the expression encoder before its projection";
-        out.extend(placed(
-            "h",
-            "map of h",
-            about,
-            &reader,
-            &map,
-            &patient_name(&input),
-            rows,
-        )?);
+        let name = (found.len() > 1).then(|| patient_name(input));
+        let title = with_node("map of h", name.as_deref());
+        let of = patient_name(input);
+        out.extend(placed("h", title, about, &reader, &map, &of, rows)?);
     }
-    // Models of single patients have maps of one name: the first stands for itself.
-    let mut seen = BTreeSet::new();
-    out.retain(|m| seen.insert(m.key));
     Ok(out)
+}
+
+fn with_node(title: &str, node: Option<&str>) -> String {
+    node.map_or_else(|| title.to_string(), |node| format!("{title}, {node}"))
 }
 
 /// A map of the cells of one model.
 fn placed(
     key: &'static str,
-    title: &'static str,
+    title: String,
     about: &str,
     reader: &Reader,
     map: &ndarray::Array2<f32>,

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde_json::json;
 
 use super::genes::Beside;
-use crate::report::load::{numbers, tables, texts};
+use crate::report::load::tables;
 use crate::report::payload::{Chunk, LeftOut};
 use crate::report::sections::{de, title_of};
 use clcc_data::error::StageResult;
@@ -42,16 +42,12 @@ pub(crate) fn load(ctx: &StageContext<'_>) -> StageResult<Vec<Contrast>> {
             continue;
         }
         let table = file.read()?;
-        let (Some(names), Some(lfc), Some(q)) = (
-            texts(&table, &["names"]),
-            numbers(&table, &de::EFFECT),
-            numbers(&table, &de::ADJUSTED),
-        ) else {
+        let Some(genes) = de::genes_of(&table)? else {
             continue;
         };
         // One row a gene: tables of genes in clusters or cell types have several.
         let mut seen = std::collections::HashSet::new();
-        if !names.iter().all(|n| seen.insert(*n)) {
+        if !genes.iter().all(|g| seen.insert(g.name.as_str())) {
             continue;
         }
         let test = table.notes.iter().find_map(|n| n.strip_prefix("test: "));
@@ -63,10 +59,10 @@ pub(crate) fn load(ctx: &StageContext<'_>) -> StageResult<Vec<Contrast>> {
             },
             file: file.published.clone(),
             test: test.unwrap_or_default().to_string(),
-            evidence: de::evidence(&table, &q),
-            names: names.into_iter().map(str::to_string).collect(),
-            lfc,
-            q,
+            evidence: genes.iter().map(|g| g.evidence).collect(),
+            lfc: genes.iter().map(|g| g.lfc).collect(),
+            q: genes.iter().map(|g| g.q).collect(),
+            names: genes.into_iter().map(|g| g.name).collect(),
         });
     }
     Ok(out)

@@ -5,14 +5,15 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use crate::report::load::{TableFile, numbers, tables, texts};
+use crate::report::held_back::HeldBack;
+use crate::report::load::{TableFile, rows, tables};
 use crate::report::payload::{Chunk, Code};
 use clcc_data::anndata::{Reader, Uns};
 use clcc_data::error::StageResult;
 use clcc_data::frame::Frame;
 use clcc_data::genome::Assembly;
-use clcc_data::table::TextTable;
 use clcc_stage::roles;
+use clcc_stage::rows::{DosageGeneRow, DosagePatientRow};
 use clcc_stage::stage::StageContext;
 
 /// Classes of genes by their codes in the chunk.
@@ -30,21 +31,28 @@ const ERROR_STEP: f64 = 0.01;
 /// Log copy ratio below which a clone counts as unchanged at a gene.
 const ALTERED: f64 = 0.1;
 const SOURCES: [&str; 3] = ["", "neighbours", "windows"];
-/// Columns of the table with one number a gene, and the arrays that they become.
-const NUMBERS: [(&str, &str); 12] = [
-    ("slope", "slope"),
-    ("se", "se"),
-    ("lo", "ci_low"),
-    ("hi", "ci_high"),
-    ("post", "slope_posterior"),
-    ("p_ins", "prob_insensitive"),
-    ("q", "qval"),
-    ("q0", "pvals_zero_adj"),
-    ("q1", "pvals_one_adj"),
-    ("spread", "copy_spread"),
-    ("het", "pvals_heterogeneity_adj"),
-    ("n_clones", "n_clones"),
+/// A number of a gene.
+pub(crate) type Number = fn(&DosageGeneRow) -> f64;
+
+/// Arrays with one number a gene.
+const NUMBERS: [(&str, Number); 11] = [
+    ("slope", |g| g.slope),
+    ("se", |g| g.se),
+    ("lo", |g| g.ci_low),
+    ("hi", |g| g.ci_high),
+    ("post", |g| known(g.slope_posterior)),
+    ("p_ins", |g| known(g.prob_insensitive)),
+    ("q", |g| known(g.qval)),
+    ("q0", |g| g.pvals_zero_adj),
+    ("q1", |g| g.pvals_one_adj),
+    ("spread", |g| g.copy_spread),
+    ("het", |g| known(g.pvals_heterogeneity_adj)),
 ];
+
+/// The number; NaN where there is none.
+pub(crate) fn known(value: Option<f64>) -> f64 {
+    value.unwrap_or(f64::NAN)
+}
 
 /// The genes of `dosage`, in genome order, as its table has them.
 #[derive(Debug)]
@@ -61,8 +69,10 @@ pub(crate) struct Genes {
     pub(crate) has_posterior: bool,
     /// Where the whole table lies beside the page.
     pub(crate) file: String,
-    table: TextTable,
-    patients: Option<TextTable>,
+    /// The node where there are several: its axis values.
+    pub(crate) node: Option<String>,
+    rows: Vec<DosageGeneRow>,
+    patients: Vec<DosagePatientRow>,
     /// Pseudobulks of the clones, where they were published.
     pub(crate) clones: Option<Clones>,
 }
@@ -78,53 +88,49 @@ pub(crate) struct Clones {
 }
 
 impl Genes {
-    /// The genes of the one node of `dosage`; `None` without it, or with several.
+    /// The genes of each node of `dosage`.
     ///
     /// # Errors
     /// What reading the tables reports.
-    pub(crate) fn load(ctx: &StageContext<'_>) -> StageResult<Option<Self>> {
+    pub(crate) fn load(ctx: &StageContext<'_>) -> StageResult<Vec<Self>> {
         let files = tables(ctx, roles::DOSAGE)?;
-        let mut of_genes = files.iter().filter(|f| f.name == "dosage_genes");
-        let (Some(file), None) = (of_genes.next(), of_genes.next()) else {
-            return Ok(None);
-        };
-        let table = file.read()?;
-        let (Some(names), Some(classes), Some(_)) = (
-            texts(&table, &["names"]),
-            texts(&table, &["class"]),
-            numbers(&table, &["slope"]),
-        ) else {
-            return Ok(None);
-        };
-        let names: Vec<String> = names.into_iter().map(str::to_string).collect();
-        let class = |c: &&str| CLASSES.iter().position(|k| k == c).unwrap_or(0) as u8;
-        let class: Vec<u8> = classes.iter().map(class).collect();
-        let reasons = texts(&table, &["reason"]).map_or_else(
-            || vec![String::new(); names.len()],
-            |r| r.into_iter().map(str::to_string).collect(),
-        );
-        let patients = files.iter().find(|f| f.name == "dosage_patients");
-        Ok(Some(Self {
-            places: places(&table),
-            has_posterior: table.position("prob_insensitive").is_some(),
+        let of_genes = rows::<DosageGeneRow>(&files)?;
+        let several = of_genes.len() > 1;
+        let mut out = Vec::new();
+        for (file, found) in of_genes {
+            let mut genes = Self::beside(file, found, &files)?;
+            genes.node = genes.node.filter(|_| several);
+            out.push(genes);
+        }
+        Ok(out)
+    }
+
+    /// The node whose table of genes is `file`, with these rows.
+    fn beside(
+        file: &TableFile,
+        found: Vec<DosageGeneRow>,
+        files: &[TableFile],
+    ) -> StageResult<Self> {
+        let class = |g: &DosageGeneRow| CLASSES.iter().position(|k| *k == g.class).unwrap_or(0);
+        let mut own = files.iter().filter(|f| f.patient == file.patient);
+        let patients = own.find(|f| f.is::<DosagePatientRow>());
+        Ok(Self {
+            names: found.iter().map(|g| g.names.clone()).collect(),
+            class: found.iter().map(|g| class(g) as u8).collect(),
+            reasons: found.iter().map(|g| g.reason.clone()).collect(),
+            places: found.iter().map(place).collect(),
+            has_posterior: found.iter().any(|g| g.prob_insensitive.is_some()),
             file: file.published.clone(),
-            patients: patients.map(TableFile::read).transpose()?,
+            node: file.patient.clone(),
+            patients: patients.map_or_else(|| Ok(Vec::new()), TableFile::rows)?,
             clones: Clones::beside(file)?,
-            names,
-            class,
-            reasons,
-            table,
-        }))
+            rows: found,
+        })
     }
 
-    /// A column of numbers; NaN throughout where the table lacks it.
-    pub(crate) fn numbers(&self, column: &str) -> Vec<f64> {
-        numbers(&self.table, &[column]).unwrap_or_else(|| vec![f64::NAN; self.names.len()])
-    }
-
-    /// A column of text, empty throughout where the table lacks it.
-    pub(crate) fn texts(&self, column: &str) -> Vec<&str> {
-        texts(&self.table, &[column]).unwrap_or_else(|| vec![""; self.names.len()])
+    /// A number of each gene.
+    pub(crate) fn numbers(&self, of: Number) -> Vec<f64> {
+        self.rows.iter().map(of).collect()
     }
 
     /// Number of genes of a class.
@@ -153,10 +159,10 @@ impl Genes {
     /// Genome order breaks ties.
     pub(crate) fn order(&self) -> Vec<usize> {
         let (q, p, slope, se) = (
-            self.numbers("qval"),
-            self.numbers("prob_insensitive"),
-            self.numbers("slope"),
-            self.numbers("se"),
+            self.numbers(|g| known(g.qval)),
+            self.numbers(|g| known(g.prob_insensitive)),
+            self.numbers(|g| g.slope),
+            self.numbers(|g| g.se),
         );
         let last = |v: f64| if v.is_nan() { f64::INFINITY } else { v };
         let key = |g: usize| {
@@ -179,25 +185,11 @@ impl Genes {
     }
 }
 
-/// Chromosome and bases of each gene.
-fn places(table: &TextTable) -> Vec<Option<(String, u32, u32)>> {
-    let (Some(chromosomes), Some(starts), Some(ends)) = (
-        texts(table, &["chromosome"]),
-        numbers(table, &["start"]),
-        numbers(table, &["end"]),
-    ) else {
-        return vec![None; table.rows.len()];
-    };
-    let place = |((chromosome, start), end): ((&str, f64), f64)| {
-        let known = !chromosome.is_empty() && start >= 0.0 && end >= start;
-        known.then(|| (chromosome.to_string(), start as u32, end as u32))
-    };
-    chromosomes
-        .into_iter()
-        .zip(starts)
-        .zip(ends)
-        .map(place)
-        .collect()
+/// Chromosome and bases of a gene; `None` where they are not known.
+fn place(gene: &DosageGeneRow) -> Option<(String, u32, u32)> {
+    let chromosome = gene.chromosome.clone().filter(|c| !c.is_empty())?;
+    let (start, end) = (gene.start?, gene.end?);
+    (start >= 0 && end >= start).then_some((chromosome, start as u32, end as u32))
 }
 
 impl Clones {
@@ -329,7 +321,7 @@ impl Clones {
         chunk.steps16(
             "copy",
             &shape,
-            &layer("copy_ratio")?,
+            &layer("log_copy_ratio")?,
             STEP,
             Code::DeltaPlanes,
         );
@@ -365,30 +357,36 @@ pub(crate) struct Beside {
 ///
 /// # Errors
 /// What reading the clones reports.
-pub(crate) fn chunk(genes: &Genes, beside: Option<&Beside>) -> StageResult<Chunk> {
+pub(crate) fn chunk(
+    genes: &Genes,
+    beside: Option<&Beside>,
+    held_back: &[HeldBack],
+) -> StageResult<Chunk> {
     let mut chunk = Chunk::new("genes");
     let n = genes.names.len();
     header(&mut chunk, genes);
     chunk.u8("cls", &[n], &genes.class);
-    for (array, column) in NUMBERS {
-        if array == "n_clones" {
-            let values: Vec<u16> = genes.numbers(column).iter().map(|v| *v as u16).collect();
-            chunk.u16(array, &[n], &values);
-        } else {
-            chunk.f32(array, &[n], &genes.numbers(column));
-        }
+    for (array, of) in NUMBERS {
+        chunk.f32(array, &[n], &genes.numbers(of));
     }
-    for (array, column) in [("n_pat", "n_patients"), ("n_agree", "n_patients_agree")] {
-        let values: Vec<u8> = genes.numbers(column).iter().map(|v| *v as u8).collect();
-        chunk.u8(array, &[n], &values);
-    }
-    let sources = genes.texts("copy_source");
-    let source = |s: &&str| SOURCES.iter().position(|k| k == s).unwrap_or(0) as u8;
-    chunk.u8(
-        "source",
-        &[n],
-        &sources.iter().map(source).collect::<Vec<_>>(),
-    );
+    let clones: Vec<u16> = genes.rows.iter().map(|g| g.n_clones as u16).collect();
+    chunk.u16("n_clones", &[n], &clones);
+    let patients: Vec<u8> = genes.rows.iter().map(|g| g.n_patients as u8).collect();
+    chunk.u8("n_pat", &[n], &patients);
+    let agree: Vec<u8> = genes
+        .rows
+        .iter()
+        .map(|g| g.n_patients_agree as u8)
+        .collect();
+    chunk.u8("n_agree", &[n], &agree);
+    let source = |g: &DosageGeneRow| SOURCES.iter().position(|k| *k == g.copy_source);
+    let sources: Vec<u8> = genes
+        .rows
+        .iter()
+        .map(|g| source(g).unwrap_or(0) as u8)
+        .collect();
+    chunk.u8("source", &[n], &sources);
+    held(&mut chunk, genes, held_back);
     let order: Vec<u32> = genes.order().iter().map(|&g| g as u32).collect();
     chunk.u32("order", &[n], &order, Code::Planes);
     if let Some(clones) = &genes.clones {
@@ -477,19 +475,37 @@ fn lengths(chroms: &[&str], places: &[Option<(String, u32, u32)>]) -> Vec<i64> {
     chroms.iter().map(length).collect()
 }
 
-/// Slopes of the patients, sorted by gene and patient.
-fn of_patients(chunk: &mut Chunk, genes: &Genes) {
-    let Some(table) = &genes.patients else {
-        chunk.set("patients", json!([]));
+/// Probability of each gene to be in the set that some cells hold back, where `discordance` looked for one.
+fn held(chunk: &mut Chunk, genes: &Genes, held_back: &[HeldBack]) {
+    let [found] = held_back else {
         return;
     };
     let index = genes.index();
-    let (Some(names), Some(patients)) = (texts(table, &["names"]), texts(table, &["patient"]))
-    else {
-        chunk.set("patients", json!([]));
-        return;
-    };
-    let all: BTreeSet<&str> = patients.iter().copied().collect();
+    let mut values = vec![f64::NAN; genes.names.len()];
+    for gene in &found.genes {
+        if let Some(&at) = index.get(gene.names.as_str()) {
+            values[at] = gene.prob_held_back;
+        }
+    }
+    chunk.set("set_established", json!(found.is_sure()));
+    chunk.f16("held", &[values.len()], &values);
+}
+
+/// A number of a patient's slope.
+type OfPatient = fn(&DosagePatientRow) -> f64;
+
+const OF_PATIENTS: [(&str, OfPatient); 4] = [
+    ("pat_slope", |r| r.slope),
+    ("pat_se", |r| r.se),
+    ("pat_p", |r| known(r.prob_insensitive)),
+    ("pat_q", |r| known(r.qval)),
+];
+
+/// Slopes of the patients, sorted by gene and patient.
+fn of_patients(chunk: &mut Chunk, genes: &Genes) {
+    let index = genes.index();
+    let own = &genes.patients;
+    let all: BTreeSet<&str> = own.iter().map(|r| r.patient.as_str()).collect();
     // The order of the clones is that of the axis.
     let mut order: Vec<String> = Vec::new();
     if let Some(clones) = &genes.clones {
@@ -502,10 +518,10 @@ fn of_patients(chunk: &mut Chunk, genes: &Genes) {
     let missing = all.iter().filter(|p| !order.iter().any(|o| o == *p));
     let missing: Vec<String> = missing.map(|p| (*p).to_string()).collect();
     order.extend(missing);
-    let mut rows: Vec<(u32, u8, usize)> = Vec::with_capacity(names.len());
-    for (row, (name, patient)) in names.iter().zip(&patients).enumerate() {
-        let at = order.iter().position(|o| o == patient).unwrap_or(0);
-        if let (Some(&gene), Ok(at)) = (index.get(name), u8::try_from(at)) {
+    let mut rows: Vec<(u32, u8, usize)> = Vec::with_capacity(own.len());
+    for (row, slope) in own.iter().enumerate() {
+        let at = order.iter().position(|o| *o == slope.patient).unwrap_or(0);
+        if let (Some(&gene), Ok(at)) = (index.get(slope.names.as_str()), u8::try_from(at)) {
             rows.push((gene as u32, at, row));
         }
     }
@@ -516,14 +532,8 @@ fn of_patients(chunk: &mut Chunk, genes: &Genes) {
     chunk.u32("pat_gene", &n, &of_gene, Code::DeltaPlanes);
     let of_patient: Vec<u8> = rows.iter().map(|r| r.1).collect();
     chunk.u8("pat_patient", &n, &of_patient);
-    for (array, column) in [
-        ("pat_slope", "slope"),
-        ("pat_se", "se"),
-        ("pat_p", "prob_insensitive"),
-        ("pat_q", "qval"),
-    ] {
-        let values = numbers(table, &[column]).unwrap_or_else(|| vec![f64::NAN; names.len()]);
-        let values: Vec<f64> = rows.iter().map(|r| values[r.2]).collect();
+    for (array, of) in OF_PATIENTS {
+        let values: Vec<f64> = rows.iter().map(|r| of(&own[r.2])).collect();
         chunk.f32(array, &n, &values);
     }
 }

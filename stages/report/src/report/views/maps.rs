@@ -17,7 +17,7 @@ pub(crate) struct Map {
     /// Short name, as in addresses.
     pub(crate) key: &'static str,
     /// What a reader calls it.
-    pub(crate) title: &'static str,
+    pub(crate) title: String,
     /// What it shows.
     pub(crate) about: String,
     /// Place of each cell; NaN where it has none.
@@ -86,7 +86,7 @@ pub(crate) fn tiled(
     };
     Some(Map {
         key,
-        title,
+        title: title.to_string(),
         about: format!("{about}{each}"),
         points,
         tiles,

@@ -7,6 +7,7 @@ import { PanZoom, UNMOVED } from "../lib/panzoom";
 import { selection } from "../lib/store";
 import type { Colouring } from "./colouring";
 import { inside, union, type Polygon } from "./lasso";
+import { both, ofLasso, polygon, simplified } from "./recipe";
 import { cellImage, radiusOf, type Placement } from "./paint";
 
 const PAD = 10;
@@ -104,9 +105,12 @@ export class Panel {
     if (points.length < 8) return selection.set(null, "");
     performance.mark("lasso-start");
     const at = this.#placement(1);
-    const polygon = points.map((v, i) => (v - (i % 2 ? at.y : at.x)) / at.scale);
-    const found = inside(polygon, this.#host.cells.map(this.#map));
-    selection.set(more ? union(selection.cells, found) : found, more && selection.cells ? `${selection.name} and a lasso` : "lasso");
+    const line = points.map((v, i) => (v - (i % 2 ? at.y : at.x)) / at.scale);
+    // The cells are those of the line as the address has it, so that whoever opens the address sees the same ones.
+    const recipe = ofLasso(this.#map, simplified(line, 0.5 / at.scale));
+    const found = inside(polygon(recipe.slice(recipe.indexOf(".") + 1)) ?? [], this.#host.cells.map(this.#map));
+    if (more && selection.cells) selection.set(union(selection.cells, found), `${selection.name} and a lasso`, both(selection.recipe, recipe));
+    else selection.set(found, "lasso", recipe);
     performance.measure("lasso", "lasso-start");
   }
 

@@ -29,6 +29,8 @@ export interface GenesHeader extends Header {
   readonly tested: number;
   readonly escape: number;
   readonly contrast?: { readonly title: string } | null;
+  /** Whether the set that `held` is about is established beyond doubt. */
+  readonly set_established?: boolean;
   readonly file?: string;
 }
 
@@ -56,7 +58,7 @@ export interface PatientSlope {
 /** Numbers of a gene by their name in the chunk. */
 export type GeneColumn =
   | "slope" | "se" | "lo" | "hi" | "post" | "p_ins" | "q" | "q0" | "q1" | "spread" | "het" | "level"
-  | "n_pat" | "n_agree" | "n_clones" | "dlfc" | "dq" | "start" | "end";
+  | "n_pat" | "n_agree" | "n_clones" | "dlfc" | "dq" | "held" | "start" | "end";
 
 /** Used where no stage tells the page its parameters. */
 const USUAL = { altered: 0.1, fdr: 0.05, bound: 0.5 } as const;

@@ -43,7 +43,7 @@ export function remarks(genes: Genes, g: number, points: readonly Point[]): Rema
   if (!Number.isFinite(genes.value("slope", g))) return [];
   const clones = points.filter((p) => p.malignant);
   return [
-    copyRemark(genes, g, clones), agreement(genes, g), heterogeneity(genes, g), levelRemark(genes, g), discordance(genes, g),
+    copyRemark(genes, g, clones), agreement(genes, g), heterogeneity(genes, g), levelRemark(genes, g), heldBackRemark(genes, g), discordance(genes, g),
     genes.source(g) === "windows"
       ? { tone: "note", text: "Local copy number is the mean of the nearest windows without the gene: its arm has too few genes for neighbours." } as Remark
       : null,
@@ -84,6 +84,13 @@ function levelRemark(genes: Genes, g: number): Remark | null {
   const level = genes.value("level", g);
   if (!Number.isFinite(level) || Math.abs(level) < LARGE_LEVEL) return null;
   return { tone: "note", text: `Malignant cells express it ${fold(level)} ${level > 0 ? "more" : "less"} than normal ones whatever their copies; this is taken off before the slope.` };
+}
+
+/** Whether the gene is in the set that single cells hold back; nothing where no set is established. */
+function heldBackRemark(genes: Genes, g: number): Remark | null {
+  const held = genes.value("held", g);
+  if (!genes.head.set_established || !Number.isFinite(held)) return null;
+  return { tone: "note", text: `Probability ${probability(held)} to be in the set of genes that some cells hold back while their clone follows its copy number.` };
 }
 
 function discordance(genes: Genes, g: number): Remark | null {

@@ -1,6 +1,7 @@
 // The gene view: what was found of one gene, how far to trust it, and the numbers behind it.
 
 import { genes as loadGenes, type Genes, type Point } from "../data/genes";
+import { ofGroup } from "../cells/recipe";
 import { cells as loadCells } from "../data/cells";
 import { genome as loadGenome } from "../data/genome";
 import { chunk, hasChunk } from "../lib/chunks";
@@ -137,7 +138,7 @@ function toCells(genes: Genes, points: readonly Point[]): HTMLElement | string {
 async function selectClone(patient: string, clone: string): Promise<void> {
   const [cells, genome] = await Promise.all([loadCells(), hasChunk("genome") ? loadGenome() : null]);
   const index = genome?.head.groups.findIndex((g) => genome.head.patients[g.patient] === patient && g.clone === clone) ?? -1;
-  selection.set(cells.ofGroup(index, patient, clone), `${patient} ${clone}`);
+  selection.set(cells.ofGroup(index, patient, clone), `${patient} ${clone}`, ofGroup(index));
 }
 
 function patientKey(genes: Genes, points: readonly Point[]): HTMLElement {

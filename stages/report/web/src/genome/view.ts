@@ -1,6 +1,7 @@
 // The genome view: copy number of cells or clones along the genome, on a canvas that zooms, with the cells' labels
 // beside it. A click on a clone's name selects its cells in every view.
 
+import { ofGroup } from "../cells/recipe";
 import { cells as loadCells, type Cells } from "../data/cells";
 import { genes as loadGenes } from "../data/genes";
 import { genome as loadGenome, type Genome } from "../data/genome";
@@ -235,7 +236,7 @@ class GenomeView {
     if (selection.name === name) return selection.set(null, "");
     const patient = this.#genome.head.patients[band.patient] ?? "";
     const group = this.#genome.head.groups.findIndex((g) => g.patient === band.patient && g.clone === band.clone);
-    selection.set(this.#cells!.ofGroup(group, patient, band.clone), name);
+    selection.set(this.#cells!.ofGroup(group, patient, band.clone), name, ofGroup(group));
   }
 
   #hover(event: PointerEvent): void {

@@ -1,5 +1,4 @@
 // What is being looked at, kept in the page's address so that a view can be sent and Back works.
-// The selection of cells is not in it: it may be a lasso around any of them.
 
 /** A stretch of a chromosome, in Mb; ends are undefined for the whole of it. */
 export interface Region { readonly chromosome: string; readonly from?: number; readonly to?: number }
@@ -17,9 +16,11 @@ export interface State {
   readonly patient: string;
   /** Rows of the genome view: `cells` or `clones`. */
   readonly rows: string;
+  /** How the selected cells were chosen (`cells/recipe.ts`); empty where none is. */
+  readonly cells: string;
 }
 
-export const START: State = { gene: "", colour: "", maps: [0, 1], genome: null, patient: "", rows: "cells" };
+export const START: State = { gene: "", colour: "", maps: [0, 1], genome: null, patient: "", rows: "cells", cells: "" };
 
 export function regionText(region: Region): string {
   const place = region.from === undefined || region.to === undefined ? "" : `:${trim(region.from)}-${trim(region.to)}`;
@@ -49,6 +50,7 @@ export function writeAddress(state: State): string {
   if (state.genome) parts.push(["genome", regionText(state.genome)]);
   if (state.patient) parts.push(["patient", state.patient]);
   if (state.rows !== START.rows) parts.push(["rows", state.rows]);
+  if (state.cells) parts.push(["cells", state.cells]);
   const text = (value: string): string => encodeURIComponent(value).replaceAll("%3A", ":").replaceAll("%2C", ",");
   return parts.map(([key, value]) => `${key}=${text(value)}`).join("&");
 }
@@ -67,6 +69,7 @@ export function readAddress(fragment: string): State | null {
     genome: parseRegion(given.get("genome") ?? ""),
     patient: given.get("patient") ?? "",
     rows: given.get("rows") === "clones" ? "clones" : "cells",
+    cells: given.get("cells") ?? "",
   };
 }
 
@@ -132,18 +135,21 @@ export class Selection {
   count = 0;
   /** What it is, in words. */
   name = "";
+  /** How to make it again, as in the address; empty where that cannot be said. */
+  recipe = "";
   readonly #listeners: (() => void)[] = [];
 
   on(call: () => void): void {
     this.#listeners.push(call);
   }
 
-  set(cells: Uint8Array | null, name: string): void {
+  set(cells: Uint8Array | null, name: string, recipe = ""): void {
     let count = 0;
     if (cells) for (const one of cells) count += one;
     this.cells = count ? cells : null;
     this.count = count;
     this.name = count ? name : "";
+    this.recipe = count ? recipe : "";
     for (const call of this.#listeners) call();
   }
 }

@@ -43,6 +43,7 @@ const NUMBERS: readonly Numbers[] = [
   { key: "n_patients_agree", from: "n_agree", title: "Agree", about: "Patients whose own slope is on the same side as the gene's", as: "whole" },
   { key: "q_heterogeneity", from: "het", title: "q (patients differ)", about: "P-value of equal slopes in all patients, adjusted over tested genes", as: "p", hidden: true },
   { key: "tumour_level", from: "level", title: "Tumour level", unit: "ln", about: "Log expression of malignant clones relative to normal ones that their copies do not explain", as: "fixed", hidden: true },
+  { key: "prob_held_back", from: "held", title: "P(held back)", about: "Probability that the gene is in the set that discordant cells hold back; where no set is established, under the hypothesis that there is one", as: "probability", hidden: true },
   { key: "discordant_log2fc", from: "dlfc", title: "Discordant", unit: "log2", about: "Log2 fold change, discordant against concordant cells", as: "fixed", hidden: true },
   { key: "discordant_q", from: "dq", title: "q (discordant)", about: "Adjusted p-value of the same", as: "p", hidden: true },
 ];

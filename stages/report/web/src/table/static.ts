@@ -1,14 +1,15 @@
-// Tables that the page holds as HTML with a few rows: all rows lie beside them as JSON, and this makes the whole.
+// Tables that the page holds as HTML with a few rows: all rows lie packed as JSON, and this makes the whole.
 
-import { hasChunk } from "../lib/chunks";
+import { chunk, hasChunk } from "../lib/chunks";
 import { el, whenNear } from "../lib/dom";
 import { NONE, pValue, short, whole } from "../lib/format";
+import type { Chunk, Header } from "../lib/unpack";
 import { geneLink } from "./genes";
 import { DataTable, type Column } from "./table";
 
 type Kind = "text" | "int" | "num" | "p" | "pos";
 
-interface StaticTable {
+export interface StaticTable {
   readonly name: string;
   readonly notes?: readonly string[];
   readonly header: readonly string[];
@@ -48,11 +49,16 @@ export function columnsOf(table: StaticTable, linked = false): Column[] {
   });
 }
 
-function replace(box: HTMLElement): void {
-  const source = box.querySelector<HTMLScriptElement>("script[type='application/json']");
-  const old = box.querySelector<HTMLElement>(".table-scroll, .scroll");
-  if (!source || !old) return;
-  const table = JSON.parse(source.textContent ?? "") as StaticTable;
+/** A table of the chunk `tables` by its place there. */
+export function tableAt(source: Chunk<Header>, index: number): StaticTable {
+  const pointers = source.stored("ptr"), all = source.stored("json") as Uint8Array;
+  return JSON.parse(new TextDecoder().decode(all.subarray(pointers[index]!, pointers[index + 1]!))) as StaticTable;
+}
+
+async function replace(box: HTMLElement): Promise<void> {
+  const old = box.querySelector<HTMLElement>(".table-scroll, .scroll"), index = Number(box.dataset["table"]);
+  if (!old || !Number.isInteger(index)) return;
+  const table = tableAt(await chunk<Header>("tables"), index);
   const label = old.getAttribute("aria-label") ?? box.querySelector("h3, h4")?.textContent ?? table.name;
   const made = new DataTable({
     name: table.name, label, rows: table.rows.length, columns: columnsOf(table, hasChunk("genes")), ...(table.notes ? { notes: table.notes } : {}),
@@ -68,12 +74,8 @@ export function startStaticTables(): void {
     scroll?.setAttribute("tabindex", "0");
     scroll?.setAttribute("role", "region");
     scroll?.setAttribute("aria-label", box.querySelector("h3, h4")?.textContent ?? "Table");
-    whenNear(box, () => {
-      try {
-        replace(box);
-      } catch (error) {
-        box.append(el("p", { class: "note warning" }, `This table cannot be shown in full: ${(error as Error).message}`));
-      }
-    });
+    whenNear(box, () => void replace(box).catch((error: Error) => {
+      box.append(el("p", { class: "note warning" }, `This table cannot be shown in full: ${error.message}`));
+    }));
   }
 }

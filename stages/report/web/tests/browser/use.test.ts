@@ -3,7 +3,8 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import type { Page } from "playwright-core";
-import { cellsOf, demoPage, downloaded, genesOf, genomeOf, open, pixels, quit, shown } from "./harness";
+import { tableAt } from "../../src/table/static";
+import { cellsOf, chunkOf, demoPage, downloaded, genesOf, genomeOf, open, pixels, quit, shown } from "./harness";
 
 after(quit);
 
@@ -217,6 +218,38 @@ test("a lasso in one map shows in the other, in the heatmap and in the compositi
   await page.context().close();
 });
 
+test("a lasso stands in the address: it can be sent, and Back undoes it", async () => {
+  const { page } = await open(path);
+  await shown(page, "cells");
+  const said = (p: Page): Promise<string> => p.locator(".composition .say").innerText(), before = await pixels(page, ".cell-canvas", 0);
+  await lasso(page, 0);
+  const selected = await said(page), drawn = await pixels(page, ".cell-canvas", 0);
+  assert.match(selected, /cells selected \(lasso\)/);
+  const fragment = await page.evaluate(() => location.hash);
+  assert.match(fragment, /cells=l0\.[\w-]+$/);
+  assert.ok(fragment.length < 450, `${fragment.length} letters`);
+  const text = await downloaded(page, () => page.getByRole("button", { name: "Download these cells" }).click());
+  const other = await open(path, fragment);
+  await shown(other.page, "cells");
+  await other.page.waitForFunction(() => /selected/.test(document.querySelector(".composition .say")!.textContent!));
+  assert.equal(await said(other.page), selected);
+  assert.equal(await pixels(other.page, ".cell-canvas", 0), drawn);
+  assert.equal(await downloaded(other.page, () => other.page.getByRole("button", { name: "Download these cells" }).click()), text);
+  assert.deepEqual(other.faults, []);
+  await other.page.context().close();
+  await page.goBack();
+  await page.waitForFunction(() => !/selected/.test(document.querySelector(".composition .say")!.textContent!));
+  assert.equal(await pixels(page, ".cell-canvas", 0), before);
+  await page.goForward();
+  await page.waitForFunction((t) => document.querySelector(".composition .say")!.textContent === t, selected);
+  await page.context().close();
+  const wrong = await open(path, "#cells=l0.<b>~c.nothing.1");
+  await shown(wrong.page, "cells");
+  assert.doesNotMatch(await said(wrong.page), /selected/);
+  assert.deepEqual(wrong.faults, []);
+  await wrong.page.context().close();
+});
+
 test("the legend selects by keyboard, adds, and counts as the file does", async () => {
   const cells = await cellsOf(path), column = cells.column("patient")!, codes = cells.codes("patient");
   const { page } = await open(path, "#colour=patient");
@@ -231,6 +264,11 @@ test("the legend selects by keyboard, adds, and counts as the file does", async 
   if (column.labels!.length > 2) {
     await buttons.nth(1).click();
     assert.match(await page.locator(".composition .say").innerText(), new RegExp(`^${(count(0) + count(1)).toLocaleString("en")} of `));
+    const other = await open(path, await page.evaluate(() => location.hash));
+    await shown(other.page, "cells");
+    await other.page.waitForFunction(() => document.querySelectorAll(".cell-legend [aria-pressed=true]").length === 2);
+    assert.equal(await other.page.locator(".composition .say").innerText(), await page.locator(".composition .say").innerText());
+    await other.page.context().close();
   }
   await page.context().close();
 });
@@ -293,6 +331,29 @@ test("the gene's button colours the cells", async () => {
   await page.getByRole("button", { name: `Colour the cells by ${name}` }).click();
   await shown(page, "cells");
   assert.equal(await page.locator("#cells select").first().inputValue(), `gene:${name}`);
+  await page.context().close();
+});
+
+test("the set that some cells hold back shows in the cells, in a gene's words and in its row", async () => {
+  const cells = await cellsOf(path), genes = await genesOf(path), column = genes.column("held");
+  if (!column || !cells.column("prob_discordant")) return;
+  const { page } = await open(path);
+  await page.locator("#answer .lead.second a").first().click();
+  await page.waitForFunction(() => (document.activeElement as HTMLDetailsElement).open && /hold back a set of genes/.test(document.activeElement!.textContent!));
+  await shown(page, "cells");
+  const before = await pixels(page, ".cell-canvas", 0);
+  await page.locator("#cells select").first().selectOption("prob_discordant");
+  assert.notEqual(await pixels(page, ".cell-canvas", 0), before);
+  assert.match(await page.locator(".cell-legend h3").innerText(), /hold the set of genes back|hold a set of genes back/);
+  const g = [...genes.byEvidence()].find((at) => Number.isFinite(column[at]!) && Number.isFinite(genes.value("slope", at)))!;
+  await page.goto(`file://${path}#gene=${encodeURIComponent(genes.name(g))}`);
+  await page.waitForFunction((name) => document.querySelector("#gene h2")?.textContent === `Gene ${name}`, genes.name(g));
+  const said = /Probability ([\d.]+) to be in the set of genes that some cells hold back/.exec(await page.locator("#gene .trust").innerText());
+  assert.equal(Boolean(said), genes.head.set_established);
+  if (said) assert.ok(Math.abs(Number(said[1]) - column[g]!) < 0.006, said[0]);
+  await page.locator("#gene details.fold summary", { hasText: "The numbers behind it" }).click();
+  const row = page.locator("#gene dl.row div", { hasText: "P(held back)" }).locator("dd");
+  assert.ok(Math.abs(Number(await row.innerText()) - column[g]!) < 0.006, await row.innerText());
   await page.context().close();
 });
 
@@ -377,8 +438,10 @@ test("contrasts switch and link to genes; static tables take over whole", async 
   await page.evaluate(() => document.querySelectorAll("details").forEach((d) => (d.open = true)));
   await box.scrollIntoViewIfNeeded();
   await box.locator(".data-table").waitFor();
-  const rows = await box.evaluate((node) => (JSON.parse(node.querySelector("script")!.textContent!) as { rows: unknown[] }).rows.length);
+  const table = tableAt(await chunkOf(path, "tables"), Number(await box.getAttribute("data-table"))), rows = table.rows.length;
   assert.equal(await box.locator("tbody tr").count(), Math.min(20, rows));
+  const units = (table.units ?? []).filter(Boolean), heads = (await box.locator("thead th").allInnerTexts()).join("\n");
+  for (const unit of units) assert.ok(heads.includes(unit), `the heads ${heads} lack ${unit}`);
   await page.context().close();
 });
 

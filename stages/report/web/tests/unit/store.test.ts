@@ -5,9 +5,9 @@ import { test } from "node:test";
 import { parseRegion, readAddress, regionText, START, writeAddress, type State } from "../../src/lib/store";
 
 test("an address holds what differs from the start, and reads back", () => {
-  const state: State = { gene: "HLA-A", colour: "gene:RBM26", maps: [0, 2], genome: { chromosome: "chr13", from: 60, to: 110.5 }, patient: "P 1&2", rows: "clones" };
+  const state: State = { gene: "HLA-A", colour: "gene:RBM26", maps: [0, 2], genome: { chromosome: "chr13", from: 60, to: 110.5 }, patient: "P 1&2", rows: "clones", cells: "c.a%2Eb.0.3~l1.AAAzzz000" };
   const text = writeAddress(state);
-  assert.equal(text, "gene=HLA-A&colour=gene:RBM26&maps=0,2&genome=chr13:60-110.5&patient=P%201%262&rows=clones");
+  assert.equal(text, "gene=HLA-A&colour=gene:RBM26&maps=0,2&genome=chr13:60-110.5&patient=P%201%262&rows=clones&cells=c.a%252Eb.0.3~l1.AAAzzz000");
   assert.deepEqual(readAddress(`#${text}`), state);
   assert.equal(writeAddress(START), "");
 });
