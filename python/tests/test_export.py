@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import anndata
 import numpy as np
@@ -135,7 +136,7 @@ def test_pictures_of_sections_are_kept(tmp_path: Path) -> None:
     data = anndata.AnnData(sparse.csr_matrix(rng.poisson(2, (60, len(genes))).astype(np.float32)), obs=obs)
     data.var_names = genes
     data.obsm["spatial"] = rng.uniform(0, 100, (60, 2))
-    pictures = {
+    pictures: dict[str, dict[str, Any]] = {
         library: {
             "images": {
                 "hires": rng.integers(0, 256, (30, 20, 3)).astype(np.uint8),

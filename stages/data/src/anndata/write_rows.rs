@@ -15,7 +15,7 @@ use super::write::{
 use super::{Uns, write};
 use crate::error::{StageError, StageResult};
 use crate::frame::Frame;
-use crate::matrix::Matrix;
+use crate::matrix::{Csr, Matrix};
 
 /// A zarr store that grows by rows.
 ///
@@ -176,11 +176,18 @@ impl Growing {
                 indices,
                 ..
             } => {
-                let block = block.clone().into_csr();
+                let turned;
+                let block = match block {
+                    Matrix::Csr(m) => m,
+                    Matrix::Dense(a) => {
+                        turned = Csr::from_dense(a);
+                        &turned
+                    }
+                };
                 let before = *indptr.last().expect("one more than rows");
                 indptr.extend(block.indptr()[1..].iter().map(|p| before + p));
                 data.push(w, block.data(), block.nnz())?;
-                indices.push(w, &scipy_indices(element, &block)?, block.nnz())
+                indices.push(w, &scipy_indices(element, block)?, block.nnz())
             }
             Self::Dense { values, .. } => {
                 let dense = block.clone().into_dense();
@@ -295,7 +302,6 @@ mod tests {
     use super::*;
     use crate::anndata::{AnnData, Raw};
     use crate::frame::Column;
-    use crate::matrix::Csr;
 
     /// 3,000 cells; with `wide` columns several chunks of the dense array, and of the sparse one's entries.
     fn whole(wide: usize) -> AnnData {

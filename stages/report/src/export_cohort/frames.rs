@@ -79,12 +79,12 @@ fn stacked_texts(parts: &[(Option<&Column>, usize)]) -> Categorical {
             Some(other) => codes.extend((0..*rows).map(|row| code_of(other.text(row)))),
         }
     }
-    let orders = parts.iter().map(|(column, _)| match column {
+    let ordered = parts.iter().all(|(column, _)| match column {
         Some(Column::Category(c)) => c.ordered && c.categories.iter().eq(&categories),
         _ => false,
     });
     Categorical {
-        ordered: orders.fold(true, |all, one| all && one),
+        ordered,
         codes,
         categories: categories.into_iter().collect(),
     }

@@ -33,7 +33,7 @@ use clcc_stage::roles;
 use clcc_stage::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
 
 /// Stored values of a matrix that are in memory at a time.
-const BLOCK: usize = 4 << 20;
+const BLOCK: usize = 1 << 20;
 
 /// The stage kind `export_cohort`.
 #[derive(Debug)]
