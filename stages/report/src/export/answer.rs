@@ -80,7 +80,11 @@ pub(super) fn add_dosage(
 
 /// Columns of `var` made of `discordance_genes.tsv`.
 const HELD_BACK: [Made<DiscordanceGeneRow>; 2] = [
-    ("discordance_prob_held_back", |g| Some(g.prob_held_back), true),
+    (
+        "discordance_prob_held_back",
+        |g| Some(g.prob_held_back),
+        true,
+    ),
     ("discordance_log_odds", |g| Some(g.log_odds), true),
 ];
 /// Columns of `obs` made of `discordance_cells.tsv`.
