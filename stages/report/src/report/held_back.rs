@@ -13,6 +13,8 @@ use clcc_stage::stage::StageContext;
 pub(crate) const SURE: f64 = 0.9;
 /// Profile of the clones' own copy number.
 const OWN: &str = "own";
+/// Tries with copy number laid elsewhere that give a p-value of .05: the rank of the own profile among them.
+const TRIES: usize = 19;
 /// Evidence that a set needs (`docs/model.md`).
 pub(crate) const ENOUGH: f64 = 5.0;
 
@@ -82,9 +84,12 @@ impl HeldBack {
     }
 
     /// Whether the same evidence that is asked for is reached where there is no set to be found: then expression has patterns
-    /// that the model takes for one, and being above a few such tries says little.
+    /// that the model takes for one, and being above a few such tries says little. The stage tries often enough unless
+    /// `n_null` is lowered.
     pub(crate) fn is_doubtful(&self) -> bool {
-        self.is_established() && self.relaid().iter().any(|e| *e > ENOUGH)
+        let relaid = self.relaid();
+        let few = relaid.len() < TRIES;
+        self.is_established() && few && relaid.iter().any(|e| *e > ENOUGH)
     }
 
     /// Whether cells and genes may be called.

@@ -622,7 +622,7 @@ impl Fixture {
             patient: patient.into(),
             n_cells: 60,
             rate: 0.28,
-            expected_share: 0.3,
+            ..DiscordanceRateRow::default()
         };
         Table::new(["P1", "P02"].map(rate).to_vec())
             .write(&dir)
