@@ -348,7 +348,7 @@ fn happened(event: &Event, node: &str) -> Option<String> {
             threads,
             ..
         } if id == node => {
-            let why = reason.as_ref().map(Reason::text).unwrap_or_default();
+            let why = reason.as_ref().map_or(String::new(), Reason::text);
             Some(format!("began, threads: {threads}, as: {}", shown(&why)))
         }
         Event::DidSubmit {
@@ -358,11 +358,8 @@ fn happened(event: &Event, node: &str) -> Option<String> {
         } if id == node => {
             let job = job.as_deref().unwrap_or("of unknown id");
             let of = adopted_from.as_ref().map(|run| format!(" of run {run}"));
-            Some(format!(
-                "job {}{}",
-                shown(job),
-                shown(&of.unwrap_or_default())
-            ))
+            let of = of.unwrap_or_default();
+            Some(format!("job {}{}", shown(job), shown(&of)))
         }
         Event::Warning { id, message } if id == node => {
             Some(format!("warning: {}", shown(message)))
@@ -389,13 +386,9 @@ fn happened(event: &Event, node: &str) -> Option<String> {
             seconds,
             ..
         } if id == node => {
-            let hint = hint
-                .as_ref()
-                .map_or(String::new(), |h| format!("\n  hint: {}", hint_lines(h)));
-            Some(format!(
-                "failed after {seconds:.3} s: {}{hint}",
-                shown(message)
-            ))
+            let line = |h: &String| format!("\n  hint: {}", hint_lines(h));
+            let (message, hint) = (shown(message), hint.as_ref().map(line).unwrap_or_default());
+            Some(format!("failed after {seconds:.3} s: {message}{hint}"))
         }
         Event::DidSkip { id, because, .. } if id == node => {
             Some(format!("skipped: {}", shown(because)))

@@ -409,6 +409,11 @@ pub fn dry_run(decider: &Decider<'_>) -> CacheResult<Vec<Verdict>> {
     let plan = decider.plan;
     let mut known: Known = vec![None; plan.nodes.len()];
     let mut verdicts: Vec<Verdict> = Vec::with_capacity(plan.nodes.len());
+    let verdict = |status: Status, reasons: Vec<Reason>| Verdict {
+        status,
+        reasons,
+        remote: false,
+    };
     for id in 0..plan.nodes.len() {
         let made = |p: NodeId| match verdicts[p].status {
             Status::Cached => true,
@@ -417,57 +422,40 @@ pub fn dry_run(decider: &Decider<'_>) -> CacheResult<Vec<Verdict>> {
         };
         if let Err(blocked_by) = plan.left_out(id, made) {
             let nodes = blocked_by.into_iter().map(|p| plan.nodes[p].id.clone());
-            verdicts.push(Verdict {
-                status: Status::Skip,
-                reasons: vec![Reason::NotSelected {
-                    nodes: nodes.collect(),
-                }],
-                remote: false,
-            });
+            let nodes = nodes.collect();
+            verdicts.push(verdict(Status::Skip, vec![Reason::NotSelected { nodes }]));
             continue;
         }
-        let verdict = match decider.decide(id, &known) {
+        let found = match decider.decide(id, &known) {
             Decision::Hit(record) => {
                 let remote = decider.store.is_elsewhere(&record);
                 known[id] = Some(record);
                 Verdict {
-                    status: Status::Cached,
-                    reasons: Vec::new(),
                     remote,
+                    ..verdict(Status::Cached, Vec::new())
                 }
             }
             Decision::Run {
                 preimage, reasons, ..
             } => {
                 known[id] = decider.kept(id, &preimage, &reasons).map(Arc::new);
-                Verdict {
-                    status: Status::Run,
-                    reasons,
-                    remote: false,
-                }
+                verdict(Status::Run, reasons)
             }
             Decision::Unknown => match decider.changes_before_inputs(id) {
-                Some(reasons) => Verdict {
-                    status: Status::Run,
-                    reasons,
-                    remote: false,
-                },
-                None => {
-                    let nodes = plan
-                        .producers(id)
-                        .into_iter()
-                        .filter(|&p| verdicts[p].status != Status::Cached)
-                        .map(|p| plan.nodes[p].id.clone())
-                        .collect();
-                    Verdict {
-                        status: Status::Maybe,
-                        reasons: vec![Reason::Upstream { nodes }],
-                        remote: false,
-                    }
-                }
+                Some(reasons) => verdict(Status::Run, reasons),
+                None => verdict(Status::Maybe, vec![upstream(plan, id, &verdicts)]),
             },
         };
-        verdicts.push(verdict);
+        verdicts.push(found);
     }
     Ok(verdicts)
+}
+
+/// The nodes that decide whether the inputs of `id` change.
+fn upstream(plan: &Plan, id: NodeId, verdicts: &[Verdict]) -> Reason {
+    let producers = plan.producers(id).into_iter();
+    let open = producers.filter(|&p| verdicts[p].status != Status::Cached);
+    Reason::Upstream {
+        nodes: open.map(|p| plan.nodes[p].id.clone()).collect(),
+    }
 }

@@ -70,11 +70,7 @@ pub(super) fn profile(
         ..Profile::default()
     };
     set(&mut p.executor, c.executor(top));
-    for key in SLURM {
-        let option = c.text(top, "", key).map(|v| format!("--{key}={v}"));
-        p.options.extend(option);
-    }
-    p.options.extend(c.texts(top, "", "options"));
+    p.options = c.options(top);
     set(&mut p.gpu, c.text(top, "", "gpu"));
     set(&mut p.jobs, c.count(top, "", "jobs"));
     set(&mut p.cores, c.count(top, "", "cores"));
@@ -118,6 +114,14 @@ struct Checker<'a> {
 }
 
 impl Checker<'_> {
+    /// Options of sbatch: those with a key of their own, and `options`.
+    fn options(&mut self, top: &Map<String, Value>) -> Vec<String> {
+        let named = SLURM.map(|key| Some(format!("--{key}={}", self.text(top, "", key)?)));
+        let mut out: Vec<String> = named.into_iter().flatten().collect();
+        out.extend(self.texts(top, "", "options"));
+        out
+    }
+
     fn problem(&mut self, pointer: &str, problem: Problem) {
         let start = Place { line: 1, column: 1 };
         let place = self.positions.value(pointer).unwrap_or(start);

@@ -26,8 +26,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use clcc_cache::KeyLock;
 use clcc_cache::remote::Transfer;
+use clcc_cache::{Digest, KeyLock};
 
 use crate::device::RunDevice;
 use crate::events::{EVENT_SCHEMA, Event, Stamped};
@@ -300,6 +300,23 @@ impl Reporter<'_> {
 /// How often a run starts over because what it was to publish is damaged in the cache.
 const MAX_PASSES: usize = 3;
 
+/// Sets aside what was found damaged while it was published, so that the next pass makes it again.
+fn damaged(
+    session: &mut Session,
+    node: String,
+    artifact: &Digest,
+    path: &Path,
+) -> Result<Event, RunError> {
+    session.store.quarantine(artifact)?;
+    session.force.clear();
+    Ok(Event::DidFindDamage {
+        id: node,
+        role: path.display().to_string(),
+        digest: artifact.to_string(),
+        remote: false,
+    })
+}
+
 /// Runs the schedule and publishes. An artifact that turns out to be damaged when it is copied is
 /// set aside, and what made it runs again.
 fn drive(
@@ -333,13 +350,8 @@ fn drive(
             reporter.on_event(event);
         };
         let decider = session.decider(0..session.plan.nodes.len());
-        let run = schedule::run(
-            &decider,
-            executor.as_ref(),
-            schedule,
-            cancel.clone(),
-            &mut sink,
-        );
+        let (by, asked) = (executor.as_ref(), cancel.clone());
+        let run = schedule::run(&decider, by, schedule, asked, &mut sink);
         let outcome = runtime.block_on(run).after(before.take());
         session.remember(&outcome);
         reporter.tell_news(session);
@@ -358,14 +370,8 @@ fn drive(
                 artifact,
                 path,
             }) if pass < MAX_PASSES => {
-                session.store.quarantine(&artifact)?;
-                session.force.clear();
-                reporter.on_event(&Event::DidFindDamage {
-                    id: node,
-                    role: path.display().to_string(),
-                    digest: artifact.to_string(),
-                    remote: false,
-                });
+                let damage = damaged(session, node, &artifact, &path)?;
+                reporter.on_event(&damage);
             }
             Err(e) => return Err(e.into()),
         }

@@ -599,6 +599,17 @@ impl<'a> Dispatcher<'a> {
         }
     }
 
+    /// Sends the nodes that make these inputs of `node` on their way; where none has to run, `node` goes on.
+    fn make_inputs_anew(&mut self, node: NodeId, digests: &[Digest]) {
+        for digest in digests {
+            self.make_anew(node, digest);
+        }
+        let waits = self.missing[node] > 0 || self.outcomes[node].is_some();
+        if !waits && !self.ready.contains_key(&node) {
+            self.resolve(node);
+        }
+    }
+
     /// Whether the failure is one that passes; then the node is on its way again.
     fn try_again(&mut self, node: NodeId, failure: &Failure, place: Place) -> bool {
         if *self.cancel.borrow() > 0 || self.stopped.is_some() {
@@ -630,24 +641,13 @@ impl<'a> Dispatcher<'a> {
             }
             FailureClass::DamagedInput { digest } if tried.damage < MAX_DAMAGE => {
                 tried.damage += 1;
-                self.make_anew(node, &digest);
-                if self.missing[node] == 0
-                    && self.outcomes[node].is_none()
-                    && !self.ready.contains_key(&node)
-                {
-                    self.resolve(node);
-                }
+                self.make_inputs_anew(node, &[digest]);
                 return true;
             }
             // Each ends at the latest when all of it is made here.
             FailureClass::NotFetched => {
-                for digest in self.absent_inputs(node) {
-                    self.make_anew(node, &digest);
-                }
-                let waits = self.missing[node] > 0 || self.outcomes[node].is_some();
-                if !waits && !self.ready.contains_key(&node) {
-                    self.resolve(node);
-                }
+                let absent = self.absent_inputs(node);
+                self.make_inputs_anew(node, &absent);
                 return true;
             }
             _ => return false,

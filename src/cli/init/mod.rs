@@ -457,7 +457,7 @@ fn workflow_text(
     let yaml = |l: &Labels| l.yaml(proposal.name_after_ingest(&l.column));
     let labels = proposal.labels.as_ref().map(yaml);
     // Without labels the cells that are called malignant are cancer cells, not all others than the reference.
-    let (of_dosage, of_concordance) = match labels {
+    let (of_dosage, of_concordance) = match &labels {
         Some(_) => ("", ""),
         None => (
             "    params: {restrict: malignant}\n",
@@ -468,13 +468,9 @@ fn workflow_text(
         Counts::File(_) => patients.len() > 1,
         Counts::Sheet { sheet, .. } => sheet.patients().len() > 1,
     };
+    let labels = labels.unwrap_or_else(|| "null  # found by expression along the genome".into());
     let stages = STAGES
-        .replace(
-            "{labels}",
-            labels
-                .as_deref()
-                .unwrap_or("null  # found by expression along the genome"),
-        )
+        .replace("{labels}", &labels)
         .replace("{of_dosage}", of_dosage)
         .replace("{of_concordance}", of_concordance)
         .replace("{cohort}", if several { COHORT } else { "" })

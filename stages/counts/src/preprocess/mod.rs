@@ -44,7 +44,7 @@ use std::collections::{BTreeMap, HashMap};
 use clcc_data::anndata::{AnnData, Uns};
 use clcc_data::error::{StageError, StageResult};
 use clcc_data::frame::{Column, Frame};
-use clcc_data::genome::{GeneTable, symbols};
+use clcc_data::genome::{Assembly, GeneTable, symbols};
 use clcc_data::matrix::{Csr, Matrix};
 use clcc_stage::cohort::{HELD_OUT, HELD_OUT_COUNTS};
 use clcc_stage::params::ParamProblem;
@@ -189,17 +189,9 @@ pub fn preprocess(
     params: &PreprocessParams,
     progress: &dyn Progress,
 ) -> StageResult<Preprocessed> {
-    let AnnData {
-        obs,
-        var,
-        x,
-        obsm,
-        mut uns,
-        ..
-    } = counts;
-    let x = x
-        .ok_or_else(|| StageError::data("the counts have no matrix `X`"))?
-        .into_csr();
+    let (obs, var, mut uns) = (counts.obs, counts.var, counts.uns);
+    let x = counts.x.map(Matrix::into_csr);
+    let x = x.ok_or_else(|| StageError::data("the counts have no matrix `X`"))?;
     let mut checks = check_counts(&obs, &var, &x, params.counts)?;
     warn_of_own_columns(&obs, params, progress);
 
@@ -208,7 +200,7 @@ pub fn preprocess(
     let before = [obs.len(), var.len()];
     let ids = obs.index.clone();
     let (mut obs, x, metrics) = kept_cells(obs, x, &placed.mt, params)?;
-    let obsm = of_kept_cells(obsm, &ids, &obs.index);
+    let obsm = of_kept_cells(counts.obsm, &ids, &obs.index);
     let n_cells_of = qc::cells_per_gene(&x);
     let is_kept = |g: &usize| n_cells_of[*g] >= params.min_cells as i64;
     let kept: Vec<usize> = (0..var.len()).filter(is_kept).collect();
@@ -216,29 +208,23 @@ pub fn preprocess(
     checks.extend(placed.checks());
 
     let (x, held_out) = held_out(x, &obs, params, &mut checks);
-    let all = match held_out {
-        Some(_) => log1p_normalize_total(&x, &row_sums(&x), params.target_sum),
-        None => log1p_normalize_total(&x, &metrics.total_counts, params.target_sum),
-    };
+    let own_totals = held_out.as_ref().map(|_| row_sums(&x));
+    let totals = own_totals.as_ref().unwrap_or(&metrics.total_counts);
+    let all = log1p_normalize_total(&x, totals, params.target_sum);
     let cycle = score_cell_cycle(&symbols(&var), &all, &kept, params.random_state);
     checks.push(cycle.check());
 
-    let columns: Vec<usize> = placed.genes.iter().map(|g| g.column).collect();
-    let mut var = placed.annotate(var.take(&columns))?;
-    let n_cells = columns.iter().map(|&g| n_cells_of[g]).collect();
-    var.set("n_cells", Column::I64(n_cells));
+    let (columns, var) = genes_in_order(&placed, &var, &n_cells_of)?;
     let on_genome = || normalise::select_columns(&all, &columns);
     let normal_cells = label_cells(&mut obs, &var, on_genome, params, &mut checks)?;
     metrics.annotate(&mut obs);
     cycle.annotate(&mut obs);
-    let warned = checks.iter().filter(|c| c.verdict == Verdict::Warn);
-    warned.for_each(|check| progress.warn(&check.detail));
+    warn_of_checks(&checks, progress);
 
     let counts = normalise::select_columns(&x, &columns);
     let mut metrics = headline(&obs, &var, &counts, &metrics, before);
     metrics.insert("n_genes_without_position".into(), placed.n_unplaced.into());
-    let contrast = normal_cells.as_ref().map(|found| found.contrast().into());
-    metrics.extend(contrast.map(|c| ("normal_clusters_contrast".to_string(), c)));
+    metrics.extend(normal_cells.as_ref().map(NormalCells::metric));
     let layers = Layers {
         log1p: &all,
         counts,
@@ -246,17 +232,33 @@ pub fn preprocess(
     };
     let mut expr = expression(obs, var, layers, &columns, params.target_sum);
     expr.obsm = obsm;
-    let sections = uns.remove("spatial");
-    expr.uns
-        .extend(sections.map(|s| ("spatial".to_string(), s)));
-    let genome = placed.genome.map(|g| Uns::Str(g.name().into()));
-    expr.uns.extend(genome.map(|g| ("genome".to_string(), g)));
+    expr.uns.extend(uns.remove_entry("spatial"));
+    let named = |g: Assembly| ("genome".into(), Uns::Str(g.name().into()));
+    expr.uns.extend(placed.genome.map(named));
     Ok(Preprocessed {
         expr,
         checks,
         metrics,
         normal_cells,
     })
+}
+
+fn warn_of_checks(checks: &[QcCheck], progress: &dyn Progress) {
+    let warned = checks.iter().filter(|c| c.verdict == Verdict::Warn);
+    warned.for_each(|check| progress.warn(&check.detail));
+}
+
+/// Columns of the genes in genome order, and what is known of each.
+fn genes_in_order(
+    placed: &PlacedGenes,
+    var: &Frame,
+    n_cells_of: &[i64],
+) -> StageResult<(Vec<usize>, Frame)> {
+    let columns: Vec<usize> = placed.genes.iter().map(|g| g.column).collect();
+    let mut var = placed.annotate(var.take(&columns))?;
+    let n_cells = columns.iter().map(|&g| n_cells_of[g]).collect();
+    var.set("n_cells", Column::I64(n_cells));
+    Ok((columns, var))
 }
 
 /// Sets `cancer_vs_normal`: by the user's rule, else by normal cells that are found in the expression of genes in

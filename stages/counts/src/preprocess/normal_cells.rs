@@ -95,6 +95,11 @@ impl NormalCells {
         self.normal.iter().filter(|n| **n).count()
     }
 
+    /// What the metrics say of it.
+    pub(super) fn metric(&self) -> (String, serde_json::Value) {
+        ("normal_clusters_contrast".into(), self.contrast().into())
+    }
+
     fn taken(&self) -> impl Iterator<Item = &NormalClusterRow> {
         self.clusters.iter().filter(|c| c.normal)
     }

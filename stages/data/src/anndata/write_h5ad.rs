@@ -13,8 +13,8 @@ use hdf5_pure::{
 use ndarray::{Array2, Array3};
 
 use super::write::{check_name, check_shapes, scipy_indices};
-use super::{AnnData, Image, Uns};
-use crate::error::{StageError, StageResult};
+use super::{AnnData, Image, Raw, Uns};
+use crate::error::{Access, StageError, StageResult};
 use crate::frame::{Column, Frame};
 use crate::matrix::{Csr, Matrix};
 
@@ -29,13 +29,14 @@ const LEVEL: u32 = 1;
 /// Writes `data` to the file `path`, which must not exist.
 pub(super) fn write(data: &AnnData, path: &Path) -> StageResult<()> {
     check_shapes(data)?;
+    let io = |access: Access, source: std::io::Error| StageError::Io {
+        access,
+        path: path.to_path_buf(),
+        source,
+    };
     if path.exists() {
         let source = std::io::Error::from(std::io::ErrorKind::AlreadyExists);
-        return Err(StageError::Io {
-            access: crate::error::Access::Create,
-            path: path.to_path_buf(),
-            source,
-        });
+        return Err(io(Access::Create, source));
     }
     let mut file = FileBuilder::new();
     file.set_attr("encoding-type", text("anndata"));
@@ -79,24 +80,23 @@ pub(super) fn write(data: &AnnData, path: &Path) -> StageResult<()> {
         Ok(())
     })?;
     group(&mut file, "uns", &mut |g| dict(g, "uns", &data.uns))?;
-    if let Some(raw) = &data.raw {
-        group(&mut file, "raw", &mut |g| {
-            encode_group(g, "raw", "0.1.0");
-            matrix(g, "raw", "X", &raw.x)?;
-            let mut var = g.create_group("var");
-            frame(&mut var, "raw/var", &raw.var)?;
-            g.add_group(var.finish());
-            let mut varm = g.create_group("varm");
-            encode_group(&mut varm, "dict", "0.1.0");
-            g.add_group(varm.finish());
-            Ok(())
-        })?;
+    if let Some(own) = &data.raw {
+        group(&mut file, "raw", &mut |g| raw(g, own))?;
     }
-    file.write(path).map_err(|e| StageError::Io {
-        access: crate::error::Access::Write,
-        path: path.to_path_buf(),
-        source: std::io::Error::other(e),
-    })
+    file.write(path)
+        .map_err(|e| io(Access::Write, std::io::Error::other(e)))
+}
+
+fn raw(g: &mut GroupBuilder, data: &Raw) -> StageResult<()> {
+    encode_group(g, "raw", "0.1.0");
+    matrix(g, "raw", "X", &data.x)?;
+    let mut var = g.create_group("var");
+    frame(&mut var, "raw/var", &data.var)?;
+    g.add_group(var.finish());
+    let mut varm = g.create_group("varm");
+    encode_group(&mut varm, "dict", "0.1.0");
+    g.add_group(varm.finish());
+    Ok(())
 }
 
 /// Fills a group.

@@ -54,7 +54,8 @@ impl Stage for Discordance {
         DiscordanceFitRow::SPEC,
     ];
     // 1: the first.
-    // 2: shares of discordant cells are the patients' own where a set is established; which takes 19 relaid profiles.
+    // 2: shares of discordant cells are the patients' own where a set is established; which takes
+    // more than twice the evidence of 19 relaid profiles.
     const CODE_VERSION: u32 = 2;
     const ABOUT: &'static str =
         "finds the cells that hold back a set of genes, that set, and the evidence for both";

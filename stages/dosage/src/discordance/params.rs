@@ -64,9 +64,9 @@ pub struct DiscordanceParams {
     #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
     pub cell_share: f64,
     /// Profiles that the evidence is compared with: the clones' copy number laid elsewhere on the genome. A set is
-    /// established only where its evidence is above that of all of them, so that in 1 of `n_null` + 1 data sets at most
-    /// it is by chance. They are fitted where there is evidence for a set, until one has as much. 0 to 1,000, default
-    /// 19.
+    /// established only where its evidence is more than twice that of each, so that in 1 of `n_null` + 1 data sets at
+    /// most it is by chance. They are fitted where there is evidence for a set, until one has half as much. 0 to 1,000,
+    /// default 19.
     #[schemars(range(min = 0, max = 1000))]
     pub n_null: usize,
     /// Parts of the model to leave out, to measure what each brings: `shift`, `cavities`, `overdispersion`;

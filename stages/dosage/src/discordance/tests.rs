@@ -387,7 +387,7 @@ fn each_patient_s_share_of_discordant_cells_is_learnt() {
             let (own, fixed) = (mean(&learnt.beliefs), mean(&found.fit().beliefs));
             let (off, was_off) = ((own - truth).abs(), (fixed - truth).abs());
             assert!(
-                off < 0.15 && off < was_off,
+                off < 0.2 && off < 0.7 * was_off,
                 "seed {seed}, {p}: {own} {fixed} {truth}"
             );
         }
@@ -595,7 +595,7 @@ fn fewer_cells_than_a_programme_needs_have_none() {
 }
 
 #[test]
-fn evidence_is_the_mean_over_hypotheses_and_a_set_must_beat_relaid_profiles() {
+fn evidence_is_the_mean_over_hypotheses_and_of_a_set_hardly_any_is_elsewhere() {
     let fit = |evidence: f64| search::Fit {
         loss: 1.0,
         gene_share: 0.05,
@@ -621,8 +621,10 @@ fn evidence_is_the_mean_over_hypotheses_and_a_set_must_beat_relaid_profiles() {
     // Half of exp(5.5) is exp(4.8): below 5, though the best fit is above.
     assert!(!found([5.5, -50.0], &[]).established());
     assert!(found([5.8, -50.0], &[]).established());
-    assert!(found([8.0, -5.0], &[4.0, 7.0]).established());
-    assert!(!found([8.0, -5.0], &[4.0, 9.0]).established());
+    assert!(found([8.0, -5.0], &[-20.0, 3.9]).established());
+    assert!(!found([8.0, -5.0], &[-20.0, 4.0]).established());
+    // The ovarian set: a programme.
+    assert!(!found([514.6, -50.0], &[225.0, 405.0]).established());
 }
 
 #[test]

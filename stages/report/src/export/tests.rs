@@ -8,7 +8,10 @@ use ndarray::array;
 use super::*;
 use clcc_data::frame::Frame;
 use clcc_data::matrix::Csr;
-use clcc_stage::rows::{DosageCellRow, DosageGeneRow, DosagePatientRow};
+use clcc_stage::rows::{
+    DiscordanceCellRow, DiscordanceFitRow, DiscordanceGeneRow, DosageCellRow, DosageGeneRow,
+    DosagePatientRow,
+};
 use clcc_stage::stage::{Branch, DeviceChoice, InputArtifact, Quiet};
 use clcc_stage::tables::Table;
 use clcc_testing::{Python, reference};
@@ -471,21 +474,43 @@ fn the_answer_stands_beside_genes_and_cells() {
 fn write_discordance(b: &Bench, established: &str) {
     let dir = b.dir.path().join("discordance");
     std::fs::create_dir(&dir).unwrap();
-    let genes = "# a note\nnames\tprob_held_back\tlog_odds\ng9\t0.9\t2\ng1\t0.75\t1.1\n";
-    let cells = "cell\tpatient\tinforms\tprob_discordant\tlog_odds\nc1\tP1\tTrue\t0.9\t2\nc1\tP2\tTrue\t0.25\t-1\nc3\tP2\tFalse\t0.5\t0\n";
-    let fits = match established {
-        "" => "profile\tevidence\testablished\n".to_string(),
-        yes => {
-            format!("profile\tevidence\testablished\nown\t2\t\nown\t8.5\t{yes}\nrelaid_1\t-1\t\n")
-        }
+    let gene = |names: &str, prob_held_back: f64, log_odds: f64| DiscordanceGeneRow {
+        names: names.into(),
+        prob_held_back,
+        log_odds,
+        ..DiscordanceGeneRow::default()
     };
-    for (name, text) in [
-        ("discordance_genes.tsv", genes),
-        ("discordance_cells.tsv", cells),
-        ("discordance_fits.tsv", &fits),
-    ] {
-        std::fs::write(dir.join(name), text).unwrap();
-    }
+    let genes = vec![gene("g9", 0.9, 2.0), gene("g1", 0.75, 1.1)];
+    Table::new(genes).write(&dir).unwrap();
+    let cell =
+        |cell: &str, patient: &str, prob_discordant: f64, log_odds: f64| DiscordanceCellRow {
+            cell: cell.into(),
+            patient: patient.into(),
+            prob_discordant,
+            log_odds,
+            ..DiscordanceCellRow::default()
+        };
+    let cells = vec![
+        cell("c1", "P1", 0.9, 2.0),
+        cell("c1", "P2", 0.25, -1.0),
+        cell("c3", "P2", 0.5, 0.0),
+    ];
+    Table::new(cells).write(&dir).unwrap();
+    let fit = |profile: &str, evidence: f64, established: Option<&str>| DiscordanceFitRow {
+        profile: profile.into(),
+        evidence,
+        established: established.map(String::from),
+        ..DiscordanceFitRow::default()
+    };
+    let fits = match established {
+        "" => Vec::new(),
+        said => vec![
+            fit("own", 2.0, None),
+            fit("own", 8.5, Some(said)),
+            fit("relaid_1", -1.0, None),
+        ],
+    };
+    Table::new(fits).write(&dir).unwrap();
 }
 
 #[test]

@@ -123,7 +123,7 @@ impl HeldBack {
         let most = relaid.iter().copied().reduce(f64::max);
         let beside = most.map_or(String::new(), |most| {
             format!(
-                "; with the copy number laid elsewhere on the genome at most {} in {} tries, which has to be less",
+                "; with the copy number laid elsewhere on the genome at most {} in {} tries, which has to be less than half",
                 signed(most, 1),
                 relaid.len()
             )

@@ -63,7 +63,7 @@ crate::table! {
         gene_share: f64,
         /// Logarithm of the evidence against there being no set (Bethe's free energy). A set is established where that
         /// of all fits to the own profile together (the mean of exponentials) is above 5, and that of the reported fit
-        /// above that of every relaid profile.
+        /// more than twice that of every relaid profile.
         evidence: f64,
         /// Rounds of messages.
         rounds: i64,
