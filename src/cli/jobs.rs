@@ -1,4 +1,4 @@
-//! `attach`, `cancel`, `status --efficiency`: runs whose nodes are jobs of a batch system.
+//! `attach`, `cancel`, `status --efficiency`: runs that go on elsewhere, and what jobs of a batch system used.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -187,34 +187,56 @@ pub(super) fn cancel(args: &AttachArgs) -> Result<i32, CliError> {
     let left = read_plain(&run.dir.join("profile.json")).ok();
     let left: Option<Profile> = left.and_then(|b| serde_json::from_slice(&b).ok());
     let profile = match &args.profile {
-        Some(file) => Profile::load(file)?,
-        None => left.ok_or_else(|| {
-            CliError::new(
-                exit::USAGE,
-                format!("run {} has no jobs in a batch system", run.name),
-            )
-            .hint("end it with Ctrl+C or SIGTERM where it runs")
-        })?,
+        Some(file) => Some(Profile::load(file)?),
+        None => left,
     };
-    let mark = run.dir.join("cancel");
+    if profile.is_none() && run.goes_on() == Some(false) {
+        let message = format!(
+            "the coordinator of run {} has ended before its time, and no jobs are left",
+            run.name
+        );
+        return Err(CliError::new(exit::USAGE, message));
+    }
+    ask_to_end(&run)?;
+    if ends_in_time(&run) {
+        say!("run {} has ended", run.name);
+        return Ok(exit::OK);
+    }
+    let Some(profile) = profile else {
+        let message = format!("the coordinator of run {} does not answer", run.name);
+        return Err(CliError::new(exit::INTERNAL, message)
+            .hint("end it with Ctrl+C or SIGTERM where it runs"));
+    };
+    if run.goes_on() != Some(false) {
+        tell!("its coordinator does not answer; its jobs are cancelled without it");
+    }
+    cancel_jobs_of(&store, &run, &profile)
+}
+
+/// Leaves the mark that the coordinator of a run looks for.
+fn ask_to_end(run: &Run) -> Result<(), CliError> {
+    let mark = run.dir.join(crate::run::cancel::MARK);
     std::fs::write(&mark, "").map_err(|e| {
         CliError::new(
             exit::DISK,
             format!("cannot write `{}`: {e}", mark.display()),
         )
-    })?;
-    if run.goes_on() != Some(false) {
-        let until = Instant::now() + PATIENCE;
-        while run.goes_on() != Some(false) && Instant::now() < until {
-            std::thread::sleep(LOOK);
-        }
-        if run.goes_on() == Some(false) {
-            say!("run {} has ended", run.name);
-            return Ok(exit::OK);
-        }
-        tell!("its coordinator does not answer; its jobs are cancelled without it");
+    })
+}
+
+/// Waits for the coordinator of a run that was asked to end; `false` where it had gone before, or gives no answer.
+fn ends_in_time(run: &Run) -> bool {
+    if run.goes_on() == Some(false) {
+        return false;
     }
-    cancel_jobs_of(&store, &run, &profile)
+    let until = Instant::now() + PATIENCE;
+    while run.goes_on() != Some(false) {
+        if Instant::now() >= until {
+            return false;
+        }
+        std::thread::sleep(LOOK);
+    }
+    true
 }
 
 /// Ends the jobs of a run without its coordinator.

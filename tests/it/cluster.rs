@@ -448,6 +448,64 @@ fn cancel_ends_a_run_and_its_jobs_with_its_coordinator_or_without() {
 }
 
 #[test]
+fn cancel_ends_a_run_without_jobs_as_a_signal_does() {
+    let project = Project::new(&SMALLEST.replace(
+        "n_cells: 40, n_genes: 1500",
+        "n_cells: 100000, n_genes: 12000",
+    ));
+    let child = project.start_json(&[], &[]);
+    let journal = || {
+        let runs = std::fs::read_dir(project.path().join(".clcc/runs"));
+        let dirs = runs
+            .into_iter()
+            .flatten()
+            .filter_map(|e| Some(e.ok()?.path()));
+        let texts = dirs.filter_map(|d| std::fs::read_to_string(d.join("events.jsonl")).ok());
+        texts.collect::<String>()
+    };
+    let until = Instant::now() + Duration::from_secs(120);
+    while !journal().contains("will_execute") {
+        assert!(Instant::now() < until, "a node runs");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let cancelled = project.run(&["cancel"]).expect(0);
+    assert!(
+        cancelled.stdout.contains(" has ended"),
+        "{}",
+        cancelled.stdout
+    );
+    Ran::new(child.wait_with_output().expect("ended")).expect(130);
+    let ends: Vec<serde_json::Value> = journal()
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("an event"))
+        .collect();
+    let cancelled =
+        |e: &&serde_json::Value| e["event"] == "did_skip" && e["reason"]["kind"] == "cancelled";
+    assert_eq!(ends.iter().filter(cancelled).count(), 1, "{ends:?}");
+    let executed = |e: &serde_json::Value| e["event"] == "did_execute";
+    assert!(!ends.iter().any(executed), "{ends:?}");
+    assert_eq!(
+        ends.last().map(|e| e["event"].clone()),
+        Some("finished".into())
+    );
+    // It has ended, and so has one whose coordinator was killed: there is nothing to cancel.
+    let again = project.run(&["cancel"]).expect(2);
+    assert!(
+        again.stderr.contains("every run in this cache has ended"),
+        "{}",
+        again.stderr
+    );
+    let mut killed = project.start_json(&[], &[]);
+    while journal().matches("will_execute").count() < 2 {
+        assert!(Instant::now() < until, "a node runs again");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    kill(&mut killed);
+    let gone = project.run(&["cancel"]).expect(2);
+    assert!(gone.stderr.contains("no jobs are left"), "{}", gone.stderr);
+}
+
+#[test]
 fn attach_follows_a_run_to_its_end() {
     let cluster = Cluster::new(SMALLEST);
     cluster.set("hold", "");

@@ -205,16 +205,6 @@ impl Follower {
     }
 
     fn is_cancelled(&self) -> bool {
-        let asked = self
-            .store
-            .root()
-            .join("runs")
-            .join(&self.run)
-            .join("cancel");
-        if let Some(events) = self.events.as_ref().filter(|_| asked.exists()) {
-            let _ = events.send(JobEvent::CancelAsked);
-            return true;
-        }
         self.cancel.as_ref().is_some_and(|c| *c.borrow() > 0)
     }
 
