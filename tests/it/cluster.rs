@@ -506,6 +506,32 @@ fn cancel_ends_a_run_without_jobs_as_a_signal_does() {
 }
 
 #[test]
+fn what_a_network_file_system_shows_late_is_waited_for() {
+    let fresh = fresh(SMALLEST);
+    let run = |fault: &str| {
+        let cluster = Cluster::new(SMALLEST);
+        let mut command = cluster.command(&["run", "w.yaml", "--format", "json"]);
+        command.env("CLCC_FAILPOINT", fault);
+        let ran = Ran::new(command.output().expect("the program starts"));
+        (cluster, ran)
+    };
+    let (cluster, ran) = run("lookup=late");
+    let ran = ran.expect(0);
+    assert_eq!(ran.nodes("did_execute").len(), 3);
+    assert_eq!(ran.nodes("will_retry"), Vec::<String>::new());
+    assert!(cluster.starts().values().all(|n| *n == 1));
+    cluster.whole(&fresh, "late");
+    // The layer hides what it says: what never shows is a loss.
+    let (_, ran) = run("lookup=never");
+    let events = ran.expect(6).events();
+    let lost = events
+        .iter()
+        .find(|e| e["event"] == "did_fail")
+        .expect("one");
+    assert_eq!(lost["message"], "the job ended without a result");
+}
+
+#[test]
 fn attach_follows_a_run_to_its_end() {
     let cluster = Cluster::new(SMALLEST);
     cluster.set("hold", "");
