@@ -161,6 +161,18 @@ fn jobs_make_the_bytes_of_a_local_run_and_each_runs_once() {
         table.contains("infercnv[A]") && table.contains("8 jobs used"),
         "{table}"
     );
+    let file = "results/tiny/efficiency.tsv";
+    let table = std::fs::read_to_string(cluster.project.path().join(file)).expect("a table");
+    let lines: Vec<&str> = table.lines().filter(|l| !l.starts_with('#')).collect();
+    assert!(
+        lines.len() == 9 && lines[0].starts_with("node\tjob\t"),
+        "{table}"
+    );
+    assert!(
+        lines.iter().any(|l| l.starts_with("infercnv[A]\t")),
+        "{table}"
+    );
+    assert!(!fresh.path().join(file).exists(), "no node was a job");
     let log = cluster.run(&["log", "infercnv[B]"]).expect(0).stdout;
     assert!(log.contains("  job ") && log.contains("done in"), "{log}");
     let sbatch = cluster.said("sbatch.log");
