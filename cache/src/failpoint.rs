@@ -4,11 +4,16 @@
 //! first; `@all`: each time) in a process. Actions: `kill` (SIGKILL to this process), `hang` (for ever), `panic`,
 //! an error of the system by its name in small letters (`enospc`, `eio`, `erofs`, ...: the step fails with it),
 //! `skip` (see [`skipped`]). Builds without debug assertions have no such places.
+//!
+//! `CLCC_FAILPOINT=lookup=late` makes records and files of turns behave as on a network file system that is slow to
+//! show what other machines make: a name that was looked up in vain stays away until its directory has been listed
+//! twice. `lookup=never`: it stays away.
 
 #[cfg(debug_assertions)]
 mod active {
     use std::collections::BTreeMap;
     use std::io;
+    use std::path::{Path, PathBuf};
     use std::sync::Mutex;
 
     static REACHED: Mutex<BTreeMap<String, u32>> = Mutex::new(BTreeMap::new());
@@ -56,6 +61,50 @@ mod active {
     pub(super) fn skipped(name: &str) -> bool {
         action(name).as_deref() == Some("skip")
     }
+
+    /// Names that were looked up in vain, and how often their directory was listed since.
+    static ABSENT: Mutex<BTreeMap<PathBuf, u32>> = Mutex::new(BTreeMap::new());
+
+    /// After how many listings of its directory a name is shown that was absent.
+    fn listings_needed() -> Option<u32> {
+        match std::env::var("CLCC_FAILPOINT").ok()?.as_str() {
+            "lookup=late" => Some(2),
+            "lookup=never" => Some(u32::MAX),
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_late(path: &Path) -> bool {
+        let Some(needed) = listings_needed() else {
+            return false;
+        };
+        let Ok(mut absent) = ABSENT.lock() else {
+            return false;
+        };
+        let is_shown = absent.get(path).is_none_or(|listings| *listings >= needed);
+        if !is_shown {
+            return true;
+        }
+        let is_there = path.exists();
+        match is_there {
+            true => absent.remove(path),
+            false => absent.insert(path.to_path_buf(), 0),
+        };
+        !is_there
+    }
+
+    pub(super) fn listed(dir: &Path) {
+        if let Ok(mut absent) = ABSENT.lock() {
+            let inside = absent.iter_mut().filter(|(p, _)| p.parent() == Some(dir));
+            inside.for_each(|(_, listings)| *listings = listings.saturating_add(1));
+        }
+    }
+
+    pub(super) fn made(path: &Path) {
+        if let Ok(mut absent) = ABSENT.lock() {
+            absent.remove(path);
+        }
+    }
 }
 
 /// Passes the place `name`.
@@ -83,4 +132,34 @@ pub fn skipped(name: &str) -> bool {
         let _ = name;
         false
     }
+}
+
+/// Whether a test asked that the file not be seen yet, whether or not it is there.
+#[inline]
+pub(crate) fn is_late(path: &std::path::Path) -> bool {
+    #[cfg(debug_assertions)]
+    return active::is_late(path);
+    #[cfg(not(debug_assertions))]
+    {
+        let _ = path;
+        false
+    }
+}
+
+/// The directory was listed, so that files come to be seen that were late.
+#[inline]
+pub(crate) fn listed(dir: &std::path::Path) {
+    #[cfg(debug_assertions)]
+    active::listed(dir);
+    #[cfg(not(debug_assertions))]
+    let _ = dir;
+}
+
+/// This process made the file: it sees it.
+#[inline]
+pub(crate) fn made(path: &std::path::Path) {
+    #[cfg(debug_assertions)]
+    active::made(path);
+    #[cfg(not(debug_assertions))]
+    let _ = path;
 }

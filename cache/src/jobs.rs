@@ -25,6 +25,7 @@ use serde::de::DeserializeOwned;
 
 use crate::digest::Digest;
 use crate::error::{CacheError, CacheResult};
+use crate::failpoint;
 use crate::fresh::{fresh_file, publish};
 use crate::plain::read_plain;
 use crate::store::Store;
@@ -62,6 +63,16 @@ impl Store {
         let entries = std::fs::read_dir(self.job_dir(key)).ok()?;
         let numbers = entries.filter_map(|e| e.ok()?.file_name().to_str()?.parse::<u32>().ok());
         Some(self.turn(key, numbers.max()?))
+    }
+
+    /// Lists the folders in which the turn's files and its record come to be: a network file system goes on saying of a
+    /// name that was looked up in vain that it is not there, and looks again when the folder is listed.
+    pub fn look_again(&self, turn: &Turn) {
+        let record = self.record_path(&turn.key);
+        for dir in record.parent().into_iter().chain([turn.dir.as_path()]) {
+            let _ = std::fs::read_dir(dir).map(Iterator::count);
+            failpoint::listed(dir);
+        }
     }
 
     /// Takes the turn of that number; `None` where somebody else has it.
@@ -139,7 +150,8 @@ impl Store {
 impl Turn {
     /// Whether it is said how it ended.
     pub fn has_ended(&self) -> bool {
-        self.dir.join("end.json").exists()
+        let end = self.dir.join("end.json");
+        !failpoint::is_late(&end) && end.exists()
     }
 
     /// Writes `value` as the file `name`, whole or not at all.
@@ -154,12 +166,18 @@ impl Turn {
                 io::Write::write_all(&mut file, &bytes)?;
                 publish(file, &path)
             })
-            .map_err(CacheError::io("write", &path))
+            .map_err(CacheError::io("write", &path))?;
+        failpoint::made(&path);
+        Ok(())
     }
 
     /// Reads the file `name`; `None` where it is not there or not as it was written.
     pub fn read<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
-        serde_json::from_slice(&read_plain(&self.dir.join(name)).ok()?).ok()
+        let path = self.dir.join(name);
+        if failpoint::is_late(&path) {
+            return None;
+        }
+        serde_json::from_slice(&read_plain(&path).ok()?).ok()
     }
 
     /// Makes the folder of the next start of the job, `attempt.<n>`.

@@ -1,9 +1,9 @@
-//! `attach`, `cancel`, `status --efficiency`: runs whose nodes are jobs of a batch system.
+//! `attach`, `cancel`, `status --efficiency`: runs that go on elsewhere, and what jobs of a batch system used.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use clcc_cache::{ActionRecord, KeyLock, SILENCE, Store, read_plain};
+use clcc_cache::{KeyLock, SILENCE, Store, read_plain};
 use serde::Serialize;
 
 use super::args::{AttachArgs, CacheArgs, Format};
@@ -13,7 +13,7 @@ use super::terminal::Terminal;
 use crate::events::Event;
 use crate::exec::{Claim, TurnEnd, cancel_jobs, gib, jobs_of_run};
 use crate::profile::Profile;
-use crate::results::RunRecord;
+use crate::results::{JobUse, RunRecord};
 
 /// How often a run that is followed is looked at.
 const LOOK: Duration = Duration::from_millis(300);
@@ -187,34 +187,56 @@ pub(super) fn cancel(args: &AttachArgs) -> Result<i32, CliError> {
     let left = read_plain(&run.dir.join("profile.json")).ok();
     let left: Option<Profile> = left.and_then(|b| serde_json::from_slice(&b).ok());
     let profile = match &args.profile {
-        Some(file) => Profile::load(file)?,
-        None => left.ok_or_else(|| {
-            CliError::new(
-                exit::USAGE,
-                format!("run {} has no jobs in a batch system", run.name),
-            )
-            .hint("end it with Ctrl+C or SIGTERM where it runs")
-        })?,
+        Some(file) => Some(Profile::load(file)?),
+        None => left,
     };
-    let mark = run.dir.join("cancel");
+    if profile.is_none() && run.goes_on() == Some(false) {
+        let message = format!(
+            "the coordinator of run {} has ended before its time, and no jobs are left",
+            run.name
+        );
+        return Err(CliError::new(exit::USAGE, message));
+    }
+    ask_to_end(&run)?;
+    if ends_in_time(&run) {
+        say!("run {} has ended", run.name);
+        return Ok(exit::OK);
+    }
+    let Some(profile) = profile else {
+        let message = format!("the coordinator of run {} does not answer", run.name);
+        return Err(CliError::new(exit::INTERNAL, message)
+            .hint("end it with Ctrl+C or SIGTERM where it runs"));
+    };
+    if run.goes_on() != Some(false) {
+        tell!("its coordinator does not answer; its jobs are cancelled without it");
+    }
+    cancel_jobs_of(&store, &run, &profile)
+}
+
+/// Leaves the mark that the coordinator of a run looks for.
+fn ask_to_end(run: &Run) -> Result<(), CliError> {
+    let mark = run.dir.join(crate::run::cancel::MARK);
     std::fs::write(&mark, "").map_err(|e| {
         CliError::new(
             exit::DISK,
             format!("cannot write `{}`: {e}", mark.display()),
         )
-    })?;
-    if run.goes_on() != Some(false) {
-        let until = Instant::now() + PATIENCE;
-        while run.goes_on() != Some(false) && Instant::now() < until {
-            std::thread::sleep(LOOK);
-        }
-        if run.goes_on() == Some(false) {
-            say!("run {} has ended", run.name);
-            return Ok(exit::OK);
-        }
-        tell!("its coordinator does not answer; its jobs are cancelled without it");
+    })
+}
+
+/// Waits for the coordinator of a run that was asked to end; `false` where it had gone before, or gives no answer.
+fn ends_in_time(run: &Run) -> bool {
+    if run.goes_on() == Some(false) {
+        return false;
     }
-    cancel_jobs_of(&store, &run, &profile)
+    let until = Instant::now() + PATIENCE;
+    while run.goes_on() != Some(false) {
+        if Instant::now() >= until {
+            return false;
+        }
+        std::thread::sleep(LOOK);
+    }
+    true
 }
 
 /// Ends the jobs of a run without its coordinator.
@@ -248,44 +270,12 @@ fn cancel_jobs_of(store: &Store, run: &Run, profile: &Profile) -> Result<i32, Cl
     Ok(exit::OK)
 }
 
-/// What a node's job asked for and what it used.
-#[derive(Debug, Serialize)]
-struct Used {
-    node: String,
-    job: Option<String>,
-    host: Option<String>,
-    asked_memory: u64,
-    peak_memory: u64,
-    asked_seconds: u64,
-    seconds: f64,
-    waited_seconds: f64,
-    cores: u64,
-}
-
-impl Used {
-    fn of(node: &str, record: &ActionRecord) -> Option<Self> {
-        let (measured, job) = (&record.measured, record.measured.get("job")?);
-        let text = |name: &str| job[name].as_str().map(str::to_string);
-        Some(Self {
-            node: node.to_string(),
-            job: text("id"),
-            host: text("host"),
-            asked_memory: job["asked_memory"].as_u64()?,
-            peak_memory: measured["peak_rss_bytes"].as_u64()?,
-            asked_seconds: job["asked_seconds"].as_u64()?,
-            seconds: measured["seconds"].as_f64()?,
-            waited_seconds: job["waited_seconds"].as_f64().unwrap_or(0.0),
-            cores: job["asked_cores"].as_u64().unwrap_or(1),
-        })
-    }
-}
-
 /// The last run of a workflow with what its jobs used.
 #[derive(Debug, Serialize)]
 struct RunUse {
     run: String,
     workflow: String,
-    jobs: Vec<Used>,
+    jobs: Vec<JobUse>,
 }
 
 pub(super) fn efficiency(args: &CacheArgs, format: Format) -> Result<i32, CliError> {
@@ -300,7 +290,7 @@ pub(super) fn efficiency(args: &CacheArgs, format: Format) -> Result<i32, CliErr
         }
         let jobs = record.nodes.iter().filter_map(|n| {
             let record = store.record(n.key.as_ref()?)?;
-            Used::of(&n.id, &record)
+            JobUse::of(&n.id, &record.measured)
         });
         all.push(RunUse {
             jobs: jobs.collect(),
@@ -322,7 +312,7 @@ pub(super) fn efficiency(args: &CacheArgs, format: Format) -> Result<i32, CliErr
     Ok(exit::OK)
 }
 
-fn print_use(jobs: &[Used]) {
+fn print_use(jobs: &[JobUse]) {
     if jobs.is_empty() {
         return;
     }
@@ -352,7 +342,7 @@ fn print_use(jobs: &[Used]) {
             j.job.as_deref().unwrap_or("?"),
         );
     }
-    let sum = |f: fn(&Used) -> f64| jobs.iter().map(f).sum::<f64>();
+    let sum = |f: fn(&JobUse) -> f64| jobs.iter().map(f).sum::<f64>();
     say!(
         "  {} jobs used {} of the memory and {} of the time that they had asked for; {:.1} s were waited on average",
         jobs.len(),

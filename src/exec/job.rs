@@ -347,7 +347,7 @@ impl Worker<'_> {
                         .and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()));
                 }
                 JobEvent::Ended(_, _, outcome) => return outcome,
-                JobEvent::Placed(..) | JobEvent::Note(_) | JobEvent::CancelAsked => {}
+                JobEvent::Placed(..) | JobEvent::Note(_) => {}
             }
         }
         let message = "the engine ended before the stage";

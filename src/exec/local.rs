@@ -86,8 +86,6 @@ pub enum JobEvent {
     Placed(NodeId, Placed),
     /// Something to know about the executor itself.
     Note(String),
-    /// Another process asks that the run be cancelled.
-    CancelAsked,
     /// It ended.
     Ended(NodeId, Duration, JobOutcome),
 }

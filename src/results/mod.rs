@@ -1,4 +1,5 @@
-//! `results/<workflow>/`: published outputs next to one another, `metrics.json` and `run.json`.
+//! `results/<workflow>/`: published outputs next to one another, `metrics.json`, `run.json`, and of a run with jobs in a
+//! batch system `efficiency.tsv`.
 //!
 //! Files are copies of what is in the cache (reflinks where the filesystem has them), never
 //! links to it, so that editing a result cannot damage the cache. A file that is in place already
@@ -9,6 +10,7 @@
 //! killed on the way leaves nothing that the next takes for its own. Results of another workflow file of the same
 //! name are not touched unless that is asked for ([`made_before`]).
 
+mod efficiency;
 mod index;
 mod origin;
 mod record;
@@ -17,6 +19,7 @@ mod tables_readme;
 mod trace;
 mod wanted;
 
+pub use efficiency::JobUse;
 pub use record::{
     InputRecord, MachineRecord, NodeDetails, NodeRecord, NodeStatus, ProgramRecord, RunRecord,
     WorkflowRecord,
@@ -286,13 +289,33 @@ fn write_records(
     metrics: &Value,
     run: RunRecord,
 ) -> Result<(), ResultsError> {
+    let efficiency = efficiency::table(&run);
     let run = serde_json::to_value(run).expect("plain values serialise");
-    let ro_crate = ro_crate(&run, wanted.keys().map(String::as_str));
+    let files = wanted.keys().map(String::as_str);
+    let ro_crate = ro_crate(
+        &run,
+        files.chain(efficiency.as_ref().map(|_| efficiency::FILE)),
+    );
     write(&dir.join("metrics.json"), &pretty(metrics))?;
     write(&dir.join("run.json"), &pretty(&run))?;
     write(&dir.join("ro-crate-metadata.json"), &pretty(&ro_crate))?;
+    write_efficiency(dir, efficiency.as_deref())?;
     write_tables_readme(dir, wanted, &run)?;
     embed_provenance(dir, wanted, &run)
+}
+
+/// Writes what jobs used; of a run without jobs, removes what an earlier one left.
+fn write_efficiency(dir: &Path, table: Option<&str>) -> Result<(), ResultsError> {
+    let path = dir.join(efficiency::FILE);
+    match table {
+        Some(table) => write(&path, table),
+        None => {
+            if read_plain(&path).is_ok_and(|text| efficiency::is_ours(&text)) {
+                let _ = std::fs::remove_file(&path);
+            }
+            Ok(())
+        }
+    }
 }
 
 /// Writes `tables/README.md` for the tables of this run and those kept from earlier ones; removes it where there are none.
@@ -537,6 +560,31 @@ fn embed_provenance(dir: &Path, wanted: &WantedFiles, run: &Value) -> Result<(),
 mod tests {
     use super::*;
     use clcc_stages::report::PROVENANCE_MARK;
+
+    #[test]
+    fn what_jobs_used_goes_with_the_last_job_and_a_file_of_another_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join(efficiency::FILE);
+        let measured = json!({"seconds": 1.0, "peak_rss_bytes": 1, "job": {"asked_memory": 2, "asked_seconds": 2}});
+        let nodes = |measured: Value| {
+            let node = json!({
+                "id": "a", "stage": "a", "status": "ran", "kind": "a", "code_version": 1, "axes": {}, "params": {},
+                "measured": measured, "needs": []
+            });
+            let run =
+                json!({"run": "r", "started": "", "seconds": 0.0, "workflow": {}, "nodes": [node]});
+            serde_json::from_value::<RunRecord>(run).unwrap()
+        };
+        let with_jobs = efficiency::table(&nodes(measured)).unwrap();
+        write_efficiency(dir.path(), Some(&with_jobs)).unwrap();
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), with_jobs);
+        assert_eq!(efficiency::table(&nodes(json!({"seconds": 1.0}))), None);
+        write_efficiency(dir.path(), None).unwrap();
+        assert!(!file.exists());
+        std::fs::write(&file, "mine").unwrap();
+        write_efficiency(dir.path(), None).unwrap();
+        assert!(file.exists());
+    }
 
     #[test]
     fn no_name_in_the_record_ends_its_script_or_begins_a_comment_there() {

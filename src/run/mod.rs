@@ -13,6 +13,7 @@
 //! # Ok::<(), clcc_flow::run::RunError>(())
 //! ```
 
+pub(crate) mod cancel;
 mod error;
 mod place;
 #[cfg(feature = "remote")]
@@ -58,7 +59,7 @@ pub struct RunOptions {
     pub program: Option<PathBuf>,
     /// Where nodes run; the default is on this machine.
     pub profile: Profile,
-    /// Raised to 1 it ends the run cleanly, to 2 at once. `None`: nothing does.
+    /// Raised to 1 it ends the run cleanly, to 2 at once. `clcc-flow cancel` ends the run too, also where this is `None`.
     pub cancel: Option<Cancel>,
 }
 
@@ -331,8 +332,8 @@ fn drive(
         .enable_all()
         .build()
         .map_err(RunError::Start)?;
-    let never = tokio::sync::watch::channel(0u8).1;
-    let cancel = options.cancel.as_ref().unwrap_or(&never);
+    let run_dir = session.store.root().join("runs").join(&schedule.run);
+    let cancel = cancel::with_mark(options.cancel.clone(), run_dir).map_err(RunError::Start)?;
     reporter.on_event(&Event::Started {
         schema: EVENT_SCHEMA,
         run: schedule.run.clone(),
@@ -356,7 +357,7 @@ fn drive(
         session.remember(&outcome);
         reporter.tell_news(session);
         #[cfg(feature = "remote")]
-        let outcome = match remote::bring_results(session, outcome, cancel, pass, reporter)? {
+        let outcome = match remote::bring_results(session, outcome, &cancel, pass, reporter)? {
             Ok(outcome) => outcome,
             Err(to_be_made) => {
                 before = Some(to_be_made);

@@ -560,9 +560,6 @@ impl<'a> Dispatcher<'a> {
                 self.emit(&event);
             }
             JobEvent::Note(message) => self.emit(&Event::Note { message }),
-            JobEvent::CancelAsked => {
-                self.stopped.get_or_insert(StopReason::Cancelled);
-            }
             JobEvent::Ended(node, took, outcome) => {
                 let Some(running) = self.running.remove(&node) else {
                     return;

@@ -161,6 +161,18 @@ fn jobs_make_the_bytes_of_a_local_run_and_each_runs_once() {
         table.contains("infercnv[A]") && table.contains("8 jobs used"),
         "{table}"
     );
+    let file = "results/tiny/efficiency.tsv";
+    let table = std::fs::read_to_string(cluster.project.path().join(file)).expect("a table");
+    let lines: Vec<&str> = table.lines().filter(|l| !l.starts_with('#')).collect();
+    assert!(
+        lines.len() == 9 && lines[0].starts_with("node\tjob\t"),
+        "{table}"
+    );
+    assert!(
+        lines.iter().any(|l| l.starts_with("infercnv[A]\t")),
+        "{table}"
+    );
+    assert!(!fresh.path().join(file).exists(), "no node was a job");
     let log = cluster.run(&["log", "infercnv[B]"]).expect(0).stdout;
     assert!(log.contains("  job ") && log.contains("done in"), "{log}");
     let sbatch = cluster.said("sbatch.log");
@@ -445,6 +457,90 @@ fn cancel_ends_a_run_and_its_jobs_with_its_coordinator_or_without() {
         cluster.unset("hold");
         cluster.whole(&fresh(SMALLEST), "after cancel");
     }
+}
+
+#[test]
+fn cancel_ends_a_run_without_jobs_as_a_signal_does() {
+    let project = Project::new(&SMALLEST.replace(
+        "n_cells: 40, n_genes: 1500",
+        "n_cells: 100000, n_genes: 12000",
+    ));
+    let child = project.start_json(&[], &[]);
+    let journal = || {
+        let runs = std::fs::read_dir(project.path().join(".clcc/runs"));
+        let dirs = runs
+            .into_iter()
+            .flatten()
+            .filter_map(|e| Some(e.ok()?.path()));
+        let texts = dirs.filter_map(|d| std::fs::read_to_string(d.join("events.jsonl")).ok());
+        texts.collect::<String>()
+    };
+    let until = Instant::now() + Duration::from_secs(120);
+    while !journal().contains("will_execute") {
+        assert!(Instant::now() < until, "a node runs");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let cancelled = project.run(&["cancel"]).expect(0);
+    assert!(
+        cancelled.stdout.contains(" has ended"),
+        "{}",
+        cancelled.stdout
+    );
+    Ran::new(child.wait_with_output().expect("ended")).expect(130);
+    let ends: Vec<serde_json::Value> = journal()
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("an event"))
+        .collect();
+    let cancelled =
+        |e: &&serde_json::Value| e["event"] == "did_skip" && e["reason"]["kind"] == "cancelled";
+    assert_eq!(ends.iter().filter(cancelled).count(), 1, "{ends:?}");
+    let executed = |e: &serde_json::Value| e["event"] == "did_execute";
+    assert!(!ends.iter().any(executed), "{ends:?}");
+    assert_eq!(
+        ends.last().map(|e| e["event"].clone()),
+        Some("finished".into())
+    );
+    // It has ended, and so has one whose coordinator was killed: there is nothing to cancel.
+    let again = project.run(&["cancel"]).expect(2);
+    assert!(
+        again.stderr.contains("every run in this cache has ended"),
+        "{}",
+        again.stderr
+    );
+    let mut killed = project.start_json(&[], &[]);
+    while journal().matches("will_execute").count() < 2 {
+        assert!(Instant::now() < until, "a node runs again");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    kill(&mut killed);
+    let gone = project.run(&["cancel"]).expect(2);
+    assert!(gone.stderr.contains("no jobs are left"), "{}", gone.stderr);
+}
+
+#[test]
+fn what_a_network_file_system_shows_late_is_waited_for() {
+    let fresh = fresh(SMALLEST);
+    let run = |fault: &str| {
+        let cluster = Cluster::new(SMALLEST);
+        let mut command = cluster.command(&["run", "w.yaml", "--format", "json"]);
+        command.env("CLCC_FAILPOINT", fault);
+        let ran = Ran::new(command.output().expect("the program starts"));
+        (cluster, ran)
+    };
+    let (cluster, ran) = run("lookup=late");
+    let ran = ran.expect(0);
+    assert_eq!(ran.nodes("did_execute").len(), 3);
+    assert_eq!(ran.nodes("will_retry"), Vec::<String>::new());
+    assert!(cluster.starts().values().all(|n| *n == 1));
+    cluster.whole(&fresh, "late");
+    // The layer hides what it says: what never shows is a loss.
+    let (_, ran) = run("lookup=never");
+    let events = ran.expect(6).events();
+    let lost = events
+        .iter()
+        .find(|e| e["event"] == "did_fail")
+        .expect("one");
+    assert_eq!(lost["message"], "the job ended without a result");
 }
 
 #[test]

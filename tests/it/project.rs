@@ -200,7 +200,12 @@ impl Project {
                     dirs.push(path);
                     continue;
                 }
-                let of_the_run = ["run.json", "ro-crate-metadata.json", "report.html"];
+                let of_the_run = [
+                    "run.json",
+                    "ro-crate-metadata.json",
+                    "report.html",
+                    "efficiency.tsv",
+                ];
                 let hidden = path
                     .file_name()
                     .is_some_and(|n| n.to_string_lossy().starts_with(".published"));

@@ -121,7 +121,7 @@ impl Store {
         self.artifact_path(digest).with_extension("tree")
     }
 
-    fn record_path(&self, key: &Digest) -> PathBuf {
+    pub(crate) fn record_path(&self, key: &Digest) -> PathBuf {
         let name = key.to_string();
         self.root
             .join("ac")
@@ -136,7 +136,11 @@ impl Store {
 
     /// The record of a key, parsed and of this version, whether or not its outputs are there.
     pub fn record(&self, key: &Digest) -> Option<ActionRecord> {
-        let bytes = read_plain(&self.record_path(key)).ok()?;
+        let path = self.record_path(key);
+        if failpoint::is_late(&path) {
+            return None;
+        }
+        let bytes = read_plain(&path).ok()?;
         ActionRecord::from_file(&bytes).filter(|record| record.key == *key)
     }
 
@@ -310,6 +314,7 @@ impl Store {
         let path = self.record_path(&record.key);
         failpoint::reach("commit.begin").map_err(CacheError::io("write", &path))?;
         write_atomic(&self.tmp(), &path, &record.to_file())?;
+        failpoint::made(&path);
         failpoint::reach("commit.done").map_err(CacheError::io("write", &path))
     }
 

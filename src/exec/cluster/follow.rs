@@ -25,6 +25,9 @@ const QUIET: Duration = Duration::from_millis(300);
 const GATHER: Duration = Duration::from_secs(2);
 /// Longest pause between two questions to the batch system.
 const SLOWEST_POLL: Duration = Duration::from_secs(60);
+/// How often the folders of a job must have been listed since its last sign of life before it counts as lost, a beat
+/// apart: a network file system may show new files late.
+const LOOKS: u32 = 2;
 /// How old a claim must be before it counts as one that was never handed in: the program that hands in may outlive
 /// its coordinator by a moment.
 const SETTLED: Duration = Duration::from_secs(5);
@@ -58,6 +61,9 @@ pub(super) struct Live {
     /// When it was handed in or adopted.
     pub(super) handed_at: Instant,
     beat: Option<Beat>,
+    /// How often its folders were listed since, and when last.
+    looks: u32,
+    looked_at: Option<Instant>,
     /// Bytes of its messages that were passed on.
     read: u64,
     word: Word,
@@ -205,16 +211,6 @@ impl Follower {
     }
 
     fn is_cancelled(&self) -> bool {
-        let asked = self
-            .store
-            .root()
-            .join("runs")
-            .join(&self.run)
-            .join("cancel");
-        if let Some(events) = self.events.as_ref().filter(|_| asked.exists()) {
-            let _ = events.send(JobEvent::CancelAsked);
-            return true;
-        }
         self.cancel.as_ref().is_some_and(|c| *c.borrow() > 0)
     }
 
@@ -270,6 +266,8 @@ impl Follower {
             heard: Instant::now(),
             handed_at: Instant::now(),
             beat: None,
+            looks: 0,
+            looked_at: None,
             read: 0,
             word: Word::Unknown,
             node: String::new(),
@@ -420,7 +418,7 @@ impl Follower {
                 self.renew(&mut live);
             }
             live.listen();
-            match self.verdict(&live) {
+            match self.verdict(&mut live) {
                 Verdict::Wait => kept.push(live),
                 Verdict::Done => self.done(live),
                 Verdict::Failed(failure) => self.lost(live, failure),
@@ -429,20 +427,33 @@ impl Follower {
         self.live.append(&mut kept);
     }
 
-    fn verdict(&self, live: &Live) -> Verdict {
+    /// What is not there counts as missing once the folders have been listed [`LOOKS`] times.
+    fn verdict(&self, live: &mut Live) -> Verdict {
         let mut evidence = self.evidence(live);
         let verdict = judge(&evidence);
-        if matches!(verdict, Verdict::Failed(_)) && evidence.end.is_none() {
-            // A network file system shows new files late: listing the folders makes it look again.
-            let _ = std::fs::read_dir(&live.turn.dir).map(Iterator::count);
-            let record = live.turn.key.to_string();
-            let shard = self.store.root().join("ac").join(&record[..2]);
-            let _ = std::fs::read_dir(shard).map(Iterator::count);
-            evidence.record = made(&self.store, &live.job.key, live.before).is_some();
-            evidence.end = live.turn.read("end.json");
-            return judge(&evidence);
+        let is_doubtful = match (&verdict, &evidence.end) {
+            (Verdict::Done, _) => false,
+            (_, Some(TurnEnd::Published)) => true,
+            (Verdict::Failed(_), end) => end.is_none(),
+            (Verdict::Wait, _) => false,
+        };
+        if !is_doubtful {
+            return verdict;
         }
-        verdict
+        if live
+            .looked_at
+            .is_none_or(|at| at.elapsed() >= self.profile.beat)
+        {
+            self.store.look_again(&live.turn);
+            live.looked_at = Some(Instant::now());
+            live.looks += 1;
+        }
+        evidence.record = made(&self.store, &live.job.key, live.before).is_some();
+        evidence.end = live.turn.read("end.json");
+        match judge(&evidence) {
+            Verdict::Failed(_) if live.looks < LOOKS => Verdict::Wait,
+            verdict => verdict,
+        }
     }
 
     fn evidence(&self, live: &Live) -> Evidence {
@@ -626,6 +637,7 @@ impl Live {
         if beat.is_some() && beat != self.beat {
             self.heard = Instant::now();
             self.beat = beat;
+            (self.looks, self.looked_at) = (0, None);
         }
         for line in self.new_lines() {
             // Its end brings the failure.
