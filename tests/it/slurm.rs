@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -19,6 +20,14 @@ fn is_there() -> bool {
         eprintln!("skipped: CLCC_SLURM=1 runs it on a real Slurm");
     }
     is_asked
+}
+
+/// One test at a time with `CLCC_SLURM_ADMIN=1`, as some take the controller or a machine from all jobs; else no test
+/// waits for another.
+fn one_at_a_time() -> Option<MutexGuard<'static, ()>> {
+    static ONE: Mutex<()> = Mutex::new(());
+    let is_admin = std::env::var_os("CLCC_SLURM_ADMIN").is_some();
+    is_admin.then(|| ONE.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 fn project(workflow: &str) -> Project {
@@ -108,6 +117,7 @@ fn the_real_slurm_makes_the_bytes_of_a_local_run() {
     if !is_there() {
         return;
     }
+    let _alone = one_at_a_time();
     let fresh = fresh(TINY);
     let p = project(TINY);
     let ran = whole(&p, &fresh, "slurm");
@@ -126,6 +136,7 @@ fn the_real_slurm_runs_nothing_twice_however_often_its_coordinator_is_killed() {
     if !is_there() {
         return;
     }
+    let _alone = one_at_a_time();
     let fresh = fresh(&with_tables());
     let n = rounds(4);
     for i in 0..n {
@@ -177,6 +188,7 @@ fn the_real_slurm_requeues_a_job_and_the_run_waits() {
     if !is_there() {
         return;
     }
+    let _alone = one_at_a_time();
     let (p, child, turn) = at_work();
     called("scontrol", &["requeue", &job_of(&turn)]);
     let events = events(child, 0);
@@ -193,6 +205,7 @@ fn a_job_of_the_real_slurm_that_is_cancelled_by_hand_fails_its_node() {
     if !is_there() {
         return;
     }
+    let _alone = one_at_a_time();
     let (_p, child, turn) = at_work();
     called("scancel", &[&job_of(&turn)]);
     let events = events(child, 6);
@@ -211,6 +224,7 @@ fn a_stage_of_the_real_slurm_that_is_killed_is_told_apart_from_a_job_that_is() {
     if !is_there() {
         return;
     }
+    let _alone = one_at_a_time();
     // The job's own process: Slurm says FAILED.
     let (_p, child, turn) = at_work();
     let id = job_of(&turn);
@@ -224,10 +238,27 @@ fn a_stage_of_the_real_slurm_that_is_killed_is_told_apart_from_a_job_that_is() {
 }
 
 #[test]
+fn a_job_of_the_real_slurm_that_lost_its_slurmstepd_is_made_again() {
+    if !is_there() || std::env::var_os("CLCC_SLURM_ADMIN").is_none() {
+        return;
+    }
+    let _alone = one_at_a_time();
+    let (p, child, turn) = at_work();
+    // The stage dies with it, and Slurm takes the job for running for a while.
+    called("pkill", &["-KILL", "-x", "slurmstepd"]);
+    let events = events(child, 0);
+    let again = events.iter().find(|e| e["event"] == "will_retry");
+    let again = again.unwrap_or_else(|| panic!("no retry: {events:#?}"));
+    assert_eq!(again["class"], "transient", "{again}");
+    assert!(turn.exists() && p.run(&["verify"]).expect(0).code == 0);
+}
+
+#[test]
 fn an_outage_of_the_real_controller_is_waited_out() {
     if !is_there() || std::env::var_os("CLCC_SLURM_ADMIN").is_none() {
         return;
     }
+    let _alone = one_at_a_time();
     let (p, child, _) = at_work();
     let pid = called("pgrep", &["-x", "slurmctld"]);
     let stop = |s: &str| called("kill", &[s, pid.trim()]);
@@ -245,6 +276,7 @@ fn a_node_of_the_real_slurm_that_is_set_down_makes_its_jobs_run_again() {
     if !is_there() || std::env::var_os("CLCC_SLURM_ADMIN").is_none() {
         return;
     }
+    let _alone = one_at_a_time();
     let (p, child, _) = at_work();
     let node = called("sinfo", &["-h", "-o", "%n"]);
     let update = |state: &str| {
@@ -266,6 +298,7 @@ fn a_signal_ends_the_jobs_of_the_real_slurm() {
     if !is_there() {
         return;
     }
+    let _alone = one_at_a_time();
     let (p, child, turn) = at_work();
     let id = job_of(&turn);
     signal(&child, Signal::INT);
