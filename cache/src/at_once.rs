@@ -1,39 +1,48 @@
-//! Waiting for the disk in several threads.
+//! Waiting for the disk, or for a remote, in several threads.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::error::CacheResult;
+/// How many wait for the disk at once. A journal commits what several threads wait for in one go: syncs of 144 files
+/// took 58 to 70 ms in place of 640 to 1,190 one by one, on a busy ext4; twice as many threads gained nothing.
+pub const SYNCS: usize = 8;
 
-/// How many wait at once. A journal commits what several threads wait for in one go: syncs of 144 files took 58 to
-/// 70 ms in place of 640 to 1,190 one by one, on a busy ext4; twice as many threads gained nothing.
-const THREADS: usize = 8;
-
-/// Does `work` for each of `items`, several at once, in no particular order.
+/// Does `work` for each of `items`, at most `threads` at once, and returns what it made of them, in their order.
 ///
 /// # Errors
 /// One of those of `work`; what was not begun by then may be left undone.
-pub fn at_once<T: Sync>(
+pub fn at_once<T: Sync, R: Send, E: Send>(
     items: &[T],
-    work: impl Fn(&T) -> CacheResult<()> + Sync,
-) -> CacheResult<()> {
+    threads: usize,
+    work: impl Fn(&T) -> Result<R, E> + Sync,
+) -> Result<Vec<R>, E> {
     let next = AtomicUsize::new(0);
-    let some = || -> CacheResult<()> {
-        while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
-            work(item)?;
+    let some = || -> Result<Vec<(usize, R)>, E> {
+        let mut made = Vec::new();
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(item) = items.get(at) else {
+                return Ok(made);
+            };
+            made.push((at, work(item)?));
         }
-        Ok(())
     };
-    std::thread::scope(|scope| {
-        let others: Vec<_> = (1..THREADS.min(items.len()))
+    let made = std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads.min(items.len()))
             // Where no thread is to be had, those that are there do its part.
             .map_while(|_| std::thread::Builder::new().spawn_scoped(scope, some).ok())
             .collect();
         let own = some();
-        others.into_iter().fold(own, |done, thread| {
+        others.into_iter().fold(own, |made, thread| {
             let theirs = thread.join();
-            done.and(theirs.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            let theirs = theirs.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            let mut made = made?;
+            made.extend(theirs?);
+            Ok(made)
         })
-    })
+    });
+    let mut made = made?;
+    made.sort_unstable_by_key(|(at, _)| *at);
+    Ok(made.into_iter().map(|(_, made)| made).collect())
 }
 
 #[cfg(test)]
@@ -49,11 +58,12 @@ mod tests {
         for n in [0usize, 1, 7, 8, 9, 1000] {
             let items: Vec<usize> = (0..n).collect();
             let done = Mutex::new(Vec::new());
-            at_once(&items, |&item| {
+            let made = at_once(&items, SYNCS, |&item| {
                 done.lock().unwrap().push(item);
-                Ok(())
+                Ok::<_, CacheError>(2 * item)
             })
             .unwrap();
+            assert!(made.iter().copied().eq((0..n).map(|item| 2 * item)));
             let mut done = done.into_inner().unwrap();
             done.sort_unstable();
             assert_eq!(done, items);
@@ -64,7 +74,7 @@ mod tests {
     fn one_that_fails_fails_all() {
         let items: Vec<usize> = (0..100).collect();
         for bad in [0, 50, 99] {
-            let end = at_once(&items, |&item| match item == bad {
+            let end = at_once(&items, SYNCS, |&item| match item == bad {
                 true => Err(CacheError::NotPlain {
                     path: PathBuf::from(item.to_string()),
                 }),

@@ -40,7 +40,7 @@ mod store;
 mod tree;
 
 pub use action_store::{ActionStore, NotBrought};
-pub use at_once::at_once;
+pub use at_once::{SYNCS, at_once};
 pub use digest::{Digest, digest_bytes, digest_file};
 pub use error::{CacheError, CacheResult};
 pub use fresh::{fresh_dir, fresh_file, publish};

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::at_once::at_once;
+use crate::at_once::{SYNCS, at_once};
 use crate::digest::{Digest, digest_file};
 use crate::error::{CacheError, CacheResult};
 
@@ -93,8 +93,9 @@ pub fn sync_all(paths: &[PathBuf]) -> CacheResult<()> {
             files.push(path.clone());
         }
     }
-    at_once(&files, |file| sync_path(file))?;
-    at_once(&dirs, |dir| sync_path(dir))
+    at_once(&files, SYNCS, |file| sync_path(file))?;
+    at_once(&dirs, SYNCS, |dir| sync_path(dir))?;
+    Ok(())
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

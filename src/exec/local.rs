@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clcc_cache::{
-    ActionRecord, ActionStore, Digest, OutputRecord, RECORD_FORMAT, at_once, failpoint, read_plain,
+    ActionRecord, ActionStore, Digest, OutputRecord, RECORD_FORMAT, SYNCS, at_once, failpoint,
+    read_plain,
 };
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -506,7 +507,7 @@ fn publish(
     build: Option<Digest>,
     of: Option<serde_json::Value>,
 ) -> Result<JobOutcome, Failure> {
-    at_once(&result.outputs, |(output, artifact)| {
+    at_once(&result.outputs, SYNCS, |(output, artifact)| {
         store.insert(&attempt.join("out").join(output.relative()), artifact)
     })
     .map_err(|e| cache_failure(&e))?;

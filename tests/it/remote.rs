@@ -56,19 +56,19 @@ fn list(root: &Path, dir: &Path, files: &mut BTreeMap<String, u64>) {
 }
 
 /// `run` with the shared cache at `address`.
-fn run(p: &Project, address: &str, env: &[(&str, &str)]) -> Ran {
+pub(crate) fn run(p: &Project, address: &str, env: &[(&str, &str)]) -> Ran {
     let args = ["run", "w.yaml", "--format", "json", "--remote", address];
     p.run_with(&args, env)
 }
 
 /// What travelled, as the last event but one says.
-fn moved(ran: &Ran) -> Value {
+pub(crate) fn moved(ran: &Ran) -> Value {
     let events = ran.events();
     let moved = events.iter().find(|e| e["event"] == "did_transfer");
     moved.expect("a transfer").clone()
 }
 
-fn notes(ran: &Ran) -> Vec<String> {
+pub(crate) fn notes(ran: &Ran) -> Vec<String> {
     let events = ran.events().into_iter();
     let notes = events.filter(|e| e["event"] == "note");
     notes

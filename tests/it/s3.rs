@@ -7,9 +7,8 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use serde_json::Value;
-
-use crate::project::{Project, Ran, TINY};
+use crate::project::{Project, TINY};
+use crate::remote::{moved, notes, run};
 
 /// A prefix of its own for each test; `None` where no S3 was named.
 fn place(test: &str) -> Option<String> {
@@ -26,23 +25,6 @@ fn place(test: &str) -> Option<String> {
         .to_string_lossy()
         .into_owned();
     Some(format!("{}/{test}{}", remote?, own.replace('.', "")))
-}
-
-fn run(p: &Project, address: &str, env: &[(&str, &str)]) -> Ran {
-    let args = ["run", "w.yaml", "--format", "json", "--remote", address];
-    p.run_with(&args, env)
-}
-
-fn moved(ran: &Ran) -> Value {
-    let events = ran.events();
-    let moved = events.iter().find(|e| e["event"] == "did_transfer");
-    moved.expect("a transfer").clone()
-}
-
-fn notes(ran: &Ran) -> Vec<String> {
-    let events = ran.events().into_iter();
-    let notes = events.filter(|e| e["event"] == "note");
-    notes.map(|e| e["message"].to_string()).collect()
 }
 
 fn alone() -> Project {

@@ -1,7 +1,6 @@
 //! Collection in a remote: records by age, then artifacts that no record names.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
 use super::address::Address;
@@ -9,6 +8,7 @@ use super::http::Patience;
 use super::objects::{Listed, Objects};
 use super::open::open;
 use super::trouble::Trouble;
+use crate::at_once::at_once;
 use crate::digest::Digest;
 use crate::record::ActionRecord;
 
@@ -100,38 +100,22 @@ pub(super) fn collect(
     Ok(report)
 }
 
-/// The record of each object; `None` where it is none.
+/// The record of each object that is still there; `None` where it is none.
 fn records(
     objects: &Objects,
     listed: Vec<Listed>,
 ) -> Result<Vec<(Listed, Option<ActionRecord>)>, Trouble> {
-    let next = Mutex::new(listed.into_iter());
-    let work = || {
-        let mut found = Vec::new();
-        loop {
-            let one = next.lock().ok().and_then(|mut n| n.next());
-            let Some(listed) = one else { return Ok(found) };
-            let record = match digest_of(&listed) {
-                Some(key) => match objects.record(&key) {
-                    Err(Trouble::Absent) => continue,
-                    read => read?,
-                },
-                None => None,
-            };
-            found.push((listed, record));
-        }
-    };
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..THREADS).map(|_| scope.spawn(work)).collect();
-        let mut all = Vec::new();
-        for worker in workers {
-            let ended = worker
-                .join()
-                .unwrap_or_else(|_| Err(Trouble::Failed("a thread panicked".to_string())));
-            all.extend(ended?);
-        }
-        Ok(all)
-    })
+    let read = at_once(&listed, THREADS, |listed| match digest_of(listed) {
+        None => Ok::<_, Trouble>(Some(None)),
+        Some(key) => match objects.record(&key) {
+            Err(Trouble::Absent) => Ok(None),
+            read => Ok(Some(read?)),
+        },
+    })?;
+    let found = listed.into_iter().zip(read);
+    Ok(found
+        .filter_map(|(listed, record)| Some((listed, record?)))
+        .collect())
 }
 
 /// The digest in an object's name.

@@ -1,6 +1,7 @@
 //! A local store over a remote one.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use super::open::open;
 use super::trouble::Trouble;
 use super::{RemoteMode, RemoteNews, RemoteUse, Transfer};
 use crate::action_store::{ActionStore, NotBrought};
+use crate::at_once::at_once;
 use crate::digest::Digest;
 use crate::error::CacheResult;
 use crate::failpoint;
@@ -580,24 +582,9 @@ impl ActionStore for Layered {
             let known = digests.iter().filter_map(|d| state.outputs.get(d));
             known.filter(|o| !self.local.has(o)).cloned().collect()
         };
-        let next = Mutex::new(absent.into_iter());
-        let work = || {
-            let mut ended = Vec::new();
-            loop {
-                let output = next.lock().unwrap_or_else(PoisonError::into_inner).next();
-                let Some(output) = output else { return ended };
-                ended.push(self.bring_one(&output, is_over));
-            }
-        };
-        let threads = THREADS.min(next.lock().map_or(0, |n| n.len()));
-        let all: Vec<Brought> = match threads {
-            0 | 1 => work(),
-            n => std::thread::scope(|scope| {
-                let workers: Vec<_> = (0..n).map(|_| scope.spawn(work)).collect();
-                let ended = workers.into_iter().map(|w| w.join().unwrap_or_default());
-                ended.flatten().collect()
-            }),
-        };
+        // What cannot be had keeps no other from being fetched.
+        let bring = |output: &OutputRecord| Ok::<_, Infallible>(self.bring_one(output, is_over));
+        let Ok(all) = at_once(&absent, THREADS, bring);
         NotBrought::of(all)
     }
 }

@@ -116,12 +116,23 @@ impl Reference {
     /// Compute the group means, of logs and in f64. **Deviation**: scipy sums f32 matrices in f32, so
     /// infercnvpy's means differ by about 1e-6 relative.
     pub fn new(x: &Csr, groups: &[(String, Vec<usize>)]) -> Self {
-        let mut low = vec![f64::INFINITY; x.n_cols()];
-        let mut high = vec![f64::NEG_INFINITY; x.n_cols()];
-        for (_, rows) in groups {
-            let sum = x.sum_rows(rows.iter().copied());
-            for (g, sum) in sum.iter().enumerate() {
-                let mean = sum / rows.len() as f64;
+        let means = groups.iter().map(|(_, rows)| {
+            let sums = x.sum_rows(rows.iter().copied()).into_iter();
+            sums.map(|sum| sum / rows.len() as f64)
+                .collect::<Vec<f64>>()
+        });
+        Self::of_means(x.n_cols(), means)
+    }
+
+    /// The bounds of `n_genes` genes from the means of each group.
+    pub(crate) fn of_means(
+        n_genes: usize,
+        groups: impl IntoIterator<Item = impl IntoIterator<Item = f64>>,
+    ) -> Self {
+        let mut low = vec![f64::INFINITY; n_genes];
+        let mut high = vec![f64::NEG_INFINITY; n_genes];
+        for means in groups {
+            for (g, mean) in means.into_iter().enumerate() {
                 low[g] = low[g].min(mean);
                 high[g] = high[g].max(mean);
             }

@@ -297,16 +297,9 @@ impl Normals {
             ));
         };
         let n_cells: f64 = obs.numbers("n_cells")?.iter().sum();
-        let bound = |start: f64, pick: fn(f64, f64) -> f64| {
-            let of_gene =
-                |gene: ndarray::ArrayView1<'_, f64>| gene.iter().copied().fold(start, pick);
-            means.columns().into_iter().map(of_gene).collect()
-        };
+        let groups = means.rows().into_iter().map(|group| group.to_vec());
         Ok(Self {
-            reference: Reference {
-                low: bound(f64::INFINITY, f64::min),
-                high: bound(f64::NEG_INFINITY, f64::max),
-            },
+            reference: Reference::of_means(means.ncols(), groups),
             genes: var.index,
             n_cells: n_cells as usize,
         })
