@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clcc_cache::{
-    ActionRecord, Digest, Journal, OutputRecord, RECORD_FORMAT, StatCache, Store, measure,
+    ActionRecord, Digest, Journal, OutputRecord, RECORD_FORMAT, StatCache, Store, pack,
 };
 use clcc_flow::decide::{Decider, Lookahead, digest_inputs};
 use clcc_flow::plan::{Overrides, Plan};
@@ -98,15 +98,10 @@ fn populate(dir: &Path, file: &Path) -> usize {
                     let text = format!("{key} {output:?} {f}");
                     std::fs::write(path.join(f.to_string()), text).expect("written");
                 }
-                let artifact = measure(&path).expect("measured");
-                store.insert(&path, &artifact).expect("inserted");
-                outputs.push(OutputRecord {
-                    role: decl.role.to_string(),
-                    key: output,
-                    form: artifact.form,
-                    digest: artifact.digest,
-                    bytes: artifact.bytes,
-                });
+                let packed = attempt.join("packed");
+                let artifact = pack(&path, &packed).expect("packed");
+                store.insert(&packed, &artifact).expect("inserted");
+                outputs.push(OutputRecord::new(decl.role, output, &artifact));
             }
         }
         std::fs::remove_dir_all(&attempt).expect("removed");

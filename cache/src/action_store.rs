@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::digest::Digest;
 use crate::error::{CacheError, CacheResult};
 use crate::lock::KeyLock;
+use crate::piece::Piece;
 use crate::record::{ActionRecord, OutputRecord};
 use crate::store::{Lookup, Store};
 use crate::tree::{Artifact, TreeEntry};
@@ -21,8 +22,8 @@ pub trait ActionStore: Debug + Send + Sync {
     fn record(&self, key: &Digest) -> Option<ActionRecord>;
     /// See [`Store::artifact_path`].
     fn artifact_path(&self, digest: &Digest) -> PathBuf;
-    /// See [`Store::listing`].
-    fn listing(&self, digest: &Digest) -> Option<Vec<TreeEntry>>;
+    /// See [`Store::files`].
+    fn files(&self, digest: &Digest) -> Option<Vec<(TreeEntry, Piece)>>;
     /// See [`Store::checkpoint_dir`].
     fn checkpoint_dir(&self, key: &Digest) -> PathBuf;
     /// See [`Store::root`].
@@ -41,16 +42,11 @@ pub trait ActionStore: Debug + Send + Sync {
     /// # Errors
     /// Where the directory cannot be made.
     fn new_attempt(&self, key: &Digest) -> CacheResult<PathBuf>;
-    /// See [`Store::insert`].
+    /// See [`Store::publish`].
     ///
     /// # Errors
-    /// Where the artifact cannot be moved.
-    fn insert(&self, source: &Path, artifact: &Artifact) -> CacheResult<()>;
-    /// See [`Store::commit`].
-    ///
-    /// # Errors
-    /// Where the record cannot be written.
-    fn commit(&self, record: &ActionRecord) -> CacheResult<()>;
+    /// Where an output cannot be moved or the record cannot be written.
+    fn publish(&self, outputs: &[(PathBuf, Artifact)], record: &ActionRecord) -> CacheResult<()>;
     /// See [`Store::quarantine`].
     ///
     /// # Errors
@@ -105,8 +101,8 @@ impl ActionStore for Store {
         self.artifact_path(digest)
     }
 
-    fn listing(&self, digest: &Digest) -> Option<Vec<TreeEntry>> {
-        self.listing(digest)
+    fn files(&self, digest: &Digest) -> Option<Vec<(TreeEntry, Piece)>> {
+        self.files(digest)
     }
 
     fn checkpoint_dir(&self, key: &Digest) -> PathBuf {
@@ -133,12 +129,8 @@ impl ActionStore for Store {
         self.new_attempt(key)
     }
 
-    fn insert(&self, source: &Path, artifact: &Artifact) -> CacheResult<()> {
-        self.insert(source, artifact)
-    }
-
-    fn commit(&self, record: &ActionRecord) -> CacheResult<()> {
-        self.commit(record)
+    fn publish(&self, outputs: &[(PathBuf, Artifact)], record: &ActionRecord) -> CacheResult<()> {
+        self.publish(outputs, record)
     }
 
     fn quarantine(&self, digest: &Digest) -> CacheResult<()> {

@@ -8,6 +8,9 @@
 //! `CLCC_FAILPOINT=lookup=late` makes records and files of turns behave as on a network file system that is slow to
 //! show what other machines make: a name that was looked up in vain stays away until its directory has been listed
 //! twice. `lookup=never`: it stays away.
+//!
+//! `CLCC_SYNC_LOG=FILE` writes down what is made durable (`sync PATH`) and which records get their names (`commit PATH`),
+//! in order, so that a test can count and compare.
 
 #[cfg(debug_assertions)]
 mod active {
@@ -100,6 +103,18 @@ mod active {
         }
     }
 
+    pub(super) fn log(what: &str, path: &Path) {
+        use std::io::Write as _;
+        let Some(log) = std::env::var_os("CLCC_SYNC_LOG") else {
+            return;
+        };
+        // One write a line: threads and processes share the file.
+        let line = format!("{what} {}\n", path.display());
+        let file = std::fs::File::options().append(true).create(true).open(log);
+        let written = file.and_then(|mut file| file.write_all(line.as_bytes()));
+        written.expect("the test's log can be written");
+    }
+
     pub(super) fn made(path: &Path) {
         if let Ok(mut absent) = ABSENT.lock() {
             absent.remove(path);
@@ -160,6 +175,24 @@ pub(crate) fn listed(dir: &std::path::Path) {
 pub(crate) fn made(path: &std::path::Path) {
     #[cfg(debug_assertions)]
     active::made(path);
+    #[cfg(not(debug_assertions))]
+    let _ = path;
+}
+
+/// The file or directory is durable.
+#[inline]
+pub(crate) fn synced(path: &std::path::Path) {
+    #[cfg(debug_assertions)]
+    active::log("sync", path);
+    #[cfg(not(debug_assertions))]
+    let _ = path;
+}
+
+/// A record gets its name.
+#[inline]
+pub(crate) fn commits(path: &std::path::Path) {
+    #[cfg(debug_assertions)]
+    active::log("commit", path);
     #[cfg(not(debug_assertions))]
     let _ = path;
 }

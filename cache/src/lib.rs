@@ -1,8 +1,9 @@
 //! Content-addressed store and action records: what clcc-flow knows about work already done.
 //!
 //! ```text
-//! <cache>/cas/aa/<digest>      an artifact: a file, or a directory of files; read only
-//! <cache>/cas/aa/<digest>.tree the directory's listing (path, size, digest of each file)
+//! <cache>/cas/aa/<digest>      an artifact: a file, or the archive of a directory of files; read only
+//! <cache>/cas/aa/<digest>.tree listing (path, size, digest of each file) of an artifact that is still a directory, as
+//!                              earlier versions published them
 //! <cache>/ac/aa/<key>.json     action record: preimage of the key, outputs, measurements
 //! <cache>/tmp/<attempt>/       private directory of one attempt
 //! <cache>/ckpt/<key>/          checkpoint of an action that was interrupted
@@ -24,6 +25,7 @@
 //! This crate knows nothing of stages, workflows or YAML, and its calls block.
 
 mod action_store;
+mod archive;
 mod at_once;
 mod digest;
 mod error;
@@ -32,6 +34,7 @@ mod fresh;
 mod jobs;
 mod journal;
 mod lock;
+mod piece;
 mod plain;
 mod record;
 pub mod remote;
@@ -40,6 +43,7 @@ mod store;
 mod tree;
 
 pub use action_store::{ActionStore, NotBrought};
+pub use archive::{measure_stored, pack, unpack_unless};
 pub use at_once::{SYNCS, at_once};
 pub use digest::{Digest, digest_bytes, digest_file};
 pub use error::{CacheError, CacheResult};
@@ -47,6 +51,7 @@ pub use fresh::{fresh_dir, fresh_file, publish};
 pub use jobs::Turn;
 pub use journal::Journal;
 pub use lock::{KeyLock, has_no_locks};
+pub use piece::Piece;
 pub use plain::{
     append_plain, edit_plain, is_not_plain, open_plain, open_plain_linked, read_plain,
     read_plain_linked,
@@ -54,7 +59,8 @@ pub use plain::{
 pub use record::{ActionRecord, OutputRecord, RECORD_FORMAT};
 pub use stat_cache::{StatCache, stat_name, stat_of};
 pub use store::{
-    Damage, Defect, GcItem, GcPolicy, GcReason, GcReport, Lookup, SILENCE, Store, VerifyReport,
+    Damage, Defect, GcItem, GcPolicy, GcReason, GcReport, LaidOut, Lookup, SILENCE, Store,
+    VerifyReport,
 };
 pub use tree::{
     Artifact, ArtifactForm, TreeEntry, measure, measure_linked, measure_synced, sync_all,

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::digest::{Digest, digest_bytes};
-use crate::tree::ArtifactForm;
+use crate::tree::{Artifact, ArtifactForm};
 
 /// Version of the record's layout; a record of another version is a miss.
 pub const RECORD_FORMAT: u32 = 2;
@@ -23,6 +23,23 @@ pub struct OutputRecord {
     pub digest: Digest,
     /// Bytes of all files.
     pub bytes: u64,
+    /// Bytes of the archive, of a directory that was published as one file; records of earlier versions have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packed: Option<u64>,
+}
+
+impl OutputRecord {
+    /// The output `artifact` of that role.
+    pub fn new(role: impl Into<String>, key: Option<String>, artifact: &Artifact) -> Self {
+        Self {
+            role: role.into(),
+            key,
+            form: artifact.form,
+            digest: artifact.digest,
+            bytes: artifact.bytes,
+            packed: artifact.packed,
+        }
+    }
 }
 
 /// What an action was and what it made. Measurements never enter a key.

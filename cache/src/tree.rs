@@ -39,9 +39,12 @@ pub struct Artifact {
     pub digest: Digest,
     /// Bytes of all files.
     pub bytes: u64,
-    /// The listing of a directory; empty for a file.
+    /// The listing of a directory; empty for a file, and for an archive that was just made.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub entries: Vec<TreeEntry>,
+    /// Bytes of the archive of a directory that is one file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packed: Option<u64>,
 }
 
 /// Reads and digests the file or directory at `path`.
@@ -123,6 +126,7 @@ fn measure_with(path: &Path, mode: Mode) -> CacheResult<Artifact> {
             digest: digest_file(path)?,
             bytes: meta.len(),
             entries: vec![],
+            packed: None,
         });
     }
     if !meta.is_dir() {
@@ -130,11 +134,7 @@ fn measure_with(path: &Path, mode: Mode) -> CacheResult<Artifact> {
             path: path.to_path_buf(),
         });
     }
-    let mut files = Vec::new();
-    let (above, dirs) = (&mut Vec::new(), &mut Vec::new());
-    list(path, String::new(), mode, above, &mut files, dirs)?;
-    files.sort();
-    let entries = files
+    let entries = files_of(path, mode)?
         .into_iter()
         .map(|(rel, size)| {
             let file = path.join(&rel);
@@ -150,11 +150,25 @@ fn measure_with(path: &Path, mode: Mode) -> CacheResult<Artifact> {
         digest: tree_digest(&entries),
         bytes: entries.iter().map(|e| e.size).sum(),
         entries,
+        packed: None,
     })
 }
 
+/// Paths and sizes of the files of a directory, sorted by path. Links are refused.
+pub(crate) fn files_below(dir: &Path) -> CacheResult<Vec<(String, u64)>> {
+    files_of(dir, Mode::Plain)
+}
+
+fn files_of(dir: &Path, mode: Mode) -> CacheResult<Vec<(String, u64)>> {
+    let mut files = Vec::new();
+    let (above, dirs) = (&mut Vec::new(), &mut Vec::new());
+    list(dir, String::new(), mode, above, &mut files, dirs)?;
+    files.sort();
+    Ok(files)
+}
+
 /// Digest of a directory's listing: paths are length-prefixed, sizes and digests fixed width.
-pub(crate) fn tree_digest(entries: &[TreeEntry]) -> Digest {
+pub(crate) fn tree_digest<'a>(entries: impl IntoIterator<Item = &'a TreeEntry>) -> Digest {
     let mut hasher = blake3::Hasher::new_derive_key("clcc-flow tree v1");
     for e in entries {
         hasher.update(&(e.path.len() as u64).to_le_bytes());
@@ -213,7 +227,9 @@ fn list(
 pub(crate) fn sync_path(path: &Path) -> CacheResult<()> {
     std::fs::File::open(path)
         .and_then(|f| f.sync_all())
-        .map_err(CacheError::io("sync", path))
+        .map_err(CacheError::io("sync", path))?;
+    crate::failpoint::synced(path);
+    Ok(())
 }
 
 #[cfg(test)]

@@ -110,8 +110,9 @@ pub(super) fn changes(
         let Some(before) = a.get(place).filter(|d| *d != digest) else {
             continue;
         };
-        let dirs = [before, digest].map(|d| store.artifact_path(d));
-        let found = between([&dirs[0], &dirs[1]], fdr, &[]);
+        let dirs = [before, digest].map(|d| store.laid_out(d));
+        let [Ok(was), Ok(is)] = &dirs else { continue };
+        let found = between([was.path(), is.path()], fdr, &[]);
         out.extend(found.into_iter().map(|change| TableChange {
             place: Some(place.clone()),
             ..change

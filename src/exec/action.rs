@@ -1,6 +1,6 @@
 //! The files between the engine and the child process.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clcc_cache::{Artifact, Digest};
 use clcc_stages::stage::{Branch, DeviceChoice};
@@ -76,6 +76,24 @@ impl ActionOutput {
             None => PathBuf::from(&self.role),
         }
     }
+
+    /// Where the stage writes it, in the directory of an attempt.
+    pub fn written_at(&self, attempt: &Path) -> PathBuf {
+        attempt.join("out").join(self.relative())
+    }
+
+    /// Where the archive of an output that is a directory is made.
+    pub fn packed_at(&self, attempt: &Path) -> PathBuf {
+        attempt.join("packed").join(self.relative())
+    }
+
+    /// Where what was measured is.
+    pub fn measured_at(&self, attempt: &Path, artifact: &Artifact) -> PathBuf {
+        match artifact.packed {
+            Some(_) => self.packed_at(attempt),
+            None => self.written_at(attempt),
+        }
+    }
 }
 
 /// A line of the child's standard output.
@@ -106,7 +124,7 @@ pub enum NodeMessage {
 /// `result.json` in the attempt directory, written last.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NodeResult {
-    /// Measured and synced outputs; empty after a failure.
+    /// Measured outputs, directories as archives; not synced. Empty after a failure.
     pub outputs: Vec<(ActionOutput, Artifact)>,
     /// Headline numbers.
     pub metrics: Value,

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use clcc_cache::{
-    ActionRecord, ActionStore, Artifact, CacheResult, Digest, KeyLock, Lookup, OutputRecord, Store,
-    TreeEntry, Turn, digest_bytes, read_plain,
+    ActionRecord, ActionStore, Artifact, CacheResult, Digest, KeyLock, Lookup, OutputRecord, Piece,
+    Store, TreeEntry, Turn, digest_bytes, read_plain,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -474,8 +474,8 @@ impl ActionStore for JobStore {
         self.store.artifact_path(digest)
     }
 
-    fn listing(&self, digest: &Digest) -> Option<Vec<TreeEntry>> {
-        self.store.listing(digest)
+    fn files(&self, digest: &Digest) -> Option<Vec<(TreeEntry, Piece)>> {
+        self.store.files(digest)
     }
 
     fn checkpoint_dir(&self, key: &Digest) -> PathBuf {
@@ -506,12 +506,8 @@ impl ActionStore for JobStore {
         })
     }
 
-    fn insert(&self, source: &Path, artifact: &Artifact) -> CacheResult<()> {
-        self.store.insert(source, artifact)
-    }
-
-    fn commit(&self, record: &ActionRecord) -> CacheResult<()> {
-        self.store.commit(record)
+    fn publish(&self, outputs: &[(PathBuf, Artifact)], record: &ActionRecord) -> CacheResult<()> {
+        self.store.publish(outputs, record)
     }
 
     fn quarantine(&self, digest: &Digest) -> CacheResult<()> {

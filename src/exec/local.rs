@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clcc_cache::{
-    ActionRecord, ActionStore, Digest, OutputRecord, RECORD_FORMAT, SYNCS, at_once, failpoint,
-    read_plain,
+    ActionRecord, ActionStore, Artifact, Digest, OutputRecord, RECORD_FORMAT, failpoint, read_plain,
 };
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -507,23 +506,18 @@ fn publish(
     build: Option<Digest>,
     of: Option<serde_json::Value>,
 ) -> Result<JobOutcome, Failure> {
-    at_once(&result.outputs, SYNCS, |(output, artifact)| {
-        store.insert(&attempt.join("out").join(output.relative()), artifact)
-    })
-    .map_err(|e| cache_failure(&e))?;
     let outputs = result.outputs.iter();
-    let outputs = outputs.map(|(output, artifact)| OutputRecord {
-        role: output.role.clone(),
-        key: output.key.clone(),
-        form: artifact.form,
-        digest: artifact.digest,
-        bytes: artifact.bytes,
-    });
+    let records = outputs.map(|(o, artifact)| OutputRecord::new(&o.role, o.key.clone(), artifact));
+    let outputs: Vec<OutputRecord> = records.collect();
+    let placed = result.outputs.into_iter();
+    let placed: Vec<(PathBuf, Artifact)> = placed
+        .map(|(output, artifact)| (output.measured_at(attempt, &artifact), artifact))
+        .collect();
     let mut record = ActionRecord {
         format: RECORD_FORMAT,
         key: job.key,
         preimage: serde_json::to_value(&job.preimage).expect("plain values serialise"),
-        outputs: outputs.collect(),
+        outputs,
         metrics: result.metrics,
         warnings: result.warnings,
         measured: json!({
@@ -539,7 +533,9 @@ fn publish(
     if let Some(of) = of {
         record.measured["job"] = of;
     }
-    store.commit(&record).map_err(|e| cache_failure(&e))?;
+    store
+        .publish(&placed, &record)
+        .map_err(|e| cache_failure(&e))?;
     let _ = std::fs::remove_dir_all(&job.action.checkpoint_dir);
     Ok(JobOutcome::Published(
         Arc::new(record),

@@ -2,12 +2,15 @@
 
 use std::error::Error;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use clcc_cache::{CacheError, Digest, failpoint, measure, measure_linked, read_plain, sync_all};
+use clcc_cache::{
+    Artifact, CacheError, Digest, at_once, failpoint, measure, measure_linked, measure_stored,
+    pack, read_plain, unpack_unless,
+};
 use clcc_stages::StageError;
 use clcc_stages::ingest::Sheet;
 use clcc_stages::stage::{InputArtifact, Progress, StageContext};
@@ -17,6 +20,7 @@ use super::action::{
     Action, ActionInput, ActionOutput, FAULT, Failure, FailureClass, NodeMessage, NodeResult,
     io_class, panic_text,
 };
+use super::local::cache_failure;
 use crate::decide::{content, content_of_patient, content_stat, content_stat_of_patient};
 use crate::registry::kind;
 
@@ -29,7 +33,7 @@ pub fn exec_node(action_file: &Path) -> i32 {
     }
     let started = Instant::now();
     let attempt = action_file.parent().unwrap_or(Path::new("."));
-    let action = match read_action(action_file) {
+    let mut action = match read_action(action_file) {
         Ok(action) => action,
         Err(e) => {
             tracing::error!("cannot read action `{}`: {e}", action_file.display());
@@ -37,7 +41,7 @@ pub fn exec_node(action_file: &Path) -> i32 {
         }
     };
     let reporter = Reporter::default();
-    let mut result = run_action(&action, attempt, &reporter);
+    let mut result = run_action(&mut action, attempt, &reporter);
     result.seconds = started.elapsed().as_secs_f64();
     match write_result(&attempt.join("result.json"), &result) {
         Ok(()) => i32::from(result.failure.is_some()),
@@ -54,11 +58,12 @@ fn read_action(file: &Path) -> Result<Action, String> {
 }
 
 /// Runs the stage between the checks of its inputs, and digests what it wrote.
-fn run_action(action: &Action, attempt: &Path, reporter: &Reporter) -> NodeResult {
+fn run_action(action: &mut Action, attempt: &Path, reporter: &Reporter) -> NodeResult {
     let cancel = Arc::new(AtomicBool::new(false));
     watch_for_term(Arc::clone(&cancel));
     let outcome = check_cached_inputs(action)
         .and_then(|()| at("child.begin"))
+        .and_then(|()| lay_out(action, attempt))
         .and_then(|()| run_stage(action, attempt, reporter, &cancel))
         .and_then(|metrics| check_file_inputs(action).map(|()| metrics))
         .and_then(|metrics| at("child.ran").map(|()| metrics));
@@ -111,7 +116,7 @@ fn at(place: &str) -> Result<(), Failure> {
 fn check_cached_inputs(action: &Action) -> Result<(), Failure> {
     for input in action.inputs.iter().filter(|i| i.in_cache) {
         let Some(digest) = input.digest else { continue };
-        let found = measure(&input.path);
+        let found = measure_stored(&input.path);
         if !found.as_ref().is_ok_and(|f| f.digest == digest) {
             let what = match found {
                 Ok(found) => format!("its content has digest {}", found.digest.short()),
@@ -125,6 +130,19 @@ fn check_cached_inputs(action: &Action) -> Result<(), Failure> {
                     input.path.display()
                 ),
             ));
+        }
+    }
+    Ok(())
+}
+
+/// Lays the directories among the inputs out as files, where the cache holds them as archives. An AnnData store is
+/// read as it is.
+fn lay_out(action: &mut Action, attempt: &Path) -> Result<(), Failure> {
+    let inputs = action.inputs.iter_mut().enumerate();
+    for (i, input) in inputs.filter(|(_, input)| input.in_cache) {
+        let to = attempt.join("in").join(i.to_string());
+        if unpack_unless(&input.path, "zarr.json", &to).map_err(|e| cache_failure(&e))? {
+            input.path = to;
         }
     }
     Ok(())
@@ -249,38 +267,40 @@ fn failure(e: &StageError) -> Failure {
     }
 }
 
-/// Syncs every declared output, all in one go, and digests it; a missing one is a failure.
-fn collect(
-    action: &Action,
-    attempt: &Path,
-) -> Result<Vec<(ActionOutput, clcc_cache::Artifact)>, Failure> {
+/// Digests every declared output, and packs those that are directories; a missing one is a failure.
+fn collect(action: &Action, attempt: &Path) -> Result<Vec<(ActionOutput, Artifact)>, Failure> {
     let wrong = |message: String| Failure::new(FailureClass::Stage, message);
-    let path = |output: &ActionOutput| attempt.join("out").join(output.relative());
-    if let Some(output) = action.outputs.iter().find(|o| !path(o).exists()) {
+    let is_missing = |o: &&ActionOutput| !o.written_at(attempt).exists();
+    if let Some(output) = action.outputs.iter().find(is_missing) {
         return Err(wrong(format!(
             "stage `{}` did not write its output `{}`",
             action.kind,
             output.relative().display()
         )));
     }
-    let cannot = |e: CacheError| match &e {
-        CacheError::Io { path, source, .. } => Failure {
-            hint: crate::disk::hint(path, source),
-            ..Failure::new(io_class(source, true), format!("{e}: {source}"))
-        },
-        _ => wrong(e.to_string()),
-    };
-    let paths: Vec<PathBuf> = action.outputs.iter().map(path).collect();
-    sync_all(&paths).map_err(cannot)?;
-    let artifacts = action.outputs.iter().zip(&paths).map(|(output, path)| {
-        let artifact = measure(path).map_err(|e| {
-            let failure = cannot(e);
-            let message = format!("output `{}`: {}", output.role, failure.message);
-            Failure { message, ..failure }
+    at_once(&action.outputs, action.threads, |output| {
+        let artifact = measured(output, attempt).map_err(|e| match &e {
+            CacheError::Io { .. } => cache_failure(&e),
+            _ => wrong(format!("output `{}`: {e}", output.role)),
         });
         Ok((output.clone(), artifact?))
-    });
-    artifacts.collect()
+    })
+}
+
+fn measured(output: &ActionOutput, attempt: &Path) -> Result<Artifact, CacheError> {
+    let written = output.written_at(attempt);
+    if !std::fs::symlink_metadata(&written).is_ok_and(|m| m.is_dir()) {
+        return measure(&written);
+    }
+    let archive = output.packed_at(attempt);
+    if let Some(parent) = archive.parent() {
+        std::fs::create_dir_all(parent).map_err(|source| CacheError::Io {
+            verb: "create",
+            path: parent.to_path_buf(),
+            source,
+        })?;
+    }
+    pack(&written, &archive)
 }
 
 /// SIGTERM asks the stage to stop; training then writes a checkpoint. SIGINT is left to the

@@ -28,12 +28,11 @@ pub use ro_crate::ro_crate;
 pub use trace::Trace;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use clcc_cache::{
-    ActionStore, Digest, KeyLock, OutputRecord, digest_bytes, failpoint, fresh_file, open_plain,
-    read_plain,
+    ActionStore, Digest, KeyLock, OutputRecord, digest_bytes, failpoint, fresh_file, read_plain,
 };
 use clcc_stages::report::with_record;
 use serde_json::{Map, Value, json};
@@ -479,7 +478,7 @@ fn copy(root: &Path, wanted: &Wanted, target: &Path) -> Result<(), ResultsError>
     let copied = failpoint::reach("publish.copy")
         .and_then(|()| fresh_file(parent, TEMPORARY, 0o666))
         .and_then(|mut tmp| {
-            io::copy(&mut open_plain(&wanted.source)?, tmp.as_file_mut())?;
+            io::copy(&mut wanted.source.open()?, tmp.as_file_mut())?;
             Ok(tmp)
         });
     let tmp = copied.map_err(at(target))?;
@@ -488,7 +487,7 @@ fn copy(root: &Path, wanted: &Wanted, target: &Path) -> Result<(), ResultsError>
         return Err(ResultsError::Damaged {
             node: wanted.node.clone(),
             artifact: wanted.artifact,
-            path: wanted.source.clone(),
+            path: wanted.source.path().to_path_buf(),
         });
     }
     failpoint::reach("publish.rename")
@@ -549,7 +548,9 @@ fn metrics(plan: &Plan, outcome: &RunOutcome) -> Value {
 fn embed_provenance(dir: &Path, wanted: &WantedFiles, run: &Value) -> Result<(), ResultsError> {
     for (rel, Wanted { source, .. }) in wanted.iter().filter(|(rel, _)| is_page(rel)) {
         let target = dir.join(rel);
-        let page = read_plain(source).map_err(at(source))?;
+        let mut page = Vec::new();
+        let read = source.open().and_then(|mut f| f.read_to_end(&mut page));
+        read.map_err(at(source.path()))?;
         let page = String::from_utf8_lossy(&page);
         write(&target, &with_record(&page, run))?;
     }
@@ -559,6 +560,7 @@ fn embed_provenance(dir: &Path, wanted: &WantedFiles, run: &Value) -> Result<(),
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clcc_cache::Piece;
     use clcc_stages::report::PROVENANCE_MARK;
 
     #[test]
@@ -595,7 +597,7 @@ mod tests {
             content: digest_bytes(b""),
             artifact: digest_bytes(b""),
             node: "report".into(),
-            source,
+            source: Piece::whole(source),
         };
         let run = json!({"workflow": {"file": "a</script><b>.yaml"}, "normal": "n<!--<script>\u{2028}\""});
         let files = WantedFiles::from([("report.html".to_string(), wanted)]);

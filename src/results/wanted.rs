@@ -1,9 +1,9 @@
 //! What a run publishes, and where.
 
 use std::collections::BTreeMap;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 
-use clcc_cache::{ActionStore, ArtifactForm, Digest, OutputRecord, digest_file};
+use clcc_cache::{ActionStore, ArtifactForm, Digest, OutputRecord, Piece, digest_file};
 use clcc_stages::stage::Publish;
 
 use super::ResultsError;
@@ -14,7 +14,7 @@ use crate::schedule::RunOutcome;
 /// A file to be published.
 pub(super) struct Wanted {
     /// In the cache.
-    pub(super) source: PathBuf,
+    pub(super) source: Piece,
     pub(super) content: Digest,
     /// The artifact that it belongs to, and the node that made it.
     pub(super) artifact: Digest,
@@ -86,9 +86,8 @@ fn files_of(
     store: &dyn ActionStore,
 ) -> Vec<(String, Wanted)> {
     let mut files = Vec::new();
-    let source = store.artifact_path(&output.digest);
     let branch = branch_in_paths(node, output.key.as_deref());
-    let mut add = |rel: String, source: PathBuf, content: Digest| {
+    let mut add = |rel: String, source: Piece, content: Digest| {
         if is_beneath(&rel) {
             let (artifact, node) = (output.digest, node.id.clone());
             files.push((
@@ -103,22 +102,26 @@ fn files_of(
         }
     };
     let entries = match output.form {
+        _ if publish == Publish::No => return files,
         ArtifactForm::File => None,
-        ArtifactForm::Tree => Some(store.listing(&output.digest).unwrap_or_default()),
+        ArtifactForm::Tree => Some(store.files(&output.digest).unwrap_or_default()),
     };
     match (publish, entries) {
         (Publish::No, _) => {}
-        (Publish::At(pattern), None) => add(place(pattern, &branch), source, output.digest),
+        (Publish::At(pattern), None) => {
+            let source = Piece::whole(store.artifact_path(&output.digest));
+            add(place(pattern, &branch), source, output.digest);
+        }
         (Publish::At(pattern), Some(entries)) => {
             let base = place(pattern, &branch);
-            for e in entries {
-                add(format!("{base}/{}", e.path), source.join(&e.path), e.digest);
+            for (e, source) in entries {
+                add(format!("{base}/{}", e.path), source, e.digest);
             }
         }
         (Publish::Into(dir), entries) => {
-            for e in entries.unwrap_or_default() {
+            for (e, source) in entries.unwrap_or_default() {
                 let rel = format!("{dir}/{}", with_branch(&e.path, &branch));
-                add(rel, source.join(&e.path), e.digest);
+                add(rel, source, e.digest);
             }
         }
     }

@@ -18,6 +18,7 @@ use crate::digest::Digest;
 use crate::error::CacheResult;
 use crate::failpoint;
 use crate::lock::KeyLock;
+use crate::piece::Piece;
 use crate::record::{ActionRecord, OutputRecord};
 use crate::store::{Lookup, Store};
 use crate::tree::{Artifact, TreeEntry};
@@ -523,8 +524,8 @@ impl ActionStore for Layered {
         self.local.artifact_path(digest)
     }
 
-    fn listing(&self, digest: &Digest) -> Option<Vec<TreeEntry>> {
-        self.local.listing(digest)
+    fn files(&self, digest: &Digest) -> Option<Vec<(TreeEntry, Piece)>> {
+        self.local.files(digest)
     }
 
     fn checkpoint_dir(&self, key: &Digest) -> PathBuf {
@@ -551,12 +552,8 @@ impl ActionStore for Layered {
         self.local.new_attempt(key)
     }
 
-    fn insert(&self, source: &Path, artifact: &Artifact) -> CacheResult<()> {
-        self.local.insert(source, artifact)
-    }
-
-    fn commit(&self, record: &ActionRecord) -> CacheResult<()> {
-        self.local.commit(record)
+    fn publish(&self, outputs: &[(PathBuf, Artifact)], record: &ActionRecord) -> CacheResult<()> {
+        self.local.publish(outputs, record)
     }
 
     fn quarantine(&self, digest: &Digest) -> CacheResult<()> {

@@ -18,10 +18,11 @@ use object_store::{
 use super::pack::{Arriving, Packing};
 use super::read::Reading;
 use super::trouble::Trouble;
+use crate::archive::pack;
 use crate::digest::Digest;
 use crate::record::{ActionRecord, OutputRecord};
 use crate::store::Store;
-use crate::tree::{ArtifactForm, measure_synced};
+use crate::tree::{ArtifactForm, measure, sync_path};
 
 /// Bytes of an object that are held in memory when it is sent; S3 takes 10,000 such parts.
 const PART: usize = 16 << 20;
@@ -139,8 +140,8 @@ impl Objects {
                 (Box::new(file.map_err(Trouble::Here)?), output.bytes)
             }
             ArtifactForm::Tree => {
-                let entries = store.listing(&output.digest).unwrap_or_default();
-                let (packing, bytes) = Packing::new(&path, entries);
+                let files = store.files(&output.digest).unwrap_or_default();
+                let (packing, bytes) = Packing::new(files);
                 (Box::new(packing), bytes)
             }
         };
@@ -211,12 +212,21 @@ impl Objects {
         }?;
         let at = self.artifact_at(&output.digest, output.form);
         let bytes = block(self.receive(&at, arriving, is_over))?;
-        let artifact = measure_synced(&to).map_err(Trouble::Here)?;
+        let (to, artifact) = match output.form {
+            ArtifactForm::File => measure(&to).map(|artifact| (to, artifact)),
+            ArtifactForm::Tree => {
+                let archive = attempt.join("packed");
+                pack(&to, &archive).map(|artifact| (archive, artifact))
+            }
+        }
+        .map_err(Trouble::Here)?;
         if artifact.digest != output.digest {
             let found = artifact.digest.short();
             return Err(Trouble::Lies(format!("its content has the digest {found}")));
         }
-        store.insert(&to, &artifact).map_err(Trouble::Here)?;
+        sync_path(&to)
+            .and_then(|()| store.insert(&to, &artifact))
+            .map_err(Trouble::Here)?;
         Ok(bytes)
     }
 

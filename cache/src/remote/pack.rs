@@ -5,12 +5,13 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write as _};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use super::trouble::Trouble;
+use crate::archive::is_beneath;
 use crate::digest::Digest;
 use crate::error::CacheError;
-use crate::plain::open_plain;
+use crate::piece::Piece;
 use crate::tree::{TreeEntry, tree_digest};
 
 /// First bytes of a packed tree.
@@ -20,23 +21,22 @@ const LONGEST_LISTING: usize = 128 << 20;
 
 /// The bytes of a packed tree, from its files.
 pub(crate) struct Packing {
-    root: PathBuf,
     head: io::Cursor<Vec<u8>>,
-    files: std::vec::IntoIter<TreeEntry>,
-    open: Option<File>,
+    files: std::vec::IntoIter<Piece>,
+    open: Option<io::Take<File>>,
 }
 
 impl Packing {
-    /// The tree at `root`, and how many bytes it will be.
-    pub(crate) fn new(root: &Path, entries: Vec<TreeEntry>) -> (Self, u64) {
+    /// The tree of these files, and how many bytes it will be.
+    pub(crate) fn new(files: Vec<(TreeEntry, Piece)>) -> (Self, u64) {
+        let (entries, files): (Vec<TreeEntry>, Vec<Piece>) = files.into_iter().unzip();
         let mut head = MAGIC.to_vec();
         head.extend(serde_json::to_vec(&entries).expect("plain values serialise"));
         head.push(b'\n');
         let bytes = head.len() as u64 + entries.iter().map(|e| e.size).sum::<u64>();
         let packing = Self {
-            root: root.to_path_buf(),
             head: io::Cursor::new(head),
-            files: entries.into_iter(),
+            files: files.into_iter(),
             open: None,
         };
         (packing, bytes)
@@ -57,7 +57,7 @@ impl Read for Packing {
                 }
             }
             match self.files.next() {
-                Some(entry) => self.open = Some(open_plain(&self.root.join(entry.path))?),
+                Some(piece) => self.open = Some(piece.open()?),
                 None => return Ok(0),
             }
         }
@@ -225,15 +225,6 @@ impl Unpacking {
     }
 }
 
-/// Only plain relative paths are written.
-fn is_beneath(path: &str) -> bool {
-    !path.is_empty()
-        && !path.contains('\0')
-        && Path::new(path)
-            .components()
-            .all(|c| matches!(c, Component::Normal(_)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -242,7 +233,9 @@ mod tests {
 
     fn packed(root: &Path) -> (Vec<u8>, Digest, u64) {
         let artifact = measure(root).unwrap();
-        let (mut packing, length) = Packing::new(root, artifact.entries);
+        let piece = |e: TreeEntry| (e.clone(), Piece::whole(root.join(e.path)));
+        let files = artifact.entries.into_iter().map(piece).collect();
+        let (mut packing, length) = Packing::new(files);
         let mut bytes = Vec::new();
         packing.read_to_end(&mut bytes).unwrap();
         assert_eq!(bytes.len() as u64, length);

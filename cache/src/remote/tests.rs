@@ -20,7 +20,6 @@ use super::*;
 use crate::digest::digest_bytes;
 use crate::record::{ActionRecord, OutputRecord, RECORD_FORMAT};
 use crate::store::{Lookup, Store};
-use crate::tree::measure_synced;
 use crate::{ActionStore, NotBrought};
 
 use std::sync::{Arc, Mutex};
@@ -278,18 +277,13 @@ impl Machine {
             std::fs::write(out.join(format!("expr/c/{i}")), format!("{name}{i}")).unwrap();
         }
         std::fs::write(out.join("table"), name.repeat(bytes / name.len())).unwrap();
-        let mut outputs = Vec::new();
-        for role in ["expr", "table"] {
-            let artifact = measure_synced(&out.join(role)).unwrap();
-            self.store.insert(&out.join(role), &artifact).unwrap();
-            outputs.push(OutputRecord {
-                role: role.to_string(),
-                key: None,
-                form: artifact.form,
-                digest: artifact.digest,
-                bytes: artifact.bytes,
-            });
-        }
+        let table = crate::measure(&out.join("table")).unwrap();
+        let expr = crate::pack(&out.join("expr"), &out.join("packed")).unwrap();
+        let made = [("expr", "packed", expr), ("table", "table", table)];
+        let outputs = made
+            .iter()
+            .map(|(role, _, a)| OutputRecord::new(*role, None, a));
+        let outputs = outputs.collect();
         let record = ActionRecord {
             format: RECORD_FORMAT,
             key,
@@ -299,7 +293,8 @@ impl Machine {
             warnings: vec![],
             measured: serde_json::json!({}),
         };
-        self.store.commit(&record).unwrap();
+        let placed = made.map(|(_, at, artifact)| (out.join(at), artifact));
+        self.store.publish(&placed, &record).unwrap();
         record
     }
 
@@ -379,7 +374,10 @@ fn a_second_machine_has_what_the_first_made_and_only_what_it_reads_travels() {
     };
     assert_eq!(*found, record);
     for output in &record.outputs {
-        let of = |m: &Machine| crate::measure(&m.store.artifact_path(&output.digest)).unwrap();
+        let of = |m: &Machine| {
+            let found = crate::measure_stored(&m.store.artifact_path(&output.digest)).unwrap();
+            (found.digest, found.entries)
+        };
         assert_eq!(of(&a), of(&b));
     }
     let moved = b.layered.moved();

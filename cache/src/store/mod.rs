@@ -6,18 +6,24 @@ mod verify;
 pub use gc::{GcItem, GcPolicy, GcReason, GcReport};
 pub use verify::{Defect, VerifyReport};
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use tempfile::NamedTempFile;
+
+use crate::archive::{self, measure_stored};
+use crate::at_once::{SYNCS, at_once};
 use crate::digest::Digest;
 use crate::error::{CacheError, CacheResult};
 use crate::failpoint;
 use crate::fresh::{fresh_dir, fresh_file, publish};
 use crate::lock::KeyLock;
+use crate::piece::Piece;
 use crate::plain::read_plain;
 use crate::record::{ActionRecord, OutputRecord};
-use crate::tree::{Artifact, ArtifactForm, TreeEntry, measure, sync_path, tree_digest};
+use crate::tree::{Artifact, ArtifactForm, TreeEntry, sync_all, sync_path, tree_digest};
 
 /// A job that has been silent for so long no longer uses the cache.
 pub const SILENCE: std::time::Duration = std::time::Duration::from_secs(120);
@@ -173,6 +179,13 @@ impl Store {
         match output.form {
             ArtifactForm::File if meta.is_file() && meta.len() == output.bytes => State::Sound,
             ArtifactForm::File => State::Wrong,
+            ArtifactForm::Tree if meta.is_file() => match output.packed {
+                Some(bytes) if bytes == meta.len() => State::Sound,
+                Some(_) => State::Wrong,
+                // A record of a time when it was a directory.
+                None if self.listing(&output.digest).is_some() => State::Sound,
+                None => State::Wrong,
+            },
             ArtifactForm::Tree => {
                 let Some(entries) = self.listing(&output.digest) else {
                     return State::Wrong;
@@ -193,14 +206,42 @@ impl Store {
 
     /// Reads an artifact and compares its digest.
     pub fn is_intact(&self, digest: &Digest) -> bool {
-        measure(&self.artifact_path(digest)).is_ok_and(|found| found.digest == *digest)
+        measure_stored(&self.artifact_path(digest)).is_ok_and(|found| found.digest == *digest)
     }
 
     /// The files of a directory artifact, if its listing is whole.
     pub fn listing(&self, digest: &Digest) -> Option<Vec<TreeEntry>> {
-        let bytes = read_plain(&self.listing_path(digest)).ok()?;
-        let entries: Vec<TreeEntry> = serde_json::from_slice(&bytes).ok()?;
-        (tree_digest(&entries) == *digest).then_some(entries)
+        let files = self.files(digest)?.into_iter();
+        Some(files.map(|(entry, _)| entry).collect())
+    }
+
+    /// The files of a directory artifact and where their bytes are, if its listing is whole.
+    pub fn files(&self, digest: &Digest) -> Option<Vec<(TreeEntry, Piece)>> {
+        let path = self.artifact_path(digest);
+        let files = match archive::files(&path) {
+            Some(files) => files,
+            None => {
+                let bytes = read_plain(&self.listing_path(digest)).ok()?;
+                let entries: Vec<TreeEntry> = serde_json::from_slice(&bytes).ok()?;
+                let piece = |e: TreeEntry| (Piece::whole(path.join(&e.path)), e);
+                let files = entries.into_iter().map(piece);
+                files.map(|(piece, entry)| (entry, piece)).collect()
+            }
+        };
+        (tree_digest(files.iter().map(|(entry, _)| entry)) == *digest).then_some(files)
+    }
+
+    /// A directory artifact as a directory, for as long as the value lives: an archive is unpacked to a temporary one.
+    ///
+    /// # Errors
+    /// [`CacheError::Io`].
+    pub fn laid_out(&self, digest: &Digest) -> CacheResult<LaidOut> {
+        let path = self.artifact_path(digest);
+        let made = tempfile::tempdir().map_err(CacheError::io("create a directory for", &path))?;
+        Ok(match archive::unpack_unless(&path, "", made.path())? {
+            true => LaidOut::Unpacked(made),
+            false => LaidOut::AsIs(path),
+        })
     }
 
     /// A new private directory on the cache's filesystem.
@@ -267,55 +308,84 @@ impl Store {
     /// # Errors
     /// [`CacheError::Io`].
     pub fn insert(&self, source: &Path, artifact: &Artifact) -> CacheResult<()> {
-        let output = OutputRecord {
-            role: String::new(),
-            key: None,
-            form: artifact.form,
-            digest: artifact.digest,
-            bytes: artifact.bytes,
-        };
+        sync_path(shard_of(&self.place(source, artifact)?))
+    }
+
+    /// As [`Self::insert`], without a sync of what is one file and of the shard; where the artifact is.
+    fn place(&self, source: &Path, artifact: &Artifact) -> CacheResult<PathBuf> {
+        let output = OutputRecord::new("", None, artifact);
         let io = |e| CacheError::io("rename into the cache", source)(e);
+        let target = self.artifact_path(&artifact.digest);
         match self.state_of(&output) {
-            State::Sound if self.is_intact(&artifact.digest) => return Ok(()),
+            State::Sound if self.is_intact(&artifact.digest) => {
+                if is_real_dir(&target) {
+                    sync_all(std::slice::from_ref(&target))?;
+                }
+                return Ok(target);
+            }
             State::Sound | State::Wrong => self.quarantine(&artifact.digest)?,
             State::Missing => {}
         }
         failpoint::reach("insert.begin").map_err(io)?;
         make_read_only(source, artifact)?;
-        let target = self.artifact_path(&artifact.digest);
-        let parent = target
-            .parent()
-            .expect("an artifact is in a shard directory");
-        make_dir(parent)?;
-        if artifact.form == ArtifactForm::Tree {
+        make_dir(shard_of(&target))?;
+        if artifact.form == ArtifactForm::Tree && artifact.packed.is_none() {
+            sync_all(&[source.to_path_buf()])?;
             let listing = serde_json::to_vec(&artifact.entries).expect("plain values serialise");
             write_atomic(&self.tmp(), &self.listing_path(&artifact.digest), &listing)?;
         }
         match failpoint::reach("insert.rename").and_then(|()| std::fs::rename(source, &target)) {
-            Ok(()) => {
-                failpoint::reach("insert.renamed").map_err(io)?;
-                sync_path(parent)
-            }
+            Ok(()) => failpoint::reach("insert.renamed").map_err(io)?,
             // Another process published the same content in between.
-            Err(_) if matches!(self.state_of(&output), State::Sound) => Ok(()),
-            Err(e) => Err(CacheError::Io {
-                verb: "rename into the cache",
-                path: source.to_path_buf(),
-                source: e,
-            }),
+            Err(_) if matches!(self.state_of(&output), State::Sound) => {}
+            Err(e) => return Err(io(e)),
         }
+        Ok(target)
     }
 
-    /// Writes the record of a key: the commit point.
+    /// Moves the measured outputs of an action into the store and writes its record: the commit point. All that the
+    /// record needs is made durable in one go, then the record is. Outputs that are there already, with the same
+    /// content, stay; damaged ones are set aside first.
+    ///
+    /// # Errors
+    /// [`CacheError::Io`].
+    pub fn publish(
+        &self,
+        outputs: &[(PathBuf, Artifact)],
+        record: &ActionRecord,
+    ) -> CacheResult<()> {
+        // Two outputs of the same content are one artifact.
+        let mut placed = BTreeSet::new();
+        for (source, artifact) in outputs {
+            if !placed.contains(&self.artifact_path(&artifact.digest)) {
+                placed.insert(self.place(source, artifact)?);
+            }
+        }
+        let path = self.record_path(&record.key);
+        failpoint::reach("commit.begin").map_err(CacheError::io("write", &path))?;
+        make_dir(shard_of(&path))?;
+        let file = write_fresh(&self.tmp(), &path, &record.to_file())?;
+        // An artifact that was there may be another process's, which has not synced it yet.
+        let shards: BTreeSet<PathBuf> = placed.iter().map(|p| shard_of(p).into()).collect();
+        let needed: Vec<PathBuf> = placed
+            .into_iter()
+            .chain(shards)
+            .chain([file.path().to_path_buf()])
+            .collect();
+        at_once(&needed, SYNCS, |path| sync_path(path))?;
+        failpoint::commits(&path);
+        name_fresh(file, &path)?;
+        sync_path(shard_of(&path))?;
+        failpoint::made(&path);
+        failpoint::reach("commit.done").map_err(CacheError::io("write", &path))
+    }
+
+    /// Writes the record of a key whose outputs are in the store, or are to be fetched.
     ///
     /// # Errors
     /// [`CacheError::Io`].
     pub fn commit(&self, record: &ActionRecord) -> CacheResult<()> {
-        let path = self.record_path(&record.key);
-        failpoint::reach("commit.begin").map_err(CacheError::io("write", &path))?;
-        write_atomic(&self.tmp(), &path, &record.to_file())?;
-        failpoint::made(&path);
-        failpoint::reach("commit.done").map_err(CacheError::io("write", &path))
+        self.publish(&[], record)
     }
 
     /// Sets an artifact aside, so that it is never used again.
@@ -369,6 +439,25 @@ fn has_sizes(dir: &Path, entries: &[TreeEntry]) -> bool {
     })
 }
 
+/// A directory artifact as a directory.
+#[derive(Debug)]
+pub enum LaidOut {
+    /// In the cache.
+    AsIs(PathBuf),
+    /// Elsewhere, until this goes.
+    Unpacked(tempfile::TempDir),
+}
+
+impl LaidOut {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::AsIs(path) => path,
+            Self::Unpacked(made) => made.path(),
+        }
+    }
+}
+
 enum State {
     Sound,
     Missing,
@@ -390,6 +479,7 @@ fn make_read_only(source: &Path, artifact: &Artifact) -> CacheResult<()> {
     };
     match artifact.form {
         ArtifactForm::File => read_only(source),
+        ArtifactForm::Tree if artifact.packed.is_some() => read_only(source),
         ArtifactForm::Tree => artifact
             .entries
             .iter()
@@ -454,21 +544,33 @@ fn is_writable(dir: &Path) -> bool {
 /// Writes a file so that it is there whole or not at all, also after a power loss:
 /// temporary file in `tmp` (on the same file system), fsync, rename, fsync of the directory.
 pub(crate) fn write_atomic(tmp: &Path, path: &Path, bytes: &[u8]) -> CacheResult<()> {
-    let parent = path
-        .parent()
-        .expect("a file of the cache is in a directory");
-    make_dir(parent)?;
+    make_dir(shard_of(path))?;
+    let file = write_fresh(tmp, path, bytes)?;
+    sync_path(file.path())?;
+    name_fresh(file, path)?;
+    sync_path(shard_of(path))
+}
+
+/// Writes the file that will be `path`.
+fn write_fresh(tmp: &Path, path: &Path, bytes: &[u8]) -> CacheResult<NamedTempFile> {
     failpoint::reach("write.create")
         .and_then(|()| fresh_file(tmp, ".tmp.", 0o666))
-        .and_then(|mut file| {
-            file.write_all(bytes)?;
-            file.as_file().sync_all()?;
-            failpoint::reach("write.rename")?;
-            publish(file, path)
-        })
+        .and_then(|mut file| file.write_all(bytes).map(|()| file))
+        .map_err(CacheError::io("write", path))
+}
+
+/// Gives such a file its name.
+fn name_fresh(file: NamedTempFile, path: &Path) -> CacheResult<()> {
+    failpoint::reach("write.rename")
+        .and_then(|()| publish(file, path))
         .and_then(|()| failpoint::reach("write.renamed"))
-        .map_err(CacheError::io("write", path))?;
-    sync_path(parent)
+        .map_err(CacheError::io("write", path))
+}
+
+/// The directory of an artifact or a record.
+fn shard_of(path: &Path) -> &Path {
+    path.parent()
+        .expect("a file of the cache is in a directory")
 }
 
 #[cfg(test)]

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
+use crate::archive::pack;
 use crate::digest::digest_bytes;
 use crate::record::RECORD_FORMAT;
-use crate::tree::measure_synced;
+use crate::tree::{measure, measure_synced};
 
 fn store() -> (tempfile::TempDir, Store) {
     let dir = tempfile::tempdir().unwrap();
@@ -13,6 +14,7 @@ fn store() -> (tempfile::TempDir, Store) {
     (dir, store)
 }
 
+/// A directory as earlier versions published it.
 fn publish_tree(store: &Store) -> (Digest, OutputRecord) {
     let key = digest_bytes(b"key");
     let attempt = store.new_attempt(&key).unwrap();
@@ -22,13 +24,7 @@ fn publish_tree(store: &Store) -> (Digest, OutputRecord) {
     std::fs::write(out.join("zarr.json"), b"{}").unwrap();
     let artifact = measure_synced(&out).unwrap();
     store.insert(&out, &artifact).unwrap();
-    let output = OutputRecord {
-        role: "expr".into(),
-        key: None,
-        form: artifact.form,
-        digest: artifact.digest,
-        bytes: artifact.bytes,
-    };
+    let output = OutputRecord::new("expr", None, &artifact);
     let record = ActionRecord {
         format: RECORD_FORMAT,
         key,
@@ -40,6 +36,95 @@ fn publish_tree(store: &Store) -> (Digest, OutputRecord) {
     };
     store.commit(&record).unwrap();
     (key, output)
+}
+
+/// The same directory as an archive, under another key.
+fn publish_packed(store: &Store) -> (Digest, OutputRecord) {
+    let key = digest_bytes(b"another key");
+    let attempt = store.new_attempt(&key).unwrap();
+    let out = attempt.join("expr");
+    std::fs::create_dir_all(out.join("x/c")).unwrap();
+    std::fs::write(out.join("x/c/0"), b"hello").unwrap();
+    std::fs::write(out.join("zarr.json"), b"{}").unwrap();
+    let packed = attempt.join("packed");
+    let artifact = pack(&out, &packed).unwrap();
+    let output = OutputRecord::new("expr", None, &artifact);
+    let record = ActionRecord {
+        format: RECORD_FORMAT,
+        key,
+        preimage: serde_json::json!({"kind": "test"}),
+        outputs: vec![output.clone(), output.clone()],
+        metrics: serde_json::json!({}),
+        warnings: vec![],
+        measured: serde_json::json!({}),
+    };
+    let twice = [(packed.clone(), artifact.clone()), (packed, artifact)];
+    store.publish(&twice, &record).unwrap();
+    (key, output)
+}
+
+#[test]
+fn a_directory_is_one_file_and_is_found_out_when_it_is_cut_or_gone() {
+    let (_dir, store) = store();
+    let (key, output) = publish_packed(&store);
+    let file = store.artifact_path(&output.digest);
+    assert!(hits(&store, &key) && file.is_file());
+    let shard = std::fs::read_dir(file.parent().unwrap()).unwrap();
+    assert_eq!(shard.count(), 1, "no listing beside it");
+    let bytes = std::fs::read(&file).unwrap();
+    let write = |bytes: &[u8]| {
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+        std::fs::write(&file, bytes).unwrap();
+    };
+    let is_corrupt = |found| matches!(found, Lookup::Damaged(Damage { corrupt, .. }) if corrupt);
+    write(&bytes[..bytes.len() - 1]);
+    assert!(is_corrupt(store.lookup(&key)));
+    // Of the same size: only a full read can tell.
+    let mut rotten = bytes.clone();
+    rotten[60] ^= 1;
+    write(&rotten);
+    assert!(hits(&store, &key));
+    assert_eq!(store.verify(false).unwrap().bad.len(), 1);
+    let checking = store.clone().checking_content(true);
+    assert!(is_corrupt(checking.lookup(&key)));
+    assert!(!file.exists());
+    assert!(matches!(
+        store.lookup(&key),
+        Lookup::Damaged(Damage { corrupt: false, .. })
+    ));
+    publish_packed(&store);
+    assert!(hits(&checking, &key));
+    assert!(store.verify(false).unwrap().bad.is_empty());
+}
+
+#[test]
+fn records_do_not_mind_whether_a_directory_is_one_file() {
+    // Published as a directory first, then as an archive: the directory stays, and both are hits.
+    let (_dir, one) = store();
+    let (old, output) = publish_tree(&one);
+    let (new, again) = publish_packed(&one);
+    assert_eq!(output.digest, again.digest);
+    assert!(one.artifact_path(&output.digest).is_dir());
+    assert!(hits(&one, &old) && hits(&one, &new));
+    let listed = one.listing(&output.digest).unwrap();
+    // The other way round.
+    let (_dir, other) = store();
+    let (new, _) = publish_packed(&other);
+    let (old, _) = publish_tree(&other);
+    assert!(other.artifact_path(&output.digest).is_file());
+    assert!(hits(&other, &old) && hits(&other, &new));
+    assert_eq!(other.listing(&output.digest).unwrap(), listed);
+    // An archive that is none any more is found out by the old record too.
+    let file = other.artifact_path(&output.digest);
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let bytes = std::fs::read(&file).unwrap();
+    std::fs::write(&file, vec![0; bytes.len()]).unwrap();
+    assert!(!hits(&other, &old));
+    for store in [&one, &other] {
+        let laid_out = store.laid_out(&output.digest);
+        let read = laid_out.map(|dir| std::fs::read(dir.path().join("x/c/0")));
+        assert_eq!(read.unwrap().is_ok(), store.root() == one.root());
+    }
 }
 
 #[test]
@@ -151,13 +236,7 @@ fn publish_file(store: &Store, name: &str, bytes: &[u8]) -> Digest {
         format: RECORD_FORMAT,
         key,
         preimage: serde_json::json!({"kind": name}),
-        outputs: vec![OutputRecord {
-            role: "table".into(),
-            key: None,
-            form: artifact.form,
-            digest: artifact.digest,
-            bytes: artifact.bytes,
-        }],
+        outputs: vec![OutputRecord::new("table", None, &artifact)],
         metrics: serde_json::json!({}),
         warnings: vec![],
         measured: serde_json::json!({}),

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use super::{Store, shard_files};
+use crate::archive::measure_stored;
 use crate::digest::Digest;
 use crate::error::{CacheError, CacheResult};
-use crate::tree::{ArtifactForm, measure};
+use crate::tree::ArtifactForm;
 
 /// What [`Store::verify`] found.
 #[derive(Debug, Default)]
@@ -57,7 +58,7 @@ impl Store {
                 continue;
             };
             report.artifacts += 1;
-            let problem = match measure(&path) {
+            let problem = match measure_stored(&path) {
                 Ok(found) => {
                     report.bytes += found.bytes;
                     if found.digest != digest {

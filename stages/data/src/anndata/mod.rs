@@ -5,7 +5,7 @@
 //! `anndata.read_zarr`. [`Reader`] opens a store (zarr v3, the part of zarr v2 that anndata writes,
 //! h5ad) and reads only what is asked for.
 //!
-//! `store` is the narrow interface to a container of groups and arrays. `zarr` and `hdf5` implement it; `blosc` and
+//! `store` is the narrow interface to a container of groups and arrays. `zarr` (directories, and archives by `zip`) and `hdf5` implement it; `blosc` and
 //! `zstd` unpack zarr chunks, `direct` and `blocks` read most of an HDF5 file themselves. `decode` turns anndata's encodings
 //! into our types, once for both containers, and `write` goes the other way. `tenx` reads the HDF5 layouts of 10x.
 //! Not read: awkward arrays, arrays of more than three dimensions, sparse matrices inside `uns`. Each is named in the error or in the list of what was
@@ -30,6 +30,7 @@ mod write;
 mod write_h5ad;
 mod write_rows;
 mod zarr;
+mod zip;
 mod zstd;
 
 pub use decode::NO_MATRIX;

@@ -9,6 +9,7 @@ use super::decode::{self, Layout, MatrixInfo};
 use super::hdf5::Hdf5Store;
 use super::store::Store;
 use super::zarr::ZarrStore;
+use super::zip::is_zip;
 use super::{AnnData, Raw, Uns};
 use crate::error::{StageError, StageResult};
 use crate::frame::{Frame, LeftOut};
@@ -50,8 +51,8 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Opens the AnnData store at `path`: a zarr directory (v3, or v2 as anndata writes it) or an
-    /// h5ad file (anndata 0.7 and later).
+    /// Opens the AnnData store at `path`: a zarr directory (v3, or v2 as anndata writes it), an archive of one (a ZIP
+    /// file that stores its files as they are, zarr-python's `ZipStore`), or an h5ad file (anndata 0.7 and later).
     ///
     /// # Errors
     /// [`StageError::Io`] where there is nothing to read, [`StageError::Format`] where this is no
@@ -330,6 +331,8 @@ fn open_store(path: &Path) -> StageResult<Box<dyn Store>> {
     let kind = std::fs::metadata(path).map_err(StageError::reading(path))?;
     if kind.is_dir() {
         Ok(Box::new(ZarrStore::open(path)?))
+    } else if is_zip(path) {
+        Ok(Box::new(ZarrStore::open_archive(path)?))
     } else {
         Ok(Box::new(Hdf5Store::open(path)?))
     }

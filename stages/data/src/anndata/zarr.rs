@@ -1,4 +1,4 @@
-//! A zarr directory as a [`Store`]: v3, and the v2 that anndata writes.
+//! A zarr directory, or an archive of one, as a [`Store`]: v3, and the v2 that anndata writes.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -8,23 +8,38 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::Value;
 use zarrs::array::{Array, ArraySubset, DataType, Element, ElementOwned};
 use zarrs::filesystem::FilesystemStore;
+use zarrs::storage::ReadableStorageTraits;
 
 use super::store::{ArrayInfo, Attributes, Node, Store, Values, decoded};
+use super::zip::Zip;
 use crate::error::{StageError, StageResult};
 
-/// An open zarr directory.
+/// An open zarr store.
 #[derive(Debug)]
 pub(super) struct ZarrStore {
+    /// The directory, or the archive.
     root: PathBuf,
-    store: Arc<FilesystemStore>,
+    files: Files,
     /// Bytes of the files of large arrays, as they are asked for.
     sizes: Mutex<BTreeMap<String, u64>>,
 }
 
+/// Where its files are.
+#[derive(Debug)]
+enum Files {
+    Folder(Arc<FilesystemStore>),
+    Archive(Arc<Zip>),
+}
+
+/// An array of either.
+type Stored = Array<dyn ReadableStorageTraits>;
+
+/// Files that a zarr store of either format begins with.
+const ROOTS: [&str; 3] = ["zarr.json", ".zgroup", ".zattrs"];
+
 /// Whether the directory at `path` is a zarr store, of either format.
 pub fn is_zarr(path: &Path) -> bool {
-    let there = |name: &str| path.join(name).is_file();
-    ["zarr.json", ".zgroup", ".zattrs"].into_iter().any(there)
+    ROOTS.into_iter().any(|name| path.join(name).is_file())
 }
 
 impl ZarrStore {
@@ -37,24 +52,46 @@ impl ZarrStore {
                 "expected a zarr store, found a directory without `zarr.json` or `.zgroup`",
             ));
         }
-        super::blosc::register();
-        super::zstd::register();
         let store = FilesystemStore::new(root).map_err(|e| StageError::Io {
             access: crate::error::Access::Read,
             path: root.to_path_buf(),
             source: std::io::Error::other(e),
         })?;
-        Ok(Self {
+        Ok(Self::of(root, Files::Folder(Arc::new(store))))
+    }
+
+    /// Opens the archive `file`.
+    pub(super) fn open_archive(file: &Path) -> StageResult<Self> {
+        let zip = Zip::open(file)?;
+        if !ROOTS.into_iter().any(|name| zip.has(name)) {
+            return Err(StageError::format(
+                file,
+                "",
+                "expected a zarr store, found an archive without `zarr.json` or `.zgroup`",
+            ));
+        }
+        Ok(Self::of(file, Files::Archive(Arc::new(zip))))
+    }
+
+    fn of(root: &Path, files: Files) -> Self {
+        super::blosc::register();
+        super::zstd::register();
+        Self {
             root: root.to_path_buf(),
-            store: Arc::new(store),
+            files,
             sizes: Mutex::default(),
-        })
+        }
     }
 
     fn json(&self, at: &str, name: &str) -> StageResult<Option<Value>> {
         let path = self.root.join(at).join(name);
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
+        let found = match &self.files {
+            Files::Folder(_) => std::fs::read(&path).map(Some),
+            Files::Archive(zip) => zip.bytes(&below(at, name)),
+        };
+        let text = match found {
+            Ok(Some(text)) => text,
+            Ok(None) => return Ok(None),
             Err(e)
                 if matches!(
                     e.kind(),
@@ -65,22 +102,21 @@ impl ZarrStore {
             }
             Err(e) => return Err(StageError::reading(&path)(e)),
         };
-        let value = serde_json::from_str(&text)
+        let value = serde_json::from_slice(&text)
             .map_err(|e| StageError::format(&path, "", format!("expected JSON metadata: {e}")))?;
         Ok(Some(value))
     }
 
-    fn array(&self, at: &str) -> StageResult<Array<FilesystemStore>> {
-        Array::open(self.store.clone(), &format!("/{at}"))
+    fn array(&self, at: &str) -> StageResult<Stored> {
+        let store: Arc<dyn ReadableStorageTraits> = match &self.files {
+            Files::Folder(store) => Arc::clone(store) as _,
+            Files::Archive(zip) => Arc::clone(zip) as _,
+        };
+        Array::open(store, &format!("/{at}"))
             .map_err(|e| self.bad(at, format!("cannot open the array: {}", chain(&e))))
     }
 
-    fn subset(
-        &self,
-        at: &str,
-        array: &Array<FilesystemStore>,
-        subset: &ArraySubset,
-    ) -> StageResult<Values> {
+    fn subset(&self, at: &str, array: &Stored, subset: &ArraySubset) -> StageResult<Values> {
         macro_rules! read {
             ($from:ty => $to:ident) => {
                 self.values::<$from>(at, array, subset)
@@ -123,7 +159,7 @@ impl ZarrStore {
     fn values<T: ElementOwned>(
         &self,
         at: &str,
-        array: &Array<FilesystemStore>,
+        array: &Stored,
         subset: &ArraySubset,
     ) -> StageResult<Vec<T>> {
         self.fits(at, array, size_of::<T>() as u64)?;
@@ -132,13 +168,16 @@ impl ZarrStore {
     }
 
     /// Refuses an array of more values than its chunks can hold.
-    fn fits(&self, at: &str, array: &Array<FilesystemStore>, value_bytes: u64) -> StageResult<()> {
+    fn fits(&self, at: &str, array: &Stored, value_bytes: u64) -> StageResult<()> {
         /// zstd and blosc pack runs of one value nearly without limit; real data by less than this.
         const MOST_PACKED: u64 = 40_000;
         let held = || {
             let mut sizes = self.sizes.lock().unwrap_or_else(PoisonError::into_inner);
             let size = sizes.entry(at.to_string());
-            *size.or_insert_with(|| bytes_below(&self.root.join(at)))
+            *size.or_insert_with(|| match &self.files {
+                Files::Folder(_) => bytes_below(&self.root.join(at)),
+                Files::Archive(zip) => zip.bytes_below(&below(at, "")),
+            })
         };
         self.can_hold(at, array.shape(), value_bytes, &held, MOST_PACKED)
     }
@@ -173,15 +212,19 @@ impl Store for ZarrStore {
     }
 
     fn children(&self, at: &str) -> StageResult<Vec<String>> {
+        const NODES: [&str; 3] = ["zarr.json", ".zarray", ".zgroup"];
         let dir = self.root.join(at);
         let mut names = Vec::new();
+        if let Files::Archive(zip) = &self.files {
+            let children = zip.children(&below(at, "")).into_iter();
+            let is_node =
+                |child: &String| NODES.iter().any(|n| zip.has(&below(&below(at, child), n)));
+            return Ok(children.filter(is_node).collect());
+        }
         for entry in std::fs::read_dir(&dir).map_err(StageError::reading(&dir))? {
             let entry = entry.map_err(StageError::reading(&dir))?;
             let here = entry.path();
-            if ["zarr.json", ".zarray", ".zgroup"]
-                .into_iter()
-                .any(|n| here.join(n).is_file())
-            {
+            if NODES.into_iter().any(|n| here.join(n).is_file()) {
                 names.push(entry.file_name().to_string_lossy().into_owned());
             }
         }
@@ -212,6 +255,14 @@ impl Store for ZarrStore {
             }
         }
         self.subset(at, &array, &ArraySubset::new_with_ranges(&ranges))
+    }
+}
+
+/// `at/name`, where the root is `""`.
+fn below(at: &str, name: &str) -> String {
+    match at {
+        "" => name.to_string(),
+        at => format!("{at}/{name}"),
     }
 }
 
