@@ -1,12 +1,16 @@
 //! The encoders' inputs: z-scored rows of expression or copy number.
+//!
+//! Those of a cohort that is too large to be held in memory lie in a file, and a batch reads its own.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{DType, Device, Error, Result, Tensor};
 
 use super::input_layer::{SparseBatch, SparseInput};
 use crate::mine::{FeatureMoments, Part, Split};
-use clcc_data::matrix::Csr;
+use clcc_data::error::StageResult;
+use clcc_data::matrix::{Csr, Parts, SpooledRows};
 
 /// Rows laid out and copied to an accelerator together.
 const COPY_ROWS: usize = 1024;
@@ -14,11 +18,49 @@ const COPY_ROWS: usize = 1024;
 /// One modality of all cells.
 #[derive(Debug)]
 pub(in crate::train) struct Modality {
-    input: Arc<SparseInput>,
-    /// Row of `input` of each cell; `None` where each cell has its own.
+    rows: Rows,
+    /// Row of each cell; `None` where each cell has its own.
     row_of: Option<Vec<u32>>,
     /// All rows dense and z-scored in an accelerator's memory.
     resident: Option<Tensor>,
+}
+
+/// Z-scored rows in two parts.
+#[derive(Debug)]
+enum Rows {
+    Held(Arc<SparseInput>),
+    /// `x / sd`, and `mean / sd`.
+    Spooled(SpooledRows, Vec<f32>),
+}
+
+impl Rows {
+    fn new(scaled: SpooledRows, moments: &FeatureMoments) -> Self {
+        let shift = moments.shift().into_iter().map(|m| m as f32).collect();
+        match scaled.into_held() {
+            Ok(held) => Self::Held(Arc::new(SparseInput::new(held, shift))),
+            Err(spooled) => Self::Spooled(spooled, shift),
+        }
+    }
+
+    /// `x / sd` and `mean / sd`.
+    fn parts(&self) -> (&dyn Parts, &[f32]) {
+        match self {
+            Self::Held(input) => (input.scaled(), input.shift()),
+            Self::Spooled(scaled, shift) => (scaled, shift),
+        }
+    }
+
+    fn batch(&self, rows: &[u32]) -> StageResult<SparseBatch> {
+        match self {
+            Self::Held(input) => Ok(SparseBatch::new(input.clone(), rows)),
+            Self::Spooled(scaled, shift) => {
+                let rows: Vec<usize> = rows.iter().map(|&r| r as usize).collect();
+                let own = SparseInput::new(scaled.take(&rows)?, shift.clone());
+                let all: Vec<u32> = (0..rows.len() as u32).collect();
+                Ok(SparseBatch::new(Arc::new(own), &all))
+            }
+        }
+    }
 }
 
 /// Some cells of one modality, as the first layer takes them.
@@ -31,14 +73,22 @@ pub(in crate::train) enum Batch {
 }
 
 impl Modality {
-    /// Each cell's own row of `x`, z-scored.
-    pub(in crate::train) fn cells(x: &Csr, moments: &FeatureMoments) -> Self {
-        let rows: Vec<usize> = (0..x.n_rows()).collect();
-        Self {
-            input: Arc::new(scaled(x, &rows, moments)),
+    /// Each cell's own row of `x`, z-scored. Files, where they are needed, lie in `dir`.
+    ///
+    /// # Errors
+    /// Where a part of `x` cannot be read or kept.
+    pub(in crate::train) fn cells(
+        x: &dyn Parts,
+        moments: &FeatureMoments,
+        dir: &Path,
+    ) -> StageResult<Self> {
+        let mut scaled = SpooledRows::new(x.n_cols(), dir);
+        x.each(&mut |_, part| scaled.append(&moments.scale(part)))?;
+        Ok(Self {
+            rows: Rows::new(scaled, moments),
             row_of: None,
             resident: None,
-        }
+        })
     }
 
     /// The mean row of each cell's cluster, z-scored with the moments of single cells.
@@ -46,33 +96,42 @@ impl Modality {
     /// The mean is over the cluster's training cells, so that no validation or test cell's copy
     /// number reaches its own anchor; a cluster without training cells takes the mean of all its
     /// cells.
+    ///
+    /// # Errors
+    /// Where a part of `x` cannot be read.
     pub(in crate::train) fn cluster_means(
-        x: &Csr,
+        x: &dyn Parts,
         cluster_of: &[u32],
         split: &Split,
         moments: &FeatureMoments,
-    ) -> Self {
+        dir: &Path,
+    ) -> StageResult<Self> {
         let n_clusters = cluster_of.iter().max().map_or(0, |&c| c as usize + 1);
-        let mut members = vec![(Vec::new(), Vec::new()); n_clusters];
+        let is_train = |cell: usize| split.part[cell] == Part::Train;
+        let mut has_train = vec![false; n_clusters];
         for (cell, &cluster) in cluster_of.iter().enumerate() {
-            let (train, all) = &mut members[cluster as usize];
-            all.push(cell);
-            if split.part[cell] == Part::Train {
-                train.push(cell);
+            has_train[cluster as usize] |= is_train(cell);
+        }
+        let mut sums = vec![(0_usize, vec![0.0; x.n_cols()]); n_clusters];
+        x.each(&mut |first, part| {
+            for row in 0..part.n_rows() {
+                let cluster = cluster_of[first + row] as usize;
+                if is_train(first + row) || !has_train[cluster] {
+                    let (n, sum) = &mut sums[cluster];
+                    *n += 1;
+                    let (cols, vals) = part.row(row);
+                    for (&c, &v) in cols.iter().zip(vals) {
+                        sum[c as usize] += f64::from(v);
+                    }
+                }
             }
-        }
-        let means = Csr::from_rows(
-            x.n_cols(),
-            members
-                .into_iter()
-                .map(|(train, all)| mean_row(x, if train.is_empty() { &all } else { &train })),
-        );
-        let rows: Vec<usize> = (0..n_clusters).collect();
-        Self {
-            input: Arc::new(scaled(&means, &rows, moments)),
+            Ok(())
+        })?;
+        let means = Csr::from_rows(x.n_cols(), sums.iter().map(|(n, sum)| mean_row(*n, sum)));
+        Ok(Self {
             row_of: Some(cluster_of.to_vec()),
-            resident: None,
-        }
+            ..Self::cells(&means, moments, dir)?
+        })
     }
 
     /// Copies all rows, dense and z-scored, into the device's memory, where batches are then made:
@@ -81,21 +140,25 @@ impl Modality {
     /// # Errors
     /// candle's, where the device has no room for them.
     pub(in crate::train) fn place_on(&mut self, device: &Device, dtype: DType) -> Result<()> {
-        let (n, g) = (self.input.scaled().n_rows(), self.n_features());
+        let (scaled, shift) = self.rows.parts();
+        let (n, g) = (scaled.n_rows(), scaled.n_cols());
         let all = Tensor::zeros((n, g), dtype, device)?;
-        for first in (0..n).step_by(COPY_ROWS) {
-            let rows = first..n.min(first + COPY_ROWS);
-            let mut dense = Vec::with_capacity(rows.len() * g);
-            for r in rows.clone() {
-                let start = dense.len();
-                dense.extend(self.input.shift().iter().map(|m| -m));
-                let (cols, vals) = self.input.scaled().row(r);
-                for (&c, &v) in cols.iter().zip(vals) {
-                    dense[start + c as usize] += v;
+        for at in 0..scaled.n_parts() {
+            let (start, part) = scaled.part(at).map_err(Error::wrap)?;
+            for first in (0..part.n_rows()).step_by(COPY_ROWS) {
+                let rows = first..part.n_rows().min(first + COPY_ROWS);
+                let mut dense = Vec::with_capacity(rows.len() * g);
+                for r in rows.clone() {
+                    let from = dense.len();
+                    dense.extend(shift.iter().map(|m| -m));
+                    let (cols, vals) = part.row(r);
+                    for (&c, &v) in cols.iter().zip(vals) {
+                        dense[from + c as usize] += v;
+                    }
                 }
+                let dense = Tensor::from_vec(dense, (rows.len(), g), device)?;
+                all.slice_set(&dense.to_dtype(dtype)?, 0, start + first)?;
             }
-            let part = Tensor::from_vec(dense, (rows.len(), g), device)?.to_dtype(dtype)?;
-            all.slice_set(&part, 0, first)?;
         }
         self.resident = Some(all);
         Ok(())
@@ -108,7 +171,7 @@ impl Modality {
 
     /// Number of features.
     pub(in crate::train) fn n_features(&self) -> usize {
-        self.input.n_features()
+        self.rows.parts().0.n_cols()
     }
 
     /// The rows of these cells.
@@ -121,7 +184,7 @@ impl Modality {
             None => cells.to_vec(),
         };
         match &self.resident {
-            None => Ok(Batch::Sparse(SparseBatch::new(self.input.clone(), &rows))),
+            None => Ok(Batch::Sparse(self.rows.batch(&rows).map_err(Error::wrap)?)),
             Some(all) => {
                 let rows = Tensor::new(rows.as_slice(), all.device())?;
                 Ok(Batch::Dense(all.index_select(&rows, 0)?))
@@ -132,21 +195,15 @@ impl Modality {
     #[cfg(test)]
     pub(in crate::train) fn of(input: Arc<SparseInput>) -> Self {
         Self {
-            input,
+            rows: Rows::Held(input),
             row_of: None,
             resident: None,
         }
     }
 }
 
-fn scaled(x: &Csr, rows: &[usize], moments: &FeatureMoments) -> SparseInput {
-    let shift = moments.shift().into_iter().map(|m| m as f32).collect();
-    SparseInput::new(moments.scale(x, rows), shift)
-}
-
-fn mean_row(x: &Csr, cells: &[usize]) -> Vec<(u32, f32)> {
-    let sums = x.sum_rows(cells.iter().copied());
-    let n = cells.len().max(1) as f64;
+fn mean_row(n: usize, sums: &[f64]) -> Vec<(u32, f32)> {
+    let n = n.max(1) as f64;
     sums.iter()
         .enumerate()
         .filter(|(_, s)| **s != 0.0)
@@ -170,12 +227,14 @@ mod tests {
             mean: vec![1.0, 0.0],
             sd: vec![2.0, 1.0],
         };
-        let m = Modality::cluster_means(&x, &[0, 0, 0, 1], &split, &moments);
+        let dir = Path::new(".");
+        let m = Modality::cluster_means(&x, &[0, 0, 0, 1], &split, &moments, dir).unwrap();
         let rows: Vec<u32> = [2, 3].map(|c| m.row_of.as_ref().unwrap()[c]).to_vec();
-        let scaled = m.input.scaled().to_dense();
+        let (scaled, shift) = m.rows.parts();
+        let scaled = scaled.part(0).unwrap().1.to_dense();
         let row = |i: usize| scaled.row(rows[i] as usize).to_vec();
         assert_eq!((row(0), row(1)), (vec![1.0, 1.0], vec![2.0, 0.0]));
-        assert_eq!(m.input.shift(), [0.5, 0.0]);
+        assert_eq!(shift, [0.5, 0.0]);
     }
 
     #[test]
@@ -185,7 +244,7 @@ mod tests {
             mean: vec![1.0, 2.0],
             sd: vec![2.0, 0.5],
         };
-        let mut m = Modality::cells(&x, &moments);
+        let mut m = Modality::cells(&x, &moments, Path::new(".")).unwrap();
         m.place_on(&Device::Cpu, DType::F32).unwrap();
         let Batch::Dense(z) = m.batch(&[2, 0]).unwrap() else {
             panic!("a resident modality gives dense rows")
