@@ -3,17 +3,17 @@
 
 use std::path::Path;
 
+use rayon::prelude::*;
+
 use clcc_data::error::{StageError, StageResult};
 use clcc_data::matrix::Csr;
-use clcc_numerics::stats::{
-    Contrast, benjamini_hochberg, log2_fold_change, quantile, sparse_wilcoxon,
-};
+use clcc_numerics::stats::{Contrast, found_by_normal, log2_fold_change, quantile, rank_scores};
 use clcc_stage::cohort::Cohort;
 use clcc_stage::rows::{ConcordanceNullRow, DiscordanceNullRow};
 use clcc_stage::tables::{Row as _, Table};
 
 use super::contrasts::Kind;
-use super::family::{Tested, direction};
+use super::family::Tested;
 use super::params::DeParams;
 use super::write::who;
 
@@ -45,6 +45,9 @@ pub(super) fn read(path: &Path, cells: &[String]) -> StageResult<Vec<Vec<u8>>> {
         .collect())
 }
 
+/// Permutations whose scores are held together.
+const TOGETHER: usize = 64;
+
 /// Numbers of genes found under each permutation, `[threshold][permutation]`, in one set of cells.
 fn counts(
     cohort: &Cohort,
@@ -67,21 +70,26 @@ fn counts(
         .collect();
     let genes = x.take_rows(&rows).transpose();
     let mut out = vec![Vec::new(); params.log2fc.len()];
-    // A few permutations at a time, to bound the memory of their tests.
-    for part in contrasts.chunks(8) {
-        for tests in sparse_wilcoxon(&genes, part, params.rank_sum()) {
-            let q = benjamini_hochberg(&tests.iter().map(|t| t.p.p).collect::<Vec<_>>());
-            for (found, &limit) in out.iter_mut().zip(&params.log2fc) {
-                let n = tests
+    // Some permutations at a time, to bound the memory of their scores.
+    for part in contrasts.chunks(TOGETHER) {
+        let scores = rank_scores(&genes, part, params.rank_sum());
+        let changes: Vec<Vec<f64>> = scores
+            .par_iter()
+            .map(|genes| {
+                let z: Vec<f64> = genes.iter().map(|g| g.z).collect();
+                found_by_normal(&z, params.fdr)
+                    .into_iter()
+                    .map(|g| log2_fold_change(genes[g].mean_group, genes[g].mean_reference))
+                    .collect()
+            })
+            .collect();
+        for (found, &limit) in out.iter_mut().zip(&params.log2fc) {
+            let beyond = |c: &&f64| c.abs() > limit;
+            found.extend(
+                changes
                     .iter()
-                    .zip(&q)
-                    .filter(|(t, q)| {
-                        let change = log2_fold_change(t.mean_group, t.mean_reference);
-                        direction(**q, change, params.fdr, limit) != 0
-                    })
-                    .count();
-                found.push(n as f64);
-            }
+                    .map(|c| c.iter().filter(beyond).count() as f64),
+            );
         }
     }
     out
