@@ -5,9 +5,12 @@ use rayon::prelude::*;
 
 use crate::error::{StageError, StageResult};
 
-/// Entries of a block of columns that [`Csr::transpose`] turns at once, and the most blocks.
+/// Entries of a block of columns that [`Csr::transpose`] turns at once, and the most blocks: few, because each looks
+/// at every row, and enough that where the next entries of its columns go stays near the processor.
 const BLOCK_ENTRIES: usize = 1 << 17;
-const MOST_BLOCKS: usize = 64;
+const MOST_BLOCKS: usize = 16;
+/// Stretches of rows that are counted side by side.
+const STRETCHES: usize = 16;
 
 /// Sparse rows. In each row the column indices rise strictly.
 ///
@@ -300,13 +303,12 @@ impl Csr {
 
     /// Columns become rows; entries of a new row are in the order of the old rows.
     ///
-    /// Blocks of columns are turned side by side, each into an own stretch of the output that stays near
-    /// the processor.
+    /// Blocks of columns are turned side by side, each into an own stretch of the output.
     #[must_use]
     pub fn transpose(&self) -> Self {
         let n_blocks = (self.nnz() / BLOCK_ENTRIES).clamp(1, MOST_BLOCKS);
         let width = self.n_cols.div_ceil(n_blocks).max(1);
-        let indptr = self.starts_of_columns(width);
+        let (indptr, bounds) = self.survey_columns(width);
         let mut indices = vec![0u32; self.nnz()];
         let mut data = vec![0f32; self.nnz()];
         let mut stretches = Vec::new();
@@ -318,15 +320,19 @@ impl Csr {
             stretches.push((from..to, own_i, own_d));
             (rest_i, rest_d) = (next_i, next_d);
         }
+        let n_bounds = stretches.len() + 1;
         stretches
             .into_par_iter()
-            .for_each(|(columns, indices, data)| {
+            .enumerate()
+            .for_each(|(block, (columns, indices, data))| {
                 let first = indptr[columns.start];
                 let starts = indptr[columns.clone()].iter();
                 let mut next: Vec<usize> = starts.map(|p| (p - first) as usize).collect();
                 for r in 0..self.n_rows() {
-                    let (cols, vals) = self.part(r, columns.clone());
-                    for (&c, &v) in cols.iter().zip(vals) {
+                    let (cols, vals) = self.row(r);
+                    let ends = &bounds[r * n_bounds + block..][..2];
+                    let part = ends[0] as usize..ends[1] as usize;
+                    for (&c, &v) in cols[part.clone()].iter().zip(&vals[part]) {
                         let at = &mut next[c as usize - columns.start];
                         indices[*at] = r as u32;
                         data[*at] = v;
@@ -342,31 +348,35 @@ impl Csr {
         }
     }
 
-    /// The entries of row `r` in these columns.
-    fn part(&self, r: usize, columns: std::ops::Range<usize>) -> (&[u32], &[f32]) {
-        let (cols, vals) = self.row(r);
-        let lo = cols.partition_point(|&c| (c as usize) < columns.start);
-        let hi = lo + cols[lo..].partition_point(|&c| (c as usize) < columns.end);
-        (&cols[lo..hi], &vals[lo..hi])
-    }
-
-    /// Where each column begins, with the columns below one another; counted in blocks of `width` columns.
-    fn starts_of_columns(&self, width: usize) -> Vec<u64> {
-        let mut starts = vec![0u64; self.n_cols + 1];
-        starts[1..]
-            .par_chunks_mut(width)
+    /// Where each column begins, with the columns below one another; and where the blocks of `width` columns begin
+    /// in each row, from 0 to the row's end: one number more than blocks for each row.
+    fn survey_columns(&self, width: usize) -> (Vec<u64>, Vec<u32>) {
+        let n_blocks = self.n_cols.div_ceil(width);
+        let mut bounds = vec![0u32; self.n_rows() * (n_blocks + 1)];
+        let rows = self.n_rows().div_ceil(STRETCHES).max(1);
+        let counts: Vec<Vec<u32>> = bounds
+            .par_chunks_mut(rows * (n_blocks + 1))
             .enumerate()
-            .for_each(|(block, counts)| {
-                let from = block * width;
-                for r in 0..self.n_rows() {
-                    let (cols, _) = self.part(r, from..from + width);
-                    cols.iter().for_each(|&c| counts[c as usize - from] += 1);
+            .map(|(stretch, bounds)| {
+                let mut counts = vec![0u32; self.n_cols];
+                for (r, bounds) in bounds.chunks_exact_mut(n_blocks + 1).enumerate() {
+                    let cols = self.row(stretch * rows + r).0;
+                    cols.iter().for_each(|&c| counts[c as usize] += 1);
+                    for block in 1..=n_blocks {
+                        let before = bounds[block - 1] as usize;
+                        let is_before = |&c: &u32| (c as usize) < block * width;
+                        bounds[block] = (before + cols[before..].partition_point(is_before)) as u32;
+                    }
                 }
-            });
+                counts
+            })
+            .collect();
+        let mut starts = vec![0u64; self.n_cols + 1];
         for c in 0..self.n_cols {
-            starts[c + 1] += starts[c];
+            let n: u64 = counts.iter().map(|of| u64::from(of[c])).sum();
+            starts[c + 1] = starts[c] + n;
         }
-        starts
+        (starts, bounds)
     }
 
     /// Dense, row-major.

@@ -3,16 +3,18 @@
 
 use std::path::Path;
 
+use rayon::prelude::*;
+
 use clcc_data::error::{StageError, StageResult};
 use clcc_numerics::stats::{
-    Contrast, GeneTest, benjamini_hochberg, log2_fold_change, quantile, sparse_wilcoxon,
+    Contrast, RankScore, found_by_normal, log2_fold_change, quantile, rank_scores,
 };
 use clcc_stage::cohort::Cohort;
 use clcc_stage::rows::{ConcordanceNullRow, DiscordanceNullRow};
 use clcc_stage::tables::{Row as _, Table};
 
 use super::contrasts::Kind;
-use super::family::{Tested, direction};
+use super::family::Tested;
 use super::params::DeParams;
 use super::write::who;
 use crate::by_gene::ByGene;
@@ -45,6 +47,9 @@ pub(super) fn read(path: &Path, cells: &[String]) -> StageResult<Vec<Vec<u8>>> {
         .collect())
 }
 
+/// Permutations whose scores are held together.
+const TOGETHER: usize = 64;
+
 /// Numbers of genes found under each permutation, `[threshold][permutation]`, in one set of cells.
 fn counts(
     cohort: &Cohort,
@@ -65,28 +70,33 @@ fn counts(
             side: rows.iter().map(|&i| s[i]).collect(),
         })
         .collect();
-    // p-value and fold change, `[permutation][gene]`.
-    let mut found = vec![Vec::with_capacity(x.n_genes()); contrasts.len()];
+    // Score and fold change, `[permutation][gene]`.
+    let mut scored = vec![Vec::with_capacity(x.n_genes()); contrasts.len()];
     x.blocks(&rows, &mut |genes| {
-        // A few permutations at a time, to bound the memory of their tests.
-        for (part, found) in contrasts.chunks(8).zip(found.chunks_mut(8)) {
-            let tests = sparse_wilcoxon(genes, part, params.rank_sum());
-            for (tests, found) in tests.iter().zip(found) {
-                let change = |t: &GeneTest| log2_fold_change(t.mean_group, t.mean_reference);
-                found.extend(tests.iter().map(|t| (t.p.p, change(t))));
+        // Some permutations at a time, to bound the memory of their scores.
+        for (part, scored) in contrasts.chunks(TOGETHER).zip(scored.chunks_mut(TOGETHER)) {
+            let scores = rank_scores(genes, part, params.rank_sum());
+            for (genes, scored) in scores.iter().zip(scored) {
+                let change = |g: &RankScore| log2_fold_change(g.mean_group, g.mean_reference);
+                scored.extend(genes.iter().map(|g| (g.z, change(g))));
             }
         }
         Ok(())
     })?;
-    let mut out = vec![Vec::new(); params.log2fc.len()];
-    for tests in found {
-        let q = benjamini_hochberg(&tests.iter().map(|t| t.0).collect::<Vec<_>>());
-        for (found, &limit) in out.iter_mut().zip(&params.log2fc) {
-            let is = |(t, q): &(&(f64, f64), &f64)| direction(**q, t.1, params.fdr, limit) != 0;
-            found.push(tests.iter().zip(&q).filter(is).count() as f64);
-        }
-    }
-    Ok(out)
+    let changes: Vec<Vec<f64>> = scored
+        .par_iter()
+        .map(|genes| {
+            let z: Vec<f64> = genes.iter().map(|g| g.0).collect();
+            let found = found_by_normal(&z, params.fdr).into_iter();
+            found.map(|g| genes[g].1).collect()
+        })
+        .collect();
+    let of = |limit: f64| {
+        let beyond = move |c: &&f64| c.abs() > limit;
+        let found = changes.iter().map(move |c| c.iter().filter(beyond).count());
+        found.map(|n| n as f64).collect()
+    };
+    Ok(params.log2fc.iter().map(|&limit| of(limit)).collect())
 }
 
 /// Compare the `n` genes found at a threshold with those found under permuted labels.

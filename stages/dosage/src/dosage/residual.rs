@@ -284,21 +284,21 @@ impl Residuals {
             })
             .collect();
         let stored = Csr::from_rows(self.stored.n_cols(), rows);
-        let base: Vec<Vec<(u32, f64)>> = self
+        let dense: Vec<Vec<f64>> = self
             .base
             .iter()
             .zip(copy)
-            .map(|(b, c)| {
-                (0..b.len())
-                    .filter(|&g| b[g] * c[g] != 0.0)
-                    .map(|g| (g as u32, b[g] * c[g]))
-                    .collect()
-            })
+            .map(|(b, c)| b.iter().zip(c).map(|(b, c)| b * c).collect())
             .collect();
+        let listed = |values: &Vec<f64>| {
+            let altered = values.iter().enumerate().filter(|(_, v)| **v != 0.0);
+            altered.map(|(g, &v)| (g as u32, v)).collect()
+        };
         SignedResiduals {
             transposed: stored.transpose(),
             stored,
-            base,
+            base: dense.iter().map(listed).collect(),
+            dense,
             clone_of: self.clone_of.clone(),
             depth: self.depth.clone(),
         }
@@ -397,7 +397,10 @@ fn overdispersion(
 pub struct SignedResiduals {
     stored: Csr,
     transposed: Csr,
+    /// `mu / sd` times the copy ratio, of the altered genes of each clone.
     base: Vec<Vec<(u32, f64)>>,
+    /// The same of all genes, `[clone][gene]`.
+    dense: Vec<Vec<f64>>,
     clone_of: Vec<usize>,
     depth: Vec<f64>,
 }
@@ -413,32 +416,64 @@ impl LinearOperator for SignedResiduals {
 
     fn apply(&self, x: &Array2<f64>) -> Array2<f64> {
         let mut out = csr_dot(&self.stored, x);
-        let mut shared = Array2::<f64>::zeros((self.base.len(), x.ncols()));
-        for (u, base) in self.base.iter().enumerate() {
-            for &(g, b) in base {
-                shared.row_mut(u).scaled_add(b, &x.row(g as usize));
-            }
+        let k = x.ncols();
+        if out.is_empty() {
+            return out;
         }
-        for (i, mut row) in out.rows_mut().into_iter().enumerate() {
-            row.scaled_add(-self.depth[i], &shared.row(self.clone_of[i]));
+        let x = x.as_standard_layout();
+        let x = x.as_slice().expect("standard layout");
+        let of_clone = |base: &Vec<(u32, f64)>| {
+            let mut sum = vec![0.0; k];
+            for &(g, b) in base {
+                add_scaled(&mut sum, b, &x[g as usize * k..][..k]);
+            }
+            sum
+        };
+        let shared: Vec<Vec<f64>> = self.base.par_iter().map(of_clone).collect();
+        let rows = out.as_slice_mut().expect("standard layout");
+        for (i, row) in rows.chunks_exact_mut(k).enumerate() {
+            add_scaled(row, -self.depth[i], &shared[self.clone_of[i]]);
         }
         out
     }
 
     fn apply_t(&self, y: &Array2<f64>) -> Array2<f64> {
         let mut out = csr_dot(&self.transposed, y);
-        let mut shared = Array2::<f64>::zeros((self.base.len(), y.ncols()));
-        for (i, row) in y.rows().into_iter().enumerate() {
-            shared
-                .row_mut(self.clone_of[i])
-                .scaled_add(self.depth[i], &row);
+        let k = y.ncols();
+        if out.is_empty() {
+            return out;
         }
-        for (u, base) in self.base.iter().enumerate() {
-            for &(g, b) in base {
-                out.row_mut(g as usize).scaled_add(-b, &shared.row(u));
+        let y = y.as_standard_layout();
+        let y = y.as_slice().expect("standard layout");
+        let mut shared = vec![vec![0.0; k]; self.base.len()];
+        for (i, row) in y.chunks_exact(k).enumerate() {
+            add_scaled(&mut shared[self.clone_of[i]], self.depth[i], row);
+        }
+        // Clone after clone for each gene, whatever the threads.
+        let rows = out.as_slice_mut().expect("standard layout");
+        let genes = rows.par_chunks_mut(GENES * k).enumerate();
+        genes.for_each(|(part, rows)| {
+            let first = part * GENES;
+            let last = first + rows.len() / k;
+            for (base, shared) in self.base.iter().zip(&shared) {
+                let from = base.partition_point(|e| (e.0 as usize) < first);
+                for &(g, b) in base[from..].iter().take_while(|e| (e.0 as usize) < last) {
+                    let row = &mut rows[(g as usize - first) * k..][..k];
+                    add_scaled(row, -b, shared);
+                }
             }
-        }
+        });
         out
+    }
+}
+
+/// Genes of one task.
+const GENES: usize = 1024;
+
+/// `to += factor x`.
+fn add_scaled(to: &mut [f64], factor: f64, x: &[f64]) {
+    for (to, x) in to.iter_mut().zip(x) {
+        *to += factor * x;
     }
 }
 
@@ -450,23 +485,18 @@ impl SignedResiduals {
             .iter()
             .map(|b| b.iter().map(|e| e.1 * e.1).sum())
             .collect();
-        (0..self.n_rows())
-            .map(|i| {
-                let (u, t) = (self.clone_of[i], self.depth[i]);
-                let (cols, values) = self.stored.row(i);
-                let mut sum = t * t * all[u];
-                let base = &self.base[u];
-                let mut at = 0;
-                for (&g, &v) in cols.iter().zip(values) {
-                    while base[at].0 < g {
-                        at += 1;
-                    }
-                    let (zero, v) = (t * base[at].1, f64::from(v));
-                    sum += (v - zero) * (v - zero) - zero * zero;
-                }
-                sum
-            })
-            .sum()
+        let of_cell = |i: usize| -> f64 {
+            let (u, t) = (self.clone_of[i], self.depth[i]);
+            let (cols, values) = self.stored.row(i);
+            let mut sum = t * t * all[u];
+            for (&g, &v) in cols.iter().zip(values) {
+                let (zero, v) = (t * self.dense[u][g as usize], f64::from(v));
+                sum += (v - zero) * (v - zero) - zero * zero;
+            }
+            sum
+        };
+        let cells: Vec<f64> = (0..self.n_rows()).into_par_iter().map(of_cell).collect();
+        cells.iter().sum()
     }
 
     /// Number of genes with a value in some cell.

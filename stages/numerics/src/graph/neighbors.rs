@@ -1,20 +1,19 @@
-//! Exact nearest neighbours.
-
-use std::collections::BinaryHeap;
+//! Exact nearest neighbours: products in f32 tell which cells may be near, distances in f64 decide.
 
 use faer::linalg::matmul::matmul as faer_matmul;
 use faer::{Accum, MatMut, MatRef, Par};
-use ndarray::{Array2, ArrayView1, ArrayView2};
+use ndarray::{Array2, ArrayView2, Axis};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use clcc_data::matrix::Csr;
 
 /// Queries of one task.
-const QUERIES: usize = 64;
-/// Candidates that are skipped together.
-const STRIDE: usize = 16;
-/// Candidates whose distances to the queries are computed together.
+const QUERIES: usize = 128;
+/// Candidates whose products with the queries are computed together.
 const CANDIDATES: usize = 1024;
+/// Candidates that are skipped together.
+const STRIDE: usize = 32;
 
 /// The nearest cells of each cell.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,37 +52,17 @@ pub fn neighborhood_size(n: usize, n_neighbors: usize) -> usize {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Candidate {
-    squared: f64,
-    index: u32,
-}
-
-impl Eq for Candidate {}
-impl Ord for Candidate {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.squared
-            .total_cmp(&other.squared)
-            .then(self.index.cmp(&other.index))
-    }
-}
-impl PartialOrd for Candidate {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
 /// The `k` nearest rows of every row of `x` (`n x d`), the row itself first.
 ///
-/// Exact: a blocked product gives |a|² + |b|² - 2ab for all pairs, and every pair that could be
-/// among the nearest within that formula's rounding gets its distance from the differences of the
-/// coordinates. So the result is that of the double loop with ties by index, whatever the blocks
-/// and threads, and identical rows are at distance 0 exactly. O(n² d) time, O(n k) memory.
+/// Exact: a blocked product in f32 gives `|b|² / 2 - ab` for all pairs, and every row that could be among the
+/// nearest within a bound on that formula's rounding gets its distance in f64, from the differences of the
+/// coordinates. So the result is that of the double loop with ties by index, whatever the blocks and threads, and
+/// identical rows are at distance 0 exactly. O(n² d) time, O(n (d + k)) memory.
 ///
 /// # Panics
 /// Where `k` is 0 or above `n` (and `n` is not 0).
 pub fn nearest_neighbors(x: &Array2<f64>, k: usize) -> Neighbors {
-    let (n, d) = x.dim();
+    let n = x.nrows();
     assert!(
         n == 0 || (1..=n).contains(&k),
         "a neighbourhood has between 1 and all {n} cells, not {k}"
@@ -94,14 +73,7 @@ pub fn nearest_neighbors(x: &Array2<f64>, k: usize) -> Neighbors {
     if n == 0 {
         return Neighbors { indices, distances };
     }
-    let norms: Vec<f64> = x.rows().into_iter().map(|r| r.dot(&r)).collect();
-    let search = Search {
-        largest: norms.iter().copied().fold(0.0, f64::max),
-        norms,
-        all: MatRef::from_row_major_slice(x.as_slice().expect("standard layout"), n, d),
-        x: x.view(),
-        k,
-    };
+    let search = Search::new(x.view(), k);
     let indices_of = indices.as_slice_mut().expect("standard layout");
     let distances_of = distances.as_slice_mut().expect("standard layout");
     indices_of
@@ -118,104 +90,196 @@ pub fn nearest_neighbors(x: &Array2<f64>, k: usize) -> Neighbors {
 struct Search<'a> {
     /// `n x d`.
     x: ArrayView2<'a, f64>,
-    /// The same for products.
-    all: MatRef<'a, f64>,
-    /// Squared lengths of the rows, and the largest of them.
-    norms: Vec<f64>,
-    largest: f64,
+    /// The rows about their mean, scaled to lengths of at most 1, row after row.
+    scaled: Vec<f32>,
+    /// Half their squared lengths.
+    halves: Vec<f32>,
+    /// Bound on the error of `|b|² / 2 - ab`, of any two of the scaled rows.
+    margin: f32,
     k: usize,
 }
 
-impl Search<'_> {
+/// A candidate and its `|b|² / 2 - ab`, which rises with the distance from the query.
+type Near = (f32, u32);
+
+impl<'a> Search<'a> {
+    fn new(x: ArrayView2<'a, f64>, k: usize) -> Self {
+        let d = x.ncols();
+        let mean = x.mean_axis(Axis(0)).expect("there are rows");
+        let centred = || {
+            let rows = x.rows().into_iter();
+            rows.flat_map(|row| row.into_iter().zip(&mean).map(|(v, m)| v - m))
+        };
+        let largest = centred().fold(0.0_f64, |most, v| most.max(v.abs()));
+        // Coordinates of at most 1 / sqrt(d) make lengths of at most 1.
+        let scale = 1.0 / (largest * (d as f64).sqrt()).max(f64::MIN_POSITIVE);
+        let scaled: Vec<f32> = centred().map(|v| (v * scale) as f32).collect();
+        let half = |row: &[f32]| {
+            let squares = row.iter().map(|&v| f64::from(v) * f64::from(v));
+            (squares.sum::<f64>() / 2.0) as f32
+        };
+        // In units of 2^-24 and of lengths of at most 1: each coordinate of both rows is rounded (4 with the scaling
+        // in f64), d products are added in some order (d), and the half and the difference are rounded (2). Twice
+        // that, and what is lost below the smallest normal number.
+        let is_usable = largest.is_finite() && scale.is_finite();
+        let margin = if is_usable {
+            2.0 * (d as f32 + 8.0) * 2.0_f32.powi(-24)
+        } else {
+            f32::INFINITY
+        };
+        Self {
+            halves: match d {
+                0 => vec![0.0; x.nrows()],
+                _ => scaled.chunks_exact(d).map(half).collect(),
+            },
+            x,
+            scaled,
+            margin,
+            k,
+        }
+    }
+
     /// The neighbours of the rows from `first` on, as many as `indices` has room for.
     fn block(&self, first: usize, indices: &mut [u32], distances: &mut [f64]) {
-        let (n, k) = (self.x.nrows(), self.k);
+        let ((n, d), k) = (self.x.dim(), self.k);
         let queries = indices.len() / k;
-        let mut heaps: Vec<BinaryHeap<Candidate>> = vec![BinaryHeap::with_capacity(k + 1); queries];
-        let mut products = vec![0f64; queries * CANDIDATES.min(n)];
+        let all = MatRef::from_row_major_slice(&self.scaled, n, d);
+        let mut found: Vec<Shortlist> = vec![Shortlist::new(k - 1, self.margin); queries];
+        let mut products = vec![0f32; queries * CANDIDATES.min(n)];
         for start in (0..n).step_by(CANDIDATES) {
             let width = CANDIDATES.min(n - start);
             let products = &mut products[..queries * width];
             faer_matmul(
                 MatMut::from_row_major_slice_mut(products, queries, width),
                 Accum::Replace,
-                self.all.subrows(first, queries),
-                self.all.subrows(start, width).transpose(),
+                all.subrows(first, queries),
+                all.subrows(start, width).transpose(),
                 1.0,
                 Par::Seq,
             );
-            for (q, (heap, row)) in heaps.iter_mut().zip(products.chunks(width)).enumerate() {
-                self.consider(first + q, start, row, heap);
-            }
+            crate::math::vectors().dispatch(Scan {
+                products,
+                halves: &self.halves[start..start + width],
+                start,
+                first,
+                found: &mut found,
+            });
         }
-        for (q, heap) in heaps.into_iter().enumerate() {
-            indices[q * k] = (first + q) as u32;
-            for (slot, candidate) in heap.into_sorted_vec().into_iter().enumerate() {
-                indices[q * k + slot + 1] = candidate.index;
-                distances[q * k + slot + 1] = candidate.squared.sqrt();
+        let mut decided = Vec::new();
+        for (q, found) in found.iter().enumerate() {
+            let query = first + q;
+            self.decide(query, &found.near, &mut decided);
+            indices[q * k] = query as u32;
+            for (slot, &(squared, other)) in decided.iter().take(k - 1).enumerate() {
+                indices[q * k + slot + 1] = other;
+                distances[q * k + slot + 1] = squared.sqrt();
             }
         }
     }
 
-    /// Put those of the rows from `start` on into the heap that are among the nearest of `query` so far; `products`
-    /// are their inner products with it.
-    fn consider(
-        &self,
-        query: usize,
-        start: usize,
-        products: &[f64],
-        heap: &mut BinaryHeap<Candidate>,
-    ) {
-        let k = self.k;
-        // Rounding of the expanded formula: a few units in the last place of the norms.
-        let margin = 1e-13 * (self.norms[query] + self.largest) * (self.x.ncols() as f64 + 4.0);
-        // A product below this is of a pair that is too far, whatever the rounding.
-        let own = self.norms[query] - margin;
-        let mut limit = limit_of(heap, k);
-        let norms = self.norms[start..start + products.len()].chunks(STRIDE);
-        for (stretch, (row, norms)) in products.chunks(STRIDE).zip(norms).enumerate() {
-            // The smallest estimate of a stretch decides for all of it; most are skipped.
-            let least = row
-                .iter()
-                .zip(norms)
-                .map(|(product, norm)| norm - 2.0 * product)
-                .fold(f64::INFINITY, f64::min);
-            if own + least > limit {
-                continue;
-            }
-            for (c, (product, norm)) in row.iter().zip(norms).enumerate() {
-                let other = start + stretch * STRIDE + c;
-                if own + (norm - 2.0 * product) > limit || other == query {
+    /// The squared distances of the candidates from a query, rising, ties by index.
+    fn decide(&self, query: usize, near: &[Near], out: &mut Vec<(f64, u32)>) {
+        out.clear();
+        let own = self.x.row(query);
+        out.extend(near.iter().map(|&(_, other)| {
+            let pairs = own.iter().zip(self.x.row(other as usize));
+            let squared: f64 = pairs.map(|(x, y)| (x - y) * (x - y)).sum();
+            (squared, other)
+        }));
+        out.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    }
+}
+
+/// The candidates that may be among the nearest of one query.
+#[derive(Clone)]
+struct Shortlist {
+    /// How many are wanted.
+    wanted: usize,
+    margin: f32,
+    /// What is beyond is not among the nearest.
+    limit: f32,
+    near: Vec<Near>,
+    /// Entries from which on those beyond a new limit are dropped.
+    full: usize,
+}
+
+impl Shortlist {
+    fn new(wanted: usize, margin: f32) -> Self {
+        Self {
+            wanted,
+            margin,
+            limit: if wanted == 0 {
+                f32::NEG_INFINITY
+            } else {
+                f32::INFINITY
+            },
+            near: Vec::new(),
+            full: 4 * wanted + 32,
+        }
+    }
+
+    fn push(&mut self, near: Near) {
+        self.near.push(near);
+        if self.wanted > 0 && self.near.len() >= self.full {
+            self.tighten();
+        }
+    }
+
+    /// Drop what is farther than as many as are wanted, by more than both of their errors.
+    fn tighten(&mut self) {
+        let by_value = |a: &Near, b: &Near| a.0.total_cmp(&b.0);
+        let (_, last, _) = self.near.select_nth_unstable_by(self.wanted - 1, by_value);
+        let limit = last.0 + 2.0 * self.margin;
+        self.limit = limit;
+        // Not beyond, rather than within: what is no number stays.
+        self.near.retain(|&(value, _)| is_within(value, limit));
+        self.full = self.full.max(2 * self.near.len());
+    }
+}
+
+/// Whether a value is not above the limit; one that is no number is not.
+#[inline(always)]
+fn is_within(value: f32, limit: f32) -> bool {
+    !matches!(value.partial_cmp(&limit), Some(std::cmp::Ordering::Greater))
+}
+
+/// Look through the products of queries from `first` on with candidates from `start` on. A type and not a closure,
+/// because only what is inlined into `with_simd` is compiled for the wide vectors.
+struct Scan<'a> {
+    products: &'a [f32],
+    halves: &'a [f32],
+    start: usize,
+    first: usize,
+    found: &'a mut [Shortlist],
+}
+
+impl WithSimd for Scan<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let rows = self.products.chunks_exact(self.halves.len());
+        for (q, (row, found)) in rows.zip(self.found).enumerate() {
+            let stretches = row.chunks(STRIDE).zip(self.halves.chunks(STRIDE));
+            for (stretch, (products, halves)) in stretches.enumerate() {
+                let mut any = false;
+                for (&half, &product) in halves.iter().zip(products) {
+                    any |= is_within(half - product, found.limit);
+                }
+                // Most stretches have none.
+                if !any {
                     continue;
                 }
-                let candidate = Candidate {
-                    squared: squared_distance(self.x.row(query), self.x.row(other)),
-                    index: other as u32,
-                };
-                if heap.len() < k - 1 {
-                    heap.push(candidate);
-                } else if let Some(mut worst) = heap.peek_mut()
-                    && candidate < *worst
-                {
-                    *worst = candidate;
+                for (c, (&half, &product)) in halves.iter().zip(products).enumerate() {
+                    let other = self.start + stretch * STRIDE + c;
+                    let value = half - product;
+                    if is_within(value, found.limit) && other != self.first + q {
+                        found.push((value, other as u32));
+                    }
                 }
-                limit = limit_of(heap, k);
             }
         }
     }
-}
-
-/// The squared distance beyond which a cell is not among the `k - 1` nearest.
-fn limit_of(heap: &BinaryHeap<Candidate>, k: usize) -> f64 {
-    match heap.peek() {
-        _ if k == 1 => f64::NEG_INFINITY,
-        Some(worst) if heap.len() == k - 1 => worst.squared,
-        _ => f64::INFINITY,
-    }
-}
-
-fn squared_distance(a: ArrayView1<'_, f64>, b: ArrayView1<'_, f64>) -> f64 {
-    a.iter().zip(b).map(|(x, y)| (x - y) * (x - y)).sum()
 }
 
 #[cfg(test)]
@@ -228,18 +292,17 @@ mod tests {
         let mut indices = Array2::zeros((n, k));
         let mut distances = Array2::zeros((n, k));
         for i in 0..n {
-            let mut others: Vec<Candidate> = (0..n)
-                .filter(|&j| j != i)
-                .map(|j| Candidate {
-                    squared: squared_distance(x.row(i), x.row(j)),
-                    index: j as u32,
-                })
-                .collect();
-            others.sort();
+            let squared = |j: usize| -> f64 {
+                let pairs = x.row(i).into_iter().zip(x.row(j));
+                pairs.map(|(a, b)| (a - b) * (a - b)).sum()
+            };
+            let others = (0..n).filter(|&j| j != i);
+            let mut others: Vec<(f64, u32)> = others.map(|j| (squared(j), j as u32)).collect();
+            others.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
             indices[[i, 0]] = i as u32;
             for s in 1..k {
-                indices[[i, s]] = others[s - 1].index;
-                distances[[i, s]] = others[s - 1].squared.sqrt();
+                indices[[i, s]] = others[s - 1].1;
+                distances[[i, s]] = others[s - 1].0.sqrt();
             }
         }
         Neighbors { indices, distances }
@@ -270,6 +333,27 @@ mod tests {
         let got = nearest_neighbors(&x, 15);
         assert_eq!(got, brute_force(&x, 15));
         assert_eq!(got.distances[[150, 14]], 0.0);
+    }
+
+    #[test]
+    fn what_f32_cannot_tell_apart_is_decided_in_f64() {
+        // Cells that differ in the tenth digit, of lengths from the smallest to the largest.
+        for scale in [1e-300, 1e-20, 1.0, 1e18, 1e150] {
+            let near = random(400, 6, 4).mapv(|v| scale * (3.0 + 1e-9 * v));
+            assert_eq!(
+                nearest_neighbors(&near, 9),
+                brute_force(&near, 9),
+                "{scale}"
+            );
+            // One cell far from all others takes the range of f32 for itself.
+            let mut far = random(400, 6, 5).mapv(|v| scale * v);
+            far.row_mut(7).fill(scale * 1e12);
+            assert_eq!(nearest_neighbors(&far, 9), brute_force(&far, 9), "{scale}");
+        }
+        let same = Array2::<f64>::zeros((150, 3));
+        assert_eq!(nearest_neighbors(&same, 5), brute_force(&same, 5));
+        let none = Array2::<f64>::zeros((20, 0));
+        assert_eq!(nearest_neighbors(&none, 5), brute_force(&none, 5));
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub fn csr_dot(x: &Csr, b: &Array2<f64>) -> Array2<f64> {
     }
     let b = b.as_standard_layout();
     let b = b.as_slice().expect("standard layout");
+    let width = k.next_multiple_of(LANES);
+    let b = widened(b, k);
     let rows = out.as_slice_mut().expect("standard layout");
     let arch = crate::math::vectors();
     rows.par_chunks_mut(DOT_ROWS * k)
@@ -33,7 +35,8 @@ pub fn csr_dot(x: &Csr, b: &Array2<f64>) -> Array2<f64> {
             let first = chunk * DOT_ROWS;
             arch.dispatch(DotRows {
                 x,
-                b,
+                b: &b,
+                width,
                 k,
                 first,
                 out,
@@ -47,12 +50,13 @@ const DOT_ROWS: usize = 64;
 /// Sums of a row that are kept in registers.
 const LANES: usize = 16;
 
-/// Products of the rows of `x` from `first` on with `b` of `k` columns. Each sum runs in column order, whatever
-/// the lanes. A type and not a closure, because only what is inlined into `with_simd` is compiled for the wide
-/// vectors.
+/// Products of the rows of `x` from `first` on with `b`, whose `width` columns are a multiple of [`LANES`]; the first
+/// `k` are kept. Each sum runs in column order, whatever the lanes. A type and not a closure, because only what is
+/// inlined into `with_simd` is compiled for the wide vectors.
 struct DotRows<'a> {
     x: &'a Csr,
     b: &'a [f64],
+    width: usize,
     k: usize,
     first: usize,
     out: &'a mut [f64],
@@ -63,32 +67,38 @@ impl pulp::WithSimd for DotRows<'_> {
 
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, _: S) {
-        let (b, k) = (self.b, self.k);
+        let (b, k, width) = (self.b, self.k, self.width);
         for (r, out) in self.out.chunks_exact_mut(k).enumerate() {
             let (cols, vals) = self.x.row(self.first + r);
-            let mut at = 0;
-            while at + LANES <= k {
+            for (part, out) in out.chunks_mut(LANES).enumerate() {
+                let at = part * LANES;
                 let mut sums = [0.0; LANES];
                 for (&c, &v) in cols.iter().zip(vals) {
                     let v = f64::from(v);
-                    let from = c as usize * k + at;
+                    let from = c as usize * width + at;
                     let b: &[f64; LANES] = b[from..from + LANES].try_into().expect("LANES values");
                     for lane in 0..LANES {
                         sums[lane] += v * b[lane];
                     }
                 }
-                out[at..at + LANES].copy_from_slice(&sums);
-                at += LANES;
-            }
-            let rest = &mut out[at..];
-            for (&c, &v) in cols.iter().zip(vals) {
-                let v = f64::from(v);
-                for (o, &w) in rest.iter_mut().zip(&b[c as usize * k + at..]) {
-                    *o += v * w;
-                }
+                out.copy_from_slice(&sums[..out.len()]);
             }
         }
     }
+}
+
+/// The rows of `b` (`k` columns) with zeros behind them up to a multiple of [`LANES`]; nothing is copied where they
+/// have that width.
+fn widened(b: &[f64], k: usize) -> std::borrow::Cow<'_, [f64]> {
+    let width = k.next_multiple_of(LANES);
+    if width == k {
+        return b.into();
+    }
+    let mut out = vec![0.0; b.len() / k * width];
+    for (out, row) in out.chunks_exact_mut(width).zip(b.chunks_exact(k)) {
+        out[..k].copy_from_slice(row);
+    }
+    out.into()
 }
 
 /// Mean of each column, zeros included; of no rows, zeros.
@@ -157,10 +167,10 @@ mod tests {
 
     #[test]
     fn sparse_products_agree_with_dense_ones() {
-        for (n, p) in [(0, 4), (5, 3), (1100, 300), (40, 600)] {
+        for (n, p, k) in [(0, 4, 7), (5, 3, 1), (1100, 300, 16), (40, 600, 35)] {
             let x = random_csr(n, p, 0.2, 1);
             let dense = x.to_dense().mapv(f64::from);
-            let b = random(p, 7, 2);
+            let b = random(p, k, 2);
             let close = |a: &Array2<f64>, b: &Array2<f64>| {
                 a.dim() == b.dim() && a.iter().zip(b).all(|(x, y)| (x - y).abs() < 1e-10)
             };

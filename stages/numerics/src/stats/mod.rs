@@ -32,12 +32,15 @@ pub use effect::{Association, auc, cohens_d, cramers_v, log2_fold_change};
 pub use hvg::{highly_variable, most_variable};
 pub use line::{Line, weighted_line};
 pub use moderate::VariancePrior;
-pub use multiple::{benjamini_hochberg, benjamini_hochberg_log10};
+pub use multiple::{benjamini_hochberg, benjamini_hochberg_log10, found_by_normal};
 pub use normal::{normal_ln_sf, normal_sf, two_sided_normal};
 pub use rank::average_ranks;
 pub use student::{TTest, paired_t, t_quantile, two_sided_t, welch_t};
 pub use van_elteren::{Strata, StratifiedRank, Used, van_elteren};
-pub use wilcoxon::{Contrast, GeneTest, RankSumOptions, rank_sum, rank_sum_dense, sparse_wilcoxon};
+pub use wilcoxon::{
+    Contrast, GeneTest, RankScore, RankSumOptions, rank_scores, rank_sum, rank_sum_dense,
+    sparse_wilcoxon,
+};
 
 /// A probability and its decimal logarithm, which holds where the probability itself underflows.
 #[derive(Debug, Clone, Copy, PartialEq)]

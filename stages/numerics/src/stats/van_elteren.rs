@@ -5,7 +5,8 @@
 
 use rayon::prelude::*;
 
-use super::wilcoxon::{Ranking, ZERO_KEY, sort_values, value_of};
+use super::wilcoxon::Ranking;
+use super::wilcoxon::order::{Order, positive_from, value_of};
 use super::{Contrast, PValue, two_sided_normal};
 use clcc_data::matrix::Csr;
 
@@ -92,11 +93,10 @@ pub fn van_elteren(
     let tests = (0..genes.n_rows())
         .into_par_iter()
         .map_init(
-            || (Vec::new(), vec![Vec::new(); strata.n]),
-            |(sorted, parts): &mut (Vec<u64>, Vec<Vec<u64>>), g| {
-                sort_values(genes.row(g), sorted);
+            || (Order::default(), vec![Vec::new(); strata.n]),
+            |(order, parts): &mut (Order, Vec<Vec<u64>>), g| {
                 parts.iter_mut().for_each(Vec::clear);
-                for &e in sorted.iter() {
+                for &e in order.sort(genes.row(g)) {
                     let cell = e as u32 as usize;
                     if side[cell] != 0 {
                         parts[strata.of[cell] as usize].push(e);
@@ -131,7 +131,7 @@ fn test(
             means[at] += n / total * sums[at] / size;
             pct[at] += n / total * counts[at] / size;
         }
-        let split = parts[k].partition_point(|&e| e < ZERO_KEY);
+        let split = positive_from(&parts[k]);
         let mut ranks = Ranking::default();
         ranks.runs(&parts[k][..split], side);
         ranks.block(n - counts[0] - counts[1], n1 - counts[0]);

@@ -133,18 +133,21 @@ impl Graph {
         let mut sums = Sums::new(n_parts);
         let mut merged = Self::from_rows(members.iter().enumerate().map(|(part, nodes)| {
             sums.clear();
-            // The diagonal is listed even where it is 0.
-            sums.add(part, 0.0);
+            let mut own = 0.0;
             for &node in nodes {
-                sums.add(part, self.inside[node as usize]);
+                own += self.inside[node as usize];
                 for (other, weight) in self.edges(node as usize) {
-                    sums.add(parts[other] as usize, weight);
+                    let other = parts[other] as usize;
+                    if other == part {
+                        own += weight;
+                    } else {
+                        sums.add(other, weight);
+                    }
                 }
             }
-            sums.touched
-                .iter()
-                .map(|&p| (p, sums.of(p as usize)))
-                .collect()
+            // The diagonal is listed even where it is 0.
+            let others = sums.touched().iter().map(|&p| (p, sums.of(p as usize)));
+            std::iter::once((part as u32, own)).chain(others).collect()
         }));
         if self.objective == Objective::Cpm {
             let size = |nodes: &Vec<u32>| nodes.iter().map(|&n| self.strength[n as usize]).sum();
@@ -180,30 +183,36 @@ impl Graph {
     }
 }
 
-/// Sums by cluster number that are cleared in the time of the clusters touched.
+/// Sums of weights above 0 by cluster number, which are cleared in the time of the clusters touched.
 #[derive(Debug)]
 pub(super) struct Sums {
     value: Vec<f64>,
-    seen: Vec<bool>,
-    /// The clusters added to since the last clearing, in that order.
-    pub(super) touched: Vec<u32>,
+    /// The clusters added to since the last clearing, in that order, in the first places.
+    touched: Vec<u32>,
+    n_touched: usize,
 }
 
 impl Sums {
     pub(super) fn new(n: usize) -> Self {
         Self {
             value: vec![0.0; n],
-            seen: vec![false; n],
-            touched: Vec::new(),
+            // A place beyond the last for what is written and not kept.
+            touched: vec![0; n + 1],
+            n_touched: 0,
         }
     }
 
+    /// Add a weight above 0. Without a branch on whether it is the cluster's first, which nothing foretells.
+    #[inline]
     pub(super) fn add(&mut self, at: usize, weight: f64) {
-        if !self.seen[at] {
-            self.seen[at] = true;
-            self.touched.push(at as u32);
-        }
-        self.value[at] += weight;
+        let value = &mut self.value[at];
+        self.touched[self.n_touched] = at as u32;
+        self.n_touched += usize::from(*value == 0.0);
+        *value += weight;
+    }
+
+    pub(super) fn touched(&self) -> &[u32] {
+        &self.touched[..self.n_touched]
     }
 
     pub(super) fn of(&self, at: usize) -> f64 {
@@ -211,11 +220,10 @@ impl Sums {
     }
 
     pub(super) fn clear(&mut self) {
-        for &at in &self.touched {
+        for &at in &self.touched[..self.n_touched] {
             self.value[at as usize] = 0.0;
-            self.seen[at as usize] = false;
         }
-        self.touched.clear();
+        self.n_touched = 0;
     }
 }
 

@@ -23,7 +23,6 @@ pub(super) fn move_nodes(graph: &Graph, clusters: &mut [u32], resolution: f64, r
         queued[node] = false;
         let from = clusters[node];
         towards.clear();
-        towards.add(from as usize, 0.0);
         for (other, weight) in graph.edges(node) {
             towards.add(clusters[other] as usize, weight);
         }
@@ -32,7 +31,7 @@ pub(super) fn move_nodes(graph: &Graph, clusters: &mut [u32], resolution: f64, r
             |cluster: u32, strength: f64| towards.of(cluster as usize) - penalty * own * strength;
         let staying = gain(from, totals.strength[from as usize] - own);
         let (mut best, mut best_gain) = (from, staying + MIN_GAIN);
-        for &cluster in &towards.touched {
+        for &cluster in towards.touched() {
             let value = gain(cluster, totals.strength[cluster as usize]);
             if cluster != from && value > best_gain {
                 (best, best_gain) = (cluster, value);

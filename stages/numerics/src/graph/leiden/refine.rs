@@ -28,6 +28,7 @@ pub(super) fn refine(
     let mut parts = Parts::new(graph, clusters);
     let mut towards = Sums::new(n);
     let mut choices: Vec<(u32, f64)> = Vec::new();
+    let mut weights = Vec::new();
     for node in rng.permutation(n) {
         let own = parts.of[node];
         let whole = cluster_strength[clusters[node] as usize];
@@ -45,14 +46,14 @@ pub(super) fn refine(
         }
         choices.clear();
         choices.push((own, 0.0));
-        for &candidate in &towards.touched {
+        for &candidate in towards.touched() {
             let at = candidate as usize;
             let gain = towards.of(at) - penalty * k * parts.strength[at];
             if gain >= 0.0 && well_connected(parts.outward[at], parts.strength[at]) {
                 choices.push((candidate, gain));
             }
         }
-        let chosen = draw(&choices, options.theta, rng);
+        let chosen = draw(&choices, options.theta, rng, &mut weights);
         if chosen != own {
             parts.join(node, chosen, k, towards.of(chosen as usize));
         }
@@ -106,8 +107,8 @@ impl Parts {
     }
 }
 
-/// One of the choices, with probability proportional to `exp(gain / theta)`.
-fn draw(choices: &[(u32, f64)], theta: f64, rng: &mut Rng) -> u32 {
+/// One of the choices, with probability proportional to `exp(gain / theta)`; `weights` is memory to work with.
+fn draw(choices: &[(u32, f64)], theta: f64, rng: &mut Rng, weights: &mut Vec<f64>) -> u32 {
     if let [only] = choices {
         return only.0;
     }
@@ -115,20 +116,17 @@ fn draw(choices: &[(u32, f64)], theta: f64, rng: &mut Rng) -> u32 {
         .iter()
         .map(|c| c.1)
         .fold(f64::NEG_INFINITY, f64::max);
-    let weight = |gain: f64| math::exp((gain - largest) / theta);
-    let total: f64 = choices.iter().map(|c| weight(c.1)).sum();
+    weights.clear();
+    weights.extend(choices.iter().map(|c| math::exp((c.1 - largest) / theta)));
+    let total: f64 = weights.iter().sum();
     let mut left = rng.uniform() * total;
-    for &(part, gain) in choices {
-        left -= weight(gain);
+    for (&(part, _), weight) in choices.iter().zip(weights.iter()) {
+        left -= weight;
         if left < 0.0 {
             return part;
         }
     }
     // Rounding only: the last choice with a weight.
-    choices
-        .iter()
-        .rev()
-        .find(|c| weight(c.1) > 0.0)
-        .expect("the largest has weight 1")
-        .0
+    let last = weights.iter().rposition(|&w| w > 0.0);
+    choices[last.expect("the largest has weight 1")].0
 }

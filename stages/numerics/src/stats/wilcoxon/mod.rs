@@ -3,7 +3,11 @@
 //! Expression is mostly zeros, so the sparse form ranks only the stored values: the zeros are one
 //! block of ties (presto; Korsunsky et al. 2019). A gene's values are sorted once, and every
 //! contrast reads its own cells off that order, so one pass gives rank sums, ties, means and
-//! fractions for all contrasts.
+//! fractions for all contrasts: sixteen contrasts walk together (`lanes`), one alone needs no cell's number (`one`).
+
+mod lanes;
+mod one;
+pub(super) mod order;
 
 use rayon::prelude::*;
 
@@ -119,95 +123,101 @@ pub fn sparse_wilcoxon(
     contrasts: &[Contrast],
     options: RankSumOptions,
 ) -> Vec<Vec<GeneTest>> {
-    let sizes: Vec<(f64, f64)> = contrasts
-        .iter()
-        .map(|c| {
-            assert_eq!(c.side.len(), genes.n_cols(), "one side per cell");
-            let count = |s: u8| c.side.iter().filter(|&&x| x == s).count() as f64;
-            let sizes = (count(1), count(2));
-            assert!(sizes.0 > 0.0 && sizes.1 > 0.0, "both groups have cells");
-            sizes
-        })
-        .collect();
-    let by_gene: Vec<Vec<GeneTest>> = (0..genes.n_rows())
-        .into_par_iter()
-        .map_init(Vec::new, |sorted: &mut Vec<u64>, g| {
-            sort_values(genes.row(g), sorted);
-            contrasts
-                .iter()
-                .zip(&sizes)
-                .map(|(c, &s)| test_sorted(sorted, &c.side, s, options))
-                .collect()
-        })
-        .collect();
-    (0..contrasts.len())
-        .map(|c| by_gene.iter().map(|tests| tests[c]).collect())
+    let sizes = sizes(genes, contrasts);
+    let test = |tally: &Tally, sizes: (f64, f64)| tally.test(sizes, options);
+    let mut out: Vec<Vec<GeneTest>> = Vec::with_capacity(contrasts.len());
+    if let [only] = contrasts {
+        let tallies = one::tallies(genes, &only.side, options.tie_correct);
+        out.push(tallies.par_iter().map(|t| test(t, sizes[0])).collect());
+        return out;
+    }
+    let sides: Vec<&[u8]> = contrasts.iter().map(|c| c.side.as_slice()).collect();
+    for (tallies, &size) in lanes::tallies(genes, &sides).into_iter().zip(&sizes) {
+        out.push(tallies.into_par_iter().map(|t| test(&t, size)).collect());
+    }
+    out
+}
+
+/// z and means of one contrast for one gene.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RankScore {
+    /// As [`GeneTest::z`].
+    pub z: f64,
+    /// Mean of the group, over all its rows.
+    pub mean_group: f64,
+    /// Mean of the reference, over all its rows.
+    pub mean_reference: f64,
+}
+
+/// As [`sparse_wilcoxon`], without p-values and fractions, for many contrasts of which few genes are looked at:
+/// the same z and means, to the bit. `[contrast][gene]`.
+///
+/// # Panics
+/// As [`sparse_wilcoxon`].
+pub fn rank_scores(
+    genes: &Csr,
+    contrasts: &[Contrast],
+    options: RankSumOptions,
+) -> Vec<Vec<RankScore>> {
+    let sides: Vec<&[u8]> = contrasts.iter().map(|c| c.side.as_slice()).collect();
+    let score = |tally: &Tally, (n1, n2): (f64, f64)| RankScore {
+        z: tally.z((n1, n2), options),
+        mean_group: tally.sums[0] / n1,
+        mean_reference: tally.sums[1] / n2,
+    };
+    let sizes = sizes(genes, contrasts);
+    let tallies = lanes::tallies(genes, &sides).into_iter().zip(&sizes);
+    tallies
+        .map(|(genes, &size)| genes.iter().map(|t| score(t, size)).collect())
         .collect()
 }
 
-/// The non-zero values in rising order, each with its cell: the value's order-preserving bits
-/// above the cell's number.
-pub(super) fn sort_values((cells, values): (&[u32], &[f32]), sorted: &mut Vec<u64>) {
-    sorted.clear();
-    sorted.extend(
-        cells
-            .iter()
-            .zip(values)
-            .filter(|(_, v)| **v != 0.0)
-            .map(|(&cell, &v)| {
-                let bits = v.to_bits();
-                let key = if bits >> 31 == 0 {
-                    bits | 0x8000_0000
-                } else {
-                    !bits
-                };
-                u64::from(key) << 32 | u64::from(cell)
-            }),
-    );
-    sorted.sort_unstable();
+/// Rows of the group and of the reference of each contrast.
+fn sizes(genes: &Csr, contrasts: &[Contrast]) -> Vec<(f64, f64)> {
+    let of = |c: &Contrast| {
+        assert_eq!(c.side.len(), genes.n_cols(), "one side per cell");
+        let count = |s: u8| c.side.iter().filter(|&&x| x == s).count() as f64;
+        let sizes = (count(1), count(2));
+        assert!(sizes.0 > 0.0 && sizes.1 > 0.0, "both groups have cells");
+        sizes
+    };
+    contrasts.iter().map(of).collect()
 }
 
-pub(super) fn value_of(entry: u64) -> f32 {
-    let key = (entry >> 32) as u32;
-    f32::from_bits(if key >> 31 == 1 {
-        key & 0x7fff_ffff
-    } else {
-        !key
-    })
+/// What the test of one contrast for one gene rests on.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+struct Tally {
+    rank_sum: f64,
+    ties: f64,
+    /// Sums of the group's and of the reference's values, added in rising order.
+    sums: [f64; 2],
+    /// Their values that are not 0.
+    counts: [u32; 2],
 }
 
-/// First key of a positive value.
-pub(super) const ZERO_KEY: u64 = 0x8000_0000 << 32;
+impl Tally {
+    fn z(&self, (n1, n2): (f64, f64), options: RankSumOptions) -> f64 {
+        rank_sum(self.rank_sum, n1, n2, self.ties, options)
+    }
 
-fn test_sorted(
-    sorted: &[u64],
-    side: &[u8],
-    (n1, n2): (f64, f64),
-    options: RankSumOptions,
-) -> GeneTest {
-    let mut sums = [0.0_f64; 3];
-    let mut counts = [0_u64; 3];
-    for &e in sorted {
-        let s = side[e as u32 as usize] as usize;
-        sums[s] += f64::from(value_of(e));
-        counts[s] += 1;
+    fn test(&self, (n1, n2): (f64, f64), options: RankSumOptions) -> GeneTest {
+        let z = self.z((n1, n2), options);
+        GeneTest {
+            z,
+            p: two_sided_normal(z),
+            rank_sum: self.rank_sum,
+            mean_group: self.sums[0] / n1,
+            mean_reference: self.sums[1] / n2,
+            pct_group: f64::from(self.counts[0]) / n1,
+            pct_reference: f64::from(self.counts[1]) / n2,
+        }
     }
-    let (zeros1, zeros2) = (n1 - counts[1] as f64, n2 - counts[2] as f64);
-    let mut ranks = Ranking::default();
-    let split = sorted.partition_point(|&e| e < ZERO_KEY);
-    ranks.runs(&sorted[..split], side);
-    ranks.block(zeros1 + zeros2, zeros1);
-    ranks.runs(&sorted[split..], side);
-    let z = rank_sum(ranks.rank_sum, n1, n2, ranks.ties, options);
-    GeneTest {
-        z,
-        p: two_sided_normal(z),
-        rank_sum: ranks.rank_sum,
-        mean_group: sums[1] / n1,
-        mean_reference: sums[2] / n2,
-        pct_group: counts[1] as f64 / n1,
-        pct_reference: counts[2] as f64 / n2,
-    }
+}
+
+/// Rank sum of a group of `n1` values of which `wins_twice` is twice the number of pairs with a value of the
+/// reference that it outranks, ties half: exact, as all of it is whole.
+fn from_wins(n1: f64, wins_twice: u64) -> f64 {
+    (n1 * (n1 + 1.0) + wins_twice as f64) / 2.0
 }
 
 /// Ranks as they are dealt out from below. All sums are multiples of one half, so they are exact.
@@ -251,6 +261,7 @@ impl Ranking {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rng::Rng;
     use proptest::prelude::*;
 
     fn dense_test(column: &[f32], side: &[u8], options: RankSumOptions) -> (f64, PValue) {
@@ -287,6 +298,88 @@ mod tests {
                 prop_assert!((got[0][g].mean_group - super::super::mean(&group)).abs() < 1e-12);
                 let nonzero = group.iter().filter(|v| **v != 0.0).count() as f64 / group.len() as f64;
                 prop_assert_eq!(got[0][g].pct_group, nonzero);
+            }
+        }
+    }
+
+    /// One contrast at a time, cell by cell, without anything shared.
+    fn slow(row: (&[u32], &[f32]), side: &[u8], options: RankSumOptions) -> GeneTest {
+        let mut order = order::Order::default();
+        let sorted = order.sort(row);
+        let size = |s: u8| side.iter().filter(|&&x| x == s).count() as f64;
+        let (n1, n2) = (size(1), size(2));
+        let (mut sums, mut counts) = ([0.0_f64; 3], [0_u64; 3]);
+        for &e in sorted {
+            let s = side[e as u32 as usize] as usize;
+            sums[s] += f64::from(order::value_of(e));
+            counts[s] += 1;
+        }
+        let zeros = (n1 - counts[1] as f64, n2 - counts[2] as f64);
+        let mut ranks = Ranking::default();
+        let (below, above) = sorted.split_at(order::positive_from(sorted));
+        ranks.runs(below, side);
+        ranks.block(zeros.0 + zeros.1, zeros.0);
+        ranks.runs(above, side);
+        let z = rank_sum(ranks.rank_sum, n1, n2, ranks.ties, options);
+        GeneTest {
+            z,
+            p: two_sided_normal(z),
+            rank_sum: ranks.rank_sum,
+            mean_group: sums[1] / n1,
+            mean_reference: sums[2] / n2,
+            pct_group: counts[1] as f64 / n1,
+            pct_reference: counts[2] as f64 / n2,
+        }
+    }
+
+    /// Genes of whole numbers, of fractions, and of both signs.
+    fn genes(rng: &mut Rng, n_cells: usize) -> Csr {
+        Csr::from_dense(&ndarray::Array2::from_shape_fn((6, n_cells), |(g, _)| {
+            let value = match g {
+                0 => rng.poisson(1.0) as f32,
+                1 => rng.poisson(0.3) as f32 * 0.7,
+                2 => rng.normal() as f32,
+                3 => rng.poisson(2.0) as f32 - 2.0,
+                4 => rng.uniform() as f32,
+                _ => 0.0,
+            };
+            if rng.uniform() < 0.3 { 0.0 } else { value }
+        }))
+    }
+
+    #[test]
+    fn contrasts_side_by_side_have_the_bits_of_each_alone() {
+        let mut rng = Rng::new(4, "contrasts", &[]);
+        // Below and above the sizes where the ways to sort change.
+        for n_cells in [3, 40, 700, 4000] {
+            let genes = genes(&mut rng, n_cells);
+            let contrasts: Vec<Contrast> = (0..37)
+                .map(|_| {
+                    let mut side: Vec<u8> = (0..n_cells).map(|_| rng.below(3) as u8).collect();
+                    (side[0], side[1]) = (1, 2);
+                    Contrast { side }
+                })
+                .collect();
+            for tie_correct in [false, true] {
+                let options = RankSumOptions {
+                    tie_correct,
+                    continuity: false,
+                };
+                let many = sparse_wilcoxon(&genes, &contrasts, options);
+                let scores = rank_scores(&genes, &contrasts, options);
+                for (c, contrast) in contrasts.iter().enumerate() {
+                    let alone = sparse_wilcoxon(&genes, std::slice::from_ref(contrast), options);
+                    for g in 0..genes.n_rows() {
+                        let want = slow(genes.row(g), &contrast.side, options);
+                        assert_eq!(many[c][g], want, "{n_cells} {c} {g}");
+                        assert_eq!(alone[0][g], want, "{n_cells} {c} {g}");
+                        let score = scores[c][g];
+                        assert_eq!(
+                            (score.z, score.mean_group, score.mean_reference),
+                            (want.z, want.mean_group, want.mean_reference)
+                        );
+                    }
+                }
             }
         }
     }
