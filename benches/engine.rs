@@ -1,7 +1,8 @@
 //! What the engine costs when there is nothing to do, and for each node that it runs.
 //!
 //! `cargo bench --bench engine`; with `CLCC_PEER_PYTHON=PYTHON`, whose `snakemake` is the peer, on
-//! as many chained copies. Every time is the median of five runs of the whole program.
+//! as many chained copies. `CLCC_POPULATE=DIR` only fills DIR with a workflow of 1,000 nodes and its cache, for strace
+//! and perf; `CLCC_NODES=N` leaves larger workflows out. Every time is the median of five runs of the whole program.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints")]
 
@@ -14,23 +15,42 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clcc_cache::{
-    ActionRecord, Digest, Journal, OutputRecord, RECORD_FORMAT, StatCache, Store, pack,
+    ActionRecord, Digest, Journal, OutputRecord, RECORD_FORMAT, StatCache, Store, measure, pack,
 };
 use clcc_flow::decide::{Decider, Lookahead, digest_inputs};
 use clcc_flow::plan::{Overrides, Plan};
 use clcc_flow::workflow::Workflow;
+use clcc_stages::stage::Publish;
 use serde_json::json;
 
 const RUNS: usize = 5;
-/// Files in the directory that a synthetic node writes, as a small AnnData store has.
-const FILES: usize = 12;
+/// Files in the AnnData store that a synthetic node writes, as in the demo's on average.
+const FILES: usize = 72;
+/// Tables that it publishes beside it, where it does.
+const TABLES: usize = 2;
 
 fn main() {
+    if let Some(dir) = std::env::var_os("CLCC_POPULATE") {
+        let file = Path::new(&dir).join("w.yaml");
+        std::fs::write(&file, workflow(1_000)).expect("written");
+        populate(Path::new(&dir), &file, Layout::Archives);
+        return;
+    }
     // Before the large caches below, whose write-back would weigh on its syncs.
     per_node();
-    println!("nodes\tverb\tmedian_ms\tpeak_mib\ttarget_ms");
-    for (nodes, target) in [(100, 30), (1_000, 100), (10_000, 800)] {
-        nothing_to_do(nodes, target);
+    println!("nodes\tcache of\tverb\tmedian_ms\tpeak_mib\ttarget_ms");
+    let sizes = [(100, 30), (1_000, 100), (10_000, 800)];
+    let most = std::env::var("CLCC_NODES")
+        .ok()
+        .and_then(|n| n.parse().ok());
+    for (nodes, target) in sizes
+        .into_iter()
+        .filter(|(n, _)| most.is_none_or(|m| *n <= m))
+    {
+        nothing_to_do(nodes, target, Layout::Archives);
+        if nodes == 1_000 {
+            nothing_to_do(nodes, target, Layout::Folders);
+        }
     }
     if let Some(python) = std::env::var_os("CLCC_PEER_PYTHON") {
         for nodes in [100, 1_000] {
@@ -59,8 +79,17 @@ fn workflow(nodes: usize) -> String {
     )
 }
 
+/// How the cache keeps a directory.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Layout {
+    /// As one file.
+    Archives,
+    /// File by file, as versions before did.
+    Folders,
+}
+
 /// Writes a record and a synthetic output for every node, as if all had run.
-fn populate(dir: &Path, file: &Path) -> usize {
+fn populate(dir: &Path, file: &Path, layout: Layout) -> usize {
     let workflow = Workflow::load(file).expect("a workflow");
     let plan = Plan::new(&workflow, &Overrides::default()).expect("a plan");
     let store = Store::open(&dir.join(".clcc")).expect("a cache");
@@ -94,13 +123,26 @@ fn populate(dir: &Path, file: &Path) -> usize {
             for output in keys {
                 let path = attempt.join(decl.role);
                 std::fs::create_dir_all(&path).expect("made");
-                for f in 0..FILES {
+                let files = match decl.publish {
+                    Publish::No => FILES,
+                    _ => TABLES,
+                };
+                for f in 0..files {
                     let text = format!("{key} {output:?} {f}");
                     std::fs::write(path.join(f.to_string()), text).expect("written");
                 }
-                let packed = attempt.join("packed");
-                let artifact = pack(&path, &packed).expect("packed");
-                store.insert(&packed, &artifact).expect("inserted");
+                let (at, artifact) = match layout {
+                    Layout::Archives => {
+                        let packed = attempt.join("packed");
+                        let artifact = pack(&path, &packed).expect("packed");
+                        (packed, artifact)
+                    }
+                    Layout::Folders => {
+                        let artifact = measure(&path).expect("measured");
+                        (path, artifact)
+                    }
+                };
+                store.insert(&at, &artifact).expect("inserted");
                 outputs.push(OutputRecord::new(decl.role, output, &artifact));
             }
         }
@@ -157,10 +199,10 @@ fn timed(dir: &Path, args: &[&str]) -> (f64, f64) {
     (median(times), peak)
 }
 
-fn nothing_to_do(nodes: usize, target_ms: u64) {
+fn nothing_to_do(nodes: usize, target_ms: u64, layout: Layout) {
     let dir = tempfile::tempdir().expect("a directory");
     std::fs::write(dir.path().join("w.yaml"), workflow(nodes)).expect("written");
-    let n = populate(dir.path(), &dir.path().join("w.yaml"));
+    let n = populate(dir.path(), &dir.path().join("w.yaml"), layout);
     let one = "cluster[P0005,k5]";
     for (verb, args, target) in [
         ("run", vec!["run", "w.yaml"], target_ms),
@@ -188,7 +230,7 @@ fn nothing_to_do(nodes: usize, target_ms: u64) {
                 .success()
         );
         let (ms, mib) = timed(dir.path(), &args);
-        println!("{n}\t{verb}\t{ms:.1}\t{mib:.1}\t{target}");
+        println!("{n}\t{layout:?}\t{verb}\t{ms:.1}\t{mib:.1}\t{target}");
     }
 }
 
@@ -212,8 +254,8 @@ fn per_node() {
         .filter_map(|n| n["outputs"].as_array())
         .map(Vec::len)
         .sum();
-    // Listing and its directory, the shard: three for each artifact; the record and its directory.
-    let syncs = 3 * artifacts + 2 * nodes.len();
+    // An artifact and its shard; the record and its own.
+    let syncs = 2 * artifacts + 2 * nodes.len();
     let bare = bare_syncs(dir.path(), syncs);
     let per = |seconds: f64| seconds * 1e3 / nodes.len() as f64;
     println!(

@@ -19,11 +19,13 @@ use std::io::{self, BufWriter, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Component, Path};
 
+use rustix::fs::OFlags;
+
 use crate::digest::Digest;
 use crate::error::{CacheError, CacheResult};
 use crate::failpoint;
 use crate::piece::Piece;
-use crate::plain::open_plain;
+use crate::plain::open_sized;
 use crate::tree::{Artifact, ArtifactForm, TreeEntry, files_below, tree_digest};
 
 /// Bytes before the path of a local header, and after it.
@@ -280,15 +282,13 @@ impl Archive {
     /// # Errors
     /// The system's.
     pub(crate) fn open(path: &Path) -> io::Result<Option<Self>> {
-        let file = open_plain(path)?;
-        let len = file.metadata()?.len();
+        let (file, len) = open_sized(path, OFlags::NOFOLLOW)?;
         Self::of(Bytes::File(file), len)
     }
 
     /// As [`Archive::open`], for all of it to be read: a small one is read at once.
     fn open_to_read(path: &Path) -> io::Result<Option<Self>> {
-        let mut file = open_plain(path)?;
-        let len = file.metadata()?.len();
+        let (mut file, len) = open_sized(path, OFlags::NOFOLLOW)?;
         if len > SMALL {
             return Self::of(Bytes::File(file), len);
         }

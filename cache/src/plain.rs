@@ -15,7 +15,7 @@ use rustix::fs::{FileType, Mode, OFlags};
 /// # Errors
 /// The system's; [`is_not_plain`] tells a link, pipe, socket, device or directory.
 pub fn open_plain(path: &Path) -> io::Result<File> {
-    open_only_files(path, OFlags::RDONLY | OFlags::NOFOLLOW)
+    open_sized(path, OFlags::NOFOLLOW).map(|(file, _)| file)
 }
 
 /// As [`open_plain`], links followed: for what the user names.
@@ -23,7 +23,7 @@ pub fn open_plain(path: &Path) -> io::Result<File> {
 /// # Errors
 /// As [`open_plain`].
 pub fn open_plain_linked(path: &Path) -> io::Result<File> {
-    open_only_files(path, OFlags::RDONLY)
+    open_sized(path, OFlags::empty()).map(|(file, _)| file)
 }
 
 /// Reads a regular file whole; a link in its place is refused.
@@ -31,7 +31,7 @@ pub fn open_plain_linked(path: &Path) -> io::Result<File> {
 /// # Errors
 /// As [`open_plain`].
 pub fn read_plain(path: &Path) -> io::Result<Vec<u8>> {
-    whole(open_plain(path)?)
+    whole(open_sized(path, OFlags::NOFOLLOW)?)
 }
 
 /// As [`read_plain`], links followed.
@@ -39,7 +39,7 @@ pub fn read_plain(path: &Path) -> io::Result<Vec<u8>> {
 /// # Errors
 /// As [`open_plain`].
 pub fn read_plain_linked(path: &Path) -> io::Result<Vec<u8>> {
-    whole(open_plain_linked(path)?)
+    whole(open_sized(path, OFlags::empty())?)
 }
 
 /// Opens a regular file to write at its end, made where there is none. A link in its place is refused.
@@ -75,7 +75,16 @@ impl From<NotPlain> for io::Error {
     }
 }
 
+/// Opens a regular file to be read, and says how many bytes it has.
+pub(crate) fn open_sized(path: &Path, how: OFlags) -> io::Result<(File, u64)> {
+    open_and_look(path, OFlags::RDONLY | how)
+}
+
 fn open_only_files(path: &Path, how: OFlags) -> io::Result<File> {
+    open_and_look(path, how).map(|(file, _)| file)
+}
+
+fn open_and_look(path: &Path, how: OFlags) -> io::Result<(File, u64)> {
     // Without waiting for the other end of a pipe, or for a terminal to become ours.
     let flags = how | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let opened =
@@ -85,10 +94,10 @@ fn open_only_files(path: &Path, how: OFlags) -> io::Result<File> {
         // What cannot even be opened in this way: a link, a socket, a pipe that nobody reads, a directory to write.
         Err(e) => return Err(found_at(path, how).map_or(e.into(), io::Error::from)),
     };
-    let kind = rustix::fs::fstat(&file)?.st_mode;
-    match not_plain(FileType::from_raw_mode(kind)) {
+    let stat = rustix::fs::fstat(&file)?;
+    match not_plain(FileType::from_raw_mode(stat.st_mode)) {
         Some(found) => Err(found.into()),
-        None => Ok(file),
+        None => Ok((file, stat.st_size.unsigned_abs())),
     }
 }
 
@@ -113,9 +122,25 @@ fn not_plain(kind: FileType) -> Option<NotPlain> {
     Some(NotPlain(found))
 }
 
-fn whole(mut file: File) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes)?;
+/// What the file had when it was opened: a record is one read. Files of the kernel have no length.
+fn whole((mut file, length): (File, u64)) -> io::Result<Vec<u8>> {
+    /// What is stated to be longer is read as it comes.
+    const MOST: u64 = 64 << 20;
+    let first = length.min(MOST) as usize;
+    let mut bytes = vec![0; first];
+    let mut filled = 0;
+    while filled < first {
+        match file.read(&mut bytes[filled..]) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    bytes.truncate(filled);
+    if length == 0 || length > MOST {
+        file.read_to_end(&mut bytes)?;
+    }
     Ok(bytes)
 }
 

@@ -1,8 +1,10 @@
 //! Digests of input files, remembered by what `stat` says, so that an unchanged 400 MB matrix is
 //! not read again. A changed stat costs a read, never a rerun: the verdict is by content.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use crate::digest::Digest;
@@ -83,8 +85,7 @@ pub fn stat_of(path: &Path) -> Option<String> {
 
 /// The same of what `stat` has said already of the file at `path`.
 pub fn stat_name(path: &Path, m: &std::fs::Metadata) -> String {
-    let of_a_network =
-        rustix::fs::statfs(path).is_ok_and(|fs| NETWORK.contains(&(fs.f_type as u32)));
+    let of_a_network = is_network(path, m.dev());
     format!(
         "{}:{}:{}:{}.{}:{}.{}",
         device(of_a_network, path, m.dev()),
@@ -95,6 +96,15 @@ pub fn stat_name(path: &Path, m: &std::fs::Metadata) -> String {
         m.ctime(),
         m.ctime_nsec()
     )
+}
+
+/// Whether the file at `path` is on a network file system; asked once for each device.
+fn is_network(path: &Path, device: u64) -> bool {
+    static KNOWN: Mutex<BTreeMap<u64, bool>> = Mutex::new(BTreeMap::new());
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    *known.entry(device).or_insert_with(|| {
+        rustix::fs::statfs(path).is_ok_and(|fs| NETWORK.contains(&(fs.f_type as u32)))
+    })
 }
 
 /// File systems whose inode numbers and times are those of a server: NFS, CIFS and SMB, Lustre, GPFS, BeeGFS, Ceph,

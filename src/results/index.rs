@@ -15,6 +15,9 @@ use super::origin::Origin;
 pub(super) struct Index {
     /// Digest of what the records next to it are about; nothing while they are being written.
     pub(super) state: Option<Digest>,
+    /// Digest of what was to be published and where; nothing while it is being written, and where a node had no outputs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) published: Option<Digest>,
     /// The workflow file; nothing where an earlier version wrote this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) workflow: Option<Origin>,
@@ -28,6 +31,7 @@ impl Index {
         let bytes = read_plain(path).unwrap_or_default();
         serde_json::from_slice(&bytes).unwrap_or_else(|_| Self {
             state: None,
+            published: None,
             workflow: None,
             // Earlier versions wrote the files alone.
             files: serde_json::from_slice(&bytes).unwrap_or_default(),

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Component, Path};
 
-use clcc_cache::{ActionStore, ArtifactForm, Digest, OutputRecord, Piece, digest_file};
+use clcc_cache::{
+    ActionRecord, ActionStore, ArtifactForm, Digest, OutputRecord, Piece, digest_file,
+};
 use clcc_stages::stage::Publish;
 
 use super::ResultsError;
@@ -126,6 +128,24 @@ fn files_of(
         }
     }
     files
+}
+
+/// Where each published output of a node goes: its digest, and a path or a directory with what its files' names get.
+pub(super) fn places(node: &Node, record: &ActionRecord) -> Vec<(Digest, String, String)> {
+    let decls = node.resolved.outputs.iter();
+    let mut places = Vec::new();
+    for decl in decls.filter(|d| d.publish != Publish::No) {
+        for output in record.outputs.iter().filter(|o| o.role == decl.role) {
+            let branch = branch_in_paths(node, output.key.as_deref());
+            let (to, branch) = match decl.publish {
+                Publish::No => continue,
+                Publish::At(pattern) => (place(pattern, &branch), String::new()),
+                Publish::Into(dir) => (dir.to_string(), branch),
+            };
+            places.push((output.digest, to, branch));
+        }
+    }
+    places
 }
 
 /// Only plain relative paths are written or removed.

@@ -158,7 +158,9 @@ impl<'a> Dispatcher<'a> {
     /// Runs until every node has ended.
     pub(super) async fn work(&mut self) {
         for node in 0..self.plan.nodes.len() {
-            if self.missing[node] == 0 && self.outcomes[node].is_none() {
+            // What a hit before it has made ready was resolved then.
+            let is_open = self.outcomes[node].is_none() && !self.ready.contains_key(&node);
+            if self.missing[node] == 0 && is_open {
                 self.resolve(node);
             }
         }

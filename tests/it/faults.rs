@@ -12,11 +12,13 @@ use crate::messages::compare;
 use crate::project::{Project, Ran, SMALLEST, TINY, command, rounds, with_tables};
 
 /// Every place between two steps of publishing, in the coordinator and in the child.
-const PLACES: [&str; 16] = [
+const PLACES: [&str; 18] = [
     "attempt.create",
     "attempt.action",
     "child.begin",
     "child.ran",
+    "pack.create",
+    "pack.written",
     "child.result",
     "insert.begin",
     "insert.rename",

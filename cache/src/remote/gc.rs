@@ -82,6 +82,8 @@ pub(super) fn collect(
     report.records.1 = dropped.len();
     // Records go before what they name.
     if !dry_run {
+        let random: [u64; 2] = [random(), random()];
+        objects.begin_generation(&format!("{:016x}{:016x}", random[0], random[1]))?;
         dropped.iter().try_for_each(|l| objects.delete(&l.path))?;
     }
     for listed in artifacts {
@@ -98,6 +100,12 @@ pub(super) fn collect(
         }
     }
     Ok(report)
+}
+
+/// A number that no other process has drawn.
+fn random() -> u64 {
+    use std::hash::{BuildHasher as _, Hasher as _};
+    std::hash::RandomState::new().build_hasher().finish()
 }
 
 /// The record of each object that is still there; `None` where it is none.

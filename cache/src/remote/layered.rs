@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::address::{Address, Scheme};
 use super::http::Patience;
+use super::note::Note;
 use super::objects::Objects;
 use super::open::open;
 use super::trouble::Trouble;
@@ -48,6 +49,8 @@ struct Remote {
     how: RemoteUse,
     state: Mutex<State>,
     changed: Condvar,
+    /// What it is known to hold; opened by the first thread that sends.
+    note: Mutex<Option<Note>>,
 }
 
 #[derive(Debug, Default)]
@@ -117,6 +120,7 @@ impl Layered {
             how,
             state: Mutex::default(),
             changed: Condvar::new(),
+            note: Mutex::default(),
         };
         Self {
             local,
@@ -127,6 +131,11 @@ impl Layered {
     /// The remote's address.
     pub fn name(&self) -> &str {
         &self.remote.name
+    }
+
+    #[cfg(test)]
+    pub(super) fn how(&self) -> RemoteUse {
+        self.remote.how
     }
 
     /// What there is to tell since the last call.
@@ -177,6 +186,10 @@ impl Layered {
         state.moved.unsent += state.queue.len();
         state.queue.clear();
         self.remote.changed.notify_all();
+        drop(state);
+        if let Some(note) = &mut *self.remote.note() {
+            note.save();
+        }
     }
 
     fn offer(&self, record: &ActionRecord, may_be_there: bool) {
@@ -452,7 +465,7 @@ impl Remote {
         };
         let record = &next.record;
         let replace = self.state().bad_records.contains(&record.key);
-        if next.may_be_there && !replace && objects.has_record(&record.key)? {
+        if next.may_be_there && !replace && self.holds(objects, local, &record.key)? {
             return Ok(None);
         }
         let is_over = || {
@@ -481,7 +494,43 @@ impl Remote {
             reached.map_err(|e| Trouble::Failed(e.to_string()))?;
         }
         objects.put_record(record, replace)?;
+        if let Ok(mut note) = self.opened_note(objects, local) {
+            note.iter_mut().for_each(|note| note.saw(record.key));
+        }
         Ok(Some((artifacts, bytes)))
+    }
+
+    fn note(&self) -> MutexGuard<'_, Option<Note>> {
+        self.note.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it holds the record of a key: what is noted is not asked for.
+    fn holds(&self, objects: &Objects, local: &Store, key: &Digest) -> Result<bool, Trouble> {
+        let is_noted = |note: &Note| note.has(key);
+        if self
+            .opened_note(objects, local)?
+            .as_ref()
+            .is_some_and(is_noted)
+        {
+            return Ok(true);
+        }
+        let is_there = objects.has_record(key)?;
+        if let Some(note) = self.note().as_mut().filter(|_| is_there) {
+            note.saw(*key);
+        }
+        Ok(is_there)
+    }
+
+    fn opened_note(
+        &self,
+        objects: &Objects,
+        local: &Store,
+    ) -> Result<MutexGuard<'_, Option<Note>>, Trouble> {
+        let mut note = self.note();
+        if note.is_none() {
+            *note = Some(Note::open(local, &self.name, objects)?);
+        }
+        Ok(note)
     }
 }
 

@@ -19,6 +19,8 @@ mod http;
 #[cfg(feature = "remote")]
 mod layered;
 #[cfg(feature = "remote")]
+mod note;
+#[cfg(feature = "remote")]
 mod objects;
 #[cfg(feature = "remote")]
 mod open;

@@ -19,13 +19,15 @@ use super::pack::{Arriving, Packing};
 use super::read::Reading;
 use super::trouble::Trouble;
 use crate::archive::pack;
-use crate::digest::Digest;
+use crate::digest::{Digest, digest_bytes};
 use crate::record::{ActionRecord, OutputRecord};
 use crate::store::Store;
 use crate::tree::{ArtifactForm, measure, sync_path};
 
 /// Bytes of an object that are held in memory when it is sent; S3 takes 10,000 such parts.
 const PART: usize = 16 << 20;
+/// The object that a collection changes.
+const GENERATION: &str = "generation";
 /// Longest record that is read.
 const LONGEST_RECORD: u64 = 64 << 20;
 
@@ -79,6 +81,24 @@ impl Objects {
         })?;
         let record = bytes.and_then(|bytes| ActionRecord::from_file(&bytes));
         Ok(record.filter(|record| record.key == *key))
+    }
+
+    /// Says which collection was the last; nothing before the first.
+    pub(crate) fn generation(&self) -> Result<String, Trouble> {
+        let at = self.prefix.clone().join(GENERATION);
+        let found = block(async { Ok(self.store.get(&at).await?.bytes().await?) });
+        match found {
+            Ok(bytes) => Ok(digest_bytes(&bytes).to_string()),
+            Err(Trouble::Absent) => Ok(String::new()),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Says that something is about to be removed: what others know to be here may not be any more.
+    pub(crate) fn begin_generation(&self, name: &str) -> Result<(), Trouble> {
+        let at = self.prefix.clone().join(GENERATION);
+        let payload = PutPayload::from(name.as_bytes().to_vec());
+        block(async { Ok(self.store.put(&at, payload).await.map(drop)?) })
     }
 
     /// Whether a record is there.

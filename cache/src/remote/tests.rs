@@ -691,6 +691,59 @@ fn a_broken_upload_is_seen_by_nobody() {
     c.is_clean();
 }
 
+/// Looks all keys up in a new run of the machine; how many requests that took.
+fn nothing_to_do(bucket: &Faulty, a: &Machine, keys: &[Digest]) -> (usize, usize) {
+    let objects = Objects::new(Arc::new(bucket.clone()), "lab/x");
+    let (scheme, name) = (Scheme::S3, "s3://lab/x".to_string());
+    let layered = Layered::over(
+        a.store.clone(),
+        Some(objects),
+        scheme,
+        name,
+        a.layered.how(),
+    );
+    let before = (
+        bucket.gets.load(Ordering::Relaxed),
+        bucket.puts.load(Ordering::Relaxed),
+    );
+    for key in keys {
+        assert!(matches!(layered.lookup(key), Lookup::Hit(_)));
+    }
+    assert!(layered.wait_sent(Duration::from_secs(30)));
+    layered.close();
+    (
+        bucket.gets.load(Ordering::Relaxed) - before.0,
+        bucket.puts.load(Ordering::Relaxed) - before.1,
+    )
+}
+
+#[test]
+fn what_a_remote_is_known_to_hold_is_not_asked_for_until_something_is_collected_there() {
+    let bucket = Faulty::new();
+    let a = machine(&bucket, RemoteMode::Write);
+    let names = ["one", "two", "three"];
+    let keys: Vec<Digest> = names.iter().map(|name| a.share(name).key).collect();
+    a.layered.close();
+    // Which collection was the last is one request, however many nodes there are.
+    assert_eq!(nothing_to_do(&bucket, &a, &keys), (1, 0));
+    // One that was there before this machine knew of it is asked for once.
+    let b = machine(&bucket, RemoteMode::Write);
+    let made: Vec<Digest> = names.iter().map(|name| b.make(name).key).collect();
+    assert_eq!(made, keys);
+    assert_eq!(nothing_to_do(&bucket, &b, &keys), (4, 0));
+    assert_eq!(nothing_to_do(&bucket, &b, &keys), (1, 0));
+    // A dry run changes nothing; what was collected is sent again.
+    let objects = Objects::new(Arc::new(bucket.clone()), "lab/x");
+    let all = Some(Duration::ZERO);
+    collect(&objects, all, Duration::ZERO, true).unwrap();
+    assert_eq!(nothing_to_do(&bucket, &a, &keys), (1, 0));
+    collect(&objects, all, Duration::ZERO, false).unwrap();
+    assert_eq!(bucket.count("lab/x/ac"), 0);
+    let (_, puts) = nothing_to_do(&bucket, &a, &keys);
+    assert_eq!((puts, bucket.count("lab/x/ac")), (9, 3));
+    assert_eq!(nothing_to_do(&bucket, &a, &keys), (1, 0));
+}
+
 #[test]
 fn what_has_rotted_here_is_not_sent() {
     let bucket = Faulty::new();

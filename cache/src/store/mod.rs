@@ -23,7 +23,7 @@ use crate::lock::KeyLock;
 use crate::piece::Piece;
 use crate::plain::read_plain;
 use crate::record::{ActionRecord, OutputRecord};
-use crate::tree::{Artifact, ArtifactForm, TreeEntry, sync_all, sync_path, tree_digest};
+use crate::tree::{Artifact, ArtifactForm, TreeEntry, sync_path, tree_digest};
 
 /// A job that has been silent for so long no longer uses the cache.
 pub const SILENCE: std::time::Duration = std::time::Duration::from_secs(120);
@@ -317,12 +317,7 @@ impl Store {
         let io = |e| CacheError::io("rename into the cache", source)(e);
         let target = self.artifact_path(&artifact.digest);
         match self.state_of(&output) {
-            State::Sound if self.is_intact(&artifact.digest) => {
-                if is_real_dir(&target) {
-                    sync_all(std::slice::from_ref(&target))?;
-                }
-                return Ok(target);
-            }
+            State::Sound if self.is_intact(&artifact.digest) => return Ok(target),
             State::Sound | State::Wrong => self.quarantine(&artifact.digest)?,
             State::Missing => {}
         }
@@ -330,7 +325,6 @@ impl Store {
         make_read_only(source, artifact)?;
         make_dir(shard_of(&target))?;
         if artifact.form == ArtifactForm::Tree && artifact.packed.is_none() {
-            sync_all(&[source.to_path_buf()])?;
             let listing = serde_json::to_vec(&artifact.entries).expect("plain values serialise");
             write_atomic(&self.tmp(), &self.listing_path(&artifact.digest), &listing)?;
         }
@@ -343,9 +337,9 @@ impl Store {
         Ok(target)
     }
 
-    /// Moves the measured outputs of an action into the store and writes its record: the commit point. All that the
-    /// record needs is made durable in one go, then the record is. Outputs that are there already, with the same
-    /// content, stay; damaged ones are set aside first.
+    /// Moves the measured outputs of an action, files and archives, into the store and writes its record: the commit
+    /// point. All that the record needs is made durable in one go, then the record is. Outputs that are there already,
+    /// with the same content, stay; damaged ones are set aside first.
     ///
     /// # Errors
     /// [`CacheError::Io`].
