@@ -7,10 +7,11 @@ use std::ops::Range;
 use std::path::Path;
 
 use clcc_data::error::StageResult;
-use clcc_data::matrix::{Csr, Parts, Spool};
+use clcc_data::matrix::{Csr, Parts, Spool, block_of};
 
-/// Stored values of the genes that a test over all patients reads together.
-const BLOCK: u64 = 16 << 20;
+/// What the genes that a test over all patients reads together hold, as a share of what is held: 16 million stored
+/// values.
+const BLOCK: f64 = 0.25;
 
 /// Expression of all cells, genes x cells.
 #[derive(Debug)]
@@ -79,10 +80,11 @@ impl ByGene {
     ) -> StageResult<()> {
         let parts: Vec<&Part> = self.parts.iter().filter(|p| p.holds_any(rows)).collect();
         let size = |g: usize| -> u64 { parts.iter().map(|p| p.starts[g + 1] - p.starts[g]).sum() };
+        let most = block_of(BLOCK);
         let mut from = 0;
         while from < self.n_genes {
             let (mut to, mut held) = (from, 0);
-            while to < self.n_genes && (to == from || parts.len() == 1 || held + size(to) <= BLOCK)
+            while to < self.n_genes && (to == from || parts.len() == 1 || held + size(to) <= most)
             {
                 held += size(to);
                 to += 1;

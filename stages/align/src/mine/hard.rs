@@ -110,9 +110,11 @@ fn among_all(vectors: &Vectors, params: &MineParams, watch: Watch<'_>) -> StageR
             }
             // A thread's next tile often has the same columns.
             let cells = col..n.min(col + COLUMNS);
-            let cols = match cols.take_if(|c: &mut Block<'_>| c.cells != cells) {
-                Some(_) | None => cols.get_or_insert_with(|| Block::new(vectors, cells)),
-            };
+            let is_other = |c: &Block<'_>| c.cells != cells;
+            if cols.as_ref().is_none_or(is_other) {
+                *cols = Some(Block::new(vectors, cells));
+            }
+            let cols = cols.as_mut().expect("made above");
             let mut rows = Block::new(vectors, row..n.min(row + ROWS));
             search.tile(&mut rows, cols, lanes)
         },
@@ -189,11 +191,8 @@ impl<'a> Block<'a> {
     }
 }
 
-/// The pairs of a tile whose copy number is alike.
-struct Alike {
-    /// Each row's first anchors with a pair, and for each column one bit per anchor.
-    groups: Vec<(Range<usize>, Vec<u8>)>,
-}
+/// Up to [`LANES`] anchors, rows of a tile, and for each column one bit per anchor: whether its copy number is alike.
+type Alike = (Range<usize>, Vec<u8>);
 
 impl Search<'_> {
     /// Compares each cell of the rows with each later cell of the columns.
@@ -207,14 +206,14 @@ impl Search<'_> {
         let mut by_row = Found::new(rows.cells.len());
         let mut by_col = Found::new(cols.cells.len());
         let alike = self.alike(&upper, rows, cols, &mut by_row, &mut by_col)?;
-        if !alike.groups.is_empty() {
+        if !alike.is_empty() {
             let blocks = (
                 rows.cells.start,
                 rows.expr()?,
                 cols.cells.start,
                 cols.expr()?,
             );
-            for (anchors, similar) in &alike.groups {
+            for (anchors, similar) in &alike {
                 self.anchors(
                     blocks,
                     anchors.clone(),
@@ -267,7 +266,7 @@ impl Search<'_> {
         cols: &mut Block<'_>,
         by_row: &mut Found,
         by_col: &mut Found,
-    ) -> StageResult<Alike> {
+    ) -> StageResult<Vec<Alike>> {
         let (row, width) = (rows.cells.start, cols.cells.len());
         let mut groups = Vec::new();
         for first in rows.cells.clone().step_by(LANES) {
@@ -287,7 +286,7 @@ impl Search<'_> {
                 groups.push((anchors, similar));
             }
         }
-        Ok(Alike { groups })
+        Ok(groups)
     }
 
     /// Compares up to [`LANES`] anchors, rows of the tile, with the columns whose copy number is alike: one bit per

@@ -4,7 +4,7 @@ mod csr;
 mod spool;
 
 pub use csr::Csr;
-pub use spool::{RowsView, Spool, SpooledRows, hold_at_most};
+pub use spool::{RowsView, Spool, SpooledRows, block_of, hold_at_most};
 
 use std::borrow::Cow;
 use std::fmt::Debug;

@@ -27,6 +27,12 @@ pub fn hold_at_most(bytes: usize) {
     MOST_HELD.store(bytes, Ordering::Relaxed);
 }
 
+/// How many stored values of a sparse matrix (8 bytes each) to read together, where `share` of what [`hold_at_most`]
+/// allows may be held at once.
+pub fn block_of(share: f64) -> u64 {
+    (MOST_HELD.load(Ordering::Relaxed) as f64 * share / 8.0) as u64
+}
+
 /// Numbers in the order in which they were added.
 #[derive(Debug)]
 pub struct Spool<T> {
@@ -122,10 +128,12 @@ pub struct SpooledRows {
     indptr: Vec<u64>,
     columns: Spool<u32>,
     values: Spool<f32>,
+    /// Where the parts of the matrix that it was made of end; empty where its parts are blocks.
+    ends: Vec<usize>,
 }
 
-/// Stored values of a block of [`SpooledRows::blocks`].
-const BLOCK: u64 = 4 << 20;
+/// What a block of [`SpooledRows::blocks`] holds, as a share of what is held: 4 million stored values.
+const BLOCK: f64 = 1.0 / 16.0;
 
 impl SpooledRows {
     /// Without rows. Files, where they are needed, lie in `dir`.
@@ -135,7 +143,22 @@ impl SpooledRows {
             indptr: vec![0],
             columns: Spool::new(dir),
             values: Spool::new(dir),
+            ends: Vec::new(),
         }
+    }
+
+    /// All rows of `x` in the same parts: for a matrix that is read several times, since a store is slower to read.
+    ///
+    /// # Errors
+    /// Where a part cannot be read or kept.
+    pub fn copy_of(x: &dyn Parts, dir: &Path) -> StageResult<Self> {
+        let mut out = Self::new(x.n_cols(), dir);
+        x.each(&mut |_, part| {
+            out.append(part)?;
+            out.ends.push(out.n_rows());
+            Ok(())
+        })?;
+        Ok(out)
     }
 
     /// The `rows` of `x`, ascending, read part by part.
@@ -250,12 +273,12 @@ impl SpooledRows {
         Ok(Csr::from_parts(self.n_cols, indptr, columns, values))
     }
 
-    /// Blocks of rows of some four million stored values, at least a row each.
+    /// Blocks of rows of some four million stored values ([`block_of`]), at least a row each.
     pub fn blocks(&self) -> Vec<Range<usize>> {
-        let mut blocks = Vec::new();
+        let (mut blocks, block) = (Vec::new(), block_of(BLOCK));
         let mut start = 0;
         while start < self.n_rows() {
-            let most = self.indptr[start] + BLOCK;
+            let most = self.indptr[start] + block;
             let end = self.indptr.partition_point(|&p| p <= most) - 1;
             let end = end.clamp(start + 1, self.n_rows());
             blocks.push(start..end);
@@ -282,7 +305,7 @@ impl RowsView<'_> {
     }
 }
 
-/// A part is a block.
+/// A part is one of [`SpooledRows::copy_of`], or a block.
 impl Parts for SpooledRows {
     fn n_rows(&self) -> usize {
         self.n_rows()
@@ -293,12 +316,18 @@ impl Parts for SpooledRows {
     }
 
     fn n_parts(&self) -> usize {
-        self.blocks().len()
+        match self.ends.len() {
+            0 => self.blocks().len(),
+            n => n,
+        }
     }
 
     fn part(&self, at: usize) -> StageResult<(usize, Cow<'_, Csr>)> {
-        let block = self.blocks()[at].clone();
-        Ok((block.start, Cow::Owned(self.read(block)?)))
+        let rows = match self.ends.get(at) {
+            None => self.blocks()[at].clone(),
+            Some(&end) => at.checked_sub(1).map_or(0, |before| self.ends[before])..end,
+        };
+        Ok((rows.start, Cow::Owned(self.read(rows)?)))
     }
 }
 
@@ -335,6 +364,12 @@ mod tests {
             assert_eq!(m.take(&[7, 3, 7]).unwrap(), whole.take_rows(&[7, 3, 7]));
             assert_eq!(m.blocks(), [0..200]);
             assert_eq!(m.view(20..90).unwrap().row(3), whole.row(23));
+        }
+        let parts = vec![rows(0..30), rows(30..30), rows(30..200)];
+        let copy = SpooledRows::copy_of(&parts, dir.path()).unwrap();
+        assert_eq!(copy.n_parts(), 3);
+        for at in 0..3 {
+            assert_eq!(copy.part(at).unwrap(), parts.part(at).unwrap());
         }
         assert_eq!(held.into_held().unwrap(), whole);
         assert!(filed.into_held().is_err());

@@ -105,9 +105,10 @@ impl Stage for Baselines {
         let scored = params.restrict.cancer_cells(&cohort.obs)?;
         let mut methods = regressions(ctx, params, &cohort, (&x, &cnv), &slots, &scored)?;
         ctx.check_cancelled()?;
-        let by_gene = ByGene::new(&x, &ctx.out_dir)?;
         let mut retrieval = Vec::new();
-        for (name, embedded) in projections(ctx, params, &cohort, (&x, &cnv), split.as_ref())? {
+        let projections = projections(ctx, params, &cohort, (&x, &cnv), split.as_ref())?;
+        let by_gene = ByGene::new(&x, &ctx.out_dir)?;
+        for (name, embedded) in projections {
             ctx.check_cancelled()?;
             if let Some(split) = &split {
                 let test = split.cells(Part::Test);

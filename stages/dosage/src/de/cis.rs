@@ -109,14 +109,17 @@ pub struct CisEffect {
     pub trans_max: f64,
 }
 
-/// Compute the cis effects of all regions from region means (`[region][cell]`).
+/// Compute the cis effects of all regions from region means (`[region][cell]`), which their ranks replace.
 pub fn cis_effects(
     regions: &[Region],
-    expression: &[Vec<f64>],
-    cnv: &[Vec<f64>],
+    mut expression: Vec<Vec<f64>>,
+    mut cnv: Vec<Vec<f64>>,
 ) -> Vec<CisEffect> {
-    let ranks = |v: &[Vec<f64>]| -> Vec<Vec<f64>> { v.iter().map(|x| average_ranks(x)).collect() };
-    let (e, c) = (ranks(expression), ranks(cnv));
+    let mean_cnv: Vec<f64> = cnv.iter().map(|x| mean(x)).collect();
+    for x in expression.iter_mut().chain(&mut cnv) {
+        *x = average_ranks(x);
+    }
+    let (e, c) = (expression, cnv);
     let mut out: Vec<CisEffect> = (0..regions.len())
         .map(|r| {
             let trans: Vec<f64> = (0..regions.len())
@@ -131,7 +134,7 @@ pub fn cis_effects(
                 region: r,
                 cis: pearson(&e[r], &c[r]),
                 p_adjusted: f64::NAN,
-                mean_cnv: mean(&cnv[r]),
+                mean_cnv: mean_cnv[r],
                 trans_mean: mean(&trans),
                 trans_max: trans.iter().copied().fold(f64::NAN, |m, v| {
                     if m.is_nan() || v.abs() > m.abs() {
@@ -218,7 +221,7 @@ mod tests {
                     .collect()
             })
             .collect();
-        let found = cis_effects(&regions, &expression, &cnv);
+        let found = cis_effects(&regions, expression, cnv);
         assert!(found[0].cis.r > 0.8 && found[0].p_adjusted < 1e-20);
         assert!(found[0].trans_mean.abs() < 0.2 && found[0].trans_max.abs() < 0.25);
         assert!(found[2].cis.r.is_nan() && found[2].p_adjusted.is_nan());

@@ -428,23 +428,24 @@ fn cis_tables(dir: &Path, data: &Data, of: CisCells) -> StageResult<Option<f64>>
             region_means(&expression, &genes),
             region_means(&cnv.transpose(), &windows),
         ];
+        for (all, means) in all.iter_mut().zip(&means) {
+            all.iter_mut().zip(means).for_each(|(to, m)| to.extend(m));
+        }
         if rows.len() >= 3 {
-            let effects = cis_effects(&regions, &means[0], &means[1]);
+            let [means, of_windows] = means;
+            let effects = cis_effects(&regions, means, of_windows);
             found.push((name.clone(), rows.len(), effects));
             let effects = left_out(&regions, &data.map, &expression, &cnv);
             without.push((name.clone(), rows.len(), effects));
-        }
-        for (all, means) in all.iter_mut().zip(means) {
-            all.iter_mut().zip(means).for_each(|(to, m)| to.extend(m));
         }
         Ok(())
     })?;
     let n_cells = all[0].first().map_or(0, Vec::len);
     if patients.len() > 1 && n_cells >= 3 {
-        let effects = cis_effects(&regions, &all[0], &all[1]);
+        let [expression, cnv] = all;
+        let effects = cis_effects(&regions, expression, cnv);
         found.push((POOLED.into(), n_cells, effects));
     }
-    drop(all);
     write::cis(dir, &regions, &found, of)?;
     if without.len() > 1 {
         let over = over_patients(&without, regions.len());

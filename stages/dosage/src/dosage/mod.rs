@@ -42,7 +42,7 @@ pub use windows::{GeneWindows, arm_names};
 use serde_json::json;
 
 use clcc_data::error::{StageError, StageResult};
-use clcc_data::matrix::Parts;
+use clcc_data::matrix::{Parts, SpooledRows};
 use clcc_stage::cells::MALIGNANT;
 use clcc_stage::cohort::{Cohort, CohortCnv, paired};
 use clcc_stage::roles;
@@ -105,7 +105,8 @@ impl Stage for Dosage {
 
     fn run(ctx: &StageContext<'_>, params: &DosageParams) -> StageResult<Metrics> {
         let mut cohort = Cohort::load(ctx)?;
-        let (counts, cnv) = (cohort.test_counts(ctx)?, load_cnv(ctx, cohort.n_cells())?);
+        let counts = SpooledRows::copy_of(&cohort.test_counts(ctx)?, &ctx.out_dir)?;
+        let cnv = load_cnv(ctx, cohort.n_cells())?;
         let groups = cohort.load_groups(ctx, params.group_by)?;
         add_malignant(ctx, &mut cohort)?;
         let chosen = params.restrict.cancer_cells(&cohort.obs)?;
