@@ -107,13 +107,17 @@ fn files_of(
     let entries = match output.form {
         _ if publish == Publish::No => return Ok(files),
         ArtifactForm::File => None,
-        ArtifactForm::Tree => Some(store.files(&output.digest).ok_or_else(|| {
-            ResultsError::Damaged {
-                node: node.id.clone(),
-                artifact: output.digest,
-                path: store.artifact_path(&output.digest),
-            }
-        })?),
+        ArtifactForm::Tree => {
+            Some(
+                store
+                    .files(&output.digest)
+                    .ok_or_else(|| ResultsError::Damaged {
+                        node: node.id.clone(),
+                        artifact: output.digest,
+                        path: store.artifact_path(&output.digest),
+                    })?,
+            )
+        }
     };
     match (publish, entries) {
         (Publish::No, _) => {}
