@@ -42,7 +42,8 @@ pub(super) type WantedFiles = BTreeMap<String, Wanted>;
 /// Every file that the nodes of the run publish.
 ///
 /// # Errors
-/// [`ResultsError::Clash`] where two of them publish other content at one path, which the plan could not foresee.
+/// [`ResultsError::Clash`] where two of them publish other content at one path, which the plan could not foresee;
+/// [`ResultsError::Damaged`] where it cannot be told which files an output has.
 pub(super) fn wanted_files(
     plan: &Plan,
     outcome: &RunOutcome,
@@ -58,7 +59,7 @@ pub(super) fn wanted_files(
             .filter(|d| d.publish != Publish::No)
         {
             for output in record.outputs.iter().filter(|o| o.role == decl.role) {
-                for (rel, file) in files_of(node, decl.publish, output, store) {
+                for (rel, file) in files_of(node, decl.publish, output, store)? {
                     add(&mut wanted, rel, file)?;
                 }
             }
@@ -86,7 +87,7 @@ fn files_of(
     publish: Publish,
     output: &OutputRecord,
     store: &dyn ActionStore,
-) -> Vec<(String, Wanted)> {
+) -> Result<Vec<(String, Wanted)>, ResultsError> {
     let mut files = Vec::new();
     let branch = branch_in_paths(node, output.key.as_deref());
     let mut add = |rel: String, source: Piece, content: Digest| {
@@ -104,9 +105,19 @@ fn files_of(
         }
     };
     let entries = match output.form {
-        _ if publish == Publish::No => return files,
+        _ if publish == Publish::No => return Ok(files),
         ArtifactForm::File => None,
-        ArtifactForm::Tree => Some(store.files(&output.digest).unwrap_or_default()),
+        ArtifactForm::Tree => {
+            Some(
+                store
+                    .files(&output.digest)
+                    .ok_or_else(|| ResultsError::Damaged {
+                        node: node.id.clone(),
+                        artifact: output.digest,
+                        path: store.artifact_path(&output.digest),
+                    })?,
+            )
+        }
     };
     match (publish, entries) {
         (Publish::No, _) => {}
@@ -127,7 +138,7 @@ fn files_of(
             }
         }
     }
-    files
+    Ok(files)
 }
 
 /// Where each published output of a node goes: its digest, and a path or a directory with what its files' names get.

@@ -1,8 +1,11 @@
 //! What reruns and what does not, by the event log.
 
+use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt as _;
+
 use serde_json::Value;
 
-use crate::project::{Project, TINY, command};
+use crate::project::{Project, TINY, command, with_tables};
 
 const ALL: [&str; 8] = [
     "cluster[A]",
@@ -186,7 +189,11 @@ fn corrupt(p: &Project, id: &str, damage: impl Fn(&std::path::Path)) {
     damage(&p.path().join(".clcc/cas").join(&digest[..2]).join(&digest));
 }
 
+/// The largest file of an artifact: the archive itself, as versions before had directories.
 fn first_chunk(dir: &std::path::Path) -> std::path::PathBuf {
+    if dir.is_file() {
+        return dir.to_path_buf();
+    }
     let mut dirs = vec![dir.to_path_buf()];
     let mut files = Vec::new();
     while let Some(d) = dirs.pop() {
@@ -212,7 +219,7 @@ fn a_missing_or_truncated_output_is_made_again() {
     let p = Project::new(TINY);
     p.run_json(&[]).expect(0);
     corrupt(&p, "infercnv[A]", |path| {
-        std::fs::remove_dir_all(path).unwrap()
+        std::fs::remove_file(path).unwrap()
     });
     corrupt(&p, "infercnv[B]", |path| {
         let file = first_chunk(path);
@@ -358,4 +365,77 @@ fn a_new_patient_leaves_the_others_cached() {
             "simulate"
         ]
     );
+}
+
+/// The outputs that a record names.
+fn outputs(record: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(record).expect("a record");
+    let record: Value = serde_json::from_str(text.lines().next().expect("a line")).expect("JSON");
+    let outputs = record["outputs"].as_array().expect("outputs").iter();
+    let digest = |o: &Value| o["digest"].as_str().expect("a digest").to_string();
+    outputs.map(digest).collect()
+}
+
+#[test]
+fn what_a_record_names_is_durable_before_it_and_a_node_takes_few_syncs() {
+    let p = Project::new(&with_tables());
+    let log = p.path().join("syncs");
+    let env = [("CLCC_SYNC_LOG", log.to_str().expect("text"))];
+    p.run_with(&["run", "w.yaml", "-j", "1"], &env).expect(0);
+    let text = std::fs::read_to_string(&log).expect("a log");
+    let (mut durable, mut syncs, mut nodes) = (BTreeSet::new(), 0, 0);
+    for line in text.lines() {
+        let (what, path) = line.split_once(' ').expect("what and where");
+        if what == "sync" {
+            durable.insert(path.to_string());
+            syncs += 1;
+            continue;
+        }
+        let (cache, _) = path.split_once("/ac/").expect("a record of the cache");
+        let named = outputs(path);
+        for digest in &named {
+            let shard = format!("{cache}/cas/{}", &digest[..2]);
+            let artifact = format!("{shard}/{digest}");
+            assert!(std::path::Path::new(&artifact).is_file(), "{artifact}");
+            assert!(
+                durable.contains(&artifact) && durable.contains(&shard),
+                "{artifact}"
+            );
+        }
+        // Each output and its shard, the record and its own; the last belongs to the record before.
+        assert!(syncs <= 2 * named.len() + 2, "{syncs} for {named:?}");
+        assert!(named.len() > 3 || syncs <= 8, "{syncs} for {named:?}");
+        (syncs, nodes) = (0, nodes + 1);
+    }
+    assert_eq!((nodes, syncs), (4, 1), "{text}");
+}
+
+#[test]
+fn a_run_with_nothing_to_do_opens_no_output() {
+    let p = Project::new(&with_tables());
+    p.run_json(&[]).expect(0);
+    let results = p.results();
+    for artifact in p.artifacts() {
+        let n = std::fs::metadata(&artifact).expect("there").len();
+        std::fs::set_permissions(&artifact, std::fs::Permissions::from_mode(0o644)).expect("chmod");
+        std::fs::write(&artifact, vec![0; n as usize]).expect("written");
+    }
+    let again = p.run_json(&[]).expect(0);
+    assert!(again.nodes("did_execute").is_empty());
+    let published = again
+        .events()
+        .into_iter()
+        .find(|e| e["event"] == "did_publish");
+    assert_eq!(
+        published.expect("it is said")["restored"],
+        serde_json::json!([])
+    );
+    assert_eq!(p.results(), results);
+    // Who edits a result learns it, and what is damaged then is made again.
+    let table = results
+        .keys()
+        .find(|path| path.extension().is_some_and(|e| e == "tsv"));
+    std::fs::write(p.path().join(table.expect("a table")), "mine").expect("written");
+    assert!(!p.run_json(&[]).expect(0).nodes("did_execute").is_empty());
+    assert_eq!(p.results(), results);
 }

@@ -70,7 +70,7 @@ fn a_pipe_or_a_socket_in_the_place_of_a_file_of_the_engine_holds_nothing_up() {
     p.write(".clcc/stat.jsonl", "");
     for (i, (place, ending)) in [
         (".clcc/ac", ".json"),
-        (".clcc/cas", ".tree"),
+        (".clcc/cas", ""),
         (".clcc/last", ".jsonl"),
         (".clcc", "stat.jsonl"),
         (".clcc", "names.jsonl"),

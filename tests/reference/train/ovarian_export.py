@@ -5,8 +5,8 @@
 
 So both programs train on the same cells, features and parts, and only the training differs.
 """
-import json, sys
-import anndata as ad, numpy as np, scipy.sparse as sp
+import json, os, sys
+import anndata as ad, numpy as np, scipy.sparse as sp, zarr
 
 cache, name, out = sys.argv[1:]
 keys = dict(json.loads(line)[:2] for line in open(f"{cache}/last/{name}.jsonl") if line.strip())
@@ -28,8 +28,13 @@ def tensors(path):
 
 
 patients = [node.split("[")[1][:-1] for node in keys if node.startswith("infercnv[")]
-expr = [ad.read_zarr(place(f"preprocess[{p}]", "expr")) for p in patients]
-cnv = [ad.read_zarr(place(f"infercnv[{p}]", "cnv")) for p in patients]
+def read(path):
+    """An AnnData of the cache: an archive, or a folder as versions before wrote it."""
+    return ad.read_zarr(path if os.path.isdir(path) else zarr.storage.ZipStore(path, mode="r"))
+
+
+expr = [read(place(f"preprocess[{p}]", "expr")) for p in patients]
+cnv = [read(place(f"infercnv[{p}]", "cnv")) for p in patients]
 assert all((e.obs_names == c.obs_names).all() and (e.var_names == expr[0].var_names).all() for e, c in zip(expr, cnv))
 X, C = sp.vstack([a.X for a in expr]).tocsr(), sp.vstack([a.obsm["X_cnv"] for a in cnv]).tocsr()
 table = [line.split("\t") for line in open(place("mine", "split")).read().splitlines() if not line.startswith("#")][1:]
