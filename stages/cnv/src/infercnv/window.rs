@@ -87,11 +87,14 @@ pub fn infer(
             let rows = out.slice_mut(ndarray::s![range.clone(), ..]);
             profiles.fill_gene_values(values, threshold, rows);
         }
-        parts.push(profiles.denoise(threshold));
+        parts.push(profiles.denoise(threshold)?);
         progress.step(range.end as u64, n_cells as u64, "cells");
     }
     Ok(Inferred {
-        x_cnv: Csr::vstack(&parts.iter().collect::<Vec<_>>()),
+        x_cnv: match parts.len() {
+            1 => parts.remove(0),
+            _ => Csr::vstack(&parts.iter().collect::<Vec<_>>()),
+        },
         thresholds,
         gene_values: gene_values.map(|v| v.1),
     })
@@ -257,31 +260,93 @@ impl Profiles {
     }
 
     fn moments(&self) -> Moments {
-        let rows: Vec<Moments> = (0..self.medians.len())
+        let n_groups = self.medians.len().div_ceil(TOGETHER);
+        let groups: Vec<[Moments; TOGETHER]> = (0..n_groups)
             .into_par_iter()
-            .map(|r| Moments::of(self.centred(r)))
+            .map(|group| self.moments_of(group * TOGETHER))
             .collect();
         let mut all = Moments::default();
-        rows.iter().for_each(|m| all.join(m));
+        // Those beyond the last row are of nothing.
+        let rows = groups.iter().flatten().filter(|m| m.n > 0.0);
+        rows.for_each(|m| all.join(m));
         all
     }
 
-    fn denoise(&self, threshold: f64) -> Csr {
-        let rows: Vec<Vec<(u32, f32)>> = (0..self.medians.len())
+    /// Moments of the rows from `first` on. Each sum runs along its row; those of several rows do not wait for one
+    /// another.
+    fn moments_of(&self, first: usize) -> [Moments; TOGETHER] {
+        let n_rows = TOGETHER.min(self.medians.len() - first);
+        // Rows that are wanting repeat the first, and are dropped.
+        let row = |l: usize| if l < n_rows { first + l } else { first };
+        let rows: [&[f64]; TOGETHER] = std::array::from_fn(|l| self.smoothed(row(l)));
+        let medians: [f64; TOGETHER] = std::array::from_fn(|l| self.medians[row(l)]);
+        let n = self.n_windows as f64;
+        let mut sums = [0.0; TOGETHER];
+        for w in 0..self.n_windows {
+            for l in 0..TOGETHER {
+                sums[l] += rows[l][w] - medians[l];
+            }
+        }
+        let means = sums.map(|sum| if n > 0.0 { sum / n } else { 0.0 });
+        let mut m2 = [0.0; TOGETHER];
+        for w in 0..self.n_windows {
+            for l in 0..TOGETHER {
+                let beyond = rows[l][w] - medians[l] - means[l];
+                m2[l] += beyond * beyond;
+            }
+        }
+        std::array::from_fn(|l| {
+            if l < n_rows {
+                Moments {
+                    n,
+                    mean: means[l],
+                    m2: m2[l],
+                }
+            } else {
+                Moments::default()
+            }
+        })
+    }
+
+    fn denoise(&self, threshold: f64) -> StageResult<Csr> {
+        let n_rows = self.medians.len();
+        let parts: Vec<Vec<(u32, f32)>> = (0..n_rows.div_ceil(ROWS))
             .into_par_iter()
-            .map(|r| {
-                let kept = self
-                    .centred(r)
-                    .enumerate()
-                    .filter(|(_, v)| v.abs() >= threshold);
-                kept.map(|(w, v)| (w as u32, v as f32))
-                    .filter(|e| e.1 != 0.0)
-                    .collect()
+            .map(|part| {
+                let mut out = Vec::new();
+                for r in part * ROWS..(part * ROWS + ROWS).min(n_rows) {
+                    let kept = self
+                        .centred(r)
+                        .enumerate()
+                        .filter(|(_, v)| v.abs() >= threshold);
+                    let kept = kept.map(|(w, v)| (w as u32, v as f32));
+                    out.extend(kept.filter(|e| e.1 != 0.0));
+                    // Ends the row.
+                    out.push((u32::MAX, 0.0));
+                }
+                out
             })
             .collect();
-        Csr::from_rows(self.n_windows, rows)
+        let nnz = parts.iter().map(Vec::len).sum::<usize>() - n_rows;
+        let mut indptr = Vec::with_capacity(n_rows + 1);
+        indptr.push(0);
+        let (mut indices, mut data) = (Vec::with_capacity(nnz), Vec::with_capacity(nnz));
+        for (w, v) in parts.into_iter().flatten() {
+            if w == u32::MAX {
+                indptr.push(indices.len() as u64);
+            } else {
+                indices.push(w);
+                data.push(v);
+            }
+        }
+        Csr::new(self.n_windows, indptr, indices, data)
     }
 }
+
+/// Rows whose moments are computed together.
+const TOGETHER: usize = 4;
+/// Rows that are denoised by one task.
+const ROWS: usize = 64;
 
 /// Count, mean and sum of squared deviations; combined in a fixed order (Chan et al. 1983).
 #[derive(Debug, Clone, Copy, Default)]
@@ -292,18 +357,6 @@ struct Moments {
 }
 
 impl Moments {
-    fn of(values: impl Iterator<Item = f64> + Clone) -> Self {
-        let (n, sum) = values
-            .clone()
-            .fold((0.0, 0.0), |(n, s), v| (n + 1.0, s + v));
-        let mean = if n > 0.0 { sum / n } else { 0.0 };
-        Self {
-            n,
-            mean,
-            m2: values.map(|v| (v - mean).powi(2)).sum(),
-        }
-    }
-
     fn join(&mut self, other: &Self) {
         let n = self.n + other.n;
         if n == 0.0 {
@@ -324,23 +377,26 @@ impl Moments {
     }
 }
 
-/// Median as numpy's: the mean of the two middle values of an even number. `sorted` is working memory.
-pub(super) fn median_of(values: &[f64], sorted: &mut Vec<f64>) -> f64 {
-    sorted.clear();
-    sorted.extend_from_slice(values);
-    let n = sorted.len();
+/// Median as numpy's: the mean of the two middle values of an even number. `keys` is working memory.
+pub(super) fn median_of(values: &[f64], keys: &mut Vec<i64>) -> f64 {
+    keys.clear();
+    keys.extend(values.iter().map(|v| in_order(v.to_bits() as i64)));
+    let n = keys.len();
     if n == 0 {
         return 0.0;
     }
-    let (below, upper, _) = sorted.select_nth_unstable_by(n / 2, f64::total_cmp);
-    let upper = *upper;
+    // Whole numbers are compared faster than floating-point numbers.
+    let (below, upper, _) = keys.select_nth_unstable(n / 2);
+    let value = |key: i64| f64::from_bits(in_order(key) as u64);
+    let upper = value(*upper);
     if n % 2 == 1 {
         return upper;
     }
-    let lower = below
-        .iter()
-        .copied()
-        .max_by(f64::total_cmp)
-        .expect("an even number of values has a lower half");
-    (lower + upper) / 2.0
+    let lower = below.iter().max();
+    (value(*lower.expect("an even number of values has a lower half")) + upper) / 2.0
+}
+
+/// The bits of a floating-point number as a whole number that orders as `f64::total_cmp` does; and back.
+fn in_order(bits: i64) -> i64 {
+    bits ^ (((bits >> 63) as u64) >> 1) as i64
 }

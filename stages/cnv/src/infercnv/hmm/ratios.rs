@@ -256,7 +256,7 @@ impl<'a> Ratios<'a> {
         for span in &self.selection.chromosomes {
             smooth(&mut row[span.clone()], self.tail, &mut sums);
         }
-        let median = median_of(row, &mut sums);
+        let median = median_of(row, &mut Vec::new());
         row.iter_mut().for_each(|v| *v -= median);
     }
 
