@@ -128,7 +128,7 @@ fn patient(dir: &Path) {
     std::fs::create_dir_all(dir).unwrap();
     let params = SimulateParams {
         n_cells: CELLS,
-        n_genes: 6000,
+        n_genes: 3000,
         malignant_share: 0.8,
         n_clones: 1,
         ..SimulateParams::default()
@@ -174,7 +174,11 @@ impl Artifacts<'_> {
     /// One of each patient for each role.
     fn all(&self, roles: &[&str]) -> Vec<InputArtifact> {
         let patients = (1..=PATIENTS).map(|p| format!("P{p}"));
-        let of = |p: String| roles.iter().map(move |r| artifact(r, Some(&p), self.0.join(r)));
+        let of = |p: String| {
+            roles
+                .iter()
+                .map(move |r| artifact(r, Some(&p), self.0.join(r)))
+        };
         patients.flat_map(of).collect()
     }
 
@@ -219,7 +223,11 @@ fn cohort(dir: &Path) -> BTreeMap<&'static str, usize> {
         ..DosageParams::default()
     };
     let dosage = run::<Dosage>(dir, of.all(&["expr", "cnv", "clusters"]), &params);
-    assert!(dosage.1["n_cells_scored"].as_u64() > Some(1000), "{:?}", dosage.1);
+    assert!(
+        dosage.1["n_cells_scored"].as_u64() > Some(1000),
+        "{:?}",
+        dosage.1
+    );
     out.insert("dosage", dosage.0);
     let inputs = of.both(&["expr", "cnv", "clusters"], &["concordance", "dosage"]);
     out.insert("de", run::<De>(dir, inputs, &DeParams::default()).0);
@@ -231,7 +239,10 @@ fn cohort(dir: &Path) -> BTreeMap<&'static str, usize> {
     let inputs = of.both(&["expr", "cnv"], &["split"]);
     out.insert("baselines", run::<Baselines>(dir, inputs, &params).0);
     let own = of.joined(&["expr", "cnv", "clusters", "embeddings", "concordance"]);
-    out.insert("export", run::<Export>(dir, own, &ExportParams::default()).0);
+    out.insert(
+        "export",
+        run::<Export>(dir, own, &ExportParams::default()).0,
+    );
     out
 }
 
@@ -250,11 +261,20 @@ fn a_cell_of_a_hundred_patients_takes_no_row_of_a_matrix() {
     let x = Reader::open(&once.join("expr")).unwrap().x().unwrap();
     let row = (8 * x.into_csr().nnz() / CELLS) as f64;
     println!("a row of expression: {row:.0} bytes");
+    let cells = (PATIENTS * CELLS) as f64;
+    let of_cell = |kind: &str| (large[kind] as f64 - small[kind] as f64) / cells;
+    for (kind, bytes) in &small {
+        println!(
+            "{kind}: {:.0} bytes a cell; {bytes} of {cells} cells",
+            of_cell(kind)
+        );
+    }
     for (kind, most) in MOST_OF_A_CELL {
-        let cells = (PATIENTS * CELLS) as f64;
-        let bytes = (large[kind] as f64 - small[kind] as f64) / cells;
-        println!("{kind}: {bytes:.0} bytes a cell; {} of 100 patients", small[kind]);
         assert!(2.0 * most < row, "{kind}: a matrix would pass this bound");
-        assert!(bytes < most, "{kind}: {bytes:.0} bytes a cell, expected at most {most}");
+        let bytes = of_cell(kind);
+        assert!(
+            bytes < most,
+            "{kind}: {bytes:.0} bytes a cell, expected at most {most}"
+        );
     }
 }
