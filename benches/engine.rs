@@ -259,7 +259,7 @@ fn per_node() {
     let bare = bare_syncs(dir.path(), syncs);
     let per = |seconds: f64| seconds * 1e3 / nodes.len() as f64;
     println!(
-        "executed node: {:.1} ms beyond its stage, of which {syncs} bare syncs take {:.1} ms: engine {:.1} ms (target 8)",
+        "executed node: {:.1} ms beyond its stage, of which {syncs} bare syncs take {:.1} ms: engine {:.1} ms (target 5)",
         per(wall - inside),
         per(bare),
         per(wall - inside - bare)
