@@ -58,7 +58,8 @@ impl Stage for Train {
     // 6: a resumed run of `objective: anchors` writes the running statistics of an uninterrupted one, and
     //    stops where its loss diverges.
     // 7: `objective: anchors`: bias, unit rows and loss are summed in one order on every processor.
-    const CODE_VERSION: u32 = 7;
+    // 8: the first layer sums common features apart and its gradient by feature; the exponentials of the loss are taken once.
+    const CODE_VERSION: u32 = 8;
     const ABOUT: &'static str =
         "train an expression and a copy-number encoder to agree on each cell, and embed all cells";
     const USES_SEED: bool = true;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Result, Tensor};
 
-use super::input_layer::{SparseBatch, SparseInput};
+use super::input_layer::{SparseBatch, SparseInput, common_features};
 use crate::mine::{FeatureMoments, Part, Split};
 use clcc_data::matrix::Csr;
 
@@ -81,7 +81,7 @@ impl Modality {
     /// # Errors
     /// candle's, where the device has no room for them.
     pub(in crate::train) fn place_on(&mut self, device: &Device, dtype: DType) -> Result<()> {
-        let (n, g) = (self.input.scaled().n_rows(), self.n_features());
+        let (n, g) = (self.input.n_cells(), self.n_features());
         let all = Tensor::zeros((n, g), dtype, device)?;
         for first in (0..n).step_by(COPY_ROWS) {
             let rows = first..n.min(first + COPY_ROWS);
@@ -89,10 +89,7 @@ impl Modality {
             for r in rows.clone() {
                 let start = dense.len();
                 dense.extend(self.input.shift().iter().map(|m| -m));
-                let (cols, vals) = self.input.scaled().row(r);
-                for (&c, &v) in cols.iter().zip(vals) {
-                    dense[start + c as usize] += v;
-                }
+                self.input.add_cell(r, &mut dense[start..]);
             }
             let part = Tensor::from_vec(dense, (rows.len(), g), device)?.to_dtype(dtype)?;
             all.slice_set(&part, 0, first)?;
@@ -140,8 +137,22 @@ impl Modality {
 }
 
 fn scaled(x: &Csr, rows: &[usize], moments: &FeatureMoments) -> SparseInput {
+    let inverse = moments.inverse_sd();
+    let entries = |&row: &usize| {
+        let (cols, vals) = x.row(row);
+        let inverse = &inverse;
+        let entries = cols.iter().zip(vals);
+        let entries = entries.map(move |(&c, &v)| (c, f64::from(v) * inverse[c as usize]));
+        // Those of constant features are 0.
+        entries.filter(|e| e.1 != 0.0).map(|(c, v)| (c, v as f32))
+    };
+    let mut found = vec![0u32; x.n_cols()];
+    for (c, _) in rows.iter().flat_map(entries) {
+        found[c as usize] += 1;
+    }
+    let common = common_features(&found, rows.len());
     let shift = moments.shift().into_iter().map(|m| m as f32).collect();
-    SparseInput::new(moments.scale(x, rows), shift)
+    SparseInput::new(rows.len(), shift, common, |i| entries(&rows[i]).collect())
 }
 
 fn mean_row(x: &Csr, cells: &[usize]) -> Vec<(u32, f32)> {
@@ -172,8 +183,11 @@ mod tests {
         };
         let m = Modality::cluster_means(&x, &[0, 0, 0, 1], &split, &moments);
         let rows: Vec<u32> = [2, 3].map(|c| m.row_of.as_ref().unwrap()[c]).to_vec();
-        let scaled = m.input.scaled().to_dense();
-        let row = |i: usize| scaled.row(rows[i] as usize).to_vec();
+        let row = |i: usize| {
+            let mut row = vec![0.0; 2];
+            m.input.add_cell(rows[i] as usize, &mut row);
+            row
+        };
         assert_eq!((row(0), row(1)), (vec![1.0, 1.0], vec![2.0, 0.0]));
         assert_eq!(m.input.shift(), [0.5, 0.0]);
     }
