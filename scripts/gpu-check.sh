@@ -10,7 +10,7 @@
 # build reads   PROFILE (release), CUDA_COMPUTE_CAP (90), CUDA (13.0: what the driver of the machine knows)
 # measure reads PYTHON (python3), OUT (target-gpu/out), CELLS (80576, of which 64,460 train), CURVE_CELLS (6000),
 #               CURVE_EPOCHS (12), EPOCHS (the stage's default), STEPS (100, of each way of PyTorch's),
-#               LIMIT (seconds in all: 470, 3600 on the CPU; what would run longer is stopped, whole runs come last)
+#               LIMIT (470 seconds in all; what would run longer is stopped, the whole runs come last)
 #
 # measure leaves in OUT: table.md, and what it is made of. It fails where a test fails, where a run does or is stopped,
 # or where a loss on the device leaves the range of the CPU's seeds.
@@ -76,9 +76,9 @@ print(":".join(sorted(folders)))'
 }
 
 failed=0
-part() { # name, seconds at most on a GPU, command...: its output in OUT/name.txt, its time in OUT/seconds.txt
-  local name=$1 left=$((LIMIT - SECONDS)) started=$SECONDS
-  [ "$device" = cpu ] || [ "$left" -le "$2" ] || left=$2
+part() { # name, seconds at most, command...: its output in OUT/name.txt, its time in OUT/seconds.txt
+  local name=$1 left=$((${LIMIT:-470} - SECONDS)) started=$SECONDS
+  [ "$left" -le "$2" ] || left=$2
   shift 2
   printf '== %s\n' "$name"
   if [ "$left" -gt 0 ] && timeout "$left" "$@" >"$OUT/$name.txt" 2>"$OUT/$name.err"; then
@@ -94,7 +94,6 @@ part() { # name, seconds at most on a GPU, command...: its output in OUT/name.tx
 measure() { # device
   local device=$1 precisions=full hows="eager fair" smi=
   PYTHON=${PYTHON:-python3} OUT=${OUT:-$WORK/out}
-  [ "$device" = cpu ] && LIMIT=${LIMIT:-3600} || LIMIT=${LIMIT:-470}
   mkdir -p "$OUT"
   rm -f "$OUT"/*.txt "$OUT"/*.err "$OUT/table.md"
   tar -C "$WORK" -xJf "$WORK/carry.tar.xz"

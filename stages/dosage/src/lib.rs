@@ -12,7 +12,10 @@
 )]
 
 pub mod baselines;
+mod by_gene;
 pub mod de;
 pub mod discordance;
 pub mod dosage;
 pub mod enrichment;
+
+pub use by_gene::ByGene;

@@ -1,8 +1,11 @@
-//! The patients' matrices below one another, for the stages that join them.
+//! The patients' cells below one another, for the stages that join them.
 //!
 //! Cohort order is axis order of the patients, and each patient's own cell order. Every joined
 //! artifact (`split`, `embeddings`, `concordance`) has its rows in cohort order.
+//!
+//! The cells of all patients are in memory, their matrices are not: a [`CohortMatrix`] is read patient by patient.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use schemars::JsonSchema;
@@ -14,7 +17,7 @@ use crate::stage::{Branch, InputArtifact, StageContext, missing};
 use clcc_data::anndata::{Reader, Uns};
 use clcc_data::error::{StageError, StageResult};
 use clcc_data::frame::{Column, Frame};
-use clcc_data::matrix::{Csr, Matrix};
+use clcc_data::matrix::{Csr, Matrix, Parts};
 
 /// Layer of `expr` with the log1p expression of the held-out part of split counts.
 pub const HELD_OUT: &str = "held_out";
@@ -55,15 +58,115 @@ pub struct Cohort {
     pub obs: Frame,
     /// Genes that every patient's `expr` has, in the order of the first.
     pub var: Frame,
-    /// log1p expression, `n_cells x n_genes`.
-    pub x: Csr,
+}
+
+/// A matrix of all patients' cells, on disk: rows in cohort order, one patient's at a time in memory.
+#[derive(Debug)]
+pub struct CohortMatrix {
+    patients: Vec<OnDisk>,
+    n_rows: usize,
+    n_cols: usize,
+}
+
+/// A patient's part of a matrix.
+#[derive(Debug)]
+struct OnDisk {
+    reader: Reader,
+    element: Element,
+    /// Number of the first cell.
+    first: usize,
+    n_cells: usize,
+    /// Rows in the order of `expr`; `None` where they are in that order.
+    rows: Option<Vec<usize>>,
+    /// Columns of the cohort; `None` where they are the patient's.
+    columns: Option<Vec<usize>>,
+}
+
+/// What is read of a store.
+#[derive(Debug, Clone, Copy)]
+enum Element {
+    X,
+    Layer(&'static str),
+    Obsm(&'static str),
+}
+
+impl OnDisk {
+    fn read(&self, n_cols: usize) -> StageResult<Csr> {
+        let matrix = match self.element {
+            Element::X => self.reader.x()?,
+            Element::Layer(name) => self.reader.layer(name)?,
+            Element::Obsm(name) => self.reader.obsm(name)?,
+        };
+        let mut x = matrix.into_csr();
+        if let Some(rows) = &self.rows {
+            x = x.take_rows(rows);
+        }
+        if let Some(columns) = &self.columns {
+            x = x.take_cols(columns);
+        }
+        if (x.n_rows(), x.n_cols()) == (self.n_cells, n_cols) {
+            return Ok(x);
+        }
+        let message = format!(
+            "expected a matrix of {} x {n_cols}, found {} x {}",
+            self.n_cells,
+            x.n_rows(),
+            x.n_cols()
+        );
+        Err(StageError::format(&self.reader.path(), "", message))
+    }
+}
+
+impl CohortMatrix {
+    fn new(mut patients: Vec<OnDisk>, n_cols: usize) -> Self {
+        let mut n_rows = 0;
+        for patient in &mut patients {
+            patient.first = n_rows;
+            n_rows += patient.n_cells;
+        }
+        Self {
+            patients,
+            n_rows,
+            n_cols,
+        }
+    }
+
+    /// Reads the rows of all patients: for a stage whose cells are few, or that says why it needs them together.
+    ///
+    /// # Errors
+    /// What the reader reports.
+    pub fn whole(&self) -> StageResult<Csr> {
+        let parts = self.patients.iter().map(|p| p.read(self.n_cols));
+        let parts = parts.collect::<StageResult<Vec<_>>>()?;
+        Ok(Csr::vstack(&parts.iter().collect::<Vec<_>>()))
+    }
+}
+
+/// A part is a patient.
+impl Parts for CohortMatrix {
+    fn n_rows(&self) -> usize {
+        self.n_rows
+    }
+
+    fn n_cols(&self) -> usize {
+        self.n_cols
+    }
+
+    fn n_parts(&self) -> usize {
+        self.patients.len()
+    }
+
+    fn part(&self, at: usize) -> StageResult<(usize, Cow<'_, Csr>)> {
+        let patient = &self.patients[at];
+        Ok((patient.first, Cow::Owned(patient.read(self.n_cols)?)))
+    }
 }
 
 /// The windows of all patients.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct CohortCnv {
     /// `X_cnv`, `n_cells x n_windows`, rows in cohort order.
-    pub x: Csr,
+    pub x: CohortMatrix,
     /// `uns["cnv"]["windows"]`: `chromosome`, `start`, `end`, `first_gene`, `last_gene` (inclusive
     /// positions in `genes`), one row per window.
     pub windows: Frame,
@@ -82,21 +185,108 @@ pub fn patient_name(input: &InputArtifact) -> String {
 }
 
 impl Cohort {
-    /// Reads role `expr` of every patient.
+    /// Reads the cells of role `expr` of every patient, and the genes.
     ///
     /// # Errors
     /// [`StageError::MissingInput`] without `expr`, [`StageError::Data`] where the patients share
     /// no gene, and what the reader reports.
     pub fn load(ctx: &StageContext<'_>) -> StageResult<Self> {
-        Self::load_matrix(ctx, |reader| Ok(reader.x()?.into_csr()))
+        let inputs = ctx.all(roles::EXPR);
+        let first = inputs.first().ok_or_else(|| missing(roles::EXPR))?;
+        let (mut frames, mut var) = (Vec::new(), None::<Frame>);
+        // Genes of the patients that have others than the first, or the same in another order.
+        let mut others: Vec<Vec<String>> = Vec::new();
+        for input in &inputs {
+            let reader = input.open()?;
+            frames.push(reader.obs()?);
+            let own = reader.var()?;
+            match &var {
+                None => var = Some(own),
+                Some(var) if var.index == own.index => {}
+                Some(_) => others.push(own.index),
+            }
+        }
+        let mut var = var.ok_or_else(|| missing(roles::EXPR))?;
+        if !others.is_empty() {
+            var = var.take(&in_all(&var.index, &others));
+        }
+        if var.index.is_empty() {
+            return Err(StageError::data(format!(
+                "the patients share no gene (first: `{}`)",
+                patient_name(first)
+            )));
+        }
+        let patients: Vec<String> = inputs.iter().map(|i| patient_name(i)).collect();
+        let patient_of = (0..).zip(&frames).flat_map(|(p, o)| vec![p; o.len()]);
+        let patient_of: Vec<u32> = patient_of.collect();
+        let mut obs = stack_frames(&frames);
+        let names: Vec<&str> = patient_of
+            .iter()
+            .map(|&p| patients[p as usize].as_str())
+            .collect();
+        obs.set_category("patient", &names);
+        Ok(Self {
+            patients,
+            patient_of,
+            obs,
+            var,
+        })
     }
 
-    /// The same cells and genes with the raw counts in place of log1p expression.
+    /// log1p expression of the cells.
     ///
     /// # Errors
-    /// As [`Cohort::load`].
-    pub fn load_counts(ctx: &StageContext<'_>) -> StageResult<Self> {
-        Self::load_matrix(ctx, |reader| Ok(reader.layer("counts")?.into_csr()))
+    /// What the reader reports.
+    pub fn expression(&self, ctx: &StageContext<'_>) -> StageResult<CohortMatrix> {
+        self.matrix(ctx, Element::X)
+    }
+
+    /// Raw counts of the cells.
+    ///
+    /// # Errors
+    /// What the reader reports.
+    pub fn counts(&self, ctx: &StageContext<'_>) -> StageResult<CohortMatrix> {
+        self.matrix(ctx, Element::Layer("counts"))
+    }
+
+    /// log1p expression to test on: the held-out part of split counts, else [`Cohort::expression`].
+    ///
+    /// # Errors
+    /// As [`Cohort::is_split`].
+    pub fn test_expression(&self, ctx: &StageContext<'_>) -> StageResult<CohortMatrix> {
+        match Self::is_split(ctx)? {
+            true => self.matrix(ctx, Element::Layer(HELD_OUT)),
+            false => self.expression(ctx),
+        }
+    }
+
+    /// Raw counts to test on: the held-out part of split counts, else [`Cohort::counts`].
+    ///
+    /// # Errors
+    /// As [`Cohort::is_split`].
+    pub fn test_counts(&self, ctx: &StageContext<'_>) -> StageResult<CohortMatrix> {
+        match Self::is_split(ctx)? {
+            true => self.matrix(ctx, Element::Layer(HELD_OUT_COUNTS)),
+            false => self.counts(ctx),
+        }
+    }
+
+    fn matrix(&self, ctx: &StageContext<'_>, element: Element) -> StageResult<CohortMatrix> {
+        let inputs = ctx.all(roles::EXPR);
+        let patients = inputs.iter().enumerate().map(|(p, input)| {
+            let reader = input.open()?;
+            let own = reader.var()?.index;
+            Ok(OnDisk {
+                columns: (own != self.var.index).then(|| positions(&own, &self.var.index)),
+                reader,
+                element,
+                first: 0,
+                n_cells: self.cells_of(p).len(),
+                rows: None,
+            })
+        });
+        let patients = patients.collect::<StageResult<Vec<_>>>()?;
+        Ok(CohortMatrix::new(patients, self.var.len()))
     }
 
     /// Whether the counts were split (`preprocess.count_split`): `expr` then holds a part of the
@@ -155,91 +345,6 @@ impl Cohort {
         Ok(out)
     }
 
-    /// log1p expression to test on: the held-out part of split counts, else the same as
-    /// [`Cohort::load`].
-    ///
-    /// # Errors
-    /// As [`Cohort::load`].
-    pub fn load_test(ctx: &StageContext<'_>) -> StageResult<Self> {
-        if Self::is_split(ctx)? {
-            Self::load_matrix(ctx, |reader| Ok(reader.layer(HELD_OUT)?.into_csr()))
-        } else {
-            Self::load(ctx)
-        }
-    }
-
-    /// Raw counts to test on: the held-out part of split counts, else the same as
-    /// [`Cohort::load_counts`].
-    ///
-    /// # Errors
-    /// As [`Cohort::load`].
-    pub fn load_test_counts(ctx: &StageContext<'_>) -> StageResult<Self> {
-        if Self::is_split(ctx)? {
-            Self::load_matrix(ctx, |reader| Ok(reader.layer(HELD_OUT_COUNTS)?.into_csr()))
-        } else {
-            Self::load_counts(ctx)
-        }
-    }
-
-    fn load_matrix(
-        ctx: &StageContext<'_>,
-        matrix: impl Fn(&Reader) -> StageResult<Csr>,
-    ) -> StageResult<Self> {
-        let inputs = ctx.all(roles::EXPR);
-        let first = inputs.first().ok_or_else(|| missing(roles::EXPR))?;
-        let readers = inputs
-            .iter()
-            .map(|input| input.open())
-            .collect::<StageResult<Vec<_>>>()?;
-        let vars = readers
-            .iter()
-            .map(Reader::var)
-            .collect::<StageResult<Vec<_>>>()?;
-        // The common case: every patient has the same genes in the same order.
-        let same = vars.iter().all(|v| v.index == vars[0].index);
-        let genes = if same {
-            vars[0].index.clone()
-        } else {
-            shared_genes(&vars)
-        };
-        if genes.is_empty() {
-            return Err(StageError::data(format!(
-                "the patients share no gene (first: `{}`)",
-                patient_name(first)
-            )));
-        }
-        let mut parts = Vec::new();
-        let mut obs_parts = Vec::new();
-        for (reader, var) in readers.iter().zip(&vars) {
-            let x = matrix(reader)?;
-            parts.push(if same {
-                x
-            } else {
-                x.take_cols(&positions(&var.index, &genes))
-            });
-            obs_parts.push(reader.obs()?);
-        }
-        let patients: Vec<String> = inputs.iter().map(|i| patient_name(i)).collect();
-        let patient_of = obs_parts
-            .iter()
-            .enumerate()
-            .flat_map(|(p, o)| vec![p as u32; o.len()])
-            .collect::<Vec<u32>>();
-        let mut obs = stack_frames(&obs_parts);
-        let names: Vec<&str> = patient_of
-            .iter()
-            .map(|&p| patients[p as usize].as_str())
-            .collect();
-        obs.set_category("patient", &names);
-        Ok(Self {
-            patients,
-            patient_of,
-            obs,
-            var: vars[0].take(&positions(&vars[0].index, &genes)),
-            x: Csr::vstack(&parts.iter().collect::<Vec<_>>()),
-        })
-    }
-
     /// Number of cells.
     pub fn n_cells(&self) -> usize {
         self.patient_of.len()
@@ -256,7 +361,7 @@ impl Cohort {
 }
 
 impl CohortCnv {
-    /// Reads role `cnv` of every patient, the cells in the order of `expr`.
+    /// Opens role `cnv` of every patient, the cells in the order of `expr`.
     ///
     /// # Errors
     /// As [`paired`]; [`StageError::Data`] where the patients' windows differ (their gene sets differ).
@@ -278,11 +383,18 @@ impl CohortCnv {
                     ));
                 }
             }
-            parts.push(cnv.obsm("X_cnv")?.into_csr());
+            parts.push(OnDisk {
+                n_cells: cnv.n_cells,
+                rows: cnv.rows,
+                reader: cnv.reader,
+                element: Element::Obsm("X_cnv"),
+                first: 0,
+                columns: None,
+            });
         }
         let (windows, genes) = layout.ok_or_else(|| missing(roles::CNV))?;
         Ok(Self {
-            x: Csr::vstack(&parts.iter().collect::<Vec<_>>()),
+            x: CohortMatrix::new(parts, windows.len()),
             windows,
             genes,
         })
@@ -312,6 +424,7 @@ pub struct Paired<'a> {
     pub reader: Reader,
     /// Rows in the order of `expr`; `None` where they are in that order.
     rows: Option<Vec<usize>>,
+    n_cells: usize,
 }
 
 impl Paired<'_> {
@@ -357,6 +470,7 @@ pub fn paired<'a>(ctx: &'a StageContext<'_>, role: Role<Store>) -> StageResult<V
             let reader = input.open()?;
             Ok(Paired {
                 input,
+                n_cells: reader.obs()?.len(),
                 reader,
                 rows: None,
             })
@@ -390,6 +504,7 @@ pub fn paired<'a>(ctx: &'a StageContext<'_>, role: Role<Store>) -> StageResult<V
                 input,
                 reader,
                 rows,
+                n_cells: cells.len(),
             })
         })
         .collect()
@@ -480,17 +595,14 @@ fn stack_columns(parts: &[&Column]) -> Option<Column> {
     }
 }
 
-fn shared_genes(vars: &[Frame]) -> Vec<String> {
-    let others: Vec<HashSet<&str>> = vars[1..]
+/// Places in `first` of the names that all others have too.
+fn in_all(first: &[String], others: &[Vec<String>]) -> Vec<usize> {
+    let others: Vec<HashSet<&str>> = others
         .iter()
-        .map(|v| v.index.iter().map(String::as_str).collect())
+        .map(|names| names.iter().map(String::as_str).collect())
         .collect();
-    vars[0]
-        .index
-        .iter()
-        .filter(|g| others.iter().all(|o| o.contains(g.as_str())))
-        .cloned()
-        .collect()
+    let is = |g: &usize| others.iter().all(|o| o.contains(first[*g].as_str()));
+    (0..first.len()).filter(is).collect()
 }
 
 fn positions(names: &[String], wanted: &[String]) -> Vec<usize> {
@@ -583,7 +695,7 @@ mod tests {
             cancel: &AtomicBool::new(false),
         };
         let cnv = CohortCnv::load(&ctx).unwrap();
-        assert_eq!(cnv.x.data(), [1.0, 2.0, 1.0, 4.0]);
+        assert_eq!(cnv.x.whole().unwrap().data(), [1.0, 2.0, 1.0, 4.0]);
         ctx.inputs[2] = store(at, "cnv", "P2", &["c3", "c1"]);
         let message = CohortCnv::load(&ctx).unwrap_err().to_string();
         assert!(

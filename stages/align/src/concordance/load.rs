@@ -8,7 +8,7 @@ use ndarray::Array2;
 use super::cross_fit::{CrossFit, Fold, cross_fit};
 use super::params::{ConcordanceParams, ScoreBy};
 use super::row_distances;
-use clcc_data::anndata::Reader;
+use clcc_data::anndata::{Reader, RowReader};
 use clcc_data::error::{StageError, StageResult};
 use clcc_data::frame::Frame;
 use clcc_stage::cells::MALIGNANT;
@@ -161,31 +161,86 @@ fn folds(ctx: &StageContext<'_>, obs: &Frame, expected: Option<usize>) -> StageR
         .collect()
 }
 
-/// Loads the two embeddings of each cell, `n_cells x dim` each. With anchors the second is that of the
-/// cell's own anchor, NaN for a cell without one.
-fn pairs(
-    reader: &Reader,
-    embedded: &Frame,
-    anchors: Option<&Path>,
-) -> StageResult<(Array2<f32>, Array2<f32>)> {
-    let Some(path) = anchors else {
-        let expr = reader.obsm("X_clcc_expr")?.into_dense();
-        return Ok((expr, reader.obsm("X_clcc_cnv")?.into_dense()));
+/// Stored values of an embedding that are in memory at a time.
+const BLOCK: usize = 1 << 22;
+
+/// The distance between the two embeddings of each cell. With anchors the second is that of the cell's own anchor; a
+/// cell without one has no distance, NaN.
+fn measured(reader: &Reader, embedded: &Frame, anchors: Option<&Path>) -> StageResult<Vec<f64>> {
+    let open = |element: &str| -> StageResult<RowReader<'_>> {
+        reader.rows(element, (embedded.len(), reader.columns(element)?))
     };
-    let bank = Reader::open(path)?;
-    let (names, places) = (bank.obs()?.index, bank.obsm("X_z")?.into_dense());
-    let row: HashMap<&str, usize> = names
-        .iter()
-        .zip(0..)
-        .map(|(n, i)| (n.as_str(), i))
-        .collect();
-    let mut own = Array2::from_elem((embedded.len(), places.ncols()), f32::NAN);
-    for (i, anchor) in embedded.texts("anchor")?.iter().enumerate() {
-        if let Some(&a) = row.get(anchor.as_str()) {
-            own.row_mut(i).assign(&places.row(a));
+    let bad = |message: String| Err(StageError::format(&reader.path(), "obsm", message));
+    let (first, second) = match anchors {
+        None => (
+            open("obsm/X_clcc_expr")?,
+            Second::OfCells(open("obsm/X_clcc_cnv")?),
+        ),
+        Some(path) => (open("obsm/X_z")?, Second::anchors(path, embedded)?),
+    };
+    let dims = (first.shape().1, second.dim());
+    if dims.0 != dims.1 {
+        return bad(format!(
+            "expected two embeddings of one length, found {} and {}",
+            dims.0, dims.1
+        ));
+    }
+    let without = |v: &f32| anchors.is_some() && v.is_nan();
+    let mut out = Vec::with_capacity(embedded.len());
+    for rows in first.blocks(BLOCK) {
+        let (expr, cnv) = (first.read_dense(rows.clone())?, second.rows(rows)?);
+        if expr.iter().any(|v| !v.is_finite()) || cnv.iter().any(|v| !v.is_finite() && !without(v))
+        {
+            return bad("expected finite embeddings, found NaN or infinity".into());
+        }
+        out.extend(row_distances(&expr, &cnv));
+    }
+    Ok(out)
+}
+
+/// The second embedding of each cell.
+enum Second<'a> {
+    OfCells(RowReader<'a>),
+    /// Places of the anchors, and the anchor of each cell.
+    OfAnchors(Array2<f32>, Vec<Option<usize>>),
+}
+
+impl Second<'_> {
+    fn anchors(path: &Path, embedded: &Frame) -> StageResult<Self> {
+        let bank = Reader::open(path)?;
+        let (names, places) = (bank.obs()?.index, bank.obsm("X_z")?.into_dense());
+        let row: HashMap<&str, usize> = names
+            .iter()
+            .zip(0..)
+            .map(|(n, i)| (n.as_str(), i))
+            .collect();
+        let own = embedded.texts("anchor")?;
+        let of = own.iter().map(|a| row.get(a.as_str()).copied()).collect();
+        Ok(Self::OfAnchors(places, of))
+    }
+
+    fn dim(&self) -> usize {
+        match self {
+            Self::OfCells(rows) => rows.shape().1,
+            Self::OfAnchors(places, _) => places.ncols(),
         }
     }
-    Ok((reader.obsm("X_z")?.into_dense(), own))
+
+    /// That of these cells; NaN for a cell without an anchor.
+    fn rows(&self, cells: std::ops::Range<usize>) -> StageResult<Array2<f32>> {
+        match self {
+            Self::OfCells(rows) => rows.read_dense(cells),
+            Self::OfAnchors(places, of) => {
+                let mut out = Array2::from_elem((cells.len(), places.ncols()), f32::NAN);
+                for (mut row, anchor) in out.rows_mut().into_iter().zip(&of[cells]) {
+                    if let Some(a) = anchor {
+                        row.assign(&places.row(*a));
+                    }
+                }
+                Ok(out)
+            }
+        }
+    }
 }
 
 fn fold(
@@ -202,30 +257,10 @@ fn fold(
     let embedded = reader.obs()?;
     same_cells(path, &obs.index, &embedded.index)?;
     same_cells(path, &obs.texts("patient")?, &embedded.texts("patient")?)?;
-    let (expr, cnv) = pairs(&reader, &embedded, anchors)?;
-    if expr.dim() != cnv.dim() {
-        return Err(StageError::format(
-            path,
-            "obsm",
-            format!(
-                "expected two embeddings of one shape, found {:?} and {:?}",
-                expr.dim(),
-                cnv.dim()
-            ),
-        ));
-    }
-    let without = |v: &f32| anchors.is_some() && v.is_nan();
-    if expr.iter().any(|v| !v.is_finite()) || cnv.iter().any(|v| !v.is_finite() && !without(v)) {
-        return Err(StageError::format(
-            path,
-            "obsm",
-            "expected finite embeddings, found NaN or infinity",
-        ));
-    }
     Ok(Fold {
         name: patient_name(embedding),
         part: parts.into_iter().map(|row| row.split).collect(),
-        distance: row_distances(&expr, &cnv),
+        distance: measured(&reader, &embedded, anchors)?,
     })
 }
 

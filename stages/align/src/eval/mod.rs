@@ -125,14 +125,12 @@ impl TestCells {
                 .map(|&c| values[c].clone())
                 .collect::<Vec<String>>()
         };
-        let rows =
-            |name: &str| Ok::<_, StageError>(embeddings.obsm(name)?.take_rows(&test).into_dense());
         Ok(Self {
             cell: pick(&obs.index),
             patient: pick(&obs.texts("patient")?),
             cell_type: pick(&types),
-            expr: rows("X_clcc_expr")?,
-            cnv: rows("X_clcc_cnv")?,
+            expr: embeddings.dense_rows("obsm/X_clcc_expr", &test)?,
+            cnv: embeddings.dense_rows("obsm/X_clcc_cnv", &test)?,
         })
     }
 

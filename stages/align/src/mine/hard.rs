@@ -7,11 +7,12 @@
 //! open. Expression cosines are computed only for pairs that pass: in f32 for several anchors at
 //! once, and again in f64 where the f32 value could be among the `k` smallest or is too close to the
 //! bound to tell, so that every decision is that of f64. Each unordered pair is visited once and
-//! offered to both its cells. Memory is `n x k` and a tile per thread, never `n x n`.
+//! offered to both its cells. Memory is `n x k` and, per thread, a tile and the vectors of its cells, never `n x n`.
 //!
 //! Same result at any number of threads: a tile is computed by one thread, and the `k` smallest of
 //! a totally ordered set do not depend on the order in which they are offered.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Mutex;
@@ -23,8 +24,9 @@ use rayon::prelude::*;
 
 use super::params::MineParams;
 use super::sketch::{Sketch, decide};
-use super::vectors::{CNV_ROUNDING, LANES, Lanes, Vectors};
+use super::vectors::{CNV_ROUNDING, LANES, Lanes, Vectors, cnv_cosine_above};
 use clcc_data::error::{StageError, StageResult};
+use clcc_data::matrix::RowsView;
 use clcc_numerics::rng::Rng;
 
 /// Rows of a tile; cells whose results are locked together.
@@ -82,7 +84,7 @@ fn among_all(vectors: &Vectors, params: &MineParams, watch: Watch<'_>) -> StageR
     let n = vectors.len();
     let search = Search {
         vectors,
-        sketch: Sketch::new(vectors, params.cnv_cosine_min),
+        sketch: Sketch::new(vectors, params.cnv_cosine_min)?,
         params,
         blocks: (0..n.div_ceil(ROWS))
             .map(|b| Mutex::new(vec![Anchor::default(); ROWS.min(n - b * ROWS)]))
@@ -101,13 +103,20 @@ fn among_all(vectors: &Vectors, params: &MineParams, watch: Watch<'_>) -> StageR
         .collect();
     let done = AtomicU64::new(0);
     tiles.par_iter().try_for_each_init(
-        || Lanes::new(vectors.n_genes()),
-        |lanes, &(row, col)| {
+        || (Lanes::new(vectors.n_genes()), None),
+        |(lanes, cols), &(row, col)| {
             if watch(done.fetch_add(1, Ordering::Relaxed), tiles.len() as u64) {
                 return Err(StageError::Cancelled);
             }
-            search.tile(row, col, lanes);
-            Ok(())
+            // A thread's next tile often has the same columns.
+            let cells = col..n.min(col + COLUMNS);
+            let is_other = |c: &Block<'_>| c.cells != cells;
+            if cols.as_ref().is_none_or(is_other) {
+                *cols = Some(Block::new(vectors, cells));
+            }
+            let cols = cols.as_mut().expect("made above");
+            let mut rows = Block::new(vectors, row..n.min(row + ROWS));
+            search.tile(&mut rows, cols, lanes)
         },
     )?;
     Ok(search
@@ -148,24 +157,72 @@ impl Found {
     }
 }
 
-/// The cells of a tile.
-struct Tile {
-    rows: Range<usize>,
-    cols: Range<usize>,
-    /// Upper bounds of copy-number cosines, `rows x cols`; the cosines where whole vectors are multiplied.
-    upper: Vec<f32>,
+/// Some cells and their vectors, which are read where they are needed.
+struct Block<'a> {
+    vectors: &'a Vectors,
+    cells: Range<usize>,
+    cnv: Option<Cow<'a, [f32]>>,
+    expr: Option<RowsView<'a>>,
 }
 
+impl<'a> Block<'a> {
+    fn new(vectors: &'a Vectors, cells: Range<usize>) -> Self {
+        Self {
+            vectors,
+            cells,
+            cnv: None,
+            expr: None,
+        }
+    }
+
+    /// Copy number, `cells x windows`.
+    fn cnv(&mut self) -> StageResult<&[f32]> {
+        if self.cnv.is_none() {
+            self.cnv = Some(self.vectors.cnv_rows(self.cells.clone())?);
+        }
+        Ok(self.cnv.as_deref().expect("read above"))
+    }
+
+    fn expr(&mut self) -> StageResult<&RowsView<'a>> {
+        if self.expr.is_none() {
+            self.expr = Some(self.vectors.expr_rows(self.cells.clone())?);
+        }
+        Ok(self.expr.as_ref().expect("read above"))
+    }
+}
+
+/// Up to [`LANES`] anchors, rows of a tile, and for each column one bit per anchor: whether its copy number is alike.
+type Alike = (Range<usize>, Vec<u8>);
+
 impl Search<'_> {
-    /// Compares each cell of the rows from `row` on with each later cell of the columns from `col` on.
-    fn tile(&self, row: usize, col: usize, lanes: &mut Lanes) {
-        let n = self.vectors.len();
-        let tile = self.bound_cosines(row..n.min(row + ROWS), col..n.min(col + COLUMNS));
-        let mut by_row = Found::new(tile.rows.len());
-        let mut by_col = Found::new(tile.cols.len());
-        for first in tile.rows.clone().step_by(LANES) {
-            let anchors = first..tile.rows.end.min(first + LANES);
-            self.anchors(&tile, anchors, lanes, &mut by_row, &mut by_col);
+    /// Compares each cell of the rows with each later cell of the columns.
+    fn tile(
+        &self,
+        rows: &mut Block<'_>,
+        cols: &mut Block<'_>,
+        lanes: &mut Lanes,
+    ) -> StageResult<()> {
+        let upper = self.bound_cosines(rows, cols)?;
+        let mut by_row = Found::new(rows.cells.len());
+        let mut by_col = Found::new(cols.cells.len());
+        let alike = self.alike(&upper, rows, cols, &mut by_row, &mut by_col)?;
+        if !alike.is_empty() {
+            let blocks = (
+                rows.cells.start,
+                rows.expr()?,
+                cols.cells.start,
+                cols.expr()?,
+            );
+            for (anchors, similar) in &alike {
+                self.anchors(
+                    blocks,
+                    anchors.clone(),
+                    similar,
+                    lanes,
+                    &mut by_row,
+                    &mut by_col,
+                );
+            }
         }
         by_col.offers = by_row
             .offers
@@ -173,64 +230,85 @@ impl Search<'_> {
             .map(|&(a, b, cosine)| (b, a, cosine))
             .collect();
         by_col.offers.sort_unstable_by_key(|o| (o.0, o.1));
-        self.keep(row, &by_row);
-        self.keep(col, &by_col);
+        self.keep(rows.cells.start, &by_row);
+        self.keep(cols.cells.start, &by_col);
+        Ok(())
     }
 
-    /// Bounds the copy-number cosines of a tile.
-    fn bound_cosines(&self, rows: Range<usize>, cols: Range<usize>) -> Tile {
-        let (values, w) = match &self.sketch {
-            Some(sketch) => (&sketch.rows, sketch.width),
-            None => (&self.vectors.cnv, self.vectors.n_windows),
+    /// Upper bounds of the copy-number cosines of a tile, `rows x cols`; the cosines where whole vectors are multiplied.
+    fn bound_cosines(&self, rows: &mut Block<'_>, cols: &mut Block<'_>) -> StageResult<Vec<f32>> {
+        let (n, m) = (rows.cells.len(), cols.cells.len());
+        let (a, b, w) = match &self.sketch {
+            Some(sketch) => {
+                let w = sketch.width;
+                let of = |cells: &Range<usize>| &sketch.rows[cells.start * w..cells.end * w];
+                (of(&rows.cells), of(&cols.cells), w)
+            }
+            None => (rows.cnv()?, cols.cnv()?, self.vectors.n_windows),
         };
-        let block = |cells: &Range<usize>| {
-            MatRef::from_row_major_slice(&values[cells.start * w..cells.end * w], cells.len(), w)
-        };
-        let mut upper = vec![0f32; rows.len() * cols.len()];
+        let mut upper = vec![0f32; n * m];
         matmul(
-            MatMut::from_row_major_slice_mut(&mut upper, rows.len(), cols.len()),
+            MatMut::from_row_major_slice_mut(&mut upper, n, m),
             Accum::Replace,
-            block(&rows),
-            block(&cols).transpose(),
+            MatRef::from_row_major_slice(a, n, w),
+            MatRef::from_row_major_slice(b, m, w).transpose(),
             1.0f32,
             Par::Seq,
         );
-        Tile { rows, cols, upper }
+        Ok(upper)
     }
 
-    /// Compares up to [`LANES`] anchors, rows of the tile, with its columns.
+    /// Finds the pairs that pass the copy-number bound, and counts them.
+    fn alike(
+        &self,
+        upper: &[f32],
+        rows: &mut Block<'_>,
+        cols: &mut Block<'_>,
+        by_row: &mut Found,
+        by_col: &mut Found,
+    ) -> StageResult<Vec<Alike>> {
+        let (row, width) = (rows.cells.start, cols.cells.len());
+        let mut groups = Vec::new();
+        for first in rows.cells.clone().step_by(LANES) {
+            let anchors = first..rows.cells.end.min(first + LANES);
+            let mut similar = vec![0u8; width];
+            let mut any = false;
+            for (lane, a) in anchors.clone().enumerate() {
+                let upper = &upper[(a - row) * width..][..width];
+                for c in self.similar(a, rows, cols, upper)? {
+                    similar[c] |= 1 << lane;
+                    by_row.cnv_pairs[a - row] += 1;
+                    by_col.cnv_pairs[c] += 1;
+                    any = true;
+                }
+            }
+            if any {
+                groups.push((anchors, similar));
+            }
+        }
+        Ok(groups)
+    }
+
+    /// Compares up to [`LANES`] anchors, rows of the tile, with the columns whose copy number is alike: one bit per
+    /// anchor in `similar`. `blocks` are the first row and the rows' expression, and the columns' likewise.
     fn anchors(
         &self,
-        tile: &Tile,
+        (row, rows, col, cols): (usize, &RowsView<'_>, usize, &RowsView<'_>),
         anchors: Range<usize>,
+        similar: &[u8],
         lanes: &mut Lanes,
         by_row: &mut Found,
         by_col: &mut Found,
     ) {
-        let (row, col, width) = (tile.rows.start, tile.cols.start, tile.cols.len());
-        // One bit per anchor.
-        let mut similar = vec![0u8; width];
-        let mut any = false;
-        for (lane, a) in anchors.clone().enumerate() {
-            let upper = &tile.upper[(a - row) * width..][..width];
-            for c in self.similar(a, &tile.cols, upper) {
-                similar[c] |= 1 << lane;
-                by_row.cnv_pairs[a - row] += 1;
-                by_col.cnv_pairs[c] += 1;
-                any = true;
-            }
-        }
-        if !any {
-            return;
-        }
-        self.vectors.spread(anchors.clone(), lanes);
+        lanes.spread(anchors.clone(), row, rows);
         for (c, &mask) in similar.iter().enumerate().filter(|s| *s.1 != 0) {
-            let near = self.vectors.near_cosines(lanes, col + c);
+            let near = self.vectors.near_cosines(lanes, col + c, cols.row(c));
             for (lane, a) in anchors.clone().enumerate() {
                 if mask & (1 << lane) == 0 {
                     continue;
                 }
-                let (hard, cosine) = self.judge(near[lane], lanes, lane, a, col + c);
+                let pair = (a, col + c, cols.row(c));
+                let (hard, cosine) = self.judge(near[lane], lanes, lane, pair);
                 by_row.hard_pairs[a - row] += u32::from(hard);
                 by_col.hard_pairs[c] += u32::from(hard);
                 if let Some(cosine) = cosine {
@@ -241,34 +319,52 @@ impl Search<'_> {
     }
 
     /// Lists the columns after `a` that pass the copy-number bound with `a`, given `upper` bounds of their cosines.
-    fn similar(&self, a: usize, cols: &Range<usize>, upper: &[f32]) -> impl Iterator<Item = usize> {
+    fn similar(
+        &self,
+        a: usize,
+        rows: &mut Block<'_>,
+        cols: &mut Block<'_>,
+        upper: &[f32],
+    ) -> StageResult<Vec<usize>> {
         let bound = self.params.cnv_cosine_min;
+        let start = cols.cells.start;
         let first = if self.vectors.has_cnv[a] {
-            (a + 1).saturating_sub(cols.start).min(cols.len())
+            (a + 1).saturating_sub(start).min(upper.len())
         } else {
-            cols.len()
+            upper.len()
         };
-        let remainder = move |cell| self.sketch.as_ref().map_or(0.0, |s| s.remainder(cell));
+        let remainder = |cell| self.sketch.as_ref().map_or(0.0, |s| s.remainder(cell));
         let least = bound as f32 - CNV_ROUNDING;
         let of_a = remainder(a);
-        (first..cols.len()).filter(move |&c| {
-            let cell = cols.start + c;
-            upper[c] >= least
-                && self.vectors.has_cnv[cell]
-                && decide(upper[c], of_a, remainder(cell), bound as f32)
-                    .unwrap_or_else(|| self.vectors.cnv_cosine_above(a, cell, bound))
-        })
+        let w = self.vectors.n_windows;
+        let mut out = Vec::new();
+        for c in first..upper.len() {
+            if upper[c] < least || !self.vectors.has_cnv[start + c] {
+                continue;
+            }
+            let is = match decide(upper[c], of_a, remainder(start + c), bound as f32) {
+                Some(is) => is,
+                None => {
+                    let own = (a - rows.cells.start) * w;
+                    let own = &rows.cnv()?[own..own + w];
+                    cnv_cosine_above(own, &cols.cnv()?[c * w..(c + 1) * w], bound)
+                }
+            };
+            if is {
+                out.push(c);
+            }
+        }
+        Ok(out)
     }
 
-    /// Decides whether the expression cosine of `a` and `b` is below the bound, from its f32 value `near`;
+    /// Decides whether the expression cosine of `a` and `b`, whose row this is, is below the bound, from its f32 value `near`;
     /// gives the f64 cosine too, where either cell may have to keep it.
     fn judge(
         &self,
         near: f64,
         lanes: &Lanes,
         lane: usize,
-        a: usize,
-        b: usize,
+        (a, b, row): (usize, usize, (&[u32], &[f32])),
     ) -> (bool, Option<f32>) {
         let (bound, rounding) = (self.params.expr_cosine_max, self.vectors.rounding(a, b));
         if near > bound + rounding || !self.vectors.has_expr(a) || !self.vectors.has_expr(b) {
@@ -279,7 +375,7 @@ impl Search<'_> {
         if near < bound - rounding && near - rounding > worst {
             return (true, None);
         }
-        match self.vectors.expr_cosine(lanes, lane, b) {
+        match self.vectors.expr_cosine(lanes, lane, b, row) {
             Some(cosine) if cosine < bound => (true, Some(cosine as f32)),
             _ => (false, None),
         }
@@ -332,14 +428,18 @@ fn among_candidates(
                 if !vectors.has_cnv[a] {
                     return Ok(anchor);
                 }
-                vectors.spread(a..a + 1, lanes);
+                lanes.spread(a..a + 1, a, &vectors.expr_rows(a..a + 1)?);
+                let own = vectors.cnv_rows(a..a + 1)?;
                 for b in draw_candidates(n, a, n_candidates, seed) {
                     let bound = params.cnv_cosine_min;
-                    if !vectors.has_cnv[b] || !vectors.cnv_cosine_above(a, b, bound) {
+                    if !vectors.has_cnv[b]
+                        || !cnv_cosine_above(&own, &vectors.cnv_rows(b..b + 1)?, bound)
+                    {
                         continue;
                     }
                     anchor.cnv_pairs += 1;
-                    if let Some(cosine) = vectors.expr_cosine(lanes, 0, b)
+                    let other = vectors.expr_rows(b..b + 1)?;
+                    if let Some(cosine) = vectors.expr_cosine(lanes, 0, b, other.row(0))
                         && cosine < params.expr_cosine_max
                     {
                         anchor.hard_pairs += 1;
@@ -570,7 +670,7 @@ pub(super) mod tests {
                 ..MineParams::default()
             };
             let vectors = Vectors::prepare(&x, &c, &rows, &m, p.space);
-            assert!(Sketch::new(&vectors, cnv_cosine_min).is_some());
+            assert!(Sketch::new(&vectors, cnv_cosine_min).unwrap().is_some());
             let found = hard_negatives(&vectors, &p, 1, &|_, _| false).unwrap();
             assert_same(&found, &oracle(&x, &c, &rows, &m, &p));
         }

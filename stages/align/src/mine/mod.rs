@@ -31,6 +31,8 @@ use serde_json::json;
 
 use clcc_data::error::{StageError, StageResult};
 use clcc_data::genome::normalise_chromosome;
+use clcc_data::matrix::{Columns, Parts, SpooledRows};
+use clcc_numerics::stats::most_variable;
 use clcc_stage::cohort::{Cohort, CohortCnv};
 use clcc_stage::params::{OnlyWith, ParamProblem};
 use clcc_stage::roles;
@@ -85,7 +87,7 @@ impl Stage for Mine {
 
     fn run(ctx: &StageContext<'_>, params: &MineParams) -> StageResult<Metrics> {
         let cohort = Cohort::load(ctx)?;
-        let cnv = CohortCnv::load(ctx)?;
+        let (x, cnv) = (cohort.expression(ctx)?, CohortCnv::load(ctx)?);
         let n = cohort.n_cells();
         let split = match params.cross_fit {
             None => Split::draw(&cohort.patient_of, params.split, params.split_by, ctx.seed)?,
@@ -98,17 +100,7 @@ impl Stage for Mine {
             )?,
         };
         let train = split.cells(Part::Train);
-        let genes = chosen_genes(&cohort, &train, params)?;
-        let expr = Moments::chosen(cohort.x, genes.as_deref());
-        let moments = Moments {
-            expr: FeatureMoments::compute(&expr, &train),
-            cnv: FeatureMoments::compute(&cnv.x, &train),
-            genes,
-        };
-        ctx.check_cancelled()?;
-        let vectors = Vectors::prepare(&expr, &cnv.x, &train, &moments, params.space);
-        // Only the vectors are needed from here on, and they are as large as the matrices.
-        drop((expr, cnv));
+        let (moments, vectors) = vectors(ctx, &cohort, (&x, &cnv.x), &train, params)?;
         let watch = |done, total| {
             ctx.progress.step(done, total, "hard negatives");
             ctx.check_cancelled().is_err()
@@ -139,16 +131,44 @@ impl Stage for Mine {
     }
 }
 
-/// Chooses the genes that make up expression vectors, as ascending numbers; `None` for all.
-fn chosen_genes(
+/// Computes the moments over the training cells, and prepares their vectors.
+fn vectors(
+    ctx: &StageContext<'_>,
     cohort: &Cohort,
+    (x, cnv): (&dyn Parts, &dyn Parts),
     train: &[usize],
     params: &MineParams,
+) -> StageResult<(Moments, Vectors)> {
+    let dir = &ctx.out_dir;
+    // Each is read several times: what is kept is read faster than the store.
+    let x = SpooledRows::of_rows(x, train, dir)?;
+    let cnv = SpooledRows::of_rows(cnv, train, dir)?;
+    ctx.check_cancelled()?;
+    let genes = chosen_genes(cohort, &x, params)?;
+    let kept = moments::columns(genes.as_deref(), x.n_cols());
+    let chosen = Columns { x: &x, kept: &kept };
+    let expr: &dyn Parts = if genes.is_some() { &chosen } else { &x };
+    let moments = Moments {
+        expr: FeatureMoments::of_parts(expr)?,
+        cnv: FeatureMoments::of_parts(&cnv)?,
+        genes,
+    };
+    ctx.check_cancelled()?;
+    let vectors = Vectors::of_parts(expr, &cnv, &moments, params.space, dir)?;
+    Ok((moments, vectors))
+}
+
+/// Chooses the genes that make up expression vectors, as ascending numbers; `None` for all. `train` is the expression
+/// of the training cells.
+fn chosen_genes(
+    cohort: &Cohort,
+    train: &dyn Parts,
+    params: &MineParams,
 ) -> StageResult<Option<Vec<u32>>> {
-    let n = cohort.x.n_cols();
+    let n = train.n_cols();
     if params.exclude_chromosomes.is_empty() {
         let most = params.n_top_genes.filter(|&most| most < n);
-        return Ok(most.map(|most| clcc_numerics::stats::highly_variable(&cohort.x, train, most)));
+        return most.map(|most| most_variable(train, most)).transpose();
     }
     let excluded: Vec<String> = params
         .exclude_chromosomes
@@ -173,10 +193,12 @@ fn chosen_genes(
         match params.n_top_genes.filter(|&most| most < kept.len()) {
             None => kept.iter().map(number).collect(),
             Some(most) => {
-                clcc_numerics::stats::highly_variable(&cohort.x.take_cols(&kept), train, most)
-                    .iter()
-                    .map(|&g| kept[g as usize] as u32)
-                    .collect()
+                let x = Columns {
+                    x: train,
+                    kept: &kept,
+                };
+                let best = most_variable(&x, most)?.into_iter();
+                best.map(|g| kept[g as usize] as u32).collect()
             }
         },
     ))

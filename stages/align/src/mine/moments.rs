@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::tensors::TensorFile;
 use clcc_data::error::{StageError, StageResult};
-use clcc_data::matrix::Csr;
+use clcc_data::matrix::{Csr, Parts};
 
 /// Mean and standard deviation of each column of a matrix over a set of its rows.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,47 +20,29 @@ impl FeatureMoments {
     ///
     /// Absent entries are zeros. The variance is summed about the mean in f64, in row order.
     pub fn compute(x: &Csr, rows: &[usize]) -> Self {
-        let g = x.n_cols();
-        let n = rows.len() as f64;
-        let mut mean = vec![0.0f64; g];
-        let mut stored = vec![0u32; g];
-        let mut low = vec![f32::INFINITY; g];
-        let mut high = vec![f32::NEG_INFINITY; g];
-        for &r in rows {
-            let (cols, vals) = x.row(r);
-            for (&c, &v) in cols.iter().zip(vals) {
-                let c = c as usize;
-                mean[c] += f64::from(v);
-                stored[c] += 1;
-                low[c] = low[c].min(v);
-                high[c] = high[c].max(v);
-            }
-        }
-        mean.iter_mut().for_each(|m| *m /= n);
-        let mut sum = vec![0.0f64; g];
-        for &r in rows {
-            let (cols, vals) = x.row(r);
-            for (&c, &v) in cols.iter().zip(vals) {
-                let d = f64::from(v) - mean[c as usize];
-                sum[c as usize] += d * d;
-            }
-        }
-        let sd = (0..g).map(|c| {
-            let absent = rows.len() - stored[c] as usize;
-            let (low, high) = if absent > 0 {
-                (low[c].min(0.0), high[c].max(0.0))
-            } else {
-                (low[c], high[c])
-            };
-            // Exact: rounding of the mean must not turn a constant column into a varying one.
-            if low >= high {
-                0.0
-            } else {
-                ((sum[c] + absent as f64 * mean[c] * mean[c]) / n).sqrt()
-            }
-        });
-        let sd = sd.collect();
-        Self { mean, sd }
+        let mut sums = FirstSums::new(x.n_cols());
+        sums.add(x, rows.iter().copied());
+        let mut sums = sums.second(rows.len());
+        sums.add(x, rows.iter().copied());
+        sums.moments()
+    }
+
+    /// Computes the moments over all rows of a matrix, which is read twice.
+    ///
+    /// # Errors
+    /// Where a part cannot be read.
+    pub fn of_parts(x: &dyn Parts) -> StageResult<Self> {
+        let mut sums = FirstSums::new(x.n_cols());
+        x.each(&mut |_, part| {
+            sums.add(part, 0..part.n_rows());
+            Ok(())
+        })?;
+        let mut sums = sums.second(x.n_rows());
+        x.each(&mut |_, part| {
+            sums.add(part, 0..part.n_rows());
+            Ok(())
+        })?;
+        Ok(sums.moments())
     }
 
     /// Computes `1 / sd`; 0 for a constant feature, whose z-score is 0 in every cell.
@@ -80,13 +62,13 @@ impl FeatureMoments {
             .collect()
     }
 
-    /// Computes `x / sd` of some rows, sparse: the part of `z = x / sd - mean / sd` that differs between
-    /// cells. Entries of constant features are dropped.
-    pub fn scale(&self, x: &Csr, rows: &[usize]) -> Csr {
+    /// Computes `x / sd`, sparse: the part of `z = x / sd - mean / sd` that differs between cells. Entries of constant
+    /// features are dropped.
+    pub fn scale(&self, x: &Csr) -> Csr {
         let inverse = self.inverse_sd();
         Csr::from_rows(
             x.n_cols(),
-            rows.iter().map(|&r| {
+            (0..x.n_rows()).map(|r| {
                 let (cols, vals) = x.row(r);
                 let entries = cols
                     .iter()
@@ -98,6 +80,103 @@ impl FeatureMoments {
             }),
         )
     }
+}
+
+/// Sums over rows from which means are told.
+struct FirstSums {
+    sum: Vec<f64>,
+    stored: Vec<u32>,
+    low: Vec<f32>,
+    high: Vec<f32>,
+}
+
+impl FirstSums {
+    fn new(n_cols: usize) -> Self {
+        Self {
+            sum: vec![0.0; n_cols],
+            stored: vec![0; n_cols],
+            low: vec![f32::INFINITY; n_cols],
+            high: vec![f32::NEG_INFINITY; n_cols],
+        }
+    }
+
+    fn add(&mut self, x: &Csr, rows: impl Iterator<Item = usize>) {
+        for r in rows {
+            let (cols, vals) = x.row(r);
+            for (&c, &v) in cols.iter().zip(vals) {
+                let c = c as usize;
+                self.sum[c] += f64::from(v);
+                self.stored[c] += 1;
+                self.low[c] = self.low[c].min(v);
+                self.high[c] = self.high[c].max(v);
+            }
+        }
+    }
+
+    /// With the means over `n` rows.
+    fn second(mut self, n: usize) -> SecondSums {
+        self.sum.iter_mut().for_each(|m| *m /= n as f64);
+        SecondSums {
+            n,
+            squares: vec![0.0; self.sum.len()],
+            first: self,
+        }
+    }
+}
+
+/// Sums of squares about the means.
+struct SecondSums {
+    n: usize,
+    squares: Vec<f64>,
+    /// Its sums are means now.
+    first: FirstSums,
+}
+
+impl SecondSums {
+    fn add(&mut self, x: &Csr, rows: impl Iterator<Item = usize>) {
+        for r in rows {
+            let (cols, vals) = x.row(r);
+            for (&c, &v) in cols.iter().zip(vals) {
+                let d = f64::from(v) - self.first.sum[c as usize];
+                self.squares[c as usize] += d * d;
+            }
+        }
+    }
+
+    fn moments(self) -> FeatureMoments {
+        let FirstSums {
+            sum: mean,
+            stored,
+            low,
+            high,
+        } = self.first;
+        let sd = (0..mean.len()).map(|c| {
+            let absent = self.n - stored[c] as usize;
+            let (low, high) = if absent > 0 {
+                (low[c].min(0.0), high[c].max(0.0))
+            } else {
+                (low[c], high[c])
+            };
+            // Exact: rounding of the mean must not turn a constant column into a varying one.
+            if low >= high {
+                0.0
+            } else {
+                ((self.squares[c] + absent as f64 * mean[c] * mean[c]) / self.n as f64).sqrt()
+            }
+        });
+        FeatureMoments {
+            sd: sd.collect(),
+            mean,
+        }
+    }
+}
+
+/// Chosen columns of `n`; all where none are chosen.
+pub(super) fn columns(chosen: Option<&[u32]>, n: usize) -> Vec<usize> {
+    chosen.map_or_else(
+        || (0..n).collect(),
+        |genes| genes.iter().map(|&g| g as usize).collect(),
+    )
 }
 
 /// The artifact `moments`.
@@ -112,12 +191,9 @@ pub struct Moments {
 }
 
 impl Moments {
-    /// Selects the columns of `x` that make up expression vectors.
-    pub fn chosen(x: Csr, genes: Option<&[u32]>) -> Csr {
-        match genes {
-            None => x,
-            Some(genes) => x.take_cols(&genes.iter().map(|&g| g as usize).collect::<Vec<_>>()),
-        }
+    /// The columns of a cohort of `n` genes that make up expression vectors.
+    pub fn columns(&self, n: usize) -> Vec<usize> {
+        columns(self.genes.as_deref(), n)
     }
 
     /// Writes `expr_mean`, `expr_sd`, `cnv_mean`, `cnv_sd` (f64) as safetensors, and `expr_genes`
@@ -204,7 +280,7 @@ mod tests {
         assert_eq!((m.mean[0], m.mean[2], m.mean[3]), (1.0, 0.0, 1.0));
         assert_eq!(m.inverse_sd()[1], 0.0);
         // The constant column has no entry left, not even in row 2, where it differs.
-        let scaled = m.scale(&x, &[2]);
+        let scaled = m.scale(&x.take_rows(&[2]));
         assert_eq!(scaled.row(0).0, [0, 3]);
         assert!((scaled.get(0, 0) - 9.0 / 2f32.sqrt()).abs() < 1e-6);
     }

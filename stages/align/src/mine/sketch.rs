@@ -10,6 +10,7 @@ use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, MatMut, MatRef, Par, Side};
 
 use super::vectors::{CNV_ROUNDING, Vectors};
+use clcc_data::error::StageResult;
 
 /// Cells whose principal directions are taken.
 const SAMPLE: usize = 4096;
@@ -34,18 +35,29 @@ pub(super) struct Sketch {
 impl Sketch {
     /// Sketches the cells, where this saves work: `None` for few cells, or where no number of directions decides
     /// enough pairs at `bound`.
-    pub(super) fn new(vectors: &Vectors, bound: f64) -> Option<Self> {
+    ///
+    /// # Errors
+    /// Where the vectors cannot be read.
+    pub(super) fn new(vectors: &Vectors, bound: f64) -> StageResult<Option<Self>> {
         let (n, w) = (vectors.len(), vectors.n_windows);
         // Directions cost about 10 w^3, and save at most n^2 w / 2.
         if n < PROBES || n * n < 40 * w * w {
-            return None;
+            return Ok(None);
         }
-        let directions = directions(vectors)?;
-        let k = best_width(vectors, &directions, bound)?;
+        let Some(directions) = directions(&sample(vectors, SAMPLE)?, w) else {
+            return Ok(None);
+        };
+        let Some(k) = best_width(&sample(vectors, 2 * PROBES)?, w, &directions, bound) else {
+            return Ok(None);
+        };
         let mut rows = vec![0f32; n * (k + 1)];
         let kept = directions.subcols(0, k);
-        project(&vectors.cnv, w, kept, &mut rows);
-        Some(Self { width: k + 1, rows })
+        for (block, rows) in rows.chunks_mut(SAMPLE * (k + 1)).enumerate() {
+            let first = block * SAMPLE;
+            let cells = vectors.cnv_rows(first..first + rows.len() / (k + 1))?;
+            project(&cells, w, kept, rows);
+        }
+        Ok(Some(Self { width: k + 1, rows }))
     }
 
     /// Numbers of a cell.
@@ -61,12 +73,8 @@ impl Sketch {
 
 /// Principal directions of a sample of the cells, `windows x windows`, the leading first; `None` if they cannot be
 /// computed.
-fn directions(vectors: &Vectors) -> Option<Mat<f32>> {
-    let w = vectors.n_windows;
-    let sample =
-        spaced(vectors.len(), SAMPLE).flat_map(|cell| vectors.cnv_row(cell).iter().copied());
-    let sample: Vec<f32> = sample.collect();
-    let cells = MatRef::from_row_major_slice(&sample, sample.len() / w, w);
+fn directions(sample: &[f32], w: usize) -> Option<Mat<f32>> {
+    let cells = MatRef::from_row_major_slice(sample, sample.len() / w, w);
     let mut gram = Mat::<f32>::zeros(w, w);
     matmul(
         gram.as_mut(),
@@ -104,11 +112,7 @@ fn project(cells: &[f32], w: usize, directions: MatRef<'_, f32>, rows: &mut [f32
 
 /// Chooses the number of directions with the least work over a sample of pairs; `None` where comparing whole vectors
 /// is no more.
-fn best_width(vectors: &Vectors, directions: &Mat<f32>, bound: f64) -> Option<usize> {
-    let w = vectors.n_windows;
-    let cells: Vec<f32> = spaced(vectors.len(), 2 * PROBES)
-        .flat_map(|cell| vectors.cnv_row(cell).iter().copied())
-        .collect();
+fn best_width(cells: &[f32], w: usize, directions: &Mat<f32>, bound: f64) -> Option<usize> {
     let n = cells.len() / w;
     let mut best = (0.9 * w as f64, None);
     for k in (STEP..w).step_by(STEP) {
@@ -116,7 +120,7 @@ fn best_width(vectors: &Vectors, directions: &Mat<f32>, bound: f64) -> Option<us
             break;
         }
         let mut rows = vec![0f32; n * (k + 1)];
-        project(&cells, w, directions.subcols(0, k), &mut rows);
+        project(cells, w, directions.subcols(0, k), &mut rows);
         let undecided = undecided_share(&rows, k + 1, bound as f32);
         let work = (k + 1) as f64 + undecided * ALONE * w as f64;
         if work < best.0 {
@@ -168,6 +172,15 @@ pub(super) fn decide(upper: f32, a: f32, b: f32, bound: f32) -> Option<bool> {
     }
 }
 
+/// The copy-number rows of up to `most` cells, evenly spaced.
+fn sample(vectors: &Vectors, most: usize) -> StageResult<Vec<f32>> {
+    let mut out = Vec::new();
+    for cell in spaced(vectors.len(), most) {
+        out.extend_from_slice(&vectors.cnv_rows(cell..cell + 1)?);
+    }
+    Ok(out)
+}
+
 /// Up to `most` numbers of `0..n`, evenly spaced.
 fn spaced(n: usize, most: usize) -> impl Iterator<Item = usize> {
     let count = n.min(most);
@@ -178,13 +191,17 @@ fn spaced(n: usize, most: usize) -> impl Iterator<Item = usize> {
 mod tests {
     use super::*;
     use crate::mine::hard::tests::smooth_vectors;
+    use crate::mine::vectors::cnv_cosine;
 
     /// No pair is decided wrongly, and most are decided.
     #[test]
     fn decisions_are_those_of_whole_vectors() {
         let vectors = smooth_vectors(900, 120, 3);
+        let rows = vectors.cnv_rows(0..900).unwrap();
+        let row = |cell: usize| &rows[cell * 120..][..120];
         for bound in [-0.2, 0.3, 0.5, 0.9] {
-            let sketch = Sketch::new(&vectors, bound).expect("smooth rows are worth it");
+            let sketch = Sketch::new(&vectors, bound).unwrap();
+            let sketch = sketch.expect("smooth rows are worth it");
             assert!(sketch.width < 100, "{}", sketch.width);
             let (mut open, mut pairs) = (0, 0);
             for a in 0..vectors.len() {
@@ -207,7 +224,7 @@ mod tests {
                         Some(above) => {
                             assert_eq!(
                                 above,
-                                vectors.cnv_cosine(a, b) > bound,
+                                cnv_cosine(row(a), row(b)) > bound,
                                 "{a} {b} at {bound}"
                             );
                         }
@@ -220,6 +237,10 @@ mod tests {
 
     #[test]
     fn few_cells_are_not_sketched() {
-        assert!(Sketch::new(&smooth_vectors(300, 120, 3), 0.5).is_none());
+        assert!(
+            Sketch::new(&smooth_vectors(300, 120, 3), 0.5)
+                .unwrap()
+                .is_none()
+        );
     }
 }

@@ -1,10 +1,15 @@
 //! Prepares the training cells' vectors so that the two cosines of any pair are cheap.
+//!
+//! The vectors of a cohort are as large as its matrices: they are kept in a [`Spool`], and read by blocks of cells.
 
+use std::borrow::Cow;
 use std::ops::Range;
+use std::path::Path;
 
 use super::moments::Moments;
 use super::params::Space;
-use clcc_data::matrix::Csr;
+use clcc_data::error::StageResult;
+use clcc_data::matrix::{Csr, Parts, RowsView, Spool, SpooledRows};
 
 /// A copy-number cosine in f32 that is this close to the bound is computed again in f64, so that
 /// rounding (about 1e-6) never decides.
@@ -13,16 +18,16 @@ pub(super) const CNV_ROUNDING: f32 = 1e-4;
 const EXPR_ROUNDING: f64 = 1e-4;
 
 /// Copy number as dense unit rows; expression as sparse rows, with the shift of the z-score kept apart.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Vectors {
     /// Number of windows.
     pub n_windows: usize,
     /// `n x n_windows`, unit rows; all zeros where the vector has no direction.
-    pub cnv: Vec<f32>,
+    cnv: Spool<f32>,
     /// Whether each cell's copy-number vector has a direction.
     pub has_cnv: Vec<bool>,
     /// `x / sd` (z-score) or `x`: sparse rows `y`.
-    expr: Csr,
+    expr: SpooledRows,
     /// `y . m`, with `m = mean / sd` (z-score) or 0.
     projection: Vec<f64>,
     /// `m . m`.
@@ -42,6 +47,8 @@ pub(super) struct Lanes {
     /// `genes x LANES`.
     values: Vec<[f32; LANES]>,
     cells: Range<usize>,
+    /// Genes of these cells.
+    filled: Vec<u32>,
 }
 
 impl Lanes {
@@ -50,53 +57,98 @@ impl Lanes {
         Self {
             values: vec![[0.0; LANES]; n_genes],
             cells: 0..0,
+            filled: Vec::new(),
         }
+    }
+
+    /// Fills the lanes with the expression of these cells, at most [`LANES`]; `block` holds the cells from `first` on.
+    pub(super) fn spread(&mut self, cells: Range<usize>, first: usize, block: &RowsView<'_>) {
+        for c in self.filled.drain(..) {
+            self.values[c as usize] = [0.0; LANES];
+        }
+        for (lane, cell) in cells.clone().enumerate() {
+            let (cols, vals) = block.row(cell - first);
+            for (&c, &v) in cols.iter().zip(vals) {
+                self.values[c as usize][lane] = v;
+            }
+            self.filled.extend_from_slice(cols);
+        }
+        self.cells = cells;
     }
 }
 
 impl Vectors {
     /// Prepares the cells at `rows` of log1p expression (`n_cells x n_genes`) and `X_cnv`
-    /// (`n_cells x n_windows`).
+    /// (`n_cells x n_windows`), matrices in memory.
+    ///
+    /// # Panics
+    /// Where there is no room on the disk for what is not held in memory.
     pub fn prepare(expr: &Csr, cnv: &Csr, rows: &[usize], moments: &Moments, space: Space) -> Self {
-        let (cnv_rows, has_cnv) = unit_cnv_rows(cnv, rows, moments, space);
-        let (y, shift) = match space {
-            Space::Zscore => (moments.expr.scale(expr, rows), moments.expr.shift()),
-            Space::Log1p => (expr.take_rows(rows), vec![0.0; expr.n_cols()]),
+        let (expr, cnv) = (expr.take_rows(rows), cnv.take_rows(rows));
+        Self::of_parts(&expr, &cnv, moments, space, &std::env::temp_dir())
+            .expect("room for temporary files")
+    }
+
+    /// Prepares the cells of matrices that are read part by part. Files, where they are needed, lie in `dir`.
+    ///
+    /// # Errors
+    /// Where a part cannot be read or kept.
+    pub fn of_parts(
+        expr: &dyn Parts,
+        cnv: &dyn Parts,
+        moments: &Moments,
+        space: Space,
+        dir: &Path,
+    ) -> StageResult<Self> {
+        let shift = match space {
+            Space::Zscore => moments.expr.shift(),
+            Space::Log1p => vec![0.0; expr.n_cols()],
         };
-        let shift_norm2 = shift.iter().map(|m| m * m).sum::<f64>();
-        let mut projection = Vec::with_capacity(rows.len());
-        let mut inverse_norm = Vec::with_capacity(rows.len());
-        let mut norm = Vec::with_capacity(rows.len());
-        for r in 0..y.n_rows() {
-            let (cols, vals) = y.row(r);
-            let entries = || {
-                cols.iter()
-                    .zip(vals)
-                    .map(|(&c, &v)| (c as usize, f64::from(v)))
-            };
-            let p: f64 = entries().map(|(c, v)| v * shift[c]).sum();
-            let own: f64 = entries().map(|(_, v)| v * v).sum();
-            let norm2 = own - 2.0 * p + shift_norm2;
-            // Below the rounding of the three terms the vector is the mean itself: no direction.
-            let floor = 1e-12 * (own + shift_norm2);
-            projection.push(p);
-            norm.push(own.sqrt());
-            inverse_norm.push(if norm2 > floor {
-                1.0 / norm2.sqrt()
-            } else {
-                0.0
-            });
-        }
-        Self {
+        let mut out = Self {
             n_windows: cnv.n_cols(),
-            cnv: cnv_rows,
-            has_cnv,
-            expr: y,
-            projection,
-            shift_norm2,
-            inverse_norm,
-            norm,
-        }
+            cnv: Spool::new(dir),
+            has_cnv: Vec::new(),
+            expr: SpooledRows::new(expr.n_cols(), dir),
+            projection: Vec::new(),
+            shift_norm2: shift.iter().map(|m| m * m).sum(),
+            inverse_norm: Vec::new(),
+            norm: Vec::new(),
+        };
+        cnv.each(&mut |_, part| {
+            let (rows, has) = unit_cnv_rows(part, moments, space);
+            out.has_cnv.extend(has);
+            out.cnv.append(&rows)
+        })?;
+        expr.each(&mut |_, part| {
+            let y = match space {
+                Space::Zscore => Cow::Owned(moments.expr.scale(part)),
+                Space::Log1p => Cow::Borrowed(part),
+            };
+            (0..y.n_rows()).for_each(|r| out.measure(y.row(r), &shift));
+            out.expr.append(&y)
+        })?;
+        Ok(out)
+    }
+
+    /// Adds the projection and the lengths of a row.
+    fn measure(&mut self, (cols, vals): (&[u32], &[f32]), shift: &[f64]) {
+        let entries = || {
+            cols.iter()
+                .zip(vals)
+                .map(|(&c, &v)| (c as usize, f64::from(v)))
+        };
+        let p: f64 = entries().map(|(c, v)| v * shift[c]).sum();
+        let own: f64 = entries().map(|(_, v)| v * v).sum();
+        let norm2 = own - 2.0 * p + self.shift_norm2;
+        // Below the rounding of the three terms the vector is the mean itself: no direction.
+        let floor = 1e-12 * (own + self.shift_norm2);
+        self.projection.push(p);
+        self.norm.push(own.sqrt());
+        self.inverse_norm.push(if norm2 > floor {
+            1.0 / norm2.sqrt()
+        } else {
+            0.0
+        });
     }
 
     /// Number of cells.
@@ -114,33 +166,21 @@ impl Vectors {
         self.expr.n_cols()
     }
 
-    /// The unit copy-number row of a cell.
-    pub fn cnv_row(&self, cell: usize) -> &[f32] {
-        &self.cnv[cell * self.n_windows..(cell + 1) * self.n_windows]
+    /// The unit copy-number rows of cells, below one another.
+    ///
+    /// # Errors
+    /// Where they cannot be read.
+    pub(super) fn cnv_rows(&self, cells: Range<usize>) -> StageResult<Cow<'_, [f32]>> {
+        let w = self.n_windows as u64;
+        self.cnv.read(cells.start as u64 * w..cells.end as u64 * w)
     }
 
-    /// Computes the copy-number cosine of two cells in f64.
-    pub fn cnv_cosine(&self, a: usize, b: usize) -> f64 {
-        self.cnv_row(a)
-            .iter()
-            .zip(self.cnv_row(b))
-            .map(|(x, y)| f64::from(*x) * f64::from(*y))
-            .sum()
-    }
-
-    /// Decides whether the copy-number cosine of two cells is above `bound`: in f32, and again in f64
-    /// where that is too close to tell.
-    pub fn cnv_cosine_above(&self, a: usize, b: usize, bound: f64) -> bool {
-        let dot = clcc_numerics::math::vectors().dispatch(Dot {
-            a: self.cnv_row(a),
-            b: self.cnv_row(b),
-        });
-        let cosine = f64::from(dot);
-        if (cosine - bound).abs() > f64::from(CNV_ROUNDING) {
-            cosine > bound
-        } else {
-            self.cnv_cosine(a, b) > bound
-        }
+    /// The expression of cells.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub(super) fn expr_rows(&self, cells: Range<usize>) -> StageResult<RowsView<'_>> {
+        self.expr.view(cells)
     }
 
     /// Whether a cell's expression vector has a direction.
@@ -148,26 +188,14 @@ impl Vectors {
         self.inverse_norm[cell] > 0.0
     }
 
-    /// Fills `lanes` with the expression of these cells, at most [`LANES`].
-    pub(super) fn spread(&self, cells: Range<usize>, lanes: &mut Lanes) {
-        for cell in lanes.cells.clone() {
-            for &c in self.expr.row(cell).0 {
-                lanes.values[c as usize] = [0.0; LANES];
-            }
-        }
-        for (lane, cell) in cells.clone().enumerate() {
-            let (cols, vals) = self.expr.row(cell);
-            for (&c, &v) in cols.iter().zip(vals) {
-                lanes.values[c as usize][lane] = v;
-            }
-        }
-        lanes.cells = cells;
-    }
-
-    /// Computes the expression cosines of the cells in `lanes` with `b` in f32, each within
+    /// Computes the expression cosines of the cells in `lanes` with `b`, whose row this is, in f32, each within
     /// [`Vectors::rounding`] of the f64 value.
-    pub(super) fn near_cosines(&self, lanes: &Lanes, b: usize) -> [f64; LANES] {
-        let (cols, vals) = self.expr.row(b);
+    pub(super) fn near_cosines(
+        &self,
+        lanes: &Lanes,
+        b: usize,
+        (cols, vals): (&[u32], &[f32]),
+    ) -> [f64; LANES] {
         let dots = clcc_numerics::math::vectors().dispatch(LaneDots {
             cols,
             vals,
@@ -192,14 +220,19 @@ impl Vectors {
         (dot - (self.projection[a] + self.projection[b]) + self.shift_norm2) * scale
     }
 
-    /// Computes the expression cosine of `b` and of the cell in a lane in f64; `None` where a vector
-    /// has no direction.
-    pub(super) fn expr_cosine(&self, lanes: &Lanes, lane: usize, b: usize) -> Option<f64> {
+    /// Computes the expression cosine of `b`, whose row this is, and of the cell in a lane in f64; `None` where a
+    /// vector has no direction.
+    pub(super) fn expr_cosine(
+        &self,
+        lanes: &Lanes,
+        lane: usize,
+        b: usize,
+        (cols, vals): (&[u32], &[f32]),
+    ) -> Option<f64> {
         let a = lanes.cells.start + lane;
         if !self.has_expr(a) || !self.has_expr(b) {
             return None;
         }
-        let (cols, vals) = self.expr.row(b);
         let mut sums = [0.0f64; 4];
         let (col_quads, col_rest) = cols.as_chunks::<4>();
         let (val_quads, val_rest) = vals.as_chunks::<4>();
@@ -213,6 +246,23 @@ impl Vectors {
         }
         let dot = (sums[0] + sums[1]) + (sums[2] + sums[3]);
         Some(self.cosine_of_dot(dot, a, b))
+    }
+}
+
+/// Computes the cosine of two unit rows of copy number in f64.
+pub(super) fn cnv_cosine(a: &[f32], b: &[f32]) -> f64 {
+    let products = a.iter().zip(b).map(|(x, y)| f64::from(*x) * f64::from(*y));
+    products.sum()
+}
+
+/// Decides whether the cosine of two unit rows of copy number is above `bound`: in f32, and again in f64 where that is
+/// too close to tell.
+pub(super) fn cnv_cosine_above(a: &[f32], b: &[f32], bound: f64) -> bool {
+    let cosine = f64::from(clcc_numerics::math::vectors().dispatch(Dot { a, b }));
+    if (cosine - bound).abs() > f64::from(CNV_ROUNDING) {
+        cosine > bound
+    } else {
+        cnv_cosine(a, b) > bound
     }
 }
 
@@ -280,21 +330,16 @@ impl pulp::WithSimd for LaneDots<'_> {
 }
 
 /// Computes the copy-number rows at unit length, and whether each has a direction.
-fn unit_cnv_rows(
-    cnv: &Csr,
-    rows: &[usize],
-    moments: &Moments,
-    space: Space,
-) -> (Vec<f32>, Vec<bool>) {
+fn unit_cnv_rows(cnv: &Csr, moments: &Moments, space: Space) -> (Vec<f32>, Vec<bool>) {
     let w = cnv.n_cols();
     let (shift, inverse) = match space {
         Space::Zscore => (moments.cnv.shift(), moments.cnv.inverse_sd()),
         Space::Log1p => (vec![0.0; w], vec![1.0; w]),
     };
-    let mut out = vec![0f32; rows.len() * w];
-    let mut has = Vec::with_capacity(rows.len());
+    let mut out = vec![0f32; cnv.n_rows() * w];
+    let mut has = Vec::with_capacity(cnv.n_rows());
     let mut z = vec![0f64; w];
-    for (row, &r) in out.chunks_exact_mut(w.max(1)).zip(rows) {
+    for (r, row) in out.chunks_exact_mut(w.max(1)).enumerate() {
         z.iter_mut().zip(&shift).for_each(|(z, s)| *z = -s);
         let (cols, vals) = cnv.row(r);
         for (&c, &v) in cols.iter().zip(vals) {
@@ -308,6 +353,6 @@ fn unit_cnv_rows(
                 .for_each(|(u, z)| *u = (z / norm) as f32);
         }
     }
-    has.resize(rows.len(), false);
+    has.resize(cnv.n_rows(), false);
     (out, has)
 }

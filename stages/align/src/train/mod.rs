@@ -59,7 +59,8 @@ impl Stage for Train {
     //    stops where its loss diverges.
     // 7: `objective: anchors`: bias, unit rows and loss are summed in one order on every processor.
     // 8: the first layer sums common features apart and its gradient by feature; the exponentials of the loss are taken once.
-    const CODE_VERSION: u32 = 8;
+    // 9: `X_clcc_joint` among the embeddings.
+    const CODE_VERSION: u32 = 9;
     const ABOUT: &'static str =
         "train an expression and a copy-number encoder to agree on each cell, and embed all cells";
     const USES_SEED: bool = true;

@@ -5,6 +5,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use ndarray::Array2;
+
 use super::decode::{self, Layout, MatrixInfo};
 use super::hdf5::Hdf5Store;
 use super::store::Store;
@@ -13,6 +15,9 @@ use super::{AnnData, Raw, Uns};
 use crate::error::{StageError, StageResult};
 use crate::frame::{Frame, LeftOut};
 use crate::matrix::{Csr, Matrix};
+
+/// Values of a block of rows of [`Reader::dense_rows`].
+const BLOCK: usize = 4 << 20;
 
 /// An open store; each call reads just that element.
 ///
@@ -293,6 +298,34 @@ impl Reader {
         })
     }
 
+    /// Some rows of the matrix at `element`, dense and in that order: what lies between them is read by blocks, and not
+    /// kept.
+    ///
+    /// # Errors
+    /// As [`Reader::rows`].
+    ///
+    /// # Panics
+    /// Where a row is not there.
+    pub fn dense_rows(&self, element: &str, rows: &[usize]) -> StageResult<Array2<f32>> {
+        let info = decode::matrix_info(self.store(), element)?;
+        let source = self.rows(element, (info.rows, info.cols))?;
+        let mut out = Array2::zeros((rows.len(), info.cols));
+        let mut wanted: Vec<(usize, usize)> = rows.iter().copied().zip(0..).collect();
+        wanted.sort_unstable();
+        let most = (BLOCK / info.cols.max(1)).max(1);
+        let mut rest = &wanted[..];
+        while let Some(&(first, _)) = rest.first() {
+            let (block, later) = rest.split_at(rest.partition_point(|w| w.0 < first + most));
+            let end = block.last().map_or(first, |w| w.0 + 1);
+            let dense = source.read_dense(first..end)?;
+            for &(row, to) in block {
+                out.row_mut(to).assign(&dense.row(row - first));
+            }
+            rest = later;
+        }
+        Ok(out)
+    }
+
     /// That the matrix at `element` is there and has `shape`; nothing of it is read.
     ///
     /// # Errors
@@ -433,18 +466,26 @@ impl<'a> RowReader<'a> {
                 self.n_summed.fetch_add(n, Ordering::Relaxed);
                 Ok(part)
             }
-            RowSource::Dense => {
-                let n = rows.len();
-                let values = self
-                    .store
-                    .read_rows(&self.element, rows.start as u64..rows.end as u64)?;
-                let values = values
-                    .into_f32()
-                    .map_err(|e| self.store.bad(&self.element, e))?;
-                let dense = ndarray::Array2::from_shape_vec((n, self.info.cols), values)
-                    .map_err(|e| self.store.bad(&self.element, e.to_string()))?;
-                Ok(Csr::from_dense(&dense))
-            }
+            RowSource::Dense => Ok(Csr::from_dense(&self.read_dense(rows)?)),
         }
+    }
+
+    /// The same, dense.
+    ///
+    /// # Errors
+    /// As [`RowReader::read`].
+    pub fn read_dense(&self, rows: Range<usize>) -> StageResult<Array2<f32>> {
+        let RowSource::Dense = self.source else {
+            return Ok(self.read(rows)?.to_dense());
+        };
+        let shape = (rows.len(), self.info.cols);
+        let values = self
+            .store
+            .read_rows(&self.element, rows.start as u64..rows.end as u64)?;
+        let values = values
+            .into_f32()
+            .map_err(|e| self.store.bad(&self.element, e))?;
+        Array2::from_shape_vec(shape, values)
+            .map_err(|e| self.store.bad(&self.element, e.to_string()))
     }
 }

@@ -98,6 +98,22 @@ impl Csr {
         Ok((csr, n_summed as u64))
     }
 
+    /// From arrays that were those of rows in this format before.
+    pub(super) fn from_parts(
+        n_cols: usize,
+        indptr: Vec<u64>,
+        indices: Vec<u32>,
+        data: Vec<f32>,
+    ) -> Self {
+        debug_assert_eq!(indptr.last(), Some(&(indices.len() as u64)));
+        Self {
+            n_cols,
+            indptr,
+            indices,
+            data,
+        }
+    }
+
     /// From rows of (column, value) with strictly rising columns.
     ///
     /// # Panics

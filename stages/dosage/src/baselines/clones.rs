@@ -72,7 +72,7 @@ fn clone_residuals(
     cnv: &CohortCnv,
     chosen: &[bool],
 ) -> StageResult<Option<(Residuals, Vec<Vec<f64>>)>> {
-    let counts = Cohort::load_counts(ctx)?.x;
+    let counts = cohort.counts(ctx)?;
     let options = CloneOptions {
         group_by: params.group_by,
         strata: params.strata,
@@ -82,5 +82,6 @@ fn clone_residuals(
         exclude_genes: &[],
     };
     let made = clones(ctx, cohort, &counts, cnv, chosen, options, "`mixture`")?;
-    Ok(made.map(|c| (Residuals::new(&counts, &c.pseudobulks, &c.copy), c.copy)))
+    made.map(|c| Ok((Residuals::new(&counts, &c.pseudobulks, &c.copy)?, c.copy)))
+        .transpose()
 }

@@ -5,10 +5,12 @@
 //! has one value per slot, about as many as there are windows, and every sum over genes splits into one
 //! over the cell's stored expression values and one over slots.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::dosage::GeneWindows;
-use clcc_data::matrix::Csr;
+use clcc_data::error::StageResult;
+use clcc_data::matrix::{Csr, Parts};
 
 /// Groups of genes with the same adjacent windows.
 #[derive(Debug, Clone)]
@@ -73,10 +75,10 @@ impl Slots {
 }
 
 /// Source of a cell's copy number.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub enum Profiles<'a> {
     /// The cell's own row of `X_cnv`.
-    Cells(&'a Csr),
+    Cells(&'a dyn Parts),
     /// The mean row of its cluster.
     Clusters {
         /// Cluster of each cell.
@@ -86,19 +88,38 @@ pub enum Profiles<'a> {
     },
 }
 
+/// Copy number of the cells of one part of the cohort.
+#[derive(Debug)]
+pub enum PartProfiles<'a> {
+    /// The number of the first cell, and the cells' own rows of `X_cnv`.
+    Cells(usize, Cow<'a, Csr>),
+    /// As [`Profiles::Clusters`].
+    Clusters(&'a [u32], &'a [Vec<f64>]),
+}
+
 impl<'a> Profiles<'a> {
     /// Compute the slot values of each cluster's mean profile; clusters are numbered from 0.
-    pub fn clusters(x_cnv: &Csr, of_cell: Vec<u32>, slots: &Slots) -> Profiles<'a> {
+    ///
+    /// # Errors
+    /// Where a part of `x_cnv` cannot be read.
+    pub fn clusters(
+        x_cnv: &dyn Parts,
+        of_cell: Vec<u32>,
+        slots: &Slots,
+    ) -> StageResult<Profiles<'a>> {
         let n = of_cell.iter().max().map_or(0, |&c| c as usize + 1);
         let mut sums = vec![vec![0.0; x_cnv.n_cols()]; n];
         let mut cells = vec![0.0f64; n];
-        for (i, &c) in of_cell.iter().enumerate() {
-            cells[c as usize] += 1.0;
-            let (cols, values) = x_cnv.row(i);
-            for (&w, &v) in cols.iter().zip(values) {
-                sums[c as usize][w as usize] += f64::from(v);
+        x_cnv.each(&mut |first, part| {
+            for (row, &c) in of_cell[first..first + part.n_rows()].iter().enumerate() {
+                cells[c as usize] += 1.0;
+                let (cols, values) = part.row(row);
+                for (&w, &v) in cols.iter().zip(values) {
+                    sums[c as usize][w as usize] += f64::from(v);
+                }
             }
-        }
+            Ok(())
+        })?;
         let values = sums
             .iter_mut()
             .zip(&cells)
@@ -107,21 +128,37 @@ impl<'a> Profiles<'a> {
                 slots.values(s)
             })
             .collect();
-        Profiles::Clusters { of_cell, values }
+        Ok(Profiles::Clusters { of_cell, values })
     }
 
-    /// Slot values of one cell.
+    /// Copy number of the cells of a part.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub fn part(&self, at: usize) -> StageResult<PartProfiles<'_>> {
+        Ok(match self {
+            Self::Cells(x) => {
+                let (first, part) = x.part(at)?;
+                PartProfiles::Cells(first, part)
+            }
+            Self::Clusters { of_cell, values } => PartProfiles::Clusters(of_cell, values),
+        })
+    }
+}
+
+impl PartProfiles<'_> {
+    /// Slot values of one cell of the part, by its number in the cohort.
     pub fn of(&self, cell: usize, slots: &Slots) -> Vec<f64> {
         match self {
-            Self::Cells(x) => {
+            Self::Cells(first, x) => {
                 let mut profile = vec![0.0; x.n_cols()];
-                let (cols, values) = x.row(cell);
+                let (cols, values) = x.row(cell - first);
                 for (&w, &v) in cols.iter().zip(values) {
                     profile[w as usize] = f64::from(v);
                 }
                 slots.values(&profile)
             }
-            Self::Clusters { of_cell, values } => values[of_cell[cell] as usize].clone(),
+            Self::Clusters(of_cell, values) => values[of_cell[cell] as usize].clone(),
         }
     }
 }

@@ -28,15 +28,17 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
+use crate::by_gene::ByGene;
 use crate::dosage::clones::cell_types;
 use crate::dosage::{GeneWindows, Strata, add_malignant, load_cnv};
 use clcc_align::concordance::{Class, classify, row_distances};
 use clcc_align::mine::{Part, Split};
 use clcc_data::error::{StageError, StageResult};
 use clcc_data::genome::normalise_chromosome;
+use clcc_data::matrix::{Columns, Parts};
 use clcc_numerics::stats::{Contrast, RankSumOptions, log2_fold_change, sparse_wilcoxon};
 use clcc_stage::cells::{Restrict, is_cancer};
-use clcc_stage::cohort::{Cohort, CohortCnv};
+use clcc_stage::cohort::{Cohort, CohortCnv, CohortMatrix};
 use clcc_stage::roles;
 use clcc_stage::rows::{BaselineCellRow, BaselineGeneRow, BaselineRetrievalRow};
 use clcc_stage::stage::{Metrics, OutputDecl, Publish, Read, Stage, StageContext};
@@ -90,7 +92,7 @@ impl Stage for Baselines {
 
     fn run(ctx: &StageContext<'_>, params: &BaselinesParams) -> StageResult<Metrics> {
         let mut cohort = Cohort::load(ctx)?;
-        let cnv = load_cnv(ctx, cohort.n_cells())?;
+        let (x, cnv) = (cohort.expression(ctx)?, load_cnv(ctx, cohort.n_cells())?);
         let split = ctx
             .optional(roles::SPLIT)
             .map(|s| Split::read(&s.path, &cohort.obs.index))
@@ -101,10 +103,12 @@ impl Stage for Baselines {
             add_malignant(ctx, &mut cohort)?;
         }
         let scored = params.restrict.cancer_cells(&cohort.obs)?;
-        let mut methods = regressions(ctx, params, &cohort, &cnv, &slots, &scored)?;
+        let mut methods = regressions(ctx, params, &cohort, (&x, &cnv), &slots, &scored)?;
         ctx.check_cancelled()?;
         let mut retrieval = Vec::new();
-        for (name, embedded) in projections(ctx, params, &cohort, &cnv, split.as_ref())? {
+        let projections = projections(ctx, params, &cohort, (&x, &cnv), split.as_ref())?;
+        let by_gene = ByGene::new(&x, &ctx.out_dir)?;
+        for (name, embedded) in projections {
             ctx.check_cancelled()?;
             if let Some(split) = &split {
                 let test = split.cells(Part::Test);
@@ -112,7 +116,9 @@ impl Stage for Baselines {
                     write::retrieval_rows(name, &cohort.obs, &cohort.patient_of, &test, &embedded);
                 retrieval.extend(rows);
             }
-            methods.push(by_distance(name, &embedded, &cohort, &scored, params));
+            methods.push(by_distance(
+                name, &embedded, &cohort, &by_gene, &scored, params,
+            )?);
         }
         let mut metrics = Metrics::new();
         if !ctx.all(roles::CLUSTERS).is_empty() {
@@ -166,20 +172,20 @@ fn regressions(
     ctx: &StageContext<'_>,
     params: &BaselinesParams,
     cohort: &Cohort,
-    cnv: &CohortCnv,
+    (x, cnv): (&CohortMatrix, &CohortCnv),
     slots: &Slots,
     scored: &[bool],
 ) -> StageResult<Vec<Method>> {
     let profiles = match params.copy_number {
         CopyNumber::Cell => Profiles::Cells(&cnv.x),
-        CopyNumber::Cluster => Profiles::clusters(&cnv.x, cohort.load_clusters(ctx)?, slots),
+        CopyNumber::Cluster => Profiles::clusters(&cnv.x, cohort.load_clusters(ctx)?, slots)?,
     };
     let members = members(cohort, scored, params.strata)?;
     let options = Options {
         min_cells: params.min_cells,
         genes_per_bin: params.genes_per_bin,
     };
-    let found = regression::fit(&cohort.x, &profiles, slots, &members, options);
+    let found = regression::fit(x, &profiles, slots, &members, options)?;
     let gene = |score: f64, effect: f64| Ranked { score, effect };
     Ok(vec![
         Method {
@@ -227,15 +233,17 @@ fn projections(
     ctx: &StageContext<'_>,
     params: &BaselinesParams,
     cohort: &Cohort,
-    cnv: &CohortCnv,
+    (x, cnv): (&CohortMatrix, &CohortCnv),
     split: Option<&Split>,
 ) -> StageResult<Vec<(&'static str, Embedded)>> {
     let train = split.map_or_else(
         || (0..cohort.n_cells()).collect::<Vec<_>>(),
         |s| s.cells(Part::Train),
     );
+    let components =
+        |x: &dyn Parts| Components::new(x, &train, params.n_comps, ctx.seed, &ctx.out_dir);
     let expr = if params.exclude_chromosomes.is_empty() {
-        Components::new(&cohort.x, &train, params.n_comps, ctx.seed)?
+        components(x)?
     } else {
         let excluded = &params.exclude_chromosomes;
         let excluded: Vec<String> = excluded.iter().map(|c| normalise_chromosome(c)).collect();
@@ -243,12 +251,10 @@ fn projections(
         let kept: Vec<usize> = (0..chromosome.len())
             .filter(|&g| !excluded.contains(&normalise_chromosome(&chromosome[g])))
             .collect();
-        let x = cohort.x.take_cols(&kept);
-        Components::new(&x, &train, params.n_comps, ctx.seed)?
+        components(&Columns { x, kept: &kept })?
     };
     ctx.check_cancelled()?;
-    let copy = Components::new(&cnv.x, &train, params.n_comps, ctx.seed);
-    let copy = match copy {
+    let copy = match components(&cnv.x) {
         Ok(copy) => copy,
         // Without any copy-number signal there is nothing to project onto.
         Err(StageError::Data { .. }) => {
@@ -270,9 +276,10 @@ fn by_distance(
     name: &'static str,
     embedded: &Embedded,
     cohort: &Cohort,
+    by_gene: &ByGene,
     scored: &[bool],
     params: &BaselinesParams,
-) -> Method {
+) -> StageResult<Method> {
     let distances = row_distances(&embedded.expr, &embedded.cnv);
     let cells: Vec<usize> = (0..cohort.n_cells()).filter(|&i| scored[i]).collect();
     let mut side = vec![0u8; cohort.n_cells()];
@@ -295,15 +302,16 @@ fn by_distance(
         let contrast = Contrast {
             side: rows.iter().map(|&i| side[i]).collect(),
         };
-        let by_gene = cohort.x.take_rows(&rows).transpose();
-        sparse_wilcoxon(&by_gene, &[contrast], RankSumOptions::default())
-            .swap_remove(0)
-            .iter()
-            .map(|t| Ranked {
+        let mut ranked = Vec::new();
+        by_gene.blocks(&rows, &mut |genes| {
+            let tests = sparse_wilcoxon(genes, &[contrast.clone()], RankSumOptions::default());
+            ranked.extend(tests.iter().flatten().map(|t| Ranked {
                 score: t.z.abs(),
                 effect: log2_fold_change(t.mean_group, t.mean_reference),
-            })
-            .collect()
+            }));
+            Ok(())
+        })?;
+        ranked
     } else {
         let nothing = Ranked {
             score: f64::NAN,
@@ -311,12 +319,12 @@ fn by_distance(
         };
         vec![nothing; cohort.var.len()]
     };
-    Method {
+    Ok(Method {
         name,
         scores: cells.iter().map(|&i| distances[i]).collect(),
         cells,
         genes,
-    }
+    })
 }
 
 #[cfg(test)]

@@ -14,14 +14,19 @@
 //! Embeddings are scaled to unit length; a cell's score is the Euclidean distance between its two,
 //! as in `concordance`.
 
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
 use ndarray::{Array1, Array2, Axis, s};
 
 use clcc_align::mine::FeatureMoments;
 use clcc_data::error::{StageError, StageResult};
-use clcc_data::matrix::Csr;
+use clcc_data::matrix::{Parts, SpooledRows};
 use clcc_numerics::linalg::{
-    LinearOperator, SparseOperator, SvdOptions, matmul, matmul_tn, randomized_svd, symmetric_eigen,
+    LinearOperator, SvdOptions, csr_dot, matmul, matmul_tn, randomized_svd, symmetric_eigen,
 };
+
+use crate::by_gene::ByGene;
 
 /// Principal components of one modality.
 #[derive(Debug, Clone)]
@@ -36,23 +41,23 @@ pub struct Components {
 
 impl Components {
     /// Compute the leading `k` components of `x` over the rows `train`; directions without variance are
-    /// left out.
+    /// left out. Files, where they are needed, lie in `dir`.
     ///
     /// # Errors
-    /// [`StageError::Data`] where there are fewer than two.
-    pub fn new(x: &Csr, train: &[usize], k: usize, seed: u64) -> StageResult<Self> {
-        let moments = FeatureMoments::compute(x, train);
-        let mean = Array1::from(moments.mean.clone());
-        let scale = Array1::from(moments.inverse_sd());
-        let rows = x.take_rows(train);
-        let own = SparseOperator::new(&rows)
-            .centred(mean.clone())
-            .scaled(scale.clone());
-        let svd = randomized_svd(&own, &SvdOptions::new(k, seed))?;
+    /// [`StageError::Data`] where there are fewer than two, and where `x` cannot be read or kept.
+    pub fn new(
+        x: &dyn Parts,
+        train: &[usize],
+        k: usize,
+        seed: u64,
+        dir: &Path,
+    ) -> StageResult<Self> {
+        let own = Standardised::new(x, train, dir)?;
+        let svd = own.checked(randomized_svd(&own, &SvdOptions::new(k, seed)))?;
         // Directions with little gap converge slowly. Whatever was found of them spans a subspace;
         // within it the singular triplets are made exact, so that the coordinates of a training cell
         // are the same as row of `u` and of `all`.
-        let inside = own.apply(&svd.v);
+        let inside = own.checked(Ok(own.apply(&svd.v)))?;
         let turn = symmetric_eigen(&matmul_tn(&inside.view(), &inside.view()))?;
         let s = turn.values.mapv(|v| v.max(0.0).sqrt());
         let kept = s
@@ -70,8 +75,97 @@ impl Components {
         let v = matmul(&svd.v.view(), &turn.view());
         let coordinates = |of_v: Array2<f64>| of_v / s.view().insert_axis(Axis(0));
         let u = coordinates(matmul(&inside.view(), &turn.view()));
-        let all = coordinates(SparseOperator::new(x).centred(mean).scaled(scale).apply(&v));
+        let all = coordinates(own.project(x, &v)?);
         Ok(Self { u, s, all })
+    }
+}
+
+/// The training cells' rows, each column with mean 0 and standard deviation 1, as an operator: kept by cells and by
+/// genes, since both products run over rows.
+struct Standardised {
+    rows: SpooledRows,
+    by_gene: ByGene,
+    mean: Array1<f64>,
+    scale: Array1<f64>,
+    all: Vec<usize>,
+    /// What went wrong in a product, which can only give a matrix.
+    trouble: Mutex<Option<StageError>>,
+}
+
+impl Standardised {
+    fn new(x: &dyn Parts, train: &[usize], dir: &Path) -> StageResult<Self> {
+        let rows = SpooledRows::of_rows(x, train, dir)?;
+        let moments = FeatureMoments::of_parts(&rows)?;
+        Ok(Self {
+            by_gene: ByGene::new(&rows, dir)?,
+            mean: Array1::from(moments.mean.clone()),
+            scale: Array1::from(moments.inverse_sd()),
+            all: (0..rows.n_rows()).collect(),
+            rows,
+            trouble: Mutex::new(None),
+        })
+    }
+
+    /// The rows of `x`, standardised, times `v`.
+    fn project(&self, x: &dyn Parts, v: &Array2<f64>) -> StageResult<Array2<f64>> {
+        let v = v * &self.scale.view().insert_axis(Axis(1));
+        let mut out = Array2::zeros((x.n_rows(), v.ncols()));
+        x.each(&mut |first, part| {
+            let rows = s![first..first + part.n_rows(), ..];
+            out.slice_mut(rows).assign(&csr_dot(part, &v));
+            Ok(())
+        })?;
+        out -= &self.mean.dot(&v);
+        Ok(out)
+    }
+
+    fn turned(&self, y: &Array2<f64>) -> StageResult<Array2<f64>> {
+        let mut out = Array2::zeros((self.n_cols(), y.ncols()));
+        let mut first = 0;
+        self.by_gene.blocks(&self.all, &mut |genes| {
+            let rows = s![first..first + genes.n_rows(), ..];
+            out.slice_mut(rows).assign(&csr_dot(genes, y));
+            first += genes.n_rows();
+            Ok(())
+        })?;
+        let sums = y.sum_axis(Axis(0));
+        for (mut row, &m) in out.rows_mut().into_iter().zip(&self.mean) {
+            row.scaled_add(-m, &sums);
+        }
+        out *= &self.scale.view().insert_axis(Axis(1));
+        Ok(out)
+    }
+
+    /// A product; zeros where it could not be made, which [`Self::checked`] reports.
+    fn or_zeros(&self, made: StageResult<Array2<f64>>, shape: (usize, usize)) -> Array2<f64> {
+        made.unwrap_or_else(|e| {
+            *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(e);
+            Array2::zeros(shape)
+        })
+    }
+
+    /// What was computed with products, where all of them could be made.
+    fn checked<T>(&self, found: StageResult<T>) -> StageResult<T> {
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        trouble.take().map_or(found, Err)
+    }
+}
+
+impl LinearOperator for Standardised {
+    fn n_rows(&self) -> usize {
+        self.rows.n_rows()
+    }
+
+    fn n_cols(&self) -> usize {
+        self.rows.n_cols()
+    }
+
+    fn apply(&self, x: &Array2<f64>) -> Array2<f64> {
+        self.or_zeros(self.project(&self.rows, x), (self.n_rows(), x.ncols()))
+    }
+
+    fn apply_t(&self, y: &Array2<f64>) -> Array2<f64> {
+        self.or_zeros(self.turned(y), (self.n_cols(), y.ncols()))
     }
 }
 

@@ -18,8 +18,9 @@
 
 use rayon::prelude::*;
 
-use super::local::{Profiles, Slots};
-use clcc_data::matrix::Csr;
+use super::local::{PartProfiles, Profiles, Slots};
+use clcc_data::error::StageResult;
+use clcc_data::matrix::{Csr, Parts};
 
 /// Role of an included cell in the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,25 +114,38 @@ impl Sums {
         sums.iter().map(|x| x / n).collect()
     }
 
-    fn of(x: &Csr, cells: &[(usize, bool)], copy: &Profiles<'_>, slots: &Slots) -> Self {
-        let genes = || vec![0.0; x.n_cols()];
-        let mut s = Self {
-            n: cells.len() as f64,
+    /// Sums of no cells.
+    fn none(n_genes: usize, n_slots: usize) -> Self {
+        let genes = || vec![0.0; n_genes];
+        Self {
+            n: 0.0,
             x: genes(),
             xc: genes(),
             xx: genes(),
-            c: vec![0.0; slots.len()],
-            cc: vec![0.0; slots.len()],
-            n_normal: cells.iter().filter(|c| !c.1).count() as f64,
+            c: vec![0.0; n_slots],
+            cc: vec![0.0; n_slots],
+            n_normal: 0.0,
             normal: genes(),
-        };
+        }
+    }
+
+    /// Sums over cells of a part, of which `first` is the first.
+    fn of(
+        (first, x): (usize, &Csr),
+        cells: &[(usize, bool)],
+        copy: &PartProfiles<'_>,
+        slots: &Slots,
+    ) -> Self {
+        let mut s = Self::none(x.n_cols(), slots.len());
+        s.n = cells.len() as f64;
+        s.n_normal = cells.iter().filter(|c| !c.1).count() as f64;
         for &(i, cancer) in cells {
             let c = copy.of(i, slots);
             for (k, v) in c.iter().enumerate() {
                 s.c[k] += v;
                 s.cc[k] += v * v;
             }
-            let (cols, values) = x.row(i);
+            let (cols, values) = x.row(i - first);
             for (&g, &v) in cols.iter().zip(values) {
                 let (g, v) = (g as usize, f64::from(v));
                 s.x[g] += v;
@@ -148,15 +162,19 @@ impl Sums {
     }
 }
 
-/// Fit all genes and score the cancer cells. `x` is log1p expression (`n_cells x n_genes`);
-/// `members[cell]` is `None` for cells that are not included.
+/// Fit all genes and score the cancer cells. `x` is log1p expression (`n_cells x n_genes`), in the same parts as the
+/// copy number; `members[cell]` is `None` for cells that are not included. The cells of a stratum must be in one part,
+/// as those of a patient are.
+///
+/// # Errors
+/// Where a part cannot be read.
 pub fn fit(
-    x: &Csr,
+    x: &dyn Parts,
     copy: &Profiles<'_>,
     slots: &Slots,
     members: &[Option<Member>],
     options: Options,
-) -> Found {
+) -> StageResult<Found> {
     let n_strata = members.iter().flatten().map(|m| m.stratum).max();
     let n_strata = n_strata.map_or(0, |s| s as usize + 1);
     let mut cells: Vec<Vec<(usize, bool)>> = vec![Vec::new(); n_strata];
@@ -170,30 +188,43 @@ pub fn fit(
         .iter_mut()
         .filter(|c| c.iter().all(|c| !c.1))
         .for_each(Vec::clear);
-    let sums: Vec<Sums> = cells
-        .par_iter()
-        .map(|c| Sums::of(x, c, copy, slots))
-        .collect();
+    let mut sums: Vec<Sums> = (0..n_strata).map(|_| Sums::none(0, 0)).collect();
+    for at in 0..x.n_parts() {
+        let ((first, part), copy) = (x.part(at)?, copy.part(at)?);
+        let here = first..first + part.n_rows();
+        cells.par_iter().zip(&mut sums).for_each(|(c, sums)| {
+            if c.first().is_some_and(|c| here.contains(&c.0)) {
+                *sums = Sums::of((first, &part), c, &copy, slots);
+            }
+        });
+    }
+    for sums in sums.iter_mut().filter(|s| s.n == 0.0) {
+        *sums = Sums::none(x.n_cols(), slots.len());
+    }
     let (mut genes, deviation) = fit_genes(x.n_cols(), &sums, slots);
     expect(&mut genes, options.genes_per_bin);
     let scorer = Scorer::new(&genes, &deviation, &sums, slots, options.min_cells);
-    let scored: Vec<(usize, usize)> = cells
+    let mut scored: Vec<(usize, usize)> = cells
         .iter()
         .enumerate()
         .flat_map(|(s, c)| c.iter().filter(|c| c.1).map(move |c| (c.0, s)))
         .collect();
-    let mut scored = scored;
     scored.sort_unstable();
-    let scores: Vec<(f64, f64)> = scored
-        .par_iter()
-        .map(|&(i, s)| scorer.cell(x.row(i), &copy.of(i, slots), s))
-        .collect();
-    Found {
+    let mut scores: Vec<(f64, f64)> = Vec::with_capacity(scored.len());
+    for at in 0..x.n_parts() {
+        let ((first, part), copy) = (x.part(at)?, copy.part(at)?);
+        let place = |row: usize| scored.partition_point(|c| c.0 < row);
+        let score =
+            |&(i, s): &(usize, usize)| scorer.cell(part.row(i - first), &copy.of(i, slots), s);
+        let own = &scored[place(first)..place(first + part.n_rows())];
+        scores.par_extend(own.par_iter().map(score));
+    }
+    Ok(Found {
         genes,
         cells: scored.iter().map(|c| c.0).collect(),
         residual: scores.iter().map(|s| s.0).collect(),
         correlation: scores.iter().map(|s| s.1).collect(),
-    }
+    })
 }
 
 /// Fit of each gene, and its standard deviation around the strata's means.

@@ -1,5 +1,7 @@
 //! The sparse sums against obvious dense ones, peers' values, and planted departures.
 
+use std::path::Path;
+
 use ndarray::Array2;
 
 use super::local::{Profiles, Slots};
@@ -95,7 +97,7 @@ fn the_sparse_sums_are_those_of_filled_in_matrices() {
     let d = data(1);
     let slots = Slots::new(&d.map);
     assert!(slots.len() < 40, "{}", slots.len());
-    let found = fit(&d.x, &Profiles::Cells(&d.cnv), &slots, &d.members, OPTIONS);
+    let found = fit(&d.x, &Profiles::Cells(&d.cnv), &slots, &d.members, OPTIONS).unwrap();
     let rows: Vec<usize> = (0..180).filter(|&i| d.members[i].is_some()).collect();
     let stratum = |i: usize| d.members[i].unwrap().stratum;
     let copy = |i: usize, g: usize| d.map.without_gene(g, &dense_row(&d.cnv, i));
@@ -176,7 +178,7 @@ fn planted_departures_are_found_and_shuffled_copy_number_finds_nothing() {
     let d = data(2);
     let slots = Slots::new(&d.map);
     let judge = |cnv: &Csr| {
-        let found = fit(&d.x, &Profiles::Cells(cnv), &slots, &d.members, OPTIONS);
+        let found = fit(&d.x, &Profiles::Cells(cnv), &slots, &d.members, OPTIONS).unwrap();
         let cells: Vec<bool> = found.cells.iter().map(|&i| d.holds_back[i]).collect();
         // Genes of the two altered chromosomes.
         let genes: Vec<usize> = (0..120)
@@ -204,9 +206,10 @@ fn planted_departures_are_found_and_shuffled_copy_number_finds_nothing() {
     );
     // The mean of the cells of one kind as their copy number does as well for genes.
     let of_cell = (0..180).map(|i| u32::from(i % 3 != 0)).collect();
-    let clustered = Profiles::clusters(&d.cnv, of_cell, &slots);
-    let found = fit(&d.x, &clustered, &slots, &d.members, OPTIONS);
-    assert_eq!(clustered.of(1, &slots), clustered.of(2, &slots));
+    let clustered = Profiles::clusters(&d.cnv, of_cell, &slots).unwrap();
+    let found = fit(&d.x, &clustered, &slots, &d.members, OPTIONS).unwrap();
+    let part = clustered.part(0).unwrap();
+    assert_eq!(part.of(1, &slots), part.of(2, &slots));
     let planted: Vec<bool> = (0..120).map(|g| g % 10 == 3).collect();
     let scores: Vec<f64> = found.genes[..120].iter().map(|g| g.shortfall()).collect();
     assert!(auc(&scores, &planted) > 0.9);
@@ -218,10 +221,10 @@ fn the_same_bytes_at_any_number_of_threads() {
     let slots = Slots::new(&d.map);
     let run = |threads| {
         at_threads(threads, || {
-            let f = fit(&d.x, &Profiles::Cells(&d.cnv), &slots, &d.members, OPTIONS);
+            let f = fit(&d.x, &Profiles::Cells(&d.cnv), &slots, &d.members, OPTIONS).unwrap();
             let train: Vec<usize> = (0..120).collect();
-            let e = Components::new(&d.x, &train, 8, 1).unwrap();
-            let c = Components::new(&d.cnv, &train, 8, 1).unwrap();
+            let e = Components::new(&d.x, &train, 8, 1, Path::new(".")).unwrap();
+            let c = Components::new(&d.cnv, &train, 8, 1, Path::new(".")).unwrap();
             let found = cca(&e, &c, 1).unwrap();
             (
                 f.residual,
@@ -258,8 +261,8 @@ fn projections_agree_with_scipy() {
             .collect()
     };
     let all: Vec<usize> = (0..24).collect();
-    let e = Components::new(&formula(24, 5, 1.3, 0.5), &all, 5, 1).unwrap();
-    let c = Components::new(&formula(24, 4, 1.1, 0.4), &all, 4, 1).unwrap();
+    let e = Components::new(&formula(24, 5, 1.3, 0.5), &all, 5, 1, Path::new(".")).unwrap();
+    let c = Components::new(&formula(24, 4, 1.1, 0.4), &all, 4, 1, Path::new(".")).unwrap();
     for (found, expected) in cca(&e, &c, 1)
         .unwrap()
         .agreement
@@ -288,7 +291,7 @@ fn projections_agree_with_scipy() {
 fn projections_learn_from_training_cells_alone() {
     let d = data(5);
     let train: Vec<usize> = (0..120).collect();
-    let e = Components::new(&d.x, &train, 6, 1).unwrap();
+    let e = Components::new(&d.x, &train, 6, 1, Path::new(".")).unwrap();
     let gram = e.u.t().dot(&e.u);
     assert!(
         gram.indexed_iter()
@@ -301,7 +304,7 @@ fn projections_learn_from_training_cells_alone() {
     );
     let mut rows: Vec<usize> = (0..180).collect();
     rows[150..].reverse();
-    let other = Components::new(&d.x.take_rows(&rows), &train, 6, 1).unwrap();
+    let other = Components::new(&d.x.take_rows(&rows), &train, 6, 1, Path::new(".")).unwrap();
     assert!(e.s == other.s && e.u == other.u);
 }
 
@@ -374,12 +377,12 @@ mod of_mixture {
             unplaced: false,
         };
         let ids: Vec<_> = (0..300).map(|i| Some(id(i))).collect();
-        let (clones, _) = pseudobulks(&counts, &cnv, &ids, 2);
+        let (clones, _) = pseudobulks(&counts, &cnv, &ids, 2).unwrap();
         let copy: Vec<Vec<f64>> = (0..2)
             .map(|u| (0..GENES).map(|g| f64::ln(ratio(u, g))).collect())
             .collect();
         Tumour {
-            residuals: Residuals::new(&counts, &clones, &copy),
+            residuals: Residuals::new(&counts, &clones, &copy).unwrap(),
             copy,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use clcc_data::matrix::Csr;
+use clcc_data::error::StageResult;
 use clcc_numerics::stats::{
     Contrast, Strata, StratifiedRank, Used, benjamini_hochberg, benjamini_hochberg_log10,
     log2_fold_change, van_elteren,
@@ -10,6 +10,7 @@ use clcc_numerics::stats::{
 use clcc_stage::cohort::Cohort;
 
 use super::family::direction;
+use crate::by_gene::ByGene;
 
 /// Result of van Elteren's test in one set of cells.
 #[derive(Debug, Clone)]
@@ -44,7 +45,15 @@ impl ByType {
 
 /// Test each patient, then all patients together where there are several. `side[cell]` is 1 for
 /// discordant, 2 for concordant cells, else 0; `cell_type` is empty where the data has none.
-pub fn by_type(cohort: &Cohort, x: &Csr, side: &[u8], cell_type: &[String]) -> Vec<ByType> {
+///
+/// # Errors
+/// Where `x` cannot be read.
+pub fn by_type(
+    cohort: &Cohort,
+    x: &ByGene,
+    side: &[u8],
+    cell_type: &[String],
+) -> StageResult<Vec<ByType>> {
     let mut sets: Vec<(Option<usize>, Vec<usize>)> = (0..cohort.patients.len())
         .map(|p| (Some(p), cohort.cells_of(p).collect()))
         .collect();
@@ -74,9 +83,16 @@ pub fn by_type(cohort: &Cohort, x: &Csr, side: &[u8], cell_type: &[String]) -> V
             let contrast = Contrast {
                 side: rows.iter().map(|&i| side[i]).collect(),
             };
-            let found = (!rows.is_empty())
-                .then(|| van_elteren(&x.take_rows(&rows).transpose(), &contrast, &strata))
-                .flatten();
+            let mut found: Option<(Used, Vec<StratifiedRank>)> = None;
+            if !rows.is_empty() {
+                x.blocks(&rows, &mut |genes| {
+                    match (&mut found, van_elteren(genes, &contrast, &strata)) {
+                        (Some((_, tests)), Some((_, more))) => tests.extend(more),
+                        (found, first) => *found = first,
+                    }
+                    Ok(())
+                })?;
+            }
             let why = if cell_type.is_empty() {
                 "the cells have no `cell_type`"
             } else {
@@ -86,7 +102,7 @@ pub fn by_type(cohort: &Cohort, x: &Csr, side: &[u8], cell_type: &[String]) -> V
                 Some((used, genes)) => (Ok(used), genes),
                 None => (Err(why.to_string()), Vec::new()),
             };
-            ByType {
+            Ok(ByType {
                 patient,
                 used,
                 adjusted: benjamini_hochberg(&genes.iter().map(|g| g.p.p).collect::<Vec<_>>()),
@@ -98,7 +114,7 @@ pub fn by_type(cohort: &Cohort, x: &Csr, side: &[u8], cell_type: &[String]) -> V
                     .map(|g| log2_fold_change(g.mean_group, g.mean_reference))
                     .collect(),
                 genes,
-            }
+            })
         })
         .collect()
 }

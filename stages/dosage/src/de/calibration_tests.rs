@@ -4,6 +4,7 @@
 //! versions (200 seeds), whose figures docs/findings.md states.
 
 use super::*;
+use crate::by_gene::ByGene;
 use clcc_data::frame::Frame;
 use clcc_data::matrix::Csr;
 use clcc_numerics::rng::Rng;
@@ -46,10 +47,16 @@ const PLAIN: World = World {
 };
 
 struct Drawn {
-    log1p: Cohort,
-    counts: Csr,
+    cohort: Cohort,
+    log1p: ByGene,
+    /// A part for each patient.
+    counts: Vec<Csr>,
     sides: Sides,
     cell_type: Vec<String>,
+}
+
+fn by_gene(x: &Csr) -> ByGene {
+    ByGene::new(x, Path::new(".")).unwrap()
 }
 
 /// Negative binomial counts (overdispersion 0.3) of two cell types whose genes differ; classes are
@@ -116,11 +123,15 @@ fn draw(w: World, seed: u64) -> Drawn {
         patient_of,
         obs: Frame::new((0..n).map(|i| i.to_string()).collect()),
         var: Frame::new((0..w.genes).map(|g| format!("g{g}")).collect()),
-        x: Csr::from_rows(w.genes, log1p),
     };
+    let x = Csr::from_rows(w.genes, log1p);
+    let counts = Csr::from_rows(w.genes, counts);
+    let patients = 0..cohort.patients.len();
+    let of = |p: usize| counts.take_rows(&cohort.cells_of(p).collect::<Vec<_>>());
     Drawn {
-        log1p: cohort,
-        counts: Csr::from_rows(w.genes, counts),
+        counts: patients.map(of).collect(),
+        cohort,
+        log1p: by_gene(&x),
         sides: [side, vec![0; n], vec![0; n], vec![0; n]],
         cell_type,
     }
@@ -128,7 +139,7 @@ fn draw(w: World, seed: u64) -> Drawn {
 
 /// p and adjusted p of each of [`TESTS`], through the functions that the stage calls.
 fn tested(d: &Drawn) -> Vec<(Vec<f64>, Vec<f64>)> {
-    let aside = vec![false; d.log1p.var.len()];
+    let aside = vec![false; d.cohort.var.len()];
     let run = |convention: Convention| {
         let params = DeParams {
             convention,
@@ -136,8 +147,8 @@ fn tested(d: &Drawn) -> Vec<(Vec<f64>, Vec<f64>)> {
         };
         let kinds = [Kind::Discordance];
         test_all(
+            &d.cohort,
             &d.log1p,
-            &d.log1p.x,
             &kinds,
             &d.sides,
             &aside,
@@ -148,12 +159,9 @@ fn tested(d: &Drawn) -> Vec<(Vec<f64>, Vec<f64>)> {
     };
     let of = |t: &Tested| (t.genes.iter().map(|g| g.p.p).collect(), t.adjusted.clone());
     let scipy = run(Convention::Scipy);
-    let within = by_type(&d.log1p, &d.log1p.x, &d.sides[0], &d.cell_type);
+    let within = by_type(&d.cohort, &d.log1p, &d.sides[0], &d.cell_type).unwrap();
     let within = within.last().unwrap();
-    let ranges: Vec<_> = (0..d.log1p.patients.len())
-        .map(|p| d.log1p.cells_of(p))
-        .collect();
-    let pairs = sums(&d.counts, &ranges, &d.sides);
+    let pairs = sums(&d.counts, &d.sides).unwrap();
     let over = |p: Paired| {
         let genes = p.genes.unwrap();
         (
@@ -303,15 +311,17 @@ fn planted_differences_are_found() {
 #[test]
 fn strata_are_cell_types_of_patients() {
     let d = draw(PLAIN, 1);
-    let found = by_type(&d.log1p, &d.log1p.x, &d.sides[0], &d.cell_type);
+    let found = by_type(&d.cohort, &d.log1p, &d.sides[0], &d.cell_type).unwrap();
     assert_eq!(found.len(), 5);
     assert_eq!(found[4].used.as_ref().unwrap().strata, 8);
     // The same from the test itself.
     let of = (0..d.cell_type.len())
-        .map(|i| 2 * d.log1p.patient_of[i] + u32::from(d.cell_type[i] == "T"))
+        .map(|i| 2 * d.cohort.patient_of[i] + u32::from(d.cell_type[i] == "T"))
         .collect();
     let (_, direct) = clcc_numerics::stats::van_elteren(
-        &d.log1p.x.transpose(),
+        &d.log1p
+            .of(&(0..d.cohort.n_cells()).collect::<Vec<_>>())
+            .unwrap(),
         &clcc_numerics::stats::Contrast {
             side: d.sides[0].clone(),
         },
@@ -319,7 +329,7 @@ fn strata_are_cell_types_of_patients() {
     )
     .unwrap();
     assert!((0..300).all(|g| (found[4].genes[g].z - direct[g].z).abs() < 1e-9));
-    let none = by_type(&d.log1p, &d.log1p.x, &d.sides[0], &[]);
+    let none = by_type(&d.cohort, &d.log1p, &d.sides[0], &[]).unwrap();
     assert!(
         none[0]
             .used
@@ -350,7 +360,7 @@ fn split_counts_undo_the_double_use() {
         })
         .collect();
     let counts = Csr::from_rows(300, rows);
-    let (learn, held_out) = clcc_counts::preprocess::split_counts(&counts, &d.log1p.obs.index, 1);
+    let (learn, held_out) = clcc_counts::preprocess::split_counts(&counts, &d.cohort.obs.index, 1);
     let score: Vec<f64> = (0..600)
         .map(|i| (0..20).map(|g| f64::from(learn.get(i, g))).sum())
         .collect();
@@ -371,7 +381,16 @@ fn split_counts_undo_the_double_use() {
         let params = DeParams::default();
         let aside = vec![false; 300];
         let kinds = [Kind::Discordance];
-        let tests = test_all(&d.log1p, x, &kinds, &d.sides, &aside, &params, |_| Ok(())).unwrap();
+        let tests = test_all(
+            &d.cohort,
+            &by_gene(x),
+            &kinds,
+            &d.sides,
+            &aside,
+            &params,
+            |_| Ok(()),
+        )
+        .unwrap();
         (0..300).filter(|&g| tests[0].adjusted[g] < 0.05).count()
     };
     let (without, with) = (found(&learn), found(&held_out));

@@ -7,7 +7,6 @@ use clcc_data::frame::Frame;
 use clcc_data::genome::arm_name;
 use clcc_data::matrix::Csr;
 use clcc_numerics::stats::{Correlation, average_ranks, benjamini_hochberg, mean, pearson};
-use clcc_stage::cohort::CohortCnv;
 
 /// A chromosome or an arm with its genes and windows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,9 +29,9 @@ pub struct Region {
 ///
 /// # Errors
 /// [`clcc_data::error::StageError::Data`] where a column of positions is missing.
-pub fn regions(var: &Frame, cnv: &CohortCnv) -> StageResult<Vec<Region>> {
-    let (genes, windows) = (var.texts("chromosome")?, cnv.windows.texts("chromosome")?);
-    let (gene_arm, window_arm) = (gene_arms(var), gene_arms(&cnv.windows));
+pub fn regions(var: &Frame, windows: &Frame) -> StageResult<Vec<Region>> {
+    let (gene_arm, window_arm) = (gene_arms(var), gene_arms(windows));
+    let (genes, windows) = (var.texts("chromosome")?, windows.texts("chromosome")?);
     let mut order: Vec<&String> = Vec::new();
     for name in &windows {
         if order.last() != Some(&name) {
@@ -69,20 +68,20 @@ pub fn regions(var: &Frame, cnv: &CohortCnv) -> StageResult<Vec<Region>> {
     Ok(out)
 }
 
-/// Mean of `x` over each region's columns, per row of `rows`: `[region][cell]`.
-pub fn region_means(x: &Csr, rows: &[usize], columns: &[&[usize]]) -> Vec<Vec<f64>> {
-    let mut regions_of: Vec<Vec<u32>> = vec![Vec::new(); x.n_cols()];
+/// Mean of `x`, `columns x cells`, over each region's columns: `[region][cell]`.
+pub fn region_means(x: &Csr, columns: &[&[usize]]) -> Vec<Vec<f64>> {
+    let mut regions_of: Vec<Vec<u32>> = vec![Vec::new(); x.n_rows()];
     for (r, columns) in columns.iter().enumerate() {
         for &c in *columns {
             regions_of[c].push(r as u32);
         }
     }
-    let mut out = vec![vec![0.0; rows.len()]; columns.len()];
-    for (at, &row) in rows.iter().enumerate() {
-        let (cols, values) = x.row(row);
-        for (&c, &v) in cols.iter().zip(values) {
-            for &r in &regions_of[c as usize] {
-                out[r as usize][at] += f64::from(v);
+    let mut out = vec![vec![0.0; x.n_cols()]; columns.len()];
+    for (c, regions) in regions_of.iter().enumerate() {
+        let (cells, values) = x.row(c);
+        for &r in regions {
+            for (&cell, &v) in cells.iter().zip(values) {
+                out[r as usize][cell as usize] += f64::from(v);
             }
         }
     }
@@ -110,14 +109,17 @@ pub struct CisEffect {
     pub trans_max: f64,
 }
 
-/// Compute the cis effects of all regions from region means (`[region][cell]`).
+/// Compute the cis effects of all regions from region means (`[region][cell]`), which their ranks replace.
 pub fn cis_effects(
     regions: &[Region],
-    expression: &[Vec<f64>],
-    cnv: &[Vec<f64>],
+    mut expression: Vec<Vec<f64>>,
+    mut cnv: Vec<Vec<f64>>,
 ) -> Vec<CisEffect> {
-    let ranks = |v: &[Vec<f64>]| -> Vec<Vec<f64>> { v.iter().map(|x| average_ranks(x)).collect() };
-    let (e, c) = (ranks(expression), ranks(cnv));
+    let mean_cnv: Vec<f64> = cnv.iter().map(|x| mean(x)).collect();
+    for x in expression.iter_mut().chain(&mut cnv) {
+        *x = average_ranks(x);
+    }
+    let (e, c) = (expression, cnv);
     let mut out: Vec<CisEffect> = (0..regions.len())
         .map(|r| {
             let trans: Vec<f64> = (0..regions.len())
@@ -132,7 +134,7 @@ pub fn cis_effects(
                 region: r,
                 cis: pearson(&e[r], &c[r]),
                 p_adjusted: f64::NAN,
-                mean_cnv: mean(&cnv[r]),
+                mean_cnv: mean_cnv[r],
                 trans_mean: mean(&trans),
                 trans_max: trans.iter().copied().fold(f64::NAN, |m, v| {
                     if m.is_nan() || v.abs() > m.abs() {
@@ -184,12 +186,7 @@ mod tests {
         );
         clcc_data::genome::annotate_arms(&mut w, Some(clcc_data::genome::Assembly::GRCh38))
             .unwrap();
-        let cnv = CohortCnv {
-            x: Csr::from_rows(w.len(), Vec::new()),
-            windows: w,
-            genes: g.clone(),
-        };
-        let found = regions(&g, &cnv).unwrap();
+        let found = regions(&g, &w).unwrap();
         let names: Vec<&str> = found.iter().map(|r| r.name.as_str()).collect();
         assert_eq!(names, ["chr4", "chr4p", "chr4q", "chrUn"]);
         // Windows [0,19] .. [80,99]: middles 9.5, 29.5, 49.5, 69.5, 89.5 Mb.
@@ -224,7 +221,7 @@ mod tests {
                     .collect()
             })
             .collect();
-        let found = cis_effects(&regions, &expression, &cnv);
+        let found = cis_effects(&regions, expression, cnv);
         assert!(found[0].cis.r > 0.8 && found[0].p_adjusted < 1e-20);
         assert!(found[0].trans_mean.abs() < 0.2 && found[0].trans_max.abs() < 0.25);
         assert!(found[2].cis.r.is_nan() && found[2].p_adjusted.is_nan());
@@ -234,8 +231,8 @@ mod tests {
     fn region_means_count_the_zeros() {
         let x = Csr::from_dense(&ndarray::array![[1.0, 0.0, 2.0], [0.0, 0.0, 0.0]]);
         assert_eq!(
-            region_means(&x, &[1, 0], &[&[0, 1], &[2]]),
-            [[0.0, 0.5], [0.0, 2.0]]
+            region_means(&x.transpose(), &[&[0, 1], &[2]]),
+            [[0.5, 0.0], [2.0, 0.0]]
         );
     }
 }

@@ -37,29 +37,24 @@ pub struct LeftOut {
 /// Correlations of one gene: with its own windows, the adjacent windows, and other chromosomes.
 type GeneRho = Option<[f64; 3]>;
 
-/// Compute the left-out cis effects of all regions over the cells `rows` of `x` (expression) and `cnv`.
-pub fn left_out(
-    regions: &[Region],
-    map: &GeneWindows,
-    x: &Csr,
-    cnv: &Csr,
-    rows: &[usize],
-) -> Vec<LeftOut> {
-    let windows = dense_windows(&cnv.take_rows(rows));
+/// Compute the left-out cis effects of all regions over cells: `genes` is their expression, `genes x cells`, `cnv`
+/// their copy number, `cells x windows`.
+pub fn left_out(regions: &[Region], map: &GeneWindows, genes: &Csr, cnv: &Csr) -> Vec<LeftOut> {
+    let n_cells = cnv.n_rows();
+    let windows = dense_windows(cnv);
     let chromosomes: Vec<&Region> = regions.iter().filter(|r| r.level == "chromosome").collect();
     let of_chromosome: Vec<Option<Ranks>> = chromosomes
         .par_iter()
-        .map(|r| Ranks::of(&windows, &evenly(&r.windows), rows.len()))
+        .map(|r| Ranks::of(&windows, &evenly(&r.windows), n_cells))
         .collect();
-    let genes = x.take_rows(rows).transpose();
     let found: Vec<Vec<(usize, GeneRho)>> = groups(&chromosomes, map)
         .par_iter()
         .map(|(windows_of, members)| {
-            let Some((own, adjacent)) = windows_of.ranks(&windows, rows.len()) else {
+            let Some((own, adjacent)) = windows_of.ranks(&windows, n_cells) else {
                 return Vec::new();
             };
             let rho = |&(g, chromosome): &(usize, usize)| {
-                let rho = SparseRanks::of(genes.row(g), rows.len()).map(|e| {
+                let rho = SparseRanks::of(genes.row(g), n_cells).map(|e| {
                     let trans: Vec<f64> = of_chromosome
                         .iter()
                         .enumerate()
@@ -288,14 +283,13 @@ mod tests {
     #[test]
     fn own_windows_correlate_by_construction_and_adjacent_ones_do_not() {
         let (regions, map, x, cnv) = data(0.0);
-        let rows: Vec<usize> = (0..300).collect();
-        let found = left_out(&regions, &map, &x, &cnv, &rows);
+        let found = left_out(&regions, &map, &x.transpose(), &cnv);
         for f in &found {
             assert!(f.n_genes > 50 && f.own > 0.1, "{f:?}");
             assert!(f.adjacent.abs() < 0.03 && f.trans.abs() < 0.03, "{f:?}");
         }
         let (regions, map, x, cnv) = data(2.0);
-        let found = left_out(&regions, &map, &x, &cnv, &rows);
+        let found = left_out(&regions, &map, &x.transpose(), &cnv);
         assert!(
             found[0].adjacent > 0.1 && found[0].test.p.p < 1e-6,
             "{:?}",
@@ -321,7 +315,8 @@ mod tests {
             },
             regions[1].clone(),
         ];
-        let found = &left_out(&only, &map, &x, &cnv, &rows)[0];
+        let genes = x.take_rows(&rows).transpose();
+        let found = &left_out(&only, &map, &genes, &cnv.take_rows(&rows))[0];
         let dense: Vec<f64> = rows.iter().map(|&i| f64::from(x.get(i, gene))).collect();
         let profile = |i: usize| -> Vec<f64> {
             (0..cnv.n_cols())

@@ -1,7 +1,6 @@
 //! Rank-sum tests of all comparisons, per patient and pooled, each in one pass over the genes.
 
 use clcc_data::error::StageResult;
-use clcc_data::matrix::Csr;
 use clcc_numerics::stats::{
     Contrast, GeneTest, benjamini_hochberg, benjamini_hochberg_log10, log2_fold_change,
     sparse_wilcoxon,
@@ -10,6 +9,7 @@ use clcc_stage::cohort::Cohort;
 
 use super::contrasts::{Comparison, Kind, Sides};
 use super::params::DeParams;
+use crate::by_gene::ByGene;
 
 /// Result of one comparison, or the reason why it could not be made.
 #[derive(Debug, Clone)]
@@ -100,14 +100,14 @@ pub(super) fn direction(adjusted: f64, change: f64, fdr: f64, log2fc: f64) -> i8
 }
 
 /// Test all comparisons of `kinds`: each patient's, then the pooled ones where there is more than one
-/// patient. `x` is the expression to test (`n_cells x n_genes`), `sides[kind][cell]` as in
-/// [`super::contrasts::sides`], `aside` one flag per gene.
+/// patient. `x` is the expression to test, `sides[kind][cell]` as in [`super::contrasts::sides`], `aside` one flag per
+/// gene.
 ///
 /// # Errors
-/// Any error of `cancelled`, which is called between patients.
+/// Any error of `cancelled`, which is called between patients, and where `x` cannot be read.
 pub fn test_all(
     cohort: &Cohort,
-    x: &Csr,
+    x: &ByGene,
     kinds: &[Kind],
     sides: &Sides,
     aside: &[bool],
@@ -115,11 +115,9 @@ pub fn test_all(
     cancelled: impl Fn(usize) -> StageResult<()>,
 ) -> StageResult<Vec<Tested>> {
     let mut out = Vec::new();
-    let test = |rows: &[usize], patient: Option<usize>| {
+    let test = |rows: std::ops::Range<usize>, patient: Option<usize>| -> StageResult<Vec<Tested>> {
         // Cells on no side of any comparison need not be sorted.
         let rows: Vec<usize> = rows
-            .iter()
-            .copied()
             .filter(|&i| kinds.iter().any(|k| sides[k.place()][i] != 0))
             .collect();
         let comparisons: Vec<Comparison> = kinds
@@ -131,17 +129,8 @@ pub fn test_all(
             .filter(|c| c.obstacle.is_none())
             .map(|c| c.contrast.clone())
             .collect();
-        let mut results = if contrasts.is_empty() {
-            Vec::new()
-        } else {
-            sparse_wilcoxon(
-                &x.take_rows(&rows).transpose(),
-                &contrasts,
-                params.rank_sum(),
-            )
-        }
-        .into_iter();
-        comparisons
+        let mut results = rank_sums(x, &rows, &contrasts, params)?.into_iter();
+        Ok(comparisons
             .into_iter()
             .map(|c| {
                 let genes = if c.obstacle.is_none() {
@@ -151,15 +140,34 @@ pub fn test_all(
                 };
                 Tested::new(c, patient, genes, aside)
             })
-            .collect::<Vec<_>>()
+            .collect::<Vec<_>>())
     };
     for p in 0..cohort.patients.len() {
         cancelled(p)?;
-        out.extend(test(&cohort.cells_of(p).collect::<Vec<_>>(), Some(p)));
+        out.extend(test(cohort.cells_of(p), Some(p))?);
     }
     if cohort.patients.len() > 1 {
         cancelled(cohort.patients.len())?;
-        out.extend(test(&(0..cohort.n_cells()).collect::<Vec<_>>(), None));
+        out.extend(test(0..cohort.n_cells(), None)?);
     }
+    Ok(out)
+}
+
+/// The rank-sum test of every gene in the cells `rows`, `[contrast][gene]`.
+pub(crate) fn rank_sums(
+    x: &ByGene,
+    rows: &[usize],
+    contrasts: &[Contrast],
+    params: &DeParams,
+) -> StageResult<Vec<Vec<GeneTest>>> {
+    let mut out = vec![Vec::with_capacity(x.n_genes()); contrasts.len()];
+    if contrasts.is_empty() {
+        return Ok(out);
+    }
+    x.blocks(rows, &mut |genes| {
+        let tests = sparse_wilcoxon(genes, contrasts, params.rank_sum());
+        out.iter_mut().zip(tests).for_each(|(of, t)| of.extend(t));
+        Ok(())
+    })?;
     Ok(out)
 }

@@ -29,7 +29,7 @@ pub(super) struct Counts {
 pub(super) fn findings(
     dir: &Path,
     sign: i8,
-    tested: &[(&Tested, Option<Loci>)],
+    tested: &[(&Tested, Option<&Loci>)],
     recurrence: &[usize],
     patients: &[String],
     genes: &GeneNotes<'_>,
@@ -114,13 +114,13 @@ impl Counts {
 /// Genes found in one direction, comparison by comparison.
 struct Rows<'a> {
     sign: i8,
-    tested: &'a [(&'a Tested, Option<Loci>)],
+    tested: &'a [(&'a Tested, Option<&'a Loci>)],
     /// Comparison and gene of each row, by falling |z| within a comparison.
     rows: Vec<(usize, usize)>,
 }
 
 impl<'a> Rows<'a> {
-    fn new(sign: i8, tested: &'a [(&'a Tested, Option<Loci>)], params: &DeParams) -> Self {
+    fn new(sign: i8, tested: &'a [(&'a Tested, Option<&'a Loci>)], params: &DeParams) -> Self {
         let mut rows: Vec<(usize, usize)> = Vec::new();
         for (at, (t, _)) in tested.iter().enumerate() {
             let mut found: Vec<usize> = (0..t.genes.len())
@@ -135,7 +135,7 @@ impl<'a> Rows<'a> {
     /// State of each row's locus.
     fn states(&self) -> Vec<State> {
         let state = |&(at, g): &(usize, usize)| {
-            let loci = self.tested[at].1.as_ref();
+            let loci = self.tested[at].1;
             loci.map_or(State::Unknown, |l| l.state[g])
         };
         self.rows.iter().map(state).collect()
@@ -156,7 +156,7 @@ impl<'a> Rows<'a> {
             let test = &t.genes[g];
             let passed = params.log2fc.iter();
             let passed = passed.map(|&limit| t.direction(g, params.fdr, limit) == self.sign);
-            let locus = Locus::of(self.tested[at].1.as_ref(), g);
+            let locus = Locus::of(self.tested[at].1, g);
             FindingGeneRow {
                 names: genes.names[g].clone(),
                 patient: who(patients, t.patient),

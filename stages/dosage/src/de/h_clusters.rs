@@ -9,14 +9,15 @@ use serde_json::json;
 
 use super::contrasts::{Comparison, Kind, sides};
 use super::contrasts_table::status;
-use super::family::{adjust, direction};
+use super::family::{adjust, direction, rank_sums};
 use super::params::DeParams;
 use super::set_aside::GeneFamily;
 use super::write::{COLUMN_NOTE, found_columns, gene_row};
+use crate::by_gene::ByGene;
 use clcc_data::anndata::Reader;
 use clcc_data::error::{StageError, StageResult};
 use clcc_data::genome::symbols;
-use clcc_numerics::stats::{Contrast, GeneTest, log2_fold_change, sparse_wilcoxon};
+use clcc_numerics::stats::{Contrast, GeneTest, log2_fold_change};
 use clcc_stage::cohort::Cohort;
 use clcc_stage::roles;
 use clcc_stage::rows::{ClusterContrastRow, ClusterGeneRow, POOLED};
@@ -75,7 +76,7 @@ impl Compared {
 /// # Errors
 /// [`StageError::Data`] where the cells of the roles differ, and where a table cannot be written.
 pub(super) fn run(ctx: &StageContext<'_>, params: &DeParams) -> StageResult<Metrics> {
-    let cohort = Cohort::load_test(ctx)?;
+    let cohort = Cohort::load(ctx)?;
     let n = cohort.n_cells();
     let mut compared = Vec::new();
     if ctx.optional(roles::CONCORDANCE).is_none() {
@@ -99,8 +100,9 @@ pub(super) fn run(ctx: &StageContext<'_>, params: &DeParams) -> StageResult<Metr
         .collect();
     ctx.progress.step(0, 1, "Wilcoxon");
     let names = symbols(&cohort.var);
-    let genes = cohort.x.transpose();
-    let mut results = sparse_wilcoxon(&genes, &contrasts, params.rank_sum()).into_iter();
+    let x = ByGene::new(&cohort.test_expression(ctx)?, &ctx.out_dir)?;
+    let all: Vec<usize> = (0..n).collect();
+    let mut results = rank_sums(&x, &all, &contrasts, params)?.into_iter();
     for c in compared.iter_mut().filter(|c| c.obstacle.is_none()) {
         c.genes = results.next().expect("one result per contrast");
         (c.adjusted, _) = adjust(&c.genes, |g| {

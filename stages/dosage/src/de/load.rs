@@ -3,7 +3,7 @@
 use clcc_data::error::{StageError, StageResult};
 use clcc_data::frame::Frame;
 use clcc_data::genome::symbols;
-use clcc_data::matrix::Csr;
+use clcc_data::matrix::Parts as _;
 use clcc_stage::cohort::{Cohort, CohortCnv};
 use clcc_stage::roles;
 use clcc_stage::rows::{ConcordanceRow, DosageCellRow, DosageGeneRow};
@@ -12,20 +12,26 @@ use clcc_stage::tables::Row as _;
 
 use super::compare::{self, DosageGenes};
 use super::contrasts::{Sides, sides};
-use super::locus::Loci;
+use super::locus::{Loci, LociSums, changed};
 use super::null;
 use super::paired::{self, Pair};
 use super::params::DeParams;
 use super::scores::{CNV_SCORE, SCORES};
+use crate::by_gene::ByGene;
 use crate::dosage::{GeneWindows, load_cnv};
 
 /// Everything that the comparisons use.
 pub(super) struct Data {
-    /// The cohort; `x` is the expression to test: the held-out part where the counts were split.
     pub(super) cohort: Cohort,
+    /// The expression to test: the held-out part where the counts were split.
+    pub(super) x: ByGene,
     /// The part that the classes were learnt on, where the counts were split.
-    pub(super) learnt: Option<Csr>,
+    pub(super) learnt: Option<ByGene>,
     pub(super) cnv: CohortCnv,
+    /// Windows of the genes.
+    pub(super) map: GeneWindows,
+    /// Copy number of every gene in the discordant and the concordant cells of each patient, then of all.
+    loci: Vec<Option<Loci>>,
     /// Concordance class of each cell; empty where a cell has none.
     pub(super) class: Vec<String>,
     /// Distance between each cell's embeddings; NaN where the table has none.
@@ -51,14 +57,14 @@ pub(super) struct Data {
 
 impl Data {
     pub(super) fn load(ctx: &StageContext<'_>, params: &DeParams) -> StageResult<Self> {
-        // Raw counts first, so that only their sums are kept in memory.
-        let mut cohort = Cohort::load_test_counts(ctx)?;
+        let cohort = Cohort::load(ctx)?;
         let cnv = load_cnv(ctx, cohort.n_cells())?;
+        let map = GeneWindows::new(&cohort.var.index, &cnv.windows, &cnv.genes)?;
         let rows = ctx.one(roles::CONCORDANCE)?.rows::<ConcordanceRow>()?;
         check_cells(&cohort, &rows)?;
         let distance = rows.iter().map(|row| row.distance).collect::<Vec<_>>();
         let class: Vec<String> = rows.into_iter().map(|row| row.concordance_class).collect();
-        let burden = burden(&cnv.x);
+        let (burden, loci) = of_copy_number(&cnv, &map, &class, params.locus_threshold)?;
         let sides = sides(
             &cohort.obs,
             &cohort.patient_of,
@@ -67,14 +73,13 @@ impl Data {
             &burden,
             params.burden_quantile,
         )?;
-        let patients = 0..cohort.patients.len();
-        let ranges: Vec<_> = patients.map(|p| cohort.cells_of(p)).collect();
-        let sums = paired::sums(&cohort.x, &ranges, &sides);
+        let sums = paired::sums(&cohort.test_counts(ctx)?, &sides)?;
         ctx.check_cancelled()?;
-        let is_split = Cohort::is_split(ctx)?;
-        cohort.x = Csr::from_rows(0, Vec::new());
-        let learnt = is_split.then(|| Cohort::load(ctx)).transpose()?;
-        cohort.x = Cohort::load_test(ctx)?.x;
+        let learnt = match Cohort::is_split(ctx)? {
+            true => Some(ByGene::new(&cohort.expression(ctx)?, &ctx.out_dir)?),
+            false => None,
+        };
+        let x = ByGene::new(&cohort.test_expression(ctx)?, &ctx.out_dir)?;
         let null = match ctx.optional(roles::CONCORDANCE_NULL) {
             Some(input) => null::read(&input.path, &cohort.obs.index)?,
             None => Vec::new(),
@@ -87,11 +92,14 @@ impl Data {
             cnv_scores.insert(0, (CNV_SCORE.to_string(), of_cluster));
         }
         Ok(Self {
-            learnt: learnt.map(|c| c.x),
             cell_type: cohort.obs.texts("cell_type").unwrap_or_default(),
             aside: params.aside(&symbols(&cohort.var)),
             cohort,
+            x,
+            learnt,
             cnv,
+            map,
+            loci,
             class,
             distance,
             sides,
@@ -105,33 +113,42 @@ impl Data {
     }
 
     /// Copy number of every gene in the discordant and the concordant cells of a patient, or of all.
-    pub(super) fn loci(
-        &self,
-        patient: Option<usize>,
-        map: &GeneWindows,
-        threshold: f64,
-    ) -> Option<Loci> {
-        let rows = |name: &str| -> Vec<usize> {
-            let of_patient =
-                |i: usize| patient.is_none_or(|p| p == self.cohort.patient_of[i] as usize);
-            (0..self.class.len())
-                .filter(|&i| self.class[i] == name && of_patient(i))
-                .collect()
-        };
-        let (d, c) = (rows("discordant"), rows("concordant"));
-        Loci::new(map, &self.cnv.x, &d, &c, threshold)
+    pub(super) fn loci(&self, patient: Option<usize>) -> Option<&Loci> {
+        self.loci[patient.unwrap_or(self.cohort.patients.len())].as_ref()
     }
 }
 
-/// Burden of each cell: mean absolute copy-number signal over all windows.
-fn burden(x_cnv: &Csr) -> Vec<f64> {
-    let n_windows = x_cnv.n_cols() as f64;
-    (0..x_cnv.n_rows())
-        .map(|r| {
-            let values = x_cnv.row(r).1;
-            values.iter().map(|v| f64::from(v.abs())).sum::<f64>() / n_windows
-        })
-        .collect()
+/// Burden of each cell, the mean absolute copy-number signal over all windows; and the copy number of every gene in the
+/// discordant and the concordant cells of each part, then of all.
+fn of_copy_number(
+    cnv: &CohortCnv,
+    map: &GeneWindows,
+    class: &[String],
+    threshold: f64,
+) -> StageResult<(Vec<f64>, Vec<Option<Loci>>)> {
+    let n_windows = cnv.windows.len();
+    let mut burden = Vec::with_capacity(class.len());
+    let (mut loci, mut all) = (Vec::new(), LociSums::new(map.len(), n_windows));
+    cnv.x.each(&mut |first, x| {
+        burden.extend((0..x.n_rows()).map(|r| {
+            let values = x.row(r).1;
+            values.iter().map(|v| f64::from(v.abs())).sum::<f64>() / n_windows as f64
+        }));
+        let of = |name: &str| -> Vec<usize> {
+            let rows = 0..x.n_rows();
+            rows.filter(|&r| class[first + r] == name).collect()
+        };
+        let (d, c) = (of("discordant"), of("concordant"));
+        let counts = changed(map, x, &[&d[..], &c].concat(), threshold);
+        let mut own = LociSums::new(map.len(), n_windows);
+        for sums in [&mut own, &mut all] {
+            sums.add(x, &d, &c, &counts);
+        }
+        loci.push(own.loci(map, threshold));
+        Ok(())
+    })?;
+    loci.push(all.loci(map, threshold));
+    Ok((burden, loci))
 }
 
 /// Genes, and `shortfall_z` of the cells, from the tables of `dosage`, where that role was read.

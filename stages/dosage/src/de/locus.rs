@@ -5,16 +5,6 @@ use rayon::prelude::*;
 use crate::dosage::GeneWindows;
 use clcc_data::matrix::Csr;
 
-/// Mean profile (`n_windows`) of some rows of `X_cnv`; `None` without rows.
-pub fn mean_profile(x: &Csr, rows: &[usize]) -> Option<Vec<f64>> {
-    if rows.is_empty() {
-        return None;
-    }
-    let mut out = x.sum_rows(rows.iter().copied());
-    out.iter_mut().for_each(|v| *v /= rows.len() as f64);
-    Some(out)
-}
-
 /// Copy-number state of a locus, from the mean over both groups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
@@ -76,13 +66,63 @@ impl Loci {
         concordant: &[usize],
         threshold: f64,
     ) -> Option<Self> {
-        let (d, c) = (mean_profile(x, discordant)?, mean_profile(x, concordant)?);
-        let of = |profile: &[f64]| -> Vec<f64> {
-            (0..map.len()).map(|g| map.with_gene(g, profile)).collect()
+        let mut sums = LociSums::new(map.len(), x.n_cols());
+        let changed = changed(map, x, &[discordant, concordant].concat(), threshold);
+        sums.add(x, discordant, concordant, &changed);
+        sums.loci(map, threshold)
+    }
+}
+
+/// Sums over cells from which [`Loci`] are told; cells are added part by part.
+#[derive(Debug, Clone)]
+pub(super) struct LociSums {
+    /// Sums of `X_cnv` over discordant and concordant cells, and their numbers.
+    profiles: [Vec<f64>; 2],
+    n: [usize; 2],
+    /// Cells of both in which each gene's locus is gained, and lost.
+    changed: Vec<(u32, u32)>,
+}
+
+impl LociSums {
+    pub(super) fn new(n_genes: usize, n_windows: usize) -> Self {
+        Self {
+            profiles: [vec![0.0; n_windows], vec![0.0; n_windows]],
+            n: [0; 2],
+            changed: vec![(0, 0); n_genes],
+        }
+    }
+
+    /// Adds cells; `counts` is [`changed`] of all of them.
+    pub(super) fn add(
+        &mut self,
+        x: &Csr,
+        discordant: &[usize],
+        concordant: &[usize],
+        counts: &[(u32, u32)],
+    ) {
+        for (side, rows) in [discordant, concordant].into_iter().enumerate() {
+            self.n[side] += rows.len();
+            for &r in rows {
+                let (cols, values) = x.row(r);
+                for (&c, &v) in cols.iter().zip(values) {
+                    self.profiles[side][c as usize] += f64::from(v);
+                }
+            }
+        }
+        add_counts(&mut self.changed, counts);
+    }
+
+    /// The copy number of every gene; `None` where either group is empty.
+    pub(super) fn loci(&self, map: &GeneWindows, threshold: f64) -> Option<Loci> {
+        if self.n.contains(&0) {
+            return None;
+        }
+        let of = |side: usize| -> Vec<f64> {
+            let n = self.n[side] as f64;
+            let profile: Vec<f64> = self.profiles[side].iter().map(|v| v / n).collect();
+            (0..map.len()).map(|g| map.with_gene(g, &profile)).collect()
         };
-        let rows: Vec<usize> = discordant.iter().chain(concordant).copied().collect();
-        let shares = shares(map, x, &rows, threshold);
-        let (discordant, concordant) = (of(&d), of(&c));
+        let (discordant, concordant) = (of(0), of(1));
         let state = discordant
             .iter()
             .zip(&concordant)
@@ -93,22 +133,35 @@ impl Loci {
                 _ => State::Neutral,
             })
             .collect();
-        Some(Self {
+        let n = (self.n[0] + self.n[1]) as f64;
+        let share = |(g, c): (usize, &(u32, u32))| {
+            if map.own(g).is_empty() {
+                (f64::NAN, f64::NAN)
+            } else {
+                (f64::from(c.0) / n, f64::from(c.1) / n)
+            }
+        };
+        Some(Loci {
             discordant,
             concordant,
             state,
-            shares,
+            shares: self.changed.iter().enumerate().map(share).collect(),
         })
     }
 }
 
-/// Shares of the rows, per gene, whose mean over the gene's windows is above `threshold`, and below
+/// Numbers of the rows, per gene, whose mean over the gene's windows is above `threshold`, and below
 /// `-threshold`. Counts of cells, so the order of the sum does not matter.
-fn shares(map: &GeneWindows, x: &Csr, rows: &[usize], threshold: f64) -> Vec<(f64, f64)> {
-    let counts = rows
-        .par_chunks(256)
+pub(super) fn changed(
+    map: &GeneWindows,
+    x: &Csr,
+    rows: &[usize],
+    threshold: f64,
+) -> Vec<(u32, u32)> {
+    let none = || vec![(0_u32, 0_u32); map.len()];
+    rows.par_chunks(256)
         .map(|rows| {
-            let mut counts = vec![(0_u32, 0_u32); map.len()];
+            let mut counts = none();
             let mut sums = vec![0.0; x.n_cols() + 1];
             for &r in rows {
                 sums.fill(0.0);
@@ -128,28 +181,17 @@ fn shares(map: &GeneWindows, x: &Csr, rows: &[usize], threshold: f64) -> Vec<(f6
             }
             counts
         })
-        .reduce(
-            || vec![(0, 0); map.len()],
-            |mut a, b| {
-                for (a, b) in a.iter_mut().zip(b) {
-                    a.0 += b.0;
-                    a.1 += b.1;
-                }
-                a
-            },
-        );
-    let n = rows.len() as f64;
-    counts
-        .into_iter()
-        .enumerate()
-        .map(|(g, c)| {
-            if map.own(g).is_empty() {
-                (f64::NAN, f64::NAN)
-            } else {
-                (f64::from(c.0) / n, f64::from(c.1) / n)
-            }
+        .reduce(none, |mut a, b| {
+            add_counts(&mut a, &b);
+            a
         })
-        .collect()
+}
+
+fn add_counts(to: &mut [(u32, u32)], from: &[(u32, u32)]) {
+    for (to, from) in to.iter_mut().zip(from) {
+        to.0 += from.0;
+        to.1 += from.1;
+    }
 }
 
 #[cfg(test)]

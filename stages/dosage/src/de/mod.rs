@@ -43,7 +43,7 @@ pub use cis::{CisEffect, Region, cis_effects, region_means, regions};
 pub use cis_left_out::{LeftOut, left_out};
 pub use contrasts::{Comparison, Kind, Sides, sides};
 pub use family::{Tested, test_all};
-pub use locus::{Loci, State, mean_profile};
+pub use locus::{Loci, State};
 pub use paired::{Pair, Paired, PairedGene, Sample, pseudobulk, stratified, sums};
 pub use params::{CancerNormal, CisCells, Convention, DeParams};
 pub use set_aside::GeneFamily;
@@ -52,9 +52,9 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::dosage::GeneWindows;
 use clcc_data::error::{StageError, StageResult};
 use clcc_data::genome::symbols;
+use clcc_data::matrix::Parts as _;
 use clcc_numerics::stats::{TTest, mean, paired_t};
 use clcc_stage::params::{OnlyWith, ParamProblem};
 use clcc_stage::roles;
@@ -144,7 +144,7 @@ impl Stage for De {
         };
         let tested = test_all(
             cohort,
-            &cohort.x,
+            &data.x,
             &params.kinds(),
             &data.sides,
             &data.aside,
@@ -154,7 +154,7 @@ impl Stage for De {
         warn_of_obstacles(ctx, &tested, &cohort.patients);
         step(total - 4, "van Elteren")?;
         let side = &data.sides[Kind::Discordance.place()];
-        let within = by_type(cohort, &cohort.x, side, &data.cell_type);
+        let within = by_type(cohort, &data.x, side, &data.cell_type)?;
         let found = Found {
             tested: &tested,
             within: &within,
@@ -162,7 +162,7 @@ impl Stage for De {
         };
         let mut metrics = tables(&dir, &data, &found, params)?;
         step(total - 3, "permuted labels")?;
-        let explained = null::table(&dir, cohort, &cohort.x, &tested, &data.null, params)?;
+        let explained = null::table(&dir, cohort, &data.x, &tested, &data.null, params)?;
         metrics.insert("null_share_explained".into(), json!(explained));
         if let Some(share) = explained.filter(|s| *s >= 0.5) {
             ctx.progress.warn(&format!(
@@ -297,13 +297,10 @@ fn findings_tables(
     params: &DeParams,
 ) -> StageResult<Metrics> {
     let cohort = &data.cohort;
-    let map = GeneWindows::new(&cohort.var.index, &data.cnv.windows, &data.cnv.genes)?;
     let mut made = found.of(Kind::Discordance);
     made.retain(|t| t.made());
-    let with_loci: Vec<(&Tested, Option<Loci>)> = made
-        .iter()
-        .map(|&t| (t, data.loci(t.patient, &map, params.locus_threshold)))
-        .collect();
+    let with_loci: Vec<(&Tested, Option<&Loci>)> =
+        made.iter().map(|&t| (t, data.loci(t.patient))).collect();
     let patients: Vec<&Tested> = made
         .iter()
         .copied()
@@ -409,45 +406,47 @@ fn split(
 
 /// Write the cis effects. Returns the median over chromosomes in the last set of cells.
 fn cis_tables(dir: &Path, data: &Data, of: CisCells) -> StageResult<Option<f64>> {
-    let (cohort, cnv, class) = (&data.cohort, &data.cnv, &data.class);
-    let regions = regions(&cohort.var, cnv)?;
+    let patients = &data.cohort.patients;
+    let regions = regions(&data.cohort.var, &data.cnv.windows)?;
     let genes: Vec<&[usize]> = regions.iter().map(|r| r.genes.as_slice()).collect();
     let windows: Vec<&[usize]> = regions.iter().map(|r| r.windows.as_slice()).collect();
-    let wanted = |cells: std::ops::Range<usize>| -> Vec<usize> {
-        let is = |i: &usize| of == CisCells::All || !class[*i].is_empty();
-        cells.filter(is).collect()
-    };
-    let mut sets: Vec<(String, Vec<usize>)> = cohort
-        .patients
-        .iter()
-        .enumerate()
-        .map(|(p, name)| (name.clone(), wanted(cohort.cells_of(p))))
-        .collect();
-    if cohort.patients.len() > 1 {
-        sets.push((POOLED.into(), wanted(0..class.len())));
+    let mut found: Vec<(String, usize, Vec<CisEffect>)> = Vec::new();
+    let mut without: Vec<(String, usize, Vec<LeftOut>)> = Vec::new();
+    // Means of all patients, `[region][cell]`: expression and copy number.
+    let mut all = [
+        vec![Vec::new(); regions.len()],
+        vec![Vec::new(); regions.len()],
+    ];
+    let mut names = patients.iter();
+    data.cnv.x.each(&mut |first, part| {
+        let name = names.next().expect("a part is a patient");
+        let is = |i: &usize| of == CisCells::All || !data.class[*i].is_empty();
+        let rows: Vec<usize> = (first..first + part.n_rows()).filter(is).collect();
+        let expression = data.x.of(&rows)?;
+        let cnv = part.take_rows(&rows.iter().map(|i| i - first).collect::<Vec<_>>());
+        let means = [
+            region_means(&expression, &genes),
+            region_means(&cnv.transpose(), &windows),
+        ];
+        for (all, means) in all.iter_mut().zip(&means) {
+            all.iter_mut().zip(means).for_each(|(to, m)| to.extend(m));
+        }
+        if rows.len() >= 3 {
+            let [means, of_windows] = means;
+            let effects = cis_effects(&regions, means, of_windows);
+            found.push((name.clone(), rows.len(), effects));
+            let effects = left_out(&regions, &data.map, &expression, &cnv);
+            without.push((name.clone(), rows.len(), effects));
+        }
+        Ok(())
+    })?;
+    let n_cells = all[0].first().map_or(0, Vec::len);
+    if patients.len() > 1 && n_cells >= 3 {
+        let [expression, cnv] = all;
+        let effects = cis_effects(&regions, expression, cnv);
+        found.push((POOLED.into(), n_cells, effects));
     }
-    sets.retain(|(_, rows)| rows.len() >= 3);
-    let found: Vec<(String, usize, Vec<CisEffect>)> = sets
-        .iter()
-        .map(|(name, rows)| {
-            let effects = cis_effects(
-                &regions,
-                &region_means(&cohort.x, rows, &genes),
-                &region_means(&cnv.x, rows, &windows),
-            );
-            (name.clone(), rows.len(), effects)
-        })
-        .collect();
     write::cis(dir, &regions, &found, of)?;
-    let map = GeneWindows::new(&cohort.var.index, &cnv.windows, &cnv.genes)?;
-    let mut without: Vec<(String, usize, Vec<LeftOut>)> = sets
-        .iter()
-        .filter(|(name, _)| name != POOLED)
-        .map(|(name, rows)| {
-            let effects = left_out(&regions, &map, &cohort.x, &cnv.x, rows);
-            (name.clone(), rows.len(), effects)
-        })
-        .collect();
     if without.len() > 1 {
         let over = over_patients(&without, regions.len());
         let n_cells = without.iter().map(|w| w.1).sum();

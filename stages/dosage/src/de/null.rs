@@ -4,9 +4,8 @@
 use std::path::Path;
 
 use clcc_data::error::{StageError, StageResult};
-use clcc_data::matrix::Csr;
 use clcc_numerics::stats::{
-    Contrast, benjamini_hochberg, log2_fold_change, quantile, sparse_wilcoxon,
+    Contrast, GeneTest, benjamini_hochberg, log2_fold_change, quantile, sparse_wilcoxon,
 };
 use clcc_stage::cohort::Cohort;
 use clcc_stage::rows::{ConcordanceNullRow, DiscordanceNullRow};
@@ -16,6 +15,7 @@ use super::contrasts::Kind;
 use super::family::{Tested, direction};
 use super::params::DeParams;
 use super::write::who;
+use crate::by_gene::ByGene;
 
 /// Read the side of every cell under each permutation, from the role `concordance_null`: one letter per
 /// permutation, `d` discordant, `c` concordant, else neither.
@@ -48,11 +48,11 @@ pub(super) fn read(path: &Path, cells: &[String]) -> StageResult<Vec<Vec<u8>>> {
 /// Numbers of genes found under each permutation, `[threshold][permutation]`, in one set of cells.
 fn counts(
     cohort: &Cohort,
-    x: &Csr,
+    x: &ByGene,
     patient: Option<usize>,
     sides: &[Vec<u8>],
     params: &DeParams,
-) -> Vec<Vec<f64>> {
+) -> StageResult<Vec<Vec<f64>>> {
     let rows: Vec<usize> = (0..cohort.n_cells())
         .filter(|&i| {
             patient.is_none_or(|p| p == cohort.patient_of[i] as usize)
@@ -65,26 +65,28 @@ fn counts(
             side: rows.iter().map(|&i| s[i]).collect(),
         })
         .collect();
-    let genes = x.take_rows(&rows).transpose();
-    let mut out = vec![Vec::new(); params.log2fc.len()];
-    // A few permutations at a time, to bound the memory of their tests.
-    for part in contrasts.chunks(8) {
-        for tests in sparse_wilcoxon(&genes, part, params.rank_sum()) {
-            let q = benjamini_hochberg(&tests.iter().map(|t| t.p.p).collect::<Vec<_>>());
-            for (found, &limit) in out.iter_mut().zip(&params.log2fc) {
-                let n = tests
-                    .iter()
-                    .zip(&q)
-                    .filter(|(t, q)| {
-                        let change = log2_fold_change(t.mean_group, t.mean_reference);
-                        direction(**q, change, params.fdr, limit) != 0
-                    })
-                    .count();
-                found.push(n as f64);
+    // p-value and fold change, `[permutation][gene]`.
+    let mut found = vec![Vec::with_capacity(x.n_genes()); contrasts.len()];
+    x.blocks(&rows, &mut |genes| {
+        // A few permutations at a time, to bound the memory of their tests.
+        for (part, found) in contrasts.chunks(8).zip(found.chunks_mut(8)) {
+            let tests = sparse_wilcoxon(genes, part, params.rank_sum());
+            for (tests, found) in tests.iter().zip(found) {
+                let change = |t: &GeneTest| log2_fold_change(t.mean_group, t.mean_reference);
+                found.extend(tests.iter().map(|t| (t.p.p, change(t))));
             }
         }
+        Ok(())
+    })?;
+    let mut out = vec![Vec::new(); params.log2fc.len()];
+    for tests in found {
+        let q = benjamini_hochberg(&tests.iter().map(|t| t.0).collect::<Vec<_>>());
+        for (found, &limit) in out.iter_mut().zip(&params.log2fc) {
+            let is = |(t, q): &(&(f64, f64), &f64)| direction(**q, t.1, params.fdr, limit) != 0;
+            found.push(tests.iter().zip(&q).filter(is).count() as f64);
+        }
     }
-    out
+    Ok(out)
 }
 
 /// Compare the `n` genes found at a threshold with those found under permuted labels.
@@ -112,7 +114,7 @@ fn null_row(patient: String, limit: f64, n: f64, null: &[f64]) -> DiscordanceNul
 pub(super) fn table(
     dir: &Path,
     cohort: &Cohort,
-    x: &Csr,
+    x: &ByGene,
     tested: &[Tested],
     sides: &[Vec<u8>],
     params: &DeParams,
@@ -126,7 +128,7 @@ pub(super) fn table(
         .iter()
         .filter(|t| t.comparison.kind == Kind::Discordance && t.made())
     {
-        let null = counts(cohort, x, t.patient, sides, params);
+        let null = counts(cohort, x, t.patient, sides, params)?;
         for (&limit, null) in params.log2fc.iter().zip(&null) {
             let n = t.n_found(1, params.fdr, limit) + t.n_found(-1, params.fdr, limit);
             let row = null_row(who(&cohort.patients, t.patient), limit, n as f64, null);

@@ -2,7 +2,8 @@
 
 use rayon::prelude::*;
 
-use clcc_data::matrix::Csr;
+use clcc_data::error::StageResult;
+use clcc_data::matrix::Parts;
 use clcc_numerics::math;
 use clcc_numerics::stats::{
     GeneTest, TTest, VariancePrior, benjamini_hochberg, benjamini_hochberg_log10, mean, paired_t,
@@ -149,32 +150,32 @@ pub struct Pair {
     pub reference: Vec<f64>,
 }
 
-/// Sum raw counts over the cells of each side, one pair per patient and comparison (`[kind][patient]`);
-/// `None` where a side has fewer than two cells.
-pub fn sums(
-    counts: &Csr,
-    cells_of: &[std::ops::Range<usize>],
-    sides: &Sides,
-) -> Vec<Vec<Option<Pair>>> {
-    sides
-        .par_iter()
-        .map(|side| {
-            cells_of
-                .iter()
-                .map(|cells| {
-                    let count = |s: u8| cells.clone().filter(|&i| side[i] == s).count();
-                    if count(1) < 2 || count(2) < 2 {
-                        return None;
-                    }
-                    let sum = |s: u8| counts.sum_rows(cells.clone().filter(|&i| side[i] == s));
-                    Some(Pair {
-                        group: sum(1),
-                        reference: sum(2),
-                    })
-                })
-                .collect()
-        })
-        .collect()
+/// Sum raw counts over the cells of each side, one pair per part of the cohort, a patient, and comparison
+/// (`[kind][patient]`); `None` where a side has fewer than two cells.
+///
+/// # Errors
+/// Where a part cannot be read.
+pub fn sums(counts: &dyn Parts, sides: &Sides) -> StageResult<Vec<Vec<Option<Pair>>>> {
+    let mut out = vec![Vec::new(); sides.len()];
+    counts.each(&mut |first, part| {
+        let of_side = |side: &Vec<u8>| {
+            let side = &side[first..first + part.n_rows()];
+            let cells = |s: u8| (0..side.len()).filter(move |&r| side[r] == s);
+            if cells(1).count() < 2 || cells(2).count() < 2 {
+                return None;
+            }
+            Some(Pair {
+                group: part.sum_rows(cells(1)),
+                reference: part.sum_rows(cells(2)),
+            })
+        };
+        let pairs: Vec<Option<Pair>> = sides.par_iter().map(of_side).collect();
+        out.iter_mut()
+            .zip(pairs)
+            .for_each(|(of, pair)| of.push(pair));
+        Ok(())
+    })?;
+    Ok(out)
 }
 
 /// Moderated paired t test of pseudobulk samples: per patient log2 counts per million of the group minus

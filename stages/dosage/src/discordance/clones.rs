@@ -11,7 +11,7 @@ use crate::dosage::windows::arm_names;
 use crate::dosage::{CopyNumber, DosageParams, GeneWindows, Strata, malignant_calls};
 use clcc_data::error::StageResult;
 use clcc_data::genome::symbols;
-use clcc_data::matrix::Csr;
+use clcc_data::matrix::Parts;
 use clcc_stage::cohort::{Cohort, CohortCnv, GroupBy};
 use clcc_stage::stage::StageContext;
 
@@ -49,7 +49,7 @@ pub(crate) struct Clones {
 pub(crate) fn clones(
     ctx: &StageContext<'_>,
     cohort: &Cohort,
-    counts: &Csr,
+    counts: &dyn Parts,
     cnv: &CohortCnv,
     chosen: &[bool],
     options: CloneOptions<'_>,
@@ -58,7 +58,7 @@ pub(crate) fn clones(
     let map = GeneWindows::new(&cohort.var.index, &cnv.windows, &cnv.genes)?;
     let groups = cohort.load_groups(ctx, options.group_by)?;
     let ids = clone_ids(cohort, &groups, chosen, options.strata)?;
-    let (pseudobulks, n_strata) = pseudobulks(counts, &cnv.x, &ids, options.min_cells);
+    let (pseudobulks, n_strata) = pseudobulks(counts, &cnv.x, &ids, options.min_cells)?;
     if pseudobulks.is_empty() {
         return Ok(None);
     }

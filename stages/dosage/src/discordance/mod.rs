@@ -81,7 +81,8 @@ impl Stage for Discordance {
     }
 
     fn run(ctx: &StageContext<'_>, params: &DiscordanceParams) -> StageResult<Metrics> {
-        let mut cohort = Cohort::load_test_counts(ctx)?;
+        let mut cohort = Cohort::load(ctx)?;
+        let counts = cohort.test_counts(ctx)?;
         let cnv = load_cnv(ctx, cohort.n_cells())?;
         if params.restrict == Restrict::Malignant {
             add_malignant(ctx, &mut cohort)?;
@@ -98,7 +99,7 @@ impl Stage for Discordance {
         let made = clones(
             ctx,
             &cohort,
-            &cohort.x,
+            &counts,
             &cnv,
             &chosen,
             options,
@@ -106,12 +107,13 @@ impl Stage for Discordance {
         )?;
         drop(cnv);
         ctx.check_cancelled()?;
-        let panel = made.map(|c| {
-            (
-                Panel::new(&cohort.x, &c.pseudobulks, &c.copy),
-                c.pseudobulks,
-            )
-        });
+        let panel = match made {
+            Some(c) => {
+                let panel = Panel::new(&counts, &c.pseudobulks, &c.copy)?;
+                Some((panel, c.pseudobulks))
+            }
+            None => None,
+        };
         let chromosome = cohort.var.texts("chromosome")?;
         let step = |done: usize, total: usize| {
             ctx.progress.step(done as u64, total as u64, "fits");

@@ -5,7 +5,8 @@ use std::ops::Range;
 
 use crate::dosage::clones::ClonePseudobulk;
 use crate::dosage::residual::Residuals;
-use clcc_data::matrix::Csr;
+use clcc_data::error::StageResult;
+use clcc_data::matrix::{Csr, Parts};
 
 /// Cells of the clones with an altered gene, in the order of the clones.
 #[derive(Debug, Clone)]
@@ -46,8 +47,15 @@ pub(super) struct CloneCells {
 impl Panel {
     /// From raw counts (`n_cells x n_genes`), the clones, and their log copy ratios `[clone][gene]`, 0 where not
     /// altered.
-    pub(super) fn new(counts: &Csr, clones: &[ClonePseudobulk], copy: &[Vec<f64>]) -> Self {
-        let residuals = Residuals::new(counts, clones, copy);
+    ///
+    /// # Errors
+    /// Where the counts cannot be read.
+    pub(super) fn new(
+        counts: &dyn Parts,
+        clones: &[ClonePseudobulk],
+        copy: &[Vec<f64>],
+    ) -> StageResult<Self> {
+        let residuals = Residuals::new(counts, clones, copy)?;
         let mut order: Vec<usize> = (0..residuals.n_cells()).collect();
         order.sort_by_key(|&i| (residuals.clone_of[i], residuals.cells[i]));
         let residuals = residuals.take(&order);
@@ -71,13 +79,21 @@ impl Panel {
                 profile: copy[u].clone(),
             }
         });
-        Self {
+        let mut own = vec![Csr::from_rows(counts.n_cols(), Vec::new())];
+        // Clones are in the order of patients, so the cells of a part stand together.
+        counts.each(&mut |first, part| {
+            let here = first..first + part.n_rows();
+            let cells = residuals.cells.iter().filter(|i| here.contains(i));
+            own.push(part.take_rows(&cells.map(|i| i - first).collect::<Vec<_>>()));
+            Ok(())
+        })?;
+        Ok(Self {
             clones: places.collect(),
             depth,
-            counts: counts.take_rows(&residuals.cells).transpose(),
+            counts: Csr::vstack(&own.iter().collect::<Vec<_>>()).transpose(),
             cells: residuals.cells.clone(),
             residuals,
-        }
+        })
     }
 
     /// Give genes the log copy ratios that other genes have in `own`, as pairs of gene and source; 0 to genes

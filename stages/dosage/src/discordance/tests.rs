@@ -320,8 +320,8 @@ fn planted_in(n: usize, share: f64, cell_shares: &[f64], seed: u64) -> Planted {
 impl Planted {
     fn panel(&self) -> Panel {
         let cnv = Csr::from_rows(1, vec![Vec::new(); self.counts.n_rows()]);
-        let (clones, _) = pseudobulks(&self.counts, &cnv, &self.ids, 10);
-        Panel::new(&self.counts, &clones, &self.copy)
+        let (clones, _) = pseudobulks(&self.counts, &cnv, &self.ids, 10).unwrap();
+        Panel::new(&self.counts, &clones, &self.copy).unwrap()
     }
 
     fn find(&self, params: &DiscordanceParams) -> Found {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::params::Strata;
 use clcc_data::error::StageResult;
-use clcc_data::matrix::Csr;
+use clcc_data::matrix::{Csr, Parts};
 use clcc_stage::cells::is_cancer;
 use clcc_stage::cohort::{Cohort, Group};
 
@@ -82,6 +82,10 @@ pub struct ClonePseudobulk {
 
 /// Sum the counts of each clone of at least `min_cells` cells; also returns the number of strata.
 /// `ids[cell]` is `None` for cells that are not included; cells without counts are not included either.
+/// The cells of a clone must be in one part of each matrix, as those of a patient are.
+///
+/// # Errors
+/// Where a part cannot be read.
 ///
 /// ```
 /// use clcc_data::matrix::Csr;
@@ -99,52 +103,72 @@ pub struct ClonePseudobulk {
 /// let counts = Csr::from_dense(&array![[1.0, 0.0], [0.0, 5.0], [2.0, 3.0]]);
 /// let x_cnv = Csr::from_dense(&array![[0.1], [0.0], [0.3]]);
 /// // Two cells or more: `clone 2` has one.
-/// let (clones, n_strata) = pseudobulks(&counts, &x_cnv, &ids, 2);
+/// let (clones, n_strata) = pseudobulks(&counts, &x_cnv, &ids, 2).expect("a matrix in memory");
 /// assert_eq!((clones.len(), n_strata), (1, 1));
 /// assert_eq!(clones[0].counts, [3.0, 3.0]);
 /// assert!((clones[0].profile[0] - 0.2).abs() < 1e-6);
 /// ```
 pub fn pseudobulks(
-    counts: &Csr,
-    cnv: &Csr,
+    counts: &dyn Parts,
+    cnv: &dyn Parts,
     ids: &[Option<CloneId>],
     min_cells: usize,
-) -> (Vec<ClonePseudobulk>, usize) {
+) -> StageResult<(Vec<ClonePseudobulk>, usize)> {
+    let mut clones: Vec<ClonePseudobulk> = Vec::new();
+    counts.each(&mut |first, part| {
+        clones.extend(summed(part, first, ids, min_cells));
+        Ok(())
+    })?;
+    debug_assert!(
+        clones.is_sorted_by(|a, b| a.id < b.id),
+        "a clone is in one part"
+    );
+    let mut strata: BTreeMap<(u32, String), usize> = BTreeMap::new();
+    for clone in &mut clones {
+        let next = strata.len();
+        let stratum = (clone.id.patient, clone.id.cell_type.clone());
+        clone.stratum = *strata.entry(stratum).or_insert(next);
+    }
+    cnv.each(&mut |first, part| {
+        let here = first..first + part.n_rows();
+        for clone in clones.iter_mut().filter(|c| here.contains(&c.cells[0])) {
+            let rows = clone.cells.iter().map(|i| i - first);
+            clone.profile = part.sum_rows(rows);
+            let n = clone.cells.len() as f64;
+            clone.profile.iter_mut().for_each(|v| *v /= n);
+        }
+        Ok(())
+    })?;
+    Ok((clones, strata.len()))
+}
+
+/// The clones of a part, whose first cell is `first`: without stratum and profile.
+fn summed(
+    part: &Csr,
+    first: usize,
+    ids: &[Option<CloneId>],
+    min_cells: usize,
+) -> Vec<ClonePseudobulk> {
     let mut cells: BTreeMap<&CloneId, Vec<usize>> = BTreeMap::new();
-    for (i, id) in ids.iter().enumerate() {
-        if let Some(id) = id
-            .as_ref()
-            .filter(|_| counts.row(i).1.iter().any(|v| *v > 0.0))
-        {
-            cells.entry(id).or_default().push(i);
+    for (row, id) in ids[first..first + part.n_rows()].iter().enumerate() {
+        let has_counts = || part.row(row).1.iter().any(|v| *v > 0.0);
+        if let Some(id) = id.as_ref().filter(|_| has_counts()) {
+            cells.entry(id).or_default().push(first + row);
         }
     }
-    cells.retain(|_, c| c.len() >= min_cells);
-    let mut strata: BTreeMap<(u32, &str), usize> = BTreeMap::new();
-    for id in cells.keys() {
-        let next = strata.len();
-        strata
-            .entry((id.patient, id.cell_type.as_str()))
-            .or_insert(next);
-    }
-    let n_strata = strata.len();
-    let out = cells
-        .iter()
-        .map(|(id, cells)| {
-            let counts = counts.sum_rows(cells.iter().copied());
-            let mut profile = cnv.sum_rows(cells.iter().copied());
-            profile.iter_mut().for_each(|v| *v /= cells.len() as f64);
-            ClonePseudobulk {
-                id: (*id).clone(),
-                stratum: strata[&(id.patient, id.cell_type.as_str())],
-                cells: cells.clone(),
-                library: counts.iter().sum(),
-                counts,
-                profile,
-            }
-        })
-        .collect();
-    (out, n_strata)
+    cells.retain(|_, c| c.len() >= min_cells.max(1));
+    let clone = |(id, cells): (&CloneId, Vec<usize>)| {
+        let counts = part.sum_rows(cells.iter().map(|i| i - first));
+        ClonePseudobulk {
+            id: id.clone(),
+            stratum: 0,
+            library: counts.iter().sum(),
+            counts,
+            profile: Vec::new(),
+            cells,
+        }
+    };
+    cells.into_iter().map(clone).collect()
 }
 
 /// Whether most cells of each clone that `cluster` called are called malignant; `None` where it called none.

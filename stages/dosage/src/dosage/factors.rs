@@ -9,8 +9,9 @@
 
 use ndarray::{Array2, Axis};
 
-use super::residual::{Residuals, SignedResiduals};
+use super::residual::{Model, Residuals, SignedResiduals};
 use clcc_data::error::StageResult;
+use clcc_data::matrix::Parts;
 use clcc_numerics::linalg::{LinearOperator, SvdOptions, randomized_svd};
 use clcc_numerics::rng::Rng;
 use clcc_numerics::stats::{mean, variance};
@@ -63,94 +64,132 @@ pub struct FactorOptions {
     pub seed: u64,
 }
 
-/// Score cells and find factors for copy ratios `[clone][gene]` (0: not altered). `chromosome[gene]` is
-/// empty where a gene has no position; `step(done, total)` is called between permuted profiles and may
-/// stop the work.
+/// Score cells and find factors for copy ratios `[clone][gene]` (0: not altered), from the raw counts that `model` was
+/// fitted to. `chromosome[gene]` is empty where a gene has no position; `step(done, total)` is called between permuted
+/// profiles and may stop the work.
+///
+/// Factors are found in some of the cells; the others are read part by part and scored.
 ///
 /// # Errors
-/// Any error of `step`.
+/// Any error of `step`, and where a part of the counts cannot be read.
 pub fn cell_scores(
-    residuals: &Residuals,
+    model: &Model<'_>,
+    counts: &dyn Parts,
     copy: &[Vec<f64>],
     chromosome: &[String],
     options: FactorOptions,
     step: &dyn Fn(usize, usize) -> StageResult<()>,
 ) -> StageResult<CellScores> {
-    let shortfall: Vec<f64> = shortfall(residuals, copy.to_vec());
-    let subset = residuals.take(&choose(residuals, options));
+    let subset = model.take(counts, &choose(model, options))?;
     let found = Found::new(&subset.signed(copy), options)?;
-    let null = Null::new(residuals, &subset, copy, chromosome, options, step)?;
-    let scores = residuals.signed(copy).apply(&found.loadings);
-    let factors = (0..found.values.len())
-        .map(|j| Factor {
+    let orders: Vec<Vec<(usize, usize)>> = (0..options.n_null)
+        .map(|k| permute_genome(chromosome, options.seed, k))
+        .collect();
+    let coherence = null_coherence(&subset, copy, &orders, options, step)?;
+    drop(subset);
+    let mut all = OfCells::new(options.n_null, found.values.len());
+    counts.each(&mut |first, part| {
+        step(options.n_null, options.n_null)?;
+        all.add(&model.of_part(first, part), copy, &orders, &found);
+        Ok(())
+    })?;
+    let factors = all
+        .scores
+        .iter_mut()
+        .enumerate()
+        .map(|(j, scores)| Factor {
             singular_value: found.values[j],
             share: found.values[j] * found.values[j] / found.squared_norm,
             coherence: found.coherence[j],
-            p: tail(found.coherence[j], &null.coherence),
+            p: tail(found.coherence[j], &coherence),
             loadings: found.loadings.column(j).to_vec(),
-            scores: scores
-                .column(j)
-                .iter()
-                .map(|v| -v / found.values[j])
-                .collect(),
+            scores: std::mem::take(scores),
         })
         .collect();
-    let null_spread: Vec<f64> = null.shortfall.iter().map(|s| spread(s)).collect();
+    let null_spread: Vec<f64> = all.null.iter().map(|s| spread(s)).collect();
+    let sd = spread(&all.shortfall);
     Ok(CellScores {
-        shortfall_sd: (spread(&shortfall), tail(spread(&shortfall), &null_spread)),
-        shortfall_z: null.z_scores(&shortfall),
-        shortfall,
+        shortfall_sd: (sd, tail(sd, &null_spread)),
+        shortfall_z: all.z_scores(),
+        shortfall: all.shortfall,
         factors,
-        null_coherence: clcc_numerics::stats::quantile(&null.coherence, 0.95),
+        null_coherence: clcc_numerics::stats::quantile(&coherence, 0.95),
     })
 }
 
-/// Shortfall of every cell and largest coherence of a factor, under each permuted profile.
-struct Null {
-    /// `[permutation][cell]`.
-    shortfall: Vec<Vec<f64>>,
-    coherence: Vec<f64>,
+/// Largest coherence of a factor of `subset` under each permuted genome.
+fn null_coherence(
+    subset: &Residuals,
+    copy: &[Vec<f64>],
+    orders: &[Vec<(usize, usize)>],
+    options: FactorOptions,
+    step: &dyn Fn(usize, usize) -> StageResult<()>,
+) -> StageResult<Vec<f64>> {
+    let coherence = |(k, order): (usize, &Vec<(usize, usize)>)| {
+        step(k, orders.len())?;
+        let profile: Vec<Vec<f64>> = copy.iter().map(|c| moved(c, order)).collect();
+        let found = Found::new(&subset.signed(&profile), options)?;
+        Ok(found.coherence.into_iter().fold(0.0, f64::max))
+    };
+    orders.iter().enumerate().map(coherence).collect()
 }
 
-impl Null {
-    /// Permute the profiles along the genome. Shortfalls are of all cells, factors of `subset`.
-    fn new(
-        residuals: &Residuals,
-        subset: &Residuals,
-        copy: &[Vec<f64>],
-        chromosome: &[String],
-        options: FactorOptions,
-        step: &dyn Fn(usize, usize) -> StageResult<()>,
-    ) -> StageResult<Self> {
-        let mut out = Self {
+/// Copy ratios of one clone along a permuted genome.
+fn moved(copy: &[f64], order: &[(usize, usize)]) -> Vec<f64> {
+    let mut out = vec![0.0; copy.len()];
+    order.iter().for_each(|&(to, from)| out[to] = copy[from]);
+    out
+}
+
+/// What is known of each cell.
+struct OfCells {
+    shortfall: Vec<f64>,
+    /// Shortfall under each permuted profile, `[permutation][cell]`.
+    null: Vec<Vec<f64>>,
+    /// Scores of the factors, `[factor][cell]`.
+    scores: Vec<Vec<f64>>,
+}
+
+impl OfCells {
+    fn new(n_null: usize, n_factors: usize) -> Self {
+        Self {
             shortfall: Vec::new(),
-            coherence: Vec::new(),
-        };
-        for k in 0..options.n_null {
-            step(k, options.n_null)?;
-            let order = permute_genome(chromosome, options.seed, k);
-            let profile: Vec<Vec<f64>> = copy
-                .iter()
-                .map(|c| {
-                    let mut out = vec![0.0; c.len()];
-                    order.iter().for_each(|&(to, from)| out[to] = c[from]);
-                    out
-                })
-                .collect();
-            let found = Found::new(&subset.signed(&profile), options)?;
-            out.coherence
-                .push(found.coherence.into_iter().fold(0.0, f64::max));
-            out.shortfall.push(shortfall(residuals, profile));
+            null: vec![Vec::new(); n_null],
+            scores: vec![Vec::new(); n_factors],
         }
-        Ok(out)
+    }
+
+    /// Adds the cells of a part of the cohort.
+    fn add(
+        &mut self,
+        residuals: &Residuals,
+        copy: &[Vec<f64>],
+        orders: &[Vec<(usize, usize)>],
+        found: &Found,
+    ) {
+        let mut is_here = vec![false; copy.len()];
+        residuals.clone_of.iter().for_each(|&u| is_here[u] = true);
+        let here = |of: &dyn Fn(&[f64]) -> Vec<f64>| -> Vec<Vec<f64>> {
+            let profile = |(c, &is): (&Vec<f64>, &bool)| if is { of(c) } else { Vec::new() };
+            copy.iter().zip(&is_here).map(profile).collect()
+        };
+        let own = here(&<[f64]>::to_vec);
+        let scores = residuals.signed(&own).apply(&found.loadings);
+        for (j, of_factor) in self.scores.iter_mut().enumerate() {
+            of_factor.extend(scores.column(j).iter().map(|v| -v / found.values[j]));
+        }
+        self.shortfall.extend(shortfall(residuals, own));
+        for (null, order) in self.null.iter_mut().zip(orders) {
+            null.extend(shortfall(residuals, here(&|c| moved(c, order))));
+        }
     }
 
     /// z-score of each cell's shortfall against its own values under permuted profiles.
-    fn z_scores(&self, shortfall: &[f64]) -> Vec<f64> {
-        (0..shortfall.len())
+    fn z_scores(&self) -> Vec<f64> {
+        (0..self.shortfall.len())
             .map(|i| {
-                let null: Vec<f64> = self.shortfall.iter().map(|s| s[i]).collect();
-                (shortfall[i] - mean(&null)) / spread(&null)
+                let null: Vec<f64> = self.null.iter().map(|s| s[i]).collect();
+                (self.shortfall[i] - mean(&null)) / spread(&null)
             })
             .collect()
     }
@@ -178,9 +217,9 @@ fn negative(mut v: Vec<f64>) -> Vec<f64> {
 
 /// Choose at most `max_cells` cells at random among those placed in a clone (among all, where none is),
 /// in ascending order.
-fn choose(residuals: &Residuals, options: FactorOptions) -> Vec<usize> {
-    let all = 0..residuals.n_cells();
-    let mut rows: Vec<usize> = all.clone().filter(|&i| residuals.is_placed(i)).collect();
+fn choose(model: &Model<'_>, options: FactorOptions) -> Vec<usize> {
+    let all = 0..model.n_cells();
+    let mut rows: Vec<usize> = all.clone().filter(|&i| model.is_placed(i)).collect();
     if rows.is_empty() {
         rows = all.collect();
     }

@@ -42,7 +42,7 @@ pub use windows::{GeneWindows, arm_names};
 use serde_json::json;
 
 use clcc_data::error::{StageError, StageResult};
-use clcc_data::matrix::Csr;
+use clcc_data::matrix::{Parts, SpooledRows};
 use clcc_stage::cells::MALIGNANT;
 use clcc_stage::cohort::{Cohort, CohortCnv, paired};
 use clcc_stage::roles;
@@ -55,7 +55,7 @@ use clones::{CloneId, ClonePseudobulk, calls_of_clones, clone_ids, pseudobulks};
 use copy::{Along, altered, copy_ratios, malignant};
 use factors::{CellScores, FactorOptions, cell_scores};
 use rates::Rates;
-use residual::Residuals;
+use residual::Model;
 use slope::{Class, GeneDosage, Slopes, slopes, window_scale};
 
 /// The stage kind `dosage`.
@@ -104,7 +104,8 @@ impl Stage for Dosage {
     }
 
     fn run(ctx: &StageContext<'_>, params: &DosageParams) -> StageResult<Metrics> {
-        let mut cohort = Cohort::load_test_counts(ctx)?;
+        let mut cohort = Cohort::load(ctx)?;
+        let counts = SpooledRows::copy_of(&cohort.test_counts(ctx)?, &ctx.out_dir)?;
         let cnv = load_cnv(ctx, cohort.n_cells())?;
         let groups = cohort.load_groups(ctx, params.group_by)?;
         add_malignant(ctx, &mut cohort)?;
@@ -127,7 +128,7 @@ impl Stage for Dosage {
         };
         let found = analyse(
             Cells {
-                counts: &cohort.x,
+                counts: &counts,
                 cnv: &cnv.x,
                 ids: &ids,
                 calls: &malignant_calls(&cohort),
@@ -227,10 +228,10 @@ impl Analysis {
 /// The cells of the cohort.
 #[derive(Debug, Clone, Copy)]
 pub struct Cells<'a> {
-    /// Raw counts, `n_cells x n_genes`.
-    pub counts: &'a Csr,
-    /// `X_cnv`, `n_cells x n_windows`.
-    pub cnv: &'a Csr,
+    /// Raw counts, `n_cells x n_genes`; a patient's cells are in one part.
+    pub counts: &'a dyn Parts,
+    /// `X_cnv`, `n_cells x n_windows`, likewise.
+    pub cnv: &'a dyn Parts,
     /// Clone of each cell; `None`: not included.
     pub ids: &'a [Option<CloneId>],
     /// Whether `cluster` called each cell malignant; `None` where it made no call.
@@ -254,7 +255,7 @@ pub struct Places<'a> {
 /// `examples/dosage_slopes.rs` makes all of these from one matrix of counts.
 ///
 /// # Errors
-/// Any error of `step`, which is called between permuted profiles.
+/// Any error of `step`, which is called between permuted profiles, and where a matrix cannot be read.
 pub fn analyse(
     cells: Cells<'_>,
     map: &GeneWindows,
@@ -263,7 +264,7 @@ pub fn analyse(
     seed: u64,
     step: &dyn Fn(usize, usize) -> StageResult<()>,
 ) -> StageResult<Analysis> {
-    let (clones, n_strata) = pseudobulks(cells.counts, cells.cnv, cells.ids, params.min_cells);
+    let (clones, n_strata) = pseudobulks(cells.counts, cells.cnv, cells.ids, params.min_cells)?;
     let rates = Rates::new(&clones, n_strata, params.min_count);
     let (scale, scale_t) = window_scale(&rates, &clones, n_strata, map);
     let along = Along {
@@ -278,16 +279,17 @@ pub fn analyse(
     let slopes = slopes(&clones, n_strata, &by_counts, &malignant, along, params);
     let ratios = copy_ratios(&clones, &by_counts, &malignant, along, params.copy_number);
     let copy: Vec<Vec<f64>> = ratios.iter().map(|r| altered(r, params.altered)).collect();
-    let residuals = Residuals::new(cells.counts, &clones, &copy);
+    let model = Model::new(cells.counts, &clones, &copy)?;
     let options = FactorOptions {
         n_factors: params.n_factors,
         n_null: params.n_null,
         max_cells: params.max_cells,
         seed,
     };
-    let scores = if residuals.n_cells() > 0 {
+    let scores = if model.n_cells() > 0 {
         Some(cell_scores(
-            &residuals,
+            &model,
+            cells.counts,
             &copy,
             places.chromosome,
             options,
@@ -296,6 +298,7 @@ pub fn analyse(
     } else {
         None
     };
+    let (rows, clone_of) = model.cells().iter().copied().unzip();
     Ok(Analysis {
         clones,
         scale,
@@ -303,8 +306,8 @@ pub fn analyse(
         slopes,
         ratios,
         copy,
-        cells: residuals.cells,
-        clone_of: residuals.clone_of,
+        cells: rows,
+        clone_of,
         scores,
     })
 }
@@ -315,10 +318,10 @@ pub fn analyse(
 /// [`StageError::Data`] where it does not have the `n_cells` cells of `expr`.
 pub(crate) fn load_cnv(ctx: &StageContext<'_>, n_cells: usize) -> StageResult<CohortCnv> {
     let cnv = CohortCnv::load(ctx)?;
-    if cnv.x.n_rows() != n_cells {
+    if Parts::n_rows(&cnv.x) != n_cells {
         return Err(StageError::data(format!(
             "`cnv` has {} cells, `expr` has {n_cells}",
-            cnv.x.n_rows(),
+            Parts::n_rows(&cnv.x),
         )));
     }
     Ok(cnv)

@@ -11,13 +11,17 @@
 //! and differ only for genes with phi mu near 1 and more. In exchange, the zeros of a cell are its
 //! depth times one vector of its clone, and S is sparse plus rank one per clone.
 
+use std::ops::Range;
+use std::sync::Arc;
+
 use ndarray::Array2;
 use rayon::prelude::*;
 
 #[cfg(doc)]
 use super::clones::CloneId;
 use super::clones::ClonePseudobulk;
-use clcc_data::matrix::Csr;
+use clcc_data::error::StageResult;
+use clcc_data::matrix::{Csr, Parts};
 use clcc_numerics::linalg::{LinearOperator, csr_dot};
 
 /// Smallest overdispersion: that of technical replicates (Lause et al. 2021 use theta = 100).
@@ -26,77 +30,203 @@ const MOST_PHI: f64 = 10.0;
 /// Genes with a mean below this in a clone are excluded: their residuals are dominated by rare counts.
 const LEAST_MEAN: f64 = 0.01;
 
-/// Pearson residuals of the cells of the included clones.
-#[derive(Debug, Clone)]
-pub struct Residuals {
-    /// Row of each cell in the cohort.
-    pub cells: Vec<usize>,
-    /// Clone of each cell, as an index into the clones passed to [`Residuals::new`].
-    pub clone_of: Vec<usize>,
-    /// Whether each clone's cells show which genes vary together, as the cells of one clone do
-    /// ([`CloneId::unplaced`]).
-    placed: Vec<bool>,
-    /// `sqrt(t)` of each cell: relative depth.
+/// What the residuals of all cells of the included clones share. The residuals are made for some cells at a time:
+/// those of a whole cohort are as large as its counts.
+#[derive(Debug)]
+pub struct Model<'a> {
+    clones: &'a [ClonePseudobulk],
+    /// Row of each cell in the cohort, and its clone; ascending.
+    of_cell: Vec<(usize, usize)>,
+    /// `sqrt(t)` of each of these cells: relative depth.
     depth: Vec<f64>,
-    /// `n / (sqrt(t) sd)`, clipped so that `r <= sqrt(n_cells)`.
-    stored: Csr,
+    /// Overdispersion of each gene.
+    phi: Vec<f64>,
     /// `mu / sd`, `[clone][gene]`; 0 for excluded genes.
-    base: Vec<Vec<f64>>,
+    base: Arc<Vec<Vec<f64>>>,
+    placed: Arc<Vec<bool>>,
 }
 
-impl Residuals {
-    /// Compute residuals from raw counts (`n_cells x n_genes`) for the cells of the clones that have an
-    /// altered gene. `copy` are log copy ratios `[clone][gene]`, 0 where not altered.
-    pub fn new(counts: &Csr, clones: &[ClonePseudobulk], copy: &[Vec<f64>]) -> Self {
+impl<'a> Model<'a> {
+    /// Fit to raw counts (`n_cells x n_genes`), for the cells of the clones that have an altered gene. `copy` are log
+    /// copy ratios `[clone][gene]`, 0 where not altered.
+    ///
+    /// # Errors
+    /// Where a part of the counts cannot be read.
+    pub fn new(
+        counts: &dyn Parts,
+        clones: &'a [ClonePseudobulk],
+        copy: &[Vec<f64>],
+    ) -> StageResult<Self> {
         let is_included: Vec<bool> = copy.iter().map(|c| c.iter().any(|v| *v != 0.0)).collect();
         let mut of_cell: Vec<(usize, usize)> = (0..clones.len())
             .filter(|&u| is_included[u])
             .flat_map(|u| clones[u].cells.iter().map(move |&i| (i, u)))
             .collect();
         of_cell.sort_unstable();
-        let total = |i: usize| counts.row(i).1.iter().map(|v| f64::from(*v)).sum::<f64>();
-        let libraries: Vec<f64> = of_cell.iter().map(|&(i, _)| total(i)).collect();
-        let phi = overdispersion(counts, clones, &of_cell, &libraries);
-        let mean = |u: usize, g: usize| clones[u].counts[g] / clones[u].cells.len() as f64;
-        let deviation = |mu: f64, g: usize| (mu + phi[g] * mu * mu).sqrt();
-        let base: Vec<Vec<f64>> = (0..clones.len())
-            .map(|u| {
-                let of = |g: usize| match mean(u, g) {
-                    mu if is_included[u] && mu >= LEAST_MEAN => mu / deviation(mu, g),
-                    _ => 0.0,
-                };
-                (0..counts.n_cols()).map(of).collect()
-            })
-            .collect();
-        let clip = (of_cell.len() as f64).sqrt();
-        let depth: Vec<f64> = of_cell
-            .iter()
-            .zip(&libraries)
-            .map(|(&(_, u), l)| (l * clones[u].cells.len() as f64 / clones[u].library).sqrt())
-            .collect();
-        let rows: Vec<Vec<(u32, f32)>> = of_cell
+        let (phi, libraries) = overdispersion(counts, clones, &of_cell)?;
+        let relative = |(&(_, u), l): (&(usize, usize), &f64)| {
+            (l * clones[u].cells.len() as f64 / clones[u].library).sqrt()
+        };
+        let depth = of_cell.iter().zip(&libraries).map(relative).collect();
+        let mut out = Self {
+            clones,
+            of_cell,
+            depth,
+            phi,
+            base: Arc::default(),
+            placed: Arc::new(clones.iter().map(|u| !u.id.unplaced).collect()),
+        };
+        let base = (0..clones.len()).map(|u| {
+            let of = |g: usize| match out.mean(u, g) {
+                mu if is_included[u] && mu >= LEAST_MEAN => mu / out.deviation(mu, g),
+                _ => 0.0,
+            };
+            (0..counts.n_cols()).map(of).collect()
+        });
+        out.base = Arc::new(base.collect());
+        Ok(out)
+    }
+
+    fn mean(&self, u: usize, g: usize) -> f64 {
+        self.clones[u].counts[g] / self.clones[u].cells.len() as f64
+    }
+
+    fn deviation(&self, mu: f64, g: usize) -> f64 {
+        (mu + self.phi[g] * mu * mu).sqrt()
+    }
+
+    /// Number of cells.
+    pub fn n_cells(&self) -> usize {
+        self.of_cell.len()
+    }
+
+    /// Row of each cell in the cohort, and its clone.
+    pub fn cells(&self) -> &[(usize, usize)] {
+        &self.of_cell
+    }
+
+    /// Whether cell `i` is placed in a clone, and so used to find which genes vary together.
+    pub(crate) fn is_placed(&self, i: usize) -> bool {
+        self.placed[self.of_cell[i].1]
+    }
+
+    /// Residuals of the cells with these numbers, which are in `part` of the counts, `first` its first row.
+    fn of(&self, first: usize, part: &Csr, cells: &[usize]) -> Residuals {
+        let clip = (self.of_cell.len() as f64).sqrt();
+        let rows: Vec<Vec<(u32, f32)>> = cells
             .par_iter()
-            .zip(&depth)
-            .map(|(&(i, u), &t)| {
-                let (cols, values) = counts.row(i);
+            .map(|&at| {
+                let ((i, u), t) = (self.of_cell[at], self.depth[at]);
+                let (cols, values) = part.row(i - first);
                 let entry = |(&c, &n): (&u32, &f32)| {
                     let g = c as usize;
-                    let b = base[u][g];
+                    let b = self.base[u][g];
                     (b > 0.0 && n > 0.0).then(|| {
-                        let stored = f64::from(n) / (t * deviation(mean(u, g), g));
+                        let stored = f64::from(n) / (t * self.deviation(self.mean(u, g), g));
                         (c, stored.min(clip + t * b) as f32)
                     })
                 };
                 cols.iter().zip(values).filter_map(entry).collect()
             })
             .collect();
+        Residuals {
+            cells: cells.iter().map(|&at| self.of_cell[at].0).collect(),
+            clone_of: cells.iter().map(|&at| self.of_cell[at].1).collect(),
+            placed: self.placed.clone(),
+            depth: cells.iter().map(|&at| self.depth[at]).collect(),
+            stored: Csr::from_rows(part.n_cols(), rows),
+            base: self.base.clone(),
+        }
+    }
+
+    /// Residuals of all cells of a part of the cohort, `first` its first row, which know their own clones only: copy
+    /// ratios of others need not be there.
+    pub(crate) fn of_part(&self, first: usize, part: &Csr) -> Residuals {
+        let cells: Vec<usize> = of_part(&self.of_cell, first, part).collect();
+        let mut out = self.of(first, part, &cells);
+        let mut base = vec![Vec::new(); self.base.len()];
+        for &u in &out.clone_of {
+            if base[u].is_empty() {
+                base[u].clone_from(&self.base[u]);
+            }
+        }
+        out.base = Arc::new(base);
+        out
+    }
+
+    /// Residuals of the cells with these numbers, ascending, from all parts of the counts.
+    ///
+    /// # Errors
+    /// Where a part cannot be read.
+    pub fn take(&self, counts: &dyn Parts, cells: &[usize]) -> StageResult<Residuals> {
+        let mut parts = Vec::new();
+        counts.each(&mut |first, part| {
+            let here = of_part(&self.of_cell, first, part);
+            let from = cells.partition_point(|&at| at < here.start);
+            let to = cells.partition_point(|&at| at < here.end);
+            parts.push(self.of(first, part, &cells[from..to]));
+            Ok(())
+        })?;
+        Ok(Residuals::join(parts, self, counts.n_cols()))
+    }
+}
+
+/// Where the cells of a part of the cohort are among `of_cell`.
+fn of_part(of_cell: &[(usize, usize)], first: usize, part: &Csr) -> Range<usize> {
+    let place = |row: usize| of_cell.partition_point(|c| c.0 < row);
+    place(first)..place(first + part.n_rows())
+}
+
+/// Pearson residuals of cells of the included clones.
+#[derive(Debug, Clone)]
+pub struct Residuals {
+    /// Row of each cell in the cohort.
+    pub cells: Vec<usize>,
+    /// Clone of each cell, as an index into the clones passed to [`Model::new`].
+    pub clone_of: Vec<usize>,
+    /// Whether each clone's cells show which genes vary together, as the cells of one clone do
+    /// ([`CloneId::unplaced`]).
+    placed: Arc<Vec<bool>>,
+    /// `sqrt(t)` of each cell: relative depth.
+    depth: Vec<f64>,
+    /// `n / (sqrt(t) sd)`, clipped so that `r <= sqrt(n_cells)`.
+    stored: Csr,
+    /// `mu / sd`, `[clone][gene]`; 0 for excluded genes.
+    base: Arc<Vec<Vec<f64>>>,
+}
+
+impl Residuals {
+    /// Compute the residuals of all cells of the clones that have an altered gene ([`Model::new`]).
+    ///
+    /// # Errors
+    /// Where a part of the counts cannot be read.
+    pub fn new(
+        counts: &dyn Parts,
+        clones: &[ClonePseudobulk],
+        copy: &[Vec<f64>],
+    ) -> StageResult<Self> {
+        let model = Model::new(counts, clones, copy)?;
+        let all: Vec<usize> = (0..model.n_cells()).collect();
+        model.take(counts, &all)
+    }
+
+    fn join(parts: Vec<Self>, model: &Model<'_>, n_genes: usize) -> Self {
+        let mut stored: Vec<&Csr> = parts.iter().map(|p| &p.stored).collect();
+        let none = Csr::from_rows(n_genes, Vec::new());
+        if stored.is_empty() {
+            stored.push(&none);
+        }
+        let stored = Csr::vstack(&stored);
         Self {
-            cells: of_cell.iter().map(|c| c.0).collect(),
-            clone_of: of_cell.iter().map(|c| c.1).collect(),
-            placed: clones.iter().map(|u| !u.id.unplaced).collect(),
-            depth,
-            stored: Csr::from_rows(counts.n_cols(), rows),
-            base,
+            cells: parts.iter().flat_map(|p| p.cells.iter().copied()).collect(),
+            clone_of: parts
+                .iter()
+                .flat_map(|p| p.clone_of.iter().copied())
+                .collect(),
+            placed: model.placed.clone(),
+            depth: parts.iter().flat_map(|p| p.depth.iter().copied()).collect(),
+            stored,
+            base: model.base.clone(),
         }
     }
 
@@ -183,7 +313,7 @@ impl Residuals {
             .map(|copy| {
                 let shared: Vec<(f64, f64)> = copy
                     .iter()
-                    .zip(&self.base)
+                    .zip(&*self.base)
                     .map(|(c, b)| {
                         let norm = c
                             .iter()
@@ -219,27 +349,32 @@ impl Residuals {
 }
 
 /// Overdispersion of each gene by moments over all cells: `sum((n - mu)^2 - mu) / sum(mu^2)`, mu at the
-/// cell's own depth.
+/// cell's own depth; and the library of each cell.
 fn overdispersion(
-    counts: &Csr,
+    counts: &dyn Parts,
     clones: &[ClonePseudobulk],
     of_cell: &[(usize, usize)],
-    libraries: &[f64],
-) -> Vec<f64> {
+) -> StageResult<(Vec<f64>, Vec<f64>)> {
     let n_genes = counts.n_cols();
     let rate = |u: usize, g: usize| clones[u].counts[g] / clones[u].library;
     let mut squares = vec![0.0; clones.len()];
     let mut sums = vec![0.0; clones.len()];
     let (mut excess, mut scale) = (vec![0.0; n_genes], vec![0.0; n_genes]);
-    for (&(i, u), l) in of_cell.iter().zip(libraries) {
-        squares[u] += l * l;
-        sums[u] += l;
-        let (cols, values) = counts.row(i);
-        for (&c, &n) in cols.iter().zip(values) {
-            let (g, n) = (c as usize, f64::from(n));
-            excess[g] += n * n - 2.0 * n * l * rate(u, g);
+    let mut libraries = Vec::with_capacity(of_cell.len());
+    counts.each(&mut |first, part| {
+        for &(i, u) in &of_cell[of_part(of_cell, first, part)] {
+            let (cols, values) = part.row(i - first);
+            let l = values.iter().map(|v| f64::from(*v)).sum::<f64>();
+            libraries.push(l);
+            squares[u] += l * l;
+            sums[u] += l;
+            for (&c, &n) in cols.iter().zip(values) {
+                let (g, n) = (c as usize, f64::from(n));
+                excess[g] += n * n - 2.0 * n * l * rate(u, g);
+            }
         }
-    }
+        Ok(())
+    })?;
     for u in (0..clones.len()).filter(|&u| squares[u] > 0.0) {
         for g in 0..n_genes {
             let r = rate(u, g);
@@ -247,17 +382,14 @@ fn overdispersion(
             scale[g] += r * r * squares[u];
         }
     }
-    excess
-        .iter()
-        .zip(&scale)
-        .map(|(e, s)| {
-            if *s > 0.0 {
-                (e / s).clamp(LEAST_PHI, MOST_PHI)
-            } else {
-                LEAST_PHI
-            }
-        })
-        .collect()
+    let phi = excess.iter().zip(&scale).map(|(e, s)| {
+        if *s > 0.0 {
+            (e / s).clamp(LEAST_PHI, MOST_PHI)
+        } else {
+            LEAST_PHI
+        }
+    });
+    Ok((phi.collect(), libraries))
 }
 
 /// `S` as an operator, `n_cells x n_genes`.

@@ -1,9 +1,11 @@
 //! Planted truth: genes that escape in every malignant cell, cells that compensate, and nothing.
 
+use super::residual::Residuals;
 use super::windows::tests::windows;
 use super::*;
 use clcc_data::anndata::Reader;
 use clcc_data::frame::Frame;
+use clcc_data::matrix::Csr;
 use clcc_numerics::linalg::LinearOperator;
 use clcc_numerics::rng::Rng;
 use clcc_numerics::stats::auc;
@@ -256,7 +258,7 @@ fn constitutive_escape_is_ranked_by_slope() {
 }
 
 fn slopes_of(t: &Tumours, params: &DosageParams) -> Slopes {
-    let (clones, n) = pseudobulks(&t.counts, &t.cnv, &t.ids, params.min_cells);
+    let (clones, n) = pseudobulks(&t.counts, &t.cnv, &t.ids, params.min_cells).unwrap();
     let rates = Rates::new(&clones, n, params.min_count);
     let along = Along {
         arm: &t.genes.texts("chromosome").unwrap(),
@@ -529,7 +531,7 @@ fn nothing_planted_gives_no_factor_above_the_null() {
 fn the_operator_is_the_filled_in_matrix() {
     let t = tumours(400.0, Plant::default(), 5);
     let found = run(&t, 19);
-    let residuals = Residuals::new(&t.counts, &found.clones, &found.copy);
+    let residuals = Residuals::new(&t.counts, &found.clones, &found.copy).unwrap();
     let rows: Vec<usize> = (0..residuals.n_cells()).step_by(23).collect();
     let few = residuals.take(&rows);
     let signed = few.signed(&found.copy);
@@ -654,7 +656,6 @@ fn the_published_points_lie_around_the_fitted_line() {
         patient_of: t.ids.iter().flatten().map(|id| id.patient).collect(),
         obs: Frame::new((0..t.ids.len()).map(|i| i.to_string()).collect()),
         var: t.genes.clone(),
-        x: t.counts.clone(),
     };
     let dir = tempfile::tempdir().unwrap();
     clone_genes::write(dir.path(), &cohort, &found, &DosageParams::default()).unwrap();

@@ -5,7 +5,8 @@
 //! of the genes of its mean-expression bin. Deviation: exactly `n` genes, ties by index, where
 //! scanpy takes every gene at the cut.
 
-use clcc_data::matrix::Csr;
+use clcc_data::error::StageResult;
+use clcc_data::matrix::{Csr, Parts};
 
 use crate::math;
 
@@ -14,8 +15,19 @@ const BINS: usize = 20;
 
 /// Select the `n` most variable genes over `rows` of log1p expression `x` (`n_cells x n_genes`), in rising order;
 /// all genes that vary where there are fewer. Needs two rows or more.
+///
+/// # Panics
+/// Never: the matrix is in memory.
 pub fn highly_variable(x: &Csr, rows: &[usize], n: usize) -> Vec<u32> {
-    let mut ranked: Vec<(f64, u32)> = normalised_dispersions(x, rows)
+    most_variable(&x.take_rows(rows), n).expect("a matrix in memory can be read")
+}
+
+/// The same over all rows of a matrix that is read part by part, three times.
+///
+/// # Errors
+/// Where a part cannot be read.
+pub fn most_variable(x: &dyn Parts, n: usize) -> StageResult<Vec<u32>> {
+    let mut ranked: Vec<(f64, u32)> = normalised_dispersions(x)?
         .into_iter()
         .enumerate()
         .filter(|(_, d)| !d.is_nan())
@@ -25,12 +37,12 @@ pub fn highly_variable(x: &Csr, rows: &[usize], n: usize) -> Vec<u32> {
     ranked.truncate(n);
     let mut genes: Vec<u32> = ranked.into_iter().map(|r| r.1).collect();
     genes.sort_unstable();
-    genes
+    Ok(genes)
 }
 
 /// One per gene; NaN where the gene does not vary.
-fn normalised_dispersions(x: &Csr, rows: &[usize]) -> Vec<f64> {
-    let (mean, variance) = count_moments(x, rows);
+fn normalised_dispersions(x: &dyn Parts) -> StageResult<Vec<f64>> {
+    let (mean, variance) = count_moments(x)?;
     let level: Vec<f64> = mean.iter().map(|m| math::ln_1p(m.max(1e-12))).collect();
     let dispersion: Vec<f64> = mean
         .iter()
@@ -62,63 +74,62 @@ fn normalised_dispersions(x: &Csr, rows: &[usize]) -> Vec<f64> {
             }
         })
         .collect();
-    dispersion
+    let normalised = dispersion
         .iter()
         .zip(bin)
-        .map(|(d, bin)| (d - centre_and_scale[bin].0) / centre_and_scale[bin].1)
-        .collect()
+        .map(|(d, bin)| (d - centre_and_scale[bin].0) / centre_and_scale[bin].1);
+    Ok(normalised.collect())
+}
+
+/// Calls `f` with the column and `expm1` of each entry, in order.
+fn entries(x: &dyn Parts, mut f: impl FnMut(usize, f64)) -> StageResult<()> {
+    x.each(&mut |_, part| {
+        for (&c, &v) in part.indices().iter().zip(part.data()) {
+            f(c as usize, math::exp_m1(f64::from(v)));
+        }
+        Ok(())
+    })
 }
 
 /// Mean and variance (n - 1) of `expm1(x)`.
-fn count_moments(x: &Csr, rows: &[usize]) -> (Vec<f64>, Vec<f64>) {
-    let n = rows.len() as f64;
+fn count_moments(x: &dyn Parts) -> StageResult<(Vec<f64>, Vec<f64>)> {
+    let n = x.n_rows() as f64;
     let mut mean = vec![0f64; x.n_cols()];
     let mut stored = vec![0u32; x.n_cols()];
-    let entries = |r: usize| {
-        let (cols, vals) = x.row(r);
-        let pairs = cols.iter().zip(vals);
-        pairs.map(|(&c, &v)| (c as usize, math::exp_m1(f64::from(v))))
-    };
-    for &r in rows {
-        for (c, v) in entries(r) {
-            mean[c] += v;
-            stored[c] += 1;
-        }
-    }
+    entries(x, |c, v| {
+        mean[c] += v;
+        stored[c] += 1;
+    })?;
     mean.iter_mut().for_each(|m| *m /= n);
-    let constant = constant_columns(x, rows);
+    let constant = constant_columns(x)?;
     let mut square: Vec<f64> = mean
         .iter()
         .zip(&stored)
         .map(|(m, &s)| (n - f64::from(s)) * m * m)
         .collect();
-    for &r in rows {
-        for (c, v) in entries(r) {
-            square[c] += (v - mean[c]).powi(2);
-        }
-    }
+    entries(x, |c, v| square[c] += (v - mean[c]).powi(2))?;
     for (s, constant) in square.iter_mut().zip(constant) {
         // Exact: rounding of the mean must not make a constant gene vary.
         *s = if constant { 0.0 } else { *s / (n - 1.0) };
     }
-    (mean, square)
+    Ok((mean, square))
 }
 
-fn constant_columns(x: &Csr, rows: &[usize]) -> Vec<bool> {
+fn constant_columns(x: &dyn Parts) -> StageResult<Vec<bool>> {
     let mut range = vec![(f32::INFINITY, f32::NEG_INFINITY, 0usize); x.n_cols()];
-    for &r in rows {
-        let (cols, values) = x.row(r);
-        for (&c, &v) in cols.iter().zip(values) {
+    x.each(&mut |_, part| {
+        for (&c, &v) in part.indices().iter().zip(part.data()) {
             let (low, high, stored) = &mut range[c as usize];
             (*low, *high, *stored) = (low.min(v), high.max(v), *stored + 1);
         }
-    }
-    let of = |(low, high, stored): (f32, f32, usize)| match rows.len() - stored {
+        Ok(())
+    })?;
+    let of = |(low, high, stored): (f32, f32, usize)| match x.n_rows() - stored {
         0 => low == high,
-        n if n == rows.len() => true,
+        n if n == x.n_rows() => true,
         _ => low == 0.0 && high == 0.0,
     };
-    range.into_iter().map(of).collect()
+    Ok(range.into_iter().map(of).collect())
 }
 
 /// `pandas.cut(level, bins=20)`: equal widths, closed on the right, the lowest value in the first.
@@ -158,7 +169,7 @@ mod tests {
                 .unwrap();
         // Rows 0, 3, 6, ... only; the script takes the same.
         let rows: Vec<usize> = (0..50).step_by(3).collect();
-        let found = normalised_dispersions(&example(), &rows);
+        let found = normalised_dispersions(&example().take_rows(&rows)).unwrap();
         let wanted: Vec<Option<f64>> =
             serde_json::from_value(expected["dispersions_norm"].clone()).unwrap();
         assert_eq!(found.len(), wanted.len());

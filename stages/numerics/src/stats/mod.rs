@@ -29,7 +29,7 @@ pub use describe::{
     interquartile_mean, mean, median, median_deviation, quantile, quantile_sorted, variance,
 };
 pub use effect::{Association, auc, cohens_d, cramers_v, log2_fold_change};
-pub use hvg::highly_variable;
+pub use hvg::{highly_variable, most_variable};
 pub use line::{Line, weighted_line};
 pub use moderate::VariancePrior;
 pub use multiple::{benjamini_hochberg, benjamini_hochberg_log10};

@@ -35,7 +35,6 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::report::joint;
 use clcc_data::anndata::{AnnData, Reader, Uns};
 use clcc_data::error::{StageError, StageResult};
 use clcc_data::frame::{Categorical, Column};
@@ -251,12 +250,8 @@ fn add_embeddings(data: &mut AnnData, patient: &str, path: &Path) -> StageResult
         &obs.index,
     )?;
     for name in reader.names("obsm")? {
-        let own = reader.obsm(&name)?.take_rows(&rows).into_dense();
+        let own = reader.dense_rows(&format!("obsm/{name}"), &rows)?;
         data.obsm.insert(name, Matrix::Dense(own));
-    }
-    if let Some(map) = joint(&reader)? {
-        let own = Matrix::Dense(map).take_rows(&rows);
-        data.obsm.insert("X_clcc_joint".into(), own);
     }
     for name in ["split", "subcluster"] {
         if let Some(column) = obs.columns.get(name) {
@@ -280,7 +275,7 @@ fn add_h_clusters(data: &mut AnnData, patient: &str, path: &Path) -> StageResult
     data.obs
         .set("h_leiden", obs.column("h_leiden")?.take(&rows));
     for name in ["X_h_umap", "X_h_umap_3d"] {
-        let own = reader.obsm(name)?.take_rows(&rows).into_dense();
+        let own = reader.dense_rows(&format!("obsm/{name}"), &rows)?;
         data.obsm.insert(name.into(), Matrix::Dense(own));
     }
     // Without a map of expression this is the one that `scanpy.pl.umap` draws.

@@ -35,7 +35,6 @@ mod web_tests;
 
 pub use params::Params as ReportParams;
 pub use record::{PROVENANCE_MARK, with_record};
-pub(crate) use views::maps::joint;
 
 use std::collections::BTreeSet;
 

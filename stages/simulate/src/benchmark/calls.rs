@@ -28,19 +28,21 @@ pub(super) fn scores(
     }
     let cnv = CohortCnv::load(ctx)?;
     let n = truth.obs.len();
-    if cnv.x.n_rows() != n {
+    // All of it: planted truth is of simulated cohorts, which are small.
+    let x_cnv = cnv.x.whole()?;
+    if x_cnv.n_rows() != n {
         return Err(StageError::data(format!(
             "`cnv` has {} cells, `expr` has {n}",
-            cnv.x.n_rows()
+            x_cnv.n_rows()
         )));
     }
     let clusters = clusters(ctx, n)?;
     let windows = TrueWindows::new(truth, &cnv)?;
-    let mut levels: Vec<(&str, Csr)> = vec![("cell", cnv.x.clone())];
+    let mut levels: Vec<(&str, Csr)> = vec![("cell", x_cnv.clone())];
     if let Some(c) = &clusters {
         levels.push((
             "cluster",
-            cluster_means(&cnv.x, &truth.patient_of, &c.label),
+            cluster_means(&x_cnv, &truth.patient_of, &c.label),
         ));
     }
     let mut out = Vec::new();
@@ -48,7 +50,7 @@ pub(super) fn scores(
         out.extend(windows.scores(truth, x, level, max_cells));
     }
     let burden: Vec<f64> = (0..n)
-        .map(|i| cnv.x.row(i).1.iter().map(|v| f64::from(v.abs())).sum())
+        .map(|i| x_cnv.row(i).1.iter().map(|v| f64::from(v.abs())).sum())
         .collect();
     out.extend(malignant(truth, "cnv_burden", &burden));
     if let Some(c) = &clusters {

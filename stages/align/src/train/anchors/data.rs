@@ -1,13 +1,14 @@
 //! Loads the inputs of method B: cells, and the copy-number states of their subclusters.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::Path;
 
 use crate::mine::{FeatureMoments, Moments, Part, Split};
 use crate::train::network::inputs::Modality;
-use clcc_data::anndata::{Reader, Uns};
+use clcc_data::anndata::Uns;
 use clcc_data::error::{StageError, StageResult};
 use clcc_data::frame::Frame;
-use clcc_data::matrix::Csr;
+use clcc_data::matrix::{Columns, Csr, Parts};
 use clcc_stage::cohort::{Cohort, Paired, paired, patient_name};
 use clcc_stage::roles;
 use clcc_stage::stage::{StageContext, missing};
@@ -230,19 +231,25 @@ pub(super) struct AnchorData {
 
 impl AnchorData {
     /// Scales `expr` (`n_cells x n_genes` of the anchors) and sorts the cells that have an anchor.
-    fn new(expr: &Csr, anchors: &Anchors, split: &Split, moments: &Moments) -> Self {
+    fn new(
+        expr: &dyn Parts,
+        anchors: &Anchors,
+        split: &Split,
+        moments: &Moments,
+        dir: &Path,
+    ) -> StageResult<Self> {
         let with_anchor = |part: Part| -> Vec<usize> {
             let cells = split.cells(part).into_iter();
             cells.filter(|&c| anchors.of[c].is_some()).collect()
         };
-        Self {
-            expr: Modality::cells(expr, &moments.expr),
-            states: Modality::cells(&anchors.states, &moments.cnv),
+        Ok(Self {
+            expr: Modality::cells(expr, &moments.expr, dir)?,
+            states: Modality::cells(&anchors.states, &moments.cnv, dir)?,
             of: anchors.of.clone(),
             n_anchors: anchors.len(),
             train: with_anchor(Part::Train),
             val: with_anchor(Part::Val),
-        }
+        })
     }
 }
 
@@ -265,7 +272,7 @@ impl Inputs {
         let cohort = Cohort::load(ctx)?;
         let split = Split::read(&ctx.one(roles::SPLIT)?.path, &cohort.obs.index)?;
         let n_windows = n_windows(ctx)?;
-        let moments = Moments::read(&ctx.one(roles::MOMENTS)?.path, cohort.x.n_cols(), n_windows)?;
+        let moments = Moments::read(&ctx.one(roles::MOMENTS)?.path, cohort.var.len(), n_windows)?;
         let column: HashMap<&str, usize> = cohort
             .var
             .index
@@ -297,9 +304,13 @@ impl Inputs {
             },
             genes: None,
         };
-        let expr = cohort.x.take_cols(&columns);
+        let x = cohort.expression(ctx)?;
+        let expr = Columns {
+            x: &x,
+            kept: &columns,
+        };
         Ok(Self {
-            data: AnchorData::new(&expr, &anchors, &split, &moments),
+            data: AnchorData::new(&expr, &anchors, &split, &moments, &ctx.out_dir)?,
             split,
             moments,
             patients: cohort.obs.texts("patient")?,
@@ -334,7 +345,7 @@ impl Inputs {
 fn n_windows(ctx: &StageContext<'_>) -> StageResult<usize> {
     let first = ctx.all(roles::CNV);
     let first = first.first().ok_or_else(|| missing(roles::CNV))?;
-    Ok(Reader::open(&first.path)?.obsm("X_cnv")?.shape().1)
+    first.open()?.columns("obsm/X_cnv")
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use crate::train::error::TrainError;
 use crate::train::network::inputs::Modality;
 use crate::train::params::{CnvInput, Precision, TrainParams};
 use clcc_data::error::StageResult;
+use clcc_data::matrix::{Columns, Parts};
 use clcc_stage::cohort::{Cohort, CohortCnv};
 use clcc_stage::roles;
 use clcc_stage::stage::StageContext;
@@ -45,36 +46,30 @@ impl Inputs {
     /// Where an artifact cannot be read, or they do not fit together.
     pub(super) fn load(ctx: &StageContext<'_>, params: &TrainParams) -> StageResult<Self> {
         let cohort = Cohort::load(ctx)?;
-        let cnv = CohortCnv::load(ctx)?;
+        let (x, cnv) = (cohort.expression(ctx)?, CohortCnv::load(ctx)?);
         let n = cohort.n_cells();
         let split = Split::read(&ctx.one(roles::SPLIT)?.path, &cohort.obs.index)?;
-        let moments = Moments::read(
-            &ctx.one(roles::MOMENTS)?.path,
-            cohort.x.n_cols(),
-            cnv.x.n_cols(),
-        )?;
+        let n_genes = cohort.var.len();
+        let path = &ctx.one(roles::MOMENTS)?.path;
+        let moments = Moments::read(path, n_genes, cnv.windows.len())?;
         let negatives = Negatives::read(&ctx.one(roles::NEGATIVES)?.path, n)?;
         let clusters = if params.needs_clusters() {
             Some(cohort.load_clusters(ctx)?)
         } else {
             None
         };
-        let chosen = |names: &[String]| match &moments.genes {
-            Some(genes) => genes.iter().map(|&g| names[g as usize].clone()).collect(),
-            None => names.to_vec(),
-        };
-        let (genes, expr) = (
-            chosen(&cohort.var.index),
-            Moments::chosen(cohort.x, moments.genes.as_deref()),
-        );
+        let dir = &ctx.out_dir;
+        let kept = moments.columns(n_genes);
+        let chosen = Columns { x: &x, kept: &kept };
+        let expr: &dyn Parts = if moments.genes.is_some() { &chosen } else { &x };
         let cnv_modality = match (&clusters, params.cnv_input) {
             (Some(clusters), CnvInput::ClusterMean) => {
-                Modality::cluster_means(&cnv.x, clusters, &split, &moments.cnv)
+                Modality::cluster_means(&cnv.x, clusters, &split, &moments.cnv, dir)?
             }
-            _ => Modality::cells(&cnv.x, &moments.cnv),
+            _ => Modality::cells(&cnv.x, &moments.cnv, dir)?,
         };
         let data = TrainingData {
-            expr: Modality::cells(&expr, &moments.expr),
+            expr: Modality::cells(expr, &moments.expr, dir)?,
             cnv: cnv_modality,
             negatives,
             train: split.cells(Part::Train),
@@ -86,7 +81,7 @@ impl Inputs {
             moments,
             split,
             patients: cohort.obs.texts("patient")?,
-            genes,
+            genes: kept.iter().map(|&g| cohort.var.index[g].clone()).collect(),
             windows: cnv.windows.index,
             cells: cohort.obs.index,
         })

@@ -22,7 +22,7 @@ use serde_json::json;
 
 use self::data::Inputs;
 use self::objective::{Clcc, new_fit};
-use self::outputs::{embed, write_history};
+use self::outputs::{embed, joint, write_history};
 use super::device;
 use super::error::TrainResult;
 use super::fit::Fit;
@@ -83,10 +83,12 @@ fn write_embeddings(ctx: &StageContext<'_>, inputs: &Inputs, model: &Clcc<'_>) -
     let mut obs = Frame::new(inputs.cells.clone());
     obs.set_category("patient", &inputs.patients);
     obs.set_category("split", &inputs.split.names());
-    let obsm = BTreeMap::from([
-        ("X_clcc_expr".to_string(), Matrix::Dense(expr)),
-        ("X_clcc_cnv".to_string(), Matrix::Dense(cnv)),
-    ]);
+    let mut obsm = BTreeMap::new();
+    if let Some(joint) = joint(&expr, &cnv)? {
+        obsm.insert("X_clcc_joint".to_string(), Matrix::Dense(joint));
+    }
+    obsm.insert("X_clcc_expr".to_string(), Matrix::Dense(expr));
+    obsm.insert("X_clcc_cnv".to_string(), Matrix::Dense(cnv));
     let embeddings = AnnData {
         obs,
         obsm,

@@ -10,6 +10,8 @@ use crate::train::fit::EpochRecord;
 use crate::train::network::encoder::Encoder;
 use crate::train::network::inputs::Modality;
 use clcc_data::error::{StageError, StageResult};
+use clcc_data::matrix::Csr;
+use clcc_numerics::linalg::{PcaOptions, pca};
 use clcc_stage::rows::HistoryRow;
 use clcc_stage::tables::Table;
 
@@ -70,4 +72,41 @@ pub(super) fn embed(
         .into());
     }
     Ok(Array2::from_shape_vec((n_cells, dim), values).expect("one row of `dim` values per cell"))
+}
+
+/// The plane in which the mean of a cell's two embeddings varies most: principal components over all cells, `n_cells x
+/// 2`. `None` where there are not two.
+///
+/// # Errors
+/// [`StageError::Data`] where an embedding is not a number.
+pub(super) fn joint(expr: &Array2<f32>, cnv: &Array2<f32>) -> StageResult<Option<Array2<f32>>> {
+    let mut both = expr + cnv;
+    both *= 0.5;
+    let both = Csr::from_dense(&both);
+    let options = PcaOptions {
+        n_comps: 2,
+        zero_center: true,
+        exact_up_to: 4096,
+        seed: 0,
+    };
+    let scores = pca(&both, &options)?.scores;
+    Ok((scores.ncols() == 2).then(|| scores.mapv(|v| v as f32)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::array;
+
+    /// The mean of both is 1.5 times the first: of rank 2, so that distances in the plane are those of the mean.
+    #[test]
+    fn the_plane_keeps_distances_of_the_mean() {
+        let expr = array![[6f32, 6.], [2., 0.], [0.5, 0.], [0., 0.], [1., 0.]];
+        let joint = joint(&expr, &(&expr * 2.0)).unwrap().unwrap();
+        let apart = |a: usize, b: usize| {
+            let d = &joint.row(a) - &joint.row(b);
+            f64::from(d.dot(&d)).sqrt()
+        };
+        assert!((apart(1, 4) - 1.5).abs() < 1e-5 && (apart(0, 3) - 162f64.sqrt()).abs() < 1e-5);
+    }
 }

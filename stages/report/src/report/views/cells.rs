@@ -7,7 +7,7 @@ use serde_json::json;
 use super::Extent;
 use super::genes::Genes;
 use super::genome::Genome;
-use super::maps::{Map, fitted, joint, tiled};
+use super::maps::{Map, fitted, tiled};
 use crate::report::held_back::HeldBack;
 use crate::report::load::{self, Patient, table_files, tables};
 use crate::report::payload::{Chunk, Code, LeftOut};
@@ -506,7 +506,8 @@ fn maps(ctx: &StageContext<'_>, patients: &[Patient], rows: &Rows<'_>) -> StageR
     let models = ctx.all(roles::EMBEDDINGS);
     for input in &models {
         let reader = input.open()?;
-        if let Some(map) = joint(&reader)? {
+        if reader.has("obsm/X_clcc_joint")? {
+            let map = reader.obsm("X_clcc_joint")?.into_dense();
             let about = "the plane in which the mean of a cell's two embeddings varies most, all patients together";
             let name = (models.len() > 1).then(|| patient_name(input));
             let title = with_node("joint embedding", name.as_deref());

@@ -3,10 +3,6 @@
 use ndarray::Array2;
 
 use crate::report::load::Patient;
-use clcc_data::anndata::Reader;
-use clcc_data::error::StageResult;
-use clcc_data::matrix::Csr;
-use clcc_numerics::linalg::{PcaOptions, pca};
 
 /// Share of a tile's side that is kept free around its map.
 const MARGIN: f64 = 0.04;
@@ -24,30 +20,6 @@ pub(crate) struct Map {
     pub(crate) points: Vec<[f64; 2]>,
     /// Squares of single patients, where each has a map of its own: name, left, bottom, side.
     pub(crate) tiles: Vec<(String, f64, f64, f64)>,
-}
-
-/// The plane in which the mean of the two embeddings of `train` varies most (principal components over all cells of the
-/// model), `n_cells x 2`; `None` where the store does not hold both.
-///
-/// # Errors
-/// What the reader reports.
-pub(crate) fn joint(reader: &Reader) -> StageResult<Option<Array2<f32>>> {
-    let known = reader.names("obsm")?;
-    let has = |name: &str| known.iter().any(|n| n == name);
-    if !has("X_clcc_expr") || !has("X_clcc_cnv") {
-        return Ok(None);
-    }
-    let mut both = reader.obsm("X_clcc_expr")?.into_dense();
-    both += &reader.obsm("X_clcc_cnv")?.into_dense();
-    both *= 0.5;
-    let options = PcaOptions {
-        n_comps: 2,
-        zero_center: true,
-        exact_up_to: 4096,
-        seed: 0,
-    };
-    let scores = pca(&Csr::from_dense(&both), &options)?.scores;
-    Ok((scores.ncols() == 2).then(|| scores.mapv(|v| v as f32)))
 }
 
 /// Each patient's map in a tile of its own, row by row from the top: maps that were made one by one share no axes. `None`
