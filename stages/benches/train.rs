@@ -5,6 +5,13 @@
 //!
 //! `CLCC_BENCH_CELLS` cells in all (8,192; the paper's cohort has 80,576, of which 64,460 train),
 //! `CLCC_BENCH_STEPS` steps (24), `CLCC_BENCH_REPEATS` times ours and theirs in turn (3).
+//!
+//! Whole runs to their early stop instead, and the retrieval of their test cells, one line of JSON each:
+//!
+//!     CLCC_BENCH_WHOLE=1 CLCC_BENCH_CELLS=80576 cargo bench -p clcc-stages --bench train
+//!
+//! `CLCC_BENCH_DEVICE` (cpu), `CLCC_BENCH_PRECISION` (full) and `CLCC_BENCH_SEEDS` (1), each several by commas;
+//! `CLCC_BENCH_EPOCHS` (the stage's default).
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints what it measured")]
 
@@ -19,15 +26,17 @@ use std::time::Instant;
 
 use clcc_stages::StageError;
 use clcc_stages::anndata::{AnnData, Uns};
+use clcc_stages::eval::{Eval, EvalParams};
 use clcc_stages::frame::{Column, Frame};
 use clcc_stages::matrix::Matrix;
 use clcc_stages::mine::{Mine, MineParams};
 use clcc_stages::stage::{
     Branch, DeviceChoice, InputArtifact, Progress, Quiet, Stage, StageContext,
 };
-use clcc_stages::train::{BnScope, Train, TrainParams};
+use clcc_stages::train::{BnScope, Precision, Train, TrainParams};
+use serde_json::{Value, json};
 
-use method::{Cohort, GENES, WINDOWS, median, no_peer, peak_mib, peer, setting};
+use method::{Cohort, GENES, WINDOWS, median, no_peer, peak_mib, peer, setting, text};
 
 const PATIENTS: usize = 10;
 
@@ -46,16 +55,15 @@ fn main() {
         candidates: Some(64),
         ..MineParams::default()
     };
-    context(
-        dir.path(),
-        &["expr", "cnv"],
-        &Quiet,
-        &AtomicBool::new(false),
-        |ctx| {
-            Mine::run(ctx, &mine).expect("mining runs");
-        },
-    );
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    let quiet = Run::default();
+    context(dir.path(), &["expr", "cnv"], &quiet, |ctx| {
+        Mine::run(ctx, &mine).expect("mining runs");
+    });
+    if std::env::var("CLCC_BENCH_WHOLE").is_ok() {
+        return whole(dir.path());
+    }
+    let mut ours = Vec::new();
+    let mut theirs = [("eager", Vec::new()), ("fair", Vec::new())];
     for repeat in 0..setting("CLCC_BENCH_REPEATS", 3) {
         let me = std::env::current_exe().expect("this program");
         let out = Command::new(me)
@@ -74,26 +82,114 @@ fn main() {
             .last()
             .and_then(|l| l.rsplit(' ').nth(1)?.parse::<f64>().ok());
         ours.push(last.expect("the child's last line ends with `<milliseconds> ms`"));
-        let args = [2000, GENES, WINDOWS].map(|v| v.to_string());
-        if let Some(ms) = peer("train.py", &args) {
-            println!(
-                "PyTorch {repeat}: {ms:.1} ms a step; ratio {:.3}",
-                ours[repeat] / ms
-            );
-            theirs.push(ms);
+        for (how, theirs) in &mut theirs {
+            let size = [2000, GENES, WINDOWS].map(|v| v.to_string());
+            let args = [&size[..], &[(*how).to_string()]].concat();
+            if let Some(ms) = peer("train.py", &args) {
+                let ratio = ours[repeat] / ms;
+                println!("PyTorch {how} {repeat}: {ms:.1} ms a step; ratio {ratio:.3}");
+                theirs.push(ms);
+            }
         }
     }
     let ours = median(&mut ours);
     println!("step, {GENES} genes, {WINDOWS} windows, batch 256, 5 negatives: {ours:.1} ms");
-    if theirs.is_empty() {
-        no_peer();
-    } else {
-        let theirs = median(&mut theirs);
-        println!(
-            "PyTorch: {theirs:.1} ms; ratio of the medians {:.3}",
-            ours / theirs
-        );
+    for (how, theirs) in &mut theirs {
+        if theirs.is_empty() {
+            return no_peer();
+        }
+        let theirs = median(theirs);
+        let ratio = ours / theirs;
+        println!("PyTorch {how}: {theirs:.1} ms; ratio of the medians {ratio:.3}");
     }
+}
+
+/// Trains with every device, precision and seed that was asked for.
+fn whole(dir: &Path) {
+    let precisions = text("CLCC_BENCH_PRECISION", "full");
+    for device in text("CLCC_BENCH_DEVICE", "cpu").split(',') {
+        let device = match device {
+            "cpu" => DeviceChoice::Cpu,
+            "cuda" => DeviceChoice::Cuda,
+            "metal" => DeviceChoice::Metal,
+            other => panic!("CLCC_BENCH_DEVICE: expected cpu, cuda or metal, found `{other}`"),
+        };
+        for precision in precisions.split(',') {
+            for seed in text("CLCC_BENCH_SEEDS", "1").split(',') {
+                whole_run(dir, device, precision, seed.parse().expect("a seed"));
+            }
+        }
+    }
+}
+
+/// Trains to the early stop, evaluates, and prints what came of it.
+fn whole_run(dir: &Path, device: DeviceChoice, precision: &str, seed: u64) {
+    let defaults = TrainParams::default();
+    let params = TrainParams {
+        precision: match precision {
+            "full" => Precision::Full,
+            "mixed" => Precision::Mixed,
+            other => panic!("CLCC_BENCH_PRECISION: expected full or mixed, found `{other}`"),
+        },
+        epochs: setting("CLCC_BENCH_EPOCHS", defaults.epochs),
+        ..defaults
+    };
+    for left in ["model", "history", "embeddings", "retrieval"].map(|role| dir.join(role)) {
+        if left.is_dir() {
+            std::fs::remove_dir_all(&left).expect("the run before's outputs go");
+        } else if left.exists() {
+            std::fs::remove_file(&left).expect("the run before's outputs go");
+        }
+    }
+    let steps = Steps {
+        wanted: usize::MAX,
+        at: Mutex::default(),
+        cancel: AtomicBool::new(false),
+    };
+    let mut out = serde_json::Map::new();
+    let run = Run {
+        progress: &steps,
+        cancel: &steps.cancel,
+        device,
+        seed,
+    };
+    let started = Instant::now();
+    let roles = ["expr", "cnv", "split", "moments", "negatives"];
+    context(dir, &roles, &run, |ctx| {
+        out.extend(Train::run(ctx, &params).expect("training runs"));
+    });
+    let seconds = started.elapsed().as_secs_f64();
+    let at = steps.at.lock().expect("no step panicked");
+    let training = (at[at.len() - 1] - at[0]).as_secs_f64();
+    context(dir, &["expr", "split", "embeddings"], &run, |ctx| {
+        out.extend(Eval::run(ctx, &EvalParams::default()).expect("evaluation runs"));
+    });
+    out.insert("seed".into(), json!(seed));
+    out.insert("precision".into(), json!(precision));
+    out.insert("seconds".into(), json!(seconds));
+    out.insert("training_seconds".into(), json!(training));
+    out.insert(
+        "steps_per_second".into(),
+        json!((at.len() - 1) as f64 / training),
+    );
+    out.insert("peak_mib".into(), json!(peak_mib()));
+    out.insert("val_loss".into(), json!(val_losses(dir)));
+    println!("{}", Value::Object(out));
+}
+
+/// The validation losses of the epochs, from the table that training wrote.
+fn val_losses(dir: &Path) -> Vec<f64> {
+    let table = std::fs::read_to_string(dir.join("history")).expect("the table of epochs");
+    let mut lines = table.lines().filter(|l| !l.starts_with('#'));
+    let header = lines.next().expect("a header");
+    let at = header.split('\t').position(|c| c == "val_loss");
+    let at = at.expect("a column `val_loss`");
+    lines
+        .map(|l| {
+            let cell = l.split('\t').nth(at).expect("a cell");
+            cell.parse().expect("a number")
+        })
+        .collect()
 }
 
 /// Times some steps of the stage as the engine runs it, then stops it.
@@ -113,7 +209,12 @@ fn child(dir: &Path) {
         },
         ..TrainParams::default()
     };
-    context(dir, &roles, &progress, &progress.cancel, |ctx| {
+    let run = Run {
+        progress: &progress,
+        cancel: &progress.cancel,
+        ..Run::default()
+    };
+    context(dir, &roles, &run, |ctx| {
         let stopped = Train::run(ctx, &params);
         assert!(matches!(stopped, Err(StageError::Cancelled)), "{stopped:?}");
     });
@@ -123,12 +224,13 @@ fn child(dir: &Path) {
         .skip(2)
         .map(|w| (w[1] - w[0]).as_secs_f64() * 1e3)
         .collect();
+    let middle = median(&mut steps);
     println!(
-        "first step after {:.1} s; peak {:.0} MiB; median of {} steps {:.2} ms",
+        "first step after {:.1} s; peak {:.0} MiB; fastest tenth of {} steps within {:.2} ms, median {middle:.2} ms",
         (at[0] - started).as_secs_f64(),
         peak_mib(),
         steps.len(),
-        median(&mut steps)
+        steps[steps.len() / 10],
     );
 }
 
@@ -149,13 +251,27 @@ impl Progress for Steps {
     fn warn(&self, _: &str) {}
 }
 
-fn context(
-    dir: &Path,
-    roles: &[&str],
-    progress: &dyn Progress,
-    cancel: &AtomicBool,
-    run: impl FnOnce(&StageContext<'_>),
-) {
+/// How a stage runs.
+struct Run<'a> {
+    progress: &'a dyn Progress,
+    cancel: &'a AtomicBool,
+    device: DeviceChoice,
+    seed: u64,
+}
+
+impl Default for Run<'_> {
+    fn default() -> Self {
+        static NEVER: AtomicBool = AtomicBool::new(false);
+        Self {
+            progress: &Quiet,
+            cancel: &NEVER,
+            device: DeviceChoice::Cpu,
+            seed: 1,
+        }
+    }
+}
+
+fn context(dir: &Path, roles: &[&str], how: &Run<'_>, run: impl FnOnce(&StageContext<'_>)) {
     let artifact = |role: &str, patient: Option<usize>| InputArtifact {
         role: role.into(),
         branch: patient.map_or_else(Branch::new, |p| {
@@ -175,12 +291,12 @@ fn context(
         inputs: inputs.collect(),
         out_dir: dir.to_path_buf(),
         keys: vec![],
-        seed: 1,
+        seed: how.seed,
         threads: rayon::current_num_threads(),
-        device: DeviceChoice::Cpu,
+        device: how.device,
         checkpoint_dir: None,
-        progress,
-        cancel,
+        progress: how.progress,
+        cancel: how.cancel,
     });
 }
 

@@ -9,6 +9,8 @@
 
 use std::process::Command;
 
+use rayon::prelude::*;
+
 use clcc_stages::matrix::Csr;
 
 /// Genes and windows of the paper's cohort.
@@ -16,6 +18,11 @@ pub(crate) const GENES: usize = 18_965;
 pub(crate) const WINDOWS: usize = 1_305;
 /// Stored share of the expression matrix.
 pub(crate) const DENSITY: f64 = 0.06;
+
+/// A text from the environment.
+pub(crate) fn text(name: &str, default: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| default.to_string())
+}
 
 /// A number from the environment.
 pub(crate) fn setting(name: &str, default: usize) -> usize {
@@ -53,6 +60,8 @@ pub(crate) struct Cohort {
     pub(crate) cnv: Csr,
 }
 
+/// Cells drawn at once, on all threads.
+const DRAWN_TOGETHER: usize = 4096;
 const TYPES: usize = 8;
 const CLONES: usize = 40;
 
@@ -109,7 +118,7 @@ impl Cohort {
                     .collect()
             })
             .collect();
-        let rows = (0..n).map(|cell| {
+        let row = |cell: usize| {
             let mut d = Draws::new(1000 + cell as u64);
             let patient = cell * 10 / n;
             let malignant = d.uniform() < 0.45;
@@ -120,14 +129,19 @@ impl Cohort {
             };
             let depth = (0.35 * d.normal()).exp();
             let mut expr = Vec::with_capacity(1400);
+            let clone = &clones[patient * 4 + (d.uniform() * 4.0) as usize];
+            // Malignant cells express what their clone has more of more.
+            let dosage: Vec<f32> = clone.iter().map(|level| (2.0 * level).exp()).collect();
             for (gene, rate) in types[kind].iter().enumerate() {
-                let mean = rate * depth;
+                let mut mean = rate * depth;
+                if malignant {
+                    mean *= dosage[gene * WINDOWS / GENES];
+                }
                 if d.uniform() < 1.0 - (-mean).exp() {
                     let count = 1.0 + (mean * 1.5 * d.uniform()).floor();
                     expr.push((gene as u32, (2.5 * count / depth).ln_1p()));
                 }
             }
-            let clone = &clones[patient * 4 + (d.uniform() * 4.0) as usize];
             let (mut noise, mut cnv) = (0.0, Vec::with_capacity(WINDOWS / 4));
             for (w, level) in clone.iter().enumerate() {
                 noise = 0.96 * noise + 0.28 * d.normal();
@@ -137,11 +151,15 @@ impl Cohort {
                 }
             }
             (expr, cnv)
-        });
+        };
         let (mut expr, mut cnv) = (Parts::new(GENES), Parts::new(WINDOWS));
-        for (e, c) in rows {
-            expr.push(&e);
-            cnv.push(&c);
+        for first in (0..n).step_by(DRAWN_TOGETHER) {
+            let cells = first..n.min(first + DRAWN_TOGETHER);
+            let rows: Vec<_> = cells.into_par_iter().map(row).collect();
+            for (e, c) in rows {
+                expr.push(&e);
+                cnv.push(&c);
+            }
         }
         Self {
             expr: expr.finish(),

@@ -84,8 +84,7 @@ impl ByGene {
         let mut from = 0;
         while from < self.n_genes {
             let (mut to, mut held) = (from, 0);
-            while to < self.n_genes && (to == from || parts.len() == 1 || held + size(to) <= most)
-            {
+            while to < self.n_genes && (to == from || parts.len() == 1 || held + size(to) <= most) {
                 held += size(to);
                 to += 1;
             }

@@ -221,7 +221,7 @@ impl<O: Objective> Fit<O> {
         let step = self.cursor.step + 1;
         let norm = self
             .optimizer
-            .step(&mut self.objective, &loss.total, rate, step)?;
+            .step(&mut self.objective, &loss.gradients()?, rate, step)?;
         let n = cells.len() as f64;
         let sums = &mut self.cursor.sums;
         sums.cells += n;

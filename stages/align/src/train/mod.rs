@@ -58,8 +58,9 @@ impl Stage for Train {
     // 6: a resumed run of `objective: anchors` writes the running statistics of an uninterrupted one, and
     //    stops where its loss diverges.
     // 7: `objective: anchors`: bias, unit rows and loss are summed in one order on every processor.
-    // 8: `X_clcc_joint` among the embeddings.
-    const CODE_VERSION: u32 = 8;
+    // 8: the first layer sums common features apart and its gradient by feature; the exponentials of the loss are taken once.
+    // 9: `X_clcc_joint` among the embeddings.
+    const CODE_VERSION: u32 = 9;
     const ABOUT: &'static str =
         "train an expression and a copy-number encoder to agree on each cell, and embed all cells";
     const USES_SEED: bool = true;

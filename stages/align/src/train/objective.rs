@@ -127,12 +127,31 @@ pub(super) trait Terms:
 /// The loss of a batch.
 #[derive(Debug)]
 pub(super) struct Loss<T> {
-    /// The loss with its graph; the mean over the batch's cells.
+    /// The mean over the batch's cells; with its graph, unless the gradients are known.
     pub(super) total: Tensor,
+    /// Graph leaves with their gradients, where the method has worked them out by itself.
+    pub(super) known: Option<Vec<(Tensor, Tensor)>>,
     /// Its terms, unweighted.
     pub(super) terms: T,
     /// Distinct cells that went through the encoders.
     pub(super) cells_encoded: usize,
+}
+
+impl<T> Loss<T> {
+    /// The gradients of the graph's leaves.
+    ///
+    /// # Errors
+    /// candle's.
+    pub(super) fn gradients(&self) -> candle_core::Result<GradStore> {
+        let Some(known) = &self.known else {
+            return self.total.backward();
+        };
+        let mut all = GradStore::default();
+        for (leaf, gradient) in known {
+            all.insert(leaf, gradient.clone());
+        }
+        Ok(all)
+    }
 }
 
 /// A batch's place in the run, both counted from 0.

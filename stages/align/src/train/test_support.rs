@@ -5,16 +5,17 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
-use candle_core::DType;
+use candle_core::{DType, Device};
 
 use super::error::{TrainError, TrainResult};
 use super::fit::{Fit, StepDone, Watch};
 use super::network::encoder::NamedArray;
-use super::network::input_layer::SparseInput;
+use super::network::input_layer::{SparseInput, common_features};
 use super::network::inputs::Modality;
 use super::objective::{BatchIndex, Objective};
 use clcc_data::error::StageError;
 use clcc_data::matrix::Csr;
+use clcc_stage::stage::DeviceChoice;
 
 /// The first batch of the first epoch.
 pub(super) const FIRST: BatchIndex = BatchIndex { epoch: 0, batch: 0 };
@@ -77,6 +78,30 @@ pub(super) fn resume<O: Objective>(fit: &mut Fit<O>, dir: &Path, every_steps: u6
     resumed
 }
 
+/// Where the tests of the accelerators' path run: on the CPU, or on the device that `CLCC_TEST_DEVICE` names.
+pub(super) fn accelerator() -> Device {
+    let choice = match std::env::var("CLCC_TEST_DEVICE").as_deref() {
+        Ok("cuda") => DeviceChoice::Cuda,
+        Ok("metal") => DeviceChoice::Metal,
+        Ok("cpu") | Err(_) => DeviceChoice::Cpu,
+        Ok(other) => panic!("CLCC_TEST_DEVICE: expected cpu, cuda or metal, found `{other}`"),
+    };
+    super::device::open(choice).unwrap().device
+}
+
+/// The input of cells of which `x / sd` and `mean / sd` are given.
+pub(super) fn sparse_input(scaled: &Csr, shift: Vec<f32>) -> SparseInput {
+    let mut found = vec![0u32; scaled.n_cols()];
+    for &c in scaled.indices() {
+        found[c as usize] += 1;
+    }
+    let common = common_features(&found, scaled.n_rows());
+    SparseInput::new(scaled.n_rows(), shift, common, |i| {
+        let (cols, vals) = scaled.row(i);
+        cols.iter().copied().zip(vals.iter().copied()).collect()
+    })
+}
+
 /// A modality of `n` cells and `width` features: the value at `k = cell * width + feature` and the
 /// shift of a feature.
 pub(super) fn modality(
@@ -91,7 +116,7 @@ pub(super) fn modality(
     });
     let scaled = Csr::from_rows(width, rows);
     let shift = (0..width).map(|j| shift(j) as f32).collect();
-    Modality::of(Arc::new(SparseInput::new(scaled, shift)))
+    Modality::of(Arc::new(sparse_input(&scaled, shift)))
 }
 
 /// Arrays of a trainer, each with its layer's width.

@@ -325,6 +325,7 @@ impl Objective for AnchorObjective<'_> {
         };
         Ok(Loss {
             total,
+            known: None,
             terms,
             cells_encoded: cells.len(),
         })

@@ -178,8 +178,8 @@ impl<'a> Clcc<'a> {
         Some(cells.iter().map(|&c| of[c as usize]).collect())
     }
 
-    /// Embeddings of the step's cells in training mode, unit rows: expression, copy number.
-    fn encode(&mut self, cells: &StepCells, at: BatchIndex) -> TrainResult<(Tensor, Tensor)> {
+    /// Embeddings of the step's cells in training mode, unit rows, pass by pass: expression, copy number.
+    fn encode(&mut self, cells: &StepCells, at: BatchIndex) -> TrainResult<Vec<(Tensor, Tensor)>> {
         let (seed, dropout) = (self.seed, self.params.dropout);
         let pass = |part| Pass {
             seed,
@@ -206,22 +206,20 @@ impl<'a> Clcc<'a> {
             );
             candle_core::Result::Ok((e?, c?))
         };
-        let (mut e, mut c) = run(0, &cells.first)?;
+        let mut passes = vec![run(0, &cells.first)?];
         if !cells.second.is_empty() {
-            let (e2, c2) = run(1, &cells.second)?;
-            e = Tensor::cat(&[&e, &e2], 0)?;
-            c = Tensor::cat(&[&c, &c2], 0)?;
+            passes.push(run(1, &cells.second)?);
         }
-        Ok((e, c))
+        Ok(passes)
     }
 
-    /// The loss as one op with its own gradient.
+    /// The loss with its gradients, without a graph.
     fn fused_loss(
         &self,
-        (e, c): (&Tensor, &Tensor),
+        passes: &[(Tensor, Tensor)],
         cells: StepCells,
         clusters: Option<Vec<u32>>,
-    ) -> TrainResult<(Tensor, Terms)> {
+    ) -> TrainResult<Loss<Terms>> {
         let loss = ClccLoss {
             n_anchors: cells.n_anchors,
             pairs: cells.pairs,
@@ -229,39 +227,59 @@ impl<'a> Clcc<'a> {
             margin: self.params.margin,
             clusters,
         };
-        let (total, terms) = loss.apply(e, c, self.temperature())?;
+        let (e, c) = joined(passes)?;
+        let found = loss.evaluate(&e, &c, self.temperature())?;
+        let (mut known, mut first) = (Vec::new(), 0);
+        for (e, c) in passes {
+            let n = e.dim(0)?;
+            known.push((e.clone(), found.e.narrow(0, first, n)?));
+            known.push((c.clone(), found.c.narrow(0, first, n)?));
+            first += n;
+        }
+        if let (Some(scale), Some(gradient)) = (&self.logit_scale, found.scale) {
+            known.push((scale.as_tensor().clone(), gradient));
+        }
         // In the precision of the total, which is their sum.
         let rounded = |v: f64| match e.dtype() {
             DType::F64 => v,
             _ => f64::from(v as f32),
         };
-        let terms = Terms {
-            nce: rounded(terms.nce),
-            margin: terms.margin.map_or(0.0, rounded),
-        };
-        Ok((total, terms))
+        Ok(Loss {
+            total: found.total,
+            known: Some(known),
+            terms: Terms {
+                nce: rounded(found.terms.nce),
+                margin: found.terms.margin.map_or(0.0, rounded),
+            },
+            cells_encoded: first,
+        })
     }
 
     /// The same loss of candle's operations.
     fn composed_loss(
         &self,
-        (e, c): (&Tensor, &Tensor),
+        passes: &[(Tensor, Tensor)],
         cells: &StepCells,
         clusters: Option<&[u32]>,
-    ) -> TrainResult<(Tensor, Terms)> {
+    ) -> TrainResult<Loss<Terms>> {
         let p = self.params;
+        let (e, c) = joined(passes)?;
         let anchors = |t: &Tensor| t.narrow(0, 0, cells.n_anchors);
-        let nce = nce(&anchors(e)?, &anchors(c)?, self.temperature(), clusters)?;
-        let margin = hard_negative_margin(e, c, &cells.pairs, p.margin)?;
+        let nce = nce(&anchors(&e)?, &anchors(&c)?, self.temperature(), clusters)?;
+        let margin = hard_negative_margin(&e, &c, &cells.pairs, p.margin)?;
         let total = match &margin {
             Some(margin) => (&nce + (margin * p.lambda)?)?,
             None => nce.clone(),
         };
-        let terms = Terms {
-            nce: scalar(&nce)?,
-            margin: margin.as_ref().map_or(Ok(0.0), scalar)?,
-        };
-        Ok((total, terms))
+        Ok(Loss {
+            total,
+            known: None,
+            terms: Terms {
+                nce: scalar(&nce)?,
+                margin: margin.as_ref().map_or(Ok(0.0), scalar)?,
+            },
+            cells_encoded: e.dim(0)?,
+        })
     }
 }
 
@@ -366,19 +384,13 @@ impl Objective for Clcc<'_> {
             epoch: at.epoch,
         };
         let cells = StepCells::new(anchors, &self.data.negatives, drawing);
-        let cells_encoded = cells.first.len() + cells.second.len();
-        let (e, c) = self.encode(&cells, at)?;
+        let passes = self.encode(&cells, at)?;
         let clusters = self.clusters(anchors);
-        let (total, terms) = if self.is_on_cpu() {
-            self.fused_loss((&e, &c), cells, clusters)?
+        if self.is_on_cpu() {
+            self.fused_loss(&passes, cells, clusters)
         } else {
-            self.composed_loss((&e, &c), &cells, clusters.as_deref())?
-        };
-        Ok(Loss {
-            total,
-            terms,
-            cells_encoded,
-        })
+            self.composed_loss(&passes, &cells, clusters.as_deref())
+        }
     }
 
     /// InfoNCE of the validation batches, averaged over cells.
@@ -402,6 +414,15 @@ impl Objective for Clcc<'_> {
             temperature: self.temperature_now()?,
         })
     }
+}
+
+/// The embeddings of all passes, one below the other.
+fn joined(passes: &[(Tensor, Tensor)]) -> candle_core::Result<(Tensor, Tensor)> {
+    if let [(e, c)] = passes {
+        return Ok((e.clone(), c.clone()));
+    }
+    let (e, c): (Vec<_>, Vec<_>) = passes.iter().map(|(e, c)| (e, c)).unzip();
+    Ok((Tensor::cat(&e, 0)?, Tensor::cat(&c, 0)?))
 }
 
 /// Runs both, at once where that is the CPU's work.

@@ -11,12 +11,12 @@ use crate::mine::Negatives;
 use crate::train::Train;
 use crate::train::fit::{CursorOf, Fit};
 use crate::train::network::encoder::{Encoder, NamedArray};
-use crate::train::network::input_layer::SparseInput;
 use crate::train::network::inputs::Modality;
 use crate::train::objective::{Model as _, Objective as _};
 use crate::train::params::{BnScope, CnvInput, TrainParams};
 use crate::train::test_support::{
-    FIRST, f64s, in_torch_order, modality, relative, torch_position, train, with_widths,
+    FIRST, accelerator, f64s, in_torch_order, modality, relative, sparse_input, torch_position,
+    train, with_widths,
 };
 use clcc_data::matrix::Csr;
 use clcc_numerics::rng::Rng;
@@ -87,7 +87,16 @@ pub(super) fn trainer<'a>(
     params: &'a TrainParams,
     dtype: DType,
 ) -> Fit<Clcc<'a>> {
-    new_fit(data, params, 7, dtype, &Device::Cpu).unwrap()
+    trainer_on(&Device::Cpu, data, params, dtype)
+}
+
+fn trainer_on<'a>(
+    device: &Device,
+    data: &'a TrainingData,
+    params: &'a TrainParams,
+    dtype: DType,
+) -> Fit<Clcc<'a>> {
+    new_fit(data, params, 7, dtype, device).unwrap()
 }
 
 /// The script's `fill`, with the first layers in the layout in which they are held.
@@ -170,11 +179,13 @@ fn two_steps_are_those_of_pytorch() {
         ] {
             let what = format!("{name} {dtype:?} resident {resident}");
             let mut data = reference_data();
+            let mut device = Device::Cpu;
             if resident {
-                data.expr.place_on(&Device::Cpu, dtype).unwrap();
-                data.cnv.place_on(&Device::Cpu, dtype).unwrap();
+                device = accelerator();
+                data.expr.place_on(&device, dtype).unwrap();
+                data.cnv.place_on(&device, dtype).unwrap();
             }
-            let mut t = trainer(&data, &params, dtype);
+            let mut t = trainer_on(&device, &data, &params, dtype);
             fill(&mut t);
             let arrays = with_widths(&t.objective.weights().unwrap());
             let loss = t.objective.loss(&anchors, FIRST).unwrap();
@@ -193,7 +204,7 @@ fn two_steps_are_those_of_pytorch() {
                     "{what} loss {k}: {found} {expected}"
                 );
             }
-            let grads = total.backward().unwrap();
+            let grads = loss.gradients().unwrap();
             for (parameter, gradient) in gradients(&mut t, &grads) {
                 let (array, width) = arrays.iter().find(|a| a.0.name == parameter).unwrap();
                 let found = in_torch_order(array, *width, &f64s(&gradient));
@@ -264,8 +275,7 @@ fn gradients_are_those_of_finite_differences() {
         .objective
         .loss(&anchors, FIRST)
         .unwrap()
-        .total
-        .backward()
+        .gradients()
         .unwrap();
     let gradients = gradients(&mut t, &grads);
     let arrays = with_widths(&t.objective.weights().unwrap());
@@ -335,7 +345,7 @@ pub(super) fn simulated(n: usize, seed: u64) -> TrainingData {
     });
     let input = |scaled: Csr, m: f32| {
         let shift = vec![m; scaled.n_cols()];
-        Modality::of(Arc::new(SparseInput::new(scaled, shift)))
+        Modality::of(Arc::new(sparse_input(&scaled, shift)))
     };
     let n_val = n / 5;
     let lists: Vec<(usize, Vec<u32>)> = (0..n - n_val)
@@ -424,8 +434,7 @@ fn every_parameter_has_a_gradient() {
         .objective
         .loss(&anchors, FIRST)
         .unwrap()
-        .total
-        .backward()
+        .gradients()
         .unwrap();
     for (name, gradient) in gradients(&mut t, &grads) {
         let norm = f64s(&gradient).iter().map(|g| g * g).sum::<f64>();
@@ -516,7 +525,7 @@ fn a_learnt_temperature_moves_and_stays_in_its_range() {
     );
 }
 
-/// The operations of an accelerator, on the CPU: same draws, same losses, same weights to rounding.
+/// The operations of an accelerator, there or on the CPU: same draws, same losses, same weights to rounding.
 #[test]
 fn the_path_of_accelerators_trains_the_same_model() {
     let params = TrainParams {
@@ -527,11 +536,13 @@ fn the_path_of_accelerators_trains_the_same_model() {
     };
     let run = |resident: bool| {
         let mut data = simulated(100, 3);
+        let mut device = Device::Cpu;
         if resident {
-            data.expr.place_on(&Device::Cpu, DType::F32).unwrap();
-            data.cnv.place_on(&Device::Cpu, DType::F32).unwrap();
+            device = accelerator();
+            data.expr.place_on(&device, DType::F32).unwrap();
+            data.cnv.place_on(&device, DType::F32).unwrap();
         }
-        let mut t = trainer(&data, &params, DType::F32);
+        let mut t = trainer_on(&device, &data, &params, DType::F32);
         train(&mut t).unwrap();
         let e = embed(&t.objective.expr, &data.expr, 100, 16).unwrap();
         (t.cursor.history.clone(), e)

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Error, Result, Tensor};
 
-use super::input_layer::{SparseBatch, SparseInput};
+use super::input_layer::{SparseBatch, SparseInput, common_features};
 use crate::mine::{FeatureMoments, Part, Split};
 use clcc_data::error::StageResult;
 use clcc_data::matrix::{Csr, Parts, SpooledRows};
@@ -29,36 +29,86 @@ pub(in crate::train) struct Modality {
 #[derive(Debug)]
 enum Rows {
     Held(Arc<SparseInput>),
-    /// `x / sd`, and `mean / sd`.
-    Spooled(SpooledRows, Vec<f32>),
+    /// `x / sd`, `mean / sd`, and the common features of all rows.
+    Spooled(SpooledRows, Vec<f32>, Arc<[u32]>),
+}
+
+/// The input of rows of `x / sd` that are held.
+fn held(scaled: &Csr, shift: Vec<f32>, common: Arc<[u32]>) -> Arc<SparseInput> {
+    Arc::new(SparseInput::new(scaled.n_rows(), shift, common, |row| {
+        let (cols, vals) = scaled.row(row);
+        cols.iter().copied().zip(vals.iter().copied()).collect()
+    }))
 }
 
 impl Rows {
-    fn new(scaled: SpooledRows, moments: &FeatureMoments) -> Self {
+    /// `found` is each feature's number of entries.
+    fn new(scaled: SpooledRows, moments: &FeatureMoments, found: &[u32]) -> Self {
         let shift = moments.shift().into_iter().map(|m| m as f32).collect();
+        let common = common_features(found, scaled.n_rows());
         match scaled.into_held() {
-            Ok(held) => Self::Held(Arc::new(SparseInput::new(held, shift))),
-            Err(spooled) => Self::Spooled(spooled, shift),
+            Ok(scaled) => Self::Held(held(&scaled, shift, common)),
+            Err(spooled) => Self::Spooled(spooled, shift, common),
         }
     }
 
-    /// `x / sd` and `mean / sd`.
-    fn parts(&self) -> (&dyn Parts, &[f32]) {
+    fn n_rows(&self) -> usize {
         match self {
-            Self::Held(input) => (input.scaled(), input.shift()),
-            Self::Spooled(scaled, shift) => (scaled, shift),
+            Self::Held(input) => input.n_cells(),
+            Self::Spooled(scaled, ..) => scaled.n_rows(),
+        }
+    }
+
+    /// `mean / sd`.
+    fn shift(&self) -> &[f32] {
+        match self {
+            Self::Held(input) => input.shift(),
+            Self::Spooled(_, shift, _) => shift,
         }
     }
 
     fn batch(&self, rows: &[u32]) -> StageResult<SparseBatch> {
         match self {
             Self::Held(input) => Ok(SparseBatch::new(input.clone(), rows)),
-            Self::Spooled(scaled, shift) => {
+            Self::Spooled(scaled, shift, common) => {
                 let rows: Vec<usize> = rows.iter().map(|&r| r as usize).collect();
-                let own = SparseInput::new(scaled.take(&rows)?, shift.clone());
+                let own = held(&scaled.take(&rows)?, shift.clone(), common.clone());
                 let all: Vec<u32> = (0..rows.len() as u32).collect();
-                Ok(SparseBatch::new(Arc::new(own), &all))
+                Ok(SparseBatch::new(own, &all))
             }
+        }
+    }
+
+    /// Calls `f` with the number of the first of some rows and these, z-scored, in order.
+    fn each_dense(&self, mut f: impl FnMut(usize, Vec<f32>) -> Result<()>) -> Result<()> {
+        let shift = self.shift();
+        let mut dense = |first: usize, n: usize, add: &dyn Fn(usize, &mut [f32])| {
+            let mut all = Vec::with_capacity(n * shift.len());
+            for row in 0..n {
+                let from = all.len();
+                all.extend(shift.iter().map(|m| -m));
+                add(row, &mut all[from..]);
+            }
+            f(first, all)
+        };
+        let mut blocks = |first: usize, n: usize, add: &dyn Fn(usize, &mut [f32])| {
+            (0..n).step_by(COPY_ROWS).try_for_each(|at| {
+                dense(first + at, COPY_ROWS.min(n - at), &|row, to| {
+                    add(at + row, to)
+                })
+            })
+        };
+        match self {
+            Self::Held(input) => blocks(0, input.n_cells(), &|row, to| input.add_cell(row, to)),
+            Self::Spooled(scaled, ..) => (0..scaled.n_parts()).try_for_each(|at| {
+                let (first, part) = scaled.part(at).map_err(Error::wrap)?;
+                blocks(first, part.n_rows(), &|row, to| {
+                    let (cols, vals) = part.row(row);
+                    cols.iter()
+                        .zip(vals)
+                        .for_each(|(&c, &v)| to[c as usize] += v);
+                })
+            }),
         }
     }
 }
@@ -83,9 +133,14 @@ impl Modality {
         dir: &Path,
     ) -> StageResult<Self> {
         let mut scaled = SpooledRows::new(x.n_cols(), dir);
-        x.each(&mut |_, part| scaled.append(&moments.scale(part)))?;
+        let mut found = vec![0u32; x.n_cols()];
+        x.each(&mut |_, part| {
+            let part = moments.scale(part);
+            part.indices().iter().for_each(|&c| found[c as usize] += 1);
+            scaled.append(&part)
+        })?;
         Ok(Self {
-            rows: Rows::new(scaled, moments),
+            rows: Rows::new(scaled, moments, &found),
             row_of: None,
             resident: None,
         })
@@ -140,26 +195,13 @@ impl Modality {
     /// # Errors
     /// candle's, where the device has no room for them.
     pub(in crate::train) fn place_on(&mut self, device: &Device, dtype: DType) -> Result<()> {
-        let (scaled, shift) = self.rows.parts();
-        let (n, g) = (scaled.n_rows(), scaled.n_cols());
+        let (n, g) = (self.rows.n_rows(), self.n_features());
         let all = Tensor::zeros((n, g), dtype, device)?;
-        for at in 0..scaled.n_parts() {
-            let (start, part) = scaled.part(at).map_err(Error::wrap)?;
-            for first in (0..part.n_rows()).step_by(COPY_ROWS) {
-                let rows = first..part.n_rows().min(first + COPY_ROWS);
-                let mut dense = Vec::with_capacity(rows.len() * g);
-                for r in rows.clone() {
-                    let from = dense.len();
-                    dense.extend(shift.iter().map(|m| -m));
-                    let (cols, vals) = part.row(r);
-                    for (&c, &v) in cols.iter().zip(vals) {
-                        dense[from + c as usize] += v;
-                    }
-                }
-                let dense = Tensor::from_vec(dense, (rows.len(), g), device)?;
-                all.slice_set(&dense.to_dtype(dtype)?, 0, start + first)?;
-            }
-        }
+        self.rows.each_dense(|first, dense| {
+            let rows = dense.len() / g;
+            let dense = Tensor::from_vec(dense, (rows, g), device)?;
+            all.slice_set(&dense.to_dtype(dtype)?, 0, first)
+        })?;
         self.resident = Some(all);
         Ok(())
     }
@@ -171,7 +213,7 @@ impl Modality {
 
     /// Number of features.
     pub(in crate::train) fn n_features(&self) -> usize {
-        self.rows.parts().0.n_cols()
+        self.rows.shift().len()
     }
 
     /// The rows of these cells.
@@ -230,11 +272,11 @@ mod tests {
         let dir = Path::new(".");
         let m = Modality::cluster_means(&x, &[0, 0, 0, 1], &split, &moments, dir).unwrap();
         let rows: Vec<u32> = [2, 3].map(|c| m.row_of.as_ref().unwrap()[c]).to_vec();
-        let (scaled, shift) = m.rows.parts();
-        let scaled = scaled.part(0).unwrap().1.to_dense();
-        let row = |i: usize| scaled.row(rows[i] as usize).to_vec();
-        assert_eq!((row(0), row(1)), (vec![1.0, 1.0], vec![2.0, 0.0]));
-        assert_eq!(shift, [0.5, 0.0]);
+        let mut z = Vec::new();
+        m.rows.each_dense(|_, dense| Ok(z.extend(dense))).unwrap();
+        let row = |i: usize| z[rows[i] as usize * 2..][..2].to_vec();
+        assert_eq!((row(0), row(1)), (vec![0.5, 1.0], vec![1.5, 0.0]));
+        assert_eq!(m.rows.shift(), [0.5, 0.0]);
     }
 
     #[test]

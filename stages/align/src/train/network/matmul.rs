@@ -7,7 +7,7 @@
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 
 use super::real::{Real, dtype, hold, output, tensor, values, with_real};
-use clcc_numerics::math::{View, product_into};
+use clcc_numerics::math::{View, add_product};
 
 /// `A B^T`: `n x m` from `n x k` and `m x k`, with gradients for both.
 pub(in crate::train) fn matmul_nt(a: &Tensor, b: &Tensor) -> Result<Tensor> {
@@ -38,7 +38,7 @@ pub(in crate::train) fn product_plus<T: Real>(
 ) -> Vec<T> {
     let m = b.cols();
     let mut out = vec![T::default(); a.rows() * m];
-    product_into(a, b, &mut out);
+    add_product(a, b, &mut out);
     if let Some(bias) = bias {
         for row in out.chunks_exact_mut(m) {
             row.iter_mut().zip(bias).for_each(|(o, &b)| *o += b);

@@ -1,5 +1,6 @@
 //! f32 for training, f64 for gradient checks: one code for both on the CPU.
 
+use std::borrow::Cow;
 use std::ops::Deref;
 
 use candle_core::{CpuStorage, DType, Layout, Result, Shape, Storage, Tensor, WithDType, bail};
@@ -12,6 +13,8 @@ pub(in crate::train) trait Real:
     fn of(x: f32) -> Self;
     /// Converts to a stored f32.
     fn narrow(self) -> f32;
+    /// Converts stored values.
+    fn from_stored(x: &[f32]) -> Cow<'_, [Self]>;
     /// The square root.
     fn square_root(self) -> Self;
     /// `a b + c`, rounded once.
@@ -22,6 +25,9 @@ impl Real for f32 {
     #[inline(always)]
     fn of(x: f32) -> Self {
         x
+    }
+    fn from_stored(x: &[f32]) -> Cow<'_, [Self]> {
+        Cow::Borrowed(x)
     }
     #[inline(always)]
     fn narrow(self) -> f32 {
@@ -41,6 +47,9 @@ impl Real for f64 {
     #[inline(always)]
     fn of(x: f32) -> Self {
         Self::from(x)
+    }
+    fn from_stored(x: &[f32]) -> Cow<'_, [Self]> {
+        x.iter().map(|&x| Self::from(x)).collect()
     }
     #[inline(always)]
     fn narrow(self) -> f32 {

@@ -2,7 +2,7 @@
 
 mod adamw;
 
-use candle_core::Tensor;
+use candle_core::backprop::GradStore;
 
 pub(super) use self::adamw::{AdamMoments, AdamWStep};
 use super::error::TrainResult;
@@ -47,7 +47,7 @@ impl Optimizer {
         }
     }
 
-    /// Moves `model` down the gradient of `loss`; `step` counts from 1. Gives the gradient's norm
+    /// Moves `model` down the gradients of a loss; `step` counts from 1. Gives the gradient's norm
     /// before clipping, where it was computed.
     ///
     /// # Errors
@@ -55,11 +55,11 @@ impl Optimizer {
     pub(super) fn step<M: Model>(
         &mut self,
         model: &mut M,
-        loss: &Tensor,
+        gradients: &GradStore,
         learning_rate: f64,
         step: u64,
     ) -> TrainResult<Option<f64>> {
-        let gradients = model.gradients(&loss.backward()?)?;
+        let gradients = model.gradients(gradients)?;
         let wants_norm = self.settings.reports_norm || self.settings.clip_norm.is_some();
         let norm = if wants_norm {
             Some(M::square_sum(&gradients)?.sqrt())

@@ -1,17 +1,18 @@
-//! The loss of method A as one op on the CPU.
+//! The loss of method A and its gradients in one pass on the CPU.
 //!
-//! Equal to the composed operations of [`super`], without their many small passes: one pass
-//! for the cosines and both softmaxes, one over the pairs, and both gradients by hand.
+//! Equal to the composed operations of [`super`], without their many small passes and without a graph:
+//! the exponentials of the logits are taken once for both directions, and all gradients by hand.
 
-use std::sync::{Arc, OnceLock};
-
-use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, WithDType, bail};
+use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
 use super::{LEFT_OUT, Pairs, Temperature};
 use crate::train::network::matmul::{product, view};
-use crate::train::network::real::{Real, dtype, hold, output, tensor, values, with_real};
+use crate::train::network::real::{Real, hold, tensor, with_real};
 use clcc_numerics::math;
+
+/// Partial sums of a product of rows, element `k` in sum `k % 16`; fixed, since it decides the bits.
+const SUMS: usize = 16;
 
 /// The loss of one step, up to the embeddings.
 #[derive(Debug, Clone)]
@@ -33,128 +34,167 @@ pub(in crate::train::clcc) struct Terms {
     pub(in crate::train::clcc) margin: Option<f64>,
 }
 
+/// The loss of a step with its gradients.
+#[derive(Debug)]
+pub(in crate::train::clcc) struct Evaluated {
+    /// A constant: the gradients are below.
+    pub(in crate::train::clcc) total: Tensor,
+    pub(in crate::train::clcc) terms: Terms,
+    /// Of the expression embeddings, the copy-number embeddings, and the learnt scale.
+    pub(in crate::train::clcc) e: Tensor,
+    pub(in crate::train::clcc) c: Tensor,
+    pub(in crate::train::clcc) scale: Option<Tensor>,
+}
+
 impl ClccLoss {
-    /// The loss of unit rows `e` and `c`, with its graph, and its terms.
+    /// The loss of unit rows `e` and `c`, with its gradients.
     ///
     /// # Errors
-    /// candle's.
-    pub(in crate::train::clcc) fn apply(
-        self,
+    /// candle's, and where the rows are of different shapes or fewer than the anchors.
+    pub(in crate::train::clcc) fn evaluate(
+        &self,
         e: &Tensor,
         c: &Tensor,
         temperature: Temperature<'_>,
-    ) -> Result<(Tensor, Terms)> {
-        let (scale, fixed) = match temperature {
-            Temperature::Fixed(t) => (Tensor::zeros((), e.dtype(), e.device())?, Some(1.0 / t)),
-            Temperature::Learnt(s) => (s.clone(), None),
-        };
-        let op = Fused {
-            objective: Arc::new(self),
-            fixed,
-            kept: Arc::default(),
-        };
-        let total = e.apply_op3(c, &scale, op.clone())?;
-        let terms = op.kept.get().expect("the forward pass has run").terms;
-        Ok((total, terms))
+    ) -> Result<Evaluated> {
+        if c.shape() != e.shape() || self.n_anchors > e.dim(0)? {
+            bail!("losses of {:?} and {:?}", e.shape(), c.shape());
+        }
+        with_real!(e.dtype(), T => self.evaluate_as::<T>(e, c, temperature))
     }
-}
 
-#[derive(Debug, Clone)]
-struct Fused {
-    objective: Arc<ClccLoss>,
-    /// What the cosines are multiplied by, where it is not learnt.
-    fixed: Option<f64>,
-    kept: Arc<OnceLock<Kept>>,
-}
-
-/// What the backward pass takes from the forward pass.
-#[derive(Debug)]
-struct Kept {
-    terms: Terms,
-    /// Logits of the anchors, `n x n`.
-    logits: Vec<f64>,
-    /// Softmax of the logits' rows, and of their columns (transposed).
-    rows: Vec<f64>,
-    columns: Vec<f64>,
-    /// Whether the pair's hinge is open, for `e_i.c_j` and for `c_i.e_j`.
-    open: Vec<[bool; 2]>,
-}
-
-/// Softmax of each row of `n x n` logits; and the mean of what the diagonal lacks of certainty.
-fn softmax(n: usize, logit: impl Fn(usize, usize) -> f64 + Sync) -> (Vec<f64>, f64) {
-    let mut out = vec![0f64; n * n];
-    let losses: Vec<f64> = out
-        .par_chunks_mut(n)
-        .enumerate()
-        .map(|(i, row)| {
-            let mut largest = f64::NEG_INFINITY;
-            for (j, v) in row.iter_mut().enumerate() {
-                *v = logit(i, j);
-                largest = largest.max(*v);
-            }
-            let mut sum = 0.0;
-            let own = row[i] - largest;
-            row.iter_mut().for_each(|v| *v -= largest);
-            math::exp_in_place(row);
-            row.iter().for_each(|v| sum += v);
-            row.iter_mut().for_each(|v| *v /= sum);
-            math::ln(sum) - own
-        })
-        .collect();
-    (out, losses.iter().sum::<f64>() / n as f64)
-}
-
-fn dot<T: Real>(a: &[T], b: &[T]) -> f64 {
-    let products = a.iter().zip(b).map(|(a, b)| a.to_f64() * b.to_f64());
-    products.sum()
-}
-
-/// `to += by from`.
-fn add<T: Real>(to: &mut [T], by: T, from: &[T]) {
-    to.iter_mut().zip(from).for_each(|(t, &f)| *t += by * f);
-}
-
-impl Fused {
-    fn forward<T: Real>(&self, e: &[T], c: &[T], width: usize, scale: T) -> Kept {
-        let ClccLoss {
-            n_anchors: n,
-            pairs,
-            margin,
-            clusters,
-            lambda: _,
-        } = &*self.objective;
-        let n = *n;
-        let scale = self.fixed.unwrap_or_else(|| math::exp(scale.to_f64()));
-        let cosines = product(
-            view(&e[..n * width], width),
-            view(&c[..n * width], width).t(),
+    fn evaluate_as<T: Real>(
+        &self,
+        e: &Tensor,
+        c: &Tensor,
+        temperature: Temperature<'_>,
+    ) -> Result<Evaluated> {
+        let scale = match temperature {
+            Temperature::Fixed(t) => 1.0 / t,
+            Temperature::Learnt(s) => math::exp(hold(s).get::<T>()?[0].to_f64()),
+        };
+        let (he, hc) = (hold(e), hold(c));
+        let rows = Rows {
+            e: he.get::<T>()?,
+            c: hc.get::<T>()?,
+            width: e.dim(1)?,
+        };
+        let nce = self.nce(&rows, scale);
+        let (margin, open) = self.margin(&rows);
+        let (mut de, mut dc) = (nce.e, nce.c);
+        de.resize(rows.e.len(), T::zero());
+        dc.resize(rows.c.len(), T::zero());
+        rayon::join(
+            || self.add_pairs(&mut de, rows.c, rows.width, |at| open[at]),
+            || self.add_pairs(&mut dc, rows.e, rows.width, |at| [open[at][1], open[at][0]]),
         );
-        let left_out = |i: usize, j: usize| match clusters {
+        let margin = (!self.pairs.anchor.is_empty()).then_some(margin);
+        let total = T::from_f64(nce.loss + self.lambda * margin.unwrap_or(0.0));
+        Ok(Evaluated {
+            total: tensor(vec![total], ())?,
+            terms: Terms {
+                nce: nce.loss,
+                margin,
+            },
+            e: tensor(de, e.shape())?,
+            c: tensor(dc, c.shape())?,
+            scale: match temperature {
+                Temperature::Fixed(_) => None,
+                Temperature::Learnt(s) => Some(tensor(vec![T::from_f64(nce.scale)], s.shape())?),
+            },
+        })
+    }
+
+    /// InfoNCE of the anchors, and its gradients of theirs.
+    fn nce<T: Real>(&self, rows: &Rows<'_, T>, scale: f64) -> Nce<T> {
+        let n = self.n_anchors;
+        let e = view(&rows.e[..n * rows.width], rows.width);
+        let c = view(&rows.c[..n * rows.width], rows.width);
+        let cosines = product(e, c.t());
+        let mut logits = vec![0f64; n * n];
+        logits.par_chunks_mut(n).enumerate().for_each(|(i, row)| {
+            let of_row = row.iter_mut().zip(&cosines[i * n..]);
+            for (j, (logit, cosine)) in of_row.enumerate() {
+                *logit = cosine.to_f64() * scale + self.left_out(i, j);
+            }
+        });
+        // One shift for all: logits lie within twice the scale, at most 200, so no sum is lost in f64.
+        let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let mut powers = vec![0f64; n * n];
+        let row_sums: Vec<f64> = powers
+            .par_chunks_mut(n)
+            .zip(logits.par_chunks(n))
+            .map(|(powers, logits)| {
+                let shifted = powers.iter_mut().zip(logits);
+                shifted.for_each(|(p, l)| *p = l - largest);
+                math::exp_in_place(powers);
+                powers.iter().sum()
+            })
+            .collect();
+        let mut column_sums = vec![0f64; n];
+        for row in powers.chunks_exact(n) {
+            column_sums.iter_mut().zip(row).for_each(|(s, p)| *s += p);
+        }
+        let loss: f64 = (0..n)
+            .map(|i| {
+                let own = logits[i * n + i] - largest;
+                0.5 * (math::ln(row_sums[i]) + math::ln(column_sums[i])) - own
+            })
+            .sum();
+        // Each row's gradients of the logits, and their sum with the logits. A logit that was left out
+        // has none: its power is 0.
+        let mut slopes = vec![T::zero(); n * n];
+        let of_scale: Vec<f64> = slopes
+            .par_chunks_mut(n)
+            .enumerate()
+            .map(|(i, slopes)| {
+                let at = i * n..(i + 1) * n;
+                let pairs = powers[at.clone()].iter().zip(&logits[at]).zip(&column_sums);
+                let mut sum = 0.0;
+                for (j, (slope, ((p, logit), column))) in slopes.iter_mut().zip(pairs).enumerate() {
+                    let own = if i == j { 2.0 } else { 0.0 };
+                    let of_logit = 0.5 * (p / row_sums[i] + p / column - own) / n as f64;
+                    *slope = T::from_f64(of_logit * scale);
+                    sum += of_logit * logit;
+                }
+                sum
+            })
+            .collect();
+        let slopes = view(&slopes, n);
+        Nce {
+            loss: loss / n as f64,
+            e: product(slopes, c),
+            c: product(slopes.t(), e),
+            scale: of_scale.iter().sum(),
+        }
+    }
+
+    fn left_out(&self, i: usize, j: usize) -> f64 {
+        match &self.clusters {
             Some(of) if i != j && of[i] == of[j] => f64::from(LEFT_OUT),
             _ => 0.0,
-        };
-        let logits: Vec<f64> = (0..n * n)
-            .map(|at| cosines[at].to_f64() * scale + left_out(at / n, at % n))
-            .collect();
-        let (rows, row_loss) = softmax(n, |i, j| logits[i * n + j]);
-        let (columns, column_loss) = softmax(n, |i, j| logits[j * n + i]);
+        }
+    }
 
+    /// The margin loss, and whether each pair's hinge is open, for `e_i.c_j` and for `c_i.e_j`.
+    fn margin<T: Real>(&self, rows: &Rows<'_, T>) -> (f64, Vec<[bool; 2]>) {
+        let (pairs, width) = (&self.pairs, rows.width);
         let row = |i: u32| i as usize * width..(i as usize + 1) * width;
         let hinges: Vec<[f64; 2]> = (0..pairs.anchor.len())
             .into_par_iter()
             .with_min_len(64)
             .map(|at| {
                 let (i, j) = (row(pairs.anchor[at]), row(pairs.negative[at]));
-                let positive = dot(&e[i.clone()], &c[i.clone()]);
-                let hinge = |other: f64| other - positive + margin;
+                let positive = dot(&rows.e[i.clone()], &rows.c[i.clone()]);
+                let hinge = |other: f64| other - positive + self.margin;
                 [
-                    hinge(dot(&e[i.clone()], &c[j.clone()])),
-                    hinge(dot(&c[i], &e[j])),
+                    hinge(dot(&rows.e[i.clone()], &rows.c[j.clone()])),
+                    hinge(dot(&rows.c[i], &rows.e[j])),
                 ]
             })
             .collect();
         let weighted = hinges.iter().zip(&pairs.weight);
-        let sum: f64 = weighted
+        let sum = weighted
             // Written so that a broken value reaches the loss, where it is reported.
             .map(|(h, w)| {
                 w * h
@@ -163,117 +203,69 @@ impl Fused {
                     .sum::<f64>()
             })
             .sum();
-        Kept {
-            terms: Terms {
-                nce: 0.5 * (row_loss + column_loss),
-                margin: (!pairs.anchor.is_empty()).then_some(sum),
-            },
-            logits,
-            rows,
-            columns,
-            open: hinges.iter().map(|h| h.map(|h| h > 0.0)).collect(),
-        }
+        (sum, hinges.iter().map(|h| h.map(|h| h > 0.0)).collect())
     }
 
-    /// Gradients of `e`, `c` and the learnt scale.
-    fn backward<T: Real>(
+    /// Adds the margin loss's gradients of one side's rows, of which `other` are the other's: `open` tells
+    /// of a pair whether the hinge of its anchor, and that of its negative, on this side is.
+    fn add_pairs<T: Real>(
         &self,
-        e: &[T],
-        c: &[T],
+        to: &mut [T],
+        other: &[T],
         width: usize,
-        scale: T,
-        grad: f64,
-    ) -> (Vec<T>, Vec<T>, T) {
-        let kept = self.kept.get().expect("the forward pass has run");
-        let (pairs, n) = (&self.objective.pairs, self.objective.n_anchors);
-        let scale = self.fixed.unwrap_or_else(|| math::exp(scale.to_f64()));
-        let of_logit = |i: usize, j: usize| {
-            let own = if i == j { 2.0 } else { 0.0 };
-            let both = kept.rows[i * n + j] + kept.columns[j * n + i] - own;
-            0.5 * grad * both / n as f64
-        };
-        let of_cosine: Vec<T> = (0..n * n)
-            .map(|at| T::from_f64(of_logit(at / n, at % n) * scale))
-            .collect();
-        // A logit that was left out has no gradient: there both softmaxes are 0.
-        let of_scale: f64 = (0..n * n)
-            .map(|at| of_logit(at / n, at % n) * kept.logits[at])
-            .sum();
-        let slopes = view(&of_cosine, n);
-        let mut de = product(slopes, view(&c[..n * width], width));
-        let mut dc = product(slopes.t(), view(&e[..n * width], width));
-        de.resize(e.len(), T::zero());
-        dc.resize(c.len(), T::zero());
-        for (at, open) in kept.open.iter().enumerate() {
-            let by = T::from_f64(pairs.weight[at] * self.objective.lambda * grad);
+        open: impl Fn(usize) -> [bool; 2],
+    ) {
+        for (at, (&i, &j)) in self
+            .pairs
+            .anchor
+            .iter()
+            .zip(&self.pairs.negative)
+            .enumerate()
+        {
+            let by = T::from_f64(self.pairs.weight[at] * self.lambda);
             let row = |i: u32| i as usize * width..(i as usize + 1) * width;
-            let (i, j) = (row(pairs.anchor[at]), row(pairs.negative[at]));
-            if open[0] {
-                add(&mut de[i.clone()], by, &c[j.clone()]);
-                add(&mut dc[j.clone()], by, &e[i.clone()]);
+            let [of_anchor, of_negative] = open(at);
+            if of_anchor {
+                add(&mut to[row(i)], by, &other[row(j)]);
             }
-            if open[1] {
-                add(&mut dc[i.clone()], by, &e[j.clone()]);
-                add(&mut de[j], by, &c[i.clone()]);
+            if of_negative {
+                add(&mut to[row(j)], by, &other[row(i)]);
             }
-            let times = T::from_f64(-(f64::from(open[0]) + f64::from(open[1])));
-            if open[0] | open[1] {
-                add(&mut de[i.clone()], times * by, &c[i.clone()]);
-                add(&mut dc[i.clone()], times * by, &e[i]);
+            if of_anchor | of_negative {
+                let times = T::from_f64(-(f64::from(of_anchor) + f64::from(of_negative)));
+                add(&mut to[row(i)], times * by, &other[row(i)]);
             }
         }
-        (de, dc, T::from_f64(of_scale))
     }
 }
 
-impl CustomOp3 for Fused {
-    fn name(&self) -> &'static str {
-        "clcc-loss"
-    }
+/// The embeddings, `rows x width` each.
+struct Rows<'a, T> {
+    e: &'a [T],
+    c: &'a [T],
+    width: usize,
+}
 
-    fn cpu_fwd(
-        &self,
-        e: &CpuStorage,
-        el: &Layout,
-        c: &CpuStorage,
-        cl: &Layout,
-        s: &CpuStorage,
-        sl: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (rows, width) = el.shape().dims2()?;
-        if cl.shape() != el.shape() || self.objective.n_anchors > rows {
-            bail!("losses of {el:?} and {cl:?}");
-        }
-        with_real!(dtype(e), T => {
-            let scale = values::<T>(s, sl)?[0];
-            let (e, c) = (values::<T>(e, el)?, values::<T>(c, cl)?);
-            let kept = self.kept.get_or_init(|| self.forward(e, c, width, scale));
-            let Terms { nce, margin } = kept.terms;
-            let total = nce + self.objective.lambda * margin.unwrap_or(0.0);
-            output(vec![T::from_f64(total)], ())
-        })
-    }
+/// InfoNCE with its gradients: of the anchors' embeddings, and of the logits' scale.
+struct Nce<T> {
+    loss: f64,
+    e: Vec<T>,
+    c: Vec<T>,
+    scale: f64,
+}
 
-    fn bwd(
-        &self,
-        e: &Tensor,
-        c: &Tensor,
-        s: &Tensor,
-        _: &Tensor,
-        grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let width = e.dim(1)?;
-        let (he, hc, hs, hg) = (hold(e), hold(c), hold(s), hold(grad));
-        with_real!(e.dtype(), T => {
-            let (scale, grad) = (hs.get::<T>()?[0], hg.get::<T>()?[0].to_f64());
-            let (de, dc, ds) = self.backward::<T>(he.get()?, hc.get()?, width, scale, grad);
-            let ds = match self.fixed {
-                Some(_) => None,
-                None => Some(tensor(vec![ds], s.shape())?),
-            };
-            Ok((Some(tensor(de, e.shape())?), Some(tensor(dc, c.shape())?), ds))
-        })
+fn dot<T: Real>(a: &[T], b: &[T]) -> f64 {
+    let mut sums = [0f64; SUMS];
+    for (a, b) in a.chunks(SUMS).zip(b.chunks(SUMS)) {
+        let products = a.iter().zip(b).map(|(a, b)| a.to_f64() * b.to_f64());
+        sums.iter_mut().zip(products).for_each(|(s, p)| *s += p);
     }
+    sums.iter().sum()
+}
+
+/// `to += by from`.
+fn add<T: Real>(to: &mut [T], by: T, from: &[T]) {
+    to.iter_mut().zip(from).for_each(|(t, &f)| *t += by * f);
 }
 
 #[cfg(test)]
@@ -330,7 +322,7 @@ mod tests {
                 margin: 0.3,
                 clusters,
             };
-            let (total, terms) = objective.apply(&e, &c, temperature).unwrap();
+            let found = objective.evaluate(&e, &c, temperature).unwrap();
             let close = |a: &[f64], b: &[f64]| {
                 assert_eq!(a.len(), b.len());
                 assert!(
@@ -338,20 +330,15 @@ mod tests {
                     "{a:?} {b:?}"
                 );
             };
-            close(&flat(&total), &flat(&expected));
-            close(&[terms.nce], &flat(&expected_nce));
-            assert_eq!(terms.margin.is_some(), expected_margin.is_some());
-            // A loss further down scales the gradients.
-            let (found, wanted) = (
-                (total * 3.0).unwrap().backward().unwrap(),
-                (expected * 3.0).unwrap().backward().unwrap(),
-            );
-            let vars: &[&Var] = if learnt { &[&e, &c, &scale] } else { &[&e, &c] };
-            for var in vars {
-                close(
-                    &flat(found.get(var).unwrap()),
-                    &flat(wanted.get(var).unwrap()),
-                );
+            close(&flat(&found.total), &flat(&expected));
+            close(&[found.terms.nce], &flat(&expected_nce));
+            assert_eq!(found.terms.margin.is_some(), expected_margin.is_some());
+            let wanted = expected.backward().unwrap();
+            close(&flat(&found.e), &flat(wanted.get(&e).unwrap()));
+            close(&flat(&found.c), &flat(wanted.get(&c).unwrap()));
+            assert_eq!(found.scale.is_some(), learnt);
+            if let Some(of_scale) = &found.scale {
+                close(&flat(of_scale), &flat(wanted.get(&scale).unwrap()));
             }
         }
     }

@@ -4,7 +4,7 @@
 //! are fused on every processor, so that the bits are the same; x86-64 without the instruction is slow.
 
 use super::LANES;
-use super::batch::Gathered;
+use super::batch::{ByFeature, Gathered};
 use crate::train::network::real::Real;
 
 /// `out[row] += sum over the row's entries of value * table[feature]`.
@@ -41,12 +41,13 @@ impl<T: Real> pulp::WithSimd for AddRows<'_, T> {
     }
 }
 
-/// `out[feature] += sum over the rows' entries of value * grads[row]`, less `shift * sums` at first.
+/// `out[feature] += sum over the feature's entries of value * grads[row]`, less `shift * sums`.
 pub(super) struct AddGradient<'a, T> {
     pub(super) out: &'a mut [[T; LANES]],
-    pub(super) entries: &'a Gathered,
+    pub(super) entries: &'a ByFeature,
     pub(super) grads: &'a [[T; LANES]],
-    pub(super) shifted: Option<(&'a [T; LANES], &'a [f32])>,
+    pub(super) sums: &'a [T; LANES],
+    pub(super) shift: &'a [f32],
 }
 
 impl<T: Real> pulp::WithSimd for AddGradient<'_, T> {
@@ -54,31 +55,21 @@ impl<T: Real> pulp::WithSimd for AddGradient<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, _: S) {
-        let Self {
-            out,
-            entries,
-            grads,
-            shifted,
-        } = self;
-        if let Some((sums, shift)) = shifted {
-            for (out, &m) in out.iter_mut().zip(shift) {
-                let m = T::of(m);
+        let features = self.entries.features().zip(self.shift);
+        for (out, ((rows, values), &m)) in self.out.iter_mut().zip(features) {
+            let mut gradient = *out;
+            let m = T::of(m);
+            for k in 0..LANES {
+                gradient[k] -= m * self.sums[k];
+            }
+            for (&row, &v) in rows.iter().zip(values) {
+                let grad = &self.grads[row as usize];
+                let v = T::of(v);
                 for k in 0..LANES {
-                    out[k] -= m * sums[k];
+                    gradient[k] = T::fused(v, grad[k], gradient[k]);
                 }
             }
-        }
-        for group in entries.groups() {
-            for (&row, features, values) in group {
-                let grad = grads[row as usize];
-                for (&f, &v) in features.iter().zip(values) {
-                    let out = &mut out[f as usize];
-                    let v = T::of(v);
-                    for k in 0..LANES {
-                        out[k] = T::fused(v, grad[k], out[k]);
-                    }
-                }
-            }
+            *out = gradient;
         }
     }
 }

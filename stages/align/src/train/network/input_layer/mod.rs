@@ -11,10 +11,11 @@
 //! The weight is held in panels of [`LANES`] outputs: `panels x features x LANES`, the last panel
 //! filled up with zeros, which stay zeros. A non-zero then touches one contiguous piece of it in
 //! both directions, the outputs of a panel (or their gradients) stay in L2, and the optimiser
-//! streams through memory. The batch's entries are gathered once a step ([`batch`](self)).
+//! streams through memory. The batch's entries are gathered once a step and direction, and the
+//! features that most cells have are dense ([`batch`](self)).
 //!
-//! Each output element sums its terms in the order of the features, each gradient in the order of
-//! the gathered rows, whatever the number of threads.
+//! Each output element sums the dense features, then the others, in their order; each gradient its rows
+//! in the order in which they were gathered, or the batch's where it is dense, whatever the number of threads.
 
 mod batch;
 mod kernels;
@@ -24,12 +25,13 @@ use std::sync::Mutex;
 use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Tensor, bail};
 use rayon::prelude::*;
 
-use self::batch::{BLOCK, PART_ROWS};
+use self::batch::{BLOCK, ByFeature, PART_ROWS};
 use self::kernels::{AddGradient, AddRows, AddShift};
+use super::matmul::{product, view};
 use super::real::{Real, hold, tensor, with_real};
 use crate::train::optimizer::{AdamMoments, AdamWStep};
 
-pub(in crate::train) use self::batch::{SparseBatch, SparseInput};
+pub(in crate::train) use self::batch::{SparseBatch, SparseInput, common_features};
 
 /// Outputs of one panel, held in registers together.
 pub(in crate::train) const LANES: usize = 64;
@@ -55,6 +57,31 @@ fn lanes_mut<T>(values: &mut [T]) -> &mut [[T; LANES]] {
     values.as_chunks_mut().0
 }
 
+/// Room that lets rows of [`LANES`] values start at a cache line: a vector across two lines costs two
+/// loads, a third of the kernels' time.
+const SPARE: usize = 16;
+
+/// Zeros for so many rows, with the room.
+fn spacious<T: Real>(rows: usize) -> Vec<T> {
+    vec![T::zero(); rows * LANES + SPARE]
+}
+
+/// The first value at a cache line.
+fn at_line<T>(values: &[T]) -> usize {
+    values.as_ptr().align_offset(64).min(SPARE)
+}
+
+/// Rows of [`LANES`] values at cache lines, of what [`spacious`] made.
+fn aligned<T>(values: &[T]) -> &[[T; LANES]] {
+    let first = at_line(values);
+    lanes(&values[first..values.len() - SPARE + first])
+}
+
+fn aligned_mut<T>(values: &mut [T]) -> &mut [[T; LANES]] {
+    let (first, n) = (at_line(values), values.len() - SPARE);
+    lanes_mut(&mut values[first..first + n])
+}
+
 impl SparseBatch {
     /// `Z weight + bias`: `rows x width` from a weight of `panels x features x LANES` and a bias of
     /// `width`, outside any graph.
@@ -74,19 +101,23 @@ impl SparseBatch {
         }
         let (w, b) = (hold(weight), hold(bias));
         with_real!(weight.dtype(), T => {
-            tensor(forward(self, w.get::<T>()?, b.get::<T>()?), (self.rows, width))
+            tensor(forward(self, w.get::<T>()?, b.get::<T>()?), (self.n_rows(), width))
         })
     }
 }
 
-/// What the weight's gradient is made of: a batch, and the gradient of its outputs panel by panel.
+/// What the weight's gradient is made of: a batch by features, and the gradient of its outputs panel by
+/// panel.
 #[derive(Debug)]
 pub(in crate::train) struct Pending {
     batch: SparseBatch,
-    /// `panels x rows x LANES`.
+    by_feature: Vec<ByFeature>,
+    /// `panels x rows x LANES`, each panel [`spacious`].
     grads: Tensor,
     /// Their sums over the rows, `panels x LANES`.
     sums: Tensor,
+    /// The gradient of the dense features, `n_dense x width`; `None` where there are none.
+    dense: Option<Tensor>,
 }
 
 impl Pending {
@@ -99,18 +130,19 @@ impl Pending {
         grad: &[T],
         width: usize,
     ) -> Result<(Self, Tensor)> {
-        let (n_panels, rows) = (panels(width), batch.rows);
-        let mut grads = vec![T::zero(); n_panels * rows * LANES];
+        let (n_panels, rows) = (panels(width), batch.n_rows());
+        let room = rows * LANES + SPARE;
+        let mut grads = vec![T::zero(); n_panels * room];
         let mut sums = vec![T::zero(); n_panels * LANES];
         grads
-            .par_chunks_mut(rows * LANES)
+            .par_chunks_mut(room)
             .zip(sums.par_chunks_mut(LANES))
             .with_max_len(1)
             .enumerate()
             .for_each(|(panel, (to, sums))| {
                 let n = LANES.min(width - panel * LANES);
                 let mut sum = [0f64; LANES];
-                for (to, from) in lanes_mut(to).iter_mut().zip(grad.chunks_exact(width)) {
+                for (to, from) in aligned_mut(to).iter_mut().zip(grad.chunks_exact(width)) {
                     let from = &from[panel * LANES..][..n];
                     to[..n].copy_from_slice(from);
                     sum.iter_mut().zip(from).for_each(|(s, g)| *s += g.to_f64());
@@ -120,10 +152,20 @@ impl Pending {
                     .for_each(|(s, v)| *s = T::from_f64(v));
             });
         let bias = tensor(sums[..width].to_vec(), width)?;
+        let n_dense = batch.input.dense().features.len();
+        let dense = if n_dense > 0 {
+            let values = T::from_stored(&batch.dense);
+            let gradient = product(view(&values, n_dense).t(), view(grad, width));
+            Some(tensor(gradient, (n_dense, width))?)
+        } else {
+            None
+        };
         let pending = Self {
+            by_feature: batch.by_feature(),
             batch,
-            grads: tensor(grads, (n_panels, rows, LANES))?,
+            grads: tensor(grads, (n_panels, room))?,
             sums: tensor(sums, (n_panels, LANES))?,
+            dense,
         };
         Ok((pending, bias))
     }
@@ -131,9 +173,11 @@ impl Pending {
 
 /// A [`Pending`] with its values at hand.
 struct GradPanels<'a, T> {
-    batch: &'a SparseBatch,
+    pending: &'a Pending,
     grads: &'a [T],
     sums: &'a [T],
+    /// Empty where no feature is dense.
+    dense: &'a [T],
 }
 
 /// Calls `$body` with `$grads`, the values of `$pending`.
@@ -141,15 +185,16 @@ macro_rules! with_panels {
     ($pending:expr, $t:ty, $grads:ident => $body:expr) => {{
         let held: Vec<_> = $pending
             .iter()
-            .map(|p| (&p.batch, hold(&p.grads), hold(&p.sums)))
+            .map(|p| (p, hold(&p.grads), hold(&p.sums), p.dense.as_ref().map(hold)))
             .collect();
         let $grads: Vec<GradPanels<'_, $t>> = held
             .iter()
-            .map(|(batch, grads, sums)| {
+            .map(|(pending, grads, sums, dense)| {
                 Ok(GradPanels {
-                    batch,
+                    pending,
                     grads: grads.get()?,
                     sums: sums.get()?,
+                    dense: dense.as_ref().map_or(Ok(&[][..]), |d| d.get())?,
                 })
             })
             .collect::<Result<_>>()?;
@@ -209,7 +254,8 @@ impl InputLayerStep<'_> {
             .collect();
         with_panels!(self.pending, T, grads => {
             tasks.into_par_iter().with_max_len(1).for_each(|(panel, task, weight, m, v)| {
-                let mut gradient = [T::zero(); BLOCK * LANES];
+                let mut gradient = spacious::<T>(BLOCK);
+                let gradient = aligned_mut(&mut gradient).as_flattened_mut();
                 let parts = weight
                     .chunks_mut(BLOCK * LANES)
                     .zip(m.chunks_mut(BLOCK * LANES))
@@ -244,7 +290,8 @@ fn square_sum<T: Real>(pending: &[Pending]) -> Result<f64> {
             .into_par_iter()
             .map(|at| {
                 let (panel, block) = (at / n_blocks, at % n_blocks);
-                let mut gradient = [T::zero(); BLOCK * LANES];
+                let mut gradient = spacious::<T>(BLOCK);
+                let gradient = aligned_mut(&mut gradient).as_flattened_mut();
                 let n = BLOCK.min(input.n_features() - block * BLOCK) * LANES;
                 block_gradient(&grads, panel, block, &mut gradient[..n]);
                 gradient[..n].iter().map(|g| g.to_f64() * g.to_f64()).sum()
@@ -278,6 +325,23 @@ fn whole_gradient_as<T: Real>(pending: &[Pending]) -> Result<Tensor> {
     })
 }
 
+/// The product of the dense features with their weights, `rows x width`.
+fn dense_part<T: Real>(batch: &SparseBatch, weight: &[T], width: usize) -> Vec<T> {
+    let (features, dense) = (batch.input.n_features(), batch.input.dense());
+    if dense.features.is_empty() {
+        return vec![T::zero(); batch.n_rows() * width];
+    }
+    let weight = lanes(weight);
+    let mut rows = vec![T::zero(); dense.features.len() * width];
+    for (row, &f) in rows.chunks_exact_mut(width).zip(&*dense.features) {
+        for (panel, to) in row.chunks_mut(LANES).enumerate() {
+            to.copy_from_slice(&weight[panel * features + f as usize][..to.len()]);
+        }
+    }
+    let values = T::from_stored(&batch.dense);
+    product(view(&values, dense.features.len()), view(&rows, width))
+}
+
 /// `Y weight + (bias - W m)`.
 fn forward<T: Real>(batch: &SparseBatch, weight: &[T], bias: &[T]) -> Vec<T> {
     let width = bias.len();
@@ -298,24 +362,23 @@ fn forward<T: Real>(batch: &SparseBatch, weight: &[T], bias: &[T]) -> Vec<T> {
         })
         .collect();
     let runs = n_parts.div_ceil(run);
-    let mut out = vec![T::zero(); batch.rows * width];
+    let mut out = dense_part(batch, weight, width);
     out.par_chunks_mut(PART_ROWS * width)
         .enumerate()
         .for_each(|(part, out)| {
             for panel in 0..n_panels {
                 let piece = &pieces[panel * runs + part / run];
-                let piece = lanes(&piece[part % run * PART_ROWS * LANES..]);
+                let piece = &aligned(piece)[part % run * PART_ROWS..];
                 for (out, row) in out.chunks_exact_mut(width).zip(piece) {
                     let out = &mut out[panel * LANES..];
-                    let n = out.len().min(LANES);
-                    out[..n].copy_from_slice(&row[..n]);
+                    out.iter_mut().zip(row).for_each(|(o, &v)| *o += v);
                 }
             }
         });
     out
 }
 
-/// The outputs of one panel for some parts of the rows, `rows x LANES`.
+/// The outputs of one panel for some parts of the rows, `rows x LANES`, [`spacious`].
 fn forward_panel<T: Real>(
     batch: &SparseBatch,
     weight: &[T],
@@ -325,18 +388,23 @@ fn forward_panel<T: Real>(
 ) -> Vec<T> {
     let arch = clcc_numerics::math::vectors();
     let features = batch.input.n_features();
-    let rows = parts.start * PART_ROWS..batch.rows.min(parts.end * PART_ROWS);
+    let rows = parts.start * PART_ROWS..batch.n_rows().min(parts.end * PART_ROWS);
     let parts = &batch.parts[parts];
-    let mut out = vec![T::zero(); rows.len() * LANES];
+    let mut spacious_out = spacious::<T>(rows.len());
+    let out = aligned_mut(&mut spacious_out);
+    let mut table = spacious::<T>(BLOCK);
+    let table = aligned_mut(&mut table);
     let mut shift = [0f64; LANES];
     let weight = &lanes(weight)[panel * features..][..features];
-    for (block, table) in weight.chunks(BLOCK).enumerate() {
+    for (block, weight) in weight.chunks(BLOCK).enumerate() {
+        let table = &mut table[..weight.len()];
+        table.copy_from_slice(weight);
         arch.dispatch(AddShift {
             sums: &mut shift,
             shift: &batch.input.shift()[block * BLOCK..],
             table,
         });
-        for (out, part) in lanes_mut(&mut out).chunks_mut(PART_ROWS).zip(parts) {
+        for (out, part) in out.chunks_mut(PART_ROWS).zip(parts) {
             arch.dispatch(AddRows {
                 out,
                 entries: &part[block],
@@ -349,30 +417,39 @@ fn forward_panel<T: Real>(
         .zip(shift)
         .map(|(b, s)| T::from_f64(b.to_f64() - s))
         .collect();
-    for row in lanes_mut(&mut out) {
+    for row in out {
         row.iter_mut().zip(&base).for_each(|(o, &b)| *o += b);
     }
-    out
+    spacious_out
 }
 
 /// `Y^T grad - m (column sums of grad)` for one panel and one block of features, over all batches.
 fn block_gradient<T: Real>(grads: &[GradPanels<'_, T>], panel: usize, block: usize, out: &mut [T]) {
     out.fill(T::zero());
+    let out = lanes_mut(out);
     let arch = clcc_numerics::math::vectors();
-    for batch in grads {
-        let rows = batch.batch.rows;
-        let grads = &lanes(batch.grads)[panel * rows..][..rows];
-        let mut sums = Some((
-            &lanes(batch.sums)[panel],
-            &batch.batch.input.shift()[block * BLOCK..],
-        ));
-        for (part, grads) in batch.batch.parts.iter().zip(grads.chunks(PART_ROWS)) {
-            arch.dispatch(AddGradient {
-                out: lanes_mut(out),
-                entries: &part[block],
-                grads,
-                shifted: sums.take(),
-            });
+    for GradPanels {
+        pending,
+        grads,
+        sums,
+        dense,
+    } in grads
+    {
+        let input = &pending.batch.input;
+        let room = pending.batch.n_rows() * LANES + SPARE;
+        arch.dispatch(AddGradient {
+            out,
+            entries: &pending.by_feature[block],
+            grads: aligned(&grads[panel * room..][..room]),
+            sums: &lanes(sums)[panel],
+            shift: &input.shift()[block * BLOCK..],
+        });
+        let features = &input.dense().features;
+        let width = dense.len() / features.len().max(1);
+        for at in input.dense().of_block(block) {
+            let out = &mut out[features[at] as usize % BLOCK];
+            let from = &dense[at * width..][..width][panel * LANES..];
+            out.iter_mut().zip(from).for_each(|(o, &g)| *o += g);
         }
     }
 }

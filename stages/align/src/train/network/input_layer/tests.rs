@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::train::test_support::sparse_input;
 use candle_core::{Device, Var};
 use clcc_data::matrix::Csr;
 use clcc_numerics::rng::Rng;
@@ -21,7 +22,7 @@ pub(crate) fn example(n: usize, g: usize, seed: u64) -> (Arc<SparseInput>, Array
     });
     let shift: Vec<f32> = (0..g).map(|_| rng.normal() as f32 * 0.2).collect();
     let z = Array2::from_shape_fn((n, g), |(i, j)| f64::from(y[[i, j]]) - f64::from(shift[j]));
-    (Arc::new(SparseInput::new(Csr::from_dense(&y), shift)), z)
+    (Arc::new(sparse_input(&Csr::from_dense(&y), shift)), z)
 }
 
 fn random(n: usize, m: usize, seed: u64) -> Array2<f64> {
@@ -143,7 +144,7 @@ fn rows_of_any_number_of_entries_are_taken() {
     });
     let shift: Vec<f32> = (0..g).map(|j| (j % 5) as f32 / 16.0).collect();
     let z = Array2::from_shape_fn((n, g), |(i, j)| f64::from(y[[i, j]]) - f64::from(shift[j]));
-    let input = Arc::new(SparseInput::new(Csr::from_dense(&y), shift));
+    let input = Arc::new(sparse_input(&Csr::from_dense(&y), shift));
     let rows: Vec<u32> = (0..n as u32).rev().collect();
     let z = z.slice_move(ndarray::s![..;-1, ..]);
     let (w, b, grad) = (
@@ -158,6 +159,48 @@ fn rows_of_any_number_of_entries_are_taken() {
     let (pending, _) = pending(batch, &to_tensor(&grad));
     let gradient = unpanelled(&whole_gradient(&[pending]).unwrap(), width);
     close(&to_tensor(&gradient), &z.t().dot(&grad), 1e-9);
+}
+
+/// What is dense and what is sparse decides no value: the same cells with every feature sparse, some dense and all
+/// dense, and the slow product of the z-scores.
+#[test]
+fn dense_and_sparse_features_come_to_the_same() {
+    let (n, g, width) = (40, 300, 70);
+    let mut rng = Rng::new(11, "test.dense", &[]);
+    let y = Array2::from_shape_fn((n, g), |(_, j)| {
+        if rng.uniform() < (j % 10) as f64 / 9.0 {
+            rng.normal() as f32
+        } else {
+            0.0
+        }
+    });
+    let shift: Vec<f32> = (0..g).map(|_| rng.normal() as f32 * 0.2).collect();
+    let z = Array2::from_shape_fn((n, g), |(i, j)| f64::from(y[[i, j]]) - f64::from(shift[j]));
+    let scaled = Csr::from_dense(&y);
+    let (w, b, grad) = (
+        random(g, width, 12),
+        random(1, width, 13),
+        random(n, width, 14),
+    );
+    let by_share = sparse_input(&scaled, shift.clone())
+        .dense()
+        .features
+        .clone();
+    assert!((100..200).contains(&by_share.len()), "{}", by_share.len());
+    for common in [Arc::default(), by_share, (0..g as u32).collect()] {
+        let input = SparseInput::new(n, shift.clone(), common, |i| {
+            let (cols, vals) = scaled.row(i);
+            cols.iter().copied().zip(vals.iter().copied()).collect()
+        });
+        let rows: Vec<u32> = (0..n as u32).collect();
+        let batch = SparseBatch::new(Arc::new(input), &rows);
+        let bias = to_tensor(&b).flatten_all().unwrap();
+        let out = batch.linear(&panelled(&w), &bias).unwrap();
+        close(&out, &(z.dot(&w) + &b), 1e-10);
+        let (pending, _) = pending(batch, &to_tensor(&grad));
+        let gradient = unpanelled(&whole_gradient(&[pending]).unwrap(), width);
+        close(&to_tensor(&gradient), &z.t().dot(&grad), 1e-10);
+    }
 }
 
 /// Two pending batches of one step are the step with the sum of their gradients.
