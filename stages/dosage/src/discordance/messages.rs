@@ -432,11 +432,7 @@ fn evidence(blocks: &[Block], cells: &Cells, genes: &[f64], prior: &Prior) -> f6
         .zip(starts)
         .map(|(block, start)| Evidence::of(block, &genes[start..], &cell_odds, prior))
         .collect();
-    let mut sums = [
-        vec![0.0; n_cells],
-        vec![0.0; n_cells],
-        vec![0.0; n_cells],
-    ];
+    let mut sums = [vec![0.0; n_cells], vec![0.0; n_cells], vec![0.0; n_cells]];
     let mut of_genes = 0.0;
     for part in &parts {
         for (sum, part) in sums.iter_mut().zip(&part.cells) {

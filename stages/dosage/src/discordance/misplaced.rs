@@ -6,9 +6,10 @@
 //! it is one weight of each cell, computed once: the prior share of misplaced cells times the mean over alternatives of
 //! the likelihood of all its counts, against the clone's own copy number.
 //!
-//! With c and c' the log copy ratios of the clone and of the alternative, the gene is expected at `exp(c' - c)` times
-//! what the clone says (c' is 0 for a normal cell), for a doublet at `f + (1 - f) exp(-c)` times with f its malignant
-//! share of 1/4, 1/2, or 3/4. All genes are scaled so that the sum is what it was: a cell's depth is by its own counts.
+//! With c the clone's log copy ratio, a gene of a normal cell or a doublet is expected at `f + (1 - f) exp(-c)` times
+//! what the clone says, where f is the malignant share of the counts: 0 or, with ambient RNA, up to 1/4 in a normal cell,
+//! 1/2 or 3/4 in a doublet. In a cell of another clone, with c', it is `exp(c' - c)`. All genes are scaled so that the sum
+//! is what it was: a cell's depth is by its own counts. Programmes are not taken out: they take misplaced cells for one.
 
 use rayon::prelude::*;
 use schemars::JsonSchema;
@@ -32,9 +33,10 @@ pub enum Alternative {
     OtherClone,
 }
 
-/// Malignant shares of the counts of a doublet.
-const MALIGNANT_SHARES: [f64; 3] = [0.25, 0.5, 0.75];
-/// Bound of the log likelihood ratio of one count.
+/// Malignant shares of the counts of a normal cell, whose ambient RNA is in part of malignant ones, and of a doublet.
+const OF_NORMAL: [f64; 2] = [0.0, 0.25];
+const OF_DOUBLET: [f64; 2] = [0.5, 0.75];
+/// Bound of the log likelihood ratio of one count. Measured: 2 and 12 find the same cells.
 const MOST: f64 = 4.0;
 /// Genes whose sums are added up together.
 const GENES_PER_TASK: usize = 512;
@@ -67,12 +69,7 @@ impl Misplaced {
 
     /// Weigh every alternative for every cell; together they have the `share` of the cells beforehand. The same bits at
     /// any number of threads.
-    pub(super) fn weigh(
-        panel: &Panel,
-        programmes: &Programmes,
-        alternatives: &[Alternative],
-        share: f64,
-    ) -> Self {
+    pub(super) fn weigh(panel: &Panel, alternatives: &[Alternative], share: f64) -> Self {
         let candidates: Vec<Vec<Candidate>> = panel
             .clones
             .iter()
@@ -87,7 +84,7 @@ impl Misplaced {
         let genes: Vec<usize> = (0..panel.n_genes()).collect();
         let parts: Vec<Vec<f64>> = genes
             .par_chunks(GENES_PER_TASK)
-            .map(|genes| sums(panel, programmes, &candidates, genes, n_most))
+            .map(|genes| sums(panel, &candidates, genes, n_most))
             .collect();
         let mut total = vec![0.0; n_most * n_cells];
         for part in &parts {
@@ -116,14 +113,8 @@ fn candidates(panel: &Panel, clone: &CloneCells, of: &[Alternative]) -> Vec<Cand
     let kinds: Vec<Vec<(usize, Vec<f64>)>> = of
         .iter()
         .map(|kind| match kind {
-            Alternative::Normal => vec![(0, own.iter().map(|c| math::exp(-c)).collect())],
-            Alternative::Doublet => MALIGNANT_SHARES
-                .iter()
-                .map(|f| {
-                    let level = |c: &f64| f + (1.0 - f) * math::exp(-c);
-                    (0, own.iter().map(level).collect())
-                })
-                .collect(),
+            Alternative::Normal => diluted(own, &OF_NORMAL),
+            Alternative::Doublet => diluted(own, &OF_DOUBLET),
             Alternative::OtherClone => panel
                 .clones
                 .iter()
@@ -150,6 +141,12 @@ fn candidates(panel: &Panel, clone: &CloneCells, of: &[Alternative]) -> Vec<Cand
     out
 }
 
+/// What cells with these malignant shares of their counts express, relative to malignant ones.
+fn diluted(own: &[f64], shares: &[f64]) -> Vec<(usize, Vec<f64>)> {
+    let of = |f: &f64| own.iter().map(|c| f + (1.0 - f) * math::exp(-c)).collect();
+    shares.iter().map(|f| (0, of(f))).collect()
+}
+
 /// Levels with the same sum of counts as the clone.
 fn scaled(clone: &CloneCells, mut level: Vec<f64>) -> Vec<f64> {
     let (mut before, mut after) = (0.0, 0.0);
@@ -162,22 +159,17 @@ fn scaled(clone: &CloneCells, mut level: Vec<f64>) -> Vec<f64> {
 }
 
 /// Sums over some genes of the log likelihood ratios, `[candidate][cell]`.
-fn sums(
-    panel: &Panel,
-    programmes: &Programmes,
-    candidates: &[Vec<Candidate>],
-    genes: &[usize],
-    n_most: usize,
-) -> Vec<f64> {
+fn sums(panel: &Panel, candidates: &[Vec<Candidate>], genes: &[usize], n_most: usize) -> Vec<f64> {
     let n_cells = panel.n_cells();
     let mut out = vec![0.0; n_most * n_cells];
     let mut expected = Expected::new(n_cells);
+    let programmes = Programmes::none(n_cells, panel.n_genes());
     let mut logs = Vec::new();
     for &g in genes {
         if panel.clones.iter().all(|u| u.mean[g] == 0.0) {
             continue;
         }
-        expected.compute(g, panel, programmes);
+        expected.compute(g, panel, &programmes);
         let dispersion = expected.dispersion(g, panel);
         for (clone, candidates) in panel.clones.iter().zip(candidates) {
             if clone.mean[g] == 0.0 {
@@ -186,7 +178,14 @@ fn sums(
             let counts = &expected.counts[clone.cells.clone()];
             let means = &expected.means[clone.cells.clone()];
             for (k, candidate) in candidates.iter().enumerate() {
-                log_ratios(counts, means, dispersion, candidate.level[g], MOST, &mut logs);
+                log_ratios(
+                    counts,
+                    means,
+                    dispersion,
+                    candidate.level[g],
+                    MOST,
+                    &mut logs,
+                );
                 let own = &mut out[k * n_cells..][clone.cells.clone()];
                 own.iter_mut().zip(&logs).for_each(|(o, l)| *o += l);
             }

@@ -3,8 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::dosage::{CopyNumber, Strata};
 use super::misplaced::Alternative;
+use crate::dosage::{CopyNumber, Strata};
 use clcc_stage::cells::Restrict;
 use clcc_stage::cohort::GroupBy;
 

@@ -123,12 +123,7 @@ pub(super) fn find(
     let total = params.losses.len() * params.gene_shares.len() + params.n_null;
     step(0, total)?;
     let programmes = Programmes::fit(&panel.residuals, panel.n_genes(), params.n_programmes, seed)?;
-    let misplaced = Misplaced::weigh(
-        panel,
-        &programmes,
-        &params.misplaced,
-        params.misplaced_share,
-    );
+    let misplaced = Misplaced::weigh(panel, &params.misplaced, params.misplaced_share);
     let search = Search {
         programmes: &programmes,
         misplaced: &misplaced,

@@ -115,9 +115,7 @@ impl Pairs {
                 discordant[i] += if of(i) == 1 { w } else { 0.0 };
                 misplaced[i] += if of(i) == 2 { w } else { 0.0 };
             }
-            (0..n_genes)
-                .filter(|&g| is(g))
-                .for_each(|g| in_set[g] += w);
+            (0..n_genes).filter(|&g| is(g)).for_each(|g| in_set[g] += w);
         }
         let odds = |sums: Vec<f64>| sums.iter().map(|s| (s / (total - s)).ln()).collect();
         Beliefs {
@@ -325,13 +323,7 @@ fn planted_in(n: usize, share: f64, cell_shares: &[f64], seed: u64) -> Planted {
 
 /// The same, and of every `every` cells one is normal and the next a doublet of a malignant and a normal cell; none for
 /// 0.
-fn planted_among(
-    n: usize,
-    share: f64,
-    cell_shares: &[f64],
-    every: usize,
-    seed: u64,
-) -> Planted {
+fn planted_among(n: usize, share: f64, cell_shares: &[f64], every: usize, seed: u64) -> Planted {
     let mut rng = Rng::new(seed, "planted discordance", &[]);
     let in_set: Vec<bool> = (0..GENES).map(|_| rng.uniform() < share).collect();
     let level: Vec<f64> = (0..GENES).map(|_| (0.7 * rng.normal()).exp()).collect();
@@ -349,7 +341,7 @@ fn planted_among(
         let (depth, x) = ((0.3 * rng.normal()).exp(), rng.normal());
         let mut row = Vec::new();
         for g in 0..GENES {
-            let answer = if back && in_set[g] {
+            let answer: f64 = if back && in_set[g] {
                 0.0
             } else {
                 copy_of(u, g)
@@ -732,7 +724,8 @@ fn normal_cells_and_doublets_are_no_set() {
         let panel = data.panel();
         let of = |what: Place| -> Vec<f64> {
             let own = (0..400).filter(|&i| place(panel.cells[i], 20) == what);
-            own.map(|i| logistic(found.beliefs().misplaced[i])).collect()
+            own.map(|i| logistic(found.beliefs().misplaced[i]))
+                .collect()
         };
         let mean = |p: Vec<f64>| p.iter().sum::<f64>() / p.len() as f64;
         let means = [Place::Normal, Place::Doublet, Place::Clone].map(|w| mean(of(w)));
@@ -761,29 +754,27 @@ fn a_set_is_found_among_normal_cells_and_doublets() {
 fn what_a_misplaced_cell_weighs_is_the_likelihood_of_all_its_counts() {
     let data = planted(60, 0.2, 9);
     let panel = data.panel();
-    let programmes = Programmes::none(60, GENES);
     let kinds = [
         Alternative::Normal,
         Alternative::Doublet,
         Alternative::OtherClone,
     ];
     let share = 0.03;
-    let found = Misplaced::weigh(&panel, &programmes, &kinds, share);
+    let found = Misplaced::weigh(&panel, &kinds, share);
     let counts = panel.counts.to_dense();
     for (u, clone) in panel.clones.iter().enumerate() {
         let own = &data.copy[u];
         let other = &data.copy[1 - u];
         let level = |k: usize, g: usize| match k {
-            0 => (-own[g]).exp(),
             4 => (other[g] - own[g]).exp(),
             k => {
-                let malignant = [0.25, 0.5, 0.75][k - 1];
+                let malignant = [0.0, 0.25, 0.5, 0.75][k];
                 malignant + (1.0 - malignant) * (-own[g]).exp()
             }
         };
         for i in clone.cells.clone() {
             let mut sum = 0.0;
-            for (k, prior) in [1.0, 1.0 / 3.0, 1.0 / 3.0, 1.0 / 3.0, 1.0].iter().enumerate() {
+            for (k, prior) in [0.5, 0.5, 0.5, 0.5, 1.0].iter().enumerate() {
                 let all = |f: &dyn Fn(usize) -> f64| (0..GENES).map(f).sum::<f64>();
                 let scale = all(&|g| clone.mean[g]) / all(&|g| clone.mean[g] * level(k, g));
                 let log = all(&|g| {
@@ -809,6 +800,6 @@ fn what_a_misplaced_cell_weighs_is_the_likelihood_of_all_its_counts() {
             );
         }
     }
-    let one = || Misplaced::weigh(&panel, &programmes, &kinds, share);
+    let one = || Misplaced::weigh(&panel, &kinds, share);
     assert_eq!(at_threads(1, one), at_threads(3, one));
 }
