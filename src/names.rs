@@ -35,8 +35,18 @@ pub fn problems(workflow: &Workflow, plan: &Plan) -> Vec<Problem> {
     };
     // By stage: a label counts as there if any patient has it, also where each has files of its own.
     let mut obs: BTreeMap<&str, Vec<ObsColumn>> = BTreeMap::new();
+    let mut half_known: BTreeSet<&str> = BTreeSet::new();
     for node in &plan.nodes {
-        if let Some(columns) = found.survey(plan, node) {
+        let (columns, errors) = survey(plan, node);
+        // What is wrong with the files of a patient that is left out is no matter, but what they hold is not known.
+        if node.cached_only && !errors.is_empty() {
+            half_known.insert(&node.stage);
+            continue;
+        }
+        for error in &errors {
+            found.push(found.refusal(node, error));
+        }
+        if let Some(columns) = columns {
             let of_stage = obs.entry(&node.stage).or_default();
             columns.into_iter().for_each(|c| add(of_stage, c));
         }
@@ -46,10 +56,14 @@ pub fn problems(workflow: &Workflow, plan: &Plan) -> Vec<Problem> {
             continue;
         }
         let before = plan.ancestors(id);
-        let mut columns: Vec<&ObsColumn> = before
+        let stages: BTreeSet<&str> = before
             .iter()
             .map(|&n| plan.nodes[n].stage.as_str())
-            .collect::<BTreeSet<_>>()
+            .collect();
+        if !stages.is_disjoint(&half_known) {
+            continue;
+        }
+        let mut columns: Vec<&ObsColumn> = stages
             .into_iter()
             .filter_map(|stage| obs.get(stage))
             .flatten()
@@ -134,6 +148,18 @@ fn is_source(node: &Node) -> bool {
     node.resolved.reads.is_empty()
 }
 
+/// The columns that a source finds in its inputs, where it is one and they are there, and what is wrong with these.
+fn survey(plan: &Plan, node: &Node) -> (Option<Vec<ObsColumn>>, Vec<StageError>) {
+    let Some(inputs) = is_source(node).then(|| file_inputs(plan, node)).flatten() else {
+        return (None, Vec::new());
+    };
+    match node.kind.survey(&node.resolved.params, &inputs, &node.keys) {
+        Ok(Some(survey)) => (Some(survey.obs), survey.problems),
+        Ok(None) => (None, Vec::new()),
+        Err(error) => (None, vec![error]),
+    }
+}
+
 struct Problems<'a> {
     workflow: &'a Workflow,
     plan: &'a Plan,
@@ -145,27 +171,6 @@ impl Problems<'_> {
     fn push(&mut self, problem: Problem) {
         if !self.problems.contains(&problem) {
             self.problems.push(problem);
-        }
-    }
-
-    /// The columns that a source finds in its inputs, where it is one and they are there.
-    fn survey(&mut self, plan: &Plan, node: &Node) -> Option<Vec<ObsColumn>> {
-        if !is_source(node) {
-            return None;
-        }
-        let inputs = file_inputs(plan, node)?;
-        match node.kind.survey(&node.resolved.params, &inputs, &node.keys) {
-            Ok(survey) => {
-                let survey = survey?;
-                for error in &survey.problems {
-                    self.push(self.refusal(node, error));
-                }
-                Some(survey.obs)
-            }
-            Err(error) => {
-                self.push(self.refusal(node, &error));
-                None
-            }
         }
     }
 

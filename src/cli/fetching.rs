@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::io::IsTerminal as _;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -10,7 +11,7 @@ use super::args::WorkflowArgs;
 use super::error::{CliError, exit};
 use crate::fetch::{self, FetchError, Options, Step};
 use crate::plan::Plan;
-use crate::workflow::Workflow;
+use crate::workflow::{InputSpec, Workflow};
 
 /// Without a terminal, a download says where it is this often.
 const PLAIN_PROGRESS: Duration = Duration::from_secs(10);
@@ -24,11 +25,11 @@ pub(super) fn fetch_missing(args: &WorkflowArgs) -> Result<(), CliError> {
     let Ok(workflow) = Workflow::load(&args.workflow) else {
         return Ok(());
     };
-    let absent = |path: Option<&std::path::PathBuf>| path.is_some_and(|p| !p.exists());
-    let any = workflow.inputs.values();
-    if !any
-        .into_iter()
-        .any(|spec| spec.url.is_some() && absent(spec.path.as_ref()))
+    // Most workflows name no address: then there is no need of a plan.
+    if !workflow
+        .inputs
+        .values()
+        .any(|spec| !absent(spec, "").is_empty())
     {
         return Ok(());
     }
@@ -36,14 +37,53 @@ pub(super) fn fetch_missing(args: &WorkflowArgs) -> Result<(), CliError> {
         return Ok(());
     };
     for name in plan.used_inputs() {
-        let spec = &plan.inputs[name];
-        let (Some(url), Some(path)) = (&spec.url, &spec.path) else {
-            continue;
-        };
-        if path.exists() {
-            continue;
+        for wanted in absent(&plan.inputs[name], name) {
+            // Of several inputs that name one file the first brings it.
+            if !wanted.path.exists() {
+                wanted.fetch()?;
+            }
         }
-        let expected = spec.digest.as_deref().and_then(|d| d.parse().ok());
+    }
+    Ok(())
+}
+
+/// A file that is not there and can be had.
+struct Wanted<'a> {
+    name: String,
+    url: &'a str,
+    path: &'a Path,
+    digest: Option<&'a str>,
+}
+
+/// The files of an input that are not there and can be had: its own, or of a table of samples those of its patient.
+fn absent<'a>(spec: &'a InputSpec, name: &str) -> Vec<Wanted<'a>> {
+    let own = spec.path.as_deref().zip(spec.url.as_deref());
+    let own = own.map(|(path, url)| Wanted {
+        name: name.to_string(),
+        url,
+        path,
+        digest: spec.digest.as_deref(),
+    });
+    let samples = spec.samples.iter().flat_map(|sheet| &sheet.samples);
+    let samples = samples.filter(|s| spec.of.as_ref().is_none_or(|of| *of == s.patient));
+    let samples = samples.filter_map(|sample| {
+        Some(Wanted {
+            name: format!("{name}, {}", sample.name),
+            url: sample.url.as_deref()?,
+            path: &sample.path,
+            digest: None,
+        })
+    });
+    let all = own.into_iter().chain(samples);
+    all.filter(|wanted| !wanted.path.exists()).collect()
+}
+
+impl Wanted<'_> {
+    fn fetch(&self) -> Result<(), CliError> {
+        let Self {
+            name, url, path, ..
+        } = self;
+        let expected = self.digest.and_then(|d| d.parse().ok());
         tell!("  FETCH {name}: {url}");
         let bar = Bar::new(name);
         let outcome = fetch::fetch(url, path, expected.as_ref(), &Options::default(), &|step| {
@@ -52,8 +92,8 @@ pub(super) fn fetch_missing(args: &WorkflowArgs) -> Result<(), CliError> {
         bar.bar.finish_and_clear();
         outcome.map_err(|e| failed(name, &e))?;
         tell!("FETCHED {name}: {}", path.display());
+        Ok(())
     }
-    Ok(())
 }
 
 fn failed(name: &str, error: &FetchError) -> CliError {

@@ -332,29 +332,31 @@ fn print_use(jobs: &[JobUse]) {
         say!(
             "  {:width$}  {:>9} {:>9} {:>4}  {:>6.0} s {:>7.1} s {:>4}  {:>7.1} s  {}",
             j.node,
-            gib(j.asked_memory),
-            gib(j.peak_memory),
-            share(j.peak_memory as f64, j.asked_memory as f64),
+            gib(j.asked_memory_bytes as u64),
+            gib(j.peak_memory_bytes as u64),
+            percent(j.memory_used),
             j.asked_seconds as f64,
             j.seconds,
-            share(j.seconds, j.asked_seconds as f64),
+            percent(j.time_used),
             j.waited_seconds,
             j.job.as_deref().unwrap_or("?"),
         );
     }
     let sum = |f: fn(&JobUse) -> f64| jobs.iter().map(f).sum::<f64>();
+    let used =
+        |used: fn(&JobUse) -> f64, asked: fn(&JobUse) -> f64| sum(used) / sum(asked).max(1.0);
     say!(
         "  {} jobs used {} of the memory and {} of the time that they had asked for; {:.1} s were waited on average",
         jobs.len(),
-        share(
-            sum(|j| j.peak_memory as f64),
-            sum(|j| j.asked_memory as f64)
-        ),
-        share(sum(|j| j.seconds), sum(|j| j.asked_seconds as f64)),
+        percent(used(
+            |j| j.peak_memory_bytes as f64,
+            |j| j.asked_memory_bytes as f64
+        )),
+        percent(used(|j| j.seconds, |j| j.asked_seconds as f64)),
         sum(|j| j.waited_seconds) / jobs.len() as f64,
     );
 }
 
-fn share(used: f64, asked: f64) -> String {
-    format!("{:.0} %", 100.0 * used / asked.max(1.0))
+fn percent(share: f64) -> String {
+    format!("{:.0} %", 100.0 * share)
 }

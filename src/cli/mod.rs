@@ -24,9 +24,11 @@ mod terminal;
 
 pub use error::{CliError, exit};
 
-use clap::Parser as _;
+use clap::error::{ContextKind, ContextValue};
+use clap::{CommandFactory as _, Parser as _};
 
 use crate::text::shown;
+use crate::workflow::did_you_mean;
 use args::{Cli, Command};
 
 /// Runs the program; returns its exit code. A panic is an error inside the program like any other.
@@ -87,7 +89,8 @@ fn not_parsed(e: clap::Error) -> i32 {
         // It quotes arguments, so it is made once more of harmless ones.
         let harmless = |a: std::ffi::OsString| shown(&a.to_string_lossy()).into_owned();
         let again = Cli::try_parse_from(std::env::args_os().map(harmless));
-        out::tell_text(&again.err().unwrap_or(e).render().to_string());
+        let error = with_near_verb(again.err().unwrap_or(e));
+        out::tell_text(&error.render().to_string());
         return exit::USAGE;
     }
     sigpipe::reset();
@@ -95,6 +98,22 @@ fn not_parsed(e: clap::Error) -> i32 {
         Ok(()) if !out::is_absent() => exit::OK,
         _ => exit::OUTPUT,
     }
+}
+
+/// With the verb that was meant, also where two letters changed places (`rnu`), which clap does not see.
+fn with_near_verb(mut error: clap::Error) -> clap::Error {
+    let Some(ContextValue::String(verb)) = error.get(ContextKind::InvalidSubcommand) else {
+        return error;
+    };
+    let command = Cli::command();
+    let verbs = command.get_subcommands().filter(|c| !c.is_hide_set());
+    if error.get(ContextKind::SuggestedSubcommand).is_none()
+        && let Some(near) = did_you_mean(verb, verbs.map(clap::Command::get_name))
+    {
+        let near = ContextValue::Strings(vec![near.to_string()]);
+        error.insert(ContextKind::SuggestedSubcommand, near);
+    }
+    error
 }
 
 /// Write what `CLCC_LOG` asks for to stderr.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::workflow::{Positions, scan};
+use crate::workflow::{Positions, did_you_mean, scan};
 
 /// `--set STAGE.PARAM=V`, or `--set seed=N`.
 #[derive(Debug, Clone)]
@@ -41,6 +41,12 @@ pub struct Overrides {
 pub fn parse_set(text: &str) -> Result<Setting, String> {
     let expected = || format!("expected STAGE.PARAM=VALUE or seed=NUMBER, found `{text}`");
     let (mut path, value) = split_path(text).ok_or_else(expected)?;
+    if let [name] = path.as_slice()
+        && name != SEED
+        && did_you_mean(name, [SEED]).is_some()
+    {
+        return Err(format!("{}; did you mean `{SEED}={value}`?", expected()));
+    }
     if path == [SEED] && value.trim().parse::<u64>().is_err() {
         return Err(format!(
             "expected a whole number, 0 or more, as the seed, found `{value}`"
@@ -156,7 +162,9 @@ mod tests {
         assert_eq!(parse_set("seed=7").unwrap().seed(), Some(7));
         assert_eq!(parse_set("seed.x=7").unwrap().seed(), None);
         assert!(parse_set("seed=-1").unwrap_err().contains("found `-1`"));
-        assert!(parse_set("cluster=1").is_err());
+        assert!(!parse_set("cluster=1").unwrap_err().contains("mean"));
+        let slip = parse_set("sed=7").unwrap_err();
+        assert!(slip.ends_with("did you mean `seed=7`?"), "{slip}");
         assert!(parse_set("cluster.resolution").is_err());
     }
 }

@@ -5,7 +5,11 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use super::Kind;
-use clcc_stages::tables::{ColumnSpec, TableSpec};
+use crate::results::JobUse;
+use clcc_stages::tables::{ColumnSpec, Row as _, TableSpec};
+
+/// Tables of the run itself, next to `run.json`, and the name of their part.
+const OF_THE_RUN: (&str, &[TableSpec]) = ("the run", &[JobUse::SPEC]);
 
 const HEAD: &str = "\
 # Result tables
@@ -25,9 +29,9 @@ pub fn tables_as_text(kinds: &[Kind], only: Option<&str>) -> String {
     if only.is_none() {
         out.push_str(HEAD);
     }
-    for kind in chosen(kinds, only) {
-        let _ = write!(out, "\n## {}\n", kind.name);
-        for table in kind.tables {
+    for (name, tables) in chosen(kinds, only) {
+        let _ = write!(out, "\n## {name}\n");
+        for table in tables {
             let _ = write!(out, "\n### {}\n\n{}\n\n", table.file, table.about.trim());
             table
                 .columns
@@ -53,16 +57,16 @@ fn column_as_text(out: &mut String, column: &ColumnSpec) {
 
 /// The same as a document: a list of tables, each with its kind, file, meaning and columns.
 pub fn tables_as_json(kinds: &[Kind], only: Option<&str>) -> Value {
-    let tables = chosen(kinds, only).flat_map(|kind| {
-        let table = |table: &TableSpec| {
+    let tables = chosen(kinds, only).flat_map(|(name, tables)| {
+        let table = move |table: &TableSpec| {
             json!({
-                "kind": kind.name,
+                "kind": name,
                 "file": table.file,
                 "about": table.about.trim(),
                 "columns": table.columns.iter().map(column_as_json).collect::<Vec<_>>(),
             })
         };
-        kind.tables.iter().map(table)
+        tables.iter().map(table)
     });
     json!({"tables": tables.collect::<Vec<_>>()})
 }
@@ -78,8 +82,13 @@ fn column_as_json(column: &ColumnSpec) -> Value {
     })
 }
 
-fn chosen<'a>(kinds: &'a [Kind], only: Option<&'a str>) -> impl Iterator<Item = &'a Kind> {
-    let has_tables = |kind: &&Kind| !kind.tables.is_empty();
-    let wanted = move |kind: &&Kind| only.is_none_or(|name| kind.name == name);
-    kinds.iter().filter(has_tables).filter(wanted)
+/// Parts of the dictionary: each kind with tables, and the run; or one of them.
+fn chosen<'a>(
+    kinds: &'a [Kind],
+    only: Option<&'a str>,
+) -> impl Iterator<Item = (&'static str, &'static [TableSpec])> + 'a {
+    let of_kinds = kinds.iter().map(|kind| (kind.name, kind.tables));
+    let has_tables = |part: &(&str, &[TableSpec])| !part.1.is_empty();
+    let all = of_kinds.chain([OF_THE_RUN]).filter(has_tables);
+    all.filter(move |part| only.is_none_or(|name| part.0 == name))
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use clcc_stages::StageError;
 use clcc_stages::ingest::Sheet;
 
 use super::positions::join;
@@ -70,7 +71,8 @@ pub(super) fn read(workflow: &mut Workflow) -> Vec<Problem> {
 
 /// Reads one sheet.
 pub(crate) fn sheet(input: &str, path: &Path) -> Result<Arc<Sheet>, Problem> {
-    Sheet::read(path).map(Arc::new).map_err(|error| {
+    let read = Sheet::read(path).and_then(with_addresses);
+    read.map(Arc::new).map_err(|error| {
         let mut message = format!("input `{input}`: {error}");
         if let Some(cause) = std::error::Error::source(&error) {
             message.push_str(&format!(": {cause}"));
@@ -81,6 +83,20 @@ pub(crate) fn sheet(input: &str, path: &Path) -> Result<Arc<Sheet>, Problem> {
             None => problem,
         }
     })
+}
+
+/// The sheet, if each of its addresses is one that can be downloaded.
+fn with_addresses(sheet: Sheet) -> Result<Sheet, StageError> {
+    for sample in &sheet.samples {
+        if let Some(url) = &sample.url
+            && !crate::fetch::can_be_fetched(url)
+        {
+            let schemes = crate::fetch::SCHEMES;
+            let message = format!("expected a url with {schemes}, found `{url}`");
+            return Err(sheet.error(sample.line, "url", message));
+        }
+    }
+    Ok(sheet)
 }
 
 /// That a patient has no row.

@@ -28,7 +28,7 @@
 
 pub use clcc_data::{StageError, StageResult, anndata, error, frame, genome, matrix, table};
 pub use clcc_numerics::{graph, linalg, math, rng, stats};
-pub use clcc_stage::{cells, cohort, params, roles, rows, stage, tables};
+pub use clcc_stage::{cells, cohort, params, roles, rows, stage, table, tables};
 
 #[cfg(feature = "train")]
 pub use clcc_align::train;

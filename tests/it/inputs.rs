@@ -418,7 +418,7 @@ fn luad10_runs_on_the_simulated_files_unchanged() {
 }
 
 /// Serves one body; remembers what was asked.
-fn serve(body: String) -> (String, Arc<Mutex<Vec<String>>>) {
+pub(crate) fn serve(body: String) -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!(
         "http://{}/counts.txt",

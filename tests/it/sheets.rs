@@ -316,3 +316,52 @@ fn a_patient_of_a_common_file_comes_and_goes_and_the_others_stay_cached() {
         ["ingest run", "preprocess[B] maybe", "preprocess[C] maybe"]
     );
 }
+
+#[test]
+fn a_sample_with_a_url_is_brought_for_its_patient_alone() {
+    let (url, asked) = crate::inputs::serve(matrix(1));
+    let p = project(&sheet_workflow());
+    let with = |of: &str, url: &str| {
+        let mut sheet = String::from("patient,sample,path,condition,url\n");
+        for row in SHEET.lines().skip(1) {
+            let url = if row.starts_with(of) { url } else { "" };
+            writeln!(sheet, "{row},{url}").expect("text");
+        }
+        sheet
+    };
+    p.write("data/samples.csv", &with("A,N", &url));
+    std::fs::remove_file(p.path().join("data/a_n.tsv")).expect("removed");
+    // What only looks brings nothing, and another patient does not need it.
+    let said = refused(&p);
+    assert!(
+        said.contains("line 3, column `path`")
+            && said.contains(&format!("downloads it from {url}")),
+        "{said}"
+    );
+    p.run(&["run", "w.yaml", "--only", "patient=B"]).expect(0);
+    assert!(asked.lock().expect("asked").is_empty());
+    let said = p.run(&["run", "w.yaml"]).expect(0).stderr;
+    assert!(said.contains("FETCHED counts[A], N: "), "{said}");
+    let there = std::fs::read_to_string(p.path().join("data/a_n.tsv")).expect("brought");
+    assert_eq!(there, matrix(1));
+    p.run(&["run", "w.yaml"]).expect(0);
+    assert_eq!(asked.lock().expect("asked").len(), 1);
+
+    p.write("data/samples.csv", &with("B,T", "ftp://host/x.tsv"));
+    let said = refused(&p);
+    assert!(
+        said.contains("line 4, column `url`: expected a url with"),
+        "{said}"
+    );
+    p.write(
+        "data/samples.csv",
+        &SHEET.replace("a_t.tsv", "s3://lab/a_t.tsv"),
+    );
+    let said = refused(&p);
+    assert!(
+        said.contains(
+            "line 2, column `path`: expected a path on this machine, found `s3://lab/a_t.tsv`"
+        ),
+        "{said}"
+    );
+}

@@ -53,6 +53,15 @@ pub fn shortened(x: f64, digits: usize) -> String {
 /// # Errors
 /// [`StageError::Io`] where the file cannot be written.
 pub fn write_tsv(path: &Path, index_name: &str, frame: &Frame, notes: &[&str]) -> StageResult<()> {
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent).map_err(StageError::creating(parent))?;
+    }
+    std::fs::write(path, tsv(index_name, frame, notes)).map_err(StageError::writing(path))
+}
+
+/// The text that [`write_tsv`] writes.
+#[must_use]
+pub fn tsv(index_name: &str, frame: &Frame, notes: &[&str]) -> String {
     let mut text = String::new();
     for note in notes {
         let _ = writeln!(text, "# {}", clean(note));
@@ -71,10 +80,7 @@ pub fn write_tsv(path: &Path, index_name: &str, frame: &Frame, notes: &[&str]) -
         }
         text.push('\n');
     }
-    if let Some(parent) = path.parent() {
-        std::fs::create_dir_all(parent).map_err(StageError::creating(parent))?;
-    }
-    std::fs::write(path, text).map_err(StageError::writing(path))
+    text
 }
 
 fn clean(value: &str) -> String {

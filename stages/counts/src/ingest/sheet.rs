@@ -15,7 +15,7 @@ use clcc_data::frame::is_missing;
 pub const SHEET: &str = "sheet";
 
 /// Columns with a meaning of their own; every other column becomes one of the cells.
-const KNOWN: [&str; 5] = ["patient", "sample", "path", "format", "annotations"];
+const KNOWN: [&str; 6] = ["patient", "sample", "path", "format", "annotations", "url"];
 
 /// A table of samples.
 #[derive(Debug, Clone)]
@@ -45,6 +45,8 @@ pub struct Sample {
     pub format: Option<String>,
     /// A table of this sample's cells.
     pub annotations: Option<PathBuf>,
+    /// Where the counts can be downloaded from; not read here.
+    pub url: Option<String>,
     /// Values of [`Sheet::others`]; empty where missing.
     pub values: Vec<String>,
 }
@@ -147,7 +149,13 @@ impl Sheet {
                     file.display()
                 );
                 let error = self.error(sample.line, column, message);
-                out.push(error.or_hint("paths are relative to the folder of the sheet"));
+                let hint = match &sample.url {
+                    Some(url) if column == "path" => {
+                        format!("`clcc-flow run` downloads it from {url}")
+                    }
+                    _ => "paths are relative to the folder of the sheet".to_string(),
+                };
+                out.push(error.or_hint(&hint));
             }
         }
         out
@@ -180,7 +188,8 @@ impl Sheet {
         .collect()
     }
 
-    fn error(&self, line: u64, column: &str, message: String) -> StageError {
+    /// An error that names the sheet, the line and the column.
+    pub fn error(&self, line: u64, column: &str, message: String) -> StageError {
         at_cell(&self.path, line, column, message)
     }
 
@@ -258,7 +267,15 @@ impl Columns<'_> {
             None => patient,
         };
         let folder = self.sheet.parent().unwrap_or(Path::new(""));
-        let path = folder.join(needed(2, "the path of its counts")?);
+        let path = needed(2, "the path of its counts")?;
+        if path.contains("://") {
+            let message = format!("expected a path on this machine, found `{path}`");
+            let error = at_cell(self.sheet, line, "path", message);
+            return Err(error.or_hint(
+                "an address stands in a column `url`; `path` says where the file is kept once it is downloaded",
+            ));
+        }
+        let path = folder.join(path);
         let of = |&at: &usize| fields.get(at).unwrap_or_default();
         let known = |text: &str| match is_missing(text) {
             true => String::new(),
@@ -271,6 +288,7 @@ impl Columns<'_> {
             path,
             format: value(3).map(str::to_string),
             annotations: value(4).map(|a| folder.join(a)),
+            url: value(5).map(str::to_string),
             values: self.others.iter().map(of).map(known).collect(),
         })
     }

@@ -31,17 +31,40 @@ function facts(run: Json): [string, string | number][] {
 
 const measured = (node: Json, key: string): unknown => asObject(node["measured"])[key];
 
+const job = (node: Json, key: string): unknown => asObject(measured(node, "job"))[key];
+
+/** What was used of what a job of a batch system had asked for; empty where the node was no job. */
+function used(value: unknown, asked: unknown): string {
+  return typeof value === "number" && typeof asked === "number" && asked > 0 ? `${Math.round((100 * value) / asked)} %` : "";
+}
+
 const COLUMNS: readonly (readonly [string, (node: Json) => string | number])[] = [
   ["node", (n) => words(n["id"])],
   ["status", (n) => words(n["status"])],
   ["seconds", (n) => (typeof measured(n, "seconds") === "number" ? (measured(n, "seconds") as number) : "")],
   ["memory, MB", (n) => (typeof measured(n, "peak_rss_bytes") === "number" ? Math.round((measured(n, "peak_rss_bytes") as number) / 1e6) : "")],
+  ["of memory asked", (n) => used(measured(n, "peak_rss_bytes"), job(n, "asked_memory"))],
+  ["of time asked", (n) => used(measured(n, "seconds"), job(n, "asked_seconds"))],
+  ["waited, s", (n) => (typeof job(n, "waited_seconds") === "number" ? (job(n, "waited_seconds") as number) : "")],
+  ["job", (n) => words(job(n, "id"))],
   ["device", (n) => words(measured(n, "device"))],
   ["version", (n) => words(measured(n, "version"))],
   ["key", (n) => words(n["key"]).slice(0, 12)],
   ["needs", (n) => (Array.isArray(n["needs"]) ? n["needs"].join(", ") : "")],
   ["warnings", (n) => (Array.isArray(n["warnings"]) && n["warnings"].length ? n["warnings"].join("; ") : words(n["error"]))],
 ];
+
+/** One line for all jobs of a batch system: what they used of what they had asked for, and how long they waited. */
+function efficiency(nodes: readonly Json[]): Node[] {
+  const number = (value: unknown): number => (typeof value === "number" ? value : 0);
+  const jobs = nodes.filter((node) => typeof job(node, "asked_memory") === "number");
+  if (!jobs.length) return [];
+  const sum = (of: (node: Json) => unknown): number => jobs.reduce((total, node) => total + number(of(node)), 0);
+  const memory = used(sum((n) => measured(n, "peak_rss_bytes")), sum((n) => job(n, "asked_memory")));
+  const time = used(sum((n) => measured(n, "seconds")), sum((n) => job(n, "asked_seconds")));
+  const waited = short(sum((n) => job(n, "waited_seconds")) / jobs.length);
+  return [el("p", {}, `${jobs.length} ${jobs.length === 1 ? "node was" : "nodes were"} made by jobs of a batch system: they used ${memory} of the memory and ${time} of the time that they had asked for, and waited ${waited} s on average (efficiency.tsv).`)];
+}
 
 function nodesTable(nodes: readonly Json[]): Node[] {
   const tally = new Map<string, number>();
@@ -50,6 +73,7 @@ function nodesTable(nodes: readonly Json[]): Node[] {
   const columns = COLUMNS.filter(([, of]) => nodes.some((node) => of(node) !== ""));
   return [
     el("h3", {}, `${nodes.length} nodes: ${summary}`),
+    ...efficiency(nodes),
     table("Nodes of the run", columns.map(([title]) => title), nodes.map((node) => columns.map(([, of]) => of(node)))),
   ];
 }

@@ -34,7 +34,7 @@ use std::path::Path;
 
 use clcc_data::error::{StageError, StageResult};
 use clcc_data::frame::{Column, Frame};
-use clcc_data::table::{TextTable, write_tsv};
+use clcc_data::table::{TextTable, tsv, write_tsv};
 
 /// A column as declared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -220,6 +220,20 @@ impl<R: Row> Table<R> {
     /// # Errors
     /// [`StageError::Io`].
     pub fn write_as(self, path: &Path) -> StageResult<()> {
+        let (frame, notes) = self.into_frame();
+        let notes: Vec<&str> = notes.iter().map(String::as_str).collect();
+        write_tsv(path, R::SPEC.columns[0].name, &frame, &notes)
+    }
+
+    /// The text of the table, for those who write it on their own.
+    #[must_use]
+    pub fn text(self) -> String {
+        let (frame, notes) = self.into_frame();
+        let notes: Vec<&str> = notes.iter().map(String::as_str).collect();
+        tsv(R::SPEC.columns[0].name, &frame, &notes)
+    }
+
+    fn into_frame(self) -> (Frame, Vec<String>) {
         let mut frame = R::frame(self.rows);
         for name in self.kept {
             keep(&mut frame, &R::SPEC, name);
@@ -227,8 +241,7 @@ impl<R: Row> Table<R> {
         for (name, column) in self.more {
             frame.set(&name, column);
         }
-        let notes: Vec<&str> = self.notes.iter().map(String::as_str).collect();
-        write_tsv(path, R::SPEC.columns[0].name, &frame, &notes)
+        (frame, self.notes)
     }
 }
 
@@ -274,11 +287,13 @@ fn keep(frame: &mut Frame, spec: &TableSpec, name: String) {
 ///
 /// The first field names the row. A field is a column of its own name, or of the name after `as`; its doc comment
 /// and `#[unit = ".."]` go to the data dictionary. Types are `String`, `f64`, `i64`, `bool`, `Option` of these for
-/// values that may be missing, and [`Family`](crate::tables::Family) for columns whose names the data decide.
+/// values that may be missing, and [`Family`](crate::tables::Family) for columns whose names the data decide. What is
+/// in a `#[derive(..)]` after the doc comment is derived besides `Debug`, `Clone`, `PartialEq` and `Default`.
 #[macro_export]
 macro_rules! table {
     (
         $(#[doc = $about:literal])+
+        $(#[derive($($derive:path),+)])?
         $vis:vis struct $row:ident = $file:literal {
             $(
                 $(#[doc = $doc:literal])+
@@ -289,6 +304,7 @@ macro_rules! table {
     ) => {
         $(#[doc = $about])+
         #[derive(Debug, Clone, PartialEq, Default)]
+        $(#[derive($($derive),+)])?
         $vis struct $row {
             $($(#[doc = $doc])+ $vis $field: $type,)+
         }

@@ -211,6 +211,13 @@ test("a page without some of its parts has the others", async () => {
 
 test("the run's record is shown", async () => {
   const { page } = await open(path);
-  if (await page.locator("#run-provenance").count()) assert.ok((await page.locator("#provenance-view tbody tr").count()) > 0);
+  const record = page.locator("#run-provenance"), view = page.locator("#provenance-view");
+  if (await record.count()) {
+    assert.ok((await view.locator("tbody tr").count()) > 0);
+    const nodes = (JSON.parse((await record.textContent()) ?? "{}") as { nodes?: { measured?: { job?: unknown } }[] }).nodes ?? [];
+    const byJobs = nodes.filter((node) => node.measured?.job).length;
+    assert.equal(await view.locator("th", { hasText: "of memory asked" }).count(), byJobs ? 1 : 0);
+    assert.equal(await view.locator("p", { hasText: "made by jobs of a batch system" }).count(), byJobs ? 1 : 0);
+  }
   await page.context().close();
 });
