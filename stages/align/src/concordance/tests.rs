@@ -460,6 +460,7 @@ fn cells_are_classed_by_the_odds_of_discordance() {
         informs: true,
         prob_discordant: 0.5,
         log_odds: odds(i),
+        ..DiscordanceCellRow::default()
     };
     let of = |p: &'static str| (0..24).rev().map(move |i| cell(p, i));
     Table::new(PATIENTS.into_iter().flat_map(of).collect())

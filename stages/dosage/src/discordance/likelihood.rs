@@ -157,6 +157,19 @@ fn levels(copy: f64, share: f64, h: &Hypothesis<'_>) -> [f64; 2] {
 
 /// Likelihood ratio of each count at `level` times its mean against its mean.
 fn ratios(counts: &[f64], means: &[f64], dispersion: f64, level: f64, out: &mut Vec<f64>) {
+    log_ratios(counts, means, dispersion, level, MOST, out);
+    math::exp_in_place(out);
+}
+
+/// Its logarithm, up to `most` in size.
+pub(super) fn log_ratios(
+    counts: &[f64],
+    means: &[f64],
+    dispersion: f64,
+    level: f64,
+    most: f64,
+    out: &mut Vec<f64>,
+) {
     let log_level = math::ln(level);
     out.clear();
     out.extend(counts.iter().zip(means).map(|(n, m)| {
@@ -166,20 +179,19 @@ fn ratios(counts: &[f64], means: &[f64], dispersion: f64, level: f64, out: &mut 
             let spread = (1.0 + dispersion * level * m) / (1.0 + dispersion * m);
             n * log_level - (n + 1.0 / dispersion) * math::ln(spread)
         };
-        log.clamp(-MOST, MOST)
+        log.clamp(-most, most)
     }));
-    math::exp_in_place(out);
 }
 
 /// Counts and expected counts of one gene in every cell.
-struct Expected {
-    counts: Vec<f64>,
-    means: Vec<f64>,
+pub(super) struct Expected {
+    pub(super) counts: Vec<f64>,
+    pub(super) means: Vec<f64>,
     logs: Vec<f64>,
 }
 
 impl Expected {
-    fn new(n_cells: usize) -> Self {
+    pub(super) fn new(n_cells: usize) -> Self {
         Self {
             counts: vec![0.0; n_cells],
             means: vec![0.0; n_cells],
@@ -187,7 +199,7 @@ impl Expected {
         }
     }
 
-    fn compute(&mut self, gene: usize, panel: &Panel, programmes: &Programmes) {
+    pub(super) fn compute(&mut self, gene: usize, panel: &Panel, programmes: &Programmes) {
         self.counts.fill(0.0);
         let (cells, values) = panel.counts.row(gene);
         for (&i, &n) in cells.iter().zip(values) {
@@ -201,7 +213,7 @@ impl Expected {
     }
 
     /// Overdispersion by moments around the expected counts.
-    fn dispersion(&self, gene: usize, panel: &Panel) -> f64 {
+    pub(super) fn dispersion(&self, gene: usize, panel: &Panel) -> f64 {
         let (mut excess, mut square) = (0.0, 0.0);
         for clone in panel.clones.iter().filter(|u| u.mean[gene] > 0.0) {
             for i in clone.cells.clone() {

@@ -11,6 +11,11 @@
 //! helped to find. Both start from 1, so nothing is assumed of which genes or cells; every message is the
 //! geometric mean of its new and its previous value.
 //!
+//! A cell may be neither ([`super::misplaced`]): then no count depends on the set, and all that is known of this
+//! third state is one weight of the cell, r relative to a concordant one. The gene says nothing of it, so that only
+//! the cell's message changes, to `(e0 + z e1 + r) / (1 + z + r)` with z and r as cavity odds against concordant:
+//! where r is large, the cell tells nothing.
+//!
 //! Messages are kept as inverse odds in single precision, so that a step takes one division and one square
 //! root and no exponential; products of them are taken in double precision and their logarithms added up
 //! before they could overflow. All sums are in a fixed order.
@@ -23,6 +28,9 @@ use super::logistic;
 
 /// Fewest and most rounds.
 const ROUNDS: (usize, usize) = (60, 150);
+/// Rounds in which no cell is misplaced yet: a set of half of the genes is first found, and then weighed against its
+/// cells' being doublets, which lose half of the dosage of all genes; the other way round its cells would say nothing.
+pub(super) const NONE_MISPLACED: usize = 30;
 /// Largest change of a gene's probability at which messages have settled.
 const SETTLED: f64 = 1e-3;
 /// Bound of log odds where they become single precision: with the messages' own bounds, of 24 and 12, no
@@ -36,8 +44,10 @@ const LANES: usize = 16;
 /// Prior log odds, and whether messages leave out the receiver's own.
 #[derive(Debug, Clone)]
 pub(super) struct Prior {
-    /// Of each cell.
+    /// Of each cell: discordant against concordant.
     pub(super) cells: Vec<f64>,
+    /// Of each cell: misplaced against in its clone, with what its counts say of that.
+    pub(super) misplaced: Vec<f64>,
     /// Of each gene.
     pub(super) genes: f64,
     /// Whether messages leave the receiver's own contribution out.
@@ -47,8 +57,10 @@ pub(super) struct Prior {
 /// Beliefs when messages have settled.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Beliefs {
-    /// Log odds of each cell.
+    /// Log odds of each cell to be discordant.
     pub(super) cells: Vec<f64>,
+    /// Log odds of each cell to be misplaced.
+    pub(super) misplaced: Vec<f64>,
     /// Log odds of each altered gene, in the order of the blocks.
     pub(super) genes: Vec<f64>,
     /// Logarithm of the evidence against an empty set, by Bethe's free energy.
@@ -67,12 +79,21 @@ pub(super) fn propagate(blocks: &mut [Block], prior: &Prior) -> Beliefs {
     }
     let n_genes: usize = blocks.iter().map(|b| b.genes.len()).sum();
     let mut genes = vec![prior.genes; n_genes];
-    let mut cells = prior.cells.clone();
+    let mut cells = Cells::default();
     let (mut rounds, mut settled) = (0, false);
+    let none_misplaced = Prior {
+        misplaced: vec![f64::NEG_INFINITY; prior.cells.len()],
+        ..prior.clone()
+    };
     while rounds < ROUNDS.1 && !settled {
         let damped = rounds > 0;
+        let prior = if rounds < NONE_MISPLACED {
+            &none_misplaced
+        } else {
+            prior
+        };
         cells = to_cells(blocks, &genes, prior, damped);
-        let next = to_genes(blocks, &cells, prior, damped);
+        let next = to_genes(blocks, &cells, &genes, prior, damped);
         let moves = next
             .iter()
             .zip(&genes)
@@ -84,10 +105,39 @@ pub(super) fn propagate(blocks: &mut [Block], prior: &Prior) -> Beliefs {
     }
     Beliefs {
         evidence: evidence(blocks, &cells, &genes, prior),
-        cells,
+        cells: cells.discordant_log_odds(),
+        misplaced: cells.misplaced_log_odds(),
         genes,
         rounds,
         settled,
+    }
+}
+
+/// Log odds of each cell against its being concordant.
+#[derive(Debug, Default)]
+struct Cells {
+    discordant: Vec<f64>,
+    misplaced: Vec<f64>,
+}
+
+impl Cells {
+    /// From the sums of genes' messages: of a discordant against a concordant cell, and of a concordant one.
+    fn new(prior: &Prior, discordant: Vec<f64>, concordant: &[f64]) -> Self {
+        let of = |i: usize| prior.misplaced[i] - log_shares(prior.cells[i]).1 - concordant[i];
+        Self {
+            misplaced: (0..concordant.len()).map(of).collect(),
+            discordant,
+        }
+    }
+
+    fn discordant_log_odds(&self) -> Vec<f64> {
+        let pairs = self.discordant.iter().zip(&self.misplaced);
+        pairs.map(|(d, m)| d - log_sum(0.0, *m)).collect()
+    }
+
+    fn misplaced_log_odds(&self) -> Vec<f64> {
+        let pairs = self.discordant.iter().zip(&self.misplaced);
+        pairs.map(|(d, m)| m - log_sum(0.0, *d)).collect()
     }
 }
 
@@ -106,7 +156,7 @@ fn odds(log: f64) -> f32 {
 }
 
 /// Add the blocks' sums, block by block.
-fn total(start: &[f64], parts: &[Vec<f64>], sign: f64) -> Vec<f64> {
+fn total<'a>(start: &[f64], parts: impl Iterator<Item = &'a Vec<f64>>, sign: f64) -> Vec<f64> {
     let mut out = start.to_vec();
     for part in parts {
         out.iter_mut().zip(part).for_each(|(o, p)| *o += sign * p);
@@ -115,15 +165,15 @@ fn total(start: &[f64], parts: &[Vec<f64>], sign: f64) -> Vec<f64> {
 }
 
 /// Send every gene's messages; returns the cells' log odds.
-fn to_cells(blocks: &mut [Block], genes: &[f64], prior: &Prior, damped: bool) -> Vec<f64> {
+fn to_cells(blocks: &mut [Block], genes: &[f64], prior: &Prior, damped: bool) -> Cells {
     let starts = starts(blocks);
     let n_cells = prior.cells.len();
     let arch = math::vectors();
-    let parts: Vec<Vec<f64>> = blocks
+    let parts: Vec<[Vec<f64>; 2]> = blocks
         .par_iter_mut()
         .zip(starts)
         .map(|(block, start)| {
-            let mut sums = Products::new(n_cells);
+            let mut sums = [Products::new(n_cells), Products::new(n_cells)];
             let Block {
                 genes: of,
                 concordant,
@@ -132,7 +182,8 @@ fn to_cells(blocks: &mut [Block], genes: &[f64], prior: &Prior, damped: bool) ->
                 to_gene,
             } = block;
             for (k, gene) in of.iter().enumerate() {
-                sums.next();
+                sums.iter_mut().for_each(Products::next);
+                let [product, of_concordant] = &mut sums;
                 for run in &gene.runs {
                     let n = run.at.len();
                     arch.dispatch(ToCells {
@@ -143,23 +194,35 @@ fn to_cells(blocks: &mut [Block], genes: &[f64], prior: &Prior, damped: bool) ->
                         discordant: &discordant[run.at.clone()],
                         to_gene: &to_gene[run.at.clone()],
                         to_cell: &mut to_cell[run.at.clone()],
-                        product: &mut sums.products[run.first..run.first + n],
+                        product: &mut product.products[run.first..run.first + n],
+                        of_concordant: &mut of_concordant.products[run.first..run.first + n],
                     });
                 }
             }
-            sums.logs()
+            sums.map(Products::logs)
         })
         .collect();
-    total(&prior.cells, &parts, -1.0)
+    let discordant = total(&prior.cells, parts.iter().map(|p| &p[0]), -1.0);
+    let concordant = total(&vec![0.0; n_cells], parts.iter().map(|p| &p[1]), 1.0);
+    Cells::new(prior, discordant, &concordant)
 }
 
-/// Send every cell's messages; returns the genes' log odds.
-fn to_genes(blocks: &mut [Block], cells: &[f64], prior: &Prior, damped: bool) -> Vec<f64> {
-    let cell_odds: Vec<f32> = cells.iter().map(|&l| odds(l)).collect();
+/// Send every cell's messages; returns the genes' log odds. `genes` as they were when they sent theirs.
+fn to_genes(
+    blocks: &mut [Block],
+    cells: &Cells,
+    genes: &[f64],
+    prior: &Prior,
+    damped: bool,
+) -> Vec<f64> {
+    let starts = starts(blocks);
+    let of_discordant: Vec<f32> = cells.discordant.iter().map(|&l| odds(l)).collect();
+    let of_misplaced: Vec<f32> = cells.misplaced.iter().map(|&l| odds(l)).collect();
     let arch = math::vectors();
     let parts: Vec<Vec<f64>> = blocks
         .par_iter_mut()
-        .map(|block| {
+        .zip(starts)
+        .map(|(block, start)| {
             let Block {
                 genes: of,
                 concordant,
@@ -167,11 +230,14 @@ fn to_genes(blocks: &mut [Block], cells: &[f64], prior: &Prior, damped: bool) ->
                 to_cell,
                 to_gene,
             } = block;
-            let of_gene = |gene: &super::likelihood::AlteredGene| {
+            let of_gene = |(k, gene): (usize, &super::likelihood::AlteredGene)| {
                 let mut sum = prior.genes;
                 for run in gene.runs.iter().filter(|r| r.informs) {
+                    let own = run.first..run.first + run.at.len();
                     sum -= arch.dispatch(ToGene {
-                        odds: &cell_odds[run.first..run.first + run.at.len()],
+                        gene: odds(genes[start + k]),
+                        odds: &of_discordant[own.clone()],
+                        misplaced: &of_misplaced[own],
                         cavities: prior.cavities,
                         damped,
                         concordant: &concordant[run.at.clone()],
@@ -182,7 +248,7 @@ fn to_genes(blocks: &mut [Block], cells: &[f64], prior: &Prior, damped: bool) ->
                 }
                 sum
             };
-            of.iter().map(of_gene).collect()
+            of.iter().enumerate().map(of_gene).collect()
         })
         .collect();
     parts.concat()
@@ -238,6 +304,13 @@ struct ToCells<'a> {
     to_gene: &'a [f32],
     to_cell: &'a mut [f32],
     product: &'a mut [f64],
+    of_concordant: &'a mut [f64],
+}
+
+/// What a gene in the set with odds `q` says of a concordant cell, against a misplaced one.
+#[inline(always)]
+fn of_concordant(q: f32, e0: f32) -> f32 {
+    (1.0 + q * e0) / (1.0 + q)
 }
 
 impl pulp::WithSimd for ToCells<'_> {
@@ -252,6 +325,7 @@ impl pulp::WithSimd for ToCells<'_> {
             &self.to_gene[..n],
         );
         let product = &mut self.product[..n];
+        let concordant = &mut self.of_concordant[..n];
         for i in 0..n {
             let q = if self.cavities {
                 self.odds * from[i]
@@ -264,13 +338,16 @@ impl pulp::WithSimd for ToCells<'_> {
             }
             self.to_cell[i] = inverse;
             product[i] *= f64::from(inverse);
+            concordant[i] *= f64::from(of_concordant(q, e0[i]));
         }
     }
 }
 
 /// Messages of one clone's cells to one gene; returns the sum of their logarithms, inverted.
 struct ToGene<'a> {
+    gene: f32,
     odds: &'a [f32],
+    misplaced: &'a [f32],
     cavities: bool,
     damped: bool,
     concordant: &'a [f32],
@@ -290,7 +367,7 @@ impl pulp::WithSimd for ToGene<'_> {
             &self.discordant[..n],
             &self.to_cell[..n],
         );
-        let odds = &self.odds[..n];
+        let (odds, misplaced) = (&self.odds[..n], &self.misplaced[..n]);
         let mut sum = 0.0;
         for start in (0..n).step_by(LANES * PER_LOG) {
             let end = (start + LANES * PER_LOG).min(n);
@@ -300,12 +377,13 @@ impl pulp::WithSimd for ToGene<'_> {
                 let lanes = LANES.min(end - at);
                 for lane in 0..lanes {
                     let i = at + lane;
-                    let z = if self.cavities {
-                        odds[i] * from[i]
-                    } else {
-                        odds[i]
-                    };
-                    let mut inverse = (1.0 + z) / (e0[i] + z * e1[i]);
+                    let (mut z, mut r) = (odds[i], misplaced[i]);
+                    if self.cavities {
+                        z *= from[i];
+                        // The gene's message as it was sent: its answer is written only after this.
+                        r *= of_concordant(self.gene * self.to_gene[i], e0[i]);
+                    }
+                    let mut inverse = (1.0 + z + r) / (e0[i] + z * e1[i] + r);
                     if self.damped {
                         inverse = (self.to_gene[i] * inverse).sqrt();
                     }
@@ -325,6 +403,9 @@ impl pulp::WithSimd for ToGene<'_> {
 /// ln(exp(a) + exp(b)).
 fn log_sum(a: f64, b: f64) -> f64 {
     let (low, high) = if a < b { (a, b) } else { (b, a) };
+    if low == f64::NEG_INFINITY {
+        return high;
+    }
     high + math::ln_1p(math::exp(low - high))
 }
 
@@ -338,20 +419,20 @@ fn log_shares(log_odds: f64) -> (f64, f64) {
 /// `sum_i ln[(1-p) prod_g (1 + q (e0-1)) + p prod_g (1 + q (e1-1))] + sum_g ln[1-pi + pi prod_i (e0 + z (e1-e0))]
 /// - sum_ig ln[1 - q + q (e0 + z (e1-e0))]`
 ///
-/// with the cavity probabilities of cells and genes. Exact on a tree (Yedidia, Freeman and Weiss 2005).
-fn evidence(blocks: &[Block], cells: &[f64], genes: &[f64], prior: &Prior) -> f64 {
-    let cell_odds: Vec<f64> = cells.iter().map(|&l| f64::from(odds(l))).collect();
+/// with the cavity probabilities of cells and genes, and misplaced cells in the first sum and in `e0 + z (e1-e0)`; less
+/// what they have without a set, `sum_i ln(1 + o)` with o their prior odds. Exact on a tree (Yedidia, Freeman and Weiss
+/// 2005).
+fn evidence(blocks: &[Block], cells: &Cells, genes: &[f64], prior: &Prior) -> f64 {
+    let n_cells = prior.cells.len();
+    let of = |odds_of: &[f64]| odds_of.iter().map(|&l| f64::from(odds(l))).collect();
+    let cell_odds: [Vec<f64>; 2] = [of(&cells.discordant), of(&cells.misplaced)];
     let starts = starts(blocks);
     let parts: Vec<Evidence> = blocks
         .par_iter()
         .zip(starts)
         .map(|(block, start)| Evidence::of(block, &genes[start..], &cell_odds, prior))
         .collect();
-    let mut sums = [
-        vec![0.0; cells.len()],
-        vec![0.0; cells.len()],
-        vec![0.0; cells.len()],
-    ];
+    let mut sums = [vec![0.0; n_cells], vec![0.0; n_cells], vec![0.0; n_cells]];
     let mut of_genes = 0.0;
     for part in &parts {
         for (sum, part) in sums.iter_mut().zip(&part.cells) {
@@ -360,10 +441,12 @@ fn evidence(blocks: &[Block], cells: &[f64], genes: &[f64], prior: &Prior) -> f6
         of_genes += part.genes;
     }
     let [concordant, discordant, pairs] = &sums;
-    let of_cells: f64 = (0..cells.len())
+    let of_cells: f64 = (0..n_cells)
         .map(|i| {
             let (p, rest) = log_shares(prior.cells[i]);
-            log_sum(rest + concordant[i], p + discordant[i]) - pairs[i]
+            let in_clone = log_sum(rest + concordant[i], p + discordant[i]);
+            let misplaced = prior.misplaced[i];
+            log_sum(in_clone, misplaced) - log_sum(0.0, misplaced) - pairs[i]
         })
         .sum();
     of_cells + of_genes
@@ -377,8 +460,9 @@ struct Evidence {
 }
 
 impl Evidence {
-    fn of(block: &Block, genes: &[f64], cell_odds: &[f64], prior: &Prior) -> Self {
-        let n = cell_odds.len();
+    fn of(block: &Block, genes: &[f64], cell_odds: &[Vec<f64>; 2], prior: &Prior) -> Self {
+        let [discordant, misplaced] = cell_odds;
+        let n = discordant.len();
         let mut sums = [Products::new(n), Products::new(n), Products::new(n)];
         let (of_share, of_rest) = log_shares(prior.genes);
         let mut of_genes = 0.0;
@@ -392,12 +476,13 @@ impl Evidence {
                         f64::from(block.concordant[at]),
                         f64::from(block.discordant[at]),
                     );
-                    let (mut q, mut z) = (own, cell_odds[i]);
+                    let (mut q, mut z, mut r) = (own, discordant[i], misplaced[i]);
                     if prior.cavities {
                         q *= f64::from(block.to_gene[at]);
                         z *= f64::from(block.to_cell[at]);
+                        r *= (1.0 + q * e0) / (1.0 + q);
                     }
-                    let expected = (e0 + z * e1) / (1.0 + z);
+                    let expected = (e0 + z * e1 + r) / (1.0 + z + r);
                     product += math::ln(expected);
                     for (sum, value) in sums.iter_mut().zip([e0, e1, expected]) {
                         sum.products[i] *= (1.0 + q * value) / (1.0 + q);

@@ -8,18 +8,21 @@
 //! whether there is a set at all. Equations, priors, figures and
 //! limits: `docs/model.md`.
 //!
-//! Reads `expr` (raw counts), `cnv` and `clusters` of all patients. A cell that loses its dosage cannot be told
-//! from a normal cell or a doublet that lies among malignant ones, or from a subclone without the alteration.
+//! Reads `expr` (raw counts), `cnv` and `clusters` of all patients. A cell that loses the dosage of all altered genes
+//! is a normal cell, a doublet or a cell of another clone ([`misplaced`]). One that loses that of one arm cannot be told
+//! from a subclone without the alteration.
 
 pub(crate) mod clones;
 mod likelihood;
 mod messages;
+mod misplaced;
 mod panel;
 mod params;
 mod programmes;
 mod search;
 mod write;
 
+pub use misplaced::Alternative;
 pub use params::{DiscordanceParams, Part};
 
 use serde_json::json;
@@ -56,7 +59,8 @@ impl Stage for Discordance {
     // 1: the first.
     // 2: shares of discordant cells are the patients' own where a set is established; which takes
     // more than twice the evidence of 19 relaid profiles.
-    const CODE_VERSION: u32 = 2;
+    // 3: misplaced cells, a third state.
+    const CODE_VERSION: u32 = 3;
     const ABOUT: &'static str =
         "finds the cells that hold back a set of genes, that set, and the evidence for both";
     const USES_SEED: bool = true;
@@ -177,6 +181,10 @@ fn metrics(found: Option<&Found>) -> Metrics {
     out.insert(
         "n_genes_expected".into(),
         json!(expected(&found.beliefs().genes)),
+    );
+    out.insert(
+        "n_cells_misplaced".into(),
+        json!(expected(&found.beliefs().misplaced)),
     );
     let settled = found
         .fits

@@ -130,6 +130,13 @@ impl Panel {
     }
 }
 
+impl CloneCells {
+    /// Log copy ratio of each gene, 0 where not altered, whether the gene takes part or not.
+    pub(super) fn profile(&self) -> &[f64] {
+        &self.profile
+    }
+}
+
 /// Runs of equal values.
 fn runs(values: &[usize]) -> Vec<Range<usize>> {
     let mut at = 0;

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::misplaced::Alternative;
 use crate::dosage::{CopyNumber, Strata};
 use clcc_stage::cells::Restrict;
 use clcc_stage::cohort::GroupBy;
@@ -63,6 +64,13 @@ pub struct DiscordanceParams {
     /// Share of discordant cells that is expected in a clone; above 0 and below 1, default 0.3.
     #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
     pub cell_share: f64,
+    /// Share of a clone's cells that may be misplaced: that do not have its copy number. 0 for none, below 1, default
+    /// 0.02. Such cells are neither discordant nor concordant and tell nothing of the set.
+    #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
+    pub misplaced_share: f64,
+    /// What misplaced cells may be: `normal`, `doublet` (of a malignant and a normal cell), `other_clone`; default all
+    /// three.
+    pub misplaced: Vec<Alternative>,
     /// Profiles that the evidence is compared with: the clones' copy number laid elsewhere on the genome. A set is
     /// established only where its evidence is more than twice that of each, so that in 1 of `n_null` + 1 data sets at
     /// most it is by chance. They are fitted where there is evidence for a set, until one has half as much. 0 to 1,000,
@@ -95,6 +103,12 @@ impl Default for DiscordanceParams {
             losses: vec![1.0, 0.5],
             gene_shares: vec![0.05, 0.03, 0.1],
             cell_share: 0.3,
+            misplaced_share: 0.02,
+            misplaced: vec![
+                Alternative::Normal,
+                Alternative::Doublet,
+                Alternative::OtherClone,
+            ],
             n_null: 19,
             without: Vec::new(),
         }

@@ -3,6 +3,7 @@
 
 use super::likelihood::{Block, Hypothesis, fill, layout};
 use super::messages::{Beliefs, Prior, propagate};
+use super::misplaced::Misplaced;
 use super::panel::{CloneCells, Panel};
 use super::params::{DiscordanceParams, Part};
 use super::programmes::Programmes;
@@ -54,6 +55,8 @@ pub(super) struct Found {
     pub(super) relaid: Vec<Fit>,
     /// That fit with the patients' own shares, where a set is established and they add evidence.
     pub(super) learnt: Option<Learnt>,
+    /// What is known of misplaced cells, whatever the set.
+    pub(super) misplaced: Misplaced,
     /// Gene of each of the fits' log odds.
     pub(super) genes: Vec<usize>,
     /// Mean probability of each patient's cells that are in clones; NaN without such cells.
@@ -120,8 +123,10 @@ pub(super) fn find(
     let total = params.losses.len() * params.gene_shares.len() + params.n_null;
     step(0, total)?;
     let programmes = Programmes::fit(&panel.residuals, panel.n_genes(), params.n_programmes, seed)?;
+    let misplaced = Misplaced::weigh(panel, &params.misplaced, params.misplaced_share);
     let search = Search {
         programmes: &programmes,
+        misplaced: &misplaced,
         params,
         cell_share: vec![params.cell_share; n_patients],
     };
@@ -135,6 +140,7 @@ pub(super) fn find(
     }
     drop(blocks);
     let mut found = Found {
+        misplaced: misplaced.clone(),
         rates: Vec::new(),
         genes: panel.altered(),
         chosen: choose(&fits),
@@ -167,6 +173,7 @@ fn choose(fits: &[Fit]) -> usize {
 
 struct Search<'a> {
     programmes: &'a Programmes,
+    misplaced: &'a Misplaced,
     params: &'a DiscordanceParams,
     /// Share of discordant cells that is expected in each patient.
     cell_share: Vec<f64>,
@@ -204,6 +211,7 @@ impl Search<'_> {
     fn learn(&self, panel: &Panel, fit: &Fit) -> Option<Learnt> {
         let mut own = Search {
             programmes: self.programmes,
+            misplaced: self.misplaced,
             params: self.params,
             cell_share: self.cell_share.clone(),
         };
@@ -238,6 +246,7 @@ impl Search<'_> {
         let of = |c: &CloneCells| vec![logit(self.cell_share[c.patient as usize]); c.cells.len()];
         let prior = Prior {
             cells: panel.clones.iter().flat_map(of).collect(),
+            misplaced: self.misplaced.log_odds.clone(),
             genes: logit(gene_share),
             cavities: self.params.has(Part::Cavities),
         };

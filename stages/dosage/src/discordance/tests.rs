@@ -5,7 +5,8 @@ use ndarray::Array2;
 use proptest::prelude::*;
 
 use super::likelihood::{AlteredGene, Block, Hypothesis, Run, fill, layout};
-use super::messages::{Beliefs, Prior, propagate};
+use super::messages::{Beliefs, NONE_MISPLACED, Prior, propagate};
+use super::misplaced::Misplaced;
 use super::panel::Panel;
 use super::programmes::Programmes;
 use super::search::Found;
@@ -82,37 +83,46 @@ impl Pairs {
         propagate(&mut self.blocks(per_block), prior)
     }
 
-    /// Log odds of cells and genes, and the log evidence, by summing over every state.
+    /// Log odds of cells and genes, and the log evidence, by summing over every state: cells concordant, discordant or
+    /// misplaced, genes in the set or not.
     fn enumerated(&self, prior: &Prior) -> Beliefs {
-        let n = self.n_cells + self.n_genes;
-        let mut on = vec![0.0; n];
-        let mut total = 0.0;
-        for state in 0..1u32 << n {
-            let is = |k: usize| state >> k & 1 == 1;
-            let weight_of = |log_odds: f64, yes: bool| {
-                let p = 1.0 / (1.0 + (-log_odds).exp());
-                if yes { p } else { 1.0 - p }
-            };
+        let (n_cells, n_genes) = (self.n_cells, self.n_genes);
+        let logistic = |l: f64| 1.0 / (1.0 + (-l).exp());
+        let mut discordant = vec![0.0; n_cells];
+        let mut misplaced = vec![0.0; n_cells];
+        let mut in_set = vec![0.0; n_genes];
+        let (mut total, mut without) = (0.0, 1.0);
+        for i in 0..n_cells {
+            without *= 1.0 + prior.misplaced[i].exp();
+        }
+        for state in 0..3usize.pow(n_cells as u32) << n_genes {
+            let is = |g: usize| state >> g & 1 == 1;
+            let of = |i: usize| (state >> n_genes) / 3usize.pow(i as u32) % 3;
             let mut w = 1.0;
-            for i in 0..self.n_cells {
-                w *= weight_of(prior.cells[i], is(i));
+            for i in 0..n_cells {
+                let p = logistic(prior.cells[i]);
+                w *= [1.0 - p, p, prior.misplaced[i].exp()][of(i)];
             }
-            for g in 0..self.n_genes {
-                w *= weight_of(prior.genes, is(self.n_cells + g));
+            for g in 0..n_genes {
+                let p = logistic(prior.genes);
+                w *= if is(g) { p } else { 1.0 - p };
             }
-            for &(g, i, e0, e1) in &self.of {
-                if is(self.n_cells + g) {
-                    w *= f64::from(if is(i) { e1 } else { e0 });
-                }
+            for &(_, i, e0, e1) in self.of.iter().filter(|p| is(p.0)) {
+                w *= [f64::from(e0), f64::from(e1), 1.0][of(i)];
             }
             total += w;
-            (0..n).filter(|&k| is(k)).for_each(|k| on[k] += w);
+            for i in 0..n_cells {
+                discordant[i] += if of(i) == 1 { w } else { 0.0 };
+                misplaced[i] += if of(i) == 2 { w } else { 0.0 };
+            }
+            (0..n_genes).filter(|&g| is(g)).for_each(|g| in_set[g] += w);
         }
-        let odds: Vec<f64> = on.iter().map(|s| (s / (total - s)).ln()).collect();
+        let odds = |sums: Vec<f64>| sums.iter().map(|s| (s / (total - s)).ln()).collect();
         Beliefs {
-            cells: odds[..self.n_cells].to_vec(),
-            genes: odds[self.n_cells..].to_vec(),
-            evidence: total.ln(),
+            cells: odds(discordant),
+            misplaced: odds(misplaced),
+            genes: odds(in_set),
+            evidence: (total / without).ln(),
             rounds: 0,
             settled: true,
         }
@@ -123,8 +133,9 @@ impl Pairs {
         let shape = (self.n_genes, self.n_cells);
         let logistic = |x: f64| 1.0 / (1.0 + (-x).exp());
         let (mut to_cell, mut to_gene) = (Array2::<f64>::zeros(shape), Array2::<f64>::zeros(shape));
+        let mut of_concordant = Array2::<f64>::zeros(shape);
         let mut genes = vec![prior.genes; self.n_genes];
-        let mut cells = prior.cells.clone();
+        let (mut cells, mut misplaced) = (prior.cells.clone(), vec![0.0; self.n_cells]);
         for round in 0..rounds {
             let mix = |old: f64, new: f64| {
                 if round == 0 {
@@ -136,23 +147,37 @@ impl Pairs {
             for &(g, i, e0, e1) in &self.of {
                 let (e0, e1) = (f64::from(e0), f64::from(e1));
                 let q = logistic(genes[g] - to_gene[[g, i]]);
-                let new = ((1.0 + q * (e1 - 1.0)) / (1.0 + q * (e0 - 1.0))).ln();
+                of_concordant[[g, i]] = (1.0 + q * (e0 - 1.0)).ln();
+                let new = (1.0 + q * (e1 - 1.0)).ln() - of_concordant[[g, i]];
                 to_cell[[g, i]] = mix(to_cell[[g, i]], new);
             }
-            cells = (0..self.n_cells)
-                .map(|i| prior.cells[i] + to_cell.column(i).sum())
-                .collect();
+            for i in 0..self.n_cells {
+                cells[i] = prior.cells[i] + to_cell.column(i).sum();
+                let concordant = (1.0 - logistic(prior.cells[i])).ln();
+                misplaced[i] = if round < NONE_MISPLACED {
+                    f64::NEG_INFINITY
+                } else {
+                    prior.misplaced[i] - concordant - of_concordant.column(i).sum()
+                };
+            }
             for &(g, i, e0, e1) in &self.of {
                 let (e0, e1) = (f64::from(e0), f64::from(e1));
-                let z = logistic(cells[i] - to_cell[[g, i]]);
-                to_gene[[g, i]] = mix(to_gene[[g, i]], (e0 + z * (e1 - e0)).ln());
+                let z = (cells[i] - to_cell[[g, i]]).exp();
+                let r = (misplaced[i] + of_concordant[[g, i]]).exp();
+                let new = ((e0 + z * e1 + r) / (1.0 + z + r)).ln();
+                to_gene[[g, i]] = mix(to_gene[[g, i]], new);
             }
             genes = (0..self.n_genes)
                 .map(|g| prior.genes + to_gene.row(g).sum())
                 .collect();
         }
+        let both = |a: &[f64], b: &[f64]| -> Vec<f64> {
+            let pairs = a.iter().zip(b);
+            pairs.map(|(a, b)| a - b.exp().ln_1p()).collect()
+        };
         Beliefs {
-            cells,
+            cells: both(&cells, &misplaced),
+            misplaced: both(&misplaced, &cells),
             genes,
             evidence: f64::NAN,
             rounds,
@@ -164,6 +189,7 @@ impl Pairs {
 fn prior(n_cells: usize) -> Prior {
     Prior {
         cells: (0..n_cells).map(|i| -0.8 + 0.1 * (i % 3) as f64).collect(),
+        misplaced: (0..n_cells).map(|i| [-2.0, 1.0, -5.0][i % 3]).collect(),
         genes: -1.0,
         cavities: true,
     }
@@ -186,6 +212,7 @@ proptest! {
         let prior = prior(5);
         let (found, exact) = (pairs.beliefs(2, &prior), pairs.enumerated(&prior));
         prop_assert!(close(&found.cells, &exact.cells, 1e-4), "{found:?} {exact:?}");
+        prop_assert!(close(&found.misplaced, &exact.misplaced, 1e-4), "{found:?} {exact:?}");
         prop_assert!(close(&found.genes, &exact.genes, 1e-4), "{found:?} {exact:?}");
         prop_assert!((found.evidence - exact.evidence).abs() < 1e-4, "{found:?} {exact:?}");
         prop_assert!(found.settled);
@@ -200,6 +227,10 @@ fn with_loops_and_weak_evidence_beliefs_are_near_those_of_all_states() {
         let (found, exact) = (pairs.beliefs(4, &prior), pairs.enumerated(&prior));
         assert!(
             close(&found.cells, &exact.cells, 0.01),
+            "{found:?} {exact:?}"
+        );
+        assert!(
+            close(&found.misplaced, &exact.misplaced, 0.01),
             "{found:?} {exact:?}"
         );
         assert!(
@@ -222,6 +253,10 @@ fn messages_are_those_of_the_plain_form() {
     let plain = pairs.plain(&prior, found.rounds);
     assert!(
         close(&found.cells, &plain.cells, 1e-4),
+        "{found:?} {plain:?}"
+    );
+    assert!(
+        close(&found.misplaced, &plain.misplaced, 1e-4),
         "{found:?} {plain:?}"
     );
     assert!(
@@ -258,6 +293,23 @@ struct Planted {
 
 const GENES: usize = 300;
 
+/// What a cell of a planted clone is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Place {
+    Clone,
+    Normal,
+    Doublet,
+}
+
+fn place(i: usize, every: usize) -> Place {
+    match (every, i.checked_rem(every)) {
+        (0, _) => Place::Clone,
+        (_, Some(3)) => Place::Normal,
+        (_, Some(4)) => Place::Doublet,
+        _ => Place::Clone,
+    }
+}
+
 /// `share` of the 200 altered genes lose all their response in 30 % of the cells; a programme moves every
 /// twelfth gene.
 fn planted(n: usize, share: f64, seed: u64) -> Planted {
@@ -266,6 +318,12 @@ fn planted(n: usize, share: f64, seed: u64) -> Planted {
 
 /// The same in several patients, with these shares of discordant cells.
 fn planted_in(n: usize, share: f64, cell_shares: &[f64], seed: u64) -> Planted {
+    planted_among(n, share, cell_shares, 0, seed)
+}
+
+/// The same, and of every `every` cells one is normal and the next a doublet of a malignant and a normal cell; none for
+/// 0.
+fn planted_among(n: usize, share: f64, cell_shares: &[f64], every: usize, seed: u64) -> Planted {
     let mut rng = Rng::new(seed, "planted discordance", &[]);
     let in_set: Vec<bool> = (0..GENES).map(|_| rng.uniform() < share).collect();
     let level: Vec<f64> = (0..GENES).map(|_| (0.7 * rng.normal()).exp()).collect();
@@ -283,13 +341,18 @@ fn planted_in(n: usize, share: f64, cell_shares: &[f64], seed: u64) -> Planted {
         let (depth, x) = ((0.3 * rng.normal()).exp(), rng.normal());
         let mut row = Vec::new();
         for g in 0..GENES {
-            let answer = if back && in_set[g] {
+            let answer: f64 = if back && in_set[g] {
                 0.0
             } else {
                 copy_of(u, g)
             };
             let programme = if g % 12 == 5 { 0.5 * x } else { 0.0 };
-            let mean = depth * level[g] * (answer + programme).exp();
+            let response = match place(i, every) {
+                Place::Clone => answer.exp(),
+                Place::Normal => 1.0,
+                Place::Doublet => 0.5 * answer.exp() + 0.5,
+            };
+            let mean = depth * level[g] * response * programme.exp();
             let rate = mean * rng.gamma(4.0);
             let count = rng.poisson(rate);
             if count > 0 {
@@ -370,7 +433,10 @@ fn each_patient_s_share_of_discordant_cells_is_learnt() {
     for seed in 0..3 {
         let shares = [0.1, 0.6];
         let data = planted_in(800, 0.15, &shares, seed);
-        let found = data.find(&few_programmes());
+        let found = data.find(&DiscordanceParams {
+            misplaced_share: 0.0,
+            ..few_programmes()
+        });
         let learnt = found.learnt.as_ref().expect("established");
         assert!(learnt.beliefs.evidence > found.fit().beliefs.evidence);
         let panel = data.panel();
@@ -478,6 +544,7 @@ fn cells_in_no_clone_are_scored_and_tell_nothing_of_genes() {
     fill(&mut blocks, &panel, &programmes, &h);
     let prior = Prior {
         cells: vec![logit(0.3); panel.n_cells()],
+        misplaced: vec![f64::NEG_INFINITY; panel.n_cells()],
         genes: logit(0.1),
         cavities: true,
     };
@@ -601,6 +668,7 @@ fn evidence_is_the_mean_over_hypotheses_and_of_a_set_hardly_any_is_elsewhere() {
         gene_share: 0.05,
         beliefs: Beliefs {
             cells: Vec::new(),
+            misplaced: Vec::new(),
             genes: Vec::new(),
             evidence,
             rounds: 60,
@@ -612,6 +680,7 @@ fn evidence_is_the_mean_over_hypotheses_and_of_a_set_hardly_any_is_elsewhere() {
         chosen: 0,
         relaid: relaid.iter().copied().map(fit).collect(),
         learnt: None,
+        misplaced: Misplaced::none(0),
         genes: Vec::new(),
         rates: Vec::new(),
     };
@@ -646,4 +715,87 @@ fn relaid_profiles_keep_the_ratios_and_leave_out_what_has_no_counts() {
     }
     // Half of its response's genes were never altered there: the set is gone.
     assert_ne!(other.altered(), panel.altered());
+}
+
+#[test]
+fn normal_cells_and_doublets_are_no_set() {
+    for seed in 0..3 {
+        let data = planted_among(400, 0.0, &[0.3], 20, seed);
+        let found = data.find(&few_programmes());
+        assert!(!found.established(), "seed {seed}: {:?}", found.evidence());
+        let panel = data.panel();
+        let of = |what: Place| -> Vec<f64> {
+            let own = (0..400).filter(|&i| place(panel.cells[i], 20) == what);
+            own.map(|i| logistic(found.beliefs().misplaced[i]))
+                .collect()
+        };
+        let mean = |p: Vec<f64>| p.iter().sum::<f64>() / p.len() as f64;
+        let means = [Place::Normal, Place::Doublet, Place::Clone].map(|w| mean(of(w)));
+        assert!(
+            means[0] > 0.9 && means[1] > 0.4 && means[2] < 0.05,
+            "seed {seed}: {means:?}"
+        );
+    }
+}
+
+#[test]
+fn a_set_is_found_among_normal_cells_and_doublets() {
+    let data = planted_among(400, 0.15, &[0.3], 20, 4);
+    let found = data.find(&few_programmes());
+    let [_, genes] = data.aurocs(&found);
+    assert!(found.established() && genes > 0.9, "{genes}");
+}
+
+#[test]
+fn what_a_misplaced_cell_weighs_is_the_likelihood_of_all_its_counts() {
+    let data = planted(60, 0.2, 9);
+    let panel = data.panel();
+    let kinds = [
+        Alternative::Normal,
+        Alternative::Doublet,
+        Alternative::OtherClone,
+    ];
+    let share = 0.03;
+    let found = Misplaced::weigh(&panel, &kinds, share);
+    let counts = panel.counts.to_dense();
+    for (u, clone) in panel.clones.iter().enumerate() {
+        let own = &data.copy[u];
+        let other = &data.copy[1 - u];
+        let level = |k: usize, g: usize| match k {
+            4 => (other[g] - own[g]).exp(),
+            k => {
+                let malignant = [0.0, 0.25, 0.5, 0.75][k];
+                malignant + (1.0 - malignant) * (-own[g]).exp()
+            }
+        };
+        for i in clone.cells.clone() {
+            let mut sum = 0.0;
+            for (k, prior) in [0.5, 0.5, 0.5, 0.5, 1.0].iter().enumerate() {
+                let all = |f: &dyn Fn(usize) -> f64| (0..GENES).map(f).sum::<f64>();
+                let scale = all(&|g| clone.mean[g]) / all(&|g| clone.mean[g] * level(k, g));
+                let log = all(&|g| {
+                    let mean = |i: usize| {
+                        let u = panel.clones.iter().find(|u| u.cells.contains(&i)).unwrap();
+                        panel.depth[i] * u.mean[g]
+                    };
+                    let n = |i: usize| f64::from(counts[[g, i]]);
+                    let excess: f64 = (0..60).map(|i| (n(i) - mean(i)).powi(2) - mean(i)).sum();
+                    let square: f64 = (0..60).map(|i| mean(i).powi(2)).sum();
+                    let phi = (excess / square).clamp(0.01, 10.0);
+                    let other = mean(i) * level(k, g) * scale;
+                    (log_density(n(i), other, phi) - log_density(n(i), mean(i), phi))
+                        .clamp(-4.0, 4.0)
+                });
+                sum += prior / 3.0 * log.exp();
+            }
+            let expected = (share / (1.0 - share) * sum).ln();
+            assert!(
+                (found.log_odds[i] - expected).abs() < 1e-6,
+                "cell {i}: {} {expected}",
+                found.log_odds[i]
+            );
+        }
+    }
+    let one = || Misplaced::weigh(&panel, &kinds, share);
+    assert_eq!(at_threads(1, one), at_threads(3, one));
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::Alternative;
 use super::logistic;
 use super::panel::Panel;
 use super::params::DiscordanceParams;
@@ -82,6 +83,7 @@ fn cell_rows(
     let row = |i: usize| {
         let cell = panel.cells[i];
         let log_odds = found.beliefs().cells[i];
+        let prob_misplaced = logistic(found.beliefs().misplaced[i]);
         let clone = &panel.clones[clone_of[i]];
         DiscordanceCellRow {
             cell: cohort.obs.index[cell].clone(),
@@ -90,9 +92,20 @@ fn cell_rows(
             informs: clone.informs,
             prob_discordant: logistic(log_odds),
             log_odds,
+            prob_misplaced,
+            misplaced_as: (prob_misplaced >= 0.5).then(|| misplaced_as(found, clones, i)),
         }
     };
     order.into_iter().map(row).collect()
+}
+
+/// What a misplaced cell is.
+fn misplaced_as(found: &Found, clones: &[ClonePseudobulk], i: usize) -> String {
+    match found.misplaced.likeliest[i] {
+        Some((Alternative::Normal, _)) | None => "normal".to_string(),
+        Some((Alternative::Doublet, _)) => "doublet".to_string(),
+        Some((Alternative::OtherClone, u)) => clones[u].id.group.clone(),
+    }
 }
 
 /// Altered genes in genome order.

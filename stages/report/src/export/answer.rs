@@ -88,9 +88,14 @@ const HELD_BACK: [Made<DiscordanceGeneRow>; 2] = [
     ("discordance_log_odds", |g| Some(g.log_odds), true),
 ];
 /// Columns of `obs` made of `discordance_cells.tsv`.
-const DISCORDANT: [Made<DiscordanceCellRow>; 2] = [
+const DISCORDANT: [Made<DiscordanceCellRow>; 3] = [
     ("discordance_prob", |c| Some(c.prob_discordant), true),
     ("discordance_log_odds", |c| Some(c.log_odds), true),
+    (
+        "discordance_prob_misplaced",
+        |c| Some(c.prob_misplaced),
+        true,
+    ),
 ];
 
 /// Adds the probability that discordant cells hold a gene back to `var`, that a cell is one of them to `obs`, and to

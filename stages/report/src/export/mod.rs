@@ -58,7 +58,8 @@ impl Stage for Export {
     // 5: X_umap is the map of expression; X_clcc_joint.
     // 6: dosage in `var` and `obs`, `gene_ids`, `uns["log1p"]`, arrays of the cells that came in.
     // 7: `uns["spatial"]`, probabilities of `discordance`.
-    const CODE_VERSION: u32 = 7;
+    // 8: `discordance_prob_misplaced`.
+    const CODE_VERSION: u32 = 8;
     const ABOUT: &'static str = "writes one AnnData per patient with everything that was computed";
     const MULTI_THREADED: bool = true;
     const ONLY_WITH: &'static [OnlyWith] = ExportParams::ONLY_WITH;

@@ -604,6 +604,7 @@ impl Fixture {
                         informs: true,
                         prob_discordant: if i % 4 == 0 { 0.95 } else { 0.05 },
                         log_odds: if i % 4 == 0 { 2.9 } else { -2.9 },
+                        ..DiscordanceCellRow::default()
                     });
                 }
             }

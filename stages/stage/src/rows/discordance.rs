@@ -15,6 +15,11 @@ crate::table! {
         prob_discordant: f64,
         /// Its log odds.
         log_odds: f64,
+        /// Probability that it does not have its clone's copy number and so is neither discordant nor concordant: a
+        /// normal cell, a doublet, or a cell of another clone.
+        prob_misplaced: f64,
+        /// What it is most probably then, where that probability is .5 or more: `normal`, `doublet`, or the other clone.
+        misplaced_as: Option<String>,
     }
 }
 
