@@ -46,6 +46,8 @@ enum Fault {
     Dawdles,
     /// Only so many parts of an upload arrive.
     BreaksUploads,
+    /// Another machine ends its upload of the same object in between, and ours is refused.
+    Outrun,
 }
 
 #[derive(Debug, Clone)]
@@ -142,6 +144,7 @@ impl ObjectStore for Faulty {
         Ok(Box::new(Breaking {
             inner,
             left: if breaks { 1 } else { usize::MAX },
+            outrun: self.fault() == Fault::Outrun,
         }))
     }
 
@@ -199,11 +202,12 @@ impl ObjectStore for Faulty {
     }
 }
 
-/// An upload that breaks off after a few parts.
+/// An upload that breaks off after a few parts, or is refused at its end.
 #[derive(Debug)]
 struct Breaking {
     inner: Box<dyn MultipartUpload>,
     left: usize,
+    outrun: bool,
 }
 
 #[async_trait::async_trait]
@@ -221,7 +225,14 @@ impl MultipartUpload for Breaking {
     }
 
     async fn complete(&mut self) -> object_store::Result<PutResult> {
-        self.inner.complete().await
+        let done = self.inner.complete().await;
+        match self.outrun {
+            false => done,
+            true => Err(object_store::Error::Generic {
+                store: "faulty",
+                source: "status code: 400 Bad Request: <Code>InvalidBlockList</Code>".into(),
+            }),
+        }
     }
 
     async fn abort(&mut self) -> object_store::Result<()> {
@@ -639,6 +650,22 @@ fn a_fetch_that_is_broken_off_leaves_nothing() {
     b.is_clean();
     assert!(b.troubles().is_empty());
     b.bring(&record).unwrap();
+}
+
+#[test]
+fn an_upload_that_another_machine_outruns_is_no_trouble() {
+    let bucket = Faulty::new();
+    bucket.set(Fault::Outrun);
+    let a = machine(&bucket, RemoteMode::Write);
+    let record = a.make_sized("long", 40 << 20);
+    a.layered.share(&record);
+    a.sent();
+    assert!(a.troubles().is_empty());
+    assert_eq!(a.layered.moved().unsent, 0);
+    let b = machine(&bucket, RemoteMode::Read);
+    assert!(b.hits(&record));
+    b.bring(&record).unwrap();
+    b.is_clean();
 }
 
 #[test]

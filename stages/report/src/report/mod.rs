@@ -71,7 +71,8 @@ impl Stage for Report {
     //    `dosage` by their posterior.
     // 10: the answer first; views of genes, genome and cells from packed data.
     // 11: cells that hold back a set of genes; what baselines reach; several nodes of one kind each by name.
-    const CODE_VERSION: u32 = 11;
+    // 12: what jobs of a batch system used.
+    const CODE_VERSION: u32 = 12;
     const ABOUT: &'static str =
         "one self-contained HTML page with figures, tables and the run's provenance";
 
