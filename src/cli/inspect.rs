@@ -117,6 +117,9 @@ fn describe(path: &Path) -> Result<Value, CliError> {
         return Ok(json!({"format": "a page for a browser", "bytes": size_of(path)?}));
     }
     // Artifacts in the cache have no extension: try what they can be.
+    if let Some(shown) = archive(path)? {
+        return Ok(shown);
+    }
     tensors(path)
         .or_else(|_| table(path))
         .or_else(|_| anndata())
@@ -159,6 +162,17 @@ fn cut(value: Value) -> Value {
         }
         Value::Object(map) => map.into_iter().map(|(k, v)| (k, cut(v))).collect(),
         other => other,
+    }
+}
+
+/// Each file of a folder that the cache keeps as an archive; `None` where `path` is none, or an AnnData store, which is
+/// read as it is.
+fn archive(path: &Path) -> Result<Option<Value>, CliError> {
+    let dir = tempfile::tempdir().map_err(unreadable(path))?;
+    match clcc_cache::unpack_unless(path, "zarr.json", dir.path()) {
+        Ok(true) => folder(dir.path()).map(Some),
+        Ok(false) => Ok(None),
+        Err(e) => Err(CliError::from_error(exit::INVALID, &e)),
     }
 }
 
