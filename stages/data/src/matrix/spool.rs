@@ -196,9 +196,9 @@ impl SpooledRows {
     ///
     /// # Errors
     /// Itself, which is no failure.
-    pub fn into_held(self) -> Result<Csr, Self> {
+    pub fn into_held(self) -> Result<Csr, Box<Self>> {
         if self.columns.file.is_some() || self.values.file.is_some() {
-            return Err(self);
+            return Err(Box::new(self));
         }
         let (columns, values) = (self.columns.held, self.values.held);
         Ok(Csr::from_parts(self.n_cols, self.indptr, columns, values))
@@ -362,7 +362,7 @@ mod tests {
             assert_eq!(m.read(0..200).unwrap(), whole);
             assert_eq!(m.read(20..90).unwrap(), rows(20..90));
             assert_eq!(m.take(&[7, 3, 7]).unwrap(), whole.take_rows(&[7, 3, 7]));
-            assert_eq!(m.blocks(), [0..200]);
+            assert_eq!(m.blocks(), std::iter::once(0..200).collect::<Vec<_>>());
             assert_eq!(m.view(20..90).unwrap().row(3), whole.row(23));
         }
         let parts = vec![rows(0..30), rows(30..30), rows(30..200)];

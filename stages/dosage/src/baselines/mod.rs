@@ -304,7 +304,11 @@ fn by_distance(
         };
         let mut ranked = Vec::new();
         by_gene.blocks(&rows, &mut |genes| {
-            let tests = sparse_wilcoxon(genes, &[contrast.clone()], RankSumOptions::default());
+            let tests = sparse_wilcoxon(
+                genes,
+                std::slice::from_ref(&contrast),
+                RankSumOptions::default(),
+            );
             ranked.extend(tests.iter().flatten().map(|t| Ranked {
                 score: t.z.abs(),
                 effect: log2_fold_change(t.mean_group, t.mean_reference),

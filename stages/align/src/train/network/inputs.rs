@@ -30,7 +30,7 @@ pub(in crate::train) struct Modality {
 enum Rows {
     Held(Arc<SparseInput>),
     /// `x / sd`, `mean / sd`, and the common features of all rows.
-    Spooled(SpooledRows, Vec<f32>, Arc<[u32]>),
+    Spooled(Box<SpooledRows>, Vec<f32>, Arc<[u32]>),
 }
 
 /// The input of rows of `x / sd` that are held.
@@ -273,7 +273,12 @@ mod tests {
         let m = Modality::cluster_means(&x, &[0, 0, 0, 1], &split, &moments, dir).unwrap();
         let rows: Vec<u32> = [2, 3].map(|c| m.row_of.as_ref().unwrap()[c]).to_vec();
         let mut z = Vec::new();
-        m.rows.each_dense(|_, dense| Ok(z.extend(dense))).unwrap();
+        m.rows
+            .each_dense(|_, dense| {
+                z.extend(dense);
+                Ok(())
+            })
+            .unwrap();
         let row = |i: usize| z[rows[i] as usize * 2..][..2].to_vec();
         assert_eq!((row(0), row(1)), (vec![0.5, 1.0], vec![1.5, 0.0]));
         assert_eq!(m.rows.shift(), [0.5, 0.0]);
