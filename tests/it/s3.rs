@@ -110,8 +110,10 @@ fn on_a_real_s3_wrong_credentials_and_no_bucket_cost_nothing() {
     let p = Project::new(TINY);
     let ran = run(&p, "s3://there-is-no-such-bucket/x", &[]).expect(0);
     is_as_alone(&p, &alone);
-    assert_eq!(notes(&ran).len(), 1, "{:?}", notes(&ran));
-    eprintln!("{}", notes(&ran)[0]);
+    // A server that makes the bucket, as SeaweedFS does for a key that may, has nothing to complain of.
+    let said = notes(&ran);
+    assert!(said.len() <= 1, "{said:?}");
+    said.iter().for_each(|note| eprintln!("{note}"));
 }
 
 /// Puts `bytes` in place of an object, as somebody with other tools would.
