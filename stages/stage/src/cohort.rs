@@ -217,14 +217,7 @@ impl Cohort {
             )));
         }
         let patients: Vec<String> = inputs.iter().map(|i| patient_name(i)).collect();
-        let patient_of = (0..).zip(&frames).flat_map(|(p, o)| vec![p; o.len()]);
-        let patient_of: Vec<u32> = patient_of.collect();
-        let mut obs = stack_frames(&frames);
-        let names: Vec<&str> = patient_of
-            .iter()
-            .map(|&p| patients[p as usize].as_str())
-            .collect();
-        obs.set_category("patient", &names);
+        let (patient_of, obs) = stack_patients(&patients, &frames);
         Ok(Self {
             patients,
             patient_of,
@@ -536,6 +529,19 @@ pub fn pair_cells(found: &[String], cells: &[String]) -> Result<Option<Vec<usize
     let known: HashSet<&str> = cells.iter().map(String::as_str).collect();
     let stranger = found.iter().find(|cell| !known.contains(cell.as_str()));
     Err(stranger.cloned().unwrap_or_default())
+}
+
+/// The cells of patients as one frame with the column `patient`, and the patient of each; a frame for each name.
+pub fn stack_patients(patients: &[String], frames: &[Frame]) -> (Vec<u32>, Frame) {
+    let patient_of = (0..).zip(frames).flat_map(|(p, o)| vec![p; o.len()]);
+    let patient_of: Vec<u32> = patient_of.collect();
+    let names: Vec<&str> = patient_of
+        .iter()
+        .map(|&p| patients[p as usize].as_str())
+        .collect();
+    let mut obs = stack_frames(frames);
+    obs.set_category("patient", &names);
+    (patient_of, obs)
 }
 
 /// Row names and shared columns of frames below one another. A column stays where every part has

@@ -12,7 +12,7 @@ use clcc_data::anndata::{Reader, RowReader};
 use clcc_data::error::{StageError, StageResult};
 use clcc_data::frame::Frame;
 use clcc_stage::cells::MALIGNANT;
-use clcc_stage::cohort::{paired, patient_name, stack_frames};
+use clcc_stage::cohort::{paired, patient_name, stack_patients};
 use clcc_stage::roles::{self, Input};
 use clcc_stage::rows::{DiscordanceCellRow, SplitRow};
 use clcc_stage::stage::{Branch, InputArtifact, StageContext, missing};
@@ -57,21 +57,15 @@ impl Cells {
             }
         }
         let patients: Vec<String> = inputs.iter().map(|i| patient_name(i)).collect();
-        let patient_of: Vec<u32> = frames
-            .iter()
-            .enumerate()
-            .flat_map(|(p, f)| vec![p as u32; f.len()])
-            .collect();
-        let mut obs = stack_frames(&frames);
-        let names: Vec<&str> = patient_of
-            .iter()
-            .map(|&p| patients[p as usize].as_str())
-            .collect();
-        obs.set_category("patient", &names);
+        let (patient_of, mut obs) = stack_patients(&patients, &frames);
         let mut chosen = params.restrict.cancer_cells(&obs)?;
         let (distance, fit) = match params.score {
             ScoreBy::Distance => distances(ctx, &mut obs, &chosen, params.cross_fit)?,
-            ScoreBy::Discordance => (log_odds(ctx, &obs, &names)?, None),
+            ScoreBy::Discordance => {
+                let patient = |&p: &u32| patients[p as usize].as_str();
+                let names: Vec<&str> = patient_of.iter().map(patient).collect();
+                (log_odds(ctx, &obs, &names)?, None)
+            }
         };
         // A cell of a subcluster without an anchor has no distance, one of no clone no odds.
         chosen
